@@ -1,0 +1,50 @@
+"""daskpar: Azure ML parallel jobs on Dask, dataframe-native, on a laptop or a cluster.
+
+The public door; everything is loaded on first use, because processors import this package too and must start fast.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from daskpar.data.collections import read_files as read_files
+    from daskpar.data.collections import read_mltable as read_mltable
+    from daskpar.pipeline import Run as Run
+    from daskpar.pipeline import resume as resume
+    from daskpar.pipeline import run as run
+    from daskpar.pipeline import validate as validate
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "run": "daskpar.pipeline",
+    "resume": "daskpar.pipeline",
+    "validate": "daskpar.pipeline",
+    "Run": "daskpar.pipeline",
+    "read_mltable": "daskpar.data.collections",
+    "read_files": "daskpar.data.collections",
+    "DaskparError": "daskpar.errors",
+    "SpecError": "daskpar.errors",
+    "UsageError": "daskpar.errors",
+    "InputError": "daskpar.errors",
+    "RunDirectoryError": "daskpar.errors",
+    "JobFailed": "daskpar.errors",
+    "InfrastructureLost": "daskpar.errors",
+    "Interrupted": "daskpar.errors",
+}
+__all__ = ["__version__", *sorted(_HOMES)]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'daskpar' has no attribute {name!r}")
+    import importlib
+
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

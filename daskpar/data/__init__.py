@@ -1,0 +1,1 @@
+"""Where data is and what it holds: locations, file lists, MLTables."""

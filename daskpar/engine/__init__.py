@@ -1,0 +1,1 @@
+"""Dask: cluster, dispatch of blocks, node plugin, tracker plugin."""

@@ -1,0 +1,98 @@
+"""Every error that daskpar raises on purpose, each with the exit code of the command line.
+
+DaskparError
+├── SpecError            2   the job's YAML is wrong: all mistakes at once
+├── UsageError           2   the command line or an argument of a public function is wrong
+├── InputError           2   data that a spec names is missing or can't be read (1 once the job runs)
+├── RunDirectoryError    2   not a run directory, in use, of a newer version, or changed since
+├── JobFailed            1   the job ended, and it failed
+├── InfrastructureLost   3   the scheduler or every node is gone, the disk is full or read-only
+└── Interrupted        130   Ctrl-C, SIGTERM or SIGHUP
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+
+class DaskparError(Exception):
+    """Base of all errors with a message meant for the user; `exit_code` is that of `python -m daskpar`."""
+
+    exit_code = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """One mistake in a spec: where it is, what is wrong, what to do."""
+
+    file: str
+    line: int | None
+    """1-based line of the key or value, None where there is none (a missing file)."""
+    path: str
+    """Dotted path in the document, e.g. `jobs.train.retry_settings.timeout`; empty for the document itself."""
+    what: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        where = self.file if self.line is None else f"{self.file}:{self.line}"
+        path = f" {self.path}:" if self.path else ""
+        hint = f" {self.hint}" if self.hint else ""
+        return f"{where}:{path} {self.what}{hint}"
+
+
+class SpecError(DaskparError):
+    """The spec has mistakes: `problems` holds all that were found, in file order."""
+
+    exit_code = 2
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__(problems)
+        self.problems = tuple(problems)
+
+    def __str__(self) -> str:
+        head = "1 mistake in the spec" if len(self.problems) == 1 else f"{len(self.problems)} mistakes in the spec"
+        return "\n".join([f"{head}:", *(f"  {problem}" for problem in self.problems)])
+
+
+class UsageError(DaskparError):
+    """A command-line argument, or an argument of a public function, is wrong."""
+
+    exit_code = 2
+
+
+class InputError(DaskparError):
+    """Data that the spec names is missing or can't be read; the message names file and line, byte or row."""
+
+    exit_code = 2
+
+
+class RunDirectoryError(DaskparError):
+    """A run directory can't be used: unknown, foreign, in use, of a newer version, damaged, or its inputs changed."""
+
+    exit_code = 2
+
+
+class JobFailed(DaskparError):
+    """The job ran and failed; the summary has been printed, and the run keeps what was committed."""
+
+    exit_code = 1
+
+
+class InfrastructureLost(DaskparError):
+    """What the job runs on is gone: scheduler, every node, or the disk; the run can be resumed."""
+
+    exit_code = 3
+
+
+class Interrupted(DaskparError):
+    """The user or the system asked the run to stop; it can be resumed."""
+
+    exit_code = 130
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`Did you mean 'x'?` for the known name closest to `name`, or an empty text."""
+    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"Did you mean {found[0]!r}?" if found else ""

@@ -1,0 +1,1 @@
+"""Watchers: they hear events and show them, and can never stop or slow a job."""
