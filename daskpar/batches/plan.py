@@ -9,4 +9,361 @@ Mini-batch `i` of a plan is the same whoever reads it, whenever: its index is ne
     grouped   the rows of `files` or `pieces`, group by group;   the rows offsets[i] .. offsets[i + 1]
               groups.arrow: offset and the key columns
     numbers   nothing                                            the list [i] (internal passes, rank_mini_batch_count)
+
+File lists are read without pyarrow (`plan.json` says where the buffers of the Arrow file lie), so that a processor of images starts fast.
 """
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from daskpar.errors import RunDirectoryError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    import pyarrow as pa
+
+    from daskpar.data.reading import TableReader
+    from daskpar.data.table import Table
+
+FORMAT = 1
+AHEAD = 4096  # paths decoded in one go
+
+FILES, PIECES, GROUPED, NUMBERS = "files", "pieces", "grouped", "numbers"
+
+
+class FileMiniBatch(list[str]):
+    """A mini-batch of a file list: the paths, and `task_id`, the index of the mini-batch."""
+
+    task_id: int
+
+    def __init__(self, paths: Sequence[str], task_id: int) -> None:
+        super().__init__(paths)
+        self.task_id = task_id
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return FileMiniBatch, (list(self), self.task_id)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanSummary:
+    """What a plan holds: `items` is None where rows are counted as they are read, `size_bytes` None where it is not known."""
+
+    count: int
+    items: int | None = None
+    size_bytes: int | None = None
+    tabular: bool = False
+    kind: str = PIECES
+    fingerprint: str = ""
+    """Of the input: paths, sizes and times of change, hashed; a resume compares it."""
+
+
+def write_plan(
+    folder: str | Path,
+    *,
+    kind: str,
+    count: int | None = None,
+    paths: Sequence[str] | pa.Array | None = None,
+    per_batch: int = 1,
+    table: Table | None = None,
+    pieces: np.ndarray | None = None,
+    offsets: np.ndarray | None = None,
+    keys: pa.Table | None = None,
+    items: int | None = None,
+    size_bytes: int | None = None,
+    fingerprint: str = "",
+) -> PlanSummary:
+    """Write a plan; `plan.json` appears last and whole, so a folder without it is no plan.
+
+    `files` takes `paths` and `per_batch`; `pieces` takes `table` and `pieces`; `grouped` takes `offsets` (groups + 1 numbers), `keys` (a row
+    for each group, columns named as the keys) and either `paths` or `table` with `pieces`; `numbers` takes `count`.
+    Other files may lie in the folder already (those that the pieces of `grouped` read).
+    """
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    (target / "plan.json").unlink(missing_ok=True)
+    document: dict[str, Any] = {"format": FORMAT, "kind": kind, "per_batch": per_batch, "fingerprint": fingerprint}
+    if paths is not None:
+        document["paths"] = _write_paths(target / "plan.arrow", paths)
+        rows = len(paths)
+        count = -(-rows // per_batch) if count is None else count
+        items = rows if items is None else items
+    elif pieces is not None and table is not None:
+        document["table"] = table.to_json()
+        _write_pieces(target / "plan.arrow", pieces)
+        count = len(pieces) if count is None else count
+    if kind == GROUPED:
+        assert offsets is not None and keys is not None
+        count = len(offsets) - 1
+        _write_groups(target / "groups.arrow", offsets, keys)
+    if kind == NUMBERS:
+        items = count
+    summary = PlanSummary(
+        count=count or 0, items=items, size_bytes=size_bytes, tabular=pieces is not None, kind=kind, fingerprint=fingerprint
+    )
+    document |= {"count": summary.count, "items": items, "size_bytes": size_bytes, "tabular": summary.tabular}
+    temporary = target / "plan.json.new"
+    with open(temporary, "w", encoding="utf-8") as file:
+        json.dump(document, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, target / "plan.json")
+    return summary
+
+
+class Plan:
+    """A written plan, opened for reading; mini-batches are loaded one at a time, cheapest in ascending order."""
+
+    def __init__(self, folder: Path, document: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self.kind: str = document["kind"]
+        self.count: int = document["count"]
+        self.tabular: bool = document["tabular"]
+        self.per_batch: int = document["per_batch"]
+        self.total_items: int | None = document["items"]
+        self.size_bytes: int | None = document["size_bytes"]
+        self.fingerprint: str = document["fingerprint"]
+        self._table_text: str | None = document.get("table")
+        self._paths = _Paths(folder / "plan.arrow", document["paths"]) if "paths" in document else None
+        self._groups = _Groups(folder / "groups.arrow") if self.kind == GROUPED else None
+        self._pieces: np.ndarray | None = None
+        self._table: Table | None = None
+        self._reader: TableReader | None = None
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Plan:
+        """Open the plan in `folder`; RunDirectoryError when there is none, or one of a newer version."""
+        path = Path(folder)
+        try:
+            document = json.loads((path / "plan.json").read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise RunDirectoryError(f"{path} holds no plan of mini-batches (plan.json is missing)") from None
+        except ValueError as error:
+            raise RunDirectoryError(f"{path / 'plan.json'} is damaged: {error}") from None
+        if document.get("format") != FORMAT:
+            raise RunDirectoryError(f"{path / 'plan.json'} has format {document.get('format')}; this daskpar reads format {FORMAT}")
+        return cls(path, document)
+
+    @property
+    def summary(self) -> PlanSummary:
+        """What `write_plan` returned."""
+        return PlanSummary(
+            count=self.count,
+            items=self.total_items,
+            size_bytes=self.size_bytes,
+            tabular=self.tabular,
+            kind=self.kind,
+            fingerprint=self.fingerprint,
+        )
+
+    @property
+    def table(self) -> Table:
+        """The recipe by which the pieces are read; only of tabular plans."""
+        if self._table is None:
+            from daskpar.data.table import Table
+
+            assert self._table_text is not None
+            self._table = Table.from_json(self._table_text)
+        return self._table
+
+    @property
+    def pieces(self) -> np.ndarray:
+        """All pieces (`data.table.PIECE`), memory-mapped; only of tabular plans."""
+        if self._pieces is None:
+            self._pieces = _read_pieces(self.folder / "plan.arrow")
+        return self._pieces
+
+    @property
+    def reader(self) -> TableReader:
+        """The reader of the pieces; it counts the values lost in conversion (`warnings`)."""
+        if self._reader is None:
+            from daskpar.data.reading import TableReader
+
+            self._reader = TableReader(self.table, self.pieces)
+        return self._reader
+
+    def items(self, i: int) -> int | None:
+        """Planned items of mini-batch `i`, None where rows are only counted by reading."""
+        start, stop = self._rows(i)
+        if self._paths is not None or self.kind == NUMBERS:
+            return stop - start
+        counts = [self.table.rows_of(self.pieces[k]) for k in range(start, stop)]
+        known = [count for count in counts if count is not None]
+        return sum(known) if len(known) == len(counts) else None
+
+    def load(self, i: int) -> FileMiniBatch | pd.DataFrame | list[int]:
+        """Mini-batch `i`: what `run()` gets."""
+        if not 0 <= i < self.count:
+            raise IndexError(f"mini-batch {i} of {self.count}")
+        if self._paths is not None:
+            start, stop = self._rows(i)
+            return FileMiniBatch(self._paths.slice(start, stop), i)
+        if self.kind == NUMBERS:
+            return [i]
+        if self._groups is None:
+            return self.reader.frame(i)
+        return self.reader.joined(*self._rows(i))
+
+    def keys(self, i: int) -> dict[str, Any] | None:
+        """Key column -> value of mini-batch `i`, in the order of the keys; None unless grouped."""
+        return None if self._groups is None else self._groups.keys(i)
+
+    def describe(self, i: int) -> str:
+        """The items of mini-batch `i` in words, for messages: file names, or file and byte or row range."""
+        start, stop = self._rows(i)
+        if self.kind == NUMBERS:
+            return f"number {i}"
+        if self._paths is not None:
+            shown = [os.path.basename(path.rstrip("/")) or path for path in self._paths.slice(start, min(stop, start + 5))]
+        else:
+            shown = [self.table.describe(self.pieces[k]) for k in range(start, min(stop, start + 3))]
+        rest = stop - start - len(shown)
+        text = ", ".join(shown) + (f" and {rest} more" if rest else "")
+        keys = self.keys(i)
+        return text if keys is None else f"{', '.join(f'{name}={value}' for name, value in keys.items())}: {text}"
+
+    def span(self, start: int, stop: int) -> None:
+        """Hint: mini-batches [start, stop) are asked for next, so reading ahead ends there."""
+        if self.tabular and start < stop:
+            self.reader.span(self._rows(start)[0], self._rows(stop - 1)[1])
+
+    def _rows(self, i: int) -> tuple[int, int]:
+        if self._groups is not None:
+            return self._groups.rows(i)
+        if self._paths is not None:
+            return i * self.per_batch, min((i + 1) * self.per_batch, self._paths.count)
+        return i, i + 1
+
+
+class _Paths:
+    """The paths of a plan, decoded in chunks from the mapped buffers of an Arrow file."""
+
+    def __init__(self, path: Path, layout: Mapping[str, int]) -> None:
+        self.count = layout["count"]
+        self._start = self._stop = 0
+        self._chunk: list[str] = []
+        if not self.count:
+            return
+        with open(path, "rb") as file:
+            self._map = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        self._offsets = self._map[layout["offsets"] : layout["offsets"] + 8 * (self.count + 1)].cast("q")
+        self._data = layout["data"]
+
+    def slice(self, start: int, stop: int) -> list[str]:
+        if start < self._start or stop > self._stop:
+            self._start, self._stop = start, min(self.count, max(stop, start + AHEAD))
+            self._chunk = self._decode(self._start, self._stop)
+        return self._chunk[start - self._start : stop - self._start]
+
+    def _decode(self, start: int, stop: int) -> list[str]:
+        if start >= stop:
+            return []
+        ends = self._offsets[start : stop + 1].tolist()
+        data = bytes(self._map[self._data + ends[0] : self._data + ends[-1]])
+        base = ends[0]
+        parts = zip(ends, ends[1:], strict=False)
+        if data.isascii():
+            text = data.decode("ascii")
+            return [text[a - base : b - base] for a, b in parts]
+        return [data[a - base : b - base].decode("utf-8", "surrogateescape") for a, b in parts]
+
+
+class _Groups:
+    """Where each group's rows lie, and its keys."""
+
+    def __init__(self, path: Path) -> None:
+        import numpy as np
+        import pyarrow as pa
+
+        table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+        self._stops: np.ndarray = table.column(0).to_numpy() if table.num_rows else np.zeros(0, np.int64)
+        self._keys = table.select(range(1, table.num_columns))
+        self._names = self._keys.column_names
+        self._start = self._stop = 0
+        self._chunk: list[tuple[Any, ...]] = []
+
+    def rows(self, i: int) -> tuple[int, int]:
+        return int(self._stops[i - 1]) if i else 0, int(self._stops[i])
+
+    def keys(self, i: int) -> dict[str, Any]:
+        if not self._start <= i < self._stop:
+            part = self._keys.slice(i, 256)
+            self._start, self._stop = i, i + part.num_rows
+            self._chunk = list(zip(*(column.to_pylist() for column in part.columns), strict=True))
+        return dict(zip(self._names, self._chunk[i - self._start], strict=True))
+
+
+def _write_arrow(path: Path, table: pa.Table) -> None:
+    import pyarrow as pa
+
+    temporary = path.with_name(path.name + ".new")
+    with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    os.replace(temporary, path)
+
+
+def _write_paths(path: Path, paths: Sequence[str] | pa.Array) -> dict[str, int]:
+    import pyarrow as pa
+
+    column = path_array(paths)
+    _write_arrow(path, pa.table({"path": column}))
+    if not len(column):
+        return {"count": 0, "offsets": 0, "data": 0}
+    source = pa.memory_map(str(path))
+    base = source.read_buffer().address
+    source.seek(0)
+    batch = pa.ipc.open_file(source).get_batch(0)
+    _, offsets, data = batch.column(0).buffers()
+    return {"count": len(column), "offsets": offsets.address - base, "data": data.address - base if data is not None else 0}
+
+
+def path_array(paths: Sequence[str] | pa.Array) -> pa.Array:
+    """Paths as one Arrow array of bytes; names that are no UTF-8 keep their bytes."""
+    import pyarrow as pa
+
+    if isinstance(paths, pa.ChunkedArray):
+        paths = paths.combine_chunks()
+    if isinstance(paths, pa.Array):
+        return pa.concat_arrays([paths]).cast(pa.large_binary())
+    try:
+        return pa.array(paths, pa.large_string()).view(pa.large_binary())
+    except UnicodeEncodeError:
+        return pa.array([path.encode("utf-8", "surrogateescape") for path in paths], pa.large_binary())
+
+
+def _write_pieces(path: Path, pieces: np.ndarray) -> None:
+    import numpy as np
+    import pyarrow as pa
+
+    data = np.ascontiguousarray(pieces)
+    width = data.dtype.itemsize
+    column = pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), len(data), [None, pa.py_buffer(data.tobytes())])
+    _write_arrow(path, pa.table({"piece": column}))
+
+
+def _read_pieces(path: Path) -> np.ndarray:
+    import numpy as np
+    import pyarrow as pa
+
+    from daskpar.data.table import PIECE
+
+    column = pa.ipc.open_file(pa.memory_map(str(path))).read_all().column(0)
+    if not len(column):
+        return np.zeros(0, PIECE)
+    return np.frombuffer(column.chunk(0).buffers()[1], PIECE, len(column))
+
+
+def _write_groups(path: Path, offsets: np.ndarray, keys: pa.Table) -> None:
+    import numpy as np
+    import pyarrow as pa
+
+    stops = pa.array(np.asarray(offsets[1:], np.int64))
+    names = ["offset", *keys.column_names]
+    _write_arrow(path, pa.Table.from_arrays([stops, *(c.combine_chunks() for c in keys.columns)], names=names))
