@@ -7,9 +7,9 @@ Times are seconds since the epoch.
 from __future__ import annotations
 
 import logging
-import queue
 import threading
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -202,37 +202,111 @@ class Watcher:
         """Write what is left."""
 
 
+class Group(Watcher):
+    """Several watchers as one: a watcher that fails is closed off with one warning, and the others go on."""
+
+    def __init__(self, watchers: Iterable[Watcher]) -> None:
+        self._watchers = list(watchers)
+
+    def hear(self, event: Event) -> None:
+        """Hand the event to each watcher that still works."""
+        self._each(lambda watcher: watcher.hear(event))
+
+    def close(self) -> None:
+        """Close each watcher that still works."""
+        self._each(lambda watcher: watcher.close())
+
+    def _each(self, call: Callable[[Watcher], None]) -> None:
+        for watcher in tuple(self._watchers):
+            try:
+                call(watcher)
+            except Exception as error:
+                self._watchers.remove(watcher)
+                name = type(watcher).__name__
+                logger.warning("%s failed and is switched off; the job goes on: %r", name, error)
+                logger.debug("%s failed", name, exc_info=True)
+
+
 class Bus:
     """Hands events to watchers on one thread, so that a slow or failing watcher holds up no job.
 
-    `publish` never blocks. `close` waits until all that was published has been heard (at most `patience` seconds).
+    `publish` never blocks. While watchers lag behind, only the newest `Progress` of each step is kept (in the place of the one that
+    waits), and bulks of tries are joined when they are heard; no other event is ever dropped. `close` waits until all that was
+    published has been heard (at most `patience` seconds).
     """
 
-    def __init__(self, watchers: list[Watcher]) -> None:
-        self._watchers = list(watchers)
-        self._queue: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+    def __init__(self, watchers: Iterable[Watcher]) -> None:
+        self._group = Group(watchers)
+        self._events: deque[Event] = deque()
+        self._waiting_progress: dict[str, Progress] = {}
+        self._changed = threading.Condition(threading.Lock())
+        self._closed = False
         self._thread = threading.Thread(target=self._deliver, name="daskpar-watchers", daemon=True)
         self._thread.start()
 
     def publish(self, event: Event) -> None:
-        """Queue an event for all watchers."""
-        self._queue.put(event)
+        """Queue an event for all watchers; after `close` it is ignored."""
+        with self._changed:
+            if self._closed:
+                return
+            if isinstance(event, Progress):
+                waits = event.step in self._waiting_progress
+                self._waiting_progress[event.step] = event
+                if waits:
+                    return
+            self._events.append(event)
+            self._changed.notify()
 
     def close(self, patience: float = 60.0) -> None:
         """Deliver what is queued, close the watchers, stop the thread."""
-        self._queue.put(None)
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
         self._thread.join(patience)
+        if self._thread.is_alive():
+            logger.warning("watchers were still busy after %g s: the last lines of logs and reports may be missing", patience)
 
     def _deliver(self) -> None:
-        while (event := self._queue.get()) is not None:
-            for watcher in list(self._watchers):
-                self._guard(watcher, lambda w=watcher, e=event: w.hear(e))  # type: ignore[misc]
-        for watcher in list(self._watchers):
-            self._guard(watcher, watcher.close)
+        while (event := self._next()) is not None:
+            self._group.hear(event)
+        self._group.close()
 
-    def _guard(self, watcher: Watcher, call: Callable[[], None]) -> None:
-        try:
-            call()
-        except Exception:
-            logger.exception("%s failed and is switched off; the job goes on", type(watcher).__name__)
-            self._watchers.remove(watcher)
+    def _next(self) -> Event | None:
+        with self._changed:
+            while not self._events:
+                if self._closed:
+                    return None
+                self._changed.wait()
+            event = self._events.popleft()
+            if isinstance(event, Progress):
+                return self._waiting_progress.pop(event.step)
+            if not isinstance(event, TriesEnded):
+                return event
+            bulk = [event]
+            size = len(event.records)
+            while self._events and size < JOINED_TRIES:
+                following = self._events[0]
+                if not isinstance(following, TriesEnded) or following.step != event.step:
+                    break
+                self._events.popleft()
+                bulk.append(following)
+                size += len(following.records)
+        return join_tries(bulk)
+
+
+JOINED_TRIES = 100_000
+"""Bulks of tries that wait are joined up to about this many."""
+
+
+def join_tries(bulk: Sequence[TriesEnded]) -> TriesEnded:
+    """Consecutive bulks of one step as one, in the same order, with the time of the last."""
+    if len(bulk) == 1:
+        return bulk[0]
+    import numpy as np
+
+    return TriesEnded(
+        time=bulk[-1].time,
+        step=bulk[0].step,
+        records=np.concatenate([part.records for part in bulk]),
+        failures=tuple(failure for part in bulk for failure in part.failures),
+    )
