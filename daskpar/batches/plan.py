@@ -1,11 +1,11 @@
 """The plan of mini-batches as plain values in a folder: written once by the driver, memory-mapped by every processor.
 
 A plan is a folder with `plan.json` (what kind, how many, how to read) and Arrow IPC files with one row for each file, piece or group.
-Mini-batch `i` of a plan is the same whoever reads it, whenever: its index is never a matter of the cluster, the blocks, a retry or a resume.
+Mini-batch `i` of a plan is the same whoever reads it, whenever: never a matter of the cluster, the blocks, a retry or a resume.
 
     kind      plan.arrow holds                                   mini-batch i is
     files     path                                               `per_batch` paths from row i * per_batch
-    pieces    file, start, stop, skip, take  (data.table.PIECE)  the rows of piece i
+    pieces    file, start, stop  (data.table.PIECE)              the rows of piece i
     grouped   the rows of `files` or `pieces`, group by group;   the rows offsets[i] .. offsets[i + 1]
               groups.arrow: offset and the key columns
     numbers   nothing                                            the list [i] (internal passes, rank_mini_batch_count)
@@ -15,6 +15,7 @@ File lists are read without pyarrow (`plan.json` says where the buffers of the A
 
 from __future__ import annotations
 
+import itertools
 import json
 import mmap
 import os
@@ -82,8 +83,8 @@ def write_plan(
 ) -> PlanSummary:
     """Write a plan; `plan.json` appears last and whole, so a folder without it is no plan.
 
-    `files` takes `paths` and `per_batch`; `pieces` takes `table` and `pieces`; `grouped` takes `offsets` (groups + 1 numbers), `keys` (a row
-    for each group, columns named as the keys) and either `paths` or `table` with `pieces`; `numbers` takes `count`.
+    `files` takes `paths` and `per_batch`; `pieces` takes `table` and `pieces`; `grouped` takes `offsets` (groups + 1 numbers), `keys`
+    (a row for each group, columns named as the keys) and either `paths` or `table` with `pieces`; `numbers` takes `count`.
     Other files may lie in the folder already (those that the pieces of `grouped` read).
     """
     target = Path(folder)
@@ -268,7 +269,7 @@ class _Paths:
         ends = self._offsets[start : stop + 1].tolist()
         data = bytes(self._map[self._data + ends[0] : self._data + ends[-1]])
         base = ends[0]
-        parts = zip(ends, ends[1:], strict=False)
+        parts = itertools.pairwise(ends)
         if data.isascii():
             text = data.decode("ascii")
             return [text[a - base : b - base] for a, b in parts]
