@@ -1,0 +1,236 @@
+"""DataFrames as the text that pandas' `to_csv` gives for them, about ten times faster where that text is provably the same.
+
+Fast are columns whose text is made element by element: integers, floats, booleans and text, as numpy, nullable or categorical columns.
+Everything else (dates above all, whose text depends on the whole frame) is left to `to_csv` itself.
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+TEXT = pa.large_string()
+NOTHING, BLANK, LINE_END, QUOTE, POINT_ZERO, TRUE, FALSE = (pa.scalar(text, TEXT) for text in ("", " ", "\n", '"', ".0", "True", "False"))
+SLICE_ROWS = 65_536
+"""Rows formatted at once: bounds the memory that a large frame takes on top of itself."""
+
+NUMPY_KINDS = {
+    np.dtype(name): name
+    for name in ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32", "float64", "bool")
+}
+SIZES = {"float64": 18, "float32": 11, "bool": 6}
+
+SIMPLE_RANGE = {"float64": (1e-4, 1e10), "float32": (1e-3, 1e5)}
+"""Absolute values that Arrow writes as Python and numpy do, but for the `.0` of whole numbers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The columns of one frame, apart from the frame: numpy arrays (numbers) and Arrow arrays (text, and whatever has nulls)."""
+
+    kinds: tuple[str, ...]
+    arrays: tuple[Any, ...]
+    rows: int
+    size: int
+    """About how many bytes its text will have."""
+
+
+def plain(frame: pd.DataFrame) -> bytes:
+    """The text by `to_csv` itself."""
+    text: str = frame.to_csv(sep=" ", header=False, index=False, lineterminator="\n")
+    return text.encode("utf-8", "surrogateescape")
+
+
+def snapshot(frame: pd.DataFrame, *, copy: bool) -> Snapshot | None:
+    """The columns of `frame`, or None where its text must come from `plain`; without `copy` they may share memory with the frame."""
+    if type(frame) is not pd.DataFrame or not frame.shape[1]:
+        return None
+    kinds: list[str] = []
+    arrays: list[Any] = []
+    size = 0
+    for values in _arrays(frame):
+        column = _column(values, copy)
+        if column is None:
+            return None
+        kinds.append(column[0])
+        arrays.append(column[1])
+        size += column[2]
+    return Snapshot(tuple(kinds), tuple(arrays), frame.shape[0], size)
+
+
+def join(frames: Sequence[Snapshot]) -> tuple[bytes, list[int]]:
+    """The text of frames of equal kinds one after the other, and the length in bytes of each one's."""
+    kinds = frames[0].kinds
+    columns = [_together(kind, [frame.arrays[i] for frame in frames]) for i, kind in enumerate(kinds)]
+    rows = sum(frame.rows for frame in frames)
+    texts: list[bytes] = []
+    ends = np.zeros(rows + 1, np.int64)
+    for start in range(0, rows, SLICE_ROWS):
+        stop = min(start + SLICE_ROWS, rows)
+        text, offsets = _lines([_text(kind, column[start:stop]) for kind, column in zip(kinds, columns, strict=True)])
+        ends[start + 1 : stop + 1] = offsets[1:] + ends[start]
+        texts.append(text)
+    bounds = np.cumsum([0, *(frame.rows for frame in frames)])
+    lengths: list[int] = np.diff(ends[bounds]).tolist()
+    return texts[0] if len(texts) == 1 else b"".join(texts), lengths
+
+
+def _arrays(frame: pd.DataFrame) -> list[Any]:
+    column = getattr(frame, "_get_column_array", None)  # forty times as fast as going through Series; there since pandas 1.3
+    if column is None:
+        return [series.array for _, series in frame.items()]
+    return [column(i) for i in range(frame.shape[1])]
+
+
+def _column(values: Any, copy: bool) -> tuple[str, Any, int] | None:
+    """Kind, values and about how much text, or None where only `to_csv` knows the text."""
+    if isinstance(values, np.ndarray):
+        kind = NUMPY_KINDS.get(values.dtype)
+        if kind is not None:
+            return kind, values.copy() if copy else values, len(values) * SIZES.get(kind, 7)
+        return _text_column(_from_objects(values)) if values.dtype == object else None
+    dtype = values.dtype
+    if isinstance(dtype, pd.StringDtype):
+        return _text_column(_arrow_text(values))
+    if isinstance(dtype, pd.CategoricalDtype):
+        return _text_column(_from_categories(values))
+    if isinstance(dtype, pd.BooleanDtype):
+        return "nullable bool", _plain_array(pa.array(values.copy())), len(values) * 6
+    if str(dtype) in NULLABLE_INTEGERS:
+        return f"nullable {dtype}", _plain_array(pa.array(values.copy())), len(values) * 7
+    return None
+
+
+NULLABLE_INTEGERS = frozenset({"Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32", "UInt64"})
+
+
+def _text_column(array: pa.Array | None) -> tuple[str, Any, int] | None:
+    return None if array is None else ("text", array, array.nbytes)
+
+
+def _from_objects(values: np.ndarray) -> pa.Array | None:
+    """Objects as text, or None if any is neither text nor null."""
+    if pd.api.types.infer_dtype(values, skipna=True) not in ("string", "empty"):
+        return None
+    try:
+        return pa.array(values, type=TEXT, from_pandas=True)
+    except (pa.ArrowException, UnicodeError):  # lone surrogates, a null of a kind that Arrow does not know
+        return None
+
+
+def _arrow_text(values: Any) -> pa.Array | None:
+    try:
+        array = values.__arrow_array__()
+        return _plain_array(array if array.type == TEXT else array.cast(TEXT))
+    except (pa.ArrowException, UnicodeError):
+        return None
+
+
+def _from_categories(values: Any) -> pa.Array | None:
+    categories = values.categories.array
+    if isinstance(categories.dtype, pd.StringDtype):
+        text = _arrow_text(categories)
+    elif categories.dtype == object:
+        text = _from_objects(np.asarray(categories, dtype=object))
+    else:
+        return None
+    codes = np.asarray(values.codes, dtype=np.int64)
+    return None if text is None else text.take(pa.array(codes, mask=codes < 0))
+
+
+def _plain_array(array: pa.Array | pa.ChunkedArray) -> pa.Array:
+    if not isinstance(array, pa.ChunkedArray):
+        return array
+    if array.num_chunks == 1:
+        return array.chunk(0)
+    return pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], array.type)
+
+
+def _together(kind: str, arrays: list[Any]) -> Any:
+    if len(arrays) == 1:
+        return arrays[0]
+    return np.concatenate(arrays) if isinstance(arrays[0], np.ndarray) else pa.concat_arrays(arrays)
+
+
+def _text(kind: str, values: Any) -> pa.Array:
+    """One text per element, null for an empty field."""
+    if kind == "text":
+        return _quoted(values)
+    if kind in SIMPLE_RANGE:
+        return _float_text(kind, values)
+    array = pa.array(values) if isinstance(values, np.ndarray) else values
+    if kind.endswith("bool"):
+        return pc.if_else(array, TRUE, FALSE)
+    return array.cast(TEXT)
+
+
+def _float_text(kind: str, values: np.ndarray) -> pa.Array:
+    low, high = SIMPLE_RANGE[kind]
+    size = np.abs(values)
+    simple = ((size >= low) & (size < high)) | (size == 0)
+    text = pa.array(values).cast(TEXT)
+    whole = np.floor(values) == values
+    if whole.any():
+        text = pc.if_else(pa.array(whole), pc.binary_join_element_wise(text, POINT_ZERO, NOTHING), text)
+    if simple.all():
+        return text
+    odd = values[~simple]
+    words = odd.astype(str).astype(object)
+    words[np.isnan(odd)] = None
+    return pc.replace_with_mask(text, pa.array(~simple), pa.array(words, TEXT))
+
+
+def _quoted(array: pa.Array) -> pa.Array:
+    """The same texts, those in quotes that the csv module would put in quotes."""
+    offsets = (
+        np.frombuffer(array.buffers()[1], np.int64)[array.offset : array.offset + len(array) + 1] if len(array) else np.zeros(1, np.int64)
+    )
+    buffer = array.buffers()[2]
+    if buffer is None or offsets[0] == offsets[-1]:
+        return array
+    data = memoryview(buffer)[offsets[0] : offsets[-1]]
+    special, table = _special()
+    flat = bytes(data)
+    if not any(char in flat for char in special):
+        return array
+    places = np.flatnonzero(table[np.frombuffer(data, np.uint8)]) + offsets[0]
+    mask = np.zeros(len(array), bool)
+    mask[np.searchsorted(offsets, places, side="right") - 1] = True
+    mask_array = pa.array(mask)
+    inner = pc.replace_substring(array.filter(mask_array), '"', '""')
+    return pc.replace_with_mask(array, mask_array, pc.binary_join_element_wise(QUOTE, inner, QUOTE, NOTHING))
+
+
+@functools.cache
+def _special() -> tuple[tuple[bytes, ...], np.ndarray]:
+    """The characters for which this Python's csv module puts a field in quotes (they differ by version), and a table of them by byte."""
+    table = np.zeros(256, bool)
+    for code in range(128):
+        line = io.StringIO()
+        csv.writer(line, delimiter=" ", lineterminator="\n").writerow([f"a{chr(code)}a", "a"])
+        table[code] = line.getvalue().startswith('"')
+    return tuple(bytes([code]) for code in np.flatnonzero(table)), table
+
+
+def _lines(columns: list[pa.Array]) -> tuple[bytes, np.ndarray]:
+    """The rows as text, and where each begins and the last one ends."""
+    if len(columns) == 1:  # csv writes "" for a row that is one empty field: an empty line would be no row
+        empty = pc.fill_null(pc.equal(columns[0], NOTHING), True)
+        columns = [pc.if_else(empty, pa.scalar('""', TEXT), columns[0])]
+    options = {"null_handling": "replace", "null_replacement": ""}
+    columns[-1] = pc.binary_join_element_wise(columns[-1], NOTHING, LINE_END, **options)
+    rows = pc.binary_join_element_wise(*columns, BLANK, **options) if len(columns) > 1 else columns[0]
+    if rows.type != TEXT:
+        rows = rows.cast(TEXT)
+    offsets = np.frombuffer(rows.buffers()[1], np.int64)[rows.offset : rows.offset + len(rows) + 1]
+    data = rows.buffers()[2]
+    return bytes(memoryview(data)[offsets[0] : offsets[-1]]), offsets - offsets[0]
