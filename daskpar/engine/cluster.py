@@ -1,0 +1,233 @@
+"""The Dask cluster that a run uses: one in this process by default, a running one by its address, or one named in Dask's configuration.
+
+Opening it in the background while the input is listed saves start-up time, hence `Cluster` connects in `open` and not before.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import warnings
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from daskpar.errors import InfrastructureLost, UsageError, nearest
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from daskpar.engine.node import NodeFacts
+
+logger = logging.getLogger(__name__)
+
+CONNECT_SECONDS = 30
+
+
+class Cluster:
+    """A connection to Dask for one run.
+
+    `client`: an existing client, which stays open. `scheduler`: address of a running scheduler, or path of its scheduler file. `compute`:
+    a name below `daskpar.computes` in Dask's configuration, `{class: package.Cluster, kwargs...}`. With none of them a local cluster of
+    `workers` nodes starts in this process, or with `processes` in processes of their own.
+    """
+
+    def __init__(
+        self,
+        *,
+        run_id: str,
+        client: Client | None = None,
+        scheduler: str | None = None,
+        compute: str | None = None,
+        workers: int = 1,
+        processes: bool = False,
+        dashboard: str | None = "127.0.0.1:8787",
+    ) -> None:
+        self.run_id = run_id
+        self.local = client is None and scheduler is None and compute is None
+        self.in_process = self.local and not processes
+        self._given = client
+        self._scheduler = scheduler
+        self._compute = compute
+        self._workers = max(1, workers)
+        self._processes = processes
+        self._dashboard = dashboard
+        self._cluster: Any = None
+        self.client: Client = None  # type: ignore[assignment]  # set by open
+        self.facts: dict[str, NodeFacts] = {}
+        """Worker address -> what it said of itself."""
+
+    def open(self) -> None:
+        """Connect, compare versions, put the node plugin on every worker.
+
+        Raises UsageError when the address or the configuration is wrong, InfrastructureLost when nothing answers.
+        """
+        from daskpar.engine.node import NodePlugin
+
+        self.client = self._given or self._connect()
+        if self._given is None and not self.local:
+            self._await_workers()
+        self.client.register_plugin(NodePlugin(self.run_id))
+        self.refresh()
+
+    def _connect(self) -> Client:
+        from distributed import Client
+
+        if self.local:
+            return Client(self._local_cluster(), set_as_default=False)
+        target: Any = self._scheduler
+        if target is None:
+            self._cluster = target = self._configured()
+        elif target.endswith(".json"):
+            return self._reach(scheduler_file=target)
+        return self._reach(target)
+
+    def _reach(self, address: Any = None, **kwargs: Any) -> Client:
+        from distributed import Client
+
+        try:
+            return Client(address, timeout=CONNECT_SECONDS, set_as_default=False, **kwargs)
+        except (OSError, TimeoutError) as error:
+            where = self._scheduler or self._compute
+            raise InfrastructureLost(f"no Dask scheduler answers at {where!r}: {error}. Is it running, and reachable from here?") from error
+        except ValueError as error:
+            raise UsageError(f"{self._scheduler!r} is no address of a Dask scheduler, such as tcp://host:8786: {error}") from error
+
+    def _local_cluster(self) -> Any:
+        from distributed import LocalCluster
+
+        with warnings.catch_warnings():
+            # A taken port makes Dask choose another one and say so; the address we print is the right one either way.
+            warnings.simplefilter("ignore")
+            self._cluster = LocalCluster(
+                n_workers=self._workers,
+                processes=self._processes,
+                threads_per_worker=4,  # blocks leave these slots at once; they only bound how many are handed over together
+                memory_limit=0,
+                dashboard_address=self._dashboard,
+                scheduler_kwargs={"dashboard": False},
+                host="127.0.0.1" if self._processes else None,
+                silence_logs=logging.ERROR,
+            )
+        return self._cluster
+
+    def show_dashboard(self) -> None:
+        """Put Dask's pages behind the address that the local cluster already has.
+
+        Loading bokeh takes half a second, which a start would otherwise pay for before the first mini-batch.
+        """
+        if not self.local or self._dashboard is None:
+            return
+        import dask
+        from distributed.dashboard import scheduler as pages
+
+        scheduler = self._cluster.scheduler
+        prefix = dask.config.get("distributed.scheduler.http.prefix", "") or ""
+        scheduler.loop.add_callback(pages.connect, scheduler.http_application, scheduler.http_server, scheduler, prefix=prefix)
+
+    def _configured(self) -> Any:
+        import dask
+
+        computes = dask.config.get("daskpar.computes", {}) or {}
+        entry = computes.get(self._compute)
+        if not isinstance(entry, dict) or "class" not in entry:
+            raise UsageError(
+                f"compute {self._compute!r} is not described in Dask's configuration (daskpar.computes.{self._compute}: "
+                f"{{class: package.ClusterClass, ...}}). {nearest(str(self._compute), computes)}"
+            )
+        module, _, name = str(entry["class"]).rpartition(".")
+        try:
+            kind = getattr(importlib.import_module(module), name)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise UsageError(f"daskpar.computes.{self._compute}.class {entry['class']!r} can't be loaded: {error}") from error
+        return kind(**{k: v for k, v in entry.items() if k != "class"})
+
+    def _await_workers(self) -> None:
+        from daskpar.engine.node import node_facts
+
+        try:
+            self.client.wait_for_workers(1, timeout=10 * CONNECT_SECONDS)
+        except TimeoutError as error:
+            raise InfrastructureLost("the Dask scheduler has had no worker for five minutes; start workers and try again") from error
+        try:
+            self.client.run(node_facts)
+        except ModuleNotFoundError as error:
+            raise UsageError(
+                f"a Dask worker can't import {error.name!r}: install the same daskpar on every worker of the cluster "
+                f"(pip install 'daskpar=={_version()}')"
+            ) from error
+
+    def refresh(self) -> list[str]:
+        """Ask workers that joined since for their facts; addresses of all workers there are, oldest first."""
+        from daskpar.engine.node import node_facts
+
+        workers = self.client.scheduler_info(n_workers=-1)["workers"]
+        unknown = [address for address in workers if address not in self.facts]
+        if unknown:
+            answers = self.client.run(node_facts, workers=unknown, on_error="ignore")
+            for address, facts in answers.items():
+                if facts.version != _version():
+                    raise UsageError(
+                        f"worker {address} has daskpar {facts.version}, this is {_version()}: install the same version everywhere"
+                    )
+                self.facts[address] = facts
+        self.facts = {address: facts for address, facts in self.facts.items() if address in workers}
+        return list(self.facts)
+
+    @property
+    def dashboard_link(self) -> str:
+        """Address of the Dask dashboard, empty where there is none."""
+        if self.local and self._dashboard is None:
+            return ""
+        return str(self.client.dashboard_link or "")
+
+    def close(self) -> None:
+        """Leave the cluster as it was found: our plugin is removed; a cluster that this run started ends."""
+        from daskpar.engine.node import drop_prestarted
+        from daskpar.engine.node import plugin_name
+
+        drop_prestarted()
+        if self.client is None:
+            return
+        if not self.local:
+            try:
+                self.client.unregister_worker_plugin(plugin_name(self.run_id))
+            except Exception:
+                logger.warning("could not remove the node plugin; it ends with the workers", exc_info=True)
+        if self._given is None:
+            try:
+                self.client.close()
+            finally:
+                if self._cluster is not None:
+                    self._cluster.close()
+
+
+def processors_per_node(nodes: list[NodeFacts], wanted: int | None) -> dict[str, int]:
+    """Processors of each node (by address): `wanted`, else the cores of its host dealt out to the nodes on that host, at least 1."""
+    sharing = Counter(facts.host for facts in nodes)
+    return {facts.address: wanted or max(1, (facts.gpus or facts.cores) // sharing[facts.host]) for facts in nodes}
+
+
+def gpus_per_node(nodes: list[NodeFacts], processors: dict[str, int]) -> dict[str, tuple[str, ...]]:
+    """CUDA devices of each node's processor slots: one device each, dealt out per host; slots beyond the devices get none (empty text)."""
+    dealt: Counter[str] = Counter()
+    devices: dict[str, tuple[str, ...]] = {}
+    for facts in nodes:
+        slots = []
+        for _ in range(processors[facts.address] if facts.gpus else 0):
+            number = dealt[facts.host]
+            slots.append(str(number) if number < facts.gpus else "")
+            dealt[facts.host] += 1
+        devices[facts.address] = tuple(slots)
+    return devices
+
+
+def threads_per_processor(facts: NodeFacts, nodes: list[NodeFacts], processors: dict[str, int]) -> int:
+    """OMP_NUM_THREADS and its like: the host's cores over all our processors on that host, at least 1."""
+    on_host = sum(processors[other.address] for other in nodes if other.host == facts.host)
+    return max(1, facts.cores // max(1, on_host))
+
+
+def _version() -> str:
+    import daskpar
+
+    return daskpar.__version__

@@ -1,0 +1,230 @@
+"""Which mini-batches go to which node, who owns them, and what goes back to the queue: pure bookkeeping, no Dask, no clock.
+
+Facts go in (a node joined, rows were flushed, a range was released, a node was lost), orders come out. A range is owned by the block
+it was last given to; what comes from any other block is refused, so that no mini-batch is ever committed twice.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from daskpar.engine.blocks import BlockSizer
+from daskpar.processor.protocol import BlockOrder
+
+QUEUED_AHEAD = 2
+"""Blocks under way for each processor: one runs, one waits on the node, so that no processor waits for the scheduler."""
+LOSSES = 3
+"""A mini-batch that was running when a node was lost this often counts as failed."""
+
+Interval = tuple[int, int]
+
+
+def subtract(intervals: list[Interval], start: int, stop: int) -> tuple[list[Interval], list[Interval]]:
+    """Disjoint `intervals` without [start, stop), and what of them lay in [start, stop)."""
+    left: list[Interval] = []
+    taken: list[Interval] = []
+    for a, b in intervals:
+        low, high = max(a, start), min(b, stop)
+        if low >= high:
+            left.append((a, b))
+            continue
+        taken.append((low, high))
+        if a < low:
+            left.append((a, low))
+        if high < b:
+            left.append((high, b))
+    return left, taken
+
+
+def width(intervals: Iterable[Interval]) -> int:
+    """Number of indices in disjoint `intervals`."""
+    return sum(stop - start for start, stop in intervals)
+
+
+def runs(indices: np.ndarray) -> list[Interval]:
+    """Sorted distinct `indices` as maximal intervals."""
+    if len(indices) == 0:
+        return []
+    cuts = np.flatnonzero(np.diff(indices) != 1) + 1
+    edges = np.concatenate(([0], cuts, [len(indices)]))
+    return [(int(indices[a]), int(indices[b - 1]) + 1) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+
+
+@dataclass(kw_only=True)
+class _Block:
+    node: str
+    tries: int
+    due: list[Interval]
+    """What it still owes: neither flushed nor released."""
+    token: str = ""
+    """Of the start that owns it; empty until the first word from it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loss:
+    """What the loss of a node or block means."""
+
+    requeued: int
+    """Mini-batches that go back to the queue."""
+    failed: tuple[int, ...]
+    """Mini-batches that were running at their third loss: failed, not queued again."""
+    suspects: tuple[int, ...]
+    """Mini-batches taken to have been running."""
+
+
+@dataclass
+class Dispatcher:
+    """The queue of one step.
+
+    `missing` are the ranges without a final outcome, in order. Retries and what comes back from lost or slow blocks goes to the
+    front: it is the oldest work, and the one that the end of the step would wait for.
+    """
+
+    missing: Iterable[Interval]
+    sizer: BlockSizer
+    first_block: int = 0
+
+    nodes: dict[str, int] = field(default_factory=dict)
+    """Node -> processors."""
+    blocks: dict[int, _Block] = field(default_factory=dict)
+    """Blocks under way, by number."""
+    losses: dict[int, int] = field(default_factory=dict)
+    _queue: deque[tuple[int, int, int]] = field(default_factory=deque)
+    waiting: int = 0
+    """Mini-batches in the queue."""
+
+    def __post_init__(self) -> None:
+        self._next = self.first_block
+        self._load: dict[str, int] = {}
+        for start, stop in self.missing:
+            if start < stop:
+                self._queue.append((start, stop, 0))
+                self.waiting += stop - start
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing waits and nothing is under way."""
+        return not self._queue and not self.blocks
+
+    @property
+    def processors(self) -> int:
+        """Processors of all nodes."""
+        return sum(self.nodes.values())
+
+    def add_node(self, node: str, processors: int) -> None:
+        """A node is ready to take blocks."""
+        self.nodes[node] = processors
+        self._load.setdefault(node, 0)
+
+    def orders(self) -> list[tuple[str, BlockOrder]]:
+        """Blocks to send now, each with its node: fills every node up to two blocks for each processor."""
+        orders = []
+        while self._queue:
+            room = [(self._load[n] / p, n) for n, p in self.nodes.items() if p > 0 and self._load[n] < QUEUED_AHEAD * p]
+            if not room:
+                break
+            node = min(room)[1]
+            start, limit, tries = self._queue.popleft()
+            stop = start + 1
+            # A mini-batch with failures or losses behind it travels alone: what it does then hits no other.
+            if tries == 0 and start not in self.losses:
+                stop = self.sizer.stop(start, limit, remaining=self.waiting, processors=self.processors)
+                suspect = min((i for i in self.losses if start < i < stop), default=stop)
+                stop = min(stop, suspect)
+            if stop < limit:
+                self._queue.appendleft((stop, limit, tries))
+            self.waiting -= stop - start
+            number = self._next
+            self._next += 1
+            self.blocks[number] = _Block(node=node, tries=tries, due=[(start, stop)])
+            self._load[node] += 1
+            orders.append((node, BlockOrder(block=number, token="", start=start, stop=stop, tries=tries)))
+        return orders
+
+    def owns(self, block: int, token: str) -> bool:
+        """Whether `token` is the start of `block` that is listened to; the first one to speak is."""
+        known = self.blocks.get(block)
+        if known is None:
+            return False
+        if not known.token:
+            known.token = token
+        return known.token == token
+
+    def settle(self, block: int, token: str, indices: np.ndarray) -> np.ndarray:
+        """Mark records of a flush as delivered; a mask of those that were due from this block (the others are refused)."""
+        accepted = np.zeros(len(indices), dtype=bool)
+        if not self.owns(block, token):
+            return accepted
+        known = self.blocks[block]
+        for start, stop in runs(indices):
+            known.due, taken = subtract(known.due, start, stop)
+            for low, high in taken:
+                accepted |= (indices >= low) & (indices < high)
+        return accepted
+
+    def retry(self, index: int, tries: int) -> None:
+        """Queue one mini-batch again, ahead of all others, with `tries` failed tries behind it."""
+        self._queue.appendleft((index, index + 1, tries))
+        self.waiting += 1
+
+    def release(self, block: int, token: str, start: int, stop: int) -> int:
+        """Take back [start, stop) from a block; how many mini-batches went back to the queue."""
+        if not self.owns(block, token):
+            return 0
+        known = self.blocks[block]
+        known.due, taken = subtract(known.due, start, stop)
+        return self._requeue(taken, known.tries)
+
+    def end(self, block: int, token: str) -> int:
+        """A block is over; what it still owed (nothing, unless something went wrong on its node) goes back to the queue."""
+        if not self.owns(block, token):
+            return 0
+        return self._retire(block)
+
+    def lose_block(self, block: int) -> int:
+        """A block will not be heard of again, without a fault of any mini-batch: back to the queue with what it owed."""
+        return self._retire(block) if block in self.blocks else 0
+
+    def lose_node(self, node: str) -> Loss:
+        """A node is gone: its blocks lose ownership, what they owed goes back to the queue.
+
+        The first mini-batch that a started block owes is taken to have been running. At its third loss it has failed.
+        """
+        self.nodes.pop(node, None)
+        self._load.pop(node, None)
+        requeued, failed, suspects = 0, [], []
+        # The latest first: each goes to the front of the queue, so the oldest work ends up foremost.
+        for number in sorted((n for n, b in self.blocks.items() if b.node == node), reverse=True):
+            block = self.blocks[number]
+            if block.token and block.due:
+                suspect = min(block.due)[0]
+                suspects.append(suspect)
+                self.losses[suspect] = self.losses.get(suspect, 0) + 1
+                if self.losses[suspect] >= LOSSES:
+                    failed.append(suspect)
+                    block.due, _ = subtract(block.due, suspect, suspect + 1)
+            requeued += self._retire(number)
+        return Loss(requeued=requeued, failed=tuple(failed), suspects=tuple(suspects))
+
+    def drop_waiting(self) -> None:
+        """Nothing more is to be started."""
+        self._queue.clear()
+        self.waiting = 0
+
+    def _retire(self, number: int) -> int:
+        block = self.blocks.pop(number)
+        if block.node in self._load:
+            self._load[block.node] -= 1
+        return self._requeue(block.due, block.tries)
+
+    def _requeue(self, intervals: Iterable[Interval], tries: int) -> int:
+        owed = 0
+        for start, stop in sorted(intervals, reverse=True):
+            self._queue.appendleft((start, stop, tries))
+            owed += stop - start
+        self.waiting += owed
+        return owed

@@ -1,0 +1,183 @@
+"""The dispatcher never loses and never doubles a mini-batch, whatever happens to nodes and blocks."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from daskpar.engine.blocks import BlockSizer
+from daskpar.engine.dispatch import LOSSES, QUEUED_AHEAD, Dispatcher, runs, subtract
+
+
+def dispatcher(count: int, *, each: float | None = 0.1, nodes: dict[str, int] | None = None) -> Dispatcher:
+    sizer = BlockSizer()
+    if each is not None:
+        sizer.measure(1000, each * 1000)
+    made = Dispatcher([(0, count)], sizer)
+    for node, processors in (nodes or {"a": 2}).items():
+        made.add_node(node, processors)
+    return made
+
+
+def settle(made: Dispatcher, order, start: int, stop: int, token: str = "t") -> int:
+    return int(made.settle(order.block, token, np.arange(start, stop)).sum())
+
+
+def test_every_processor_gets_one_block_to_run_and_one_to_wait():
+    made = dispatcher(1000, nodes={"a": 2, "b": 1})
+    given = [node for node, _ in made.orders()]
+    assert (given.count("a"), given.count("b")) == (2 * QUEUED_AHEAD, QUEUED_AHEAD)
+    assert made.orders() == []
+
+
+def test_blocks_are_contiguous_and_in_order():
+    orders = [order for _, order in dispatcher(1000).orders()]
+    assert orders[0].start == 0
+    assert all(a.stop == b.start for a, b in zip(orders, orders[1:], strict=False))
+
+
+def test_a_retried_mini_batch_goes_first_and_alone():
+    made = dispatcher(1000)
+    order = made.orders()[0][1]
+    settle(made, order, order.start, order.stop)
+    made.end(order.block, "t")
+    made.retry(3, 1)
+    [(_, again)] = made.orders()
+    assert (again.start, again.stop, again.tries) == (3, 4, 1)
+
+
+def test_a_released_rest_goes_to_another_block_and_is_refused_from_the_old_one():
+    made = dispatcher(10, each=10.0, nodes={"a": 1})
+    made.sizer.seconds_per_mini_batch = 0.1
+    order = made.orders()[0][1]
+    assert order.stop - order.start > 2
+    assert made.release(order.block, "t", order.start + 1, order.stop) == order.stop - order.start - 1
+    assert settle(made, order, order.start, order.stop) == 1
+    assert made.end(order.block, "t") == 0
+
+
+def test_what_a_block_still_owes_at_its_end_is_queued_again():
+    made = dispatcher(100, nodes={"a": 1})
+    order = made.orders()[0][1]
+    settle(made, order, order.start, order.start + 1)
+    assert made.end(order.block, "t") == order.stop - order.start - 1
+
+
+def test_only_the_first_start_of_a_block_is_listened_to():
+    made = dispatcher(100, nodes={"a": 1})
+    order = made.orders()[0][1]
+    assert settle(made, order, order.start, order.start + 1, token="first") == 1
+    assert settle(made, order, order.start + 1, order.start + 2, token="second") == 0
+
+
+def test_nothing_is_taken_from_a_block_whose_node_is_lost():
+    made = dispatcher(100)
+    order = made.orders()[0][1]
+    made.lose_node("a")
+    assert settle(made, order, order.start, order.stop) == 0
+    assert made.waiting == 100
+
+
+def test_a_mini_batch_running_at_three_losses_has_failed_and_the_others_have_not():
+    made = dispatcher(20, nodes={"n0": 1})
+    failed: tuple[int, ...] = ()
+    for loss in range(LOSSES):
+        [first, *_] = made.orders()
+        assert made.owns(first[1].block, "t")
+        if loss:
+            assert (first[1].start, first[1].stop) == (0, 1), "a suspect travels alone"
+        assert failed == ()
+        lost = made.lose_node(f"n{loss}")
+        assert lost.suspects == (0,)
+        failed = lost.failed
+        made.add_node(f"n{loss + 1}", 1)
+    assert failed == (0,)
+    assert made.waiting == 19
+
+
+def test_intervals():
+    assert subtract([(0, 10)], 3, 5) == ([(0, 3), (5, 10)], [(3, 5)])
+    assert subtract([(0, 4), (6, 8)], 2, 7) == ([(0, 2), (7, 8)], [(2, 4), (6, 7)])
+    assert runs(np.array([1, 2, 3, 7, 9, 10])) == [(1, 4), (7, 8), (9, 11)]
+    assert runs(np.array([], dtype=int)) == []
+
+
+class AnyCourseOfEvents(RuleBasedStateMachine):
+    """Nodes come and go, blocks flush, release, fail, end, in any order: each mini-batch is settled exactly once in the end."""
+
+    @initialize(count=st.integers(1, 60), each=st.sampled_from([None, 0.001, 0.2, 5.0]), processors=st.integers(1, 3))
+    def begin(self, count, each, processors):
+        self.count = count
+        self.made = dispatcher(count, each=each, nodes={"n0": processors})
+        self.names = 1
+        self.orders: dict[int, object] = {}
+        self.dead: list = []
+        self.settled: list[int] = []
+        self.failed: list[int] = []
+        self.tries: dict[int, int] = {}
+
+    @rule()
+    def send(self):
+        for _, order in self.made.orders():
+            self.orders[order.block] = order
+
+    @precondition(lambda self: self.orders)
+    @rule(data=st.data(), fails=st.booleans())
+    def flush(self, data, fails):
+        order = self.orders[data.draw(st.sampled_from(sorted(self.orders)))]
+        due = [i for a, b in sorted(self.made.blocks[order.block].due) for i in range(a, b)]
+        if not due:
+            return
+        done = due[: data.draw(st.integers(1, len(due)))]
+        accepted = self.made.settle(order.block, "t", np.array(done))
+        assert accepted.all()
+        if fails and self.tries.get(done[-1], 0) < 2:
+            self.tries[done[-1]] = self.tries.get(done[-1], 0) + 1
+            self.made.retry(done.pop(), order.tries + 1)
+        self.settled += done
+
+    @precondition(lambda self: self.orders)
+    @rule(data=st.data())
+    def release_rest(self, data):
+        order = self.orders[data.draw(st.sampled_from(sorted(self.orders)))]
+        due = [i for a, b in sorted(self.made.blocks[order.block].due) for i in range(a, b)]
+        if len(due) > 1:
+            self.made.release(order.block, "t", due[1], order.stop)
+
+    @precondition(lambda self: self.orders)
+    @rule(data=st.data())
+    def end_block(self, data):
+        order = self.orders.pop(data.draw(st.sampled_from(sorted(self.orders))))
+        self.made.end(order.block, "t")
+        self.dead.append(order)
+
+    @precondition(lambda self: self.made.nodes)
+    @rule(data=st.data(), back=st.booleans())
+    def lose(self, data, back):
+        node = data.draw(st.sampled_from(sorted(self.made.nodes)))
+        gone = {b for b, known in self.made.blocks.items() if known.node == node}
+        self.failed += self.made.lose_node(node).failed
+        self.dead += [self.orders.pop(b) for b in gone if b in self.orders]
+        if back or not self.made.nodes:
+            self.made.add_node(f"n{self.names}", 2)
+            self.names += 1
+
+    @precondition(lambda self: self.dead)
+    @rule(data=st.data())
+    def late_word(self, data):
+        order = data.draw(st.sampled_from(self.dead))
+        assert not self.made.settle(order.block, "t", np.arange(order.start, order.stop)).any()
+        assert self.made.release(order.block, "t", order.start, order.stop) == 0
+
+    @invariant()
+    def every_mini_batch_is_in_exactly_one_place(self):
+        if not hasattr(self, "made"):
+            return
+        waiting = [i for a, b, _ in self.made._queue for i in range(a, b)]
+        owed = [i for block in self.made.blocks.values() for a, b in block.due for i in range(a, b)]
+        assert sorted(waiting + owed + self.settled + self.failed) == list(range(self.count))
+        assert self.made.waiting == len(waiting)
+
+
+TestAnyCourseOfEvents = AnyCourseOfEvents.TestCase
