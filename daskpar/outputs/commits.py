@@ -1,0 +1,234 @@
+"""Which mini-batches of a step are done and where their rows lie: a pure state in arrays, good for ten million mini-batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from daskpar.batches.records import Status
+from daskpar.events import Counts
+from daskpar.outputs.replay import JournalContents
+
+REOPENED = 4
+"""Status of a mini-batch that failed and is to be run again; its rows count until new ones replace them."""
+_FINAL = 3
+"""`status & _FINAL` is not 0 for final outcomes, and 0 for what is still to be run."""
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runs:
+    """Contiguous stretches of part files whose concatenation is the rows of a range of mini-batches, in order."""
+
+    parts: np.ndarray
+    """Number of the part file (`Commits.part_names`)."""
+    offsets: np.ndarray
+    lengths: np.ndarray
+
+
+class Commits:
+    """The final outcome of each of `count` mini-batches. Decides alone what is accepted; does no input or output."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.status = np.zeros(count, np.uint8)
+        """`Status`, 0 where nothing is known, or REOPENED."""
+        self.part_names: list[str] = [""]
+        self._numbers: dict[str, int] = {"": 0}
+        # Zeros that are never touched take no memory: a step without rows costs 5 bytes for each mini-batch.
+        self._part = np.zeros(count, np.int32)
+        self._offset = np.zeros(count, np.int64)
+        self._length = np.zeros(count, np.int64)
+        self._items = np.zeros(count, np.uint32)
+        self._failed_items = np.zeros(count, np.int64)
+        self._done = np.zeros(4, np.int64)
+        self._sums = {"items": 0, "failed_items": 0}
+        self._tries_failed = self._retried = self._repeats = 0
+        self.size_bytes = 0
+        """Length of all committed rows."""
+
+    # ---- what is known ---------------------------------------------------------------------------------------------------
+
+    def missing(self) -> list[tuple[int, int]]:
+        """Ranges [start, stop) without a final outcome, in order."""
+        return _ranges((self.status & _FINAL) == 0)
+
+    def failed(self) -> list[tuple[int, int]]:
+        """Ranges [start, stop) whose final outcome is a failure, in order."""
+        return _ranges(self.status == Status.FAILED)
+
+    def is_final(self, index: int) -> bool:
+        """Whether this mini-batch has its outcome."""
+        return bool(self.status[index] & _FINAL)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every mini-batch has its outcome."""
+        return int(self._done[1:].sum()) == self.count
+
+    def counts(self) -> Counts:
+        """The step's counts as of now."""
+        return Counts(
+            planned=self.count,
+            succeeded=int(self._done[Status.SUCCEEDED]),
+            failed=int(self._done[Status.FAILED]),
+            empty=int(self._done[Status.EMPTY]),
+            items=self._sums["items"],
+            failed_items=self._sums["failed_items"],
+            tries_failed=self._tries_failed,
+            retried=self._retried,
+            repeats=self._repeats,
+        )
+
+    def in_force(self, records: np.ndarray, part: str) -> np.ndarray:
+        """Which of these records, once accepted with rows in `part`, still say where the rows of their mini-batch lie."""
+        index = records["index"]
+        held = (records["final"] != 0) & (records["length"] > 0) & (self._part[index] == self._numbers.get(part, -1))
+        there: np.ndarray = held & (self._offset[index] == records["offset"]) & (self._length[index] == records["length"])
+        return there
+
+    def runs(self) -> Iterator[Runs]:
+        """All committed rows in mini-batch order, a million mini-batches at a time."""
+        for start in range(0, self.count, _CHUNK):
+            chosen = start + np.flatnonzero(self._length[start : start + _CHUNK])
+            if len(chosen):
+                yield _coalesced(self._part[chosen], self._offset[chosen], self._length[chosen])
+
+    # ---- what changes ----------------------------------------------------------------------------------------------------
+
+    def acceptable(self, records: np.ndarray) -> np.ndarray:
+        """Which records may count: those of mini-batches of this plan without a final outcome, one final record each."""
+        index = records["index"]
+        good = (index >= 0) & (index < self.count)
+        if not good.all():
+            good[good] = (self.status[index[good]] & _FINAL) == 0
+        else:
+            good = (self.status[index] & _FINAL) == 0
+        final = np.flatnonzero(good & (records["final"] != 0))
+        if len(final) > 1 and not (np.diff(index[final]) > 0).all():
+            first = np.zeros(len(final), bool)
+            first[np.unique(index[final], return_index=True)[1]] = True
+            good[final[~first]] = False
+        return good
+
+    def apply(self, records: np.ndarray, part: str = "") -> np.ndarray:
+        """Take the records of one flush; returns which were accepted. A committed mini-batch is never committed twice."""
+        accepted = self.acceptable(records)
+        taken = records if accepted.all() else records[accepted]
+        self._count_tries(taken)
+        final = taken if taken["final"].all() else taken[taken["final"] != 0]
+        if len(final):
+            self._replace(final["index"])
+            self._put(final, self._number(part))
+            self._done += np.bincount(final["status"], minlength=4)[:4]
+            self._sums["items"] += int(final["items"].sum())
+            self._sums["failed_items"] += int(final["failed_items"].sum())
+            self.size_bytes += int(final["length"].sum())
+        return accepted
+
+    def reopen_failed(self) -> int:
+        """Run the failed ones again: they are missing from now on, and their rows stay until replaced. Returns how many."""
+        chosen = np.flatnonzero(self.status == Status.FAILED)
+        self._uncount(chosen)
+        self.status[chosen] = REOPENED
+        return len(chosen)
+
+    def revoke(self, ranges: np.ndarray | list[tuple[int, int]]) -> None:
+        """The rows of [start, stop) are gone: as if never committed."""
+        for start, stop in np.asarray(ranges, np.int64).reshape(-1, 2).tolist():
+            chosen = start + np.flatnonzero(self.status[start:stop])
+            self._uncount(chosen[(self.status[chosen] & _FINAL) != 0])
+            self._clear(chosen)
+
+    def add_repeats(self, number: int) -> None:
+        """Count mini-batches that ran again because their unflushed result was lost."""
+        self._repeats += number
+
+    @classmethod
+    def load(cls, count: int, contents: JournalContents) -> Commits:
+        """The state that a journal describes; the last final record of a mini-batch holds (a journal has accepted ones only)."""
+        commits = cls(count)
+        ranks = {number: commits._number(name) for number, name in contents.parts.items()}
+        ranks[0] = 0
+        first = 0
+        for stop, ranges in (*contents.revoked, (len(contents.flushes), np.empty((0, 2), np.int64))):
+            for begin, end, records in contents.batches(first, stop):
+                flushes = contents.flushes[begin:end]
+                numbers, inverse = np.unique(flushes["part"], return_inverse=True)
+                known = np.array([ranks.get(number, -1) for number in numbers.tolist()], np.int32)[inverse]
+                commits._load(records, np.repeat(known, flushes["records"]))
+            commits._forget(ranges)
+            first = stop
+        commits._recount()
+        return commits
+
+    def _load(self, records: np.ndarray, part: np.ndarray) -> None:
+        index = records["index"]
+        good = (index >= 0) & (index < self.count) & (part >= 0)
+        self._count_tries(records)
+        good &= records["final"] != 0
+        self._put(records[good], part[good])
+
+    def _forget(self, ranges: np.ndarray) -> None:
+        for start, stop in ranges.tolist():
+            self._clear(slice(max(start, 0), max(stop, 0)))
+
+    def _recount(self) -> None:
+        self._done = np.bincount(self.status, minlength=4)[:4].astype(np.int64)
+        self._sums = {"items": int(self._items.sum(dtype=np.int64)), "failed_items": int(self._failed_items.sum())}
+        self.size_bytes = int(self._length.sum())
+
+    def _count_tries(self, records: np.ndarray) -> None:
+        failed = records["status"] == Status.FAILED
+        tries = int(np.count_nonzero(failed))
+        if tries:
+            self._tries_failed += tries
+            self._retried += tries - int(np.count_nonzero(records["final"][failed]))
+
+    def _put(self, final: np.ndarray, part: int | np.ndarray) -> None:
+        index = final["index"]
+        self.status[index] = final["status"]
+        self._items[index] = final["items"]
+        if np.any(final["failed_items"]) or np.any(self._failed_items[index]):
+            self._failed_items[index] = final["failed_items"]
+        if np.any(final["length"]) or np.any(self._length[index]):
+            self._length[index] = final["length"]
+            self._offset[index] = final["offset"]
+            self._part[index] = part
+
+    def _replace(self, index: np.ndarray) -> None:
+        """Take the rows of reopened mini-batches away before new ones come."""
+        if not self.status[index].any():
+            return
+        old = index[self.status[index] == REOPENED]
+        self.size_bytes -= int(self._length[old].sum())
+
+    def _uncount(self, index: np.ndarray) -> None:
+        self._done -= np.bincount(self.status[index], minlength=4)[:4]
+        self._sums["items"] -= int(self._items[index].sum(dtype=np.int64))
+        self._sums["failed_items"] -= int(self._failed_items[index].sum())
+
+    def _clear(self, index: np.ndarray | slice) -> None:
+        self.size_bytes -= int(self._length[index].sum())
+        for array in (self.status, self._items, self._failed_items, self._length, self._offset, self._part):
+            array[index] = 0
+
+    def _number(self, part: str) -> int:
+        number = self._numbers.get(part)
+        if number is None:
+            number = self._numbers[part] = len(self.part_names)
+            self.part_names.append(part)
+        return number
+
+
+def _ranges(chosen: np.ndarray) -> list[tuple[int, int]]:
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], chosen, [False])).astype(np.int8)))
+    return [(start, stop) for start, stop in edges.reshape(-1, 2).tolist()]
+
+
+def _coalesced(part: np.ndarray, offset: np.ndarray, length: np.ndarray) -> Runs:
+    joins = (part[1:] == part[:-1]) & (offset[1:] == offset[:-1] + length[:-1])
+    firsts = np.concatenate(([0], np.flatnonzero(~joins) + 1))
+    return Runs(parts=part[firsts], offsets=offset[firsts], lengths=np.add.reduceat(length, firsts))

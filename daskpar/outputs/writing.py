@@ -1,0 +1,113 @@
+"""How a run writes its own files: every byte through one function, whole files by rename, and clear words when the disk says no."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from daskpar.errors import DaskparError, InfrastructureLost, RunDirectoryError
+
+PIECE_BYTES = 4 << 20
+"""What is read or copied at once."""
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_ADVICE = "What is committed is kept: put that right, then `python -m daskpar resume` goes on from here."
+
+
+def write_all(fd: int, data: bytes | bytearray | memoryview) -> None:
+    """Write all of `data` at the descriptor's position; the one place where a run's own files get bytes from memory."""
+    view = memoryview(data).cast("B")
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def copy_range(source: int, target: int, offset: int, length: int) -> int:
+    """Copy up to `length` bytes of `source` from `offset` to the position of `target`, in the kernel where it can; 0 at the end of file."""
+    copied = _copy_in_kernel(source, target, offset, min(length, 1 << 30))
+    if copied is not None:
+        return copied
+    data = os.pread(source, min(length, PIECE_BYTES), offset)
+    write_all(target, data)
+    return len(data)
+
+
+def _copy_in_kernel(source: int, target: int, offset: int, length: int) -> int | None:
+    """Bytes copied, or None where this pair of files needs reading and writing."""
+    if not hasattr(os, "copy_file_range"):
+        return None  # macOS
+    try:
+        return os.copy_file_range(source, target, length, offset)
+    except OSError as error:
+        if error.errno in (errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM, errno.ETXTBSY):
+            return None  # other file systems, old kernels, seccomp, special files
+        raise
+
+
+def sync_folder(folder: str | Path) -> None:
+    """Make a rename in `folder` outlast a power cut, where the file system knows how."""
+    fd = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
+    try:
+        os.fsync(fd)
+    except OSError:
+        pass  # some network file systems refuse to sync a folder; the rename itself is done
+    finally:
+        os.close(fd)
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Give `path` the content `data`, so that a reader, or a crash, sees the old or the new content whole.
+
+    Raises InfrastructureLost or RunDirectoryError in clear words; the old content then stays.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")  # one name: what a crash leaves, the next write replaces
+    with explained(f"{path} can't be written"):
+        try:
+            with open_new(temporary) as fd:
+                write_all(fd, data)
+                os.fsync(fd)
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        sync_folder(path.parent)
+
+
+def replace_json(path: Path, value: object) -> None:
+    """`replace_file` with readable JSON."""
+    replace_file(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+@contextlib.contextmanager
+def open_new(path: Path | str) -> Iterator[int]:
+    """A descriptor on an empty file at `path`, closed at the end."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def explained(what: str) -> Iterator[None]:
+    """Turn an OSError inside into one of ours: `what` says what could not be done."""
+    try:
+        yield
+    except OSError as error:
+        raise in_words(error, what) from error
+
+
+def in_words(error: OSError, what: str) -> DaskparError:
+    """The error for the user: a full, read-only or failing disk is lost infrastructure, anything else is a wrong place to write."""
+    if error.errno in _FULL:
+        return InfrastructureLost(f"{what}: the disk is full ({error.strerror}). {_ADVICE}")
+    if error.errno == errno.EFBIG:
+        return InfrastructureLost(f"{what}: the file would exceed the file-size limit (`ulimit -f`). {_ADVICE}")
+    if error.errno == errno.EROFS:
+        return InfrastructureLost(f"{what}: the file system is read-only. {_ADVICE}")
+    if error.errno in (errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENXIO):
+        return InfrastructureLost(f"{what}: the disk fails ({error.strerror}). {_ADVICE}")
+    return RunDirectoryError(f"{what}: {error.strerror or error}.")
