@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from daskpar.batches.records import unpack
+from daskpar.batches.records import Status, unpack
 from daskpar.errors import JobFailed, RunDirectoryError
 from daskpar.outputs.commits import Commits
 from daskpar.outputs.journal import Journal
@@ -26,7 +26,7 @@ class Ledger:
         self.notes: tuple[str, ...] = ()
         """Sentences about what was found damaged, torn or gone, for a warning each."""
         self.earlier_failures: tuple[Failure, ...] = ()
-        """Final failures of earlier driver processes, in words (at most 1000)."""
+        """Final failures of earlier driver processes that still stand, in words (at most 1000)."""
         self.already_done = 0
         """Mini-batches with a final outcome when it was opened."""
 
@@ -51,9 +51,9 @@ class Ledger:
         ledger = cls(Journal.reopen(path, contents, lost), commits, columns=contents.columns)
         commits.revoke(lost)
         ledger.notes = _notes(contents, lost)
-        ledger.earlier_failures = tuple(contents.failures()) if contents.texts else ()
         if retry_failed:
             commits.reopen_failed()
+        ledger.earlier_failures = tuple(_standing(contents, commits))
         ledger.already_done = commits.counts().done
         return ledger
 
@@ -93,6 +93,13 @@ class Ledger:
             )
         self.journal.columns(columns)
         self.columns = columns
+
+
+def _standing(contents: JournalContents, commits: Commits) -> list[Failure]:
+    if not commits.counts().failed:
+        return []
+    last = {failure.index: failure for failure in contents.failures() if 0 <= failure.index < commits.count}
+    return [failure for failure in last.values() if commits.status[failure.index] == Status.FAILED]
 
 
 def _check_plan(contents: JournalContents, mini_batches: int) -> None:

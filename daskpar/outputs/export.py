@@ -1,0 +1,85 @@
+"""What an unfinished or failed run has committed so far, as a file: `python -m daskpar export RUN --partial FILE`."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from daskpar.data.locations import is_url
+from daskpar.errors import RunDirectoryError
+from daskpar.outputs.assembly import Progress, assemble
+from daskpar.outputs.commits import Commits
+from daskpar.outputs.replay import JournalContents, read_journal
+from daskpar.outputs.run_directory import RunDirectory, StepFolder
+from daskpar.outputs.survival import lost_ranges
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """What was exported, for the terminal."""
+
+    step: str
+    path: str
+    size_bytes: int
+    mini_batches: int
+    """Mini-batches of the plan."""
+    committed: int
+    """Those that have an outcome: the rows of the others are not in the file."""
+    failed: int
+    lost: int
+    """Committed ones whose rows did not survive on the disk; resume runs them again."""
+
+
+def export_partial(run: RunDirectory | Path | str, target: str, step: str | None = None, progress: Progress | None = None) -> Exported:
+    """Write the committed rows of a step to `target`, in mini-batch order; the run goes on undisturbed if it is running.
+
+    `step` may be left out where only one has rows. Raises RunDirectoryError when there is nothing to export, and says where the rows are.
+    """
+    if not isinstance(run, RunDirectory):
+        run = RunDirectory.open(run, lock=False)
+    folder, contents = _choose(run, step)
+    commits = Commits.load(_planned(contents), contents)
+    lost = lost_ranges(contents, commits, folder.parts)
+    commits.revoke(lost)
+    header = contents.columns
+    path = target if is_url(target) else os.path.abspath(target)
+    counts = commits.counts()
+    done = assemble(commits, folder.parts, path, header=header, progress=progress)
+    return Exported(
+        step=folder.name,
+        path=path,
+        size_bytes=done.size_bytes,
+        mini_batches=counts.planned,
+        committed=counts.done,
+        failed=counts.failed,
+        lost=sum(stop - start for start, stop in lost),
+    )
+
+
+def _choose(run: RunDirectory, step: str | None) -> tuple[StepFolder, JournalContents]:
+    folders = [folder for folder in run.steps() if folder.journal.exists() and step in (None, folder.name)]
+    if not folders:
+        known = ", ".join(folder.name for folder in run.steps()) or "none"
+        which = f"the step {step!r}" if step else "any step"
+        raise RunDirectoryError(f"{run.path} has no committed mini-batches of {which}. Steps that have started: {known}.")
+    with_rows = [(folder, contents) for folder in folders if (contents := read_journal(folder.journal)).flushes["length"].any()]
+    if not with_rows:
+        raise RunDirectoryError(f"{run.path} has no committed rows: nothing was returned yet, or nothing is aggregated (append_row_to).")
+    there = [(folder, contents) for folder, contents in with_rows if folder.parts.is_dir()]
+    if len(there) == 1:
+        return there[0]
+    if there:
+        names = ", ".join(folder.name for folder, _ in there)
+        raise RunDirectoryError(f"Several steps of {run.path} have rows to export: {names}. Say which one with --step.")
+    folder = with_rows[0][0]
+    state = folder.state()
+    outputs = ", ".join(f"{name}: {path}" for name, path in (state.outputs if state else {}).items())
+    raise RunDirectoryError(f"The step {folder.name} is complete: its rows are in its output already ({outputs or 'see run.json'}).")
+
+
+def _planned(contents: JournalContents) -> int:
+    number = contents.header.get("mini_batches")
+    if isinstance(number, int):
+        return number
+    return max((int(records["index"].max(initial=-1)) + 1 for _, _, records in contents.batches()), default=0)
