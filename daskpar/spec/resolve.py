@@ -1,0 +1,164 @@
+"""A job as declared to a job as it runs: every step built, put in order, and checked against the others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from daskpar.spec import values
+from daskpar.spec.effective import effective_job
+from daskpar.spec.jobs import JobSource, StepSource
+from daskpar.spec.model import Output, ParallelStep, PipelineJob, Step
+from daskpar.spec.problems import Place, Problems
+from daskpar.spec.scope import Layout, Scope
+from daskpar.spec.steps import StepBuilder
+
+
+def build_job(job: JobSource, layout: Layout, problems: Problems, *, check_files: bool) -> PipelineJob:
+    """The job in one run directory. Mistakes are recorded; with one recorded, the value is not to be used.
+
+    `check_files` also looks for the inputs, folders and scripts that the spec names, and reads the scripts (never runs them).
+    """
+    scope = Scope(job, layout, problems, check_files=check_files)
+    inputs = {name: value for name in job.inputs if (value := scope.input(None, name))}
+    outputs = {name: output for name in job.outputs if (output := scope.output(None, name))}
+    steps: dict[str, Step] = {}
+    notes: list[str] = _job_notes(job)
+    for name, source in job.steps.items():
+        builder = StepBuilder(scope, source, check_files=check_files)
+        steps[name] = builder.parallel() if source.kind == "parallel" else builder.command()
+        notes += [*_step_notes(source, steps[name]), *builder.notes]
+    _check_one_writer(job, steps, problems)
+    _check_written(job, outputs, steps, problems)
+    ordered = in_order(steps, job, problems)
+    built = PipelineJob(
+        name=job.name,
+        display_name=_text(job, "display_name"),
+        description=_text(job, "description"),
+        spec=job.spec,
+        inputs=inputs,
+        outputs=outputs,
+        steps=ordered,
+        continue_on_step_failure=_continue(job, problems),
+        notes=tuple(dict.fromkeys(notes)),
+    )
+    return effective_job(built)
+
+
+def in_order(steps: Mapping[str, Step], job: JobSource, problems: Problems) -> tuple[Step, ...]:
+    """The steps, each after those it needs, else as written. A circle is a mistake that names its steps."""
+    ordered: dict[str, Step] = {}
+    waiting = dict(steps)
+    while waiting:
+        ready = next((name for name, step in waiting.items() if all(need in ordered or need not in steps for need in step.needs)), None)
+        if ready is None:
+            circle = _circle(waiting)
+            place = job.steps[circle[0]].place
+            problems.error(place, f"the steps need each other in a circle: {' -> '.join([*circle, circle[0]])}.")
+            return (*ordered.values(), *waiting.values())
+        ordered[ready] = waiting.pop(ready)
+    return tuple(ordered.values())
+
+
+def _circle(waiting: Mapping[str, Step]) -> list[str]:
+    """Steps that need each other, in the order of the data; every step that waits needs another that waits."""
+    path: list[str] = []
+    name = next(iter(waiting))
+    while name not in path:
+        path.append(name)
+        name = next(need for need in waiting[name].needs if need in waiting)
+    return path[path.index(name) :][::-1]
+
+
+def _check_one_writer(job: JobSource, steps: Mapping[str, Step], problems: Problems) -> None:
+    """No two outputs at one path, and no output where the job's own input is read from."""
+    writers: dict[str, tuple[str, str, Place]] = {}
+    for name, step in steps.items():
+        source = job.steps[name]
+        listed = [(output.path, output.name, _written_at(source, output)) for output in step.outputs.values()]
+        if (
+            isinstance(step, ParallelStep)
+            and step.append_row_to
+            and step.append_row_to not in {output.path for output in step.outputs.values()}
+        ):
+            written = source.tree.get("task", "append_row_to")
+            listed.append((step.append_row_to, "append_row_to", written.place if written else source.place))
+        for path, output_name, place in listed:
+            key = path.rstrip("/")
+            if key in writers:
+                other, other_output, other_place = writers[key]
+                what = f"{path} is written twice: here, and by {other_output} of the step {other!r} ({other_place.where})."
+                problems.error(place, what, "Give each its own path.")
+            writers.setdefault(key, (name, output_name, place))
+    for step in steps.values():
+        for value in step.inputs.values():
+            if value.is_data and value.made_by is None and value.path.rstrip("/") in writers:
+                writer, _, place = writers[value.path.rstrip("/")]
+                problems.warn(
+                    place, f"the output of {writer!r} goes to {value.path}, which {step.name!r} reads as its input {value.name!r}."
+                )
+
+
+def _written_at(source: StepSource, output: Output) -> Place:
+    port = source.outputs[output.name]
+    return port.path.place if port.path else port.place
+
+
+def _check_written(job: JobSource, outputs: Mapping[str, Output], steps: Mapping[str, Step], problems: Problems) -> None:
+    written = {output.path for step in steps.values() for output in step.outputs.values()}
+    written |= {step.append_row_to for step in steps.values() if isinstance(step, ParallelStep) and step.append_row_to}
+    for name, output in outputs.items():
+        if output.path not in written:
+            problems.warn(
+                job.outputs[name].place,
+                f"no step writes the pipeline's output {name!r}.",
+                f"Bind an output to ${{{{parent.outputs.{name}}}}}.",
+            )
+
+
+def _continue(job: JobSource, problems: Problems) -> bool:
+    value = job.tree.get("settings", "continue_on_step_failure")
+    return bool(value and values.switch(value, problems))
+
+
+def _text(job: JobSource, key: str) -> str:
+    value = job.tree.get(key)
+    return str(value.data) if value else ""
+
+
+def _job_notes(job: JobSource) -> list[str]:
+    notes = []
+    for key in ("identity", "services"):
+        value = job.tree.get(key)
+        if value:
+            notes.append(f"{key} ({value.place.where}) is not used here.")
+    for settings_key in ("force_rerun", "default_environment"):
+        value = job.tree.get("settings", settings_key)
+        if value:
+            notes.append(f"settings.{settings_key} ({value.place.where}) is not used here.")
+    return notes
+
+
+def _step_notes(source: StepSource, step: Step) -> Sequence[str]:
+    notes = []
+    if step.compute and step.compute not in {"local", "serverless"}:
+        notes.append(f"The compute {step.compute!r} is a cluster only where Dask's configuration has daskpar.computes.{step.compute}.")
+    for keys in (("environment",), ("task", "environment")):
+        value = source.tree.get(*keys)
+        if value:
+            notes.append(f"The environment of {step.name!r} ({value.place.where}) is not built: code runs in this Python.")
+    for keys in (
+        ("identity",),
+        ("services",),
+        ("distribution",),
+        ("queue_settings",),
+        ("resources", "instance_type"),
+        ("resources", "docker_args"),
+        ("resources", "shm_size"),
+        ("resources", "properties"),
+        ("resources", "locations"),
+        ("resources", "max_instance_count"),
+    ):
+        value = source.tree.get(*keys)
+        if value:
+            notes.append(f"{'.'.join(keys)} of {step.name!r} ({value.place.where}) is not used here.")
+    return notes

@@ -1,0 +1,409 @@
+"""Steps as declared to steps as they run: texts filled in, settings chosen, scripts and folders looked for."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from daskpar.errors import nearest
+from daskpar.spec import bindings, fields, values
+from daskpar.spec.arguments import DriverFlags, UnclosedQuote, driver_flags, split
+from daskpar.spec.bindings import BindingError
+from daskpar.spec.jobs import StepSource
+from daskpar.spec.locations import is_url
+from daskpar.spec.model import BySize, CommandStep, Input, Output, ParallelStep
+from daskpar.spec.problems import Place
+from daskpar.spec.scope import Scope
+from daskpar.spec.scripts import check_script, find_script, near_script
+from daskpar.spec.settings import Effective, effective
+from daskpar.spec.shell import fill_command
+from daskpar.spec.source import Value
+from daskpar.spec.source import shown as shown_path
+
+DEFAULT_FILE_NAME = "parallel_run_step.txt"
+"""Name of the aggregated file inside a folder output, as Azure's driver calls it."""
+_NOT_IN_FILE_NAMES = frozenset('~"#%&*:<>?/\\{|}')
+_FILE_LIST_MODES = frozenset({"ro_mount", "download", "eval_mount", "eval_download"})
+
+
+class StepBuilder:
+    """Builds one step; mistakes go to the scope's problems."""
+
+    def __init__(self, scope: Scope, step: StepSource, *, check_files: bool) -> None:
+        self.scope = scope
+        self.step = step
+        self.problems = scope.problems
+        self.check_files = check_files
+        self.sources: dict[str, str] = {}
+        self.notes: list[str] = []
+
+    def parallel(self) -> ParallelStep:
+        """The step as a parallel one; where something is wrong, what stands in its place does not matter."""
+        self._check_task_type()
+        inputs, outputs = self._inputs(), self._outputs()
+        code = self._code(("task", "code"))
+        arguments = self._arguments()
+        flags = self._driver_flags(arguments)
+        settings = effective(self._literal, self.step.overrides, flags, self._place("task", "program_arguments"), self.problems)
+        self.sources |= settings.sources
+        by_size, keys = settings.values["mini_batch_size"], settings.values["partition_keys"]
+        assert isinstance(by_size, BySize) and isinstance(keys, tuple)
+        split_inputs = self._input_data(inputs, settings)
+        inputs = self._with_modes(inputs, split_inputs, by_size, keys)
+        self._check_division(inputs, split_inputs, by_size, keys, settings.sources)
+        concurrency = settings.values["max_concurrency_per_instance"]
+        instances = settings.values["instance_count"]
+        return ParallelStep(
+            name=self.step.name,
+            display_name=self._display_name(),
+            code=code,
+            entry_script=self._entry_script(code),
+            arguments=arguments,
+            environment_variables=self._environment_variables(),
+            inputs=inputs,
+            outputs=outputs,
+            input_data=split_inputs,
+            by_size=by_size,
+            partition_keys=keys,
+            append_row_to=self._append_row_to(outputs, flags),
+            instance_count=instances if isinstance(instances, int) else 1,
+            max_concurrency_per_instance=concurrency if isinstance(concurrency, int) else None,
+            compute=self._compute(),
+            settings=settings.driver_settings(),
+            sources=self.sources,
+            needs=self._needs(inputs),
+            where=self.step.place.where,
+            original=self.step.tree.plain(),
+        )
+
+    def command(self) -> CommandStep:
+        """The step as a command step."""
+        inputs, outputs = self._inputs(), self._outputs()
+        inputs = self._with_modes(inputs, (), BySize(number=0, unit=1), ())
+        limit = self._literal(("limits", "timeout"))
+        self._source("limits.timeout", limit)
+        return CommandStep(
+            name=self.step.name,
+            display_name=self._display_name(),
+            code=self._code(("code",)),
+            command=self._command(),
+            environment_variables=self._environment_variables(),
+            inputs=inputs,
+            outputs=outputs,
+            compute=self._compute(),
+            timeout=values.seconds(limit, self.problems) if limit else None,
+            sources=self.sources,
+            needs=self._needs(inputs),
+            where=self.step.place.where,
+            original=self.step.tree.plain(),
+        )
+
+    # what every step has
+
+    def _literal(self, keys: tuple[str, ...]) -> Value | None:
+        value = self.step.tree.get(*keys)
+        if value is None:
+            return None
+        if isinstance(value.data, list):
+            filled = [self.scope.literal(self.step, element) for element in value.elements()]
+            return Value([element for element in filled if element is not None], value.place)
+        return self.scope.literal(self.step, value)
+
+    def _text(self, *keys: str) -> str | None:
+        value = self._literal(keys)
+        return values.text(value, self.problems) if value else None
+
+    def _place(self, *keys: str) -> Place:
+        for length in range(len(keys), 0, -1):
+            found = self.step.tree.get(*keys[:length])
+            if found is not None:
+                return found.place
+        return self.step.place
+
+    def _source(self, name: str, value: Value | None) -> None:
+        self.sources[name] = value.place.source if value else "default"
+
+    def _display_name(self) -> str:
+        value = self._literal(("display_name",))
+        return str(value.data) if value else ""
+
+    def _inputs(self) -> dict[str, Input]:
+        found = {name: self.scope.input(self.step, name) for name in self.step.inputs}
+        return {name: value for name, value in found.items() if value is not None}
+
+    def _outputs(self) -> dict[str, Output]:
+        found = {name: self.scope.output(self.step, name) for name in self.step.outputs}
+        for value in found.values():
+            if value is not None and self.check_files and value.type in fields.FOLDER_TYPES and Path(value.path).is_file():
+                place = self.step.outputs[value.name].place
+                self.problems.error(
+                    place, f"{shown_path(Path(value.path))} is a file, and the output is a folder.", "Write type: uri_file."
+                )
+        return {name: value for name, value in found.items() if value is not None}
+
+    def _compute(self) -> str:
+        for value in (
+            self.step.tree.get("compute"),
+            self.scope.job.tree.get("settings", "default_compute"),
+            self.scope.job.tree.get("compute"),
+        ):
+            filled = self.scope.literal(self.step, value) if value else None
+            name = values.text(filled, self.problems) if filled else None
+            if name is not None and filled is not None:
+                self._source("compute", filled)
+                return name.removeprefix("azureml:").strip()
+        self._source("compute", None)
+        return ""
+
+    def _environment_variables(self) -> dict[str, str]:
+        mapping = self.step.tree.get("environment_variables")
+        if mapping is None:
+            return {}
+        if not mapping.is_mapping:
+            self.problems.error(mapping.place, f"has to be a mapping of names to texts, not {values.shown(mapping.data)}.")
+            return {}
+        found = {}
+        for name, value in mapping.items():
+            if not isinstance(value.data, str):
+                self.problems.error(value.place, f"has to be a text, not {values.shown(value.data)}.", f'Quote it: {name}: "{value.data}".')
+            elif not name or "=" in name or "\0" in name:
+                self.problems.error(value.place, f"{name!r} is no name for an environment variable.")
+            elif (text := self.scope.text(self.step, value.data, value.place)) is not None:
+                found[name] = text
+        self._source("environment_variables", mapping)
+        return found
+
+    def _code(self, keys: tuple[str, ...]) -> Path | None:
+        value = self._literal(keys)
+        self._source(keys[-1], value)
+        text = values.text(value, self.problems, "the path of a folder") if value else None
+        if text is None or value is None:
+            return None
+        if text.startswith("git+") or is_url(text):
+            self.problems.error(value.place, f"code can't be taken from {text!r}.", "Give a local folder.")
+            return None
+        place = self.scope.location(Value(text, value.place))
+        if place is None:
+            return None
+        path = Path(place)
+        if path.is_file():
+            return path.parent
+        if self.check_files and not path.is_dir():
+            there = os.listdir(path.parent) if path.parent.is_dir() else []
+            self.problems.error(value.place, f"the folder {shown_path(path)} does not exist.", nearest(path.name, there))
+        return path
+
+    def _needs(self, inputs: Mapping[str, Input]) -> tuple[str, ...]:
+        """Steps whose outputs this one reads, through its inputs or in a text of its own."""
+        makers = [value.made_by for value in inputs.values() if value.made_by]
+        for text in _texts(self.step.tree):
+            for binding in bindings.bindings_in(text):
+                reference = bindings.refer(binding)
+                if reference is None or reference.step is None or reference.step == self.step.name:
+                    continue
+                other = self.scope.job.steps.get(reference.step)
+                if other is not None and reference.kind == "outputs":
+                    makers.append(other.name)
+                elif other is not None and reference.name in other.inputs:
+                    found = self.scope.input(other, reference.name)
+                    makers += [found.made_by] if found and found.made_by else []
+        return tuple(dict.fromkeys(maker for maker in makers if maker != self.step.name))
+
+    def _settled(self, value: Value) -> str | None:
+        """The text of a command or of arguments, its optional segments kept or dropped."""
+        text = values.text(value, self.problems, "one text (a folded block: >-)")
+        if text is None:
+            return None
+        return bindings.settle_segments(text, lambda binding: self.scope.has_value(self.step, binding, value.place))
+
+    # command steps
+
+    def _command(self) -> str:
+        value = self.step.tree.get("command")
+        self._source("command", value)
+        if value is None:
+            self.problems.error(self.step.place, "a command step needs a command.")
+            return ""
+        text = self._settled(value)
+        if text is None:
+            return ""
+        try:
+            return fill_command(text, lambda binding: self.scope.value_text(self.step, binding, value.place) or "")
+        except BindingError as error:
+            self.problems.error(value.place, str(error))
+            return ""
+
+    # parallel steps
+
+    def _check_task_type(self) -> None:
+        if self.step.tree.get("task") is None:
+            self.problems.error(self.step.place, "a parallel step needs a task: code, entry_script and program_arguments.")
+        value = self.step.tree.get("task", "type")
+        if value is None or value.data in {"run_function", "function"}:
+            return
+        what = f"tasks of type {values.shown(value.data)} are not run here; run_function is."
+        self.problems.error(value.place, what, nearest(str(value.data), ["run_function"]))
+
+    def _arguments(self) -> tuple[str, ...]:
+        value = self.step.tree.get("task", "program_arguments") or self.step.tree.get("task", "args")
+        self._source("program_arguments", value)
+        text = self._settled(value) if value else None
+        if text is None or value is None:
+            return ()
+        try:
+            words = split(text)
+        except UnclosedQuote as error:
+            self.problems.error(value.place, str(error))
+            return ()
+        return tuple(self.scope.text(self.step, word, value.place) or "" for word in words)
+
+    def _driver_flags(self, arguments: tuple[str, ...]) -> DriverFlags:
+        flags = driver_flags(arguments)
+        place = self._place("task", "program_arguments")
+        for flag in flags.missing:
+            self.problems.error(place, f"the program argument {flag} needs a value.")
+        for flag, right in flags.near_misses.items():
+            what = f"the program argument {flag} is not the driver's and has no effect; the script gets it."
+            self.problems.warn(place, what, f"If it is meant for the driver, {right}.")
+        for flag in flags.ignored:
+            self.notes.append(f"The program argument {flag} ({place.where}) changes nothing here; the script gets it.")
+        return flags
+
+    def _entry_script(self, code: Path | None) -> str:
+        value = self._literal(("task", "entry_script"))
+        self._source("entry_script", value)
+        text = values.text(value, self.problems, "the name of a Python file") if value else None
+        if value is None:
+            if self.step.tree.get("task") is not None:
+                self.problems.error(self._place("task"), "the task needs an entry_script.")
+            return ""
+        folder = code or value.place.folder
+        if text is None or (code is not None and not folder.is_dir()):
+            return text or ""  # a missing code folder has its own mistake
+        found = find_script(text, folder)
+        if found is None:
+            hint = near_script(text, folder)
+            self.problems.error(value.place, f"the entry script {text!r} does not exist in {shown_path(folder)}.", hint)
+            return text
+        if self.check_files and found.path is not None:
+            for problem in check_script(found.path):
+                place = Place(file=shown_path(problem.path), line=problem.line, folder=folder)
+                self.problems.error(place, problem.what, problem.hint)
+        return found.name
+
+    def _input_data(self, inputs: Mapping[str, Input], settings: Effective) -> tuple[str, ...]:
+        value = self.step.tree.get("input_data")
+        self._source("input_data", value)
+        if value is None:
+            if not settings.values["rank_mini_batch_count"]:
+                data = [name for name, found in inputs.items() if found.is_data]
+                hint = f"Write input_data: ${{{{inputs.{data[0]}}}}}." if data else ""
+                self.problems.error(self.step.place, "a parallel step needs input_data: the input that is split into mini-batches.", hint)
+            return ()
+        names: list[str] = []
+        for element in value.elements() or [value]:
+            names += self._split_names(element, inputs)
+        return tuple(dict.fromkeys(names))
+
+    def _split_names(self, value: Value, inputs: Mapping[str, Input]) -> Iterator[str]:
+        text = values.text(value, self.problems, "a binding: ${{inputs.NAME}}")
+        if text is None:
+            return
+        found = list(bindings.bindings_in(text))
+        if not found or any(not isinstance(part, bindings.Binding) and part.strip(" ,") for part in _parts(text)):
+            hint = f"Write ${{{{inputs.{text.strip()}}}}}." if text.strip() in self.step.inputs else "Write ${{inputs.NAME}}."
+            self.problems.error(value.place, f"has to be a binding to one of the step's inputs, not {values.shown(text)}.", hint)
+            return
+        for binding in found:
+            reference = bindings.refer(binding)
+            if reference is None or reference.scope != bindings.OWN or reference.kind != "inputs":
+                self.problems.error(
+                    value.place, f"has to be a binding to one of the step's own inputs, not {binding}.", "Write ${{inputs.NAME}}."
+                )
+            elif reference.name not in self.step.inputs:
+                listed = f"It has: {', '.join(self.step.inputs)}." if self.step.inputs else ""
+                self.problems.error(
+                    value.place,
+                    f"{binding}: the step has no input {reference.name!r}.",
+                    nearest(reference.name, self.step.inputs) or listed,
+                )
+            elif reference.name in inputs and not inputs[reference.name].is_data:
+                self.problems.error(value.place, f"the input {reference.name!r} is a literal; only data can be split into mini-batches.")
+            elif reference.name in inputs:
+                yield reference.name
+
+    def _with_modes(
+        self, inputs: Mapping[str, Input], split_inputs: tuple[str, ...], by_size: BySize, keys: tuple[str, ...]
+    ) -> dict[str, Input]:
+        """Inputs with a mode each. Without one an MLTable that is split is a table (`direct`), as people expect of the type; where
+        its mini-batches are given as a plain number, which for a table would be bytes, it is a list of files (`eval_mount`)."""
+        counted = by_size.number > 0 and by_size.unit == 1 and not keys
+        filled = {}
+        for name, value in inputs.items():
+            mode = value.mode
+            if not mode and value.is_data:
+                mode = "ro_mount"
+                if value.type == "mltable" and name in split_inputs:
+                    mode = "eval_mount" if counted else "direct"
+                    self.sources[f"inputs.{name}.mode"] = "default"
+            filled[name] = replace(value, mode=mode)
+        return filled
+
+    def _check_division(
+        self, inputs: Mapping[str, Input], split_inputs: tuple[str, ...], by_size: BySize, keys: tuple[str, ...], sources: Mapping[str, str]
+    ) -> None:
+        for name in split_inputs:
+            value = inputs[name]
+            if keys and value.type != "mltable":
+                what = f"partition_keys need an mltable, which has columns; the input {name!r} is of type {value.type}."
+                self.problems.error(self._place("partition_keys"), what)
+            elif by_size.unit > 1 and not keys and (value.type != "mltable" or value.mode in _FILE_LIST_MODES):
+                what = f"the input {name!r} is a list of files ({value.type}, {value.mode}), and mini-batches of files are counted."
+                hint = 'Write a number of files, like "10"' + ("; for a table, mode: direct." if value.type == "mltable" else ".")
+                self.problems.error(self._place("mini_batch_size"), what, hint)
+        if keys and by_size.number and sources["mini_batch_size"] != "default":
+            self.notes.append(f"mini_batch_size ({sources['mini_batch_size']}) has no effect: partition_keys decide.")
+
+    def _append_row_to(self, outputs: Mapping[str, Output], flags: DriverFlags) -> str | None:
+        value = self.step.tree.get("task", "append_row_to")
+        self._source("append_row_to", value)
+        text = values.text(value, self.problems, "a path or a binding: ${{outputs.NAME}}") if value else None
+        if value is None or text is None:
+            return None
+        filled = self.scope.text(self.step, text, value.place)
+        path = self.scope.location(Value(filled, value.place)) if filled is not None else None
+        if path is None:
+            return None
+        bound = bindings.whole(text)
+        meant = self.scope.meaning(self.step, bound, value.place) if bound else None
+        folders = {output.path for output in [*outputs.values(), meant] if isinstance(output, Output) and output.type != "uri_file"}
+        if path in folders:
+            name = flags.values.get("append_row_file_name") or DEFAULT_FILE_NAME
+            if _NOT_IN_FILE_NAMES & set(name):
+                self.problems.error(self._place("task", "program_arguments"), f"--append_row_file_name {name!r} is no name for a file.")
+            path = posixpath.join(path, name) if is_url(path) else os.path.join(path, name)
+        if path.lower().endswith(".parquet"):
+            what = f"rows are appended as text, and {path.rpartition('/')[2]} says Parquet."
+            self.problems.error(value.place, what, "Give it another ending, like .txt or .csv; Parquet output is not there yet.")
+        elif self.check_files and Path(path).is_dir():
+            self.problems.error(
+                value.place, f"{shown_path(Path(path))} is a folder; rows are appended to a file.", "Give the output type: uri_folder."
+            )
+        return path
+
+
+def _parts(text: str) -> list[str | bindings.Binding]:
+    try:
+        return bindings.parse(text)
+    except BindingError:
+        return ["${{"]
+
+
+def _texts(value: Value) -> Iterator[str]:
+    if isinstance(value.data, str):
+        yield value.data
+    for inner in [*(inner for key, inner in value.items() if key not in {"inputs", "outputs", "component"}), *value.elements()]:
+        yield from _texts(inner)
