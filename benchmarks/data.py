@@ -1,0 +1,140 @@
+"""The data of the benchmarks: made from fixed seeds, kept between runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+
+from benchmarks.harness import DATA
+
+CITIES = ["Amsterdam", "Berlin", "Cairo", "Delhi", "Essen", "Faro", "Ghent", "Hanoi"]
+ROW_BYTES = 76
+"""About one row of the scoring table as text."""
+CHUNK_ROWS = 250_000
+BRANDS = [f"brand{i:02}" for i in range(11)]
+DAYS = 120
+
+
+def once(path: Path, make: Callable[[Path], None]) -> Path:
+    """The file or folder at `path`, made under another name first, so that what lies there is whole."""
+    if not path.exists():
+        print(f"    making {path.name}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        growing = path.with_name(path.name + ".growing")
+        make(growing)
+        growing.rename(path)
+    return path
+
+
+def scoring_chunks(rows: int) -> Iterator[pa.Table]:
+    """The scoring table, nine columns; `id` counts the rows, so that a wrong order shows."""
+    for start in range(0, rows, CHUNK_ROWS):
+        random = np.random.default_rng(start)
+        count = min(CHUNK_ROWS, rows - start)
+        columns: dict[str, object] = {
+            "id": np.arange(start, start + count),
+            "city": pa.array(np.array(CITIES, dtype=object)[random.integers(0, len(CITIES), count)]),
+        }
+        for i in range(7):
+            columns[f"x{i}"] = random.normal(size=count).round(5)
+        yield pa.table(columns)
+
+
+def scoring_csv(megabytes: int) -> tuple[Path, int]:
+    """The scoring table as one CSV file of about this size, and its number of rows."""
+    rows = megabytes * 1_000_000 // ROW_BYTES
+    return once(DATA / f"score-{megabytes}mb.csv", lambda path: write_csv(path, scoring_chunks(rows))), rows
+
+
+def write_csv(path: Path, chunks: Iterator[pa.Table]) -> None:
+    """One file, header first."""
+    with path.open("wb") as file:
+        for number, table in enumerate(chunks):
+            options = pyarrow.csv.WriteOptions(include_header=number == 0, quoting_style="none", quoting_header="none")
+            pyarrow.csv.write_csv(table, file, options)
+
+
+def scoring_parquet(megabytes: int, row_groups: int) -> tuple[Path, int]:
+    """The scoring table as one Parquet file of `row_groups` row groups."""
+    rows = megabytes * 1_000_000 // ROW_BYTES
+
+    def make(path: Path) -> None:
+        table = pa.concat_tables(scoring_chunks(rows))
+        pyarrow.parquet.write_table(table, path, row_group_size=-(-rows // row_groups))
+
+    return once(DATA / f"score-{megabytes}mb-{row_groups}groups.parquet", make), rows
+
+
+def scoring_parquet_files(megabytes: int, files: int) -> tuple[Path, int]:
+    """The scoring table as a folder of Parquet files of one row group each, named in row order."""
+    rows = megabytes * 1_000_000 // ROW_BYTES
+
+    def make(folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
+        table = pa.concat_tables(scoring_chunks(rows))
+        each = -(-rows // files)
+        for number in range(files):
+            part = table.slice(number * each, each)
+            pyarrow.parquet.write_table(part, folder / f"{number:04}.parquet", row_group_size=each)
+
+    return once(DATA / f"score-{megabytes}mb-{files}files", make), rows
+
+
+def scoring_json_lines(megabytes: int) -> tuple[Path, int]:
+    """The scoring table as JSON lines of about this size."""
+    rows = megabytes * 1_000_000 // 165
+
+    def make(path: Path) -> None:
+        with path.open("w") as file:
+            for table in scoring_chunks(rows):
+                table.to_pandas().to_json(file, orient="records", lines=True, double_precision=5)
+
+    return once(DATA / f"score-{megabytes}mb.jsonl", make), rows
+
+
+def sales_csv(stores: int) -> tuple[Path, int]:
+    """Sales of `stores` stores x 11 brands x 120 days, in no order; and the number of groups."""
+    groups = stores * len(BRANDS)
+
+    def chunks() -> Iterator[pa.Table]:
+        order = np.random.default_rng(3).permutation(groups * DAYS)
+        brands = np.array(BRANDS, dtype=object)
+        for start in range(0, len(order), CHUNK_ROWS):
+            random = np.random.default_rng(start)
+            which = order[start : start + CHUNK_ROWS]
+            group, day = which // DAYS, which % DAYS
+            price = random.uniform(1, 4, len(which)).round(2)
+            advert = random.integers(0, 3, len(which))
+            quantity = np.exp(9 - 1.5 * np.log(price) + 0.3 * advert + random.normal(0, 0.1, len(which))).round().astype(int)
+            columns = {"Store": 1000 + group // len(BRANDS), "Brand": pa.array(brands[group % len(BRANDS)]), "Day": day}
+            yield pa.table({**columns, "Quantity": quantity, "Advert": advert, "Price": price})
+
+    return once(DATA / f"sales-{stores}stores.csv", lambda path: write_csv(path, chunks())), groups
+
+
+def empty_files(count: int) -> Path:
+    """A folder of `count` empty files."""
+
+    def make(folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
+        for number in range(count):
+            os.close(os.open(folder / f"{number:06}.bin", os.O_CREAT | os.O_WRONLY))
+
+    return once(DATA / f"empty-{count}", make)
+
+
+def named_files(folder: str, names: list[str]) -> Path:
+    """A folder of empty files of these names."""
+
+    def make(path: Path) -> None:
+        path.mkdir(exist_ok=True)
+        for name in names:
+            (path / name).touch()
+
+    return once(DATA / folder, make)

@@ -1,0 +1,222 @@
+"""Runs commands in turn, so that what disturbs the machine disturbs all of them alike, and keeps times, memory and checks."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+
+from benchmarks.memory import MemorySampler, descendants
+
+ROOT = Path(__file__).resolve().parent.parent
+DATA = ROOT / "benchmarks" / "data"
+RESULTS = ROOT / "benchmarks" / "results"
+PATIENCE_SECONDS = 900
+PR_SET_CHILD_SUBREAPER = 36
+
+
+class Wrong(Exception):
+    """A command failed, or what it wrote is not what it should have written: its time means nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """One competitor of a series."""
+
+    name: str
+    argv: tuple[str, ...]
+    check: Callable[[], None] = lambda: None
+    """Raises `Wrong` when the output is not right; not timed."""
+    marks: Callable[[str], Mapping[str, float]] | None = None
+    """Moments (seconds since the epoch) by name, from what the command printed; by default from its `MARKS` line."""
+    prepare: Callable[[], None] = lambda: None
+    """Clears the way; not timed."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    repeats: int | None = None
+    """Fewer than the series' for a peer that takes minutes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """One run of one command."""
+
+    seconds: float
+    """Of the whole command: what the user waits."""
+    job_seconds: float | None
+    """From "the runtime is up" until the output is complete, where the command says so."""
+    peak_bytes: int
+    read_bytes: int
+    """What read() calls of the whole tree delivered, from the page cache too."""
+    marks: Mapping[str, float]
+    sampler: MemorySampler
+    began: float
+
+
+@dataclass(kw_only=True)
+class Series:
+    """All runs of one command."""
+
+    name: str
+    runs: list[Measured] = field(default_factory=list)
+
+    @property
+    def seconds(self) -> float:
+        """Median of the whole command."""
+        return median(run.seconds for run in self.runs)
+
+    @property
+    def job_seconds(self) -> float | None:
+        """Median from "the runtime is up" on, None where any run did not say."""
+        known = [run.job_seconds for run in self.runs if run.job_seconds is not None]
+        return median(known) if len(known) == len(self.runs) else None
+
+    @property
+    def peak_bytes(self) -> float:
+        """Median of the peaks."""
+        return median(run.peak_bytes for run in self.runs)
+
+    def mark(self, name: str) -> float:
+        """Median seconds from the start of the command to a mark."""
+        return median(run.marks[name] - run.began for run in self.runs)
+
+    def as_record(self) -> dict[str, object]:
+        """For the results file."""
+        return {
+            "seconds": [round(run.seconds, 3) for run in self.runs],
+            "job_seconds": [run.job_seconds and round(run.job_seconds, 3) for run in self.runs],
+            "peak_mb": [round(run.peak_bytes / 1e6, 1) for run in self.runs],
+        }
+
+
+def available(module: str) -> bool:
+    """Whether a peer's package is installed here."""
+    return importlib.util.find_spec(module) is not None
+
+
+def adopt_orphans() -> None:
+    """Let what a command leaves behind come to us, so that it is seen, counted and ended."""
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def measure(command: Command) -> Measured:
+    """Run a command once, checked."""
+    command.prepare()
+    read_before = bytes_read()
+    with tempfile.TemporaryFile("w+") as output:
+        began = time.time()
+        clock = time.perf_counter()
+        process = subprocess.Popen(
+            command.argv,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "PYTHONPATH": str(ROOT), **command.environment},
+        )
+        sampler = MemorySampler(process.pid)
+        sampler.start()
+        try:
+            code = process.wait(PATIENCE_SECONDS)
+            seconds = time.perf_counter() - clock
+        except subprocess.TimeoutExpired:
+            code, seconds = -1, float(PATIENCE_SECONDS)
+        finally:
+            peak = sampler.stop()
+            end_leftovers(process)
+        output.seek(0)
+        text = output.read()
+    if code != 0:
+        raise Wrong(f"{command.name} ended with {code} after {seconds:.1f} s:\n{text[-3000:]}")
+    command.check()
+    marks = dict(command.marks(text) if command.marks else printed_marks(text))
+    job = marks["done"] - marks["up"] if {"up", "done"} <= marks.keys() else None
+    return Measured(
+        seconds=seconds,
+        job_seconds=job,
+        peak_bytes=peak,
+        read_bytes=bytes_read() - read_before,
+        marks=marks,
+        sampler=sampler,
+        began=began,
+    )
+
+
+def interleave(commands: Sequence[Command], repeats: int, say: Callable[[str], None] = print) -> dict[str, Series]:
+    """Run all commands in turn, `repeats` times."""
+    series = {command.name: Series(name=command.name) for command in commands}
+    for repeat in range(repeats):
+        for command in commands:
+            if repeat >= (command.repeats or repeats):
+                continue
+            run = measure(command)
+            series[command.name].runs.append(run)
+            job = "" if run.job_seconds is None else f" (job {run.job_seconds:.2f} s)"
+            say(f"    {command.name}: {run.seconds:.2f} s{job}, peak {run.peak_bytes / 1e6:.0f} MB")
+    return series
+
+
+def ratio(ours: Series, theirs: Series) -> float:
+    """Ours over theirs, whole command or from "runtime is up" on: whichever is worse for us."""
+    ratios = [ours.seconds / theirs.seconds]
+    if ours.job_seconds is not None and theirs.job_seconds is not None:
+        ratios.append(ours.job_seconds / theirs.job_seconds)
+    return max(ratios)
+
+
+def printed_marks(text: str) -> dict[str, float]:
+    """The moments on a peer's `MARKS {...}` lines."""
+    marks: dict[str, float] = {}
+    for line in text.splitlines():
+        if line.startswith("MARKS "):
+            marks.update(json.loads(line[6:]))
+    return marks
+
+
+def end_leftovers(process: subprocess.Popen[bytes]) -> None:
+    """Kill and reap what a command left running; a peer's servers may take a moment to go by themselves."""
+    patience = time.monotonic() + 3
+    while (left := [pid for pid in descendants(os.getpid())[1:]]) and time.monotonic() < patience:
+        reap(left)
+        time.sleep(0.02)
+    for pid in left:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    while left := descendants(os.getpid())[1:]:
+        reap(left)
+        time.sleep(0.01)
+    process.poll()
+
+
+def reap(pids: Iterable[int]) -> None:
+    """Take the exit status of ended children, so that they vanish."""
+    for pid in pids:
+        try:
+            os.waitpid(pid, os.WNOHANG)
+        except ChildProcessError:
+            continue
+
+
+def bytes_read() -> int:
+    """What read() calls of this process and of all its ended descendants delivered."""
+    for line in Path("/proc/self/io").read_text().splitlines():
+        if line.startswith("rchar:"):
+            return int(line.split()[1])
+    return 0
+
+
+def peer(module: str, function: str, *arguments: object, name: str | None = None, **options: object) -> Command:
+    """A function of one of `benchmarks.peers`, as a command of its own."""
+    argv = (sys.executable, "-m", f"benchmarks.peers.{module}", function, *map(str, arguments))
+    return Command(name=name or function.replace("_", "-"), argv=argv, **options)  # type: ignore[arg-type]
