@@ -9,7 +9,7 @@ from pathlib import Path
 from daskpar.data.locations import is_url
 from daskpar.errors import RunDirectoryError, UsageError
 from daskpar.outputs import writing
-from daskpar.spec.model import Output
+from daskpar.spec.model import CommandStep, Output, Step
 
 _FILE_TYPES = {"uri_file"}
 
@@ -72,17 +72,19 @@ def move_aside(path: Path | str, keep: Collection[Path | str] = ()) -> Path | No
     return aside
 
 
-def move_outputs_aside(outputs: Mapping[str, Output], others: Iterable[Output] = ()) -> list[str]:
-    """Before an unfinished command step runs again: its local outputs are moved aside and made anew. One sentence for each that was."""
-    keep = [output.path for output in others if not is_url(output.path)]
+def prepare_outputs(step: Step, *, again: bool = False, others: Iterable[Output] = ()) -> list[str]:
+    """Before a step starts: its local outputs are made. One sentence for each that was moved aside.
+
+    What an earlier, unfinished try of a command (`again`) left is moved aside first; outputs of other steps inside it (`others`) stay.
+    A parallel step goes on where it was, so its outputs stay.
+    """
     moved = []
-    for output in outputs.values():
-        if is_url(output.path):
-            continue
-        aside = move_aside(output.path, keep)
-        if aside is not None:
-            moved.append(f"What the unfinished step left in {output.path} is now {aside}.")
-    prepare(outputs)
+    if again and isinstance(step, CommandStep):
+        keep = [output.path for output in others if not is_url(output.path)]
+        for output in step.outputs.values():
+            if not is_url(output.path) and (aside := move_aside(output.path, keep)) is not None:
+                moved.append(f"What the unfinished step {step.name} left in {output.path} is now {aside}.")
+    prepare(step.outputs)
     return moved
 
 

@@ -1,0 +1,142 @@
+"""What a step's results depend on, as a plain value: compared when a run goes on, so that old and new results are never mixed unseen.
+
+Thresholds, timeouts, retries, logging and compute settings are left out: they may change between two processes of one run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from daskpar.data.locations import is_url
+from daskpar.errors import InputError, UsageError
+from daskpar.outputs.seen_files import changes, seen_code, seen_data, seen_list
+from daskpar.spec.arguments import SWITCHES, WITH_EFFECT, WITHOUT_EFFECT
+from daskpar.spec.model import BySize, CommandStep, Input, ParallelStep, Step
+
+FORMAT = 1
+_RUN = "RUN"
+"""Stands for the run directory in values, which may be moved between two processes of a run."""
+_UNITS = {1: "", 1024: "kb", 1024**2: "mb", 1024**3: "gb"}
+
+
+def step_fingerprint(step: Step, run_directory: Path | str, skip: Iterable[Path | str] = ()) -> dict[str, object]:
+    """What shapes the step's plan or reaches its script or command: values, code (by content) and input files (by size and time).
+
+    Inputs that another step makes are left out. `skip`: paths that other steps write, which are neither code nor input.
+    A JSON value; takes as long as listing the inputs.
+    """
+    run = str(run_directory)
+    unseen = {str(path) for path in skip} | {output.path.rstrip("/") for output in step.outputs.values()}
+    values = _parallel_values(step) if isinstance(step, ParallelStep) else _command_values(step)
+    for name, given in step.inputs.items():
+        values[f"inputs.{name}"] = {"path": given.path, "type": given.type, "mode": given.mode} if given.is_data else given.value
+    values |= {f"environment_variables.{name}": value for name, value in step.environment_variables.items()}
+    data = [given for given in step.inputs.values() if given.is_data and given.path and given.made_by is None]
+    local = {given.path for given in data if not is_url(given.path)}
+    return {
+        "format": FORMAT,
+        "values": {name: _movable(value, run) for name, value in values.items()},
+        "code": _code(step, unseen | local),
+        "inputs": {given.name: _input_files(given, unseen) for given in data},
+    }
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """What has changed between two fingerprints of a step: a sentence for each value and each kind of file change."""
+    found = []
+    before, now = old.get("values", {}), new.get("values", {})
+    for name in sorted({*before, *now}):
+        if name not in now:
+            found.append(f"{name} was {before[name]!r} and is not given any more")
+        elif name not in before:
+            found.append(f"{name} is {now[name]!r} and was not given")
+        elif before[name] != now[name]:
+            found.append(f"{name} was {before[name]!r}, is {now[name]!r}")
+    found += changes("code", old.get("code", {}), new.get("code", {}))
+    inputs_before, inputs_now = old.get("inputs", {}), new.get("inputs", {})
+    for name in inputs_now:
+        if name in inputs_before:  # one that is new or gone shows among the values
+            found += changes(f"files of input {name}", inputs_before[name], inputs_now[name])
+    return found
+
+
+def _parallel_values(step: ParallelStep) -> dict[str, object]:
+    values: dict[str, object] = {
+        "entry_script": step.entry_script,
+        "code": str(step.code) if step.code is not None else None,
+        "program_arguments": list(_for_script(step.arguments)),
+        "input_data": list(step.input_data),
+        "append_row_to": "given" if step.append_row_to is not None else None,
+        "append_row_dataframe_header": step.settings.append_row_dataframe_header,
+        "rank_mini_batch_count": step.settings.rank_mini_batch_count,
+        "partition_keys": list(step.partition_keys),
+    }
+    if not step.partition_keys:
+        values["mini_batch_size"] = _size(step.by_size)
+    return values
+
+
+def _command_values(step: CommandStep) -> dict[str, object]:
+    return {"command": step.command, "code": str(step.code) if step.code is not None else None}
+
+
+def _size(by_size: BySize) -> str:
+    return f"{by_size.number}{_UNITS.get(by_size.unit, f' x {by_size.unit}')}" if by_size.number else "default"
+
+
+def _for_script(arguments: tuple[str, ...]) -> Iterable[str]:
+    """The arguments without the driver's flags: these may change, and those that shape something are values of their own."""
+    position = 0
+    while position < len(arguments):
+        argument = arguments[position]
+        position += 1
+        flag, equals, _ = argument.removeprefix("--").partition("=")
+        if not argument.startswith("--") or flag not in WITH_EFFECT | WITHOUT_EFFECT:
+            yield argument
+        elif not equals and position < len(arguments) and not arguments[position].startswith("--"):
+            following = arguments[position].lower()
+            position += flag not in SWITCHES or following in ("true", "false", "yes", "no", "1", "0")
+
+
+def _movable(value: object, run: str) -> object:
+    if isinstance(value, str):
+        return value.replace(run, _RUN)
+    if isinstance(value, list):
+        return [_movable(item, run) for item in value]
+    if isinstance(value, dict):
+        return {name: _movable(item, run) for name, item in value.items()}
+    return value if value is None or isinstance(value, bool | int | float) else str(value)
+
+
+def _code(step: Step, unseen: set[str]) -> dict[str, object]:
+    if step.code is not None:
+        return seen_code(step.code, unseen)
+    script = step.entry_script if isinstance(step, ParallelStep) else ""
+    return seen_list([script] if script.startswith("/") else [])
+
+
+def _input_files(given: Input, unseen: set[str]) -> dict[str, object]:
+    if given.type != "mltable":
+        return seen_data(given.path, unseen)
+    return seen_list(_table_files(given.path))
+
+
+def _table_files(path: str) -> list[str]:
+    """The MLTable and the files that it names; what is wrong with it is told when it is opened."""
+    from daskpar.data.document import read_document
+    from daskpar.data.globbing import files_of_item
+    from daskpar.data.locations import resolve
+
+    try:
+        document = read_document(path)
+    except InputError:
+        return [path]
+    files = [document.file]
+    for item in document.items:
+        try:
+            files += files_of_item(item.how, resolve(item.text, document.folder, {}))
+        except (InputError, UsageError):
+            continue  # a datastore's path shows among the MLTable's own bytes
+    return files

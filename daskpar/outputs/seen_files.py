@@ -1,0 +1,158 @@
+"""Files as they were seen at one moment: enough to say later which of them have changed, in a value that stays small."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from daskpar.data.locations import filesystem, is_url
+from daskpar.outputs.run_directory import is_run_directory
+
+NAMED = 5000
+"""Up to so many files are kept by name; of more only their number, size and a hash of all."""
+_HASHED_BYTES = 16 << 20
+"""A code file larger than this is known by size and time alone: it is data that lies beside the code."""
+_NO_CODE = {"__pycache__", "node_modules"}
+
+Stamp = tuple[str, int, str]
+"""(name, bytes, text that changes when the file does)."""
+
+
+def seen_code(folder: Path | str, skip: Iterable[str] = ()) -> dict[str, object]:
+    """Files below a code folder by their content; leaves out caches, hidden folders, run directories and the paths `skip`."""
+    return _summary(_stamped(str(folder), _content, _walk(str(folder), set(skip), code=True)))
+
+
+def seen_data(path: str, skip: Iterable[str] = ()) -> dict[str, object]:
+    """A file, or the files below a folder, by size and time of change; at a URL by size and entity tag."""
+    if is_url(path):
+        return _summary(_stamped_remote(path))
+    return _summary(_stamped(path, _times, _walk(path, set(skip), code=False) if os.path.isdir(path) else [path]))
+
+
+def seen_list(paths: Iterable[str]) -> dict[str, object]:
+    """Files named one by one, local ones and URLs."""
+    stamps: list[Stamp] = []
+    for path in paths:
+        stamps += _stamped_remote(path) if is_url(path) else _stamped("", _times, [path])
+    return _summary(stamps)
+
+
+def changes(what: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """What differs between two moments, one sentence for each kind of change; `what` names the files."""
+    if old.get("digest") == new.get("digest"):
+        return []
+    before, now = old.get("files"), new.get("files")
+    if before is None or now is None:
+        return [_in_numbers(what, old, new)]
+    added = sorted(set(now) - set(before))
+    removed = sorted(set(before) - set(now))
+    changed = sorted(name for name in set(now) & set(before) if now[name] != before[name])
+    kinds = (("changed", changed), ("new", added), ("gone", removed))
+    return [f"{what}: {_some(names)} {'is' if len(names) == 1 else 'are'} {kind}" for kind, names in kinds if names]
+
+
+def _in_numbers(what: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    def words(seen: Mapping[str, Any]) -> str:
+        return f"{seen.get('count', 0)} files of {seen.get('size_bytes', 0)} bytes"
+
+    if words(old) == words(new):
+        return f"{what}: at least one of {words(new)} is changed; the newest is {new.get('newest', '?')}"
+    return f"{what}: was {words(old)}, is {words(new)}; the newest is {new.get('newest', '?')}"
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(names[:3])
+    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
+
+
+def _summary(stamps: Iterable[Stamp]) -> dict[str, object]:
+    digest = hashlib.blake2b(digest_size=16)
+    count = size_bytes = 0
+    newest = ("", "")
+    files: dict[str, str] | None = {}
+    for name, size, stamp in stamps:
+        digest.update(f"{name}\0{stamp}\0".encode("utf-8", "surrogateescape"))
+        count, size_bytes, newest = count + 1, size_bytes + size, max(newest, (stamp, name))
+        if files is not None:
+            files[name] = stamp
+            files = files if count <= NAMED else None
+    found: dict[str, object] = {"count": count, "size_bytes": size_bytes, "digest": digest.hexdigest()}
+    return {**found, "newest": newest[1]} if files is None else {**found, "files": files}
+
+
+def _stamped(root: str, stamp: Callable[[str, os.stat_result], str], paths: Iterable[str]) -> Iterator[Stamp]:
+    prefix = root.rstrip("/") + "/"
+    for path in paths:
+        name = path.removeprefix(prefix) if root else path
+        try:
+            seen = os.stat(path)
+            yield name, seen.st_size, stamp(path, seen)
+        except OSError:
+            yield name, 0, "missing"
+
+
+def _times(_: str, seen: os.stat_result) -> str:
+    return f"{seen.st_mtime_ns} {seen.st_size}"
+
+
+def _content(path: str, seen: os.stat_result) -> str:
+    if seen.st_size > _HASHED_BYTES:
+        return _times(path, seen)
+    with open(path, "rb") as file:
+        return hashlib.blake2b(file.read(), digest_size=12).hexdigest()
+
+
+def _walk(folder: str, skip: set[str], *, code: bool) -> Iterator[str]:
+    """Files below `folder`, sorted within each folder; links to folders are followed only for data, never in circles."""
+    waiting = [(folder.rstrip("/") or "/", frozenset[tuple[int, int]]())]
+    while waiting:
+        here, above = waiting.pop()
+        try:
+            with os.scandir(here) as found:
+                entries = sorted(found, key=lambda entry: entry.name)
+            status = os.stat(here)
+        except OSError:
+            continue
+        inside = above | {(status.st_dev, status.st_ino)}
+        folders = []
+        for entry in entries:
+            if entry.path in skip or (code and _is_no_code(entry)):
+                continue
+            if not entry.is_dir(follow_symlinks=not code):
+                yield entry.path
+            elif not is_run_directory(entry.path) and (code or _identity(entry) not in inside):
+                folders.append((entry.path, inside))
+        waiting += reversed(folders)
+
+
+def _is_no_code(entry: os.DirEntry[str]) -> bool:
+    if entry.is_dir():
+        return entry.name in _NO_CODE or entry.name.startswith(".") or entry.is_symlink()
+    return entry.name.endswith((".pyc", ".swp", "~")) or not entry.is_file()
+
+
+def _identity(entry: os.DirEntry[str]) -> tuple[int, int]:
+    try:
+        seen = entry.stat()
+    except OSError:
+        return 0, 0
+    return seen.st_dev, seen.st_ino
+
+
+def _stamped_remote(path: str) -> list[Stamp]:
+    files, inner = filesystem(path)
+    try:
+        found: dict[str, Any] = files.find(inner, detail=True) or {inner: files.info(inner)}
+    except OSError:
+        return [(path, 0, "missing")]
+    return [(name, int(info.get("size") or 0), _tag(info)) for name, info in sorted(found.items())]
+
+
+def _tag(info: Mapping[str, Any]) -> str:
+    names = ("ETag", "etag", "checksum", "md5", "LastModified", "last_modified", "mtime", "created")
+    tag = next((info[name] for name in names if info.get(name)), "")
+    return f"{tag} {info.get('size')}"
