@@ -1,0 +1,242 @@
+"""`sys/job_report`: a table with one row for each try, and sums for each processor and node."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from daskpar.batches.records import Status
+from daskpar.events import Event, StepEnded, TriesEnded, Watcher
+from daskpar.reports import columns
+from daskpar.reports.layout import Layout, process_name, replace
+from daskpar.reports.wording import as_json, cell, csv_row, iso, one_line
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from daskpar.processor.protocol import Failure
+
+TRY_COLUMNS = (
+    "Mini-batch Id",
+    "Picked Count",
+    "Process",
+    "Process Start Time",
+    "Total",
+    "Succeeded",
+    "Failed",
+    "Elapsed Seconds",
+    "Process Seconds",
+    "Run Method Seconds",
+    "Status",
+    "Error Category",
+    "Error Message",
+    "Mini-batch Detail",
+)
+SUM_COLUMNS = (
+    "Mini-batches Succeeded",
+    "Mini-batches Empty",
+    "Tries Failed",
+    "Items",
+    "Items Failed",
+    "Elapsed Seconds",
+    "Process Seconds",
+    "Run Method Seconds",
+    "First Start Time",
+    "Last End Time",
+)
+
+HELD_RECORDS = 10_000
+HELD_SECONDS = 2.0
+"""Rows are written when this many wait, or when the oldest of them has waited this long: a write has a price of its own."""
+CHUNK = 10_000
+
+
+class JobReport(Watcher):
+    """Writes the table as tries end, the sums at the end of the step."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._held: list[tuple[np.ndarray, tuple[object, ...]]] = []
+        self._held_records = 0
+        self._held_since = 0.0
+        self._sums = Sums()
+        self._begun = False
+
+    def hear(self, event: Event) -> None:
+        if isinstance(event, TriesEnded):
+            if not self._held:
+                self._held_since = event.time
+            self._held.append((event.records, event.failures))
+            self._held_records += len(event.records)
+        if self._held_records >= HELD_RECORDS or (self._held and event.time - self._held_since >= HELD_SECONDS):
+            self._write()
+        if isinstance(event, StepEnded):
+            self.close()
+
+    def close(self) -> None:
+        self._write()
+        if self._begun:
+            replace(self._layout.job_report / "process_summary.csv", self._sums.by_processor())
+            replace(self._layout.job_report / "node_summary.csv", self._sums.by_node())
+
+    def _write(self) -> None:
+        if not self._held:
+            return
+        if not self._begun:
+            self._begin()
+        held, self._held, self._held_records = self._held, [], 0
+        records = np.concatenate([records for records, _ in held])
+        failures = columns.pair(records, [failure for _, some in held for failure in some])
+        with self._layout.processed.open("ab") as file:
+            for start in range(0, len(records), CHUNK):  # pieces that stay in the processor's cache
+                part = records[start : start + CHUNK]
+                self._sums.add(part)
+                file.write(rows_of(part, [(row - start, failure) for row, failure in failures if start <= row < start + CHUNK]))
+                file.write(b"\n")
+
+    def _begin(self) -> None:
+        self._begun = True
+        self._layout.job_report.mkdir(parents=True, exist_ok=True)
+        if not self._layout.processed.exists():
+            self._layout.processed.write_text(csv_row(TRY_COLUMNS), encoding="utf-8")
+
+
+def rows_of(records: np.ndarray, failures: Sequence[tuple[int, Failure]]) -> pa.Buffer:
+    """CSV rows (UTF-8) for the tries, in their order; `failures` with their row. Without the head and the last line break."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    ran = (records["status"] != Status.EMPTY) & ~np.isin(records["reason"], columns.NOT_RUN)
+    message, detail = _texts(records, failures)
+    cells = [
+        columns.whole(records["index"]),
+        columns.whole(records["tries"] + np.uint32(1)),
+        columns.process_names(*columns.processors(records)),
+        columns.iso_times(records["started"]),
+        columns.whole(records["items"]),
+        columns.whole(np.maximum(records["items"] - records["failed_items"], 0)),
+        columns.whole(records["failed_items"]),
+        columns.seconds_text(records["elapsed"]),
+        columns.seconds_text(records["cpu"]),
+        columns.seconds_text(records["run"], ran),
+        columns.try_status(records),
+        columns.category(records),
+        message,
+        detail,
+    ]
+    # Joined here and not by Arrow's CSV writer, which quotes every text.
+    lines = pc.binary_join_element_wise(*cells, ",")
+    return pc.binary_join(pa.ListArray.from_arrays(pa.array([0, len(lines)], pa.int32()), lines), "\n")[0].as_buffer()
+
+
+def _texts(records: np.ndarray, failed: Sequence[tuple[int, Failure]]) -> tuple[pa.Array, pa.Array]:
+    """Error message and detail of each try; both are short but for failed ones."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    detail = pc.binary_join_element_wise('"{""index"": ', columns.whole(records["index"]), '}"', "")
+    if not failed:
+        return pa.repeat(pa.scalar("N/A"), len(records)), detail
+    mask = np.zeros(len(records), bool)
+    ordered = sorted(failed, key=lambda entry: entry[0])
+    mask[[row for row, _ in ordered]] = True
+    messages = [cell(one_line(failure.message, 2000) or "N/A") for _, failure in ordered]
+    details = [cell(as_json(_detail(failure))) for _, failure in ordered]
+    nothing = pa.repeat(pa.scalar("N/A"), len(records))
+    return pc.replace_with_mask(nothing, mask, pa.array(messages)), pc.replace_with_mask(detail, mask, pa.array(details))
+
+
+def _detail(failure: Failure) -> dict[str, object]:
+    detail: dict[str, object] = {"index": failure.index}
+    return detail | {"items": one_line(failure.items, 2000)} if failure.items else detail
+
+
+@dataclass
+class Sum:
+    """What one processor, or one node, did."""
+
+    succeeded: int = 0
+    empty: int = 0
+    tries_failed: int = 0
+    items: int = 0
+    failed_items: int = 0
+    elapsed: float = 0.0
+    cpu: float = 0.0
+    run: float = 0.0
+    first: float = 0.0
+    last: float = 0.0
+
+    def __add__(self, other: Sum) -> Sum:
+        firsts = [value for value in (self.first, other.first) if value]
+        return Sum(
+            succeeded=self.succeeded + other.succeeded,
+            empty=self.empty + other.empty,
+            tries_failed=self.tries_failed + other.tries_failed,
+            items=self.items + other.items,
+            failed_items=self.failed_items + other.failed_items,
+            elapsed=self.elapsed + other.elapsed,
+            cpu=self.cpu + other.cpu,
+            run=self.run + other.run,
+            first=min(firsts, default=0.0),
+            last=max(self.last, other.last),
+        )
+
+    def cells(self) -> list[object]:
+        """In the order of `SUM_COLUMNS`."""
+        numbers: list[object] = [self.succeeded, self.empty, self.tries_failed, self.items, self.failed_items]
+        seconds: list[object] = [f"{value:.6f}" for value in (self.elapsed, self.cpu, self.run)]
+        return numbers + seconds + [iso(time) if time else None for time in (self.first, self.last)]
+
+
+class Sums:
+    """Sums for each processor, added up bulk by bulk."""
+
+    def __init__(self) -> None:
+        self._sums: dict[tuple[int, int], Sum] = {}
+
+    def add(self, records: np.ndarray) -> None:
+        """Count a bulk of tries in."""
+        who, where = columns.processors(records)
+        size = len(who)
+
+        def total(values: np.ndarray) -> list[float]:
+            return np.bincount(where, weights=values, minlength=size).tolist()  # type: ignore[no-any-return]
+
+        first = np.full(size, np.inf)
+        np.minimum.at(first, where, np.where(records["started"] > 0, records["started"], np.inf))
+        last = np.zeros(size)
+        np.maximum.at(last, where, records["started"] + records["elapsed"])
+        status = records["status"]
+        totals = zip(
+            total(status == Status.SUCCEEDED),
+            total(status == Status.EMPTY),
+            total(status == Status.FAILED),
+            total(np.where(status == Status.FAILED, 0, records["items"])),
+            total(records["failed_items"]),
+            total(records["elapsed"]),
+            total(records["cpu"]),
+            total(records["run"]),
+            np.where(np.isinf(first), 0.0, first).tolist(),
+            last.tolist(),
+            strict=True,
+        )
+        for code, (done, empty, failed, items, failed_items, elapsed, cpu, run, begun, ended) in zip(who, totals, strict=True):
+            here = Sum(int(done), int(empty), int(failed), int(items), int(failed_items), elapsed, cpu, run, begun, ended)
+            self._sums[code] = self._sums.get(code, Sum()) + here
+
+    def by_processor(self) -> str:
+        """The table of processors as CSV."""
+        rows = [csv_row([node, process_name(processor), *total.cells()]) for (node, processor), total in sorted(self._sums.items())]
+        return csv_row(["Node", "Process", *SUM_COLUMNS]) + "".join(rows)
+
+    def by_node(self) -> str:
+        """The table of nodes as CSV."""
+        nodes: dict[int, tuple[int, Sum]] = {}
+        for (node, _), total in self._sums.items():
+            number, before = nodes.get(node, (0, Sum()))
+            nodes[node] = (number + 1, before + total)
+        rows = [csv_row([node, number, *total.cells()]) for node, (number, total) in sorted(nodes.items())]
+        return csv_row(["Node", "Processes", *SUM_COLUMNS]) + "".join(rows)

@@ -1,0 +1,67 @@
+"""How fast a step is and when it will be done, from samples of its progress: pure, time included."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What the samples say."""
+
+    per_second: float
+    """Mini-batches per second of the recent past, 0 before the first two samples differ."""
+    seconds_left: float | None
+    """None while nothing can be said: no pace yet, or no plan yet."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    time: float
+    """Seconds on any clock that only goes forward."""
+    done: int
+    """Mini-batches with a final outcome."""
+
+
+class Samples:
+    """A bounded memory of progress: samples of the last `window` seconds, thinned to at most about 60.
+
+    The window reaches back until at least one mini-batch was finished in it, so that slow steps have a pace too.
+    """
+
+    def __init__(self, window: float = 30.0) -> None:
+        self._window = window
+        self._kept: deque[Sample] = deque()
+        self._last: Sample | None = None
+
+    def add(self, time: float, done: int) -> None:
+        """Take a sample; times that go back and counts that shrink start the memory afresh."""
+        if self._last is not None and (time < self._last.time or done < self._last.done):
+            self._kept.clear()
+        self._last = Sample(time, done)
+        if not self._kept or time - self._kept[-1].time >= self._window / 60:
+            self._kept.append(self._last)
+        while len(self._kept) > 2 and self._kept[1].time <= time - self._window and self._kept[1].done < done:
+            self._kept.popleft()
+
+    def pace(self, now: float, planned: int) -> Pace:
+        """The pace at the time `now` towards `planned` mini-batches.
+
+        A step that stands still slows down in what is shown: the time since the last sample counts.
+        """
+        if self._last is None or not self._kept:
+            return Pace(0.0, None)
+        return pace(self._kept[0], self._last, now, planned)
+
+
+def pace(first: Sample, last: Sample, now: float, planned: int) -> Pace:
+    """The pace between two samples, and the time left for the rest at that pace."""
+    finished = last.done - first.done
+    span = max(now, last.time) - first.time
+    if finished <= 0 or span <= 0:
+        return Pace(0.0, 0.0 if planned and last.done >= planned else None)
+    per_second = finished / span
+    left = max(planned - last.done, 0)
+    since = max(now - last.time, 0.0)
+    return Pace(per_second, max(left / per_second - since, 0.0) if planned else None)

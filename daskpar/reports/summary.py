@@ -1,0 +1,162 @@
+"""How a run or a step ended, in words for people: the end of the terminal's output and `job_result.txt`. Plain values in, text out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from daskpar.events import Counts
+from daskpar.processor.protocol import Failure, InitFailed
+from daskpar.reports.wording import counts_in_words, duration, indent, one_line, shell_path
+
+TRACE_LINES = 60
+
+
+class Ended(Protocol):
+    """What a report needs of a step that ended: `events.StepEnded` and the engine's results have it."""
+
+    @property
+    def step(self) -> str: ...
+    @property
+    def status(self) -> str: ...
+    @property
+    def reason(self) -> str: ...
+    @property
+    def counts(self) -> Counts: ...
+    @property
+    def seconds(self) -> float: ...
+    @property
+    def outputs(self) -> Mapping[str, str]: ...
+    @property
+    def first_failure(self) -> object | None: ...
+    @property
+    def exit_code(self) -> int | None: ...
+
+
+def summary_of_run(*, run_directory: Path | str, status: str, reason: str, seconds: float, results: Sequence[Ended]) -> str:
+    """The summary at the end of a run, many lines without a final line break.
+
+    Steps in the given order with counts, durations, outputs and logs; where the run did not complete: the first failure in time of its
+    failed steps with traceback, mini-batch, items and log, and what to do next.
+    """
+    run = Path(run_directory)
+    parts = [_step(result, run) for result in results]
+    first = first_failure(results) if status != "completed" else None
+    if first is not None:
+        parts.append(failure_in_full(*first))
+    parts.append(_ending(run, status, reason, seconds, results))
+    return "\n".join(part for part in parts if part)
+
+
+def _step(result: Ended, run: Path) -> str:
+    head = f"{result.step}: {result.status}"
+    head += f" in {duration(result.seconds)}" if result.seconds else ""
+    lines = [head]
+    if result.reason and result.status != "completed":
+        lines.append(indent(result.reason, "  "))
+    if result.counts.planned:
+        lines.append(f"  {counts_in_words(result.counts)}")
+    if result.exit_code is not None:
+        lines.append(f"  exit code {result.exit_code}")
+    if result.status == "completed":
+        lines += [f"  {name}: {path}" for name, path in result.outputs.items()]
+    if result.status != "skipped":
+        lines.append(f"  logs: {run / 'steps' / result.step / 'logs'}")
+    return "\n".join(lines)
+
+
+def first_failure(results: Sequence[Ended]) -> tuple[str, Failure | InitFailed] | None:
+    """The first failure in time of the steps that did not complete, with its step."""
+    known = [(r.step, r.first_failure) for r in results if r.status != "completed" and isinstance(r.first_failure, Failure | InitFailed)]
+    return min(known, key=lambda entry: entry[1].time or float("inf"), default=None)
+
+
+def failure_in_full(step: str, failure: Failure | InitFailed) -> str:
+    """The failure as the user wants to see it: what, where, with which items, the traceback, the log."""
+    if isinstance(failure, InitFailed):
+        head = f"First error, in step {step}: import or init() of the entry script failed on node {failure.node}"
+        items = ""
+    else:
+        head = f"First error, in step {step}, mini-batch {failure.index}"
+        items = failure.items
+    lines = ["", f"{head}:", indent(failure.message, "  ")]
+    if items:
+        lines.append(f"  items: {one_line(items, 1000)}")
+    if failure.trace.strip() and failure.trace.strip() != failure.message.strip():
+        lines.append(indent(cut_lines(failure.trace, TRACE_LINES), "  "))
+    if failure.log:
+        lines.append(f"  log: {failure.log}")
+    return "\n".join([*lines, ""])
+
+
+def cut_lines(text: str, limit: int) -> str:
+    """A long text without its middle: how a traceback starts, and above all how it ends."""
+    lines = text.rstrip("\n").split("\n")
+    if len(lines) <= limit:
+        return "\n".join(lines)
+    head = limit // 3
+    tail = limit - head - 1
+    return "\n".join([*lines[:head], f"... {len(lines) - head - tail} lines left out ...", *lines[-tail:]])
+
+
+def _ending(run: Path, status: str, reason: str, seconds: float, results: Sequence[Ended]) -> str:
+    verb = {"completed": "Completed", "failed": "Failed", "interrupted": "Interrupted", "lost": "Lost"}.get(status, status.capitalize())
+    lines = [f"{verb} after {duration(seconds)}: {run}"]
+    if reason and status != "completed":
+        lines.append(f"Reason: {reason}")
+    if status != "completed":
+        lines.append("Next:")
+        lines += [f"  {command:<{width}}  {what}" for command, what, width in _aligned(next_commands(run, results))]
+    return "\n".join(lines)
+
+
+def next_commands(run: Path, results: Sequence[Ended]) -> list[tuple[str, str]]:
+    """Commands that help after a run that did not complete, each with what it does."""
+    place = shell_path(run)
+    commands = [
+        (f"python -m daskpar resume {place}", "run what is not done (after mending the cause)"),
+        (f"python -m daskpar logs {place} --errors", "show the errors and where each log is"),
+    ]
+    if any(result.counts.succeeded for result in results if result.status not in ("completed", "skipped")):
+        commands.append((f"python -m daskpar export {place} --partial FILE", "write the rows that are done so far, in order"))
+    return commands
+
+
+def _aligned(commands: list[tuple[str, str]]) -> list[tuple[str, str, int]]:
+    width = max(len(command) for command, _ in commands)
+    return [(command, what, width) for command, what in commands]
+
+
+def step_result(result: Ended, kind: str = "parallel") -> str:
+    """The text of `job_result.txt`."""
+    lines = [f"Status: {result.status}"]
+    if result.reason:
+        lines.append(f"Reason: {result.reason}")
+    lines.append(f"Duration: {duration(result.seconds)}")
+    if result.exit_code is not None:
+        lines.append(f"Exit code: {result.exit_code}")
+    if kind == "parallel":
+        lines.append(f"Counts: {counts_in_words(result.counts)}")
+    lines += [f"Output {name}: {path}" for name, path in result.outputs.items()]
+    failure = result.first_failure
+    if isinstance(failure, Failure | InitFailed):
+        lines.append(failure_in_full(result.step, failure).rstrip("\n"))
+    lines += ["", "Where to look:", *(f"  {line}" for line in _where(result, kind))]
+    return "\n".join(lines) + "\n"
+
+
+def _where(result: Ended, kind: str) -> list[str]:
+    if kind == "command":
+        return ["user/stdout, user/stderr: what the command wrote", "readme.txt: what each file of this folder holds"]
+    where = []
+    if result.counts.tries_failed or result.first_failure is not None:
+        where += [
+            "job_error.txt: the errors by kind",
+            "user/error.txt: one line for each failed try",
+            "user/error/<node>/<process>.txt: full traces",
+            "user/stdout, user/stderr: what the script wrote",
+        ]
+    where.append("sys/job_report/processed_mini-batches.csv: one row for each try")
+    where.append("readme.txt: what each file of this folder holds")
+    return where

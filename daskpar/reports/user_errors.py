@@ -1,0 +1,185 @@
+"""What went wrong in the user's script: `user/error.txt`, full traces for each processor, and `job_error.txt` by kind."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from daskpar.events import Event, ProcessorEvent, StepEnded, TriesEnded, Watcher
+from daskpar.processor.protocol import Failure, InitFailed
+from daskpar.reports.columns import pair, reason_name
+from daskpar.reports.layout import Layout, append, process_name, replace
+from daskpar.reports.wording import indent, iso, number, one_line, some
+
+FILE_LIMIT_BYTES = 32 * 1024**2
+"""A file of errors grows no further than about this: a million failing mini-batches must not fill the disk."""
+KINDS_KEPT = 50
+TRACES_KNOWN = 200
+
+
+@dataclass
+class Kind:
+    """Failures that look alike: same reason, same last line of the traceback."""
+
+    first: Failure
+    where: str
+    tries: int = 0
+    final: int = 0
+
+
+class UserErrors(Watcher):
+    """Writes each failed try once; equal traces of one processor are written once and then named."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._kinds: dict[tuple[int, str], Kind] = {}
+        self._other_tries = 0
+        self._sizes: dict[Path, int] = {}
+        self._traces: dict[Path, dict[int, int]] = {}
+        self._changed = False
+        self._written = 0.0
+
+    def hear(self, event: Event) -> None:
+        if isinstance(event, TriesEnded) and event.failures:
+            self._failures(event)
+        elif isinstance(event, ProcessorEvent) and event.state == "init_failed":
+            self._init_failed(event)
+        if self._changed and (isinstance(event, StepEnded) or event.time - self._written >= 5.0):
+            self._write_kinds(event.time)
+
+    def close(self) -> None:
+        if self._changed:
+            self._write_kinds(self._written)
+
+    def _failures(self, event: TriesEnded) -> None:
+        lines: list[str] = []
+        traces: dict[Path, list[str]] = {}
+        for row, failure in pair(event.records, event.failures):
+            record = event.records[row]
+            node, processor = int(record["node"]), int(record["processor"])
+            where = f"{node}/{process_name(processor)}"
+            lines.append(error_line(failure, where, event.time))
+            path = self._layout.trace(node, processor)
+            traces.setdefault(path, []).append(self._trace(path, failure, int(record["tries"]) + 1, event.time))
+            self._count(failure, where)
+        self._append(self._layout.user_error, "".join(lines))
+        for path, texts in traces.items():
+            self._append(path, "".join(texts))
+
+    def _trace(self, path: Path, failure: Failure, attempt: int, now: float) -> str:
+        known = self._traces.setdefault(path, {})
+        mark = hash(failure.trace)
+        same = known.get(mark)
+        if same is None and len(known) < TRACES_KNOWN:
+            known[mark] = failure.index
+        return trace_text(failure, attempt, failure.time or now, same if failure.trace else None)
+
+    def _init_failed(self, event: ProcessorEvent) -> None:
+        where = f"{event.node}/{process_name(event.processor)}"
+        self._append(self._layout.user_error, f"{iso(event.time)} {where}: import or init() failed: {one_line(event.detail, 1000)}\n")
+        self._append(
+            self._layout.trace(event.node, event.processor), f"{iso(event.time)} import or init() failed\n{indent(event.detail)}\n\n"
+        )
+
+    def _append(self, path: Path, text: str) -> None:
+        size = self._sizes[path] if path in self._sizes else (path.stat().st_size if path.exists() else 0)
+        if not text or size > FILE_LIMIT_BYTES:
+            return
+        size += len(text.encode("utf-8", "backslashreplace"))
+        if size > FILE_LIMIT_BYTES:
+            text += "... more errors are not written here; sys/job_report/processed_mini-batches.csv has one row for each try.\n"
+        self._sizes[path] = size
+        append(path, text)
+
+    def _count(self, failure: Failure, where: str) -> None:
+        key = (failure.reason, last_line(failure))
+        kind = self._kinds.get(key)
+        if kind is None:
+            if len(self._kinds) >= KINDS_KEPT:
+                self._other_tries += 1
+                self._changed = True
+                return
+            kind = self._kinds[key] = Kind(failure, where)
+        elif failure.time and failure.time < kind.first.time:
+            kind.first, kind.where = failure, where
+        kind.tries += 1
+        kind.final += failure.final
+        self._changed = True
+
+    def _write_kinds(self, now: float) -> None:
+        self._changed, self._written = False, now
+        kinds = sorted(self._kinds.values(), key=lambda kind: (kind.first.time, kind.first.index))
+        replace(self._layout.job_error, kinds_text(kinds, self._other_tries))
+
+
+def last_line(failure: Failure) -> str:
+    """What the failure's kind is told by: the last line of its traceback without numbers, so that varying values count as one kind."""
+    if failure.trace and reason_name(failure.reason) == "EXCEPTION":
+        lines = failure.trace.strip().splitlines() or [failure.message]
+        text = lines[-1]
+    else:
+        text = failure.message
+    return "".join("#" if letter.isdigit() else letter for letter in one_line(text, 200))
+
+
+def error_line(failure: Failure, where: str, now: float) -> str:
+    """A failed try on one line of `user/error.txt`."""
+    final = "failed" if failure.final else "failed try"
+    what = f"mini-batch {failure.index} {final} ({reason_name(failure.reason)}): {one_line(failure.message, 1000)}"
+    return f"{iso(failure.time or now)} {where}: {what}\n"
+
+
+def trace_text(failure: Failure, attempt: int, seconds: float, same_as: int | None) -> str:
+    """A failed try in full; a trace that was written before is named by its mini-batch."""
+    lines = [f"{iso(seconds)} mini-batch {failure.index}, try {attempt}: {reason_name(failure.reason)}", indent(failure.message)]
+    if failure.items:
+        lines.append(indent(f"items: {failure.items}"))
+    if same_as is not None:
+        lines.append(indent(f"trace as for mini-batch {same_as} above"))
+    elif failure.trace:
+        lines.append(indent(failure.trace))
+    return "\n".join(lines) + "\n\n"
+
+
+def kinds_text(kinds: list[Kind], other_tries: int) -> str:
+    """`job_error.txt`: the failures by kind, first in time first."""
+    total = sum(kind.tries for kind in kinds) + other_tries
+    lines = [f"{some(total, 'failed try')} of run() or of loading, by kind. Full traces: user/error/<node>/<process>.txt", ""]
+    for place, kind in enumerate(kinds, 1):
+        first = kind.first
+        lines.append(
+            f"{place}. {reason_name(first.reason)}: {some(kind.tries, 'failed try')}, "
+            f"{number(kind.final)} of them final. First: mini-batch {first.index} on {kind.where}"
+            + (f" at {iso(first.time)}" if first.time else "")
+        )
+        lines.append(indent(first.message))
+        lines += [indent(f"items: {first.items}")] if first.items else []
+        lines += [indent(first.trace)] if first.trace else []
+        lines += [indent(f"log: {os.fspath(first.log)}")] if first.log else []
+        lines.append("")
+    if other_tries:
+        lines.append(f"... and {some(other_tries, 'failed try')} of other kinds: see user/error.txt")
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def earliest(failures: list[object]) -> Failure | InitFailed | None:
+    """The first failure in time; ones without a time come last."""
+    known = [failure for failure in failures if isinstance(failure, Failure | InitFailed)]
+    return min(known, key=lambda failure: failure.time or float("inf"), default=None)
+
+
+@dataclass
+class FirstFailures:
+    """Keeps the first failure of each step."""
+
+    by_step: dict[str, Failure | InitFailed] = field(default_factory=dict)
+
+    def add(self, step: str, failures: list[object]) -> Failure | InitFailed | None:
+        """Count failures in; returns the first one when these are the step's first."""
+        first = earliest(failures)
+        before = self.by_step.get(step)
+        if first is None or (before is not None and (before.time or 0.0) <= (first.time or 0.0)):
+            return None
+        self.by_step[step] = first
+        return first if before is None else None

@@ -1,0 +1,134 @@
+"""Numbers, times and counts in words: pure text, used by every report."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from daskpar.events import Counts
+
+
+def number(value: int) -> str:
+    """Grouped by thousands: 1,204."""
+    return f"{value:,}"
+
+
+def some(value: int, noun: str) -> str:
+    """`1 item`, `1,204 items`, `2 tries`."""
+    if value == 1:
+        return f"1 {noun}"
+    plural = f"{noun[:-1]}ies" if noun.endswith("y") and noun[-2:-1] not in "aeiou" else f"{noun}es" if noun.endswith("ch") else f"{noun}s"
+    return f"{number(value)} {plural}"
+
+
+def percent(part: int, whole: int) -> str:
+    """Rounded down, so that 100 % is said only of all: `99 %`; empty where there is no whole."""
+    return f"{min(part, whole) * 100 // whole} %" if whole > 0 else ""
+
+
+def clock(seconds: float) -> str:
+    """`0:00:07`, `27:46:40`: hours, minutes, seconds."""
+    whole = max(int(seconds), 0)
+    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+
+
+def duration(seconds: float) -> str:
+    """`0.42 s`, `12.3 s`, `2 min 5 s`, `3 h 20 min`."""
+    if seconds < 9.995:
+        return f"{max(seconds, 0):.2f} s"
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole // 60 % 60} min"
+
+
+def size(size_bytes: float) -> str:
+    """`812 B`, `1.5 MB`: steps of 1024, as in mini-batch sizes."""
+    value = float(size_bytes)
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if value < 1023.95 or unit == "TB":
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    raise AssertionError("unreachable: the last unit takes every size")
+
+
+def rate(per_second: float) -> str:
+    """Mini-batches per second, or per minute where that is the clearer number."""
+    if per_second <= 0:
+        return ""
+    if per_second < 0.5:
+        return f"{per_second * 60:.2g}/min"
+    return f"{per_second:,.0f}/s" if per_second >= 100 else f"{per_second:.1f}/s"
+
+
+def iso(seconds: float) -> str:
+    """UTC with microseconds and a Z: `2026-11-23T13:03:23.000120Z`."""
+    micros = round(seconds * 1e6)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(micros // 1_000_000))}.{micros % 1_000_000:06d}Z"
+
+
+def local_time(seconds: float) -> str:
+    """For people: `2026-11-23 13:03:23` in the machine's own time zone."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+
+
+def log_line(seconds: float, level: str, pid: int, thread: int, message: str) -> str:
+    """One line of a system log: `timestamp,ms|LEVEL|pid|threadid|message` (UTC), without a line break inside."""
+    millis = round(seconds * 1e3)
+    stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(millis // 1000))
+    return f"{stamp},{millis % 1000:03d}|{level}|{pid}|{thread}|{one_line(message, 4000)}\n"
+
+
+def one_line(text: str, width: int = 300) -> str:
+    """The text on one line of at most `width` characters."""
+    flat = " ".join(text.split())
+    return flat if len(flat) <= width else flat[: width - 1] + "…"
+
+
+def indent(text: str, by: str = "    ") -> str:
+    """Each line of the text moved right."""
+    return "\n".join(by + line if line else line for line in text.rstrip("\n").split("\n"))
+
+
+def counts_in_words(counts: Counts) -> str:
+    """`1,900 of 2,000 mini-batches succeeded, 3 failed, 97 empty; 19,000 items, 30 failed; 12 failed tries, 9 retried, 1 repeat`."""
+    parts = [f"{number(counts.succeeded)} of {some(counts.planned, 'mini-batch')} succeeded"]
+    parts += [f"{number(counts.failed)} failed"] if counts.failed else []
+    parts += [f"{number(counts.empty)} empty"] if counts.empty else []
+    left = counts.planned - counts.done
+    parts += [f"{number(left)} not run"] if left > 0 else []
+    items = some(counts.items, "item") + (f", {number(counts.failed_items)} failed" if counts.failed_items else "")
+    tries = [some(counts.tries_failed, "failed try")] if counts.tries_failed else []
+    tries += [f"{number(counts.retried)} retried"] if counts.retried else []
+    tries += [some(counts.repeats, "repeat")] if counts.repeats else []
+    return "; ".join([", ".join(parts), items, *([", ".join(tries)] if tries else [])])
+
+
+def as_json(value: object) -> str:
+    """Compact JSON for a table's cell; text outside ASCII stays readable."""
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def csv_row(values: Iterable[object]) -> str:
+    """One CSV line; cells are quoted where they must be; None is the report's missing value."""
+    return ",".join(cell("N/A" if value is None else str(value)) for value in values) + "\n"
+
+
+def cell(text: str) -> str:
+    """A CSV cell on one line: quoted where it holds a comma, a quote or an edge blank; line breaks become blanks."""
+    flat = text.replace("\r\n", " ").replace("\n", " ").replace("\r", " ")
+    return '"' + flat.replace('"', '""') + '"' if '"' in flat or "," in flat or flat != flat.strip() else flat
+
+
+def shell_path(path: str | Path) -> str:
+    """A path for a command that the user can copy: relative where shorter, quoted where needed."""
+    import os
+    import shlex
+
+    text = str(path)
+    relative = os.path.relpath(text) if os.path.isabs(text) else text
+    return shlex.quote(relative if not relative.startswith("..") else text)
