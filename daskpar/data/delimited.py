@@ -19,14 +19,18 @@ API (bytes of whole records come from `daskpar.data.records`)
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice, zip_longest
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from daskpar.data import arrow_csv
 from daskpar.data.dialect import Dialect, mark_length, to_utf8
-from daskpar.data.kinds import Kind
+from daskpar.data.kinds import BOOL, FLOAT, INT, STRING, Kind
 from daskpar.data.records import record_end
 from daskpar.data.tokens import Row, rows
 from daskpar.data.values import Failure, from_text
@@ -125,7 +129,10 @@ def parse(
 
 
 class Parser:
-    """Reads chunks of one file, or of files with the same columns, by fixed kinds."""
+    """Reads chunks of one file, or of files with the same columns, by fixed kinds.
+
+    It remembers what it met: columns whose texts are not all plain values are read as text at once in the next chunks.
+    """
 
     def __init__(self, dialect: Dialect, columns: Sequence[tuple[str, Kind]], keep: Sequence[str] | None = None, source: str = "") -> None:
         self.dialect = dialect
@@ -133,28 +140,122 @@ class Parser:
         self.source = source
         wanted = None if keep is None else set(keep)
         self._wanted = [number for number, (name, _) in enumerate(self.columns) if wanted is None or name in wanted]
+        self._usual = len(self.columns)  # fields of most records
+        self._as_text = {number for number in self._wanted if not _is_direct(self.columns[number][1])}
 
     def parse(self, chunk: bytes, offset: int = 0) -> Parsed:
         """The table of the whole records in `chunk`, which lies at byte `offset`."""
         data = to_utf8(chunk, self.dialect, offset, self.source)
-        return self._tokenized(data.decode())
+        quick = self._quick(data)
+        if quick is not None and len(quick.odd.rows) > quick.rows:
+            self._usual = Counter(quick.odd.widths).most_common(1)[0][0]
+            quick = self._quick(data)
+        if quick is None:
+            return self._tokenized(data.decode())
+        if quick.odd.rows:
+            return self._mixed(quick)
+        return self._typed(quick)
+
+    def _quick(self, data: bytes) -> arrow_csv.Quick | None:
+        """What the fast reader makes of `data`, with columns read as text where their values need care."""
+        wanted = [number for number in self._wanted if number < self._usual]
+        if self._usual > len(self.columns):
+            wanted.append(len(self.columns))  # the first field too many, to show it
+        careful = set(self._as_text)
+        if _has_hexadecimal(data):
+            careful |= {number for number in wanted if number < len(self.columns) and self.columns[number][1].name == "int"}
+        try:
+            return self._careful_quick(data, wanted, careful)
+        except arrow_csv.Unconverted as found:
+            if found.column < 0:
+                return None
+        return self._careful_quick(data, wanted, set(wanted))
+
+    def _careful_quick(self, data: bytes, wanted: Sequence[int], careful: set[int]) -> arrow_csv.Quick | None:
+        types = {
+            number: pa.string() if number in careful or number >= len(self.columns) else self.columns[number][1].arrow for number in wanted
+        }
+        quick = arrow_csv.read(data, self.dialect, self._usual, types)
+        odd_numbers = [
+            number
+            for number, kind in types.items()
+            if quick is not None and pa.types.is_floating(kind) and b"(" in data and pc.any(pc.is_nan(quick.columns[number])).as_py()
+        ]
+        if odd_numbers:  # pyarrow takes nan(…) for a number
+            return self._careful_quick(data, wanted, careful | set(odd_numbers))
+        return quick
+
+    def _typed(self, quick: arrow_csv.Quick) -> Parsed:
+        """The table of what the fast reader read, where all records have the same number of fields."""
+        names, arrays, failures = [], [], {}
+        for number in self._wanted:
+            name, kind = self.columns[number]
+            column = quick.columns.get(number)
+            array, lost = (pa.nulls(quick.rows, kind.arrow), None) if column is None else self._value(number, column)
+            names.append(name)
+            arrays.append(array)
+            if lost:
+                failures[name] = lost
+        extra = quick.columns.get(len(self.columns))
+        surplus = Failure(quick.rows, str(extra[0].as_py() or "")) if extra is not None and quick.rows else None
+        return Parsed(pa.Table.from_arrays(arrays, names=names), failures, surplus)
+
+    def _value(self, number: int, column: pa.Array) -> tuple[pa.Array, Failure | None]:
+        kind = self.columns[number][1]
+        if not pa.types.is_string(column.type) or kind == STRING:
+            return column, None
+        array, lost = from_text(column, kind)
+        if lost and _is_direct(kind):
+            self._as_text.add(number)
+        return array, lost
+
+    def _mixed(self, quick: arrow_csv.Quick) -> Parsed:
+        """The table of regular records from the fast reader and the odd ones from the careful one, in order."""
+        first = self._typed(quick)
+        second = self._rows_to_table([row for text in quick.odd.texts for row in rows(text + "\n", self.dialect)])
+        count = quick.rows + len(quick.odd.rows)
+        place = np.zeros(count, np.int64)
+        odd = np.zeros(count, np.bool_)
+        odd[quick.odd.rows] = True
+        place[odd] = np.arange(quick.rows, count)
+        place[~odd] = np.arange(quick.rows)
+        table = pa.concat_tables([first.table, second.table]).take(pa.array(place))
+        failures = {name: _sum(first.failures.get(name), second.failures.get(name)) for name in {**first.failures, **second.failures}}
+        return Parsed(table, {name: lost for name, lost in failures.items() if lost}, _sum(first.surplus, second.surplus))
 
     def _tokenized(self, text: str) -> Parsed:
-        found = list(rows(text, self.dialect))
+        return self._rows_to_table(list(rows(text, self.dialect)))
+
+    def _rows_to_table(self, found: list[Row]) -> Parsed:
         width = len(self.columns)
         longer = [row[width] for row in found if len(row) > width]
         surplus = Failure(len(longer), longer[0] or "") if longer else None
         texts = [list(column) for column in zip_longest(*found)][:width] if found else []
         texts += [[None] * len(found) for _ in range(width - len(texts))]
-        return self._converted({number: pa.array(texts[number], pa.string()) for number in self._wanted}, surplus)
-
-    def _converted(self, texts: Mapping[int, pa.Array], surplus: Failure | None) -> Parsed:
-        arrays, names, failures = [], [], {}
-        for number, column in texts.items():
+        names, arrays, failures = [], [], {}
+        for number in self._wanted:
             name, kind = self.columns[number]
-            array, lost = from_text(column, kind)
+            array, lost = from_text(pa.array(texts[number], pa.string()), kind)
             names.append(name)
             arrays.append(array)
             if lost:
                 failures[name] = lost
         return Parsed(pa.Table.from_arrays(arrays, names=names), failures, surplus)
+
+
+def _sum(first: Failure | None, second: Failure | None) -> Failure | None:
+    return first + second if first and second else first or second
+
+
+def _is_direct(kind: Kind) -> bool:
+    """Whether pyarrow's reader makes such values itself, as we do."""
+    return kind in (STRING, INT, FLOAT, BOOL)
+
+
+def _has_hexadecimal(data: bytes) -> bool:
+    """Whether a field may begin with 0x, which pyarrow takes for an integer."""
+    if b"x" not in data and b"X" not in data:
+        return False
+    array = np.frombuffer(data, np.uint8)
+    letters = np.flatnonzero((array | np.uint8(32)) == ord("x"))
+    return bool((array[letters - 1] == ord("0")).any())

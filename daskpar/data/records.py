@@ -4,7 +4,7 @@ A piece start, stop holds the records whose first byte s is in start <= s < stop
 bytes: reading moves on to the next line break. With it a line break may lie inside quotes, so pieces must begin at true record
 starts, which `find_starts` finds in one pass over the file.
 
-API
+API (positions are bytes of the file, spans begin with a record)
     read_records(read, size, start, stop, dialect, body=0) -> Span(offset, data)     the whole records of a piece; `read` as in delimited.py
     find_starts(chunks, positions, dialect, body=0) -> int64 array    first record start at or behind each position (sorted; the end of the
                                                                       bytes where there is none); chunks: the file's bytes from `body` on
@@ -257,3 +257,28 @@ def _row_starts(units: bytes, dialect: Dialect) -> Positions:
             empty[-1] = not units[starts[-1] :].strip(b"\n")
     return starts[~empty]
 
+
+def count_lines(data: bytes) -> int:
+    """How many lines of `data` (one byte for each character) are not empty."""
+    if _has_blank_lines(data):
+        return len(_row_starts(data, Dialect()))
+    return data.count(b"\n") + (not data.endswith(b"\n") and bool(data))
+
+
+def ends_inside_quotes(data: bytes, dialect: Dialect) -> bool:
+    """Whether a quote in `data` (one byte for each character, from a record's start) is never closed."""
+    quotes = _Quotes(dialect)
+    quotes.toggles(data)
+    return quotes.inside
+
+
+def has_glued_breaks(data: bytes, dialect: Dialect) -> bool:
+    """Whether a line break stands alone between records of `data`, and so belongs to a field."""
+    if not data.startswith(b"\n") and b"\n\n" not in data:
+        return False
+    array = np.frombuffer(data, np.uint8)
+    breaks = np.flatnonzero(array == _BREAK)
+    toggles = _Quotes(dialect).toggles(data)
+    breaks = breaks[np.searchsorted(toggles, breaks) % 2 == 0]
+    previous = array[breaks - 1]
+    return bool(len(breaks)) and (breaks[0] == 0 or bool((previous == _BREAK).any()))
