@@ -124,12 +124,12 @@ def effective(
     attribute: Callable[[tuple[str, ...]], Value | None],
     overrides: Mapping[str, Value],
     flags: DriverFlags,
-    arguments_place: Place,
+    place_of: Callable[[str], Place],
     problems: Problems,
 ) -> Effective:
     """Command line over program argument over attribute (node over component, merged before) over default.
 
-    `attribute` gives the value at a place in the step. A mistake is recorded and the default taken, also in a value that is overruled.
+    `attribute` gives the value at a place in the step, `place_of` the place of a program argument. A mistake is recorded and the default taken, also in a value that is overruled.
     """
     found: dict[str, object] = {}
     sources: dict[str, str] = {}
@@ -140,7 +140,7 @@ def effective(
             candidates.append((_read(setting.flags.get(setting.name, setting.read), value, problems), value.place.source))
         for flag in flags.values:
             if flag in setting.flags:
-                place = arguments_place.below(f"--{flag}")
+                place = place_of(f"--{flag}").below(f"--{flag}")
                 candidates.append(
                     (_read(setting.flags[flag], Value(flags.values[flag], place), problems), f"program argument {place.where}")
                 )

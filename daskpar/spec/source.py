@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from daskpar.errors import nearest
 from daskpar.spec.problems import Place, Problems
 
 _BASE: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_CONTAINERS = frozenset({"tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"})
 _MOST_VALUES = 200_000  # an alias of aliases can stand for billions of values; no job has this many
 
 
@@ -23,6 +25,15 @@ class Value:
 
     data: object
     place: Place
+    written: tuple[str, ...] = ()
+    """The lines of a text that has more than one, as they stand in the file; the first is that of `place`."""
+
+    def place_of(self, word: str) -> Place:
+        """The place of a word in a text of several lines."""
+        for number, line in enumerate(self.written):
+            if word in re.split(r"[\s=]+", line) and self.place.line is not None:
+                return replace(self.place, line=self.place.line + number)
+        return self.place
 
     @property
     def given(self) -> bool:
@@ -71,7 +82,7 @@ class Value:
             return Value({key: value.from_origin(origin) for key, value in self.data.items()}, place)
         if isinstance(self.data, list):
             return Value([value.from_origin(origin) for value in self.data], place)
-        return Value(self.data, place)
+        return Value(self.data, place, self.written)
 
 
 def shown(path: Path) -> str:
@@ -146,6 +157,7 @@ class _Reader:
 
     def __init__(self, text: str, top: Place, problems: Problems) -> None:
         self._loader = _Loader(text)
+        self._lines = text.splitlines()
         self._top = top
         self._problems = problems
         self._open: set[int] = set()
@@ -167,11 +179,13 @@ class _Reader:
             raise yaml.MarkedYAMLError(problem="an alias holds itself, or aliases stand for too many values", problem_mark=node.start_mark)
         self._open.add(id(node))
         try:
+            if not isinstance(node, yaml.ScalarNode) and node.tag not in _CONTAINERS:
+                raise yaml.MarkedYAMLError(problem=f"the tag {node.tag} is not used in a job", problem_mark=node.start_mark)
             if isinstance(node, yaml.MappingNode):
                 return Value(self._mapping(node, place), place)
             if isinstance(node, yaml.SequenceNode):
                 return Value([self._value(child, self._at(place, number, child)) for number, child in enumerate(node.value)], place)
-            return Value(self._scalar(node), place)
+            return Value(self._scalar(node), place, self._written(node, place))
         finally:
             self._open.discard(id(node))
 
@@ -198,6 +212,10 @@ class _Reader:
         if data is None or isinstance(data, bool | int | float | str):
             return data
         raise yaml.MarkedYAMLError(problem=f"the tag {node.tag} is not used in a job", problem_mark=node.start_mark)
+
+    def _written(self, node: Any, place: Place) -> tuple[str, ...]:
+        first, last = node.start_mark.line, node.end_mark.line
+        return () if first == last or place.line is None else tuple(self._lines[place.line - 1 : last + 1])
 
     @staticmethod
     def _at(place: Place, key: str | int, node: Any) -> Place:

@@ -47,7 +47,7 @@ class StepBuilder:
         code = self._code(("task", "code"))
         arguments = self._arguments()
         flags = self._driver_flags(arguments)
-        settings = effective(self._literal, self.step.overrides, flags, self._place("task", "program_arguments"), self.problems)
+        settings = effective(self._literal, self.step.overrides, flags, self._place_of_argument, self.problems)
         self.sources |= settings.sources
         by_size, keys = settings.values["mini_batch_size"], settings.values["partition_keys"]
         assert isinstance(by_size, BySize) and isinstance(keys, tuple)
@@ -248,7 +248,7 @@ class StepBuilder:
         self.problems.error(value.place, what, nearest(str(value.data), ["run_function"]))
 
     def _arguments(self) -> tuple[str, ...]:
-        value = self.step.tree.get("task", "program_arguments") or self.step.tree.get("task", "args")
+        value = self._argument_text()
         self._source("program_arguments", value)
         text = self._settled(value) if value else None
         if text is None or value is None:
@@ -260,16 +260,24 @@ class StepBuilder:
             return ()
         return tuple(self.scope.text(self.step, word, value.place) or "" for word in words)
 
+    def _argument_text(self) -> Value | None:
+        return self.step.tree.get("task", "program_arguments") or self.step.tree.get("task", "args")
+
+    def _place_of_argument(self, argument: str) -> Place:
+        value = self._argument_text()
+        return value.place_of(argument) if value else self.step.place
+
     def _driver_flags(self, arguments: tuple[str, ...]) -> DriverFlags:
         flags = driver_flags(arguments)
-        place = self._place("task", "program_arguments")
         for flag in flags.missing:
-            self.problems.error(place, f"the program argument {flag} needs a value.")
+            self.problems.error(self._place_of_argument(flag), f"the program argument {flag} needs a value.")
         for flag, right in flags.near_misses.items():
             what = f"the program argument {flag} is not the driver's and has no effect; the script gets it."
-            self.problems.warn(place, what, f"If it is meant for the driver, {right}.")
+            self.problems.warn(self._place_of_argument(flag), what, f"If it is meant for the driver, {right}.")
         for flag in flags.ignored:
-            self.notes.append(f"The program argument {flag} ({place.where}) changes nothing here; the script gets it.")
+            self.notes.append(
+                f"The program argument {flag} ({self._place_of_argument(flag).where}) changes nothing here; the script gets it."
+            )
         return flags
 
     def _entry_script(self, code: Path | None) -> str:
@@ -383,7 +391,9 @@ class StepBuilder:
         if path in folders:
             name = flags.values.get("append_row_file_name") or DEFAULT_FILE_NAME
             if _NOT_IN_FILE_NAMES & set(name):
-                self.problems.error(self._place("task", "program_arguments"), f"--append_row_file_name {name!r} is no name for a file.")
+                self.problems.error(
+                    self._place_of_argument("--append_row_file_name"), f"--append_row_file_name {name!r} is no name for a file."
+                )
             path = posixpath.join(path, name) if is_url(path) else os.path.join(path, name)
         if path.lower().endswith(".parquet"):
             what = f"rows are appended as text, and {path.rpartition('/')[2]} says Parquet."
