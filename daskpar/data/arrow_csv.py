@@ -18,9 +18,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.csv as csv
 
+from daskpar.data.byte_scan import count_byte, count_pair
 from daskpar.data.dialect import Dialect
 from daskpar.data.kinds import FALSE_WORDS, TRUE_WORDS
-from daskpar.data.records import count_lines, ends_inside_quotes, has_glued_breaks
+from daskpar.data.records import count_breaks, count_lines, ends_inside_quotes, has_glued_breaks
 
 _LONGEST = 1 << 30
 
@@ -81,9 +82,14 @@ def read(data: bytes, dialect: Dialect, width: int, types: Mapping[int, pa.DataT
         )
     except pa.ArrowInvalid as error:
         raise Unconverted(_column_of(error)) from None
-    if not dialect.support_multi_line and table.num_rows + len(odd.rows) != count_lines(data):
+    if b'"' in data and not dialect.support_multi_line and _has_swallowed_breaks(data, table.num_rows + len(odd.rows)):
         return None
     return Quick({number: _whole(table.column(str(number))) for number in types}, table.num_rows, odd)
+
+
+def _has_swallowed_breaks(data: bytes, rows: int) -> bool:
+    """Whether fewer rows were read than there are lines with content."""
+    return rows != count_breaks(data) and rows != count_lines(data)
 
 
 def _column_of(error: pa.ArrowInvalid) -> int:
@@ -98,7 +104,7 @@ def _whole(column: pa.ChunkedArray) -> pa.Array:
 
 
 def _has_plain_breaks(data: bytes, dialect: Dialect) -> bool:
-    if b"\r" in data and data.count(b"\r") != data.count(b"\r\n"):
+    if b"\r" in data and count_byte(data, 13) != count_pair(data, b"\r\n"):
         return False
     if b'"' not in data:
         return not (dialect.support_multi_line and has_glued_breaks(data, dialect))

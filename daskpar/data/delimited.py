@@ -29,6 +29,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from daskpar.data import arrow_csv
+from daskpar.data.byte_scan import has_pair
 from daskpar.data.dialect import Dialect, mark_length, to_utf8
 from daskpar.data.kinds import BOOL, FLOAT, INT, STRING, Kind
 from daskpar.data.records import record_end
@@ -254,8 +255,4 @@ def _is_direct(kind: Kind) -> bool:
 
 def _has_hexadecimal(data: bytes) -> bool:
     """Whether a field may begin with 0x, which pyarrow takes for an integer."""
-    if b"x" not in data and b"X" not in data:
-        return False
-    array = np.frombuffer(data, np.uint8)
-    letters = np.flatnonzero((array | np.uint8(32)) == ord("x"))
-    return bool((array[letters - 1] == ord("0")).any())
+    return (b"x" in data and has_pair(data, b"0x")) or (b"X" in data and has_pair(data, b"0X"))

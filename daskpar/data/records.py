@@ -9,6 +9,7 @@ API (positions are bytes of the file, spans begin with a record)
     find_starts(chunks, positions, dialect, body=0) -> int64 array    first record start at or behind each position (sorted; the end of the
                                                                       bytes where there is none); chunks: the file's bytes from `body` on
     row_ends(data, offset, stops, dialect) -> int64 array             how many rows of a span start before each of the sorted `stops`
+    row_starts(data, offset, dialect) -> int64 array                  the byte of the file at which each row of a span starts
     record_end(data, begin, dialect) -> int | None                    where the record that begins at `begin` ends (None: not in `data`)
     multi_line_breaks(data, dialect) -> int64 array                   positions of the line breaks that end a record (data: from a record's start)
 """
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from daskpar.data.byte_scan import count_byte, has_pair
 from daskpar.data.dialect import Dialect
 
 Positions = NDArray[np.int64]
@@ -214,24 +216,19 @@ def row_ends(data: bytes, offset: int, stops: Sequence[int] | Positions, dialect
     units = _units(data, dialect)
     limits = (np.clip(np.asarray(stops, np.int64) - offset, 0, len(data)) + scale - 1) // scale
     if not dialect.support_multi_line and not _has_blank_lines(units):
-        return _counted(units, limits)
+        breaks = np.flatnonzero(np.frombuffer(units, np.uint8) == _BREAK)
+        return (limits > 0) + np.searchsorted(breaks, limits - 1)
     starts = _row_starts(units, dialect)
     return np.searchsorted(starts, limits).astype(np.int64)
 
 
+def row_starts(data: bytes, offset: int, dialect: Dialect) -> Positions:
+    """The byte of the file at which each row of `data` (whole records, from byte `offset`) starts."""
+    return _row_starts(_units(data, dialect), dialect) * _scale(dialect) + offset
+
+
 def _has_blank_lines(units: bytes) -> bool:
-    return units.startswith((b"\n", b"\r\n")) or b"\n\n" in units or b"\n\r\n" in units
-
-
-def _counted(units: bytes, limits: Positions) -> Positions:
-    ends, last, count = [], 0, 0
-    for limit in limits.tolist():
-        # lines that start before `limit`: those whose preceding line break is at most limit - 2
-        upto = max(limit - 1, last)
-        count += units.count(b"\n", last, upto)
-        last = upto
-        ends.append(count + 1 if limit > 0 and units else 0)
-    return np.array(ends, np.int64)
+    return units.startswith((b"\n", b"\r\n")) or has_pair(units, b"\n\n") or (b"\r" in units and has_pair(units, b"\n\r"))
 
 
 def _row_starts(units: bytes, dialect: Dialect) -> Positions:
@@ -258,11 +255,16 @@ def _row_starts(units: bytes, dialect: Dialect) -> Positions:
     return starts[~empty]
 
 
+def count_breaks(data: bytes) -> int:
+    """How many lines `data` has, empty ones included."""
+    return count_byte(data, _BREAK) + (bool(data) and not data.endswith(b"\n"))
+
+
 def count_lines(data: bytes) -> int:
     """How many lines of `data` (one byte for each character) are not empty."""
     if _has_blank_lines(data):
         return len(_row_starts(data, Dialect()))
-    return data.count(b"\n") + (not data.endswith(b"\n") and bool(data))
+    return count_breaks(data)
 
 
 def ends_inside_quotes(data: bytes, dialect: Dialect) -> bool:
@@ -274,7 +276,7 @@ def ends_inside_quotes(data: bytes, dialect: Dialect) -> bool:
 
 def has_glued_breaks(data: bytes, dialect: Dialect) -> bool:
     """Whether a line break stands alone between records of `data`, and so belongs to a field."""
-    if not data.startswith(b"\n") and b"\n\n" not in data:
+    if not data.startswith(b"\n") and not has_pair(data, b"\n\n"):
         return False
     array = np.frombuffer(data, np.uint8)
     breaks = np.flatnonzero(array == _BREAK)

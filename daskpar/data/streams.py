@@ -1,0 +1,23 @@
+"""Texts that name a stored file by its URL: what a `stream_info` column makes of them."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import unquote, urlsplit
+
+_STORE = re.compile(r"(?:wasbs?|abfss)://(?P<container>[^@/]+)@(?P<account>[^/]+)/?(?P<path>.*)")
+_KEPT = re.compile(r"(?:https?|adl)://[^/]+.*|azureml://subscriptions/.+", re.IGNORECASE)
+
+
+def read_stream(text: str) -> str | None:
+    """Path or URL of the file that `text` names; None for texts that are no URL of a known store.
+
+    `file://` becomes a local path, the short forms of Azure's stores their `https` address.
+    """
+    trimmed = text.strip()
+    if trimmed.startswith("file://"):
+        return unquote(urlsplit(trimmed).path) or None
+    store = _STORE.fullmatch(trimmed)
+    if store:
+        return f"https://{store['account']}/{store['container']}/{store['path']}"
+    return trimmed if _KEPT.fullmatch(trimmed) else None
