@@ -11,6 +11,7 @@ from typing import TextIO
 
 from daskpar.events import Event, Progress, Watcher
 from daskpar.reports.progress import View, frame, plain_line
+from daskpar.reports.wording import printable
 
 REDRAW_SECONDS = 0.2
 NOTEBOOK_SECONDS = 1.0
@@ -20,6 +21,8 @@ PLAIN_SECONDS_MOST = 60.0
 
 _CLEAR_BELOW = "\x1b[J"
 _UP = "\x1b[{}A"
+_SIMPLER = str.maketrans({"█": "#", "░": "-", "…": "~"})
+"""For terminals that know no more than ASCII."""
 
 
 class Display(Watcher):
@@ -45,7 +48,7 @@ class Display(Watcher):
 
     def hear(self, event: Event) -> None:
         with self._lock:
-            said = self._view.hear(event)
+            said = [printable(text) for text in self._view.hear(event)]
             self._sayings += said
         if self._thread is None:
             self._thread = threading.Thread(target=self._write, name="daskpar-display", daemon=True)
@@ -93,7 +96,11 @@ class Paper:
     def put(self, text: str) -> None:
         """Write in one piece: less can come in between."""
         if text:
-            self.stream.write(text)
+            try:
+                self.stream.write(text)
+            except UnicodeEncodeError:
+                code = self.stream.encoding or "ascii"
+                self.stream.write(text.translate(_SIMPLER).encode(code, "replace").decode(code))
             self.stream.flush()
 
     def text(self, said: list[str], view: View, now: float) -> str:

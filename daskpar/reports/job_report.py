@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from daskpar.batches.records import Status
+from daskpar.batches.records import RECORD, Status
 from daskpar.events import Event, StepEnded, TriesEnded, Watcher
 from daskpar.reports import columns
 from daskpar.reports.layout import Layout, process_name, replace
@@ -99,9 +101,61 @@ class JobReport(Watcher):
 
     def _begin(self) -> None:
         self._begun = True
-        self._layout.job_report.mkdir(parents=True, exist_ok=True)
-        if not self._layout.processed.exists():
-            self._layout.processed.write_text(csv_row(TRY_COLUMNS), encoding="utf-8")
+        path = self._layout.processed
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():  # a resumed step
+            cut_torn_line(path)
+            self._sums = sums_of(path)
+        if not path.exists() or not path.stat().st_size:
+            path.write_text(csv_row(TRY_COLUMNS), encoding="utf-8")
+
+
+def cut_torn_line(path: Path) -> None:
+    """Take away what a driver that was killed left of its last line."""
+    with path.open("r+b") as file:
+        size = end = file.seek(0, io.SEEK_END)
+        while end:
+            start = max(end - 65536, 0)
+            file.seek(start)
+            at = file.read(end - start).rfind(b"\n")
+            end = start + at + 1 if at >= 0 else start
+            if at >= 0:
+                break
+        if end < size:
+            file.truncate(end)
+
+
+def sums_of(path: Path) -> Sums:
+    """The sums of the tries that a table has already."""
+    from pyarrow import csv
+
+    sums = Sums()
+    if path.stat().st_size == 0:
+        return sums
+    convert = csv.ConvertOptions(null_values=["N/A"], strings_can_be_null=True)
+    table = csv.read_csv(path, convert_options=convert, parse_options=csv.ParseOptions(newlines_in_values=False))
+    if table.num_rows:
+        sums.add(records_of(table))
+    return sums
+
+
+def records_of(table: pa.Table) -> np.ndarray:
+    """What the sums need of the rows of a table, as records."""
+    import pyarrow.compute as pc
+
+    records = np.zeros(table.num_rows, RECORD)
+    node, process = np.array([text.split("/process") for text in table["Process"].to_pylist()]).T
+    records["node"], records["processor"] = node.astype(int), process.astype(int)
+    for field, name in (("items", "Total"), ("failed_items", "Failed")):
+        records[field] = table[name].to_numpy()
+    for field, name in (("elapsed", "Elapsed Seconds"), ("cpu", "Process Seconds"), ("run", "Run Method Seconds")):
+        records[field] = pc.fill_null(table[name].cast("float64"), 0.0).to_numpy()
+    started = table["Process Start Time"]
+    started = started if str(started.type).startswith("timestamp") else started.cast("timestamp[us, UTC]")
+    records["started"] = pc.fill_null(started.cast("timestamp[us, UTC]").cast("int64"), 0).to_numpy() / 1e6
+    status = np.array(table["Status"].to_pylist())
+    records["status"] = np.select([status == "RUN_DONE", status == "LOAD_DONE"], [Status.SUCCEEDED, Status.EMPTY], Status.FAILED)
+    return records
 
 
 def rows_of(records: np.ndarray, failures: Sequence[tuple[int, Failure]]) -> pa.Buffer:

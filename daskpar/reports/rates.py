@@ -24,10 +24,14 @@ class Sample:
     """Mini-batches with a final outcome."""
 
 
-class Samples:
-    """A bounded memory of progress: samples of the last `window` seconds, thinned to at most about 60.
+FEW = 5
+"""Mini-batches that a pace is taken from, where there are as many."""
 
-    The window reaches back until at least one mini-batch was finished in it, so that slow steps have a pace too.
+
+class Samples:
+    """A bounded memory of progress: samples of the last `window` seconds, thinned to about 60.
+
+    The window reaches back until a few mini-batches were finished in it, so that slow steps have a steady pace too.
     """
 
     def __init__(self, window: float = 30.0) -> None:
@@ -40,9 +44,10 @@ class Samples:
         if self._last is not None and (time < self._last.time or done < self._last.done):
             self._kept.clear()
         self._last = Sample(time, done)
-        if not self._kept or time - self._kept[-1].time >= self._window / 60:
+        newest = self._kept[-1] if self._kept else None
+        if newest is None or (done > newest.done and time - newest.time >= self._window / 60):
             self._kept.append(self._last)
-        while len(self._kept) > 2 and self._kept[1].time <= time - self._window and self._kept[1].done < done:
+        while len(self._kept) > 2 and self._kept[1].time <= time - self._window and done - self._kept[1].done >= FEW:
             self._kept.popleft()
 
     def pace(self, now: float, planned: int) -> Pace:

@@ -8,9 +8,7 @@ from typing import Protocol
 
 from daskpar.events import Counts
 from daskpar.processor.protocol import Failure, InitFailed
-from daskpar.reports.wording import counts_in_words, duration, indent, one_line, shell_path
-
-TRACE_LINES = 60
+from daskpar.reports.wording import counts_in_words, cut_lines, duration, indent, one_line, printable, shell_path
 
 
 class Ended(Protocol):
@@ -46,7 +44,7 @@ def summary_of_run(*, run_directory: Path | str, status: str, reason: str, secon
     if first is not None:
         parts.append(failure_in_full(*first))
     parts.append(_ending(run, status, reason, seconds, results))
-    return "\n".join(part for part in parts if part)
+    return printable("\n".join(part for part in parts if part))
 
 
 def _step(result: Ended, run: Path) -> str:
@@ -84,20 +82,10 @@ def failure_in_full(step: str, failure: Failure | InitFailed) -> str:
     if items:
         lines.append(f"  items: {one_line(items, 1000)}")
     if failure.trace.strip() and failure.trace.strip() != failure.message.strip():
-        lines.append(indent(cut_lines(failure.trace, TRACE_LINES), "  "))
+        lines.append(indent(cut_lines(failure.trace), "  "))
     if failure.log:
         lines.append(f"  log: {failure.log}")
     return "\n".join([*lines, ""])
-
-
-def cut_lines(text: str, limit: int) -> str:
-    """A long text without its middle: how a traceback starts, and above all how it ends."""
-    lines = text.rstrip("\n").split("\n")
-    if len(lines) <= limit:
-        return "\n".join(lines)
-    head = limit // 3
-    tail = limit - head - 1
-    return "\n".join([*lines[:head], f"... {len(lines) - head - tail} lines left out ...", *lines[-tail:]])
 
 
 def _ending(run: Path, status: str, reason: str, seconds: float, results: Sequence[Ended]) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from daskpar.events import Event, ProcessorEvent, StepEnded, TriesEnded, Watcher
-from daskpar.processor.protocol import Failure, InitFailed
+from daskpar.processor.protocol import Failure
 from daskpar.reports.columns import pair, reason_name
 from daskpar.reports.layout import Layout, append, process_name, replace
-from daskpar.reports.wording import indent, iso, number, one_line, some
+from daskpar.reports.wording import cut_lines, indent, iso, number, one_line, some
 
 FILE_LIMIT_BYTES = 32 * 1024**2
 """A file of errors grows no further than about this: a million failing mini-batches must not fill the disk."""
@@ -155,31 +155,9 @@ def kinds_text(kinds: list[Kind], other_tries: int) -> str:
         )
         lines.append(indent(first.message))
         lines += [indent(f"items: {first.items}")] if first.items else []
-        lines += [indent(first.trace)] if first.trace else []
+        lines += [indent(cut_lines(first.trace))] if first.trace else []
         lines += [indent(f"log: {os.fspath(first.log)}")] if first.log else []
         lines.append("")
     if other_tries:
         lines.append(f"... and {some(other_tries, 'failed try')} of other kinds: see user/error.txt")
     return "\n".join(lines).rstrip("\n") + "\n"
-
-
-def earliest(failures: list[object]) -> Failure | InitFailed | None:
-    """The first failure in time; ones without a time come last."""
-    known = [failure for failure in failures if isinstance(failure, Failure | InitFailed)]
-    return min(known, key=lambda failure: failure.time or float("inf"), default=None)
-
-
-@dataclass
-class FirstFailures:
-    """Keeps the first failure of each step."""
-
-    by_step: dict[str, Failure | InitFailed] = field(default_factory=dict)
-
-    def add(self, step: str, failures: list[object]) -> Failure | InitFailed | None:
-        """Count failures in; returns the first one when these are the step's first."""
-        first = earliest(failures)
-        before = self.by_step.get(step)
-        if first is None or (before is not None and (before.time or 0.0) <= (first.time or 0.0)):
-            return None
-        self.by_step[step] = first
-        return first if before is None else None

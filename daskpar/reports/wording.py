@@ -9,6 +9,9 @@ from pathlib import Path
 
 from daskpar.events import Counts
 
+TRACE_LINES = 60
+"""What is shown of a traceback where it is one of several things to read."""
+
 
 def number(value: int) -> str:
     """Grouped by thousands: 1,204."""
@@ -89,9 +92,24 @@ def one_line(text: str, width: int = 300) -> str:
     return flat if len(flat) <= width else flat[: width - 1] + "…"
 
 
+def printable(text: str) -> str:
+    """The text without control characters (a script's message must not move the cursor or colour what follows)."""
+    return "".join(letter if letter.isprintable() or letter in "\n\t" else "\ufffd" for letter in text)
+
+
 def indent(text: str, by: str = "    ") -> str:
     """Each line of the text moved right."""
     return "\n".join(by + line if line else line for line in text.rstrip("\n").split("\n"))
+
+
+def cut_lines(text: str, limit: int = TRACE_LINES) -> str:
+    """A long text without its middle: how a traceback starts, and above all how it ends."""
+    lines = text.rstrip("\n").split("\n")
+    if len(lines) <= limit:
+        return "\n".join(lines)
+    head = limit // 3
+    tail = limit - head - 1
+    return "\n".join([*lines[:head], f"... {len(lines) - head - tail} lines left out ...", *lines[-tail:]])
 
 
 def counts_in_words(counts: Counts) -> str:

@@ -1,0 +1,78 @@
+"""Records as text columns: the quick way says the same as the plain way, value by value."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from daskpar.batches.records import RECORD, Reason, Status
+from daskpar.reports import columns
+from daskpar.reports.wording import iso, log_line
+
+from .conftest import failure, records_of
+
+times = st.one_of(st.just(0.0), st.floats(1.7e9, 1.9e9), st.floats(1_795_440_000, 1_795_440_003))
+
+
+@given(st.lists(times, max_size=30))
+def test_times(seconds: list[float]) -> None:
+    expected = [iso(value) if value else "N/A" for value in seconds]
+    assert columns.iso_times(np.array(seconds)).to_pylist() == expected
+
+
+@given(st.lists(st.floats(1.7e9, 1.9e9), min_size=1, max_size=5))
+def test_log_times_cut_what_log_lines_round(seconds: list[float]) -> None:
+    whole = np.round(np.array(seconds), 3)
+    assert columns.log_times(whole + 1e-5).to_pylist() == [log_line(value, "INFO", 1, 1, "").split("|")[0] for value in whole]
+
+
+@given(arrays.arrays(np.float32, st.integers(0, 20), elements=st.floats(0, 1e6, width=32)))
+def test_seconds_have_six_decimals(seconds: np.ndarray) -> None:
+    assert columns.seconds_text(seconds).to_pylist() == [f"{round(float(value) * 1e6) / 1e6:.6f}" for value in seconds]
+
+
+def test_seconds_that_are_not_known() -> None:
+    known = np.array([True, False])
+    assert columns.seconds_text(np.array([1.5, 2.5]), known).to_pylist() == ["1.500000", "N/A"]
+    assert columns.seconds_text(np.array([float("nan"), -1.0])).to_pylist() == ["0.000000", "0.000000"]
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+def test_every_reason_has_a_status_and_a_category(reason: Reason) -> None:
+    records = np.zeros(1, RECORD)
+    records["reason"] = reason
+    records["status"] = Status.SUCCEEDED if reason is Reason.NONE else Status.FAILED
+    status, category = columns.try_status(records)[0].as_py(), columns.category(records)[0].as_py()
+    assert (status == "RUN_DONE") == (reason is Reason.NONE)
+    assert category == ("N/A" if reason is Reason.NONE else reason.name)
+
+
+def test_an_empty_mini_batch_was_loaded_only() -> None:
+    records = np.zeros(1, RECORD)
+    records["status"] = Status.EMPTY
+    assert columns.try_status(records).to_pylist() == ["LOAD_DONE"]
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 65535)), max_size=50))
+def test_processors(pairs: list[tuple[int, int]]) -> None:
+    records = np.zeros(len(pairs), RECORD)
+    for row, (node, processor) in enumerate(pairs):
+        records[row]["node"], records[row]["processor"] = node, processor
+    who, where = columns.processors(records)
+    assert who == sorted(set(pairs))
+    assert [who[place] for place in where] == pairs
+    assert columns.process_names(who, where).to_pylist() == [f"{node}/process{processor:03d}" for node, processor in pairs]
+
+
+def test_failures_find_the_row_of_their_try() -> None:
+    records = records_of([(5, Reason.EXCEPTION), (6, None), (5, Reason.TIMEOUT), (7, Reason.DIED), (5, None)])
+    first, second, third, stranger = failure(5), failure(7, Reason.DIED), failure(5, Reason.TIMEOUT), failure(9)
+    assert columns.pair(records, (first, second, third, stranger, "text")) == [(0, first), (3, second), (2, third)]
+
+
+def test_a_reason_of_a_newer_version_stays_a_number() -> None:
+    assert columns.reason_name(Reason.MEMORY) == "MEMORY"
+    assert columns.reason_name(99) == "REASON_99"
