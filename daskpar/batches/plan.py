@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+    from daskpar.batches.group_frames import GroupFrames
     from daskpar.data.reading import TableReader
     from daskpar.data.table import Table
 
@@ -137,6 +138,7 @@ class Plan:
         self._pieces: np.ndarray | None = None
         self._table: Table | None = None
         self._reader: TableReader | None = None
+        self._group_frames: GroupFrames | None = None
 
     @classmethod
     def open(cls, folder: str | Path) -> Plan:
@@ -190,6 +192,19 @@ class Plan:
             self._reader = TableReader(self.table, self.pieces)
         return self._reader
 
+    @property
+    def group_frames(self) -> GroupFrames | None:
+        """The reader of groups of rows, which lie scattered over files of our own; None for other plans."""
+        from daskpar.data.table import ARROW
+
+        if self._groups is None or self._paths is not None or self.table.format != ARROW:
+            return None
+        if self._group_frames is None:
+            from daskpar.batches.group_frames import GroupFrames
+
+            self._group_frames = GroupFrames(self.table, self.pieces)
+        return self._group_frames
+
     def items(self, i: int) -> int | None:
         """Planned items of mini-batch `i`, None where rows are only counted by reading."""
         start, stop = self._rows(i)
@@ -210,6 +225,8 @@ class Plan:
             return [i]
         if self._groups is None:
             return self.reader.frame(i)
+        if self.group_frames is not None:
+            return self.group_frames.frame(i)
         return self.reader.joined(*self._rows(i))
 
     def keys(self, i: int) -> dict[str, Any] | None:
@@ -232,7 +249,9 @@ class Plan:
 
     def span(self, start: int, stop: int) -> None:
         """Hint: mini-batches [start, stop) are asked for next, so reading ahead ends there."""
-        if self.tabular and start < stop:
+        if self.group_frames is not None:
+            self.group_frames.span(start, stop)
+        elif self.tabular and start < stop:
             self.reader.span(self._rows(start)[0], self._rows(stop - 1)[1])
 
     def _rows(self, i: int) -> tuple[int, int]:

@@ -1,0 +1,237 @@
+"""Bring the rows of each group of a table together, whatever their order on disk: one pass over small tables, two over larger ones.
+
+The passes are entry scripts of our own, run by the engine like a user's (`init()`, `run(numbers)`; arguments: working folder, name of the
+pass), over plans of kind `numbers`:
+
+    split     number = span of the table: read it, deal its rows out to partitions by a hash of their keys, write one Arrow file with
+              one record batch for each partition
+    gather    number = partition: take its batch from every span, order the rows by group, write them and an index of the groups
+    together  the only number = the whole of a small table: order its rows by group, write them and the index
+
+All files appear under their names complete, and a repeat writes the same bytes, so a pass may be killed, retried or run twice anywhere.
+Neither the table nor its groups need fit in memory: a processor holds one span or one partition.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from daskpar.batches.keys import Grouped, check_keys, group_rows, partition_of_rows, stable_order
+from daskpar.batches.plan import GROUPED, PlanSummary, write_plan
+from daskpar.data.reading import TableReader
+from daskpar.data.table import PIECE, Table
+
+Execute = Callable[[str, Sequence[str], int], None]
+"""Runs the pass named so, with those arguments, over the numbers 0 .. count - 1, and returns when all are done; raises when one failed."""
+
+SMALL_BYTES = 128 * 1024**2
+SPAN_BYTES = 16 * 1024**2
+PARTITION_BYTES = 32 * 1024**2
+MOST_PARTITIONS = 1024
+LEAST_SHARE = 64 * 1024
+"""Bytes of a partition in a span, below which reading the batches one by one would cost more than their rows."""
+BATCH_ROWS = 1 << 16
+ROW_BITS = 32
+"""A row's place in the table: the number of its span above these bits, its row in the span below them."""
+
+WORK = "grouping"
+RECIPE = "recipe.json"
+INDEX_COLUMNS = ("first", "stop")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What the passes need to know, kept in the working folder."""
+
+    table: str
+    """`Table.to_json()`."""
+    keys: tuple[str, ...]
+    spans: int
+    partitions: int
+
+
+def group_table(
+    table: Table,
+    keys: Sequence[str],
+    folder: str | Path,
+    execute: Execute,
+    *,
+    small_bytes: int = SMALL_BYTES,
+    span_bytes: int = SPAN_BYTES,
+    partition_bytes: int = PARTITION_BYTES,
+) -> PlanSummary:
+    """Write the plan in `folder` whose mini-batches are the groups of `table` by `keys`: in order of first appearance, rows in table order.
+
+    Sizes choose how the work is cut; the plan's groups, their order and their rows do not depend on them.
+    """
+    check_keys(keys, table.schema.names, table.origin)
+    target = Path(folder)
+    work = target / WORK
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    size = table.size_bytes
+    partitions = 1 if size <= small_bytes else min(-(-size // partition_bytes), MOST_PARTITIONS)
+    pieces = table.cut(max(span_bytes, partitions * LEAST_SHARE))
+    np.save(work / "spans.npy", pieces)
+    recipe = Recipe(table=table.to_json(), keys=tuple(keys), spans=len(pieces), partitions=partitions)
+    (work / RECIPE).write_text(json.dumps(vars(recipe)), encoding="utf-8")
+    if size <= small_bytes:
+        execute("together", [str(work), "together"], 1)
+    else:
+        execute("split", [str(work), "split"], len(pieces))
+        execute("gather", [str(work), "gather"], partitions)
+    summary = _write_plan(table, recipe, target)
+    shutil.rmtree(work, ignore_errors=True)
+    return summary
+
+
+_pass: _Pass | None = None
+
+
+def init() -> None:
+    """Open the pass that the arguments name."""
+    global _pass
+    _pass = _Pass(Path(sys.argv[1]), sys.argv[2])
+
+
+def run(mini_batch: Sequence[int]) -> list[int]:
+    """Do the numbers of one mini-batch."""
+    assert _pass is not None
+    for number in mini_batch:
+        _pass.do(number)
+    return list(mini_batch)
+
+
+class _Pass:
+    """One of the passes, over the recipe in a working folder."""
+
+    def __init__(self, work: Path, name: str) -> None:
+        self._work = work
+        found = json.loads((work / RECIPE).read_text(encoding="utf-8"))
+        self._recipe = Recipe(**{**found, "keys": tuple(found["keys"])})
+        self._reader: TableReader | None = None
+        self.do: Callable[[int], None] = {"split": self._split, "gather": self._gather, "together": self._together}[name]
+
+    def _split(self, span: int) -> None:
+        table = self._span(span)
+        partitions = self._recipe.partitions
+        numbers = partition_of_rows(table, self._recipe.keys, partitions)
+        order = stable_order(numbers, partitions)
+        ends = np.cumsum(np.bincount(numbers, minlength=partitions))
+        taken = table.take(pa.array(order))
+        rows = taken.add_column(0, "", pa.array(order.astype(np.uint32)))
+        starts = [0, *ends[:-1].tolist()]
+        _write(self._work / _span_name(span), rows.schema, (_one(rows, a, b) for a, b in zip(starts, ends.tolist(), strict=True)))
+
+    def _gather(self, partition: int) -> None:
+        parts, places = [], []
+        for span in range(self._recipe.spans):
+            batch = pa.ipc.open_file(pa.memory_map(str(self._work / _span_name(span)))).get_batch(partition)
+            if batch.num_rows:
+                places.append(batch.column(0).to_numpy().astype(np.int64) + (span << ROW_BITS))
+                parts.append(pa.Table.from_batches([batch]).remove_column(0))
+        self._finish(partition, parts, np.concatenate(places) if places else np.zeros(0, np.int64))
+
+    def _together(self, _: int) -> None:
+        parts = [self._span(span) for span in range(self._recipe.spans)]
+        self._finish(0, parts, np.arange(sum(part.num_rows for part in parts)))
+
+    def _span(self, span: int) -> pa.Table:
+        if self._reader is None:
+            self._reader = TableReader(Table.from_json(self._recipe.table), np.load(self._work / "spans.npy").astype(PIECE))
+        return _whole(self._reader.arrow(span))
+
+    def _finish(self, partition: int, parts: list[pa.Table], places: np.ndarray) -> None:
+        """Write the rows of a partition by group, and the index of its groups: place of the first row, end of the rows, the keys."""
+        if parts:
+            table = pa.concat_tables(parts, promote_options="permissive")
+        else:
+            table = Table.from_json(self._recipe.table).schema.empty_table()
+        parts.clear()
+        table = _whole(table)
+        grouped = group_rows(table, self._recipe.keys)
+        _write(self._work.parent / _partition_name(partition), table.schema, _in_order(table, grouped))
+        keys = table.select(list(self._recipe.keys)).take(pa.array(grouped.first))
+        index = pa.Table.from_arrays(
+            [pa.array(places[grouped.first]), pa.array(grouped.starts[1:]), *keys.columns],
+            schema=pa.schema([*(pa.field(name, pa.int64()) for name in INDEX_COLUMNS), *keys.schema]),
+        )
+        _write(self._work / f"index-{partition:05d}.arrow", index.schema, index.combine_chunks().to_batches())
+
+
+def _write_plan(table: Table, recipe: Recipe, target: Path) -> PlanSummary:
+    """Merge the indices of all partitions into the plan: groups in the order of their first rows."""
+    starts, parts, numbers = [], [], []
+    for partition in range(recipe.partitions):
+        path = target / WORK / f"index-{partition:05d}.arrow"
+        part = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+        stops = part.column(1).to_numpy()
+        starts.append(np.concatenate([[0], stops[:-1]])[: len(stops)])
+        numbers.append(np.full(len(stops), partition, np.int32))
+        parts.append(part)
+    index = pa.concat_tables(parts, promote_options="permissive")
+    order = np.argsort(index.column(0).to_numpy(), kind="stable")
+    pieces = np.zeros(len(order), PIECE)
+    pieces["file"] = np.concatenate(numbers)[order]
+    pieces["start"] = np.concatenate(starts)[order]
+    pieces["stop"] = index.column(1).to_numpy()[order]
+    files = [str(target / _partition_name(partition)) for partition in range(recipe.partitions)]
+    return write_plan(
+        target,
+        kind=GROUPED,
+        table=Table.of_arrow_files(files, origin=table.origin),
+        pieces=pieces,
+        offsets=np.arange(len(order) + 1),
+        keys=index.select(range(2, index.num_columns)).take(pa.array(order)),
+        items=int((pieces["stop"] - pieces["start"]).sum()),
+        size_bytes=table.size_bytes,
+        fingerprint=table.fingerprint(),
+    )
+
+
+def _in_order(table: pa.Table, grouped: Grouped) -> Iterator[pa.RecordBatch]:
+    for start in range(0, len(grouped.order), BATCH_ROWS):
+        yield _one(table.take(pa.array(grouped.order[start : start + BATCH_ROWS])))
+
+
+def _whole(table: pa.Table) -> pa.Table:
+    """The table with one chunk in each column."""
+    table = table.combine_chunks()
+    if any(column.num_chunks > 1 for column in table.columns):  # more text than 32-bit offsets can say
+        large = {pa.string(): pa.large_string(), pa.binary(): pa.large_binary()}
+        table = table.cast(pa.schema([field.with_type(large.get(field.type, field.type)) for field in table.schema])).combine_chunks()
+    return table
+
+
+def _one(table: pa.Table, start: int = 0, stop: int | None = None) -> pa.RecordBatch:
+    """The rows [start, stop) of a table as one record batch, also where there are none."""
+    part = table.slice(start, None if stop is None else stop - start)
+    columns = [column.chunk(0) if column.num_chunks == 1 else column.combine_chunks() for column in part.columns]
+    columns = [pa.concat_arrays(column.chunks) if isinstance(column, pa.ChunkedArray) else column for column in columns]
+    return pa.RecordBatch.from_arrays(columns, schema=table.schema)
+
+
+def _write(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch] | list[pa.RecordBatch]) -> None:
+    """An Arrow file, under its name only when complete; the writer's own file name is its own, for the same pass may run twice at once."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.new")
+    with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+    os.replace(temporary, path)
+
+
+def _span_name(span: int) -> str:
+    return f"span-{span:06d}.arrow"
+
+
+def _partition_name(partition: int) -> str:
+    return f"groups-{partition:05d}.arrow"

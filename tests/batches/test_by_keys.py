@@ -1,0 +1,329 @@
+"""Mini-batches by keys: groups in order of first appearance, their rows in table order, however the work is cut."""
+
+from __future__ import annotations
+
+import datetime
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from daskpar.batches import grouping
+from daskpar.batches.by_keys import needs_passes, plan_by_keys
+from daskpar.batches.grouping import group_table
+from daskpar.batches.plan import Plan
+from daskpar.data.files import FileList
+from daskpar.data.slices import to_frame
+from daskpar.data.table import Table
+from daskpar.errors import InputError
+
+CUTS = {
+    "together": {},
+    "two passes": {"small_bytes": 0, "span_bytes": 200, "partition_bytes": 300},
+    "one span": {"small_bytes": 0, "span_bytes": 10**9, "partition_bytes": 100},
+    "one partition": {"small_bytes": 0, "span_bytes": 100, "partition_bytes": 10**9},
+}
+
+
+class Passes:
+    """Runs passes in this process, in an order of its own, and remembers which there were."""
+
+    def __init__(self, repeat=1):
+        self.seen = []
+        self._repeat = repeat
+
+    def __call__(self, name, arguments, count):
+        self.seen.append((name, count))
+        before = sys.argv
+        sys.argv = ["grouping", *arguments]
+        try:
+            for _ in range(self._repeat):
+                grouping.init()
+                for number in reversed(range(count)):
+                    assert grouping.run([number]) == [number]
+        finally:
+            sys.argv = before
+
+
+def arrow_table(folder, *tables):
+    """A table of Arrow files, each table a file."""
+    paths = []
+    for number, table in enumerate(tables):
+        path = Path(folder) / f"input-{number}.arrow"
+        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+            writer.write_table(table, max_chunksize=7)
+        paths.append(str(path))
+    return Table.of_arrow_files(paths, origin="the table")
+
+
+def same(value):
+    """Equal for values that are one key."""
+    if isinstance(value, float):
+        return ("nan",) if math.isnan(value) else value + 0.0
+    return value
+
+
+def expected_groups(table, keys):
+    """Key tuple -> rows, by a dictionary."""
+    groups = {}
+    for row, values in enumerate(zip(*(table.column(key).to_pylist() for key in keys), strict=True)):
+        groups.setdefault(tuple(map(same, values)), []).append(row)
+    return groups
+
+
+def check(plan, table, keys):
+    expected = expected_groups(table, keys)
+    assert plan.count == len(expected)
+    assert [tuple(map(same, plan.keys(i).values())) for i in range(plan.count)] == list(expected)
+    for i, rows in enumerate(expected.values()):
+        assert list(plan.keys(i)) == list(keys)
+        assert plan.items(i) == len(rows)
+        pd.testing.assert_frame_equal(plan.load(i), to_frame(table.take(rows), len(rows)))
+
+
+def grouped(table, keys, folder, **cut):
+    group_table(table, keys, folder, Passes(), **cut)
+    return Plan.open(folder)
+
+
+SALES = pa.table(
+    {
+        "Store": [2, 5, 2, 2, 5, 8, 2, None, 8, None],
+        "Brand": ["tropicana", "dominicks", "dominicks", "tropicana", "dominicks", None, "dominicks", "x", None, "x"],
+        "Price": [1.5, 2.0, 0.0, -0.0, float("nan"), None, float("nan"), None, 2.0, 1.5],
+        "Week": pa.array([datetime.datetime(1990, 6, 14 + k % 3) for k in range(10)], pa.timestamp("ns")),
+        "Day": pa.array([datetime.date(1990, 6, 14 + k % 4) for k in range(10)]),
+        "Promoted": [True, False, None, True, False, True, None, None, True, True],
+        "Cents": pa.array([1, 2, 3, 1, 2, 3, 1, 2, 3, 1], pa.int8()),
+        "Nothing": pa.nulls(10),
+        "Code": pa.array(["a", "b", "a", "b", "a", None, "b", "a", "b", "a"]).dictionary_encode(),
+        "Raw": [b"\xff", b"", None, b"\xff", b"", b"x", b"x", None, b"", b"\xff"],
+        "Row": list(range(10)),
+    }
+)
+
+
+@pytest.mark.parametrize("cut", CUTS)
+@pytest.mark.parametrize(
+    "keys",
+    [
+        ["Store", "Brand"],
+        ["Brand"],
+        ["Price"],
+        ["Week"],
+        ["Day", "Promoted"],
+        ["Promoted"],
+        ["Cents", "Store"],
+        ["Nothing"],
+        ["Nothing", "Brand"],
+        ["Code"],
+        ["Raw"],
+        ["Row"],
+        ["Store", "Brand", "Price", "Week", "Promoted"],
+    ],
+    ids=" ".join,
+)
+def test_groups_of_every_kind_of_key(tmp_path, keys, cut):
+    table = arrow_table(tmp_path, SALES.slice(0, 4), SALES.slice(4))
+    check(grouped(table, keys, tmp_path / "plan", **CUTS[cut]), SALES, keys)
+
+
+def test_key_values_are_python_values_in_the_order_of_the_keys(tmp_path):
+    plan = grouped(arrow_table(tmp_path, SALES), ["Brand", "Store", "Day"], tmp_path / "plan")
+    assert plan.keys(0) == {"Brand": "tropicana", "Store": 2, "Day": datetime.date(1990, 6, 14)}
+    assert list(plan.keys(0)) == ["Brand", "Store", "Day"]
+    assert plan.keys(5) == {"Brand": None, "Store": 8, "Day": datetime.date(1990, 6, 15)}
+    assert type(plan.keys(0)["Store"]) is int
+
+
+def test_key_columns_stay_in_the_frame_with_their_dtypes(tmp_path):
+    plan = grouped(arrow_table(tmp_path, SALES.select(["Store", "Brand", "Row"])), ["Store"], tmp_path / "plan")
+    first, last = plan.load(0), plan.load(plan.count - 1)
+    assert list(first.columns) == ["Store", "Brand", "Row"]
+    assert first["Store"].dtype == "int64"
+    assert last["Store"].isna().all()
+    assert list(first.index) == [0, 1, 2, 3]
+
+
+def test_a_group_does_not_depend_on_what_was_loaded_before(tmp_path):
+    table = arrow_table(tmp_path, SALES)
+    several = grouped(table, ["Store"], tmp_path / "plan", **CUTS["two passes"])
+    for i in (3, 0, 2, 2, 1):
+        alone = Plan.open(tmp_path / "plan")
+        alone.span(i, i + 1)
+        pd.testing.assert_frame_equal(several.load(i), alone.load(i))
+
+
+def test_a_frame_may_be_changed(tmp_path):
+    plan = grouped(arrow_table(tmp_path, SALES), ["Brand"], tmp_path / "plan")
+    before = plan.load(0).copy()
+    frame = plan.load(0)
+    frame["Row"] = 0
+    frame.loc[0, "Brand"] = "changed"
+    pd.testing.assert_frame_equal(plan.load(0), before)
+
+
+def test_more_groups_than_16_bits_can_number(tmp_path):
+    rng = np.random.default_rng(0)
+    numbers = rng.permutation(np.repeat(np.arange(70_000), 2))
+    data = pa.table({"key": numbers, "row": np.arange(len(numbers))})
+    plan = grouped(arrow_table(tmp_path, data), ["key"], tmp_path / "plan", small_bytes=0, partition_bytes=1 << 20)
+    assert plan.count == 70_000
+    seen = pd.unique(pd.Series(numbers))
+    for i in (0, 1, 2, 34_567, 69_999):
+        frame = plan.load(i)
+        assert plan.keys(i) == {"key": seen[i]}
+        assert list(frame["row"]) == list(np.flatnonzero(numbers == seen[i]))
+
+
+@pytest.mark.parametrize("cut", CUTS)
+def test_a_table_without_rows_has_no_groups(tmp_path, cut):
+    plan = grouped(arrow_table(tmp_path, SALES.slice(0, 0)), ["Store"], tmp_path / "plan", **CUTS[cut])
+    assert (plan.count, plan.summary.items) == (0, 0)
+
+
+def test_a_group_may_be_larger_than_a_partition(tmp_path):
+    data = pa.table({"key": ["big"] * 5000 + ["small"], "row": range(5001)})
+    check(
+        grouped(arrow_table(tmp_path, data), ["key"], tmp_path / "plan", small_bytes=0, span_bytes=4000, partition_bytes=4000),
+        data,
+        ["key"],
+    )
+
+
+def test_partitions_whose_kinds_differ_are_brought_together(tmp_path):
+    data = pa.table({"key": [1, 2, 3, 4, 5, 6], "value": pa.array([None, None, 1, None, 2, None], pa.int64())})
+    plan = grouped(arrow_table(tmp_path, data), ["key"], tmp_path / "plan", small_bytes=0, span_bytes=16, partition_bytes=16)
+    check(plan, data, ["key"])
+
+
+def test_a_pass_may_run_again(tmp_path):
+    table = arrow_table(tmp_path, SALES)
+    texts = []
+    for name, repeat in (("once", 1), ("again", 2)):
+        group_table(table, ["Store"], tmp_path / name, Passes(repeat), **CUTS["two passes"])
+        texts.append({path.name: path.read_bytes() for path in sorted((tmp_path / name).glob("*.arrow"))})
+    assert texts[0] == texts[1]
+
+
+def test_only_what_the_plan_needs_is_left(tmp_path):
+    table = arrow_table(tmp_path, SALES)
+    passes = Passes()
+    folder = tmp_path / "plan"
+    (folder / "grouping").mkdir(parents=True)
+    (folder / "grouping" / "span-000009.arrow").write_text("left by a killed run")
+    group_table(table, ["Store"], folder, passes, **CUTS["two passes"])
+    partitions = dict(passes.seen)["gather"]
+    assert partitions > 1
+    files = {"plan.json", "plan.arrow", "groups.arrow", *(f"groups-{number:05d}.arrow" for number in range(partitions))}
+    assert {path.name for path in folder.iterdir()} == files
+
+
+def test_small_tables_take_one_pass(tmp_path):
+    passes = Passes()
+    group_table(arrow_table(tmp_path, SALES), ["Store"], tmp_path / "plan", passes)
+    assert passes.seen == [("together", 1)]
+
+
+def test_a_pass_that_fails_leaves_no_plan(tmp_path):
+    def execute(name, arguments, count):
+        raise RuntimeError("the step failed")
+
+    with pytest.raises(RuntimeError, match="the step failed"):
+        group_table(arrow_table(tmp_path, SALES), ["Store"], tmp_path / "plan", execute)
+    assert not (tmp_path / "plan" / "plan.json").exists()
+
+
+def test_an_unknown_key_names_the_columns_and_the_nearest(tmp_path):
+    table = arrow_table(tmp_path, SALES.select(["Store", "Brand"]))
+    with pytest.raises(InputError, match=r"'Stores' is no column of the table. The columns are 'Store', 'Brand'. Did you mean 'Store'\?"):
+        plan_by_keys(table, ["Brand", "Stores"], tmp_path / "plan", Passes())
+    with pytest.raises(InputError, match="'Region' is no column"):
+        needs_passes(table, ["Region"])
+
+
+def test_nested_keys_are_refused(tmp_path):
+    table = arrow_table(tmp_path, pa.table({"key": [[1], [2]]}))
+    with pytest.raises(InputError, match=r"'key' holds list<.*> values; keys must be plain values"):
+        grouped(table, ["key"], tmp_path / "plan")
+
+
+PATH_COLUMNS = pa.table({"Store": [2, 5, 2, None, 2], "Brand": ["a", "b", "a", "a", "b"]})
+
+
+def test_files_are_grouped_by_the_columns_of_their_paths(tmp_path):
+    files = FileList(paths=[f"/data/{k}.png" for k in range(5)], columns=PATH_COLUMNS, origin="pictures")
+    assert not needs_passes(files, ["Store"])
+    passes = Passes()
+    summary = plan_by_keys(files, ["Store", "Brand"], tmp_path / "plan", passes)
+    plan = Plan.open(tmp_path / "plan")
+    assert (summary.count, summary.items, summary.tabular, passes.seen) == (4, 5, False, [])
+    assert [list(plan.load(i)) for i in range(4)] == [["/data/0.png", "/data/2.png"], ["/data/1.png"], ["/data/3.png"], ["/data/4.png"]]
+    assert plan.keys(0) == {"Store": 2, "Brand": "a"}
+    assert plan.keys(2) == {"Store": None, "Brand": "a"}
+    assert [plan.load(i).task_id for i in range(4)] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [(None, "its paths give no columns"), (PATH_COLUMNS, r"The columns are 'Store', 'Brand'. Did you mean 'Store'\?")],
+)
+def test_a_file_list_without_the_key_is_refused(tmp_path, columns, message):
+    files = FileList(paths=[f"/data/{k}.png" for k in range(5)], columns=columns, origin="pictures")
+    with pytest.raises(InputError, match=message):
+        plan_by_keys(files, ["Stor"], tmp_path / "plan", Passes())
+
+
+texts = st.one_of(st.none(), st.sampled_from(["", "a", "b", "é", "a b"]))
+KEYS = {
+    "text": (pa.string(), texts),
+    "int": (pa.int64(), st.one_of(st.none(), st.integers(-2, 2), st.integers(-(2**63), 2**63 - 1))),
+    "float": (pa.float64(), st.one_of(st.none(), st.sampled_from([0.0, -0.0, 1.0, float("nan"), float("inf"), 1e300, 0.1]))),
+    "float32": (pa.float32(), st.one_of(st.none(), st.sampled_from([0.0, -0.0, 1.0, float("nan"), 0.5]))),
+    "bool": (pa.bool_(), st.one_of(st.none(), st.booleans())),
+    "date": (pa.timestamp("us"), st.one_of(st.none(), st.sampled_from([datetime.datetime(1990, 1, day) for day in (1, 2, 3)]))),
+    "unsigned": (pa.uint64(), st.sampled_from([0, 1, 2**64 - 1])),
+}
+
+
+@st.composite
+def keyed_tables(draw):
+    rows = draw(st.integers(0, 40))
+    kinds = draw(st.lists(st.sampled_from(sorted(KEYS)), min_size=1, max_size=3))
+    columns = {
+        f"key{k}": pa.array(draw(st.lists(KEYS[kind][1], min_size=rows, max_size=rows)), KEYS[kind][0]) for k, kind in enumerate(kinds)
+    }
+    values = pa.array(draw(st.lists(st.one_of(st.none(), st.integers(0, 9)), min_size=rows, max_size=rows)), pa.int64())
+    return pa.table({**columns, "row": pa.array(range(rows), pa.int64()), "value": values}), list(columns)
+
+
+@settings(max_examples=150, deadline=None)
+@given(keyed=keyed_tables(), span=st.integers(1, 2000), partition=st.integers(20, 2000), small=st.booleans(), files=st.integers(1, 3))
+def test_any_cut_gives_the_groups_in_order_of_first_appearance(tmp_path_factory, keyed, span, partition, small, files):
+    data, keys = keyed
+    folder = tmp_path_factory.mktemp("groups")
+    size = -(-max(data.num_rows, 1) // files)
+    table = arrow_table(folder, *(data.slice(k * size, size) for k in range(files)))
+    plan = grouped(table, keys, folder / "plan", small_bytes=10**9 if small else 0, span_bytes=span, partition_bytes=partition)
+    check(plan, data, keys)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    keys=st.lists(st.tuples(st.sampled_from(["a", "b", "c", None]), st.one_of(st.none(), st.integers(0, 3))), max_size=60),
+    span=st.integers(1, 900),
+)
+def test_groups_are_those_of_pandas(tmp_path_factory, keys, span):
+    folder = tmp_path_factory.mktemp("pandas")
+    brands, stores = pa.array([key[0] for key in keys], pa.string()), pa.array([key[1] for key in keys], pa.int64())
+    data = pa.table({"brand": brands, "store": stores, "row": pa.array(range(len(keys)), pa.int64())})
+    plan = grouped(arrow_table(folder, data), ["brand", "store"], folder / "plan", small_bytes=0, span_bytes=span, partition_bytes=500)
+    frame = data.to_pandas()
+    frames = [group for _, group in frame.groupby(["brand", "store"], sort=False, dropna=False)] if len(frame) else []
+    assert [list(plan.load(i)["row"]) for i in range(plan.count)] == [list(group["row"]) for group in frames]
