@@ -74,7 +74,11 @@ def parse_document(data: bytes, file: str, folder: str) -> Document:
         raise top.error(1 if value is not None else None, f"an MLTable is a mapping with `paths` and `transformations`, not {_kind(value)}")
     _check_top(top, value)
     return Document(
-        file=file, folder=folder, items=tuple(_items(top, value["paths"])), steps=tuple(_steps(top, value.get("transformations", []))), lines=lines
+        file=file,
+        folder=folder,
+        items=tuple(_items(top, value["paths"])),
+        steps=tuple(_steps(top, value.get("transformations", []))),
+        lines=lines,
     )
 
 
@@ -184,7 +188,9 @@ def _steps(top: Document, steps: list[Any]) -> list[Step]:
         elif isinstance(item, str):
             name, options, bare = item, {}, True
         else:
-            raise top.error(top.lines.get(at), f"each item of `transformations` is one step: a name, or a name with its options, not {item!r}")
+            raise top.error(
+                top.lines.get(at), f"each item of `transformations` is one step: a name, or a name with its options, not {item!r}"
+            )
         try:
             checked = check_step(name, options, bare)
         except Wrong as wrong:

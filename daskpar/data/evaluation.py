@@ -58,7 +58,9 @@ def _kind(type_: pa.DataType) -> str:
 
 
 def _words(kind: str) -> str:
-    return {"bool": "true or false", "number": "a number", "text": "a text", "datetime": "a date", "null": "nothing"}.get(kind, "a nested value")
+    return {"bool": "true or false", "number": "a number", "text": "a text", "datetime": "a date", "null": "nothing"}.get(
+        kind, "a nested value"
+    )
 
 
 class _Columns:

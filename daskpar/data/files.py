@@ -22,6 +22,8 @@ class FileList:
     paths: Sequence[str]
     columns: pa.Table | None = None
     """Columns taken from the paths (`extract_columns_from_partition_format`), a row for each file; None without."""
+    has_path: bool = True
+    """False where a step has dropped the column `Path`."""
     origin: str = ""
     """The folder or MLTable they were listed from, for messages."""
 

@@ -108,9 +108,7 @@ def _descend(tree: _Tree, folder: str, segments: list[str]) -> Iterator[str]:
     yield from _visit(tree, folder, frozenset({0}), segments, [None if part == "**" else _expression(part) for part in segments])
 
 
-def _visit(
-    tree: _Tree, folder: str, states: frozenset[int], segments: list[str], parts: list[re.Pattern[str] | None]
-) -> Iterator[str]:
+def _visit(tree: _Tree, folder: str, states: frozenset[int], segments: list[str], parts: list[re.Pattern[str] | None]) -> Iterator[str]:
     """`states`: how many segments may have been consumed on the way to `folder`."""
     open_states = set(states)
     for state in sorted(states):

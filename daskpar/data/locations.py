@@ -38,7 +38,9 @@ def resolve(text: str, base: str | Path, datastores: Mapping[str, str]) -> str:
     if text.startswith("azureml:") and not text.startswith("azureml://"):
         rest = text.removeprefix("azureml:")
         if not rest.startswith((".", "/")):
-            raise UsageError(f"{text!r} names a registered data asset, and there is no workspace to look it up in: give a path or URL instead.")
+            raise UsageError(
+                f"{text!r} names a registered data asset, and there is no workspace to look it up in: give a path or URL instead."
+            )
         text = rest
     if text.startswith("file://"):
         text = text.removeprefix("file://")

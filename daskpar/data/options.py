@@ -89,7 +89,10 @@ def _any(value: Any) -> str | None:
     return None
 
 
-_READER: Mapping[str, tuple[Callable[[Any], str | None], Any]] = {"include_path_column": (_flag, False), "path_column": (_path_column, "Path")}
+_READER: Mapping[str, tuple[Callable[[Any], str | None], Any]] = {
+    "include_path_column": (_flag, False),
+    "path_column": (_path_column, "Path"),
+}
 
 
 def _read_delimited(name: str, options: Any) -> Mapping[str, Any]:
@@ -234,7 +237,9 @@ def _boolean(options: Mapping[str, Any], *at: str | int) -> Kind:
             if value not in ("error", "true", "false"):
                 raise Wrong("`mismatch_as` must be 'error', 'true' or 'false' (quoted)", *at, key)
         else:
-            raise Wrong(f"`boolean` has no option {key!r}. {nearest(str(key), ('true_values', 'false_values', 'mismatch_as'))}".rstrip(), *at)
+            raise Wrong(
+                f"`boolean` has no option {key!r}. {nearest(str(key), ('true_values', 'false_values', 'mismatch_as'))}".rstrip(), *at
+            )
     if ("true_values" in options) != ("false_values" in options):
         raise Wrong("`true_values` and `false_values` come together", *at)
     lists = {key: _words(options[key]) for key in ("true_values", "false_values") if key in options}
@@ -294,7 +299,9 @@ def _sample(name: str, options: Any) -> Mapping[str, Any]:
     arguments = _mapping(name, options, rules)["sampler_arguments"]
     try:
         found = _mapping(
-            "sampler_arguments", arguments, {"probability": (_share, None), "probability_lower_bound": (_share, None), "seed": (_whole, None)}
+            "sampler_arguments",
+            arguments,
+            {"probability": (_share, None), "probability_lower_bound": (_share, None), "seed": (_whole, None)},
         )
     except Wrong as wrong:
         raise Wrong(str(wrong), name, *wrong.path) from None

@@ -66,4 +66,6 @@ def values_of(column: pa.ChunkedArray | pa.Array, field: pa.Field) -> list[Any]:
 
 def to_any(values: list[Any]) -> pa.Array:
     """Values of any kind as the JSON texts that an "any" column holds."""
-    return pa.array([None if value is None else json.dumps(value, ensure_ascii=False, separators=(", ", ": ")) for value in values], pa.string())
+    return pa.array(
+        [None if value is None else json.dumps(value, ensure_ascii=False, separators=(", ", ": ")) for value in values], pa.string()
+    )

@@ -1,0 +1,60 @@
+"""Delta tables: which Parquet files a version is made of, as the `deltalake` package tells it (an extra of daskpar)."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import pyarrow as pa
+
+from daskpar.data.locations import is_url, join
+from daskpar.errors import InputError, UsageError
+
+_UNREADABLE = {"deletionVectors": "deletion vectors", "columnMapping": "renamed columns"}
+
+
+def delta_files(folder: str, version: int | None, timestamp: str | None) -> tuple[list[str], pa.Table | None]:
+    """Files of a delta table, in the order in which they were added, and its partition columns (whose values are only in its log), a row
+    for each file. `timestamp` picks the newest version that is not younger, the first one where all are."""
+    try:
+        from deltalake import DeltaTable
+        from deltalake.exceptions import DeltaError
+    except ImportError:
+        raise UsageError("read_delta_lake needs the package deltalake: pip install 'daskpar[delta]'") from None
+    try:
+        table = DeltaTable(folder)
+        if timestamp is not None:
+            version = _version_at(table, timestamp)
+        if version is not None:
+            table.load_as_version(version)
+    except DeltaError as error:
+        raise InputError(f"{folder} can't be read as a delta table: {error}") from None
+    features = set(table.protocol().reader_features or ())
+    for feature, words in _UNREADABLE.items():
+        if feature in features:
+            raise InputError(f"{folder} is a delta table with {words}, which daskpar does not read")
+    actions = pa.table(table.get_add_actions(flatten=True))
+    order = _order(table, actions)
+    actions = actions.take(order)
+    paths = [path if is_url(path) or path.startswith("/") else join(folder, path) for path in actions.column("path").to_pylist()]
+    names = [name for name in actions.column_names if name.startswith("partition.")]
+    values = actions.select(names).rename_columns([name.removeprefix("partition.") for name in names]) if names else None
+    return paths, values
+
+
+def _version_at(table: object, timestamp: str) -> int:
+    try:
+        moment = datetime.fromisoformat(timestamp)
+    except ValueError:
+        moment = None  # type: ignore[assignment]
+    if moment is None or moment.tzinfo is None:
+        raise InputError(f"timestamp_as_of {timestamp!r} must be a time with its zone, e.g. 2020-01-31T12:00:00Z")
+    commits = sorted(table.history(), key=lambda commit: commit["version"])  # type: ignore[attr-defined]
+    milliseconds = moment.timestamp() * 1000
+    chosen = [commit["version"] for commit in commits if commit.get("timestamp", 0) <= milliseconds]
+    return int(chosen[-1] if chosen else commits[0]["version"])
+
+
+def _order(table: object, actions: pa.Table) -> list[int]:
+    """Rows of `actions`, oldest first."""
+    times = actions.column("modification_time").to_pylist()
+    return sorted(range(len(times)), key=lambda row: (times[row], -row))

@@ -1,0 +1,213 @@
+"""The steps behind a reader, as plain values applied to Arrow tables, piece by piece: columns kept, values converted, rows filtered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from daskpar.data import expressions
+from daskpar.data.conversion import convert
+from daskpar.data.evaluation import mask
+from daskpar.data.kinds import Kind
+from daskpar.data.types import any_field, is_any, stream_field, values_of
+from daskpar.data.values import Failure
+from daskpar.errors import InputError
+
+Step = Mapping[str, Any]
+"""`{"op": …}` with: keep `names`; convert `column`, `kind`; filter `text`, `where`; sample `low`, `high`, `seed`; path; files `names`, `at`;
+nulls `names`."""
+
+ROW_STEPS = ("filter", "sample")
+
+
+@dataclass
+class Losses:
+    """Values that became null, or were left out, because they do not fit the columns: counted by column and cause."""
+
+    found: dict[tuple[str, str], Failure] = field(default_factory=dict)
+
+    def add(self, column: str, cause: str, lost: Failure | None) -> None:
+        """Count; causes: `convert`, `late` (a column that the sample did not have), `invalid` (lines dropped; no column)."""
+        if lost:
+            known = self.found.get((column, cause))
+            self.found[column, cause] = known + lost if known else lost
+
+    def merge(self, other: Losses) -> None:
+        """Add what another counted."""
+        for (column, cause), lost in other.found.items():
+            self.add(column, cause, lost)
+
+    def drain(self) -> list[str]:
+        """What was counted, in words, most first; counting begins anew."""
+        found, self.found = sorted(self.found.items(), key=lambda item: -item[1].count), {}
+        return [_words(column, cause, lost) for (column, cause), lost in found]
+
+
+def _words(column: str, cause: str, lost: Failure) -> str:
+    count = f"{lost.count:,} value{'s' if lost.count != 1 else ''}"
+    if cause == "late":
+        return f"{count} of {column!r}, a column that the inference sample did not have, are left out, e.g. {lost.example!r}: declare it in `columns:`"
+    if cause == "invalid":
+        return f"{lost.count:,} invalid lines are left out, e.g. {lost.example!r}"
+    return f"{count} of column {column!r} became null because they are no values of its kind, e.g. {lost.example!r}"
+
+
+@dataclass
+class Part:
+    """Rows on their way through the steps: the table, and for each row the position of its record in the file."""
+
+    table: pa.Table
+    file: int
+    positions: np.ndarray
+    path: str = ""
+    values: pa.Table | None = None
+    """The file's own columns (one row)."""
+    losses: Losses = field(default_factory=Losses)
+
+
+def apply(steps: Iterable[Step], part: Part) -> Part:
+    """The part after the steps; rows keep their order."""
+    for step in steps:
+        _STEPS[step["op"]](step, part)
+    return part
+
+
+def needed_columns(steps: Sequence[Step], base: Sequence[str], final: Sequence[str]) -> set[str]:
+    """Columns of the reader that the result or a filter depends on: all others need not be read."""
+    needed = set(final)
+    for step in steps:
+        if step["op"] == "filter":
+            needed |= expressions.columns_of(expressions.parse(step["text"]))
+    return needed & set(base)
+
+
+def drops_rows(steps: Iterable[Step]) -> bool:
+    """Whether any of the steps may leave rows out."""
+    return any(step["op"] in ROW_STEPS for step in steps)
+
+
+def _keep(step: Step, part: Part) -> None:
+    part.table = part.table.select([name for name in step["names"] if name in part.table.column_names])
+
+
+def _convert(step: Step, part: Part) -> None:
+    name, kind = step["column"], Kind.from_json(step["kind"])
+    if name not in part.table.column_names:
+        return
+    number = part.table.column_names.index(name)
+    array, lost = convert_field(part.table.column(number), part.table.schema.field(number), kind)
+    part.losses.add(name, "convert", lost)
+    part.table = part.table.set_column(number, converted_field(name, kind, array.type), array)
+
+
+def converted_field(name: str, kind: Kind, type_: pa.DataType) -> pa.Field:
+    """The field of a converted column."""
+    return stream_field(name) if kind.name == "stream_info" else pa.field(name, type_)
+
+
+def convert_field(column: pa.ChunkedArray, source: pa.Field, kind: Kind) -> tuple[pa.Array, Failure | None]:
+    """`conversion.convert`, for columns with values of any kind as well."""
+    if not is_any(source):
+        return convert(column, kind)
+    values = values_of(column, source)
+    texts = [_nested_text(value) if isinstance(value, (dict, list)) and kind.name == "string" else value for value in values]
+    out: list[Any] = [None] * len(texts)
+    lost: Failure | None = None
+    for type_ in (bool, int, float, str):
+        rows = [number for number, value in enumerate(texts) if type(value) is type_]
+        if rows:
+            array, failed = convert(pa.array([texts[number] for number in rows]), kind)
+            for number, value in zip(
+                rows, array.to_pylist() if not pa.types.is_timestamp(array.type) else array.cast(pa.int64()).to_pylist(), strict=True
+            ):
+                out[number] = value
+            lost = failed if lost is None else lost + failed if failed else lost
+    nested = [value for value in texts if isinstance(value, (dict, list))]
+    if nested:
+        failed = Failure(len(nested), str(nested[0]))
+        lost = failed if lost is None else lost + failed
+    type_ = kind.arrow
+    result = pa.array(out, pa.int64()).cast(type_) if pa.types.is_timestamp(type_) else pa.array(out, type_)
+    return result, lost
+
+
+def _nested_text(value: Any, inside: bool = False) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_nested_text(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(_nested_text(item, True) for item in value) + "]"
+    if isinstance(value, str):
+        return f'"{value}"' if inside else value
+    return "null" if value is None else str(value)
+
+
+def _filter(step: Step, part: Part) -> None:
+    try:
+        kept = mask(expressions.parse(step["text"]), part.table)
+    except InputError as error:
+        raise InputError(f"{step['where']}: filter {step['text']!r}: {error}") from None
+    _select(part, kept)
+
+
+def _select(part: Part, kept: pa.Array | pa.ChunkedArray) -> None:
+    rows = kept.to_numpy(zero_copy_only=False) if isinstance(kept, pa.Array) else kept.to_numpy()
+    rows = rows.astype(bool, copy=False)
+    if not rows.all():
+        part.table = part.table.filter(pa.array(rows))
+        part.positions = part.positions[rows]
+
+
+def _sample(step: Step, part: Part) -> None:
+    drawn = uniform(step["seed"], part.file, part.positions)
+    _select(part, pa.array((drawn >= step["low"]) & ((drawn < step["high"]) | (step["high"] == 1.0))))
+
+
+def uniform(seed: int, file: int, positions: np.ndarray) -> np.ndarray:
+    """Numbers in [0, 1) that depend on the seed and on where a record stands, not on how the table is cut."""
+    state = positions.astype(np.uint64)
+    with np.errstate(over="ignore"):
+        for salt in (np.uint64(file), np.uint64(seed & (2**64 - 1))):
+            state = state * np.uint64(0x9E3779B97F4A7C15) + salt + np.uint64(0x632BE59BD9B4E019)
+            state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+            state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+            state = state ^ (state >> np.uint64(31))
+    return (state >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def _path(step: Step, part: Part) -> None:
+    _insert(part, 0, pa.field("Path", pa.string()), pa.scalar(part.path, pa.string()))
+
+
+def _files(step: Step, part: Part) -> None:
+    assert part.values is not None
+    for shift, name in enumerate(step["names"]):
+        _insert(part, step["at"] + shift, part.values.schema.field(name), part.values.column(name)[0])
+
+
+def _nulls(step: Step, part: Part) -> None:
+    for name in step["names"]:
+        _insert(part, part.table.num_columns, pa.field(name, pa.null()), pa.scalar(None))
+
+
+def _insert(part: Part, at: int, column: pa.Field, value: pa.Scalar) -> None:
+    rows = len(part.positions)
+    array = pa.nulls(rows, column.type) if not value.is_valid else pc.cast(pa.repeat(value, rows), column.type)
+    part.table = part.table.add_column(at, column, array) if part.table.num_columns else pa.table([array], schema=pa.schema([column]))
+
+
+_STEPS = {
+    "keep": _keep,
+    "convert": _convert,
+    "filter": _filter,
+    "sample": _sample,
+    "path": _path,
+    "files": _files,
+    "nulls": _nulls,
+}
+
+__all__ = ["Losses", "Part", "Step", "any_field", "apply", "convert_field", "converted_field", "drops_rows", "needed_columns", "uniform"]
