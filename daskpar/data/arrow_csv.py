@@ -62,6 +62,8 @@ def read(data: bytes, dialect: Dialect, width: int, types: Mapping[int, pa.DataT
     """The columns `types` of records with `width` fields; None where pyarrow would read other records than ours. Raises Unconverted."""
     if not data or len(data) > _LONGEST or not types or not _has_plain_breaks(data, dialect):
         return None
+    if not data.endswith(b"\n"):
+        data += b"\n"  # without it pyarrow takes an empty last field behind a quoted one for quoted too
     names = [str(number) for number in range(width)]
     odd = Odd()
     try:
