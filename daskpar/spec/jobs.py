@@ -11,7 +11,7 @@ from daskpar.errors import nearest
 from daskpar.spec import fields, values
 from daskpar.spec.components import merge, read_component
 from daskpar.spec.ports import InputPort, OutputPort, flatten_groups, input_port, output_port
-from daskpar.spec.problems import Place, Problems
+from daskpar.spec.problems import COMMAND_LINE, Place, Problems
 from daskpar.spec.source import Value
 
 _STEP_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -228,13 +228,15 @@ def _inputs(node: Value, component: Value | None, problems: Problems) -> dict[st
     asked = flatten_groups(component.get("inputs"), problems)
     for name, extra in given.items():
         if name not in asked:
-            problems.warn(extra.place, f"the component has no input {name!r}.", nearest(name, asked))
+            record = problems.error if extra.place.origin == COMMAND_LINE else problems.warn
+            record(extra.place, f"the component has no input {name!r}.", nearest(name, asked))
     missing_at = node.place.below("inputs")
     ports: dict[str, InputPort] = {}
     for name in [*asked, *(name for name in given if name not in asked)]:
         value, declared = given.get(name), asked.get(name)
         if value is None and declared is not None and declared.get("default") is None and not _optional(declared, problems):
             problems.error(missing_at, f"the component's input {name!r} is not given and has no default.")
+            ports[name] = InputPort(name=name, place=missing_at)
             continue
         ports[name] = input_port(name, value, declared, problems)
     return ports

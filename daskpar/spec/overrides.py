@@ -64,17 +64,23 @@ def apply_overrides(tree: Value, overrides: Mapping[str, str], folder: Path) -> 
 def apply_given(tree: Value, given: Mapping[str, str]) -> Value:
     """Put paths in the place of inputs: `NAME` of the pipeline (or component), or `STEP.NAME`. Raises UsageError for an unknown one."""
     for key, path in given.items():
-        words = key.split(".")
-        words = words if words[0] == "jobs" else ["jobs", words[0], "inputs", *words[1:]] if len(words) == 2 else ["inputs", key]
-        if words[0] == "jobs" and not _has_port(tree, words[2:], tree.get(*words[:2])):
-            words = ["inputs", *key.split(".")]
-        holder = tree.get(*words[:2]) if words[0] == "jobs" else tree
-        ports = words[2:] if words[0] == "jobs" else words
-        if holder is None or not _has_port(holder, ports):
+        words = _given_words(tree, key.split("."))
+        if words is None:
             raise UsageError(f"The job has no input {key!r} to take data. {_near_input(key, tree)}".rstrip())
         place = Place(file="argument of run()", line=None, path=(key,), folder=Path("/"), origin=COMMAND_LINE)
         tree = _put_port(tree, words, Value(path, place), as_path=True)
     return tree
+
+
+def _given_words(tree: Value, words: list[str]) -> list[str] | None:
+    """The keys of the input that `words` names: the pipeline's, or a step's."""
+    if _has_port(tree, ["inputs", *words]):
+        return ["inputs", *words]
+    words = words if words[0] == "jobs" else ["jobs", words[0], "inputs", *words[1:]]
+    node = tree.get(*words[:2])
+    if node is None or len(words) < 4 or words[2] != "inputs":
+        return None
+    return words if node.get("component") or _has_port(node, words[2:]) else None
 
 
 def _step_override(node: Value, rest: list[str], value: Value, key: str, tree: Value) -> Value:
@@ -85,8 +91,8 @@ def _step_override(node: Value, rest: list[str], value: Value, key: str, tree: V
     raise UsageError(_unknown(key, tree))
 
 
-def _has_port(tree: Value, words: list[str], holder: Value | None = None) -> bool:
-    ports = (holder or tree).get(words[0]) if words else None
+def _has_port(tree: Value, words: list[str]) -> bool:
+    ports = tree.get(words[0])
     return ports is not None and _port_keys(ports, words[1:]) is not None
 
 

@@ -16,7 +16,10 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
 
 @dataclass(frozen=True, kw_only=True)
 class InputPort:
-    """One input before its bindings are filled in: at most one of `path` and `value` is set."""
+    """One input before its bindings are filled in: at most one of `path` and `value` is set.
+
+    One that has neither and is not optional stands for a mistake that is recorded already.
+    """
 
     name: str
     place: Place
@@ -95,7 +98,7 @@ def input_port(name: str, given: Value | None, asked: Value | None, problems: Pr
     if path is None and value is None:
         return _with_default(port, asked, hint, problems)
     if path is not None:
-        return replace(port, optional=True) if _not_text(path, problems) else replace(port, path=path)
+        return replace(port, optional=False) if _not_text(path, problems) else replace(port, path=path)
     return replace(port, value=value)
 
 
@@ -103,11 +106,11 @@ def _bare(port: InputPort, given: Value, problems: Problems) -> InputPort:
     """`name: value`: a literal, or a path where the component asks for data (a binding is sorted out when it is filled in)."""
     if isinstance(given.data, list):
         problems.error(given.place, "has to be a single value or a mapping, not a list.")
-        return replace(port, optional=True)
+        return replace(port, optional=False)
     if port.type not in fields.DATA_TYPES:
         return replace(port, value=given)
     if _not_text(given, problems):
-        return replace(port, optional=True)
+        return replace(port, optional=False)
     return replace(port, value=given) if whole(str(given.data)) else replace(port, path=given)
 
 

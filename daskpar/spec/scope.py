@@ -43,6 +43,7 @@ class Scope:
         self._check_files = check_files
         self._inputs: dict[tuple[str | None, str], Input | None] = {}
         self._outputs: dict[tuple[str | None, str], Output | None] = {}
+        self._open: set[tuple[str | None, str]] = set()
         self._datastores = self._known_datastores()
 
     @property
@@ -57,7 +58,12 @@ class Scope:
         if key not in self._inputs:
             port = (step.inputs if step else self.job.inputs)[name]
             self._inputs[key] = None  # what leads back here finds nothing
+            self._open.add(key)
             self._inputs[key] = self._input(step, port)
+            self._open.discard(key)
+        elif key in self._open:
+            port = (step.inputs if step else self.job.inputs)[name]
+            self.problems.error(port.place, f"the input {name!r} leads back to itself.")
         return self._inputs[key]
 
     def output(self, step: StepSource | None, name: str) -> Output | None:
@@ -177,7 +183,7 @@ class Scope:
     def _input(self, step: StepSource | None, port: InputPort) -> Input | None:
         given = port.path or port.value
         if given is None:
-            return Input(name=port.name, type="literal", value=None, where=port.place.where)
+            return Input(name=port.name, type="literal", value=None, where=port.place.where) if port.optional else None
         binding = bindings.whole(given.data) if isinstance(given.data, str) else None
         if binding is not None:
             if step is None:

@@ -129,7 +129,8 @@ def effective(
 ) -> Effective:
     """Command line over program argument over attribute (node over component, merged before) over default.
 
-    `attribute` gives the value at a place in the step, `place_of` the place of a program argument. A mistake is recorded and the default taken, also in a value that is overruled.
+    `attribute` gives the value at a place in the step, `place_of` the place of a program argument. A mistake is recorded and the
+    default taken, also in a value that is overruled.
     """
     found: dict[str, object] = {}
     sources: dict[str, str] = {}

@@ -91,7 +91,7 @@ def shown(path: Path) -> str:
         relative = os.path.relpath(path)
     except (ValueError, OSError):  # another drive, or a working directory that is gone
         return str(path)
-    return str(path) if relative.startswith("..") else relative
+    return str(path) if relative.startswith("..") or relative == "." else relative
 
 
 def read_yaml(path: Path, problems: Problems, asked_at: Place | None = None) -> Value | None:

@@ -289,7 +289,8 @@ class StepBuilder:
                 self.problems.error(self._place("task"), "the task needs an entry_script.")
             return ""
         folder = code or value.place.folder
-        if text is None or (code is not None and not folder.is_dir()):
+        no_code = code is None and self.step.tree.get("task", "code") is not None
+        if text is None or no_code or (code is not None and not folder.is_dir()):
             return text or ""  # a missing code folder has its own mistake
         found = find_script(text, folder)
         if found is None:
