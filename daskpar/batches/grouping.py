@@ -6,7 +6,7 @@ pass), over plans of kind `numbers`:
     split     number = span of the table: read it, deal its rows out to partitions by a hash of their keys, write one Arrow file with
               one record batch for each partition
     gather    number = partition: take its batch from every span, order the rows by group, write them and an index of the groups
-    together  the only number = the whole of a small table: order its rows by group, write them and the index
+    together  the only number = the whole of a small table: both passes in memory
 
 All files appear under their names complete, and a repeat writes the same bytes, so a pass may be killed, retried or run twice anywhere.
 Neither the table nor its groups need fit in memory: a processor holds one span or one partition.
@@ -35,6 +35,7 @@ Execute = Callable[[str, Sequence[str], int], None]
 
 SMALL_BYTES = 128 * 1024**2
 SPAN_BYTES = 16 * 1024**2
+SMALL_SPAN_BYTES = 8 * 1024**2
 PARTITION_BYTES = 32 * 1024**2
 MOST_PARTITIONS = 1024
 LEAST_SHARE = 64 * 1024
@@ -79,7 +80,9 @@ def group_table(
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     size = table.size_bytes
-    partitions = 1 if size <= small_bytes else min(-(-size // partition_bytes), MOST_PARTITIONS)
+    if size <= small_bytes:
+        span_bytes, partition_bytes = min(span_bytes, SMALL_SPAN_BYTES), min(partition_bytes, SMALL_SPAN_BYTES)
+    partitions = max(1, min(-(-size // partition_bytes), MOST_PARTITIONS))
     pieces = table.cut(max(span_bytes, partitions * LEAST_SHARE))
     np.save(work / "spans.npy", pieces)
     recipe = Recipe(table=table.to_json(), keys=tuple(keys), spans=len(pieces), partitions=partitions)
@@ -122,41 +125,46 @@ class _Pass:
         self.do: Callable[[int], None] = {"split": self._split, "gather": self._gather, "together": self._together}[name]
 
     def _split(self, span: int) -> None:
+        rows, batches = self._dealt(span)
+        _write(self._work / _span_name(span), rows.schema, batches)
+
+    def _dealt(self, span: int) -> tuple[pa.Table, Iterator[pa.RecordBatch]]:
+        """The rows of a span by partition, each with its row number before its columns; and a record batch for each partition."""
         table = self._span(span)
         partitions = self._recipe.partitions
         numbers = partition_of_rows(table, self._recipe.keys, partitions)
         order = stable_order(numbers, partitions)
-        ends = np.cumsum(np.bincount(numbers, minlength=partitions))
-        taken = table.take(pa.array(order))
-        rows = taken.add_column(0, "", pa.array(order.astype(np.uint32)))
-        starts = [0, *ends[:-1].tolist()]
-        _write(self._work / _span_name(span), rows.schema, (_one(rows, a, b) for a, b in zip(starts, ends.tolist(), strict=True)))
+        ends = np.cumsum(np.bincount(numbers, minlength=partitions)).tolist()
+        rows = table.take(pa.array(order)).add_column(0, "", pa.array(order.astype(np.uint32)))
+        return rows, (_one(rows, start, stop) for start, stop in zip([0, *ends[:-1]], ends, strict=True))
 
     def _gather(self, partition: int) -> None:
-        parts, places = [], []
-        for span in range(self._recipe.spans):
-            batch = pa.ipc.open_file(pa.memory_map(str(self._work / _span_name(span)))).get_batch(partition)
-            if batch.num_rows:
-                places.append(batch.column(0).to_numpy().astype(np.int64) + (span << ROW_BITS))
-                parts.append(pa.Table.from_batches([batch]).remove_column(0))
-        self._finish(partition, parts, np.concatenate(places) if places else np.zeros(0, np.int64))
+        spans = (pa.ipc.open_file(pa.memory_map(str(self._work / _span_name(span)))) for span in range(self._recipe.spans))
+        self._finish(partition, [span.get_batch(partition) for span in spans])
 
     def _together(self, _: int) -> None:
-        parts = [self._span(span) for span in range(self._recipe.spans)]
-        self._finish(0, parts, np.arange(sum(part.num_rows for part in parts)))
+        # dealt out in memory: ordering rows by group is several times faster where a partition fits the processor's caches
+        dealt = [list(self._dealt(span)[1]) for span in range(self._recipe.spans)]
+        for partition in range(self._recipe.partitions):
+            self._finish(partition, [batches[partition] for batches in dealt])
 
     def _span(self, span: int) -> pa.Table:
         if self._reader is None:
             self._reader = TableReader(Table.from_json(self._recipe.table), np.load(self._work / "spans.npy").astype(PIECE))
         return _whole(self._reader.arrow(span))
 
-    def _finish(self, partition: int, parts: list[pa.Table], places: np.ndarray) -> None:
-        """Write the rows of a partition by group, and the index of its groups: place of the first row, end of the rows, the keys."""
+    def _finish(self, partition: int, batches: list[pa.RecordBatch]) -> None:
+        """Write the rows of a partition (a batch from each span) by group, and the index of its groups: place of the first row,
+        end of the rows, the keys."""
+        places = np.concatenate(
+            [np.zeros(0, np.int64)]
+            + [batch.column(0).to_numpy().astype(np.int64) + (span << ROW_BITS) for span, batch in enumerate(batches)]
+        )
+        parts = [pa.Table.from_batches([batch]).remove_column(0) for batch in batches if batch.num_rows]
         if parts:
             table = pa.concat_tables(parts, promote_options="permissive")
         else:
             table = Table.from_json(self._recipe.table).schema.empty_table()
-        parts.clear()
         table = _whole(table)
         grouped = group_rows(table, self._recipe.keys)
         _write(self._work.parent / _partition_name(partition), table.schema, _in_order(table, grouped))

@@ -30,7 +30,8 @@ class Grouped:
     @property
     def first(self) -> np.ndarray:
         """The first row of each group."""
-        return self.order[self.starts[:-1]]
+        rows: np.ndarray = self.order[self.starts[:-1]]
+        return rows
 
 
 def check_keys(keys: Sequence[str], columns: Sequence[str], where: str) -> None:
