@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import dask
 import dask.bag
 import dask.dataframe
 import numpy as np
@@ -48,8 +49,6 @@ def read_mltable(
     folders are listed in the order of the disk            sorted: depth first, names by their bytes
     two- and four-digit years in one date column: either   each value is read by the format that fits it
     reading, by chance
-    multi-line text: an empty line sticks to the next      the empty line is left out
-    field
     a partition format is a regular expression by          literal text stands for itself, `+` and parentheses included
     accident
     Parquet: dictionary, fixed-size binary, map,           read
@@ -118,7 +117,8 @@ def _load(part: _Partition | _Empty) -> pd.DataFrame:
 
 
 def _from_map(parts: list[Any], meta: pd.DataFrame) -> dask.dataframe.DataFrame:
-    return dask.dataframe.from_map(_load, parts, meta=meta, label="read-mltable")
+    with dask.config.set({"dataframe.convert-string": False}):  # values of any kind must stay what they are
+        return dask.dataframe.from_map(_load, parts, meta=meta, label="read-mltable")
 
 
 def _of_frame(frame: pd.DataFrame) -> dask.dataframe.DataFrame:
@@ -133,4 +133,3 @@ def _of_files(files: FileList) -> dask.dataframe.DataFrame:
         own = to_frame(files.columns, files.columns.num_rows, partition=False)
         columns |= {name: own[name] for name in own.columns}
     return _of_frame(pd.DataFrame(columns))
-

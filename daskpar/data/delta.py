@@ -33,7 +33,7 @@ def delta_files(folder: str, version: int | None, timestamp: str | None) -> tupl
         if feature in features:
             raise InputError(f"{folder} is a delta table with {words}, which daskpar does not read")
     actions = pa.table(table.get_add_actions(flatten=True))
-    order = _order(table, actions)
+    order = _order(actions)
     actions = actions.take(order)
     paths = [path if is_url(path) or path.startswith("/") else join(folder, path) for path in actions.column("path").to_pylist()]
     names = [name for name in actions.column_names if name.startswith("partition.")]
@@ -54,7 +54,7 @@ def _version_at(table: object, timestamp: str) -> int:
     return int(chosen[-1] if chosen else commits[0]["version"])
 
 
-def _order(table: object, actions: pa.Table) -> list[int]:
-    """Rows of `actions`, oldest first."""
+def _order(actions: pa.Table) -> list[int]:
+    """Rows of `actions`, oldest first; those of one commit come in its own order."""
     times = actions.column("modification_time").to_pylist()
-    return sorted(range(len(times)), key=lambda row: (times[row], -row))
+    return sorted(range(len(times)), key=times.__getitem__)

@@ -31,13 +31,13 @@ SAMPLE_ROWS = 200
 SMALL_PARQUET = 4 * 1024 * 1024
 
 
-def open_mltable(folder: str, datastores: Mapping[str, str] | None = None, *, files_only: bool = False) -> Table | FileList:
-    """The table that the MLTable in a folder describes, or its list of files where it has no reader (or with `files_only`).
+def open_mltable(folder: str, datastores: Mapping[str, str] | None = None, *, files: bool = False) -> Table | FileList:
+    """The table that the MLTable in a folder describes, or its list of files where it has no reader (or where only `files` are wanted).
 
     Reads the MLTable, lists its files, and reads no more of them than metadata and the inference sample, and what `take` and `skip` need.
     InputError names the MLTable's line, and the file and byte or row where it can.
     """
-    return _Opening(read_document(folder), datastores or {}).run(files_only)
+    return _Opening(read_document(folder), datastores or {}).run(files)
 
 
 @dataclass
@@ -69,10 +69,10 @@ class _Opening:
         self.datastores = datastores
         self.files = _Files(*self._list())
 
-    def run(self, files_only: bool) -> Table | FileList:
+    def run(self, files: bool) -> Table | FileList:
         table: Table | None = None
         for step in self.document.steps:
-            if files_only and step.name.startswith("read_"):
+            if files and step.name.startswith("read_"):
                 break
             try:
                 if table is not None:
@@ -231,7 +231,11 @@ class _Opening:
             return table
         if step.name == "filter":
             _parsed(value)
-            return _with_step(table, {"op": "filter", "text": value, "where": f"{self.document.file}:{step.line}"})
+            table = _with_step(table, {"op": "filter", "text": value, "where": f"{self.document.file}:{step.line}"})
+            finer = [
+                found.name for found in table.schema if pa.types.is_timestamp(found.type) and not found.type.tz and found.type.unit != "ns"
+            ]
+            return _with_step(table, {"op": "nanoseconds", "names": finer}) if finer else table
         if step.name in ("take_random_sample", "sample"):
             return _with_step(table, {"op": "sample", **{key: step.options[key] for key in ("low", "high", "seed")}})
         if step.name == "extract_columns_from_partition_format":

@@ -43,7 +43,7 @@ def parse_format(text: str) -> PartitionFormat:
         if not piece.startswith("{"):
             if "{" in piece or "}" in piece:
                 raise ValueError(f"the brackets of {text!r} do not pair up: write each part as {{name}} or {{name:yyyy/MM/dd}}")
-            out.append(".*?".join(re.escape(literal) for literal in piece.split("*")))
+            out.append("[^/]*".join(re.escape(literal) for literal in piece.split("*")))
             continue
         name, colon, layout = piece[1:-1].partition(":")
         if not name:

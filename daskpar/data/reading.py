@@ -14,8 +14,7 @@ from daskpar.data.delimited import Parser, read_head
 from daskpar.data.dialect import Dialect, mark_length, to_utf8
 from daskpar.data.json_lines import parse_lines
 from daskpar.data.parquet import ParquetRows, conform
-from daskpar.data.positions import row_starts
-from daskpar.data.records import read_records, row_ends
+from daskpar.data.records import read_records, row_ends, row_starts
 from daskpar.data.slices import FrameSlices, to_frame
 from daskpar.data.sources import Source
 from daskpar.data.steps import Losses, Part, apply, drops_rows

@@ -14,12 +14,12 @@ from daskpar.data import expressions
 from daskpar.data.conversion import convert
 from daskpar.data.evaluation import mask
 from daskpar.data.kinds import Kind
-from daskpar.data.types import any_field, is_any, stream_field, values_of
+from daskpar.data.types import is_any, stream_field, values_of
 from daskpar.data.values import Failure
 from daskpar.errors import InputError
 
 Step = Mapping[str, Any]
-"""`{"op": …}` with: keep `names`; convert `column`, `kind`; filter `text`, `where`; sample `low`, `high`, `seed`; path; files `names`, `at`;
+"""`{"op": …}` with: keep `names`; convert `column`, `kind`; filter `text`, `where`; sample `low`, `high`, `seed`; nanoseconds `names`; path; files `names`, `at`;
 nulls `names`."""
 
 ROW_STEPS = ("filter", "sample")
@@ -179,6 +179,19 @@ def uniform(seed: int, file: int, positions: np.ndarray) -> np.ndarray:
     return (state >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
+def _nanoseconds(step: Step, part: Part) -> None:
+    for name in step["names"]:
+        number = part.table.column_names.index(name)
+        column = part.table.column(number)
+        try:
+            finer = column.cast(pa.timestamp("ns"))
+        except pa.ArrowInvalid:
+            fits = pc.equal(pc.cast(pc.cast(column, pa.timestamp("ns"), safe=False), column.type, safe=False), column)
+            finer = pc.if_else(fits, column, pa.scalar(None, column.type)).cast(pa.timestamp("ns"))
+            part.losses.add(name, "convert", Failure(finer.null_count - column.null_count, str(column.filter(pc.invert(fits))[0].as_py())))
+        part.table = part.table.set_column(number, pa.field(name, pa.timestamp("ns")), finer)
+
+
 def _path(step: Step, part: Part) -> None:
     _insert(part, 0, pa.field("Path", pa.string()), pa.scalar(part.path, pa.string()))
 
@@ -205,9 +218,8 @@ _STEPS = {
     "convert": _convert,
     "filter": _filter,
     "sample": _sample,
+    "nanoseconds": _nanoseconds,
     "path": _path,
     "files": _files,
     "nulls": _nulls,
 }
-
-__all__ = ["Losses", "Part", "Step", "any_field", "apply", "convert_field", "converted_field", "drops_rows", "needed_columns", "uniform"]

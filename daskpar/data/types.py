@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -10,23 +11,27 @@ import pyarrow as pa
 _MARK = b"daskpar.kind"
 
 
-class StreamInfo(str):
-    """The location of a file as a table holds it: a text with the attributes of Azure ML's StreamInfo."""
+@dataclass(frozen=True, order=True)
+class StreamInfo:
+    """The location of a file as a table holds it, with the attributes of Azure ML's StreamInfo; `open()` takes a local one."""
 
-    __slots__ = ()
+    resource_identifier: str
+    """The absolute path or URL."""
+
+    def __str__(self) -> str:
+        return self.resource_identifier
+
+    def __fspath__(self) -> str:
+        return self.resource_identifier
 
     @property
     def handler(self) -> str:
         """`Local`, `Http`, or the store's name in Azure ML."""
-        scheme = self.partition("://")[0].lower() if "://" in self else ""
+        text = self.resource_identifier
+        scheme = text.partition("://")[0].lower() if "://" in text else ""
         return {"": "Local", "file": "Local", "http": "Http", "https": "Http", "wasb": "AzureBlobStorage", "wasbs": "AzureBlobStorage"}.get(
             scheme, {"abfss": "ADLSGen2", "adl": "AzureDataLakeStorage", "azureml": "AmlDatastore"}.get(scheme, scheme)
         )
-
-    @property
-    def resource_identifier(self) -> str:
-        """The absolute path or URL."""
-        return str(self)
 
     @property
     def arguments(self) -> dict[str, str]:

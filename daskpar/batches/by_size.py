@@ -1,0 +1,36 @@
+"""Split by size: files by count, tables by bytes; from metadata alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from daskpar.batches.plan import FILES, PIECES, PlanSummary, write_plan
+from daskpar.data.files import FileList
+from daskpar.errors import InputError
+from daskpar.spec.model import BySize
+
+if TYPE_CHECKING:
+    from daskpar.data.table import Table
+
+
+def plan_by_size(source: Table | FileList, by_size: BySize, folder: str | Path) -> PlanSummary:
+    """Write the plan of `source` in mini-batches of `by_size`: a number of files (default 1), or about so many bytes of a table (1 MB).
+
+    InputError where the size is none for what the input is (bytes for files).
+    """
+    if isinstance(source, FileList):
+        if by_size.unit != 1:
+            raise InputError(
+                f"mini_batch_size is a number of bytes, but {source.origin or 'the input'} is a list of files: give a number of files"
+            )
+        return write_plan(folder, kind=FILES, paths=source.paths, per_batch=by_size.number or 1, fingerprint=source.fingerprint())
+    return write_plan(
+        folder,
+        kind=PIECES,
+        table=source,
+        pieces=source.cut(by_size.size_bytes),
+        items=source.rows,
+        size_bytes=source.size_bytes,
+        fingerprint=source.fingerprint(),
+    )
