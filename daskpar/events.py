@@ -239,7 +239,7 @@ class Bus:
         self._group = Group(watchers)
         self._events: deque[Event] = deque()
         self._waiting_progress: dict[str, Progress] = {}
-        self._changed = threading.Condition(threading.Lock())
+        self._changed = threading.Condition()  # reentrant: a signal handler may publish in the middle of `publish`
         self._closed = False
         self._thread = threading.Thread(target=self._deliver, name="daskpar-watchers", daemon=True)
         self._thread.start()

@@ -114,6 +114,13 @@ def run(mini_batch: Sequence[int]) -> list[int]:
     return list(mini_batch)
 
 
+def execute_here(name: str, argv: Sequence[str], count: int) -> None:
+    """Run a whole pass in this process: for `daskpar plan`, which starts no cluster."""
+    one = _Pass(Path(argv[0]), name)
+    for number in range(count):
+        one.do(number)
+
+
 class _Pass:
     """One of the passes, over the recipe in a working folder."""
 

@@ -254,6 +254,25 @@ class Plan:
         elif self.tabular and start < stop:
             self.reader.span(self._rows(start)[0], self._rows(stop - 1)[1])
 
+    def warnings(self) -> list[str]:
+        """What was lost in conversion since the last call, in words; nothing for file lists."""
+        if not self.tabular or self._reader is None:
+            return []
+        return [f"{self.table.origin}: {text}" for text in self._reader.losses.drain()]
+
+    def breaks(self) -> list[int]:
+        """First mini-batches of units that are dear to read twice (Parquet row groups), ascending; empty where there are none."""
+        if self.kind != PIECES or not self.table.by_rows:
+            return []
+        import numpy as np
+
+        pieces, found = self.pieces, []
+        for number, groups in enumerate(self.table.groups):
+            starts = np.cumsum([0, *(rows for rows, _ in groups)])[:-1]
+            mine = np.flatnonzero(pieces["file"] == number)
+            found.append(mine[np.searchsorted(pieces["start"][mine], starts[starts < pieces["stop"][mine].max(initial=0)])])
+        return [int(i) for i in np.unique(np.concatenate(found))] if found else []
+
     def _rows(self, i: int) -> tuple[int, int]:
         if self._groups is not None:
             return self._groups.rows(i)

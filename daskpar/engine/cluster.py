@@ -182,10 +182,10 @@ class Cluster:
 
     def close(self) -> None:
         """Leave the cluster as it was found: our plugin is removed; a cluster that this run started ends."""
-        from daskpar.engine.node import drop_prestarted
         from daskpar.engine.node import plugin_name
+        from daskpar.processor import prestart
 
-        drop_prestarted()
+        prestart.drop()
         if self.client is None:
             return
         if not self.local:

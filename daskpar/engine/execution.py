@@ -13,16 +13,16 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from time import monotonic, time
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from daskpar.batches.records import RECORD, Reason, Status, unpack
 from daskpar.engine.clocks import Patience, Waiting
 from daskpar.engine.cluster import Cluster, gpus_per_node, processors_per_node, threads_per_processor
-from daskpar.engine.dispatch import Dispatcher, Interval
+from daskpar.engine.dispatch import Dispatcher
 from daskpar.engine.tally import Tally
-from daskpar.errors import DaskparError
+from daskpar.errors import DaskparError, JobFailed
 from daskpar.events import Event, NodeEvent, ProcessorEvent, Progress, ResourceSample, TriesEnded, Warned
 from daskpar.processor.protocol import (
     Ended,
@@ -48,11 +48,9 @@ TICK_SECONDS = 0.25
 """How long the loop waits for a fact before it looks at its clocks."""
 
 
-class Commit(Protocol):
-    """Where accepted results go: the journal of a step, or nothing for an internal pass."""
-
-    def __call__(self, flushed: Flushed, accepted: np.ndarray) -> None:
-        """Take the accepted records of a flush for good; raises InfrastructureLost when that is not possible."""
+Commit = Callable[[Flushed], np.ndarray]
+"""Takes a flush for good, in the journal of a step or, for an internal pass, nowhere; returns the records that count. Raises
+InfrastructureLost when it can't be kept, JobFailed when it must not."""
 
 
 @dataclass(kw_only=True)
@@ -77,14 +75,13 @@ class _Node:
 
 @dataclass(kw_only=True)
 class Execution:
-    """Runs the `missing` mini-batches of the plan that `settings` names, on up to `instance_count` nodes (-1: all there are).
+    """Runs the mini-batches that `dispatcher` holds, of the plan that `settings` names, on up to `instance_count` nodes (-1: all there are).
 
     `settings` is what all nodes share; each gets its own number, threads and devices. `tally` starts from what is committed already.
     """
 
     cluster: Cluster
     settings: ProcessorSettings
-    missing: list[Interval]
     dispatcher: Dispatcher
     tally: Tally
     patience: Patience
@@ -94,8 +91,6 @@ class Execution:
     processors_wanted: int | None = None
     doing: str = ""
     """Name of the phase for progress displays; empty for the step's own mini-batches."""
-    on_columns: Callable[[tuple[str, ...]], None] = lambda _: None
-    """Hears the column names of returned DataFrames, where they are reported."""
     charged_items: Callable[[int], int] = lambda _: 1
     """Items of a mini-batch that was lost for good."""
 
@@ -128,7 +123,8 @@ class Execution:
             self._join(self.cluster.refresh())
             self._loop()
         except DaskparError as error:
-            self.outcome.status, self.outcome.reason, self.outcome.error = "lost", str(error), error
+            status = "failed" if isinstance(error, JobFailed) else "lost"
+            self.outcome.status, self.outcome.reason, self.outcome.error = status, str(error), error
             self._ask_nodes_to_stop("driver")
         finally:
             self._leave(topic)
@@ -217,16 +213,15 @@ class Execution:
         if not accepted.any():
             logger.info("refused %d results of block %d: given to another since", len(records), flushed.block)
             return
-        self.commit(flushed, accepted)
-        records = records[accepted]
+        if not accepted.all():
+            flushed = replace(flushed, records=records[accepted].tobytes())
+        records = self.commit(flushed)
         for record in records[records["final"] == 0]:
             self.dispatcher.retry(int(record["index"]), int(record["tries"]) + 1)
         self.tally.add(records)
         self.dispatcher.sizer.measure(len(records), float(records["elapsed"].sum()))
         for failure in flushed.failures:
             self._note_failure(failure)
-        if flushed.columns is not None:
-            self.on_columns(flushed.columns)
         if not self.doing:
             self.publish(TriesEnded(time=time(), step=self.settings.step, records=records, failures=flushed.failures))
 
@@ -319,7 +314,9 @@ class Execution:
             self._give_up(index, node.number)
         if not self.nodes and not self._stopped:
             self._waiting.nodes_since = monotonic()
-            self.publish(Warned(time=time(), step=self.settings.step, text="every node is lost; waiting for the cluster to bring a new one"))
+            self.publish(
+                Warned(time=time(), step=self.settings.step, text="every node is lost; waiting for the cluster to bring a new one")
+            )
         if not self._stopped:
             self._join(self.cluster.refresh())
 
@@ -340,7 +337,7 @@ class Execution:
             final=True,
         )
         flushed = Flushed(block=-1, token="", part="", offset=0, length=0, crc=0, records=record.tobytes(), failures=(failure,))
-        self.commit(flushed, np.ones(1, dtype=bool))
+        self.commit(flushed)
         self.tally.add(record)
         self._note_failure(failure)
         self.publish(TriesEnded(time=time(), step=self.settings.step, records=record, failures=(failure,)))
@@ -368,7 +365,7 @@ class Execution:
             self._futures[order.block] = future
             future.add_done_callback(lambda f, block=order.block: self._done(block, f))
 
-    def _done(self, block: int, future: Future) -> None:
+    def _done(self, block: int, future: Future[Any]) -> None:
         error = ""
         if future.status == "error":
             error = repr(future.exception())

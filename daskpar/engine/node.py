@@ -13,7 +13,6 @@ import pickle
 import secrets
 import socket
 import threading
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -22,8 +21,9 @@ from distributed.diagnostics.plugin import WorkerPlugin
 from distributed.worker import get_worker, secede
 
 from daskpar.engine.tracker import ignore, stop_name, tracker_name
-from daskpar.processor.protocol import BlockOrder, Ended, Message, Notice, ProcessorSettings, Released
+from daskpar.processor import prestart
 from daskpar.processor.pool import ProcessorPool
+from daskpar.processor.protocol import BlockOrder, Ended, Message, Notice, ProcessorSettings, Released
 
 if TYPE_CHECKING:
     from distributed import Worker
@@ -175,7 +175,7 @@ class NodePlugin(WorkerPlugin):  # type: ignore[misc]
         """Start the processors of a step; idempotent."""
         if settings.step in self.steps:
             return
-        self.steps[settings.step] = _OpenStep(self.worker, settings, server or take_prestarted(settings))
+        self.steps[settings.step] = _OpenStep(self.worker, settings, server or prestart.take(settings))
         # The first word makes this node known to the tracker, which may have to stop it before any block is done.
         self.steps[settings.step].reporter([Notice(level="debug", text=f"node {settings.node} is open on {socket.gethostname()}")])
 
@@ -201,38 +201,6 @@ class NodePlugin(WorkerPlugin):  # type: ignore[misc]
         """End all processes of a step at once."""
         if (opened := self.steps.pop(step, None)) is not None:
             opened.close()
-
-
-_prestarted: list[tuple[Mapping[str, str], bool, ForkServer]] = []
-_prestarted_lock = threading.Lock()
-
-
-def prestart(environment: Mapping[str, str], *, tabular: bool, number: int = 1) -> None:
-    """Start fork servers for nodes that will live in this process, so that they import pandas while this process imports Dask."""
-    from daskpar.processor.forkserver import ForkServer
-
-    for _ in range(number):
-        server = ForkServer(environment=dict(environment), tabular=tabular)
-        with _prestarted_lock:
-            _prestarted.append((dict(environment), tabular, server))
-
-
-def take_prestarted(settings: ProcessorSettings) -> ForkServer | None:
-    """A fork server started beforehand that fits a step, if there is one."""
-    with _prestarted_lock:
-        for at, (environment, tabular, server) in enumerate(_prestarted):
-            if environment == settings.environment and tabular == settings.tabular:
-                del _prestarted[at]
-                return server
-    return None
-
-
-def drop_prestarted() -> None:
-    """End the fork servers that nobody took."""
-    with _prestarted_lock:
-        left, _prestarted[:] = list(_prestarted), []
-    for _, _, server in left:
-        server.close()
 
 
 def _plugin(worker: Worker, run_id: str) -> NodePlugin:

@@ -57,6 +57,8 @@ class ProcessorSettings:
     """Hard limit of each processor in bytes (`--processor-memory`)."""
     nice: int = 0
     profiling_module: str = ""
+    resource_interval: Seconds = 0.0
+    """How often the node samples its resources; 0: never."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +123,7 @@ class Released:
     start: int
     stop: int
     reason: str
-    """`slow`, `stopped`, `died`, `init`."""
+    """`slow`; `stopped`; `unflushed`: run already, but the result was lost with the processor; `died`: behind a death, not begun."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,4 +169,15 @@ class ProcessorChanged:
     time: float = 0.0
 
 
-Message = Flushed | Released | Ended | InitFailed | Notice | ProcessorChanged
+@dataclass(frozen=True, kw_only=True)
+class Sampled:
+    """What the node and its processors use, for `sys/perf`; names as in those files."""
+
+    node: int
+    time: float
+    node_usage: dict[str, float]
+    disk_usage: dict[str, float]
+    processes: tuple[dict[str, object], ...] = ()
+
+
+Message = Flushed | Released | Ended | InitFailed | Notice | ProcessorChanged | Sampled

@@ -1,0 +1,240 @@
+"""The command line: `python -m daskpar SPEC` and its verbs. Turns errors into a message and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from daskpar.errors import DaskparError, UsageError
+
+VERBS = ("run", "validate", "plan", "resume", "status", "logs", "export")
+
+DESCRIPTION = """\
+Run Azure ML pipeline jobs with parallel steps on Dask, here or on a cluster.
+
+  daskpar SPEC              run the job of a YAML file (the same as: daskpar run SPEC)
+  daskpar validate SPEC     check it and say every mistake at once
+  daskpar plan SPEC         show what would run: effective values and where each came from, mini-batches
+  daskpar resume RUN        go on with a run where it was
+  daskpar status RUN        how far a run is, or how it ended
+  daskpar logs RUN          where its logs are, and the first errors
+  daskpar export RUN --partial FILE   the rows committed so far, in order
+
+Exit codes: 0 completed, 1 the job failed, 2 bad spec or usage, 3 infrastructure lost, 130 interrupted.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return run_command(given)
+    except DaskparError as error:
+        print(f"daskpar: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        # The reader of our output has gone (`| head`): nothing is wrong, and nothing more can be said.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print("daskpar: interrupted before anything ran", file=sys.stderr)
+        return 130
+
+
+def run_command(argv: list[str]) -> int:
+    """As `main`, but errors are raised."""
+    if argv and argv[0] not in VERBS and not argv[0].startswith("-"):
+        argv = ["run", *argv]
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if arguments.verb is None:
+        parser.print_help()
+        return UsageError.exit_code
+    handler: Callable[[argparse.Namespace], int] = arguments.handler
+    return handler(arguments)
+
+
+def _parser() -> argparse.ArgumentParser:
+    import daskpar
+
+    parser = argparse.ArgumentParser(
+        prog="daskpar", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--version", action="version", version=f"daskpar {daskpar.__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="|".join(VERBS))
+
+    def verb(name: str, handler: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        added = verbs.add_parser(name, help=text, description=text, allow_abbrev=False)
+        added.set_defaults(handler=handler)
+        return added
+
+    run = verb("run", _run, "run the job of a YAML file")
+    run.add_argument("spec", help="pipeline job, parallel component or command component (YAML)")
+    run.add_argument("--run-dir", metavar="DIR", help="new folder for everything about this run (default runs/NAME-TIME)")
+    _spec_options(run)
+    _cluster_options(run)
+
+    validate = verb("validate", _validate, "check a spec and say every mistake at once")
+    validate.add_argument("spec")
+    _spec_options(validate)
+
+    plan = verb("plan", _plan, "show what would run, without running user code")
+    plan.add_argument("spec")
+    _spec_options(plan)
+
+    resume = verb("resume", _resume, "go on with a run where it was")
+    resume.add_argument("run", help="run directory")
+    resume.add_argument("--retry-failed", action="store_true", help="run the failed mini-batches of a completed run again too")
+    resume.add_argument("--allow-changes", action="store_true", help="go on although code, inputs or arguments have changed since")
+    _spec_options(resume)
+    _cluster_options(resume)
+
+    status = verb("status", _status, "how far a run is, or how it ended")
+    status.add_argument("run", help="run directory")
+
+    logs = verb("logs", _logs, "where the logs of a run are, and its first errors")
+    logs.add_argument("run", help="run directory")
+    logs.add_argument("--step", help="of this step only")
+    logs.add_argument("--errors", action="store_true", help="the errors with their traces")
+
+    export = verb("export", _export, "write the rows committed so far, in order")
+    export.add_argument("run", help="run directory")
+    export.add_argument("--partial", metavar="FILE", required=True, help="where to write them")
+    export.add_argument("--step", help="of this step (needed where several aggregate rows)")
+    return parser
+
+
+def _spec_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="inputs.NAME=VALUE, or a compute setting such as instance_count=2, jobs.STEP.max_concurrency_per_instance=4 (repeatable)",
+    )
+    parser.add_argument(
+        "--datastore", action="append", default=[], metavar="NAME=PLACE", help="folder or URL behind azureml://datastores/NAME (repeatable)"
+    )
+
+
+def _cluster_options(parser: argparse.ArgumentParser) -> None:
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--scheduler", metavar="ADDRESS", help="use a running Dask cluster, e.g. tcp://host:8786 (or its scheduler file)")
+    where.add_argument("--compute", metavar="NAME", help="start the cluster described at daskpar.computes.NAME in Dask's configuration")
+    where.add_argument("--worker-processes", action="store_true", help="local nodes in processes of their own")
+    parser.add_argument("--dashboard", metavar="ADDRESS", default="127.0.0.1:8787", help="address of the local Dask dashboard, or `none`")
+    parser.add_argument("--quiet", action="store_true", help="no progress; the summary at the end and errors only")
+
+
+def pairs(texts: Sequence[str], option: str) -> dict[str, str]:
+    """NAME=VALUE texts as a mapping; UsageError for one without `=`."""
+    found = {}
+    for text in texts:
+        name, sign, value = text.partition("=")
+        if not sign or not name.strip():
+            raise UsageError(f"{option} {text!r}: write it as {option} NAME=VALUE")
+        found[name.strip()] = value
+    return found
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from daskpar import pipeline
+
+    ended = pipeline.run(
+        _file(arguments.spec),
+        overrides=pairs(arguments.set, "--set"),
+        datastores=pairs(arguments.datastore, "--datastore"),
+        run_dir=arguments.run_dir,
+        scheduler=arguments.scheduler,
+        compute=arguments.compute,
+        worker_processes=arguments.worker_processes,
+        dashboard=_dashboard(arguments.dashboard),
+        display=not arguments.quiet,
+    )
+    return _show_end(ended)
+
+
+def _resume(arguments: argparse.Namespace) -> int:
+    from daskpar import pipeline
+
+    ended = pipeline.resume(
+        arguments.run,
+        overrides=pairs(arguments.set, "--set"),
+        retry_failed=arguments.retry_failed,
+        allow_changes=arguments.allow_changes,
+        scheduler=arguments.scheduler,
+        compute=arguments.compute,
+        worker_processes=arguments.worker_processes,
+        dashboard=_dashboard(arguments.dashboard),
+        display=not arguments.quiet,
+    )
+    return _show_end(ended)
+
+
+def _show_end(ended: object) -> int:
+    from daskpar.pipeline import Run
+
+    assert isinstance(ended, Run)
+    print(ended.summary, file=sys.stdout if ended.status == "completed" else sys.stderr, flush=True)
+    return ended.exit_code
+
+
+def _validate(arguments: argparse.Namespace) -> int:
+    from daskpar.spec.load import load_job
+
+    definition = load_job(_file(arguments.spec), overrides=pairs(arguments.set, "--set"))
+    for warning in definition.warnings:
+        print(f"warning: {warning}")
+    print(f"{arguments.spec}: no mistakes found")
+    return 0
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    from daskpar.showing import plan_text
+
+    print(plan_text(_file(arguments.spec), pairs(arguments.set, "--set"), pairs(arguments.datastore, "--datastore")))
+    return 0
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    from daskpar.reports.reading import status_text
+
+    print(status_text(_run_directory(arguments.run)))
+    return 0
+
+
+def _logs(arguments: argparse.Namespace) -> int:
+    from daskpar.reports.reading import logs_text
+
+    print(logs_text(_run_directory(arguments.run), step=arguments.step, errors=arguments.errors))
+    return 0
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from daskpar.outputs.export import export_partial
+
+    print(export_partial(_run_directory(arguments.run), arguments.partial, step=arguments.step))
+    return 0
+
+
+def _file(text: str) -> Path:
+    path = Path(text)
+    if path.is_dir():
+        raise UsageError(f"{text} is a folder; give the YAML file of the job in it")
+    if not path.is_file():
+        hint = f" (verbs: {', '.join(VERBS)})" if os.sep not in text and "." not in text else ""
+        raise UsageError(f"there is no file {text}{hint}")
+    return path
+
+
+def _run_directory(text: str) -> Path:
+    from daskpar.outputs.run_directory import RunDirectory
+
+    return RunDirectory.open(text, lock=False).path
+
+
+def _dashboard(text: str) -> str | None:
+    return None if text.lower() == "none" else text

@@ -1,0 +1,100 @@
+"""One command step from its inputs to its outputs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+
+from daskpar.engine.cluster import Cluster
+from daskpar.engine.command import CommandExecution, CommandSettings, lay_out_code
+from daskpar.engine.parallel_step import StepResult
+from daskpar.errors import DaskparError
+from daskpar.events import Event
+from daskpar.outputs.folders import prepare_outputs
+from daskpar.spec.model import CommandStep
+
+TAIL_BYTES = 4000
+
+
+@dataclass(kw_only=True)
+class CommandStepRun:
+    """Runs one command step in `folder` of a run directory; `stop` may be called from any thread.
+
+    The command runs in `folder/work`, where links to what lies in `code` are laid out, with its stdout and stderr in
+    `folder/logs/user/std_out.txt` and `std_err.txt`.
+    """
+
+    step: CommandStep
+    run_id: str
+    run_directory: Path
+    folder: Path
+    cluster: Cluster
+    publish: Callable[[Event], None]
+    _execution: CommandExecution | None = None
+    _stopped: str = ""
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def stop(self, reason: str, *, at_once: bool = False) -> None:
+        """Kill the command and everything it started."""
+        with self._lock:
+            self._stopped = reason
+            if self._execution is not None:
+                self._execution.stop(reason, at_once=at_once)
+
+    def run(self) -> StepResult:
+        """Run to the end; never raises for what the command did."""
+        began = monotonic()
+        result = StepResult(step=self.step.name, status="completed")
+        logs, work = self.folder / "logs" / "user", self.folder / "work"
+        logs.mkdir(parents=True, exist_ok=True)
+        lay_out_code(self.step.code, work, self.run_directory)
+        settings = CommandSettings(
+            run_id=self.run_id,
+            step=self.step.name,
+            command=self.step.command,
+            cwd=str(work),
+            environment={"AZUREML_RUN_ID": f"{self.run_id}-{self.step.name}", **self.step.environment_variables},
+            stdout=str(logs / "std_out.txt"),
+            stderr=str(logs / "std_err.txt"),
+            timeout=self.step.timeout,
+        )
+        with self._lock:
+            self._execution = CommandExecution(
+                cluster=self.cluster,
+                settings=settings,
+                publish=self.publish,
+                before_again=lambda: prepare_outputs(self.step, again=True),
+            )
+            if self._stopped:
+                self._execution.stop(self._stopped)
+        try:
+            code = self._execution.run()
+        except DaskparError as error:
+            result.status, result.reason, result.error = "lost", str(error), error
+        else:
+            self._judge(code, result, logs / "std_err.txt")
+        result.seconds = monotonic() - began
+        result.outputs = {name: output.path for name, output in self.step.outputs.items()}
+        return result
+
+    def _judge(self, code: int | None, result: StepResult, stderr: Path) -> None:
+        result.exit_code = code
+        if code is None:
+            result.status, result.reason = "interrupted", self._stopped
+        elif code != 0:
+            tail = _tail(stderr)
+            last = f"; its last words on stderr:\n{tail}" if tail else ""
+            limit = f" (limits.timeout is {self.step.timeout:g} s)" if code == 124 and self.step.timeout else ""
+            result.status, result.reason = "failed", f"the command ended with exit code {code}{limit}, see {stderr.parent}{last}"
+
+
+def _tail(path: Path) -> str:
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, path.stat().st_size - TAIL_BYTES))
+            return file.read().decode(errors="replace").strip()
+    except OSError:
+        return ""

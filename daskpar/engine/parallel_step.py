@@ -1,0 +1,346 @@
+"""One parallel step from its input to its outputs: plan, run, assemble. What it has committed survives whatever ends it."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from time import monotonic, time
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from daskpar.batches.plan import Plan, PlanSummary, write_plan
+from daskpar.batches.records import unpack
+from daskpar.engine.blocks import BlockSizer
+from daskpar.engine.clocks import Patience, progress_timeout
+from daskpar.engine.cluster import Cluster
+from daskpar.engine.dispatch import Dispatcher
+from daskpar.engine.execution import Commit, Execution, Outcome
+from daskpar.engine.planning import check_keys, make_plan, open_input
+from daskpar.engine.tally import Tally, Thresholds
+from daskpar.errors import DaskparError, InfrastructureLost, InputError, JobFailed
+from daskpar.events import Counts, Event, Progress, StepPlanned, Warned
+from daskpar.outputs.assembly import assemble, check_space
+from daskpar.outputs.ledger import Ledger
+from daskpar.processor.protocol import Failure, Flushed, InitFailed, ProcessorSettings
+from daskpar.spec.model import ParallelStep
+
+if TYPE_CHECKING:
+    from daskpar.data.files import FileList
+    from daskpar.data.table import Table
+
+logger = logging.getLogger(__name__)
+
+BLOCK_SECONDS = 1.0
+"""Work of a block on few processors; it grows with their number, so that the scheduler sees about a hundred blocks a second at most."""
+
+
+def block_seconds(processors: int) -> float:
+    """Work of a block in seconds: 1, up to 10 on 1,000 processors and more."""
+    return min(10.0, max(BLOCK_SECONDS, processors / 100))
+
+
+@dataclass(kw_only=True)
+class StepResult:
+    """How a step ended."""
+
+    step: str
+    status: str
+    """`completed`, `failed`, `interrupted`, `lost`, `skipped`."""
+    reason: str = ""
+    counts: Counts = field(default_factory=Counts)
+    seconds: float = 0.0
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    first_failure: Failure | InitFailed | None = None
+    exit_code: int | None = None
+    error: DaskparError | None = None
+
+
+@dataclass(kw_only=True)
+class ParallelStepRun:
+    """Runs one parallel step in `folder` of a run directory; `stop` may be called from any thread."""
+
+    step: ParallelStep
+    run_id: str
+    run_directory: Path
+    folder: Path
+    cluster: Cluster
+    ready: Callable[[], None]
+    """Returns once the cluster is open; it is opened while the input is listed."""
+    publish: Callable[[Event], None]
+    datastores: Mapping[str, str]
+    retry_failed: bool = False
+    opened: Table | FileList | None = None
+    """The input where it was opened already."""
+    _stopped: str = ""
+    _at_once: bool = False
+    _current: Execution | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def stop(self, reason: str, *, at_once: bool = False) -> None:
+        """End the step: nothing new is started, running calls are killed after two seconds (or at once)."""
+        with self._lock:
+            self._stopped, self._at_once = reason, at_once or self._at_once
+            if self._current is not None:
+                self._current.stop(reason, at_once=at_once)
+
+    def run(self) -> StepResult:
+        """Run to the end; never raises for what the step did, only for our own mistakes."""
+        began = monotonic()
+        result = StepResult(step=self.step.name, status="completed")
+        try:
+            summary = self._plan()
+            self._check_output(summary)
+            self._run_planned(summary, result)
+        except JobFailed as error:
+            result.status, result.reason, result.error = "failed", str(error), error
+        except InfrastructureLost as error:
+            result.status, result.reason, result.error = "lost", str(error), error
+        except DaskparError as error:
+            result.status, result.reason, result.error = "failed", str(error), error
+        if self._stopped and result.status in ("failed", "lost") and not result.counts.failed:
+            result.status, result.reason = "interrupted", self._stopped
+        result.seconds = monotonic() - began
+        result.outputs = {name: output.path for name, output in self.step.outputs.items()}
+        return result
+
+    # -- plan ----------------------------------------------------------------------------------------------------------------------
+
+    def _plan(self) -> PlanSummary:
+        """The plan in the step's folder: the one of an earlier process of this run where there is one, else made now.
+
+        Listing and grouping have the patience of `first_task_creation_timeout`; each grouped part counts as progress.
+        """
+        folder = self.folder / "plan"
+        if (folder / "plan.json").exists():
+            return Plan.open(folder).summary
+        self._progress("listing the input")
+        done: list[PlanSummary | BaseException] = []
+        ended = threading.Event()
+        self._moved = monotonic()
+
+        def work() -> None:
+            try:
+                done.append(make_plan(self.step, folder, opened=self._open(), execute=self._group))
+            except BaseException as error:  # handed to the step's own thread below
+                done.append(error)
+            ended.set()
+
+        thread = threading.Thread(target=work, name=f"daskpar-plan-{self.step.name}", daemon=True)
+        thread.start()
+        patience = self.step.settings.first_task_creation_timeout
+        while not ended.wait(0.2):
+            if self._stopped and self._current is None:
+                raise InfrastructureLost(self._stopped)
+            if monotonic() - self._moved > patience:
+                raise JobFailed(
+                    f"listing the input took longer than {patience:g} s (first_task_creation_timeout); "
+                    "raise --first_task_creation_timeout in program_arguments"
+                )
+        found = done[0]
+        if isinstance(found, BaseException):
+            raise found
+        return found
+
+    def _open(self) -> Table | FileList | None:
+        step = self.step
+        if self.opened is not None or step.settings.rank_mini_batch_count > 0:
+            return self.opened
+        data = step.inputs[step.input_data[0]]
+        try:
+            opened = open_input(data, self.datastores)
+            check_keys(opened, step.partition_keys)
+        except InputError as error:
+            made = f" that step {data.made_by} wrote" if data.made_by else ""
+            raise InputError(f"{error} (input {data.name!r}{made}, {data.where})") from error
+        return opened
+
+    def _group(self, name: str, argv: Sequence[str], count: int) -> None:
+        """Run one pass of the grouping as an internal step: same processors, same retries, no thresholds of the user's."""
+        self.ready()
+        plan = self.folder / "plan" / f"{name}-numbers"
+        write_plan(plan, kind="numbers", count=count)
+        settings = replace(
+            self._settings(plan, tabular=True),
+            step=f"{self.step.name}.{name}",
+            entry_script="daskpar.batches.grouping",
+            code=None,
+            arguments=tuple(argv),
+            environment={},
+            append_row=False,
+            returns_measured=False,
+            logs=str(self.folder / "plan" / f"{name}-logs"),
+            max_retries=2,
+            run_timeout=max(3600.0, self.step.settings.task_overhead_timeout),
+            dataframe_header=False,
+            profiling_module="",
+        )
+        tally = Tally(Thresholds(mini_batch_error_threshold=0), Counts(planned=count))
+        outcome = self._execute(settings, tally, [(0, count)], commit=self._count_progress, doing=name.replace("-", " "))
+        if outcome.status != "completed":
+            failure = outcome.first_failure
+            detail = f": {failure.message}\n{failure.trace}" if failure is not None else ""
+            if outcome.status == "failed":
+                raise InputError(f"the input could not be grouped by {', '.join(self.step.partition_keys)}: {outcome.reason}{detail}")
+            raise outcome.error or InfrastructureLost(outcome.reason)
+
+    def _count_progress(self, flushed: Flushed) -> np.ndarray:
+        self._moved = monotonic()
+        return unpack(flushed.records)
+
+    # -- run -----------------------------------------------------------------------------------------------------------------------
+
+    def _run_planned(self, summary: PlanSummary, result: StepResult) -> None:
+        step, settings = self.step, self.step.settings
+        ledger = Ledger.open(self.folder, summary.count, step=step.name, fingerprint=summary.fingerprint, retry_failed=self.retry_failed)
+        try:
+            for note in ledger.notes:
+                self.publish(Warned(time=time(), step=step.name, text=note))
+            thresholds = Thresholds(
+                error_threshold=settings.error_threshold,
+                mini_batch_error_threshold=settings.mini_batch_error_threshold,
+                allowed_failed_percent=settings.allowed_failed_percent,
+            )
+            tally = Tally(thresholds, ledger.commits.counts())
+            missing = ledger.commits.missing()
+            self.ready()
+            self._announce(summary, ledger)
+            outcome = Outcome()
+            if missing:
+                outcome = self._execute(self._settings(self.folder / "plan", tabular=summary.tabular), tally, missing, commit=ledger.commit)
+            if ledger.earlier_failures and (outcome.first_failure is None or ledger.earlier_failures[0].time < outcome.first_failure.time):
+                outcome.first_failure = ledger.earlier_failures[0]
+            result.counts, result.first_failure, result.error = tally.counts, outcome.first_failure, outcome.error
+            result.status, result.reason = outcome.status, outcome.reason
+            if outcome.status == "completed" and (reason := tally.closing_verdict(allow_empty=settings.allow_empty)):
+                result.status, result.reason = "failed", reason
+            if result.status == "completed":
+                self._assemble(ledger, tally)
+        finally:
+            ledger.close()
+
+    def _announce(self, summary: PlanSummary, ledger: Ledger) -> None:
+        nodes = len(self.cluster.facts) if self.step.instance_count == -1 else min(self.step.instance_count, len(self.cluster.facts))
+        if nodes < self.step.instance_count:
+            text = f"{self.step.instance_count} nodes are asked for (instance_count), the cluster has {nodes}; the step runs on those"
+            self.publish(Warned(time=time(), step=self.step.name, text=text))
+        from daskpar.engine.cluster import processors_per_node
+
+        processors = processors_per_node(list(self.cluster.facts.values())[:nodes], self.step.max_concurrency_per_instance)
+        self.publish(
+            StepPlanned(
+                time=time(),
+                step=self.step.name,
+                mini_batches=summary.count,
+                items=summary.items,
+                size_bytes=summary.size_bytes,
+                already_done=ledger.already_done,
+                nodes=nodes,
+                processors=sum(processors.values()),
+            )
+        )
+
+    def _execute(
+        self,
+        settings: ProcessorSettings,
+        tally: Tally,
+        missing: list[tuple[int, int]],
+        *,
+        commit: Commit,
+        doing: str = "",
+    ) -> Outcome:
+        own = self.step.settings
+        plan = Plan.open(settings.plan)
+        sizer = BlockSizer(breaks=plan.breaks())
+        execution = Execution(
+            cluster=self.cluster,
+            settings=settings,
+            dispatcher=Dispatcher(missing, sizer),
+            tally=tally,
+            patience=Patience(
+                progress=progress_timeout(
+                    given=own.progress_update_timeout,
+                    run=settings.run_timeout,
+                    overhead=settings.overhead_timeout,
+                    init=settings.init_timeout,
+                ),
+                first_task=own.first_task_creation_timeout,
+            ),
+            commit=commit,
+            publish=self.publish,
+            instance_count=self.step.instance_count,
+            processors_wanted=self.step.max_concurrency_per_instance,
+            doing=doing,
+            charged_items=lambda index: plan.items(index) or 1,
+        )
+        with self._lock:
+            self._current = execution
+            if self._stopped:
+                execution.stop(self._stopped, at_once=self._at_once)
+        try:
+            return execution.run()
+        finally:
+            with self._lock:
+                self._current = None
+
+    def _settings(self, plan: Path, *, tabular: bool) -> ProcessorSettings:
+        step, own = self.step, self.step.settings
+        parts, logs, work = self.folder / "parts", self.folder / "logs", self.folder / "work"
+        output_dir = Path(step.append_row_to).parent if step.append_row_to and "://" not in step.append_row_to else self.folder / "outputs"
+        for folder in (parts, logs, work, output_dir):
+            folder.mkdir(parents=True, exist_ok=True)
+        return ProcessorSettings(
+            run_id=self.run_id,
+            step=step.name,
+            node=0,
+            python=sys.executable,
+            processors=1,
+            entry_script=step.entry_script,
+            code=str(step.code) if step.code is not None else None,
+            arguments=step.arguments,
+            environment=dict(step.environment_variables),
+            plan=str(plan),
+            parts=str(parts),
+            logs=str(logs),
+            work=str(work),
+            working_dir=str(self.folder),
+            output_dir=str(output_dir),
+            logging_level=own.logging_level,
+            append_row=step.append_row_to is not None,
+            dataframe_header=own.append_row_dataframe_header,
+            returns_measured=step.append_row_to is not None or own.error_threshold >= 0,
+            tabular=tabular,
+            max_retries=own.max_retries,
+            run_timeout=own.timeout,
+            overhead_timeout=own.task_overhead_timeout,
+            init_timeout=own.init_timeout,
+            memory_limit=own.processor_memory,
+            nice=own.nice,
+            profiling_module=own.profiling_module,
+            resource_interval=own.resource_monitor_interval,
+        )
+
+    # -- outputs -------------------------------------------------------------------------------------------------------------------
+
+    def _check_output(self, summary: PlanSummary) -> None:
+        """Before the first mini-batch: is there room for parts and output, and may they be written?"""
+        if self.step.append_row_to is not None:
+            check_space(self.folder / "parts", self.step.append_row_to, 0)
+
+    def _assemble(self, ledger: Ledger, tally: Tally) -> None:
+        if self.step.append_row_to is None:
+            return
+
+        def progress(done: int, total: int) -> None:
+            percent = 100 * done // max(1, total)
+            self.publish(Progress(time=time(), step=self.step.name, counts=tally.counts, running=0, doing=f"assembling {percent} %"))
+
+        header = ledger.columns if self.step.settings.append_row_dataframe_header else None
+        assemble(ledger.commits, self.folder / "parts", self.step.append_row_to, header=header, progress=progress)
+
+    def _progress(self, doing: str) -> None:
+        self.publish(Progress(time=time(), step=self.step.name, counts=Counts(), running=0, doing=doing))

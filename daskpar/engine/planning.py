@@ -1,0 +1,57 @@
+"""From a step's input to its plan of mini-batches: opens the input, splits it, groups it by keys where that is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from daskpar.batches.plan import PlanSummary, write_plan
+from daskpar.engine.tabular import FILE_MODES
+from daskpar.spec.model import Input, ParallelStep
+
+if TYPE_CHECKING:
+    from daskpar.data.files import FileList
+    from daskpar.data.table import Table
+
+Execute = Callable[[str, Sequence[str], int], None]
+"""Runs pass `name` of the grouping with these arguments for the numbers 0 .. count - 1."""
+
+
+def open_input(data: Input, datastores: Mapping[str, str]) -> Table | FileList:
+    """What a step's major input holds: a table for an MLTable that is read as one (`mode: direct`), else a file list.
+
+    Raises InputError when it is missing or can't be read; the message names the MLTable's line or the file.
+    """
+    from daskpar.data.files import list_files
+    from daskpar.data.mltable import open_mltable
+
+    if data.type == "mltable":
+        return open_mltable(data.path, datastores, files_only=data.mode in FILE_MODES)
+    return list_files(data.path)
+
+
+def check_keys(opened: Table | FileList, keys: tuple[str, ...]) -> None:
+    """Raises InputError for a partition key that is no column of the input, naming the nearest one that is."""
+    if not keys:
+        return
+    from daskpar.batches.keys import check_keys as check
+    from daskpar.data.files import FileList
+
+    if isinstance(opened, FileList):
+        check(keys, opened.columns.column_names if opened.columns is not None else [], f"the file list {opened.origin}")
+    else:
+        check(keys, opened.schema.names, opened.origin)
+
+
+def make_plan(step: ParallelStep, folder: Path, *, opened: Table | FileList | None, execute: Execute) -> PlanSummary:
+    """Write the plan of `step` into `folder`; `execute` runs the passes that group a large table by keys."""
+    if step.settings.rank_mini_batch_count > 0 or opened is None:
+        return write_plan(folder, kind="numbers", count=step.settings.rank_mini_batch_count)
+    if step.partition_keys:
+        from daskpar.batches.by_keys import plan_by_keys
+
+        return plan_by_keys(opened, step.partition_keys, folder, execute)
+    from daskpar.batches.by_size import plan_by_size
+
+    return plan_by_size(opened, step.by_size, folder)

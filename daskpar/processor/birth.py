@@ -1,0 +1,116 @@
+"""What a forked child does before it hosts user code, or becomes a command: streams, folder, environment, limits."""
+
+from __future__ import annotations
+
+import logging
+import os
+import resource
+import socket
+import sys
+from dataclasses import dataclass, field
+
+from daskpar.processor.page import Page
+from daskpar.processor.protocol import ProcessorSettings
+
+
+def _redirect(path: str, target: int) -> None:
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+    os.dup2(fd, target)
+    os.close(fd)
+
+
+@dataclass(frozen=True)
+class CommandOrder:
+    """Become `/bin/sh -c command`."""
+
+    command: str
+    cwd: str
+    stdout: str
+    stderr: str
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def run(self, fds: list[int]) -> None:
+        """In the forked child; does not return."""
+        _redirect(self.stdout, 1)
+        _redirect(self.stderr, 2)
+        os.chdir(self.cwd)
+        shell = "/bin/bash" if os.path.exists("/bin/bash") else "/bin/sh"
+        os.execve(shell, [shell, "-c", self.command], {**os.environ, **self.environment})
+
+
+@dataclass(frozen=True)
+class ProcessorOrder:
+    """Become processor `number`. File descriptors: control socket, page."""
+
+    settings: ProcessorSettings
+    number: int
+
+    def run(self, fds: list[int]) -> None:
+        """In the forked child; returns when the processor has ended well."""
+        from daskpar.processor.hosting import Host
+
+        settings, name, node = self.settings, f"process{self.number:03d}", str(self.settings.node)
+        user = os.path.join(settings.logs, "user")
+        _redirect(os.path.join(user, "stdout", node, f"{name}.stdout.txt"), 1)
+        _redirect(os.path.join(user, "stderr", node, f"{name}.stderr.txt"), 2)
+        stacks = os.open(stack_log(settings, self.number), os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+        # The server's stream objects may be shared with nothing here: fresh ones, line by line, so that the order of prints is kept.
+        sys.stdout = open(1, "w", buffering=1 << 16, encoding="utf-8", errors="backslashreplace", closefd=False)
+        sys.stderr = open(2, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
+        cwd = os.path.join(settings.work, node, name)
+        os.makedirs(cwd, exist_ok=True)
+        os.chdir(cwd)
+        self._environment(name)
+        self._limits()
+        sys.argv = [settings.entry_script, *settings.arguments]
+        import multiprocessing
+
+        multiprocessing.current_process().name = name
+        self._logging(user, node, name)
+        for fd in fds:
+            os.set_inheritable(fd, False)
+        sock, page = socket.socket(fileno=fds[0]), Page(fds[1])
+        Host(settings, self.number, sock, page, stacks).live()
+
+    def _environment(self, name: str) -> None:
+        settings = self.settings
+        os.environ.setdefault("AZUREML_RUN_ID", f"{settings.run_id}-{settings.step}")
+        os.environ.setdefault("AZUREML_BI_OUTPUT_PATH", settings.output_dir)
+        os.environ.setdefault("MLFLOW_TRACKING_URI", f"file://{settings.working_dir}/mlruns")
+        os.environ["DASKPAR_PROCESSOR"] = name
+        if settings.gpus:
+            os.environ["CUDA_VISIBLE_DEVICES"] = settings.gpus[self.number % len(settings.gpus)]
+            os.environ["AZ_BATCHAI_GPU_COUNT_FOUND"] = str(len([gpu for gpu in settings.gpus if gpu]))
+
+    def _limits(self) -> None:
+        if self.settings.nice:
+            os.nice(self.settings.nice)
+        if self.settings.memory_limit:
+            limit = self.settings.memory_limit
+            # Private memory: what the fork server has loaded and shares does not count, address space alone does not either.
+            resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+        # A core file of each crash would fill the working folders.
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+    def _logging(self, user: str, node: str, name: str) -> None:
+        from daskpar.processor.context import offer_helper
+
+        settings = self.settings
+        logging.basicConfig(
+            stream=sys.stdout, level=settings.logging_level, format="%(asctime)s|%(levelname)s|%(process)d|%(name)s|%(message)s", force=True
+        )
+        offer_helper(
+            logging_level=settings.logging_level,
+            log_dir=os.path.join(user, "entry_script_log", node),
+            output_dir=settings.output_dir,
+            working_dir=settings.working_dir,
+            agent_name=name,
+        )
+
+
+def stack_log(settings: ProcessorSettings, number: int) -> str:
+    """Where a processor leaves the stacks of its threads before it is killed."""
+    folder = os.path.join(settings.logs, "sys", "node", str(settings.node))
+    os.makedirs(folder, exist_ok=True)
+    return os.path.join(folder, f"process{number:03d}.stacks.txt")

@@ -1,0 +1,232 @@
+"""The fork server: a small single-threaded process from which processors are forked in milliseconds, and below which they all end.
+
+A node talks to it over one socket. It imports beforehand what processors need, reaps what dies and says so, inherits orphans as a
+subreaper, and at the end of its node (end-of-file) kills every descendant before it leaves.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from daskpar.processor import channel, linux
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+MAX_FDS = 4
+
+
+@dataclass(frozen=True)
+class Spawn:
+    """Fork a child that runs `what` (a `Processor` or `Command` order) with the file descriptors sent along."""
+
+    key: int
+    what: Any
+
+
+@dataclass(frozen=True)
+class Spawned:
+    """The child of order `key` is process `pid`."""
+
+    key: int
+    pid: int
+
+
+@dataclass(frozen=True)
+class Exited:
+    """The child of order `key` has ended: `status` as of os.waitpid, its resource usage, and the group it led is gone."""
+
+    key: int
+    pid: int
+    status: int
+    max_rss: int
+
+
+# -- the node's side -----------------------------------------------------------------------------------------------------------
+
+
+class ForkServer:
+    """Starts a fork server with `environment` on top of this process's own; `tabular`: with pandas and pyarrow loaded.
+
+    `threads`: for the thread variables that neither the environment nor the user sets. `light`: with nothing loaded, for commands.
+    """
+
+    def __init__(
+        self,
+        *,
+        environment: Mapping[str, str] | None = None,
+        tabular: bool = False,
+        threads: int = 1,
+        python: str = sys.executable,
+        light: bool = False,
+    ) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        defaults = {} if light else dict.fromkeys(THREAD_VARIABLES, str(threads))
+        variables = {**defaults, **os.environ, **(environment or {})}
+        # The package may lie anywhere on this process's path; what it is found by must hold for the server too.
+        root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+        load = "commands" if light else "tables" if tabular else "files"
+        launch = (
+            f"import sys; sys.path.insert(0, {root!r}); from daskpar.processor.forkserver import serve; serve({theirs.fileno()}, {load!r})"
+        )
+        self.process = subprocess.Popen(
+            [python, "-c", launch],
+            env=variables,
+            stdin=subprocess.DEVNULL,
+            pass_fds=[theirs.fileno()],
+            start_new_session=True,  # Ctrl-C at the terminal is for the driver alone
+        )
+        theirs.close()
+        self.socket = ours
+        self._inbox = channel.Inbox(ours)
+        self._next = 0
+
+    def fileno(self) -> int:
+        """For selectors: readable when something is to be heard."""
+        return self.socket.fileno()
+
+    def spawn(self, what: Any, fds: Sequence[int]) -> int:
+        """Fork a child; the key by which its fate will be told."""
+        self._next += 1
+        channel.send(self.socket, Spawn(self._next, what))
+        socket.send_fds(self.socket, [b"f"], list(fds))
+        return self._next
+
+    def hear(self) -> list[Spawned | Exited]:
+        """What has been told since; OSError when the server is gone."""
+        found = list(self._inbox.read())
+        if self._inbox.closed:
+            raise ConnectionResetError("the fork server is gone")
+        return found
+
+    def close(self) -> None:
+        """End it and every process below it."""
+        with contextlib.suppress(OSError):
+            self.socket.close()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+# -- the server ----------------------------------------------------------------------------------------------------------------
+
+
+def serve(fd: int, load: str) -> None:
+    """Main of the fork server."""
+    linux.become_subreaper()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # Signals to a whole group or machine are the driver's to act upon: it ends this process in order.
+        signal.signal(number, signal.SIG_IGN)
+    wake, waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC) if hasattr(os, "pipe2") else os.pipe()
+    os.set_blocking(waker, False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
+    _preload(load)
+    sock = socket.socket(fileno=fd)
+    sock.set_inheritable(False)
+    _Server(sock, wake, waker).run()
+
+
+def _preload(load: str) -> None:
+    if load == "commands":
+        return
+    import daskpar.processor.hosting  # what every processor needs
+
+    if load == "tables":
+        import pandas  # noqa: F401
+        import pyarrow  # noqa: F401
+
+        import daskpar.data.reading
+        import daskpar.processor.frame_text  # noqa: F401
+    gc.collect()
+    gc.freeze()  # the children's collector leaves these pages shared
+
+
+class _Server:
+    def __init__(self, sock: socket.socket, wake: int, waker: int) -> None:
+        self._sock, self._wake, self._waker = sock, wake, waker
+        self._keys: dict[int, int] = {}
+
+    def run(self) -> None:
+        try:
+            while True:
+                ready, _, _ = select.select([self._sock.fileno(), self._wake], [], [])
+                if self._wake in ready:
+                    with contextlib.suppress(BlockingIOError):
+                        while os.read(self._wake, 4096):
+                            pass
+                self._reap()
+                if self._sock.fileno() in ready:
+                    self._spawn(channel.receive(self._sock))
+        except (EOFError, OSError):
+            pass
+        finally:
+            self._kill_all()
+        os._exit(0)
+
+    def _spawn(self, order: Spawn) -> None:
+        _, fds, _, _ = socket.recv_fds(self._sock, 1, MAX_FDS)
+        parent = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                os.setsid()
+                linux.die_with_parent(parent)
+                signal.set_wakeup_fd(-1)
+                for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
+                    signal.signal(number, signal.SIG_DFL)
+                signal.signal(signal.SIGINT, signal.default_int_handler)
+                for fd in (self._wake, self._waker):
+                    os.close(fd)
+                self._sock.close()
+                linux.prefer_for_oom_kill()
+                order.what.run(fds)
+            except BaseException:
+                import traceback
+
+                traceback.print_exc()
+                sys.stderr.flush()
+                os._exit(1)
+            os._exit(0)
+        for fd in fds:
+            os.close(fd)
+        self._keys[pid] = order.key
+        channel.send(self._sock, Spawned(order.key, pid))
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status, usage = os.wait3(os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            key = self._keys.pop(pid, None)
+            if key is not None:  # else an orphan that was inherited
+                linux.kill_group(pid)
+                channel.send(self._sock, Exited(key, pid, status, usage.ru_maxrss * 1024))
+
+    def _kill_all(self) -> None:
+        """Kill what is below, again and again: killing a parent hands its children to us."""
+        for pid in list(self._keys):
+            linux.kill_group(pid)
+        while True:
+            for pid in linux.children_of(os.getpid()):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            try:
+                os.wait()
+            except ChildProcessError:
+                return
+            except InterruptedError:
+                continue

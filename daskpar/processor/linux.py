@@ -1,0 +1,55 @@
+"""The few kernel calls that Python has no name for. Elsewhere than on Linux they do nothing, and process groups have to do."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+
+_PDEATHSIG, _SET_CHILD_SUBREAPER = 1, 36
+_LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+
+
+def die_with_parent(parent: int) -> None:
+    """Be killed when the parent dies; at once when it has died already."""
+    if _LIBC is not None:
+        _LIBC.prctl(_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(1)
+
+
+def become_subreaper() -> None:
+    """Inherit orphaned descendants, so that none can slip away."""
+    if _LIBC is not None:
+        _LIBC.prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def prefer_for_oom_kill() -> None:
+    """Let the kernel, short of memory, take a processor before anything else."""
+    try:
+        with open("/proc/self/oom_score_adj", "w") as file:
+            file.write("500")
+    except OSError:
+        pass
+
+
+def children_of(pid: int) -> list[int]:
+    """Direct children."""
+    try:
+        found: list[int] = []
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{thread}/children") as file:
+                found += map(int, file.read().split())
+        return found
+    except OSError:
+        return []
+
+
+def kill_group(pid: int) -> None:
+    """SIGKILL the process group that `pid` leads, and `pid`."""
+    for kill in (os.killpg, os.kill):
+        try:
+            kill(pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            pass

@@ -1,0 +1,544 @@
+"""The processors of one step on one node: starts them, gives them blocks, watches their clocks, kills and replaces them.
+
+One thread does it all. What happened is reported as protocol messages, in order; nothing here knows of Dask.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import selectors
+import socket
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import monotonic, time
+
+from daskpar.batches.records import PACK, Status
+from daskpar.processor import channel, hosting, judging, linux
+from daskpar.processor.birth import ProcessorOrder, stack_log
+from daskpar.processor.forkserver import Exited, ForkServer, Spawned
+from daskpar.processor.page import Page, Phase
+from daskpar.processor.protocol import (
+    BlockOrder,
+    Ended,
+    Failure,
+    Flushed,
+    InitFailed,
+    Message,
+    Notice,
+    ProcessorChanged,
+    ProcessorSettings,
+    Released,
+)
+from daskpar.processor.resources import free_memory, resident_bytes, sample
+
+logger = logging.getLogger(__name__)
+
+TICK_SECONDS = 0.02
+"""How often clocks are looked at while something runs."""
+STOP_SECONDS = 2.0
+"""What a running call gets after the step was told to stop."""
+MEMORY_SECONDS = 0.2
+STACK_SECONDS = 0.05
+"""What a processor that is about to be killed gets to write its stacks."""
+RETRY_INIT_SECONDS = 0.2
+
+
+@dataclass
+class _Processor:
+    """One child process and what is known of it."""
+
+    number: int
+    sock: socket.socket
+    inbox: channel.Inbox
+    page: Page
+    key: int
+    pid: int = 0
+    ready: bool = False
+    order: BlockOrder | None = None
+    reported: int = 0
+    """First index of the order's range that has not been flushed."""
+    limit: int = 0
+    """End of the range as it stands, after what was given back."""
+    killed_for: str = ""
+    kill_at: float | None = None
+    stacks: str = ""
+    failed_init: bool = False
+    finishing: bool = False
+
+
+@dataclass
+class _Expected:
+    """Average time of a mini-batch on this node."""
+
+    seconds: float = 0.0
+    count: int = 0
+
+    def add(self, seconds: float, count: int) -> None:
+        each = seconds / count
+        weight = min(1.0, count / min(self.count + count, 200))
+        self.seconds += weight * (each - self.seconds)
+        self.count += count
+
+
+class ProcessorPool:
+    """Runs blocks on `settings.processors` processors. `report` gets lists of messages, in order, on the pool's thread.
+
+    `server` may be a fork server that was started before; it is the pool's from now on.
+    """
+
+    def __init__(self, settings: ProcessorSettings, report: Callable[[list[Message]], None], server: ForkServer | None = None) -> None:
+        self.settings = settings
+        self._report = report
+        self._given = server
+        self._queue: deque[BlockOrder] = deque()
+        self._calls: deque[Callable[[], None]] = deque()
+        self._processors: dict[int, _Processor] = {}
+        self._keys: dict[int, _Processor] = {}
+        self._expected = _Expected()
+        self._init_failures = 0
+        self._next_start = 0.0
+        self._stopping: str = ""
+        self._finishing = False
+        self._closing = False
+        self._out: list[Message] = []
+        self._next_memory = self._next_sample = 0.0
+        self._wake, self._waker = os.pipe()
+        os.set_blocking(self._waker, False)
+        os.set_blocking(self._wake, False)
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._main, name=f"daskpar-pool-{settings.step}", daemon=True)
+        self._thread.start()
+
+    # -- any thread ----------------------------------------------------------------------------------------------------------------
+
+    def submit(self, order: BlockOrder) -> None:
+        """Queue a block; an `Ended` follows, whatever happens."""
+        self._call(lambda: self._accept(order))
+
+    def stop(self, reason: str) -> None:
+        """Start no further call of `run()`, kill what still runs after two seconds; blocks end with what they have."""
+        self._call(lambda: self._stop(reason))
+
+    def finish(self) -> None:
+        """No more blocks come: `shutdown()` once in each processor; returns when all have ended."""
+        self._call(self._finish)
+        self._ended.wait()
+
+    def close(self) -> None:
+        """Kill everything at once; returns when nothing is left."""
+        self._call(self._close)
+        self._ended.wait()
+
+    @property
+    def busy(self) -> int:
+        """Processors that have a block."""
+        return sum(1 for p in list(self._processors.values()) if p.order is not None)
+
+    def _call(self, function: Callable[[], None]) -> None:
+        self._calls.append(function)
+        with contextlib.suppress(OSError):  # full: it will look anyway; closed: it has ended
+            os.write(self._waker, b"x")
+
+    # -- the pool's thread ---------------------------------------------------------------------------------------------------------
+
+    def _main(self) -> None:
+        try:
+            s = self.settings
+            self._server = self._given or ForkServer(environment=s.environment, tabular=s.tabular, threads=s.threads, python=s.python)
+            self._selector = selectors.DefaultSelector()
+            self._selector.register(self._server, selectors.EVENT_READ, "server")
+            self._selector.register(self._wake, selectors.EVENT_READ, "wake")
+            while not self._over():
+                self._turn()
+        except Exception as error:
+            logger.exception("the processors of step %s can't go on", self.settings.step)
+            self._say(Notice(level="error", text=f"node {self.settings.node}: its processors can't go on: {type(error).__name__}: {error}"))
+            self._give_up()
+        finally:
+            self._end()
+
+    def _over(self) -> bool:
+        return self._closing or (self._finishing and not self._processors and not self._queue)
+
+    def _turn(self) -> None:
+        busy = any(p.order is not None or not p.ready or p.finishing for p in self._processors.values())
+        self._fill()
+        self._send_out()
+        for key, _ in self._selector.select(TICK_SECONDS if busy or self._queue else 0.5):
+            self._hear(key)
+        while self._calls:
+            self._calls.popleft()()
+        if self._closing:
+            return
+        now = monotonic()
+        for processor in list(self._processors.values()):
+            self._look_at(processor, now)
+        self._watch_memory(now)
+        self._sample(now)
+        self._send_out()
+
+    def _hear(self, key: selectors.SelectorKey) -> None:
+        if key.data == "wake":
+            with contextlib.suppress(BlockingIOError):
+                os.read(self._wake, 4096)
+        elif key.data == "server":
+            for word in self._server.hear():
+                processor = self._keys.get(word.key)
+                if processor is None:
+                    continue
+                if isinstance(word, Spawned):
+                    processor.pid = word.pid
+                    self._changed(processor, "started")
+                else:
+                    self._exited(processor, word)
+        else:
+            self._listen(key.data)
+
+    def _listen(self, processor: _Processor) -> None:
+        for value in processor.inbox.read():
+            self._said(processor, value)
+        if processor.inbox.closed:
+            with contextlib.suppress(KeyError, ValueError):
+                self._selector.unregister(processor.sock)
+
+    def _said(self, processor: _Processor, value: object) -> None:
+        if isinstance(value, Flushed):
+            if processor.order is not None and value.block == processor.order.block:
+                self._flushed(processor, value)
+        elif isinstance(value, hosting.InitDone):
+            processor.ready = True
+            self._init_failures = 0
+            self._changed(processor, "ready")
+        elif isinstance(value, hosting.InitRaised):
+            processor.failed_init = True
+            self._init_failed(processor, f"init() failed: {value.message}", value.trace)
+        elif isinstance(value, hosting.BlockDone):
+            self._block_done(processor, value)
+        elif isinstance(value, hosting.ShutdownDone):
+            if value.trace:
+                text = f"shutdown() raised in process{processor.number:03d} of node {self.settings.node}:\n{value.trace}"
+                self._say(Notice(level="warning", text=text))
+        elif isinstance(value, Notice):
+            self._say(value)
+
+    def _flushed(self, processor: _Processor, flushed: Flushed) -> None:
+        from daskpar.batches.records import unpack
+
+        self._say(flushed)
+        records = unpack(flushed.records)
+        processor.reported = int(records["index"][-1]) + 1
+        self._expected.add(float(records["elapsed"].sum()), len(records))
+
+    def _block_done(self, processor: _Processor, done: hosting.BlockDone) -> None:
+        order = processor.order
+        if order is None or order.block != done.block:
+            return
+        processor.order = None
+        if done.stop < processor.limit:
+            self._say(Released(block=order.block, token=order.token, start=done.stop, stop=processor.limit, reason="stopped"))
+        self._say(Ended(block=order.block, token=order.token))
+
+    # -- starting and giving work --------------------------------------------------------------------------------------------------
+
+    def _accept(self, order: BlockOrder) -> None:
+        if self._stopping or self._closing:
+            self._return(order)
+        else:
+            self._queue.append(order)
+
+    def _return(self, order: BlockOrder) -> None:
+        self._say(Released(block=order.block, token=order.token, start=order.start, stop=order.stop, reason="stopped"))
+        self._say(Ended(block=order.block, token=order.token))
+
+    def _fill(self) -> None:
+        """Hand waiting blocks to free processors; start processors where there are fewer than there should be."""
+        free = [p for p in self._processors.values() if p.ready and p.order is None and not p.finishing and not p.killed_for]
+        for processor in free:
+            if not self._queue:
+                break
+            self._give(processor, self._queue.popleft())
+        if self._stopping or self._finishing or monotonic() < self._next_start:
+            return
+        for number in range(self.settings.processors):
+            if number not in self._processors:
+                self._start(number)
+
+    def _start(self, number: int) -> None:
+        page = Page.create()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        key = self._server.spawn(ProcessorOrder(self.settings, number), [theirs.fileno(), page.fd])
+        theirs.close()
+        page.announce(-1, Phase.INIT, monotonic())
+        processor = _Processor(number=number, sock=ours, inbox=channel.Inbox(ours), page=page, key=key)
+        self._processors[number] = self._keys[key] = processor
+        self._selector.register(ours, selectors.EVENT_READ, processor)
+
+    def _give(self, processor: _Processor, order: BlockOrder) -> None:
+        processor.order, processor.reported, processor.limit = order, order.start, order.stop
+        processor.page.set_limit(order.stop)
+        try:
+            channel.send(processor.sock, order)
+        except OSError:
+            # It has just died; its exit will be told, and nothing of the order has begun.
+            processor.order = None
+            self._queue.appendleft(order)
+
+    # -- clocks --------------------------------------------------------------------------------------------------------------------
+
+    def _look_at(self, processor: _Processor, now: float) -> None:
+        said = processor.page.announced()
+        if processor.kill_at is not None:
+            if now >= processor.kill_at:
+                processor.kill_at = None
+                self._kill_now(processor)
+            return
+        if processor.killed_for or not processor.pid:
+            return
+        if judging.overdue(said.phase, said.since, now, self.settings):
+            self._kill(processor, "timeout")
+            return
+        if (
+            processor.order is not None
+            and said.index + 1 < processor.limit
+            and said.index >= processor.order.start
+            and judging.is_slow(said.phase, said.since, now, self._expected.seconds)
+        ):
+            self._take_back(processor, said.index + 1, "slow")
+
+    def _take_back(self, processor: _Processor, start: int, reason: str) -> None:
+        """Give back the range from `start` on, or from where the processor has got to by now."""
+        assert processor.order is not None
+        said = processor.page.set_limit(start)
+        if said.phase in (Phase.LOAD, Phase.RUN, Phase.FLUSH) and said.index >= start:
+            # It moved on before it could see the limit: that one is its own.
+            start = said.index + 1
+            processor.page.set_limit(start)
+        if start < processor.limit:
+            order = processor.order
+            self._say(Released(block=order.block, token=order.token, start=start, stop=processor.limit, reason=reason))
+            processor.limit = start
+
+    def _kill(self, processor: _Processor, why: str) -> None:
+        """Have it write its stacks, then kill its whole group a moment later; its exit tells the rest."""
+        processor.killed_for = why
+        if hosting.STACK_SIGNAL is not None and why == "timeout" and processor.ready:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(processor.pid, hosting.STACK_SIGNAL)
+                processor.kill_at = monotonic() + STACK_SECONDS
+                return
+        self._kill_now(processor)
+
+    def _kill_now(self, processor: _Processor) -> None:
+        processor.stacks = self._stacks(processor)
+        linux.kill_group(processor.pid)
+
+    def _stacks(self, processor: _Processor) -> str:
+        try:
+            with open(stack_log(self.settings, processor.number), errors="replace") as file:
+                return file.read()[-hosting.TRACE_CHARACTERS :]
+        except OSError:
+            return ""
+
+    def _watch_memory(self, now: float) -> None:
+        if now < self._next_memory:
+            return
+        self._next_memory = now + MEMORY_SECONDS
+        available, total = free_memory()
+        if available >= judging.MEMORY_FLOOR * total:
+            return
+        running = {p.number: resident_bytes(p.pid) for p in self._processors.values() if p.pid and not p.killed_for}
+        victim = judging.memory_victim(available, total, running)
+        if victim is not None:
+            self._kill(self._processors[victim], "memory")
+
+    def _sample(self, now: float) -> None:
+        interval = self.settings.resource_interval
+        if interval <= 0 or now < self._next_sample:
+            return
+        self._next_sample = now + interval
+        self._say(sample(self.settings.node, {p.number: p.pid for p in self._processors.values() if p.pid}))
+
+    # -- endings -------------------------------------------------------------------------------------------------------------------
+
+    def _exited(self, processor: _Processor, told: Exited) -> None:
+        self._listen(processor)  # what it said before it died counts
+        said = processor.page.announced()
+        self._keys.pop(told.key, None)
+        self._processors.pop(processor.number, None)
+        with contextlib.suppress(KeyError, ValueError):
+            self._selector.unregister(processor.sock)
+        end = judging.ending(
+            told.status,
+            killed_for=processor.killed_for,
+            run_timeout=self.settings.run_timeout,
+            overhead_timeout=self.settings.overhead_timeout,
+            phase=said.phase,
+        )
+        well = told.status == 0 and not processor.killed_for
+        if not processor.ready and not processor.failed_init:
+            self._died_in_init(processor, told)
+        if processor.order is not None:
+            self._bury(processor, processor.order, said.index, said.phase, said.since, end)
+        elif processor.killed_for == "timeout" and said.phase == Phase.SHUTDOWN:
+            text = f"shutdown() took longer than {self.settings.run_timeout:g} s in process{processor.number:03d} and was killed"
+            self._say(Notice(level="warning", text=text))
+        self._changed(processor, "ended", "" if well else end.text)
+        processor.sock.close()
+        processor.page.close()
+
+    def _died_in_init(self, processor: _Processor, told: Exited) -> None:
+        if self._closing or self._stopping:
+            return
+        if processor.killed_for == "timeout":
+            text = f"import or init() took longer than {self.settings.init_timeout:g} s (--init_timeout); the processor was killed"
+        else:
+            end = judging.ending(told.status, killed_for=processor.killed_for, run_timeout=0, overhead_timeout=0, phase=Phase.INIT)
+            text = end.text.replace("in the middle of run()", "in import or init()")
+        self._init_failed(processor, f"init() failed: {text}", processor.stacks or self._stacks(processor))
+
+    def _init_failed(self, processor: _Processor, message: str, trace: str) -> None:
+        self._init_failures += 1
+        self._next_start = monotonic() + RETRY_INIT_SECONDS
+        fatal = judging.too_many_init_failures(self._init_failures, self.settings.processors)
+        if fatal:
+            message = f"{message} ({self._init_failures} times in a row on node {self.settings.node})"
+        self._say(
+            InitFailed(
+                node=self.settings.node,
+                processor=processor.number,
+                message=message,
+                trace=trace,
+                log=os.path.join(
+                    self.settings.logs, "user", "stderr", str(self.settings.node), f"process{processor.number:03d}.stderr.txt"
+                ),
+                time=time(),
+                fatal=fatal,
+            )
+        )
+        if fatal:
+            self._stop("init")
+
+    def _bury(self, processor: _Processor, order: BlockOrder, index: int, phase: int, since: float, end: judging.Ending) -> None:
+        """A processor has died with a block: charge the mini-batch that was running, give everything else back."""
+        block, token = order.block, order.token
+        charged = index if phase in (Phase.LOAD, Phase.RUN) and index >= processor.reported and processor.killed_for != "stopped" else None
+        unflushed = processor.reported
+        stop = processor.limit
+        behind = index if charged is not None else min(stop, max(unflushed, index + 1 if phase == Phase.FLUSH else unflushed))
+        if unflushed < behind:
+            self._say(Released(block=block, token=token, start=unflushed, stop=behind, reason="unflushed"))
+        rest = behind
+        if charged is not None:
+            self._charge(processor, order, charged, phase, since, end)
+            rest = charged + 1
+        if rest < stop:
+            self._say(Released(block=block, token=token, start=rest, stop=stop, reason="died"))
+        self._say(Ended(block=block, token=token))
+        processor.order = None
+
+    def _charge(self, processor: _Processor, order: BlockOrder, index: int, phase: int, since: float, end: judging.Ending) -> None:
+        from daskpar.batches.plan import Plan
+
+        final = order.tries >= self.settings.max_retries
+        items, described = 1, ""
+        with contextlib.suppress(Exception):
+            plan = Plan.open(self.settings.plan)
+            items, described = plan.items(index) or 1, plan.describe(index)
+        elapsed = monotonic() - since
+        record = PACK.pack(
+            index, items, 0, items, 0, 0, time() - elapsed, elapsed, elapsed if phase == Phase.RUN else 0.0, 0.0,
+            order.tries, processor.number, self.settings.node, Status.FAILED, end.reason, int(final),
+        )  # fmt: skip
+        failure = Failure(
+            index=index,
+            reason=int(end.reason),
+            message=end.text,
+            trace=processor.stacks,
+            items=described,
+            log=os.path.join(self.settings.logs, "user", "stderr", str(self.settings.node), f"process{processor.number:03d}.stderr.txt"),
+            time=time(),
+            final=final,
+        )
+        self._say(Flushed(block=order.block, token=order.token, part="", offset=0, length=0, crc=0, records=record, failures=(failure,)))
+
+    def _stop(self, reason: str) -> None:
+        if self._stopping:
+            return
+        self._stopping = reason
+        while self._queue:
+            self._return(self._queue.popleft())
+        for processor in self._processors.values():
+            if processor.order is not None:
+                self._take_back(processor, processor.page.announced().index + 1, "stopped")
+            if not processor.killed_for:
+                threading.Timer(STOP_SECONDS, self._call, args=(lambda p=processor: self._kill_if_busy(p),)).start()  # type: ignore[misc]
+
+    def _kill_if_busy(self, processor: _Processor) -> None:
+        if self._processors.get(processor.number) is processor and (processor.order is not None or not processor.ready):
+            processor.killed_for = processor.killed_for or "stopped"
+            self._kill_now(processor)
+
+    def _finish(self) -> None:
+        self._finishing = True
+        for processor in self._processors.values():
+            processor.finishing = True
+            if not processor.ready:
+                linux.kill_group(processor.pid)  # it never had anything to do
+                continue
+            with contextlib.suppress(OSError):
+                channel.send(processor.sock, None)
+
+    def _close(self) -> None:
+        self._closing = True
+        self._give_up()
+
+    def _give_up(self) -> None:
+        """Give back all blocks."""
+        while self._queue:
+            self._return(self._queue.popleft())
+        for processor in self._processors.values():
+            if processor.order is not None:
+                order = processor.order
+                with contextlib.suppress(Exception):
+                    self._listen(processor)
+                if processor.order is None:
+                    continue
+                self._say(Released(block=order.block, token=order.token, start=processor.reported, stop=processor.limit, reason="stopped"))
+                self._say(Ended(block=order.block, token=order.token))
+                processor.order = None
+
+    def _end(self) -> None:
+        with contextlib.suppress(Exception):
+            self._server.close()
+        self._send_out()
+        for processor in self._processors.values():
+            processor.sock.close()
+            processor.page.close()
+        self._processors.clear()
+        self._ended.set()
+        # Words that came too late are answered, so that nobody waits for ever.
+        while self._calls:
+            with contextlib.suppress(Exception):
+                self._calls.popleft()()
+        self._send_out()
+
+    # -- saying --------------------------------------------------------------------------------------------------------------------
+
+    def _say(self, message: Message) -> None:
+        self._out.append(message)
+
+    def _send_out(self) -> None:
+        if self._out:
+            messages, self._out = self._out, []
+            self._report(messages)
+
+    def _changed(self, processor: _Processor, state: str, detail: str = "") -> None:
+        self._say(
+            ProcessorChanged(
+                node=self.settings.node, processor=processor.number, pid=processor.pid, state=state, detail=detail, time=time()
+            )
+        )

@@ -1,0 +1,104 @@
+"""What a node and its processors use: for the memory watch and for `sys/perf`, whose columns follow Azure ML's logs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from time import time
+
+from daskpar.processor.protocol import Sampled
+
+_MB = 1024 * 1024
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def free_memory() -> tuple[int, int]:
+    """(available, total) bytes of the smaller of machine and control group; (0, 0) where neither can be read."""
+    total = available = 0
+    with contextlib.suppress(OSError, ValueError), open("/proc/meminfo") as file:
+        facts = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in file}
+        total, available = facts.get("MemTotal", 0), facts.get("MemAvailable", 0)
+    limit, used = _control_group()
+    if limit and limit < total and limit - used < available:
+        return max(0, limit - used), limit
+    return available, total
+
+
+def _control_group() -> tuple[int, int]:
+    for folder, names in (
+        ("/sys/fs/cgroup", ("memory.max", "memory.current")),
+        ("/sys/fs/cgroup/memory", ("memory.limit_in_bytes", "memory.usage_in_bytes")),
+    ):
+        try:
+            limit, used = ((Path(folder) / name).read_text().strip() for name in names)
+        except OSError:
+            continue
+        if limit.isdigit():
+            # Pages of files that are only cached count as used, but give way.
+            cached = 0
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                for line in (Path(folder) / "memory.stat").read_text().splitlines():
+                    if line.startswith("inactive_file "):
+                        cached = int(line.split()[1])
+            return int(limit), max(0, int(used) - cached)
+    return 0, 0
+
+
+def resident_bytes(pid: int) -> int:
+    """Resident memory of one process; 0 when it is gone."""
+    try:
+        with open(f"/proc/{pid}/statm") as file:
+            return int(file.read().split()[1]) * _PAGE
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def sample(node: int, processors: Mapping[int, int]) -> Sampled:
+    """One sample of the node and of its processors (number -> pid)."""
+    import psutil
+
+    memory, disk, network = psutil.virtual_memory(), psutil.disk_io_counters(), psutil.net_io_counters()
+    kinds = [connection.type.name for connection in _connections(psutil)]
+    node_usage = {
+        "Cpu Percent": psutil.cpu_percent(),
+        "Memory Total (MB)": memory.total / _MB,
+        "Memory Available (MB)": memory.available / _MB,
+        "Memory Used (MB)": memory.used / _MB,
+        "Memory Used Percent": memory.percent,
+        "Disk Io Read Count": float(disk.read_count) if disk else 0.0,
+        "Disk Io Write Count": float(disk.write_count) if disk else 0.0,
+        "Disk Io Read (MB)": disk.read_bytes / _MB if disk else 0.0,
+        "Disk Io Write (MB)": disk.write_bytes / _MB if disk else 0.0,
+        "Network Sent (MB)": network.bytes_sent / _MB,
+        "Network Recv (MB)": network.bytes_recv / _MB,
+        "# of TCP Connections": float(kinds.count("SOCK_STREAM")),
+        "# of UDP Connections": float(kinds.count("SOCK_DGRAM")),
+    }
+    usage = psutil.disk_usage("/")
+    disk_usage = {"Disk Total (MB)": usage.total / _MB, "Disk Used (MB)": usage.used / _MB, "Disk Free (MB)": usage.free / _MB}
+    rows = []
+    for number, pid in processors.items():
+        with contextlib.suppress(psutil.Error):
+            process = psutil.Process(pid)
+            with process.oneshot():
+                times = process.cpu_times()
+                rows.append(
+                    {
+                        "Process": f"process{number:03d}",
+                        "Pid": pid,
+                        "Cpu Seconds": times.user + times.system,
+                        "Memory Rss (MB)": process.memory_info().rss / _MB,
+                        "Threads": process.num_threads(),
+                        "Status": process.status(),
+                    }
+                )
+    return Sampled(node=node, time=time(), node_usage=node_usage, disk_usage=disk_usage, processes=tuple(rows))
+
+
+def _connections(psutil):  # type: ignore[no-untyped-def]
+    try:
+        return psutil.net_connections(kind="inet")
+    except (psutil.Error, OSError):
+        return []

@@ -1,0 +1,70 @@
+"""What a run remembers of how it was started, and whether it may go on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from daskpar.errors import RunDirectoryError
+from daskpar.outputs.run_directory import RunDirectory
+from daskpar.outputs.writing import replace_json
+from daskpar.spec.model import PipelineJob
+
+if TYPE_CHECKING:
+    from daskpar.pipeline import Options
+
+
+def remember(directory: RunDirectory, *, overrides: Mapping[str, str], given: Mapping[str, str], datastores: Mapping[str, str]) -> None:
+    """Write down how the run was started, beside what the spec says."""
+    replace_json(directory.path / "started-with.json", {"overrides": dict(overrides), "given": dict(given), "datastores": dict(datastores)})
+
+
+def reopen(path: Path, options: Options) -> tuple[RunDirectory, PipelineJob, Options]:
+    """Open a run to go on with it, locked: its directory, the job as the spec says now, and the options joined with those of the start.
+
+    Raises RunDirectoryError when something that shapes the plan or reaches a script has changed since, unless `allow_changes`.
+    """
+    directory = RunDirectory.open(path)
+    try:
+        return _reopen(directory, options)
+    except BaseException:
+        directory.close()
+        raise
+
+
+def _reopen(directory: RunDirectory, options: Options) -> tuple[RunDirectory, PipelineJob, Options]:
+    from daskpar.spec.load import load_job, resolve_job
+
+    started = json.loads((directory.path / "started-with.json").read_text())
+    overrides = {**started["overrides"], **options.overrides}
+    datastores = {**started["datastores"], **options.datastores}
+    spec = Path(directory.identity.spec)
+    if not spec.is_file():
+        raise RunDirectoryError(f"the spec {spec} of this run is gone; put it back to resume, or `export {directory.path} --partial FILE`")
+    definition = load_job(spec, overrides=overrides, given=started["given"])
+    job = resolve_job(definition, run_directory=directory.path, datastores=datastores)
+    if not options.allow_changes and (changes := changes_since(directory, job)):
+        listed = "\n".join(f"  - {change}" for change in changes)
+        raise RunDirectoryError(
+            f"this run can't go on, because what its results depend on has changed since it started:\n{listed}\n"
+            "Start a new run, undo the changes, or pass --allow-changes to mix old and new results."
+        )
+    directory.resumed()
+    return directory, job, replace(options, overrides=overrides, datastores=datastores)
+
+
+def changes_since(directory: RunDirectory, job: PipelineJob) -> list[str]:
+    """What has changed in the steps that have begun: one sentence each."""
+    from daskpar.outputs.fingerprint import differences, step_fingerprint
+
+    changes = []
+    written = [output.path for step in job.steps for output in step.outputs.values()]
+    for step in job.steps:
+        state = directory.step(step.name).state()
+        if state is not None and state.status != "skipped" and state.fingerprint:
+            now = step_fingerprint(step, directory.path, skip=written)
+            changes += [f"step {step.name}: {text}" for text in differences(state.fingerprint, now)]
+    return changes

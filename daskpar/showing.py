@@ -1,0 +1,131 @@
+"""What `plan` shows: every effective value and where it came from, and the mini-batches that would run."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from daskpar.errors import DaskparError
+from daskpar.spec.model import CommandStep, ParallelStep, Step
+
+if TYPE_CHECKING:
+    from daskpar.batches.plan import PlanSummary
+
+SHOWN = (
+    "instance_count",
+    "max_concurrency_per_instance",
+    "mini_batch_size",
+    "partition_keys",
+    "max_retries",
+    "timeout",
+    "mini_batch_error_threshold",
+    "error_threshold",
+    "allowed_failed_percent",
+    "task_overhead_timeout",
+    "progress_update_timeout",
+    "first_task_creation_timeout",
+    "init_timeout",
+    "logging_level",
+    "append_row_to",
+    "append_row_dataframe_header",
+    "copy_logs_to_parent",
+    "resource_monitor_interval",
+    "processor_memory",
+    "allow_empty",
+    "nice",
+    "profiling_module",
+    "rank_mini_batch_count",
+)
+
+
+def shown_settings(step: Step) -> dict[str, object]:
+    """Setting -> effective value, in the article's order."""
+    if isinstance(step, CommandStep):
+        return {"command": step.command, "timeout": step.timeout}
+    values: dict[str, object] = {
+        **asdict(step.settings),
+        "instance_count": step.instance_count,
+        "max_concurrency_per_instance": step.max_concurrency_per_instance,
+        "mini_batch_size": size_text(step),
+        "partition_keys": list(step.partition_keys) or None,
+        "append_row_to": step.append_row_to,
+    }
+    return {name: values[name] for name in SHOWN}
+
+
+def size_text(step: ParallelStep) -> str:
+    """The mini-batch size as a user would write it."""
+    if step.partition_keys:
+        return "by partition_keys"
+    units = {1024: "kb", 1024**2: "mb", 1024**3: "gb"}
+    if not step.by_size.number:
+        return "1 file, or 1 MB of a table"
+    return f"{step.by_size.number}{units.get(step.by_size.unit, '')}"
+
+
+def plan_text(spec: Path, overrides: Mapping[str, str], datastores: Mapping[str, str]) -> str:
+    """The whole answer of `daskpar plan`; runs no user code and leaves nothing behind."""
+    from daskpar.pipeline import all_datastores
+    from daskpar.spec.load import load_job, resolve_job
+
+    definition = load_job(spec, overrides=overrides)
+    places = all_datastores(datastores)
+    with tempfile.TemporaryDirectory(prefix="daskpar-plan-") as scratch:
+        job = resolve_job(definition, run_directory=Path(scratch), datastores=places)
+        lines = [f"job {job.name} ({job.spec})"]
+        lines += [f"  {warning}" for warning in definition.warnings]
+        lines += [f"  note: {note}" for note in job.notes]
+        for step in job.steps:
+            lines += ["", *_step_lines(step, Path(scratch), places)]
+    return "\n".join(lines).replace(scratch, "RUN")
+
+
+def _step_lines(step: Step, scratch: Path, datastores: Mapping[str, str]) -> list[str]:
+    kind = "command" if isinstance(step, CommandStep) else "parallel"
+    after = f", after {', '.join(step.needs)}" if step.needs else ""
+    lines = [f"step {step.name}: {kind}{after} ({step.where})"]
+    if isinstance(step, ParallelStep):
+        lines.append(f"  {_mini_batches(step, scratch, datastores)}")
+        lines.append(f"  entry script  {step.entry_script}")
+        lines.append(f"  sys.argv[1:]  {' '.join(step.arguments)}")
+    for name, data in step.inputs.items():
+        made = f" (made by step {data.made_by})" if data.made_by else ""
+        lines.append(f"  input {name}: {data.type} {data.mode} {data.path}{made}" if data.is_data else f"  input {name}: {data.value!r}")
+    lines += [f"  output {name}: {output.type} {output.path}" for name, output in step.outputs.items()]
+    settings = shown_settings(step)
+    width = max(len(name) for name in settings)
+    lines += [f"  {name:<{width}}  {_value(value):<12}  {step.sources.get(name, 'default')}" for name, value in settings.items()]
+    return lines
+
+
+def _value(value: object) -> str:
+    return "-" if value is None or value == "" else str(value)
+
+
+def _mini_batches(step: ParallelStep, scratch: Path, datastores: Mapping[str, str]) -> str:
+    from daskpar.batches.grouping import execute_here
+    from daskpar.engine.planning import make_plan, open_input
+
+    if step.settings.rank_mini_batch_count == 0:
+        data = step.inputs[step.input_data[0]]
+        if data.made_by is not None:
+            return f"mini-batches are known once step {data.made_by} has written {data.name!r}"
+    try:
+        opened = None if step.settings.rank_mini_batch_count else open_input(step.inputs[step.input_data[0]], datastores)
+        summary = make_plan(step, scratch / "steps" / step.name / "plan", opened=opened, execute=execute_here)
+    except DaskparError as error:
+        return f"mini-batches can't be planned: {error}"
+    return _summary_text(summary)
+
+
+def _summary_text(summary: PlanSummary) -> str:
+    text = f"{summary.count} mini-batches"
+    if summary.items is not None:
+        text += f" of {summary.items} items in all"
+    if summary.size_bytes is not None:
+        each = summary.size_bytes / max(1, summary.count)
+        text += f", {summary.size_bytes} bytes ({each:.0f} each on average)"
+    return text
