@@ -147,6 +147,21 @@ def test_what_is_published_after_close_is_ignored() -> None:
     assert keeper.heard == []
 
 
+def test_a_signal_handler_may_publish_in_the_middle_of_publish() -> None:
+    keeper = Keeper()
+    bus = Bus([keeper])
+
+    class Interrupting(dict[str, Progress]):
+        def __contains__(self, key: object) -> bool:
+            bus.publish(warned(7))
+            return super().__contains__(key)
+
+    bus._waiting_progress = Interrupting()
+    bus.publish(progress("a", 1))
+    bus.close()
+    assert [type(event).__name__ for event in keeper.heard] == ["Warned", "Progress"]
+
+
 def test_a_group_drops_its_failing_member_only() -> None:
     broken, keeper = Broken("hear"), Keeper()
     group = Group([broken, keeper])

@@ -7,9 +7,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import TextIO
 
-from daskpar.events import Event, Progress, Watcher
+from daskpar.events import Event, Watcher
+from daskpar.reports.beside import written_beside
 from daskpar.reports.progress import View, frame, plain_line
 from daskpar.reports.wording import printable
 
@@ -33,10 +35,10 @@ class Display(Watcher):
         self._clock = clock
         self._view = View()
         self._sayings: list[str] = []
-        self._lock = threading.Lock()
-        self._wake = threading.Event()
-        self._closing = False
+        self._lock = threading.RLock()  # a signal handler may speak in the middle of `say`
+        self._end = threading.Event()
         self._thread: threading.Thread | None = None
+        self._beside = ExitStack()
 
     @classmethod
     def of_process(cls, stream: TextIO | None = None) -> Display:
@@ -48,19 +50,26 @@ class Display(Watcher):
 
     def hear(self, event: Event) -> None:
         with self._lock:
-            said = [printable(text) for text in self._view.hear(event)]
-            self._sayings += said
+            self._sayings += [printable(text) for text in self._view.hear(event)]
         if self._thread is None:
-            self._thread = threading.Thread(target=self._write, name="daskpar-display", daemon=True)
-            self._thread.start()
-        if said or (isinstance(event, Progress) and event.doing):
-            self._wake.set()
+            self._begin()
 
     def close(self) -> None:
-        self._closing = True
-        self._wake.set()
+        self._beside.close()
+        self._end.set()
         if self._thread is not None:
             self._thread.join(5.0)  # a terminal that is stopped (Ctrl-S) must not hold up the end
+
+    def say(self, text: str) -> None:
+        """Write a text of another's as it is, above the lines that are redrawn; from any thread."""
+        with self._lock:
+            self._sayings.append(text)
+
+    def _begin(self) -> None:
+        if self._paper.redraws:
+            self._beside.enter_context(written_beside(self._paper.stream, self.say))
+        self._thread = threading.Thread(target=self._write, name="daskpar-display", daemon=True)
+        self._thread.start()
 
     def draw(self) -> None:
         """Write what is due now."""
@@ -72,10 +81,9 @@ class Display(Watcher):
 
     def _write(self) -> None:
         try:
-            while not self._closing:
+            while not self._end.is_set():
                 self.draw()
-                self._wake.wait(self._paper.period)
-                self._wake.clear()
+                self._end.wait(self._paper.period)
             self.draw()
             with self._lock:
                 text = self._paper.ending()
@@ -89,6 +97,8 @@ class Paper:
 
     period = REDRAW_SECONDS
     """Seconds between two looks at the state."""
+    redraws = False
+    """Whether it moves the cursor back: then nobody else may write between two drawings."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
@@ -115,9 +125,11 @@ class Paper:
 class Terminal(Paper):
     """Redraws the lines of running steps in place, remarks scroll up above them.
 
-    Between two drawings the cursor stands at the start of the line below, so that whatever else is written there (the terminal's `^C`,
-    a library's warning) starts on a line of its own, and the next drawing clears it or leaves it above.
+    Between two drawings the cursor stands at the start of the line below: what the terminal itself writes there (`^C`) is cleared by the
+    next drawing, and a program that is killed leaves a clean line.
     """
+
+    redraws = True
 
     def __init__(self, stream: TextIO, size: Callable[[], os.terminal_size] | None = None) -> None:
         super().__init__(stream)

@@ -105,8 +105,9 @@ class JobReport(Watcher):
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():  # a resumed step
             cut_torn_line(path)
+        if path.exists() and path.stat().st_size:
             self._sums = sums_of(path)
-        if not path.exists() or not path.stat().st_size:
+        else:
             path.write_text(csv_row(TRY_COLUMNS), encoding="utf-8")
 
 
@@ -126,35 +127,43 @@ def cut_torn_line(path: Path) -> None:
 
 
 def sums_of(path: Path) -> Sums:
-    """The sums of the tries that a table has already."""
+    """The sums of the tries that a table has already; read in pieces, since it may be longer than memory."""
+    import pyarrow as pa
     from pyarrow import csv
 
+    number, text = pa.float64(), pa.dictionary(pa.int32(), pa.string())
+    types = {"Process": text, "Status": text, "Process Start Time": pa.timestamp("us", "UTC")}
+    types |= {name: number for name in ("Total", "Failed", "Elapsed Seconds", "Process Seconds", "Run Method Seconds")}
+    wanted = csv.ConvertOptions(column_types=types, include_columns=list(types), null_values=["N/A"])
     sums = Sums()
-    if path.stat().st_size == 0:
-        return sums
-    convert = csv.ConvertOptions(null_values=["N/A"], strings_can_be_null=True)
-    table = csv.read_csv(path, convert_options=convert, parse_options=csv.ParseOptions(newlines_in_values=False))
-    if table.num_rows:
-        sums.add(records_of(table))
+    with csv.open_csv(path, convert_options=wanted) as reader:
+        for batch in reader:
+            sums.add(records_of(batch))
     return sums
 
 
-def records_of(table: pa.Table) -> np.ndarray:
-    """What the sums need of the rows of a table, as records."""
+def records_of(batch: pa.RecordBatch) -> np.ndarray:
+    """What the sums need of rows of a table, as records."""
+    import pyarrow as pa
     import pyarrow.compute as pc
 
-    records = np.zeros(table.num_rows, RECORD)
-    node, process = np.array([text.split("/process") for text in table["Process"].to_pylist()]).T
-    records["node"], records["processor"] = node.astype(int), process.astype(int)
-    for field, name in (("items", "Total"), ("failed_items", "Failed")):
-        records[field] = table[name].to_numpy()
-    for field, name in (("elapsed", "Elapsed Seconds"), ("cpu", "Process Seconds"), ("run", "Run Method Seconds")):
-        records[field] = pc.fill_null(table[name].cast("float64"), 0.0).to_numpy()
-    started = table["Process Start Time"]
-    started = started if str(started.type).startswith("timestamp") else started.cast("timestamp[us, UTC]")
-    records["started"] = pc.fill_null(started.cast("timestamp[us, UTC]").cast("int64"), 0).to_numpy() / 1e6
-    status = np.array(table["Status"].to_pylist())
-    records["status"] = np.select([status == "RUN_DONE", status == "LOAD_DONE"], [Status.SUCCEEDED, Status.EMPTY], Status.FAILED)
+    records = np.zeros(batch.num_rows, RECORD)
+    process, status = batch["Process"], batch["Status"]
+    places = np.array([text.split("/process") for text in process.dictionary.to_pylist()], np.int64).reshape(-1, 2)
+    records["node"], records["processor"] = places[process.indices.to_numpy()].T
+    known = {"RUN_DONE": Status.SUCCEEDED, "LOAD_DONE": Status.EMPTY}
+    outcomes = np.array([known.get(text, Status.FAILED) for text in status.dictionary.to_pylist()], np.uint8)
+    records["status"] = outcomes[status.indices.to_numpy()]
+    fields = {
+        "items": "Total",
+        "failed_items": "Failed",
+        "elapsed": "Elapsed Seconds",
+        "cpu": "Process Seconds",
+        "run": "Run Method Seconds",
+    }
+    for field, name in fields.items():
+        records[field] = pc.fill_null(batch[name], 0.0).to_numpy(zero_copy_only=False)
+    records["started"] = pc.fill_null(batch["Process Start Time"].cast(pa.int64()), 0).to_numpy(zero_copy_only=False) / 1e6
     return records
 
 

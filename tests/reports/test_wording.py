@@ -61,7 +61,8 @@ def test_duration(seconds: float, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 kB"), (1536, "1.5 kB"), (1024**2 - 1, "1.0 MB"), (5 * 1024**5, "5120.0 TB")]
+    ("value", "text"),
+    [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 kB"), (1536, "1.5 kB"), (1024**2 - 1, "1.0 MB"), (1024**5, "1024.0 TB")],
 )
 def test_size(value: int, text: str) -> None:
     assert wording.size(value) == text

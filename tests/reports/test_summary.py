@@ -1,0 +1,100 @@
+"""The end of a run in words: plain values in, text out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from daskpar.batches.records import Reason
+from daskpar.events import Counts, StepEnded
+from daskpar.processor.protocol import Failure, InitFailed
+from daskpar.reports.summary import first_failure, next_commands, step_result, summary_of_run
+
+from .conftest import START, ended, failure
+
+
+def other(status: str, first: Failure | InitFailed | None = None, step: str = "train", **counts: int) -> StepEnded:
+    return StepEnded(time=START, step=step, status=status, reason="", counts=Counts(**counts), seconds=2.0, first_failure=first)
+
+
+def init_failed(time: float) -> InitFailed:
+    trace = "Traceback ...\nModuleNotFoundError: No module named 'lightgbm'"
+    return InitFailed(
+        node=2, processor=5, message="import of score.py failed", trace=trace, log="/run/err.txt", time=time, fatal=True
+    )  # fmt: skip
+
+
+def test_a_completed_run_says_counts_durations_outputs_and_logs(tmp_path: Path) -> None:
+    text = summary_of_run(
+        run_directory=tmp_path, status="completed", reason="", seconds=61.0, results=[ended(planned=20, succeeded=20, items=200)]
+    )
+    assert text == (
+        "score: completed in 1 min 0 s\n"
+        "  20 of 20 mini-batches succeeded; 200 items\n"
+        "  scores: /out/scores.txt\n"
+        f"  logs: {tmp_path}/steps/score/logs\n"
+        f"Completed after 1 min 1 s: {tmp_path}"
+    )
+
+
+def test_a_failed_run_ends_with_the_first_failure_in_time_and_what_to_do(tmp_path: Path) -> None:
+    late, early = failure(8, time=START + 9, final=True), failure(7, time=START + 3, number=7)
+    results = [
+        ended("failed", "3 failed mini-batches, more than mini_batch_error_threshold 2", late, planned=20, succeeded=10, failed=3),
+        other("failed", early, planned=5, failed=1),
+        other("skipped", step="later"),
+    ]
+    text = summary_of_run(run_directory=tmp_path / "my run", status="failed", reason="step score: too many", seconds=5, results=results)
+    assert text.count("First error") == 1
+    first = text[text.index("First error") :]
+    assert first.startswith('First error, in step train, mini-batch 7:\n  ValueError: bad, "value" 7\n  items: data/7.csv\n  Traceback')
+    assert "  log: logs/user/error/0/process001.txt" in first
+    assert "Reason: step score: too many" in first
+    assert f"python -m daskpar resume '{tmp_path}/my run'" in first
+    assert f"python -m daskpar export '{tmp_path}/my run' --partial FILE" in first
+    assert "  scores: " not in text
+    assert "later: skipped" in text and "steps/later" not in text
+
+
+def test_an_entry_script_that_does_not_start_is_the_first_error(tmp_path: Path) -> None:
+    text = summary_of_run(
+        run_directory=tmp_path, status="failed", reason="init failed", seconds=5, results=[other("failed", init_failed(START))]
+    )
+    assert "in step train: import or init() of the entry script failed on node 2:" in text
+    assert "ModuleNotFoundError: No module named 'lightgbm'" in text
+    assert "export" not in text, "there are no rows to export"
+
+
+@pytest.mark.parametrize("status", ["interrupted", "lost"])
+def test_a_run_that_was_stopped_can_be_resumed(tmp_path: Path, status: str) -> None:
+    text = summary_of_run(run_directory=tmp_path, status=status, reason="why", seconds=1, results=[])
+    assert text.startswith(f"{status.capitalize()} after 1.00 s: {tmp_path}\nReason: why\nNext:\n")
+    assert "resume" in text
+
+
+def test_first_failure_prefers_known_times_and_leaves_completed_steps_out() -> None:
+    unknown, known = failure(1, time=0.0), init_failed(START + 100)
+    assert first_failure([other("failed", unknown), other("failed", known, step="b")]) == ("b", known)
+    assert first_failure([other("completed", failure(1))]) is None
+    assert first_failure([other("failed")]) is None
+
+
+def test_export_is_offered_where_rows_are_committed(tmp_path: Path) -> None:
+    assert len(next_commands(tmp_path, [other("failed", succeeded=1, planned=2)])) == 3
+    assert len(next_commands(tmp_path, [other("completed", succeeded=1, planned=1), other("failed", planned=2, failed=2)])) == 2
+
+
+def test_a_long_traceback_is_cut_and_escapes_are_taken_out(tmp_path: Path) -> None:
+    trace = "\n".join(f"\x1b[31mline {i}" for i in range(500))
+    first = Failure(index=1, reason=Reason.EXCEPTION, message="boom\x07", trace=trace, time=START)
+    text = summary_of_run(run_directory=tmp_path, status="failed", reason="", seconds=1, results=[other("failed", first)])
+    assert "\x1b" not in text and "\x07" not in text
+    assert "441 lines left out" in text and "line 499" in text
+
+
+def test_the_result_of_a_command_step_points_to_its_output() -> None:
+    result = StepEnded(time=START, step="prep", status="failed", reason="exit code 2", counts=Counts(), seconds=0.5, exit_code=2)
+    text = step_result(result, "command")
+    assert "Exit code: 2" in text and "what the command wrote" in text
+    assert "Counts" not in text and "mini-batch" not in text
