@@ -45,8 +45,10 @@ def component_path(name: str, folder: Path) -> Path | None:
 
 def merge(node: Value, component: Value | None) -> Value:
     """The node's settings over the component's: what the node gives wins, 0 included; inputs and outputs stay the node's."""
+    node = _with_usual_names(node)
     if component is None:
         return node
+    component = _with_usual_names(component)
     merged = {key: value for key, value in component.items() if key not in _NOT_INHERITED}
     for key, value in node.items():
         below = merged.get(key)
@@ -58,3 +60,11 @@ def merge(node: Value, component: Value | None) -> Value:
         else:
             merged[key] = value
     return Value(merged, node.place)
+
+
+def _with_usual_names(tree: Value) -> Value:
+    """`task.args`, as older specs have it, is `task.program_arguments`."""
+    task, arguments = tree.get("task"), tree.get("task", "args")
+    if task is None or arguments is None or tree.get("task", "program_arguments"):
+        return tree
+    return tree.having({"task": task.having({"program_arguments": arguments})})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,9 +12,13 @@ from daskpar.spec import fields, values
 from daskpar.spec.components import merge, read_component
 from daskpar.spec.ports import InputPort, OutputPort, flatten_groups, input_port, output_port
 from daskpar.spec.problems import COMMAND_LINE, Place, Problems
+from daskpar.spec.settings import BY_KEY
 from daskpar.spec.source import Value
 
 _STEP_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+_BELOW = {"task": fields.TASK, "retry_settings": fields.RETRY_SETTINGS, "resources": fields.RESOURCES, "limits": fields.LIMITS}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,17 +205,10 @@ def _kind(node: Value, component: Value | None, problems: Problems) -> str:
 
 def _check_keys(tree: Value, kind: str, problems: Problems) -> None:
     known = fields.PARALLEL if kind == "parallel" else fields.COMMAND
-    misplaced = tree.get("append_row_to") if kind == "parallel" else None
-    if misplaced:
-        problems.warn(misplaced.place, "append_row_to belongs under task; here it has no effect.")
-        known = known | {"append_row_to"}
+    if kind == "parallel":
+        known = known | _warn_misplaced(tree, known, problems)
     values.unknown_keys(tree, known, problems, f"a {kind} step")
-    for key, names in (
-        ("task", fields.TASK),
-        ("retry_settings", fields.RETRY_SETTINGS),
-        ("resources", fields.RESOURCES),
-        ("limits", fields.LIMITS),
-    ):
+    for key, names in _BELOW.items():
         below = tree.get(key)
         if below is None or key not in known:
             continue
@@ -219,6 +216,24 @@ def _check_keys(tree: Value, kind: str, problems: Problems) -> None:
             values.unknown_keys(below, names, problems, key)
         else:
             problems.error(below.place, f"has to be a mapping, not {values.shown(below.data)}.")
+
+
+def _warn_misplaced(tree: Value, known: Collection[str], problems: Problems) -> frozenset[str]:
+    """Warn about keys of a parallel step that are settings, but have their place elsewhere; returns them."""
+    found = []
+    for key, value in tree.items():
+        if key in known:
+            continue
+        setting = BY_KEY.get(key)
+        home = next((below for below, names in _BELOW.items() if key in names), "")
+        if home:
+            problems.warn(value.place, f"{key} belongs under {home}; here it has no effect.")
+        elif setting is not None and not setting.attribute:
+            problems.warn(value.place, f"{key} is a program argument; here it has no effect.", f"Write --{key} in task.program_arguments.")
+        else:
+            continue
+        found.append(key)
+    return frozenset(found)
 
 
 def _inputs(node: Value, component: Value | None, problems: Problems) -> dict[str, InputPort]:

@@ -62,14 +62,27 @@ def apply_overrides(tree: Value, overrides: Mapping[str, str], folder: Path) -> 
 
 
 def apply_given(tree: Value, given: Mapping[str, str]) -> Value:
-    """Put paths in the place of inputs: `NAME` of the pipeline (or component), or `STEP.NAME`. Raises UsageError for an unknown one."""
+    """Put paths in the place of inputs: `NAME` of the pipeline (or component), or `STEP.NAME`.
+
+    Raises UsageError for an unknown one.
+    """
     for key, path in given.items():
         words = _given_words(tree, key.split("."))
         if words is None:
             raise UsageError(f"The job has no input {key!r} to take data. {_near_input(key, tree)}".rstrip())
         place = Place(file="argument of run()", line=None, path=(key,), folder=Path("/"), origin=COMMAND_LINE)
         tree = _put_port(tree, words, Value(path, place), as_path=True)
+        tree = _with_type(tree, words, place)
     return tree
+
+
+def _with_type(tree: Value, words: list[str], place: Place) -> Value:
+    """Data from Python for an input of which nothing says the type is a table."""
+    port = tree.get(*words)
+    in_component = words[0] == "jobs" and tree.get(*words[:2], "component") is not None
+    if port is None or not port.is_mapping or port.get("type") or in_component:
+        return tree
+    return _put(tree, words, port.having({"type": Value("mltable", place), "mode": Value("direct", place)}))
 
 
 def _given_words(tree: Value, words: list[str]) -> list[str] | None:

@@ -16,7 +16,7 @@ from daskpar.spec.locations import DEFAULT_DATASTORES, LocationError, in_datasto
 from daskpar.spec.model import Input, Output
 from daskpar.spec.ports import InputPort, OutputPort, check_literal
 from daskpar.spec.problems import Place, Problems
-from daskpar.spec.source import Value
+from daskpar.spec.source import Value, near_file
 from daskpar.spec.source import shown as shown_path
 
 _SINGLE_BRACES = re.compile(r"\$\{(name|default_datastore|output_name)\}")
@@ -135,7 +135,9 @@ class Scope:
         if reference.step is not None:
             owner = self.job.steps.get(reference.step)
             if owner is None:
-                self._unknown(binding, f"the job has no step {reference.step!r}.", self._step_names(), reference.step, place)
+                names = self._step_names()
+                if reference.step not in names:  # one that is there has mistakes of its own, and is left out
+                    self._unknown(binding, f"the job has no step {reference.step!r}.", names, reference.step, place)
                 return None
             if owner is step:
                 self.problems.error(
@@ -263,18 +265,16 @@ class Scope:
 
     def _check_exists(self, path: str, kind: str, place: Place) -> None:
         here = Path(path)
-        if not here.exists():
-            there = os.listdir(here.parent) if here.parent.is_dir() else []
-            self.problems.error(place, f"{shown_path(here)} does not exist.", nearest(here.name, there))
+        if not os.path.exists(here):
+            self.problems.error(place, f"{shown_path(here)} does not exist.", near_file(here))
         elif kind == "mltable":
-            folder = here.is_dir()
-            if not folder:
+            if not os.path.isdir(here):
                 self.problems.error(place, f"{shown_path(here)} is a file; an mltable is the folder that holds a file named MLTable.")
-            elif not (here / "MLTable").is_file():
-                self.problems.error(place, f"{shown_path(here)} holds no file named MLTable.", nearest("MLTable", os.listdir(here)))
-        elif kind == "uri_folder" and not here.is_dir():
+            elif not os.path.isfile(here / "MLTable"):
+                self.problems.error(place, f"{shown_path(here)} holds no file named MLTable.", near_file(here / "MLTable"))
+        elif kind == "uri_folder" and not os.path.isdir(here):
             self.problems.error(place, f"{shown_path(here)} is a file, and the input is a folder.", "Write type: uri_file.")
-        elif kind == "uri_file" and here.is_dir():
+        elif kind == "uri_file" and os.path.isdir(here):
             self.problems.error(place, f"{shown_path(here)} is a folder, and the input is a file.", "Write type: uri_folder.")
 
     # outputs

@@ -9,7 +9,6 @@ import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 from daskpar.errors import nearest
@@ -41,14 +40,14 @@ def find_script(name: str, code: Path) -> EntryScript | None:
     """The script `name` in the folder `code`: a path, with or without `.py`, or a module, which may also be an installed one."""
     name = name.strip().replace("\\", "/")
     path = Path(os.path.abspath(code / name))
-    if path.is_file():
+    if os.path.isfile(path):
         return EntryScript(name=str(path), path=path)
     module = name.removeprefix("./").removesuffix(".py").replace("/", ".")
     if not _MODULE.fullmatch(module):
         return None
     inside = code.joinpath(*module.split("."))
     for candidate in (inside.with_name(inside.name + ".py"), inside / "__init__.py"):
-        if candidate.is_file():
+        if os.path.isfile(candidate):
             return EntryScript(name=module if "." in module or candidate.name == "__init__.py" else str(candidate), path=candidate)
     return None if name.endswith(".py") else _installed(module)
 
@@ -75,7 +74,6 @@ def near_script(name: str, code: Path) -> str:
     return nearest(name.removeprefix("./"), there)
 
 
-@lru_cache(maxsize=64)
 def check_script(path: Path) -> tuple[ScriptProblem, ...]:
     """What keeps the script from being one: `run` has to be defined, assigned or imported, and a definition has to fit the calls."""
     try:

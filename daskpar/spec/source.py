@@ -16,7 +16,7 @@ from daskpar.spec.problems import Place, Problems
 
 _BASE: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _CONTAINERS = frozenset({"tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"})
-_MOST_VALUES = 200_000  # an alias of aliases can stand for billions of values; no job has this many
+_MOST_VALUES = 50_000  # an alias of aliases can stand for billions of values; no job has this many
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,14 @@ def shown(path: Path) -> str:
     return str(path) if relative.startswith("..") or relative == "." else relative
 
 
+def near_file(path: Path) -> str:
+    """A hint with the name beside a missing `path` that is nearest to its own, or an empty text."""
+    try:
+        return nearest(path.name, os.listdir(path.parent))
+    except OSError:
+        return ""
+
+
 def read_yaml(path: Path, problems: Problems, asked_at: Place | None = None) -> Value | None:
     """The document at `path`, or None after recording why it can't be read.
 
@@ -106,7 +114,7 @@ def read_yaml(path: Path, problems: Problems, asked_at: Place | None = None) -> 
         problems.error(asked_at or top, f"{shown(path)} is a folder; name the YAML file in it.")
         return None
     except OSError as error:
-        problems.error(asked_at or top, f"can't read {shown(path)}: {error.strerror or error}.", _near_file(path))
+        problems.error(asked_at or top, f"can't read {shown(path)}: {error.strerror or error}.", near_file(path))
         return None
     try:
         text = content.decode("utf-8-sig")
@@ -136,13 +144,6 @@ def parse_yaml(text: str, top: Place, problems: Problems) -> Value | None:
         if reader is not None:
             reader.close()
     return None
-
-
-def _near_file(path: Path) -> str:
-    try:
-        return nearest(path.name, os.listdir(path.parent))
-    except OSError:
-        return ""
 
 
 class _Loader(_BASE):  # type: ignore[misc]
@@ -209,6 +210,8 @@ class _Reader:
             data = self._loader.construct_object(node, deep=True)
         except ValueError as error:  # an int or float that only looks like one
             raise yaml.MarkedYAMLError(problem=str(error), problem_mark=node.start_mark) from error
+        if isinstance(data, str) and "\0" in data:
+            raise yaml.MarkedYAMLError(problem="a text holds a NUL character", problem_mark=node.start_mark)
         if data is None or isinstance(data, bool | int | float | str):
             return data
         raise yaml.MarkedYAMLError(problem=f"the tag {node.tag} is not used in a job", problem_mark=node.start_mark)

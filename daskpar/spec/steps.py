@@ -20,7 +20,7 @@ from daskpar.spec.scope import Scope
 from daskpar.spec.scripts import check_script, find_script, near_script
 from daskpar.spec.settings import Effective, effective
 from daskpar.spec.shell import fill_command
-from daskpar.spec.source import Value
+from daskpar.spec.source import Value, near_file
 from daskpar.spec.source import shown as shown_path
 
 DEFAULT_FILE_NAME = "parallel_run_step.txt"
@@ -137,7 +137,7 @@ class StepBuilder:
     def _outputs(self) -> dict[str, Output]:
         found = {name: self.scope.output(self.step, name) for name in self.step.outputs}
         for value in found.values():
-            if value is not None and self.check_files and value.type in fields.FOLDER_TYPES and Path(value.path).is_file():
+            if value is not None and self.check_files and value.type in fields.FOLDER_TYPES and os.path.isfile(value.path):
                 place = self.step.outputs[value.name].place
                 self.problems.error(
                     place, f"{shown_path(Path(value.path))} is a file, and the output is a folder.", "Write type: uri_file."
@@ -189,11 +189,10 @@ class StepBuilder:
         if place is None:
             return None
         path = Path(place)
-        if path.is_file():
+        if os.path.isfile(path):
             return path.parent
-        if self.check_files and not path.is_dir():
-            there = os.listdir(path.parent) if path.parent.is_dir() else []
-            self.problems.error(value.place, f"the folder {shown_path(path)} does not exist.", nearest(path.name, there))
+        if self.check_files and not os.path.isdir(path):
+            self.problems.error(value.place, f"the folder {shown_path(path)} does not exist.", near_file(path))
         return path
 
     def _needs(self, inputs: Mapping[str, Input]) -> tuple[str, ...]:
@@ -242,13 +241,13 @@ class StepBuilder:
         if self.step.tree.get("task") is None:
             self.problems.error(self.step.place, "a parallel step needs a task: code, entry_script and program_arguments.")
         value = self.step.tree.get("task", "type")
-        if value is None or value.data in {"run_function", "function"}:
+        if value is None or value.data in ("run_function", "function"):
             return
         what = f"tasks of type {values.shown(value.data)} are not run here; run_function is."
         self.problems.error(value.place, what, nearest(str(value.data), ["run_function"]))
 
     def _arguments(self) -> tuple[str, ...]:
-        value = self._argument_text()
+        value = self.step.tree.get("task", "program_arguments")
         self._source("program_arguments", value)
         text = self._settled(value) if value else None
         if text is None or value is None:
@@ -260,11 +259,8 @@ class StepBuilder:
             return ()
         return tuple(self.scope.text(self.step, word, value.place) or "" for word in words)
 
-    def _argument_text(self) -> Value | None:
-        return self.step.tree.get("task", "program_arguments") or self.step.tree.get("task", "args")
-
     def _place_of_argument(self, argument: str) -> Place:
-        value = self._argument_text()
+        value = self.step.tree.get("task", "program_arguments")
         return value.place_of(argument) if value else self.step.place
 
     def _driver_flags(self, arguments: tuple[str, ...]) -> DriverFlags:
@@ -290,7 +286,7 @@ class StepBuilder:
             return ""
         folder = code or value.place.folder
         no_code = code is None and self.step.tree.get("task", "code") is not None
-        if text is None or no_code or (code is not None and not folder.is_dir()):
+        if text is None or no_code or (code is not None and not os.path.isdir(folder)):
             return text or ""  # a missing code folder has its own mistake
         found = find_script(text, folder)
         if found is None:
@@ -399,7 +395,7 @@ class StepBuilder:
         if path.lower().endswith(".parquet"):
             what = f"rows are appended as text, and {path.rpartition('/')[2]} says Parquet."
             self.problems.error(value.place, what, "Give it another ending, like .txt or .csv; Parquet output is not there yet.")
-        elif self.check_files and Path(path).is_dir():
+        elif self.check_files and os.path.isdir(path):
             self.problems.error(
                 value.place, f"{shown_path(Path(path))} is a folder; rows are appended to a file.", "Give the output type: uri_folder."
             )

@@ -17,8 +17,8 @@ from daskpar.spec.source import Value
 
 LONGEST_SECONDS = 259_200
 _UNITS = {"": 1, "kb": 1024, "mb": 1024**2, "gb": 1024**3}
-_SIZE = re.compile(r"(\d+) ?(kb|mb|gb)?", re.IGNORECASE | re.ASCII)
-_FRACTION = re.compile(r"(\d+\.\d+|\.\d+) ?(kb|mb|gb)", re.IGNORECASE | re.ASCII)
+_SIZE = re.compile(r"(\d{1,18}) ?(kb|mb|gb)?", re.IGNORECASE | re.ASCII)
+_FRACTION = re.compile(r"(\d{0,18}\.\d{1,18}) ?(kb|mb|gb)", re.IGNORECASE | re.ASCII)
 _SIZE_HELP = 'Write a whole number of files, like "10", or a size for tables: a number and kb, mb or gb, like "100kb".'
 
 
@@ -38,9 +38,9 @@ def as_number(data: object) -> float | int | None:
         return None
     try:
         number = data if not isinstance(data, str) else int(data) if re.fullmatch(r"\s*[+-]?\d+\s*", data, re.ASCII) else float(data)
-    except ValueError:
+        return number if math.isfinite(number) else None
+    except (ValueError, OverflowError):
         return None
-    return number if math.isfinite(number) else None
 
 
 def text(value: Value, problems: Problems, what: str = "a text") -> str | None:

@@ -264,6 +264,9 @@ def test_a_component_input_that_is_not_given(folder: Folder) -> None:
         ({"extra": "resources: {instances: 5}"}, "'instances' is no setting of resources"),
         ({"task": "entry: 5"}, "'entry' is no setting of task"),
         ({"extra": "append_row_to: ${{outputs.result}}"}, "append_row_to belongs under task; here it has no effect."),
+        ({"extra": "instance_count: 2"}, "instance_count belongs under resources; here it has no effect."),
+        ({"extra": "timeout: 2"}, "timeout belongs under retry_settings"),
+        ({"extra": "allowed_failed_percent: 5"}, "Write --allowed_failed_percent in task.program_arguments."),
         ({"head": "experiment: x"}, "Did you mean 'experiment_name'?"),
         ({"head": "settings: {continue_on_step_failures: true}"}, "Did you mean 'continue_on_step_failure'?"),
         ({"inputs": "a: {path: ./data, typ: uri_folder}"}, "Did you mean 'type'?"),
@@ -295,6 +298,16 @@ def test_what_azure_accepts_gives_no_warning(folder: Folder, parallel_job: Text)
     definition = folder.load(text)
     assert definition.warnings == ()
     assert len([note for note in definition.notes if "not used here" in note]) == 6
+
+
+def test_a_step_with_mistakes_is_no_missing_step(folder: Folder) -> None:
+    (problem,) = folder.problems("""
+        type: pipeline
+        jobs:
+          a: {type: sweep}
+          b: {type: command, command: "ls ${{inputs.i}}", inputs: {i: "${{parent.jobs.a.outputs.o}}"}}
+        """)
+    assert "sweep" in problem.what
 
 
 def test_problems_of_scripts_in_two_steps_are_told_once(folder: Folder) -> None:

@@ -220,7 +220,7 @@ jobs:
 {inline}
 """)
     step = first(job)
-    assert step.arguments == ("--size", "8")  # program_arguments of the component, over args of the node
+    assert step.arguments == ("--other", "8")
     assert step.by_size == BySize(number=10240, unit=1)
     assert step.inputs["images"].type == "uri_folder"
     assert (step.outputs["result"].type, step.outputs["result"].mode) == ("uri_file", "upload")
@@ -344,6 +344,22 @@ def test_given_inputs_of_a_component_and_of_a_group(folder: Folder, parallel_job
     text = parallel_job(head="inputs:\n  g: {a: {type: uri_folder, path: ./no}}", inputs="a: ${{parent.inputs.g.a}}")
     definition = folder.load(text, given={"g.a": "/staged"})
     assert first(definition.preview).inputs["a"].path == "/staged"
+
+
+def test_data_from_python_is_a_table_where_nothing_says_otherwise(folder: Folder, parallel_job: Text) -> None:
+    text = parallel_job("partition_keys: [a]").replace("images: {type: uri_folder, path: ./data}", "images: ${{parent.inputs.src}}")
+    text = text.replace("jobs:", "inputs: {src: {path: ./data}}\njobs:")
+    definition = folder.load(text, given={"src": "/staged"})
+    images = first(definition.preview).inputs["images"]
+    assert (images.type, images.mode, images.path) == ("mltable", "direct", "/staged")
+
+
+def test_a_changed_script_is_read_again(folder: Folder, parallel_job: Text) -> None:
+    folder.load(parallel_job())
+    folder.write("code/script.py", "x = 1")
+    assert folder.problems(parallel_job())
+    folder.write("code/script.py", "def run(b): return b")
+    folder.load(parallel_job())
 
 
 def test_literals_travel_as_text_and_keep_their_type(folder: Folder, command_job: Text) -> None:

@@ -49,6 +49,8 @@ def test_sizes(data: object, number: int, unit: int) -> None:
         ("0.5 kb", 'write "512"'),
         ("10  kb", "no mini-batch size"),
         ("10b", "no mini-batch size"),
+        ("9" * 5000, "no mini-batch size"),
+        (".5kb", 'write "512"'),
         ("1tb", "no mini-batch size"),
         ("-1", "no mini-batch size"),
         (-1, "no mini-batch size"),
