@@ -94,7 +94,7 @@ class StepBuilder:
             inputs=inputs,
             outputs=outputs,
             compute=self._compute(),
-            timeout=values.seconds(limit, self.problems) if limit else None,
+            timeout=values.time_limit(limit, self.problems) if limit else None,
             sources=self.sources,
             needs=self._needs(inputs),
             where=self.step.place.where,
@@ -111,10 +111,6 @@ class StepBuilder:
             filled = [self.scope.literal(self.step, element) for element in value.elements()]
             return Value([element for element in filled if element is not None], value.place)
         return self.scope.literal(self.step, value)
-
-    def _text(self, *keys: str) -> str | None:
-        value = self._literal(keys)
-        return values.text(value, self.problems) if value else None
 
     def _place(self, *keys: str) -> Place:
         for length in range(len(keys), 0, -1):

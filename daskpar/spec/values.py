@@ -119,6 +119,15 @@ def seconds(value: Value, problems: Problems) -> float | None:
     return float(number)
 
 
+def time_limit(value: Value, problems: Problems) -> float | None:
+    """Seconds, more than 0."""
+    number = as_number(value.data)
+    if number is None or number <= 0:
+        problems.error(value.place, f"has to be seconds, more than 0, not {shown(value.data)}.")
+        return None
+    return float(number)
+
+
 def interval(value: Value, problems: Problems) -> float | None:
     """Seconds from 0 on; 0 is off."""
     number = as_number(value.data)

@@ -36,6 +36,7 @@ def test_the_line_is_that_of_the_key() -> None:
     [
         ("a: [1\nb: 2", 2, "broken YAML"),
         ("a: 'x\n", 2, "broken YAML"),
+        ("a: 1\nb: {c: ${{inputs.x}}}\n", 2, "broken YAML"),
         ("a:\n\t- 1\n", 2, "broken YAML"),
         ("a: 1\nb: 2\na: 3\n", 3, "the key is given twice, first in line 1"),
         ("a: 1\n---\nb: 1\n", 2, "broken YAML"),
@@ -57,6 +58,11 @@ def test_broken_yaml(text: str, line: int | None, says: str) -> None:
     (problem,) = problems.errors
     assert problem.line == line
     assert says in problem.what
+
+
+def test_an_unquoted_binding_in_braces_gets_a_hint() -> None:
+    _, errors = parsed("a: {c: ${{inputs.x}}}\n")
+    assert errors[0].endswith("A binding inside { } or [ ] has to be quoted.")
 
 
 def test_aliases_of_aliases_are_no_bomb() -> None:
