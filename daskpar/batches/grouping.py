@@ -41,6 +41,7 @@ MOST_PARTITIONS = 1024
 LEAST_SHARE = 64 * 1024
 """Bytes of a partition in a span, below which reading the batches one by one would cost more than their rows."""
 BATCH_ROWS = 1 << 16
+MERGED_GROUPS = 1 << 19
 ROW_BITS = 32
 """A row's place in the table: the number of its span above these bits, its row in the span below them."""
 
@@ -184,33 +185,78 @@ class _Pass:
 
 
 def _write_plan(table: Table, recipe: Recipe, target: Path) -> PlanSummary:
-    """Merge the indices of all partitions into the plan: groups in the order of their first rows."""
-    starts, parts, numbers = [], [], []
-    for partition in range(recipe.partitions):
-        path = target / WORK / f"index-{partition:05d}.arrow"
-        part = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-        stops = part.column(1).to_numpy()
-        starts.append(np.concatenate([[0], stops[:-1]])[: len(stops)])
-        numbers.append(np.full(len(stops), partition, np.int32))
-        parts.append(part)
-    index = pa.concat_tables(parts, promote_options="permissive")
-    order = np.argsort(index.column(0).to_numpy(), kind="stable")
-    pieces = np.zeros(len(order), PIECE)
-    pieces["file"] = np.concatenate(numbers)[order]
-    pieces["start"] = np.concatenate(starts)[order]
-    pieces["stop"] = index.column(1).to_numpy()[order]
+    """Merge the indices of all partitions into the plan: groups in the order of their first rows.
+
+    Goes through the table window by window, and keeps what it has merged in mapped files: there may be more groups than fit in memory.
+    """
+    indices = [_Index(target / WORK / f"index-{partition:05d}.arrow", partition) for partition in range(recipe.partitions)]
+    count = sum(len(index.first) for index in indices)
+    pieces = _mapped(target / WORK / "pieces", count, PIECE)
+    offsets = _mapped(target / WORK / "offsets", count + 1, np.dtype(np.int64))
+    schema = pa.unify_schemas([index.keys.schema for index in indices], promote_options="permissive")
+    keys_path = target / WORK / "keys.arrow"
+    done = items = 0
+    with pa.OSFile(str(keys_path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+        for bound in _windows(indices):
+            parts = [index.until(bound) for index in indices]
+            order = np.argsort(np.concatenate([first for first, _, _ in parts]), kind="stable")
+            window = slice(done, done + len(order))
+            pieces[window] = np.concatenate([found for _, found, _ in parts])[order]
+            offsets[done + 1 : done + len(order) + 1] = np.arange(done + 1, done + len(order) + 1)
+            items += int((pieces["stop"][window] - pieces["start"][window]).sum())
+            writer.write_table(pa.concat_tables([keys.cast(schema) for _, _, keys in parts]).combine_chunks().take(pa.array(order)))
+            done += len(order)
     files = [str(target / _partition_name(partition)) for partition in range(recipe.partitions)]
     return write_plan(
         target,
         kind=GROUPED,
         table=Table.of_arrow_files(files, origin=table.origin),
         pieces=pieces,
-        offsets=np.arange(len(order) + 1),
-        keys=index.select(range(2, index.num_columns)).take(pa.array(order)),
-        items=int((pieces["stop"] - pieces["start"]).sum()),
+        offsets=offsets,
+        keys=pa.ipc.open_file(pa.memory_map(str(keys_path))).read_all(),
+        items=items,
         size_bytes=table.size_bytes,
         fingerprint=table.fingerprint(),
     )
+
+
+class _Index:
+    """The groups of one partition, in the order of their first rows, taken from the front."""
+
+    def __init__(self, path: Path, partition: int) -> None:
+        found = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+        self.first: np.ndarray = found.column(0).to_numpy()
+        self.keys = found.select(range(2, found.num_columns))
+        self._stops: np.ndarray = found.column(1).to_numpy()
+        self._partition = partition
+        self._taken = 0
+
+    def until(self, bound: int) -> tuple[np.ndarray, np.ndarray, pa.Table]:
+        """Of the groups not taken yet, those whose first rows lie before `bound`: first rows, pieces, keys."""
+        start, stop = self._taken, int(np.searchsorted(self.first, bound))
+        self._taken = stop
+        pieces = np.zeros(stop - start, PIECE)
+        pieces["file"] = self._partition
+        pieces["stop"] = self._stops[start:stop]
+        pieces["start"][1:] = pieces["stop"][:-1]
+        if start and stop > start:
+            pieces["start"][0] = self._stops[start - 1]
+        return self.first[start:stop], pieces, self.keys.slice(start, stop - start)
+
+
+def _windows(indices: Sequence[_Index]) -> Iterator[int]:
+    """Places in the table between which about as many groups begin as are merged at once; the last lies behind all."""
+    spacing = max(1, MERGED_GROUPS // len(indices))
+    samples = np.sort(np.concatenate([index.first[spacing::spacing] for index in indices]))
+    yield from samples[len(indices) - 1 :: len(indices)].tolist()
+    yield np.iinfo(np.int64).max
+
+
+def _mapped(path: Path, count: int, kind: np.dtype) -> np.ndarray:
+    """Zeros, in a file where there are many."""
+    if count <= MERGED_GROUPS:
+        return np.zeros(count, kind)
+    return np.memmap(path, kind, "w+", shape=(count,))
 
 
 def _in_order(table: pa.Table, grouped: Grouped) -> Iterator[pa.RecordBatch]:

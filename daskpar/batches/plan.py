@@ -15,6 +15,7 @@ File lists are read without pyarrow (`plan.json` says where the buffers of the A
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import json
 import mmap
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 AHEAD = 4096  # paths decoded in one go
+GROUPS_AT_ONCE = 1 << 16  # groups mapped at a time
 
 FILES, PIECES, GROUPED, NUMBERS = "files", "pieces", "grouped", "numbers"
 
@@ -315,36 +317,51 @@ class _Paths:
 
 
 class _Groups:
-    """Where each group's rows lie, and its keys."""
+    """Where each group's rows lie, and its keys; a record batch of them at a time, for there may be more groups than fit in memory."""
 
     def __init__(self, path: Path) -> None:
-        import numpy as np
         import pyarrow as pa
 
-        table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-        self._stops: np.ndarray = table.column(0).to_numpy() if table.num_rows else np.zeros(0, np.int64)
-        self._keys = table.select(range(1, table.num_columns))
-        self._names = self._keys.column_names
+        self._file = pa.ipc.open_file(pa.memory_map(str(path)))
+        self._names: list[str] = self._file.schema.names[1:]
+        sizes = (self._file.get_batch(number).num_rows for number in range(self._file.num_record_batches))
+        self._starts = [0, *itertools.accumulate(sizes)]
+        self._current = -1
+        self._stops: np.ndarray
+        self._columns: pa.RecordBatch
         self._start = self._stop = 0
         self._chunk: list[tuple[Any, ...]] = []
 
     def rows(self, i: int) -> tuple[int, int]:
-        return int(self._stops[i - 1]) if i else 0, int(self._stops[i])
+        start = self._at(i - 1) if i else 0
+        return start, self._at(i)
 
     def keys(self, i: int) -> dict[str, Any]:
+        from daskpar.data.types import values_of
+
         if not self._start <= i < self._stop:
-            part = self._keys.slice(i, 256)
+            self._at(i)
+            part = self._columns.slice(i - self._starts[self._current], 256)
             self._start, self._stop = i, i + part.num_rows
-            self._chunk = list(zip(*(column.to_pylist() for column in part.columns), strict=True))
+            values = (values_of(column, field) for column, field in zip(part.columns[1:], list(part.schema)[1:], strict=True))
+            self._chunk = list(zip(*values, strict=True))
         return dict(zip(self._names, self._chunk[i - self._start], strict=True))
 
+    def _at(self, i: int) -> int:
+        if self._current < 0 or not self._starts[self._current] <= i < self._starts[self._current + 1]:
+            self._current = bisect.bisect_right(self._starts, i) - 1
+            self._columns = self._file.get_batch(self._current)
+            self._stops = self._columns.column(0).to_numpy()
+        return int(self._stops[i - self._starts[self._current]])
 
-def _write_arrow(path: Path, table: pa.Table) -> None:
+
+def _write_arrow(path: Path, table: pa.Table, rows: int | None = None) -> None:
+    """Write a table as one record batch for each of its chunks, of at most `rows` rows."""
     import pyarrow as pa
 
     temporary = path.with_name(path.name + ".new")
     with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
-        writer.write_table(table)
+        writer.write_table(table, rows)
     os.replace(temporary, path)
 
 
@@ -383,7 +400,8 @@ def _write_pieces(path: Path, pieces: np.ndarray) -> None:
 
     data = np.ascontiguousarray(pieces)
     width = data.dtype.itemsize
-    column = pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), len(data), [None, pa.py_buffer(data.tobytes())])
+    buffer = pa.py_buffer(data.view(np.uint8)) if len(data) else pa.py_buffer(b"")
+    column = pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), len(data), [None, buffer])
     _write_arrow(path, pa.table({"piece": column}))
 
 
@@ -404,5 +422,5 @@ def _write_groups(path: Path, offsets: np.ndarray, keys: pa.Table) -> None:
     import pyarrow as pa
 
     stops = pa.array(np.asarray(offsets[1:], np.int64))
-    names = ["offset", *keys.column_names]
-    _write_arrow(path, pa.Table.from_arrays([stops, *(c.combine_chunks() for c in keys.columns)], names=names))
+    schema = pa.schema([pa.field("offset", pa.int64()), *keys.schema])
+    _write_arrow(path, pa.Table.from_arrays([pa.chunked_array([stops]), *keys.columns], schema=schema), GROUPS_AT_ONCE)

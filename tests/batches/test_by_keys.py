@@ -21,6 +21,7 @@ from daskpar.batches.plan import Plan
 from daskpar.data.files import FileList
 from daskpar.data.slices import to_frame
 from daskpar.data.table import Table
+from daskpar.data.types import any_field, to_any
 from daskpar.errors import InputError
 
 CUTS = {
@@ -225,6 +226,22 @@ def test_only_what_the_plan_needs_is_left(tmp_path):
     assert {path.name for path in folder.iterdir()} == files
 
 
+@pytest.mark.parametrize("at_once", [1, 3, 8])
+def test_more_groups_than_are_merged_or_mapped_at_once(tmp_path, monkeypatch, at_once):
+    monkeypatch.setattr(grouping, "MERGED_GROUPS", at_once)
+    monkeypatch.setattr("daskpar.batches.plan.GROUPS_AT_ONCE", at_once)
+    data = pa.table({"key": [k * 7 % 23 for k in range(60)], "row": range(60)})
+    check(grouped(arrow_table(tmp_path, data), ["key"], tmp_path / "plan", **CUTS["two passes"]), data, ["key"])
+
+
+def test_keys_of_a_column_with_several_kinds_are_its_values(tmp_path):
+    column = to_any([1, "1", True, None, 1, "x"])
+    data = pa.Table.from_arrays([column, pa.array(range(6))], schema=pa.schema([any_field("key"), pa.field("row", pa.int64())]))
+    plan = grouped(arrow_table(tmp_path, data), ["key"], tmp_path / "plan")
+    assert [plan.keys(i)["key"] for i in range(plan.count)] == [1, "1", True, None, "x"]
+    assert list(plan.load(0)["key"]) == [1, 1]
+
+
 def test_small_tables_take_one_pass(tmp_path):
     passes = Passes()
     group_table(arrow_table(tmp_path, SALES), ["Store"], tmp_path / "plan", passes)
@@ -303,7 +320,7 @@ def keyed_tables(draw):
     return pa.table({**columns, "row": pa.array(range(rows), pa.int64()), "value": values}), list(columns)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(keyed=keyed_tables(), span=st.integers(1, 2000), partition=st.integers(20, 2000), small=st.booleans(), files=st.integers(1, 3))
 def test_any_cut_gives_the_groups_in_order_of_first_appearance(tmp_path_factory, keyed, span, partition, small, files):
     data, keys = keyed
