@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from daskpar.data.dates import MONTHS, OUT_OF_RANGE, Format, compile_format
+from daskpar.data.dates import IMPOSSIBLE, MONTHS, OUT_OF_RANGE, Format, compile_format
 from daskpar.data.kinds import Kind
 
 Bytes = NDArray[np.uint8]
@@ -94,16 +94,14 @@ def _one_by_one(texts: pa.Array, kind: Kind, values: Numbers | None, rest: Flags
 def read_date(text: str, kind: Kind) -> int | None:
     """Nanoseconds of one text, None where no format fits or the date is impossible or too large.
 
-    A given format that fits ends the search even if its date is impossible; an inferred one does not.
+    A format that fits ends the search, a given one even if a field is impossible.
     """
     whole = (kind.date_constant or "") + text
     for made in kind.formats:
         compiled = compile_format(made, kind.inferred)
         value = None if compiled is None else compiled.read(whole)
-        if value is not None and value != OUT_OF_RANGE:
-            return value
-        if value is not None and not kind.inferred:
-            return None
+        if value is not None and (value != IMPOSSIBLE or not kind.inferred):
+            return None if value in (IMPOSSIBLE, OUT_OF_RANGE) else value
     return None
 
 

@@ -6,7 +6,7 @@ API
     infer_formats(texts) -> tuple of formats | None     formats of a column from its sampled texts; () where day and month stay unknown
     check_formats(formats, date_constant=None)          ValueError says why the formats can't give a date
     compile_format(text, inferred) -> Format | None     None: an unknown directive, which fits no value
-    Format.read(text) -> int | None                     nanoseconds since 1970 (OUT_OF_RANGE where they don't fit); None: does not fit
+    Format.read(text) -> int | None                     nanoseconds since 1970, OUT_OF_RANGE or IMPOSSIBLE; None: does not fit
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 OUT_OF_RANGE = -(2**63)
-"""Stands for a date that a nanosecond timestamp can't hold, or for an impossible field."""
+"""Stands for a date that a nanosecond timestamp can't hold."""
+
+IMPOSSIBLE = -(2**64)
+"""Stands for a text that fits a format but has an impossible field, such as month 13."""
 
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _FULL_MONTHS = ("january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november", "december")
@@ -47,7 +50,7 @@ class Format:
     inferred: bool
 
     def read(self, text: str) -> int | None:
-        """Nanoseconds of `text`, OUT_OF_RANGE where a field is impossible or too large for a timestamp, None where it does not fit."""
+        """Nanoseconds of `text`, or one of OUT_OF_RANGE and IMPOSSIBLE; None where it does not fit."""
         found = self.pattern.fullmatch(text if self.inferred else text.strip())
         return None if found is None else _nanoseconds(found.groupdict())
 
@@ -95,10 +98,10 @@ def _nanoseconds(fields: dict[str, str | None]) -> int:
     day = int(fields.get("d") or 1)
     hour = _hour(fields)
     minute, second = int(fields.get("M") or 0), int(fields.get("S") or 0)
-    if not (1 <= year and 1 <= month <= 12 and 1 <= day <= calendar.monthrange(year, month)[1]):
-        return OUT_OF_RANGE
+    if not (year >= 1 and 1 <= month <= 12 and 1 <= day <= calendar.monthrange(year, month)[1]):
+        return IMPOSSIBLE
     if hour is None or minute > 59 or second > 60:
-        return OUT_OF_RANGE
+        return IMPOSSIBLE
     seconds = calendar.timegm((year, month, day, hour, minute, 0)) + second - _offset(fields.get("z"))
     value = seconds * 10**9 + int((fields.get("f") or "0").ljust(9, "0"))
     return value if -(2**63) < value < 2**63 else OUT_OF_RANGE
@@ -186,18 +189,14 @@ def infer_formats(texts: Iterable[str]) -> tuple[str, ...] | None:
 
 
 def _valid(made: str | None, text: str) -> str | None:
-    """`made` if `text` is a possible date by it. A year without century in a year-first date is possible, though it fits no timestamp."""
+    """`made` if `text` is a possible date by it, be it too far for a timestamp."""
     compiled = compile_format(made, True) if made else None
     if compiled is None:
         return None
     found = compiled.pattern.fullmatch(text)
     if found is None:
         return None
-    fields = found.groupdict()
-    if fields.get("Y") and int(fields["Y"]) > 0:
-        # the year's own range is no matter here: a leap year in range stands for it
-        fields["Y"] = "2000" if calendar.isleap(int(fields["Y"])) else "2001"
-    return None if _nanoseconds(fields) == OUT_OF_RANGE else made
+    return None if _nanoseconds(found.groupdict()) == IMPOSSIBLE else made
 
 
 def _year_first(text: str) -> str | None:

@@ -8,6 +8,7 @@ API
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -101,7 +102,7 @@ def to_utf8(chunk: bytes, dialect: Dialect, offset: int = 0, source: str = "") -
 
 def _windows_1252(chunk: bytes) -> str:
     """Windows-1252 text; its five undefined bytes become the C1 control characters of the same number."""
-    return chunk.decode("latin-1").translate(_C1)
+    return codecs.charmap_decode(chunk, "strict", _WINDOWS_1252)[0]
 
 
-_C1 = {code: bytes([code]).decode("cp1252", errors="ignore") or chr(code) for code in range(0x80, 0xA0)}
+_WINDOWS_1252 = "".join(bytes([code]).decode("cp1252", errors="ignore") or chr(code) for code in range(256))

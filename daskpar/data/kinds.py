@@ -91,11 +91,20 @@ def infer_kind(values: Iterable[str | None]) -> Kind:
     if not texts:
         return STRING
     trimmed = [text.strip(" \t") for text in texts]
-    if all(text in _WORDS or (_INTEGER.fullmatch(text) and int(text) in (0, 1)) for text in trimmed):
+    if all(text in _WORDS or _integer(text) in (0, 1) for text in trimmed):
         return BOOL
-    if all(_INTEGER.fullmatch(text) and -(2**63) <= int(text) < 2**63 for text in trimmed):
+    if all(_integer(text) is not None for text in trimmed):
         return INT
     if all(_NUMBER.fullmatch(text) for text in trimmed):
         return FLOAT
     formats = infer_formats(texts)
     return STRING if formats is None else Kind("datetime", formats=formats, inferred=True)
+
+
+def _integer(text: str) -> int | None:
+    """The integer of 64 bits that the text is."""
+    digits = text.lstrip("+-").lstrip("0")
+    if not _INTEGER.fullmatch(text) or len(digits) > 19:
+        return None
+    value = int(f"-{digits or 0}" if text.startswith("-") else digits or 0)
+    return value if -(2**63) <= value < 2**63 else None
