@@ -53,6 +53,9 @@ WITH_EFFECT = frozenset(
 )
 """Flags that the driver acts on."""
 
+OURS_WITH_HYPHENS = {"processor-memory": "processor_memory", "allow-empty": "allow_empty", "init-timeout": "init_timeout"}
+"""Flags that Azure does not have may be written with hyphens as well."""
+
 WITHOUT_EFFECT = frozenset(
     {
         "append_row_safe_output",
@@ -194,6 +197,7 @@ def driver_flags(arguments: Sequence[str]) -> DriverFlags:
         if not argument.startswith("--"):
             continue
         flag, equals, value = argument[2:].partition("=")
+        flag = OURS_WITH_HYPHENS.get(flag, flag)
         if flag in WITH_EFFECT:
             following = arguments[position + 1] if position + 1 < len(arguments) else "--"
             if not equals and following.startswith("--"):

@@ -17,14 +17,20 @@ def effective_job(job: PipelineJob) -> PipelineJob:
     mapping: dict[str, object] = {"type": "pipeline", "name": job.name}
     mapping |= {key: text for key, text in (("display_name", job.display_name), ("description", job.description)) if text}
     mapping["settings"] = {"continue_on_step_failure": job.continue_on_step_failure}
-    mapping["inputs"] = {name: _input(value) for name, value in job.inputs.items()}
+    mapping["inputs"] = _inputs(job.inputs)
     mapping["outputs"] = {name: _output(value) for name, value in job.outputs.items()}
     mapping["jobs"] = {step.name: _parallel(step) if isinstance(step, ParallelStep) else _command(step) for step in job.steps}
     return replace(job, effective=mapping)
 
 
 def _input(value: Input) -> object:
-    return {"type": value.type, "mode": value.mode, "path": value.path} if value.is_data else value.value
+    if not value.is_data:
+        return value.value
+    return {"type": value.type, **({"mode": value.mode} if value.mode else {}), "path": value.path}
+
+
+def _inputs(inputs: Mapping[str, Input]) -> dict[str, object]:
+    return {name: _input(value) for name, value in inputs.items() if value.is_data or value.value is not None}
 
 
 def _output(value: Output) -> dict[str, object]:
@@ -32,8 +38,7 @@ def _output(value: Output) -> dict[str, object]:
 
 
 def _ports(step: ParallelStep | CommandStep) -> dict[str, object]:
-    inputs = {name: _input(value) for name, value in step.inputs.items() if value.is_data or value.value is not None}
-    ports: dict[str, object] = {"inputs": inputs, "outputs": {name: _output(value) for name, value in step.outputs.items()}}
+    ports: dict[str, object] = {"inputs": _inputs(step.inputs), "outputs": {name: _output(value) for name, value in step.outputs.items()}}
     if step.environment_variables:
         ports["environment_variables"] = dict(step.environment_variables)
     if step.compute:

@@ -134,8 +134,8 @@ def parse_yaml(text: str, top: Place, problems: Problems) -> Value | None:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         what = " ".join(part for part in (error.context, error.problem) if part)
-        line = text.splitlines()[mark.line : mark.line + 1] if mark else []
-        hint = "A binding inside { } or [ ] has to be quoted." if any(re.search(r"[{\[].*\$\{\{", part) for part in line) else ""
+        near = text.splitlines()[mark.line : mark.line + 1] if mark else []
+        hint = "A binding inside { } or [ ] has to be quoted." if any(re.search(r"[{\[].*\$\{\{", part) for part in near) else ""
         problems.error(replace(top, line=mark.line + 1 if mark else None), f"broken YAML: {what}.", hint)
     except yaml.reader.ReaderError as error:
         line = text[: error.position].count("\n") + 1

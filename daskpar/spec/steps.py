@@ -15,7 +15,7 @@ from daskpar.spec.bindings import BindingError
 from daskpar.spec.jobs import StepSource
 from daskpar.spec.locations import is_url
 from daskpar.spec.model import BySize, CommandStep, Input, Output, ParallelStep
-from daskpar.spec.problems import Place
+from daskpar.spec.problems import NODE, Place
 from daskpar.spec.scope import Scope
 from daskpar.spec.scripts import check_script, find_script, near_script
 from daskpar.spec.settings import Effective, effective
@@ -141,15 +141,14 @@ class StepBuilder:
         return {name: value for name, value in found.items() if value is not None}
 
     def _compute(self) -> str:
-        for value in (
-            self.step.tree.get("compute"),
-            self.scope.job.tree.get("settings", "default_compute"),
-            self.scope.job.tree.get("compute"),
-        ):
+        job = self.scope.job.tree
+        for value in (self.step.tree.get("compute"), job.get("settings", "default_compute"), job.get("compute")):
             filled = self.scope.literal(self.step, value) if value else None
             name = values.text(filled, self.problems) if filled else None
             if name is not None and filled is not None:
                 self._source("compute", filled)
+                if filled.place.path[:1] != self.step.place.path[:1] and filled.place.origin == NODE:
+                    self.sources["compute"] = f"pipeline {filled.place.where}"
                 return name.removeprefix("azureml:").strip()
         self._source("compute", None)
         return ""

@@ -86,7 +86,7 @@ def test_the_articles_settings(folder: Folder) -> None:
     assert step.sources["error_threshold"] == "program argument pipeline.yml:29"
     assert step.sources["timeout"] == "node pipeline.yml:21"
     assert step.sources["resource_monitor_interval"] == "default"
-    assert step.compute == "cpu-cluster"
+    assert (step.compute, step.sources["compute"]) == ("cpu-cluster", "node pipeline.yml:9")
     assert any("cpu-cluster" in note for note in job.notes)
     assert any("environment" in note for note in job.notes)
 
@@ -530,6 +530,11 @@ def test_legacy_bindings_without_parent(folder: Folder, parallel_job: Text) -> N
     assert step.inputs["n"].value == "v1"
 
 
+def test_the_compute_of_the_pipeline(folder: Folder, parallel_job: Text) -> None:
+    step = first(folder.job(parallel_job(head="settings: {default_compute: azureml:cpu}\ncompute: other")))
+    assert (step.compute, step.sources["compute"]) == ("cpu", "pipeline pipeline.yml:2")
+
+
 def test_continue_on_step_failure_as_text(folder: Folder, command_job: Text) -> None:
     assert folder.job(command_job("ls", head='settings: {continue_on_step_failure: "true"}')).continue_on_step_failure
     assert not folder.job(command_job("ls")).continue_on_step_failure
@@ -539,7 +544,8 @@ def test_the_effective_spec_is_a_spec(folder: Folder) -> None:
     """Loaded again it gives the same step, whatever it was put together from."""
     import yaml
 
-    job = folder.job(ARTICLE_STEP.replace("${{inputs.score_model}}", "'it''s \"x\" ' ${{inputs.score_model}}"))
+    text = ARTICLE_STEP.replace("${{inputs.score_model}}", "'it''s \"x\" ' ${{inputs.score_model}}")
+    job = folder.job(text + "inputs: {d: {type: uri_folder, path: ./data}, n: 5, o: {type: string, optional: true}}\n")
     again = folder.write("again.yml", yaml.safe_dump(dict(job.effective), sort_keys=False))
     definition = load_job(again)
     assert [problem.path for problem in definition.warnings] == [
