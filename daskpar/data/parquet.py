@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -147,28 +149,25 @@ class ParquetRows:
         self._ahead: tuple[int, int, Any] | None = None  # row group, next row, iterator over its batches
         self._ruled_out: dict[int, bool] = {}
 
-    def rows(self, start: int, stop: int) -> tuple[pa.Table, bool]:
-        """Rows [start, stop); True with no row where statistics say that a filter leaves none of them."""
-        parts, skipped = [], 0
+    def rows(self, start: int, stop: int) -> tuple[pa.Table, np.ndarray]:
+        """Rows [start, stop) and their numbers in the file, without those of row groups whose statistics say that a filter leaves none."""
+        parts: list[pa.Table] = []
+        numbers: list[np.ndarray] = []
         try:
-            for group in range(len(self._starts) - 1):
+            for group in range(bisect_right(self._starts, start) - 1, len(self._starts) - 1):
                 low, high = max(start, self._starts[group]), min(stop, self._starts[group + 1])
-                if low >= high:
-                    continue
-                if self._excluded(group):
-                    skipped += high - low
-                else:
+                if self._starts[group] >= stop:
+                    break
+                if low < high and not self._excluded(group):
                     parts += self._of_group(group, low, high)
+                    numbers.append(np.arange(low, high, dtype=np.int64))
         except OSError as error:
             raise unreadable(self.path, error) from None
         except pa.ArrowException as error:
             raise InputError(f"{self.path}, rows {start} to {stop}: {error}") from None
-        if skipped and skipped < stop - start:
-            self._terms = []  # rows must stay in step with their numbers
-            return self.rows(start, stop)
-        if skipped or not parts:
-            return self._file.schema_arrow.empty_table().select(self._columns), True
-        return (parts[0] if len(parts) == 1 else pa.concat_tables(parts)), False
+        if not parts:
+            return self._file.schema_arrow.empty_table().select(self._columns), np.zeros(0, np.int64)
+        return (parts[0] if len(parts) == 1 else pa.concat_tables(parts)), np.concatenate(numbers)
 
     def close(self) -> None:
         """Close the file."""
@@ -238,4 +237,4 @@ def _class(value: Any) -> str | None:
         return "number" if value == value else None
     if isinstance(value, str):
         return "text"
-    return "datetime" if isinstance(value, datetime) and not isinstance(value, date.__class__) else None
+    return "datetime" if isinstance(value, datetime) else None

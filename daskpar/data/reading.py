@@ -178,8 +178,7 @@ class _File:
         """The rows from `start` to the last of `stops`, the position of each, and how many of them each stop ends (None: by position)."""
         stop = int(stops[-1])
         if self._parquet is not None:
-            table, excluded = self._parquet.rows(start, stop)
-            positions = np.arange(start, start if excluded else stop, dtype=np.int64)
+            table, positions = self._parquet.rows(start, stop)
             return conform(table, self.fields, len(positions)), positions, None
         if self._arrow is not None:
             table = self._arrow.slice(start, stop - start).select([found.name for found in self.fields])
