@@ -1,10 +1,13 @@
-"""Record arrays as columns of text, a whole bulk at a time: a million tries cost the driver a fraction of a second, not minutes."""
+"""Record arrays as columns of text, a whole bulk at a time: a million tries cost the driver a second or less, not minutes.
+
+A column is an Arrow array of texts, or one text where all rows have the same: most columns of most bulks are such.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -14,6 +17,8 @@ from daskpar.reports.layout import process_name
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+Column: TypeAlias = "pa.Array | str"
 
 TRY_STATUS = {
     Reason.NONE: "RUN_DONE",
@@ -35,7 +40,7 @@ NOT_RUN = (Reason.LOAD_ERROR, Reason.LOAD_TIMEOUT, Reason.LOST)
 _THREE_DIGITS = np.array([f"{i:03d}".encode() for i in range(1000)]).view("u1").reshape(1000, 3)
 
 
-def try_status(records: np.ndarray) -> pa.Array:
+def try_status(records: np.ndarray) -> Column:
     """Azure's status of each try: `RUN_DONE`, `LOAD_DONE` (no row, so run() was not called), `RUN_TIMEOUT`..."""
     names = [TRY_STATUS[reason] for reason in Reason]
     names.append("LOAD_DONE")
@@ -43,7 +48,7 @@ def try_status(records: np.ndarray) -> pa.Array:
     return named(codes, names)
 
 
-def category(records: np.ndarray) -> pa.Array:
+def category(records: np.ndarray) -> Column:
     """The reason in words, `N/A` for a try that did not fail."""
     return named(records["reason"], ["N/A" if reason is Reason.NONE else reason.name for reason in Reason])
 
@@ -53,11 +58,18 @@ def reason_name(reason: int) -> str:
     return Reason(reason).name if reason in Reason._value2member_map_ else f"REASON_{reason}"
 
 
-def named(codes: np.ndarray, names: Sequence[str]) -> pa.Array:
+def named(codes: np.ndarray, names: Sequence[str]) -> Column:
     """Text from a table of texts."""
     import pyarrow as pa
 
+    if is_constant(codes):
+        return names[int(codes[0])]
     return pa.array(list(names)).take(pa.array(np.ascontiguousarray(codes)))
+
+
+def is_constant(values: np.ndarray) -> bool:
+    """Whether there are rows and all have one value."""
+    return bool(len(values) and (values == values[0]).all())
 
 
 def processors(records: np.ndarray) -> tuple[list[tuple[int, int]], np.ndarray]:
@@ -75,7 +87,7 @@ def processors(records: np.ndarray) -> tuple[list[tuple[int, int]], np.ndarray]:
     return [divmod(code, width) for code in used.tolist()], where
 
 
-def process_names(who: list[tuple[int, int]], where: np.ndarray) -> pa.Array:
+def process_names(who: list[tuple[int, int]], where: np.ndarray) -> Column:
     """`<node>/processNNN` of each try, from what `processors` says."""
     return named(where, [f"{node}/{process_name(processor)}" for node, processor in who])
 
@@ -126,22 +138,42 @@ def log_times(seconds: np.ndarray) -> pa.Array:
     return pc.binary_join_element_wise(pc.binary_join_element_wise(day, second, " "), millis, ",")
 
 
-def seconds_text(seconds: np.ndarray, known: np.ndarray | None = None) -> pa.Array:
+def seconds_text(seconds: np.ndarray, known: np.ndarray | None = None) -> Column:
     """Seconds with six decimals; `N/A` where not `known`. By way of decimals, which become text faster than floats."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    if is_constant(seconds) and (known is None or known.all()):
+        return f"{max(float(np.nan_to_num(seconds[0])), 0.0):.6f}"
     words = np.zeros((len(seconds), 2), np.int64)  # a 128-bit number is two 64-bit words, the lower one first
     words[:, 0] = np.rint(np.nan_to_num(np.asarray(seconds, np.float64)) * 1e6).clip(0)
     column = pa.Array.from_buffers(pa.decimal128(18, 6), len(seconds), [None, pa.py_buffer(words)]).cast(pa.string())
     return column if known is None or known.all() else pc.if_else(pa.array(known), column, "N/A")
 
 
-def whole(values: np.ndarray) -> pa.Array:
+def whole(values: np.ndarray) -> Column:
     """A column of whole numbers, as text."""
     import pyarrow as pa
 
-    return pa.array(np.ascontiguousarray(values)).cast(pa.string())
+    return str(int(values[0])) if is_constant(values) else pa.array(np.ascontiguousarray(values)).cast(pa.string())
+
+
+def lines(count: int, *pieces: Column) -> memoryview:
+    """The rows' texts one after the other as UTF-8: in each row the pieces in their order, with nothing between them."""
+    import pyarrow.compute as pc
+
+    merged: list[pa.Array | str] = []
+    for piece in pieces:
+        if isinstance(piece, str) and merged and isinstance(merged[-1], str):
+            merged[-1] += piece
+        else:
+            merged.append(piece)
+    if all(isinstance(piece, str) for piece in merged):
+        return memoryview("".join(merged).encode() * count)
+    joined = pc.binary_join_element_wise(*merged, "")
+    start, stop = joined.offset, joined.offset + len(joined)
+    offsets = np.frombuffer(joined.buffers()[1], np.int32)
+    return memoryview(joined.buffers()[2])[int(offsets[start]) : int(offsets[stop])]
 
 
 def pair(records: np.ndarray, failures: Sequence[object]) -> list[tuple[int, Failure]]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from daskpar.processor.protocol import Failure
+    from daskpar.reports.columns import Column
 
 TRY_COLUMNS = (
     "Mini-batch Id",
@@ -53,7 +54,7 @@ SUM_COLUMNS = (
 HELD_RECORDS = 10_000
 HELD_SECONDS = 2.0
 """Rows are written when this many wait, or when the oldest of them has waited this long: a write has a price of its own."""
-CHUNK = 10_000
+CHUNK = 2_500
 
 
 class JobReport(Watcher):
@@ -97,7 +98,6 @@ class JobReport(Watcher):
                 part = records[start : start + CHUNK]
                 self._sums.add(part)
                 file.write(rows_of(part, [(row - start, failure) for row, failure in failures if start <= row < start + CHUNK]))
-                file.write(b"\n")
 
     def _begin(self) -> None:
         self._begun = True
@@ -167,15 +167,16 @@ def records_of(batch: pa.RecordBatch) -> np.ndarray:
     return records
 
 
-def rows_of(records: np.ndarray, failures: Sequence[tuple[int, Failure]]) -> pa.Buffer:
-    """CSV rows (UTF-8) for the tries, in their order; `failures` with their row. Without the head and the last line break."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
+def rows_of(records: np.ndarray, failures: Sequence[tuple[int, Failure]]) -> memoryview:
+    """CSV rows (UTF-8, without the head) for the tries, in their order; `failures` with their row.
 
+    Joined here and not by Arrow's CSV writer, which quotes every text.
+    """
     ran = (records["status"] != Status.EMPTY) & ~np.isin(records["reason"], columns.NOT_RUN)
-    message, detail = _texts(records, failures)
+    index = columns.whole(records["index"])
+    message, detail = _texts(len(records), index, failures)
     cells = [
-        columns.whole(records["index"]),
+        index,
         columns.whole(records["tries"] + np.uint32(1)),
         columns.process_names(*columns.processors(records)),
         columns.iso_times(records["started"]),
@@ -188,28 +189,28 @@ def rows_of(records: np.ndarray, failures: Sequence[tuple[int, Failure]]) -> pa.
         columns.try_status(records),
         columns.category(records),
         message,
-        detail,
     ]
-    # Joined here and not by Arrow's CSV writer, which quotes every text.
-    lines = pc.binary_join_element_wise(*cells, ",")
-    return pc.binary_join(pa.ListArray.from_arrays(pa.array([0, len(lines)], pa.int32()), lines), "\n")[0].as_buffer()
+    between = [piece for cell in cells for piece in (cell, ",")]
+    return columns.lines(len(records), *between, *detail, "\n")
 
 
-def _texts(records: np.ndarray, failed: Sequence[tuple[int, Failure]]) -> tuple[pa.Array, pa.Array]:
-    """Error message and detail of each try; both are short but for failed ones."""
+def _texts(count: int, index: Column, failures: Sequence[tuple[int, Failure]]) -> tuple[Column, list[Column]]:
+    """Error message and the pieces of the detail of each try; both are short but for failed ones."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    detail = pc.binary_join_element_wise('"{""index"": ', columns.whole(records["index"]), '}"', "")
-    if not failed:
-        return pa.repeat(pa.scalar("N/A"), len(records)), detail
-    mask = np.zeros(len(records), bool)
-    ordered = sorted(failed, key=lambda entry: entry[0])
+    short: list[Column] = ['"{""index"": ', index, '}"']
+    if not failures:
+        return "N/A", short
+    ordered = sorted(failures, key=lambda entry: entry[0])
+    mask = np.zeros(count, bool)
     mask[[row for row, _ in ordered]] = True
     messages = [cell(one_line(failure.message, 2000) or "N/A") for _, failure in ordered]
     details = [cell(as_json(_detail(failure))) for _, failure in ordered]
-    nothing = pa.repeat(pa.scalar("N/A"), len(records))
-    return pc.replace_with_mask(nothing, mask, pa.array(messages)), pc.replace_with_mask(detail, mask, pa.array(details))
+    message = pc.replace_with_mask(pa.repeat(pa.scalar("N/A"), count), mask, pa.array(messages))
+    index = pa.repeat(pa.scalar(index), count) if isinstance(index, str) else index
+    detail = pc.replace_with_mask(pc.binary_join_element_wise(short[0], index, short[2], ""), mask, pa.array(details))
+    return message, [detail]
 
 
 def _detail(failure: Failure) -> dict[str, object]:

@@ -101,10 +101,8 @@ def bulk_line(records: np.ndarray) -> str:
 
 def try_lines(records: np.ndarray, address: str, pid: int, thread: int) -> str:
     """One DEBUG line for each try, at the time of its end."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    lines = pc.binary_join_element_wise(
+    text = columns.lines(
+        len(records),
         columns.log_times(records["started"] + records["elapsed"]),
         f"|DEBUG|{pid}|{thread}|mini-batch ",
         columns.whole(records["index"]),
@@ -127,7 +125,5 @@ def try_lines(records: np.ndarray, address: str, pid: int, thread: int) -> str:
         " run_time=",
         columns.seconds_text(records["run"]),
         "\n",
-        "",
     )
-    joined: str = pc.binary_join(pa.ListArray.from_arrays(pa.array([0, len(lines)], pa.int32()), lines), "")[0].as_py()
-    return joined
+    return str(text, "utf-8")

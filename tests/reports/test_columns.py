@@ -14,6 +14,12 @@ from daskpar.reports.wording import iso, log_line
 
 from .conftest import failure, records_of
 
+
+def texts(column: object, count: int) -> list[str]:
+    """A column's rows, of either kind."""
+    return [column] * count if isinstance(column, str) else column.to_pylist()  # type: ignore[attr-defined]
+
+
 times = st.one_of(st.just(0.0), st.floats(1.7e9, 1.9e9), st.floats(1_795_440_000, 1_795_440_003))
 
 
@@ -31,13 +37,15 @@ def test_log_times_cut_what_log_lines_round(seconds: list[float]) -> None:
 
 @given(arrays.arrays(np.float32, st.integers(0, 20), elements=st.floats(0, 1e6, width=32)))
 def test_seconds_have_six_decimals(seconds: np.ndarray) -> None:
-    assert columns.seconds_text(seconds).to_pylist() == [f"{round(float(value) * 1e6) / 1e6:.6f}" for value in seconds]
+    assert texts(columns.seconds_text(seconds), len(seconds)) == [f"{round(float(value) * 1e6) / 1e6:.6f}" for value in seconds]
 
 
 def test_seconds_that_are_not_known() -> None:
     known = np.array([True, False])
-    assert columns.seconds_text(np.array([1.5, 2.5]), known).to_pylist() == ["1.500000", "N/A"]
-    assert columns.seconds_text(np.array([float("nan"), -1.0])).to_pylist() == ["0.000000", "0.000000"]
+    assert texts(columns.seconds_text(np.array([1.5, 2.5]), known), 2) == ["1.500000", "N/A"]
+    assert texts(columns.seconds_text(np.array([float("nan"), -1.0])), 2) == ["0.000000", "0.000000"]
+    assert [columns.seconds_text(np.array([value])) for value in (-1.0, 0.1)] == ["0.000000", "0.100000"]
+    assert texts(columns.seconds_text(np.array([1.5, 1.5]), known), 2) == ["1.500000", "N/A"]
 
 
 @pytest.mark.parametrize("reason", list(Reason))
@@ -45,7 +53,7 @@ def test_every_reason_has_a_status_and_a_category(reason: Reason) -> None:
     records = np.zeros(1, RECORD)
     records["reason"] = reason
     records["status"] = Status.SUCCEEDED if reason is Reason.NONE else Status.FAILED
-    status, category = columns.try_status(records)[0].as_py(), columns.category(records)[0].as_py()
+    status, category = columns.try_status(records), columns.category(records)
     assert (status == "RUN_DONE") == (reason is Reason.NONE)
     assert category == ("N/A" if reason is Reason.NONE else reason.name)
 
@@ -53,7 +61,7 @@ def test_every_reason_has_a_status_and_a_category(reason: Reason) -> None:
 def test_an_empty_mini_batch_was_loaded_only() -> None:
     records = np.zeros(1, RECORD)
     records["status"] = Status.EMPTY
-    assert columns.try_status(records).to_pylist() == ["LOAD_DONE"]
+    assert columns.try_status(records) == "LOAD_DONE"
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 65535)), max_size=50))
@@ -64,7 +72,14 @@ def test_processors(pairs: list[tuple[int, int]]) -> None:
     who, where = columns.processors(records)
     assert who == sorted(set(pairs))
     assert [who[place] for place in where] == pairs
-    assert columns.process_names(who, where).to_pylist() == [f"{node}/process{processor:03d}" for node, processor in pairs]
+    assert texts(columns.process_names(who, where), len(pairs)) == [f"{node}/process{processor:03d}" for node, processor in pairs]
+
+
+@given(st.lists(st.tuples(st.integers(-5, 10**12), st.sampled_from([0, 0, 0, 7])), max_size=20))
+def test_lines_are_the_pieces_of_each_row(rows: list[tuple[int, int]]) -> None:
+    values = np.array(rows, np.int64).reshape(-1, 2)
+    text = columns.lines(len(rows), "a", columns.whole(values[:, 0]), ",", "ü", columns.whole(values[:, 1]), "\n")
+    assert bytes(text).decode() == "".join(f"a{first},ü{second}\n" for first, second in rows)
 
 
 def test_failures_find_the_row_of_their_try() -> None:
