@@ -176,9 +176,13 @@ class Cluster:
     @property
     def dashboard_link(self) -> str:
         """Address of the Dask dashboard, empty where there is none."""
-        if self.local and self._dashboard is None:
+        if not self.local:
+            return str(self.client.dashboard_link or "")
+        if self._dashboard is None:
             return ""
-        return str(self.client.dashboard_link or "")
+        # Dask's own link names an address of the machine; the pages are served where they were asked for.
+        host = self._dashboard.rpartition(":")[0].removeprefix("http://") or "127.0.0.1"
+        return f"http://{host}:{self._cluster.scheduler.http_server.port}/status"
 
     def close(self) -> None:
         """Leave the cluster as it was found: our plugin is removed; a cluster that this run started ends."""

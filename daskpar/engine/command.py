@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import queue
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -51,10 +52,12 @@ def run_command(settings: CommandSettings) -> int:
     if plugin is None:
         raise RuntimeError(f"run {settings.run_id} is not known to worker {worker.address}; it has ended")
     secede()
+    # `python` in a command is the Python that daskpar runs in, also where no environment is activated.
+    path = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)])
     runner = CommandRunner(
         command=settings.command,
         cwd=settings.cwd,
-        environment=settings.environment,
+        environment={"PATH": path, **settings.environment},
         stdout_path=settings.stdout,
         stderr_path=settings.stderr,
         timeout=settings.timeout,

@@ -27,7 +27,7 @@ def open_input(data: Input, datastores: Mapping[str, str]) -> Table | FileList:
     from daskpar.data.mltable import open_mltable
 
     if data.type == "mltable":
-        return open_mltable(data.path, datastores, files_only=data.mode in FILE_MODES)
+        return open_mltable(data.path, datastores, files=data.mode in FILE_MODES)
     return list_files(data.path)
 
 

@@ -144,7 +144,8 @@ class Host:
                 break
             self._one(index, now)
             index += 1
-            if monotonic() - flushed >= FLUSH_SECONDS or self._buffer.size_estimate >= FLUSH_BYTES:
+            # A failed try is said at once: the number of tries of a mini-batch is exact, whatever its neighbours do next.
+            if self._failures or monotonic() - flushed >= FLUSH_SECONDS or self._buffer.size_estimate >= FLUSH_BYTES:
                 announce(index - 1, Phase.FLUSH, monotonic())
                 self._flush()
                 flushed = monotonic()

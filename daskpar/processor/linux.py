@@ -47,7 +47,9 @@ def children_of(pid: int) -> list[int]:
 
 
 def kill_group(pid: int) -> None:
-    """SIGKILL the process group that `pid` leads, and `pid`."""
+    """SIGKILL the process group that `pid` leads, and `pid`; nothing for one that is not known yet (0 would be our own group)."""
+    if pid <= 0:
+        return
     for kill in (os.killpg, os.kill):
         try:
             kill(pid, signal.SIGKILL)
