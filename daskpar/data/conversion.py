@@ -163,7 +163,13 @@ def _date_text(array: pa.Array) -> pa.Array:
     if not values.any():
         return pc.binary_join_element_wise(whole, "+00:00", "")
     parts = [
-        "" if not value else f".{value // 10**6:03}" if value % 10**6 == 0 else f".{value // 1000:06}" if value % 1000 == 0 else f".{value:09}"
+        ""
+        if not value
+        else f".{value // 10**6:03}"
+        if value % 10**6 == 0
+        else f".{value // 1000:06}"
+        if value % 1000 == 0
+        else f".{value:09}"
         for value in values.tolist()
     ]
     return pc.binary_join_element_wise(whole, pa.array(parts, pa.string()), "+00:00", "")

@@ -77,7 +77,9 @@ def mark_length(head: bytes, dialect: Dialect, source: str = "") -> int:
         return 3 if head.startswith(b"\xef\xbb\xbf") else 0
     if dialect.encoding == "utf16":
         if head.startswith(b"\xfe\xff"):
-            raise InputError(f"{source or 'The file'} is big-endian UTF-16, which is not supported: store it as UTF-8 or little-endian UTF-16.")
+            raise InputError(
+                f"{source or 'The file'} is big-endian UTF-16, which is not supported: store it as UTF-8 or little-endian UTF-16."
+            )
         return 2 if head.startswith(b"\xff\xfe") else 0
     return 0
 

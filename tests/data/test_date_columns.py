@@ -72,7 +72,11 @@ def test_an_inferred_format_that_fits_an_impossible_date_does_not() -> None:
 
 def test_the_date_constant_stands_in_front() -> None:
     kind = Kind("datetime", formats=("%Y-%m-%d %H:%M",), date_constant="2020-01-01")
-    assert to_timestamps(pa.array(["10:20", None, "x"]), kind).cast(pa.timestamp("s")).to_pylist() == [datetime(2020, 1, 1, 10, 20), None, None]
+    assert to_timestamps(pa.array(["10:20", None, "x"]), kind).cast(pa.timestamp("s")).to_pylist() == [
+        datetime(2020, 1, 1, 10, 20),
+        None,
+        None,
+    ]
 
 
 def test_other_formats_than_the_seen_ones_give_null() -> None:

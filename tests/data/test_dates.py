@@ -93,7 +93,13 @@ def test_the_fraction_may_be_absent() -> None:
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("31/13/2020", IMPOSSIBLE), ("30/02/2020", IMPOSSIBLE), ("01/01/1500", OUT_OF_RANGE), ("01/01/2300", OUT_OF_RANGE), ("01/01/20", OUT_OF_RANGE)],
+    [
+        ("31/13/2020", IMPOSSIBLE),
+        ("30/02/2020", IMPOSSIBLE),
+        ("01/01/1500", OUT_OF_RANGE),
+        ("01/01/2300", OUT_OF_RANGE),
+        ("01/01/20", OUT_OF_RANGE),
+    ],
 )
 def test_impossible_fields_and_far_years_are_told_apart(text: str, value: int) -> None:
     compiled = compile_format("%d/%m/%Y", False)
