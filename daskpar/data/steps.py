@@ -210,6 +210,7 @@ def _nulls(step: Step, part: Part) -> None:
 def _insert(part: Part, at: int, column: pa.Field, value: pa.Scalar) -> None:
     rows = len(part.positions)
     array = pa.nulls(rows, column.type) if not value.is_valid else pc.cast(pa.repeat(value, rows), column.type)
+    at = min(at, part.table.num_columns)
     part.table = part.table.add_column(at, column, array) if part.table.num_columns else pa.table([array], schema=pa.schema([column]))
 
 
