@@ -38,6 +38,18 @@ died is replaced by one with a new number. sys/perf is written every resource_mo
 """
 
 
+COMMAND_README = """\
+Logs of one command step of a daskpar run. Start with job_result.txt: it says how the step ended, why, and where to look.
+
+readme.txt                                    this text
+job_progress_overview.<yyyymmddhh>.txt        when it started and ended; a new file for each start of the run
+job_result.txt                                final status, reason, exit code
+user/std_out.txt                              what the command wrote to stdout
+user/std_err.txt                              what it wrote to stderr
+sys/master_role.txt                           settings, warnings, result
+"""
+
+
 def process_name(processor: int) -> str:
     """`process007`."""
     return f"process{processor:03d}"

@@ -20,7 +20,7 @@ from daskpar.events import (
     Watcher,
 )
 from daskpar.processor.protocol import Failure
-from daskpar.reports.layout import README, Layout, append, process_name, replace
+from daskpar.reports.layout import COMMAND_README, README, Layout, append, process_name, replace
 from daskpar.reports.rates import Pace, Samples
 from daskpar.reports.summary import step_result
 from daskpar.reports.wording import clock, counts_in_words, csv_row, duration, iso, log_line, number, one_line, percent, rate, size, some
@@ -55,7 +55,7 @@ class Overview(Watcher):
     def hear(self, event: Event) -> None:
         if isinstance(event, StepStarted):
             self._kind, self._started = event.kind, event.time
-            replace(self._layout.readme, README)
+            replace(self._layout.readme, COMMAND_README if event.kind == "command" else README)
             replace(self._layout.job_result, "Status: running\n")
             self._say(event.time, f"step {event.step} started")
         elif isinstance(event, StepPlanned):

@@ -149,6 +149,8 @@ def _files(folder: StepFolder, *, running: bool) -> str:
         ("full traces", layout.root / "user" / "error"),
         ("stdout", layout.root / "user" / "stdout"),
         ("stderr", layout.root / "user" / "stderr"),
+        ("stdout", layout.root / "user" / "std_out.txt"),
+        ("stderr", layout.root / "user" / "std_err.txt"),
         ("the script's logger", layout.root / "user" / "entry_script_log"),
         ("every try", layout.processed),
         ("the orchestrator", layout.master_role),

@@ -60,7 +60,9 @@ class Resources(Watcher):
 
 
 def _value(value: object) -> object:
-    return round(value, 3) if isinstance(value, float) else value
+    if not isinstance(value, float):
+        return value
+    return int(value) if value.is_integer() else round(value, 3)
 
 
 def _head(path: Path) -> tuple[str, ...]:

@@ -136,7 +136,7 @@ def step_result(result: Ended, kind: str = "parallel") -> str:
 
 def _where(result: Ended, kind: str) -> list[str]:
     if kind == "command":
-        return ["user/stdout, user/stderr: what the command wrote", "readme.txt: what each file of this folder holds"]
+        return ["user/std_out.txt, user/std_err.txt: what the command wrote", "readme.txt: what each file of this folder holds"]
     where = []
     if result.counts.tries_failed or result.first_failure is not None:
         where += [

@@ -125,6 +125,17 @@ def test_overview_says_how_far_it_is(layout: Layout, started: Started) -> None:
     assert read(layout.job_result).startswith("Status: completed\n")
 
 
+def test_a_command_step_has_a_readme_of_its_own(layout: Layout) -> None:
+    tree = LogTree(layout.root.parent.parent.parent)
+    tree.hear(StepStarted(time=START, step="score", kind="command", folder=str(layout.root.parent)))
+    tree.hear(ended("failed", "exit code 2"))
+    tree.close()
+    found = sorted(str(path.relative_to(layout.root)) for path in layout.root.rglob("*") if path.is_file())
+    assert found == ["job_progress_overview.2026112313.txt", "job_result.txt", "readme.txt", "sys/master_role.txt"]
+    assert "user/std_err.txt" in read(layout.readme)
+    assert "user/std_out.txt, user/std_err.txt: what the command wrote" in read(layout.job_result)
+
+
 def test_the_result_says_running_until_the_end(layout: Layout, started: Started) -> None:
     overview = Overview(layout)
     overview.hear(started())
