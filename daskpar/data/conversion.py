@@ -1,7 +1,7 @@
 """`convert_column_types`: columns of any kind to another kind, value by value as Microsoft's engine does it.
 
 API
-    convert(column, kind) -> (array, Failure | None)      column: pyarrow Array or ChunkedArray of any type; array of `result_type(column.type, kind)`
+    convert(column, kind) -> (array, Failure | None)      column: pyarrow Array or ChunkedArray; array: of `result_type(column.type, kind)`
     result_type(source, kind) -> pyarrow.DataType         the type that `convert` gives; null where no value of the source can convert
     check_formats(formats, date_constant=None)            ValueError says why the formats can't give a date
 """

@@ -168,7 +168,7 @@ def _read_layouts(column: _Column, made: Format, values: Numbers, open_: Flags) 
 
 def _read(text: Bytes, layout: _Layout) -> tuple[Numbers, Flags]:
     """Timestamps of texts of one layout (OUT_OF_RANGE: impossible), and which texts have that layout at all."""
-    fits = np.ones(text.shape[1], np.bool_)
+    fits: Flags = np.ones(text.shape[1], np.bool_)
     for character, at in layout.literals:
         fits &= text[at] == character
     parts: dict[str, Any] = {}
@@ -186,7 +186,7 @@ def _read(text: Bytes, layout: _Layout) -> tuple[Numbers, Flags]:
 
 def _number(digits: Bytes) -> tuple[Numbers, Flags]:
     plain = digits - np.uint8(48)
-    right = (plain <= 9).all(axis=0)
+    right: Flags = np.all(plain <= 9, axis=0)
     if len(digits) == 2:
         return (plain[0] * np.uint8(10) + plain[1]).astype(np.int64), right
     value = plain[0].astype(np.int32)

@@ -154,7 +154,8 @@ _YEAR_LAST = re.compile(
     rf"(?:(?P<gap>[ \t]*){_TIME}(?P<second>:\d{{1,2}})?(?P<half>[ \t]*(?:[AaPp][Mm]))?)?"
 )
 _NAMED_MONTH = re.compile(
-    rf"\d{{1,2}}(?P<sep>[-/])[A-Za-z]{{3}}(?P=sep)(?P<year>\d{{4}}|\d{{2}})(?:(?P<gap>[ \t]+){_TIME}(?:(?P<second>:\d{{1,2}})(?P<fraction>\.\d{{1,9}})?)?)?"
+    r"\d{1,2}(?P<sep>[-/])[A-Za-z]{3}(?P=sep)(?P<year>\d{4}|\d{2})"
+    rf"(?:(?P<gap>[ \t]+){_TIME}(?:(?P<second>:\d{{1,2}})(?P<fraction>\.\d{{1,9}})?)?)?"
 )
 
 
@@ -222,7 +223,7 @@ def _named_month(text: str) -> str | None:
     return made
 
 
-def _year_last(text: str) -> tuple[str, dict[str, str | None]]:
+def _year_last(text: str) -> tuple[str, dict[str, str]]:
     """Separator, and the formats of both orders of day and month."""
     found = _YEAR_LAST.fullmatch(text)
     if found is None:

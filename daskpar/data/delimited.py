@@ -2,7 +2,7 @@
 
 API (bytes of whole records come from `daskpar.data.records`)
     read_head(read, size, dialect, header, source="") -> Head(names, body)
-        names: header names as written (not yet made unique beyond section 5's rules), () without `header`; body: byte at which the data starts
+        names: header fields as written, () without `header`; body: byte at which the data starts
     column_names(header_fields, width) -> tuple[str, ...]    trimmed, `Column<N>` for empty and missing ones, duplicates with suffixes
     sample_rows(read, size, body, dialect, limit, source="") -> list of rows (lists of text | None), at most `limit`
     parse(chunk, dialect, columns, *, keep=None, offset=0, source="") -> Parsed

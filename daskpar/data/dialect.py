@@ -98,7 +98,7 @@ def to_utf8(chunk: bytes, dialect: Dialect, offset: int = 0, source: str = "") -
         at = error.start if isinstance(error, UnicodeDecodeError) else 0
         seen = chunk[at : at + 4].hex(" ")
         raise InputError(
-            f"{source or 'The file'}: byte {offset + at} ({seen}) is not {codec.upper()}; set the encoding of read_delimited to the file's own."
+            f"{source or 'The file'}: byte {offset + at} ({seen}) is not {codec.upper()}; set `encoding` of the reader to the file's own."
         ) from None
 
 

@@ -2,8 +2,9 @@
 
 API
     Kind(name, formats=(), inferred=False, date_constant=None, true_values=None, false_values=None, mismatch=None)
-        name: "string" | "int" | "float" | "bool" | "datetime" | "stream_info" | "null"; frozen, hashable, `.to_json()`, `Kind.from_json(value)`,
-        `.arrow` (the pyarrow type its values have), STRING, INT, FLOAT, BOOL: ready-made plain kinds
+        name: "string" | "int" | "float" | "bool" | "datetime" | "stream_info" | "null"; frozen, hashable,
+        `.to_json()`, `Kind.from_json(value)`, `.arrow` (the pyarrow type of its values)
+    STRING, INT, FLOAT, BOOL        ready-made plain kinds
     infer_kind(values) -> Kind      kind of one column from its sampled texts (None = missing)
     TRUE_WORDS, FALSE_WORDS         the spellings of booleans
 """
@@ -26,8 +27,11 @@ TRUE_WORDS = ("true", "True", "TRUE", "t", "T", "Yes", "YES", "Y", "1")
 FALSE_WORDS = ("false", "False", "FALSE", "f", "F", "No", "NO", "N", "0")
 
 _WORDS = frozenset(TRUE_WORDS + FALSE_WORDS)
-_INTEGER = re.compile(r"[+-]?[0-9]+")
-_NUMBER = re.compile(r"[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|(?i:nan|inf|infinity))")
+INTEGER = re.compile(r"[+-]?[0-9]+")
+"""An integer of any size."""
+
+NUMBER = re.compile(r"[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|(?i:nan|inf|infinity))")
+"""A number as inference and conversion know it, once blanks and tabs around it are gone."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,8 @@ class Kind:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Kind:
         """The kind that `to_json` described."""
-        return cls(**{name: tuple(item) if isinstance(item, list) else item for name, item in value.items()})
+        plain: dict[str, Any] = {name: tuple(item) if isinstance(item, list) else item for name, item in value.items()}
+        return cls(**plain)
 
 
 _DEFAULTS: Mapping[str, Any] = {
@@ -95,7 +100,7 @@ def infer_kind(values: Iterable[str | None]) -> Kind:
         return BOOL
     if all(_integer(text) is not None for text in trimmed):
         return INT
-    if all(_NUMBER.fullmatch(text) for text in trimmed):
+    if all(NUMBER.fullmatch(text) for text in trimmed):
         return FLOAT
     formats = infer_formats(texts)
     return STRING if formats is None else Kind("datetime", formats=formats, inferred=True)
@@ -104,7 +109,7 @@ def infer_kind(values: Iterable[str | None]) -> Kind:
 def _integer(text: str) -> int | None:
     """The integer of 64 bits that the text is."""
     digits = text.lstrip("+-").lstrip("0")
-    if not _INTEGER.fullmatch(text) or len(digits) > 19:
+    if not INTEGER.fullmatch(text) or len(digits) > 19:
         return None
     value = int(f"-{digits or 0}" if text.startswith("-") else digits or 0)
     return value if -(2**63) <= value < 2**63 else None

@@ -11,7 +11,6 @@ API (positions are bytes of the file, spans begin with a record)
     row_ends(data, offset, stops, dialect) -> int64 array             how many rows of a span start before each of the sorted `stops`
     row_starts(data, offset, dialect) -> int64 array                  the byte of the file at which each row of a span starts
     record_end(data, begin, dialect) -> int | None                    where the record that begins at `begin` ends (None: not in `data`)
-    multi_line_breaks(data, dialect) -> int64 array                   positions of the line breaks that end a record (data: from a record's start)
 """
 
 from __future__ import annotations
@@ -48,23 +47,21 @@ def read_records(read: Callable[[int, int], bytes], size: int, start: int, stop:
     if stop <= max(start, body):
         return Span(min(max(start, body), size), b"")
     if dialect.support_multi_line:
-        begin = max(start, body)
-        return Span(begin, read(begin, stop - begin))
-    scale = _scale(dialect)
-    origin = body if start <= body else (start - 1) // scale * scale
+        exact = max(start, body)
+        return Span(exact, read(exact, stop - exact))
+    origin = body if start <= body else (start - 1) // _scale(dialect) * _scale(dialect)
     data = read(origin, min(stop + _SLACK, size) - origin)
-    begin = 0 if start <= body else _line_start(data, start - origin, dialect)
-    end = _line_start(data, stop - origin, dialect) if stop < size else len(data)
-    while end is None or begin is None:
-        if origin + len(data) >= size:
-            begin, end = len(data) if begin is None else begin, len(data)
-            break
-        more = read(origin + len(data), min(max(_SLACK, len(data)), size - origin - len(data)))
-        data = data + more if more else data
-        size = size if more else origin + len(data)
-        begin = 0 if start <= body else _line_start(data, start - origin, dialect)
+    while True:
+        begin: int | None = 0 if start <= body else _line_start(data, start - origin, dialect)
         end = _line_start(data, stop - origin, dialect)
-    return Span(origin + begin, data[begin:end] if begin < end else b"")
+        more = b""
+        if (begin is None or end is None) and origin + len(data) < size:
+            more = read(origin + len(data), min(max(_SLACK, len(data)), size - origin - len(data)))
+        if not more:
+            break
+        data += more
+    first, last = (len(data) if found is None else found for found in (begin, end))
+    return Span(origin + first, data[first:last] if first < last else b"")
 
 
 def _scale(dialect: Dialect) -> int:
@@ -134,13 +131,6 @@ class _Quotes:
         return np.array(found, np.int64)
 
 
-def multi_line_breaks(data: bytes, dialect: Dialect) -> Positions:
-    """Positions (in bytes) of the line breaks that end a record in `data`, which begins with a record."""
-    units = _units(data, dialect)
-    breaks = _ending_breaks(units, _Quotes(dialect).toggles(units), False, _BREAK)
-    return breaks * _scale(dialect)
-
-
 def _ending_breaks(units: bytes, toggles: Positions, inside: bool, before: int) -> Positions:
     array = np.frombuffer(units, np.uint8)
     breaks = np.flatnonzero(array == _BREAK)
@@ -150,7 +140,8 @@ def _ending_breaks(units: bytes, toggles: Positions, inside: bool, before: int) 
     if len(breaks) and breaks[0] == 0:
         previous[0] = before
     # a line break on its own line belongs to the field that follows
-    return breaks[previous != _BREAK]
+    ending: Positions = breaks[previous != _BREAK]
+    return ending
 
 
 def find_starts(chunks: Iterable[bytes], positions: Sequence[int] | Positions, dialect: Dialect, body: int = 0) -> Positions:
@@ -204,7 +195,7 @@ def _next_break(units: bytes, at: int, toggles: Positions, inside: bool, before:
 def record_end(data: bytes, begin: int, dialect: Dialect) -> int | None:
     """The byte behind the record that starts at `begin`; None where its end is not in `data`."""
     if not dialect.support_multi_line:
-        return _line_start(data, begin + 1, dialect) if not dialect.wide else _line_start(data, begin + 2, dialect)
+        return _line_start(data, begin + _scale(dialect), dialect)
     units = _units(data[begin:], dialect)
     at = _next_break(units, 0, _Quotes(dialect).toggles(units), False, _BREAK)
     return None if at < 0 else begin + (at + 1) * _scale(dialect)

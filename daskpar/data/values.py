@@ -9,7 +9,6 @@ API
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -18,12 +17,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from daskpar.data.date_columns import to_timestamps
-from daskpar.data.kinds import FALSE_WORDS, TRUE_WORDS, Kind
+from daskpar.data.kinds import FALSE_WORDS, INTEGER, NUMBER, TRUE_WORDS, Kind
 
 LOWEST, HIGHEST = -(2**63), 2**63 - 1
 
-_INTEGER = re.compile(r"[+-]?[0-9]+")
-_NUMBER = re.compile(r"[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|(?i:nan|inf|infinity))")
 _SHORT_INTEGER = r"^[ \t]*-?[0-9]{1,18}[ \t]*$"
 _PLAIN_NUMBER = r"^[ \t]*-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?[ \t]*$"
 _MARGIN = " \t"
@@ -61,7 +58,7 @@ def failure(texts: pa.Array, result: pa.Array) -> Failure | None:
 def read_int(text: str) -> int | None:
     """An integer as `convert_column_types` reads it: numbers are cut toward zero and kept inside 64 bits, `nan` is 0."""
     trimmed = text.strip(_MARGIN)
-    if _INTEGER.fullmatch(trimmed) and len(trimmed) < 25:
+    if INTEGER.fullmatch(trimmed) and len(trimmed) < 25:
         return max(LOWEST, min(HIGHEST, int(trimmed)))
     number = read_float(trimmed)
     if number is None or math.isnan(number):
@@ -74,7 +71,7 @@ def read_int(text: str) -> int | None:
 def read_float(text: str) -> float | None:
     """A decimal, exponent, inf or nan form; blanks and tabs around it are ignored."""
     trimmed = text.strip(_MARGIN)
-    return float(trimmed) if _NUMBER.fullmatch(trimmed) else None
+    return float(trimmed) if NUMBER.fullmatch(trimmed) else None
 
 
 def _ints(texts: pa.Array, kind: Kind) -> pa.Array:

@@ -17,7 +17,7 @@ def test_delimiters_that_cannot_work_are_refused(delimiter: str) -> None:
 
 
 def test_an_unknown_encoding_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(InputError, match="utf-7.*windows1252"):
+    with pytest.raises(InputError, match=r"utf-7.*windows1252"):
         Dialect(encoding="utf-7")
 
 
