@@ -28,7 +28,7 @@ FILES_IN_PARTITION = 1000
 def read_mltable(
     path: str | Path, *, partition_bytes: int | None = None, datastores: Mapping[str, str] | None = None
 ) -> dask.dataframe.DataFrame:
-    """The table of an MLTable folder as a lazy Dask dataframe: columns, order, dtypes, values and nulls as Microsoft's `mltable` gives them.
+    """The table of an MLTable folder as a lazy Dask dataframe, with the columns, dtypes, values and nulls of Microsoft's `mltable`.
 
     `path` is the folder (or the MLTable file) on any filesystem that fsspec knows. Only metadata and the inference sample are read now:
     mistakes in the MLTable, missing files and unreadable samples raise InputError with the MLTable's line. `partition_bytes` cuts
@@ -78,7 +78,8 @@ def read_mltable(
 def read_files(path: str | Path) -> dask.bag.Bag:
     """The files at a location (a folder: all below it, sorted, hidden ones included) as a lazy Dask bag of their paths."""
     found = list_files(resolve(str(path), Path.cwd(), {}))
-    return dask.bag.from_sequence(list(found.paths), partition_size=FILES_IN_PARTITION)
+    bag: dask.bag.Bag = dask.bag.from_sequence(list(found.paths), partition_size=FILES_IN_PARTITION)
+    return bag
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,8 @@ def _load(part: _Partition | _Empty) -> pd.DataFrame:
 
 def _from_map(parts: list[Any], meta: pd.DataFrame) -> dask.dataframe.DataFrame:
     with dask.config.set({"dataframe.convert-string": False}):  # values of any kind must stay what they are
-        return dask.dataframe.from_map(_load, parts, meta=meta, label="read-mltable")
+        made: dask.dataframe.DataFrame = dask.dataframe.from_map(_load, parts, meta=meta, label="read-mltable")
+    return made
 
 
 def _of_frame(frame: pd.DataFrame) -> dask.dataframe.DataFrame:

@@ -43,9 +43,9 @@ def delta_files(folder: str, version: int | None, timestamp: str | None) -> tupl
 
 def _version_at(table: object, timestamp: str) -> int:
     try:
-        moment = datetime.fromisoformat(timestamp)
+        moment: datetime | None = datetime.fromisoformat(timestamp)
     except ValueError:
-        moment = None  # type: ignore[assignment]
+        moment = None
     if moment is None or moment.tzinfo is None:
         raise InputError(f"timestamp_as_of {timestamp!r} must be a time with its zone, e.g. 2020-01-31T12:00:00Z")
     commits = sorted(table.history(), key=lambda commit: commit["version"])  # type: ignore[attr-defined]

@@ -4,8 +4,8 @@ Nodes: ("value", constant), ("list", nodes), ("column", name), ("field", node, n
 ("negative", node), ("positive", node), ("and" | "or", left, right), ("if", condition, then, otherwise), ("compare", sign, left, right),
 ("arithmetic", sign, left, right).
 
-The language looks like Python and differs: comparisons do not chain (`3 < i < 10` is `(3 < i) < 10`), there is no `in`, `is`, `&` or `|`, an
-empty text can't be written, and words such as `or` need blanks around them.
+The language looks like Python and differs: comparisons do not chain (`3 < i < 10` is `(3 < i) < 10`), there is no `in`, `is`, `&` or `|`,
+an empty text can't be written, and words such as `or` need blanks around them.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ _TOKEN = re.compile(
 _WORDS = {"or", "and", "not", "if", "else"}
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "0": "\0", "\\": "\\", "'": "'", '"': '"', "a": "\a", "b": "\b", "f": "\f", "v": "\v"}
 _COMPARISONS = ("==", "!=", "<=", ">=", "<", ">")
+_MIRRORED = {"==": "==", "!=": "!=", "<": ">", ">": "<", "<=": ">=", ">=": "<="}
 
 
 class BadExpression(ValueError):
@@ -57,7 +58,7 @@ def simple_terms(node: Node) -> list[tuple[str, str, Any]]:
         if left[0] == "column" and right[0] == "value":
             return [(left[1], sign, right[1])]
         if left[0] == "value" and right[0] == "column":
-            return [(right[1], {"<": ">", ">": "<", "<=": ">=", ">=": "<="}.get(sign, sign), left[1])]
+            return [(right[1], _MIRRORED[sign], left[1])]
     return []
 
 
@@ -89,13 +90,14 @@ class _Parser:
         at = 0
         while at < len(self.text):
             found = _TOKEN.match(self.text, at)
-            if not found or found.lastgroup is None:
+            kind = found.lastgroup if found else None
+            if found is None or kind is None:
                 self._fail(at, f"{self.text[at : at + 10]!r} is not understood")
-            if found.lastgroup == "name" and found[0] in _WORDS:
+            if kind == "name" and found[0] in _WORDS:
                 self._check_blanks(found)
                 yield "word", found[0], at
-            elif found.lastgroup != "blank":
-                yield found.lastgroup, found[0], at
+            elif kind != "blank":
+                yield kind, found[0], at
             at = found.end()
 
     def _check_blanks(self, found: re.Match[str]) -> None:
@@ -219,7 +221,7 @@ class _Parser:
             self._need(")")
             return node
         self.at -= 1
-        self._stop("a value is missing" if kind == "end" else f"{text!r} is not understood here")
+        return self._stop("a value is missing" if kind == "end" else f"{text!r} is not understood here")
 
     def _named(self, name: str) -> Node:
         constants = {"True": True, "False": False, "None": None}
@@ -239,7 +241,7 @@ class _Parser:
         if len(values) != len(arguments) or not all(type(value) is int for value in values):
             self._stop("`datetime` takes whole numbers: datetime(2020, 1, 31)")
         try:
-            return ("value", datetime(*(values + [1, 1])[: max(3, len(values))]))  # type: ignore[arg-type]
+            return ("value", datetime(*[*values, 1, 1][: max(3, len(values))]))
         except ValueError as error:
             self._stop(f"`datetime` got no date: {error}")
 

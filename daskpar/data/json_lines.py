@@ -67,7 +67,10 @@ def _field(name: str, kinds: set[str], low: int, high: int) -> pa.Field:
 def parse_lines(
     data: bytes, fields: Sequence[pa.Field], *, keep: set[str] | None = None, drop_invalid: bool = False, offset: int = 0, source: str = ""
 ) -> Lines:
-    """The rows of the whole lines in `data` (UTF-8, at byte `offset` of the file `source`); InputError names the byte of an invalid line."""
+    """The rows of the whole lines in `data` (UTF-8, at byte `offset` of the file `source`).
+
+    InputError names the byte of an invalid line.
+    """
     wanted = [found for found in fields if keep is None or found.name in keep]
     starts = line_starts(data)
     if not any(is_any(found) for found in wanted):
@@ -84,7 +87,8 @@ def line_starts(data: bytes) -> np.ndarray:
     starts = np.concatenate([np.zeros(1, np.int64), breaks + 1])
     ends = np.concatenate([breaks, np.full(1, len(data), np.int64)])
     lone_return = (ends - starts == 1) & (array[np.minimum(starts, max(len(data) - 1, 0))] == 13) if len(data) else np.zeros(1, bool)
-    return starts[(ends > starts) & ~lone_return]
+    found: np.ndarray = starts[(ends > starts) & ~lone_return]
+    return found
 
 
 def decode_line(text: str) -> dict[str, Any]:

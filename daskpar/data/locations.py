@@ -25,7 +25,8 @@ def is_url(path: str) -> bool:
 def resolve(text: str, base: str | Path, datastores: Mapping[str, str]) -> str:
     """The location that `text` means in a file below the folder `base`: an absolute local path, normalised, or a URL.
 
-    Takes relative and absolute paths, `file://`, URLs, `azureml:./x` and `azureml://datastores/NAME/paths/P` (`datastores`: name -> location).
+    Takes relative and absolute paths, `file://`, URLs, `azureml:./x` and `azureml://datastores/NAME/paths/P`; `datastores` maps
+    names to locations.
     UsageError where the text names a datastore that is not configured, or a data asset (there is no registry here).
     """
     found = _DATASTORE.match(text)

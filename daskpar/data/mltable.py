@@ -158,9 +158,11 @@ class _Opening:
             raise InputError(f"there is a column {twice!r} already")
         found = extract(form, self.files.paths)
         values = self.files.values
-        for name in found.column_names if values is not None else ():
-            values = values.append_column(name, found.column(name))
-        self.files.values = found if values is None else values
+        if values is not None:
+            for name in values.column_names:
+                found = found.append_column(name, values.column(name))
+            found = found.select([*values.column_names, *form.columns])
+        self.files.values = found
 
     # the reader
 
@@ -252,8 +254,9 @@ class _Opening:
             return _with_step(table, {"op": "nulls", "names": list(form.columns)})
         found = extract(form, table.files)
         values = found
-        for name in table.values.column_names if table.values is not None else ():
-            values = values.append_column(name, table.values.column(name))  # type: ignore[union-attr]
+        if table.values is not None:
+            for name in table.values.column_names:
+                values = values.append_column(name, table.values.column(name))
         at = table.schema.names.index("Path") + 1
         return _with_step(replace(table, values=values), {"op": "files", "names": found.column_names, "at": at})
 

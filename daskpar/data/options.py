@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from daskpar.data.dates import check_formats
 from daskpar.data.kinds import Kind
 from daskpar.errors import nearest
 
@@ -115,7 +116,10 @@ def _read_delimited(name: str, options: Any) -> Mapping[str, Any]:
     found["infer"] = inference is not False
     found["sample_size"], overrides = SAMPLE_SIZE, []
     if not isinstance(inference, bool):
-        rules = {"sample_size": (_size, SAMPLE_SIZE), "column_type_overrides": (_any, [])}
+        rules: dict[str, tuple[Callable[[Any], str | None], Any]] = {
+            "sample_size": (_size, SAMPLE_SIZE),
+            "column_type_overrides": (_any, []),
+        }
         try:
             inside = _mapping("infer_column_types", inference, rules)
         except Wrong as wrong:
@@ -242,12 +246,13 @@ def _boolean(options: Mapping[str, Any], *at: str | int) -> Kind:
             )
     if ("true_values" in options) != ("false_values" in options):
         raise Wrong("`true_values` and `false_values` come together", *at)
-    lists = {key: _words(options[key]) for key in ("true_values", "false_values") if key in options}
-    both = set(lists.get("true_values", ())) & set(lists.get("false_values", ()))
+    true = _words(options["true_values"]) if "true_values" in options else None
+    false = _words(options["false_values"]) if "false_values" in options else None
+    both = set(true or ()) & set(false or ())
     if both:
         raise Wrong(f"{sorted(both)[0]!r} can't be both a true and a false value", *at)
     mismatch = {"true": True, "false": False}.get(options.get("mismatch_as", "error"))
-    return Kind("bool", mismatch=mismatch, **lists)
+    return Kind("bool", mismatch=mismatch, true_values=true, false_values=false)
 
 
 def _words(value: str | list[str]) -> tuple[str, ...]:
@@ -264,9 +269,10 @@ def _datetime(options: Mapping[str, Any], *at: str | int) -> Kind:
     constant = options.get("date_constant")
     if constant is not None and not isinstance(constant, str):
         raise Wrong("`date_constant` must be a text", *at, "date_constant")
-    for text in _words(formats):
-        if "%" in text and not re.search(r"%[YyFDBbmd]", text):
-            raise Wrong(f"the format {text!r} has no date: add one, or give `date_constant` and name both in the format", *at, "formats")
+    try:
+        check_formats(_words(formats), constant)
+    except ValueError as error:
+        raise Wrong(str(error), *at, "formats") from None
     return Kind("datetime", formats=_words(formats), date_constant=constant)
 
 
@@ -295,7 +301,10 @@ def _random(name: str, options: Any) -> Mapping[str, Any]:
 
 
 def _sample(name: str, options: Any) -> Mapping[str, Any]:
-    rules = {"sampler": (_one_of("random_percent", "randomPercent"), None), "sampler_arguments": (_any, {})}
+    rules: dict[str, tuple[Callable[[Any], str | None], Any]] = {
+        "sampler": (_one_of("random_percent", "randomPercent"), None),
+        "sampler_arguments": (_any, {}),
+    }
     arguments = _mapping(name, options, rules)["sampler_arguments"]
     try:
         found = _mapping(

@@ -104,13 +104,8 @@ def _widest(known: pa.Field, found: pa.Field, first: str, path: str) -> pa.Field
 
 
 def _is_plain(type_: pa.DataType) -> bool:
-    return (
-        pa.types.is_integer(type_)
-        or pa.types.is_floating(type_)
-        or pa.types.is_boolean(type_)
-        or pa.types.is_string(type_)
-        or pa.types.is_large_string(type_)
-    )
+    tests = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_string, pa.types.is_large_string)
+    return any(test(type_) for test in tests)
 
 
 def conform(table: pa.Table, fields: Sequence[pa.Field], rows: int) -> pa.Table:
@@ -221,13 +216,14 @@ class ParquetRows:
             return False
         if isinstance(low, str):
             low, high, constant = low.encode(), high.encode(), constant.encode()
-        return {
+        outcomes = {
             "==": constant < low or constant > high,
             "<": low >= constant,
             "<=": low > constant,
             ">": high <= constant,
             ">=": high < constant,
-        }.get(sign, False)
+        }
+        return bool(outcomes.get(sign, False))
 
 
 def _class(value: Any) -> str | None:

@@ -1,4 +1,4 @@
-"""`extract_columns_from_partition_format`: a format such as `/{store}/{day:yyyy/MM/dd}/{name}.csv` gives columns from the paths of files."""
+"""`extract_columns_from_partition_format`: a format such as `/{store}/{day:yyyy/MM/dd}/{name}.csv` gives columns from paths."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def extract(form: PartitionFormat, paths: Sequence[str]) -> pa.Table:
 def _date(match: re.Match[str]) -> datetime | None:
     parts = {name: int(value) for name, value in match.groupdict().items() if name in {part[1] for part in _PARTS.values()}}
     try:
-        found = datetime(**{"month": 1, "day": 1, **parts})
+        found = datetime(parts.pop("year"), parts.pop("month", 1), parts.pop("day", 1), **parts)  # type: ignore[arg-type]
     except ValueError:
         return None
     return found if 1678 <= found.year <= 2261 else None

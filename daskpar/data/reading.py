@@ -238,7 +238,7 @@ class _File:
             losses.add(name, "late", lost)
         losses.add("", "invalid", found.dropped)
         positions = row_starts(data, offset, self._dialect)
-        return found.table, positions if found.kept is None else positions[found.kept], None
+        return found.table, positions[: found.table.num_rows] if found.kept is None else positions[found.kept], None
 
 
 def _terms(table: Table) -> list[tuple[str, str, Any]]:

@@ -19,8 +19,8 @@ from daskpar.data.values import Failure
 from daskpar.errors import InputError
 
 Step = Mapping[str, Any]
-"""`{"op": …}` with: keep `names`; convert `column`, `kind`; filter `text`, `where`; sample `low`, `high`, `seed`; nanoseconds `names`; path; files `names`, `at`;
-nulls `names`."""
+"""`{"op": …}` with: keep `names`; convert `column`, `kind`; filter `text`, `where`; sample `low`, `high`, `seed`; nanoseconds `names`;
+path; files `names`, `at`; nulls `names`."""
 
 ROW_STEPS = ("filter", "sample")
 
@@ -51,7 +51,8 @@ class Losses:
 def _words(column: str, cause: str, lost: Failure) -> str:
     count = f"{lost.count:,} value{'s' if lost.count != 1 else ''}"
     if cause == "late":
-        return f"{count} of {column!r}, a column that the inference sample did not have, are left out, e.g. {lost.example!r}: declare it in `columns:`"
+        late = f"{count} of {column!r}, a column that the inference sample did not have, are left out"
+        return f"{late}, e.g. {lost.example!r}: declare it in `columns:`"
     if cause == "invalid":
         return f"{lost.count:,} invalid lines are left out, e.g. {lost.example!r}"
     return f"{count} of column {column!r} became null because they are no values of its kind, e.g. {lost.example!r}"

@@ -170,18 +170,13 @@ class Table:
         )
 
     def path_keys(self, names: Sequence[str]) -> pa.Table | None:
-        """The final values of columns for each file, a row for each, where all of them come from the path alone; None where one does not."""
-        own = set(self.values.column_names if self.values is not None else ()) | {"Path"}
-        own = {name for name in own if name not in self.base.names}
-        if not set(names) <= own or not set(names) <= set(self.schema.names):
+        """The final values of columns, a row for each file, where all of them come from the path alone; None where one does not."""
+        own = {} if self.values is None else dict(zip(self.values.column_names, self.values.columns, strict=True))
+        own["Path"] = pa.array(self.files, pa.string())
+        if not all(name in own and name not in self.base.names and name in self.schema.names for name in names):
             return None
-        rows = []
-        for number, path in enumerate(self.files):
-            steps = [step for step in self.steps if step["op"] in ("path", "files", "convert")]
-            steps = [{**step, "at": 10**6} if step["op"] == "files" else step for step in steps]
-            part = Part(pa.table({}), number, np.zeros(1, np.int64), path, self.values_of(number))
-            rows.append(apply(steps, part).table.select(list(names)))
-        return pa.concat_tables(rows) if rows else None
+        part = Part(pa.table({name: own[name] for name in names}), 0, np.arange(len(self.files), dtype=np.int64))
+        return apply([step for step in self.steps if step["op"] == "convert"], part).table
 
     def values_of(self, number: int) -> pa.Table | None:
         """The columns that come from the path of a file (one row)."""
