@@ -25,7 +25,8 @@ class GroupFrames:
         self._table = table
         self._pieces = pieces
         self._files: dict[int, pa.Table] = {}
-        self._ends = np.zeros(1, np.int64)
+        self._starts: list[int] = []
+        self._stops: list[int] = []
         self._first = self._last = 0
         self._slices: FrameSlices | None = None
         self._stop = len(pieces)
@@ -39,26 +40,33 @@ class GroupFrames:
         """The rows of piece `i`, with a fresh RangeIndex and the dtypes that they have alone."""
         if not self._first <= i < self._last:
             self._gather(i)
-        at = i - self._first
-        start, stop = int(self._ends[at]), int(self._ends[at + 1])
         if self._slices is None:
-            self._first = self._last = 0  # a frame of its own: the script may change it
-            return to_frame(self._part(i), stop)
-        return self._slices.slice(start, stop)
+            self._last = self._first  # read again when asked again: the script may have changed the frame
+            number, start, stop = self._pieces[i].tolist()
+            return to_frame(self._rows(number, start, stop), stop - start)
+        return self._slices.slice(self._starts[i - self._first], self._stops[i - self._first])
 
     def _gather(self, i: int) -> None:
-        ahead = self._pieces[i : min(max(self._stop, i + 1), i + self._rows_at_once)]
-        ends = np.cumsum(ahead["stop"] - ahead["start"])
-        count = max(1, int(np.searchsorted(ends, self._rows_at_once, side="right")))
-        self._slices = None
-        self._first, self._last = i, i + count
-        self._ends = np.concatenate([[0], ends[:count]])
-        if count > 1:
-            parts = pa.concat_tables([self._part(k) for k in range(i, i + count)])
-            self._slices = FrameSlices(parts, parts.num_rows)
+        """Convert piece `i` and those behind it. Those of one file follow each other there, so few runs of rows hold them all."""
+        ceiling = self._stop if i < self._stop else len(self._pieces)
+        ahead = self._pieces[i : min(ceiling, i + self._rows_at_once)]
+        count = max(1, int(np.searchsorted(np.cumsum(ahead["stop"] - ahead["start"]), self._rows_at_once, side="right")))
+        self._first, self._last, self._slices = i, i + count, None
+        if count == 1:
+            return
+        ahead = ahead[:count]
+        order = np.argsort(ahead["file"], kind="stable")
+        sorted_ = ahead[order]
+        breaks = np.flatnonzero((sorted_["file"][1:] != sorted_["file"][:-1]) | (sorted_["start"][1:] != sorted_["stop"][:-1]))
+        first, last = np.concatenate([[0], breaks + 1]), np.concatenate([breaks, [count - 1]])
+        runs = zip(sorted_["file"][first].tolist(), sorted_["start"][first].tolist(), sorted_["stop"][last].tolist(), strict=True)
+        rows = pa.concat_tables([self._rows(*run) for run in runs])
+        stops = np.empty(count, np.int64)
+        stops[order] = np.cumsum(sorted_["stop"] - sorted_["start"])
+        self._starts, self._stops = (stops - (ahead["stop"] - ahead["start"])).tolist(), stops.tolist()
+        self._slices = FrameSlices(rows, rows.num_rows)
 
-    def _part(self, i: int) -> pa.Table:
-        number, start, stop = self._pieces[i].tolist()
+    def _rows(self, number: int, start: int, stop: int) -> pa.Table:
         file = self._files.get(number)
         if file is None:
             file = self._files[number] = pa.ipc.open_file(pa.memory_map(self._table.files[number])).read_all()

@@ -31,6 +31,10 @@ SIZES = {"float64": 18, "float32": 11, "bool": 6}
 
 SIMPLE_RANGE = {"float64": (1e-4, 1e10), "float32": (1e-3, 1e5)}
 """Absolute values that Arrow writes as Python and numpy do, but for the `.0` of whole numbers."""
+SHORT_EXPONENTS = (9.9e-10, 9.9e-7)
+"""Absolute values that Arrow writes with an exponent of one digit, Python and numpy with two; those below are written alike."""
+ALWAYS_EXPONENT = 1e16
+"""Absolute values from here on are written alike, with an exponent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,19 +178,25 @@ def _text(kind: str, values: Any) -> pa.Array:
 
 
 def _float_text(kind: str, values: np.ndarray) -> pa.Array:
+    """Arrow's text where it is that of Python and numpy, or can be made so for many at once; else theirs, one by one."""
     low, high = SIMPLE_RANGE[kind]
     size = np.abs(values)
     simple = ((size >= low) & (size < high)) | (size == 0)
-    text = pa.array(values).cast(TEXT)
-    whole = np.floor(values) == values
+    text = pa.array(values, from_pandas=True).cast(TEXT)  # from_pandas: NaN is an empty field
+    whole = simple & (np.floor(values) == values)
     if whole.any():
         text = pc.if_else(pa.array(whole), pc.binary_join_element_wise(text, POINT_ZERO, NOTHING), text)
     if simple.all():
         return text
-    odd = values[~simple]
-    words = odd.astype(str).astype(object)
-    words[np.isnan(odd)] = None
-    return pc.replace_with_mask(text, pa.array(~simple), pa.array(words, TEXT))
+    short = (size >= SHORT_EXPONENTS[0]) & (size < SHORT_EXPONENTS[1])
+    if short.any():
+        mask = pa.array(short)
+        text = pc.replace_with_mask(text, mask, pc.replace_substring_regex(text.filter(mask), r"e-(\d)$", r"e-0\1"))
+    odd = ~(simple | short | (size < SHORT_EXPONENTS[0]) | (size >= ALWAYS_EXPONENT) & np.isfinite(values) | np.isnan(values))
+    if odd.any():
+        words = list(map(repr, values[odd].tolist())) if kind == "float64" else values[odd].astype(str).tolist()
+        text = pc.replace_with_mask(text, pa.array(odd), pa.array(words, TEXT))
+    return text
 
 
 def _quoted(array: pa.Array) -> pa.Array:
