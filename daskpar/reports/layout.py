@@ -25,6 +25,7 @@ sys/                                          from daskpar
   master_role.txt                             planning, nodes, processors, warnings, result
   node/<node>/_main.txt                       the processors of a node: started, ready, ended
   node/<node>/<process>.txt                   what a processor ran: failed tries; with logging_level DEBUG every mini-batch
+  node/<node>/<process>.stacks.txt            where its threads were when it was killed (empty: it was not)
   job_report/processed_mini-batches.csv       one row for each try of a mini-batch
   job_report/process_summary.csv              one row for each processor
   job_report/node_summary.csv                 one row for each node

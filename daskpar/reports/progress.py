@@ -147,9 +147,8 @@ def live_line(step: StepView, now: float, width: int, name_width: int) -> str:
     facts = _facts(step, now)
     shown = f"{name:<{name_width}}  {clock(now - step.started)}"
     room = width - 1
-    with_bar = f"{shown}  {bar(step.counts.done, step.planned)}"
-    if step.planned and not step.doing and len(with_bar) + 2 + len("  ".join(facts[:3])) <= room:
-        shown = with_bar
+    if step.planned and not step.doing and (width_of_bar := bar_width(room)):
+        shown += f"  {bar(step.counts.done, step.planned, width_of_bar)}"
     for fact in facts:
         longer = f"{shown}  {fact}"
         if len(longer) > room:
@@ -173,6 +172,11 @@ def _facts(step: StepView, now: float) -> list[str]:
     facts += [some(counts.items, "item")] if counts.items else []
     facts += [f"{some(counts.failed_items, 'item')} failed"] if counts.failed_items else []
     return [*facts, f"{number(step.running)} busy"]
+
+
+def bar_width(room: int) -> int:
+    """A matter of the terminal alone, so that the line does not jump while its numbers grow."""
+    return BAR_WIDTH if room >= 99 else BAR_WIDTH // 2 if room >= 69 else 0
 
 
 def bar(done: int, planned: int, width: int = BAR_WIDTH) -> str:

@@ -45,7 +45,8 @@ def test_a_full_line_says_everything() -> None:
 @pytest.mark.parametrize(
     ("width", "line"),
     [
-        (80, "score  0:01:40  ████████████░░░░░░░░  60 %  1,200/2,000 mini-batches  3 failed"),
+        (100, "score  0:01:40  ████████████░░░░░░░░  60 %  1,200/2,000 mini-batches  3 failed  0:01:06 left"),
+        (80, "score  0:01:40  ██████░░░░  60 %  1,200/2,000 mini-batches  3 failed"),
         (60, "score  0:01:40  60 %  1,200/2,000 mini-batches  3 failed"),
         (30, "score  0:01:40  60 %"),
         (20, "score  0:01:40"),
