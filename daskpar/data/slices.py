@@ -1,22 +1,27 @@
-"""A decoded span as data frames: converted to pandas once, cut into mini-batches by slicing."""
+"""A decoded span as data frames: converted to pandas once, cut into mini-batches by slicing.
+
+pandas is loaded on first use: a driver plans tables without it.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from daskpar.data.frames import to_pandas
 from daskpar.data.types import is_any, is_stream, values_of
 
-_COPIES_ON_WRITE = int(pd.__version__.split(".")[0]) >= 3
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def to_frame(table: pa.Table, rows: int, partition: bool = True) -> pd.DataFrame:
     """The table as a fresh data frame; columns of any kind hold Python values, nested lists as arrays, locations as StreamInfo."""
+    import pandas as pd
+
     special = [number for number, field in enumerate(table.schema) if is_any(field) or is_stream(field)]
     if not special:
         return to_pandas(table, partition) if table.num_columns else pd.DataFrame(index=pd.RangeIndex(rows))
@@ -43,7 +48,12 @@ class FrameSlices:
     """Mini-batches out of one span: each has the dtypes that its own rows would have alone, and a fresh index."""
 
     def __init__(self, table: pa.Table, rows: int) -> None:
+        import pandas as pd
+
         self._frame = to_frame(table, rows)
+        self._range = pd.RangeIndex
+        self._copy = int(pd.__version__.split(".")[0]) < 3
+        """Before pandas 3 a slice that the script changes would change its span."""
         # integers and booleans whose span has nulls: a mini-batch without one gets its own dtype back
         self._narrow: list[tuple[int, np.ndarray, np.ndarray]] = []
         for number, column in enumerate(table.columns):
@@ -54,9 +64,9 @@ class FrameSlices:
     def slice(self, start: int, stop: int) -> pd.DataFrame:
         """Rows [start, stop)."""
         frame = self._frame.iloc[start:stop]
-        if not _COPIES_ON_WRITE:
+        if self._copy:
             frame = frame.copy()
-        frame.index = pd.RangeIndex(stop - start)
+        frame.index = self._range(stop - start)
         for number, filled, nulls in self._narrow:
             if not nulls[start:stop].any():
                 frame.isetitem(number, filled[start:stop])

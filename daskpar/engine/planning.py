@@ -23,11 +23,12 @@ def open_input(data: Input, datastores: Mapping[str, str]) -> Table | FileList:
 
     Raises InputError when it is missing or can't be read; the message names the MLTable's line or the file.
     """
-    from daskpar.data.files import list_files
-    from daskpar.data.mltable import open_mltable
-
     if data.type == "mltable":
+        from daskpar.data.mltable import open_mltable
+
         return open_mltable(data.path, datastores, files=data.mode in FILE_MODES)
+    from daskpar.data.files import list_files
+
     return list_files(data.path)
 
 
