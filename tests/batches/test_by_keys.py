@@ -19,6 +19,8 @@ from daskpar.batches.by_keys import needs_passes, plan_by_keys
 from daskpar.batches.grouping import group_table
 from daskpar.batches.plan import Plan
 from daskpar.data.files import FileList
+from daskpar.data.mltable import open_mltable
+from daskpar.data.reading import read_all
 from daskpar.data.slices import to_frame
 from daskpar.data.table import Table
 from daskpar.data.types import any_field, to_any
@@ -344,3 +346,55 @@ def test_groups_are_those_of_pandas(tmp_path_factory, keys, span):
     frame = data.to_pandas()
     frames = [group for _, group in frame.groupby(["brand", "store"], sort=False, dropna=False)] if len(frame) else []
     assert [list(plan.load(i)["row"]) for i in range(plan.count)] == [list(group["row"]) for group in frames]
+
+
+def write_sales(folder, files, partition_format=None):
+    """An MLTable over CSV files: name -> text."""
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    steps = ["  - read_delimited:\n      delimiter: ','\n      header: all_files_same_headers\n"]
+    if partition_format:
+        steps.insert(0, f"  - extract_columns_from_partition_format:\n      partition_format: {partition_format}\n")
+    (folder / "MLTable").write_text("paths:\n  - pattern: ./**/*.csv\ntransformations:\n" + "".join(steps))
+    return open_mltable(str(folder))
+
+
+FOLDERS = {
+    "2/b/one.csv": "Week,Price\n1,1.5\n2,2.5\n",
+    "2/b/two.csv": "Week,Price\n3,3.5\n",
+    "1/a/one.csv": "Week,Price\n1,4.5\n3,\n",
+    "1/a/header only.csv": "Week,Price\n",
+    "1/c/one.csv": "Week,Price\n3,5.5\n1,6.5\n",
+}
+
+
+def test_keys_from_the_path_group_whole_files_without_a_pass(tmp_path):
+    table = write_sales(tmp_path, FOLDERS, "/{Store}/{Brand}/*.csv")
+    assert not needs_passes(table, ["Store", "Brand"])
+    passes = Passes()
+    plan_by_keys(table, ["Store", "Brand"], tmp_path / "plan", passes)
+    plan = Plan.open(tmp_path / "plan")
+    assert passes.seen == []
+    assert [plan.keys(i) for i in range(plan.count)] == [{"Store": 1, "Brand": "a"}, {"Store": 1, "Brand": "c"}, {"Store": 2, "Brand": "b"}]
+    assert [list(plan.load(i)["Week"]) for i in range(3)] == [[1, 3], [3, 1], [1, 2, 3]]
+    assert list(plan.load(2).columns) == ["Store", "Brand", "Week", "Price"]
+    assert list(plan.load(2).index) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("keys", [["Store", "Week"], ["Week"]], ids=" ".join)
+@pytest.mark.parametrize("cut", CUTS)
+def test_keys_from_path_and_rows_group_rows(tmp_path, keys, cut):
+    table = write_sales(tmp_path, FOLDERS, "/{Store}/{Brand}/*.csv")
+    assert needs_passes(table, keys)
+    whole = read_all(table, table.files_pieces())
+    check(grouped(table, keys, tmp_path / "plan", **CUTS[cut]), whole, keys)
+
+
+def test_rows_in_any_order_on_disk(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = [f"{rng.integers(1, 9)},{rng.choice(['dominicks', 'tropicana', ''])},{k}" for k in range(3000)]
+    table = write_sales(tmp_path, {"oj.csv": "Store,Brand,Row\n" + "\n".join(rows) + "\n"})
+    cut = {"small_bytes": 0, "span_bytes": 5000, "partition_bytes": 10_000}
+    check(grouped(table, ["Store", "Brand"], tmp_path / "plan", **cut), read_all(table, table.files_pieces()), ["Store", "Brand"])
