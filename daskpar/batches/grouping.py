@@ -19,7 +19,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +28,9 @@ import pyarrow as pa
 from daskpar.batches.keys import Grouped, check_keys, group_rows, partition_of_rows, stable_order
 from daskpar.batches.plan import GROUPED, PlanSummary, write_plan
 from daskpar.data.reading import TableReader
+from daskpar.data.steps import Losses
 from daskpar.data.table import PIECE, Table
+from daskpar.data.values import Failure
 
 Execute = Callable[[str, Sequence[str], int], None]
 """Runs the pass named so, with those arguments, over the numbers 0 .. count - 1, and returns when all are done; raises when one failed."""
@@ -94,8 +96,9 @@ def group_table(
         execute("split", [str(work), "split"], len(pieces))
         execute("gather", [str(work), "gather"], partitions)
     summary = _write_plan(table, recipe, target)
+    warnings = tuple(f"{table.origin}: {text}" for text in _all_losses(work).drain())
     shutil.rmtree(work, ignore_errors=True)
-    return summary
+    return replace(summary, warnings=warnings)
 
 
 _pass: _Pass | None = None
@@ -159,7 +162,11 @@ class _Pass:
     def _span(self, span: int) -> pa.Table:
         if self._reader is None:
             self._reader = TableReader(Table.from_json(self._recipe.table), np.load(self._work / "spans.npy").astype(PIECE))
-        return _whole(self._reader.arrow(span))
+        table = _whole(self._reader.arrow(span))
+        losses, self._reader.losses = self._reader.losses, Losses()
+        if losses.found:
+            _write_text(self._work / f"losses-{span:06d}.json", json.dumps([(*key, vars(lost)) for key, lost in losses.found.items()]))
+        return table
 
     def _finish(self, partition: int, batches: list[pa.RecordBatch]) -> None:
         """Write the rows of a partition (a batch from each span) by group, and the index of its groups: place of the first row,
@@ -259,6 +266,15 @@ def _mapped(path: Path, count: int, kind: np.dtype) -> np.ndarray:
     return np.memmap(path, kind, "w+", shape=(count,))
 
 
+def _all_losses(work: Path) -> Losses:
+    """What reading the spans lost, together."""
+    losses = Losses()
+    for path in sorted(work.glob("losses-*.json")):
+        for column, cause, lost in json.loads(path.read_text(encoding="utf-8")):
+            losses.add(column, cause, Failure(**lost))
+    return losses
+
+
 def _in_order(table: pa.Table, grouped: Grouped) -> Iterator[pa.RecordBatch]:
     for start in range(0, len(grouped.order), BATCH_ROWS):
         yield _one(table.take(pa.array(grouped.order[start : start + BATCH_ROWS])))
@@ -287,6 +303,12 @@ def _write(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch] | li
     with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
         for batch in batches:
             writer.write_batch(batch)
+    os.replace(temporary, path)
+
+
+def _write_text(path: Path, text: str) -> None:
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.new")
+    temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, path)
 
 

@@ -67,6 +67,8 @@ class PlanSummary:
     kind: str = PIECES
     fingerprint: str = ""
     """Of the input: paths, sizes and times of change, hashed; a resume compares it."""
+    warnings: tuple[str, ...] = ()
+    """What was lost in conversion where making the plan read the rows (groups), in words; only of a plan just made."""
 
 
 def write_plan(

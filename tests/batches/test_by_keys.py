@@ -398,3 +398,13 @@ def test_rows_in_any_order_on_disk(tmp_path):
     table = write_sales(tmp_path, {"oj.csv": "Store,Brand,Row\n" + "\n".join(rows) + "\n"})
     cut = {"small_bytes": 0, "span_bytes": 5000, "partition_bytes": 10_000}
     check(grouped(table, ["Store", "Brand"], tmp_path / "plan", **cut), read_all(table, table.files_pieces()), ["Store", "Brand"])
+
+
+@pytest.mark.parametrize("cut", CUTS)
+def test_values_lost_while_grouping_are_told(tmp_path, cut):
+    rows = [f"{k % 3},{k}" for k in range(300)] + ["1,many"] + [f"{k % 3},{k}" for k in range(100)] + ["2,few"]
+    table = write_sales(tmp_path, {"oj.csv": "Store,Quantity\n" + "\n".join(rows) + "\n"})
+    summary = group_table(table, ["Store"], tmp_path / "plan", Passes(repeat=2), **CUTS[cut])
+    (warning,) = summary.warnings
+    assert "2 values of column 'Quantity' became null" in warning
+    assert warning.startswith(str(tmp_path))
