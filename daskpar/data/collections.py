@@ -23,6 +23,8 @@ from daskpar.data.table import Table
 from daskpar.data.types import StreamInfo
 
 FILES_IN_PARTITION = 1000
+GROUP_BYTES = 4 * 1024 * 1024
+"""Row groups of Parquet smaller than this share a partition."""
 
 
 def read_mltable(
@@ -32,8 +34,8 @@ def read_mltable(
 
     `path` is the folder (or the MLTable file) on any filesystem that fsspec knows. Only metadata and the inference sample are read now:
     mistakes in the MLTable, missing files and unreadable samples raise InputError with the MLTable's line. `partition_bytes` cuts
-    partitions of that size (default: the MLTable's `partition_size`, 20 MiB); the rows are the same whatever it is. Each partition counts
-    its index from 0. `datastores` maps names in `azureml://datastores/NAME/paths/…` to folders or URLs.
+    partitions of that size (default: the MLTable's `partition_size`, 20 MiB; Parquet: row groups); the rows are the same whatever it is.
+    Each partition counts its index from 0. `datastores` maps names in `azureml://datastores/NAME/paths/…` to folders or URLs.
 
     Values that don't convert become null, as there; a warning tells column, count and an example.
 
@@ -64,7 +66,7 @@ def read_mltable(
     opened = open_mltable(str(path), datastores)
     if isinstance(opened, FileList):
         return _of_files(opened)
-    pieces = opened.cut(partition_bytes or opened.partition_size)
+    pieces = opened.cut(partition_bytes) if partition_bytes else _partitions(opened)
     sample = opened.sample
     assert sample is not None
     if opened.whole and not sample.num_rows:
@@ -73,6 +75,11 @@ def read_mltable(
     nulls = tuple(name for name in sample.column_names if opened.whole and sample.column(name).null_count == sample.num_rows)
     parts = [_Partition(opened.only(int(piece["file"])), int(piece["start"]), int(piece["stop"]), nulls) for piece in pieces]
     return _from_map(parts or [_Empty(meta)], meta)
+
+
+def _partitions(table: Table) -> np.ndarray:
+    """Pieces of the default size; Parquet by row groups, so that none is decoded twice."""
+    return table.cut(GROUP_BYTES, whole_groups=True) if table.by_rows else table.cut(table.partition_size)
 
 
 def read_files(path: str | Path) -> dask.bag.Bag:

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 _CHUNK = 8 * 1024 * 1024
 
 
-def boundaries(table: Table, number: int, size_bytes: int) -> np.ndarray:
+def boundaries(table: Table, number: int, size_bytes: int, whole_groups: bool = False) -> np.ndarray:
     """The inner cuts of file `number`: sorted, in rows or bytes; they depend on the file alone, never on what of it is wanted."""
     size_bytes = max(size_bytes, 1)
     if table.by_rows:
-        return _of_rows(table.groups[number], size_bytes)
+        return _of_rows(table.groups[number], size_bytes, whole_groups)
     # a record that starts exactly on a boundary belongs to the piece before it
     nominal = np.arange(size_bytes + 1, table.sizes[number], size_bytes, dtype=np.int64)
     assert table.dialect is not None
@@ -42,15 +42,15 @@ def _chunks(source: Source, start: int, stop: int) -> Iterator[bytes]:
         start += len(data)
 
 
-def _of_rows(groups: tuple[tuple[int, int], ...], size_bytes: int) -> np.ndarray:
-    """Row groups joined up to the size; one that is larger is cut into even runs of rows."""
+def _of_rows(groups: tuple[tuple[int, int], ...], size_bytes: int, whole_groups: bool) -> np.ndarray:
+    """Row groups joined up to the size; one that is larger is cut into even runs of rows, unless groups stay whole."""
     cuts: list[int] = []
     at = filled = 0
     for rows, size in groups:
         if filled and filled + size > size_bytes:
             cuts.append(at)
             filled = 0
-        if size > size_bytes and rows:
+        if size > size_bytes and rows and not whole_groups:
             step = max(1, int(rows * size_bytes / size))
             cuts += range(at + step, at + rows, step)
             cuts.append(at + rows)

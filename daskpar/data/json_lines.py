@@ -5,7 +5,6 @@ pyarrow reads what is plain; a chunk with anything else (nested values, several 
 
 from __future__ import annotations
 
-import io
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -123,7 +122,7 @@ def _fast(data: bytes, starts: np.ndarray, fields: Sequence[pa.Field], wanted: S
     try:
         read = arrow_json.ReadOptions(use_threads=False, block_size=len(data) + 1)
         found = arrow_json.read_json(
-            io.BytesIO(data), read, arrow_json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="infer")
+            pa.BufferReader(data), read, arrow_json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="infer")
         )
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError):
         return None

@@ -126,16 +126,17 @@ class Table:
         """Rows or bytes of a file."""
         return sum(rows for rows, _ in self.groups[number]) if self.by_rows else self.sizes[number]
 
-    def cut(self, size_bytes: int) -> np.ndarray:
+    def cut(self, size_bytes: int, whole_groups: bool = False) -> np.ndarray:
         """The table as pieces (PIECE) of about `size_bytes`, in table order; from metadata alone, except that records that span lines
-        (`support_multi_line`) need a pass over the bytes. A piece never crosses a file, and may turn out to hold no row."""
+        (`support_multi_line`) need a pass over the bytes. A piece never crosses a file, and may turn out to hold no row. With
+        `whole_groups` no row group of Parquet is cut, however large it is."""
         from daskpar.data.cutting import boundaries
 
         known: dict[int, np.ndarray] = {}
         pieces = []
         for number, start, stop in self.spans():
             if number not in known:
-                known[number] = boundaries(self, number, size_bytes)
+                known[number] = boundaries(self, number, size_bytes, whole_groups)
             cuts = known[number]
             inner = cuts[(cuts > start) & (cuts < stop)]
             edges = np.concatenate([[start], inner, [stop]])
