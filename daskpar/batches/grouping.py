@@ -21,16 +21,19 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
 from daskpar.batches.keys import Grouped, check_keys, group_rows, partition_of_rows, stable_order
 from daskpar.batches.plan import GROUPED, PlanSummary, write_plan
-from daskpar.data.reading import TableReader
 from daskpar.data.steps import Losses
 from daskpar.data.table import PIECE, Table
 from daskpar.data.values import Failure
+
+if TYPE_CHECKING:
+    from daskpar.data.reading import TableReader
 
 Execute = Callable[[str, Sequence[str], int], None]
 """Runs the pass named so, with those arguments, over the numbers 0 .. count - 1, and returns when all are done; raises when one failed."""
@@ -160,6 +163,8 @@ class _Pass:
             self._finish(partition, [batches[partition] for batches in dealt])
 
     def _span(self, span: int) -> pa.Table:
+        from daskpar.data.reading import TableReader  # only processors read tables
+
         if self._reader is None:
             self._reader = TableReader(Table.from_json(self._recipe.table), np.load(self._work / "spans.npy").astype(PIECE))
         table = _whole(self._reader.arrow(span))
