@@ -1,0 +1,135 @@
+"""Locations, lists of files and patterns."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from daskpar.data.files import fingerprint, list_files
+from daskpar.data.globbing import files_of_item
+from daskpar.data.locations import is_url, join, resolve
+from daskpar.errors import InputError, UsageError
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """Files whose order and hiddenness matter."""
+    for name in ("b.csv", "a/z.csv", "a/.h/q.csv", "a-b/m.csv", "a.csv", "B.csv", "é.csv", "x[1].csv", "a/deep/er/w.txt"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    return tmp_path
+
+
+def below(folder: Path, paths: object) -> list[str]:
+    return [os.path.relpath(path, folder) for path in paths]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("x.csv", "/base/x.csv"),
+        ("./a/../x.csv", "/base/x.csv"),
+        ("/abs/x", "/abs/x"),
+        ("file:///abs/x", "/abs/x"),
+        ("azureml:./x", "/base/x"),
+        ("azureml://datastores/store/paths/a/b.csv", "/stores/one/a/b.csv"),
+        ("azureml://subscriptions/s/resourcegroups/r/workspaces/w/datastores/store/paths/a", "/stores/one/a"),
+        ("azureml://datastores/cloud/paths/a", "s3://bucket/x/a"),
+        ("s3://bucket/x", "s3://bucket/x"),
+        ("a%20b.csv", "/base/a%20b.csv"),
+    ],
+)
+def test_what_a_path_means(text: str, found: str) -> None:
+    assert resolve(text, "/base", {"store": "/stores/one", "cloud": "s3://bucket/x"}) == found
+
+
+def test_unknown_datastores_and_assets_are_named() -> None:
+    with pytest.raises(UsageError, match="Did you mean 'store'"):
+        resolve("azureml://datastores/stor/paths/x", "/base", {"store": "/one"})
+    with pytest.raises(UsageError, match="registered data asset"):
+        resolve("azureml:iris:1", "/base", {})
+
+
+def test_joining_below_a_url() -> None:
+    assert join("memory://box/dir", "../x/y.csv") == "memory://box/x/y.csv"
+    assert is_url("abfss://a/b") and not is_url("a/b:c")
+
+
+def test_files_are_listed_depth_first_by_the_bytes_of_their_names(tree: Path) -> None:
+    found = below(tree, list_files(str(tree)).paths)
+    assert found == ["B.csv", "a/.h/q.csv", "a/deep/er/w.txt", "a/z.csv", "a-b/m.csv", "a.csv", "b.csv", "x[1].csv", "é.csv"]
+    assert list_files(str(tree / "b.csv")).paths == [str(tree / "b.csv")]
+
+
+def test_links_are_followed_but_not_in_circles(tree: Path) -> None:
+    (tree / "a" / "up").symlink_to(tree, target_is_directory=True)
+    (tree / "c").symlink_to(tree / "a-b", target_is_directory=True)
+    found = below(tree, list_files(str(tree)).paths)
+    assert "c/m.csv" in found and not any(name.startswith("a/up") for name in found)
+
+
+def test_nothing_there(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="does not exist"):
+        list_files(str(tmp_path / "nope"))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ("*.csv", ["B.csv", "a.csv", "b.csv", "x[1].csv", "é.csv"]),
+        ("**/*.csv", ["B.csv", "a/.h/q.csv", "a/z.csv", "a-b/m.csv", "a.csv", "b.csv", "x[1].csv", "é.csv"]),
+        ("*/**/*.csv", ["a/.h/q.csv", "a/z.csv", "a-b/m.csv"]),
+        ("[a-b].csv", ["a.csv", "b.csv"]),
+        ("[!a].csv", ["B.csv", "b.csv", "é.csv"]),
+        ("?.csv", ["B.csv", "a.csv", "b.csv", "é.csv"]),
+        ("x[1].csv", ["x[1].csv"]),
+        ("b.csv", ["b.csv"]),
+        ("a", ["a/.h/q.csv", "a/deep/er/w.txt", "a/z.csv"]),
+        ("a/**/w.txt", ["a/deep/er/w.txt"]),
+    ],
+)
+def test_patterns(tree: Path, pattern: str, found: list[str]) -> None:
+    assert below(tree, files_of_item("pattern", str(tree / pattern))) == found
+
+
+@pytest.mark.parametrize(
+    ("how", "text", "why"),
+    [
+        ("pattern", "nope*.csv", "no file matches"),
+        ("pattern", "**", "no file matches"),
+        ("pattern", "{a,b}.csv", "no file matches"),
+        ("pattern", "**.csv", "whole part of the path"),
+        ("file", "*.csv", "use `pattern`"),
+        ("folder", "a*", "use `pattern`"),
+        ("folder", "nope", "does not exist"),
+    ],
+)
+def test_items_that_give_no_file(tree: Path, how: str, text: str, why: str) -> None:
+    with pytest.raises(InputError, match=why):
+        files_of_item(how, str(tree / text))
+
+
+def test_files_on_another_filesystem() -> None:
+    import fsspec
+
+    memory = fsspec.filesystem("memory")
+    for name in ("/listed/b.csv", "/listed/a/z.csv", "/listed/a-b/m.csv"):
+        memory.pipe_file(name, b"x")
+    assert list_files("memory://listed").paths == ["memory:///listed/a/z.csv", "memory:///listed/a-b/m.csv", "memory:///listed/b.csv"]
+    assert files_of_item("pattern", "memory://listed/**/[mz].csv") == ["memory:///listed/a/z.csv", "memory:///listed/a-b/m.csv"]
+    with pytest.raises(InputError, match="no file"):
+        list_files("memory://nothing-here")
+
+
+def test_a_fingerprint_follows_content_and_names(tree: Path) -> None:
+    paths = list_files(str(tree)).paths
+    before = fingerprint(paths)
+    assert fingerprint(paths) == before
+    (tree / "a.csv").write_text("longer than before")
+    assert fingerprint(paths) != before
+    assert fingerprint(paths[1:]) != fingerprint(paths)
+    (tree / "a.csv").unlink()
+    assert fingerprint(paths) != before

@@ -1,0 +1,150 @@
+"""The language of `filter`: what is an expression, and what it means for columns and for single values."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from daskpar.data.evaluation import mask
+from daskpar.data.expressions import BadExpression, columns_of, parse, simple_terms
+from daskpar.data.types import any_field, to_any
+from daskpar.errors import InputError
+
+TABLE = pa.table(
+    {
+        "i": [5, 22, -7, None],
+        "f": [1.5, None, 5.0, float("nan")],
+        "s": ["x", "yy", None, "é"],
+        "b": [True, False, None, True],
+        "d": pa.array([datetime(2020, 1, 31), datetime(1999, 5, 5), None, datetime(2021, 1, 1)], pa.timestamp("ns")),
+        "sp ace": ["A", "B", "C", "D"],
+        "r": [{"x": 1}, {"x": 9}, None, {"x": None}],
+    }
+)
+
+
+def kept(text: str, table: pa.Table = TABLE) -> list[int]:
+    """Numbers of the rows that a filter keeps."""
+    return [row for row, stays in enumerate(mask(parse(text), table).to_pylist()) if stays]
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ("i > 4", [0, 1]),
+        ("i == None", []),
+        ("i != 5", [1, 2]),
+        ("not i == 5", [1, 2]),
+        ("3 < i < 10", [0, 1, 2]),
+        ("-2**2 == -4", [0, 1, 2, 3]),
+        ("2**3**0 == 2", [0, 1, 2, 3]),
+        ("i // 2 == -3", [2]),
+        ("i % 3 == 2", [0, 2]),
+        ("i / 2 == 2.5", [0]),
+        ("i + f == 6.5", [0]),
+        ('s + "q" == "xq"', [0]),
+        ("s > 5", [0, 1, 3]),
+        ("b == 1", []),
+        ("b != 1", [0, 1, 3]),
+        ("b < 0", [0, 1, 3]),
+        ('d > "z"', [0, 1, 3]),
+        ("d >= datetime(2020, 1, 31)", [0, 3]),
+        ("d < datetime(1500)", []),
+        ("b or i > 6", [0, 1, 3]),
+        ("i > 6 or b", [0, 1, 3]),
+        ("b and i > 4", [0]),
+        ("not b", [1]),
+        ("i > 4 if b else i < 0", [0, 2]),
+        ('col("sp ace") == "A"', [0]),
+        ('s.startswith("x") if s == "x" else False', [0]),
+        ("nothing == 1", []),
+        ("r.x == 9", [1]),
+        ("r.y == 9", []),
+        ("i != 0 and 10 / i > 1", [0]),
+        ("i == 0x5 or i == 2_2", [0, 1]),
+        ("(1, 2) == i", []),
+        ("f == f", [0, 2]),
+    ],
+)
+def test_rows_that_stay(text: str, rows: list[int]) -> None:
+    assert kept(text) == rows
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "empty"),
+        ("i &  b", "use `and`"),
+        ("i = 5", "use `==`"),
+        ("i in (5, 6)", "'in' is not understood"),
+        ("g > .5", "write numbers as 0.5"),
+        ('s == ""', "empty text"),
+        ("len(s) == 1", "no function 'len'"),
+        ('s.endswith("x")', "no function 'endswith'"),
+        ("4 or(i > 2)", "blanks around 'or'"),
+        ("i == 0_5", "not understood"),
+        ("i >", "a value is missing"),
+        ("(i > 4", "')' is missing"),
+        ('s == "\\u00e9"', "escape"),
+        ("datetime(2020, 13, 1) == d", "no date"),
+        ("col(i) == 1", "as a text"),
+        ("__import__('os')", "no function"),
+        ("# i", "not understood"),
+    ],
+)
+def test_what_is_no_expression(text: str, why: str) -> None:
+    with pytest.raises(BadExpression, match=why.replace("(", r"\(").replace(")", r"\)")):
+        parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("i / 0 > 1", "division by zero"),
+        ("i % 0 == 1", "division by zero"),
+        ("i", "must give true or false"),
+        ("i + s == 1", "takes numbers"),
+        ('s.startswith("x")', "missing value"),
+        ('i.startswith("x") if i == 5 else False', "not of a text"),
+        ("i and b", "takes true or false"),
+    ],
+)
+def test_what_can_not_be_evaluated(text: str, why: str) -> None:
+    with pytest.raises(InputError, match=why):
+        kept(text)
+
+
+def test_columns_and_terms_of_a_filter() -> None:
+    node = parse('a > 5 and (b == "x" or c == 1) and 3 <= d')
+    assert columns_of(node) == {"a", "b", "c", "d"}
+    assert simple_terms(node) == [("a", ">", 5), ("d", ">=", 3)]
+
+
+VALUES = st.one_of(st.none(), st.booleans(), st.integers(-9, 9), st.sampled_from([0.5, -2.0]), st.sampled_from(["x", "yy", "é"]))
+LEAVES = st.sampled_from(["a", "b", "c", "3", "-2", "1.5", '"x"', "True", "None"])
+COMPARED = st.tuples(LEAVES, st.sampled_from(["==", "!=", "<", "<=", ">", ">="]), LEAVES).map(" ".join)
+LOGIC = st.recursive(
+    COMPARED,
+    lambda inner: st.one_of(
+        st.tuples(inner, st.sampled_from([" and ", " or "]), inner).map(lambda parts: f"({''.join(parts)})"),
+        inner.map(lambda text: f"(not {text})"),
+        st.tuples(inner, inner, inner).map(lambda parts: f"({parts[0]} if {parts[1]} else {parts[2]})"),
+    ),
+    max_leaves=5,
+)
+
+
+@given(rows=st.lists(st.tuples(st.integers(-3, 3) | st.none(), st.sampled_from(["x", "é", None]), st.booleans() | st.none()), max_size=6), text=LOGIC)
+def test_columns_and_single_values_follow_the_same_rules(rows: list[tuple[Any, ...]], text: str) -> None:
+    """Columns of one kind are compared column-wise, those of any kind value by value: never with another outcome."""
+    columns = list(zip(*rows, strict=True)) if rows else [(), (), ()]
+    types = [pa.int64(), pa.string(), pa.bool_()]
+    typed = pa.table({name: pa.array(values, type_) for name, values, type_ in zip("abc", columns, types, strict=True)})
+    fields = pa.schema([any_field(name) for name in "abc"])
+    loose = pa.Table.from_arrays([to_any(list(values)) for values in columns], schema=fields)
+    assert kept(text, typed) == kept(text, loose)
