@@ -114,6 +114,8 @@ def _has_plain_breaks(data: bytes, dialect: Dialect) -> bool:
         return not (dialect.support_multi_line and has_glued_breaks(data, dialect))
     if dialect.support_multi_line:
         return not (ends_inside_quotes(data, dialect) or has_glued_breaks(data, dialect))
-    # elsewhere an unclosed quote swallows a line break, which the number of rows betrays
-    last = data[data.rfind(b"\n", 0, len(data) - 1) + 1 :]
-    return not ends_inside_quotes(last, dialect)
+    # elsewhere an unclosed quote swallows a line break, which the number of rows betrays unless it is the last
+    end = len(data)
+    while data.endswith((b"\n", b"\r"), 0, end):
+        end -= 1
+    return not ends_inside_quotes(data[data.rfind(b"\n", 0, end) + 1 : end], dialect)

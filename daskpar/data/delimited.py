@@ -32,6 +32,7 @@ from daskpar.data import arrow_csv
 from daskpar.data.byte_scan import has_pair
 from daskpar.data.dialect import Dialect, mark_length, to_utf8
 from daskpar.data.kinds import BOOL, FLOAT, INT, STRING, Kind
+from daskpar.data.odd_lines import set_apart
 from daskpar.data.records import record_end
 from daskpar.data.tokens import Row, rows
 from daskpar.data.values import Failure, from_text
@@ -151,6 +152,8 @@ class Parser:
         if quick is not None and len(quick.odd.rows) > quick.rows:
             self._usual = Counter(quick.odd.widths).most_common(1)[0][0]
             quick = self._quick(data)
+        if quick is None and not self.dialect.support_multi_line:
+            quick = self._quick_but_odd_lines(data)
         if quick is None:
             return self._tokenized(data.decode())
         if quick.odd.rows:
@@ -171,6 +174,19 @@ class Parser:
             if found.column < 0:
                 return None
         return self._careful_quick(data, wanted, set(wanted))
+
+    def _quick_but_odd_lines(self, data: bytes) -> arrow_csv.Quick | None:
+        """What the fast reader makes of lines without quotes; those with quotes count among the odd records."""
+        apart = set_apart(data) if data else None
+        quick = self._quick(apart.rest) if apart else None
+        if apart is None or quick is None:
+            return None
+        others = np.delete(np.arange(apart.total), apart.rows)
+        odd = quick.odd
+        merged = arrow_csv.Odd([*apart.rows, *others[odd.rows].tolist()], [*apart.texts, *odd.texts])
+        order = np.argsort(merged.rows)
+        merged.rows, merged.texts = [merged.rows[at] for at in order], [merged.texts[at] for at in order]
+        return arrow_csv.Quick(quick.columns, quick.rows, merged)
 
     def _careful_quick(self, data: bytes, wanted: Sequence[int], careful: set[int]) -> arrow_csv.Quick | None:
         types = {
@@ -213,7 +229,7 @@ class Parser:
     def _mixed(self, quick: arrow_csv.Quick) -> Parsed:
         """The table of regular records from the fast reader and the odd ones from the careful one, in order."""
         first = self._typed(quick)
-        second = self._rows_to_table([row for text in quick.odd.texts for row in rows(text + "\n", self.dialect)])
+        second = self._rows_to_table([row for text in quick.odd.texts for row in rows(text, self.dialect)])
         count = quick.rows + len(quick.odd.rows)
         place = np.zeros(count, np.int64)
         odd = np.zeros(count, np.bool_)

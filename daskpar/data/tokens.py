@@ -75,11 +75,10 @@ def _quoted_field(delimiter: str, multi_line: bool) -> re.Pattern[str]:
 def _record(text: str, at: int, dialect: Dialect) -> tuple[Row, int]:
     """Fields of the record that starts at `at`, and where the next one starts. Without multi-line, `text` is one line without its end."""
     delimiter, size = dialect.delimiter, len(text)
-    pattern = _quoted_field(delimiter, dialect.support_multi_line)
     breaks = dialect.support_multi_line
     row: Row = []
     while True:
-        found = pattern.match(text, at) if text.startswith('"', at) else None
+        found = _quoted_field(delimiter, breaks).match(text, at) if text.startswith('"', at) else None
         if found:
             tail, at = found[2], found.end()
         else:

@@ -113,11 +113,19 @@ def test_regular_bytes_are_read_fast(chunk: bytes, dialect: Dialect, fast_reads:
 
 @pytest.mark.parametrize(
     ("chunk", "dialect"),
-    [(b"5,x\r6,y\n", LINES), (b'5,"x\ny"\n', LINES), (b'5,x\n6,"y', LINES), (b'5,"x\n', MULTI), (b"5,x\n\n6,y\n", MULTI), (b"", LINES)],
+    [
+        (b"5,x\r6,y\n", LINES),
+        (b'5,"x\ny"\n', LINES),
+        (b'5,x\n6,"y', LINES),
+        (b'5,"x\n', MULTI),
+        (b'5,"\n\n', LINES),
+        (b"5,x\n\n6,y\n", MULTI),
+        (b"", LINES),
+    ],
 )
 def test_bytes_that_pyarrow_reads_otherwise_are_read_with_care(chunk: bytes, dialect: Dialect, fast_reads: list[bool]) -> None:
     parse(chunk, dialect, [("a", INT), ("b", STRING)])
-    assert not any(fast_reads)
+    assert fast_reads[:1] in ([], [False])
 
 
 def test_values_that_do_not_convert_are_null_and_counted() -> None:

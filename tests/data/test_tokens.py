@@ -50,6 +50,7 @@ def test_an_unclosed_quote_is_kept_when_lines_are_records(text: str, expected: l
         ('5,"x\ny",z\r\n6,p,q\n', [["5", "x\ny", "z"], ["6", "p", "q"]]),
         ('"x\r\ny"\n', [["x\r\ny"]]),
         ('"x,5\n6,7\n', [['"x', "5\n6", "7\n"]]),
+        ('",""\na', [['"', "\na"]]),
         ("5,6\n\n7,8\n", [["5", "6"], ["\n7", "8"]]),
         ("x,6\r\n\r\ny,8\r\n", [["x", "6"], ["y", "8"]]),
         ('5\n\n"a\nb"\n', [["5"], ["a\nb"]]),
