@@ -8,7 +8,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING, Any
@@ -223,6 +223,31 @@ def all_datastores(given: Mapping[str, str]) -> dict[str, str]:
     if not isinstance(configured, Mapping):
         raise UsageError("daskpar.datastores in Dask's configuration has to map names to folders or URLs")
     return {**{str(name): str(place) for name, place in configured.items()}, **given}
+
+
+class _Seen:
+    """What a step depends on, found out on a thread of its own; nothing to do where it is `known` from an earlier process."""
+
+    def __init__(self, find: Callable[[], dict[str, object]], known: Mapping[str, object]) -> None:
+        self._find = find
+        self._found = dict(known)
+        self._thread: threading.Thread | None = None
+
+    def start(self, save: Callable[[Mapping[str, object]], None]) -> None:
+        """Begin; `save` gets the answer while the step still runs."""
+        if not self._found:
+            self._thread = threading.Thread(target=self._look, args=(save,), name="daskpar-fingerprint", daemon=True)
+            self._thread.start()
+
+    def wait(self) -> dict[str, object]:
+        """The answer."""
+        if self._thread is not None:
+            self._thread.join()
+        return self._found
+
+    def _look(self, save: Callable[[Mapping[str, object]], None]) -> None:
+        self._found = self._find()
+        save(self._found)
 
 
 @dataclass
@@ -443,35 +468,29 @@ class _Pipeline:
         from daskpar.outputs.fingerprint import step_fingerprint
         from daskpar.outputs.folders import prepare_outputs
 
-        assert self._cluster is not None
         folder = self.directory.step(step.name)
         earlier = folder.state()
         kind = "command" if isinstance(step, CommandStep) else "parallel"
         began = time()
-        fingerprint = (
-            dict(earlier.fingerprint)
-            if earlier is not None and self.resumed
-            else step_fingerprint(step, self.directory.path, skip=self._written())
-        )
-        state = StepState(step=step.name, kind=kind, status="running", fingerprint=fingerprint, started=began)
+        known = earlier.fingerprint if earlier is not None and self.resumed else {}
+        state = StepState(step=step.name, kind=kind, status="running", fingerprint=known, started=began)
         folder.save(state)
-        settings = {name: value for name, value in self.settings_of(step).items()}
-        self.publish(StepStarted(time=began, step=step.name, kind=kind, folder=str(folder.path), settings=settings))
+        # What the results depend on is written down beside the work: asking millions of files for their times takes a while.
+        seen = _Seen(lambda: step_fingerprint(step, self.directory.path, skip=self._written()), known)
+        seen.start(lambda found: folder.save(replace(state, fingerprint=found)))
+        self.publish(StepStarted(time=began, step=step.name, kind=kind, folder=str(folder.path), settings=self.settings_of(step)))
         prepare_outputs(step, again=earlier is not None)
         result = self._execute(step, folder.path)
-        seconds = result.seconds + (earlier.seconds if earlier is not None else 0.0)
         folder.save(
-            StepState(
-                step=step.name,
-                kind=kind,
+            replace(
+                state,
                 status=result.status,
                 reason=result.reason,
                 counts=result.counts,
-                fingerprint=fingerprint,
+                fingerprint=seen.wait(),
                 exit_code=result.exit_code,
-                started=began,
                 ended=time(),
-                seconds=seconds,
+                seconds=result.seconds + (earlier.seconds if earlier is not None else 0.0),
                 outputs=result.outputs,
             )
         )

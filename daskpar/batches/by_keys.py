@@ -49,7 +49,6 @@ def plan_by_keys(source: Table | FileList, keys: Sequence[str], folder: str | Pa
         keys=values.take(pa.array(grouped.first)),
         items=source.rows,
         size_bytes=source.size_bytes,
-        fingerprint=source.fingerprint(),
     )
 
 
@@ -66,5 +65,4 @@ def _group_files(files: FileList, keys: Sequence[str], folder: str | Path) -> Pl
         offsets=grouped.starts,
         keys=values.take(pa.array(grouped.first)),
         items=int(np.int64(len(files))),
-        fingerprint=files.fingerprint(),
     )

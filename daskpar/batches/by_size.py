@@ -24,7 +24,7 @@ def plan_by_size(source: Table | FileList, by_size: BySize, folder: str | Path) 
             raise InputError(
                 f"mini_batch_size is a number of bytes, but {source.origin or 'the input'} is a list of files: give a number of files"
             )
-        return write_plan(folder, kind=FILES, paths=source.paths, per_batch=by_size.number or 1, fingerprint=source.fingerprint())
+        return write_plan(folder, kind=FILES, paths=source.paths, per_batch=by_size.number or 1)
     return write_plan(
         folder,
         kind=PIECES,
@@ -32,5 +32,4 @@ def plan_by_size(source: Table | FileList, by_size: BySize, folder: str | Path) 
         pieces=source.cut(by_size.size_bytes),
         items=source.rows,
         size_bytes=source.size_bytes,
-        fingerprint=source.fingerprint(),
     )

@@ -228,7 +228,6 @@ def _write_plan(table: Table, recipe: Recipe, target: Path) -> PlanSummary:
         keys=pa.ipc.open_file(pa.memory_map(str(keys_path))).read_all(),
         items=items,
         size_bytes=table.size_bytes,
-        fingerprint=table.fingerprint(),
     )
 
 

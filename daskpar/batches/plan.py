@@ -65,8 +65,6 @@ class PlanSummary:
     size_bytes: int | None = None
     tabular: bool = False
     kind: str = PIECES
-    fingerprint: str = ""
-    """Of the input: paths, sizes and times of change, hashed; a resume compares it."""
     warnings: tuple[str, ...] = ()
     """What was lost in conversion where making the plan read the rows (groups), in words; only of a plan just made."""
 
@@ -84,7 +82,6 @@ def write_plan(
     keys: pa.Table | None = None,
     items: int | None = None,
     size_bytes: int | None = None,
-    fingerprint: str = "",
 ) -> PlanSummary:
     """Write a plan; `plan.json` appears last and whole, so a folder without it is no plan.
 
@@ -95,7 +92,7 @@ def write_plan(
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
     (target / "plan.json").unlink(missing_ok=True)
-    document: dict[str, Any] = {"format": FORMAT, "kind": kind, "per_batch": per_batch, "fingerprint": fingerprint}
+    document: dict[str, Any] = {"format": FORMAT, "kind": kind, "per_batch": per_batch}
     if paths is not None:
         document["paths"] = _write_paths(target / "plan.arrow", paths)
         rows = len(paths)
@@ -112,7 +109,7 @@ def write_plan(
     if kind == NUMBERS:
         items = count
     summary = PlanSummary(
-        count=count or 0, items=items, size_bytes=size_bytes, tabular=pieces is not None, kind=kind, fingerprint=fingerprint
+        count=count or 0, items=items, size_bytes=size_bytes, tabular=pieces is not None, kind=kind
     )
     document |= {"count": summary.count, "items": items, "size_bytes": size_bytes, "tabular": summary.tabular}
     temporary = target / "plan.json.new"
@@ -135,7 +132,6 @@ class Plan:
         self.per_batch: int = document["per_batch"]
         self.total_items: int | None = document["items"]
         self.size_bytes: int | None = document["size_bytes"]
-        self.fingerprint: str = document["fingerprint"]
         self._table_text: str | None = document.get("table")
         self._paths = _Paths(folder / "plan.arrow", document["paths"]) if "paths" in document else None
         self._groups = _Groups(folder / "groups.arrow") if self.kind == GROUPED else None
@@ -167,7 +163,6 @@ class Plan:
             size_bytes=self.size_bytes,
             tabular=self.tabular,
             kind=self.kind,
-            fingerprint=self.fingerprint,
         )
 
     @property

@@ -1,10 +1,9 @@
-"""Lists of files: what lies at a location, sorted, with the stamps by which a resume sees that an input has changed."""
+"""Lists of files: what lies at a location, sorted."""
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -29,10 +28,6 @@ class FileList:
 
     def __len__(self) -> int:
         return len(self.paths)
-
-    def fingerprint(self) -> str:
-        """Hash of paths, sizes and times of change."""
-        return fingerprint(self.paths)
 
 
 def list_files(path: str) -> FileList:
@@ -60,28 +55,6 @@ def walk(folder: str) -> list[str]:
     return found
 
 
-def fingerprint(paths: Iterable[str]) -> str:
-    """Hash of paths with their sizes and times of change (URLs: size and entity tag, where the store tells them)."""
-    digest = hashlib.blake2b(digest_size=16)
-    for path, stamp in zip(paths, stamps(paths), strict=True):
-        digest.update(f"{path}\0{stamp}\0".encode("utf-8", "surrogateescape"))
-    return digest.hexdigest()
-
-
-def stamps(paths: Iterable[str]) -> Iterator[str]:
-    """For each file its size and time of change in words, `missing` where there is none."""
-    for path in paths:
-        if is_url(path):
-            yield _url_stamp(path)
-            continue
-        try:
-            seen = os.stat(path)
-        except OSError:
-            yield "missing"
-        else:
-            yield f"{seen.st_size} {seen.st_mtime_ns}"
-
-
 def size_of(path: str) -> int:
     """Bytes of a file; OSError where it is missing or a folder."""
     if is_url(path):
@@ -95,18 +68,19 @@ def size_of(path: str) -> int:
 
 def _walk(folder: str, found: list[str], above: tuple[tuple[int, int], ...]) -> None:
     with os.scandir(folder) as entries:
-        listed = sorted((entry.name, _is_folder(entry)) for entry in entries)
+        listed = list(entries)
     prefix = "/" if folder == "/" else folder + "/"
-    for name, is_folder in listed:
+    names = sorted([entry.name for entry in listed])
+    folders = {entry.name for entry in listed if entry.is_dir()}
+    if not folders:  # flat folders of millions of files are common: half a microsecond each
+        found += map(prefix.__add__, names)
+        return
+    for name in names:
         path = prefix + name
-        if not is_folder:
+        if name not in folders:
             found.append(path)
         elif (identity := _identity(path)) not in above:
             _walk(path, found, (*above, identity))
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    return entry.is_dir()
 
 
 def _identity(folder: str) -> tuple[int, int]:
@@ -124,13 +98,3 @@ def _list_url(path: str) -> list[str]:
     if not names:
         raise InputError(f"{path} does not exist, or holds no file")
     return [found.unstrip_protocol(name) for name in names]
-
-
-def _url_stamp(path: str) -> str:
-    found, inner = filesystem(path)
-    try:
-        info = found.info(inner)
-    except OSError:
-        return "missing"
-    tag = info.get("ETag") or info.get("etag") or info.get("LastModified") or info.get("mtime") or info.get("created") or ""
-    return f"{info.get('size')} {tag}"

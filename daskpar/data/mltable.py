@@ -99,13 +99,15 @@ class _Opening:
     def _list(self) -> tuple[list[str], list[int]]:
         paths: list[str] = []
         lines: list[int] = []
+        known: dict[tuple[str, str], list[str]] = {}  # an item may be given twice: its files are read twice, but listed once
         for item in self.document.items:
             text = item.text.replace("\\", "/") if item.text.startswith(".\\") else item.text
             try:
                 location = resolve(text, self.document.folder, self.datastores)
                 if item.how == "file" and text.endswith("/"):
                     location += "/"
-                found = files_of_item(item.how, location)
+                found = known.get((item.how, location)) or files_of_item(item.how, location)
+                known[item.how, location] = found
             except DaskparError as error:
                 raise self.document.error(item.line, str(error)) from None
             paths += found

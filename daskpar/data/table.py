@@ -12,7 +12,6 @@ import numpy as np
 import pyarrow as pa
 
 from daskpar.data.dialect import Dialect
-from daskpar.data.files import fingerprint
 from daskpar.data.kinds import Kind
 from daskpar.data.steps import Part, Step, apply, drops_rows
 
@@ -182,13 +181,6 @@ class Table:
     def values_of(self, number: int) -> pa.Table | None:
         """The columns that come from the path of a file (one row)."""
         return None if self.values is None else self.values.slice(number, 1)
-
-    def fingerprint(self) -> str:
-        """Hash of the recipe and of the paths, sizes and times of change of its files."""
-        import hashlib
-
-        recipe = replace(self, extents=self.extents).to_json()
-        return hashlib.blake2b(f"{fingerprint(self.files)} {recipe}".encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
 
     def to_json(self) -> str:
         """The recipe as JSON text."""

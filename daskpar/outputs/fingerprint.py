@@ -25,7 +25,7 @@ def step_fingerprint(step: Step, run_directory: Path | str, skip: Iterable[Path 
     """What shapes the step's plan or reaches its script or command: values, code (by content) and input files (by size and time).
 
     Inputs that another step makes are left out. `skip`: paths that other steps write, which are neither code nor input.
-    A JSON value; takes as long as listing the inputs.
+    A JSON value; takes as long as listing the inputs and asking for the size and time of each file.
     """
     run = str(run_directory)
     unseen = {str(path) for path in skip} | {output.path.rstrip("/") for output in step.outputs.values()}
@@ -120,7 +120,8 @@ def _code(step: Step, unseen: set[str]) -> dict[str, object]:
 def _input_files(given: Input, unseen: set[str]) -> dict[str, object]:
     if given.type != "mltable":
         return seen_data(given.path, unseen)
-    return seen_list(_table_files(given.path))
+    # A path may be listed more than once; it is one file.
+    return seen_list(dict.fromkeys(_table_files(given.path)))
 
 
 def _table_files(path: str) -> list[str]:
@@ -134,9 +135,9 @@ def _table_files(path: str) -> list[str]:
     except InputError:
         return [path]
     files = [document.file]
-    for item in document.items:
+    for how, text in dict.fromkeys((item.how, item.text) for item in document.items):
         try:
-            files += files_of_item(item.how, resolve(item.text, document.folder, {}))
+            files += files_of_item(how, resolve(text, document.folder, {}))
         except (InputError, UsageError):
             continue  # a datastore's path shows among the MLTable's own bytes
     return files

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from daskpar.data.files import fingerprint, list_files
+from daskpar.data.files import list_files
 from daskpar.data.globbing import files_of_item
 from daskpar.data.locations import is_url, join, resolve
 from daskpar.errors import InputError, UsageError
@@ -122,14 +122,3 @@ def test_files_on_another_filesystem() -> None:
     assert files_of_item("pattern", "memory://listed/**/[mz].csv") == ["memory:///listed/a/z.csv", "memory:///listed/a-b/m.csv"]
     with pytest.raises(InputError, match="no file"):
         list_files("memory://nothing-here")
-
-
-def test_a_fingerprint_follows_content_and_names(tree: Path) -> None:
-    paths = list_files(str(tree)).paths
-    before = fingerprint(paths)
-    assert fingerprint(paths) == before
-    (tree / "a.csv").write_text("longer than before")
-    assert fingerprint(paths) != before
-    assert fingerprint(paths[1:]) != fingerprint(paths)
-    (tree / "a.csv").unlink()
-    assert fingerprint(paths) != before
