@@ -40,7 +40,7 @@ def parse_format(text: str) -> PartitionFormat:
     names: list[str] = []
     date: str | None = None
     for piece in pieces:
-        if not piece.startswith("{"):
+        if not (piece.startswith("{") and piece.endswith("}")):
             if "{" in piece or "}" in piece:
                 raise ValueError(f"the brackets of {text!r} do not pair up: write each part as {{name}} or {{name:yyyy/MM/dd}}")
             out.append("[^/]*".join(re.escape(literal) for literal in piece.split("*")))

@@ -139,7 +139,10 @@ LOGIC = st.recursive(
 )
 
 
-@given(rows=st.lists(st.tuples(st.integers(-3, 3) | st.none(), st.sampled_from(["x", "é", None]), st.booleans() | st.none()), max_size=6), text=LOGIC)
+@given(
+    rows=st.lists(st.tuples(st.integers(-3, 3) | st.none(), st.sampled_from(["x", "é", None]), st.booleans() | st.none()), max_size=6),
+    text=LOGIC,
+)
 def test_columns_and_single_values_follow_the_same_rules(rows: list[tuple[Any, ...]], text: str) -> None:
     """Columns of one kind are compared column-wise, those of any kind value by value: never with another outcome."""
     columns = list(zip(*rows, strict=True)) if rows else [(), (), ()]

@@ -1,0 +1,88 @@
+"""MLTables and file lists as Dask collections: lazy, with the columns known beforehand."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import fsspec
+import pandas as pd
+import pytest
+
+from daskpar.data import reading
+from daskpar.data.collections import read_files, read_mltable
+from daskpar.data.types import StreamInfo
+
+MakeTable = Callable[..., Path]
+
+
+def test_columns_and_kinds_before_any_row_is_read(make_table: MakeTable, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = "a,b,d\n" + "".join(f"{row},t{row},2020-01-{1 + row % 28:02}\n" for row in range(20000))
+    folder = make_table({"d.csv": data}, "read_delimited")
+    read: list[int] = []
+    original = reading.read_records
+    monkeypatch.setattr(reading, "read_records", lambda *args: read.append(args[3] - args[2]) or original(*args))
+    frame = read_mltable(folder, partition_bytes=50_000)
+    assert sum(read) <= 64 * 1024
+    assert frame.npartitions == -(-len(data) // 50_000)
+    assert [str(dtype) for dtype in frame.dtypes] == ["int64", str(pd.Series(["x"]).dtype), "datetime64[ns]"]
+    whole = frame.compute()
+    assert whole["a"].tolist() == list(range(20000))
+    pd.testing.assert_frame_equal(whole.reset_index(drop=True), read_mltable(folder).compute().reset_index(drop=True))
+
+
+def test_nulls_of_some_partitions_leave_the_kind_of_the_whole(make_table: MakeTable) -> None:
+    data = "a,b\n" + "".join(f"{row},true\n" for row in range(20000)) + ",\n" * 100
+    got = read_mltable(make_table({"d.csv": data}, "read_delimited"), partition_bytes=20_000).compute()
+    assert str(got["a"].dtype) == "float64" and got["a"].isna().sum() == 100
+    assert str(got["b"].dtype) == "object" and got["b"].iloc[0] is True
+
+
+def test_lost_values_warn(make_table: MakeTable) -> None:
+    data = "a\n" + "5\n" * 300 + "x\ny\n"
+    with pytest.warns(UserWarning, match="2 values of column 'a' became null because they are no values of its kind, e.g. 'x'"):
+        read_mltable(make_table({"d.csv": data}, "read_delimited")).compute()
+
+
+def test_a_table_on_another_filesystem(tmp_path: Path) -> None:
+    memory = fsspec.filesystem("memory")
+    memory.pipe_file(
+        "/tables/one/MLTable", b"paths:\n- pattern: '*.csv'\ntransformations:\n- read_delimited:\n    include_path_column: true\n"
+    )
+    memory.pipe_file("/tables/one/a.csv", b"v,w\n1,x\n2,y\n")
+    memory.pipe_file("/tables/one/b.csv", b"v,w\n3,z\n")
+    got = read_mltable("memory://tables/one", partition_bytes=4).compute()
+    assert got["v"].tolist() == [1, 2, 3]
+    assert got["Path"].unique().tolist() == ["memory:///tables/one/a.csv", "memory:///tables/one/b.csv"]
+
+
+def test_parquet_on_another_filesystem() -> None:
+    memory = fsspec.filesystem("memory")
+    memory.pipe_file("/tables/two/MLTable", b"paths:\n- file: d.parquet\ntransformations:\n- read_parquet\n")
+    with memory.open("/tables/two/d.parquet", "wb") as file:
+        pd.DataFrame({"a": [5, 22]}).to_parquet(file)
+    assert read_mltable("memory://tables/two").compute()["a"].tolist() == [5, 22]
+
+
+def test_files_of_a_table_without_a_reader(make_table: MakeTable) -> None:
+    folder = make_table({"a.png": b"1", "b.png": b"2"}, {"filter": 'not startswith(Path, "x")'})
+    got = read_mltable(folder).compute()
+    assert got["Path"].tolist() == [StreamInfo(f"{folder}/a.png"), StreamInfo(f"{folder}/b.png")]
+    with open(got["Path"][0], "rb") as file:
+        assert file.read() == b"1"
+
+
+def test_files_as_a_bag(make_table: MakeTable) -> None:
+    folder = make_table({"a.png": b"1", "sub/b.png": b"2"})
+    assert read_files(folder).compute() == [f"{folder}/MLTable", f"{folder}/a.png", f"{folder}/sub/b.png"]
+
+
+def test_what_processors_import_knows_neither_dask_nor_yaml() -> None:
+    code = (
+        "import sys, daskpar.data.reading, daskpar.batches.plan;"
+        "print([name for name in ('dask', 'distributed', 'yaml', 'fsspec') if name in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
