@@ -19,7 +19,7 @@ from typing import Any
 from daskpar.batches.plan import Plan
 from daskpar.batches.records import PACK, RECORD, Reason, Status
 from daskpar.processor import channel, context, entry
-from daskpar.processor.outcome import countable, judge
+from daskpar.processor.outcome import SUCCEEDED, countable, judge
 from daskpar.processor.page import Page, Phase
 from daskpar.processor.parts import PartFile
 from daskpar.processor.protocol import BlockOrder, Failure, Flushed, Notice, ProcessorSettings
@@ -28,6 +28,8 @@ from daskpar.processor.rows import RowBuffer
 FLUSH_SECONDS = 0.1
 """Work that may be lost with a processor."""
 FLUSH_BYTES = 4 << 20
+CPU_SECONDS = 0.001
+"""Mini-batches shorter than this are not asked for their processor time."""
 TRACE_CHARACTERS = 64_000
 STACK_SIGNAL = getattr(signal, "SIGUSR2", None)
 """On it a processor writes the stacks of all threads, from C, whoever holds the GIL."""
@@ -136,6 +138,9 @@ class Host:
         self._waiting: list[tuple[Any, ...]] = []
         monotonic, announce, allowed = time.monotonic, page.announce, page.allowed
         flushed = monotonic()
+        self._epoch = time.time() - flushed
+        self._cpu: float | None = None
+        self._long = False
         index = order.start
         while index < order.stop:
             now = monotonic()
@@ -156,15 +161,15 @@ class Host:
 
     def _one(self, index: int, began: float) -> None:
         """One try of one mini-batch."""
-        cpu, started = time.process_time(), time.time()
+        self._cpu = time.process_time() if self._long else None
         try:
             batch = self._plan.load(index)  # type: ignore[union-attr]
             items = len(batch)
         except Exception as error:
-            self._fail(index, Reason.LOAD_ERROR, self._planned(index), error, (began, None, cpu, started))
+            self._fail(index, Reason.LOAD_ERROR, self._planned(index), error, (began, None))
             return
         if items == 0 and self.settings.tabular:
-            self._keep(index, 0, 0, 0, Status.EMPTY, Reason.NONE, 1, False, (began, None, cpu, started))
+            self._keep(index, 0, 0, 0, Status.EMPTY, Reason.NONE, 1, False, (began, None))
             return
         running = time.monotonic()
         self._page.announce(index, Phase.RUN, running)
@@ -179,11 +184,11 @@ class Host:
         except BaseException as error:
             self._leave_if_forked()
             reason = Reason.MEMORY if isinstance(error, MemoryError) else Reason.EXCEPTION
-            self._fail(index, reason, items, error, (began, running, cpu, started))
+            self._fail(index, reason, items, error, (began, running))
             return
         if os.getpid() != self._pid:
             self._leave_if_forked()
-        clocks = (began, running, cpu, started)
+        clocks = (began, running)
         if not self.settings.returns_measured:
             self._keep(index, items, 0, 0, Status.SUCCEEDED, Reason.NONE, 1, False, clocks)
         elif why := countable(returned):
@@ -194,7 +199,7 @@ class Host:
     def _take(self, index: int, items: int, returned: Any, clocks: tuple[Any, ...]) -> None:
         """Count what was returned and keep its rows where they count."""
         count = len(returned)
-        verdict = judge(items=items, returned=count)
+        verdict = SUCCEEDED if count >= items else judge(items=items, returned=count)
         final = verdict.status != Status.FAILED or self._order.tries >= self.settings.max_retries
         kept = False
         if final and self.settings.append_row:
@@ -255,11 +260,15 @@ class Host:
         rows: bool,
         clocks: tuple[Any, ...],
     ) -> None:
-        began, running, cpu, started = clocks
+        began, running = clocks
         now = time.monotonic()
+        elapsed = now - began
         run = now - running if running is not None else 0.0
+        # Asking for processor time costs more than the shortest mini-batches: theirs is taken to be the time that passed.
+        cpu = elapsed if self._cpu is None else time.process_time() - self._cpu
+        self._long = elapsed > CPU_SECONDS
         self._waiting.append(
-            (index, items, returned, failed_items, rows, started, now - began, run, time.process_time() - cpu, status, reason, final)
+            (index, items, returned, failed_items, rows, self._epoch + began, elapsed, run, cpu, status, reason, final)
         )
 
     def _flush(self) -> None:

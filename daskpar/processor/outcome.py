@@ -24,6 +24,9 @@ class Verdict:
     message: str = ""
 
 
+SUCCEEDED = Verdict(Status.SUCCEEDED)
+
+
 def countable(returned: Any) -> str:
     """Why `returned` is nothing that can be counted, in one sentence; empty when it can."""
     kind = type(returned)
@@ -43,6 +46,6 @@ def countable(returned: Any) -> str:
 def judge(*, items: int, returned: int) -> Verdict:
     """The verdict on `returned` elements for `items` items."""
     if returned >= items:
-        return Verdict(Status.SUCCEEDED)
+        return SUCCEEDED
     gap = items - returned
     return Verdict(Status.FAILED, Reason.SHORT, gap, f"run() returned {returned} elements for {items} items")
