@@ -1,0 +1,125 @@
+"""The state of mini-batches: what is accepted, counted, missing, and where the rows lie."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from daskpar.batches.records import RECORD, Status
+from daskpar.outputs.commits import Commits
+
+
+def records(*values: tuple[int, int, int], length: int = 0, items: int = 3) -> np.ndarray:
+    """(index, status, final) each."""
+    made = np.zeros(len(values), RECORD)
+    for record, (index, status, final) in zip(made, values, strict=True):
+        record["index"], record["status"], record["final"] = index, status, final
+        record["items"], record["length"] = items, length
+        record["failed_items"] = items if status == Status.FAILED else 0
+    return made
+
+
+def test_nothing_is_committed_twice() -> None:
+    commits = Commits(3)
+    assert commits.apply(records((1, 1, 1))).tolist() == [True]
+    assert commits.apply(records((0, 1, 1), (1, 1, 1))).tolist() == [True, False]
+    assert commits.apply(records((2, 3, 1), (2, 1, 1))).tolist() == [True, False]
+    counts = commits.counts()
+    assert (counts.succeeded, counts.failed, counts.items, counts.failed_items) == (2, 1, 9, 3)
+    assert commits.complete and commits.missing() == [] and commits.failed() == [(2, 3)]
+
+
+def test_records_outside_the_plan_are_refused() -> None:
+    commits = Commits(2)
+    assert commits.apply(records((-1, 1, 1), (2, 1, 1), (1, 1, 1))).tolist() == [False, False, True]
+    assert commits.missing() == [(0, 1)]
+
+
+def test_failed_tries_are_counted_and_leave_the_mini_batch_open() -> None:
+    commits = Commits(2)
+    commits.apply(records((0, 3, 0)))
+    commits.apply(records((0, 3, 0)))
+    assert commits.missing() == [(0, 2)]
+    commits.apply(records((0, 1, 1)))
+    late = commits.apply(records((0, 3, 0)))
+    counts = commits.counts()
+    assert (counts.tries_failed, counts.retried, counts.succeeded, late.tolist()) == (2, 2, 1, [False])
+
+
+def test_a_final_failure_is_replaced_only_when_reopened() -> None:
+    commits = Commits(2)
+    commits.apply(records((0, 3, 1), (1, 1, 1), length=10), "a")
+    assert commits.apply(records((0, 1, 1))).tolist() == [False]
+    assert commits.reopen_failed() == 1
+    assert commits.missing() == [(0, 1)] and commits.size_bytes == 20
+    assert (commits.counts().failed, commits.counts().items, commits.counts().failed_items) == (0, 3, 0)
+    assert commits.apply(records((0, 1, 1), length=4), "b").tolist() == [True]
+    assert commits.complete and commits.size_bytes == 14
+    assert (commits.counts().succeeded, commits.counts().items) == (2, 6)
+
+
+def test_revoked_mini_batches_are_missing_again() -> None:
+    commits = Commits(5)
+    commits.apply(records((0, 1, 1), (1, 3, 1), (2, 2, 1), (4, 1, 1), length=2), "a")
+    commits.revoke([(1, 4)])
+    assert commits.missing() == [(1, 4)]
+    assert (commits.counts().succeeded, commits.counts().failed, commits.counts().empty, commits.size_bytes) == (2, 0, 0, 4)
+    assert commits.counts().items == 6 and commits.counts().failed_items == 0
+
+
+def test_empty_ones_are_done_and_count_neither_way() -> None:
+    commits = Commits(1)
+    commits.apply(records((0, 2, 1), items=0))
+    assert commits.complete and commits.counts().succeeded == 0 and commits.counts().empty == 1
+
+
+def test_neighbouring_rows_become_one_stretch() -> None:
+    commits = Commits(4)
+    made = records((0, 1, 1), (1, 2, 1), (2, 1, 1), (3, 1, 1), length=5)
+    made["length"][1] = 0
+    made["offset"] = [10, 0, 15, 30]
+    commits.apply(made, "a")
+    (runs,) = commits.runs()
+    assert (runs.offsets.tolist(), runs.lengths.tolist(), runs.parts.tolist()) == ([10, 30], [10, 5], [1, 1])
+
+
+@given(st.lists(st.tuples(st.integers(0, 12), st.sampled_from([1, 2, 3]), st.booleans()), max_size=60), st.booleans())
+def test_counts_agree_with_a_plain_model(events: list[tuple[int, int, bool]], bulk: bool) -> None:
+    commits = Commits(13)
+    model: dict[int, int] = {}
+    tries = 0
+    for index, status, final in events:
+        if index not in model:
+            tries += status == Status.FAILED
+            if final:
+                model[index] = status
+    if bulk:
+        commits.apply(_each_until_final(events))
+    else:
+        for index, status, final in events:
+            commits.apply(records((index, status, final)))
+    counts = commits.counts()
+    assert counts.done == len(model) and counts.failed == sum(s == 3 for s in model.values()) and counts.items == 3 * len(model)
+    assert counts.tries_failed == tries
+    missing = [i for start, stop in commits.missing() for i in range(start, stop)]
+    assert missing == [i for i in range(13) if i not in model]
+
+
+def _each_until_final(events: list[tuple[int, int, bool]]) -> np.ndarray:
+    """One flush reports a mini-batch's tries up to its final one: what comes after that is another flush's."""
+    ended: set[int] = set()
+    kept = []
+    for index, status, final in events:
+        if index not in ended:
+            kept.append((index, status, int(final)))
+            if final:
+                ended.add(index)
+    return records(*kept)
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_tiny_plans(count: int) -> None:
+    commits = Commits(count)
+    assert commits.complete == (count == 0) and list(commits.runs()) == [] and commits.missing() == [(0, 1)][:count]

@@ -1,0 +1,248 @@
+"""The journal: what is appended is read back, whatever a crash, a bad disk or a second process did to the file's end or middle."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from daskpar.batches.records import RECORD
+from daskpar.errors import InfrastructureLost, RunDirectoryError
+from daskpar.outputs.commits import Commits
+from daskpar.outputs.frames import HEAD, Kind, frame
+from daskpar.outputs.journal import Journal
+from daskpar.outputs.replay import read_journal
+from daskpar.processor.protocol import Failure, Flushed
+
+COUNT = 40
+
+
+def flushed(start: int, stop: int, part: str = "a") -> Flushed:
+    made = np.zeros(stop - start, RECORD)
+    made["index"], made["status"], made["final"] = np.arange(start, stop), 1, 1
+    made["offset"], made["length"] = np.arange(start, stop) * 7, 7
+    return Flushed(block=1, token="t", part=part, offset=start * 7, length=(stop - start) * 7, crc=5, records=made.tobytes())
+
+
+def write(path: Path, sizes: list[int]) -> list[int]:
+    """Flushes of these sizes, one after the other; returns the file's length after the header and after each."""
+    journal = Journal.create(path, step="s", mini_batches=COUNT)
+    ends, start = [os.path.getsize(path)], 0
+    for i, size in enumerate(sizes):
+        journal.append(flushed(start, start + size, part=f"part{i % 2}"))
+        start += size
+        ends.append(os.path.getsize(path))
+    journal.close()
+    return ends
+
+
+def done(path: Path) -> int:
+    """Mini-batches that the journal says are done: always the first so many here."""
+    commits = Commits.load(COUNT, read_journal(path))
+    number = commits.counts().done
+    assert commits.missing() == ([(number, COUNT)] if number < COUNT else [])
+    return number
+
+
+def test_what_is_appended_is_read_back(tmp_path: Path) -> None:
+    write(tmp_path / "journal", [3, 1, 5])
+    contents = read_journal(tmp_path / "journal")
+    assert contents.header["step"] == "s" and contents.header["mini_batches"] == COUNT
+    assert contents.parts == {1: "part0", 2: "part1"}
+    assert contents.records(0, 3)["index"].tolist() == list(range(9))
+    assert (contents.torn_bytes, contents.damaged) == (0, ())
+
+
+@settings(max_examples=60)
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=8), st.data())
+def test_any_prefix_resumes_with_all_that_is_whole(sizes: list[int], data: st.DataObject) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "journal"
+        ends = write(path, sizes)
+        cut = ends[0] + data.draw(st.integers(0, ends[-1] - ends[0]), label="cut")
+        os.truncate(path, cut)
+        expected = sum(sizes[: sum(end <= cut for end in ends[1:])])
+        assert done(path) == expected
+        journal = Journal.reopen(path, read_journal(path))
+        journal.append(flushed(expected, expected + 1, part="again"))
+        journal.close()
+        contents = read_journal(path)
+        assert done(path) == expected + 1 and contents.torn_bytes == 0 and not contents.damaged
+
+
+@settings(max_examples=60)
+@given(st.lists(st.integers(1, 4), min_size=2, max_size=8), st.binary(max_size=300), st.data())
+def test_a_torn_or_garbled_tail_costs_only_itself(sizes: list[int], garbage: bytes, data: st.DataObject) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "journal"
+        ends = write(path, sizes)
+        keep = data.draw(st.integers(0, len(sizes)), label="whole flushes")
+        with open(path, "r+b") as file:
+            room = ends[keep + 1] - ends[keep] - 1 if keep < len(sizes) else 0
+            file.truncate(ends[keep] + data.draw(st.integers(0, room), label="kept of the next"))
+            file.seek(0, os.SEEK_END)
+            file.write(data.draw(st.sampled_from([garbage, b"\0" * len(garbage)]), label="tail"))
+        assert done(path) == sum(sizes[:keep])
+        Journal.reopen(path, read_journal(path)).close()
+        assert done(path) == sum(sizes[:keep]) and read_journal(path).torn_bytes == 0
+
+
+@settings(max_examples=80)
+@given(st.lists(st.integers(1, 3), min_size=2, max_size=8), st.data())
+def test_a_flipped_bit_costs_only_its_own_frame(sizes: list[int], data: st.DataObject) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "journal"
+        ends = write(path, sizes)
+        where = data.draw(st.integers(0, 9999), label="byte") % ends[-1]
+        content = bytearray(path.read_bytes())
+        content[where] ^= 1 << data.draw(st.integers(0, 7), label="bit")
+        path.write_bytes(content)
+        hit = next(i for i, end in enumerate(ends) if where < end) - 1
+        contents = read_journal(path)
+        indices = set(Commits.load(COUNT, contents).status.nonzero()[0].tolist())
+        whole = [set(range(sum(sizes[:i]), sum(sizes[: i + 1]))) for i in range(len(sizes))]
+        # A frame that names a part file takes the flushes into that file with it: their rows can't be found.
+        lost = {i for i in range(len(sizes)) if i == hit or (hit in (0, 1) and i % 2 == hit and where < _part_frame_end(ends, hit))}
+        assert indices == set().union(*(whole[i] for i in range(len(sizes)) if i not in lost))
+        assert contents.damaged or contents.torn_bytes
+        before = path.read_bytes()
+        Journal.reopen(path, contents).close()
+        again = read_journal(path)
+        assert set(Commits.load(COUNT, again).status.nonzero()[0].tolist()) == indices and not again.damaged
+        if contents.damaged:
+            assert (Path(name) / "journal.damaged-1").read_bytes() == before
+
+
+def _part_frame_end(ends: list[int], flush: int) -> int:
+    return ends[flush] + len(frame(b"\x03" + b"\0" * 4 + b"part0"))
+
+
+def test_a_torn_header_is_a_journal_that_says_nothing(tmp_path: Path) -> None:
+    ends = write(tmp_path / "journal", [1])
+    for size in (0, 3, HEAD.size, ends[0] - 1):
+        os.truncate(tmp_path / "journal", size)
+        contents = read_journal(tmp_path / "journal")
+        assert not contents.found and contents.torn_bytes == size
+
+
+def test_a_missing_journal_says_nothing(tmp_path: Path) -> None:
+    assert not read_journal(tmp_path / "none").found
+
+
+def test_a_newer_format_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    path.write_bytes(frame(bytes([Kind.HEADER]) + b'{"format": 99}'))
+    with pytest.raises(RunDirectoryError, match="newer version"):
+        read_journal(path)
+
+
+def test_only_accepted_records_are_kept(tmp_path: Path) -> None:
+    journal = Journal.create(tmp_path / "journal", step="s", mini_batches=COUNT)
+    message = flushed(0, 3)
+    failures = tuple(Failure(index=i, reason=1, message=f"m{i}", final=True) for i in (0, 1))
+    journal.append(Flushed(**{**vars(message), "failures": failures}), np.array([True, False, True]))
+    journal.close()
+    contents = read_journal(tmp_path / "journal")
+    assert contents.records(0, 1)["index"].tolist() == [0, 2]
+    assert [failure.message for failure in contents.failures()] == ["m0"]
+
+
+def test_the_last_final_record_holds_and_revoked_ones_do_not(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    journal = Journal.create(path, step="s", mini_batches=COUNT)
+    journal.append(flushed(0, 4))
+    journal.revoke([(1, 3)])
+    journal.append(flushed(2, 3, part="b"))
+    journal.columns(("x", "y z"))
+    journal.close()
+    contents = read_journal(path)
+    commits = Commits.load(COUNT, contents)
+    assert commits.missing() == [(1, 2), (4, COUNT)] and contents.columns == ("x", "y z")
+    (runs,) = commits.runs()
+    assert [commits.part_names[n] for n in runs.parts.tolist()] == ["a", "b", "a"]
+
+
+def test_long_texts_are_cut_and_keep_their_end(tmp_path: Path) -> None:
+    journal = Journal.create(tmp_path / "journal", step="s", mini_batches=COUNT)
+    failure = Failure(index=0, reason=1, message="m", trace="a" * 20_000 + "the end", final=True)
+    journal.append(Flushed(**{**vars(flushed(0, 1)), "failures": (failure,)}))
+    journal.close()
+    (kept,) = read_journal(tmp_path / "journal").failures()
+    assert len(kept.trace) < 9000 and kept.trace.endswith("the end")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EFBIG, errno.EIO])
+@pytest.mark.parametrize("room", [0, 5, 100])
+def test_a_disk_that_says_no_leaves_a_valid_journal(
+    tmp_path: Path, failing_disk: Callable[[int, int], None], number: int, room: int
+) -> None:
+    path = tmp_path / "journal"
+    journal = Journal.create(path, step="s", mini_batches=COUNT)
+    journal.append(flushed(0, 2))
+    size = path.stat().st_size
+    failing_disk(room, number)
+    with pytest.raises(InfrastructureLost, match="resume"):
+        journal.append(flushed(2, 9))
+    with pytest.raises(InfrastructureLost):
+        journal.append(flushed(9, 10))
+    with pytest.raises(InfrastructureLost):
+        journal.close()
+    assert path.stat().st_size == size and done(path) == 2
+
+
+def test_a_file_size_limit_leaves_a_valid_journal(tmp_path: Path) -> None:
+    script = f"""
+import resource, sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from pathlib import Path
+import test_journal as t
+from daskpar.errors import InfrastructureLost
+journal = t.Journal.create(Path({str(tmp_path / "journal")!r}), step="s", mini_batches=t.COUNT)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+try:
+    for i in range(t.COUNT):
+        journal.append(t.flushed(i, i + 1))
+except InfrastructureLost as error:
+    print(i, error)
+"""
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    number, _, text = said.partition(" ")
+    assert "file-size limit" in text
+    assert done(tmp_path / "journal") == int(number) > 3
+    assert read_journal(tmp_path / "journal").torn_bytes == 0
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 1000
+
+
+def test_a_failing_sync_is_told_at_the_next_append(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import daskpar.outputs.journal as module
+
+    def no(fd: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(module, "SYNC_SECONDS", 0.001)
+    monkeypatch.setattr(module, "_sync", no)
+    journal = Journal.create(tmp_path / "journal", step="s", mini_batches=COUNT)
+    journal.append(flushed(0, 1))
+    journal._syncer.join(10)
+    with pytest.raises(InfrastructureLost, match="the disk fails"):
+        journal.append(flushed(1, 2))
+    with pytest.raises(InfrastructureLost):
+        journal.close()
+
+
+def test_closing_twice_is_fine_and_appending_after_it_is_not(tmp_path: Path) -> None:
+    journal = Journal.create(tmp_path / "journal", step="s", mini_batches=COUNT)
+    journal.close()
+    journal.close()
+    with pytest.raises(InfrastructureLost, match="closed"):
+        journal.append(flushed(0, 1))
