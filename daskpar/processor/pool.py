@@ -20,7 +20,7 @@ from daskpar.batches.records import PACK, Status
 from daskpar.processor import channel, hosting, judging, linux
 from daskpar.processor.birth import ProcessorOrder, stack_log
 from daskpar.processor.forkserver import Exited, ForkServer, Spawned
-from daskpar.processor.page import Page, Phase
+from daskpar.processor.page import Announced, Page, Phase
 from daskpar.processor.protocol import (
     BlockOrder,
     Ended,
@@ -64,6 +64,8 @@ class _Processor:
     limit: int = 0
     """End of the range as it stands, after what was given back."""
     killed_for: str = ""
+    doomed: Announced | None = None
+    """What it was at when its time was up."""
     kill_at: float | None = None
     stacks: str = ""
     failed_init: bool = False
@@ -292,13 +294,17 @@ class ProcessorPool:
     def _look_at(self, processor: _Processor, now: float) -> None:
         said = processor.page.announced()
         if processor.kill_at is not None:
-            if now >= processor.kill_at:
+            if said != processor.doomed:
+                # It came back while its stacks were written: a kill now would hit what it does next.
+                processor.kill_at, processor.killed_for = None, ""
+            elif now >= processor.kill_at:
                 processor.kill_at = None
                 self._kill_now(processor)
             return
         if processor.killed_for or not processor.pid:
             return
         if judging.overdue(said.phase, said.since, now, self.settings):
+            processor.doomed = said
             self._kill(processor, "timeout")
             return
         if (
@@ -382,7 +388,7 @@ class ProcessorPool:
         if not processor.ready and not processor.failed_init:
             self._died_in_init(processor, told)
         if processor.order is not None:
-            self._bury(processor, processor.order, said.index, said.phase, said.since, end)
+            self._bury(processor, processor.order, said, end)
         elif processor.killed_for == "timeout" and said.phase == Phase.SHUTDOWN:
             text = f"shutdown() took longer than {self.settings.run_timeout:g} s in process{processor.number:03d} and was killed"
             self._say(Notice(level="warning", text=text))
@@ -422,18 +428,19 @@ class ProcessorPool:
         if fatal:
             self._stop("init")
 
-    def _bury(self, processor: _Processor, order: BlockOrder, index: int, phase: int, since: float, end: judging.Ending) -> None:
+    def _bury(self, processor: _Processor, order: BlockOrder, said: Announced, end: judging.Ending) -> None:
         """A processor has died with a block: charge the mini-batch that was running, give everything else back."""
-        block, token = order.block, order.token
-        charged = index if phase in (Phase.LOAD, Phase.RUN) and index >= processor.reported and processor.killed_for != "stopped" else None
-        unflushed = processor.reported
-        stop = processor.limit
-        behind = index if charged is not None else min(stop, max(unflushed, index + 1 if phase == Phase.FLUSH else unflushed))
-        if unflushed < behind:
-            self._say(Released(block=block, token=token, start=unflushed, stop=behind, reason="unflushed"))
+        block, token, stop = order.block, order.token, processor.limit
+        begun = said.phase in (Phase.LOAD, Phase.RUN) and processor.reported <= said.index < stop
+        # Killed by its node for something else than what it was at in the end: nobody's fault.
+        innocent = processor.killed_for == "stopped" or (processor.killed_for == "timeout" and said != processor.doomed)
+        charged = said.index if begun and not innocent else None
+        behind = min(stop, max(processor.reported, said.index if charged is not None else said.index + 1))
+        if processor.reported < behind:
+            self._say(Released(block=block, token=token, start=processor.reported, stop=behind, reason="unflushed"))
         rest = behind
         if charged is not None:
-            self._charge(processor, order, charged, phase, since, end)
+            self._charge(processor, order, charged, said.phase, said.since, end)
             rest = charged + 1
         if rest < stop:
             self._say(Released(block=block, token=token, start=rest, stop=stop, reason="died"))

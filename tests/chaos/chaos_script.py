@@ -1,0 +1,153 @@
+"""An entry script that harms itself, its node or its run at named moments: the first call does the first thing of its list, and so on.
+
+--world DIR holds `faults.json`: {"moments": {"load 7": ["kill", ...], "run 7": [...], "write 7": [...], "say 7": [...], "init": [...]}},
+where the number is the mini-batch, and gets what happened: `calls` (a line for each call of run()) and `deaths` (a line for each harm).
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import signal
+import time
+
+from daskpar.batches.plan import Plan
+from daskpar.processor import channel, hosting, parts
+
+parser = argparse.ArgumentParser(allow_abbrev=False)
+parser.add_argument("--world")
+known, _ = parser.parse_known_args()
+WORLD = pathlib.Path(known.world)
+FAULTS = json.loads((WORLD / "faults.json").read_text())
+HELD = []
+CURRENT = {"index": -1, "first": -1}
+
+
+def worker_pid():
+    """The Dask worker: parent of the fork server, which is our parent."""
+    with open(f"/proc/{os.getppid()}/stat") as file:
+        return int(file.read().rpartition(")")[2].split()[1])
+
+
+WORKER = worker_pid()
+
+
+def line(name, *values):
+    """One whole line in a file of the world, whoever else writes there."""
+    fd = os.open(WORLD / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.write(fd, (" ".join(map(str, values)) + "\n").encode())
+    os.close(fd)
+
+
+def turn(moment):
+    """Which time it is that this moment comes, over all processes."""
+    n = 0
+    while True:
+        try:
+            os.close(os.open(WORLD / f"turn.{moment.replace(' ', '-')}.{n}", os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        except FileExistsError:
+            n += 1
+        else:
+            return n
+
+
+def moment(name, index=None):
+    """Do what the table says for this moment, if anything."""
+    things = FAULTS.get(name if index is None else f"{name} {index}")
+    if not things:
+        return
+    n = turn(name if index is None else f"{name} {index}")
+    if n < len(things) and things[n] != "ok":
+        harm(things[n], name, -1 if index is None else index)
+
+
+def harm(thing, name, index):
+    nodes = {"kill worker", "kill nanny", "kill node", "stop worker"}
+    line("deaths", "node" if thing in nodes else "processor", WORKER if thing in nodes else os.getpid(), thing.replace(" ", "-"), name, index)
+    if thing == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif thing == "segfault":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    elif thing == "leave":
+        os._exit(9)
+    elif thing == "stop":
+        os.kill(os.getpid(), signal.SIGSTOP)
+    elif thing == "hang":
+        while True:
+            signal.pause()
+    elif thing == "raise":
+        raise ValueError("the script says no")
+    elif thing == "grow":
+        while True:
+            HELD.append(bytearray(64 << 20))
+    elif thing == "kill worker":
+        os.kill(WORKER, signal.SIGKILL)
+        signal.pause()
+    elif thing == "stop worker":
+        os.kill(WORKER, signal.SIGSTOP)
+    elif thing in ("kill nanny", "kill node"):
+        nanny = parent_of(WORKER)
+        os.kill(nanny, signal.SIGKILL)
+        if thing == "kill node":
+            os.kill(WORKER, signal.SIGKILL)
+            signal.pause()
+    elif thing == "call":
+        # Somebody outside acts on it and lets us go on.
+        line("wanted", name, index, os.getpid())
+        while not (WORLD / "go").exists():
+            time.sleep(0.01)
+    else:
+        raise AssertionError(thing)
+
+
+def parent_of(pid):
+    with open(f"/proc/{pid}/stat") as file:
+        return int(file.read().rpartition(")")[2].split()[1])
+
+
+def _loading(self, index, load=Plan.load):
+    moment("load", index)
+    return load(self, index)
+
+
+def _writing(self, data, append=parts.PartFile.append):
+    # A part file's write is torn in the middle: half of it is there, nothing was said.
+    index = CURRENT["index"]
+    if FAULTS.get(f"write {index}"):
+        half = len(data) // 2
+        append(self, data[:half])
+        moment("write", index)
+        self.size -= half
+        os.ftruncate(self._fd, self.size)
+    return append(self, data)
+
+
+def _saying(sock, value, send=channel.send):
+    if type(value).__name__ == "Flushed":
+        moment("say", CURRENT["index"])
+    send(sock, value)
+
+
+Plan.load, parts.PartFile.append, channel.send = _loading, _writing, _saying
+moment("import")
+
+
+def init():
+    moment("init")
+
+
+def run(mini_batch, context):
+    index = CURRENT["index"] = int(context.minibatch_index)
+    line("calls", index, os.getpid(), WORKER, time.monotonic())
+    # A death while its rows are written comes only where there is a write just then.
+    hosting.FLUSH_SECONDS = 0.0 if f"write {index}" in FAULTS or f"say {index}" in FAULTS else 0.1
+    moment("run", index)
+    if isinstance(mini_batch, list):
+        return [f"{index} {os.path.basename(item)}" for item in mini_batch]
+    rows = mini_batch[["key", "row"]]
+    rows.insert(0, "mini_batch", index)
+    return rows
+
+
+def shutdown():
+    moment("shutdown")
