@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from daskpar.engine.cluster import Cluster
     from daskpar.engine.parallel_step import StepResult
 
-DASHBOARD_SECONDS = 1.5
-"""When the dashboard's pages are loaded: a job that is over by then does without."""
-
 EXIT_CODES = {"completed": 0, "failed": JobFailed.exit_code, "lost": InfrastructureLost.exit_code, "interrupted": Interrupted.exit_code}
 
 
@@ -377,13 +374,7 @@ class _Pipeline:
                 )
                 for warning in self.warnings:
                     self.publish(Warned(time=time(), step="", text=str(warning)))
-                pages = threading.Timer(DASHBOARD_SECONDS, self._cluster.show_dashboard)
-                pages.daemon = True
-                pages.start()
-                try:
-                    self._run_steps()
-                finally:
-                    pages.cancel()
+                self._run_steps()
                 status, reason = self._overall()
         except DaskparError as error:
             status = {2: "failed", 3: "lost", 130: "interrupted"}.get(error.exit_code, "failed")

@@ -108,21 +108,12 @@ class Cluster:
                 host="127.0.0.1" if self._processes else None,
                 silence_logs=logging.ERROR,
             )
+        if self._dashboard is not None:
+            from daskpar.engine.dashboard import show_on_demand
+
+            scheduler = self._cluster.scheduler
+            scheduler.loop.add_callback(show_on_demand, scheduler)
         return self._cluster
-
-    def show_dashboard(self) -> None:
-        """Put Dask's pages behind the address that the local cluster already has.
-
-        Loading bokeh takes half a second, which a start would otherwise pay for before the first mini-batch.
-        """
-        if not self.local or self._dashboard is None:
-            return
-        import dask
-        from distributed.dashboard import scheduler as pages
-
-        scheduler = self._cluster.scheduler
-        prefix = dask.config.get("distributed.scheduler.http.prefix", "") or ""
-        scheduler.loop.add_callback(pages.connect, scheduler.http_application, scheduler.http_server, scheduler, prefix=prefix)
 
     def _configured(self) -> Any:
         import dask

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -19,6 +19,8 @@ QUEUED_AHEAD = 2
 """Blocks under way for each processor: one runs, one waits on the node, so that no processor waits for the scheduler."""
 LOSSES = 3
 """A mini-batch that was running when a node was lost this often counts as failed."""
+NARROWING = 16
+"""A range of which one mini-batch takes nodes down is given out again in so many pieces, until it travels alone."""
 
 Interval = tuple[int, int]
 
@@ -65,6 +67,17 @@ class _Block:
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Suspects:
+    """A range [start, stop) that was under way when something died; which mini-batch of it was running is not known."""
+
+    start: int
+    stop: int
+    piece: int
+    """How many of them travel together the next time."""
+    losses: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Loss:
     """What the loss of a node or block means."""
 
@@ -72,8 +85,8 @@ class Loss:
     """Mini-batches that go back to the queue."""
     failed: tuple[int, ...]
     """Mini-batches that were running at their third loss: failed, not queued again."""
-    suspects: tuple[int, ...]
-    """Mini-batches taken to have been running."""
+    suspects: tuple[int, ...] = ()
+    """First mini-batches of the blocks that may have been running, or the only ones."""
 
 
 @dataclass
@@ -92,7 +105,7 @@ class Dispatcher:
     """Node -> processors."""
     blocks: dict[int, _Block] = field(default_factory=dict)
     """Blocks under way, by number."""
-    losses: dict[int, int] = field(default_factory=dict)
+    _suspects: list[_Suspects] = field(default_factory=list)
     _queue: deque[tuple[int, int, int]] = field(default_factory=deque)
     waiting: int = 0
     """Mini-batches in the queue."""
@@ -130,11 +143,10 @@ class Dispatcher:
             node = min(room)[1]
             start, limit, tries = self._queue.popleft()
             stop = start + 1
-            # A mini-batch with failures or losses behind it travels alone: what it does then hits no other.
-            if tries == 0 and start not in self.losses:
+            # A mini-batch with failures behind it travels alone: what it does then hits no other.
+            if tries == 0:
                 stop = self.sizer.stop(start, limit, remaining=self.waiting, processors=self.processors)
-                suspect = min((i for i in self.losses if start < i < stop), default=stop)
-                stop = min(stop, suspect)
+                stop = self._apart(start, stop)
             if stop < limit:
                 self._queue.appendleft((stop, limit, tries))
             self.waiting -= stop - start
@@ -164,6 +176,8 @@ class Dispatcher:
             known.due, taken = subtract(known.due, start, stop)
             for low, high in taken:
                 accepted |= (indices >= low) & (indices < high)
+                if self._suspects:
+                    self._clear(low, high)
         return accepted
 
     def retry(self, index: int, tries: int) -> None:
@@ -171,13 +185,20 @@ class Dispatcher:
         self._queue.appendleft((index, index + 1, tries))
         self.waiting += 1
 
-    def release(self, block: int, token: str, start: int, stop: int) -> int:
-        """Take back [start, stop) from a block; how many mini-batches went back to the queue."""
+    def release(self, block: int, token: str, start: int, stop: int, *, suspect: bool = False) -> Loss:
+        """Take back [start, stop) from a block: it goes back to the queue.
+
+        `suspect`: a processor died while it wrote their rows, so one of them may be to blame; one that is so three times, alone
+        at last, has failed.
+        """
         if not self.owns(block, token):
-            return 0
+            return Loss(requeued=0, failed=())
         known = self.blocks[block]
         known.due, taken = subtract(known.due, start, stop)
-        return self._requeue(taken, known.tries)
+        failed = [index for a, b in taken if (index := self._suspect(a, b)) is not None] if suspect else []
+        for index in failed:
+            taken, _ = subtract(taken, index, index + 1)
+        return Loss(requeued=self._requeue(taken, known.tries), failed=tuple(failed))
 
     def end(self, block: int, token: str) -> int:
         """A block is over; what it still owed (nothing, unless something went wrong on its node) goes back to the queue."""
@@ -192,23 +213,51 @@ class Dispatcher:
     def lose_node(self, node: str) -> Loss:
         """A node is gone: its blocks lose ownership, what they owed goes back to the queue.
 
-        The first mini-batch that a started block owes is taken to have been running. At its third loss it has failed.
+        What was running is not known for certain, as the last word of a node may be lost with it: the blocks that have spoken, and as
+        many of the oldest as there are processors, are given out again in smaller and smaller pieces. A mini-batch that was lost
+        three times, alone at last, has failed.
         """
-        self.nodes.pop(node, None)
+        processors = self.nodes.pop(node, 0)
         self._load.pop(node, None)
         requeued, failed, suspects = 0, [], []
+        numbers = sorted(n for n, b in self.blocks.items() if b.node == node)
+        running = {n for at, n in enumerate(numbers) if at < processors or self.blocks[n].token}
         # The latest first: each goes to the front of the queue, so the oldest work ends up foremost.
-        for number in sorted((n for n, b in self.blocks.items() if b.node == node), reverse=True):
+        for number in reversed(numbers):
             block = self.blocks[number]
-            if block.token and block.due:
-                suspect = min(block.due)[0]
-                suspects.append(suspect)
-                self.losses[suspect] = self.losses.get(suspect, 0) + 1
-                if self.losses[suspect] >= LOSSES:
-                    failed.append(suspect)
-                    block.due, _ = subtract(block.due, suspect, suspect + 1)
+            if number in running and block.due:
+                suspects.append(min(block.due)[0])
+                for start, stop in block.due:
+                    index = self._suspect(start, stop)
+                    if index is not None:
+                        failed.append(index)
+                        block.due, _ = subtract(block.due, index, index + 1)
             requeued += self._retire(number)
         return Loss(requeued=requeued, failed=tuple(failed), suspects=tuple(suspects))
+
+    def _suspect(self, start: int, stop: int) -> int | None:
+        """Remember that [start, stop) was under way when something died; the mini-batch that has failed by that, if one has."""
+        losses = 1 + max((s.losses for s in self._suspects if s.start < stop and start < s.stop), default=0)
+        self._clear(start, stop)
+        piece = -(-(stop - start) // NARROWING)
+        self._suspects.append(_Suspects(start=start, stop=stop, piece=piece, losses=losses))
+        return start if stop - start == 1 and losses >= LOSSES else None
+
+    def _clear(self, start: int, stop: int) -> None:
+        """[start, stop) did no harm."""
+        left = []
+        for s in self._suspects:
+            left += [replace(s, start=a, stop=b) for a, b in subtract([(s.start, s.stop)], start, stop)[0]]
+        self._suspects = left
+
+    def _apart(self, start: int, stop: int) -> int:
+        """Where a block from `start` ends at the latest so that suspects travel in their pieces and nothing else with them."""
+        for suspects in self._suspects:
+            if suspects.start <= start < suspects.stop:
+                stop = min(stop, suspects.stop, start + suspects.piece)
+            elif start < suspects.start < stop:
+                stop = suspects.start
+        return stop
 
     def drop_waiting(self) -> None:
         """Nothing more is to be started."""

@@ -182,8 +182,9 @@ class NodePlugin(WorkerPlugin):  # type: ignore[misc]
     def run_block(self, step: str, order: BlockOrder) -> None:
         """Run a block and wait for its end; the caller's thread has left Dask's slots."""
         opened = self.steps.get(step)
-        if opened is not None:
-            opened.run(replace(order, token=secrets.token_hex(8)))
+        if opened is None:
+            raise RuntimeError(f"step {step} is not open on worker {self.worker.address}")
+        opened.run(replace(order, token=secrets.token_hex(8)))
 
     def stop(self, step: str, reason: str, **_: Any) -> None:
         """Start no further call of `run()`; kill what still runs after two seconds."""
