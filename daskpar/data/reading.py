@@ -52,6 +52,7 @@ class TableReader:
         self._span: _Span | None = None
         self._alone_until = 0
         self._file: _File | None = None
+        self._parsers: dict[int, Parser] = {}
 
     def frame(self, i: int) -> pd.DataFrame:
         """The rows of piece `i`, with a fresh RangeIndex."""
@@ -138,7 +139,7 @@ class TableReader:
             if self._file is not None:
                 self._file.close()
             self._file = None
-            self._file = _File(self.table, number, self._positions)
+            self._file = _File(self.table, number, self._positions, self._parsers)
         stops = self.pieces["stop"][first:last].astype(np.int64)
         losses = Losses()
         base, positions, ends = self._file.read(int(piece["start"]), stops, losses)
@@ -157,7 +158,7 @@ class TableReader:
 class _File:
     """One open file of a table, read by its format: columns of the base schema before any step."""
 
-    def __init__(self, table: Table, number: int, positions: bool) -> None:
+    def __init__(self, table: Table, number: int, positions: bool, parsers: dict[int, Parser]) -> None:
         self.table = table
         self.number = number
         self._positions = positions
@@ -172,7 +173,7 @@ class _File:
         elif table.format == ARROW:
             self._arrow = pa.ipc.open_file(pa.memory_map(self.path)).read_all()
         else:
-            self._open_text()
+            self._open_text(parsers)
 
     def read(self, start: int, stops: np.ndarray, losses: Losses) -> tuple[pa.Table, np.ndarray, np.ndarray | None]:
         """The rows from `start` to the last of `stops`, the position of each, and how many of them each stop ends (None: by position)."""
@@ -191,17 +192,21 @@ class _File:
             if found is not None:
                 found.close()
 
-    def _open_text(self) -> None:
+    def _open_text(self, parsers: dict[int, Parser]) -> None:
         dialect = self.table.dialect
         assert dialect is not None
         self._source = Source(self.path)
         self._dialect: Dialect = dialect
         if self.table.format == DELIMITED:
-            names = self.table.headers[self.table.header_of[self.number]]
+            layout = self.table.header_of[self.number]
+            names = self.table.headers[layout]
             self._body = read_head(self._source.read, self.size, dialect, self.table.has_header(self.number), self.path).body
             keep = [found.name for found in self.fields if found.name in names]
             # a row without any field that is wanted is still a row
-            self._parser = Parser(dialect, [(name, self.table.kinds[name]) for name in names], keep or names[:1], self.path)
+            if layout not in parsers:  # it remembers from file to file which columns need care
+                parsers[layout] = Parser(dialect, [(name, self.table.kinds[name]) for name in names], keep or names[:1])
+            self._parser = parsers[layout]
+            self._parser.source = self.path
             self._surplus = f"Column{len(names) + 1}"
         else:
             self._body = mark_length(self._source.read(0, 4), dialect, self.path)

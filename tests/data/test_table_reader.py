@@ -194,5 +194,5 @@ def test_a_file_that_vanished_is_named(make_table: MakeTable) -> None:
     folder = make_table({"d.csv": numbered(5)}, "read_delimited")
     table = table_of(folder)
     (folder / "d.csv").unlink()
-    with pytest.raises(InputError, match="d.csv can't be read: No such file"):
+    with pytest.raises(InputError, match=r"d\.csv can't be read: No such file"):
         TableReader(table, table.files_pieces()).frame(0)
