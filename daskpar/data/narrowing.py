@@ -110,6 +110,7 @@ class _Scan:
         if self._by_count:
             _, start, stop = self.spans[i]
             return np.arange(start, stop)
+        self._reader.span(i, i + 1)
         return self._reader.part(i).positions
 
     def behind(self, i: int, position: int) -> int:
