@@ -1,0 +1,49 @@
+"""Whether an output is what it should be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow.csv as pacsv
+
+from benchmarks.harness import Wrong
+
+
+def scores_complete(output: Path, rows: int, *, ordered: bool = True) -> Callable[[], None]:
+    """A check that every row is there once, and in order; the first call that passes sets the sum that all others must have."""
+
+    def check() -> None:
+        names = ["id", "label", "score"]
+        table = pacsv.read_csv(
+            output, pacsv.ReadOptions(column_names=names), pacsv.ParseOptions(delimiter=" "), pacsv.ConvertOptions(include_columns=names)
+        )
+        found = table["id"].to_numpy()
+        if not ordered:
+            found = np.sort(found)
+        if len(found) != rows or not np.array_equal(found, np.arange(rows)):
+            raise Wrong(f"{output.name}: {len(found)} rows for {rows}, {'out of order' if len(found) == rows else 'wrong number'}")
+        total = float(table["score"].to_numpy().sum())
+        expected = SUMS.setdefault(rows, total)
+        if abs(total - expected) > 1e-6 * abs(expected):
+            raise Wrong(f"{output.name}: the scores add up to {total}, elsewhere to {expected}")
+
+    return check
+
+
+SUMS: dict[int, float] = {}
+"""Number of rows -> sum of scores, which is the same for every competitor."""
+
+
+def models_complete(folder: Path, groups: int) -> Callable[[], None]:
+    """A check that there is one model for each group, each of all its rows."""
+
+    def check() -> None:
+        lines = [line.split() for file in sorted(folder.iterdir()) for line in file.read_text().splitlines()]
+        keys = {(line[0], line[1]) for line in lines}
+        short = [line for line in lines if line[2] != "120"]
+        if len(lines) != groups or len(keys) != groups or short:
+            raise Wrong(f"{len(lines)} models of {len(keys)} groups for {groups}, {len(short)} of them not of 120 rows")
+
+    return check
