@@ -20,11 +20,12 @@ import numpy as np
 from daskpar.batches.records import RECORD, Reason, Status, unpack
 from daskpar.engine.clocks import Patience, Waiting
 from daskpar.engine.cluster import Cluster, gpus_per_node, processors_per_node, threads_per_processor
-from daskpar.engine.dispatch import Dispatcher
+from daskpar.engine.dispatch import LOSSES, Dispatcher
 from daskpar.engine.tally import Tally
-from daskpar.errors import DaskparError, JobFailed
+from daskpar.errors import DaskparError, InfrastructureLost, JobFailed
 from daskpar.events import Event, NodeEvent, ProcessorEvent, Progress, ResourceSample, TriesEnded, Warned
 from daskpar.processor.protocol import (
+    Broken,
     Ended,
     Failure,
     Flushed,
@@ -46,7 +47,11 @@ PROGRESS_SECONDS = 0.2
 """How often watchers hear of progress at most."""
 TICK_SECONDS = 0.25
 """How long the loop waits for a fact before it looks at its clocks."""
+LEAVING_SECONDS = 15.0
+"""What a node gets to end its processors, beside what `shutdown()` may take."""
 
+
+_SCHEDULER_GONE = "the connection to the Dask scheduler is lost; `python -m daskpar resume` goes on, there or on another cluster"
 
 Commit = Callable[[Flushed], np.ndarray]
 """Takes a flush for good, in the journal of a step or, for an internal pass, nowhere; returns the records that count. Raises
@@ -102,6 +107,8 @@ class Execution:
     _stopped: bool = False
     _last_progress: float = 0.0
     _opening: set[str] = field(default_factory=set)
+    _left_out: set[str] = field(default_factory=set)
+    """Nodes whose processors can't go on."""
 
     def stop(self, reason: str, *, at_once: bool = False) -> None:
         """Ask for the end from any thread: no further call of `run()` is started, running ones are killed after two seconds."""
@@ -126,6 +133,11 @@ class Execution:
             status = "failed" if isinstance(error, JobFailed) else "lost"
             self.outcome.status, self.outcome.reason, self.outcome.error = status, str(error), error
             self._ask_nodes_to_stop("driver")
+        except Exception as error:
+            if client.status == "running":
+                raise
+            self.outcome.status, self.outcome.reason = "lost", _SCHEDULER_GONE
+            self.outcome.error = InfrastructureLost(f"{_SCHEDULER_GONE}: {error!r}")
         finally:
             self._leave(topic)
         return self.outcome
@@ -181,14 +193,14 @@ class Execution:
                 self._waiting.stopping_since = float("-inf")
 
     def _take_message(self, address: str, message: Message) -> None:
-        if not isinstance(message, Sampled | Notice):
+        if isinstance(message, Flushed) or (isinstance(message, ProcessorChanged) and message.state == "ready"):
             self._waiting.progress_since = monotonic()
         if isinstance(message, Flushed):
             self._flushed(message)
         elif isinstance(message, Released):
-            taken = self.dispatcher.release(message.block, message.token, message.start, message.stop)
-            if message.reason == "unflushed":
-                self.tally.add_repeats(taken)
+            self._released(address, message)
+        elif isinstance(message, Broken):
+            self._broken(address, message)
         elif isinstance(message, Ended):
             owned = self.dispatcher.owns(message.block, message.token)
             self.dispatcher.end(message.block, message.token)
@@ -225,6 +237,26 @@ class Execution:
         if not self.doing:
             self.publish(TriesEnded(time=time(), step=self.settings.step, records=records, failures=flushed.failures))
 
+    def _released(self, address: str, released: Released) -> None:
+        unwritten = released.reason == "unwritten"
+        taken = self.dispatcher.release(released.block, released.token, released.start, released.stop, suspect=unwritten)
+        if released.reason in ("unflushed", "unwritten"):
+            self.tally.add_repeats(taken.requeued)
+        for index in taken.failed:
+            number = self.nodes[address].number if address in self.nodes else 0
+            self._give_up(
+                index, number, "its processor died each time while its rows were written", "their size, or the memory that is left"
+            )
+
+    def _broken(self, address: str, broken: Broken) -> None:
+        if broken.disk:
+            advice = "what is committed is kept: put that right, then `python -m daskpar resume` goes on from here"
+            self._end("lost", f"{broken.message}; {advice}")
+            return
+        self.publish(Warned(time=time(), step=self.settings.step, text=f"{broken.message}; the node is left out"))
+        self._left_out.add(address)
+        self._lose(address)
+
     def _note_failure(self, failure: Failure | InitFailed) -> None:
         first = self.outcome.first_failure
         if first is None or failure.time < first.time:
@@ -245,7 +277,7 @@ class Execution:
         for address in addresses:
             if len(self.nodes) + len(self._opening) >= wanted or self._stopped:
                 break
-            if address in self.nodes or address in self._opening:
+            if address in self.nodes or address in self._opening or address in self._left_out:
                 continue
             self._opening.add(address)
         chosen = [a for a in addresses if a in self._opening]
@@ -311,7 +343,7 @@ class Execution:
             detail += f"; running: {', '.join(map(str, loss.suspects))}"
         self.publish(NodeEvent(time=time(), step=self.settings.step, node=node.number, address=address, state="lost", detail=detail))
         for index in loss.failed:
-            self._give_up(index, node.number)
+            self._give_up(index, node.number, f"it was running each time when {LOSSES} nodes were lost", "memory, a crash of the machine")
         if not self.nodes and not self._stopped:
             self._waiting.nodes_since = monotonic()
             self.publish(
@@ -320,10 +352,8 @@ class Execution:
         if not self._stopped:
             self._join(self.cluster.refresh())
 
-    def _give_up(self, index: int, node: int) -> None:
-        """A mini-batch that was running at its third loss of a node has failed."""
-        from daskpar.engine.dispatch import LOSSES
-
+    def _give_up(self, index: int, node: int, what: str, why: str) -> None:
+        """A mini-batch that was running at its third loss has failed, though it never said a word."""
         items = self.charged_items(index)
         record = np.zeros(1, dtype=RECORD)
         record["index"], record["items"], record["failed_items"], record["node"] = index, items, items, node
@@ -331,8 +361,7 @@ class Execution:
         failure = Failure(
             index=index,
             reason=Reason.LOST,
-            message=f"mini-batch {index} was running each time when {LOSSES} nodes were lost: it probably takes them down "
-            "(memory, a driver crash); it is not tried again",
+            message=f"mini-batch {index} is given up: {what}, so it probably is the cause ({why})",
             time=time(),
             final=True,
         )
@@ -392,8 +421,9 @@ class Execution:
             logger.warning("could not ask the nodes to stop; they are closed instead", exc_info=True)
 
     def _look_at_clocks(self) -> None:
-        if self.cluster.client.status not in ("running", "connecting"):
-            self._end("lost", "the Dask scheduler is gone", nodes_know=True)
+        if self.cluster.client.status != "running":
+            # Dask would connect again, to a scheduler that has forgotten this run, or has told its nodes that the driver is gone.
+            self._end("lost", _SCHEDULER_GONE, nodes_know=True)
             return
         overdue = self._waiting.overdue(monotonic(), self.patience)
         if overdue == "stopping":
@@ -429,11 +459,9 @@ class Execution:
             future.release()
         self._futures.clear()
         leave = finish_step if self.outcome.status == "completed" else close_step
-        addresses = [*self.nodes, *self._opening]
+        patience = LEAVING_SECONDS + (self.settings.run_timeout if leave is finish_step else 0.0)
         try:
-            if addresses and client.status == "running":
-                client.run(leave, run_id=self.settings.run_id, step=self.settings.step, workers=addresses, on_error="ignore")
-            self._drain()
+            self._leave_nodes(leave, [*self.nodes, *self._opening], monotonic() + patience)
             if client.status == "running":
                 client.unregister_scheduler_plugin(topic)
                 client.unsubscribe_topic(topic)
@@ -441,14 +469,35 @@ class Execution:
             logger.warning("leaving the cluster: some of the clean-up failed", exc_info=True)
         self._show_progress(force=True)
 
-    def _drain(self) -> None:
-        """Take what the processors said at their end: warnings of `shutdown()`, their exits."""
-        while True:
+    def _leave_nodes(self, leave: Callable[..., Any], addresses: list[str], deadline: float) -> None:
+        """Have every node end its processors; one that is lost meanwhile, or does not answer, is not waited for.
+
+        What processors say at their end is taken: warnings of `shutdown()`, their exits.
+        """
+        client, waiting = self.cluster.client, set(addresses)
+
+        def ask(address: str) -> None:
             try:
-                fact = self.inbox.get_nowait()
-            except queue.Empty:
+                client.run(leave, run_id=self.settings.run_id, step=self.settings.step, workers=[address], on_error="ignore")
+            except Exception as error:
+                logger.info("node %s could not be left in order: %r", address, error)
+            self.inbox.put(("left", address))
+
+        if client.status == "running":
+            for address in addresses:
+                threading.Thread(target=ask, args=(address,), daemon=True, name=f"daskpar-leave-{address}").start()
+        while waiting or not self.inbox.empty():
+            if client.status != "running" or monotonic() > deadline:
                 return
-            if fact[0] == "messages":
+            try:
+                fact = self.inbox.get(timeout=TICK_SECONDS)
+            except queue.Empty:
+                continue
+            if fact[0] in ("left", "lost"):
+                waiting.discard(fact[1])
+            elif fact[0] == "stop" and fact[2]:
+                deadline = monotonic()
+            elif fact[0] == "messages":
                 for message in pickle.loads(fact[2]):
                     if isinstance(message, Notice | ProcessorChanged | Sampled):
                         self._take_message(fact[1], message)

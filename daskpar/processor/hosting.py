@@ -58,6 +58,13 @@ class BlockDone:
 
 
 @dataclass(frozen=True)
+class CannotWrite:
+    """The disk refuses rows."""
+
+    message: str
+
+
+@dataclass(frozen=True)
 class ShutdownDone:
     """`shutdown()` has returned, or raised: `trace`."""
 
@@ -234,7 +241,7 @@ class Host:
 
     def _note(self, index: int, reason: int, message: str, trace: str, final: bool) -> None:
         log = os.path.join(self.settings.logs, "user", "stderr", str(self.settings.node), f"{self.name}.stderr.txt")
-        print(f"mini-batch {index}: {message}\n{trace}", file=sys.stderr, flush=True)
+        _say(f"mini-batch {index}: {message}\n{trace}")
         self._failures.append(
             Failure(
                 index=index,
@@ -267,16 +274,19 @@ class Host:
         # Asking for processor time costs more than the shortest mini-batches: theirs is taken to be the time that passed.
         cpu = elapsed if self._cpu is None else time.process_time() - self._cpu
         self._long = elapsed > CPU_SECONDS
-        self._waiting.append(
-            (index, items, returned, failed_items, rows, self._epoch + began, elapsed, run, cpu, status, reason, final)
-        )
+        self._waiting.append((index, items, returned, failed_items, rows, self._epoch + began, elapsed, run, cpu, status, reason, final))
 
     def _flush(self) -> None:
         """Put the waiting rows in the part file by one write, then say so: done is what has been said."""
         text, lengths = self._buffer.take()
         offset = crc = 0
         if text:
-            offset, crc = self._part.append(text)
+            try:
+                offset, crc = self._part.append(text)
+            except OSError as error:
+                where = os.path.join(self.settings.parts, self._part.name)
+                channel.send(self._sock, CannotWrite(f"rows can't be written to {where}: {error.strerror or error}"))
+                raise
         if not self._waiting:
             return
         at, lengths_left = offset, iter(lengths)
@@ -350,6 +360,13 @@ class Host:
 
 def _is_iterator(value: Any) -> bool:
     return hasattr(value, "__next__")
+
+
+def _say(text: str) -> None:
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except (OSError, ValueError, AttributeError):
+        pass  # a full disk, or a script that has closed or replaced it: what is said is in the failure too
 
 
 def _flush_streams() -> None:

@@ -9,6 +9,7 @@ import contextlib
 import logging
 import os
 import selectors
+import signal
 import socket
 import threading
 from collections import deque
@@ -23,6 +24,7 @@ from daskpar.processor.forkserver import Exited, ForkServer, Spawned
 from daskpar.processor.page import Announced, Page, Phase
 from daskpar.processor.protocol import (
     BlockOrder,
+    Broken,
     Ended,
     Failure,
     Flushed,
@@ -45,6 +47,8 @@ MEMORY_SECONDS = 0.2
 STACK_SECONDS = 0.05
 """What a processor that is about to be killed gets to write its stacks."""
 RETRY_INIT_SECONDS = 0.2
+SERVER_DEATHS = 3
+"""Fork servers that may die in a row, without a processor that got ready between, before the node gives up."""
 
 
 @dataclass
@@ -102,6 +106,7 @@ class ProcessorPool:
         self._keys: dict[int, _Processor] = {}
         self._expected = _Expected()
         self._init_failures = 0
+        self._server_deaths = 0
         self._next_start = 0.0
         self._stopping: str = ""
         self._finishing = False
@@ -112,6 +117,7 @@ class ProcessorPool:
         os.set_blocking(self._waker, False)
         os.set_blocking(self._wake, False)
         self._ended = threading.Event()
+        self._late = threading.Lock()
         self._thread = threading.Thread(target=self._main, name=f"daskpar-pool-{settings.step}", daemon=True)
         self._thread.start()
 
@@ -142,15 +148,16 @@ class ProcessorPool:
 
     def _call(self, function: Callable[[], None]) -> None:
         self._calls.append(function)
-        with contextlib.suppress(OSError):  # full: it will look anyway; closed: it has ended
+        with contextlib.suppress(OSError):  # full: it will look anyway
             os.write(self._waker, b"x")
+        if self._ended.is_set():
+            self._answer_late()
 
     # -- the pool's thread ---------------------------------------------------------------------------------------------------------
 
     def _main(self) -> None:
         try:
-            s = self.settings
-            self._server = self._given or ForkServer(environment=s.environment, tabular=s.tabular, threads=s.threads, python=s.python)
+            self._server = self._given or self._new_server()
             self._selector = selectors.DefaultSelector()
             self._selector.register(self._server, selectors.EVENT_READ, "server")
             self._selector.register(self._wake, selectors.EVENT_READ, "wake")
@@ -158,10 +165,29 @@ class ProcessorPool:
                 self._turn()
         except Exception as error:
             logger.exception("the processors of step %s can't go on", self.settings.step)
-            self._say(Notice(level="error", text=f"node {self.settings.node}: its processors can't go on: {type(error).__name__}: {error}"))
+            text = f"node {self.settings.node}: its processors can't go on: {type(error).__name__}: {error}"
+            self._say(Broken(node=self.settings.node, message=text, disk=False))
             self._give_up()
         finally:
             self._end()
+
+    def _new_server(self) -> ForkServer:
+        s = self.settings
+        return ForkServer(environment=s.environment, tabular=s.tabular, threads=s.threads, python=s.python)
+
+    def _server_lost(self, error: OSError) -> None:
+        """The fork server was killed, and every processor with it: start another one."""
+        self._server_deaths += 1
+        self._selector.unregister(self._server)
+        self._server.close()
+        if self._server_deaths >= SERVER_DEATHS:
+            raise error
+        for processor in list(self._processors.values()):
+            # The kernel has killed it with its parent, but not what it has started.
+            linux.kill_group(processor.pid)
+            self._exited(processor, Exited(processor.key, processor.pid, signal.SIGKILL, 0))
+        self._server = self._new_server()
+        self._selector.register(self._server, selectors.EVENT_READ, "server")
 
     def _over(self) -> bool:
         return self._closing or (self._finishing and not self._processors and not self._queue)
@@ -188,17 +214,23 @@ class ProcessorPool:
             with contextlib.suppress(BlockingIOError):
                 os.read(self._wake, 4096)
         elif key.data == "server":
-            for word in self._server.hear():
-                processor = self._keys.get(word.key)
-                if processor is None:
-                    continue
-                if isinstance(word, Spawned):
-                    processor.pid = word.pid
-                    self._changed(processor, "started")
-                else:
-                    self._exited(processor, word)
+            try:
+                self._hear_server()
+            except ConnectionError as error:
+                self._server_lost(error)
         else:
             self._listen(key.data)
+
+    def _hear_server(self) -> None:
+        for word in self._server.hear():
+            processor = self._keys.get(word.key)
+            if processor is None:
+                continue
+            if isinstance(word, Spawned):
+                processor.pid = word.pid
+                self._changed(processor, "started")
+            else:
+                self._exited(processor, word)
 
     def _listen(self, processor: _Processor) -> None:
         for value in processor.inbox.read():
@@ -213,11 +245,14 @@ class ProcessorPool:
                 self._flushed(processor, value)
         elif isinstance(value, hosting.InitDone):
             processor.ready = True
-            self._init_failures = 0
+            self._init_failures = self._server_deaths = 0
             self._changed(processor, "ready")
         elif isinstance(value, hosting.InitRaised):
             processor.failed_init = True
             self._init_failed(processor, f"init() failed: {value.message}", value.trace)
+        elif isinstance(value, hosting.CannotWrite):
+            self._say(Broken(node=self.settings.node, message=value.message, disk=True))
+            self._stop("disk")
         elif isinstance(value, hosting.BlockDone):
             self._block_done(processor, value)
         elif isinstance(value, hosting.ShutdownDone):
@@ -272,8 +307,15 @@ class ProcessorPool:
     def _start(self, number: int) -> None:
         page = Page.create()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        key = self._server.spawn(ProcessorOrder(self.settings, number), [theirs.fileno(), page.fd])
-        theirs.close()
+        try:
+            key = self._server.spawn(ProcessorOrder(self.settings, number), [theirs.fileno(), page.fd])
+        except OSError as error:
+            ours.close()
+            page.close()
+            self._server_lost(error)
+            return
+        finally:
+            theirs.close()
         page.announce(-1, Phase.INIT, monotonic())
         processor = _Processor(number=number, sock=ours, inbox=channel.Inbox(ours), page=page, key=key)
         self._processors[number] = self._keys[key] = processor
@@ -437,7 +479,9 @@ class ProcessorPool:
         charged = said.index if begun and not innocent else None
         behind = min(stop, max(processor.reported, said.index if charged is not None else said.index + 1))
         if processor.reported < behind:
-            self._say(Released(block=block, token=token, start=processor.reported, stop=behind, reason="unflushed"))
+            # Whichever of them made the writing of its rows deadly: what happens again and again must come to an end.
+            why = "unwritten" if said.phase == Phase.FLUSH and not processor.killed_for else "unflushed"
+            self._say(Released(block=block, token=token, start=processor.reported, stop=behind, reason=why))
         rest = behind
         if charged is not None:
             self._charge(processor, order, charged, said.phase, said.since, end)
@@ -526,12 +570,17 @@ class ProcessorPool:
             processor.sock.close()
             processor.page.close()
         self._processors.clear()
+        self._closing = True
         self._ended.set()
-        # Words that came too late are answered, so that nobody waits for ever.
-        while self._calls:
-            with contextlib.suppress(Exception):
-                self._calls.popleft()()
-        self._send_out()
+        self._answer_late()
+
+    def _answer_late(self) -> None:
+        """What comes when all is over is given back at once, so that nobody waits for ever."""
+        with self._late:
+            while self._calls:
+                with contextlib.suppress(Exception):
+                    self._calls.popleft()()
+            self._send_out()
 
     # -- saying --------------------------------------------------------------------------------------------------------------------
 

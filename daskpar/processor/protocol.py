@@ -123,7 +123,8 @@ class Released:
     start: int
     stop: int
     reason: str
-    """`slow`; `stopped`; `unflushed`: run already, but the result was lost with the processor; `died`: behind a death, not begun."""
+    """`slow`; `stopped`; `unflushed`: run already, but the result was lost with the processor; `unwritten`: the same, and the processor
+    died while it wrote their rows; `died`: behind a death, not begun."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,6 +147,16 @@ class InitFailed:
     time: float
     fatal: bool
     """True: 3 × processors such failures in a row on this node; the step ends."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Broken:
+    """A node can't go on with the step; its blocks are given back."""
+
+    node: int
+    message: str
+    disk: bool
+    """True: rows can't be written any more, which ends the step; else only this node is out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,4 +191,4 @@ class Sampled:
     processes: tuple[dict[str, object], ...] = ()
 
 
-Message = Flushed | Released | Ended | InitFailed | Notice | ProcessorChanged | Sampled
+Message = Flushed | Released | Ended | InitFailed | Broken | Notice | ProcessorChanged | Sampled

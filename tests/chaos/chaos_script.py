@@ -63,7 +63,9 @@ def moment(name, index=None):
 
 def harm(thing, name, index):
     nodes = {"kill worker", "kill nanny", "kill node", "stop worker"}
-    line("deaths", "node" if thing in nodes else "processor", WORKER if thing in nodes else os.getpid(), thing.replace(" ", "-"), name, index)
+    line(
+        "deaths", "node" if thing in nodes else "processor", WORKER if thing in nodes else os.getpid(), thing.replace(" ", "-"), name, index
+    )
     if thing == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     elif thing == "segfault":
