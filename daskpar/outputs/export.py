@@ -30,6 +30,15 @@ class Exported:
     lost: int
     """Committed ones whose rows did not survive on the disk; resume runs them again."""
 
+    def __str__(self) -> str:
+        missing = self.mini_batches - self.committed
+        text = (
+            f"{self.path}: {self.size_bytes:,} bytes, rows of {self.committed:,} of {self.mini_batches:,} mini-batches of step {self.step}"
+        )
+        text += f" ({missing:,} missing)" if missing else " (all of them)"
+        text += f"; {self.failed:,} failed, with the rows that they returned" if self.failed else ""
+        return text + (f"; the rows of {self.lost:,} committed ones did not survive on the disk" if self.lost else "")
+
 
 def export_partial(run: RunDirectory | Path | str, target: str, step: str | None = None, progress: Progress | None = None) -> Exported:
     """Write the committed rows of a step to `target`, in mini-batch order; the run goes on undisturbed if it is running.

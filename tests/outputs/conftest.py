@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import zlib
 from collections.abc import Callable, Sequence
@@ -74,6 +73,12 @@ def processors(step: Path) -> Processors:
     return Processors(step)
 
 
+@pytest.fixture(scope="session")
+def processors_in() -> type[Processors]:
+    """For tests that make their own step folders."""
+    return Processors
+
+
 @pytest.fixture
 def failing_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
     """After `failing_disk(n, errno.ENOSPC)` the disk takes n more bytes, then says no to every write."""
@@ -96,6 +101,3 @@ def failing_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
         monkeypatch.setattr(writing, "copy_range", copy)
 
     return fail_after
-
-
-FULL = (errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EFBIG, errno.EIO)

@@ -1,0 +1,261 @@
+"""The one ordered output: the right bytes under its name, or nothing new there at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import numpy as np
+import pytest
+from fsspec.implementations.memory import MemoryFile, MemoryFileSystem
+
+from daskpar.batches.records import RECORD
+from daskpar.errors import InfrastructureLost, UsageError
+from daskpar.outputs import assembly, sources, writing
+from daskpar.outputs.assembly import assemble, check_space, header_line, remove_parts, space_warning
+from daskpar.outputs.commits import Commits
+
+
+def scattered(step: Path, sizes: list[int], parts: int = 3) -> tuple[Commits, bytes]:
+    """Mini-batches of these sizes committed backwards into several part files, and the bytes that the output must have."""
+    commits, expected = Commits(len(sizes)), []
+    (step / "parts").mkdir(exist_ok=True)
+    for index in reversed(range(len(sizes))):
+        name = f"p{index % parts}"
+        with open(step / "parts" / name, "ab") as file:
+            record = np.zeros(1, RECORD)
+            record["index"], record["status"], record["final"] = index, 1, 1
+            record["offset"], record["length"] = file.tell(), sizes[index]
+            data = bytes([65 + index % 26]) * sizes[index]
+            file.write(data)
+        commits.apply(record, name)
+        expected.append(data)
+    return commits, b"".join(reversed(expected))
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("sizes", [[], [0, 0], [1], [3, 0, 5, 1, 1, 0, 7], [300_000, 2, 700_000, 1, 1], [5_000_000, 10, 9_000_000]])
+@pytest.mark.parametrize("in_kernel", [True, False])
+def test_rows_come_in_order(step: Path, sizes: list[int], in_kernel: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not in_kernel:
+        monkeypatch.setattr(writing, "_copy_in_kernel", lambda *_: 0)
+    commits, expected = scattered(step, sizes)
+    done = assemble(commits, step / "parts", str(step / "deep" / "er" / "out.csv"))
+    assert (step / "deep" / "er" / "out.csv").read_bytes() == expected
+    assert done.size_bytes == len(expected) and names(step / "deep" / "er") == ["out.csv"]
+
+
+def test_more_part_files_than_may_be_open(step: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "_OPEN_FILES", 4)
+    commits, expected = scattered(step, [3] * 50, parts=20)
+    assemble(commits, step / "parts", str(step / "out"))
+    assert (step / "out").read_bytes() == expected
+
+
+def test_a_header_comes_first_and_is_quoted_as_pandas_does(step: Path) -> None:
+    import pandas as pd
+
+    columns = ["a", "b c", 'say "x"', "", "é"]
+    commits, expected = scattered(step, [4, 4])
+    assemble(commits, step / "parts", str(step / "out"), header=columns)
+    header = pd.DataFrame(columns=columns).to_csv(sep=" ", index=False).encode()
+    assert (step / "out").read_bytes() == header + expected
+    assert header_line(columns) == header
+
+
+def test_an_existing_target_is_replaced_and_a_link_stays_a_link(step: Path) -> None:
+    commits, expected = scattered(step, [4])
+    (step / "real").write_text("old")
+    (step / "link").symlink_to(step / "real")
+    assemble(commits, step / "parts", str(step / "link"))
+    assert (step / "link").is_symlink() and (step / "real").read_bytes() == expected
+
+
+def test_progress_is_told_and_may_stop_it(step: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(assembly, "_PROGRESS_SECONDS", 0.0)
+    commits, _ = scattered(step, [5_000_000, 5_000_000])
+    seen: list[tuple[int, int]] = []
+    assemble(commits, step / "parts", str(step / "out"), progress=lambda done, total: seen.append((done, total)))
+    assert seen[-1] == (10_000_000, 10_000_000) and seen == sorted(seen)
+
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    (step / "out").write_text("old")
+    with pytest.raises(KeyboardInterrupt):
+        assemble(commits, step / "parts", str(step / "out"), progress=stop)
+    assert (step / "out").read_text() == "old" and names(step) == ["out", "parts"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EIO])
+@pytest.mark.parametrize("room", [0, 1, 300_000])
+def test_a_disk_that_says_no_leaves_the_old_target(step: Path, failing_disk: Callable[[int, int], None], number: int, room: int) -> None:
+    commits, _ = scattered(step, [300_000, 2, 400_000])
+    (step / "out").write_text("old")
+    failing_disk(room, number)
+    with pytest.raises(InfrastructureLost, match="resume"):
+        assemble(commits, step / "parts", str(step / "out"))
+    assert (step / "out").read_text() == "old" and names(step) == ["out", "parts"]
+
+
+def test_a_file_size_limit_leaves_nothing(step: Path) -> None:
+    script = f"""
+import resource, sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from pathlib import Path
+import test_assembly as t
+commits, _ = t.scattered(Path({str(step)!r}), [300_000] * 5)
+resource.setrlimit(resource.RLIMIT_FSIZE, (700_000, 700_000))
+try:
+    t.assemble(commits, Path({str(step / "parts")!r}), {str(step / "out")!r})
+except t.InfrastructureLost as error:
+    print(error)
+"""
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert "file-size limit" in said and names(step) == ["parts"]
+
+
+@pytest.mark.parametrize("moment", ["write", "replace"])
+def test_killed_at_any_moment_nothing_is_under_the_name_and_the_next_try_cleans_up(step: Path, moment: str) -> None:
+    script = f"""
+import os, signal, sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from pathlib import Path
+import test_assembly as t
+commits, _ = t.scattered(Path({str(step)!r}), [300_000] * 5)
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+t.writing.copy_range, os.replace = {{"write": (die, os.replace), "replace": (t.writing.copy_range, die)}}[{moment!r}]
+t.assemble(commits, Path({str(step / "parts")!r}), {str(step / "out")!r})
+"""
+    ended = subprocess.run([sys.executable, "-c", script], check=False)
+    assert ended.returncode == -9
+    left = [name for name in names(step) if name != "parts"]
+    assert len(left) == 1 and left[0].endswith(".tmp")
+    for part in (step / "parts").iterdir():
+        part.unlink()
+    commits, expected = scattered(step, [300_000] * 5)
+    assemble(commits, step / "parts", str(step / "out"))
+    assert names(step) == ["out", "parts"] and (step / "out").read_bytes() == expected
+
+
+@pytest.mark.parametrize("size", [3, 600_000])
+def test_rows_that_are_gone_are_told(step: Path, size: int) -> None:
+    commits, _ = scattered(step, [size], parts=1)
+    os.truncate(step / "parts" / "p0", size - 1)
+    with pytest.raises(InfrastructureLost, match="shorter than the journal says"):
+        assemble(commits, step / "parts", str(step / "out"))
+    (step / "parts" / "p0").unlink()
+    with pytest.raises(InfrastructureLost, match="or gone"):
+        assemble(commits, step / "parts", str(step / "out"))
+    assert names(step) == ["parts"]
+
+
+def test_what_is_no_place_for_a_file_is_told_before(step: Path) -> None:
+    (step / "folder").mkdir()
+    (step / "file").write_text("x")
+    with pytest.raises(UsageError, match="a folder at that path"):
+        check_space(step / "parts", str(step / "folder"), 0)
+    with pytest.raises(UsageError, match="no regular file"):
+        check_space(step / "parts", "/dev/null", 0)
+    with pytest.raises(UsageError, match="is a file"):
+        check_space(step / "parts", str(step / "file" / "out"), 0)
+    assert names(step) == ["file", "folder"]
+
+
+def test_too_little_disk_is_said_early(step: Path) -> None:
+    check_space(step / "parts", str(step / "new" / "out"), 1000)
+    assert names(step / "new") == []
+    with pytest.raises(InfrastructureLost, match=r"needs .* MB beside its parts"):
+        check_space(step / "parts", str(step / "out"), 1 << 60)
+    assert space_warning(str(step / "not" / "there"), 10) == ""
+    assert "free" in space_warning(str(step / "not" / "there"), 1 << 60)
+    assert space_warning("memory://x/y", 1 << 60) == ""
+
+
+def test_parts_are_removed_and_missing_ones_are_no_matter(step: Path) -> None:
+    scattered(step, [1])
+    remove_parts(step / "parts")
+    remove_parts(step / "parts")
+    assert names(step) == []
+
+
+# ---- URLs ----------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def memory() -> Iterator[MemoryFileSystem]:
+    files = fsspec.filesystem("memory")
+    files.store.clear()
+    yield files
+    files.store.clear()
+
+
+class ObjectStore(MemoryFileSystem):  # type: ignore[misc]
+    """As S3: a file appears when its upload is committed, and not at all when it is discarded."""
+
+    protocol = "s3"
+    store: dict[str, Any] = {}  # noqa: RUF012
+    pseudo_dirs = [""]  # noqa: RUF012
+
+    def _open(self, path: str, mode: str = "rb", autocommit: bool = True, **options: Any) -> Any:
+        if mode != "wb":
+            return super()._open(path, mode, **options)
+        file = MemoryFile(self, self._strip_protocol(path))
+        file.close = lambda: file.commit() if autocommit else None
+        return file
+
+
+@pytest.fixture
+def object_store() -> Iterator[ObjectStore]:
+    from fsspec.registry import _registry
+
+    before = _registry.get("s3")
+    fsspec.register_implementation("s3", ObjectStore, clobber=True)
+    ObjectStore.store.clear()
+    yield ObjectStore()
+    _registry.pop("s3")
+    if before is not None:
+        _registry["s3"] = before
+
+
+def test_an_output_at_a_url_appears_whole(step: Path, memory: MemoryFileSystem) -> None:
+    commits, expected = scattered(step, [5_000_000, 3, 1])
+    assemble(commits, step / "parts", "memory://bucket/a/out.csv", header=["x"])
+    assert memory.cat("/bucket/a/out.csv") == b"x\n" + expected
+    assert memory.find("/bucket") == ["/bucket/a/out.csv"]
+
+
+def test_an_object_appears_whole(step: Path, object_store: ObjectStore) -> None:
+    commits, expected = scattered(step, [3, 1])
+    assemble(commits, step / "parts", "s3://bucket/out.csv")
+    assert [file.getvalue() for file in ObjectStore.store.values()] == [expected]
+
+
+@pytest.mark.parametrize("target", ["memory://bucket/out.csv", "s3://bucket/out.csv"])
+def test_a_failing_upload_leaves_nothing(step: Path, memory: MemoryFileSystem, object_store: ObjectStore, target: str) -> None:
+    commits, _ = scattered(step, [5_000_000, 5_000_000], parts=2)
+    os.truncate(step / "parts" / "p1", 10)
+    with pytest.raises(InfrastructureLost, match="shorter"):
+        assemble(commits, step / "parts", target)
+    assert memory.find("/") == [] and not ObjectStore.store
+
+
+def test_a_store_that_says_no_is_told(step: Path, memory: MemoryFileSystem, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no(*_: Any, **__: Any) -> None:
+        raise PermissionError(errno.EACCES, "Forbidden")
+
+    monkeypatch.setattr(MemoryFileSystem, "mv", no)
+    commits, _ = scattered(step, [3])
+    with pytest.raises(InfrastructureLost, match="Forbidden"):
+        assemble(commits, step / "parts", "memory://bucket/out.csv")
+    assert not memory.exists("/bucket/out.csv")

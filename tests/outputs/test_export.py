@@ -1,0 +1,70 @@
+"""Exporting what an unfinished run has: committed rows in order, while the run may still be running."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from daskpar.errors import RunDirectoryError
+from daskpar.outputs.assembly import remove_parts
+from daskpar.outputs.export import export_partial
+from daskpar.outputs.ledger import Ledger
+from daskpar.outputs.run_directory import RunDirectory, StepState
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDirectory:
+    run = RunDirectory.create(tmp_path / "run", "job", "s")
+    for n, name in enumerate(("a", "b")):
+        run.step(name).save(StepState(step=name, kind="parallel", status="running", started=float(n), outputs={"rows": "/out"}))
+    return run
+
+
+def test_committed_rows_come_in_order_while_it_runs(run: RunDirectory, processors_in: Any, tmp_path: Path) -> None:
+    processors = processors_in(run.step("b").path)
+    ledger = Ledger.open(run.step("b").path, 5, step="b")
+    ledger.commit(processors.flush({3: b"3\n", 4: b"4\n"}, part="y", columns=("n",)))
+    ledger.commit(processors.flush({1: b"1\n"}, part="x", failed=[1]))
+    done = export_partial(run.path, str(tmp_path / "partial.txt"))
+    assert (tmp_path / "partial.txt").read_bytes() == b"n\n1\n3\n4\n"
+    assert (done.step, done.mini_batches, done.committed, done.failed, done.lost) == ("b", 5, 3, 1, 0)
+    assert "rows of 3 of 5 mini-batches of step b (2 missing); 1 failed" in str(done)
+    ledger.commit(processors.flush({0: b"0\n", 2: b"2\n"}))
+    ledger.close()
+    run.close()
+    assert "(all of them)" in str(export_partial(run.path, str(tmp_path / "partial.txt"), "b"))
+
+
+def test_rows_that_are_gone_are_counted(run: RunDirectory, processors_in: Any, tmp_path: Path) -> None:
+    ledger = Ledger.open(run.step("a").path, 2)
+    ledger.commit(processors_in(run.step("a").path).flush({0: b"0\n"}, part="x"))
+    ledger.commit(processors_in(run.step("a").path).flush({1: b"1\n"}, part="y"))
+    ledger.close()
+    (run.step("a").parts / "x").unlink()
+    assert export_partial(run, str(tmp_path / "out")).lost == 1
+    assert (tmp_path / "out").read_bytes() == b"1\n"
+
+
+def test_when_there_is_nothing_to_export_it_says_why(run: RunDirectory, processors_in: Any, tmp_path: Path) -> None:
+    out = str(tmp_path / "out")
+    with pytest.raises(RunDirectoryError, match="Steps that have started: a, b"):
+        export_partial(run, out)
+    with pytest.raises(RunDirectoryError, match="of the step 'z'"):
+        export_partial(run, out, "z")
+    for name in ("a", "b"):
+        Ledger.open(run.step(name).path, 1).close()
+    with pytest.raises(RunDirectoryError, match="no committed rows"):
+        export_partial(run, out)
+    for name in ("a", "b"):
+        ledger = Ledger.open(run.step(name).path, 1)
+        ledger.commit(processors_in(run.step(name).path).flush({0: b"0\n"}))
+        ledger.close()
+    with pytest.raises(RunDirectoryError, match=r"a, b\. Say which one with --step"):
+        export_partial(run, out)
+    for name in ("a", "b"):
+        remove_parts(run.step(name).parts)
+    with pytest.raises(RunDirectoryError, match="rows: /out"):
+        export_partial(run, out)
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,73 @@
+"""Output folders: made before, moved aside, never deleted, never shared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from daskpar.errors import UsageError
+from daskpar.outputs.folders import move_aside, prepare, prepare_outputs, refuse_shared
+from daskpar.spec.model import CommandStep, Output
+
+
+def output(name: str, path: Path | str, type: str = "uri_folder") -> Output:
+    return Output(name=name, type=type, mode="rw_mount", path=str(path), given=True, where="job.yml:7")
+
+
+def command(*outputs: Output) -> CommandStep:
+    return CommandStep(name="make", code=None, command="true", inputs={}, outputs={o.name: o for o in outputs})
+
+
+def test_folders_and_the_parents_of_files_are_made(tmp_path: Path) -> None:
+    made = [output("a", tmp_path / "x" / "a"), output("f", tmp_path / "y" / "f.csv", "uri_file"), output("u", "s3://b/c")]
+    prepare({o.name: o for o in made})
+    assert (tmp_path / "x" / "a").is_dir() and (tmp_path / "y").is_dir() and not (tmp_path / "y" / "f.csv").exists()
+
+
+def test_what_is_in_the_way_is_named_with_the_line(tmp_path: Path) -> None:
+    (tmp_path / "f").write_text("")
+    with pytest.raises(UsageError, match=r"job.yml:7: The output a is a folder, and there is a file"):
+        prepare({"a": output("a", tmp_path / "f")})
+    with pytest.raises(UsageError, match="is a file, and there is a folder"):
+        prepare({"a": output("a", tmp_path, "uri_file")})
+
+
+def test_two_outputs_in_one_place_are_refused_whatever_the_spelling(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    refuse_shared([("a", output("x", tmp_path / "real")), ("b", output("x", tmp_path / "real" / "inside"))])
+    with pytest.raises(UsageError, match="output y of b and the output x of a lie in one place"):
+        refuse_shared([("a", output("x", tmp_path / "real")), ("b", output("y", tmp_path / "link" / "." / ""))])
+    with pytest.raises(UsageError, match="one would overwrite"):
+        refuse_shared([("a", output("x", "s3://b/k/")), ("b", output("y", "s3://b/k"))])
+
+
+def test_what_an_unfinished_command_left_is_moved_aside(tmp_path: Path) -> None:
+    step = command(output("o", tmp_path / "o"), output("f", tmp_path / "f.txt", "uri_file"))
+    assert prepare_outputs(step) == []
+    (tmp_path / "o" / "half").write_text("1")
+    (tmp_path / "f.txt").write_text("1")
+    assert prepare_outputs(step) == [] and (tmp_path / "o" / "half").exists()
+    for n in (1, 2):
+        moved = prepare_outputs(step, again=True)
+        assert len(moved) == 2 and f"o.unfinished-{n}" in moved[0]
+        assert (tmp_path / f"o.unfinished-{n}" / "half").read_text() == str(n)
+        assert list((tmp_path / "o").iterdir()) == [] and not (tmp_path / "f.txt").exists()
+        (tmp_path / "o" / "half").write_text("2")
+        (tmp_path / "f.txt").write_text("2")
+
+
+def test_an_empty_or_missing_folder_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "o").mkdir()
+    assert move_aside(tmp_path / "o") is None and move_aside(tmp_path / "none") is None
+    assert [path.name for path in tmp_path.iterdir()] == ["o"]
+
+
+def test_outputs_of_other_steps_inside_stay(tmp_path: Path) -> None:
+    for name in ("mine", "deep/theirs/kept"):
+        (tmp_path / "o" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "o" / name).write_text("x")
+    prepare_outputs(command(output("o", tmp_path / "o")), again=True, others=[output("t", tmp_path / "o" / "deep" / "theirs")])
+    assert (tmp_path / "o" / "deep" / "theirs" / "kept").exists() and not (tmp_path / "o" / "mine").exists()
+    assert (tmp_path / "o.unfinished-1" / "mine").exists()
