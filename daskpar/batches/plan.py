@@ -194,9 +194,11 @@ class Plan:
     @property
     def group_frames(self) -> GroupFrames | None:
         """The reader of groups of rows, which lie scattered over files of our own; None for other plans."""
-        from daskpar.data.table import ARROW
+        if self._groups is None or self._paths is not None:
+            return None
+        from daskpar.data.table import ARROW  # brings pyarrow, which processors of file lists do without
 
-        if self._groups is None or self._paths is not None or self.table.format != ARROW:
+        if self.table.format != ARROW:
             return None
         if self._group_frames is None:
             from daskpar.batches.group_frames import GroupFrames
