@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +20,8 @@ from daskpar.data.locations import resolve
 from daskpar.data.mltable import open_mltable
 from daskpar.data.reading import TableReader
 from daskpar.data.slices import to_frame
-from daskpar.data.table import Table
+from daskpar.data.steps import RunningLosses
+from daskpar.data.table import PIECE, Table
 from daskpar.data.types import StreamInfo
 
 FILES_IN_PARTITION = 1000
@@ -63,7 +65,7 @@ def read_mltable(
     no column; a column of nulls alone is object
     =====================================================  =====================================================================
     """
-    opened = open_mltable(str(path), datastores)
+    opened = open_mltable(resolve(str(path), Path.cwd(), datastores or {}), datastores)
     if isinstance(opened, FileList):
         return _of_files(opened)
     pieces = opened.cut(partition_bytes) if partition_bytes else _partitions(opened)
@@ -73,7 +75,8 @@ def read_mltable(
         return _of_frame(pd.DataFrame({}))
     meta = to_frame(sample, sample.num_rows, partition=not opened.whole).iloc[:0]
     nulls = tuple(name for name in sample.column_names if opened.whole and sample.column(name).null_count == sample.num_rows)
-    parts = [_Partition(opened.only(int(piece["file"])), int(piece["start"]), int(piece["stop"]), nulls) for piece in pieces]
+    token = uuid.uuid4().hex
+    parts = [_Partition(opened.only(number), start, stop, nulls, token) for number, start, stop in pieces.tolist()]
     return _from_map(parts or [_Empty(meta)], meta)
 
 
@@ -89,6 +92,10 @@ def read_files(path: str | Path) -> dask.bag.Bag:
     return bag
 
 
+_running: dict[str, RunningLosses] = {}
+"""What this process lost on the way, for each table being read."""
+
+
 @dataclass(frozen=True)
 class _Partition:
     """One piece of a table, ready to be read anywhere."""
@@ -97,13 +104,17 @@ class _Partition:
     start: int
     stop: int
     nulls: tuple[str, ...]
+    token: str
+    """Of this reading of the table: files may have changed by the next one."""
+
+    def __dask_tokenize__(self) -> tuple[str, int, int, int]:
+        return self.token, self.table.first, self.start, self.stop
 
     def load(self) -> pd.DataFrame:
-        pieces = np.array([(0, self.start, self.stop)], [("file", "<i4"), ("start", "<i8"), ("stop", "<i8")])
-        reader = TableReader(self.table, pieces)
+        reader = TableReader(self.table, np.array([(0, self.start, self.stop)], PIECE))
         frame = reader.frame(0)
         reader.close()
-        for text in reader.losses.drain():
+        for text in _running.setdefault(self.token, RunningLosses()).news(reader.losses):
             warnings.warn(f"{self.table.origin}: {text}", stacklevel=1)
         for name in self.nulls:
             frame[name] = pd.Series([None] * len(frame), index=frame.index, dtype=object)

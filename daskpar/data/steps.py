@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -45,10 +46,32 @@ class Losses:
     def drain(self) -> list[str]:
         """What was counted, in words, most first; counting begins anew."""
         found, self.found = sorted(self.found.items(), key=lambda item: -item[1].count), {}
-        return [_words(column, cause, lost) for (column, cause), lost in found]
+        return [in_words(column, cause, lost) for (column, cause), lost in found]
 
 
-def _words(column: str, cause: str, lost: Failure) -> str:
+class RunningLosses:
+    """Losses of many readers of one table, told when they are new and again whenever there are ten times as many: never a flood."""
+
+    def __init__(self) -> None:
+        self._total = Losses()
+        self._told: dict[tuple[str, str], int] = {}
+        self._lock = threading.Lock()
+
+    def news(self, losses: Losses) -> list[str]:
+        """Count what a reader lost; what of the totals is worth telling now, in words."""
+        texts = []
+        with self._lock:
+            self._total.merge(losses)
+            for key in losses.found:
+                lost = self._total.found[key]
+                if lost.count >= 10 * self._told.get(key, 0):
+                    self._told[key] = lost.count
+                    texts.append(in_words(*key, lost))
+        return texts
+
+
+def in_words(column: str, cause: str, lost: Failure) -> str:
+    """One sentence on what was lost: column, count, an example, and what to do where there is something."""
     count = f"{lost.count:,} value{'s' if lost.count != 1 else ''}"
     if cause == "late":
         late = f"{count} of {column!r}, a column that the inference sample did not have, are left out"

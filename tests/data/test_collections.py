@@ -46,6 +46,15 @@ def test_lost_values_warn(make_table: MakeTable) -> None:
         read_mltable(make_table({"d.csv": data}, "read_delimited")).compute()
 
 
+def test_many_partitions_with_losses_warn_a_few_times(make_table: MakeTable) -> None:
+    data = "a\n" + "5\n" * 300 + "x\n" * 3000
+    frame = read_mltable(make_table({"d.csv": data}, "read_delimited"), partition_bytes=100)
+    with pytest.warns(UserWarning, match="became null") as caught:
+        frame.compute(scheduler="sync")
+    assert frame.npartitions > 50
+    assert 2 <= len([warning for warning in caught if "became null" in str(warning.message)]) <= 4
+
+
 def test_a_table_on_another_filesystem(tmp_path: Path) -> None:
     memory = fsspec.filesystem("memory")
     memory.pipe_file(

@@ -48,7 +48,7 @@ def test_parts_of_a_random_split_are_disjoint_and_complete(make_table: MakeTable
 
 def test_drawn_numbers_are_even_and_in_range() -> None:
     drawn = uniform(3, 0, np.arange(100_000))
-    assert 0 <= drawn.min() and drawn.max() < 1
+    assert drawn.min() >= 0 and drawn.max() < 1
     assert abs(np.histogram(drawn, 10)[0] - 10_000).max() < 500
 
 
