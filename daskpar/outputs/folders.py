@@ -88,5 +88,17 @@ def prepare_outputs(step: Step, *, again: bool = False, others: Iterable[Output]
     return moved
 
 
+def set_outputs_aside(step: Step, others: Iterable[Output] = ()) -> list[str]:
+    """Before a step that was done runs from the start: its local outputs are moved aside, but for the file that is replaced when the
+    new one is whole. One sentence for each."""
+    kept_until_replaced = getattr(step, "append_row_to", None)
+    keep = [output.path for output in others if not is_url(output.path)]
+    moved = []
+    for output in step.outputs.values():
+        if not is_url(output.path) and output.path != kept_until_replaced and (aside := move_aside(output.path, keep)) is not None:
+            moved.append(f"What step {step.name} had written to {output.path} is now {aside}.")
+    return moved
+
+
 def _where(output: Output) -> str:
     return f"{output.where}: " if output.where else ""

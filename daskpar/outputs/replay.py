@@ -19,11 +19,13 @@ from daskpar.outputs.frames import FLUSH, FORMAT, PART_PACK, Frames, Kind, find_
 from daskpar.processor.protocol import Failure
 
 BATCH_RECORDS = 200_000
+_READ_WHOLE_BYTES = 256 << 20
+"""A longer journal is mapped: it need not fit the memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class JournalContents:
-    """What a journal says. Records stay in the file (mapped) and are read in batches, so memory stays small."""
+    """What a journal says. Records are read in batches; those of a long journal stay in the file, which is mapped."""
 
     path: Path
     header: dict[str, object] = field(default_factory=dict)
@@ -71,10 +73,9 @@ class JournalContents:
 
     def records(self, first: int, last: int) -> np.ndarray:
         """The records of flushes [first, last), joined."""
-        view = memoryview(self.data)
-        sizes = self.flushes["records"][first:last].astype(np.int64) * RECORD.itemsize
-        pairs = zip(self.places[first:last].tolist(), sizes.tolist(), strict=True)
-        return np.frombuffer(b"".join([view[start : start + size] for start, size in pairs]), RECORD)
+        counts = self.flushes["records"][first:last].astype(np.int64)
+        ranks = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        return _items_at(self.data, RECORD, np.repeat(self.places[first:last], counts) + ranks * RECORD.itemsize)
 
     def batches(self, first: int = 0, last: int | None = None) -> Iterator[tuple[int, int, np.ndarray]]:
         """(first flush, last flush, their records) in order, about 200,000 records at a time."""
@@ -105,18 +106,18 @@ def read_journal(path: Path | str) -> JournalContents:
     """
     path = Path(path)
     with writing.explained(f"The journal {path} can't be read"):
-        data = _map(path)
+        data = _content(path)
     frames = find_frames(data)
     if not len(frames.starts):
         return JournalContents(path=path, torn_bytes=len(data))
     return _parse(path, data, frames)
 
 
-def _map(path: Path) -> mmap.mmap | bytes:
+def _content(path: Path) -> mmap.mmap | bytes:
     try:
         with open(path, "rb") as file:
-            if not os.fstat(file.fileno()).st_size:
-                return b""
+            if os.fstat(file.fileno()).st_size <= _READ_WHOLE_BYTES:
+                return file.read()
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except FileNotFoundError:
         return b""
@@ -154,7 +155,7 @@ def _parse(path: Path, data: mmap.mmap | bytes, frames: Frames) -> JournalConten
         header=header,
         boots=tuple(boots),
         parts=parts,
-        flushes=_heads(raw, places),
+        flushes=_items_at(data, FLUSH, places),
         places=places + FLUSH.itemsize,
         sessions=np.searchsorted(np.array(changes, np.int64), np.arange(len(places)), "right"),
         revoked=tuple(revoked),
@@ -166,13 +167,15 @@ def _parse(path: Path, data: mmap.mmap | bytes, frames: Frames) -> JournalConten
     )
 
 
-def _heads(raw: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """The fixed start of each flush."""
-    heads = np.empty(len(places), FLUSH)
-    for first in range(0, len(places), 100_000):
-        chosen = places[first : first + 100_000]
-        heads[first : first + len(chosen)] = raw[chosen[:, None] + np.arange(FLUSH.itemsize)].view(FLUSH).reshape(-1)
-    return heads
+def _items_at(data: mmap.mmap | bytes, kind: np.dtype, positions: np.ndarray) -> np.ndarray:
+    """Values of `kind` that lie at any positions of the file."""
+    if not len(positions):
+        return np.empty(0, kind)
+    # A value at every byte, each over the next one: picking some copies just those.
+    size = kind.itemsize
+    everywhere = np.ndarray((len(data) - size + 1,), np.dtype((np.void, size)), data, strides=(1,))
+    picked: np.ndarray = everywhere[positions].view(kind)
+    return picked
 
 
 def _checked_header(path: Path, header: dict[str, object]) -> dict[str, object]:

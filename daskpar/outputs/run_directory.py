@@ -200,6 +200,15 @@ class RunDirectory:
         starts = {folder: state.started or 0.0 for folder in folders if (state := folder.state())}
         return sorted(starts, key=lambda folder: (starts[folder], folder.name))
 
+    def set_aside(self, name: str) -> Path:
+        """Take the step `name` out of the run, in one rename, as if it had never started; where it is now."""
+        earlier = self.path / "steps" / ".earlier"
+        with writing.explained(f"The step {name} can't be set aside in {earlier}"):
+            earlier.mkdir(exist_ok=True)
+            target = next(path for n in itertools.count(1) if not (path := earlier / f"{name}-{n}").exists())
+            self.step(name).path.rename(target)
+        return target
+
     @property
     def effective_spec(self) -> Path:
         """The whole job with nothing left to resolve."""
