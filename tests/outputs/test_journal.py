@@ -246,3 +246,12 @@ def test_closing_twice_is_fine_and_appending_after_it_is_not(tmp_path: Path) -> 
     journal.close()
     with pytest.raises(InfrastructureLost, match="closed"):
         journal.append(flushed(0, 1))
+
+
+def test_a_long_journal_is_mapped_and_says_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "journal"
+    write(path, [3, 1, 5])
+    monkeypatch.setattr("daskpar.outputs.replay._READ_WHOLE_BYTES", 0)
+    assert done(path) == 9
+    Journal.reopen(path, read_journal(path)).close()
+    assert done(path) == 9
