@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import signal
 import threading
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from daskpar.errors import DaskparError, InfrastructureLost, InputError, Interrupted, JobFailed, Problem, RunDirectoryError, UsageError
 from daskpar.events import Bus, Counts, Event, RunEnded, RunStarted, StepEnded, StepStarted, Warned, Watcher
+from daskpar.outputs.assembly import remove_parts
 from daskpar.outputs.run_directory import RunDirectory, StepState
 from daskpar.spec.model import CommandStep, ParallelStep, PipelineJob, Step
 
@@ -171,6 +173,8 @@ def resume(
     )
     directory, job, options = reopen(path, options)
     with directory:
+        if job is None:
+            return completed_before(directory)
         return _Pipeline(job, directory, options, resumed=True).run()
 
 
@@ -185,8 +189,18 @@ def _start(spec: Path, inputs: Mapping[str, Any], run_dir: str | os.PathLike[str
     if earlier := next(
         (s.settings.resume_from for s in definition.preview.steps if isinstance(s, ParallelStep) and s.settings.resume_from), ""
     ):
-        return resume(_earlier_run(earlier, run_dir), overrides=overrides, display=options.display)
+        return resume(
+            _earlier_run(earlier, run_dir),
+            client=options.client,
+            scheduler=options.scheduler,
+            compute=options.compute,
+            overrides=overrides,
+            worker_processes=options.worker_processes,
+            dashboard=options.dashboard,
+            display=options.display,
+        )
     directory = RunDirectory.create(Path(run_dir) if run_dir is not None else None, definition.name, spec.resolve())
+    pipeline: _Pipeline | None = None
     with directory:
         try:
             given = stage(collections, directory.path / "inputs")
@@ -198,10 +212,41 @@ def _start(spec: Path, inputs: Mapping[str, Any], run_dir: str | os.PathLike[str
             pipeline = _Pipeline(job, directory, options, warnings=definition.warnings)
             pipeline.check_inputs()
         except DaskparError:
+            if pipeline is not None:
+                pipeline.abandon()
             # Nothing has run: leave nothing behind.
             shutil.rmtree(directory.path, ignore_errors=True)
             raise
         return pipeline.run()
+
+
+def result_before(state: StepState) -> StepResult:
+    """What an earlier process of this run has completed, as it is now."""
+    from daskpar.engine.parallel_step import StepResult
+
+    return StepResult(
+        step=state.step, status=state.status, counts=state.counts, seconds=state.seconds, outputs=state.outputs, exit_code=state.exit_code
+    )
+
+
+def completed_before(directory: RunDirectory) -> Run:
+    """A completed run that is left alone."""
+    from daskpar.reports.summary import summary_of_run
+
+    states = [state for folder in directory.steps() if (state := folder.state()) is not None]
+    results = {state.step: result_before(state) for state in states}
+    seconds = sum(state.seconds for state in states)
+    text = summary_of_run(run_directory=directory.path, status="completed", reason="", seconds=seconds, results=list(results.values()))
+    return Run(
+        path=directory.path,
+        status="completed",
+        reason="",
+        exit_code=0,
+        seconds=seconds,
+        steps=results,
+        outputs={f"{name}.{output}": path for name, result in results.items() for output, path in result.outputs.items()},
+        summary=f"This run is completed already; nothing is left to do.\n{text}",
+    )
 
 
 def _earlier_run(name: str, run_dir: str | os.PathLike[str] | None) -> Path:
@@ -267,6 +312,8 @@ class _Pipeline:
         self._opened = threading.Event()
         self._cluster: Cluster | None = None
         self._inputs: dict[str, Any] = {}
+        # Nothing that an earlier driver of this run may have left on a cluster is taken for ours.
+        self._session = self.directory.identity.id + (f"-{secrets.token_hex(3)}" if self.resumed else "")
 
     # -- before anything runs ------------------------------------------------------------------------------------------------------
 
@@ -308,7 +355,7 @@ class _Pipeline:
 
             wanted = [step.instance_count for step in self.job.steps if isinstance(step, ParallelStep)]
             self._cluster = Cluster(
-                run_id=self.directory.identity.id,
+                run_id=self._session,
                 client=self.options.client,
                 scheduler=self.options.scheduler,
                 compute=self.options.compute,
@@ -327,7 +374,7 @@ class _Pipeline:
         """Does every node reach the run directory? Raises UsageError with what to do where one does not."""
         from daskpar.outputs.probe import clear_probe, read_probe, write_probe
 
-        folder, token = str(self.directory.path), self.directory.identity.id
+        folder, token = str(self.directory.path), self._session
         first, *others = list(cluster.facts)
         try:
             troubles = [cluster.client.run(write_probe, folder, token, workers=[first])[first]]
@@ -339,7 +386,9 @@ class _Pipeline:
             raise UsageError(found[0])
 
     def _ready(self) -> None:
-        self._opened.wait()
+        while not self._opened.wait(0.2):
+            if self._stop_reason:
+                raise Interrupted(self._stop_reason)
         if isinstance(self._open_error, DaskparError):
             raise self._open_error
         if self._open_error is not None:
@@ -349,10 +398,14 @@ class _Pipeline:
 
     def run(self) -> Run:
         """Run all steps; the run directory says how it ended, whatever happened."""
-        if self.resumed:
-            self.check_inputs()
         began = time()
-        self._write_effective_spec()
+        try:
+            if self.resumed:
+                self.check_inputs()
+            self._write_effective_spec()
+        except DaskparError:
+            self.abandon()
+            raise
         bus = Bus(self._watchers())
         self.publish: Callable[[Event], None] = bus.publish
         status, reason = "lost", "daskpar itself failed"
@@ -384,8 +437,12 @@ class _Pipeline:
         finally:
             if self._cluster is not None:
                 self._cluster.close()
+            try:
+                self.directory.update(status=status, reason=reason, exit_code=EXIT_CODES[status], ended=time())
+            except DaskparError as error:
+                # Left as running by nobody, which is what a resume expects of a driver that died.
+                status, reason = ("lost", str(error)) if status == "completed" else (status, f"{reason}; {error}")
             exit_code = EXIT_CODES[status]
-            self.directory.update(status=status, reason=reason, exit_code=exit_code, ended=time())
             bus.publish(RunEnded(time=time(), status=status, reason=reason, seconds=time() - began, exit_code=exit_code))
             bus.close()
         return self._ended(status, reason, exit_code, time() - began)
@@ -428,14 +485,12 @@ class _Pipeline:
 
     def _is_done(self, step: Step) -> bool:
         """Whether an earlier process of this run has completed the step, and nothing of it is to be tried again."""
-        from daskpar.engine.parallel_step import StepResult
 
         state = self.directory.step(step.name).state() if self.resumed else None
         if state is None or not state.completed or (self.options.retry_failed and state.counts.failed):
             return False
-        self.results[step.name] = StepResult(
-            step=step.name, status="completed", counts=state.counts, seconds=state.seconds, outputs=state.outputs, exit_code=state.exit_code
-        )
+        self._drop_parts(state)
+        self.results[step.name] = result_before(state)
         return True
 
     def _run_step(self, step: Step) -> None:
@@ -443,6 +498,8 @@ class _Pipeline:
 
         try:
             result = self._run_one(step)
+        except DaskparError as error:
+            result = StepResult(step=step.name, status="lost" if error.exit_code == 3 else "failed", reason=str(error), error=error)
         except BaseException as error:  # our own mistake: it must not leave the run waiting for ever
             import traceback
 
@@ -463,6 +520,8 @@ class _Pipeline:
         earlier = folder.state()
         kind = "command" if isinstance(step, CommandStep) else "parallel"
         began = time()
+        if earlier is not None and earlier.completed:
+            self._forget_what_follows(step)
         known = earlier.fingerprint if earlier is not None and self.resumed else {}
         state = StepState(step=step.name, kind=kind, status="running", fingerprint=known, started=began)
         folder.save(state)
@@ -485,6 +544,7 @@ class _Pipeline:
                 outputs=result.outputs,
             )
         )
+        self._drop_parts(folder.state())
         self.publish(
             StepEnded(
                 time=time(),
@@ -500,6 +560,38 @@ class _Pipeline:
         )
         return result
 
+    def _drop_parts(self, state: StepState | None) -> None:
+        """Remove the part files of a step whose output is complete, unless `--retry-failed` may want to put it together anew."""
+        if state is not None and state.completed and not state.counts.failed:
+            remove_parts(self.directory.step(state.step).parts)
+
+    def _forget_what_follows(self, step: Step) -> None:
+        """A completed step runs again: what was made of its output is set aside and made again, the last steps first."""
+        from daskpar.outputs.folders import set_outputs_aside
+
+        stale = {step.name}
+        for other in self.job.steps:
+            if stale & set(other.needs):
+                stale.add(other.name)
+        for other in reversed(self.job.steps):
+            if other.name == step.name or other.name not in stale or self.directory.step(other.name).state() is None:
+                continue
+            notes = set_outputs_aside(other)
+            notes.append(
+                f"Step {other.name} runs again, as {step.name} does; what was kept of it is now {self.directory.set_aside(other.name)}."
+            )
+            for note in notes:
+                self.publish(Warned(time=time(), step=step.name, text=note))
+
+    def abandon(self) -> None:
+        """End what was started ahead of a run that does not come about."""
+        from daskpar.processor import prestart
+
+        prestart.drop()
+        self._opened.wait(1.0)
+        if self._cluster is not None:
+            threading.Thread(target=self._cluster.close, daemon=True).start()
+
     def _written(self) -> list[str]:
         """What the steps of this job write: neither code nor input, wherever it lies."""
         return [output.path for step in self.job.steps for output in step.outputs.values()]
@@ -513,7 +605,7 @@ class _Pipeline:
         if isinstance(step, CommandStep):
             running = CommandStepRun(
                 step=step,
-                run_id=self.directory.identity.id,
+                run_id=self._session,
                 run_directory=self.directory.path,
                 folder=folder,
                 cluster=self._cluster,
@@ -522,7 +614,7 @@ class _Pipeline:
         else:
             running = ParallelStepRun(
                 step=step,
-                run_id=self.directory.identity.id,
+                run_id=self._session,
                 run_directory=self.directory.path,
                 folder=folder,
                 cluster=self._cluster,

@@ -22,8 +22,10 @@ def remember(directory: RunDirectory, *, overrides: Mapping[str, str], given: Ma
     replace_json(directory.path / "started-with.json", {"overrides": dict(overrides), "given": dict(given), "datastores": dict(datastores)})
 
 
-def reopen(path: Path, options: Options) -> tuple[RunDirectory, PipelineJob, Options]:
+def reopen(path: Path, options: Options) -> tuple[RunDirectory, PipelineJob | None, Options]:
     """Open a run to go on with it, locked: its directory, the job as the spec says now, and the options joined with those of the start.
+
+    The job is None where nothing is left to do: the run is completed, and nothing of it is to be tried again.
 
     Raises RunDirectoryError when something that shapes the plan or reaches a script has changed since, unless `allow_changes`.
     """
@@ -35,9 +37,13 @@ def reopen(path: Path, options: Options) -> tuple[RunDirectory, PipelineJob, Opt
         raise
 
 
-def _reopen(directory: RunDirectory, options: Options) -> tuple[RunDirectory, PipelineJob, Options]:
+def _reopen(directory: RunDirectory, options: Options) -> tuple[RunDirectory, PipelineJob | None, Options]:
     from daskpar.spec.load import load_job, resolve_job
 
+    if directory.identity.status == "completed":
+        states = [folder.state() for folder in directory.steps()]
+        if not (options.retry_failed and any(state is not None and state.counts.failed for state in states)):
+            return directory, None, options
     started = json.loads((directory.path / "started-with.json").read_text())
     overrides = {**started["overrides"], **options.overrides}
     datastores = {**started["datastores"], **options.datastores}

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import importlib
 import logging
+import queue
+import threading
 import warnings
 from collections import Counter
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from daskpar.errors import InfrastructureLost, UsageError, nearest
@@ -21,6 +24,28 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 30
+ANSWER_SECONDS = 20.0
+"""How long a scheduler or a worker may take to answer a question that takes no time; then it is taken to be hung."""
+
+
+def bounded(function: Callable[..., Any], *args: Any, seconds: float | None = None, **kwargs: Any) -> Any:
+    """What `function` returns or raises; TimeoutError when it takes longer than `seconds` (it is left behind on its thread then)."""
+    ended: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
+
+    def call() -> None:
+        try:
+            ended.put((function(*args, **kwargs), None))
+        except BaseException as error:  # raised again by the caller
+            ended.put((None, error))
+
+    threading.Thread(target=call, daemon=True, name="daskpar-question").start()
+    try:
+        value, error = ended.get(timeout=ANSWER_SECONDS if seconds is None else seconds)
+    except queue.Empty:
+        raise TimeoutError("the Dask cluster does not answer") from None
+    if error is not None:
+        raise error
+    return value
 
 
 class Cluster:
@@ -61,11 +86,14 @@ class Cluster:
 
         Raises UsageError when the address or the configuration is wrong, InfrastructureLost when nothing answers.
         """
+        from daskpar.engine.guard import Guard, guard_name
         from daskpar.engine.node import NodePlugin
 
         self.client = self._given or self._connect()
         if self._given is None and not self.local:
             self._await_workers()
+        if not self.in_process:
+            self.client.register_plugin(Guard(run_id=self.run_id, driver=self.client.id), name=guard_name(self.run_id))
         self.client.register_plugin(NodePlugin(self.run_id))
         self.refresh()
 
@@ -93,9 +121,12 @@ class Cluster:
             raise UsageError(f"{self._scheduler!r} is no address of a Dask scheduler, such as tcp://host:8786: {error}") from error
 
     def _local_cluster(self) -> Any:
+        import dask
         from distributed import LocalCluster
 
-        with warnings.catch_warnings():
+        # A node in this process can't be lost alone: when it has not been heard of, this process was stopped, or the machine asleep.
+        patience = {"distributed.scheduler.worker-ttl": None} if self.in_process else {}
+        with dask.config.set(patience), warnings.catch_warnings():
             # A taken port makes Dask choose another one and say so; the address we print is the right one either way.
             warnings.simplefilter("ignore")
             self._cluster = LocalCluster(
@@ -151,11 +182,10 @@ class Cluster:
         """Ask workers that joined since for their facts; addresses of all workers there are, oldest first."""
         from daskpar.engine.node import node_facts
 
-        workers = self.client.scheduler_info(n_workers=-1)["workers"]
+        workers = bounded(self.client.scheduler_info, n_workers=-1)["workers"]
         unknown = [address for address in workers if address not in self.facts]
         if unknown:
-            answers = self.client.run(node_facts, workers=unknown, on_error="ignore")
-            for address, facts in answers.items():
+            for address, facts in self._ask(node_facts, unknown).items():
                 if facts.version != _version():
                     raise UsageError(
                         f"worker {address} has daskpar {facts.version}, this is {_version()}: install the same version everywhere"
@@ -163,6 +193,18 @@ class Cluster:
                 self.facts[address] = facts
         self.facts = {address: facts for address, facts in self.facts.items() if address in workers}
         return list(self.facts)
+
+    def _ask(self, function: Callable[..., Any], workers: list[str]) -> dict[str, Any]:
+        """What `function` gives on each of `workers`; without those that fail or do not answer."""
+        try:
+            found: dict[str, Any] = bounded(self.client.run, function, workers=workers, on_error="ignore")
+        except TimeoutError:
+            if len(workers) == 1:
+                logger.warning("worker %s does not answer and is left out", workers[0])
+                return {}
+            halves = workers[: len(workers) // 2], workers[len(workers) // 2 :]
+            return {address: facts for half in halves for address, facts in self._ask(function, half).items()}
+        return found
 
     @property
     def dashboard_link(self) -> str:
@@ -177,15 +219,17 @@ class Cluster:
 
     def close(self) -> None:
         """Leave the cluster as it was found: our plugin is removed; a cluster that this run started ends."""
+        from daskpar.engine.guard import guard_name
         from daskpar.engine.node import plugin_name
         from daskpar.processor import prestart
 
         prestart.drop()
         if self.client is None:
             return
-        if not self.local:
+        if not self.local and self.client.status == "running":
             try:
-                self.client.unregister_worker_plugin(plugin_name(self.run_id))
+                bounded(self.client.unregister_worker_plugin, plugin_name(self.run_id))
+                bounded(self.client.unregister_scheduler_plugin, guard_name(self.run_id))
             except Exception:
                 logger.warning("could not remove the node plugin; it ends with the workers", exc_info=True)
         if self._given is None:

@@ -169,13 +169,18 @@ class Dispatcher:
     def settle(self, block: int, token: str, indices: np.ndarray) -> np.ndarray:
         """Mark records of a flush as delivered; a mask of those that were due from this block (the others are refused)."""
         accepted = np.zeros(len(indices), dtype=bool)
-        if not self.owns(block, token):
+        if not len(indices) or not self.owns(block, token):
             return accepted
         known = self.blocks[block]
-        for start, stop in runs(indices):
+        first, end = int(indices[0]), int(indices[-1]) + 1
+        # Nearly every flush is one unbroken range that is due as a whole.
+        for start, stop in [(first, end)] if end - first == len(indices) else runs(indices):
             known.due, taken = subtract(known.due, start, stop)
             for low, high in taken:
-                accepted |= (indices >= low) & (indices < high)
+                if high - low == len(indices):
+                    accepted[:] = True
+                else:
+                    accepted |= (indices >= low) & (indices < high)
                 if self._suspects:
                     self._clear(low, high)
         return accepted

@@ -19,7 +19,7 @@ import numpy as np
 
 from daskpar.batches.records import RECORD, Reason, Status, unpack
 from daskpar.engine.clocks import Patience, Waiting
-from daskpar.engine.cluster import Cluster, gpus_per_node, processors_per_node, threads_per_processor
+from daskpar.engine.cluster import Cluster, bounded, gpus_per_node, processors_per_node, threads_per_processor
 from daskpar.engine.dispatch import LOSSES, Dispatcher
 from daskpar.engine.tally import Tally
 from daskpar.errors import DaskparError, InfrastructureLost, JobFailed
@@ -416,7 +416,7 @@ class Execution:
         from daskpar.engine.tracker import ask_tracker
 
         try:
-            self.cluster.client.run_on_scheduler(ask_tracker, run_id=self.settings.run_id, step=self.settings.step, reason=reason)
+            bounded(self.cluster.client.run_on_scheduler, ask_tracker, run_id=self.settings.run_id, step=self.settings.step, reason=reason)
         except Exception:
             logger.warning("could not ask the nodes to stop; they are closed instead", exc_info=True)
 
@@ -452,6 +452,7 @@ class Execution:
 
     def _leave(self, topic: str) -> None:
         """End the processors (with `shutdown()` where all is well), take our plugin and topic away."""
+        from daskpar.engine.guard import remove_tracker
         from daskpar.engine.node import close_step, finish_step
 
         client = self.cluster.client
@@ -463,8 +464,8 @@ class Execution:
         try:
             self._leave_nodes(leave, [*self.nodes, *self._opening], monotonic() + patience)
             if client.status == "running":
-                client.unregister_scheduler_plugin(topic)
-                client.unsubscribe_topic(topic)
+                bounded(client.run_on_scheduler, remove_tracker, name=topic)
+                bounded(client.unsubscribe_topic, topic)
         except Exception:
             logger.warning("leaving the cluster: some of the clean-up failed", exc_info=True)
         self._show_progress(force=True)

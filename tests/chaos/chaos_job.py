@@ -140,7 +140,7 @@ class ChaosJob:
         elif self.kind == "grouped":
             rows = [f"{key} {key} {key + turn * count}" for key in range(count) for turn in range(GROUP_OF - (key == count - 1))]
         else:
-            rows = [f"{index} {row % count} {row}" for row in range(GROUP_OF * count - 1) for index in [(row + 1) // GROUP_OF]]
+            rows = [f"{index} {row % count} {row}" for row in range(GROUP_OF * count - 1) for index in [((row + 1) * ROW_BYTES - 1) // 1024]]
         return ("\n".join(rows) + "\n").encode()
 
     # -- what must hold ----------------------------------------------------------------------------------------------------------
