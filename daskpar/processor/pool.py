@@ -229,6 +229,8 @@ class ProcessorPool:
             if isinstance(word, Spawned):
                 processor.pid = word.pid
                 self._changed(processor, "started")
+                if processor.finishing:
+                    linux.kill_group(word.pid)  # all was over before it was born, and nobody will tell it
             else:
                 self._exited(processor, word)
 
@@ -439,7 +441,7 @@ class ProcessorPool:
         processor.page.close()
 
     def _died_in_init(self, processor: _Processor, told: Exited) -> None:
-        if self._closing or self._stopping:
+        if self._closing or self._stopping or processor.finishing:
             return
         if processor.killed_for == "timeout":
             text = f"import or init() took longer than {self.settings.init_timeout:g} s (--init_timeout); the processor was killed"
