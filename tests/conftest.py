@@ -1,9 +1,129 @@
-"""Settings that hold for every test."""
+"""Settings that hold for every test, and a folder in which jobs are written and run as a user would."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import yaml
 from hypothesis import settings
 
 # The machines that run this suite are small and shared: a slow example is no failure, and a failing one can be run again.
 settings.register_profile("daskpar", deadline=None, print_blob=True)
 settings.load_profile("daskpar")
+
+ECHO = """
+import os
+def init():
+    pass
+def run(mini_batch):
+    return [os.path.basename(str(item)) for item in mini_batch]
+"""
+
+
+@dataclass
+class Work:
+    """A folder with a job in it."""
+
+    folder: Path
+
+    def write(self, name: str, text: str) -> Path:
+        """Write a text file below the folder."""
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(textwrap.dedent(text))
+        return path
+
+    def files(self, count: int, folder: str = "data") -> Path:
+        """`count` small files to split."""
+        (self.folder / folder).mkdir(parents=True, exist_ok=True)
+        for number in range(count):
+            (self.folder / folder / f"{number:04}.txt").write_text(f"{number}\n")
+        return self.folder / folder
+
+    def parallel(
+        self, script: str = ECHO, *, name: str = "score.py", arguments: str = "", append: bool = True, **more: Any
+    ) -> dict[str, Any]:
+        """A parallel step over the files in `data` whose script is `script`; `more` replaces its keys."""
+        code = more.pop("code", "./code")
+        self.write(f"{code}/{name}", script)
+        step: dict[str, Any] = {
+            "type": "parallel",
+            "inputs": {"files": {"type": "uri_folder", "path": "./data"}},
+            "outputs": {"rows": {"type": "uri_file", "path": "./rows.txt"}},
+            "input_data": "${{inputs.files}}",
+            "mini_batch_size": "1",
+            "max_concurrency_per_instance": 1,
+            "retry_settings": {"max_retries": 0, "timeout": 10},
+            "task": {
+                "type": "run_function",
+                "code": code,
+                "entry_script": name,
+                "environment": "azureml:any:1",
+                "program_arguments": f"--resource_monitor_interval 0 {arguments}".strip(),
+                **({"append_row_to": "${{outputs.rows}}"} if append else {}),
+            },
+        }
+        return {key: value for key, value in {**step, **more}.items() if value is not None}
+
+    def command(self, text: str, **more: Any) -> dict[str, Any]:
+        """A command step."""
+        return {"type": "command", "command": text, "environment": "azureml:any:1", **more}
+
+    def spec(self, jobs: dict[str, Any], *, name: str = "job.yml", **top: Any) -> Path:
+        """A pipeline of these steps."""
+        return self.write(name, yaml.safe_dump({"type": "pipeline", **top, "jobs": jobs}, sort_keys=False))
+
+    def run(self, jobs: dict[str, Any], *, top: dict[str, Any] | None = None, **options: Any) -> Any:
+        """Run a pipeline of these steps in this process; the ended run."""
+        import daskpar
+
+        options = {"run_dir": self.folder / "run", "dashboard": None, "display": False, **options}
+        return daskpar.run(self.spec(jobs, **(top or {})), **options)
+
+    def rows(self, name: str = "rows.txt") -> list[str]:
+        """Lines of an aggregated file."""
+        return (self.folder / name).read_text().splitlines()
+
+    def arguments(self, *argv: str) -> list[str]:
+        """The command line of `daskpar argv`; progress and dashboard are left out where a job runs."""
+        return [sys.executable, "-m", "daskpar", *argv]
+
+    def cli(self, *argv: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Run the command line in a process of its own."""
+        options = {"cwd": self.folder, "capture_output": True, "text": True, "timeout": 60, **options}
+        return subprocess.run(self.arguments(*argv), **options)
+
+    def start(self, *argv: str, **options: Any) -> subprocess.Popen[str]:
+        """Start the command line in a process of its own."""
+        options = {"cwd": self.folder, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, **options}
+        return subprocess.Popen(self.arguments(*argv), **options)
+
+    def processes(self) -> list[psutil.Process]:
+        """Processes whose command line or working directory names the folder; this one left out."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.pid != os.getpid() and str(self.folder) in f"{' '.join(process.cmdline())} {process.cwd()}":
+                    found.append(process)
+            except psutil.Error:
+                continue
+        return found
+
+
+@pytest.fixture
+def work(tmp_path: Path):
+    """A folder for a job; afterwards, no process that it started may be left."""
+    before = {process.pid for process in psutil.Process().children(recursive=True)}
+    made = Work(tmp_path)
+    yield made
+    assert made.processes() == [], "processes left behind"
+    children = [p for p in psutil.Process().children(recursive=True) if p.pid not in before and p.status() != psutil.STATUS_ZOMBIE]
+    assert children == [], "processes left behind"
