@@ -140,7 +140,7 @@ class ParquetRows:
         self._starts = [0]
         for number in range(metadata.num_row_groups):
             self._starts.append(self._starts[-1] + metadata.row_group(number).num_rows)
-        self._windows: list[tuple[int, int, pa.Table]] = []
+        self._window: tuple[int, int, pa.Table] | None = None
         self._ahead: tuple[int, int, Any] | None = None  # row group, next row, iterator over its batches
         self._ruled_out: dict[int, bool] = {}
 
@@ -171,10 +171,11 @@ class ParquetRows:
     def _of_group(self, group: int, start: int, stop: int) -> list[pa.Table]:
         parts = []
         while start < stop:
-            found = next((window for window in self._windows if window[0] <= start < window[1]), None)
-            if found is None:
+            found = self._window
+            if found is None or not found[0] <= start < found[1]:
+                self._window = found = None
                 found = self._decode(group, start)
-                self._windows = [*self._windows[-1:], found]
+                self._window = found
             low, high, table = found
             end = min(stop, high)
             parts.append(table.slice(start - low, end - start))

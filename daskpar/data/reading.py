@@ -59,6 +59,7 @@ class TableReader:
         span = self._covering(i)
         start, stop = span.bounds[i - span.first : i - span.first + 2].tolist()
         if span.last - span.first == 1:
+            self._span = None  # a large piece is seldom asked for twice: its memory is wanted for the next one
             return to_frame(span.part.table, stop)
         if span.slices is None:
             span.slices = FrameSlices(span.part.table, len(span.part.positions))
@@ -184,6 +185,8 @@ class _File:
         if self._arrow is not None:
             table = self._arrow.slice(start, stop - start).select([found.name for found in self.fields])
             return table, np.arange(start, stop, dtype=np.int64), None
+        if len(stops) == 1 and stop - start > SPAN and not self._dialect.support_multi_line:
+            return self._in_parts(start, stop, losses)
         return self._read_text(start, stops, losses)
 
     def close(self) -> None:
@@ -210,6 +213,11 @@ class _File:
             self._surplus = f"Column{len(names) + 1}"
         else:
             self._body = mark_length(self._source.read(0, 4), dialect, self.path)
+
+    def _in_parts(self, start: int, stop: int, losses: Losses) -> tuple[pa.Table, np.ndarray, None]:
+        """A large piece read a span at a time, so that its bytes are never all in memory beside its values."""
+        parts = [self._read_text(at, np.array([min(at + SPAN, stop)]), losses) for at in range(start, stop, SPAN)]
+        return pa.concat_tables([part[0] for part in parts]), np.concatenate([part[1] for part in parts]), None
 
     def _read_text(self, start: int, stops: np.ndarray, losses: Losses) -> tuple[pa.Table, np.ndarray, np.ndarray | None]:
         assert self._source is not None
