@@ -108,9 +108,7 @@ def write_plan(
         _write_groups(target / "groups.arrow", offsets, keys)
     if kind == NUMBERS:
         items = count
-    summary = PlanSummary(
-        count=count or 0, items=items, size_bytes=size_bytes, tabular=pieces is not None, kind=kind
-    )
+    summary = PlanSummary(count=count or 0, items=items, size_bytes=size_bytes, tabular=pieces is not None, kind=kind)
     document |= {"count": summary.count, "items": items, "size_bytes": size_bytes, "tabular": summary.tabular}
     temporary = target / "plan.json.new"
     with open(temporary, "w", encoding="utf-8") as file:
