@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +15,10 @@ from typing import Any
 
 import psutil
 import yaml
+from chaos_cluster import QUICK, ROOT
+
+from daskpar.outputs.commits import Commits
+from daskpar.outputs.replay import read_journal
 
 HERE = Path(__file__).parent
 KINDS = ("files", "table", "grouped")
@@ -111,6 +118,48 @@ class ChaosJob:
 
         return daskpar.resume(self.run_dir, **{"dashboard": None, "display": False, **options})
 
+    def start(self, *arguments: str, moment: str = "never", count: int = 1) -> subprocess.Popen[bytes]:
+        """A driver process of its own that dies at the `count`th `moment`: by default of a new run of this job."""
+        given = arguments or (str(self.write()), "--run-dir", str(self.run_dir))
+        return subprocess.Popen(
+            [sys.executable, str(HERE / "chaos_driver.py"), moment, str(count), str(self.folder), *given, "--quiet", "--dashboard", "none"],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env={**os.environ, **QUICK},
+        )
+
+    def drive(self, *arguments: str, moment: str = "never", count: int = 1) -> tuple[int, str]:
+        """Run a driver process to its end, or death; its exit code and what it said. None of its processes outlives it."""
+        driver = self.start(*arguments, moment=moment, count=count)
+        said, _ = driver.communicate()
+        self.wait_for_no_process()
+        return driver.returncode, said.decode()
+
+    def drive_resume(self, moment: str = "never", count: int = 1, *options: str) -> tuple[int, str]:
+        return self.drive("resume", str(self.run_dir), *options, moment=moment, count=count)
+
+    def wait_for_line(self, name: str, number: int = 1, patience: float = 30) -> None:
+        """Until the script has written that many lines into a file of its world."""
+        end = time.monotonic() + patience
+        while len(self.lines(name)) < number:
+            assert time.monotonic() < end, f"{name} never came"
+            time.sleep(0.01)
+
+    def wait_for_no_process(self, patience: float = 15) -> None:
+        """What a dead driver leaves ends by itself, soon."""
+        end = time.monotonic() + patience
+        while left := processes_with(str(self.folder)):
+            assert time.monotonic() < end, f"processes left behind: {left}"
+            psutil.wait_procs(left, timeout=0.2)
+
+    def committed(self) -> set[int]:
+        """Mini-batches that the journal on the disk says are done."""
+        path = self.run_dir / "steps" / "work" / "journal"
+        commits = Commits.load(self.mini_batches, read_journal(path))
+        return {index for index in range(self.mini_batches) if commits.is_final(index)}
+
     # -- what happened -----------------------------------------------------------------------------------------------------------
 
     def lines(self, name: str) -> list[list[str]]:
@@ -140,7 +189,9 @@ class ChaosJob:
         elif self.kind == "grouped":
             rows = [f"{key} {key} {key + turn * count}" for key in range(count) for turn in range(GROUP_OF - (key == count - 1))]
         else:
-            rows = [f"{index} {row % count} {row}" for row in range(GROUP_OF * count - 1) for index in [((row + 1) * ROW_BYTES - 1) // 1024]]
+            rows = [
+                f"{index} {row % count} {row}" for row in range(GROUP_OF * count - 1) for index in [((row + 1) * ROW_BYTES - 1) // 1024]
+            ]
         return ("\n".join(rows) + "\n").encode()
 
     # -- what must hold ----------------------------------------------------------------------------------------------------------

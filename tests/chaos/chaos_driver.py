@@ -1,0 +1,89 @@
+"""The command line of daskpar in a process that ends itself at a named moment: chaos_driver.py MOMENT COUNT WORLD ARGUMENTS...
+
+MOMENT `never` does not; of the others the COUNTth time is deadly. What it does to itself is a line in WORLD/deaths, as the script's are.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from daskpar.outputs import assembly, journal, ledger, run_directory, writing
+
+
+class Death:
+    """Comes the `count`th time that its moment does."""
+
+    def __init__(self, moment: str, count: int, world: str) -> None:
+        self.moment, self.left, self.world = moment, count, world
+
+    def at(self, moment: str, before: Callable[[], None] = lambda: None) -> None:
+        if moment != self.moment:
+            return
+        self.left -= 1
+        if self.left == 0:
+            with open(os.path.join(self.world, "deaths"), "a") as file:
+                file.write(f"driver {os.getpid()} kill {moment} -1\n")
+            before()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def wrap(owner: Any, name: str, make: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+    setattr(owner, name, make(getattr(owner, name)))
+
+
+def arm(death: Death) -> None:
+    def committing(commit: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            death.at("before commit")
+            found = commit(*args, **kwargs)
+            death.at("after commit")
+            return found
+
+        return call
+
+    def writing_frame(write: Callable[..., Any]) -> Callable[..., Any]:
+        def call(self: Any, data: bytes) -> Any:
+            death.at("torn commit", lambda: os.write(self._fd, data[: len(data) // 2]) and None)
+            return write(self, data)
+
+        return call
+
+    def assembling(write: Callable[..., Any]) -> Callable[..., Any]:
+        def call(source: Any, target: Any, *rest: Any) -> Any:
+            def half() -> None:
+                temporary = assembly._temporary(target, rest[-1])
+                temporary.write_bytes(b"half of it")
+
+            death.at("assembling", half)
+            found = write(source, target, *rest)
+            death.at("assembled")
+            return found
+
+        return call
+
+    def saving(replace_json: Callable[..., Any]) -> Callable[..., Any]:
+        def call(path: Any, value: Any) -> Any:
+            death.at(
+                f"{os.path.basename(path)} {value.get('status', '')}",
+                lambda: path.with_name(f".{path.name}.tmp").write_bytes(b"{") and None,
+            )
+            return replace_json(path, value)
+
+        return call
+
+    wrap(ledger.Ledger, "commit", committing)
+    wrap(journal.Journal, "_write_locked", writing_frame)
+    wrap(assembly, "_write", assembling)
+    wrap(writing, "replace_json", saving)
+
+
+if __name__ == "__main__":
+    arm(Death(sys.argv[1], int(sys.argv[2]), sys.argv[3]))
+    assert run_directory.writing is writing
+    from daskpar.cli import main
+
+    sys.exit(main(sys.argv[4:]))
