@@ -8,7 +8,7 @@ import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import time
@@ -201,8 +201,8 @@ def _start(spec: Path, inputs: Mapping[str, Any], run_dir: str | os.PathLike[str
         )
     directory = RunDirectory.create(Path(run_dir) if run_dir is not None else None, definition.name, spec.resolve())
     pipeline: _Pipeline | None = None
-    with directory:
-        try:
+    try:
+        with directory:
             given = stage(collections, directory.path / "inputs")
             if given:
                 definition = load_job(spec, overrides=overrides, given=given)
@@ -210,14 +210,19 @@ def _start(spec: Path, inputs: Mapping[str, Any], run_dir: str | os.PathLike[str
             job = resolve_job(definition, run_directory=directory.path, datastores=datastores)
             remember(directory, overrides=overrides, given=given, datastores=datastores)
             pipeline = _Pipeline(job, directory, options, warnings=definition.warnings)
-            pipeline.check_inputs()
-        except DaskparError:
-            if pipeline is not None:
-                pipeline.abandon()
-            # Nothing has run: leave nothing behind.
-            shutil.rmtree(directory.path, ignore_errors=True)
-            raise
-        return pipeline.run()
+            return pipeline.run()
+    except BaseException:
+        if pipeline is None or not pipeline.begun:
+            _leave_nothing(directory.path, made_parent=run_dir is None)
+        raise
+
+
+def _leave_nothing(run_directory: Path, *, made_parent: bool) -> None:
+    """Remove what was made for a run that did not come about, `runs/` too where nothing else is in it."""
+    shutil.rmtree(run_directory, ignore_errors=True)
+    if made_parent:
+        with suppress(OSError):
+            run_directory.parent.rmdir()
 
 
 def result_before(state: StepState) -> StepResult:
@@ -307,6 +312,8 @@ class _Pipeline:
         self._running: dict[str, Any] = {}
         self._threads: list[threading.Thread] = []
         self._changed = threading.Condition()
+        self.begun = False
+        """Whether any step may have run."""
         self._stop_reason = ""
         self._open_error: BaseException | None = None
         self._opened = threading.Event()
@@ -400,10 +407,9 @@ class _Pipeline:
         """Run all steps; the run directory says how it ended, whatever happened."""
         began = time()
         try:
-            if self.resumed:
-                self.check_inputs()
+            self.check_inputs()
             self._write_effective_spec()
-        except DaskparError:
+        except BaseException:
             self.abandon()
             raise
         bus = Bus(self._watchers())
@@ -427,6 +433,7 @@ class _Pipeline:
                 )
                 for warning in self.warnings:
                     self.publish(Warned(time=time(), step="", text=str(warning)))
+                self.begun = True
                 self._run_steps()
                 status, reason = self._overall()
         except DaskparError as error:
@@ -588,9 +595,14 @@ class _Pipeline:
         from daskpar.processor import prestart
 
         prestart.drop()
-        self._opened.wait(1.0)
-        if self._cluster is not None:
-            threading.Thread(target=self._cluster.close, daemon=True).start()
+        self._opened.wait(1.0)  # ending while Dask is being imported would leave a trace on the terminal
+
+        def close() -> None:
+            self._opened.wait()
+            if self._cluster is not None:
+                self._cluster.close()
+
+        threading.Thread(target=close, name="daskpar-abandon", daemon=True).start()
 
     def _written(self) -> list[str]:
         """What the steps of this job write: neither code nor input, wherever it lies."""
