@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from pathlib import Path
 
 import pytest
 
-RAISING = """
-def run(mini_batch):
-    raise ValueError("no such luck")
-"""
+MLTABLE = "type: mltable\npaths:\n  - file: ./a.csv\ntransformations:\n  - read_delimited:\n      delimiter: ','\n"
 FIRST_FAILS = """
 import os
 def run(mini_batch):
@@ -59,8 +57,6 @@ def test_timeout_ends_a_call_and_names_its_limit(work):
 
 def test_timeout_leaves_loading_alone_and_task_overhead_timeout_limits_it(work):
     """A named pipe that nobody writes to is an input that can't be loaded: opening it waits for ever."""
-    import os
-
     (work.folder / "table").mkdir()
     (work.folder / "table" / "a.csv").write_text("x,y\n1,2\n")
     work.write(
@@ -102,18 +98,17 @@ def test_progress_update_timeout_ends_a_step_that_does_not_move(work):
 
 
 def test_first_task_creation_timeout_ends_a_step_whose_input_is_not_listed_in_time(work):
-    import os
-
-    (work.folder / "table").mkdir()
-    step = work.parallel(
-        arguments="--first_task_creation_timeout 1", inputs={"files": {"type": "mltable", "path": "${{parent.jobs.make.outputs.made}}"}}
+    """Reading the first rows of a named pipe that nobody writes to takes for ever."""
+    work.write("table/MLTable", MLTABLE)
+    make = work.command(
+        f"cp {work.folder}/table/MLTable ${{{{outputs.made}}}}; mkfifo ${{{{outputs.made}}}}/a.csv", outputs={"made": {"type": "mltable"}}
     )
-    make = work.command("mkfifo ${{outputs.made}}/MLTable", outputs={"made": {"type": "mltable"}})
-    ended = work.run({"make": make, "work": step})
+    inputs = {"files": {"type": "mltable", "path": "${{parent.jobs.make.outputs.made}}"}}
+    ended = work.run({"make": make, "work": work.parallel(arguments="--first_task_creation_timeout 1", inputs=inputs)})
     assert ended.status == "failed"
     assert "first_task_creation_timeout" in ended.reason
     # Whoever still waits for the pipe gets its end.
-    os.close(os.open(Path(ended.outputs["make.made"]) / "MLTable", os.O_RDWR))
+    os.close(os.open(Path(ended.outputs["make.made"]) / "a.csv", os.O_RDWR))
 
 
 def test_error_threshold_is_met_by_the_attribute_and_by_the_argument_which_wins(work):
