@@ -56,7 +56,7 @@ class ProcessorOrder:
         _redirect(os.path.join(user, "stderr", node, f"{name}.stderr.txt"), 2)
         stacks = os.open(stack_log(settings, self.number), os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
         # The server's stream objects may be shared with nothing here: fresh ones, line by line, so that the order of prints is kept.
-        sys.stdout = open(1, "w", buffering=1 << 16, encoding="utf-8", errors="backslashreplace", closefd=False)
+        sys.stdout = open(1, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
         sys.stderr = open(2, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
         cwd = os.path.join(settings.work, node, name)
         os.makedirs(cwd, exist_ok=True)
@@ -67,6 +67,8 @@ class ProcessorOrder:
         import multiprocessing
 
         multiprocessing.current_process().name = name
+        if (numpy_random := sys.modules.get("numpy.random")) is not None:
+            numpy_random.seed()  # Python's own `random` sees to that itself; numpy's would give the same numbers in every processor
         self._logging(user, node, name)
         for fd in fds:
             os.set_inheritable(fd, False)
@@ -88,7 +90,8 @@ class ProcessorOrder:
             os.nice(self.settings.nice)
         if self.settings.memory_limit:
             limit = self.settings.memory_limit
-            # Private memory: what the fork server has loaded and shares does not count, address space alone does not either.
+            # Private memory. Address space that the libraries have only reserved so far (a gigabyte by Arrow's allocator) comes on top.
+            limit += _reserved()
             resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
         # A core file of each crash would fill the working folders.
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -107,6 +110,16 @@ class ProcessorOrder:
             working_dir=settings.working_dir,
             agent_name=name,
         )
+
+
+def _reserved() -> int:
+    """Bytes of private address space that hold nothing yet."""
+    try:
+        with open("/proc/self/status") as file:
+            kilobytes = {line.split(":")[0]: int(line.split()[1]) for line in file if line.startswith(("VmData:", "RssAnon:"))}
+    except OSError:
+        return 0
+    return max(0, kilobytes.get("VmData", 0) - kilobytes.get("RssAnon", 0)) * 1024
 
 
 def stack_log(settings: ProcessorSettings, number: int) -> str:

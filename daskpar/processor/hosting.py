@@ -6,6 +6,8 @@ part file, and after each return the loop leaves at once if it is no longer in i
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import faulthandler
 import os
 import signal
@@ -13,6 +15,7 @@ import socket
 import sys
 import time
 import traceback
+from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,8 +34,8 @@ FLUSH_BYTES = 4 << 20
 CPU_SECONDS = 0.001
 """Mini-batches shorter than this are not asked for their processor time."""
 TRACE_CHARACTERS = 64_000
-STACK_SIGNAL = getattr(signal, "SIGUSR2", None)
-"""On it a processor writes the stacks of all threads, from C, whoever holds the GIL."""
+STACK_SIGNAL: int | None = signal.SIGRTMIN + 13 if hasattr(signal, "SIGRTMIN") else getattr(signal, "SIGUSR2", None)
+"""On it a processor writes the stacks of all threads, from C, whoever holds the GIL; one that no script uses, where there is one."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,12 @@ class Host:
         if STACK_SIGNAL is not None:
             faulthandler.register(STACK_SIGNAL, file=stacks, all_threads=True, chain=False)
         faulthandler.enable(file=2)
+        # What has been printed so far is the parent's to write: a forked copy that ends by sys.exit would write it again.
+        os.register_at_fork(before=self._before_fork)
+
+    def _before_fork(self) -> None:
+        if os.getpid() == self._pid:
+            _flush_streams()
 
     # -- life ------------------------------------------------------------------------------------------------------------------
 
@@ -122,6 +131,10 @@ class Host:
             except BaseException as error:
                 trace = self._trace(error)
             self._leave_if_forked()
+        # The process ends by os._exit (no thread of the script's is waited for), which calls none of what scripts and libraries left here.
+        with contextlib.suppress(BaseException):
+            atexit._run_exitfuncs()
+        self._leave_if_forked()
         _flush_streams()
         channel.send(self._sock, ShutdownDone(trace))
 
@@ -178,6 +191,8 @@ class Host:
         if items == 0 and self.settings.tabular:
             self._keep(index, 0, 0, 0, Status.EMPTY, Reason.NONE, 1, False, (began, None))
             return
+        if self.settings.tabular:
+            self._page.announce_items(items)  # else known from the plan
         running = time.monotonic()
         self._page.announce(index, Phase.RUN, running)
         try:
@@ -186,8 +201,9 @@ class Host:
                 returned = self._entry.run(batch, context.MiniBatchContext(index, keys, batch))
             else:
                 returned = self._entry.run(batch)
-            if self.settings.returns_measured and type(returned) is not list and _is_iterator(returned):
-                returned = list(returned)
+            if type(returned) is not list and _is_iterator(returned):
+                # Also where nobody asks for what it gives: the body of a generator has not even begun.
+                returned = list(returned) if self.settings.returns_measured else deque(returned, maxlen=0)
         except BaseException as error:
             self._leave_if_forked()
             reason = Reason.MEMORY if isinstance(error, MemoryError) else Reason.EXCEPTION

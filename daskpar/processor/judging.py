@@ -64,8 +64,13 @@ class Ending:
     text: str
 
 
-def ending(status: int, *, killed_for: str, run_timeout: Seconds, overhead_timeout: Seconds, phase: int) -> Ending:
-    """What the exit `status` (of os.waitpid) means. `killed_for`: `timeout`, `memory`, `stopped` where the node killed it, else empty."""
+def ending(
+    status: int, *, killed_for: str, run_timeout: Seconds, overhead_timeout: Seconds, phase: int, out_of_memory: bool = False
+) -> Ending:
+    """What the exit `status` (of os.waitpid) means. `killed_for`: `timeout`, `memory`, `stopped` where the node killed it, else empty.
+
+    `out_of_memory`: the kernel has killed some process for want of memory in the meantime.
+    """
     if killed_for == "timeout":
         if phase == Phase.LOAD:
             return Ending(
@@ -77,9 +82,13 @@ def ending(status: int, *, killed_for: str, run_timeout: Seconds, overhead_timeo
     if status & 0x7F:
         number = status & 0x7F
         name = signal.Signals(number).name if number in signal.valid_signals() else f"signal {number}"
+        if number == signal.SIGKILL and out_of_memory:
+            return Ending(Reason.MEMORY, f"the processor died by {name}: killed by the kernel for want of memory")
         if number == signal.SIGKILL:
             return Ending(
-                Reason.DIED, f"the processor died by {name}: killed from outside, mostly by the kernel for want of memory (see dmesg)"
+                Reason.DIED, f"the processor died by {name}: killed from outside, or by a limit on its memory that is not daskpar's"
             )
         return Ending(Reason.DIED, f"the processor died by {name}")
-    return Ending(Reason.DIED, f"the processor ended with exit code {status >> 8} in the middle of run()")
+    return Ending(
+        Reason.DIED, f"the processor ended with exit code {status >> 8} in the middle of {'loading' if phase == Phase.LOAD else 'run()'}"
+    )

@@ -1,7 +1,7 @@
 """The page of shared memory in which a processor says what it is doing and reads how far it may go. No message per mini-batch.
 
-    index   phase   since   limit
-    int64   int64   double  int64      the first three are the processor's, the last one is its node's
+    index   phase   since   limit   items
+    int64   int64   double  int64   int64    all are the processor's but the limit, which is its node's
 
 Handing back the rest of a range is exact: the processor announces mini-batch i and then reads the limit, the node lowers the limit and
 then reads what is announced. Both steps need a full memory fence between the store and the load, else each side could miss the
@@ -23,6 +23,8 @@ SIZE = 64
 _ANNOUNCED = struct.Struct("<qqd")
 _LIMIT = struct.Struct("<q")
 _LIMIT_AT = 24
+_ITEMS = struct.Struct("<q")
+_ITEMS_AT = 32
 
 
 class Phase(IntEnum):
@@ -68,6 +70,15 @@ class Page:
     def announce(self, index: int, phase: int, since: float) -> None:
         """Processor: say what is about to happen."""
         _ANNOUNCED.pack_into(self.memory, 0, index, phase, since)
+
+    def announce_items(self, items: int) -> None:
+        """Processor: the number of items of the mini-batch that `run()` is about to get."""
+        _ITEMS.pack_into(self.memory, _ITEMS_AT, items)
+
+    def items(self) -> int:
+        """Node: the last such number; of any meaning only in phase RUN."""
+        items: int = _ITEMS.unpack_from(self.memory, _ITEMS_AT)[0]
+        return items
 
     def allowed(self) -> int:
         """Processor: the first index that must not be run, as of now, after an announcement."""

@@ -35,7 +35,7 @@ from daskpar.processor.protocol import (
     ProcessorSettings,
     Released,
 )
-from daskpar.processor.resources import free_memory, resident_bytes, sample
+from daskpar.processor.resources import free_memory, oom_kills, resident_bytes, sample
 
 logger = logging.getLogger(__name__)
 
@@ -113,6 +113,7 @@ class ProcessorPool:
         self._closing = False
         self._out: list[Message] = []
         self._next_memory = self._next_sample = 0.0
+        self._oom_kills = oom_kills()
         self._wake, self._waker = os.pipe()
         os.set_blocking(self._waker, False)
         os.set_blocking(self._wake, False)
@@ -427,6 +428,7 @@ class ProcessorPool:
             run_timeout=self.settings.run_timeout,
             overhead_timeout=self.settings.overhead_timeout,
             phase=said.phase,
+            out_of_memory=self._kernel_killed(),
         )
         well = told.status == 0 and not processor.killed_for
         if not processor.ready and not processor.failed_init:
@@ -439,6 +441,11 @@ class ProcessorPool:
         self._changed(processor, "ended", "" if well else end.text)
         processor.sock.close()
         processor.page.close()
+
+    def _kernel_killed(self) -> bool:
+        """Whether the kernel has killed processes for want of memory since this was asked last."""
+        before, self._oom_kills = self._oom_kills, oom_kills()
+        return self._oom_kills > before
 
     def _died_in_init(self, processor: _Processor, told: Exited) -> None:
         if self._closing or self._stopping or processor.finishing:
@@ -501,6 +508,8 @@ class ProcessorPool:
         with contextlib.suppress(Exception):
             plan = Plan.open(self.settings.plan)
             items, described = plan.items(index) or 1, plan.describe(index)
+        if self.settings.tabular and phase == Phase.RUN:
+            items = processor.page.items()
         elapsed = monotonic() - since
         record = PACK.pack(
             index, items, 0, items, 0, 0, time() - elapsed, elapsed, elapsed if phase == Phase.RUN else 0.0, 0.0,

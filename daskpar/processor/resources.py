@@ -46,6 +46,16 @@ def _control_group() -> tuple[int, int]:
     return 0, 0
 
 
+def oom_kills() -> int:
+    """Processes that the kernel of this machine, or of this control group, has killed for want of memory; 0 where it does not count."""
+    for path in ("/proc/vmstat", "/sys/fs/cgroup/memory.events"):
+        with contextlib.suppress(OSError, ValueError, IndexError), open(path) as file:
+            counts = [int(line.split()[1]) for line in file if line.startswith("oom_kill ")]
+            if counts:
+                return counts[0]
+    return 0
+
+
 def resident_bytes(pid: int) -> int:
     """Resident memory of one process; 0 when it is gone."""
     try:
