@@ -6,6 +6,7 @@ it was last given to; what comes from any other block is refused, so that no min
 
 from __future__ import annotations
 
+import heapq
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -113,6 +114,9 @@ class Dispatcher:
     def __post_init__(self) -> None:
         self._next = self.first_block
         self._load: dict[str, int] = {}
+        self._room: set[str] = set()
+        """Nodes that may take another block: few of a large busy cluster, so that handing out one does not ask them all."""
+        self._processors = 0
         for start, stop in self.missing:
             if start < stop:
                 self._queue.append((start, stop, 0))
@@ -126,21 +130,21 @@ class Dispatcher:
     @property
     def processors(self) -> int:
         """Processors of all nodes."""
-        return sum(self.nodes.values())
+        return self._processors
 
     def add_node(self, node: str, processors: int) -> None:
         """A node is ready to take blocks."""
+        self._processors += processors - self.nodes.get(node, 0)
         self.nodes[node] = processors
-        self._load.setdefault(node, 0)
+        self._change_load(node, 0)
 
     def orders(self) -> list[tuple[str, BlockOrder]]:
         """Blocks to send now, each with its node: fills every node up to two blocks for each processor."""
         orders = []
-        while self._queue:
-            room = [(self._load[n] / p, n) for n, p in self.nodes.items() if p > 0 and self._load[n] < QUEUED_AHEAD * p]
-            if not room:
-                break
-            node = min(room)[1]
+        room = [(self._load[node] / self.nodes[node], node) for node in self._room] if self._queue else []
+        heapq.heapify(room)
+        while self._queue and room:
+            node = room[0][1]
             start, limit, tries = self._queue.popleft()
             stop = start + 1
             # A mini-batch with failures behind it travels alone: what it does then hits no other.
@@ -153,7 +157,11 @@ class Dispatcher:
             number = self._next
             self._next += 1
             self.blocks[number] = _Block(node=node, tries=tries, due=[(start, stop)])
-            self._load[node] += 1
+            self._change_load(node, 1)
+            if node in self._room:
+                heapq.heapreplace(room, (self._load[node] / self.nodes[node], node))
+            else:
+                heapq.heappop(room)
             orders.append((node, BlockOrder(block=number, token="", start=start, stop=stop, tries=tries)))
         return orders
 
@@ -224,6 +232,7 @@ class Dispatcher:
         """
         processors = self.nodes.pop(node, 0)
         self._load.pop(node, None)
+        self._room.discard(node)
         requeued, failed, suspects = 0, [], []
         numbers = sorted(n for n, b in self.blocks.items() if b.node == node)
         running = {n for at, n in enumerate(numbers) if at < processors or self.blocks[n].token}
@@ -271,9 +280,16 @@ class Dispatcher:
 
     def _retire(self, number: int) -> int:
         block = self.blocks.pop(number)
-        if block.node in self._load:
-            self._load[block.node] -= 1
+        if block.node in self.nodes:
+            self._change_load(block.node, -1)
         return self._requeue(block.due, block.tries)
+
+    def _change_load(self, node: str, by: int) -> None:
+        self._load[node] = self._load.get(node, 0) + by
+        if self._load[node] < QUEUED_AHEAD * self.nodes[node]:
+            self._room.add(node)
+        else:
+            self._room.discard(node)
 
     def _requeue(self, intervals: Iterable[Interval], tries: int) -> int:
         owed = 0
