@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -97,18 +98,14 @@ def test_progress_update_timeout_ends_a_step_that_does_not_move(work):
     assert "progress_update_timeout" in ended.reason
 
 
-def test_first_task_creation_timeout_ends_a_step_whose_input_is_not_listed_in_time(work):
-    """Reading the first rows of a named pipe that nobody writes to takes for ever."""
-    work.write("table/MLTable", MLTABLE)
-    make = work.command(
-        f"cp {work.folder}/table/MLTable ${{{{outputs.made}}}}; mkfifo ${{{{outputs.made}}}}/a.csv", outputs={"made": {"type": "mltable"}}
-    )
-    inputs = {"files": {"type": "mltable", "path": "${{parent.jobs.make.outputs.made}}"}}
-    ended = work.run({"make": make, "work": work.parallel(arguments="--first_task_creation_timeout 1", inputs=inputs)})
+def test_first_task_creation_timeout_ends_a_step_whose_input_is_not_listed_in_time(work, monkeypatch):
+    work.files(1)
+    listed = threading.Event()
+    monkeypatch.setattr("daskpar.engine.parallel_step.make_plan", lambda *_, **__: listed.wait())
+    ended = work.run({"work": work.parallel(arguments="--first_task_creation_timeout 1")})
+    listed.set()
     assert ended.status == "failed"
     assert "first_task_creation_timeout" in ended.reason
-    # Whoever still waits for the pipe gets its end.
-    os.close(os.open(Path(ended.outputs["make.made"]) / "a.csv", os.O_RDWR))
 
 
 def test_error_threshold_is_met_by_the_attribute_and_by_the_argument_which_wins(work):
