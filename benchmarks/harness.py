@@ -111,6 +111,7 @@ def adopt_orphans() -> None:
 def measure(command: Command) -> Measured:
     """Run a command once, checked."""
     command.prepare()
+    ours = set(descendants(os.getpid()))
     read_before = bytes_read()
     with tempfile.TemporaryFile("w+") as output:
         began = time.time()
@@ -132,7 +133,7 @@ def measure(command: Command) -> Measured:
             code, seconds = -1, float(PATIENCE_SECONDS)
         finally:
             peak = sampler.stop()
-            end_leftovers(process)
+            end_leftovers(ours)
         output.seek(0)
         text = output.read()
     if code != 0:
@@ -182,21 +183,24 @@ def printed_marks(text: str) -> dict[str, float]:
     return marks
 
 
-def end_leftovers(process: subprocess.Popen[bytes]) -> None:
-    """Kill and reap what a command left running; a peer's servers may take a moment to go by themselves."""
+def end_leftovers(ours: set[int]) -> None:
+    """Kill and reap what a command left running, `ours` spared; a peer's servers may take a moment to go by themselves."""
+
+    def left() -> list[int]:
+        return [pid for pid in descendants(os.getpid()) if pid not in ours]
+
     patience = time.monotonic() + 3
-    while (left := [pid for pid in descendants(os.getpid())[1:]]) and time.monotonic() < patience:
-        reap(left)
+    while (pids := left()) and time.monotonic() < patience:
+        reap(pids)
         time.sleep(0.02)
-    for pid in left:
+    for pid in left():
         try:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
             continue
-    while left := descendants(os.getpid())[1:]:
-        reap(left)
+    while pids := left():
+        reap(pids)
         time.sleep(0.01)
-    process.poll()
 
 
 def reap(pids: Iterable[int]) -> None:

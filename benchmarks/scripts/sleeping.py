@@ -17,6 +17,9 @@ def wait(what):
     if what == "sleep":
         time.sleep(1e6)
     elif what == "gil":
-        ctypes.PyDLL(None).sleep(1_000_000)
+        # A mutex locked twice: a call that no signal ends, made without letting go of the interpreter's lock.
+        mutex = ctypes.create_string_buffer(64)
+        for _ in range(2):
+            ctypes.PyDLL(None).pthread_mutex_lock(mutex)
     else:
         time.sleep(float(what))
