@@ -11,7 +11,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -184,32 +185,30 @@ def printed_marks(text: str) -> dict[str, float]:
 
 
 def end_leftovers(ours: set[int]) -> None:
-    """Kill and reap what a command left running, `ours` spared; a peer's servers may take a moment to go by themselves."""
+    """Kill what a command left running, `ours` spared; a peer's servers may take a moment to go by themselves."""
 
     def left() -> list[int]:
         return [pid for pid in descendants(os.getpid()) if pid not in ours]
 
     patience = time.monotonic() + 3
-    while (pids := left()) and time.monotonic() < patience:
-        reap(pids)
+    while left() and time.monotonic() < patience:
         time.sleep(0.02)
-    for pid in left():
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
     while pids := left():
-        reap(pids)
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         time.sleep(0.01)
+    reap_orphans()
 
 
-def reap(pids: Iterable[int]) -> None:
-    """Take the exit status of ended children, so that they vanish."""
-    for pid in pids:
-        try:
-            os.waitpid(pid, os.WNOHANG)
-        except ChildProcessError:
-            continue
+def reap_orphans() -> None:
+    """Take the exit status of ended children that came to us, so that what they read is counted."""
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit():
+            with suppress(OSError):
+                state, parent = Path(entry.path, "stat").read_text().rpartition(")")[2].split()[:2]
+                if state == "Z" and int(parent) == os.getpid():
+                    os.waitpid(int(entry.name), os.WNOHANG)
 
 
 def bytes_read() -> int:

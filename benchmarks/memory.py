@@ -12,7 +12,7 @@ SHARE = 0.05
 
 
 def descendants(root: int) -> list[int]:
-    """`root` and all processes below it, whatever sessions they are in."""
+    """`root` and all processes below it that have not ended, whatever sessions they are in."""
     children: dict[int, list[int]] = {}
     for entry in os.scandir("/proc"):
         if entry.name.isdigit():
@@ -20,7 +20,8 @@ def descendants(root: int) -> list[int]:
                 fields = Path(entry.path, "stat").read_text().rpartition(")")[2].split()
             except OSError:
                 continue
-            children.setdefault(int(fields[1]), []).append(int(entry.name))
+            if fields[0] != "Z":
+                children.setdefault(int(fields[1]), []).append(int(entry.name))
     found = [root]
     for pid in found:
         found.extend(children.get(pid, ()))
