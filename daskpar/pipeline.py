@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from daskpar.errors import DaskparError, InfrastructureLost, InputError, Interrupted, JobFailed, Problem, RunDirectoryError, UsageError
 from daskpar.events import Bus, Counts, Event, RunEnded, RunStarted, StepEnded, StepStarted, Warned, Watcher
-from daskpar.outputs.assembly import remove_parts
 from daskpar.outputs.run_directory import RunDirectory, StepState
-from daskpar.spec.model import CommandStep, ParallelStep, PipelineJob, Step
+from daskpar.spec.model import CommandStep, Input, ParallelStep, PipelineJob, Step
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -185,7 +184,7 @@ def _start(spec: Path, inputs: Mapping[str, Any], run_dir: str | os.PathLike[str
 
     literals, collections = split_inputs(inputs)
     overrides = {**options.overrides, **{f"inputs.{name}": value for name, value in literals.items()}}
-    definition = load_job(spec, overrides=overrides, given={name: "" for name in collections})
+    definition = load_job(spec, overrides=overrides, given={name: f"/given/{name}" for name in collections})
     if earlier := next(
         (s.settings.resume_from for s in definition.preview.steps if isinstance(s, ParallelStep) and s.settings.resume_from), ""
     ):
@@ -203,7 +202,7 @@ def _start(spec: Path, inputs: Mapping[str, Any], run_dir: str | os.PathLike[str
     pipeline: _Pipeline | None = None
     try:
         with directory:
-            given = stage(collections, directory.path / "inputs")
+            given = stage(collections, directory.path / "inputs", options.client)
             if given:
                 definition = load_job(spec, overrides=overrides, given=given)
             datastores = all_datastores(options.datastores)
@@ -327,28 +326,37 @@ class _Pipeline:
     def check_inputs(self) -> None:
         """Open the MLTables that exist before the run, so that one that can't be read stops the job before any user code runs."""
         self._prestart()
-        from daskpar.engine.planning import check_keys, open_input
-
         for step in self.job.steps:
-            if not isinstance(step, ParallelStep) or not step.input_data or step.settings.rank_mini_batch_count > 0:
-                continue
-            data = step.inputs[step.input_data[0]]
-            if data.made_by is None and data.type == "mltable":
+            if isinstance(step, ParallelStep) and step.input_data and step.settings.rank_mini_batch_count == 0:
+                data = step.inputs[step.input_data[0]]
                 try:
-                    opened = open_input(data, all_datastores(self.options.datastores))
-                    check_keys(opened, step.partition_keys)
+                    self._look_ahead(step, data)
                 except InputError as error:
                     raise InputError(f"{error} (input {data.name!r} of step {step.name!r}, {data.where})") from error
-                self._inputs[step.name] = opened
+
+    def _look_ahead(self, step: ParallelStep, data: Input) -> None:
+        from daskpar.engine.planning import check_keys, open_input, plan_ahead
+        from daskpar.processor import prestart
+
+        datastores, plan = all_datastores(self.options.datastores), self.directory.step(step.name).plan
+        if data.made_by is not None or (plan / "plan.json").exists():
+            return
+        if not step.partition_keys and data.type == "mltable":
+            prestart.lend(plan_ahead, data, step.by_size, plan, datastores)
+        elif data.type == "mltable":
+            self._inputs[step.name] = opened = open_input(data, datastores)
+            check_keys(opened, step.partition_keys)
 
     def _prestart(self) -> None:
         """Start what takes long to load first: fork servers of the first parallel step, then Dask."""
         first = next((s for s in self.job.steps if isinstance(s, ParallelStep) and not s.needs), None)
         if self._is_local and first is not None:
-            from daskpar.engine.tabular import looks_tabular
+            from daskpar.engine.tabular import local_threads, looks_tabular
             from daskpar.processor.prestart import prestart
 
-            prestart(first.environment_variables, tabular=looks_tabular(first), number=max(1, first.instance_count))
+            nodes = max(1, first.instance_count)
+            threads = local_threads(nodes, first.max_concurrency_per_instance)
+            prestart(first.environment_variables, tabular=looks_tabular(first), threads=threads, number=nodes)
         threading.Thread(target=self._open_cluster, name="daskpar-cluster", daemon=True).start()
 
     @property
@@ -569,6 +577,8 @@ class _Pipeline:
 
     def _drop_parts(self, state: StepState | None) -> None:
         """Remove the part files of a step whose output is complete, unless `--retry-failed` may want to put it together anew."""
+        from daskpar.outputs.assembly import remove_parts
+
         if state is not None and state.completed and not state.counts.failed:
             remove_parts(self.directory.step(state.step).parts)
 

@@ -100,6 +100,7 @@ def write_plan(
         items = rows if items is None else items
     elif pieces is not None and table is not None:
         document["table"] = table.to_json()
+        document["breaks"] = _breaks(table, pieces) if kind == PIECES else []
         _write_pieces(target / "plan.arrow", pieces)
         count = len(pieces) if count is None else count
     if kind == GROUPED:
@@ -130,6 +131,7 @@ class Plan:
         self.per_batch: int = document["per_batch"]
         self.total_items: int | None = document["items"]
         self.size_bytes: int | None = document["size_bytes"]
+        self._breaks: list[int] = document.get("breaks", [])
         self._table_text: str | None = document.get("table")
         self._paths = _Paths(folder / "plan.arrow", document["paths"]) if "paths" in document else None
         self._groups = _Groups(folder / "groups.arrow") if self.kind == GROUPED else None
@@ -261,16 +263,7 @@ class Plan:
 
     def breaks(self) -> list[int]:
         """First mini-batches of units that are dear to read twice (Parquet row groups), ascending; empty where there are none."""
-        if self.kind != PIECES or not self.table.by_rows:
-            return []
-        import numpy as np
-
-        pieces, found = self.pieces, []
-        for number, groups in enumerate(self.table.groups):
-            starts = np.cumsum([0, *(rows for rows, _ in groups)])[:-1]
-            mine = np.flatnonzero(pieces["file"] == number)
-            found.append(mine[np.searchsorted(pieces["start"][mine], starts[starts < pieces["stop"][mine].max(initial=0)])])
-        return [int(i) for i in np.unique(np.concatenate(found))] if found else []
+        return self._breaks
 
     def _rows(self, i: int) -> tuple[int, int]:
         if self._groups is not None:
@@ -278,6 +271,20 @@ class Plan:
         if self._paths is not None:
             return i * self.per_batch, min((i + 1) * self.per_batch, self._paths.count)
         return i, i + 1
+
+
+def _breaks(table: Table, pieces: np.ndarray) -> list[int]:
+    """First pieces of row groups."""
+    if not table.by_rows:
+        return []
+    import numpy as np
+
+    found = []
+    for number, groups in enumerate(table.groups):
+        starts = np.cumsum([0, *(rows for rows, _ in groups)])[:-1]
+        mine = np.flatnonzero(pieces["file"] == number)
+        found.append(mine[np.searchsorted(pieces["start"][mine], starts[starts < pieces["stop"][mine].max(initial=0)])])
+    return [int(i) for i in np.unique(np.concatenate(found))] if found else []
 
 
 class _Paths:

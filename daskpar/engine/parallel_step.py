@@ -144,6 +144,8 @@ class ParallelStepRun:
         found = done[0]
         if isinstance(found, BaseException):
             raise found
+        for text in found.warnings:
+            self.publish(Warned(time=time(), step=self.step.name, text=text))
         return found
 
     def _open(self) -> Table | FileList | None:

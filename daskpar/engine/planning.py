@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from daskpar.batches.plan import PlanSummary, write_plan
 from daskpar.engine.tabular import FILE_MODES
-from daskpar.spec.model import Input, ParallelStep
+from daskpar.spec.model import BySize, Input, ParallelStep
 
 if TYPE_CHECKING:
     from daskpar.data.files import FileList
@@ -43,6 +43,13 @@ def check_keys(opened: Table | FileList, keys: tuple[str, ...]) -> None:
         check(keys, opened.columns.column_names if opened.columns is not None else [], f"the file list {opened.origin}")
     else:
         check(keys, opened.schema.names, opened.origin)
+
+
+def plan_ahead(data: Input, by_size: BySize, folder: Path, datastores: Mapping[str, str]) -> PlanSummary:
+    """Open an input that is split by size and write its plan: what can be done before there is a cluster, in any process."""
+    from daskpar.batches.by_size import plan_by_size
+
+    return plan_by_size(open_input(data, datastores), by_size, folder)
 
 
 def make_plan(step: ParallelStep, folder: Path, *, opened: Table | FileList | None, execute: Execute) -> PlanSummary:

@@ -1,6 +1,8 @@
-"""Whether a step's mini-batches will be DataFrames, guessed from the spec alone so that pandas can be loaded ahead."""
+"""What a fork server of a local node will need, told from the spec alone so that it can be started ahead of everything else."""
 
 from __future__ import annotations
+
+import os
 
 from daskpar.spec.model import ParallelStep
 
@@ -13,3 +15,9 @@ def looks_tabular(step: ParallelStep) -> bool:
         return False
     data = step.inputs[step.input_data[0]]
     return data.type == "mltable" and data.mode not in FILE_MODES
+
+
+def local_threads(nodes: int, processors: int | None) -> int:
+    """OMP_NUM_THREADS and its like for the processors of `nodes` nodes in this process, as `cluster.threads_per_processor` will find."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // (nodes * (processors or max(1, cores // nodes))))

@@ -3,31 +3,55 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
+from daskpar.processor.errand import run_errand
 from daskpar.processor.forkserver import ForkServer
 from daskpar.processor.protocol import ProcessorSettings
 
-_waiting: list[tuple[dict[str, str], bool, ForkServer]] = []
+@dataclass(frozen=True)
+class _Waiting:
+    environment: dict[str, str]
+    tabular: bool
+    threads: int
+    server: ForkServer
+
+
+_waiting: list[_Waiting] = []
 _lock = threading.Lock()
 
 
-def prestart(environment: Mapping[str, str], *, tabular: bool, number: int = 1) -> None:
+def prestart(environment: Mapping[str, str], *, tabular: bool, threads: int = 1, number: int = 1) -> None:
     """Start `number` fork servers for nodes that will live in this process."""
     for _ in range(number):
-        server = ForkServer(environment=dict(environment), tabular=tabular)
+        server = ForkServer(environment=dict(environment), tabular=tabular, threads=threads)
         with _lock:
-            _waiting.append((dict(environment), tabular, server))
+            _waiting.append(_Waiting(dict(environment), tabular, threads, server))
+
+
+def lend(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Run a function in a child of a waiting fork server, or here when none waits or its child dies; its answer, or what it raises."""
+    with _lock:
+        server = _waiting[0].server if _waiting else None
+        if server is not None:
+            try:
+                return run_errand(server, function, *arguments)
+            except (EOFError, ConnectionError):
+                pass  # the child was killed: its work is done here, where what is wrong can be seen
+    return function(*arguments)
 
 
 def take(settings: ProcessorSettings) -> ForkServer | None:
     """A waiting fork server that fits a step, if there is one; it is the caller's from now on."""
     with _lock:
-        for at, (environment, tabular, server) in enumerate(_waiting):
+        for at, found in enumerate(_waiting):
             # One that has imported pandas serves file lists as well.
-            if environment == settings.environment and (tabular or not settings.tabular):
+            fits = found.environment == settings.environment and found.threads == settings.threads
+            if fits and (found.tabular or not settings.tabular):
                 del _waiting[at]
-                return server
+                return found.server
     return None
 
 
@@ -35,5 +59,5 @@ def drop() -> None:
     """End the fork servers that nobody took."""
     with _lock:
         left, _waiting[:] = list(_waiting), []
-    for _, _, server in left:
-        server.close()
+    for found in left:
+        found.server.close()
