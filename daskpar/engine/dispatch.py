@@ -9,38 +9,16 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from daskpar.engine.blocks import BlockSizer
+from daskpar.engine.suspects import Interval, Suspects, subtract
 from daskpar.processor.protocol import BlockOrder
 
 QUEUED_AHEAD = 2
 """Blocks under way for each processor: one runs, one waits on the node, so that no processor waits for the scheduler."""
-LOSSES = 3
-"""A mini-batch that was running when a node was lost this often counts as failed."""
-NARROWING = 16
-"""A range of which one mini-batch takes nodes down is given out again in so many pieces, until it travels alone."""
-
-Interval = tuple[int, int]
-
-
-def subtract(intervals: list[Interval], start: int, stop: int) -> tuple[list[Interval], list[Interval]]:
-    """Disjoint `intervals` without [start, stop), and what of them lay in [start, stop)."""
-    left: list[Interval] = []
-    taken: list[Interval] = []
-    for a, b in intervals:
-        low, high = max(a, start), min(b, stop)
-        if low >= high:
-            left.append((a, b))
-            continue
-        taken.append((low, high))
-        if a < low:
-            left.append((a, low))
-        if high < b:
-            left.append((high, b))
-    return left, taken
 
 
 def width(intervals: Iterable[Interval]) -> int:
@@ -63,19 +41,10 @@ class _Block:
     tries: int
     due: list[Interval]
     """What it still owes: neither flushed nor released."""
+    alone: bool = False
+    """Whether its node gets nothing else meanwhile."""
     token: str = ""
     """Of the start that owns it; empty until the first word from it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Suspects:
-    """A range [start, stop) that was under way when something died; which mini-batch of it was running is not known."""
-
-    start: int
-    stop: int
-    piece: int
-    """How many of them travel together the next time."""
-    losses: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,10 +75,12 @@ class Dispatcher:
     """Node -> processors."""
     blocks: dict[int, _Block] = field(default_factory=dict)
     """Blocks under way, by number."""
-    _suspects: list[_Suspects] = field(default_factory=list)
+    suspects: Suspects = field(default_factory=Suspects)
     _queue: deque[tuple[int, int, int]] = field(default_factory=deque)
+    _aside: deque[tuple[int, int, int]] = field(default_factory=deque)
+    """What waits for a node of its own."""
     waiting: int = 0
-    """Mini-batches in the queue."""
+    """Mini-batches in the queue, or aside."""
 
     def __post_init__(self) -> None:
         self._next = self.first_block
@@ -117,6 +88,8 @@ class Dispatcher:
         self._room: set[str] = set()
         """Nodes that may take another block: few of a large busy cluster, so that handing out one does not ask them all."""
         self._processors = 0
+        self._emptying = ""
+        """The node that gets nothing new until it is free for what waits aside."""
         for start, stop in self.missing:
             if start < stop:
                 self._queue.append((start, stop, 0))
@@ -125,7 +98,7 @@ class Dispatcher:
     @property
     def finished(self) -> bool:
         """Whether nothing waits and nothing is under way."""
-        return not self._queue and not self.blocks
+        return not self._queue and not self._aside and not self.blocks
 
     @property
     def processors(self) -> int:
@@ -140,7 +113,7 @@ class Dispatcher:
 
     def orders(self) -> list[tuple[str, BlockOrder]]:
         """Blocks to send now, each with its node: fills every node up to two blocks for each processor."""
-        orders = []
+        orders = self._orders_alone() if self._aside else []
         room = [(self._load[node] / self.nodes[node], node) for node in self._room] if self._queue else []
         heapq.heapify(room)
         while self._queue and room:
@@ -150,19 +123,42 @@ class Dispatcher:
             # A mini-batch with failures behind it travels alone: what it does then hits no other.
             if tries == 0:
                 stop = self.sizer.stop(start, limit, remaining=self.waiting, processors=self.processors)
-                stop = self._apart(start, stop)
+                stop = self.suspects.apart(start, stop)
             if stop < limit:
                 self._queue.appendleft((stop, limit, tries))
-            self.waiting -= stop - start
-            number = self._next
-            self._next += 1
-            self.blocks[number] = _Block(node=node, tries=tries, due=[(start, stop)])
-            self._change_load(node, 1)
+            if self.suspects.alone(start):
+                self._aside.append((start, stop, tries))
+                continue
+            orders.append(self._order(node, start, stop, tries))
             if node in self._room:
                 heapq.heapreplace(room, (self._load[node] / self.nodes[node], node))
             else:
                 heapq.heappop(room)
-            orders.append((node, BlockOrder(block=number, token="", start=start, stop=stop, tries=tries)))
+        return orders + self._orders_alone() if self._aside else orders
+
+    def _order(self, node: str, start: int, stop: int, tries: int) -> tuple[str, BlockOrder]:
+        self.waiting -= stop - start
+        number = self._next
+        self._next += 1
+        self.blocks[number] = _Block(node=node, tries=tries, due=[(start, stop)])
+        self._change_load(node, 1)
+        return node, BlockOrder(block=number, token="", start=start, stop=stop, tries=tries)
+
+    def _orders_alone(self) -> list[tuple[str, BlockOrder]]:
+        """Give what waits aside to nodes that have nothing else, which then get nothing else; else have one node become free."""
+        orders = []
+        for node in [n for n in self.nodes if not self._load[n]][: len(self._aside)]:
+            self._emptying = "" if self._emptying == node else self._emptying
+            orders.append(self._order(node, *self._aside.popleft()))
+            self.blocks[self._next - 1].alone = True
+            self._room.discard(node)
+        if self._aside and self._emptying not in self.nodes and self._room:
+            self._emptying = min(self._room, key=lambda n: (self._load[n] / self.nodes[n], n))
+            self._room.discard(self._emptying)
+        elif not self._aside and self._emptying:
+            node, self._emptying = self._emptying, ""
+            if node in self.nodes:
+                self._change_load(node, 0)
         return orders
 
     def owns(self, block: int, token: str) -> bool:
@@ -189,8 +185,7 @@ class Dispatcher:
                     accepted[:] = True
                 else:
                     accepted |= (indices >= low) & (indices < high)
-                if self._suspects:
-                    self._clear(low, high)
+                self.suspects.clear(low, high)
         return accepted
 
     def retry(self, index: int, tries: int) -> None:
@@ -208,7 +203,7 @@ class Dispatcher:
             return Loss(requeued=0, failed=())
         known = self.blocks[block]
         known.due, taken = subtract(known.due, start, stop)
-        failed = [index for a, b in taken if (index := self._suspect(a, b)) is not None] if suspect else []
+        failed = [index for a, b in taken if (index := self.suspects.mark(a, b)) is not None] if suspect else []
         for index in failed:
             taken, _ = subtract(taken, index, index + 1)
         return Loss(requeued=self._requeue(taken, known.tries), failed=tuple(failed))
@@ -226,56 +221,33 @@ class Dispatcher:
     def lose_node(self, node: str) -> Loss:
         """A node is gone: its blocks lose ownership, what they owed goes back to the queue.
 
-        What was running is not known for certain, as the last word of a node may be lost with it: the blocks that have spoken, and as
-        many of the oldest as there are processors, are given out again in smaller and smaller pieces. A mini-batch that was lost
-        three times, alone at last, has failed.
+        What was running is not known for certain, as the last word of a node may be lost with it: the blocks that have spoken, as
+        many of the oldest as there are processors, and those that were suspects before are given out again in smaller pieces, at last
+        on a node of their own. A mini-batch that was lost three times has failed.
         """
         processors = self.nodes.pop(node, 0)
         self._load.pop(node, None)
         self._room.discard(node)
         requeued, failed, suspects = 0, [], []
         numbers = sorted(n for n, b in self.blocks.items() if b.node == node)
-        running = {n for at, n in enumerate(numbers) if at < processors or self.blocks[n].token}
+        running = {n for at, n in enumerate(numbers) if at < processors or self.blocks[n].token or self._is_suspect(self.blocks[n])}
         # The latest first: each goes to the front of the queue, so the oldest work ends up foremost.
         for number in reversed(numbers):
             block = self.blocks[number]
             if number in running and block.due:
                 suspects.append(min(block.due)[0])
                 for start, stop in block.due:
-                    index = self._suspect(start, stop)
+                    index = self.suspects.mark(start, stop)
                     if index is not None:
                         failed.append(index)
                         block.due, _ = subtract(block.due, index, index + 1)
             requeued += self._retire(number)
         return Loss(requeued=requeued, failed=tuple(failed), suspects=tuple(suspects))
 
-    def _suspect(self, start: int, stop: int) -> int | None:
-        """Remember that [start, stop) was under way when something died; the mini-batch that has failed by that, if one has."""
-        losses = 1 + max((s.losses for s in self._suspects if s.start < stop and start < s.stop), default=0)
-        self._clear(start, stop)
-        piece = -(-(stop - start) // NARROWING)
-        self._suspects.append(_Suspects(start=start, stop=stop, piece=piece, losses=losses))
-        return start if stop - start == 1 and losses >= LOSSES else None
-
-    def _clear(self, start: int, stop: int) -> None:
-        """[start, stop) did no harm."""
-        left = []
-        for s in self._suspects:
-            left += [replace(s, start=a, stop=b) for a, b in subtract([(s.start, s.stop)], start, stop)[0]]
-        self._suspects = left
-
-    def _apart(self, start: int, stop: int) -> int:
-        """Where a block from `start` ends at the latest so that suspects travel in their pieces and nothing else with them."""
-        for suspects in self._suspects:
-            if suspects.start <= start < suspects.stop:
-                stop = min(stop, suspects.stop, start + suspects.piece)
-            elif start < suspects.start < stop:
-                stop = suspects.start
-        return stop
-
     def drop_waiting(self) -> None:
         """Nothing more is to be started."""
         self._queue.clear()
+        self._aside.clear()
         self.waiting = 0
 
     def _retire(self, number: int) -> int:
@@ -286,10 +258,13 @@ class Dispatcher:
 
     def _change_load(self, node: str, by: int) -> None:
         self._load[node] = self._load.get(node, 0) + by
-        if self._load[node] < QUEUED_AHEAD * self.nodes[node]:
+        if self._load[node] < QUEUED_AHEAD * self.nodes[node] and node != self._emptying:
             self._room.add(node)
         else:
             self._room.discard(node)
+
+    def _is_suspect(self, block: _Block) -> bool:
+        return any(self.suspects.any_of(start, stop) for start, stop in block.due)
 
     def _requeue(self, intervals: Iterable[Interval], tries: int) -> int:
         owed = 0

@@ -20,7 +20,8 @@ import numpy as np
 from daskpar.batches.records import RECORD, Reason, Status, unpack
 from daskpar.engine.clocks import Patience, Waiting
 from daskpar.engine.cluster import Cluster, bounded, gpus_per_node, processors_per_node, threads_per_processor
-from daskpar.engine.dispatch import LOSSES, Dispatcher
+from daskpar.engine.dispatch import Dispatcher
+from daskpar.engine.suspects import LOSSES
 from daskpar.engine.tally import Tally
 from daskpar.errors import DaskparError, InfrastructureLost, JobFailed
 from daskpar.events import Event, NodeEvent, ProcessorEvent, Progress, ResourceSample, TriesEnded, Warned

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from daskpar.engine.blocks import BlockSizer
-from daskpar.engine.dispatch import LOSSES, QUEUED_AHEAD, Dispatcher, runs, subtract
+from daskpar.engine.dispatch import QUEUED_AHEAD, Dispatcher, runs
+from daskpar.engine.suspects import LOSSES, subtract
 
 
 def dispatcher(count: int, *, each: float | None = 0.1, nodes: dict[str, int] | None = None) -> Dispatcher:
@@ -108,6 +109,28 @@ def test_a_mini_batch_that_takes_three_nodes_down_has_failed_and_the_others_have
     assert losses == LOSSES
 
 
+def test_a_neighbour_whose_word_is_always_lost_with_the_killer_is_not_blamed():
+    """6 is done each time, but its result dies with the node that 7 takes down right after."""
+    made = dispatcher(8, each=0.001, nodes={"n0": 1})
+    failed: list[int] = []
+    losses = 0
+    while not made.finished:
+        for _, order in sorted(made.orders(), key=lambda given: given[1].block):
+            if order.block not in made.blocks:
+                continue
+            node = made.blocks[order.block].node
+            with_killer = any(start <= 7 < stop for b in made.blocks.values() if b.node == node for start, stop in b.due)
+            if with_killer:
+                failed += made.lose_node(node).failed
+                losses += 1
+                made.add_node(f"n{losses}", 1)
+            else:
+                settle(made, order, order.start, order.stop)
+                made.end(order.block, "t")
+        assert losses < 10
+    assert failed == [7]
+
+
 def test_the_one_of_a_hundred_thousand_that_takes_nodes_down_is_found_by_few_losses():
     made = dispatcher(100_000, each=0.00001, nodes={"n0": 1})
     killer, losses, failed = 77_777, 0, ()
@@ -127,13 +150,14 @@ def test_the_one_of_a_hundred_thousand_that_takes_nodes_down_is_found_by_few_los
 def test_rows_that_kill_their_writer_three_times_have_failed():
     made = dispatcher(4, each=0.001, nodes={"a": 1})
     failed: tuple[int, ...] = ()
-    for _ in range(LOSSES):
-        given = made.orders()
-        order = next(order for _, order in given if order.start <= 2 < order.stop)
-        failed = made.release(order.block, "t", order.start, order.stop, suspect=True).failed
-        for _, order in given:
+    deaths = 0
+    while not failed:
+        for _, order in made.orders():
+            if order.start <= 2 < order.stop:
+                failed = made.release(order.block, "t", order.start, order.stop, suspect=True).failed
+                deaths += 1
             made.end(order.block, "t")
-    assert failed == (2,)
+    assert (failed, deaths) == ((2,), LOSSES)
 
 
 def test_intervals():
@@ -214,7 +238,7 @@ class AnyCourseOfEvents(RuleBasedStateMachine):
     def every_mini_batch_is_in_exactly_one_place(self):
         if not hasattr(self, "made"):
             return
-        waiting = [i for a, b, _ in self.made._queue for i in range(a, b)]
+        waiting = [i for a, b, _ in [*self.made._queue, *self.made._aside] for i in range(a, b)]
         owed = [i for block in self.made.blocks.values() for a, b in block.due for i in range(a, b)]
         assert sorted(waiting + owed + self.settled + self.failed) == list(range(self.count))
         assert self.made.waiting == len(waiting)

@@ -1,0 +1,83 @@
+"""Which mini-batches may be what takes nodes or processors down: pure bookkeeping that narrows a range down to the one to blame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+Interval = tuple[int, int]
+
+LOSSES = 3
+"""A mini-batch that was running when a node was lost this often counts as failed."""
+NARROWING = 16
+"""A suspect range is given out again in so many pieces, until its mini-batches travel alone."""
+ALONE_FROM = 2
+"""From so many losses on a suspect has a node to itself, so that no innocent neighbour is lost with it a third time."""
+
+
+def subtract(intervals: list[Interval], start: int, stop: int) -> tuple[list[Interval], list[Interval]]:
+    """Disjoint `intervals` without [start, stop), and what of them lay in [start, stop)."""
+    left: list[Interval] = []
+    taken: list[Interval] = []
+    for a, b in intervals:
+        low, high = max(a, start), min(b, stop)
+        if low >= high:
+            left.append((a, b))
+            continue
+        taken.append((low, high))
+        if a < low:
+            left.append((a, low))
+        if high < b:
+            left.append((high, b))
+    return left, taken
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Range:
+    """[start, stop) was under way when something died; which mini-batch of it was running is not known."""
+
+    start: int
+    stop: int
+    piece: int
+    """How many of them travel together the next time."""
+    losses: int
+
+
+@dataclass
+class Suspects:
+    """The suspect ranges of one step, disjoint."""
+
+    _ranges: list[_Range] = field(default_factory=list)
+
+    def mark(self, start: int, stop: int) -> int | None:
+        """[start, stop) was under way when something died; the mini-batch that has failed by that, if one has."""
+        losses = 1 + max((r.losses for r in self._ranges if r.start < stop and start < r.stop), default=0)
+        self.clear(start, stop)
+        piece = -(-(stop - start) // NARROWING)
+        self._ranges.append(_Range(start=start, stop=stop, piece=piece, losses=losses))
+        return start if stop - start == 1 and losses >= LOSSES else None
+
+    def clear(self, start: int, stop: int) -> None:
+        """[start, stop) did no harm."""
+        if not self._ranges:
+            return
+        left = []
+        for r in self._ranges:
+            left += [replace(r, start=a, stop=b) for a, b in subtract([(r.start, r.stop)], start, stop)[0]]
+        self._ranges = left
+
+    def any_of(self, start: int, stop: int) -> bool:
+        """Whether [start, stop) holds a suspect."""
+        return any(r.start < stop and start < r.stop for r in self._ranges)
+
+    def alone(self, index: int) -> bool:
+        """Whether `index` is to have a node to itself."""
+        return any(r.start <= index < r.stop and r.losses >= ALONE_FROM for r in self._ranges)
+
+    def apart(self, start: int, stop: int) -> int:
+        """Where a block from `start` ends at the latest, so that suspects travel in their pieces and nothing else with them."""
+        for r in self._ranges:
+            if r.start <= start < r.stop:
+                stop = min(stop, r.stop, start + r.piece)
+            elif start < r.start < stop:
+                stop = r.start
+        return stop
