@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from daskpar.errors import UsageError
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 
 def split_inputs(inputs: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, Any]]:
@@ -25,13 +29,14 @@ def split_inputs(inputs: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, A
     return literals, collections
 
 
-def stage(collections: Mapping[str, Any], folder: Path) -> dict[str, str]:
+def stage(collections: Mapping[str, Any], folder: Path, client: Client | None = None) -> dict[str, str]:
     """Compute each collection once, into `folder/NAME`; input name -> that folder.
 
     A DataFrame becomes one Parquet file for each partition, rows and columns in their order, the index left out; a bag of file paths
     becomes a list of them. On a cluster the partitions are written by its workers, so `folder` has to be one that they reach.
     """
-    return {name: str(_stage(name, value, folder / name)) for name, value in collections.items()}
+    with client.as_current() if client is not None else nullcontext():
+        return {name: str(_stage(name, value, folder / name)) for name, value in collections.items()}
 
 
 def _kind(value: Any) -> str:
@@ -46,18 +51,25 @@ def _stage(name: str, value: Any, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     kind = _kind(value)
     if kind == "dask.Bag":
-        _write_list(name, value.compute(), folder)
+        _write_list(name, _compute([value])[0], folder)
         return folder
     if kind == "pandas.DataFrame":
         write_partition(value, folder, 0)
     else:
-        import dask
+        from dask.delayed import delayed
 
-        parts = value.to_delayed()
-        write = dask.delayed(write_partition, pure=False)
-        dask.compute(*[write(part, folder, number) for number, part in enumerate(parts)])
+        write = delayed(write_partition, pure=False)
+        _compute([write(part, folder, number) for number, part in enumerate(value.to_delayed())])
     (folder / "MLTable").write_text("type: mltable\npaths:\n  - pattern: ./*.parquet\ntransformations:\n  - read_parquet\n")
     return folder
+
+
+def _compute(collections: Sequence[Any]) -> Sequence[Any]:
+    """Compute by the scheduler in force, threads where there is none: Dask's own choice for bags would start a pool of processes."""
+    from dask.base import compute, get_scheduler
+
+    results: Sequence[Any] = compute(*collections, scheduler=None if get_scheduler() is not None else "threads")
+    return results
 
 
 def write_partition(frame: Any, folder: Path, number: int) -> None:
