@@ -106,6 +106,19 @@ def output_is_a_folder(work) -> dict[str, Any]:
     return {"work": work.parallel()}
 
 
+def output_over_the_script(work) -> dict[str, Any]:
+    return {"work": work.parallel(outputs={"rows": {"type": "uri_file", "path": "./code/score.py"}})}
+
+
+def output_over_the_spec(work) -> dict[str, Any]:
+    return {"work": work.parallel(outputs={"rows": {"type": "uri_file", "path": "./job.yml"}})}
+
+
+def output_over_an_input(work) -> dict[str, Any]:
+    inputs = {"files": {"type": "uri_folder", "path": "./data"}, "list": {"type": "uri_file", "path": "./data/0000.txt"}}
+    return {"work": work.parallel(inputs=inputs, outputs={"rows": {"type": "uri_file", "path": "./data/0000.txt"}})}
+
+
 CASES = {
     broken_yaml: ["job.yml:", "YAML"],
     no_yaml_mapping: ["job.yml"],
@@ -127,6 +140,9 @@ CASES = {
     folder_without_mltable: ["MLTable", "job.yml:"],
     parquet_output: ["job.yml:", "parquet"],
     output_is_a_folder: ["rows.txt", "folder"],
+    output_over_the_script: ["job.yml:", "score.py", "entry script"],
+    output_over_the_spec: ["job.yml:", "this spec"],
+    output_over_an_input: ["job.yml:", "0000.txt", "'list'"],
 }
 
 

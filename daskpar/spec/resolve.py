@@ -89,6 +89,9 @@ def _check_one_writer(job: JobSource, steps: Mapping[str, Step], problems: Probl
                 what = f"{path} is written twice: here, and by {other_output} of the step {other!r} ({other_place.where})."
                 problems.error(place, what, "Give each its own path.")
             writers.setdefault(key, (name, output_name, place))
+            for kept, what in _kept(job, step):
+                if key == kept:
+                    problems.error(place, f"{path} is {what}, which this output would replace.", "Give it a path of its own.")
     for step in steps.values():
         for value in step.inputs.values():
             if value.is_data and value.made_by is None and value.path.rstrip("/") in writers:
@@ -96,6 +99,20 @@ def _check_one_writer(job: JobSource, steps: Mapping[str, Step], problems: Probl
                 problems.warn(
                     place, f"the output of {writer!r} goes to {value.path}, which {step.name!r} reads as its input {value.name!r}."
                 )
+
+
+def _kept(job: JobSource, step: Step) -> list[tuple[str, str]]:
+    """What no output may replace: path and what it is."""
+    kept = [(str(job.spec), "this spec")]
+    if step.code is not None:
+        kept.append((str(step.code), "the code folder"))
+    if isinstance(step, ParallelStep):
+        kept.append((step.entry_script, "the entry script"))
+        if step.append_row_to:
+            kept += [
+                (v.path.rstrip("/"), f"the input {v.name!r}") for v in step.inputs.values() if v.is_data and v.path == step.append_row_to
+            ]
+    return kept
 
 
 def _written_at(source: StepSource, output: Output) -> Place:
