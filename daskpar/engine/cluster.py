@@ -77,9 +77,15 @@ class Cluster:
         self._processes = processes
         self._dashboard = dashboard
         self._cluster: Any = None
-        self.client: Client = None  # type: ignore[assignment]  # set by open
+        self._client: Client | None = None
         self.facts: dict[str, NodeFacts] = {}
         """Worker address -> what it said of itself."""
+
+    @property
+    def client(self) -> Client:
+        """The connection; `open` makes it."""
+        assert self._client is not None, "the cluster is not open yet"
+        return self._client
 
     def open(self) -> None:
         """Connect, compare versions, put the node plugin on every worker.
@@ -89,7 +95,7 @@ class Cluster:
         from daskpar.engine.guard import Guard, guard_name
         from daskpar.engine.node import NodePlugin
 
-        self.client = self._given or self._connect()
+        self._client = self._given or self._connect()
         if self._given is None and not self.local:
             self._await_workers()
         if not self.in_process:
@@ -224,20 +230,18 @@ class Cluster:
         from daskpar.processor import prestart
 
         prestart.drop()
-        if self.client is None:
-            return
-        if not self.local and self.client.status == "running":
+        if self._client is not None and not self.local and self._client.status == "running":
             try:
-                bounded(self.client.unregister_worker_plugin, plugin_name(self.run_id))
-                bounded(self.client.unregister_scheduler_plugin, guard_name(self.run_id))
+                bounded(self._client.unregister_worker_plugin, plugin_name(self.run_id))
+                bounded(self._client.unregister_scheduler_plugin, guard_name(self.run_id))
             except Exception:
                 logger.warning("could not remove the node plugin; it ends with the workers", exc_info=True)
-        if self._given is None:
-            try:
-                self.client.close()
-            finally:
-                if self._cluster is not None:
-                    self._cluster.close()
+        try:
+            if self._client is not None and self._given is None:
+                self._client.close()
+        finally:
+            if self._cluster is not None:
+                self._cluster.close()
 
 
 def processors_per_node(nodes: list[NodeFacts], wanted: int | None) -> dict[str, int]:

@@ -48,8 +48,8 @@ class CommandSettings:
 def run_command(settings: CommandSettings) -> int:
     """The Dask task of a command step; returns the exit code, 128 + N for a death by signal N as a shell would."""
     worker = get_worker()
-    plugin: NodePlugin | None = worker.plugins.get(plugin_name(settings.run_id))
-    if plugin is None:
+    plugin = worker.plugins.get(plugin_name(settings.run_id))
+    if not isinstance(plugin, NodePlugin):
         raise RuntimeError(f"run {settings.run_id} is not known to worker {worker.address}; it has ended")
     secede()
     # `python` in a command is the Python that daskpar runs in, also where no environment is activated.

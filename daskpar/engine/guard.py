@@ -21,7 +21,7 @@ def guard_name(run_id: str) -> str:
     return f"daskpar-guard-{run_id}"
 
 
-class Guard(SchedulerPlugin):  # type: ignore[misc]
+class Guard(SchedulerPlugin):
     """Watches the driver's Dask client `driver`.
 
     Without its driver nothing of a run can be committed: processors and commands end, and no worker that joins later hears of the run.

@@ -149,7 +149,7 @@ class _OpenStep:
             event.set()
 
 
-class NodePlugin(WorkerPlugin):  # type: ignore[misc]
+class NodePlugin(WorkerPlugin):
     """Lives on every worker of the cluster for the length of a run; `open` starts a step's processors on those that take part."""
 
     def __init__(self, run_id: str) -> None:
@@ -206,7 +206,7 @@ class NodePlugin(WorkerPlugin):  # type: ignore[misc]
 
 def _plugin(worker: Worker, run_id: str) -> NodePlugin:
     plugin = worker.plugins.get(plugin_name(run_id))
-    if plugin is None:
+    if not isinstance(plugin, NodePlugin):
         raise RuntimeError(f"run {run_id} is not known to worker {worker.address}; it has ended")
     return plugin
 

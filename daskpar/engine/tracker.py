@@ -39,7 +39,7 @@ def stop_name(run_id: str) -> str:
     return f"daskpar-stop-{run_id}"
 
 
-class Tracker(SchedulerPlugin):  # type: ignore[misc]
+class Tracker(SchedulerPlugin):
     """Counts one step on the scheduler.
 
     `driver` is the id of the driver's Dask client, `counts` what the journal holds already. Everything it sends to the driver are plain
@@ -125,7 +125,7 @@ class Tracker(SchedulerPlugin):  # type: ignore[misc]
 def ask_tracker(dask_scheduler: Scheduler, run_id: str, step: str, reason: str) -> bool:
     """Runs on the scheduler (`client.run_on_scheduler`): have the tracker stop its nodes; False when there is no tracker."""
     tracker = dask_scheduler.plugins.get(tracker_name(run_id, step))
-    if tracker is None:
+    if not isinstance(tracker, Tracker):
         return False
     tracker.stop_nodes(reason)
     return True
