@@ -1,0 +1,274 @@
+"""Pipelines: order, independent steps side by side, failed and skipped steps, command steps, outputs, the effective spec; from Python."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+import daskpar
+
+FOLDER = {"type": "uri_folder"}
+
+
+def link(step: str, output: str = "o") -> dict[str, str]:
+    return {"x": f"${{{{parent.jobs.{step}.outputs.{output}}}}}"}
+
+
+def stdout(ended, step: str) -> str:
+    return (ended.logs[step] / "user/std_out.txt").read_text()
+
+
+def test_steps_run_after_those_they_need_however_they_are_written(work):
+    """Each command needs what the one before has left."""
+    third = work.command("cat ${{inputs.x}}/y && echo three", inputs=link("second"), outputs={"o": FOLDER})
+    second = work.command(
+        "cp ${{inputs.x}}/y ${{outputs.o}}/y && echo two >> ${{outputs.o}}/y", inputs=link("first"), outputs={"o": FOLDER}
+    )
+    first = work.command("echo one > ${{outputs.o}}/y", outputs={"o": FOLDER})
+    ended = work.run({"third": third, "second": second, "first": first})
+    assert ended.status == "completed", ended.reason
+    assert stdout(ended, "third").split() == ["one", "two", "three"]
+
+
+def test_independent_steps_run_side_by_side(work):
+    """Each writes into the other's pipe and reads from its own, which takes two."""
+    for name in ("a", "b"):
+        work.write(f"make_{name}", "")
+    pipes = f"{work.folder}/pipe_a", f"{work.folder}/pipe_b"
+    import os
+
+    for pipe in pipes:
+        os.mkfifo(pipe)
+    one = work.command(f"echo from one > {pipes[0]}; cat {pipes[1]}")
+    two = work.command(f"cat {pipes[0]}; echo from two > {pipes[1]}")
+    ended = work.run({"one": one, "two": two})
+    assert ended.status == "completed", ended.reason
+    assert (stdout(ended, "one"), stdout(ended, "two")) == ("from two\n", "from one\n")
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_continue_on_step_failure_runs_what_does_not_need_the_failed_step(work, goes_on):
+    bad = work.command("exit 3", outputs={"o": FOLDER})
+    after = work.command("true", inputs=link("bad"))
+    slow = work.command("true", outputs={"o": FOLDER})
+    # `other` can only start once both have ended.
+    other = work.command("true", inputs=link("slow"))
+    jobs = {"bad": bad, "after": after, "slow": slow, "other": other}
+    ended = work.run(jobs, top={"settings": {"continue_on_step_failure": goes_on}})
+    statuses = {name: result.status for name, result in ended.steps.items()}
+    assert (ended.status, ended.exit_code) == ("failed", 1)
+    assert (statuses["bad"], statuses["after"], statuses["slow"]) == ("failed", "skipped", "completed")
+    assert ended.steps["bad"].exit_code == 3
+    assert "bad" in ended.steps["after"].reason
+    if goes_on:
+        assert statuses["other"] == "completed"
+
+
+def test_a_command_block_is_one_shell_text_whose_words_are_kept(work):
+    text = "echo first\necho second >&2\nX=5\necho third $X\nexit 7\necho never\n"
+    ended = work.run({"work": work.command(text)})
+    assert (ended.status, ended.steps["work"].exit_code) == ("failed", 7)
+    assert stdout(ended, "work") == "first\nthird 5\n"
+    assert (ended.logs["work"] / "user/std_err.txt").read_text() == "second\n"
+    assert "second" in ended.reason
+    assert "exit code 7" in ended.reason
+
+
+def test_a_command_gets_its_code_environment_and_inputs_and_leaves_its_code_alone(work):
+    work.write("code/tool.py", "import os, sys; print(sys.argv[1:], os.environ['A']); open('made', 'w')")
+    step = work.command(
+        "python tool.py ${{inputs.n}} '${{inputs.text}}' $[[--more ${{inputs.more}}]]",
+        code="./code",
+        environment_variables={"A": "b c"},
+        inputs={"n": 5, "text": "two words", "more": {"type": "string", "optional": True}},
+    )
+    del step["inputs"]["more"]["optional"]
+    step["inputs"]["more"] = "m"
+    ended = work.run({"work": step})
+    assert ended.status == "completed", ended.reason
+    assert stdout(ended, "work").strip() == "['5', 'two words', '--more', 'm'] b c"
+    assert not (work.folder / "code/made").exists()
+
+
+def test_a_command_beyond_its_limit_is_killed_with_all_it_started(work):
+    ended = work.run({"work": work.command("sleep 600 & sleep 600", limits={"timeout": 1})})
+    assert (ended.status, ended.steps["work"].exit_code) == ("failed", 124)
+    assert "limits.timeout" in ended.reason
+
+
+def test_outputs_go_where_the_spec_says(work, tmp_path_factory):
+    """A path relative to the spec, a file:// URL, a datastore, and none at all."""
+    store = tmp_path_factory.mktemp("store")
+    outputs = {
+        "relative": {"type": "uri_folder", "path": "./mine"},
+        "url": {"type": "uri_file", "path": f"file://{work.folder}/by-url.txt"},
+        "stored": {"type": "uri_folder", "path": "azureml://datastores/mine/paths/deep/er"},
+        "default": {"type": "uri_folder", "path": "azureml://datastores/workspaceblobstore/paths/x"},
+        "free": None,
+    }
+    text = "; ".join(f"echo {name} > ${{{{outputs.{name}}}}}{'' if name == 'url' else '/file'}" for name in outputs)
+    ended = work.run({"work": work.command(text, outputs=outputs)}, datastores={"mine": str(store)})
+    assert ended.status == "completed", ended.reason
+    assert (work.folder / "mine/file").read_text() == "relative\n"
+    assert (work.folder / "by-url.txt").read_text() == "url\n"
+    assert (store / "deep/er/file").read_text() == "stored\n"
+    assert (Path(ended.outputs["work.default"]) / "file").read_text() == "default\n"
+    assert Path(ended.outputs["work.default"]).is_relative_to(ended.path)
+    assert Path(ended.outputs["work.free"]).is_relative_to(ended.path)
+
+
+def test_rows_may_go_to_a_url(work):
+    import fsspec
+
+    work.files(3)
+    step = work.parallel(outputs={"rows": {"type": "uri_file", "path": "memory://bucket/rows.txt"}})
+    ended = work.run({"work": step})
+    assert ended.status == "completed", ended.reason
+    assert fsspec.filesystem("memory").cat("/bucket/rows.txt") == b"0000.txt\n0001.txt\n0002.txt\n"
+
+
+def test_a_pipeline_output_is_where_its_step_writes(work):
+    step = work.command("echo x > ${{outputs.o}}/x", outputs={"o": "${{parent.outputs.all}}"})
+    ended = work.run({"work": step}, top={"outputs": {"all": {"type": "uri_folder", "path": "./all"}}})
+    assert ended.outputs["all"] == ended.outputs["work.o"] == str(work.folder / "all")
+    assert (work.folder / "all/x").read_text() == "x\n"
+
+
+def test_the_effective_spec_loads_again_and_does_the_same(work):
+    work.files(3)
+    jobs = {
+        "work": work.parallel(inputs={"files": {"type": "uri_folder", "path": "${{parent.inputs.files}}"}}),
+        "show": work.command("cat ${{inputs.x}}; echo ${{parent.inputs.word}}", inputs=link("work", "rows")),
+    }
+    jobs["show"]["command"] = "cat ${{inputs.x}}; echo ${{inputs.word}}"
+    jobs["show"]["inputs"]["word"] = "${{parent.inputs.word}}"
+    top = {"inputs": {"files": {"type": "uri_folder", "path": "./data"}, "word": "hello"}}
+    first = work.run(jobs, top=top, overrides={"inputs.word": "bye"})
+    assert first.status == "completed", first.reason
+    copy = first.path / "effective-spec.yml"
+    again = daskpar.run(copy, run_dir=work.folder / "again", dashboard=None, display=False)
+    assert again.status == "completed", again.reason
+    assert stdout(again, "show") == stdout(first, "show") == "0000.txt\n0001.txt\n0002.txt\nbye\n"
+
+
+def test_a_component_file_is_a_job_and_a_step(work):
+    work.files(2)
+    component = {"name": "scoring", "version": 1, **work.parallel()}
+    component["inputs"] = {"files": {"type": "uri_folder"}, "word": {"type": "string", "default": "none"}}
+    component["outputs"] = {"rows": {"type": "uri_file"}}
+    component["task"]["program_arguments"] += " --word ${{inputs.word}}"
+    (work.folder / "scoring.yml").write_text(yaml.safe_dump(component))
+    alone = daskpar.run(
+        work.folder / "scoring.yml", inputs={"files": work.folder / "data"}, run_dir=work.folder / "a", dashboard=None, display=False
+    )
+    assert alone.status == "completed", alone.reason
+    [rows] = [path for name, path in alone.outputs.items() if name.endswith("rows")][:1]
+    assert Path(rows).read_text() == "0000.txt\n0001.txt\n"
+    step = {"type": "parallel", "component": "./scoring.yml", "inputs": {"files": {"type": "uri_folder", "path": "./data"}}}
+    ended = work.run({"work": step})
+    assert ended.status == "completed", ended.reason
+    assert Path(ended.outputs["work.rows"]).read_text() == "0000.txt\n0001.txt\n"
+
+
+# -- from Python -----------------------------------------------------------------------------------------------------------------------
+
+SUMS = "def run(mini_batch):\n    return [f'{row.a} {row.b}' for row in mini_batch.itertuples()]\n"
+TABLE = {"inputs": {"files": {"type": "mltable", "path": "${{parent.inputs.data}}", "mode": "direct"}}}
+TOP = {"inputs": {"data": {"type": "mltable"}}}
+
+
+def frame() -> pd.DataFrame:
+    return pd.DataFrame({"a": range(20), "b": [f"text {n}" for n in range(20)]}, index=range(100, 120))
+
+
+@pytest.mark.parametrize("kind", ["pandas", "dask"])
+def test_dataframes_are_inputs(work, kind):
+    data = frame()
+    if kind == "dask":
+        import dask.dataframe
+
+        data = dask.dataframe.from_pandas(data, npartitions=3)
+    ended = work.run({"work": work.parallel(SUMS, mini_batch_size="1kb", **TABLE)}, top=TOP, inputs={"data": data})
+    assert ended.status == "completed", ended.reason
+    assert work.rows() == [f"{n} text {n}" for n in range(20)]
+
+
+def test_a_bag_of_paths_is_an_input(work):
+    import dask.bag
+
+    folder = work.files(6)
+    bag = dask.bag.from_sequence([str(folder / f"{n:04}.txt") for n in (5, 2, 4)], npartitions=2)
+    step = work.parallel(inputs={"files": {"type": "mltable", "path": "${{parent.inputs.data}}", "mode": "eval_mount"}})
+    ended = work.run({"work": step}, top=TOP, inputs={"data": bag})
+    assert ended.status == "completed", ended.reason
+    assert work.rows() == ["0005.txt", "0002.txt", "0004.txt"]
+
+
+def test_what_is_no_input_is_told(work):
+    work.files(1)
+    with pytest.raises(daskpar.UsageError, match="'data' is a list"):
+        work.run({"work": work.parallel(**TABLE)}, top=TOP, inputs={"data": [1]})
+    with pytest.raises(daskpar.DaskparError, match="files"):
+        work.run({"work": work.parallel(**TABLE)}, top=TOP, inputs={"files": frame()})
+    assert not (work.folder / "run").exists()
+
+
+def test_a_run_says_how_it_ended(work):
+    work.files(4)
+    ended = work.run({"work": work.parallel("def run(mini_batch):\n    return mini_batch if '0003' not in mini_batch[0] else 1 / 0")})
+    assert (ended.status, ended.exit_code, ended.reason) == ("completed", 0, "")
+    assert (ended.counts["work"].succeeded, ended.counts["work"].failed) == (3, 1)
+    assert ended.outputs["work.rows"] == str(work.folder / "rows.txt")
+    assert (ended.logs["work"] / "job_result.txt").is_file()
+    assert "completed" in repr(ended)
+    assert ended.check() is ended
+    assert "ZeroDivisionError" in ended.steps["work"].first_failure.trace
+
+
+def test_check_raises_for_a_run_that_failed(work):
+    work.files(1)
+    ended = work.run({"work": work.parallel("def run(mini_batch):\n    return 1 / 0")})
+    with pytest.raises(daskpar.JobFailed, match="no mini-batch succeeded"):
+        ended.check()
+    assert "ZeroDivisionError" in ended.summary
+    assert "0000.txt" in ended.summary
+
+
+def test_runs_in_a_thread_and_in_a_running_event_loop(work):
+    work.files(2)
+    jobs = {"work": work.parallel()}
+    found = []
+    thread = threading.Thread(target=lambda: found.append(work.run(jobs)))
+    thread.start()
+    thread.join()
+    assert found[0].status == "completed"
+
+    async def cell():
+        return work.run(jobs, run_dir=work.folder / "run2")
+
+    assert asyncio.run(cell()).status == "completed"
+
+
+def test_signal_handlers_are_as_before_after_a_run(work):
+    import signal
+
+    work.files(1)
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+    work.run({"work": work.parallel()})
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before
+
+
+def test_collections_are_lazy_and_hold_what_steps_get(work):
+    folder = work.files(3)
+    work.write("table/a.csv", "x,y\n1,a\n2,b\n")
+    work.write("table/MLTable", "type: mltable\npaths:\n  - file: ./a.csv\ntransformations:\n  - read_delimited:\n      delimiter: ','\n")
+    table = daskpar.read_mltable(str(work.folder / "table"))
+    assert table.compute().to_dict("list") == {"x": [1, 2], "y": ["a", "b"]}
+    assert [str(path) for path in daskpar.read_files(str(folder)).compute(scheduler="sync")] == [
+        str(folder / f"{n:04}.txt") for n in range(3)
+    ]
