@@ -32,7 +32,6 @@ def numbers(values, kind=None):
         (([10**6], pa.timestamp("us")), ([10**9], pa.timestamp("ns"))),
         (([None], pa.null()), ([None], pa.string())),
     ],
-    ids=str,
 )
 def test_equal_keys_fall_into_one_partition(one, other):
     assert numbers(*one) == numbers(*other)
