@@ -72,7 +72,8 @@ class ChaosJob:
             "entry_script": "chaos_script.py",
             "environment": "azureml:any:1",
             "append_row_to": "${{outputs.rows}}",
-            "program_arguments": f"--world {self.folder} --resource_monitor_interval 0 --task_overhead_timeout {self.overhead} {self.arguments}",
+            "program_arguments": f"--world {self.folder} --resource_monitor_interval 0 --task_overhead_timeout {self.overhead} "
+            + self.arguments,
         }
         files = self.kind == "files"
         how = {"partition_keys": ["key"]} if self.kind == "grouped" else {"mini_batch_size": "2" if files else "1kb"}

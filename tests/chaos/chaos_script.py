@@ -66,40 +66,58 @@ def harm(thing, name, index):
     line(
         "deaths", "node" if thing in nodes else "processor", WORKER if thing in nodes else os.getpid(), thing.replace(" ", "-"), name, index
     )
-    if thing == "kill":
-        os.kill(os.getpid(), signal.SIGKILL)
-    elif thing == "segfault":
-        os.kill(os.getpid(), signal.SIGSEGV)
-    elif thing == "leave":
-        os._exit(9)
-    elif thing == "stop":
-        os.kill(os.getpid(), signal.SIGSTOP)
-    elif thing == "hang":
-        while True:
-            signal.pause()
-    elif thing == "raise":
-        raise ValueError("the script says no")
-    elif thing == "grow":
-        while True:
-            HELD.append(bytearray(64 << 20))
-    elif thing == "kill worker":
-        os.kill(WORKER, signal.SIGKILL)
+    HARMS[thing](name, index)
+
+
+def signalled(number):
+    return lambda *_: os.kill(os.getpid(), number)
+
+
+def hang(*_):
+    while True:
         signal.pause()
-    elif thing == "stop worker":
-        os.kill(WORKER, signal.SIGSTOP)
-    elif thing in ("kill nanny", "kill node"):
-        nanny = parent_of(WORKER)
-        os.kill(nanny, signal.SIGKILL)
-        if thing == "kill node":
-            os.kill(WORKER, signal.SIGKILL)
-            signal.pause()
-    elif thing == "call":
-        # Somebody outside acts on it and lets us go on.
-        line("wanted", name, index, os.getpid())
-        while not (WORLD / "go").exists():
-            time.sleep(0.01)
-    else:
-        raise AssertionError(thing)
+
+
+def throw(*_):
+    raise ValueError("the script says no")
+
+
+def grow(*_):
+    while True:
+        HELD.append(bytearray(64 << 20))
+
+
+def kill_worker(*_):
+    os.kill(WORKER, signal.SIGKILL)
+    hang()
+
+
+def kill_node(*_):
+    os.kill(parent_of(WORKER), signal.SIGKILL)
+    kill_worker()
+
+
+def call(name, index):
+    # Somebody outside acts on it and lets us go on.
+    line("wanted", name, index, os.getpid())
+    while not (WORLD / "go").exists():
+        time.sleep(0.01)
+
+
+HARMS = {
+    "kill": signalled(signal.SIGKILL),
+    "segfault": signalled(signal.SIGSEGV),
+    "stop": signalled(signal.SIGSTOP),
+    "leave": lambda *_: os._exit(9),
+    "hang": hang,
+    "raise": throw,
+    "grow": grow,
+    "kill worker": kill_worker,
+    "stop worker": lambda *_: os.kill(WORKER, signal.SIGSTOP),
+    "kill nanny": lambda *_: os.kill(parent_of(WORKER), signal.SIGKILL),
+    "kill node": kill_node,
+    "call": call,
+}
 
 
 def parent_of(pid):

@@ -1,0 +1,123 @@
+"""Drivers killed at every moment, interrupted, or left without a scheduler: a resume goes on, and no committed mini-batch is run again."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+from chaos_cluster import Cluster
+
+MOMENTS = (
+    # moment, its count, input kind
+    ("run.json running", 1, "files"),
+    ("step.json running", 1, "table"),
+    ("torn commit", 1, "grouped"),
+    ("before commit", 2, "files"),
+    ("torn commit", 4, "table"),
+    ("after commit", 3, "grouped"),
+    ("assembling", 1, "files"),
+    ("assembled", 1, "table"),
+    ("step.json completed", 1, "grouped"),
+    ("run.json completed", 1, "files"),
+)
+
+
+def resumed_well(job, *options: str) -> None:
+    """Resume to the end, without a second call for anything that was committed."""
+    done = job.committed() if (job.run_dir / "steps" / "work" / "journal").exists() else set()
+    before = {index: len(calls) for index, calls in job.calls().items()}
+    code, said = job.drive_resume("never", 1, *options)
+    assert code == 0, said
+    again = {index for index, calls in job.calls().items() if len(calls) > before.get(index, 0)}
+    assert not again & done, "committed mini-batches were run again"
+    job.check_output()
+    job.check_calls()
+    job.check_leftovers()
+
+
+@pytest.mark.parametrize("kind", ["files", "table", "grouped"])
+def test_a_driver_that_dies_again_and_again(chaos, kind):
+    """One run, its driver killed at one moment after the other; each resume goes on from there."""
+    job = chaos(kind=kind, faults={"run 9": ["kill"], "write 30": ["kill"], "run 44": ["leave", "raise"]})
+    moments = [(moment, count) for moment, count, _ in MOMENTS[1:]]
+    for at, (moment, count) in enumerate(moments):
+        code, said = job.drive(moment=moment, count=count) if at == 0 else job.drive_resume(moment, count)
+        if code != -signal.SIGKILL:
+            assert code == 0, said  # it was done before its moment could come
+            break
+        assert not job.output.exists() or job.output.read_bytes() == job.undisturbed(), "half a file under its final name"
+    resumed_well(job)
+
+
+@pytest.mark.parametrize(("moment", "count", "kind"), MOMENTS)
+def test_a_driver_that_dies_once(chaos, moment, count, kind):
+    job = chaos(kind=kind, mini_batches=40)
+    code, said = job.drive(moment=moment, count=count)
+    if moment == "run.json running" and code != -signal.SIGKILL:
+        pytest.fail(said)
+    assert code == -signal.SIGKILL, said
+    assert not job.output.exists() or job.output.read_bytes() == job.undisturbed(), "half a file under its final name"
+    if moment == "run.json running":
+        # It died before the run directory was one: nothing is there to go on with, and that is said.
+        code, said = job.drive_resume()
+        assert (code, "is not a run directory" in said) == (2, True), said
+        return
+    resumed_well(job)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupted_run_goes_on(chaos, number):
+    job = chaos(faults={"run 21": ["call"]}, timeout=60)
+    driver = job.start()
+    job.wait_for_line("wanted")
+    os.kill(driver.pid, number)
+    said = driver.communicate()[0].decode()
+    assert driver.returncode == 130, said
+    assert "resume" in said
+    job.wait_for_no_process()
+    job.set_faults({})
+    resumed_well_after_stop(job)
+
+
+def resumed_well_after_stop(job, *options: str) -> None:
+    done = job.committed()
+    code, said = job.drive_resume("never", 1, *options)
+    assert code == 0, said
+    job.check_output()
+    calls = job.calls()
+    assert all(len(calls[index]) == 1 for index in done), "committed mini-batches were run again"
+    job.check_leftovers()
+
+
+def test_without_its_scheduler_a_run_ends_and_goes_on_elsewhere(chaos, tmp_path):
+    cluster = Cluster(tmp_path, nodes=1, replace=False)
+    try:
+        job = chaos(faults={"run 21": ["call"]}, timeout=60)
+        driver = job.start(str(job.write()), "--run-dir", str(job.run_dir), "--scheduler", cluster.address)
+        job.wait_for_line("wanted")
+        os.kill(cluster.scheduler.pid, signal.SIGKILL)
+        said = driver.communicate()[0].decode()
+        assert driver.returncode == 3, said
+        assert "resume" in said
+        job.wait_for_no_process()
+    finally:
+        cluster.close()
+    job.set_faults({})
+    resumed_well_after_stop(job)
+
+
+def test_a_killed_driver_leaves_nothing_on_a_cluster_and_a_resume_there_works(chaos, tmp_path):
+    cluster = Cluster(tmp_path, nodes=1, replace=False)
+    try:
+        job = chaos(faults={"run 21": ["call"]}, timeout=60)
+        scheduler = ("--scheduler", cluster.address)
+        driver = job.start(str(job.write()), "--run-dir", str(job.run_dir), *scheduler)
+        job.wait_for_line("wanted")
+        driver.kill()
+        driver.communicate()
+        job.wait_for_no_process()
+        job.set_faults({})
+        resumed_well_after_stop(job, *scheduler)
+    finally:
+        cluster.close()
