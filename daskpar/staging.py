@@ -24,7 +24,8 @@ def split_inputs(inputs: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, A
             collections[name] = value
         else:
             raise UsageError(
-                f"input {name!r} is a {type(value).__name__}; give text, a number, a path, a Dask or pandas DataFrame, or a Dask bag of paths"
+                f"input {name!r} is a {type(value).__name__}; "
+                "give text, a number, a path, a Dask or pandas DataFrame, or a Dask bag of paths"
             )
     return literals, collections
 
