@@ -7,8 +7,24 @@ import os
 
 import pytest
 
+import daskpar
 from daskpar.errors import DaskparError
 from daskpar.outputs import writing
+
+LIMITED = """
+
+def _limited(self, data, append=parts.PartFile.append):
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
+    try:
+        return append(self, data)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+
+parts.PartFile.append = _limited
+"""
 
 
 class Disk:
@@ -73,10 +89,7 @@ def test_processors_that_can_not_write_their_rows_end_the_step(chaos):
     job.write()
     script = job.folder / "code" / "chaos_script.py"
     text = script.read_text()
-    limit = "\n\ndef init(moment=moment):\n    import resource\n    moment('init')\n    resource.setrlimit(resource.RLIMIT_FSIZE, (100, 1 << 40))\n"
-    script.write_text(text + limit)
-    import daskpar
-
+    script.write_text(text + LIMITED)
     ended = daskpar.run(job.folder / "job.yml", run_dir=job.run_dir, dashboard=None, display=False)
     assert (ended.status, ended.exit_code) == ("lost", 3), ended.reason
     assert "rows can't be written" in ended.reason
