@@ -1,0 +1,96 @@
+"""A soak: jobs with random faults, one after the other, until so many faults were done: python tests/chaos/soak.py --faults 10000
+
+Prints the seed of every job before it runs; `--seed N` begins with that one again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import shutil
+import signal
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+from chaos_cluster import Cluster
+from chaos_job import KINDS, ChaosJob
+
+QUICK_HARMS = ("kill", "segfault", "leave", "raise")
+SLOW_HARMS = ("hang", "stop", "grow")
+NODE_HARMS = ("kill worker", "kill nanny", "kill node")
+DRIVER_MOMENTS = ("torn commit", "before commit", "after commit", "assembling", "assembled", "step.json completed", "run.json completed")
+
+
+def random_faults(chance: random.Random, mini_batches: int, *, nodes: bool) -> dict[str, list[str]]:
+    """About every second mini-batch is hit, some more than once, few by what takes a second to be seen."""
+    faults: dict[str, list[str]] = {}
+    for index in range(mini_batches):
+        if chance.random() < 0.5:
+            moment = chance.choice(("load", "run", "write", "say"))
+            harms = QUICK_HARMS if moment in ("load", "run") else QUICK_HARMS[:3]
+            times = chance.choice((1, 1, 2)) if moment in ("write", "say") else chance.choice((1, 1, 2, 3))
+            faults[f"{moment} {index}"] = [chance.choice(harms) for _ in range(times)]
+    slow = chance.sample(range(mini_batches), 2)
+    for index in slow:
+        faults[f"run {index}"] = [chance.choice(SLOW_HARMS)]
+    faults["init"] = [chance.choice(("ok", "ok", *QUICK_HARMS[:3])) if turn % 2 else "ok" for turn in range(12)]
+    if nodes:
+        # Far apart: three losses near each other may rightly be blamed on what ran at each of them.
+        for index in range(5, mini_batches, 20):
+            faults[f"{chance.choice(('load', 'run'))} {index}"] = [chance.choice(NODE_HARMS)]
+    return faults
+
+
+def one_job(seed: int, folder: Path, cluster: Cluster | None = None) -> tuple[int, Counter[str]]:
+    """Run and check one job; how many faults were done, by kind."""
+    chance = random.Random(seed)
+    way = chance.choice(("processors", "processors", "processors", "driver", "nodes")) if cluster else "processors"
+    job = ChaosJob(folder=folder, kind=chance.choice(KINDS), mini_batches=chance.choice((30, 60, 90)), processors=2)
+    job.arguments = "--processor-memory 1500mb"
+    job.faults = random_faults(chance, job.mini_batches, nodes=way == "nodes")
+    if way == "driver":
+        deaths, code = 0, -signal.SIGKILL
+        while code == -signal.SIGKILL:
+            moment, count = (chance.choice(DRIVER_MOMENTS), chance.randint(1, 5)) if deaths < 4 else ("never", 1)
+            code, said = job.drive(moment=moment, count=count) if deaths == 0 else job.drive_resume(moment, count)
+            deaths += 1
+        assert code == 0, said
+        job.check_output()
+        job.check_calls()
+        job.check_leftovers()
+    elif way == "nodes":
+        assert cluster is not None
+        job.nodes, job.processors = 2, 1
+        job.check(job.run(scheduler=cluster.address))
+    else:
+        job.check(job.run())
+    done = Counter(f"{death[0]} {death[2]}" for death in job.deaths())
+    return done.total(), done
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--faults", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=None)
+    given = parser.parse_args()
+    seed = given.seed if given.seed is not None else time.time_ns() % 1_000_000
+    began, total, kinds = time.monotonic(), 0, Counter[str]()
+    base = Path(tempfile.mkdtemp(prefix="soak-"))
+    cluster = Cluster(base)
+    try:
+        while total < given.faults:
+            folder = base / f"job-{seed}"
+            folder.mkdir()
+            print(f"seed {seed}: {total} faults so far, {time.monotonic() - began:.0f} s", flush=True)
+            done, by_kind = one_job(seed, folder, cluster)
+            total, kinds, seed = total + done, kinds + by_kind, seed + 1
+            shutil.rmtree(folder)
+    finally:
+        cluster.close()
+    print(f"{total} faults in {time.monotonic() - began:.0f} s, all rows exactly once and in order: {dict(kinds)}")
+
+
+if __name__ == "__main__":
+    main()
