@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-CONNECT_SECONDS = 30
+CONNECT_SECONDS = 10
+"""For a scheduler to answer: one that is starting up gets a moment, a wrong address is told soon."""
+WORKER_SECONDS = 300
+"""For the first worker of a cluster to come."""
 ANSWER_SECONDS = 20.0
 """How long a scheduler or a worker may take to answer a question that takes no time; then it is taken to be hung."""
 
@@ -173,7 +176,7 @@ class Cluster:
         from daskpar.engine.node import node_facts
 
         try:
-            self.client.wait_for_workers(1, timeout=10 * CONNECT_SECONDS)
+            self.client.wait_for_workers(1, timeout=WORKER_SECONDS)
         except TimeoutError as error:
             raise InfrastructureLost("the Dask scheduler has had no worker for five minutes; start workers and try again") from error
         try:
