@@ -46,8 +46,7 @@ def test_images_are_read_five_at_a_time_and_shown(examples: Path, tmp_path: Path
     assert (state["counts"]["planned"], state["counts"]["succeeded"], state["counts"]["items"]) == (20, 20, 100)
     lines = (tmp_path / "run/steps/read_digits/outputs/result").read_text().splitlines()
     assert [line.split(":")[0] for line in lines] == [f"{number:03}.png" for number in range(100)]
-    shown = [file for file in (tmp_path / "run/steps/show/logs").rglob("*stdout*") if file.is_file()]
-    assert [file.read_text().splitlines() for file in shown] == [lines]
+    assert (tmp_path / "run/steps/show/logs/user/std_out.txt").read_text().splitlines() == lines
 
 
 def test_the_files_that_the_specs_name_are_there(examples: Path) -> None:

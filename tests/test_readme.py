@@ -1,0 +1,60 @@
+"""What the README shows is what happens: its first job is run as printed, its commands and settings exist."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from daskpar.cli import VERBS
+from daskpar.spec.arguments import WITH_EFFECT
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def block(name: str) -> str:
+    """The code block below the line that names a file."""
+    found = re.search(rf"^`{re.escape(name)}`[^\n]*\n\n```\w*\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    assert found, f"README.md shows no {name}"
+    return found[1]
+
+
+def test_the_first_job_does_what_the_readme_says(tmp_path: Path) -> None:
+    (tmp_path / "letters").mkdir()
+    for lines, letter in enumerate("abcdefgh", start=1):
+        (tmp_path / "letters" / f"{letter}.txt").write_text("line\n" * lines)
+    for name in ("pipeline.yml", "count_lines.py"):
+        (tmp_path / name).write_text(block(name))
+    argv = [sys.executable, "-m", "daskpar", "pipeline.yml", "--dashboard", "none"]
+    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "lines.txt").read_text() == block("lines.txt")
+    counted = next(line for line in README.splitlines() if line.startswith("  3 of 4 mini-batches"))
+    assert counted in done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_each_command_is_in_the_table(verb: str) -> None:
+    assert re.search(rf"^\| `.*\b{verb} (SPEC|RUN)", README, re.MULTILINE)
+
+
+def test_each_option_that_the_readme_names_exists() -> None:
+    shown = {option for line in README.splitlines() for option in re.findall(r"(?<![\w-])--[a-z][a-z_-]+", line)}
+    argv = [sys.executable, "-m", "daskpar"]
+    helped = "".join(subprocess.run([*argv, verb, "--help"], capture_output=True, text=True, check=True).stdout for verb in VERBS)
+    elsewhere = {"--only", "--repeats", "--small", "--resource_monitor_interva"}
+    unknown = {option for option in shown - elsewhere if option not in helped and option[2:] not in WITH_EFFECT}
+    assert not unknown
+
+
+def test_the_main_command_names_files_that_are_there() -> None:
+    commands = re.findall(r"^python3\.11 -m venv .*$", README, re.MULTILINE)
+    assert len(commands) == 2, "one line to run, one line to test"
+    for path in re.findall(r"notebooks/\S+", commands[0]):
+        assert (ROOT / path).exists()
+    for extra in re.findall(r"'\.\[(\w+)\]'", README):
+        assert f"{extra} = [" in (ROOT / "pyproject.toml").read_text()
