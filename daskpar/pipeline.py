@@ -271,6 +271,20 @@ def all_datastores(given: Mapping[str, str]) -> dict[str, str]:
     return {**{str(name): str(place) for name, place in configured.items()}, **given}
 
 
+def named_compute(job: PipelineJob) -> str:
+    """The compute that the job's steps name and Dask's configuration describes at `daskpar.computes`, empty where there is none.
+
+    UsageError where steps name several of them: a run has one cluster.
+    """
+    import dask
+
+    configured = dask.config.get("daskpar.computes", {}) or {}
+    found = sorted({step.compute for step in job.steps if step.compute in configured})
+    if len(found) > 1:
+        raise UsageError(f"the steps name {len(found)} computes ({', '.join(found)}); a run has one cluster: choose it with --compute")
+    return found[0] if found else ""
+
+
 class _Seen:
     """What a step depends on, found out on a thread of its own; nothing to do where it is `known` from an earlier process."""
 
@@ -293,7 +307,8 @@ class _Seen:
 
     def _look(self, save: Callable[[Mapping[str, object]], None]) -> None:
         self._found = self._find()
-        save(self._found)
+        with suppress(DaskparError):  # a full disk, say: the step's own writing says so
+            save(self._found)
 
 
 @dataclass
@@ -308,6 +323,8 @@ class _Pipeline:
     results: dict[str, StepResult] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if self._is_local and (named := named_compute(self.job)):
+            self.options = replace(self.options, compute=named)
         self._running: dict[str, Any] = {}
         self._threads: list[threading.Thread] = []
         self._changed = threading.Condition()
