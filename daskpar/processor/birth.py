@@ -8,6 +8,7 @@ import resource
 import socket
 import sys
 from dataclasses import dataclass, field
+from typing import TextIO
 
 from daskpar.processor.page import Page
 from daskpar.processor.protocol import ProcessorSettings
@@ -18,6 +19,10 @@ def _redirect(path: str, target: int) -> None:
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
     os.dup2(fd, target)
     os.close(fd)
+
+
+def _text_stream(fd: int) -> TextIO:
+    return os.fdopen(fd, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
 
 
 @dataclass(frozen=True)
@@ -56,8 +61,7 @@ class ProcessorOrder:
         _redirect(os.path.join(user, "stderr", node, f"{name}.stderr.txt"), 2)
         stacks = os.open(stack_log(settings, self.number), os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
         # The server's stream objects may be shared with nothing here: fresh ones, line by line, so that the order of prints is kept.
-        sys.stdout = open(1, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
-        sys.stderr = open(2, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
+        sys.stdout, sys.stderr = _text_stream(1), _text_stream(2)
         cwd = os.path.join(settings.work, node, name)
         os.makedirs(cwd, exist_ok=True)
         os.chdir(cwd)

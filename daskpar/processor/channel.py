@@ -5,7 +5,6 @@ from __future__ import annotations
 import pickle
 import socket
 import struct
-from collections.abc import Iterator
 from typing import Any
 
 _LENGTH = struct.Struct("<I")
@@ -25,13 +24,13 @@ def receive(sock: socket.socket) -> Any:
 
 
 def _exactly(sock: socket.socket, length: int) -> bytes:
-    data = b""
+    data = bytearray()
     while len(data) < length:
-        piece = sock.recv(length - len(data))
+        piece = sock.recv(min(length - len(data), _PIECE))
         if not piece:
             raise EOFError
         data += piece
-    return data
+    return bytes(data)
 
 
 class Inbox:
@@ -41,29 +40,33 @@ class Inbox:
         self._sock = sock
         self._data = bytearray()
         self.closed = False
+        """The other end has gone, or what it said last makes no sense; nothing more will come."""
+        self.damaged = False
+        """Something that is no value of ours has arrived: a script has written to a descriptor that is not its own."""
 
-    def read(self) -> Iterator[Any]:
-        """What has arrived whole; sets `closed` at the other end's end."""
-        while True:
+    def read(self) -> list[Any]:
+        """What has arrived whole since the last call."""
+        while not self.closed:
             try:
                 piece = self._sock.recv(_PIECE, socket.MSG_DONTWAIT)
             except (BlockingIOError, InterruptedError):
                 break
             except OSError:
-                self.closed = True
-                break
-            if not piece:
-                self.closed = True
-                break
+                piece = b""
             self._data += piece
+            self.closed = not piece
+        values: list[Any] = []
         start = 0
         while len(self._data) - start >= _LENGTH.size:
             (length,) = _LENGTH.unpack_from(self._data, start)
             end = start + _LENGTH.size + length
             if end > len(self._data):
                 break
-            value = pickle.loads(memoryview(self._data)[start + _LENGTH.size : end])
+            try:
+                values.append(pickle.loads(self._data[start + _LENGTH.size : end]))
+            except Exception:  # pickle raises whatever it likes on bytes that are none of its own
+                self.damaged = self.closed = True
+                end = len(self._data)
             start = end
-            yield value
-        if start:
-            del self._data[:start]
+        del self._data[:start]
+        return values

@@ -6,7 +6,7 @@ import logging
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 
 class MiniBatchContext:
@@ -41,7 +41,7 @@ class MiniBatchContext:
 class EntryScript:
     """`from azureml_user.parallel_run import EntryScript`: one per processor, whoever asks."""
 
-    _facts: dict[str, Any] = {}
+    _facts: ClassVar[dict[str, Any]] = {}
     _instance: EntryScript | None = None
 
     def __new__(cls) -> EntryScript:

@@ -41,13 +41,24 @@ class Spawned:
 
 
 @dataclass(frozen=True)
+class SpawnFailed:
+    """There is no child for order `key`: the machine refused the fork."""
+
+    key: int
+    text: str
+
+
+@dataclass(frozen=True)
 class Exited:
-    """The child of order `key` has ended: `status` as of os.waitpid, its resource usage, and the group it led is gone."""
+    """The child of order `key` has ended: `status` as of os.waitpid, its largest resident size in bytes; the group it led is gone."""
 
     key: int
     pid: int
     status: int
     max_rss: int
+
+
+Word = Spawned | SpawnFailed | Exited
 
 
 # -- the node's side -----------------------------------------------------------------------------------------------------------
@@ -68,23 +79,32 @@ class ForkServer:
         python: str = sys.executable,
         light: bool = False,
     ) -> None:
+        self.threads = threads
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         defaults = {} if light else dict.fromkeys(THREAD_VARIABLES, str(threads))
         variables = {**defaults, **os.environ, **(environment or {})}
         # The package may lie anywhere on this process's path; what it is found by must hold for the server too.
         root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
         load = "commands" if light else "tables" if tabular else "files"
+        # It is looked for there alone, then the folder goes to the end of the path: no module beside it or in the folder that this
+        # process happens to be in may stand in for one of the standard library or of the user's.
         launch = (
-            f"import sys; sys.path.insert(0, {root!r}); from daskpar.processor.forkserver import serve; serve({theirs.fileno()}, {load!r})"
+            f"import sys; sys.path[:] = [{root!r}, *filter(None, sys.path)]; import daskpar; sys.path.append(sys.path.pop(0)); "
+            f"from daskpar.processor.forkserver import serve; serve({theirs.fileno()}, {load!r})"
         )
-        self.process = subprocess.Popen(
-            [python, "-c", launch],
-            env=variables,
-            stdin=subprocess.DEVNULL,
-            pass_fds=[theirs.fileno()],
-            start_new_session=True,  # Ctrl-C at the terminal is for the driver alone
-        )
-        theirs.close()
+        try:
+            self.process = subprocess.Popen(
+                [python, "-c", launch],
+                env=variables,
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,  # Ctrl-C at the terminal is for the driver alone
+            )
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
         self.socket = ours
         self._inbox = channel.Inbox(ours)
         self._next = 0
@@ -94,23 +114,33 @@ class ForkServer:
         return self.socket.fileno()
 
     def spawn(self, what: Any, fds: Sequence[int]) -> int:
-        """Fork a child; the key by which its fate will be told."""
+        """Fork a child; the key by which its fate will be told. OSError when the server is gone."""
         self._next += 1
         channel.send(self.socket, Spawn(self._next, what))
         socket.send_fds(self.socket, [b"f"], list(fds))
         return self._next
 
-    def hear(self) -> list[Spawned | Exited]:
-        """What has been told since; OSError when the server is gone."""
+    def hear(self) -> list[Word]:
+        """What has been told since; when the server is gone, what it told last and then ConnectionResetError, which says how it ended."""
         found = list(self._inbox.read())
-        if self._inbox.closed:
-            raise ConnectionResetError("the fork server is gone")
+        if self._inbox.closed and not found:
+            raise ConnectionResetError(f"the fork server {self._end()}")
         return found
 
+    def _end(self) -> str:
+        try:
+            code = self.process.wait(1)
+        except subprocess.TimeoutExpired:
+            return "does not answer"
+        if code < 0:
+            return f"was killed ({signal.Signals(-code).name})"
+        return f"ended with exit code {code}; what it said is on the standard error of its node"
+
     def close(self) -> None:
-        """End it and every process below it."""
+        """End it and every process below it; once is enough."""
         with contextlib.suppress(OSError):
-            self.socket.close()
+            self.socket.shutdown(socket.SHUT_RDWR)  # whoever else may have a copy of our end
+        self.socket.close()
         try:
             self.process.wait(10)
         except subprocess.TimeoutExpired:
@@ -140,6 +170,8 @@ def serve(fd: int, load: str) -> None:
 def _preload(load: str) -> None:
     if load == "commands":
         return
+    import multiprocessing.process  # noqa: F401
+
     import daskpar.processor.hosting  # what every processor needs
 
     if load == "tables":
@@ -177,7 +209,14 @@ class _Server:
     def _spawn(self, order: Spawn) -> None:
         _, fds, _, _ = socket.recv_fds(self._sock, 1, MAX_FDS)
         parent = os.getpid()
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            for fd in fds:
+                os.close(fd)
+            text = f"the machine refuses another process: {error.strerror} (too many processes, or too little memory)"
+            channel.send(self._sock, SpawnFailed(order.key, text))
+            return
         if pid == 0:
             try:
                 os.setsid()
@@ -213,7 +252,8 @@ class _Server:
                 return
             key = self._keys.pop(pid, None)
             if key is not None:  # else an orphan that was inherited
-                linux.kill_group(pid)
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(pid, signal.SIGKILL)
                 channel.send(self._sock, Exited(key, pid, status, usage.ru_maxrss * 1024))
 
     def _kill_all(self) -> None:

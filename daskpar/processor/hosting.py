@@ -23,7 +23,7 @@ from daskpar.batches.plan import Plan
 from daskpar.batches.records import PACK, RECORD, Reason, Status
 from daskpar.processor import channel, context, entry
 from daskpar.processor.outcome import SUCCEEDED, countable, judge
-from daskpar.processor.page import Page, Phase
+from daskpar.processor.page import CONDEMNED, Page, Phase
 from daskpar.processor.parts import PartFile
 from daskpar.processor.protocol import BlockOrder, Failure, Flushed, Notice, ProcessorSettings
 from daskpar.processor.rows import RowBuffer
@@ -34,6 +34,7 @@ FLUSH_BYTES = 4 << 20
 CPU_SECONDS = 0.001
 """Mini-batches shorter than this are not asked for their processor time."""
 TRACE_CHARACTERS = 64_000
+MESSAGE_CHARACTERS = 4_000
 STACK_SIGNAL: int | None = signal.SIGRTMIN + 13 if hasattr(signal, "SIGRTMIN") else getattr(signal, "SIGUSR2", None)
 """On it a processor writes the stacks of all threads, from C, whoever holds the GIL; one that no script uses, where there is one."""
 
@@ -91,7 +92,7 @@ class Host:
         self._warned: set[str] = set()
         if STACK_SIGNAL is not None:
             faulthandler.register(STACK_SIGNAL, file=stacks, all_threads=True, chain=False)
-        faulthandler.enable(file=2)
+        faulthandler.enable(file=stacks)
         # What has been printed so far is the parent's to write: a forked copy that ends by sys.exit would write it again.
         os.register_at_fork(before=self._before_fork)
 
@@ -221,7 +222,12 @@ class Host:
 
     def _take(self, index: int, items: int, returned: Any, clocks: tuple[Any, ...]) -> None:
         """Count what was returned and keep its rows where they count."""
-        count = len(returned)
+        try:
+            count = len(returned)
+        except BaseException as error:  # a class of the script's own
+            self._leave_if_forked()
+            self._fail(index, Reason.BAD_RETURN, items, error, clocks)
+            return
         verdict = SUCCEEDED if count >= items else judge(items=items, returned=count)
         final = verdict.status != Status.FAILED or self._order.tries >= self.settings.max_retries
         kept = False
@@ -294,6 +300,8 @@ class Host:
 
     def _flush(self) -> None:
         """Put the waiting rows in the part file by one write, then say so: done is what has been said."""
+        while self._page.allowed() == CONDEMNED:
+            time.sleep(0.001)  # the end comes from outside
         text, lengths = self._buffer.take()
         offset = crc = 0
         if text:
@@ -361,7 +369,12 @@ class Host:
 
     @staticmethod
     def _said(error: BaseException) -> str:
-        return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        name = type(error).__name__
+        try:
+            text = str(error)
+        except Exception:
+            text = "(its text can't be made)"
+        return f"{name}: {text[:MESSAGE_CHARACTERS]}" if text else name
 
     @staticmethod
     def _trace(error: BaseException) -> str:

@@ -6,6 +6,7 @@ import ctypes
 import os
 import signal
 import sys
+import tempfile
 
 _PDEATHSIG, _SET_CHILD_SUBREAPER = 1, 36
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
@@ -34,8 +35,17 @@ def prefer_for_oom_kill() -> None:
         pass
 
 
+def anonymous_file(name: str) -> int:
+    """A file that no file system shows, close-on-exec; it is gone when nobody has it open."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create(name, os.MFD_CLOEXEC)
+    fd, path = tempfile.mkstemp()
+    os.unlink(path)
+    return fd
+
+
 def children_of(pid: int) -> list[int]:
-    """Direct children."""
+    """Direct children; none for a process that is gone."""
     try:
         found: list[int] = []
         for thread in os.listdir(f"/proc/{pid}/task"):
@@ -46,6 +56,14 @@ def children_of(pid: int) -> list[int]:
         return []
 
 
+def descendants_of(pid: int) -> list[int]:
+    """Children, their children and so on, as of now, whatever sessions and groups they have made themselves."""
+    found = children_of(pid)
+    for child in found:
+        found += children_of(child)  # grows while it is walked
+    return found
+
+
 def kill_group(pid: int) -> None:
     """SIGKILL the process group that `pid` leads, and `pid`; nothing for one that is not known yet (0 would be our own group)."""
     if pid <= 0:
@@ -53,5 +71,18 @@ def kill_group(pid: int) -> None:
     for kill in (os.killpg, os.kill):
         try:
             kill(pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            pass
+
+
+def kill_tree(pid: int) -> None:
+    """SIGKILL `pid`, its group and every descendant, those in sessions of their own included (but daemons, which have left the tree)."""
+    if pid <= 0:
+        return
+    below = descendants_of(pid)
+    kill_group(pid)
+    for child in below:
+        try:
+            os.kill(child, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):
             pass

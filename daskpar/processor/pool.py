@@ -20,8 +20,8 @@ from time import monotonic, time
 from daskpar.batches.records import PACK, Status
 from daskpar.processor import channel, hosting, judging, linux
 from daskpar.processor.birth import ProcessorOrder, stack_log
-from daskpar.processor.forkserver import Exited, ForkServer, Spawned
-from daskpar.processor.page import Announced, Page, Phase
+from daskpar.processor.forkserver import Exited, ForkServer, Spawned, SpawnFailed
+from daskpar.processor.page import CONDEMNED, Announced, Page, Phase
 from daskpar.processor.protocol import (
     BlockOrder,
     Broken,
@@ -36,6 +36,7 @@ from daskpar.processor.protocol import (
     Released,
 )
 from daskpar.processor.resources import free_memory, oom_kills, resident_bytes, sample
+from daskpar.processor.stacks import readable
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +72,6 @@ class _Processor:
     doomed: Announced | None = None
     """What it was at when its time was up."""
     kill_at: float | None = None
-    stacks: str = ""
     failed_init: bool = False
     finishing: bool = False
 
@@ -118,7 +118,8 @@ class ProcessorPool:
         os.set_blocking(self._waker, False)
         os.set_blocking(self._wake, False)
         self._ended = threading.Event()
-        self._late = threading.Lock()
+        self._late = threading.RLock()
+        self._kill_all_at: float | None = None
         self._thread = threading.Thread(target=self._main, name=f"daskpar-pool-{settings.step}", daemon=True)
         self._thread.start()
 
@@ -148,11 +149,13 @@ class ProcessorPool:
         return sum(1 for p in list(self._processors.values()) if p.order is not None)
 
     def _call(self, function: Callable[[], None]) -> None:
-        self._calls.append(function)
-        with contextlib.suppress(OSError):  # full: it will look anyway
-            os.write(self._waker, b"x")
-        if self._ended.is_set():
-            self._answer_late()
+        with self._late:
+            self._calls.append(function)
+            if self._ended.is_set():
+                self._answer_late()
+                return
+            with contextlib.suppress(OSError):  # full: it will look anyway
+                os.write(self._waker, b"x")
 
     # -- the pool's thread ---------------------------------------------------------------------------------------------------------
 
@@ -203,7 +206,11 @@ class ProcessorPool:
             self._calls.popleft()()
         if self._closing:
             return
+        self._dismiss()
         now = monotonic()
+        if self._kill_all_at is not None and now >= self._kill_all_at:
+            self._kill_all_at = None
+            self._kill_busy()
         for processor in list(self._processors.values()):
             self._look_at(processor, now)
         self._watch_memory(now)
@@ -230,8 +237,10 @@ class ProcessorPool:
             if isinstance(word, Spawned):
                 processor.pid = word.pid
                 self._changed(processor, "started")
-                if processor.finishing:
+                if processor.finishing or processor.killed_for:
                     linux.kill_group(word.pid)  # all was over before it was born, and nobody will tell it
+            elif isinstance(word, SpawnFailed):
+                self._not_born(processor, word)
             else:
                 self._exited(processor, word)
 
@@ -241,11 +250,15 @@ class ProcessorPool:
         if processor.inbox.closed:
             with contextlib.suppress(KeyError, ValueError):
                 self._selector.unregister(processor.sock)
+        if processor.inbox.damaged and not processor.killed_for:
+            linux.kill_tree(processor.pid)  # its script writes where it must not; nothing it says can be trusted
 
     def _said(self, processor: _Processor, value: object) -> None:
         if isinstance(value, Flushed):
             if processor.order is not None and value.block == processor.order.block:
                 self._flushed(processor, value)
+        elif processor.doomed is not None:
+            pass  # woken by the signal for its stacks
         elif isinstance(value, hosting.InitDone):
             processor.ready = True
             self._init_failures = self._server_deaths = 0
@@ -301,7 +314,7 @@ class ProcessorPool:
             if not self._queue:
                 break
             self._give(processor, self._queue.popleft())
-        if self._stopping or self._finishing or monotonic() < self._next_start:
+        if self._stopping or (self._finishing and not self._queue) or monotonic() < self._next_start:
             return
         for number in range(self.settings.processors):
             if number not in self._processors:
@@ -309,6 +322,7 @@ class ProcessorPool:
 
     def _start(self, number: int) -> None:
         page = Page.create()
+        page.announce(-1, Phase.INIT, monotonic())  # before anything that the processor may say itself
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             key = self._server.spawn(ProcessorOrder(self.settings, number), [theirs.fileno(), page.fd])
@@ -319,7 +333,6 @@ class ProcessorPool:
             return
         finally:
             theirs.close()
-        page.announce(-1, Phase.INIT, monotonic())
         processor = _Processor(number=number, sock=ours, inbox=channel.Inbox(ours), page=page, key=key)
         self._processors[number] = self._keys[key] = processor
         self._selector.register(ours, selectors.EVENT_READ, processor)
@@ -339,18 +352,14 @@ class ProcessorPool:
     def _look_at(self, processor: _Processor, now: float) -> None:
         said = processor.page.announced()
         if processor.kill_at is not None:
-            if said != processor.doomed:
-                # It came back while its stacks were written: a kill now would hit what it does next.
-                processor.kill_at, processor.killed_for = None, ""
-            elif now >= processor.kill_at:
+            if now >= processor.kill_at:
                 processor.kill_at = None
                 self._kill_now(processor)
             return
         if processor.killed_for or not processor.pid:
             return
         if judging.overdue(said.phase, said.since, now, self.settings):
-            processor.doomed = said
-            self._kill(processor, "timeout")
+            self._condemn(processor, said)
             return
         if (
             processor.order is not None
@@ -363,20 +372,31 @@ class ProcessorPool:
     def _take_back(self, processor: _Processor, start: int, reason: str) -> None:
         """Give back the range from `start` on, or from where the processor has got to by now."""
         assert processor.order is not None
-        said = processor.page.set_limit(start)
-        if said.phase in (Phase.LOAD, Phase.RUN, Phase.FLUSH) and said.index >= start:
-            # It moved on before it could see the limit: that one is its own.
-            start = said.index + 1
-            processor.page.set_limit(start)
+        limit = processor.page.lower_limit(start)
+        if limit is None:
+            return  # its own word about the end of the block tells
+        start = limit
         if start < processor.limit:
             order = processor.order
             self._say(Released(block=order.block, token=order.token, start=start, stop=processor.limit, reason=reason))
             processor.limit = start
 
+    def _condemn(self, processor: _Processor, said: Announced) -> None:
+        """Its time is up, unless it has come back by itself in this very moment.
+
+        The signal for its stacks may wake what it hangs in: what it says from here on must not count, and it waits for its end.
+        """
+        now = processor.page.set_limit(CONDEMNED)
+        if (now.index, now.phase) != (said.index, said.phase):
+            processor.page.set_limit(processor.limit)
+            return
+        processor.doomed = said
+        self._kill(processor, "timeout")
+
     def _kill(self, processor: _Processor, why: str) -> None:
         """Have it write its stacks, then kill its whole group a moment later; its exit tells the rest."""
         processor.killed_for = why
-        if hosting.STACK_SIGNAL is not None and why == "timeout" and processor.ready:
+        if hosting.STACK_SIGNAL is not None and why == "timeout":
             with contextlib.suppress(ProcessLookupError):
                 os.kill(processor.pid, hosting.STACK_SIGNAL)
                 processor.kill_at = monotonic() + STACK_SECONDS
@@ -384,19 +404,19 @@ class ProcessorPool:
         self._kill_now(processor)
 
     def _kill_now(self, processor: _Processor) -> None:
-        processor.stacks = self._stacks(processor)
-        linux.kill_group(processor.pid)
+        linux.kill_tree(processor.pid)
 
     def _stacks(self, processor: _Processor) -> str:
+        """Where its threads were when it was killed or crashed; empty where it ended otherwise."""
         try:
             with open(stack_log(self.settings, processor.number), errors="replace") as file:
-                return file.read()[-hosting.TRACE_CHARACTERS :]
+                return readable(file.read()[-hosting.TRACE_CHARACTERS :])
         except OSError:
             return ""
 
     def _watch_memory(self, now: float) -> None:
-        if now < self._next_memory:
-            return
+        if now < self._next_memory or any(p.killed_for == "memory" for p in self._processors.values()):
+            return  # one at a time: what the last one held may not be free yet
         self._next_memory = now + MEMORY_SECONDS
         available, total = free_memory()
         if available >= judging.MEMORY_FLOOR * total:
@@ -417,7 +437,7 @@ class ProcessorPool:
 
     def _exited(self, processor: _Processor, told: Exited) -> None:
         self._listen(processor)  # what it said before it died counts
-        said = processor.page.announced()
+        said = processor.doomed or processor.page.announced()
         self._keys.pop(told.key, None)
         self._processors.pop(processor.number, None)
         with contextlib.suppress(KeyError, ValueError):
@@ -442,6 +462,18 @@ class ProcessorPool:
         processor.sock.close()
         processor.page.close()
 
+    def _not_born(self, processor: _Processor, told: SpawnFailed) -> None:
+        """The machine refuses another process: no failure of the script while others work, but no reason to try without end."""
+        self._keys.pop(told.key, None)
+        self._processors.pop(processor.number, None)
+        with contextlib.suppress(KeyError, ValueError):
+            self._selector.unregister(processor.sock)
+        processor.sock.close()
+        processor.page.close()
+        self._next_start = monotonic() + RETRY_INIT_SECONDS
+        if not self._stopping and not self._finishing and not any(p.ready for p in self._processors.values()):
+            self._init_failed(processor, f"a processor could not be started: {told.text}", "")
+
     def _kernel_killed(self) -> bool:
         """Whether the kernel has killed processes for want of memory since this was asked last."""
         before, self._oom_kills = self._oom_kills, oom_kills()
@@ -455,7 +487,7 @@ class ProcessorPool:
         else:
             end = judging.ending(told.status, killed_for=processor.killed_for, run_timeout=0, overhead_timeout=0, phase=Phase.INIT)
             text = end.text.replace("in the middle of run()", "in import or init()")
-        self._init_failed(processor, f"init() failed: {text}", processor.stacks or self._stacks(processor))
+        self._init_failed(processor, f"init() failed: {text}", self._stacks(processor))
 
     def _init_failed(self, processor: _Processor, message: str, trace: str) -> None:
         self._init_failures += 1
@@ -483,9 +515,7 @@ class ProcessorPool:
         """A processor has died with a block: charge the mini-batch that was running, give everything else back."""
         block, token, stop = order.block, order.token, processor.limit
         begun = said.phase in (Phase.LOAD, Phase.RUN) and processor.reported <= said.index < stop
-        # Killed by its node for something else than what it was at in the end: nobody's fault.
-        innocent = processor.killed_for == "stopped" or (processor.killed_for == "timeout" and said != processor.doomed)
-        charged = said.index if begun and not innocent else None
+        charged = said.index if begun and processor.killed_for != "stopped" else None
         behind = min(stop, max(processor.reported, said.index if charged is not None else said.index + 1))
         if processor.reported < behind:
             # Whichever of them made the writing of its rows deadly: what happens again and again must come to an end.
@@ -519,7 +549,7 @@ class ProcessorPool:
             index=index,
             reason=int(end.reason),
             message=end.text,
-            trace=processor.stacks,
+            trace=self._stacks(processor),
             items=described,
             log=os.path.join(self.settings.logs, "user", "stderr", str(self.settings.node), f"process{processor.number:03d}.stderr.txt"),
             time=time(),
@@ -536,17 +566,25 @@ class ProcessorPool:
         for processor in self._processors.values():
             if processor.order is not None:
                 self._take_back(processor, processor.page.announced().index + 1, "stopped")
-            if not processor.killed_for:
-                threading.Timer(STOP_SECONDS, self._call, args=(lambda p=processor: self._kill_if_busy(p),)).start()  # type: ignore[misc]
+        self._kill_all_at = monotonic() + STOP_SECONDS
 
-    def _kill_if_busy(self, processor: _Processor) -> None:
-        if self._processors.get(processor.number) is processor and (processor.order is not None or not processor.ready):
-            processor.killed_for = processor.killed_for or "stopped"
-            self._kill_now(processor)
+    def _kill_busy(self) -> None:
+        """The time that running calls got after a stop is over."""
+        for processor in self._processors.values():
+            if processor.order is not None or not processor.ready:
+                processor.killed_for = processor.killed_for or "stopped"
+                self._kill_now(processor)
 
     def _finish(self) -> None:
         self._finishing = True
+
+    def _dismiss(self) -> None:
+        """Once nothing is left to give: `shutdown()` in each processor that has nothing left to do."""
+        if not self._finishing or self._queue:
+            return
         for processor in self._processors.values():
+            if processor.finishing or processor.order is not None:
+                continue
             processor.finishing = True
             if not processor.ready:
                 linux.kill_group(processor.pid)  # it never had anything to do
@@ -567,7 +605,7 @@ class ProcessorPool:
                 order = processor.order
                 with contextlib.suppress(Exception):
                     self._listen(processor)
-                if processor.order is None:
+                if processor.order is not order:
                     continue
                 self._say(Released(block=order.block, token=order.token, start=processor.reported, stop=processor.limit, reason="stopped"))
                 self._say(Ended(block=order.block, token=order.token))
@@ -582,16 +620,20 @@ class ProcessorPool:
             processor.page.close()
         self._processors.clear()
         self._closing = True
-        self._ended.set()
-        self._answer_late()
+        with self._late:
+            self._ended.set()
+            self._answer_late()
+            with contextlib.suppress(AttributeError):  # it may not have come that far
+                self._selector.close()
+            os.close(self._wake)
+            os.close(self._waker)
 
     def _answer_late(self) -> None:
         """What comes when all is over is given back at once, so that nobody waits for ever."""
-        with self._late:
-            while self._calls:
-                with contextlib.suppress(Exception):
-                    self._calls.popleft()()
-            self._send_out()
+        while self._calls:
+            with contextlib.suppress(Exception):
+                self._calls.popleft()()
+        self._send_out()
 
     # -- saying --------------------------------------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from daskpar.processor.errand import run_errand
 from daskpar.processor.forkserver import ForkServer
 from daskpar.processor.protocol import ProcessorSettings
 
+
 @dataclass(frozen=True)
 class _Waiting:
     environment: dict[str, str]

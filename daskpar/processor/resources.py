@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from time import time
+from typing import Any
 
 from daskpar.processor.protocol import Sampled
 
@@ -107,7 +108,7 @@ def sample(node: int, processors: Mapping[int, int]) -> Sampled:
     return Sampled(node=node, time=time(), node_usage=node_usage, disk_usage=disk_usage, processes=tuple(rows))
 
 
-def _connections(psutil):  # type: ignore[no-untyped-def]
+def _connections(psutil: Any) -> Any:
     try:
         return psutil.net_connections(kind="inet")
     except (psutil.Error, OSError):
