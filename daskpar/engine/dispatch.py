@@ -42,7 +42,7 @@ class _Block:
     due: list[Interval]
     """What it still owes: neither flushed nor released."""
     alone: bool = False
-    """Whether its node gets nothing else meanwhile."""
+    """Whether its node gets no other suspect meanwhile."""
     token: str = ""
     """Of the start that owns it; empty until the first word from it."""
 
@@ -78,7 +78,7 @@ class Dispatcher:
     suspects: Suspects = field(default_factory=Suspects)
     _queue: deque[tuple[int, int, int]] = field(default_factory=deque)
     _aside: deque[tuple[int, int, int]] = field(default_factory=deque)
-    """What waits for a node of its own."""
+    """What waits for a node without another suspect."""
     waiting: int = 0
     """Mini-batches in the queue, or aside."""
 
@@ -88,8 +88,6 @@ class Dispatcher:
         self._room: set[str] = set()
         """Nodes that may take another block: few of a large busy cluster, so that handing out one does not ask them all."""
         self._processors = 0
-        self._emptying = ""
-        """The node that gets nothing new until it is free for what waits aside."""
         for start, stop in self.missing:
             if start < stop:
                 self._queue.append((start, stop, 0))
@@ -145,20 +143,12 @@ class Dispatcher:
         return node, BlockOrder(block=number, token="", start=start, stop=stop, tries=tries)
 
     def _orders_alone(self) -> list[tuple[str, BlockOrder]]:
-        """Give what waits aside to nodes that have nothing else, which then get nothing else; else have one node become free."""
-        orders = []
-        for node in [n for n in self.nodes if not self._load[n]][: len(self._aside)]:
-            self._emptying = "" if self._emptying == node else self._emptying
+        """Give what waits aside to nodes that have nothing else of that kind."""
+        orders: list[tuple[str, BlockOrder]] = []
+        taken = {block.node for block in self.blocks.values() if block.alone}
+        for node in sorted(self._room - taken, key=lambda n: (self._load[n] / self.nodes[n], n))[: len(self._aside)]:
             orders.append(self._order(node, *self._aside.popleft()))
             self.blocks[self._next - 1].alone = True
-            self._room.discard(node)
-        if self._aside and self._emptying not in self.nodes and self._room:
-            self._emptying = min(self._room, key=lambda n: (self._load[n] / self.nodes[n], n))
-            self._room.discard(self._emptying)
-        elif not self._aside and self._emptying:
-            node, self._emptying = self._emptying, ""
-            if node in self.nodes:
-                self._change_load(node, 0)
         return orders
 
     def owns(self, block: int, token: str) -> bool:
@@ -221,26 +211,25 @@ class Dispatcher:
     def lose_node(self, node: str) -> Loss:
         """A node is gone: its blocks lose ownership, what they owed goes back to the queue.
 
-        What was running is not known for certain, as the last word of a node may be lost with it: the blocks that have spoken, as
-        many of the oldest as there are processors, and those that were suspects before are given out again in smaller pieces, at last
-        on a node of their own. A mini-batch that was lost three times has failed.
+        What was running is not known for certain, as the last word of a node may be lost with it: all its blocks are given out again
+        in smaller pieces, after a second loss never two of them on one node. A mini-batch that was lost three times has failed.
         """
         processors = self.nodes.pop(node, 0)
         self._load.pop(node, None)
         self._room.discard(node)
         requeued, failed, suspects = 0, [], []
         numbers = sorted(n for n, b in self.blocks.items() if b.node == node)
-        running = {n for at, n in enumerate(numbers) if at < processors or self.blocks[n].token or self._is_suspect(self.blocks[n])}
+        running = {n for at, n in enumerate(numbers) if at < processors or self.blocks[n].token}
         # The latest first: each goes to the front of the queue, so the oldest work ends up foremost.
         for number in reversed(numbers):
             block = self.blocks[number]
             if number in running and block.due:
                 suspects.append(min(block.due)[0])
-                for start, stop in block.due:
-                    index = self.suspects.mark(start, stop)
-                    if index is not None:
-                        failed.append(index)
-                        block.due, _ = subtract(block.due, index, index + 1)
+            for start, stop in block.due:
+                index = self.suspects.mark(start, stop)
+                if index is not None:
+                    failed.append(index)
+                    block.due, _ = subtract(block.due, index, index + 1)
             requeued += self._retire(number)
         return Loss(requeued=requeued, failed=tuple(failed), suspects=tuple(suspects))
 
@@ -258,13 +247,10 @@ class Dispatcher:
 
     def _change_load(self, node: str, by: int) -> None:
         self._load[node] = self._load.get(node, 0) + by
-        if self._load[node] < QUEUED_AHEAD * self.nodes[node] and node != self._emptying:
+        if self._load[node] < QUEUED_AHEAD * self.nodes[node]:
             self._room.add(node)
         else:
             self._room.discard(node)
-
-    def _is_suspect(self, block: _Block) -> bool:
-        return any(self.suspects.any_of(start, stop) for start, stop in block.due)
 
     def _requeue(self, intervals: Iterable[Interval], tries: int) -> int:
         owed = 0

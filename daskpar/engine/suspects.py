@@ -11,7 +11,7 @@ LOSSES = 3
 NARROWING = 16
 """A suspect range is given out again in so many pieces, until its mini-batches travel alone."""
 ALONE_FROM = 2
-"""From so many losses on a suspect has a node to itself, so that no innocent neighbour is lost with it a third time."""
+"""From so many losses on no two suspects are on one node, so that no innocent one is lost a third time with the one to blame."""
 
 
 def subtract(intervals: list[Interval], start: int, stop: int) -> tuple[list[Interval], list[Interval]]:
@@ -65,12 +65,8 @@ class Suspects:
             left += [replace(r, start=a, stop=b) for a, b in subtract([(r.start, r.stop)], start, stop)[0]]
         self._ranges = left
 
-    def any_of(self, start: int, stop: int) -> bool:
-        """Whether [start, stop) holds a suspect."""
-        return any(r.start < stop and start < r.stop for r in self._ranges)
-
     def alone(self, index: int) -> bool:
-        """Whether `index` is to have a node to itself."""
+        """Whether `index` is to be the only such suspect on its node."""
         return any(r.start <= index < r.stop and r.losses >= ALONE_FROM for r in self._ranges)
 
     def apart(self, start: int, stop: int) -> int:
