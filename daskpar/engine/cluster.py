@@ -81,6 +81,7 @@ class Cluster:
         self._dashboard = dashboard
         self._cluster: Any = None
         self._client: Client | None = None
+        self._plugged = False
         self.facts: dict[str, NodeFacts] = {}
         """Worker address -> what it said of itself."""
 
@@ -99,11 +100,13 @@ class Cluster:
         from daskpar.engine.node import NodePlugin
 
         self._client = self._given or self._connect()
-        if self._given is None and not self.local:
+        if not self.local:
             self._await_workers()
+            self._check_imports()
         if not self.in_process:
             self.client.register_plugin(Guard(run_id=self.run_id, driver=self.client.id), name=guard_name(self.run_id))
         self.client.register_plugin(NodePlugin(self.run_id))
+        self._plugged = True
         self.refresh()
 
     def _connect(self) -> Client:
@@ -170,22 +173,33 @@ class Cluster:
             kind = getattr(importlib.import_module(module), name)
         except (ImportError, AttributeError, ValueError) as error:
             raise UsageError(f"daskpar.computes.{self._compute}.class {entry['class']!r} can't be loaded: {error}") from error
-        return kind(**{k: v for k, v in entry.items() if k != "class"})
+        try:
+            return kind(**{k: v for k, v in entry.items() if k != "class"})
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"daskpar.computes.{self._compute} can't be started as it is described: {error}") from error
 
     def _await_workers(self) -> None:
-        from daskpar.engine.node import node_facts
-
         try:
             self.client.wait_for_workers(1, timeout=WORKER_SECONDS)
         except TimeoutError as error:
             raise InfrastructureLost("the Dask scheduler has had no worker for five minutes; start workers and try again") from error
-        try:
-            self.client.run(node_facts)
-        except ModuleNotFoundError as error:
-            raise UsageError(
-                f"a Dask worker can't import {error.name!r}: install the same daskpar on every worker of the cluster "
-                f"(pip install 'daskpar=={_version()}')"
-            ) from error
+
+    def _check_imports(self) -> None:
+        """Raises UsageError where the scheduler or a worker can't import daskpar: it runs its own parts there."""
+        from daskpar.engine.node import node_facts
+
+        for where, ask in (("the Dask scheduler", self.client.run_on_scheduler), ("a Dask worker", self.client.run)):
+            try:
+                bounded(ask, node_facts)
+            except TimeoutError:
+                logger.warning("%s does not answer in time", where)
+            except Exception as error:
+                # Dask hands on some errors of a worker as text only.
+                if "daskpar" not in str(error):
+                    raise
+                raise UsageError(
+                    f"{where} can't import daskpar ({error}): install the same daskpar there as here (pip install 'daskpar=={_version()}')"
+                ) from error
 
     def refresh(self) -> list[str]:
         """Ask workers that joined since for their facts; addresses of all workers there are, oldest first."""
@@ -233,7 +247,7 @@ class Cluster:
         from daskpar.processor import prestart
 
         prestart.drop()
-        if self._client is not None and not self.local and self._client.status == "running":
+        if self._plugged and self._client is not None and not self.local and self._client.status == "running":
             try:
                 bounded(self._client.unregister_worker_plugin, plugin_name(self.run_id))
                 bounded(self._client.unregister_scheduler_plugin, guard_name(self.run_id))
