@@ -193,7 +193,7 @@ class Dispatcher:
             return Loss(requeued=0, failed=())
         known = self.blocks[block]
         known.due, taken = subtract(known.due, start, stop)
-        failed = [index for a, b in taken if (index := self.suspects.mark(a, b)) is not None] if suspect else []
+        failed = [index for a, b in taken if (index := self.suspects.mark(a, b, writing=True)) is not None] if suspect else []
         for index in failed:
             taken, _ = subtract(taken, index, index + 1)
         return Loss(requeued=self._requeue(taken, known.tries), failed=tuple(failed))
@@ -226,7 +226,7 @@ class Dispatcher:
             if number in running and block.due:
                 suspects.append(min(block.due)[0])
             for start, stop in block.due:
-                index = self.suspects.mark(start, stop)
+                index = self.suspects.mark(start, stop, running=number in running)
                 if index is not None:
                     failed.append(index)
                     block.due, _ = subtract(block.due, index, index + 1)

@@ -40,6 +40,9 @@ class _Range:
     piece: int
     """How many of them travel together the next time."""
     losses: int
+    """Of nodes."""
+    writes: int
+    """Deaths of processors while its rows were written."""
 
 
 @dataclass
@@ -48,13 +51,21 @@ class Suspects:
 
     _ranges: list[_Range] = field(default_factory=list)
 
-    def mark(self, start: int, stop: int) -> int | None:
-        """[start, stop) was under way when something died; the mini-batch that has failed by that, if one has."""
-        losses = 1 + max((r.losses for r in self._ranges if r.start < stop and start < r.stop), default=0)
+    def mark(self, start: int, stop: int, *, running: bool = True, writing: bool = False) -> int | None:
+        """[start, stop) was on a node that was lost, or (`writing`) died with its processor while its rows were written.
+
+        Gives the mini-batch that has failed by that, if one has: never one that was not `running` as far as is known, but waited.
+        """
+        known = [r for r in self._ranges if r.start < stop and start < r.stop]
+        losses, writes = max((r.losses for r in known), default=0), max((r.writes for r in known), default=0)
+        if writing:
+            writes += 1
+        elif running or losses < ALONE_FROM:
+            losses += 1
         self.clear(start, stop)
         piece = -(-(stop - start) // NARROWING)
-        self._ranges.append(_Range(start=start, stop=stop, piece=piece, losses=losses))
-        return start if stop - start == 1 and losses >= LOSSES else None
+        self._ranges.append(_Range(start=start, stop=stop, piece=piece, losses=losses, writes=writes))
+        return start if stop - start == 1 and LOSSES in (losses, writes) else None
 
     def clear(self, start: int, stop: int) -> None:
         """[start, stop) did no harm."""
