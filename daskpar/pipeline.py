@@ -198,7 +198,7 @@ def _start(spec: Path, inputs: Mapping[str, Any], run_dir: str | os.PathLike[str
             dashboard=options.dashboard,
             display=options.display,
         )
-    directory = RunDirectory.create(Path(run_dir) if run_dir is not None else None, definition.name, spec.resolve())
+    directory = RunDirectory.create(os.fspath(run_dir) if run_dir is not None else None, definition.name, spec.resolve())
     pipeline: _Pipeline | None = None
     try:
         with directory:

@@ -272,3 +272,56 @@ def test_collections_are_lazy_and_hold_what_steps_get(work):
     assert [str(path) for path in daskpar.read_files(str(folder)).compute(scheduler="sync")] == [
         str(folder / f"{n:04}.txt") for n in range(3)
     ]
+
+
+@pytest.mark.parametrize(
+    ("place", "said"), [("s3://bucket/run", "s3://bucket/run"), ("used", "is not empty"), ("/proc/run", "can't be made")]
+)
+def test_a_place_where_no_run_can_be_is_told(work, monkeypatch, place, said):
+    monkeypatch.chdir(work.folder)
+    work.files(1)
+    work.write("used/file", "")
+    with pytest.raises(daskpar.DaskparError, match=said) as told:
+        work.run({"work": work.parallel()}, run_dir=place)
+    assert told.value.exit_code == 2
+    assert sorted(path.name for path in work.folder.iterdir()) == ["code", "data", "job.yml", "used"]
+
+
+def test_a_failed_job_leaves_the_output_of_an_earlier_one_alone(work):
+    work.files(2)
+    work.write("rows.txt", "precious\n")
+    assert work.run({"work": work.parallel("def run(mini_batch):\n    return 1 / 0")}).status == "failed"
+    assert work.rows() == ["precious"]
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+@pytest.mark.parametrize("what", ["files", "rows"])
+def test_an_input_without_items_fails_unless_that_is_allowed(work, what, allowed):
+    (work.folder / "data").mkdir()
+    more = {}
+    if what == "rows":
+        work.write("table/a.csv", "x,y\n")
+        work.write(
+            "table/MLTable", "type: mltable\npaths:\n  - file: ./a.csv\ntransformations:\n  - read_delimited:\n      delimiter: ','\n"
+        )
+        more = {"inputs": {"files": {"type": "mltable", "path": "./table", "mode": "direct"}}, "mini_batch_size": "1kb"}
+    ended = work.run({"work": work.parallel(arguments="--allow-empty True" if allowed else "", **more)})
+    assert ended.status == ("completed" if allowed else "failed")
+    assert (work.folder / "rows.txt").exists() == allowed
+    if not allowed:
+        assert "--allow-empty" in ended.reason
+
+
+def test_names_may_hold_blanks_quotes_and_any_letters(work):
+    odd = "é x & 'q'"
+    work.files(2, f"dä ta/{odd}")
+    step = work.parallel(
+        inputs={"files": {"type": "uri_folder", "path": f"./dä ta/{odd}"}},
+        code="./cö de",
+        outputs={"rows": {"type": "uri_file", "path": f"./out {odd}/rows.txt"}},
+        arguments="--folder ${{inputs.files}}",
+    )
+    jobs = {"work": step, "show": work.command("cat ${{inputs.x}}", inputs=link("work", "rows"))}
+    ended = work.run(jobs, run_dir=work.folder / f"rün {odd}")
+    assert ended.status == "completed", ended.reason
+    assert stdout(ended, "show").split() == ["0000.txt", "0001.txt"]
