@@ -17,7 +17,7 @@ import time
 import traceback
 from collections import deque
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from daskpar.batches.plan import Plan
 from daskpar.batches.records import PACK, RECORD, Reason, Status
@@ -27,6 +27,9 @@ from daskpar.processor.page import CONDEMNED, Page, Phase
 from daskpar.processor.parts import PartFile
 from daskpar.processor.protocol import BlockOrder, Failure, Flushed, Notice, ProcessorSettings
 from daskpar.processor.rows import RowBuffer
+
+if TYPE_CHECKING:
+    from daskpar.processor.profiling import Profiling
 
 FLUSH_SECONDS = 0.1
 """Work that may be lost with a processor."""
@@ -88,6 +91,7 @@ class Host:
         self._plan: Plan | None = None
         self._part = PartFile(settings.parts, f"{settings.node}-{self.name}")
         self._buffer = RowBuffer(header=settings.dataframe_header)
+        self._profiling: Profiling | None = None
         self._said_more = False
         self._warned: set[str] = set()
         if STACK_SIGNAL is not None:
@@ -107,6 +111,7 @@ class Host:
         self._page.announce(-1, Phase.INIT, time.monotonic())
         try:
             self._entry = entry.load(self.settings.entry_script, self.settings.code)
+            self._profile()
             if self._entry.init is not None:
                 self._entry.init()
         except BaseException as error:
@@ -123,6 +128,15 @@ class Host:
             self._run_block(order)
         self._shut_down()
 
+    def _profile(self) -> None:
+        if self.settings.profiling_module:
+            from daskpar.processor.profiling import Profiling
+
+            folder = os.path.join(self.settings.logs, "sys", "node", str(self.settings.node))
+            os.makedirs(folder, exist_ok=True)
+            self._profiling = Profiling(self.settings.profiling_module, os.path.join(folder, f"{self.name}.profile"))
+            self._entry = self._profiling.round(self._entry)
+
     def _shut_down(self) -> None:
         trace = ""
         self._page.announce(-1, Phase.SHUTDOWN, time.monotonic())
@@ -137,6 +151,8 @@ class Host:
             atexit._run_exitfuncs()
         self._leave_if_forked()
         _flush_streams()
+        if self._profiling is not None:
+            self._profiling.save(now=True)
         channel.send(self._sock, ShutdownDone(trace))
 
     def _leave_if_forked(self) -> None:
@@ -177,6 +193,8 @@ class Host:
                 flushed = monotonic()
         announce(index - 1, Phase.FLUSH, monotonic())
         self._flush()
+        if self._profiling is not None:
+            self._profiling.save()
         announce(-1, Phase.IDLE, monotonic())
         channel.send(self._sock, BlockDone(order.block, order.token, index))
 
