@@ -208,13 +208,16 @@ class Dispatcher:
         """A block will not be heard of again, without a fault of any mini-batch: back to the queue with what it owed."""
         return self._retire(block) if block in self.blocks else 0
 
-    def lose_node(self, node: str) -> Loss:
+    def lose_node(self, node: str, ready: int | None = None) -> Loss:
         """A node is gone: its blocks lose ownership, what they owed goes back to the queue.
 
         What was running is not known for certain, as the last word of a node may be lost with it: all its blocks are given out again
         in smaller pieces, after a second loss never two of them on one node. A mini-batch that was lost three times has failed.
+        `ready`: how many of its processors were past `init()`, as far as they had said; all by default.
         """
         processors = self.nodes.pop(node, 0)
+        self._processors -= processors
+        processors = processors if ready is None else min(ready, processors)
         self._load.pop(node, None)
         self._room.discard(node)
         requeued, failed, suspects = 0, [], []

@@ -76,7 +76,6 @@ class _Node:
     address: str
     number: int
     processors: int
-    busy: int = 0
 
 
 @dataclass(kw_only=True)
@@ -103,11 +102,13 @@ class Execution:
     inbox: queue.SimpleQueue[tuple[Any, ...]] = field(default_factory=queue.SimpleQueue)
     outcome: Outcome = field(default_factory=Outcome)
     nodes: dict[str, _Node] = field(default_factory=dict)
-    _futures: dict[int, Future] = field(default_factory=dict)
+    _futures: dict[int, Future[Any]] = field(default_factory=dict)
     _numbers: int = 0
     _stopped: bool = False
     _last_progress: float = 0.0
     _opening: set[str] = field(default_factory=set)
+    _ready: dict[str, set[int]] = field(default_factory=dict)
+    """Node -> its processors past `init()`; their word may come before that of the node."""
     _left_out: set[str] = field(default_factory=set)
     """Nodes whose processors can't go on."""
 
@@ -216,6 +217,7 @@ class Execution:
             if message.level != "debug":
                 self.publish(Warned(time=time(), step=self.settings.step, text=message.text))
         elif isinstance(message, ProcessorChanged):
+            self._note_ready(address, message)
             self._processor_event(address, message.processor, message.pid, message.state, message.detail, message.time)
         else:
             self._sampled(message)
@@ -237,6 +239,13 @@ class Execution:
             self._note_failure(failure)
         if not self.doing:
             self.publish(TriesEnded(time=time(), step=self.settings.step, records=records, failures=flushed.failures))
+
+    def _note_ready(self, address: str, changed: ProcessorChanged) -> None:
+        ready = self._ready.setdefault(address, set())
+        if changed.state == "ready":
+            ready.add(changed.processor)
+        else:
+            ready.discard(changed.processor)
 
     def _released(self, address: str, released: Released) -> None:
         unwritten = released.reason == "unwritten"
@@ -336,7 +345,7 @@ class Execution:
         self.cluster.facts.pop(address, None)
         if node is None:
             return
-        loss = self.dispatcher.lose_node(address)
+        loss = self.dispatcher.lose_node(address, len(self._ready.pop(address, ())))
         for block in [b for b in self._futures if b not in self.dispatcher.blocks]:
             self._futures.pop(block).release()
         detail = f"{loss.requeued} mini-batches go to other nodes"

@@ -8,6 +8,8 @@ Interval = tuple[int, int]
 
 LOSSES = 3
 """A mini-batch that was running when a node was lost this often counts as failed."""
+LOSSES_AT_MOST = 6
+"""The same where it never was certain that it was running: everything comes to an end."""
 NARROWING = 16
 """A suspect range is given out again in so many pieces, until its mini-batches travel alone."""
 ALONE_FROM = 2
@@ -40,7 +42,9 @@ class _Range:
     piece: int
     """How many of them travel together the next time."""
     losses: int
-    """Of nodes."""
+    """Of nodes, those at which it may have been running."""
+    seen: int
+    """Of nodes, all."""
     writes: int
     """Deaths of processors while its rows were written."""
 
@@ -57,15 +61,17 @@ class Suspects:
         Gives the mini-batch that has failed by that, if one has: never one that was not `running` as far as is known, but waited.
         """
         known = [r for r in self._ranges if r.start < stop and start < r.stop]
-        losses, writes = max((r.losses for r in known), default=0), max((r.writes for r in known), default=0)
+        losses, seen, writes = (max((getattr(r, name) for r in known), default=0) for name in ("losses", "seen", "writes"))
         if writing:
             writes += 1
-        elif running or losses < ALONE_FROM:
-            losses += 1
+        else:
+            seen += 1
+            losses += running or losses < ALONE_FROM
         self.clear(start, stop)
         piece = -(-(stop - start) // NARROWING)
-        self._ranges.append(_Range(start=start, stop=stop, piece=piece, losses=losses, writes=writes))
-        return start if stop - start == 1 and LOSSES in (losses, writes) else None
+        self._ranges.append(_Range(start=start, stop=stop, piece=piece, losses=losses, seen=seen, writes=writes))
+        guilty = writes >= LOSSES if writing else (running and losses >= LOSSES) or seen >= LOSSES_AT_MOST
+        return start if stop - start == 1 and guilty else None
 
     def clear(self, start: int, stop: int) -> None:
         """[start, stop) did no harm."""
