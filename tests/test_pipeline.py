@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from pathlib import Path
 
@@ -40,8 +41,6 @@ def test_independent_steps_run_side_by_side(work):
     for name in ("a", "b"):
         work.write(f"make_{name}", "")
     pipes = f"{work.folder}/pipe_a", f"{work.folder}/pipe_b"
-    import os
-
     for pipe in pipes:
         os.mkfifo(pipe)
     one = work.command(f"echo from one > {pipes[0]}; cat {pipes[1]}")
@@ -325,3 +324,11 @@ def test_names_may_hold_blanks_quotes_and_any_letters(work):
     ended = work.run(jobs, run_dir=work.folder / f"rün {odd}")
     assert ended.status == "completed", ended.reason
     assert stdout(ended, "show").split() == ["0000.txt", "0001.txt"]
+
+
+def test_a_file_whose_name_is_no_text_is_an_item_like_any_other(work):
+    folder = work.files(1)
+    (folder / os.fsdecode(b"\xff.txt")).touch()
+    ended = work.run({"work": work.parallel()})
+    assert ended.status == "completed", ended.reason
+    assert (work.folder / "rows.txt").read_bytes() == b"0000.txt\n\xff.txt\n"

@@ -78,7 +78,11 @@ def replace_file(path: Path, data: bytes) -> None:
 
 def replace_json(path: Path, value: object) -> None:
     """`replace_file` with readable JSON."""
-    replace_file(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+    try:
+        data = json.dumps(value, indent=2, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        data = json.dumps(value, indent=2).encode()  # names of files that are no text are escaped
+    replace_file(path, data + b"\n")
 
 
 @contextlib.contextmanager
