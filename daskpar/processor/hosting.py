@@ -65,8 +65,8 @@ class BlockDone:
 
 
 @dataclass(frozen=True)
-class CannotWrite:
-    """The disk refuses rows."""
+class CannotGoOn:
+    """The disk refuses rows, or no longer has what is to be read."""
 
     message: str
 
@@ -166,7 +166,11 @@ class Host:
     def _run_block(self, order: BlockOrder) -> None:
         """Run mini-batches of the range until its end or the limit, whichever comes first."""
         if self._plan is None:
-            self._plan = Plan.open(self.settings.plan)
+            try:
+                self._plan = Plan.open(self.settings.plan)
+            except Exception as error:
+                channel.send(self._sock, CannotGoOn(f"the plan of mini-batches can't be read any more: {self._said(error)}"))
+                raise
         plan, page = self._plan, self._page
         plan.span(order.start, order.stop)
         self._order = order
@@ -327,7 +331,7 @@ class Host:
                 offset, crc = self._part.append(text)
             except OSError as error:
                 where = os.path.join(self.settings.parts, self._part.name)
-                channel.send(self._sock, CannotWrite(f"rows can't be written to {where}: {error.strerror or error}"))
+                channel.send(self._sock, CannotGoOn(f"rows can't be written to {where}: {error.strerror or error}"))
                 raise
         if not self._waiting:
             return

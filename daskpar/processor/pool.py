@@ -14,21 +14,18 @@ import socket
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from time import monotonic, time
 
-from daskpar.batches.records import PACK, Status
-from daskpar.processor import channel, hosting, judging, linux
-from daskpar.processor.birth import ProcessorOrder, stack_log
+from daskpar.batches.records import unpack
+from daskpar.processor import channel, endings, hosting, judging, linux
+from daskpar.processor.birth import ProcessorOrder
 from daskpar.processor.forkserver import Exited, ForkServer, Spawned, SpawnFailed
 from daskpar.processor.page import CONDEMNED, Announced, Page, Phase
 from daskpar.processor.protocol import (
     BlockOrder,
     Broken,
     Ended,
-    Failure,
     Flushed,
-    InitFailed,
     Message,
     Notice,
     ProcessorChanged,
@@ -36,7 +33,7 @@ from daskpar.processor.protocol import (
     Released,
 )
 from daskpar.processor.resources import free_memory, oom_kills, resident_bytes, sample
-from daskpar.processor.stacks import readable
+from daskpar.processor.supervised import Expected, Supervised
 
 logger = logging.getLogger(__name__)
 
@@ -52,44 +49,6 @@ SERVER_DEATHS = 3
 """Fork servers that may die in a row, without a processor that got ready between, before the node gives up."""
 
 
-@dataclass
-class _Processor:
-    """One child process and what is known of it."""
-
-    number: int
-    sock: socket.socket
-    inbox: channel.Inbox
-    page: Page
-    key: int
-    pid: int = 0
-    ready: bool = False
-    order: BlockOrder | None = None
-    reported: int = 0
-    """First index of the order's range that has not been flushed."""
-    limit: int = 0
-    """End of the range as it stands, after what was given back."""
-    killed_for: str = ""
-    doomed: Announced | None = None
-    """What it was at when its time was up."""
-    kill_at: float | None = None
-    failed_init: bool = False
-    finishing: bool = False
-
-
-@dataclass
-class _Expected:
-    """Average time of a mini-batch on this node."""
-
-    seconds: float = 0.0
-    count: int = 0
-
-    def add(self, seconds: float, count: int) -> None:
-        each = seconds / count
-        weight = min(1.0, count / min(self.count + count, 200))
-        self.seconds += weight * (each - self.seconds)
-        self.count += count
-
-
 class ProcessorPool:
     """Runs blocks on `settings.processors` processors. `report` gets lists of messages, in order, on the pool's thread.
 
@@ -102,9 +61,9 @@ class ProcessorPool:
         self._given = server
         self._queue: deque[BlockOrder] = deque()
         self._calls: deque[Callable[[], None]] = deque()
-        self._processors: dict[int, _Processor] = {}
-        self._keys: dict[int, _Processor] = {}
-        self._expected = _Expected()
+        self._processors: dict[int, Supervised] = {}
+        self._keys: dict[int, Supervised] = {}
+        self._expected = Expected()
         self._init_failures = 0
         self._server_deaths = 0
         self._next_start = 0.0
@@ -244,7 +203,7 @@ class ProcessorPool:
             else:
                 self._exited(processor, word)
 
-    def _listen(self, processor: _Processor) -> None:
+    def _listen(self, processor: Supervised) -> None:
         for value in processor.inbox.read():
             self._said(processor, value)
         if processor.inbox.closed:
@@ -253,7 +212,7 @@ class ProcessorPool:
         if processor.inbox.damaged and not processor.killed_for:
             linux.kill_tree(processor.pid)  # its script writes where it must not; nothing it says can be trusted
 
-    def _said(self, processor: _Processor, value: object) -> None:
+    def _said(self, processor: Supervised, value: object) -> None:
         if isinstance(value, Flushed):
             if processor.order is not None and value.block == processor.order.block:
                 self._flushed(processor, value)
@@ -266,7 +225,7 @@ class ProcessorPool:
         elif isinstance(value, hosting.InitRaised):
             processor.failed_init = True
             self._init_failed(processor, f"init() failed: {value.message}", value.trace)
-        elif isinstance(value, hosting.CannotWrite):
+        elif isinstance(value, hosting.CannotGoOn):
             self._say(Broken(node=self.settings.node, message=value.message, disk=True))
             self._stop("disk")
         elif isinstance(value, hosting.BlockDone):
@@ -278,15 +237,13 @@ class ProcessorPool:
         elif isinstance(value, Notice):
             self._say(value)
 
-    def _flushed(self, processor: _Processor, flushed: Flushed) -> None:
-        from daskpar.batches.records import unpack
-
+    def _flushed(self, processor: Supervised, flushed: Flushed) -> None:
         self._say(flushed)
         records = unpack(flushed.records)
         processor.reported = int(records["index"][-1]) + 1
         self._expected.add(float(records["elapsed"].sum()), len(records))
 
-    def _block_done(self, processor: _Processor, done: hosting.BlockDone) -> None:
+    def _block_done(self, processor: Supervised, done: hosting.BlockDone) -> None:
         order = processor.order
         if order is None or order.block != done.block:
             return
@@ -333,11 +290,11 @@ class ProcessorPool:
             return
         finally:
             theirs.close()
-        processor = _Processor(number=number, sock=ours, inbox=channel.Inbox(ours), page=page, key=key)
+        processor = Supervised(number=number, sock=ours, inbox=channel.Inbox(ours), page=page, key=key)
         self._processors[number] = self._keys[key] = processor
         self._selector.register(ours, selectors.EVENT_READ, processor)
 
-    def _give(self, processor: _Processor, order: BlockOrder) -> None:
+    def _give(self, processor: Supervised, order: BlockOrder) -> None:
         processor.order, processor.reported, processor.limit = order, order.start, order.stop
         processor.page.set_limit(order.stop)
         try:
@@ -349,7 +306,7 @@ class ProcessorPool:
 
     # -- clocks --------------------------------------------------------------------------------------------------------------------
 
-    def _look_at(self, processor: _Processor, now: float) -> None:
+    def _look_at(self, processor: Supervised, now: float) -> None:
         said = processor.page.announced()
         if processor.kill_at is not None:
             if now >= processor.kill_at:
@@ -369,7 +326,7 @@ class ProcessorPool:
         ):
             self._take_back(processor, said.index + 1, "slow")
 
-    def _take_back(self, processor: _Processor, start: int, reason: str) -> None:
+    def _take_back(self, processor: Supervised, start: int, reason: str) -> None:
         """Give back the range from `start` on, or from where the processor has got to by now."""
         assert processor.order is not None
         limit = processor.page.lower_limit(start)
@@ -381,7 +338,7 @@ class ProcessorPool:
             self._say(Released(block=order.block, token=order.token, start=start, stop=processor.limit, reason=reason))
             processor.limit = start
 
-    def _condemn(self, processor: _Processor, said: Announced) -> None:
+    def _condemn(self, processor: Supervised, said: Announced) -> None:
         """Its time is up, unless it has come back by itself in this very moment.
 
         The signal for its stacks may wake what it hangs in: what it says from here on must not count, and it waits for its end.
@@ -393,7 +350,7 @@ class ProcessorPool:
         processor.doomed = said
         self._kill(processor, "timeout")
 
-    def _kill(self, processor: _Processor, why: str) -> None:
+    def _kill(self, processor: Supervised, why: str) -> None:
         """Have it write its stacks, then kill its whole group a moment later; its exit tells the rest."""
         processor.killed_for = why
         if hosting.STACK_SIGNAL is not None and why == "timeout":
@@ -403,16 +360,8 @@ class ProcessorPool:
                 return
         self._kill_now(processor)
 
-    def _kill_now(self, processor: _Processor) -> None:
+    def _kill_now(self, processor: Supervised) -> None:
         linux.kill_tree(processor.pid)
-
-    def _stacks(self, processor: _Processor) -> str:
-        """Where its threads were when it was killed or crashed; empty where it ended otherwise."""
-        try:
-            with open(stack_log(self.settings, processor.number), errors="replace") as file:
-                return readable(file.read()[-hosting.TRACE_CHARACTERS :])
-        except OSError:
-            return ""
 
     def _watch_memory(self, now: float) -> None:
         if now < self._next_memory or any(p.killed_for == "memory" for p in self._processors.values()):
@@ -435,7 +384,7 @@ class ProcessorPool:
 
     # -- endings -------------------------------------------------------------------------------------------------------------------
 
-    def _exited(self, processor: _Processor, told: Exited) -> None:
+    def _exited(self, processor: Supervised, told: Exited) -> None:
         self._listen(processor)  # what it said before it died counts
         said = processor.doomed or processor.page.announced()
         self._keys.pop(told.key, None)
@@ -454,7 +403,8 @@ class ProcessorPool:
         if not processor.ready and not processor.failed_init:
             self._died_in_init(processor, told)
         if processor.order is not None:
-            self._bury(processor, processor.order, said, end)
+            for message in endings.bury(processor, said, end, self.settings):
+                self._say(message)
         elif processor.killed_for == "timeout" and said.phase == Phase.SHUTDOWN:
             text = f"shutdown() took longer than {self.settings.run_timeout:g} s in process{processor.number:03d} and was killed"
             self._say(Notice(level="warning", text=text))
@@ -462,7 +412,7 @@ class ProcessorPool:
         processor.sock.close()
         processor.page.close()
 
-    def _not_born(self, processor: _Processor, told: SpawnFailed) -> None:
+    def _not_born(self, processor: Supervised, told: SpawnFailed) -> None:
         """The machine refuses another process: no failure of the script while others work, but no reason to try without end."""
         self._keys.pop(told.key, None)
         self._processors.pop(processor.number, None)
@@ -479,7 +429,7 @@ class ProcessorPool:
         before, self._oom_kills = self._oom_kills, oom_kills()
         return self._oom_kills > before
 
-    def _died_in_init(self, processor: _Processor, told: Exited) -> None:
+    def _died_in_init(self, processor: Supervised, told: Exited) -> None:
         if self._closing or self._stopping or processor.finishing:
             return
         if processor.killed_for == "timeout":
@@ -487,75 +437,17 @@ class ProcessorPool:
         else:
             end = judging.ending(told.status, killed_for=processor.killed_for, run_timeout=0, overhead_timeout=0, phase=Phase.INIT)
             text = end.text.replace("in the middle of run()", "in import or init()")
-        self._init_failed(processor, f"init() failed: {text}", self._stacks(processor))
+        self._init_failed(processor, f"init() failed: {text}", endings.stacks(processor, self.settings))
 
-    def _init_failed(self, processor: _Processor, message: str, trace: str) -> None:
+    def _init_failed(self, processor: Supervised, message: str, trace: str) -> None:
         self._init_failures += 1
         self._next_start = monotonic() + RETRY_INIT_SECONDS
         fatal = judging.too_many_init_failures(self._init_failures, self.settings.processors)
         if fatal:
             message = f"{message} ({self._init_failures} times in a row on node {self.settings.node})"
-        self._say(
-            InitFailed(
-                node=self.settings.node,
-                processor=processor.number,
-                message=message,
-                trace=trace,
-                log=os.path.join(
-                    self.settings.logs, "user", "stderr", str(self.settings.node), f"process{processor.number:03d}.stderr.txt"
-                ),
-                time=time(),
-                fatal=fatal,
-            )
-        )
+        self._say(endings.init_failed(processor, message, trace, self.settings, fatal=fatal))
         if fatal:
             self._stop("init")
-
-    def _bury(self, processor: _Processor, order: BlockOrder, said: Announced, end: judging.Ending) -> None:
-        """A processor has died with a block: charge the mini-batch that was running, give everything else back."""
-        block, token, stop = order.block, order.token, processor.limit
-        begun = said.phase in (Phase.LOAD, Phase.RUN) and processor.reported <= said.index < stop
-        charged = said.index if begun and processor.killed_for != "stopped" else None
-        behind = min(stop, max(processor.reported, said.index if charged is not None else said.index + 1))
-        if processor.reported < behind:
-            # Whichever of them made the writing of its rows deadly: what happens again and again must come to an end.
-            why = "unwritten" if said.phase == Phase.FLUSH and not processor.killed_for else "unflushed"
-            self._say(Released(block=block, token=token, start=processor.reported, stop=behind, reason=why))
-        rest = behind
-        if charged is not None:
-            self._charge(processor, order, charged, said.phase, said.since, end)
-            rest = charged + 1
-        if rest < stop:
-            self._say(Released(block=block, token=token, start=rest, stop=stop, reason="died"))
-        self._say(Ended(block=block, token=token))
-        processor.order = None
-
-    def _charge(self, processor: _Processor, order: BlockOrder, index: int, phase: int, since: float, end: judging.Ending) -> None:
-        from daskpar.batches.plan import Plan
-
-        final = order.tries >= self.settings.max_retries
-        items, described = 1, ""
-        with contextlib.suppress(Exception):
-            plan = Plan.open(self.settings.plan)
-            items, described = plan.items(index) or 1, plan.describe(index)
-        if self.settings.tabular and phase == Phase.RUN:
-            items = processor.page.items()
-        elapsed = monotonic() - since
-        record = PACK.pack(
-            index, items, 0, items, 0, 0, time() - elapsed, elapsed, elapsed if phase == Phase.RUN else 0.0, 0.0,
-            order.tries, processor.number, self.settings.node, Status.FAILED, end.reason, int(final),
-        )  # fmt: skip
-        failure = Failure(
-            index=index,
-            reason=int(end.reason),
-            message=end.text,
-            trace=self._stacks(processor),
-            items=described,
-            log=os.path.join(self.settings.logs, "user", "stderr", str(self.settings.node), f"process{processor.number:03d}.stderr.txt"),
-            time=time(),
-            final=final,
-        )
-        self._say(Flushed(block=order.block, token=order.token, part="", offset=0, length=0, crc=0, records=record, failures=(failure,)))
 
     def _stop(self, reason: str) -> None:
         if self._stopping:
@@ -645,7 +537,7 @@ class ProcessorPool:
             messages, self._out = self._out, []
             self._report(messages)
 
-    def _changed(self, processor: _Processor, state: str, detail: str = "") -> None:
+    def _changed(self, processor: Supervised, state: str, detail: str = "") -> None:
         self._say(
             ProcessorChanged(
                 node=self.settings.node, processor=processor.number, pid=processor.pid, state=state, detail=detail, time=time()

@@ -1,0 +1,53 @@
+"""One child process as its node knows it."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+
+from daskpar.processor.channel import Inbox
+from daskpar.processor.page import Announced, Page
+from daskpar.processor.protocol import BlockOrder
+
+
+@dataclass
+class Supervised:
+    """A processor and what is known of it."""
+
+    number: int
+    sock: socket.socket
+    inbox: Inbox
+    page: Page
+    key: int
+    """By which the fork server tells its fate."""
+    pid: int = 0
+    """0 until the fork server has told it."""
+    ready: bool = False
+    order: BlockOrder | None = None
+    reported: int = 0
+    """First index of the order's range that has not been flushed."""
+    limit: int = 0
+    """End of the range as it stands, after what was given back."""
+    killed_for: str = ""
+    """`timeout`, `memory`, `stopped`; empty for one that was not killed by its node."""
+    doomed: Announced | None = None
+    """What it was at when its time was up."""
+    kill_at: float | None = None
+    """When its time to write its stacks is over, on the monotonic clock."""
+    failed_init: bool = False
+    finishing: bool = False
+
+
+@dataclass
+class Expected:
+    """Average time of a mini-batch on this node."""
+
+    seconds: float = 0.0
+    count: int = 0
+
+    def add(self, seconds: float, count: int) -> None:
+        """Take in that `count` mini-batches took `seconds`."""
+        each = seconds / count
+        weight = min(1.0, count / min(self.count + count, 200))
+        self.seconds += weight * (each - self.seconds)
+        self.count += count
