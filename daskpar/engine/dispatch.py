@@ -76,6 +76,8 @@ class Dispatcher:
     blocks: dict[int, _Block] = field(default_factory=dict)
     """Blocks under way, by number."""
     suspects: Suspects = field(default_factory=Suspects)
+    ready: set[str] | None = None
+    """Nodes that have said that a processor is past `init()`; None: all have."""
     _queue: deque[tuple[int, int, int]] = field(default_factory=deque)
     _aside: deque[tuple[int, int, int]] = field(default_factory=deque)
     """What waits for a node without another suspect."""
@@ -143,10 +145,11 @@ class Dispatcher:
         return node, BlockOrder(block=number, token="", start=start, stop=stop, tries=tries)
 
     def _orders_alone(self) -> list[tuple[str, BlockOrder]]:
-        """Give what waits aside to nodes that have nothing else of that kind."""
+        """Give what waits aside to nodes that have nothing else of that kind, and where its running is certain to be known."""
         orders: list[tuple[str, BlockOrder]] = []
         taken = {block.node for block in self.blocks.values() if block.alone}
-        for node in sorted(self._room - taken, key=lambda n: (self._load[n] / self.nodes[n], n))[: len(self._aside)]:
+        able = self._room if self.ready is None else self._room & self.ready
+        for node in sorted(able - taken, key=lambda n: (self._load[n] / self.nodes[n], n))[: len(self._aside)]:
             orders.append(self._order(node, *self._aside.popleft()))
             self.blocks[self._next - 1].alone = True
         return orders

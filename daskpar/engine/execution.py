@@ -246,6 +246,7 @@ class Execution:
             ready.add(changed.processor)
         else:
             ready.discard(changed.processor)
+        self.dispatcher.ready = {node for node, processors in self._ready.items() if processors}
 
     def _released(self, address: str, released: Released) -> None:
         unwritten = released.reason == "unwritten"
