@@ -48,7 +48,7 @@ def one_job(seed: int, folder: Path, cluster: Cluster | None = None) -> tuple[in
     chance = random.Random(seed)
     way = chance.choice(("processors", "processors", "processors", "driver", "nodes")) if cluster else "processors"
     job = ChaosJob(folder=folder, kind=chance.choice(KINDS), mini_batches=chance.choice((30, 60, 90)), processors=2)
-    job.arguments = "--processor-memory 1500mb"
+    job.arguments, job.retries = "--processor-memory 1500mb", 6  # more than the faults of any one mini-batch
     job.faults = random_faults(chance, job.mini_batches, nodes=way == "nodes")
     if way == "driver":
         deaths, code = 0, -signal.SIGKILL
