@@ -24,6 +24,8 @@ DATA = ROOT / "benchmarks" / "data"
 RESULTS = ROOT / "benchmarks" / "results"
 PATIENCE_SECONDS = 900
 PR_SET_CHILD_SUBREAPER = 36
+ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+"""For peers with a process for each core: linear algebra with threads of its own makes them many times slower. daskpar sets it itself."""
 
 
 class Wrong(Exception):
@@ -222,4 +224,4 @@ def bytes_read() -> int:
 def peer(module: str, function: str, *arguments: object, name: str | None = None, **options: object) -> Command:
     """A function of one of `benchmarks.peers`, as a command of its own."""
     argv = (sys.executable, "-m", f"benchmarks.peers.{module}", function, *map(str, arguments))
-    return Command(name=name or function.replace("_", "-"), argv=argv, **options)  # type: ignore[arg-type]
+    return Command(name=name or function.replace("_", "-"), argv=argv, environment=ONE_THREAD, **options)  # type: ignore[arg-type]

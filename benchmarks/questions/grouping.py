@@ -14,7 +14,7 @@ from benchmarks.questions.many_models import KEYS
 def ask(settings: Settings) -> Answer:
     """Time, memory and memory over file size against Dask's shuffle."""
     answer = Answer(question="grouping")
-    path, groups = data.sales_csv(settings.scaled(20_000, 20))
+    path, groups = data.sales_csv(settings.scaled(26_500, 20))
     table = mltable(path.stem, [f"file: {path}"], "read_delimited")
     job = Job(name="grouping", script="nothing.py", data=table, partition_keys=KEYS, append_row=False)
     commands = [job.command(check=lambda: job.expect(planned=groups, succeeded=groups, items=groups * data.DAYS))]
