@@ -206,8 +206,10 @@ class ChaosJob:
         assert counts.succeeded == counts.planned - counts.empty
         deaths = self.deaths()
         wanted = sum(self._is_charged(*death) for death in deaths) if charged is None else charged
-        assert counts.tries_failed == wanted, (counts, deaths)
-        assert counts.retried == wanted
+        # What a node had not said yet when it died is not known to anybody: its last failed try is then run again uncharged.
+        unsaid = sum(death[0] == "node" for death in deaths)
+        assert wanted - unsaid <= counts.tries_failed <= wanted, (counts, deaths)
+        assert counts.retried == counts.tries_failed
         self.check_calls()
         self.check_leftovers()
 
