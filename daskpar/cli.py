@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TextIO
 
 from daskpar.errors import DaskparError, UsageError
 
@@ -37,11 +38,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_code
     except BrokenPipeError:
         # The reader of our output has gone (`| head`): nothing is wrong, and nothing more can be said.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _nobody_reads(sys.stdout)
         return 0
     except KeyboardInterrupt:
         print("daskpar: interrupted before anything ran", file=sys.stderr)
         return 130
+
+
+def _nobody_reads(stream: TextIO) -> None:
+    """Send what a stream still holds nowhere, so that Python's own end does not complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def run_command(argv: list[str]) -> int:
@@ -163,6 +169,7 @@ def _resume(arguments: argparse.Namespace) -> int:
     ended = pipeline.resume(
         arguments.run,
         overrides=pairs(arguments.set, "--set"),
+        datastores=pairs(arguments.datastore, "--datastore"),
         retry_failed=arguments.retry_failed,
         allow_changes=arguments.allow_changes,
         scheduler=arguments.scheduler,
@@ -178,14 +185,19 @@ def _show_end(ended: object) -> int:
     from daskpar.pipeline import Run
 
     assert isinstance(ended, Run)
-    print(ended.summary, file=sys.stdout if ended.status == "completed" else sys.stderr, flush=True)
+    stream = sys.stdout if ended.status == "completed" else sys.stderr
+    try:
+        print(ended.summary, file=stream, flush=True)
+    except BrokenPipeError:
+        _nobody_reads(stream)  # how the run ended still counts
     return ended.exit_code
 
 
 def _validate(arguments: argparse.Namespace) -> int:
     from daskpar.spec.load import load_job
 
-    definition = load_job(_file(arguments.spec), overrides=pairs(arguments.set, "--set"))
+    datastores = pairs(arguments.datastore, "--datastore")
+    definition = load_job(_file(arguments.spec), overrides=pairs(arguments.set, "--set"), datastores=datastores or None)
     for warning in definition.warnings:
         print(f"warning: {warning}")
     print(f"{arguments.spec}: no mistakes found")

@@ -44,7 +44,12 @@ def _reopen(directory: RunDirectory, options: Options) -> tuple[RunDirectory, Pi
         states = [folder.state() for folder in directory.steps()]
         if not (options.retry_failed and any(state is not None and state.counts.failed for state in states)):
             return directory, None, options
-    started = json.loads((directory.path / "started-with.json").read_text())
+    try:
+        started = json.loads((directory.path / "started-with.json").read_text())
+    except (OSError, ValueError) as error:
+        raise RunDirectoryError(
+            f"{directory.path} does not say how its run was started ({error}): it ended before anything ran. Start a new run."
+        ) from error
     overrides = {**started["overrides"], **options.overrides}
     datastores = {**started["datastores"], **options.datastores}
     spec = Path(directory.identity.spec)
@@ -56,7 +61,7 @@ def _reopen(directory: RunDirectory, options: Options) -> tuple[RunDirectory, Pi
         listed = "\n".join(f"  - {change}" for change in changes)
         raise RunDirectoryError(
             f"this run can't go on, because what its results depend on has changed since it started:\n{listed}\n"
-            "Start a new run, undo the changes, or pass --allow-changes to mix old and new results."
+            "Start a new run, undo the changes, or pass --allow-changes to mix old and new results (the mini-batches stay as planned)."
         )
     directory.resumed()
     return directory, job, replace(options, overrides=overrides, datastores=datastores)

@@ -14,7 +14,7 @@ PACKAGE = Path(daskpar.__file__).parent
 FLOW = ("errors", "events", "spec", "data", "batches", "processor", "outputs", "engine", "reports", "pipeline", "cli")
 LEAVES = {"daskpar", "daskpar.batches.records", "daskpar.processor.protocol"}
 """Plain values that anyone may import."""
-AFTER_ENGINE = ("pipeline", "staging", "resuming", "showing", "cli", "__main__")
+AFTER_ENGINE = ("interrupts", "opening", "one_step", "pipeline_run", "pipeline", "staging", "resuming", "showing", "cli", "__main__")
 """Top-level modules at the end of the flow; the public door (`__init__`) loads them on first use."""
 HEAVY = {"dask", "distributed", "yaml", "bokeh", "tornado"}
 INSIDE_PROCESSORS = ("data", "batches", "processor")

@@ -69,7 +69,7 @@ class ParallelStepRun:
     run_directory: Path
     folder: Path
     cluster: Cluster
-    ready: Callable[[], None]
+    ready: Callable[[], object]
     """Returns once the cluster is open; it is opened while the input is listed."""
     publish: Callable[[Event], None]
     datastores: Mapping[str, str]

@@ -306,7 +306,11 @@ class StepBuilder:
         names: list[str] = []
         for element in value.elements() or [value]:
             names += self._split_names(element, inputs)
-        return tuple(dict.fromkeys(names))
+        found = tuple(dict.fromkeys(names))
+        if len(found) > 1:
+            hint = "Put the files of both into one MLTable (several entries of paths:), or write a step for each."
+            self.problems.error(value.place, f"names {len(found)} inputs ({', '.join(found)}); one input is split into mini-batches.", hint)
+        return found[:1]
 
     def _split_names(self, value: Value, inputs: Mapping[str, Input]) -> Iterator[str]:
         text = values.text(value, self.problems, "a binding: ${{inputs.NAME}}")

@@ -1,0 +1,182 @@
+"""One step in its folder of the run directory: what it depends on is written down, its outputs are made, it runs, its end is kept."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from time import time
+from typing import TYPE_CHECKING, Any
+
+from daskpar.errors import DaskparError
+from daskpar.events import Event, StepEnded, StepStarted, Warned
+from daskpar.outputs.run_directory import RunDirectory, StepState
+from daskpar.spec.model import CommandStep, Output, PipelineJob, Step
+
+if TYPE_CHECKING:
+    from daskpar.engine.cluster import Cluster
+    from daskpar.engine.command_step import CommandStepRun
+    from daskpar.engine.parallel_step import ParallelStepRun, StepResult
+
+SEEN_SECONDS = 10.0
+"""How long a step that was stopped waits for what it depends on to be found out."""
+
+
+class Seen:
+    """What a step depends on, found out on a thread of its own; nothing to do where it is `known` from an earlier process."""
+
+    def __init__(self, find: Callable[[], dict[str, object]], known: Mapping[str, object]) -> None:
+        self._find = find
+        self._found = dict(known)
+        self._thread: threading.Thread | None = None
+
+    def start(self, save: Callable[[Mapping[str, object]], None]) -> None:
+        """Begin; `save` gets the answer while the step still runs."""
+        if not self._found:
+            self._thread = threading.Thread(target=self._look, args=(save,), name="daskpar-fingerprint", daemon=True)
+            self._thread.start()
+
+    def wait(self, seconds: float | None = None) -> dict[str, object]:
+        """The answer; empty when it is not there in time, or could not be found."""
+        if self._thread is not None:
+            self._thread.join(seconds)
+        return self._found
+
+    def _look(self, save: Callable[[Mapping[str, object]], None]) -> None:
+        # A full disk, or a folder that went away: the step's own work says so.
+        with suppress(DaskparError, OSError):
+            self._found = self._find()
+            save(self._found)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneStep:
+    """Runs `step` of `job`. `resumed`: an earlier process of this run may have begun it; `allow_changes`: what it depends on may differ."""
+
+    step: Step
+    job: PipelineJob
+    directory: RunDirectory
+    session: str
+    cluster: Cluster
+    ready: Callable[[], object]
+    publish: Callable[[Event], None]
+    datastores: Mapping[str, str]
+    resumed: bool
+    allow_changes: bool
+    opened: Any = None
+    """Its input, where it was opened already."""
+
+    def run(self, begun: Callable[[CommandStepRun | ParallelStepRun], None]) -> StepResult:
+        """Run to the end; `begun` hears of what can be stopped."""
+        from daskpar.outputs.fingerprint import step_fingerprint
+        from daskpar.outputs.folders import prepare_outputs
+        from daskpar.showing import shown_settings
+
+        step, folder = self.step, self.directory.step(self.step.name)
+        earlier = folder.state()
+        kind = "command" if isinstance(step, CommandStep) else "parallel"
+        began = time()
+        if earlier is not None and earlier.completed:
+            self._forget_what_follows()
+        known = earlier.fingerprint if earlier is not None and self.resumed and not self.allow_changes else {}
+        state = StepState(step=step.name, kind=kind, status="running", fingerprint=known, started=began)
+        folder.save(state)
+        # What the results depend on is written down beside the work: asking millions of files for their times takes a while.
+        seen = Seen(lambda: step_fingerprint(step, self.directory.path, skip=written(self.job)), known)
+        seen.start(lambda found: folder.save(replace(state, fingerprint=found)))
+        self.publish(StepStarted(time=began, step=step.name, kind=kind, folder=str(folder.path), settings=shown_settings(step)))
+        for note in prepare_outputs(step, again=earlier is not None, others=self._outputs_of_others()):
+            self.publish(Warned(time=time(), step=step.name, text=note))
+        running = self._running()
+        begun(running)
+        result = running.run()
+        folder.save(
+            replace(
+                state,
+                status=result.status,
+                reason=result.reason,
+                counts=result.counts,
+                fingerprint=seen.wait(None if result.status == "completed" else SEEN_SECONDS),
+                exit_code=result.exit_code,
+                ended=time(),
+                seconds=result.seconds + (earlier.seconds if earlier is not None else 0.0),
+                outputs=result.outputs,
+            )
+        )
+        drop_parts(self.directory, folder.state())
+        self.publish(
+            StepEnded(
+                time=time(),
+                step=step.name,
+                status=result.status,
+                reason=result.reason,
+                counts=result.counts,
+                seconds=result.seconds,
+                outputs=result.outputs,
+                first_failure=result.first_failure,
+                exit_code=result.exit_code,
+            )
+        )
+        return result
+
+    def _running(self) -> CommandStepRun | ParallelStepRun:
+        from daskpar.engine.command_step import CommandStepRun
+        from daskpar.engine.parallel_step import ParallelStepRun
+
+        folder = self.directory.step(self.step.name).path
+        if isinstance(self.step, CommandStep):
+            return CommandStepRun(
+                step=self.step,
+                run_id=self.session,
+                run_directory=self.directory.path,
+                folder=folder,
+                cluster=self.cluster,
+                publish=self.publish,
+            )
+        return ParallelStepRun(
+            step=self.step,
+            run_id=self.session,
+            run_directory=self.directory.path,
+            folder=folder,
+            cluster=self.cluster,
+            ready=self.ready,
+            publish=self.publish,
+            datastores=self.datastores,
+            retry_failed=self.resumed,
+            opened=self.opened,
+        )
+
+    def _outputs_of_others(self) -> list[Output]:
+        return [output for other in self.job.steps if other.name != self.step.name for output in other.outputs.values()]
+
+    def _forget_what_follows(self) -> None:
+        """A completed step runs again: what was made of its output is set aside and made again, the last steps first."""
+        from daskpar.outputs.folders import set_outputs_aside
+
+        stale = {self.step.name}
+        for other in self.job.steps:
+            if stale & set(other.needs):
+                stale.add(other.name)
+        for other in reversed(self.job.steps):
+            if other.name == self.step.name or other.name not in stale or self.directory.step(other.name).state() is None:
+                continue
+            kept = [output for step in self.job.steps if step.name not in stale for output in step.outputs.values()]
+            notes = set_outputs_aside(other, others=kept)
+            aside = self.directory.set_aside(other.name)
+            notes.append(f"Step {other.name} runs again, as {self.step.name} does; what was kept of it is now {aside}.")
+            for note in notes:
+                self.publish(Warned(time=time(), step=self.step.name, text=note))
+
+
+def written(job: PipelineJob) -> list[str]:
+    """What the steps of a job write: neither code nor input, wherever it lies."""
+    return [output.path for step in job.steps for output in step.outputs.values()]
+
+
+def drop_parts(directory: RunDirectory, state: StepState | None) -> None:
+    """Remove the part files of a step whose output is complete, unless `--retry-failed` may want to put it together anew."""
+    from daskpar.outputs.assembly import remove_parts
+
+    if state is not None and state.completed and not state.counts.failed:
+        remove_parts(directory.step(state.step).parts)
