@@ -88,8 +88,8 @@ PARALLEL = {
         "Parquet output is not there yet",
     ),
     "rows into a folder": (
-        {"outputs": "p: {type: uri_file, path: ./data}", "task": "append_row_to: ${{outputs.p}}"},
-        "data is a folder; rows",
+        {"outputs": "p: {type: uri_file, path: ./taken}", "task": "append_row_to: ${{outputs.p}}"},
+        "taken is a folder; rows",
     ),
     "file name": (
         {"outputs": "f:", "task": "append_row_to: ${{outputs.f}}\nprogram_arguments: --append_row_file_name a/b"},
@@ -114,6 +114,7 @@ PARALLEL = {
 @pytest.mark.parametrize("name", PARALLEL)
 def test_one_mistake_in_a_parallel_step(folder: Folder, parallel_job: Text, name: str) -> None:
     parts, says = PARALLEL[name]
+    folder.write("taken/by-a-file", "")
     problems = folder.problems(parallel_job(**parts))
     assert len(problems) == 1, [str(problem) for problem in problems]
     assert says in str(problems[0])
