@@ -283,7 +283,8 @@ def _breaks(table: Table, pieces: np.ndarray) -> list[int]:
     for number, groups in enumerate(table.groups):
         starts = np.cumsum([0, *(rows for rows, _ in groups)])[:-1]
         mine = np.flatnonzero(pieces["file"] == number)
-        found.append(mine[np.searchsorted(pieces["start"][mine], starts[starts < pieces["stop"][mine].max(initial=0)])])
+        at = np.searchsorted(pieces["start"][mine], starts[starts < pieces["stop"][mine].max(initial=0)])
+        found.append(mine[at[at < len(mine)]])  # a piece may hold several whole row groups
     return [int(i) for i in np.unique(np.concatenate(found))] if found else []
 
 

@@ -138,3 +138,25 @@ def test_file_lists_need_neither_pyarrow_nor_pandas(tmp_path: Path) -> None:
     )
     found = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "['b'] []"
+
+
+@pytest.mark.parametrize(
+    ("rows_of_group", "size_bytes", "expected"),
+    [(100, 10**9, [0]), (1000, 10**9, [0]), (100, 1, None), (250, 2000, None)],
+    ids=["a piece of all groups", "one group", "a piece for each few rows", "pieces across groups"],
+)
+def test_breaks_are_the_first_pieces_of_row_groups(tmp_path: Path, rows_of_group: int, size_bytes: int, expected: list[int] | None) -> None:
+    import pyarrow.parquet
+
+    (tmp_path / "table").mkdir()
+    table = pa.table({"n": np.arange(1000)})
+    pyarrow.parquet.write_table(table, tmp_path / "table" / "t.parquet", row_group_size=rows_of_group)
+    (tmp_path / "table" / "MLTable").write_text("paths:\n- file: ./t.parquet\ntransformations:\n- read_parquet\n")
+    plan_by_size(open_mltable(str(tmp_path / "table")), BySize(number=size_bytes, unit=1), tmp_path / "plan")
+    plan = Plan.open(tmp_path / "plan")
+    breaks = plan.breaks()
+    assert breaks == sorted(set(breaks)) and all(0 <= at < plan.count for at in breaks)
+    starts = {int(plan.pieces["start"][at]) for at in breaks}
+    assert starts <= set(range(0, 1000, rows_of_group))
+    if expected is not None:
+        assert breaks == expected
