@@ -199,9 +199,8 @@ def main() -> int:
     ladder = [(10, 100_000), (100, 1_000_000), (1000, 1_000_000), (1000, 10_000_000)]
     sizes = [(given.nodes or 1000, given.mini_batches or 10_000_000)] if given.nodes or given.mini_batches else ladder
     rows = []
-    print(
-        f"{'nodes':>6} {'mini-batches':>12} {'simulated s':>11} {'CPU s':>7} {'x real time':>11} {'blocks alive':>12} {'msg/CPU s':>9} {'MB':>6}"
-    )
+    heads = ("nodes", "mini-batches", "simulated s", "CPU s", "x real time", "blocks alive", "msg/CPU s", "MB")
+    print("{:>6} {:>12} {:>11} {:>7} {:>11} {:>12} {:>9} {:>6}".format(*heads))
     for nodes, count in sizes:
         found = Simulation(nodes, given.processors, count, given.seconds).run()
         rows.append({"nodes": nodes, "processors": given.processors, "mini_batches": count, "seconds": given.seconds, **found})

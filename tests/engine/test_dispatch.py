@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import strategies as st
@@ -36,7 +38,7 @@ def test_every_processor_gets_one_block_to_run_and_one_to_wait():
 def test_blocks_are_contiguous_and_in_order():
     orders = [order for _, order in dispatcher(1000).orders()]
     assert orders[0].start == 0
-    assert all(a.stop == b.start for a, b in zip(orders, orders[1:], strict=False))
+    assert all(a.stop == b.start for a, b in itertools.pairwise(orders))
 
 
 def test_a_retried_mini_batch_goes_first_and_alone():
