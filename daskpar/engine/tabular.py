@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-
+from daskpar.processor.resources import cores
 from daskpar.spec.model import ParallelStep
 
 FILE_MODES = ("eval_mount", "eval_download", "ro_mount", "download", "mount")
@@ -18,6 +17,6 @@ def looks_tabular(step: ParallelStep) -> bool:
 
 
 def local_threads(nodes: int, processors: int | None) -> int:
-    """OMP_NUM_THREADS and its like for the processors of `nodes` nodes in this process, as `cluster.threads_per_processor` will find."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // (nodes * (processors or max(1, cores // nodes))))
+    """OMP_NUM_THREADS and its like for the processors of `nodes` nodes in this process, as `dealing.threads_per_processor` will find."""
+    there = cores()
+    return max(1, there // (nodes * (processors or max(1, there // nodes))))

@@ -86,7 +86,7 @@ class ProcessorOrder:
         os.environ.setdefault("MLFLOW_TRACKING_URI", f"file://{settings.working_dir}/mlruns")
         os.environ["DASKPAR_PROCESSOR"] = name
         if settings.gpus:
-            os.environ["CUDA_VISIBLE_DEVICES"] = settings.gpus[self.number % len(settings.gpus)]
+            os.environ["CUDA_VISIBLE_DEVICES"] = settings.gpus[self.number] if self.number < len(settings.gpus) else ""
             os.environ["AZ_BATCHAI_GPU_COUNT_FOUND"] = str(len([gpu for gpu in settings.gpus if gpu]))
 
     def _limits(self) -> None:

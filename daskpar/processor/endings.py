@@ -35,7 +35,9 @@ def bury(processor: Supervised, said: Announced, end: Ending, settings: Processo
         found.append(_charge(processor, order, said, end, settings))
         rest = charged + 1
     if rest < stop:
-        found.append(Released(block=block, token=token, start=rest, stop=stop, reason="died"))
+        # A block that is deadly before it begins would be given out without end.
+        unbegun = said.phase == Phase.IDLE and rest == order.start and processor.killed_for != "stopped"
+        found.append(Released(block=block, token=token, start=rest, stop=stop, reason="unbegun" if unbegun else "died"))
     found.append(Ended(block=block, token=token))
     processor.order = None
     return found

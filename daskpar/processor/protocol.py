@@ -124,7 +124,8 @@ class Released:
     stop: int
     reason: str
     """`slow`; `stopped`; `unflushed`: run already, but the result was lost with the processor; `unwritten`: the same, and the processor
-    died while it wrote their rows; `died`: behind a death, not begun."""
+    died while it wrote their rows; `unbegun`: the processor died with the block before its first mini-batch; `died`: behind a death, not
+    begun."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,35 +17,67 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def free_memory() -> tuple[int, int]:
-    """(available, total) bytes of the smaller of machine and control group; (0, 0) where neither can be read."""
+    """(available, total) bytes of what is nearest to its end: the machine, or one of the control groups that this process is in.
+
+    (0, 0) where none can be read.
+    """
     total = available = 0
     with contextlib.suppress(OSError, ValueError), open("/proc/meminfo") as file:
         facts = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in file}
         total, available = facts.get("MemTotal", 0), facts.get("MemAvailable", 0)
-    limit, used = _control_group()
-    if limit and limit < total and limit - used < available:
-        return max(0, limit - used), limit
-    return available, total
+    found = [(max(0, limit - used), limit) for limit, used in map(_memory_of, control_groups("memory")) if 0 < limit < total]
+    return min([(available, total), *found], key=lambda pair: pair[0] / max(1, pair[1]))
 
 
-def _control_group() -> tuple[int, int]:
-    for folder, names in (
-        ("/sys/fs/cgroup", ("memory.max", "memory.current")),
-        ("/sys/fs/cgroup/memory", ("memory.limit_in_bytes", "memory.usage_in_bytes")),
-    ):
-        try:
-            limit, used = ((Path(folder) / name).read_text().strip() for name in names)
-        except OSError:
+def control_groups(controller: str, own: str = "/proc/self/cgroup", root: str = "/sys/fs/cgroup") -> list[Path]:
+    """Folders of the control groups that this process is in, of both versions, from the innermost to the root."""
+    try:
+        lines = [line.split(":", 2) for line in Path(own).read_text().splitlines()]
+    except OSError:
+        lines = [["0", "", "/"]]
+    folders: list[Path] = []
+    for _, controllers, path in (line for line in lines if len(line) == 3):
+        if controllers and controller not in controllers.split(","):
             continue
-        if limit.isdigit():
+        base = Path(root, controller) if controllers else Path(root)
+        # Within a container the path may be one of the machine's, of which only the end is seen here.
+        names = [name for name in path.split("/") if name and name != ".."]
+        folders += [base.joinpath(*names[:depth]) for depth in range(len(names), -1, -1)]
+    return folders
+
+
+def _memory_of(folder: Path) -> tuple[int, int]:
+    for names in (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            limit, used = ((folder / name).read_text().strip() for name in names)
+            if not limit.isdigit():
+                return 0, 0
             # Pages of files that are only cached count as used, but give way.
             cached = 0
             with contextlib.suppress(OSError, ValueError, IndexError):
-                for line in (Path(folder) / "memory.stat").read_text().splitlines():
-                    if line.startswith("inactive_file "):
-                        cached = int(line.split()[1])
+                for line in (folder / "memory.stat").read_text().splitlines():
+                    if line.startswith(("total_inactive_file ", "inactive_file ")):
+                        cached = max(cached, int(line.split()[1]))
             return int(limit), max(0, int(used) - cached)
     return 0, 0
+
+
+def cores() -> int:
+    """Cores that this process may use: its affinity, or what the tightest of its control groups leaves it, rounded up."""
+    found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quotas = [quota for folder in control_groups("cpu") if (quota := cpu_quota(folder))]
+    return max(1, min([found, *map(math.ceil, quotas)]))
+
+
+def cpu_quota(folder: Path) -> float:
+    """How many cores a control group may use at a time; 0 where that is not limited."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        quota, period = (folder / "cpu.max").read_text().split()[:2]
+        return 0.0 if quota == "max" else int(quota) / int(period)
+    with contextlib.suppress(OSError, ValueError, IndexError, ZeroDivisionError):
+        quota, period = ((folder / name).read_text() for name in ("cpu.cfs_quota_us", "cpu.cfs_period_us"))
+        return max(0.0, int(quota) / int(period))
+    return 0.0
 
 
 def oom_kills() -> int:
