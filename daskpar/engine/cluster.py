@@ -10,7 +10,6 @@ import logging
 import queue
 import threading
 import warnings
-from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +28,9 @@ WORKER_SECONDS = 300
 """For the first worker of a cluster to come."""
 ANSWER_SECONDS = 20.0
 """How long a scheduler or a worker may take to answer a question that takes no time; then it is taken to be hung."""
+
+RESUME = "`python -m daskpar resume` goes on, there or on another cluster"
+SCHEDULER_GONE = f"the connection to the Dask scheduler is lost; {RESUME}"
 
 
 def bounded(function: Callable[..., Any], *args: Any, seconds: float | None = None, **kwargs: Any) -> Any:
@@ -83,13 +85,23 @@ class Cluster:
         self._client: Client | None = None
         self._plugged = False
         self.facts: dict[str, NodeFacts] = {}
-        """Worker address -> what it said of itself."""
+        """Worker address -> what it said of itself. Replaced as a whole, never changed: several steps may look at it."""
+        self.strangers: dict[str, str] = {}
+        """Workers that came later with another version of daskpar -> that version. They take no part."""
+        self._begun = False
+        self._connection: Any = None
 
     @property
     def client(self) -> Client:
         """The connection; `open` makes it."""
         assert self._client is not None, "the cluster is not open yet"
         return self._client
+
+    @property
+    def connected(self) -> bool:
+        """Whether the connection that `open` made still stands. One that Dask has made again does not count: when the first was lost, the
+        scheduler ended what this run had on the cluster."""
+        return self.client.status == "running" and self.client.scheduler_comm is self._connection
 
     def open(self) -> None:
         """Connect, compare versions, put the node plugin on every worker.
@@ -100,6 +112,7 @@ class Cluster:
         from daskpar.engine.node import NodePlugin
 
         self._client = self._given or self._connect()
+        self._connection = self._client.scheduler_comm
         if not self.local:
             self._await_workers()
             self._check_imports()
@@ -108,6 +121,7 @@ class Cluster:
         self.client.register_plugin(NodePlugin(self.run_id))
         self._plugged = True
         self.refresh()
+        self._begun = True
 
     def _connect(self) -> Client:
         from distributed import Client
@@ -202,20 +216,33 @@ class Cluster:
                 ) from error
 
     def refresh(self) -> list[str]:
-        """Ask workers that joined since for their facts; addresses of all workers there are, oldest first."""
+        """Ask workers that joined since for their facts; addresses of all workers there are, oldest first.
+
+        Raises UsageError when one has another version of daskpar, unless the run has begun: then it is a stranger. Raises
+        InfrastructureLost when the scheduler does not answer.
+        """
         from daskpar.engine.node import node_facts
 
-        workers = bounded(self.client.scheduler_info, n_workers=-1)["workers"]
-        unknown = [address for address in workers if address not in self.facts]
-        if unknown:
-            for address, facts in self._ask(node_facts, unknown).items():
-                if facts.version != _version():
-                    raise UsageError(
-                        f"worker {address} has daskpar {facts.version}, this is {_version()}: install the same version everywhere"
-                    )
-                self.facts[address] = facts
-        self.facts = {address: facts for address, facts in self.facts.items() if address in workers}
+        try:
+            workers = bounded(self.client.scheduler_info, n_workers=-1)["workers"]
+            unknown = [address for address in workers if address not in self.facts and address not in self.strangers]
+            found: dict[str, NodeFacts] = self._ask(node_facts, unknown) if unknown else {}
+        except (TimeoutError, OSError) as error:
+            raise InfrastructureLost(f"the Dask scheduler does not answer ({error}); is it running? {RESUME}") from error
+        strangers = {address: facts.version for address, facts in found.items() if facts.version != _version()}
+        for address, version in strangers.items():
+            if not self._begun:
+                raise UsageError(f"worker {address} has daskpar {version}, this is {_version()}: install the same version everywhere")
+            logger.warning("worker %s has daskpar %s, this is %s: it is left out", address, version, _version())
+        self.strangers = {address: version for address, version in {**self.strangers, **strangers}.items() if address in workers}
+        known = {**self.facts, **found}
+        self.facts = {address: facts for address, facts in known.items() if address in workers and address not in strangers}
         return list(self.facts)
+
+    def forget(self, address: str) -> None:
+        """A worker is lost; what comes under its address is asked anew."""
+        self.facts = {other: facts for other, facts in self.facts.items() if other != address}
+        self.strangers = {other: version for other, version in self.strangers.items() if other != address}
 
     def _ask(self, function: Callable[..., Any], workers: list[str]) -> dict[str, Any]:
         """What `function` gives on each of `workers`; without those that fail or do not answer."""
@@ -259,32 +286,6 @@ class Cluster:
         finally:
             if self._cluster is not None:
                 self._cluster.close()
-
-
-def processors_per_node(nodes: list[NodeFacts], wanted: int | None) -> dict[str, int]:
-    """Processors of each node (by address): `wanted`, else the cores of its host dealt out to the nodes on that host, at least 1."""
-    sharing = Counter(facts.host for facts in nodes)
-    return {facts.address: wanted or max(1, (facts.gpus or facts.cores) // sharing[facts.host]) for facts in nodes}
-
-
-def gpus_per_node(nodes: list[NodeFacts], processors: dict[str, int]) -> dict[str, tuple[str, ...]]:
-    """CUDA devices of each node's processor slots: one device each, dealt out per host; slots beyond the devices get none (empty text)."""
-    dealt: Counter[str] = Counter()
-    devices: dict[str, tuple[str, ...]] = {}
-    for facts in nodes:
-        slots = []
-        for _ in range(processors[facts.address] if facts.gpus else 0):
-            number = dealt[facts.host]
-            slots.append(str(number) if number < facts.gpus else "")
-            dealt[facts.host] += 1
-        devices[facts.address] = tuple(slots)
-    return devices
-
-
-def threads_per_processor(facts: NodeFacts, nodes: list[NodeFacts], processors: dict[str, int]) -> int:
-    """OMP_NUM_THREADS and its like: the host's cores over all our processors on that host, at least 1."""
-    on_host = sum(processors[other.address] for other in nodes if other.host == facts.host)
-    return max(1, facts.cores // max(1, on_host))
 
 
 def _version() -> str:

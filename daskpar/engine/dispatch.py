@@ -10,6 +10,7 @@ import heapq
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
@@ -32,7 +33,7 @@ def runs(indices: np.ndarray) -> list[Interval]:
         return []
     cuts = np.flatnonzero(np.diff(indices) != 1) + 1
     edges = np.concatenate(([0], cuts, [len(indices)]))
-    return [(int(indices[a]), int(indices[b - 1]) + 1) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    return [(int(indices[a]), int(indices[b - 1]) + 1) for a, b in pairwise(edges)]
 
 
 @dataclass(kw_only=True)
@@ -238,6 +239,13 @@ class Dispatcher:
                     block.due, _ = subtract(block.due, index, index + 1)
             requeued += self._retire(number)
         return Loss(requeued=requeued, failed=tuple(failed), suspects=tuple(suspects))
+
+    def leave_node(self, node: str) -> int:
+        """A node takes no more part, without a fault of any mini-batch: what it owed goes back to the queue."""
+        self._processors -= self.nodes.pop(node, 0)
+        self._load.pop(node, None)
+        self._room.discard(node)
+        return sum(self._retire(number) for number in sorted((n for n, b in self.blocks.items() if b.node == node), reverse=True))
 
     def drop_waiting(self) -> None:
         """Nothing more is to be started."""

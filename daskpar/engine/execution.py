@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import pickle
 import queue
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from time import monotonic, time
@@ -17,14 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from daskpar.batches.records import RECORD, Reason, Status, unpack
+from daskpar.batches.records import unpack
 from daskpar.engine.clocks import Patience, Waiting
-from daskpar.engine.cluster import Cluster, bounded, gpus_per_node, processors_per_node, threads_per_processor
+from daskpar.engine.cluster import RESUME, SCHEDULER_GONE, Cluster, bounded
 from daskpar.engine.dispatch import Dispatcher
+from daskpar.engine.members import Members, close_on_worker, leave_on_workers, open_on_worker
 from daskpar.engine.suspects import LOSSES
 from daskpar.engine.tally import Tally
+from daskpar.engine.telling import given_up, resource_sample
 from daskpar.errors import DaskparError, InfrastructureLost, JobFailed
-from daskpar.events import Event, NodeEvent, ProcessorEvent, Progress, ResourceSample, TriesEnded, Warned
+from daskpar.events import Event, NodeEvent, ProcessorEvent, Progress, TriesEnded, Warned
 from daskpar.processor.protocol import (
     Broken,
     Ended,
@@ -52,8 +53,6 @@ LEAVING_SECONDS = 15.0
 """What a node gets to end its processors, beside what `shutdown()` may take."""
 
 
-_SCHEDULER_GONE = "the connection to the Dask scheduler is lost; `python -m daskpar resume` goes on, there or on another cluster"
-
 Commit = Callable[[Flushed], np.ndarray]
 """Takes a flush for good, in the journal of a step or, for an internal pass, nowhere; returns the records that count. Raises
 InfrastructureLost when it can't be kept, JobFailed when it must not."""
@@ -72,15 +71,8 @@ class Outcome:
 
 
 @dataclass(kw_only=True)
-class _Node:
-    address: str
-    number: int
-    processors: int
-
-
-@dataclass(kw_only=True)
 class Execution:
-    """Runs the mini-batches that `dispatcher` holds, of the plan that `settings` names, on up to `instance_count` nodes (-1: all there are).
+    """Runs the mini-batches that `dispatcher` holds, of the plan that `settings` names, on up to `instance_count` nodes (-1: all).
 
     `settings` is what all nodes share; each gets its own number, threads and devices. `tally` starts from what is committed already.
     """
@@ -101,16 +93,17 @@ class Execution:
 
     inbox: queue.SimpleQueue[tuple[Any, ...]] = field(default_factory=queue.SimpleQueue)
     outcome: Outcome = field(default_factory=Outcome)
-    nodes: dict[str, _Node] = field(default_factory=dict)
     _futures: dict[int, Future[Any]] = field(default_factory=dict)
-    _numbers: int = 0
     _stopped: bool = False
     _last_progress: float = 0.0
-    _opening: set[str] = field(default_factory=set)
+    _flushed_any: bool = False
+    _look_for_nodes: bool = True
+    _trouble: str = ""
+    """What the last node to leave had."""
+    _told: set[str] = field(default_factory=set)
+    """Workers of another version that were warned of."""
     _ready: dict[str, set[int]] = field(default_factory=dict)
     """Node -> its processors past `init()`; their word may come before that of the node."""
-    _left_out: set[str] = field(default_factory=set)
-    """Nodes whose processors can't go on."""
 
     def stop(self, reason: str, *, at_once: bool = False) -> None:
         """Ask for the end from any thread: no further call of `run()` is started, running ones are killed after two seconds."""
@@ -118,33 +111,43 @@ class Execution:
 
     def run(self) -> Outcome:
         """Run to the end; the nodes' processors have ended when this returns, whatever happened."""
-        from daskpar.engine.tracker import Tracker, tracker_name
+        from daskpar.engine.tracker import tracker_name
 
         if self.dispatcher.finished:
             return self.outcome
-        client, run_id, step = self.cluster.client, self.settings.run_id, self.settings.step
-        topic = tracker_name(run_id, step)
+        topic = tracker_name(self.settings.run_id, self.settings.step)
         self._waiting = Waiting(progress_since=monotonic())
-        client.subscribe_topic(topic, self._hear)
-        tracker = Tracker(run_id=run_id, step=step, driver=client.id, thresholds=self.tally.thresholds, counts=self.tally.counts)
-        client.register_plugin(tracker, name=topic)
+        self.members = Members(instance_count=self.instance_count, processors_wanted=self.processors_wanted)
         try:
-            self._join(self.cluster.refresh())
+            self._listen(topic)
+            self._fill_up()
             self._loop()
         except DaskparError as error:
             status = "failed" if isinstance(error, JobFailed) else "lost"
             self.outcome.status, self.outcome.reason, self.outcome.error = status, str(error), error
             self._ask_nodes_to_stop("driver")
         except Exception as error:
-            if client.status == "running":
+            if self.cluster.connected:
                 raise
-            self.outcome.status, self.outcome.reason = "lost", _SCHEDULER_GONE
-            self.outcome.error = InfrastructureLost(f"{_SCHEDULER_GONE}: {error!r}")
+            self.outcome.status, self.outcome.reason = "lost", SCHEDULER_GONE
+            self.outcome.error = InfrastructureLost(f"{SCHEDULER_GONE}: {error!r}")
         finally:
             self._leave(topic)
         return self.outcome
 
     # -- facts in ------------------------------------------------------------------------------------------------------------------
+
+    def _listen(self, topic: str) -> None:
+        from daskpar.engine.tracker import Tracker
+
+        client, step = self.cluster.client, self.settings.step
+        counts, thresholds = self.tally.counts, self.tally.thresholds
+        tracker = Tracker(run_id=self.settings.run_id, step=step, driver=client.id, thresholds=thresholds, counts=counts)
+        try:
+            bounded(client.subscribe_topic, topic, self._hear)
+            bounded(client.register_plugin, tracker, name=topic)
+        except (TimeoutError, OSError) as error:
+            raise InfrastructureLost(f"the Dask scheduler does not answer ({error}); {RESUME}") from error
 
     def _hear(self, event: tuple[float, tuple[Any, ...]]) -> None:
         self.inbox.put(event[1])
@@ -168,6 +171,8 @@ class Execution:
                     return
                 if verdict := self.tally.verdict():
                     self._end("failed", verdict)
+                if self._look_for_nodes:
+                    self._fill_up()
                 self._send_orders()
             self._look_at_clocks()
             self._show_progress()
@@ -182,7 +187,7 @@ class Execution:
         elif kind == "verdict":
             self._end("failed", fact[1], nodes_know=True)
         elif kind == "joined":
-            self._join([fact[1]])
+            self._look_for_nodes = True
         elif kind == "opened":
             self._opened(*fact[1:])
         elif kind == "lost":
@@ -195,8 +200,10 @@ class Execution:
                 self._waiting.stopping_since = float("-inf")
 
     def _take_message(self, address: str, message: Message) -> None:
-        if isinstance(message, Flushed) or (isinstance(message, ProcessorChanged) and message.state == "ready"):
+        if isinstance(message, Flushed) or (not self._flushed_any and isinstance(message, ProcessorChanged) and message.state == "ready"):
+            # Once mini-batches have run, processors that come and go without one are no progress.
             self._waiting.progress_since = monotonic()
+            self._flushed_any = self._flushed_any or isinstance(message, Flushed)
         if isinstance(message, Flushed):
             self._flushed(message)
         elif isinstance(message, Released):
@@ -204,6 +211,7 @@ class Execution:
         elif isinstance(message, Broken):
             self._broken(address, message)
         elif isinstance(message, Ended):
+            self.members.task_ended_well(address)
             owned = self.dispatcher.owns(message.block, message.token)
             self.dispatcher.end(message.block, message.token)
             if owned and (future := self._futures.pop(message.block, None)) is not None:
@@ -215,12 +223,12 @@ class Execution:
                 self._end("failed", message.message)
         elif isinstance(message, Notice):
             if message.level != "debug":
-                self.publish(Warned(time=time(), step=self.settings.step, text=message.text))
+                self._warn(message.text)
         elif isinstance(message, ProcessorChanged):
             self._note_ready(address, message)
             self._processor_event(address, message.processor, message.pid, message.state, message.detail, message.time)
         else:
-            self._sampled(message)
+            self.publish(resource_sample(self.settings.step, message))
 
     def _flushed(self, flushed: Flushed) -> None:
         records = unpack(flushed.records)
@@ -249,133 +257,114 @@ class Execution:
         self.dispatcher.ready = {node for node, processors in self._ready.items() if processors}
 
     def _released(self, address: str, released: Released) -> None:
-        unwritten = released.reason == "unwritten"
-        taken = self.dispatcher.release(released.block, released.token, released.start, released.stop, suspect=unwritten)
+        suspect = released.reason in ("unwritten", "unbegun")
+        taken = self.dispatcher.release(released.block, released.token, released.start, released.stop, suspect=suspect)
         if released.reason in ("unflushed", "unwritten"):
             self.tally.add_repeats(taken.requeued)
         for index in taken.failed:
-            number = self.nodes[address].number if address in self.nodes else 0
-            self._give_up(
-                index, number, "its processor died each time while its rows were written", "their size, or the memory that is left"
-            )
+            what = "before it began" if released.reason == "unbegun" else "while its rows were written"
+            number = self.members.number(address) or 0
+            self._give_up(index, number, f"its processor died each time {what}", "their size, or the memory that is left")
 
     def _broken(self, address: str, broken: Broken) -> None:
         if broken.disk:
             advice = "what is committed is kept: put that right, then `python -m daskpar resume` goes on from here"
             self._end("lost", f"{broken.message}; {advice}")
-            return
-        self.publish(Warned(time=time(), step=self.settings.step, text=f"{broken.message}; the node is left out"))
-        self._left_out.add(address)
-        self._lose(address)
+        else:
+            self._leave_out(address, broken.message)
 
     def _note_failure(self, failure: Failure | InitFailed) -> None:
         first = self.outcome.first_failure
         if first is None or failure.time < first.time:
             self.outcome.first_failure = failure
 
-    def _task_ended(self, block: int, status: str, error: str) -> None:
+    def _task_ended(self, number: int, status: str, error: str) -> None:
         # The word of the block's end travels ahead of the task's: a block that is still open has lost its node, or never started.
-        if block in self.dispatcher.blocks and status != "finished":
-            logger.info("the task of block %d ended as %s: %s", block, status, error)
-            self._futures.pop(block, None)
-            self.dispatcher.lose_block(block)
+        block = self.dispatcher.blocks.get(number)
+        if block is None or status == "finished":
+            return
+        logger.info("the task of block %d ended as %s: %s", number, status, error)
+        self._futures.pop(number, None)
+        self.dispatcher.lose_block(number)
+        if block.node in self.members.open and self.members.task_failed(block.node):
+            self._leave_out(block.node, f"node {block.node}: its blocks can't be started: {error or status}")
 
     # -- nodes ---------------------------------------------------------------------------------------------------------------------
 
-    def _join(self, addresses: list[str]) -> None:
-        """Open the step on workers that may take part, each on a thread of its own: one that does not answer holds up no other."""
-        wanted = len(addresses) + len(self.nodes) if self.instance_count == -1 else self.instance_count
-        for address in addresses:
-            if len(self.nodes) + len(self._opening) >= wanted or self._stopped:
-                break
-            if address in self.nodes or address in self._opening or address in self._left_out:
-                continue
-            self._opening.add(address)
-        chosen = [a for a in addresses if a in self._opening]
-        if not chosen:
+    def _fill_up(self) -> None:
+        """Open the step on as many more workers as may take part; where nobody is left, wait for one or, where none can come, end."""
+        self._look_for_nodes = False
+        if self._stopped:
             return
-        if any(address not in self.cluster.facts for address in chosen):
-            self.cluster.refresh()
-        facts = [self.cluster.facts[a] for a in [*self.nodes, *chosen] if a in self.cluster.facts]
-        processors = processors_per_node(facts, self.processors_wanted)
-        gpus = gpus_per_node(facts, processors)
-        for address in chosen:
-            if address not in processors:
-                self._opening.discard(address)
-                continue
-            mine = self.cluster.facts[address]
-            settings = replace(
-                self.settings,
-                node=self._numbers,
-                python=mine.python,
-                processors=processors[address],
-                gpus=gpus[address],
-                threads=threads_per_processor(mine, facts, processors),
-            )
-            self._numbers += 1
-            threading.Thread(target=self._open, args=(address, settings), daemon=True, name=f"daskpar-open-{address}").start()
+        self.cluster.refresh()
+        for address, version in self.cluster.strangers.items():
+            if address not in self._told:
+                self._told.add(address)
+                self._warn(f"worker {address} has another daskpar ({version}) and is left out; install the same version everywhere")
+        for member in self.members.fill_up(self.cluster.facts):
+            open_on_worker(self.cluster.client, member, member.settings(self.settings), self.inbox)
+        if self.members.any:
+            return
+        if self.cluster.in_process:
+            self._end("lost", self._trouble or "there is no node")
+        elif self._waiting.nodes_since is None:
+            self._waiting.nodes_since = monotonic()
+            self._warn("no node is left; waiting for the cluster to bring a new one")
 
-    def _open(self, address: str, settings: ProcessorSettings) -> None:
-        from daskpar.engine.node import open_step
-
-        try:
-            self.cluster.client.run(open_step, run_id=settings.run_id, settings=settings, workers=[address])
-        except Exception as error:  # whatever it is, it is this node's trouble alone
-            self.inbox.put(("opened", address, settings, f"{type(error).__name__}: {error}"))
-        else:
-            self.inbox.put(("opened", address, settings, ""))
-
-    def _opened(self, address: str, settings: ProcessorSettings, trouble: str) -> None:
-        self._opening.discard(address)
+    def _opened(self, address: str, number: int, trouble: str) -> None:
         if trouble:
-            text = f"node {address} could not start its processors and is left out: {trouble}"
-            self.publish(Warned(time=time(), step=self.settings.step, text=text))
-            if not self.nodes and not self._opening:
-                self._end("lost", text)
+            if address in self.members.opening and self.members.opening[address].number == number:
+                self._leave_out(address, f"node {address} could not start its processors: {trouble}")
             return
-        self.nodes[address] = _Node(address=address, number=settings.node, processors=settings.processors)
+        member = self.members.opened(address, number)
+        if member is None:
+            return
         self._waiting.nodes_since = None
         self._waiting.progress_since = monotonic()
         if not self._stopped:
-            self.dispatcher.add_node(address, settings.processors)
-        self.publish(NodeEvent(time=time(), step=self.settings.step, node=settings.node, address=address, state="joined"))
+            self.dispatcher.add_node(address, member.processors)
+        self.publish(NodeEvent(time=time(), step=self.settings.step, node=number, address=address, state="joined"))
 
     def _lose(self, address: str) -> None:
-        node = self.nodes.pop(address, None)
-        self._opening.discard(address)
-        self.cluster.facts.pop(address, None)
+        """The cluster has lost a worker."""
+        self.cluster.forget(address)
+        node = self.members.lose(address)
+        self._look_for_nodes = True
         if node is None:
             return
         loss = self.dispatcher.lose_node(address, len(self._ready.pop(address, ())))
-        for block in [b for b in self._futures if b not in self.dispatcher.blocks]:
-            self._futures.pop(block).release()
+        self._release_futures()
         detail = f"{loss.requeued} mini-batches go to other nodes"
         if loss.suspects:
             detail += f"; running: {', '.join(map(str, loss.suspects))}"
         self.publish(NodeEvent(time=time(), step=self.settings.step, node=node.number, address=address, state="lost", detail=detail))
         for index in loss.failed:
             self._give_up(index, node.number, f"it was running each time when {LOSSES} nodes were lost", "memory, a crash of the machine")
-        if not self.nodes and not self._stopped:
-            self._waiting.nodes_since = monotonic()
-            self.publish(
-                Warned(time=time(), step=self.settings.step, text="every node is lost; waiting for the cluster to bring a new one")
-            )
-        if not self._stopped:
-            self._join(self.cluster.refresh())
+
+    def _leave_out(self, address: str, trouble: str) -> None:
+        """A worker that is there can't go on: no fault of any mini-batch, and no reason to ask it again."""
+        self._trouble = trouble
+        self._warn(f"{trouble}; the node is left out")
+        node = self.members.leave_out(address)
+        self._look_for_nodes = True
+        close_on_worker(self.cluster.client, address, self.settings)
+        if node is None:
+            return
+        self._ready.pop(address, None)
+        detail = f"{self.dispatcher.leave_node(address)} mini-batches go to other nodes"
+        self._release_futures()
+        self.publish(NodeEvent(time=time(), step=self.settings.step, node=node.number, address=address, state="lost", detail=detail))
+
+    def _release_futures(self) -> None:
+        for block in [b for b in self._futures if b not in self.dispatcher.blocks]:
+            self._futures.pop(block).release()
+
+    def _warn(self, text: str) -> None:
+        self.publish(Warned(time=time(), step=self.settings.step, text=text))
 
     def _give_up(self, index: int, node: int, what: str, why: str) -> None:
         """A mini-batch that was running at its third loss has failed, though it never said a word."""
-        items = self.charged_items(index)
-        record = np.zeros(1, dtype=RECORD)
-        record["index"], record["items"], record["failed_items"], record["node"] = index, items, items, node
-        record["status"], record["reason"], record["final"], record["started"] = Status.FAILED, Reason.LOST, 1, time()
-        failure = Failure(
-            index=index,
-            reason=Reason.LOST,
-            message=f"mini-batch {index} is given up: {what}, so it probably is the cause ({why})",
-            time=time(),
-            final=True,
-        )
+        record, failure = given_up(index, items=self.charged_items(index), node=node, what=what, why=why)
         flushed = Flushed(block=-1, token="", part="", offset=0, length=0, crc=0, records=record.tobytes(), failures=(failure,))
         self.commit(flushed)
         self.tally.add(record)
@@ -432,23 +421,29 @@ class Execution:
             logger.warning("could not ask the nodes to stop; they are closed instead", exc_info=True)
 
     def _look_at_clocks(self) -> None:
-        if self.cluster.client.status != "running":
-            # Dask would connect again, to a scheduler that has forgotten this run, or has told its nodes that the driver is gone.
-            self._end("lost", _SCHEDULER_GONE, nodes_know=True)
+        if not self.cluster.connected:
+            # Dask connects again, but to a scheduler that has forgotten this run, or has told its nodes that the driver is gone.
+            self._end("lost", SCHEDULER_GONE, nodes_know=True)
+            self._drop_blocks()
             return
         overdue = self._waiting.overdue(monotonic(), self.patience)
         if overdue == "stopping":
-            for block in list(self.dispatcher.blocks):
-                self.dispatcher.lose_block(block)
-            self.dispatcher.drop_waiting()
+            self._drop_blocks()
         elif overdue == "nodes":
-            self._end("lost", f"every node is lost and none came back within {self.patience.nodes:g} s", nodes_know=True)
+            last = f" (the last one: {self._trouble})" if self._trouble else ""
+            self._end("lost", f"no node is left{last} and none came within {self.patience.nodes:g} s; {RESUME}", nodes_know=True)
         elif overdue == "progress":
             self._end(
                 "failed",
                 f"no progress for {self.patience.progress:g} s (progress_update_timeout): no mini-batch ended and no processor got "
                 "ready; look at the logs of the processors, or raise --progress_update_timeout",
             )
+
+    def _drop_blocks(self) -> None:
+        """Nobody will say any more what became of them: they stay uncommitted."""
+        for block in list(self.dispatcher.blocks):
+            self.dispatcher.lose_block(block)
+        self.dispatcher.drop_waiting()
 
     def _show_progress(self, *, force: bool = False) -> None:
         now = monotonic()
@@ -472,8 +467,9 @@ class Execution:
         self._futures.clear()
         leave = finish_step if self.outcome.status == "completed" else close_step
         patience = LEAVING_SECONDS + (self.settings.run_timeout if leave is finish_step else 0.0)
+        taking_part = [*self.members.open, *self.members.opening]
         try:
-            self._leave_nodes(leave, [*self.nodes, *self._opening], monotonic() + patience)
+            leave_on_workers(client, taking_part, leave, self.settings, self.inbox, seconds=patience, hear=self._hear_last)
             if client.status == "running":
                 bounded(client.run_on_scheduler, remove_tracker, name=topic)
                 bounded(client.unsubscribe_topic, topic)
@@ -481,62 +477,25 @@ class Execution:
             logger.warning("leaving the cluster: some of the clean-up failed", exc_info=True)
         self._show_progress(force=True)
 
-    def _leave_nodes(self, leave: Callable[..., Any], addresses: list[str], deadline: float) -> None:
-        """Have every node end its processors; one that is lost meanwhile, or does not answer, is not waited for.
-
-        What processors say at their end is taken: warnings of `shutdown()`, their exits.
-        """
-        client, waiting = self.cluster.client, set(addresses)
-
-        def ask(address: str) -> None:
-            try:
-                client.run(leave, run_id=self.settings.run_id, step=self.settings.step, workers=[address], on_error="ignore")
-            except Exception as error:
-                logger.info("node %s could not be left in order: %r", address, error)
-            self.inbox.put(("left", address))
-
-        if client.status == "running":
-            for address in addresses:
-                threading.Thread(target=ask, args=(address,), daemon=True, name=f"daskpar-leave-{address}").start()
-        while waiting or not self.inbox.empty():
-            if client.status != "running" or monotonic() > deadline:
-                return
-            try:
-                fact = self.inbox.get(timeout=TICK_SECONDS)
-            except queue.Empty:
-                continue
-            if fact[0] in ("left", "lost"):
-                waiting.discard(fact[1])
-            elif fact[0] == "stop" and fact[2]:
-                deadline = monotonic()
-            elif fact[0] == "messages":
-                for message in pickle.loads(fact[2]):
-                    if isinstance(message, Notice | ProcessorChanged | Sampled):
-                        self._take_message(fact[1], message)
+    def _hear_last(self, fact: tuple[Any, ...]) -> None:
+        """What processors say at their end: warnings of `shutdown()`, their exits."""
+        if fact[0] == "messages":
+            for message in pickle.loads(fact[2]):
+                if isinstance(message, Notice | ProcessorChanged | Sampled):
+                    self._take_message(fact[1], message)
 
     def _processor_event(self, address: str, processor: int, pid: int, state: str, detail: str, when: float) -> None:
-        number = self.nodes[address].number if address in self.nodes else -1
+        number = self.members.number(address)
+        node = -1 if number is None else number
         self.publish(
             ProcessorEvent(
                 time=when or time(),
                 step=self.settings.step,
-                node=number,
+                node=node,
                 address=address,
                 processor=processor,
                 pid=pid,
                 state=state,
                 detail=detail,
-            )
-        )
-
-    def _sampled(self, sample: Sampled) -> None:
-        self.publish(
-            ResourceSample(
-                time=sample.time,
-                step=self.settings.step,
-                node=sample.node,
-                node_usage=sample.node_usage,
-                disk_usage=sample.disk_usage,
-                processes=sample.processes,
             )
         )

@@ -14,6 +14,7 @@ import secrets
 import socket
 import threading
 from dataclasses import dataclass, replace
+from glob import glob
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from daskpar.engine.tracker import ignore, stop_name, tracker_name
 from daskpar.processor import prestart
 from daskpar.processor.pool import ProcessorPool
 from daskpar.processor.protocol import BlockOrder, Ended, Message, Notice, ProcessorSettings, Released
+from daskpar.processor.resources import cores
 
 if TYPE_CHECKING:
     from distributed import Worker
@@ -50,7 +52,8 @@ class NodeFacts:
     address: str
     host: str
     cores: int
-    gpus: int
+    gpus: tuple[str, ...]
+    """CUDA devices that it may use, by the names that CUDA_VISIBLE_DEVICES takes: indices, UUIDs, MIG names."""
     version: str
     python: str
     pid: int
@@ -65,21 +68,22 @@ def node_facts(dask_worker: Worker) -> NodeFacts:
     return NodeFacts(
         address=dask_worker.address,
         host=socket.gethostname(),
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        gpus=_gpus(),
+        cores=cores(),
+        gpus=devices(os.environ.get("CUDA_VISIBLE_DEVICES"), glob("/dev/nvidia[0-9]*")),
         version=daskpar.__version__,
         python=sys.executable,
         pid=os.getpid(),
     )
 
 
-def _gpus() -> int:
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return len([d for d in visible.split(",") if d.strip() and d.strip() != "-1"])
-    from glob import glob
-
-    return len(glob("/dev/nvidia[0-9]*"))
+def devices(visible: str | None, files: list[str]) -> tuple[str, ...]:
+    """The devices that CUDA_VISIBLE_DEVICES names, or where it is not set (None) those of the device `files`."""
+    if visible is None:
+        return tuple(map(str, sorted(int(file.rpartition("nvidia")[2]) for file in files)))
+    named = [device.strip() for device in visible.split(",")]
+    # As CUDA does: what follows an invalid one is not seen.
+    end = next((at for at, device in enumerate(named) if device in ("", "-1", "NoDevFiles", "none", "void")), len(named))
+    return tuple(named[:end])
 
 
 class Reporter:
@@ -161,6 +165,7 @@ class NodePlugin(WorkerPlugin):
         self.worker = worker
         self.steps: dict[str, _OpenStep] = {}
         self.commands: dict[str, Any] = {}
+        self._lock = threading.Lock()
         worker.stream_handlers[stop_name(self.run_id)] = self.stop
 
     def teardown(self, worker: Worker) -> None:
@@ -172,12 +177,13 @@ class NodePlugin(WorkerPlugin):
             command.kill()
 
     def open(self, settings: ProcessorSettings, server: ForkServer | None = None) -> None:
-        """Start the processors of a step; idempotent."""
-        if settings.step in self.steps:
-            return
-        self.steps[settings.step] = _OpenStep(self.worker, settings, server or prestart.take(settings))
+        """Start the processors of a step; idempotent, from any thread."""
+        with self._lock:
+            if settings.step in self.steps:
+                return
+            opened = self.steps[settings.step] = _OpenStep(self.worker, settings, server or prestart.take(settings))
         # The first word makes this node known to the tracker, which may have to stop it before any block is done.
-        self.steps[settings.step].reporter([Notice(level="debug", text=f"node {settings.node} is open on {socket.gethostname()}")])
+        opened.reporter([Notice(level="debug", text=f"node {settings.node} is open on {socket.gethostname()}")])
 
     def run_block(self, step: str, order: BlockOrder) -> None:
         """Run a block and wait for its end; the caller's thread has left Dask's slots."""
@@ -190,8 +196,6 @@ class NodePlugin(WorkerPlugin):
         """Start no further call of `run()`; kill what still runs after two seconds."""
         if (opened := self.steps.get(step)) is not None:
             opened.pool.stop(reason)
-        if (command := self.commands.get(step)) is not None:
-            command.kill()
 
     def finish(self, step: str) -> None:
         """All mini-batches are done: `shutdown()` once in each processor, then the end of all processes."""

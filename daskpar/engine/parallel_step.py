@@ -230,7 +230,7 @@ class ParallelStepRun:
         if nodes < self.step.instance_count:
             text = f"{self.step.instance_count} nodes are asked for (instance_count), the cluster has {nodes}; the step runs on those"
             self.publish(Warned(time=time(), step=self.step.name, text=text))
-        from daskpar.engine.cluster import processors_per_node
+        from daskpar.engine.dealing import processors_per_node
 
         processors = processors_per_node(list(self.cluster.facts.values())[:nodes], self.step.max_concurrency_per_instance)
         self.publish(

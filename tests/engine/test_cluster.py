@@ -15,8 +15,6 @@ import pytest
 from distributed import Client, LocalCluster
 
 import daskpar
-from daskpar.engine.cluster import gpus_per_node, processors_per_node, threads_per_processor
-from daskpar.engine.node import NodeFacts
 from daskpar.engine.tracker import ignore
 
 WHERE = """
@@ -237,24 +235,3 @@ def test_a_cluster_without_daskpar_is_told(work, without):
             process.kill()
             process.wait()
     assert not (work.folder / "run").exists()
-
-
-def facts(address: str, host: str, cores: int = 8, gpus: int = 0) -> NodeFacts:
-    return NodeFacts(address=address, host=host, cores=cores, gpus=gpus, version="1", python="python", pid=1)
-
-
-def test_cores_gpus_and_threads_are_dealt_out_for_each_host():
-    nodes = [
-        facts("a", "one"),
-        facts("b", "one"),
-        facts("c", "two", cores=1),
-        facts("d", "three", cores=16, gpus=3),
-        facts("e", "three", 16, 3),
-    ]
-    processors = processors_per_node(nodes, None)
-    assert processors == {"a": 4, "b": 4, "c": 1, "d": 1, "e": 1}
-    assert processors_per_node(nodes, 2) == dict.fromkeys("abcde", 2)
-    assert gpus_per_node(nodes, dict.fromkeys("abcde", 2)) == {"a": (), "b": (), "c": (), "d": ("0", "1"), "e": ("2", "")}
-    assert threads_per_processor(nodes[0], nodes, processors) == 1
-    assert threads_per_processor(nodes[3], nodes, processors) == 8
-    assert threads_per_processor(nodes[2], nodes, {**processors, "c": 5}) == 1

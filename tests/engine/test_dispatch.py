@@ -51,6 +51,17 @@ def test_a_retried_mini_batch_goes_first_and_alone():
     assert (again.start, again.stop, again.tries) == (3, 4, 1)
 
 
+def test_a_node_that_leaves_gives_back_what_it_owed_and_nothing_is_suspected():
+    made = dispatcher(1000, nodes={"a": 2, "b": 1})
+    orders = made.orders()
+    owed = sum(order.stop - order.start for node, order in orders if node == "a")
+    assert made.leave_node("a") == owed
+    assert (list(made.nodes), made.processors) == (["b"], 1)
+    assert {block.node for block in made.blocks.values()} == {"b"}
+    assert made.suspects.apart(0, 1000) == 1000
+    assert made.leave_node("a") == 0
+
+
 def test_a_released_rest_goes_to_another_block_and_is_refused_from_the_old_one():
     made = dispatcher(10, each=10.0, nodes={"a": 1})
     made.sizer.seconds_per_mini_batch = 0.1

@@ -1,0 +1,32 @@
+"""What a node said, or never could say, as what the driver commits and tells its watchers: pure."""
+
+from __future__ import annotations
+
+from time import time
+
+import numpy as np
+
+from daskpar.batches.records import RECORD, Reason, Status
+from daskpar.events import ResourceSample
+from daskpar.processor.protocol import Failure, Sampled
+
+
+def given_up(index: int, *, items: int, node: int, what: str, why: str) -> tuple[np.ndarray, Failure]:
+    """The record and the words of a mini-batch that has failed though it never said a word."""
+    record = np.zeros(1, dtype=RECORD)
+    record["index"], record["items"], record["failed_items"], record["node"] = index, items, items, node
+    record["status"], record["reason"], record["final"], record["started"] = Status.FAILED, Reason.LOST, 1, time()
+    message = f"mini-batch {index} is given up: {what}, so it probably is the cause ({why})"
+    return record, Failure(index=index, reason=Reason.LOST, message=message, time=time(), final=True)
+
+
+def resource_sample(step: str, sample: Sampled) -> ResourceSample:
+    """A node's sample as an event of `step`."""
+    return ResourceSample(
+        time=sample.time,
+        step=step,
+        node=sample.node,
+        node_usage=sample.node_usage,
+        disk_usage=sample.disk_usage,
+        processes=sample.processes,
+    )
