@@ -223,12 +223,12 @@ class Cluster:
         """
         from daskpar.engine.node import node_facts
 
+        workers = self.workers()
+        unknown = [address for address in workers if address not in self.facts and address not in self.strangers]
         try:
-            workers = bounded(self.client.scheduler_info, n_workers=-1)["workers"]
-            unknown = [address for address in workers if address not in self.facts and address not in self.strangers]
             found: dict[str, NodeFacts] = self._ask(node_facts, unknown) if unknown else {}
-        except (TimeoutError, OSError) as error:
-            raise InfrastructureLost(f"the Dask scheduler does not answer ({error}); is it running? {RESUME}") from error
+        except OSError as error:
+            raise _no_answer(error) from error
         strangers = {address: facts.version for address, facts in found.items() if facts.version != _version()}
         for address, version in strangers.items():
             if not self._begun:
@@ -238,6 +238,13 @@ class Cluster:
         known = {**self.facts, **found}
         self.facts = {address: facts for address, facts in known.items() if address in workers and address not in strangers}
         return list(self.facts)
+
+    def workers(self) -> list[str]:
+        """Addresses of the workers that the scheduler knows, whatever their version. Raises InfrastructureLost when it does not answer."""
+        try:
+            return list(bounded(self.client.scheduler_info, n_workers=-1)["workers"])
+        except (TimeoutError, OSError) as error:
+            raise _no_answer(error) from error
 
     def forget(self, address: str) -> None:
         """A worker is lost; what comes under its address is asked anew."""
@@ -292,3 +299,7 @@ def _version() -> str:
     import daskpar
 
     return daskpar.__version__
+
+
+def _no_answer(error: Exception) -> InfrastructureLost:
+    return InfrastructureLost(f"the Dask scheduler does not answer ({error}); is it running? {RESUME}")

@@ -8,14 +8,14 @@ import queue
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
 from distributed.worker import get_worker, secede
 
-from daskpar.engine.cluster import Cluster
+from daskpar.engine.cluster import RESUME, SCHEDULER_GONE, Cluster, bounded
 from daskpar.engine.node import NodePlugin, plugin_name
 from daskpar.errors import InfrastructureLost
 from daskpar.events import Counts, Event, Progress
@@ -29,6 +29,10 @@ logger = logging.getLogger(__name__)
 LOSSES = 3
 """Nodes that may be lost under a command before its step fails."""
 POLL_SECONDS = 0.25
+NODE_SECONDS = 300.0
+"""Without any node, for the cluster to bring one."""
+LOOK_SECONDS = 1.0
+"""How often to look for one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +47,8 @@ class CommandSettings:
     stdout: str
     stderr: str
     timeout: float | None = None
+    attempt: int = 0
+    """How many nodes were lost under it before."""
 
 
 def run_command(settings: CommandSettings) -> int:
@@ -62,18 +68,19 @@ def run_command(settings: CommandSettings) -> int:
         stderr_path=settings.stderr,
         timeout=settings.timeout,
     )
-    plugin.commands[settings.step] = runner
+    if not plugin.begin_command(settings.step, settings.attempt, runner):
+        runner.kill()
     try:
         return runner.run()
     finally:
-        plugin.commands.pop(settings.step, None)
+        plugin.end_command(settings.step, settings.attempt)
 
 
-def kill_command(dask_worker: Any, run_id: str, step: str) -> None:
-    """Runs on a worker: end the command of a step and everything it started."""
+def kill_command(dask_worker: Any, run_id: str, step: str, attempt: int) -> None:
+    """Runs on a worker: end the command of a step and everything it started, also where it is only about to begin."""
     plugin = dask_worker.plugins.get(plugin_name(run_id))
-    if plugin is not None and (runner := plugin.commands.get(step)) is not None:
-        runner.kill()
+    if plugin is not None:
+        plugin.kill_command(step, attempt)
 
 
 @dataclass(kw_only=True)
@@ -86,6 +93,8 @@ class CommandExecution:
     before_again: Callable[[], object]
     _stop: threading.Event = field(default_factory=threading.Event)
     stop_reason: str = ""
+    patience: float = NODE_SECONDS
+    """How long to wait for a node where there is none."""
 
     def stop(self, reason: str, *, at_once: bool = False) -> None:
         """Kill the command, from any thread."""
@@ -93,24 +102,46 @@ class CommandExecution:
         self._stop.set()
 
     def run(self) -> int | None:
-        """The exit code, or None when it was stopped. Raises InfrastructureLost when its nodes keep being lost."""
+        """The exit code, or None when it was stopped. Raises InfrastructureLost when its nodes keep being lost, or none comes."""
         for attempt in range(LOSSES):
             if attempt:
                 self.before_again()
-            workers = self.cluster.refresh()
+            workers = self._workers()
             if not workers:
-                break
-            done, code = self._attempt(workers[attempt % len(workers)])
+                return None
+            done, code = self._attempt(workers[attempt % len(workers)], attempt)
             if done:
                 return code
-        raise InfrastructureLost(f"step {self.settings.step}: the node of its command was lost {LOSSES} times, or no node is left")
+        raise InfrastructureLost(f"step {self.settings.step}: the node that ran its command was lost {LOSSES} times; {RESUME}")
 
-    def _attempt(self, worker: str) -> tuple[bool, int | None]:
+    def _workers(self) -> list[str]:
+        """The workers there are, once there is one; empty when the step was stopped before."""
+        since = monotonic()
+        while not self._stop.is_set():
+            self._check_connection()
+            if workers := self.cluster.refresh():
+                return workers
+            if monotonic() - since > self.patience:
+                raise InfrastructureLost(
+                    f"step {self.settings.step}: no node is left for its command and none came within {self.patience:g} s; {RESUME}"
+                )
+            self._show("waiting for a node")
+            self._stop.wait(LOOK_SECONDS)
+        return []
+
+    def _check_connection(self) -> None:
+        if not self.cluster.connected:
+            raise InfrastructureLost(f"step {self.settings.step}: {SCHEDULER_GONE}")
+
+    def _show(self, doing: str) -> None:
+        self.publish(Progress(time=time(), step=self.settings.step, counts=Counts(), running=1, doing=doing))
+
+    def _attempt(self, worker: str, attempt: int) -> tuple[bool, int | None]:
         client, step = self.cluster.client, self.settings.step
         ended: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
         future = client.submit(
             run_command,
-            self.settings,
+            replace(self.settings, attempt=attempt),
             key=f"daskpar-{step}-command-{self.settings.run_id}-{monotonic()}",
             workers=[worker],
             allow_other_workers=False,
@@ -127,15 +158,22 @@ class CommandExecution:
                 else:
                     return self._ended(future)
                 if self._stop.is_set():
-                    client.run(kill_command, run_id=self.settings.run_id, step=step, workers=[worker], on_error="ignore")
+                    self._kill(worker, attempt)
                     return True, None
-                if client.status not in ("running", "connecting"):
-                    raise InfrastructureLost("the Dask scheduler is gone")
-                if worker not in client.scheduler_info(n_workers=-1)["workers"]:
+                self._check_connection()
+                if worker not in self.cluster.workers():
+                    self.cluster.forget(worker)
                     return False, None
-                self.publish(Progress(time=time(), step=step, counts=Counts(), running=1, doing="running the command"))
+                self._show("running the command")
         finally:
             future.release()
+
+    def _kill(self, worker: str, attempt: int) -> None:
+        run, of = self.cluster.client.run, self.settings
+        try:
+            bounded(run, kill_command, run_id=of.run_id, step=of.step, attempt=attempt, workers=[worker], on_error="ignore")
+        except Exception:
+            logger.warning("worker %s could not be told to end its command; it ends with the run", worker, exc_info=True)
 
     def _ended(self, future: Future[Any]) -> tuple[bool, int | None]:
         if future.status == "finished":

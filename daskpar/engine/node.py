@@ -164,13 +164,17 @@ class NodePlugin(WorkerPlugin):
         """Called by Dask on each worker, also on those that join later."""
         self.worker = worker
         self.steps: dict[str, _OpenStep] = {}
-        self.commands: dict[str, Any] = {}
+        self.commands: dict[tuple[str, int], Any] = {}
+        self._killed: set[tuple[str, int]] = set()
+        self._over = False
         self._lock = threading.Lock()
         worker.stream_handlers[stop_name(self.run_id)] = self.stop
 
     def teardown(self, worker: Worker) -> None:
         """Called by Dask when the worker closes or the run ends: no process stays behind."""
         worker.stream_handlers[stop_name(self.run_id)] = ignore
+        with self._lock:
+            self._over = True  # nothing begins from here on
         for step in list(self.steps):
             self.close(step)
         for command in list(self.commands.values()):
@@ -181,6 +185,8 @@ class NodePlugin(WorkerPlugin):
         with self._lock:
             if settings.step in self.steps:
                 return
+            if self._over:
+                raise RuntimeError(f"run {self.run_id} has ended on worker {self.worker.address}")
             opened = self.steps[settings.step] = _OpenStep(self.worker, settings, server or prestart.take(settings))
         # The first word makes this node known to the tracker, which may have to stop it before any block is done.
         opened.reporter([Notice(level="debug", text=f"node {settings.node} is open on {socket.gethostname()}")])
@@ -196,6 +202,25 @@ class NodePlugin(WorkerPlugin):
         """Start no further call of `run()`; kill what still runs after two seconds."""
         if (opened := self.steps.get(step)) is not None:
             opened.pool.stop(reason)
+
+    def begin_command(self, step: str, attempt: int, runner: Any) -> bool:
+        """The command of a step is about to run; False when it was killed already."""
+        with self._lock:
+            self.commands[step, attempt] = runner
+            return not self._over and (step, attempt) not in self._killed
+
+    def end_command(self, step: str, attempt: int) -> None:
+        """It has ended."""
+        with self._lock:
+            self.commands.pop((step, attempt), None)
+
+    def kill_command(self, step: str, attempt: int) -> None:
+        """End the command of a step, also where it is only about to begin."""
+        with self._lock:
+            self._killed.add((step, attempt))
+            runner = self.commands.get((step, attempt))
+        if runner is not None:
+            runner.kill()
 
     def finish(self, step: str) -> None:
         """All mini-batches are done: `shutdown()` once in each processor, then the end of all processes."""

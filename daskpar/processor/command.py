@@ -34,17 +34,23 @@ class CommandRunner:
         self._timeout = timeout
         self._killed = threading.Event()
         self._wake, self._waker = os.pipe()
+        self._lock = threading.Lock()
+        self._over = False
 
     def kill(self) -> None:
         """End the command and everything it started."""
         self._killed.set()
-        with contextlib.suppress(OSError):
-            os.write(self._waker, b"x")
+        with self._lock, contextlib.suppress(OSError):
+            if not self._over:  # else the number may be another file's by now
+                os.write(self._waker, b"x")
 
     def run(self) -> int:
-        """The exit code: 128 + N for a death by signal N, 124 for one past its limit."""
-        server = ForkServer(light=True)
+        """The exit code: 128 + N for a death by signal N, 124 for one past its limit. Once only."""
+        server: ForkServer | None = None
         try:
+            if self._killed.is_set():
+                return 128 + 9
+            server = ForkServer(light=True)
             server.spawn(self._order, [])
             deadline = monotonic() + self._timeout if self._timeout else None
             pid = 0
@@ -64,5 +70,9 @@ class CommandRunner:
                         status = word.status
                         return 128 + (status & 0x7F) if status & 0x7F else status >> 8
         finally:
-            server.close()
-            os.close(self._wake)
+            if server is not None:
+                server.close()
+            with self._lock:
+                self._over = True
+                os.close(self._wake)
+                os.close(self._waker)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 from distributed import Client, LocalCluster
 
 import daskpar
+from daskpar.engine.cluster import Cluster
 from daskpar.engine.tracker import ignore
 
 WHERE = """
@@ -200,6 +202,39 @@ def test_another_version_on_a_worker_is_told(work, client):
         client.run(pretend, own)
     assert leftovers(client) == []
     assert not (work.folder / "run").exists()
+
+
+def test_another_version_on_a_worker_that_comes_later_leaves_it_out(client):
+    def pretend(version: str) -> None:
+        import daskpar
+
+        daskpar.__version__ = version
+
+    own = daskpar.__version__
+    opened = Cluster(run_id="later", client=client)
+    opened.open()
+    first, second = opened.facts
+    try:
+        client.run(pretend, "0.0.7", workers=[second])
+        opened.forget(second)
+        assert opened.refresh() == [first]
+        assert opened.strangers == {second: "0.0.7"}
+    finally:
+        client.run(pretend, own, workers=[second])
+        opened.close()
+
+
+def test_a_connection_that_dask_has_made_again_does_not_count(client):
+    opened = Cluster(run_id="again", client=client)
+    opened.open()
+    assert opened.connected
+    first = client.scheduler_comm
+    try:
+        client.scheduler_comm = copy.copy(first)
+        assert not opened.connected
+    finally:
+        client.scheduler_comm = first
+        opened.close()
 
 
 @pytest.mark.parametrize("without", ["worker", "scheduler"])
