@@ -13,8 +13,6 @@ class Patience:
 
     progress: Seconds
     """`progress_update_timeout`: without any word of progress from the processors."""
-    first_task: Seconds
-    """`first_task_creation_timeout`: from the first node being ready to the first mini-batch being handed out."""
     nodes: Seconds = 300.0
     """Without any node, for the cluster to bring a new one."""
     stopping: Seconds = 15.0

@@ -38,6 +38,9 @@ logger = logging.getLogger(__name__)
 BLOCK_SECONDS = 1.0
 """Work of a block on few processors; it grows with their number, so that the scheduler sees about a hundred blocks a second at most."""
 
+STOPPING_SECONDS = 20.0
+"""For a grouping that took too long to end its processors."""
+
 
 def block_seconds(processors: int) -> float:
     """Work of a block in seconds: 1, up to 10 on 1,000 processors and more."""
@@ -78,6 +81,7 @@ class ParallelStepRun:
     """The input where it was opened already."""
     _stopped: str = ""
     _at_once: bool = False
+    _planned_too_long: bool = False
     _current: Execution | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -137,9 +141,15 @@ class ParallelStepRun:
             if self._stopped and self._current is None:
                 raise InfrastructureLost(self._stopped)
             if monotonic() - self._moved > patience:
+                with self._lock:
+                    grouping, self._planned_too_long = self._current, True
+                    if grouping is not None:
+                        grouping.stop("first_task_creation_timeout", at_once=True)
+                if grouping is not None:
+                    ended.wait(STOPPING_SECONDS)  # its processors are not to outlive the step
                 raise JobFailed(
-                    f"listing the input took longer than {patience:g} s (first_task_creation_timeout); "
-                    "raise --first_task_creation_timeout in program_arguments"
+                    f"{'grouping' if grouping is not None else 'listing'} the input took longer than {patience:g} s without progress "
+                    "(first_task_creation_timeout); raise --first_task_creation_timeout in program_arguments"
                 )
         found = done[0]
         if isinstance(found, BaseException):
@@ -270,7 +280,6 @@ class ParallelStepRun:
                     overhead=settings.overhead_timeout,
                     init=settings.init_timeout,
                 ),
-                first_task=own.first_task_creation_timeout,
             ),
             commit=commit,
             publish=self.publish,
@@ -281,6 +290,8 @@ class ParallelStepRun:
         )
         with self._lock:
             self._current = execution
+            if self._planned_too_long:
+                execution.stop("first_task_creation_timeout", at_once=True)
             if self._stopped:
                 execution.stop(self._stopped, at_once=self._at_once)
         try:

@@ -6,7 +6,7 @@ import pytest
 
 from daskpar.engine.clocks import Patience, Waiting, progress_timeout
 
-PATIENCE = Patience(progress=100, first_task=10, nodes=50, stopping=15)
+PATIENCE = Patience(progress=100, nodes=50, stopping=15)
 
 
 @pytest.mark.parametrize(
