@@ -32,7 +32,8 @@ from daskpar.processor.protocol import (
     ProcessorSettings,
     Released,
 )
-from daskpar.processor.resources import free_memory, oom_kills, resident_bytes, sample
+from daskpar.processor.resources import free_memory, oom_kills, resident_bytes
+from daskpar.processor.sampling import Sampler
 from daskpar.processor.supervised import Expected, Supervised
 
 logger = logging.getLogger(__name__)
@@ -71,7 +72,8 @@ class ProcessorPool:
         self._finishing = False
         self._closing = False
         self._out: list[Message] = []
-        self._next_memory = self._next_sample = 0.0
+        self._next_memory = 0.0
+        self._sampler = Sampler(settings.node, settings.resource_interval, self._pids, self._take_sample)
         self._oom_kills = oom_kills()
         self._wake, self._waker = os.pipe()
         os.set_blocking(self._waker, False)
@@ -124,6 +126,7 @@ class ProcessorPool:
             self._selector = selectors.DefaultSelector()
             self._selector.register(self._server, selectors.EVENT_READ, "server")
             self._selector.register(self._wake, selectors.EVENT_READ, "wake")
+            self._sampler.start()
             while not self._over():
                 self._turn()
         except Exception as error:
@@ -173,7 +176,6 @@ class ProcessorPool:
         for processor in list(self._processors.values()):
             self._look_at(processor, now)
         self._watch_memory(now)
-        self._sample(now)
         self._send_out()
 
     def _hear(self, key: selectors.SelectorKey) -> None:
@@ -375,12 +377,11 @@ class ProcessorPool:
         if victim is not None:
             self._kill(self._processors[victim], "memory")
 
-    def _sample(self, now: float) -> None:
-        interval = self.settings.resource_interval
-        if interval <= 0 or now < self._next_sample:
-            return
-        self._next_sample = now + interval
-        self._say(sample(self.settings.node, {p.number: p.pid for p in self._processors.values() if p.pid}))
+    def _pids(self) -> dict[int, int]:
+        return {p.number: p.pid for p in list(self._processors.values()) if p.pid}
+
+    def _take_sample(self, sample: Message) -> None:
+        self._call(lambda: self._say(sample))
 
     # -- endings -------------------------------------------------------------------------------------------------------------------
 
@@ -504,6 +505,7 @@ class ProcessorPool:
                 processor.order = None
 
     def _end(self) -> None:
+        self._sampler.stop()
         with contextlib.suppress(Exception):
             self._server.close()
         self._send_out()

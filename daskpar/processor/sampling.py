@@ -1,0 +1,52 @@
+"""Samples of what a node uses, taken on a thread of their own: a slow or failing look at the machine must not hold up the processors."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+
+from daskpar.processor.protocol import Sampled
+from daskpar.processor.resources import sample
+
+logger = logging.getLogger(__name__)
+
+Seconds = float
+
+
+class Sampler:
+    """Hands a sample of `node` and of the processors that `pids` names to `take`, every `interval` seconds (0: never)."""
+
+    def __init__(
+        self,
+        node: int,
+        interval: Seconds,
+        pids: Callable[[], Mapping[int, int]],
+        take: Callable[[Sampled], None],
+        look: Callable[[int, Mapping[int, int]], Sampled] = sample,
+    ) -> None:
+        self._node = node
+        self._interval = interval
+        self._pids = pids
+        self._take = take
+        self._look = look
+        self._ended = threading.Event()
+
+    def start(self) -> None:
+        """Begin; the first sample comes when the first interval has passed."""
+        if self._interval > 0:
+            threading.Thread(target=self._main, name=f"daskpar-samples-{self._node}", daemon=True).start()
+
+    def stop(self) -> None:
+        """No further sample, at once: one that is being taken is dropped."""
+        self._ended.set()
+
+    def _main(self) -> None:
+        while not self._ended.wait(self._interval):
+            try:
+                taken = self._look(self._node, self._pids())
+            except Exception:
+                logger.debug("the use of node %d could not be looked at", self._node, exc_info=True)
+                continue
+            if not self._ended.is_set():
+                self._take(taken)
