@@ -68,6 +68,7 @@ class ForkServer:
     """Starts a fork server with `environment` on top of this process's own; `tabular`: with pandas and pyarrow loaded.
 
     `threads`: for the thread variables that neither the environment nor the user sets. `light`: with nothing loaded, for commands.
+    `log`: file for its standard error, and for that of children until they have their own; empty: as this process's.
     """
 
     def __init__(
@@ -78,8 +79,10 @@ class ForkServer:
         threads: int = 1,
         python: str = sys.executable,
         light: bool = False,
+        log: str = "",
     ) -> None:
         self.threads = threads
+        self._log = log
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         defaults = {} if light else dict.fromkeys(THREAD_VARIABLES, str(threads))
         variables = {**defaults, **os.environ, **(environment or {})}
@@ -92,11 +95,13 @@ class ForkServer:
             f"import sys; sys.path[:] = [{root!r}, *filter(None, sys.path)]; import daskpar; sys.path.append(sys.path.pop(0)); "
             f"from daskpar.processor.forkserver import serve; serve({theirs.fileno()}, {load!r})"
         )
+        stderr = _open_log(log)
         try:
             self.process = subprocess.Popen(
                 [python, "-c", launch],
                 env=variables,
                 stdin=subprocess.DEVNULL,
+                stderr=stderr,
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,  # Ctrl-C at the terminal is for the driver alone
             )
@@ -105,6 +110,8 @@ class ForkServer:
             raise
         finally:
             theirs.close()
+            if stderr is not None:
+                os.close(stderr)
         self.socket = ours
         self._inbox = channel.Inbox(ours)
         self._next = 0
@@ -134,7 +141,7 @@ class ForkServer:
             return "does not answer"
         if code < 0:
             return f"was killed ({signal.Signals(-code).name})"
-        return f"ended with exit code {code}; what it said is on the standard error of its node"
+        return f"ended with exit code {code}; what it said is {f'in {self._log}' if self._log else 'on the standard error of its node'}"
 
     def close(self) -> None:
         """End it and every process below it; once is enough."""
@@ -146,6 +153,19 @@ class ForkServer:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        with contextlib.suppress(OSError):
+            if self._log and os.path.getsize(self._log) == 0:
+                os.unlink(self._log)  # it had nothing to say
+
+
+def _open_log(path: str) -> int | None:
+    if not path:
+        return None
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+    except OSError:
+        return None  # a full disk is for others to tell
 
 
 # -- the server ----------------------------------------------------------------------------------------------------------------

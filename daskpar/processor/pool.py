@@ -139,7 +139,8 @@ class ProcessorPool:
 
     def _new_server(self) -> ForkServer:
         s = self.settings
-        return ForkServer(environment=s.environment, tabular=s.tabular, threads=s.threads, python=s.python)
+        log = os.path.join(s.logs, "sys", "node", str(s.node), "forkserver.txt")
+        return ForkServer(environment=s.environment, tabular=s.tabular, threads=s.threads, python=s.python, log=log)
 
     def _server_lost(self, error: OSError) -> None:
         """The fork server was killed, and every processor with it: start another one."""

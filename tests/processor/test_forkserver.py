@@ -108,6 +108,25 @@ def test_a_server_that_is_killed_says_how_it_ended(tmp_path):
     server.close()
 
 
+def test_a_server_that_can_not_start_says_where_its_words_are(tmp_path):
+    log = tmp_path / "sys" / "forkserver.txt"
+    server = ForkServer(environment={"PYTHONHOME": str(tmp_path)}, log=str(log))
+    with pytest.raises(ConnectionResetError, match=rf"exit code 1; what it said is in {log}"):
+        hear(server, 1)
+    server.close()
+    assert "Python" in log.read_text()
+
+
+def test_a_server_that_has_nothing_to_say_leaves_no_log(tmp_path):
+    log = tmp_path / "forkserver.txt"
+    server = ForkServer(light=True, log=str(log))
+    server.spawn(order(tmp_path, "true"), [])
+    hear(server, 2)
+    assert log.exists()
+    server.close()
+    assert not log.exists()
+
+
 def test_a_module_in_the_folder_of_the_node_does_not_stand_in_for_another(tmp_path, monkeypatch):
     for name in ("select.py", "pickle.py", "daskpar.py"):
         (tmp_path / name).write_text("raise SystemExit('the wrong one')\n")
