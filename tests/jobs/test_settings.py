@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from daskpar.engine.execution import Outcome
+
 MLTABLE = "type: mltable\npaths:\n  - file: ./a.csv\ntransformations:\n  - read_delimited:\n      delimiter: ','\n"
 FIRST_FAILS = """
 import os
@@ -106,6 +108,29 @@ def test_first_task_creation_timeout_ends_a_step_whose_input_is_not_listed_in_ti
     listed.set()
     assert ended.status == "failed"
     assert "first_task_creation_timeout" in ended.reason
+
+
+def test_first_task_creation_timeout_ends_a_grouping_under_way(work, monkeypatch):
+    stopped = threading.Event()
+
+    class Grouping:
+        def __init__(self, **_):
+            pass
+
+        def stop(self, reason, *, at_once):
+            stopped.set()
+
+        def run(self):
+            assert stopped.wait(60)
+            return Outcome(status="interrupted")
+
+    work.files(1)
+    monkeypatch.setattr("daskpar.engine.parallel_step.Execution", Grouping)
+    monkeypatch.setattr("daskpar.engine.parallel_step.make_plan", lambda *_, execute, **__: execute("pass", [], 1))
+    ended = work.run({"work": work.parallel(arguments="--first_task_creation_timeout 1")})
+    assert ended.status == "failed"
+    assert "grouping the input took longer than 1 s" in ended.reason
+    assert stopped.is_set()
 
 
 def test_error_threshold_is_met_by_the_attribute_and_by_the_argument_which_wins(work):
