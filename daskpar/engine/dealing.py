@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 def processors_per_node(nodes: list[NodeFacts], wanted: int | None) -> dict[str, int]:
     """Processors of each node (by address): `wanted`, else one for each of its devices, else one for each core; at least 1.
 
-    Nodes of one host that see the same devices share them, and all nodes of one host share its cores.
+    One for each device is what Azure ML's default for a GPU compute, 1, means on a node with several. Nodes of one host that see
+    the same devices share them, and all nodes of one host share its cores.
     """
     if wanted:
         return dict.fromkeys((facts.address for facts in nodes), wanted)

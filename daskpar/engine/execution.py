@@ -12,20 +12,20 @@ import queue
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from time import monotonic, time
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any
 
 from daskpar.batches.records import unpack
 from daskpar.engine.clocks import Patience, Waiting
 from daskpar.engine.cluster import RESUME, SCHEDULER_GONE, Cluster, bounded
 from daskpar.engine.dispatch import Dispatcher
 from daskpar.engine.members import Members, close_on_worker, leave_on_workers, open_on_worker
+from daskpar.engine.outcome import Commit, Outcome
 from daskpar.engine.suspects import LOSSES
 from daskpar.engine.tally import Tally
-from daskpar.engine.telling import given_up, resource_sample
+from daskpar.engine.tasks import BlockTasks
+from daskpar.engine.telling import given_up, processor_event, resource_sample
 from daskpar.errors import DaskparError, InfrastructureLost, JobFailed
-from daskpar.events import Event, NodeEvent, ProcessorEvent, Progress, TriesEnded, Warned
+from daskpar.events import Event, NodeEvent, Progress, TriesEnded, Warned
 from daskpar.processor.protocol import (
     Broken,
     Ended,
@@ -40,34 +40,16 @@ from daskpar.processor.protocol import (
     Sampled,
 )
 
-if TYPE_CHECKING:
-    from distributed import Future
-
 logger = logging.getLogger(__name__)
 
 PROGRESS_SECONDS = 0.2
 """How often watchers hear of progress at most."""
 TICK_SECONDS = 0.25
 """How long the loop waits for a fact before it looks at its clocks."""
+LOOK_SECONDS = 5.0
+"""How often the cluster is asked for nodes while there is none."""
 LEAVING_SECONDS = 15.0
 """What a node gets to end its processors, beside what `shutdown()` may take."""
-
-
-Commit = Callable[[Flushed], np.ndarray]
-"""Takes a flush for good, in the journal of a step or, for an internal pass, nowhere; returns the records that count. Raises
-InfrastructureLost when it can't be kept, JobFailed when it must not."""
-
-
-@dataclass(kw_only=True)
-class Outcome:
-    """How an execution ended."""
-
-    status: str = "completed"
-    """`completed` (every mini-batch has its final outcome), `failed`, `interrupted`, `lost`."""
-    reason: str = ""
-    first_failure: Failure | InitFailed | None = None
-    error: DaskparError | None = None
-    """What made the driver itself give up: the disk, the cluster."""
 
 
 @dataclass(kw_only=True)
@@ -93,11 +75,11 @@ class Execution:
 
     inbox: queue.SimpleQueue[tuple[Any, ...]] = field(default_factory=queue.SimpleQueue)
     outcome: Outcome = field(default_factory=Outcome)
-    _futures: dict[int, Future[Any]] = field(default_factory=dict)
     _stopped: bool = False
     _last_progress: float = 0.0
     _flushed_any: bool = False
     _look_for_nodes: bool = True
+    _looked: float = 0.0
     _trouble: str = ""
     """What the last node to leave had."""
     _told: set[str] = field(default_factory=set)
@@ -118,6 +100,7 @@ class Execution:
         topic = tracker_name(self.settings.run_id, self.settings.step)
         self._waiting = Waiting(progress_since=monotonic())
         self.members = Members(instance_count=self.instance_count, processors_wanted=self.processors_wanted)
+        self._tasks = BlockTasks(self.cluster.client, self.settings.run_id, self.settings.step, self.inbox)
         try:
             self._listen(topic)
             self._fill_up()
@@ -214,11 +197,11 @@ class Execution:
             self.members.task_ended_well(address)
             owned = self.dispatcher.owns(message.block, message.token)
             self.dispatcher.end(message.block, message.token)
-            if owned and (future := self._futures.pop(message.block, None)) is not None:
-                future.release()
+            if owned:
+                self._tasks.drop(message.block)
         elif isinstance(message, InitFailed):
             self._note_failure(message)
-            self._processor_event(address, message.processor, 0, "init_failed", message.message, message.time)
+            self._tell_of(address, message)
             if message.fatal:
                 self._end("failed", message.message)
         elif isinstance(message, Notice):
@@ -226,7 +209,7 @@ class Execution:
                 self._warn(message.text)
         elif isinstance(message, ProcessorChanged):
             self._note_ready(address, message)
-            self._processor_event(address, message.processor, message.pid, message.state, message.detail, message.time)
+            self._tell_of(address, message)
         else:
             self.publish(resource_sample(self.settings.step, message))
 
@@ -284,7 +267,7 @@ class Execution:
         if block is None or status == "finished":
             return
         logger.info("the task of block %d ended as %s: %s", number, status, error)
-        self._futures.pop(number, None)
+        self._tasks.drop(number)
         self.dispatcher.lose_block(number)
         if block.node in self.members.open and self.members.task_failed(block.node):
             self._leave_out(block.node, f"node {block.node}: its blocks can't be started: {error or status}")
@@ -293,7 +276,7 @@ class Execution:
 
     def _fill_up(self) -> None:
         """Open the step on as many more workers as may take part; where nobody is left, wait for one or, where none can come, end."""
-        self._look_for_nodes = False
+        self._look_for_nodes, self._looked = False, monotonic()
         if self._stopped:
             return
         self.cluster.refresh()
@@ -333,7 +316,7 @@ class Execution:
         if node is None:
             return
         loss = self.dispatcher.lose_node(address, len(self._ready.pop(address, ())))
-        self._release_futures()
+        self._tasks.keep(self.dispatcher.blocks)
         detail = f"{loss.requeued} mini-batches go to other nodes"
         if loss.suspects:
             detail += f"; running: {', '.join(map(str, loss.suspects))}"
@@ -352,12 +335,8 @@ class Execution:
             return
         self._ready.pop(address, None)
         detail = f"{self.dispatcher.leave_node(address)} mini-batches go to other nodes"
-        self._release_futures()
+        self._tasks.keep(self.dispatcher.blocks)
         self.publish(NodeEvent(time=time(), step=self.settings.step, node=node.number, address=address, state="lost", detail=detail))
-
-    def _release_futures(self) -> None:
-        for block in [b for b in self._futures if b not in self.dispatcher.blocks]:
-            self._futures.pop(block).release()
 
     def _warn(self, text: str) -> None:
         self.publish(Warned(time=time(), step=self.settings.step, text=text))
@@ -374,31 +353,8 @@ class Execution:
     # -- orders out ----------------------------------------------------------------------------------------------------------------
 
     def _send_orders(self) -> None:
-        from daskpar.engine.node import run_block
-
-        run_id, step = self.settings.run_id, self.settings.step
         for address, order in self.dispatcher.orders():
-            # One positional value: submit would swallow keywords of its own names. The worker is fixed: what a lost node owed is
-            # planned again by the dispatcher, under a new number.
-            future = self.cluster.client.submit(
-                run_block,
-                run_id,
-                step,
-                order,
-                key=f"daskpar-{step}-block-{order.block}-{run_id}",
-                workers=[address],
-                allow_other_workers=False,
-                pure=False,
-                retries=0,
-            )
-            self._futures[order.block] = future
-            future.add_done_callback(lambda f, block=order.block: self._done(block, f))
-
-    def _done(self, block: int, future: Future[Any]) -> None:
-        error = ""
-        if future.status == "error":
-            error = repr(future.exception())
-        self.inbox.put(("task", block, future.status, error))
+            self._tasks.send(address, order)
 
     # -- the end -------------------------------------------------------------------------------------------------------------------
 
@@ -426,7 +382,10 @@ class Execution:
             self._end("lost", SCHEDULER_GONE, nodes_know=True)
             self._drop_blocks()
             return
-        overdue = self._waiting.overdue(monotonic(), self.patience)
+        now = monotonic()
+        if self._waiting.nodes_since is not None and now - self._looked > LOOK_SECONDS:
+            self._look_for_nodes = True  # one that did not answer may do so now
+        overdue = self._waiting.overdue(now, self.patience)
         if overdue == "stopping":
             self._drop_blocks()
         elif overdue == "nodes":
@@ -462,9 +421,7 @@ class Execution:
         from daskpar.engine.node import close_step, finish_step
 
         client = self.cluster.client
-        for future in self._futures.values():
-            future.release()
-        self._futures.clear()
+        self._tasks.keep(())
         leave = finish_step if self.outcome.status == "completed" else close_step
         patience = LEAVING_SECONDS + (self.settings.run_timeout if leave is finish_step else 0.0)
         taking_part = [*self.members.open, *self.members.opening]
@@ -484,18 +441,5 @@ class Execution:
                 if isinstance(message, Notice | ProcessorChanged | Sampled):
                     self._take_message(fact[1], message)
 
-    def _processor_event(self, address: str, processor: int, pid: int, state: str, detail: str, when: float) -> None:
-        number = self.members.number(address)
-        node = -1 if number is None else number
-        self.publish(
-            ProcessorEvent(
-                time=when or time(),
-                step=self.settings.step,
-                node=node,
-                address=address,
-                processor=processor,
-                pid=pid,
-                state=state,
-                detail=detail,
-            )
-        )
+    def _tell_of(self, address: str, message: InitFailed | ProcessorChanged) -> None:
+        self.publish(processor_event(self.settings.step, self.members.number(address), address, message))

@@ -19,7 +19,8 @@ from daskpar.engine.blocks import BlockSizer
 from daskpar.engine.clocks import Patience, progress_timeout
 from daskpar.engine.cluster import Cluster
 from daskpar.engine.dispatch import Dispatcher
-from daskpar.engine.execution import Commit, Execution, Outcome
+from daskpar.engine.execution import Execution
+from daskpar.engine.outcome import Commit, Outcome
 from daskpar.engine.planning import check_keys, make_plan, open_input
 from daskpar.engine.tally import Tally, Thresholds
 from daskpar.errors import DaskparError, InfrastructureLost, InputError, JobFailed

@@ -7,8 +7,8 @@ from time import time
 import numpy as np
 
 from daskpar.batches.records import RECORD, Reason, Status
-from daskpar.events import ResourceSample
-from daskpar.processor.protocol import Failure, Sampled
+from daskpar.events import ProcessorEvent, ResourceSample
+from daskpar.processor.protocol import Failure, InitFailed, ProcessorChanged, Sampled
 
 
 def given_up(index: int, *, items: int, node: int, what: str, why: str) -> tuple[np.ndarray, Failure]:
@@ -29,4 +29,18 @@ def resource_sample(step: str, sample: Sampled) -> ResourceSample:
         node_usage=sample.node_usage,
         disk_usage=sample.disk_usage,
         processes=sample.processes,
+    )
+
+
+def processor_event(step: str, node: int | None, address: str, message: InitFailed | ProcessorChanged) -> ProcessorEvent:
+    """What became of a processor as an event of `step`; `node` is None where its node is no member (yet)."""
+    return ProcessorEvent(
+        time=message.time or time(),
+        step=step,
+        node=-1 if node is None else node,
+        address=address,
+        processor=message.processor,
+        pid=0 if isinstance(message, InitFailed) else message.pid,
+        state="init_failed" if isinstance(message, InitFailed) else message.state,
+        detail=message.message if isinstance(message, InitFailed) else message.detail,
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from daskpar.engine.execution import Outcome
+from daskpar.engine.outcome import Outcome
 
 MLTABLE = "type: mltable\npaths:\n  - file: ./a.csv\ntransformations:\n  - read_delimited:\n      delimiter: ','\n"
 FIRST_FAILS = """
