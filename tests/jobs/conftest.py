@@ -46,7 +46,8 @@ class Job:
             "code": "./code",
             "entry_script": self.script,
             "environment": "azureml:any:1",
-            "program_arguments": f"--table {self.folder}/table.json --calls {self.folder}/calls --resource_monitor_interval 0 {self.arguments}",
+            "program_arguments": f"--table {self.folder}/table.json --calls {self.folder}/calls "
+            f"--resource_monitor_interval 0 {self.arguments}",
         }
         if self.append:
             task["append_row_to"] = "${{outputs.rows}}"
