@@ -120,6 +120,11 @@ def gone(pid: int) -> bool:
         return True
 
 
+def children() -> set[int]:
+    """Of this process."""
+    return set(map(int, Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()))
+
+
 def wait_for(true: Callable[[], Any], what: str = "it") -> None:
     deadline = time.monotonic() + LONG
     while not true():
@@ -134,6 +139,7 @@ def wait_gone(*pids: int) -> None:
 @pytest.fixture
 def zoo(tmp_path: Path):
     made: list[Zoo] = []
+    before = children()  # of a cluster of other tests: what multiprocessing keeps
 
     def make(table: dict[Any, str] | None = None, **settings: Any) -> Zoo:
         made.append(Zoo(tmp_path, table or {}, **settings))
@@ -143,5 +149,4 @@ def zoo(tmp_path: Path):
     yield make
     for one in made:
         one.pool.close()
-    children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
-    assert [pid for pid in children if not gone(int(pid))] == []
+    assert [pid for pid in children() - before if not gone(pid)] == []
