@@ -90,6 +90,8 @@ class Dispatcher:
         self._load: dict[str, int] = {}
         self._room: set[str] = set()
         """Nodes that may take another block: few of a large busy cluster, so that handing out one does not ask them all."""
+        self._with_suspect: set[str] = set()
+        """Nodes that run a suspect and get nothing else meanwhile."""
         self._processors = 0
         for start, stop in self.missing:
             if start < stop:
@@ -148,11 +150,13 @@ class Dispatcher:
     def _orders_alone(self) -> list[tuple[str, BlockOrder]]:
         """Give what waits aside to nodes that have nothing else of that kind, and where its running is certain to be known."""
         orders: list[tuple[str, BlockOrder]] = []
-        taken = {block.node for block in self.blocks.values() if block.alone}
         able = self._room if self.ready is None else self._room & self.ready
-        for node in sorted(able - taken, key=lambda n: (self._load[n] / self.nodes[n], n))[: len(self._aside)]:
+        for node in sorted(able - self._with_suspect, key=lambda n: (self._load[n] / self.nodes[n], n))[: len(self._aside)]:
             orders.append(self._order(node, *self._aside.popleft()))
             self.blocks[self._next - 1].alone = True
+            # Nothing is queued behind it: a node lost to that, before the end of this one is heard, would be blamed on this one.
+            self._with_suspect.add(node)
+            self._room.discard(node)
         return orders
 
     def owns(self, block: int, token: str) -> bool:
@@ -255,13 +259,15 @@ class Dispatcher:
 
     def _retire(self, number: int) -> int:
         block = self.blocks.pop(number)
+        if block.alone:
+            self._with_suspect.discard(block.node)
         if block.node in self.nodes:
             self._change_load(block.node, -1)
         return self._requeue(block.due, block.tries)
 
     def _change_load(self, node: str, by: int) -> None:
         self._load[node] = self._load.get(node, 0) + by
-        if self._load[node] < QUEUED_AHEAD * self.nodes[node]:
+        if self._load[node] < QUEUED_AHEAD * self.nodes[node] and node not in self._with_suspect:
             self._room.add(node)
         else:
             self._room.discard(node)

@@ -236,14 +236,20 @@ class ParallelStepRun:
         finally:
             ledger.close()
 
+    def _nodes_and_processors(self) -> tuple[int, int]:
+        """How many of each take part, as the cluster is now."""
+        from daskpar.engine.dealing import processors_per_node
+
+        wanted, there = self.step.instance_count, len(self.cluster.facts)
+        nodes = there if wanted == -1 else min(wanted, there)
+        processors = processors_per_node(list(self.cluster.facts.values())[:nodes], self.step.max_concurrency_per_instance)
+        return nodes, sum(processors.values())
+
     def _announce(self, summary: PlanSummary, ledger: Ledger) -> None:
-        nodes = len(self.cluster.facts) if self.step.instance_count == -1 else min(self.step.instance_count, len(self.cluster.facts))
+        nodes, processors = self._nodes_and_processors()
         if nodes < self.step.instance_count:
             text = f"{self.step.instance_count} nodes are asked for (instance_count), the cluster has {nodes}; the step runs on those"
             self.publish(Warned(time=time(), step=self.step.name, text=text))
-        from daskpar.engine.dealing import processors_per_node
-
-        processors = processors_per_node(list(self.cluster.facts.values())[:nodes], self.step.max_concurrency_per_instance)
         self.publish(
             StepPlanned(
                 time=time(),
@@ -253,7 +259,7 @@ class ParallelStepRun:
                 size_bytes=summary.size_bytes,
                 already_done=ledger.already_done,
                 nodes=nodes,
-                processors=sum(processors.values()),
+                processors=processors,
             )
         )
 
@@ -268,7 +274,7 @@ class ParallelStepRun:
     ) -> Outcome:
         own = self.step.settings
         plan = Plan.open(settings.plan)
-        sizer = BlockSizer(breaks=plan.breaks())
+        sizer = BlockSizer(target=block_seconds(self._nodes_and_processors()[1]), breaks=plan.breaks())
         execution = Execution(
             cluster=self.cluster,
             settings=settings,
