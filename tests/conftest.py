@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -14,6 +15,11 @@ import psutil
 import pytest
 import yaml
 from hypothesis import settings
+
+# Started in the background, this process may ignore the signals whose effect is tested, and what it starts would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
 
 # The machines that run this suite are small and shared: a slow example is no failure, and a failing one can be run again.
 settings.register_profile("daskpar", deadline=None, print_blob=True)

@@ -46,7 +46,7 @@ def test_each_option_that_the_readme_names_exists() -> None:
     shown = {option for line in README.splitlines() for option in re.findall(r"(?<![\w-])--[a-z][a-z_-]+", line)}
     argv = [sys.executable, "-m", "daskpar"]
     helped = "".join(subprocess.run([*argv, verb, "--help"], capture_output=True, text=True, check=True).stdout for verb in VERBS)
-    elsewhere = {"--only", "--repeats", "--small", "--resource_monitor_interva"}
+    elsewhere = {"--dist", "--only", "--repeats", "--small", "--resource_monitor_interva"}
     unknown = {option for option in shown - elsewhere if option not in helped and option[2:] not in WITH_EFFECT}
     assert not unknown
 

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 Seconds = float
 
-FIRST = 2
-"""Mini-batches of the first blocks, while nothing has been measured."""
+FIRST = 1
+"""Mini-batches of the first blocks, while nothing has been measured: two slow ones side by side must not share a processor."""
 GROWTH = 16
 """A block holds at most this many times the mini-batches measured so far: one fast mini-batch proves little."""
 MEMORY = 0.7
