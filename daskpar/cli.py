@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from daskpar.errors import DaskparError, UsageError
+from daskpar.errors import DaskparError, UsageError, nearest
 
 VERBS = ("run", "validate", "plan", "resume", "status", "logs", "export")
 
@@ -52,7 +52,9 @@ def _nobody_reads(stream: TextIO) -> None:
 
 def run_command(argv: list[str]) -> int:
     """As `main`, but errors are raised."""
-    if argv and argv[0] not in VERBS and not argv[0].startswith("-"):
+    if argv and argv[0] not in VERBS and argv[0] not in ("-h", "--help", "--version"):
+        if argv[0].isalpha() and len(argv) > 1 and not Path(argv[0]).exists():
+            raise UsageError(f"there is no command {argv[0]!r}. {nearest(argv[0], VERBS)} ({', '.join(VERBS)})")
         argv = ["run", *argv]
     parser = _parser()
     arguments = parser.parse_args(argv)
@@ -149,6 +151,9 @@ def pairs(texts: Sequence[str], option: str) -> dict[str, str]:
 def _run(arguments: argparse.Namespace) -> int:
     from daskpar import pipeline
 
+    if arguments.quiet:
+        for warning in pipeline.validate(_file(arguments.spec), pairs(arguments.set, "--set")):
+            print(f"warning: {warning}", file=sys.stderr)
     ended = pipeline.run(
         _file(arguments.spec),
         overrides=pairs(arguments.set, "--set"),
@@ -200,7 +205,8 @@ def _validate(arguments: argparse.Namespace) -> int:
     definition = load_job(_file(arguments.spec), overrides=pairs(arguments.set, "--set"), datastores=datastores or None)
     for warning in definition.warnings:
         print(f"warning: {warning}")
-    print(f"{arguments.spec}: no mistakes found")
+    warned = f", {len(definition.warnings)} warning{'s' if len(definition.warnings) > 1 else ''}" if definition.warnings else ""
+    print(f"{arguments.spec}: no mistakes found{warned}")
     return 0
 
 

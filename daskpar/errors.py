@@ -47,13 +47,16 @@ class SpecError(DaskparError):
 
     exit_code = 2
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
-        super().__init__(problems)
+    def __init__(self, problems: Sequence[Problem], warnings: Sequence[Problem] = ()) -> None:
+        super().__init__(problems, warnings)
         self.problems = tuple(problems)
+        self.warnings = tuple(warnings)
+        """What is no mistake but has no effect, such as an unknown key."""
 
     def __str__(self) -> str:
         head = "1 mistake in the spec" if len(self.problems) == 1 else f"{len(self.problems)} mistakes in the spec"
-        return "\n".join([f"{head}:", *(f"  {problem}" for problem in self.problems)])
+        lines = [f"{head}:", *(f"  {problem}" for problem in self.problems)]
+        return "\n".join([*lines, *(f"  warning: {warning}" for warning in self.warnings)])
 
 
 class UsageError(DaskparError):

@@ -83,7 +83,7 @@ class OneStep:
         state = StepState(step=step.name, kind=kind, status="running", fingerprint=known, started=began)
         folder.save(state)
         # What the results depend on is written down beside the work: asking millions of files for their times takes a while.
-        seen = Seen(lambda: step_fingerprint(step, self.directory.path, skip=written(self.job)), known)
+        seen = Seen(lambda: step_fingerprint(step, self.directory.path, skip=[*written(self.job), self.job.spec]), known)
         seen.start(lambda found: folder.save(replace(state, fingerprint=found)))
         self.publish(StepStarted(time=began, step=step.name, kind=kind, folder=str(folder.path), settings=shown_settings(step)))
         for note in prepare_outputs(step, again=earlier is not None, others=self._outputs_of_others()):

@@ -57,7 +57,7 @@ class Run:
         """This run, or JobFailed, InfrastructureLost or Interrupted with the reason when it did not complete."""
         kinds: dict[str, type[DaskparError]] = {"failed": JobFailed, "lost": InfrastructureLost, "interrupted": Interrupted}
         if self.status in kinds:
-            raise kinds[self.status](self.reason)
+            raise kinds[self.status](f"{self.reason}\n{self.summary}")
         return self
 
     def __repr__(self) -> str:

@@ -72,10 +72,11 @@ def changes_since(directory: RunDirectory, job: PipelineJob) -> list[str]:
     from daskpar.outputs.fingerprint import differences, step_fingerprint
 
     changes = []
+    # The spec may lie among the code; its values are compared one by one.
     written = [output.path for step in job.steps for output in step.outputs.values()]
     for step in job.steps:
         state = directory.step(step.name).state()
         if state is not None and state.status != "skipped" and state.fingerprint:
-            now = step_fingerprint(step, directory.path, skip=written)
+            now = step_fingerprint(step, directory.path, skip=[*written, job.spec])
             changes += [f"step {step.name}: {text}" for text in differences(state.fingerprint, now)]
     return changes

@@ -156,7 +156,7 @@ def test_a_driver_that_is_killed_takes_its_processes_along(slow):
 
 
 def test_a_command_ends_with_its_job_and_all_it_started(work):
-    work.spec({"work": work.command("sleep 600 & touch started; setsid sleep 600")})
+    work.spec({"work": work.command("sleep 600 & setsid sleep 600 & touch started; wait")})
     process = work.start("job.yml", "--run-dir", "run", "--dashboard", "none")
     until((work.folder / "run/steps/work/work/started").exists, process)
     process.send_signal(signal.SIGTERM)

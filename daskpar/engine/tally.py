@@ -84,7 +84,7 @@ class Tally:
             return found
         counts = self.counts
         if counts.succeeded == 0 and counts.failed:
-            return "no mini-batch succeeded; the first error below says why"
+            return "no mini-batch succeeded; the first error says why"
         if counts.succeeded == 0 and not allow_empty:
             return "the input holds no items; check its path, or pass --allow-empty True in program_arguments if that is expected"
         return ""

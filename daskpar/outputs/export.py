@@ -32,11 +32,10 @@ class Exported:
 
     def __str__(self) -> str:
         missing = self.mini_batches - self.committed
-        text = (
-            f"{self.path}: {self.size_bytes:,} bytes, rows of {self.committed:,} of {self.mini_batches:,} mini-batches of step {self.step}"
-        )
-        text += f" ({missing:,} missing)" if missing else " (all of them)"
-        text += f"; {self.failed:,} failed, with the rows that they returned" if self.failed else ""
+        held = self.committed - self.failed
+        text = f"{self.path}: {self.size_bytes:,} bytes, rows of {held:,} of {self.mini_batches:,} mini-batches of step {self.step}"
+        text += f" ({missing:,} missing)" if missing else ""
+        text += f"; {self.failed:,} failed; what these returned at last is in it" if self.failed else ""
         return text + (f"; the rows of {self.lost:,} committed ones did not survive on the disk" if self.lost else "")
 
 

@@ -15,6 +15,8 @@ NAMED = 5000
 """Up to so many files are kept by name; of more only their number, size and a hash of all."""
 _HASHED_BYTES = 16 << 20
 """A code file larger than this is known by size and time alone: it is data that lies beside the code."""
+_CODE = (".py", ".pyi", ".pyx", ".so", ".r", ".jl", ".sh", ".sql", ".json", ".yml", ".yaml", ".toml", ".cfg", ".ini")
+"""What counts as code. A code folder often is the folder of the job as well, where data, logs and results come and go."""
 _NO_CODE = {"__pycache__", "node_modules"}
 
 Stamp = tuple[str, int, str]
@@ -22,7 +24,10 @@ Stamp = tuple[str, int, str]
 
 
 def seen_code(folder: Path | str, skip: Iterable[str] = ()) -> dict[str, object]:
-    """Files below a code folder by their content; leaves out caches, hidden folders, run directories and the paths `skip`."""
+    """Source and settings files below a code folder by their content.
+
+    Left out is all else: data, caches, hidden folders, run directories and the paths `skip`.
+    """
     return _summary(_stamped(str(folder), _content, _walk(str(folder), set(skip), code=True)))
 
 
@@ -132,7 +137,7 @@ def _walk(folder: str, skip: set[str], *, code: bool) -> Iterator[str]:
 def _is_no_code(entry: os.DirEntry[str]) -> bool:
     if entry.is_dir():
         return entry.name in _NO_CODE or entry.name.startswith(".") or entry.is_symlink()
-    return entry.name.endswith((".pyc", ".swp", "~")) or not entry.is_file()
+    return not entry.name.lower().endswith(_CODE) or not entry.is_file()
 
 
 def _identity(entry: os.DirEntry[str]) -> tuple[int, int]:

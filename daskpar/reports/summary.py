@@ -58,10 +58,18 @@ def _step(result: Ended, run: Path) -> str:
     if result.exit_code is not None:
         lines.append(f"  exit code {result.exit_code}")
     if result.status == "completed":
-        lines += [f"  {name}: {path}" for name, path in result.outputs.items()]
+        lines += [f"  {name}: {path}{_unwritten(path)}" for name, path in result.outputs.items()]
     if result.status != "skipped":
         lines.append(f"  logs: {run / 'steps' / result.step / 'logs'}")
     return "\n".join(lines)
+
+
+def _unwritten(path: str) -> str:
+    """A remark on an output that the step has left empty."""
+    place = Path(path)
+    if "://" in path or (place.is_file() or (place.is_dir() and any(place.iterdir()))):
+        return ""
+    return " (nothing was written there)"
 
 
 def first_failure(results: Sequence[Ended]) -> tuple[str, Failure | InitFailed] | None:
@@ -93,7 +101,7 @@ def _ending(run: Path, status: str, reason: str, seconds: float, results: Sequen
     lines = [f"{verb} after {duration(seconds)}: {run}"]
     if reason and status != "completed":
         lines.append(f"Reason: {reason}")
-    if status != "completed":
+    if status != "completed" or any(result.counts.failed for result in results):
         lines.append("Next:")
         lines += [f"  {command:<{width}}  {what}" for command, what, width in _aligned(next_commands(run, results))]
     return "\n".join(lines)
@@ -102,8 +110,16 @@ def _ending(run: Path, status: str, reason: str, seconds: float, results: Sequen
 def next_commands(run: Path, results: Sequence[Ended]) -> list[tuple[str, str]]:
     """Commands that help after a run that did not complete, each with what it does."""
     place = shell_path(run)
+    if all(result.status in ("completed", "skipped") for result in results):
+        return [
+            (f"python -m daskpar logs {place} --errors", "show why mini-batches failed, and which"),
+            (f"python -m daskpar resume {place} --retry-failed", "run these again (--allow-changes after mending the code)"),
+        ]
     commands = [
-        (f"python -m daskpar resume {place}", "run what is not done (after mending the cause)"),
+        (
+            f"python -m daskpar resume {place}",
+            "run what is not done, once the cause is mended (--allow-changes where that changed the code)",
+        ),
         (f"python -m daskpar logs {place} --errors", "show the errors and where each log is"),
     ]
     if any(result.counts.succeeded for result in results if result.status not in ("completed", "skipped")):

@@ -78,7 +78,7 @@ class Problems:
     def raise_errors(self) -> None:
         """Raise SpecError with all mistakes, if there are any."""
         if self._errors:
-            raise SpecError(self.errors)
+            raise SpecError(self.errors, self.warnings)
 
     @staticmethod
     def _record(found: dict[str, Problem], place: Place, what: str, hint: str) -> None:

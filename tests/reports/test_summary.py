@@ -32,7 +32,7 @@ def test_a_completed_run_says_counts_durations_outputs_and_logs(tmp_path: Path) 
     assert text == (
         "score: completed in 1 min 0 s\n"
         "  20 of 20 mini-batches succeeded; 200 items\n"
-        "  scores: /out/scores.txt\n"
+        "  scores: /out/scores.txt (nothing was written there)\n"
         f"  logs: {tmp_path}/steps/score/logs\n"
         f"Completed after 1 min 1 s: {tmp_path}"
     )
