@@ -16,6 +16,7 @@ import numpy as np
 
 from daskpar.engine.blocks import BlockSizer
 from daskpar.engine.suspects import Interval, Suspects, subtract
+from daskpar.processor.last_words import LastWords
 from daskpar.processor.protocol import BlockOrder
 
 QUEUED_AHEAD = 2
@@ -34,6 +35,15 @@ def runs(indices: np.ndarray) -> list[Interval]:
     cuts = np.flatnonzero(np.diff(indices) != 1) + 1
     edges = np.concatenate(([0], cuts, [len(indices)]))
     return [(int(indices[a]), int(indices[b - 1]) + 1) for a, b in pairwise(edges)]
+
+
+def _at_work(due: list[Interval], words: LastWords) -> list[Interval]:
+    """What of `due` a node was at when it died: each mini-batch that ran, and all behind one whose rows were being written."""
+    found = [(index, index + 1) for index in words.running if any(start <= index < stop for start, stop in due)]
+    for last in words.writing:
+        if any(start <= last < stop for start, stop in due):
+            found += [(start, min(stop, last + 1)) for start, stop in due if start <= last]
+    return found
 
 
 @dataclass(kw_only=True)
@@ -216,28 +226,31 @@ class Dispatcher:
         """A block will not be heard of again, without a fault of any mini-batch: back to the queue with what it owed."""
         return self._retire(block) if block in self.blocks else 0
 
-    def lose_node(self, node: str, ready: int | None = None) -> Loss:
-        """A node is gone: its blocks lose ownership, what they owed goes back to the queue.
-
-        What was running is not known for certain, as the last word of a node may be lost with it: all its blocks are given out again
-        in smaller pieces, after a second loss never two of them on one node. A mini-batch that was lost three times has failed.
-        `ready`: how many of its processors were past `init()`, as far as they had said; all by default.
-        """
+    def lose_node(self, node: str) -> int:
+        """A node is gone and gets no more blocks; how many of its processors had been counted on. What it owes waits for `bury_node`."""
         processors = self.nodes.pop(node, 0)
         self._processors -= processors
-        processors = processors if ready is None else min(ready, processors)
         self._load.pop(node, None)
         self._room.discard(node)
+        return processors
+
+    def bury_node(self, node: str, *, running: int, words: LastWords | None = None) -> Loss:
+        """A lost node's blocks lose ownership; what they owed goes back to the queue. A mini-batch lost three times has failed.
+
+        `words` say what it was at. Where it had none, all its blocks may hold what took it down, those that `running` processors had
+        begun before all others: they are given out again in smaller pieces, after a second loss never two of them on one node.
+        """
         requeued, failed, suspects = 0, [], []
         numbers = sorted(n for n, b in self.blocks.items() if b.node == node)
-        running = {n for at, n in enumerate(numbers) if at < processors or self.blocks[n].token}
+        begun = {n for at, n in enumerate(numbers) if at < running or self.blocks[n].token}
         # The latest first: each goes to the front of the queue, so the oldest work ends up foremost.
         for number in reversed(numbers):
-            block = self.blocks[number]
-            if number in running and block.due:
-                suspects.append(min(block.due)[0])
-            for start, stop in block.due:
-                index = self.suspects.mark(start, stop, running=number in running)
+            block, was_running = self.blocks[number], words is not None or number in begun
+            doubtful = block.due if words is None else _at_work(block.due, words)
+            if doubtful and was_running:
+                suspects.append(min(doubtful)[0])
+            for start, stop in doubtful:
+                index = self.suspects.mark(start, stop, running=was_running)
                 if index is not None:
                     failed.append(index)
                     block.due, _ = subtract(block.due, index, index + 1)

@@ -18,7 +18,7 @@ from daskpar.batches.records import unpack
 from daskpar.engine.clocks import Patience, Waiting
 from daskpar.engine.cluster import RESUME, SCHEDULER_GONE, Cluster, bounded
 from daskpar.engine.dispatch import Dispatcher
-from daskpar.engine.members import Members, close_on_worker, leave_on_workers, open_on_worker
+from daskpar.engine.members import Member, Members, await_last_words, close_on_worker, leave_on_workers, open_on_worker
 from daskpar.engine.outcome import Commit, Outcome
 from daskpar.engine.suspects import LOSSES
 from daskpar.engine.tally import Tally
@@ -26,6 +26,7 @@ from daskpar.engine.tasks import BlockTasks
 from daskpar.engine.telling import given_up, processor_event, resource_sample
 from daskpar.errors import DaskparError, InfrastructureLost, JobFailed
 from daskpar.events import Event, NodeEvent, Progress, TriesEnded, Warned
+from daskpar.processor.last_words import LastWords
 from daskpar.processor.protocol import (
     Broken,
     Ended,
@@ -86,6 +87,8 @@ class Execution:
     """Workers of another version that were warned of."""
     _ready: dict[str, set[int]] = field(default_factory=dict)
     """Node -> its processors past `init()`; their word may come before that of the node."""
+    _dying: dict[str, tuple[Member, int]] = field(default_factory=dict)
+    """Lost nodes whose last words are waited for, each with how many of its processors were past `init()`."""
 
     def stop(self, reason: str, *, at_once: bool = False) -> None:
         """Ask for the end from any thread: no further call of `run()` is started, running ones are killed after two seconds."""
@@ -175,6 +178,8 @@ class Execution:
             self._opened(*fact[1:])
         elif kind == "lost":
             self._lose(fact[1])
+        elif kind == "words":
+            self._bury(*fact[1:])
         elif kind == "task":
             self._task_ended(*fact[1:])
         elif kind == "stop":
@@ -268,6 +273,8 @@ class Execution:
             return
         logger.info("the task of block %d ended as %s: %s", number, status, error)
         self._tasks.drop(number)
+        if block.node in self._dying:
+            return  # what that means is told by the loss of its node
         self.dispatcher.lose_block(number)
         if block.node in self.members.open and self.members.task_failed(block.node):
             self._leave_out(block.node, f"node {block.node}: its blocks can't be started: {error or status}")
@@ -304,6 +311,7 @@ class Execution:
             return
         self._waiting.nodes_since = None
         self._waiting.progress_since = monotonic()
+        self._bury(address)  # it is another one, come in the place of the lost one
         if not self._stopped:
             self.dispatcher.add_node(address, member.processors)
         self.publish(NodeEvent(time=time(), step=self.settings.step, node=number, address=address, state="joined"))
@@ -315,7 +323,16 @@ class Execution:
         self._look_for_nodes = True
         if node is None:
             return
-        loss = self.dispatcher.lose_node(address, len(self._ready.pop(address, ())))
+        running = min(self.dispatcher.lose_node(address), len(self._ready.pop(address, ())))
+        self._dying[address] = node, running
+        await_last_words(node.settings(self.settings), address, self.inbox)
+
+    def _bury(self, address: str, number: int | None = None, words: LastWords | None = None) -> None:
+        """What a lost node owed goes to others, now that its last words have come, or will not."""
+        if address not in self._dying or number not in (None, self._dying[address][0].number):
+            return
+        node, running = self._dying.pop(address)
+        loss = self.dispatcher.bury_node(address, running=running, words=words)
         self._tasks.keep(self.dispatcher.blocks)
         detail = f"{loss.requeued} mini-batches go to other nodes"
         if loss.suspects:

@@ -7,10 +7,11 @@ import queue
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from time import monotonic
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
 from daskpar.engine.dealing import gpus_per_node, processors_per_node, threads_per_processor
+from daskpar.processor import last_words
 from daskpar.processor.protocol import ProcessorSettings
 
 if TYPE_CHECKING:
@@ -22,6 +23,10 @@ logger = logging.getLogger(__name__)
 
 TASK_ERRORS = 3
 """Block tasks of one node that may fail in a row, without a word from its processors between."""
+
+WORDS_SECONDS = 5.0
+"""How long the last words of a lost node are waited for; one that has gone with its whole machine leaves none."""
+WORDS_TICK_SECONDS = 0.02
 
 Inbox = queue.SimpleQueue[tuple[Any, ...]]
 
@@ -149,6 +154,18 @@ def open_on_worker(client: Client, member: Member, settings: ProcessorSettings, 
         inbox.put(("opened", member.address, member.number, trouble))
 
     threading.Thread(target=ask, daemon=True, name=f"daskpar-open-{member.address}").start()
+
+
+def await_last_words(settings: ProcessorSettings, address: str, inbox: Inbox) -> None:
+    """Look for what a lost node was at when it died; ("words", address, number, LastWords or None) follows in `inbox` within seconds."""
+
+    def look() -> None:
+        deadline = monotonic() + WORDS_SECONDS
+        while (words := last_words.read(settings)) is None and monotonic() < deadline:
+            sleep(WORDS_TICK_SECONDS)
+        inbox.put(("words", address, settings.node, words))
+
+    threading.Thread(target=look, daemon=True, name=f"daskpar-words-{address}").start()
 
 
 def close_on_worker(client: Client, address: str, settings: ProcessorSettings) -> None:

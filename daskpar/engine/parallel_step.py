@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import secrets
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -342,6 +343,7 @@ class ParallelStepRun:
             nice=own.nice,
             profiling_module=own.profiling_module,
             resource_interval=own.resource_monitor_interval,
+            session=secrets.token_hex(4),
         )
 
     # -- outputs -------------------------------------------------------------------------------------------------------------------

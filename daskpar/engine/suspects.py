@@ -66,7 +66,7 @@ class Suspects:
             writes += 1
         else:
             seen += 1
-            losses += running or losses < ALONE_FROM
+            losses += running
         self.clear(start, stop)
         piece = -(-(stop - start) // NARROWING)
         self._ranges.append(_Range(start=start, stop=stop, piece=piece, losses=losses, seen=seen, writes=writes))
@@ -84,7 +84,7 @@ class Suspects:
 
     def alone(self, index: int) -> bool:
         """Whether `index` is to be the only such suspect on its node."""
-        return any(r.start <= index < r.stop and r.losses >= ALONE_FROM for r in self._ranges)
+        return any(r.start <= index < r.stop and r.seen >= ALONE_FROM for r in self._ranges)
 
     def apart(self, start: int, stop: int) -> int:
         """Where a block from `start` ends at the latest, so that suspects travel in their pieces and nothing else with them."""

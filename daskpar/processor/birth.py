@@ -10,6 +10,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import TextIO
 
+from daskpar.processor.forkserver import Order
 from daskpar.processor.page import Page
 from daskpar.processor.protocol import ProcessorSettings
 
@@ -26,7 +27,7 @@ def _text_stream(fd: int) -> TextIO:
 
 
 @dataclass(frozen=True)
-class CommandOrder:
+class CommandOrder(Order):
     """Become `/bin/sh -c command`."""
 
     command: str
@@ -45,7 +46,7 @@ class CommandOrder:
 
 
 @dataclass(frozen=True)
-class ProcessorOrder:
+class ProcessorOrder(Order):
     """Become processor `number`. File descriptors: control socket, page."""
 
     settings: ProcessorSettings
@@ -78,6 +79,10 @@ class ProcessorOrder:
             os.set_inheritable(fd, False)
         sock, page = socket.socket(fileno=fds[0]), Page(fds[1])
         Host(settings, self.number, sock, page, stacks).live()
+
+    def watch(self, fds: list[int]) -> tuple[ProcessorSettings, Page]:
+        """In the fork server: the page is read once more should the node be killed."""
+        return self.settings, Page(os.dup(fds[1]))
 
     def _environment(self, name: str) -> None:
         settings = self.settings

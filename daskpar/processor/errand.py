@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from daskpar.processor import channel
-from daskpar.processor.forkserver import ForkServer
+from daskpar.processor.forkserver import ForkServer, Order
 
 
 @dataclass(frozen=True)
-class Errand:
+class Errand(Order):
     """What the child does; `function` is found again by its name, arguments and answer are pickled."""
 
     function: Callable[..., Any]

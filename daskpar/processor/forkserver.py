@@ -16,9 +16,10 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from daskpar.processor import channel, linux
+from daskpar.processor import channel, last_words, linux
+from daskpar.processor.page import Page
+from daskpar.processor.protocol import ProcessorSettings
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 SPARING = {"ARROW_DEFAULT_MEMORY_POOL": "system"}
@@ -26,12 +27,24 @@ SPARING = {"ARROW_DEFAULT_MEMORY_POOL": "system"}
 MAX_FDS = 4
 
 
+class Order:
+    """What a forked child is to do; pickled on its way."""
+
+    def run(self, fds: list[int]) -> None:
+        """In the child, with the file descriptors that were sent along."""
+        raise TypeError(f"{type(self).__name__} does not say what it does")
+
+    def watch(self, fds: list[int]) -> tuple[ProcessorSettings, Page] | None:
+        """In the fork server: whose child that is and the page in which it will say what it is at; None for one that says nothing."""
+        return None
+
+
 @dataclass(frozen=True)
 class Spawn:
-    """Fork a child that runs `what` (a `Processor` or `Command` order) with the file descriptors sent along."""
+    """Fork a child that runs `what`."""
 
     key: int
-    what: Any
+    what: Order
 
 
 @dataclass(frozen=True)
@@ -61,6 +74,11 @@ class Exited:
 
 
 Word = Spawned | SpawnFailed | Exited
+
+
+@dataclass(frozen=True)
+class Leave:
+    """The node ends in order: nobody has to know what its processors were at."""
 
 
 # -- the node's side -----------------------------------------------------------------------------------------------------------
@@ -122,7 +140,7 @@ class ForkServer:
         """For selectors: readable when something is to be heard."""
         return self.socket.fileno()
 
-    def spawn(self, what: Any, fds: Sequence[int]) -> int:
+    def spawn(self, what: Order, fds: Sequence[int]) -> int:
         """Fork a child; the key by which its fate will be told. OSError when the server is gone."""
         self._next += 1
         channel.send(self.socket, Spawn(self._next, what))
@@ -147,6 +165,8 @@ class ForkServer:
 
     def close(self) -> None:
         """End it and every process below it; once is enough."""
+        with contextlib.suppress(OSError):
+            channel.send(self.socket, Leave())
         with contextlib.suppress(OSError):
             self.socket.shutdown(socket.SHUT_RDWR)  # whoever else may have a copy of our end
         self.socket.close()
@@ -210,6 +230,9 @@ class _Server:
     def __init__(self, sock: socket.socket, wake: int, waker: int) -> None:
         self._sock, self._wake, self._waker = sock, wake, waker
         self._keys: dict[int, int] = {}
+        self._watched: dict[int, tuple[ProcessorSettings, Page]] = {}
+        """Processors that live, by their process."""
+        self._orderly = False
 
     def run(self) -> None:
         try:
@@ -221,11 +244,16 @@ class _Server:
                             pass
                 self._reap()
                 if self._sock.fileno() in ready:
-                    self._spawn(channel.receive(self._sock))
+                    order = channel.receive(self._sock)
+                    if isinstance(order, Leave):
+                        self._orderly = True
+                        break
+                    self._spawn(order)
         except (EOFError, OSError):
             pass
         finally:
             self._kill_all()
+            self._leave_words()
         os._exit(0)
 
     def _spawn(self, order: Spawn) -> None:
@@ -249,6 +277,8 @@ class _Server:
                 signal.signal(signal.SIGINT, signal.default_int_handler)
                 for fd in (self._wake, self._waker):
                     os.close(fd)
+                for _, page in self._watched.values():
+                    page.close()
                 self._sock.close()
                 linux.prefer_for_oom_kill()
                 order.what.run(fds)
@@ -259,6 +289,8 @@ class _Server:
                 sys.stderr.flush()
                 os._exit(1)
             os._exit(0)
+        if (watched := order.what.watch(fds)) is not None:
+            self._watched[pid] = watched
         for fd in fds:
             os.close(fd)
         self._keys[pid] = order.key
@@ -277,6 +309,8 @@ class _Server:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(pid, signal.SIGKILL)
                 channel.send(self._sock, Exited(key, pid, status, usage.ru_maxrss * 1024))
+                if pid in self._watched:
+                    self._watched.pop(pid)[1].close()
 
     def _kill_all(self) -> None:
         """Kill what is below, again and again: killing a parent hands its children to us."""
@@ -292,3 +326,9 @@ class _Server:
                 return
             except InterruptedError:
                 continue
+
+    def _leave_words(self) -> None:
+        """The node is gone, and its processors with it; of them all is said that can be."""
+        if self._watched:
+            settings = next(iter(self._watched.values()))[0]
+            last_words.leave(settings, [] if self._orderly else [page.announced() for _, page in self._watched.values()])

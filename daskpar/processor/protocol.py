@@ -59,6 +59,8 @@ class ProcessorSettings:
     profiling_module: str = ""
     resource_interval: Seconds = 0.0
     """How often the node samples its resources; 0: never."""
+    session: str = ""
+    """Random text of one process's try at the step: what an earlier one's nodes leave behind is told apart by it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -200,9 +200,9 @@ class ChaosJob:
     def check(self, ended: Any, *, charged: int | None = None) -> None:
         """A completed run: every row once and in order, exact counts, no call without a reason, nothing left behind."""
         assert (ended.status, ended.exit_code) == ("completed", 0), ended.reason
-        self.check_output()
         counts = ended.steps["work"].counts
-        assert counts.failed == 0
+        assert counts.failed == 0, (ended.summary, self.deaths())
+        self.check_output()
         assert counts.succeeded == counts.planned - counts.empty
         deaths = self.deaths()
         wanted = sum(self._is_charged(*death) for death in deaths) if charged is None else charged

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from daskpar.engine.blocks import BlockSizer
-from daskpar.engine.dispatch import QUEUED_AHEAD, Dispatcher, runs
+from daskpar.engine.dispatch import QUEUED_AHEAD, Dispatcher, Loss, runs
 from daskpar.engine.suspects import LOSSES, subtract
+from daskpar.processor.last_words import LastWords
 
 
 def dispatcher(count: int, *, each: float | None = 0.1, nodes: dict[str, int] | None = None) -> Dispatcher:
@@ -26,6 +27,10 @@ def dispatcher(count: int, *, each: float | None = 0.1, nodes: dict[str, int] | 
 
 def settle(made: Dispatcher, order, start: int, stop: int, token: str = "t") -> int:
     return int(made.settle(order.block, token, np.arange(start, stop)).sum())
+
+
+def lose(made: Dispatcher, node: str, words: LastWords | None = None) -> Loss:
+    return made.bury_node(node, running=made.lose_node(node), words=words)
 
 
 def test_every_processor_gets_one_block_to_run_and_one_to_wait():
@@ -89,7 +94,7 @@ def test_only_the_first_start_of_a_block_is_listened_to():
 def test_nothing_is_taken_from_a_block_whose_node_is_lost():
     made = dispatcher(100)
     order = made.orders()[0][1]
-    made.lose_node("a")
+    lose(made, "a")
     assert settle(made, order, order.start, order.stop) == 0
     assert made.waiting == 100
 
@@ -109,7 +114,7 @@ def test_a_mini_batch_that_takes_three_nodes_down_has_failed_and_the_others_have
             if order.start <= killer < order.stop:
                 if speaks:
                     made.owns(order.block, "t")
-                failed += made.lose_node(f"n{losses}").failed
+                failed += lose(made, f"n{losses}").failed
                 losses += 1
                 made.add_node(f"n{losses}", 1)
             else:
@@ -134,7 +139,7 @@ def test_a_neighbour_whose_word_is_always_lost_with_the_killer_is_not_blamed():
             node = made.blocks[order.block].node
             with_killer = any(start <= 7 < stop for b in made.blocks.values() if b.node == node for start, stop in b.due)
             if with_killer:
-                failed += made.lose_node(node).failed
+                failed += lose(made, node).failed
                 losses += 1
                 made.add_node(f"n{losses}", 1)
             else:
@@ -150,7 +155,7 @@ def test_the_one_of_a_hundred_thousand_that_takes_nodes_down_is_found_by_few_los
     while not failed:
         for _, order in sorted(made.orders(), key=lambda given: given[1].block):
             if order.block in made.blocks and order.start <= killer < order.stop:
-                failed = made.lose_node(f"n{losses}").failed
+                failed = lose(made, f"n{losses}").failed
                 losses += 1
                 made.add_node(f"n{losses}", 1)
             elif order.block in made.blocks:
@@ -158,6 +163,51 @@ def test_the_one_of_a_hundred_thousand_that_takes_nodes_down_is_found_by_few_los
                 made.end(order.block, "t")
     assert failed == (killer,)
     assert losses <= LOSSES + 4
+
+
+@pytest.mark.parametrize("each", [0.00001, 0.001, 5.0])
+@pytest.mark.parametrize("killers", [{0: 1, 7: 2, 50: 1, 99: 2}, {7: 9}, {7: 9, 8: 9}, dict.fromkeys(range(0, 100, 3), 2)])
+def test_a_node_that_leaves_words_is_charged_to_what_it_ran_alone(killers, each):
+    """Whatever shared a block or a node with it, and however often: only what ran at three losses has failed."""
+    made = dispatcher(100, each=each, nodes={"n0": 1})
+    left, losses, failed, done = dict(killers), 0, [], set()
+    while not made.finished:
+        for node, order in sorted(made.orders(), key=lambda given: given[1].block):
+            if order.block not in made.blocks:
+                continue
+            killer = next((index for index in range(order.start, order.stop) if left.get(index)), None)
+            if killer is None:
+                done.update(range(order.start, order.stop))
+                settle(made, order, order.start, order.stop)
+                made.end(order.block, "t")
+                continue
+            left[killer] -= 1
+            losses += 1
+            # What is done before it in its block was not said any more.
+            failed += lose(made, node, LastWords(running=frozenset({killer}))).failed
+            made.add_node(f"n{losses}", 1)
+    guilty = {index for index, times in killers.items() if times >= LOSSES}
+    assert (sorted(failed), done) == (sorted(guilty), set(range(100)) - guilty)
+    assert losses == sum(min(times, LOSSES) for times in killers.values())
+
+
+def test_a_node_that_died_while_rows_were_written_may_have_been_hit_by_any_of_them():
+    made = dispatcher(10, each=0.1, nodes={"a": 1})
+    order = made.orders()[0][1]
+    settle(made, order, order.start, order.start + 1)
+    loss = lose(made, "a", LastWords(writing=frozenset({order.start + 2})))
+    assert loss.suspects == (order.start + 1,)
+    assert made.suspects.apart(order.start + 1, 10) <= order.start + 3
+
+
+def test_a_node_whose_processors_were_at_nothing_blames_nobody():
+    made = dispatcher(100)
+    for name in "abcdefgh":
+        made.add_node(name, 2)
+        made.orders()
+        loss = lose(made, name, LastWords())
+        assert (loss.failed, loss.suspects) == ((), ())
+    assert made.suspects.apart(0, 100) == 100
 
 
 def test_rows_that_kill_their_writer_three_times_have_failed():
@@ -234,7 +284,7 @@ class AnyCourseOfEvents(RuleBasedStateMachine):
     def lose(self, data, back):
         node = data.draw(st.sampled_from(sorted(self.made.nodes)))
         gone = {b for b, known in self.made.blocks.items() if known.node == node}
-        self.failed += self.made.lose_node(node).failed
+        self.failed += lose(self.made, node).failed
         self.dead += [self.orders.pop(b) for b in gone if b in self.orders]
         if back or not self.made.nodes:
             self.made.add_node(f"n{self.names}", 2)

@@ -1,0 +1,54 @@
+"""What a node's processors were at when it died: written by its fork server, which outlives the node by a moment, and read by the driver.
+
+A node that is killed takes its unsent reports along, and a mini-batch that takes nodes down must be told from those that merely were there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from daskpar.processor.page import Announced, Phase
+from daskpar.processor.protocol import ProcessorSettings
+
+
+@dataclass(frozen=True)
+class LastWords:
+    """What is known of a node that is gone."""
+
+    running: frozenset[int] = frozenset()
+    """Mini-batches that were being loaded or run."""
+    writing: frozenset[int] = frozenset()
+    """The last ones of those whose rows were being written."""
+
+
+def path_of(settings: ProcessorSettings) -> str:
+    """Where a node's last words are; beside its part files, which every node and the driver reach, and which go when a step is complete."""
+    return os.path.join(settings.parts, f"{settings.node}-{settings.session}.words")
+
+
+def leave(settings: ProcessorSettings, said: Iterable[Announced]) -> None:
+    """Write down what each processor announced last. Never raises: without its words a node's loss is only less precise."""
+    path = path_of(settings)
+    temporary = f"{path}.tmp"
+    try:
+        with open(temporary, "w") as file:
+            json.dump([[one.index, int(one.phase)] for one in said], file)
+        os.replace(temporary, path)
+    except OSError:
+        pass  # a full disk, or the step is complete and its folder gone
+
+
+def read(settings: ProcessorSettings) -> LastWords | None:
+    """The last words of the node of `settings`; None while there are none."""
+    try:
+        with open(path_of(settings)) as file:
+            said = json.load(file)
+    except (OSError, ValueError):
+        return None
+    return LastWords(
+        running=frozenset(index for index, phase in said if phase in (Phase.LOAD, Phase.RUN)),
+        writing=frozenset(index for index, phase in said if phase == Phase.FLUSH),
+    )
