@@ -232,6 +232,8 @@ class _File:
         if self._positions:
             positions, ends = row_starts(span.data, span.offset, self._dialect), None
             counted = len(positions)
+        elif len(stops) == 1:
+            positions, ends, counted = np.arange(rows, dtype=np.int64), np.array([rows], np.int64), rows
         else:
             ends = row_ends(span.data, span.offset, stops, self._dialect)
             positions, counted = np.arange(rows, dtype=np.int64), int(ends[-1])

@@ -17,9 +17,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.csv as pacsv
 
 TEXT = pa.large_string()
 NOTHING, BLANK, LINE_END, QUOTE, POINT_ZERO, TRUE, FALSE = (pa.scalar(text, TEXT) for text in ("", " ", "\n", '"', ".0", "True", "False"))
+PLAIN = pacsv.WriteOptions(include_header=False, delimiter=" ", quoting_style="none", batch_size=16_384)
 SLICE_ROWS = 65_536
 """Rows formatted at once: bounds the memory that a large frame takes on top of itself."""
 
@@ -75,16 +77,17 @@ def join(frames: Sequence[Snapshot]) -> tuple[bytes, list[int]]:
     """The text of frames of equal kinds one after the other, and the length in bytes of each one's."""
     kinds = frames[0].kinds
     columns = [_together(kind, [frame.arrays[i] for frame in frames]) for i, kind in enumerate(kinds)]
-    rows = sum(frame.rows for frame in frames)
+    bounds = np.cumsum([0, *(frame.rows for frame in frames)])
+    rows = int(bounds[-1])
     texts: list[bytes] = []
-    ends = np.zeros(rows + 1, np.int64)
+    ends = np.zeros(len(bounds), np.int64)
     for start in range(0, rows, SLICE_ROWS):
         stop = min(start + SLICE_ROWS, rows)
-        text, offsets = _lines([_text(kind, column[start:stop]) for kind, column in zip(kinds, columns, strict=True)])
-        ends[start + 1 : stop + 1] = offsets[1:] + ends[start]
+        inside = np.clip(bounds - start, 0, stop - start)
+        text, offsets = _lines([_text(kind, column[start:stop]) for kind, column in zip(kinds, columns, strict=True)], inside)
+        ends += offsets
         texts.append(text)
-    bounds = np.cumsum([0, *(frame.rows for frame in frames)])
-    lengths: list[int] = np.diff(ends[bounds]).tolist()
+    lengths: list[int] = np.diff(ends).tolist()
     return texts[0] if len(texts) == 1 else b"".join(texts), lengths
 
 
@@ -165,16 +168,23 @@ def _together(kind: str, arrays: list[Any]) -> Any:
     return np.concatenate(arrays) if isinstance(arrays[0], np.ndarray) else pa.concat_arrays(arrays)
 
 
-def _text(kind: str, values: Any) -> pa.Array:
+@dataclass(frozen=True, slots=True)
+class _Fields:
     """One text per element, null for an empty field."""
+
+    array: pa.Array
+    quoted: bool = False
+    """Whether some are in quotes."""
+
+
+def _text(kind: str, values: Any) -> _Fields:
     if kind == "text":
-        return _quoted(values)
+        array = _quoted(values)
+        return _Fields(array, quoted=array is not values)
     if kind in SIMPLE_RANGE:
-        return _float_text(kind, values)
+        return _Fields(_float_text(kind, values))
     array = pa.array(values) if isinstance(values, np.ndarray) else values
-    if kind.endswith("bool"):
-        return pc.if_else(array, TRUE, FALSE)
-    return array.cast(TEXT)
+    return _Fields(pc.if_else(array, TRUE, FALSE) if kind.endswith("bool") else array.cast(TEXT))
 
 
 def _float_text(kind: str, values: np.ndarray) -> pa.Array:
@@ -231,16 +241,43 @@ def _special() -> tuple[tuple[bytes, ...], np.ndarray]:
     return tuple(bytes([code]) for code in np.flatnonzero(table)), table
 
 
-def _lines(columns: list[pa.Array]) -> tuple[bytes, np.ndarray]:
-    """The rows as text, and where each begins and the last one ends."""
+def _lines(columns: list[pa.Array], rows: np.ndarray) -> tuple[bytes, np.ndarray]:
+    """The rows of fields as text, and the bytes before each of `rows`."""
+    if len(columns) > 1 and not any(column.quoted for column in columns):
+        return _written([column.array for column in columns], rows)
+    return _joined([column.array for column in columns], rows)
+
+
+def _written(columns: list[pa.Array], rows: np.ndarray) -> tuple[bytes, np.ndarray]:
+    """By Arrow's writer, which takes no field that needs quotes: three times as fast as `_joined`."""
+    columns = [pc.fill_null(column, NOTHING) if column.null_count else column for column in columns]
+    before = rows * len(columns)
+    for column in columns:
+        before += _offsets(column)[rows]
+    sink = pa.BufferOutputStream()
+    pacsv.write_csv(pa.Table.from_arrays(columns, names=list(map(str, range(len(columns))))), sink, PLAIN)
+    text: bytes = sink.getvalue().to_pybytes()
+    return text, before
+
+
+def _offsets(array: pa.Array) -> np.ndarray:
+    """Where each text begins, counted from the first, and where the last one ends."""
+    if not len(array):
+        return np.zeros(1, np.int64)
+    found = np.frombuffer(array.buffers()[1], np.int64)[array.offset : array.offset + len(array) + 1]
+    return found - found[0]
+
+
+def _joined(columns: list[pa.Array], rows: np.ndarray) -> tuple[bytes, np.ndarray]:
+    """Element by element, whatever is in the fields."""
     if len(columns) == 1:  # csv writes "" for a row that is one empty field: an empty line would be no row
         empty = pc.fill_null(pc.equal(columns[0], NOTHING), True)
         columns = [pc.if_else(empty, pa.scalar('""', TEXT), columns[0])]
     options = {"null_handling": "replace", "null_replacement": ""}
     columns[-1] = pc.binary_join_element_wise(columns[-1], NOTHING, LINE_END, **options)
-    rows = pc.binary_join_element_wise(*columns, BLANK, **options) if len(columns) > 1 else columns[0]
-    if rows.type != TEXT:
-        rows = rows.cast(TEXT)
-    offsets = np.frombuffer(rows.buffers()[1], np.int64)[rows.offset : rows.offset + len(rows) + 1]
-    data = rows.buffers()[2]
-    return bytes(memoryview(data)[offsets[0] : offsets[-1]]), offsets - offsets[0]
+    lines = pc.binary_join_element_wise(*columns, BLANK, **options) if len(columns) > 1 else columns[0]
+    if lines.type != TEXT:
+        lines = lines.cast(TEXT)
+    start = np.frombuffer(lines.buffers()[1], np.int64)[lines.offset]
+    ends = _offsets(lines)
+    return bytes(memoryview(lines.buffers()[2])[start : start + ends[-1]]), ends[rows]
