@@ -213,8 +213,8 @@ def row_ends(data: bytes, offset: int, stops: Sequence[int] | Positions, dialect
         breaks = np.frombuffer(units, np.uint8) == _BREAK
         if len(limits) <= _FEW:
             edges = np.concatenate([[0], np.maximum(limits - 1, 0)])
-            counts = [np.count_nonzero(breaks[start:stop]) for start, stop in pairwise(edges.tolist())]
-            return (limits > 0) + np.cumsum(counts, dtype=np.int64)
+            counts = [int(np.count_nonzero(breaks[start:stop])) for start, stop in pairwise(edges.tolist())]
+            return np.cumsum(counts, dtype=np.int64) + (limits > 0)
         return (limits > 0) + np.searchsorted(np.flatnonzero(breaks), limits - 1)
     starts = _row_starts(units, dialect)
     return np.searchsorted(starts, limits).astype(np.int64)

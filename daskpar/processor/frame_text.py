@@ -173,14 +173,13 @@ class _Fields:
     """One text per element, null for an empty field."""
 
     array: pa.Array
-    quoted: bool = False
-    """Whether some are in quotes."""
+    plain: bool = True
+    """Whether Arrow's writer takes them as they are: none holds a quote, a blank or a line break."""
 
 
 def _text(kind: str, values: Any) -> _Fields:
     if kind == "text":
-        array = _quoted(values)
-        return _Fields(array, quoted=array is not values)
+        return _quoted(values)
     if kind in SIMPLE_RANGE:
         return _Fields(_float_text(kind, values))
     array = pa.array(values) if isinstance(values, np.ndarray) else values
@@ -209,25 +208,25 @@ def _float_text(kind: str, values: np.ndarray) -> pa.Array:
     return text
 
 
-def _quoted(array: pa.Array) -> pa.Array:
+def _quoted(array: pa.Array) -> _Fields:
     """The same texts, those in quotes that the csv module would put in quotes."""
     offsets = (
         np.frombuffer(array.buffers()[1], np.int64)[array.offset : array.offset + len(array) + 1] if len(array) else np.zeros(1, np.int64)
     )
     buffer = array.buffers()[2]
     if buffer is None or offsets[0] == offsets[-1]:
-        return array
+        return _Fields(array)
     data = memoryview(buffer)[offsets[0] : offsets[-1]]
     special, table = _special()
     flat = bytes(data)
     if not any(char in flat for char in special):
-        return array
+        return _Fields(array, plain=b"\r" not in flat)
     places = np.flatnonzero(table[np.frombuffer(data, np.uint8)]) + offsets[0]
     mask = np.zeros(len(array), bool)
     mask[np.searchsorted(offsets, places, side="right") - 1] = True
     mask_array = pa.array(mask)
     inner = pc.replace_substring(array.filter(mask_array), '"', '""')
-    return pc.replace_with_mask(array, mask_array, pc.binary_join_element_wise(QUOTE, inner, QUOTE, NOTHING))
+    return _Fields(pc.replace_with_mask(array, mask_array, pc.binary_join_element_wise(QUOTE, inner, QUOTE, NOTHING)), plain=False)
 
 
 @functools.cache
@@ -243,7 +242,7 @@ def _special() -> tuple[tuple[bytes, ...], np.ndarray]:
 
 def _lines(columns: list[pa.Array], rows: np.ndarray) -> tuple[bytes, np.ndarray]:
     """The rows of fields as text, and the bytes before each of `rows`."""
-    if len(columns) > 1 and not any(column.quoted for column in columns):
+    if len(columns) > 1 and all(column.plain for column in columns):
         return _written([column.array for column in columns], rows)
     return _joined([column.array for column in columns], rows)
 
@@ -264,8 +263,8 @@ def _offsets(array: pa.Array) -> np.ndarray:
     """Where each text begins, counted from the first, and where the last one ends."""
     if not len(array):
         return np.zeros(1, np.int64)
-    found = np.frombuffer(array.buffers()[1], np.int64)[array.offset : array.offset + len(array) + 1]
-    return found - found[0]
+    found: np.ndarray = np.frombuffer(array.buffers()[1], np.int64)[array.offset : array.offset + len(array) + 1]
+    return np.subtract(found, found[0])
 
 
 def _joined(columns: list[pa.Array], rows: np.ndarray) -> tuple[bytes, np.ndarray]:
