@@ -17,7 +17,7 @@ from collections.abc import Callable
 from time import monotonic, time
 
 from daskpar.batches.records import unpack
-from daskpar.processor import channel, endings, hosting, judging, linux
+from daskpar.processor import channel, endings, hosting, judging, last_words, linux
 from daskpar.processor.birth import ProcessorOrder
 from daskpar.processor.forkserver import Exited, ForkServer, Spawned, SpawnFailed
 from daskpar.processor.page import CONDEMNED, Announced, Page, Phase
@@ -153,6 +153,7 @@ class ProcessorPool:
             # The kernel has killed it with its parent, but not what it has started.
             linux.kill_group(processor.pid)
             self._exited(processor, Exited(processor.key, processor.pid, signal.SIGKILL, 0))
+        last_words.forget(self.settings)
         self._server = self._new_server()
         self._selector.register(self._server, selectors.EVENT_READ, "server")
 
@@ -373,7 +374,7 @@ class ProcessorPool:
         available, total = free_memory()
         if available >= judging.MEMORY_FLOOR * total:
             return
-        running = {p.number: resident_bytes(p.pid) for p in self._processors.values() if p.pid and not p.killed_for}
+        running = {p.number: _held(p.pid) for p in self._processors.values() if p.pid and not p.killed_for}
         victim = judging.memory_victim(available, total, running)
         if victim is not None:
             self._kill(self._processors[victim], "memory")
@@ -546,3 +547,8 @@ class ProcessorPool:
                 node=self.settings.node, processor=processor.number, pid=processor.pid, state=state, detail=detail, time=time()
             )
         )
+
+
+def _held(pid: int) -> int:
+    """Resident memory of a processor and of all that its script has started, in bytes."""
+    return sum(map(resident_bytes, [pid, *linux.descendants_of(pid)]))
