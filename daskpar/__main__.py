@@ -1,6 +1,34 @@
-"""`python -m daskpar`."""
+"""`python -m daskpar`, and the command `daskpar`."""
 
-from daskpar.cli import main
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+from contextlib import suppress
+from typing import NoReturn
+
+from daskpar import cli
+
+
+def main() -> NoReturn:
+    """Run the command line, then end this process at once.
+
+    Everything is closed and on the disk by then, and what others left for the exit is called; but to take a few thousand modules apart
+    would keep the user waiting for a fifth of a second.
+    """
+    code = cli.main()
+    with suppress(Exception):
+        atexit._run_exitfuncs()
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        code = code or 1
+        print(f"daskpar: its output could not be written: {error.strerror}", file=sys.stderr)
+    with suppress(OSError):
+        sys.stderr.flush()
+    os._exit(code)
+
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()
