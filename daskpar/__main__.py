@@ -20,13 +20,9 @@ def main() -> NoReturn:
     code = cli.main()
     with suppress(Exception):
         atexit._run_exitfuncs()
-    try:
-        sys.stdout.flush()
-    except OSError as error:
-        code = code or 1
-        print(f"daskpar: its output could not be written: {error.strerror}", file=sys.stderr)
-    with suppress(OSError):
-        sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
     os._exit(code)
 
 

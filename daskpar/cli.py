@@ -32,7 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
     given = list(sys.argv[1:] if argv is None else argv)
     try:
-        return run_command(given)
+        code = run_command(given)
+        sys.stdout.flush()
+        return code
     except DaskparError as error:
         print(f"daskpar: {error}", file=sys.stderr)
         return error.exit_code
@@ -40,6 +42,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of our output has gone (`| head`): nothing is wrong, and nothing more can be said.
         _nobody_reads(sys.stdout)
         return 0
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        # No file of ours, which are told of in words of their own: it is what was printed.
+        print(f"daskpar: its output could not be written: {error.strerror}", file=sys.stderr)
+        _nobody_reads(sys.stdout)
+        return 1
     except KeyboardInterrupt:
         print("daskpar: interrupted before anything ran", file=sys.stderr)
         return 130
