@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from daskpar.batches.records import Reason, Status
-from daskpar.processor import pool
+from daskpar.processor import deadlines
 from daskpar.processor.protocol import Broken, Ended, Flushed, InitFailed, Notice, ProcessorChanged
 
 LONG = 60.0
@@ -269,7 +269,7 @@ def test_returns_that_nobody_asks_for_are_not_measured_but_generators_run(zoo):
 def test_where_memory_runs_out_the_largest_goes_with_all_that_it_started_and_others_go_on(zoo, monkeypatch, tmp_path):
     code = tmp_path / "code"
     short = lambda: (code / "swollen").exists() and (code / "heavy").exists() and not (code / "ended").exists()  # noqa: E731
-    monkeypatch.setattr(pool, "free_memory", lambda: (1 if short() else 50, 100))
+    monkeypatch.setattr(deadlines, "free_memory", lambda: (1 if short() else 50, 100))
     at = zoo({0: "swell", 1: "heavy"}, count=2, processors=2)
     at.submit(0, 1, block=1)
     at.submit(1, 2, block=2)
