@@ -63,9 +63,8 @@ def moment(name, index=None):
 
 def harm(thing, name, index):
     nodes = {"kill worker", "kill worker, go on", "kill nanny", "kill node", "stop worker"}
-    line(
-        "deaths", "node" if thing in nodes else "processor", WORKER if thing in nodes else os.getpid(), thing.replace(" ", "-"), name, index
-    )
+    what, pid = ("node", WORKER) if thing in nodes else ("processor", os.getpid())
+    line("deaths", what, pid, thing.replace(" ", "-"), name, index, time.monotonic())
     HARMS[thing](name, index)
 
 
