@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from daskpar.data.locations import resolve
 from daskpar.data.mltable import open_mltable
 from daskpar.data.reading import TableReader
 from daskpar.data.slices import to_frame
-from daskpar.data.steps import RunningLosses
+from daskpar.data.steps import Losses, RunningLosses
 from daskpar.data.table import PIECE, Table
 from daskpar.data.types import StreamInfo
 
@@ -75,8 +75,10 @@ def read_mltable(
         return _of_frame(pd.DataFrame({}))
     meta = to_frame(sample, sample.num_rows, partition=not opened.whole).iloc[:0]
     nulls = tuple(name for name in sample.column_names if opened.whole and sample.column(name).null_count == sample.num_rows)
-    token = uuid.uuid4().hex
-    parts = [_Partition(opened.only(number), start, stop, nulls, token) for number, start, stop in pieces.tolist()]
+    meta = meta.astype(dict.fromkeys(nulls, object))
+    reading = _Reading(uuid.uuid4().hex, len(pieces), nulls)
+    places = enumerate(pieces.tolist())
+    parts = [_Partition(opened.only(file), start, stop, reading, number) for number, (file, start, stop) in places]
     return _from_map(parts or [_Empty(meta)], meta)
 
 
@@ -92,8 +94,28 @@ def read_files(path: str | Path) -> dask.bag.Bag:
     return bag
 
 
-_running: dict[str, RunningLosses] = {}
-"""What this process lost on the way, for each table being read."""
+_running: dict[tuple[str, tuple[str, ...]], RunningLosses] = {}
+"""What this process lost on the way, for each reading of a table under way and the columns that it asks for."""
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """One call of `read_mltable`, as all its partitions know it."""
+
+    token: str
+    """Differs from call to call: files may have changed by the next one."""
+    partitions: int
+    nulls: tuple[str, ...]
+    """Columns without any value."""
+
+    def tell(self, origin: str, columns: tuple[str, ...], partition: int, losses: Losses) -> None:
+        """Warn of what a partition lost, where that is news."""
+        running = _running.setdefault((self.token, columns), RunningLosses(self.partitions))
+        for text in running.news(partition, losses):
+            # with a registry of its own, Python shows a warning each time: also when the table is computed again
+            warnings.warn_explicit(f"{origin}: {text}", UserWarning, __file__, 1, registry={})
+        if running.complete:
+            _running.pop((self.token, columns), None)
 
 
 @dataclass(frozen=True)
@@ -103,21 +125,21 @@ class _Partition:
     table: Table
     start: int
     stop: int
-    nulls: tuple[str, ...]
-    token: str
-    """Of this reading of the table: files may have changed by the next one."""
+    reading: _Reading
+    number: int
 
-    def __dask_tokenize__(self) -> tuple[str, int, int, int]:
-        return self.token, self.table.first, self.start, self.stop
+    def __dask_tokenize__(self) -> tuple[str, int]:
+        return self.reading.token, self.number
 
-    def load(self) -> pd.DataFrame:
-        reader = TableReader(self.table, np.array([(0, self.start, self.stop)], PIECE))
+    def load(self, columns: Sequence[str]) -> pd.DataFrame:
+        table = self.table if list(columns) == self.table.schema.names else self.table.select(columns)
+        reader = TableReader(table, np.array([(0, self.start, self.stop)], PIECE))
         frame = reader.frame(0)
         reader.close()
-        for text in _running.setdefault(self.token, RunningLosses()).news(reader.losses):
-            warnings.warn(f"{self.table.origin}: {text}", stacklevel=1)
-        for name in self.nulls:
-            frame[name] = pd.Series([None] * len(frame), index=frame.index, dtype=object)
+        self.reading.tell(table.origin, tuple(columns), self.number, reader.losses)
+        for name in self.reading.nulls:
+            if name in frame.columns:
+                frame[name] = pd.Series([None] * len(frame), index=frame.index, dtype=object)
         return frame
 
 
@@ -127,12 +149,13 @@ class _Empty:
 
     frame: pd.DataFrame
 
-    def load(self) -> pd.DataFrame:
-        return self.frame
+    def load(self, columns: Sequence[str]) -> pd.DataFrame:
+        return self.frame[list(columns)]
 
 
-def _load(part: _Partition | _Empty) -> pd.DataFrame:
-    return part.load()
+def _load(part: _Partition | _Empty, columns: Sequence[str]) -> pd.DataFrame:
+    """What Dask calls; it asks for no more columns than are used later."""
+    return part.load(columns)
 
 
 def _from_map(parts: list[Any], meta: pd.DataFrame) -> dask.dataframe.DataFrame:

@@ -22,7 +22,7 @@ from daskpar.data.narrowing import select_partitions, skip, take
 from daskpar.data.partition_format import extract, parse_format
 from daskpar.data.reading import TableReader
 from daskpar.data.sources import unreadable
-from daskpar.data.steps import Part, apply, convert_field, converted_field, needed_columns, uniform
+from daskpar.data.steps import Part, apply, convert_field, converted_field, uniform
 from daskpar.data.table import PIECE, Table
 from daskpar.errors import DaskparError, InputError
 
@@ -263,10 +263,7 @@ class _Opening:
         return _with_step(replace(table, values=values), {"op": "files", "names": found.column_names, "at": at})
 
     def _finish(self, table: Table) -> Table:
-        needed = needed_columns(table.steps, table.base.names, table.schema.names)
-        if not needed and table.base.names:
-            needed = {table.base.names[0]}
-        table = replace(table, needed=frozenset(needed))
+        table = table.pruned()
         try:
             sample, whole = _sample(table)
         except InputError as error:

@@ -210,7 +210,6 @@ class _File:
                 parsers[layout] = Parser(dialect, [(name, self.table.kinds[name]) for name in names], keep or names[:1])
             self._parser = parsers[layout]
             self._parser.source = self.path
-            self._surplus = f"Column{len(names) + 1}"
         else:
             self._body = mark_length(self._source.read(0, 4), dialect, self.path)
 
@@ -227,7 +226,8 @@ class _File:
         parsed = self._parser.parse(span.data, span.offset)
         for name, lost in parsed.failures.items():
             losses.add(name, "convert", lost)
-        losses.add(self._surplus, "late", parsed.surplus)
+        for number, lost in parsed.surplus.items():
+            losses.add(f"Column{number}", "late", lost)
         rows = parsed.table.num_rows
         if self._positions:
             positions, ends = row_starts(span.data, span.offset, self._dialect), None

@@ -50,24 +50,36 @@ class Losses:
 
 
 class RunningLosses:
-    """Losses of many readers of one table, told when they are new and again whenever there are ten times as many: never a flood."""
+    """Losses of the partitions of one table, told when they are new, whenever there are ten times as many, and in full once every
+    partition has been read: never a flood."""
 
-    def __init__(self) -> None:
+    def __init__(self, partitions: int) -> None:
+        self._missing = set(range(partitions))
+        self._of: dict[int, Losses] = {}
         self._total = Losses()
         self._told: dict[tuple[str, str], int] = {}
         self._lock = threading.Lock()
 
-    def news(self, losses: Losses) -> list[str]:
-        """Count what a reader lost; what of the totals is worth telling now, in words."""
-        texts = []
+    @property
+    def complete(self) -> bool:
+        """Whether every partition has been read."""
+        return not self._missing
+
+    def news(self, partition: int, losses: Losses) -> list[str]:
+        """Count what reading a partition lost (once, however often it is read); what of the totals is worth telling now, in words."""
         with self._lock:
-            self._total.merge(losses)
-            for key in losses.found:
-                lost = self._total.found[key]
-                if lost.count >= 10 * self._told.get(key, 0):
-                    self._told[key] = lost.count
-                    texts.append(in_words(*key, lost))
-        return texts
+            self._missing.discard(partition)
+            if partition not in self._of:
+                self._total.merge(losses)
+                self._of[partition] = losses
+            patience = 10 if self._missing else 1
+            news = {
+                key: lost
+                for key, lost in self._total.found.items()
+                if lost.count > (told := self._told.get(key, 0)) and lost.count >= patience * told
+            }
+            self._told |= {key: lost.count for key, lost in news.items()}
+        return [in_words(*key, lost) for key, lost in news.items()]
 
 
 def in_words(column: str, cause: str, lost: Failure) -> str:
@@ -205,6 +217,8 @@ def uniform(seed: int, file: int, positions: np.ndarray) -> np.ndarray:
 
 def _nanoseconds(step: Step, part: Part) -> None:
     for name in step["names"]:
+        if name not in part.table.column_names:
+            continue
         number = part.table.column_names.index(name)
         column = part.table.column(number)
         try:

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from daskpar.data.dialect import Dialect
 from daskpar.data.kinds import Kind
-from daskpar.data.steps import Part, Step, apply, drops_rows
+from daskpar.data.steps import Part, Step, apply, drops_rows, needed_columns
 
 PIECE = np.dtype([("file", "<i4"), ("start", "<i8"), ("stop", "<i8")])
 """Records of one file (its number in the table): those whose first byte s is in start <= s < stop (delimited, JSON lines), or the rows
@@ -168,6 +168,16 @@ class Table:
             first=self.first + number,
             sample=None,
         )
+
+    def pruned(self) -> Table:
+        """The table, reading no more columns than the result and its filters look at (at least one, to know its rows)."""
+        needed = needed_columns(self.steps, self.base.names, self.schema.names) or set(self.base.names[:1])
+        return replace(self, needed=frozenset(needed))
+
+    def select(self, names: Sequence[str]) -> Table:
+        """The rows with these columns alone; only what they need is read."""
+        steps = (*self.steps, {"op": "keep", "names": list(names)})
+        return replace(self, steps=steps, schema=pa.schema([self.schema.field(name) for name in names]), sample=None).pruned()
 
     def path_keys(self, names: Sequence[str]) -> pa.Table | None:
         """The final values of columns, a row for each file, where all of them come from the path alone; None where one does not."""

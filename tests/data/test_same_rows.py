@@ -21,7 +21,27 @@ from daskpar.data.reading import TableReader
 from daskpar.data.table import Table
 
 FIELDS = st.sampled_from(
-    ["", "a", "7", "-3", "2.5", "true", "x y", "é", '"', 'a"b', '"q"', '"a,b"', '"a""b"', '"l\nm"', '"\n"', '"open', "2020-01-31"]
+    [
+        "",
+        "a",
+        "7",
+        "-3",
+        "2.5",
+        "true",
+        "x y",
+        "é",
+        '"',
+        'a"b',
+        '"q"',
+        '"a,b"',
+        '"a""b"',
+        '"l\nm"',
+        '"\n"',
+        '"open',
+        "2020-01-31",
+        "\ufeff",
+        "\ufeff7",
+    ]
 )
 ROWS = st.lists(st.lists(FIELDS, min_size=1, max_size=4), max_size=25)
 STEPS = st.lists(
