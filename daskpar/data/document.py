@@ -32,6 +32,8 @@ class Step:
     name: str
     options: Mapping[str, Any]
     line: int
+    number: int
+    """Its place among the steps, from 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +51,13 @@ class Document:
     def error(self, line: int | None, what: str) -> InputError:
         """An error that names the line of this MLTable."""
         return InputError(f"{self.file}:{line}: {what}" if line else f"{self.file}: {what}")
+
+    def wrong(self, step: int, mistake: Wrong) -> InputError:
+        """The error for a mistake in a step, with the line of the option that is wrong."""
+        path: tuple[str | int, ...] = ("transformations", step, *mistake.path)
+        while path not in self.lines and len(path) > 2:
+            path = path[:-1]
+        return self.error(self.lines.get(path), str(mistake))
 
 
 def read_document(folder: str) -> Document:
@@ -194,11 +203,8 @@ def _steps(top: Document, steps: list[Any]) -> list[Step]:
         try:
             checked = check_step(name, options, bare)
         except Wrong as wrong:
-            path = (*at, *wrong.path)
-            while path not in top.lines and len(path) > 2:
-                path = path[:-1]
-            raise top.error(top.lines.get(path), str(wrong)) from None
-        out.append(Step(name=name, options=checked, line=top.lines.get(at, 0)))
+            raise top.wrong(index, wrong) from None
+        out.append(Step(name=name, options=checked, line=top.lines.get(at, 0), number=index))
     return out
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -59,11 +61,14 @@ def size_of(path: str) -> int:
     """Bytes of a file; OSError where it is missing or a folder."""
     if is_url(path):
         found, inner = filesystem(path)
-        return int(found.info(inner)["size"])
-    seen = os.stat(path)
-    if os.path.isdir(path):
-        raise IsADirectoryError(21, "is a folder, not a file", path)
-    return seen.st_size
+        known = found.info(inner)
+        size, is_folder = int(known["size"] or 0), known["type"] == "directory"
+    else:
+        seen = os.stat(path)
+        size, is_folder = seen.st_size, stat.S_ISDIR(seen.st_mode)
+    if is_folder:
+        raise IsADirectoryError(errno.EISDIR, "is a folder, not a file", path)
+    return size
 
 
 def _walk(folder: str, found: list[str], above: tuple[tuple[int, int], ...]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from daskpar.data import readers
 from daskpar.data.document import Document, Step, read_document
@@ -19,6 +19,7 @@ from daskpar.data.files import FileList, size_of
 from daskpar.data.globbing import files_of_item
 from daskpar.data.locations import resolve
 from daskpar.data.narrowing import select_partitions, skip, take
+from daskpar.data.options import Wrong
 from daskpar.data.partition_format import extract, parse_format
 from daskpar.data.reading import TableReader
 from daskpar.data.sources import unreadable
@@ -68,6 +69,8 @@ class _Opening:
         self.document = document
         self.datastores = datastores
         self.files = _Files(*self._list())
+        self.first = next(iter(document.steps), None)
+        self.reader: Step | None = None
 
     def run(self, files: bool) -> Table | FileList:
         table: Table | None = None
@@ -78,23 +81,30 @@ class _Opening:
                 if table is not None:
                     table = self._behind_reader(table, step)
                 elif step.name.startswith("read_"):
+                    self.reader = step
                     table = self._read(step)
                 else:
                     self._before_reader(step)
+            except Wrong as wrong:
+                raise self.document.wrong(step.number, wrong) from None
             except DaskparError as error:
-                raise self._located(step, error) from None
-            except (ValueError, re.error) as error:
+                raise self._located(step.line, error) from None
+            except ValueError as error:
                 raise self.document.error(step.line, str(error)) from None
         if table is None:
             names = self.files.as_table().column_names
             if not names:
-                raise self.document.error(None, "no column is left of the list of files")
+                raise self.document.error(self._last_choice(), "no column is left of the list of files")
             return FileList(paths=self.files.paths, columns=self.files.values, has_path=self.files.has_path, origin=self.document.file)
         return self._finish(table)
 
-    def _located(self, step: Step, error: DaskparError) -> DaskparError:
+    def _located(self, line: int | None, error: DaskparError) -> DaskparError:
         text = str(error)
-        return error if text.startswith(self.document.file) else self.document.error(step.line, text)
+        return error if text.startswith(self.document.file + ":") else self.document.error(line, text)
+
+    def _last_choice(self) -> int | None:
+        """The line of the last step that left columns out."""
+        return next((step.line for step in reversed(self.document.steps) if step.name in ("keep_columns", "drop_columns")), None)
 
     def _list(self) -> tuple[list[str], list[int]]:
         paths: list[str] = []
@@ -198,6 +208,11 @@ class _Opening:
     def _open_delta(self, step: Step) -> None:
         from daskpar.data.delta import delta_files
 
+        if self.first is not None and self.first is not step:
+            line, name = self.first.line, self.first.name
+            raise self.document.error(
+                line, f"`read_delta_lake` must be the first step: its log names its files, so `{name}` has none to act on"
+            )
         folders = [item for item in self.document.items if item.how == "folder"]
         if len(folders) != 1 or len(self.document.items) != 1:
             raise InputError("read_delta_lake reads one table: give `paths` exactly one `folder`")
@@ -267,9 +282,9 @@ class _Opening:
         try:
             sample, whole = _sample(table)
         except InputError as error:
-            raise self.document.error(None, str(error)) from None
+            raise self._located(self.reader.line if self.reader else None, error) from None
         if not table.schema.names and not (whole and not sample.num_rows and not _has_rows(table)):
-            raise self.document.error(None, "no column is left: the steps keep none of the table's")
+            raise self.document.error(self._last_choice(), "no column is left: the steps keep none of the table's")
         return replace(table, sample=sample, whole=whole)
 
 
@@ -296,8 +311,8 @@ def _chosen(columns: Any, names: Sequence[str], step: str) -> list[str]:
 
 def _matching(columns: Any, names: Sequence[str]) -> set[str]:
     if isinstance(columns, dict):
-        pattern, invert = re.compile(columns["pattern"]), columns["invert"]
-        return {name for name in names if bool(pattern.search(name)) != invert}
+        fits = pc.match_substring_regex(pa.array(names, pa.string()), columns["pattern"]).to_pylist()
+        return {name for name, found in zip(names, fits, strict=True) if found != columns["invert"]}
     return set(columns)
 
 

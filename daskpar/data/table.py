@@ -56,6 +56,8 @@ class Table:
     """Columns that come from the paths of the files, a row for each file."""
     extents: tuple[tuple[int, int, int], ...] | None = None
     """The pieces that the table is made of where it is not all of its files (`take`, `skip`, `select_partitions`)."""
+    partitions: tuple[tuple[int, int, int], ...] | None = field(default=None, compare=False, repr=False)
+    """What `select_partitions` counts where it has chosen before; not part of the recipe."""
     partition_size: int = 20 * 1024 * 1024
     """Bytes of a partition of the Dask dataframe."""
     first: int = 0

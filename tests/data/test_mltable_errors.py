@@ -40,7 +40,16 @@ HEAD = "paths:\n- file: d.csv\ntransformations:\n"
         (HEAD + "- read_delimited:\n    partition_size: 0\n", 5, "bytes above 0"),
         (HEAD + "- read_delimited:\n    infer_column_types:\n      sample_size: -1\n", 6, "records above 0"),
         (HEAD + "- read_delimited:\n    columns: {z: number}\n", 5, "no column type"),
-        (HEAD + "- read_delimited:\n    columns: {zz: int}\n", 4, "declared column 'zz' is not in the data"),
+        (HEAD + "- read_delimited:\n    columns: {zz: int}\n", 5, "declared column 'zz' is not in the data"),
+        (
+            HEAD
+            + "- read_delimited:\n    infer_column_types:\n      column_type_overrides:\n      - column_type: int\n        columns: zz\n",
+            8,
+            "overridden column 'zz' is not in the data",
+        ),
+        (HEAD + "- read_delimited\n- filter: a > 1\n- filter: 1 / (a - 6) > 0\n", 6, "filter '1 / (a - 6) > 0': division by zero"),
+        (HEAD + "- read_delimited\n- drop_columns: [a, b]\n- take: 1\n", 5, "no column is left"),
+        (HEAD + "- drop_columns: Path\n", 4, "no column is left"),
         (HEAD + "- read_delimited:\n    include_path_column: true\n- read_parquet\n", 6, "a table has one reader"),
         (HEAD + "- read_delimited\n- take: -1\n", 5, "0 or more"),
         (HEAD + "- read_delimited\n- take: 1\n  skip: 1\n", 5, "one step"),
@@ -48,7 +57,7 @@ HEAD = "paths:\n- file: d.csv\ntransformations:\n"
         (HEAD + "- read_delimited\n- filter: a + 1\n", 5, "true or false"),
         (HEAD + "- read_delimited\n- filter: b / 2 == 1\n", 5, "takes numbers"),
         (HEAD + "- read_delimited\n- keep_columns:\n    pattern: '('\n", 6, "no regular expression"),
-        (HEAD + "- read_delimited\n- keep_columns: zz\n", None, "no column is left"),
+        (HEAD + "- read_delimited\n- keep_columns: zz\n", 5, "no column is left"),
         (HEAD + "- read_delimited\n- select_partitions: [3]\n", 5, "no partition 3"),
         (HEAD + "- take_random_sample: {probability: 1, seed: 1}\n", 4, "decimal number"),
         (HEAD + "- read_delimited\n- convert_column_types:\n  - columns: a\n    column_type: decimal\n", 7, "no column type"),
@@ -72,6 +81,7 @@ def test_mistakes_name_their_line(text: str, line: int | None, why: str, tmp_pat
         open_mltable(str(tmp_path))
     where = f"{tmp_path}/MLTable:{line}: " if line else f"{tmp_path}/MLTable: "
     assert str(caught.value).startswith(where)
+    assert str(caught.value).count(f"{tmp_path}/MLTable") == 1
     assert why in str(caught.value)
 
 

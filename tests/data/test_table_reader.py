@@ -181,6 +181,16 @@ def test_declared_columns_of_rows_longer_than_the_sample(make_table: MakeTable) 
     assert frame.iloc[-1].tolist() == [1, "t", "extra", 7.0]
 
 
+def test_declared_columns_of_longer_rows_where_files_have_headers_of_their_own(make_table: MakeTable) -> None:
+    reader = {"header": "all_files_different_headers", "columns": {"Column3": "int"}}
+    files = {"1.csv": numbered(8000) + "1,t,7\n", "2.csv": "b,c,d,e\n1,2,3,4\n"}
+    table = table_of(make_table(files, {"read_delimited": reader}))
+    assert table.schema.names == ["a", "b", "Column3", "c", "d", "e"]
+    reader_ = TableReader(table, table.files_pieces())
+    assert reader_.frame(0).iloc[-1].tolist()[:3] == [1, "t", 7.0]
+    assert reader_.losses.found == {}
+
+
 def test_arrow_files_are_a_table(tmp_path: Path) -> None:
     values = pa.table({"a": [5, None, 7], "b": ["x", "y", "z"]})
     with pa.OSFile(str(tmp_path / "g.arrow"), "wb") as sink, pa.ipc.new_file(sink, values.schema) as writer:
