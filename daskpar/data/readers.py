@@ -147,11 +147,10 @@ def read_json_lines(origin: str, files: tuple[str, ...], sizes: tuple[int, ...],
         objects += _sampled_objects(path, size, dialect, options["invalid_lines"] == "drop")
     fields = {found.name: found for found in infer_fields(objects)}
     for name, kind in options["columns"].items():
-        fields[name] = pa.field(name, {"int": pa.int64(), "float": pa.float64(), "bool": pa.bool_()}.get(kind.name, pa.string()))
         if kind.name in ("datetime", "stream_info"):
-            raise InputError(
-                f"the column {name!r} can't be declared as {kind.name}: JSON has none; use convert_column_types behind the reader"
-            )
+            what = f"the column {name!r} can't be declared as {kind.name}: JSON has none; use convert_column_types behind the reader"
+            raise Wrong(what, "read_json_lines", "columns", name)
+        fields[name] = pa.field(name, kind.arrow)
     schema = _schema(list(fields.values()))
     return Table(
         origin=origin,
@@ -162,6 +161,7 @@ def read_json_lines(origin: str, files: tuple[str, ...], sizes: tuple[int, ...],
         schema=schema,
         needed=frozenset(schema.names),
         dialect=dialect,
+        kinds=options["columns"],
         drop_invalid=options["invalid_lines"] == "drop",
         partition_size=options["partition_size"],
     )

@@ -181,7 +181,7 @@ class _File:
         stop = int(stops[-1])
         if self._parquet is not None:
             table, positions = self._parquet.rows(start, stop)
-            return conform(table, self.fields, len(positions)), positions, None
+            return conform(table, self.fields, len(positions), self.path), positions, None
         if self._arrow is not None:
             table = self._arrow.slice(start, stop - start).select([found.name for found in self.fields])
             return table, np.arange(start, stop, dtype=np.int64), None
@@ -246,7 +246,15 @@ class _File:
     def _read_json(self, data: bytes, offset: int, losses: Losses) -> tuple[pa.Table, np.ndarray, None]:
         text = to_utf8(data, self._dialect, offset, self.path)
         keep = {found.name for found in self.fields}
-        found = parse_lines(text, list(self.table.base), keep=keep, drop_invalid=self.table.drop_invalid, offset=offset, source=self.path)
+        found = parse_lines(
+            text,
+            list(self.table.base),
+            kinds=self.table.kinds,
+            keep=keep,
+            drop_invalid=self.table.drop_invalid,
+            offset=offset,
+            source=self.path,
+        )
         for name, lost in found.failures.items():
             losses.add(name, "convert", lost)
         for name, lost in found.surplus.items():

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from daskpar.data import expressions
-from daskpar.data.conversion import convert
+from daskpar.data.conversion import convert, convert_values
 from daskpar.data.evaluation import mask
 from daskpar.data.kinds import Kind
 from daskpar.data.types import is_any, stream_field, values_of
@@ -148,38 +148,7 @@ def converted_field(name: str, kind: Kind, type_: pa.DataType) -> pa.Field:
 
 def convert_field(column: pa.ChunkedArray, source: pa.Field, kind: Kind) -> tuple[pa.Array, Failure | None]:
     """`conversion.convert`, for columns with values of any kind as well."""
-    if not is_any(source):
-        return convert(column, kind)
-    values = values_of(column, source)
-    texts = [_nested_text(value) if isinstance(value, (dict, list)) and kind.name == "string" else value for value in values]
-    out: list[Any] = [None] * len(texts)
-    lost: Failure | None = None
-    for type_ in (bool, int, float, str):
-        rows = [number for number, value in enumerate(texts) if type(value) is type_]
-        if rows:
-            array, failed = convert(pa.array([texts[number] for number in rows]), kind)
-            for number, value in zip(
-                rows, array.to_pylist() if not pa.types.is_timestamp(array.type) else array.cast(pa.int64()).to_pylist(), strict=True
-            ):
-                out[number] = value
-            lost = failed if lost is None else lost + failed if failed else lost
-    nested = [value for value in texts if isinstance(value, (dict, list))]
-    if nested:
-        failed = Failure(len(nested), str(nested[0]))
-        lost = failed if lost is None else lost + failed
-    type_ = kind.arrow
-    result = pa.array(out, pa.int64()).cast(type_) if pa.types.is_timestamp(type_) else pa.array(out, type_)
-    return result, lost
-
-
-def _nested_text(value: Any, inside: bool = False) -> str:
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {_nested_text(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(_nested_text(item, True) for item in value) + "]"
-    if isinstance(value, str):
-        return f'"{value}"' if inside else value
-    return "null" if value is None else str(value)
+    return convert_values(values_of(column, source), kind) if is_any(source) else convert(column, kind)
 
 
 def _filter(step: Step, part: Part) -> None:

@@ -41,7 +41,7 @@ class Table:
     """Columns of `base` that have to be read."""
     dialect: Dialect | None = None
     kinds: Mapping[str, Kind] = field(default_factory=dict)
-    """Delimited: kind of each column of `base`."""
+    """Delimited: kind of each column of `base`; JSON lines: of each column that `columns:` declares."""
     header_files: int = 0
     """Delimited: how many files, from the first on, begin with a header (which is not read)."""
     headers: tuple[tuple[str, ...], ...] = ()

@@ -193,6 +193,12 @@ def test_delta_tables_on_other_filesystems_are_refused_in_words(tmp_path: Path) 
         read_mltable(tmp_path)
 
 
+def test_integers_beyond_64_bits_among_values_of_any_kind_are_converted(make_table: MakeTable) -> None:
+    lines = f'{{"a":{2**64}}}\n{{"a":"x"}}\n'
+    convert = {"convert_column_types": [{"columns": "a", "column_type": "string"}]}
+    assert read_mltable(make_table({"d.jsonl": lines}, "read_json_lines", convert)).compute()["a"].tolist() == [str(2**64), "x"]
+
+
 def test_partition_columns_of_a_delta_table(tmp_path: Path) -> None:
     for number in range(2):
         frame = pd.DataFrame({"store": [number, number], "v": [10 * number, 10 * number + 1]})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from daskpar.data import parquet, reading
+from daskpar.data.collections import read_mltable
 from daskpar.data.mltable import open_mltable
 from daskpar.data.reading import TableReader
 from daskpar.data.table import PIECE, Table
@@ -189,6 +191,52 @@ def test_declared_columns_of_longer_rows_where_files_have_headers_of_their_own(m
     reader_ = TableReader(table, table.files_pieces())
     assert reader_.frame(0).iloc[-1].tolist()[:3] == [1, "t", 7.0]
     assert reader_.losses.found == {}
+
+
+def parquet_table(make_table: MakeTable, columns: list[pa.Array], *steps: Any) -> Path:
+    """An MLTable of Parquet files with one column `a` each."""
+    files = {}
+    for number, column in enumerate(columns):
+        sink = pa.BufferOutputStream()
+        pq.write_table(pa.table({"a": column}), sink)
+        files[f"{number}.parquet"] = sink.getvalue().to_pybytes()
+    return make_table(files, "read_parquet", *steps)
+
+
+TO_INT = {"convert_column_types": [{"columns": "a", "column_type": "int"}]}
+
+
+@pytest.mark.parametrize(
+    ("columns", "steps", "values"),
+    [
+        ([pa.array(["5", "7"], pa.string_view())], [TO_INT], [5, 7]),
+        ([pa.array(["x", "y"], pa.string_view())], [{"filter": 'a + "q" == "xq" or a.startswith("y")'}], ["x", "y"]),
+        ([pa.array(["x"], pa.string_view()), pa.array(["y"])], [], ["x", "y"]),
+        ([pa.array([b"x"], pa.binary_view())], [], [b"x"]),
+        ([pa.nulls(1), pa.array(["y"])], [], [None, "y"]),
+        ([pa.array([2**53 + 1]), pa.array([0.5])], [], [float(2**53), 0.5]),
+        ([pa.array([1001], pa.time64("ns"))], [], [time(0, 0, 0, 1)]),
+    ],
+)
+def test_types_of_parquet(columns: list[pa.Array], steps: list[Any], values: list[Any], make_table: MakeTable) -> None:
+    frame = read_mltable(parquet_table(make_table, columns, *steps)).compute()
+    assert [None if value is None or value != value else value for value in frame["a"]] == values
+
+
+@pytest.mark.parametrize(
+    ("columns", "why"),
+    [
+        ([pa.array(["x"]), pa.array([b"y"])], r"string in .*0\.parquet and binary in .*1\.parquet: these can't be one column"),
+        ([pa.array([1]), pa.array([2**63 + 1], pa.uint64())], r"1\.parquet: the column 'a' is uint64 here and int64 in the whole table"),
+        (
+            [pa.array([0], pa.timestamp("ns")), pa.array([253402214400000000], pa.timestamp("us"))],
+            r"1\.parquet: the column 'a' is timestamp\[us\] here and timestamp\[ns\] in the whole table",
+        ),
+    ],
+)
+def test_types_of_parquet_that_can_not_be_one_column(columns: list[pa.Array], why: str, make_table: MakeTable) -> None:
+    with pytest.raises(InputError, match=why):
+        read_mltable(parquet_table(make_table, columns)).compute()
 
 
 def test_arrow_files_are_a_table(tmp_path: Path) -> None:
