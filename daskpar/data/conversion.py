@@ -81,7 +81,7 @@ def _by_type(values: Sequence[Any]) -> dict[tuple[type, bool], list[int]]:
     return found
 
 
-def _convert_large(values: Sequence[int], kind: Kind) -> tuple[pa.Array, Failure | None]:
+def _convert_large(values: Sequence[Any], kind: Kind) -> tuple[pa.Array, Failure | None]:
     """Integers that Arrow has no type for: by their digits, where they can be of the kind at all."""
     if kind.name == "bool":
         return pa.array([True] * len(values)), None
