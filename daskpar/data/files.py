@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from daskpar.data.locations import filesystem, is_url
+from daskpar.data.locations import filesystem, is_url, remote_errors
 from daskpar.errors import InputError
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def walk(folder: str) -> list[str]:
     """The files below a local folder, as `list_files` orders them."""
     found: list[str] = []
     try:
-        _walk(folder.rstrip("/") or "/", found, (_identity(folder),))
+        _walk(folder.rstrip("/") or "/", found, (identity(folder),))
     except OSError as error:
         raise InputError(f"{folder} can't be listed: {error.strerror or error}") from None
     return found
@@ -61,7 +61,8 @@ def size_of(path: str) -> int:
     """Bytes of a file; OSError where it is missing or a folder."""
     if is_url(path):
         found, inner = filesystem(path)
-        known = found.info(inner)
+        with remote_errors():
+            known = found.info(inner)
         size, is_folder = int(known["size"] or 0), known["type"] == "directory"
     else:
         seen = os.stat(path)
@@ -84,11 +85,12 @@ def _walk(folder: str, found: list[str], above: tuple[tuple[int, int], ...]) -> 
         path = prefix + name
         if name not in folders:
             found.append(path)
-        elif (identity := _identity(path)) not in above:
-            _walk(path, found, (*above, identity))
+        elif (own := identity(path)) not in above:
+            _walk(path, found, (*above, own))
 
 
-def _identity(folder: str) -> tuple[int, int]:
+def identity(folder: str) -> tuple[int, int]:
+    """What a local folder has in common with links to it."""
     seen = os.stat(folder)
     return seen.st_dev, seen.st_ino
 
@@ -96,7 +98,8 @@ def _identity(folder: str) -> tuple[int, int]:
 def _list_url(path: str) -> list[str]:
     found, inner = filesystem(path)
     try:
-        details: dict[str, Any] = found.find(inner, detail=True)
+        with remote_errors():
+            details: dict[str, Any] = found.find(inner, detail=True)
     except OSError as error:
         raise InputError(f"{path} can't be listed: {error}") from None
     names = sorted(details, key=lambda name: name.split("/"))

@@ -118,7 +118,11 @@ class _Opening:
                     location += "/"
                 found = known.get((item.how, location)) or files_of_item(item.how, location)
                 known[item.how, location] = found
-            except DaskparError as error:
+                "".join(found).encode()
+            except UnicodeEncodeError:
+                odd = next(path for path in found if _is_odd(path))
+                raise self.document.error(item.line, f"the name {odd!r} is not UTF-8: rename the file") from None
+            except (DaskparError, ValueError) as error:
                 raise self.document.error(item.line, str(error)) from None
             paths += found
             lines += [item.line] * len(found)
@@ -196,7 +200,7 @@ class _Opening:
             before = 1
         if self.files.values is not None and self.files.values.num_columns:
             table = replace(table, values=self.files.values)
-            steps.append({"op": "files", "names": self.files.values.column_names, "at": before})
+            steps.append({"op": "files", "names": self.files.values.column_names, "first": 0, "at": before})
         new = ["Path"][:before] + [name for found in steps for name in found.get("names", ())]
         twice = next((name for number, name in enumerate(new) if name in table.base.names or name in new[:number]), None)
         if twice is not None:
@@ -229,6 +233,8 @@ class _Opening:
                 return size_of(path)
             except OSError as error:
                 raise self.document.error(files.lines[number], str(unreadable(path, error))) from None
+            except ValueError as error:  # a null character
+                raise self.document.error(files.lines[number], f"{path!r} is no path: {error}") from None
 
         if len(files.paths) < 16:
             return [one(number) for number in range(len(files.paths))]
@@ -270,12 +276,13 @@ class _Opening:
         if "Path" not in table.schema.names or not any(step["op"] == "path" for step in table.steps):
             return _with_step(table, {"op": "nulls", "names": list(form.columns)})
         found = extract(form, table.files)
-        values = found
-        if table.values is not None:
-            for name in table.values.column_names:
-                values = values.append_column(name, table.values.column(name))
+        values, first = found, 0
+        if table.values is not None:  # a column that was dropped may come again, under the same name
+            values, first = table.values, table.values.num_columns
+            for name in found.column_names:
+                values = values.append_column(name, found.column(name))
         at = table.schema.names.index("Path") + 1
-        return _with_step(replace(table, values=values), {"op": "files", "names": found.column_names, "at": at})
+        return _with_step(replace(table, values=values), {"op": "files", "names": found.column_names, "first": first, "at": at})
 
     def _finish(self, table: Table) -> Table:
         table = table.pruned()
@@ -286,6 +293,11 @@ class _Opening:
         if not table.schema.names and not (whole and not sample.num_rows and not _has_rows(table)):
             raise self.document.error(self._last_choice(), "no column is left: the steps keep none of the table's")
         return replace(table, sample=sample, whole=whole)
+
+
+def _is_odd(path: str) -> bool:
+    """Whether a name holds bytes that are no UTF-8, as Python marks them."""
+    return any("\udc80" <= letter <= "\udcff" for letter in path)
 
 
 def _has_rows(table: Table) -> bool:

@@ -230,7 +230,10 @@ class ParquetRows:
         known = metadata.column(number).statistics
         if known is None or not known.has_min_max:
             return False
-        low, high = known.min, known.max
+        try:
+            low, high = known.min, known.max
+        except OverflowError:  # moments beyond Python's years
+            return False
         if _class(low) is None or _class(low) != _class(constant) or (_class(low) == "datetime" and low.tzinfo is not None):
             return False
         if isinstance(low, str):

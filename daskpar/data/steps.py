@@ -16,12 +16,12 @@ from daskpar.data.conversion import convert, convert_values
 from daskpar.data.evaluation import mask
 from daskpar.data.kinds import Kind
 from daskpar.data.types import is_any, stream_field, values_of
-from daskpar.data.values import Failure
+from daskpar.data.values import Failure, shown
 from daskpar.errors import InputError
 
 Step = Mapping[str, Any]
 """`{"op": …}` with: keep `names`; convert `column`, `kind`; filter `text`, `where`; sample `low`, `high`, `seed`; nanoseconds `names`;
-path; files `names`, `at`; nulls `names`."""
+path; files `names`, `first` (the column of the file's own that has the first name), `at`; nulls `names`."""
 
 ROW_STEPS = ("filter", "sample")
 
@@ -195,7 +195,7 @@ def _nanoseconds(step: Step, part: Part) -> None:
         except pa.ArrowInvalid:
             fits = pc.equal(pc.cast(pc.cast(column, pa.timestamp("ns"), safe=False), column.type, safe=False), column)
             finer = pc.if_else(fits, column, pa.scalar(None, column.type)).cast(pa.timestamp("ns"))
-            part.losses.add(name, "convert", Failure(finer.null_count - column.null_count, str(column.filter(pc.invert(fits))[0].as_py())))
+            part.losses.add(name, "convert", Failure(finer.null_count - column.null_count, shown(column.filter(pc.invert(fits))[0])))
         part.table = part.table.set_column(number, pa.field(name, pa.timestamp("ns")), finer)
 
 
@@ -205,8 +205,9 @@ def _path(step: Step, part: Part) -> None:
 
 def _files(step: Step, part: Part) -> None:
     assert part.values is not None
-    for shift, name in enumerate(step["names"]):
-        _insert(part, step["at"] + shift, part.values.schema.field(name), part.values.column(name)[0])
+    for shift in range(len(step["names"])):
+        number = step["first"] + shift
+        _insert(part, step["at"] + shift, part.values.schema.field(number), part.values.column(number)[0])
 
 
 def _nulls(step: Step, part: Part) -> None:

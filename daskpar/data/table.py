@@ -187,6 +187,8 @@ class Table:
         own["Path"] = pa.array(self.files, pa.string())
         if not all(name in own and name not in self.base.names and name in self.schema.names for name in names):
             return None
+        if self.values is not None and any(self.values.column_names.count(name) > 1 for name in names):
+            return None  # extracted twice, and perhaps changed in between: the rows tell
         part = Part(pa.table({name: own[name] for name in names}), 0, np.arange(len(self.files), dtype=np.int64))
         return apply([step for step in self.steps if step["op"] == "convert"], part).table
 

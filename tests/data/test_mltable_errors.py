@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import fsspec
 import pytest
 
 from daskpar.data.document import read_document
@@ -16,6 +19,28 @@ from daskpar.errors import DaskparError, InputError, UsageError
 
 MakeTable = Callable[..., Path]
 
+
+class Refusal(Exception):
+    """An error of a filesystem's own kind."""
+
+
+class Refused(fsspec.AbstractFileSystem):
+    """A filesystem that lets nobody in."""
+
+    protocol = "refused"
+    cachable = False
+
+    def ls(self, path: str, detail: bool = True, **_: Any) -> Any:
+        raise Refusal("no credentials")
+
+    def _refuse(self, *_: Any, **__: Any) -> Any:
+        raise Refusal("no credentials")
+
+    info = find = isfile = isdir = cat_file = _refuse
+
+
+fsspec.register_implementation("refused", Refused, clobber=True)
+
 HEAD = "paths:\n- file: d.csv\ntransformations:\n"
 
 
@@ -25,6 +50,14 @@ HEAD = "paths:\n- file: d.csv\ntransformations:\n"
         ("paths: [\n", 2, "not valid YAML"),
         ("paths:\n\t- file: x\n", 2, "not valid YAML"),
         ("- a\n", 1, "is a mapping"),
+        ("paths: []\n# \x07\n", 2, "U+0007 is not allowed"),
+        ("paths: []\nmetadata:\n  created: 2020-13-45\n", 3, "month must be in 1..12"),
+        ("paths: []\nmetadata: {x: !!timestamp foo}\n", 2, "'foo' can't be read as timestamp"),
+        ("paths: []\nmetadata: {x: !!bool foo}\n", 2, "'foo' can't be read as bool"),
+        ("paths: []\nmetadata: {x: !!int foo}\n", 2, "'foo' can't be read as int"),
+        ("paths: []\nmetadata: {? [1, 2] : 3}\n", 2, "unhashable key"),
+        ("paths: []\nmetadata: " + "[" * 5000 + "\n", None, "nested too deep"),
+        ("paths: &a\n- *a\n", 1, "each item of `paths`"),
         ("foo: 1\npaths: []\n", 1, "no key 'foo'"),
         ("path: []\n", 1, "Did you mean 'paths'"),
         ("paths: ./d.csv\n", 1, "must be a list"),
@@ -68,6 +101,13 @@ HEAD = "paths:\n- file: d.csv\ntransformations:\n"
         ("paths:\n- file: d.csv\n- file: nope.csv\ntransformations:\n- read_delimited\n", 3, "No such file"),
         ("paths:\n- file: d.csv\n- file: .\ntransformations:\n- read_delimited\n", 3, "is a folder"),
         ("paths:\n- pattern: '*.tsv'\n", 2, "no file matches"),
+        ('paths:\n- file: "a\\0b"\ntransformations:\n- read_delimited\n', 2, "is no path: embedded null byte"),
+        ('paths:\n- pattern: "a\\0b/*"\n', 2, "embedded null byte"),
+        (f"paths:\n- pattern: {'x' * 300}/*\n", 2, "can't be listed: File name too long"),
+        ("paths:\n- folder: refused://bucket/x\n", 2, "refused://bucket/x can't be listed: Refusal: no credentials"),
+        ("paths:\n- pattern: refused://bucket/*\n", 2, "Refusal: no credentials"),
+        ("paths:\n- file: refused://bucket/x\ntransformations:\n- read_delimited\n", 2, "Refusal: no credentials"),
+        ("paths:\n- file: memory://folder\ntransformations:\n- read_delimited\n", 2, "is a folder, not a file"),
         ("paths:\n- file: azureml://datastores/x/paths/y\n", 2, "datastore 'x'"),
         ("paths:\n- file: d.csv\ntransformations:\n- read_parquet\n", 4, "no readable Parquet"),
         ("paths:\n- file: d.csv\ntransformations:\n- read_json_lines\n", 4, "line at byte 0 is invalid"),
@@ -75,6 +115,7 @@ HEAD = "paths:\n- file: d.csv\ntransformations:\n"
     ],
 )
 def test_mistakes_name_their_line(text: str, line: int | None, why: str, tmp_path: Path) -> None:
+    fsspec.filesystem("memory").pipe_file("/folder/d.csv", b"a\n1\n")
     (tmp_path / "d.csv").write_text("a,b\n5,x\n6,y\n")
     (tmp_path / "MLTable").write_text(text)
     with pytest.raises(DaskparError) as caught:
@@ -97,6 +138,32 @@ def test_the_last_of_repeated_keys_counts_and_gives_the_line(tmp_path: Path) -> 
     (tmp_path / "MLTable").write_text("paths:\n- file: a\n- file: b\npaths:\n- file: c\n")
     document = read_document(str(tmp_path / "MLTable"))
     assert [(item.text, item.line) for item in document.items] == [("c", 5)]
+
+
+def test_a_folder_that_refuses_is_told() -> None:
+    with pytest.raises(InputError, match="refused://bucket/MLTable can't be read: Refusal: no credentials"):
+        open_mltable("refused://bucket")
+
+
+def test_a_name_that_is_no_text_is_refused(make_table: MakeTable) -> None:
+    folder = make_table({"a.png": b"1"}, paths=[{"folder": "."}])
+    (Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.png"))).touch()
+    with pytest.raises(InputError, match=r"MLTable:2: the name .*caf.udce9\.png' is not UTF-8: rename the file"):
+        open_mltable(str(folder))
+
+
+@pytest.mark.parametrize("pattern", ["./**/*.csv", "./*/**/*.csv"])
+def test_patterns_follow_no_links_in_circles(pattern: str, make_table: MakeTable) -> None:
+    folder = make_table({"x.csv": "v\n1\n", "sub/y.csv": "v\n2\n"}, paths=[{"pattern": pattern}])
+    (folder / "loop").symlink_to(".")
+    (folder / "sub" / "up").symlink_to("..")
+    found = open_mltable(str(folder))
+    assert [os.path.relpath(path, folder) for path in found.paths] == (["sub/y.csv", "x.csv"] if pattern[2:4] == "**" else ["sub/y.csv"])  # type: ignore[union-attr]
+
+
+def test_metadata_may_contain_itself(tmp_path: Path) -> None:
+    (tmp_path / "MLTable").write_text("metadata: &a {x: *a}\npaths:\n- file: c\n")
+    assert [item.line for item in read_document(str(tmp_path)).items] == [3]
 
 
 def test_a_table_without_a_reader_is_a_file_list(make_table: MakeTable) -> None:

@@ -216,11 +216,22 @@ TO_INT = {"convert_column_types": [{"columns": "a", "column_type": "int"}]}
         ([pa.nulls(1), pa.array(["y"])], [], [None, "y"]),
         ([pa.array([2**53 + 1]), pa.array([0.5])], [], [float(2**53), 0.5]),
         ([pa.array([1001], pa.time64("ns"))], [], [time(0, 0, 0, 1)]),
+        ([pa.array([2**62, 0], pa.timestamp("us"))], [{"filter": "a < datetime(9999)"}], [pd.Timestamp(0)]),
     ],
 )
 def test_types_of_parquet(columns: list[pa.Array], steps: list[Any], values: list[Any], make_table: MakeTable) -> None:
     frame = read_mltable(parquet_table(make_table, columns, *steps)).compute()
     assert [None if value is None or value != value else value for value in frame["a"]] == values
+
+
+@pytest.mark.parametrize(
+    "step",
+    [{"filter": "a > datetime(9999)"}, {"convert_column_types": [{"columns": "a", "column_type": {"datetime": {"formats": "%Y"}}}]}],
+)
+def test_moments_beyond_all_years_are_lost_and_counted(step: Any, make_table: MakeTable) -> None:
+    folder = parquet_table(make_table, [pa.array([253402300800000000], pa.timestamp("us"))], step)
+    with pytest.warns(UserWarning, match="1 value of column 'a' became null .* e.g. '10000-01-01"):
+        assert read_mltable(folder).compute()["a"].isna().tolist() == [True]
 
 
 @pytest.mark.parametrize(
