@@ -11,11 +11,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daskpar.batches import grouping
 from daskpar.batches.by_keys import needs_passes, plan_by_keys
+from daskpar.batches.by_size import plan_by_size
 from daskpar.batches.grouping import group_table
 from daskpar.batches.plan import Plan
 from daskpar.data.files import FileList
@@ -25,7 +27,9 @@ from daskpar.data.slices import to_frame
 from daskpar.data.table import Table
 from daskpar.data.types import any_field, to_any
 from daskpar.errors import InputError
+from daskpar.spec.model import BySize
 
+DRAWN = {"seed": 3, "probability": 0.9, "probability_lower_bound": 0.3}
 CUTS = {
     "together": {},
     "two passes": {"small_bytes": 0, "span_bytes": 200, "partition_bytes": 300},
@@ -110,6 +114,43 @@ SALES = pa.table(
         "Row": list(range(10)),
     }
 )
+
+
+STEPS = {
+    "filter": [{"filter": "v % 3 > 0"}],
+    "skip and take": [{"skip": 7}, {"take": 20}],
+    "sample": [{"take_random_sample": {"probability": 0.4, "seed": 5}}],
+    "all": [{"filter": "v > 3"}, {"skip": 2}, {"sample": {"sampler": "random_percent", "sampler_arguments": DRAWN}}, {"take": 9}],
+    "none left": [{"filter": "v > 1000"}],
+}
+
+
+@pytest.mark.parametrize("cut", CUTS)
+@pytest.mark.parametrize("steps", STEPS)
+def test_groups_of_what_the_steps_leave(steps, cut, tmp_path):
+    """Groups hold what the whole table holds, and are numbered without gaps, though most ranges of the files are empty."""
+    (tmp_path / "d.csv").write_text("k,v\n" + "".join(f"{v % 4},{v}\n" for v in range(60)))
+    document = {"paths": [{"file": "d.csv"}], "transformations": [{"read_delimited": {"partition_size": 10}}, *STEPS[steps]]}
+    (tmp_path / "MLTable").write_text(yaml.safe_dump(document))
+    table = open_mltable(str(tmp_path))
+    whole = read_all(table, table.files_pieces())
+    assert (whole.num_rows == 0) == (steps == "none left")
+    check(grouped(table, ["k"], tmp_path / "plan", **CUTS[cut]), whole, ["k"])
+
+
+@pytest.mark.parametrize("steps", STEPS)
+def test_ranges_of_what_the_steps_leave(steps, tmp_path):
+    """Mini-batches by size keep their index where no row is left, and together hold what the whole table holds."""
+    (tmp_path / "d.csv").write_text("k,v\n" + "".join(f"{v % 4},{v}\n" for v in range(60)))
+    document = {"paths": [{"file": "d.csv"}], "transformations": ["read_delimited", *STEPS[steps]]}
+    (tmp_path / "MLTable").write_text(yaml.safe_dump(document))
+    table = open_mltable(str(tmp_path))
+    plan_by_size(table, BySize(number=5, unit=1), tmp_path / "plan")
+    plan = Plan.open(tmp_path / "plan")
+    found = [plan.load(i)["v"].tolist() for i in range(plan.count)]
+    assert [v for batch in found for v in batch] == read_all(table, table.files_pieces()).column("v").to_pylist()
+    if steps in ("filter", "sample", "all", "none left"):
+        assert [] in found
 
 
 @pytest.mark.parametrize("cut", CUTS)

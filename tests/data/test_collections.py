@@ -16,6 +16,7 @@ import pytest
 from daskpar.data import reading
 from daskpar.data.collections import read_files, read_mltable
 from daskpar.data.types import StreamInfo
+from daskpar.errors import InputError
 
 MakeTable = Callable[..., Path]
 
@@ -120,6 +121,34 @@ def test_a_table_on_another_filesystem(tmp_path: Path) -> None:
     got = read_mltable("memory://tables/one", partition_bytes=4).compute()
     assert got["v"].tolist() == [1, 2, 3]
     assert got["Path"].unique().tolist() == ["memory:///tables/one/a.csv", "memory:///tables/one/b.csv"]
+
+
+def test_json_lines_in_a_folder_of_another_filesystem() -> None:
+    memory = fsspec.filesystem("memory")
+    memory.pipe_file("/tables/json/MLTable", b"paths:\n- folder: data\ntransformations:\n- read_json_lines\n- filter: v > 1\n")
+    memory.pipe_file("/tables/json/data/b.jsonl", b'{"v": 3}\n')
+    memory.pipe_file("/tables/json/data/a/z.jsonl", b'{"v": 1}\n{"v": 2}\n')
+    assert read_mltable("memory://tables/json", partition_bytes=5).compute()["v"].tolist() == [2, 3]
+
+
+def test_a_missing_file_of_another_filesystem() -> None:
+    fsspec.filesystem("memory").pipe_file("/tables/none/MLTable", b"paths:\n- file: d.csv\ntransformations:\n- read_delimited\n")
+    with pytest.raises(InputError, match=r"MLTable:2: memory://tables/none/d\.csv can't be read"):
+        read_mltable("memory://tables/none")
+
+
+STEPS = [{"filter": "a % 3 > 0"}, {"skip": 5}, {"take_random_sample": {"probability": 0.5, "seed": 3}}, {"take": 400}]
+
+
+@pytest.mark.parametrize("reader", ["read_delimited", "read_json_lines"])
+def test_schedulers_and_numbers_of_workers_give_the_same_rows(reader: str, make_table: MakeTable) -> None:
+    values = pd.DataFrame({"a": range(3000), "b": [None if row % 7 == 0 else f"text {row}" for row in range(3000)]})
+    data = values.to_csv(index=False) if reader == "read_delimited" else values.to_json(orient="records", lines=True)
+    frame = read_mltable(make_table({"1.x": data, "2.x": data}, reader, *STEPS), partition_bytes=5000)
+    first = frame.compute(scheduler="sync")
+    assert len(first) == 400
+    for options in ({"scheduler": "threads", "num_workers": 7}, {"scheduler": "processes", "num_workers": 2}):
+        pd.testing.assert_frame_equal(frame.compute(**options), first)
 
 
 def test_parquet_on_another_filesystem() -> None:
