@@ -32,7 +32,8 @@ def delta_files(folder: str, version: int | None, timestamp: str | None) -> tupl
         if version is not None:
             table.load_as_version(version)
     except (DeltaError, OSError, OverflowError) as error:
-        raise InputError(f"{folder} can't be read as a delta table: {error}") from None
+        why = str(error).partition("\n")[0]  # what follows are calls inside the package
+        raise InputError(f"{folder} can't be read as a delta table: {why}") from None
     for words in _unreadable(table):
         raise InputError(f"{folder} is a delta table with {words}, which daskpar does not read")
     actions = pa.table(table.get_add_actions(flatten=True))

@@ -291,7 +291,8 @@ class _Opening:
         except InputError as error:
             raise self._located(self.reader.line if self.reader else None, error) from None
         if not table.schema.names and not (whole and not sample.num_rows and not _has_rows(table)):
-            raise self.document.error(self._last_choice(), "no column is left: the steps keep none of the table's")
+            line = self._last_choice() or (self.reader.line if self.reader else None)
+            raise self.document.error(line, "no column is left: the steps keep none of the table's")
         return replace(table, sample=sample, whole=whole)
 
 

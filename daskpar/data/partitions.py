@@ -34,10 +34,10 @@ class Reading:
     def tell(self, origin: str, columns: Sequence[str], piece: int, losses: Losses) -> None:
         """Warn of what a piece lost, where that is news."""
         key = self.token, tuple(columns)
-        running = _running.setdefault(key, RunningLosses(self.pieces))
+        running = _running.get(key) or _running.setdefault(key, RunningLosses(self.pieces))
         for text in running.news(piece, losses):
             # with a registry of its own, Python shows a warning each time: also when the table is computed again
-            warnings.warn_explicit(f"{origin}: {text}", UserWarning, __file__, 1, registry={})
+            warnings.warn_explicit(f"{origin}: {text}", UserWarning, "daskpar.read_mltable", 0, registry={})
         if running.complete:
             _running.pop(key, None)
 

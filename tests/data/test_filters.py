@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
@@ -84,6 +85,7 @@ LARGE = pa.table(
         "u": pa.array([2**63 + 1, 2**64 - 1, 5, None], pa.uint64()),
         "tiny": pa.array([-128, 127, 100, None], pa.int8()),
         "byte": pa.array([3, 255, 100, None], pa.uint8()),
+        "dec": pa.array([Decimal("1.50"), Decimal("2.25"), Decimal("-1.50"), None]),
         "half": pa.array([1.5, 2.5, 60000.0, None], pa.float16()),
     }
 )
@@ -116,6 +118,10 @@ LARGE = pa.table(
         ("half > 2", [1, 2]),
         ("half * 2 > 100000", [2]),
         ("-nothing > 3", []),
+        ("dec % 2 == 0.25", [1]),
+        ("dec % 1 == 0.5", [0, 2]),
+        ("dec // 1 == -1", [2]),
+        ("dec / 2 > 1", [1]),
     ],
 )
 def test_numbers_of_all_sizes_are_compared_by_value(text: str, rows: list[int]) -> None:
