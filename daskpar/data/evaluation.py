@@ -223,10 +223,11 @@ def _compare_numbers(sign: str, a: Value, b: Value) -> Value:
     try:
         return _FUNCTIONS[sign](a, b)
     except pa.ArrowInvalid:  # integers that floats can't hold: Python compares them exactly
-        rows = max(len(value) for value in (a, b) if not isinstance(value, pa.Scalar))
-        sides = [[value.as_py()] * rows if isinstance(value, pa.Scalar) else value.to_pylist() for value in (a, b)]
+        rows = [len(value) for value in (a, b) if not isinstance(value, pa.Scalar)] or [1]
+        sides = [[value.as_py()] * rows[0] if isinstance(value, pa.Scalar) else value.to_pylist() for value in (a, b)]
         compare = _OPERATORS[sign]
-        return pa.array([None if x is None or y is None else compare(x, y) for x, y in zip(*sides, strict=True)], pa.bool_())
+        found = pa.array([None if x is None or y is None else compare(x, y) for x, y in zip(*sides, strict=True)], pa.bool_())
+        return found[0] if isinstance(a, pa.Scalar) and isinstance(b, pa.Scalar) else found
 
 
 def _calculate(sign: str, a: Value, b: Value) -> Value:

@@ -56,8 +56,13 @@ class _Files:
         if self.values is not None:
             self.values = self.values.take(pa.array(rows, pa.int64()))
 
+    @property
+    def names(self) -> list[str]:
+        own = [] if self.values is None else self.values.column_names
+        return ["Path"] * self.has_path + own
+
     def as_table(self) -> pa.Table:
-        columns = {"Path": pa.array(self.paths, pa.string())} if self.has_path else {}
+        columns = {"Path": _texts(self.paths)} if self.has_path else {}
         own = {} if self.values is None else dict(zip(self.values.column_names, self.values.columns, strict=True))
         return pa.table({**columns, **own})
 
@@ -92,8 +97,7 @@ class _Opening:
             except ValueError as error:
                 raise self.document.error(step.line, str(error)) from None
         if table is None:
-            names = self.files.as_table().column_names
-            if not names:
+            if not self.files.names:
                 raise self.document.error(self._last_choice(), "no column is left of the list of files")
             return FileList(paths=self.files.paths, columns=self.files.values, has_path=self.files.has_path, origin=self.document.file)
         return self._finish(table)
@@ -118,10 +122,6 @@ class _Opening:
                     location += "/"
                 found = known.get((item.how, location)) or files_of_item(item.how, location)
                 known[item.how, location] = found
-                "".join(found).encode()
-            except UnicodeEncodeError:
-                odd = next(path for path in found if _is_odd(path))
-                raise self.document.error(item.line, f"the name {odd!r} is not UTF-8: rename the file") from None
             except (DaskparError, ValueError) as error:
                 raise self.document.error(item.line, str(error)) from None
             paths += found
@@ -147,7 +147,7 @@ class _Opening:
                 raise InputError(f"there is no partition {value[-1]}: before the reader all files are partition 0")
             files.select(range(len(files.paths) if value else 0))
         elif step.name in ("keep_columns", "drop_columns"):
-            self._keep_of_files(_chosen(value, files.as_table().column_names, step.name))
+            self._keep_of_files(_chosen(value, files.names, step.name))
         elif step.name == "convert_column_types":
             self._convert_of_files(value or [])
         else:
@@ -168,7 +168,7 @@ class _Opening:
         self.files.values = values
 
     def _extract_of_files(self, form: Any) -> None:
-        known = self.files.as_table().column_names
+        known = self.files.names
         twice = next((name for name in form.columns if name in known), None)
         if twice is not None:
             raise InputError(f"there is a column {twice!r} already")
@@ -196,6 +196,7 @@ class _Opening:
         steps: list[dict[str, Any]] = []
         before = 0
         if step.options["include_path_column"]:
+            _texts(self.files.paths)
             steps.append({"op": "path"})
             before = 1
         if self.files.values is not None and self.files.values.num_columns:
@@ -296,9 +297,15 @@ class _Opening:
         return replace(table, sample=sample, whole=whole)
 
 
-def _is_odd(path: str) -> bool:
-    """Whether a name holds bytes that are no UTF-8, as Python marks them."""
-    return any("\udc80" <= letter <= "\udcff" for letter in path)
+def _texts(paths: Sequence[str]) -> pa.Array:
+    """Paths as a column; InputError where the bytes of one are no text."""
+    try:
+        return pa.array(paths, pa.string())
+    except UnicodeEncodeError:
+        odd = next(path for path in paths if not path.isascii() and path != path.encode(errors="ignore").decode())
+        raise InputError(
+            f"the name of the file {odd!r} is not UTF-8, so it can't be a value of the column 'Path': rename the file"
+        ) from None
 
 
 def _has_rows(table: Table) -> bool:

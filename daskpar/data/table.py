@@ -184,7 +184,8 @@ class Table:
     def path_keys(self, names: Sequence[str]) -> pa.Table | None:
         """The final values of columns, a row for each file, where all of them come from the path alone; None where one does not."""
         own = {} if self.values is None else dict(zip(self.values.column_names, self.values.columns, strict=True))
-        own["Path"] = pa.array(self.files, pa.string())
+        if "Path" in names:
+            own["Path"] = pa.array(self.files, pa.string())
         if not all(name in own and name not in self.base.names and name in self.schema.names for name in names):
             return None
         if self.values is not None and any(self.values.column_names.count(name) > 1 for name in names):
