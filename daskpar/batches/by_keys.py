@@ -12,9 +12,9 @@ import numpy as np
 import pyarrow as pa
 
 from daskpar.batches.grouping import Execute, group_table
-from daskpar.batches.keys import check_keys, group_rows
 from daskpar.batches.plan import GROUPED, PlanSummary, path_array, write_plan
 from daskpar.data.files import FileList
+from daskpar.data.keys import check_keys, group_rows
 from daskpar.data.table import Table
 
 
