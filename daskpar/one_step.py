@@ -144,6 +144,7 @@ class OneStep:
             publish=self.publish,
             datastores=self.datastores,
             retry_failed=self.resumed,
+            input_may_differ=self.allow_changes,
             opened=self.opened,
         )
 

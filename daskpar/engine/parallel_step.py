@@ -24,7 +24,7 @@ from daskpar.engine.execution import Execution
 from daskpar.engine.outcome import Commit, Outcome
 from daskpar.engine.planning import check_keys, make_plan, open_input
 from daskpar.engine.tally import Tally, Thresholds
-from daskpar.errors import DaskparError, InfrastructureLost, InputError, JobFailed
+from daskpar.errors import DaskparError, InfrastructureLost, InputError, JobFailed, PlanDamaged, RunDirectoryError
 from daskpar.events import Counts, Event, Progress, StepPlanned, Warned
 from daskpar.outputs.assembly import assemble, check_space
 from daskpar.outputs.ledger import Ledger
@@ -79,6 +79,8 @@ class ParallelStepRun:
     publish: Callable[[Event], None]
     datastores: Mapping[str, str]
     retry_failed: bool = False
+    input_may_differ: bool = False
+    """Whether the input may be another one than an earlier process of this run planned (`--allow-changes`)."""
     opened: Table | FileList | None = None
     """The input where it was opened already."""
     _stopped: str = ""
@@ -123,7 +125,10 @@ class ParallelStepRun:
         """
         folder = self.folder / "plan"
         if (folder / "plan.json").exists():
-            return Plan.open(folder).summary
+            try:
+                return Plan.reopen(folder).summary
+            except PlanDamaged as error:
+                self._plan_anew(error)
         self._progress("listing the input")
         done: list[PlanSummary | BaseException] = []
         ended = threading.Event()
@@ -159,6 +164,15 @@ class ParallelStepRun:
         for text in found.warnings:
             self.publish(Warned(time=time(), step=self.step.name, text=text))
         return found
+
+    def _plan_anew(self, error: PlanDamaged) -> None:
+        """A plan that lost something is made again, which gives the same mini-batches of the same input."""
+        if self.input_may_differ:
+            raise RunDirectoryError(
+                f"{error}. A plan made anew from an input that may have changed could be another one: put the input back and resume "
+                "without --allow-changes, or start a new run."
+            ) from error
+        self.publish(Warned(time=time(), step=self.step.name, text=f"{error}; the plan is made anew from the input"))
 
     def _open(self) -> Table | FileList | None:
         step = self.step

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import daskpar
+from daskpar.boot import boot_id
 from daskpar.errors import RunDirectoryError, UsageError
 from daskpar.events import Counts
 from daskpar.outputs import writing
-from daskpar.outputs.boot import boot_id
 from daskpar.outputs.lock import Lock, holder
 
 FORMAT = 1

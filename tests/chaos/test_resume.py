@@ -209,6 +209,22 @@ def test_another_boot_since_has_every_row_checked(chaos, monkeypatch):
     job.check_output()
 
 
+@pytest.mark.parametrize(("kind", "name"), [("files", "plan.arrow"), ("table", "plan.arrow"), ("grouped", "groups-00000.arrow")])
+def test_a_plan_that_a_power_cut_took_is_made_anew(chaos, kind, name):
+    job = broken_at(chaos, 20, kind=kind, mini_batches=30, settings={"mini_batch_error_threshold": 0})
+    assert job.run().status == "failed"
+    done = job.committed() - {20}
+    (lost,) = (job.run_dir / "steps" / "work" / "plan").glob(name)
+    lost.write_bytes(b"")
+    job.set_faults({})
+    with pytest.raises(daskpar.JobFailed, match="without --allow-changes"):
+        job.resume(allow_changes=True).check()
+    again = job.resume()
+    assert again.status == "completed", again.reason
+    job.check_output()
+    assert all(len(job.calls()[index]) == 1 for index in done)
+
+
 def chain(job, *, fails: bool):
     """After the parallel step: a command that counts its rows, and one that copies the count; the first run of it may fail."""
     job.write()
