@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from time import time
 from typing import TYPE_CHECKING, Any
 
-from daskpar.errors import DaskparError
 from daskpar.events import Event, StepEnded, StepStarted, Warned
+from daskpar.outputs.fingerprint import INPUTS, begun_fingerprint, seen_inputs
 from daskpar.outputs.run_directory import RunDirectory, StepState
 from daskpar.spec.model import CommandStep, Output, PipelineJob, Step
 
@@ -20,34 +19,51 @@ if TYPE_CHECKING:
     from daskpar.engine.parallel_step import ParallelStepRun, StepResult
 
 SEEN_SECONDS = 10.0
-"""How long a step that was stopped waits for what it depends on to be found out."""
+"""How long a step that was stopped waits for its input files to be looked at."""
 
 
 class Seen:
-    """What a step depends on, found out on a thread of its own; nothing to do where it is `known` from an earlier process."""
+    """What a step depends on: `known` at once, and its input files, looked at on a thread of its own unless an earlier process did."""
 
-    def __init__(self, find: Callable[[], dict[str, object]], known: Mapping[str, object]) -> None:
+    def __init__(self, find: Callable[[], Mapping[str, object]], known: Mapping[str, object]) -> None:
         self._find = find
         self._found = dict(known)
         self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._closed = False
+        self._trouble = ""
 
     def start(self, save: Callable[[Mapping[str, object]], None]) -> None:
-        """Begin; `save` gets the answer while the step still runs."""
-        if not self._found:
+        """Begin; `save` gets all of it while the step still runs, and never after `close`."""
+        if INPUTS not in self._found:
             self._thread = threading.Thread(target=self._look, args=(save,), name="daskpar-fingerprint", daemon=True)
             self._thread.start()
 
-    def wait(self, seconds: float | None = None) -> dict[str, object]:
-        """The answer; empty when it is not there in time, or could not be found."""
+    def close(self, seconds: float | None = None) -> dict[str, object]:
+        """What is known, the input files too where they were looked at to the end in time."""
         if self._thread is not None:
             self._thread.join(seconds)
-        return self._found
+        with self._lock:
+            self._closed = True
+            return self._found
+
+    @property
+    def gap(self) -> str:
+        """After `close`: a sentence where the input files are not known, else nothing."""
+        if INPUTS in self._found:
+            return ""
+        why = f" ({self._trouble})" if self._trouble else " in time"
+        return f"not all input files could be looked at{why}: to go on with what is committed, resume will ask for --allow-changes"
 
     def _look(self, save: Callable[[Mapping[str, object]], None]) -> None:
-        # A full disk, or a folder that went away: the step's own work says so.
-        with suppress(DaskparError, OSError):
-            self._found = self._find()
-            save(self._found)
+        try:
+            inputs = self._find()
+            with self._lock:
+                if not self._closed:
+                    self._found = {**self._found, INPUTS: inputs}
+                    save(self._found)
+        except Exception as error:  # a full disk, a store that refuses: the step's own work may not need what was asked for here
+            self._trouble = str(error) or type(error).__name__
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +85,6 @@ class OneStep:
 
     def run(self, begun: Callable[[CommandStepRun | ParallelStepRun], None]) -> StepResult:
         """Run to the end; `begun` hears of what can be stopped."""
-        from daskpar.outputs.fingerprint import step_fingerprint
         from daskpar.outputs.folders import prepare_outputs
         from daskpar.showing import shown_settings
 
@@ -79,11 +94,13 @@ class OneStep:
         began = time()
         if earlier is not None and earlier.completed:
             self._forget_what_follows()
+        not_ours = [*written(self.job), self.job.spec]
         known = earlier.fingerprint if earlier is not None and self.resumed and not self.allow_changes else {}
+        known = known or begun_fingerprint(step, self.directory.path, not_ours)
         state = StepState(step=step.name, kind=kind, status="running", fingerprint=known, started=began)
         folder.save(state)
-        # What the results depend on is written down beside the work: asking millions of files for their times takes a while.
-        seen = Seen(lambda: step_fingerprint(step, self.directory.path, skip=[*written(self.job), self.job.spec]), known)
+        # Input files are looked at beside the work: asking millions of them for their times takes a while.
+        seen = Seen(lambda: seen_inputs(step, not_ours), known)
         seen.start(lambda found: folder.save(replace(state, fingerprint=found)))
         self.publish(StepStarted(time=began, step=step.name, kind=kind, folder=str(folder.path), settings=shown_settings(step)))
         for note in prepare_outputs(step, again=earlier is not None, others=self._outputs_of_others()):
@@ -91,13 +108,16 @@ class OneStep:
         running = self._running()
         begun(running)
         result = running.run()
+        fingerprint = seen.close(None if result.status == "completed" else SEEN_SECONDS)
+        if result.status != "completed" and kind == "parallel" and seen.gap:
+            self.publish(Warned(time=time(), step=step.name, text=seen.gap))
         folder.save(
             replace(
                 state,
                 status=result.status,
                 reason=result.reason,
                 counts=result.counts,
-                fingerprint=seen.wait(None if result.status == "completed" else SEEN_SECONDS),
+                fingerprint=fingerprint,
                 exit_code=result.exit_code,
                 ended=time(),
                 seconds=result.seconds + (earlier.seconds if earlier is not None else 0.0),

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from daskpar.errors import RunDirectoryError
-from daskpar.outputs.run_directory import RunDirectory
+from daskpar.outputs.run_directory import RunDirectory, StepFolder, StepState
 from daskpar.outputs.writing import replace_json
-from daskpar.spec.model import PipelineJob
+from daskpar.spec.model import ParallelStep, PipelineJob, Step
 
 if TYPE_CHECKING:
     from daskpar.pipeline import Options
@@ -60,15 +60,16 @@ def _reopen(directory: RunDirectory, options: Options) -> tuple[RunDirectory, Pi
     if not options.allow_changes and (changes := changes_since(directory, job)):
         listed = "\n".join(f"  - {change}" for change in changes)
         raise RunDirectoryError(
-            f"this run can't go on, because what its results depend on has changed since it started:\n{listed}\n"
+            f"this run can't go on, because what its results depend on has changed since it started, or may have:\n{listed}\n"
             "Start a new run, undo the changes, or pass --allow-changes to mix old and new results (the mini-batches stay as planned)."
         )
+    _forget_uncertain_plans(directory, job)
     directory.resumed()
     return directory, job, replace(options, overrides=overrides, datastores=datastores)
 
 
 def changes_since(directory: RunDirectory, job: PipelineJob) -> list[str]:
-    """What has changed in the steps that have begun: one sentence each."""
+    """What has changed, or may have, in the steps that have begun: one sentence each."""
     from daskpar.outputs.fingerprint import differences, step_fingerprint
 
     changes = []
@@ -76,7 +77,33 @@ def changes_since(directory: RunDirectory, job: PipelineJob) -> list[str]:
     written = [output.path for step in job.steps for output in step.outputs.values()]
     for step in job.steps:
         state = directory.step(step.name).state()
-        if state is not None and state.status != "skipped" and state.fingerprint:
+        if state is None or state.status == "skipped":
+            continue
+        if state.fingerprint:
             now = step_fingerprint(step, directory.path, skip=[*written, job.spec])
             changes += [f"step {step.name}: {text}" for text in differences(state.fingerprint, now)]
+        if _inputs_unknown(step, state) and _has_commits(directory.step(step.name)):
+            changes.append(f"step {step.name}: nobody knows whether its input files have changed: it ended before all were looked at")
     return changes
+
+
+def _inputs_unknown(step: Step, state: StepState) -> bool:
+    """Whether the step ended before its input files were looked at. A command begins anew, so it does not matter there."""
+    from daskpar.outputs.fingerprint import INPUTS
+
+    return isinstance(step, ParallelStep) and INPUTS not in state.fingerprint
+
+
+def _has_commits(folder: StepFolder) -> bool:
+    from daskpar.outputs.replay import read_journal
+
+    return len(read_journal(folder.journal).flushes) > 0
+
+
+def _forget_uncertain_plans(directory: RunDirectory, job: PipelineJob) -> None:
+    """Where a plan was made of input files that nobody looked at to the end, and nothing of it is committed, it is made anew."""
+    for step in job.steps:
+        folder = directory.step(step.name)
+        state = folder.state()
+        if state is not None and _inputs_unknown(step, state) and not _has_commits(folder):
+            folder.forget_plan()

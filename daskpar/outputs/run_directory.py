@@ -7,6 +7,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -131,6 +132,13 @@ class StepFolder:
         numbers = {f.name for f in fields(Counts)}
         known["counts"] = Counts(**{name: n for name, n in value.get("counts", {}).items() if name in numbers})
         return StepState(**known)
+
+    def forget_plan(self) -> None:
+        """Nothing of the plan is committed yet: it is to be made anew, from the input as it is now."""
+        with writing.explained(f"The plan {self.plan} can't be removed"):
+            self.journal.unlink(missing_ok=True)
+            if self.plan.exists():
+                shutil.rmtree(self.plan)
 
     def save(self, state: StepState) -> None:
         """Write step.json, whole or not at all."""

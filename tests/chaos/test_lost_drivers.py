@@ -65,6 +65,30 @@ def test_a_driver_that_dies_once(chaos, moment, count, kind):
     resumed_well(job)
 
 
+def test_a_driver_that_dies_before_it_has_looked_at_all_input_files(chaos):
+    """What was committed of an input that may have changed is not mixed unseen with what is there now."""
+    job = chaos(mini_batches=40)
+    assert job.drive(moment="unseen after commit", count=2)[0] == -signal.SIGKILL
+    code, said = job.drive_resume()
+    assert code == 2, said
+    assert "nobody knows whether its input files have changed" in said
+    with open(job.folder / "code" / "chaos_script.py", "a") as file:
+        file.write("# other\n")
+    code, said = job.drive_resume()
+    assert code == 2 and "chaos_script.py is changed" in said, said
+    resumed_well(job, "--allow-changes")
+
+
+def test_what_nothing_is_committed_of_is_planned_anew(chaos):
+    job = chaos(mini_batches=40)
+    assert job.drive(moment="unseen before commit")[0] == -signal.SIGKILL
+    assert (job.run_dir / "steps" / "work" / "plan" / "plan.json").exists()
+    job.mini_batches += 1
+    for number in (80, 81):
+        (job.folder / "data" / f"{number:05d}.txt").touch()
+    resumed_well(job)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_run_goes_on(chaos, number):
     job = chaos(faults={"run 21": ["call"]}, timeout=60)
