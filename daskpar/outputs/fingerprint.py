@@ -12,7 +12,7 @@ from typing import Any
 from daskpar.data.locations import is_url
 from daskpar.errors import InputError, UsageError
 from daskpar.outputs.seen_files import changes, seen_code, seen_data, seen_list
-from daskpar.spec.arguments import SWITCHES, WITH_EFFECT, WITHOUT_EFFECT
+from daskpar.spec.arguments import OURS_WITH_HYPHENS, SWITCHES, WITH_EFFECT, WITHOUT_EFFECT
 from daskpar.spec.model import BySize, CommandStep, Input, ParallelStep, Step
 
 FORMAT = 1
@@ -114,6 +114,7 @@ def _for_script(arguments: tuple[str, ...]) -> Iterable[str]:
         argument = arguments[position]
         position += 1
         flag, equals, _ = argument.removeprefix("--").partition("=")
+        flag = OURS_WITH_HYPHENS.get(flag, flag)
         if not argument.startswith("--") or flag not in WITH_EFFECT | WITHOUT_EFFECT:
             yield argument
         elif not equals and position < len(arguments) and not arguments[position].startswith("--"):
