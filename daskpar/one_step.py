@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING, Any
 
@@ -94,7 +95,7 @@ class OneStep:
         began = time()
         if earlier is not None and earlier.completed:
             self._forget_what_follows()
-        not_ours = [*written(self.job), self.job.spec]
+        not_ours: list[Path | str] = [*written(self.job), self.job.spec]
         known = earlier.fingerprint if earlier is not None and self.resumed and not self.allow_changes else {}
         known = known or begun_fingerprint(step, self.directory.path, not_ours)
         state = StepState(step=step.name, kind=kind, status="running", fingerprint=known, started=began)
