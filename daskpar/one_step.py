@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import time
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from daskpar.events import Event, StepEnded, StepStarted, Warned
 from daskpar.outputs.fingerprint import INPUTS, begun_fingerprint, seen_inputs
 from daskpar.outputs.run_directory import RunDirectory, StepState
-from daskpar.spec.model import CommandStep, Output, PipelineJob, Step
+from daskpar.spec.model import CommandStep, PipelineJob, Step
 
 if TYPE_CHECKING:
     from daskpar.engine.cluster import Cluster
@@ -86,7 +86,7 @@ class OneStep:
 
     def run(self, begun: Callable[[CommandStepRun | ParallelStepRun], None]) -> StepResult:
         """Run to the end; `begun` hears of what can be stopped."""
-        from daskpar.outputs.folders import prepare_outputs
+        from daskpar.outputs.folders import there_before
         from daskpar.showing import shown_settings
 
         step, folder = self.step, self.directory.step(self.step.name)
@@ -98,14 +98,15 @@ class OneStep:
         not_ours: list[Path | str] = [*written(self.job), self.job.spec]
         known = earlier.fingerprint if earlier is not None and self.resumed and not self.allow_changes else {}
         known = known or begun_fingerprint(step, self.directory.path, not_ours)
+        if earlier is None:
+            folder.keep_before(there_before(step))
         state = StepState(step=step.name, kind=kind, status="running", fingerprint=known, started=began)
         folder.save(state)
         # Input files are looked at beside the work: asking millions of them for their times takes a while.
         seen = Seen(lambda: seen_inputs(step, not_ours), known)
         seen.start(lambda found: folder.save(replace(state, fingerprint=found)))
         self.publish(StepStarted(time=began, step=step.name, kind=kind, folder=str(folder.path), settings=shown_settings(step)))
-        for note in prepare_outputs(step, again=earlier is not None, others=self._outputs_of_others()):
-            self.publish(Warned(time=time(), step=step.name, text=note))
+        self._prepare_outputs(again=earlier is not None)
         running = self._running()
         begun(running)
         result = running.run()
@@ -154,6 +155,7 @@ class OneStep:
                 folder=folder,
                 cluster=self.cluster,
                 publish=self.publish,
+                before_again=lambda: self._prepare_outputs(again=True),
             )
         return ParallelStepRun(
             step=self.step,
@@ -169,8 +171,27 @@ class OneStep:
             opened=self.opened,
         )
 
-    def _outputs_of_others(self) -> list[Output]:
-        return [output for other in self.job.steps if other.name != self.step.name for output in other.outputs.values()]
+    def _prepare_outputs(self, *, again: bool) -> None:
+        from daskpar.outputs.folders import prepare_outputs
+
+        for note in prepare_outputs(self.step, again=again, keep=self._not_made_by({self.step.name})):
+            self.publish(Warned(time=time(), step=self.step.name, text=note))
+
+    def _not_made_by(self, names: Collection[str]) -> list[str]:
+        """What stays where the outputs of these steps are moved aside: outputs of the others, what was there before, and what the job
+        is made of."""
+        from daskpar.outputs.folders import unchanged
+
+        made = written(self.job)
+        kept = [str(self.job.spec), str(self.directory.path)]
+        for step in self.job.steps:
+            kept += [str(step.code)] if step.code is not None else []
+            kept += [given.path for given in step.inputs.values() if given.is_data and given.path and given.path not in made]
+            if step.name in names:
+                kept += unchanged(self.directory.step(step.name).before())
+            else:
+                kept += [output.path for output in step.outputs.values()]
+        return kept
 
     def _forget_what_follows(self) -> None:
         """A completed step runs again: what was made of its output is set aside and made again, the last steps first."""
@@ -183,8 +204,7 @@ class OneStep:
         for other in reversed(self.job.steps):
             if other.name == self.step.name or other.name not in stale or self.directory.step(other.name).state() is None:
                 continue
-            kept = [output for step in self.job.steps if step.name not in stale for output in step.outputs.values()]
-            notes = set_outputs_aside(other, others=kept)
+            notes = set_outputs_aside(other, keep=self._not_made_by(stale))
             aside = self.directory.set_aside(other.name)
             notes.append(f"Step {other.name} runs again, as {self.step.name} does; what was kept of it is now {aside}.")
             for note in notes:

@@ -95,6 +95,27 @@ def test_an_unfinished_command_does_not_take_away_what_another_step_put_below_it
     assert list(tmp_path.glob("out.unfinished-*/half")), "what the unfinished command left is kept beside"
 
 
+def test_an_unfinished_command_does_not_take_away_what_was_there_before_it(tmp_path: Path) -> None:
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared" / "results-of-last-year").write_text("dear")
+    step = {
+        "type": "command",
+        "command": f"echo half > ${{{{outputs.o}}}}/half && test ! -e {tmp_path / 'broken'}",
+        "environment": "azureml:any:1",
+        "outputs": {"o": {"type": "uri_folder", "path": "./shared"}},
+    }
+    (tmp_path / "broken").touch()
+    (tmp_path / "job.yml").write_text(yaml.safe_dump({"type": "pipeline", "jobs": {"c": step}}))
+    for _ in range(2):
+        run = tmp_path / "run"
+        ended = daskpar.resume(run, **QUIET) if run.exists() else daskpar.run(tmp_path / "job.yml", run_dir=run, **QUIET)
+        assert ended.status == "failed"
+    (tmp_path / "broken").unlink()
+    assert daskpar.resume(tmp_path / "run", **QUIET).status == "completed"
+    assert (tmp_path / "shared" / "results-of-last-year").read_text() == "dear"
+    assert [[path.name for path in (tmp_path / f"shared.unfinished-{n}").iterdir()] for n in (1, 2)] == [["half"], ["half"]]
+
+
 def test_a_failed_job_says_so_by_its_exit_code_also_when_nobody_reads_its_words(two_steps: Path) -> None:
     command = [sys.executable, "-m", "daskpar", "job.yml", "--run-dir", "run", "--quiet", "--dashboard", "none"]
     process = subprocess.Popen(command, cwd=two_steps, stdout=subprocess.PIPE, stderr=subprocess.PIPE)

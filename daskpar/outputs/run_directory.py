@@ -133,6 +133,16 @@ class StepFolder:
         known["counts"] = Counts(**{name: n for name, n in value.get("counts", {}).items() if name in numbers})
         return StepState(**known)
 
+    def keep_before(self, there: Mapping[str, str]) -> None:
+        """Remember what lay in the places of the step's outputs before it first began (`folders.there_before`)."""
+        if there:
+            self.path.mkdir(parents=True, exist_ok=True)
+            writing.replace_json(self.path / "outputs-before.json", there)
+
+    def before(self) -> dict[str, str]:
+        """What `keep_before` was told."""
+        return _read_json(self.path / "outputs-before.json") or {}
+
     def forget_plan(self) -> None:
         """Nothing of the plan is committed yet: it is to be made anew, from the input as it is now."""
         with writing.explained(f"The plan {self.plan} can't be removed"):
