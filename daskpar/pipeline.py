@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -172,10 +172,10 @@ def resume(
         retry_failed=retry_failed,
         allow_changes=allow_changes,
     )
-    return _resume(run.path if isinstance(run, Run) else Path(run), options)
+    return _resume(run.path if isinstance(run, Run) else Path(run), options=options)
 
 
-def _resume(path: Path, options: Options) -> Run:
+def _resume(path: Path, warnings: Sequence[Problem] = (), *, options: Options) -> Run:
     from daskpar.pipeline_run import PipelineRun
     from daskpar.resuming import reopen
 
@@ -183,7 +183,7 @@ def _resume(path: Path, options: Options) -> Run:
     with directory:
         if job is None:
             return completed_before(directory)
-        return PipelineRun(job, directory, options, resumed=True).run()
+        return PipelineRun(job, directory, options, resumed=True, warnings=warnings).run()
 
 
 def _start(spec: Path, inputs: Mapping[str, Any], run_dir: str | os.PathLike[str] | None, options: Options) -> Run:
@@ -200,7 +200,7 @@ def _start(spec: Path, inputs: Mapping[str, Any], run_dir: str | os.PathLike[str
     ):
         if collections:
             raise UsageError(f"--resume_from goes on with the inputs of the earlier run; leave out {', '.join(collections)}")
-        return _resume(_earlier_run(earlier, run_dir), replace(options, overrides=overrides))
+        return _resume(*_resumed_from(earlier, spec, run_dir), options=replace(options, overrides=overrides))
     directory = RunDirectory.create(os.fspath(run_dir) if run_dir is not None else None, definition.name, spec.resolve())
     pipeline: PipelineRun | None = None
     try:
@@ -260,6 +260,21 @@ def completed_before(directory: RunDirectory) -> Run:
         outputs=outputs_of(results, {}),
         summary=f"This run is completed already; nothing is left to do.\n{text}",
     )
+
+
+def _resumed_from(name: str, spec: Path, run_dir: str | os.PathLike[str] | None) -> tuple[Path, list[Problem]]:
+    """The run directory that `--resume_from` in `spec` names, and what to warn of. UsageError where that run is of another spec."""
+    path = _earlier_run(name, run_dir)
+    of = RunDirectory.open(path, lock=False).identity.spec
+    if os.path.realpath(of) != os.path.realpath(spec):
+        raise UsageError(
+            f"--resume_from {name} is written in {os.path.abspath(spec)}, but {path} is a run of {of}: write it there, "
+            f"or go on with that run by `python -m daskpar resume {path}`."
+        )
+    if run_dir is None or os.path.realpath(run_dir) == os.path.realpath(path):
+        return path, []
+    what = f"no run directory is made at {os.fspath(run_dir)}: --resume_from goes on in {path}."
+    return path, [Problem(file="run directory", line=None, path="", what=what)]
 
 
 def _earlier_run(name: str, run_dir: str | os.PathLike[str] | None) -> Path:

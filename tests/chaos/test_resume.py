@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 import daskpar
-from daskpar.errors import RunDirectoryError
+from daskpar.errors import RunDirectoryError, UsageError
 
 QUIET = {"dashboard": None, "display": False}
 
@@ -280,6 +280,28 @@ def test_resume_from_as_a_program_argument(chaos):
     assert again.path == job.run_dir
     job.check_output()
     assert all(len(job.calls()[index]) == 1 for index in done)
+
+
+def test_resume_from_in_another_spec_is_refused(chaos):
+    job = broken_at(chaos, 5, settings={"mini_batch_error_threshold": 0})
+    assert job.run().status == "failed"
+    calls = len(job.lines("calls"))
+    job.arguments = f"--resume_from {job.run_dir}"
+    other = job.write().rename(job.folder / "other.yml")
+    with pytest.raises(UsageError, match=r"other\.yml, but .* is a run of .*job\.yml"):
+        daskpar.run(other, **QUIET)
+    assert len(job.lines("calls")) == calls
+
+
+def test_a_run_directory_beside_resume_from_is_said_to_be_unused(chaos, capsys):
+    job = broken_at(chaos, 5, settings={"mini_batch_error_threshold": 0})
+    assert job.run().status == "failed"
+    job.arguments = f"--resume_from {job.run_dir.name}"
+    job.faults = {}
+    again = daskpar.run(job.write(), run_dir=job.folder / "new", dashboard=None)
+    assert again.status == "completed", again.reason
+    assert not (job.folder / "new").exists()
+    assert f"no run directory is made at {job.folder / 'new'}" in capsys.readouterr().err
 
 
 def test_a_spec_that_is_gone_is_named(chaos):
