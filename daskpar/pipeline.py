@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from daskpar.data.locations import is_url
 from daskpar.errors import DaskparError, InfrastructureLost, Interrupted, JobFailed, Problem, RunDirectoryError, UsageError
 from daskpar.events import Counts
 from daskpar.outputs.run_directory import RunDirectory, StepState
@@ -286,13 +287,14 @@ def _earlier_run(name: str, run_dir: str | os.PathLike[str] | None) -> Path:
 
 
 def all_datastores(given: Mapping[str, str]) -> dict[str, str]:
-    """Datastore name -> folder or URL: `daskpar.datastores` in Dask's configuration (files and environment), then `given`."""
+    """Datastore name -> absolute folder or URL: `daskpar.datastores` in Dask's configuration (files and environment), then `given`."""
     import dask
 
     configured = dask.config.get("daskpar.datastores", {}) or {}
     if not isinstance(configured, Mapping):
         raise UsageError("daskpar.datastores in Dask's configuration has to map names to folders or URLs")
-    return {**{str(name): str(place) for name, place in configured.items()}, **given}
+    places = {**{str(name): str(place) for name, place in configured.items()}, **given}
+    return {name: place if is_url(place) else os.path.abspath(os.path.expanduser(place)) for name, place in places.items()}
 
 
 __all__ = ["Options", "Run", "resume", "run", "validate"]

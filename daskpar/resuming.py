@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
 
 
 def remember(directory: RunDirectory, *, overrides: Mapping[str, str], given: Mapping[str, str], datastores: Mapping[str, str]) -> None:
-    """Write down how the run was started, beside what the spec says."""
-    replace_json(directory.path / "started-with.json", {"overrides": dict(overrides), "given": dict(given), "datastores": dict(datastores)})
+    """Write down how the run was started, beside what the spec says, and where: relative paths in `overrides` start from there."""
+    value = {"folder": os.getcwd(), "overrides": dict(overrides), "given": dict(given), "datastores": dict(datastores)}
+    replace_json(directory.path / "started-with.json", value)
 
 
 def reopen(path: Path, options: Options) -> tuple[RunDirectory, PipelineJob | None, Options]:
@@ -51,11 +53,12 @@ def _reopen(directory: RunDirectory, options: Options) -> tuple[RunDirectory, Pi
             f"{directory.path} does not say how its run was started ({error}): it ended before anything ran. Start a new run."
         ) from error
     overrides = {**started["overrides"], **options.overrides}
+    folders = {key: Path(started.get("folder", ".")) for key in started["overrides"] if key not in options.overrides}
     datastores = {**started["datastores"], **options.datastores}
     spec = Path(directory.identity.spec)
     if not spec.is_file():
         raise RunDirectoryError(f"the spec {spec} of this run is gone; put it back to resume, or `export {directory.path} --partial FILE`")
-    definition = load_job(spec, overrides=overrides, given=started["given"])
+    definition = load_job(spec, overrides=overrides, folders=folders, given=started["given"])
     job = resolve_job(definition, run_directory=directory.path, datastores=datastores)
     if not options.allow_changes and (changes := changes_since(directory, job)):
         listed = "\n".join(f"  - {change}" for change in changes)
