@@ -368,6 +368,9 @@ class ParallelStepRun:
             check_space(self.folder / "parts", self.step.append_row_to, 0)
 
     def _assemble(self, ledger: Ledger, tally: Tally) -> None:
+        if not ledger.commits.complete:
+            missing = sum(stop - start for start, stop in ledger.commits.missing())
+            raise RuntimeError(f"the step ended well, but {missing} of {ledger.commits.count} mini-batches have no outcome")
         if self.step.append_row_to is None:
             return
 

@@ -45,7 +45,7 @@ class Commits:
         self._failed_items = np.zeros(count, np.int64)
         self._done = np.zeros(4, np.int64)
         self._sums = {"items": 0, "failed_items": 0}
-        self._tries_failed = self._retried = self._repeats = 0
+        self._tries_failed = self._retried = 0
         self.size_bytes = 0
         """Length of all committed rows."""
 
@@ -79,7 +79,6 @@ class Commits:
             failed_items=self._sums["failed_items"],
             tries_failed=self._tries_failed,
             retried=self._retried,
-            repeats=self._repeats,
         )
 
     def in_force(self, records: np.ndarray, part: str) -> np.ndarray:
@@ -141,10 +140,6 @@ class Commits:
             chosen = start + np.flatnonzero(self.status[start:stop])
             self._uncount(chosen[(self.status[chosen] & _FINAL) != 0])
             self._clear(chosen)
-
-    def add_repeats(self, number: int) -> None:
-        """Count mini-batches that ran again because their unflushed result was lost."""
-        self._repeats += number
 
     @classmethod
     def load(cls, count: int, contents: JournalContents) -> Commits:
