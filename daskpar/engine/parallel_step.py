@@ -224,7 +224,13 @@ class ParallelStepRun:
 
     def _run_planned(self, summary: PlanSummary, result: StepResult) -> None:
         step, settings = self.step, self.step.settings
-        ledger = Ledger.open(self.folder, summary.count, step=step.name, retry_failed=self.retry_failed)
+        ledger = Ledger.open(
+            self.folder,
+            summary.count,
+            step=step.name,
+            retry_failed=self.retry_failed,
+            with_header=settings.append_row_dataframe_header,
+        )
         try:
             for note in ledger.notes:
                 self.publish(Warned(time=time(), step=step.name, text=note))

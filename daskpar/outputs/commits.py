@@ -59,6 +59,10 @@ class Commits:
         """Ranges [start, stop) whose final outcome is a failure, in order."""
         return _ranges(self.status == Status.FAILED)
 
+    def with_rows(self) -> list[tuple[int, int]]:
+        """Ranges [start, stop) that have rows, in order."""
+        return _ranges(self._length > 0)
+
     def is_final(self, index: int) -> bool:
         """Whether this mini-batch has its outcome."""
         return bool(self.status[index] & _FINAL)
