@@ -54,7 +54,7 @@ class Seen:
         if INPUTS in self._found:
             return ""
         why = f" ({self._trouble})" if self._trouble else " in time"
-        return f"not all input files could be looked at{why}: to go on with what is committed, resume will ask for --allow-changes"
+        return f"not all input files could be looked at{why}: when this run is resumed, nobody knows whether some are new or gone"
 
     def _look(self, save: Callable[[Mapping[str, object]], None]) -> None:
         try:

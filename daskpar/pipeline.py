@@ -180,11 +180,11 @@ def _resume(path: Path, warnings: Sequence[Problem] = (), *, options: Options) -
     from daskpar.pipeline_run import PipelineRun
     from daskpar.resuming import reopen
 
-    directory, job, options = reopen(path, options)
-    with directory:
-        if job is None:
+    opened = reopen(path, options)
+    with opened.directory as directory:
+        if opened.job is None:
             return completed_before(directory)
-        return PipelineRun(job, directory, options, resumed=True, warnings=warnings).run()
+        return PipelineRun(opened.job, directory, opened.options, resumed=True, warnings=[*warnings, *opened.warnings]).run()
 
 
 def _start(spec: Path, inputs: Mapping[str, Any], run_dir: str | os.PathLike[str] | None, options: Options) -> Run:

@@ -112,6 +112,20 @@ def test_what_results_depend_on_must_not_change(chaos, change, said):
         job.check_output()
 
 
+def test_what_is_not_known_of_the_input_is_said(chaos, capsys):
+    job = broken_at(chaos, 5, settings={"mini_batch_error_threshold": 0})
+    assert job.run().status == "failed"
+    path = job.run_dir / "steps" / "work" / "step.json"
+    state = json.loads(path.read_text())
+    del state["fingerprint"]["inputs"]  # its driver ended before they were looked at
+    path.write_text(json.dumps(state))
+    job.set_faults({})
+    again = job.resume(display=None)
+    assert again.status == "completed", again.reason
+    assert "whether some are new, gone, or changed at a URL is not known" in " ".join(capsys.readouterr().err.split())
+    job.check_output()
+
+
 def test_a_run_in_use_is_refused_and_one_whose_driver_died_is_not(chaos):
     job = chaos(faults={"run 9": ["call"]}, timeout=60)
     job.write()
