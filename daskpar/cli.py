@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except DaskparError as error:
-        print(f"daskpar: {error}", file=sys.stderr)
+        _tell(f"daskpar: {error}", sys.stderr)
         return error.exit_code
     except BrokenPipeError:
         # The reader of our output has gone (`| head`): nothing is wrong, and nothing more can be said.
@@ -50,8 +50,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         _nobody_reads(sys.stdout)
         return 1
     except KeyboardInterrupt:
-        print("daskpar: interrupted before anything ran", file=sys.stderr)
+        _tell("daskpar: interrupted before anything ran", sys.stderr)
         return 130
+
+
+def _tell(text: str, stream: TextIO) -> None:
+    """Say it if anybody still reads; a closed pipe or terminal changes no exit code."""
+    try:
+        print(text, file=stream, flush=True)
+    except OSError:
+        _nobody_reads(stream)
 
 
 def _nobody_reads(stream: TextIO) -> None:
@@ -200,10 +208,7 @@ def _show_end(ended: object) -> int:
 
     assert isinstance(ended, Run)
     stream = sys.stdout if ended.status == "completed" else sys.stderr
-    try:
-        print(ended.summary, file=stream, flush=True)
-    except BrokenPipeError:
-        _nobody_reads(stream)  # how the run ended still counts
+    _tell(ended.summary, stream)
     return ended.exit_code
 
 
