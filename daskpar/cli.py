@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -46,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.filename is not None:
             raise
         # No file of ours, which are told of in words of their own: it is what was printed.
-        print(f"daskpar: its output could not be written: {error.strerror}", file=sys.stderr)
+        _tell(f"daskpar: its output could not be written: {error.strerror}", sys.stderr)
         _nobody_reads(sys.stdout)
         return 1
     except KeyboardInterrupt:
@@ -58,7 +59,9 @@ def _tell(text: str, stream: TextIO) -> None:
     """Say it if anybody still reads; a closed pipe or terminal changes no exit code."""
     try:
         print(text, file=stream, flush=True)
-    except OSError:
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.EIO):
+            raise
         _nobody_reads(stream)
 
 
