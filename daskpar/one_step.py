@@ -10,8 +10,8 @@ from time import time
 from typing import TYPE_CHECKING, Any
 
 from daskpar.events import Event, StepEnded, StepStarted, Warned
-from daskpar.outputs.fingerprint import INPUTS, begun_fingerprint, seen_inputs
-from daskpar.outputs.run_directory import RunDirectory, StepState
+from daskpar.outputs.fingerprint import INPUTS, begun_fingerprint, plans_the_same, seen_inputs, step_fingerprint
+from daskpar.outputs.run_directory import RunDirectory, StepFolder, StepState
 from daskpar.spec.model import CommandStep, PipelineJob, Step
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 SEEN_SECONDS = 10.0
 """How long a step that was stopped waits for its input files to be looked at."""
+PLANNED_FROM = "planned_from"
+"""In `StepState.extra`, after --allow-changes: the fingerprint that the plan was made from."""
 
 
 class Seen:
@@ -100,14 +102,15 @@ class OneStep:
         known = known or begun_fingerprint(step, self.directory.path, not_ours)
         if earlier is None:
             folder.keep_before(there_before(step))
-        state = StepState(step=step.name, kind=kind, status="running", fingerprint=known, started=began)
+        planned_from = self._planned_from(folder, earlier)
+        state = StepState(step=step.name, kind=kind, status="running", fingerprint=known, started=began, extra=planned_from)
         folder.save(state)
         # Input files are looked at beside the work: asking millions of them for their times takes a while.
         seen = Seen(lambda: seen_inputs(step, not_ours), known)
         seen.start(lambda found: folder.save(replace(state, fingerprint=found)))
         self.publish(StepStarted(time=began, step=step.name, kind=kind, folder=str(folder.path), settings=shown_settings(step)))
         self._prepare_outputs(again=earlier is not None)
-        running = self._running()
+        running = self._running(state)
         begun(running)
         result = running.run()
         fingerprint = seen.close(None if result.status == "completed" else SEEN_SECONDS)
@@ -142,7 +145,7 @@ class OneStep:
         )
         return result
 
-    def _running(self) -> CommandStepRun | ParallelStepRun:
+    def _running(self, state: StepState) -> CommandStepRun | ParallelStepRun:
         from daskpar.engine.command_step import CommandStepRun
         from daskpar.engine.parallel_step import ParallelStepRun
 
@@ -167,9 +170,23 @@ class OneStep:
             publish=self.publish,
             datastores=self.datastores,
             retry_failed=self.resumed,
-            input_may_differ=self.allow_changes,
+            plans_the_same=lambda: self._plans_the_same(state),
             opened=self.opened,
         )
+
+    def _planned_from(self, folder: StepFolder, earlier: StepState | None) -> dict[str, object]:
+        """The fingerprint that a plan of an earlier process was made from, where that may not be what the step depends on from now on."""
+        if earlier is None or not self.resumed or not folder.plan.exists():
+            return {}
+        if not earlier.extra.get(PLANNED_FROM) and not self.allow_changes and INPUTS in earlier.fingerprint:
+            return {}
+        return {PLANNED_FROM: earlier.extra.get(PLANNED_FROM) or earlier.fingerprint}
+
+    def _plans_the_same(self, state: StepState) -> bool:
+        """Whether a plan made now would be that of an earlier process."""
+        old = state.extra.get(PLANNED_FROM)
+        now = step_fingerprint(self.step, self.directory.path, [*written(self.job), self.job.spec]) if old is not None else {}
+        return old is None or (isinstance(old, Mapping) and plans_the_same(old, now))
 
     def _prepare_outputs(self, *, again: bool) -> None:
         from daskpar.outputs.folders import prepare_outputs

@@ -12,7 +12,7 @@ import yaml
 
 from daskpar.errors import UsageError
 from daskpar.one_step import OneStep, Seen
-from daskpar.outputs.run_directory import RunDirectory
+from daskpar.outputs.run_directory import RunDirectory, StepState
 from daskpar.spec.load import load_job, resolve_job
 
 BEGUN = {"values": {"x": 1}, "code": {}}
@@ -78,7 +78,7 @@ def test_a_command_whose_node_was_lost_keeps_what_other_steps_put_below_its_outp
         told: list[Any] = []
         nothing: dict[str, Any] = {"cluster": None, "ready": None, "datastores": {}, "resumed": False, "allow_changes": False}
         one = OneStep(step=job.steps[1], job=job, directory=directory, session="s", publish=told.append, **nothing)
-        one._running().before_again()  # type: ignore[union-attr]
+        one._running(StepState(step="outer", kind="command", status="running")).before_again()  # type: ignore[union-attr]
     assert (out / "inner" / "kept").exists() and not (out / "half").exists()
     assert (tmp_path / "out.unfinished-1" / "half").exists()
     assert [event.text for event in told] == [f"What the unfinished step outer left in {out} is now {out}.unfinished-1."]

@@ -79,8 +79,8 @@ class ParallelStepRun:
     publish: Callable[[Event], None]
     datastores: Mapping[str, str]
     retry_failed: bool = False
-    input_may_differ: bool = False
-    """Whether the input may be another one than an earlier process of this run planned (`--allow-changes`)."""
+    plans_the_same: Callable[[], bool] = lambda: True
+    """Whether a plan that is made anew is certainly the one of an earlier process of this run; takes as long as looking at all files."""
     opened: Table | FileList | None = None
     """The input where it was opened already."""
     _stopped: str = ""
@@ -167,10 +167,10 @@ class ParallelStepRun:
 
     def _plan_anew(self, error: PlanDamaged) -> None:
         """A plan that lost something is made again, which gives the same mini-batches of the same input."""
-        if self.input_may_differ:
+        if not self.plans_the_same():
             raise RunDirectoryError(
-                f"{error}. A plan made anew from an input that may have changed could be another one: put the input back and resume "
-                "without --allow-changes, or start a new run."
+                f"{error}. It can't be made anew, for what it was made from has changed since, or may have: undo the change and resume, or "
+                "start a new run."
             ) from error
         self.publish(Warned(time=time(), step=self.step.name, text=f"{error}; the plan is made anew from the input"))
 

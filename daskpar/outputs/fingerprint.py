@@ -20,6 +20,7 @@ INPUTS = "inputs"
 """The key of a fingerprint that comes last; without it, nobody has looked at the input files to the end."""
 _RUN = "RUN"
 """Stands for the run directory in values, which may be moved between two processes of a run."""
+_SHAPES_THE_PLAN = ("input_data", "rank_mini_batch_count", "partition_keys", "mini_batch_size")
 _UNITS = {1: "", 1024: "kb", 1024**2: "mb", 1024**3: "gb"}
 
 
@@ -81,6 +82,16 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         if name in inputs_before:  # one that is new or gone shows among the values
             found += changes(f"files of input {name}", inputs_before[name], inputs_now[name])
     return found
+
+
+def plans_the_same(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether a step's plan is certainly the same with both fingerprints, whatever else has changed."""
+    if INPUTS not in old or INPUTS not in new:
+        return False
+    before, now = old.get("values", {}), new.get("values", {})
+    shaping = [name for name in {*before, *now} if name in _SHAPES_THE_PLAN or name.startswith("inputs.")]
+    same_values = all(name in before and name in now and before[name] == now[name] for name in shaping)
+    return same_values and not any(changes(name, old[INPUTS].get(name, {}), seen) for name, seen in new[INPUTS].items())
 
 
 def _parallel_values(step: ParallelStep) -> dict[str, object]:

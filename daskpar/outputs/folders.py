@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Mapping
+from itertools import islice
 from pathlib import Path
 
 from daskpar.data.locations import is_url
@@ -11,6 +12,8 @@ from daskpar.errors import RunDirectoryError, UsageError
 from daskpar.outputs import writing
 from daskpar.spec.model import CommandStep, Output, Step
 
+NAMED = 5000
+"""Up to so many things in a folder are remembered by name."""
 _FILE_TYPES = {"uri_file"}
 
 
@@ -83,14 +86,18 @@ def _inside(path: Path, name: Path | str) -> list[str]:
 
 
 def there_before(step: Step) -> dict[str, str]:
-    """What lies in the places of a step's local outputs before it first begins: path -> a text that changes when a file does."""
+    """What lies in the places of a step's local outputs before it first begins: path -> a text that changes when a file does.
+
+    A folder that holds very many things is named itself: nothing of it will be moved.
+    """
     found = {}
     for output in step.outputs.values():
         path = Path(output.path)
         if is_url(output.path) or not path.exists():
             continue
         if path.is_dir():
-            found.update({str(child): "" for child in path.iterdir()})
+            held = [str(child) for child in islice(path.iterdir(), NAMED + 1)]
+            found.update(dict.fromkeys(held if len(held) <= NAMED else [str(path)], ""))
         else:
             found[str(path)] = _stamp(path)
     return found

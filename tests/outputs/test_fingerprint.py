@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from daskpar.outputs import seen_files
-from daskpar.outputs.fingerprint import INPUTS, begun_fingerprint, differences, seen_inputs, step_fingerprint
+from daskpar.outputs.fingerprint import INPUTS, begun_fingerprint, differences, plans_the_same, seen_inputs, step_fingerprint
 from daskpar.outputs.run_directory import RunDirectory
 from daskpar.spec.model import BySize, CommandStep, DriverSettings, Input, Output, ParallelStep
 
@@ -67,6 +67,18 @@ def test_all_but_the_input_files_is_known_at_once(step: ParallelStep, tmp_path: 
     assert differences(begun, seen(step, tmp_path)) == ["code: score.py is changed"]
     nothing = replace(step, inputs={"made": step.inputs["made"]})
     assert begun_fingerprint(nothing, tmp_path / "run")[INPUTS] == {}
+
+
+def test_whether_a_plan_made_anew_is_the_same(step: ParallelStep, tmp_path: Path) -> None:
+    old = seen(step, tmp_path)
+    (tmp_path / "code" / "score.py").write_text("def run(b): return []")
+    mended = replace(step, environment_variables={}, arguments=("--other",))
+    assert plans_the_same(old, seen(mended, tmp_path))
+    assert not plans_the_same(begun_fingerprint(step, tmp_path / "run"), seen(step, tmp_path))
+    assert not plans_the_same(old, seen(replace(step, by_size=BySize(number=11, unit=1024)), tmp_path))
+    assert not plans_the_same(old, seen(replace(step, partition_keys=("a",)), tmp_path))
+    (tmp_path / "data" / "c.csv").touch()
+    assert not plans_the_same(old, seen(step, tmp_path))
 
 
 def test_nothing_changed(step: ParallelStep, tmp_path: Path) -> None:

@@ -90,6 +90,19 @@ def test_only_what_the_step_made_is_moved_aside(tmp_path: Path) -> None:
     assert (tmp_path / "g.txt.unfinished-1").read_text() == "written over"
 
 
+def test_of_a_folder_with_very_many_things_nothing_is_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("daskpar.outputs.folders.NAMED", 2)
+    step = command(output("o", tmp_path / "o"))
+    (tmp_path / "o").mkdir()
+    for name in "abc":
+        (tmp_path / "o" / name).touch()
+    before = there_before(step)
+    assert list(before) == [str(tmp_path / "o")]
+    (tmp_path / "o" / "half").touch()
+    assert prepare_outputs(step, again=True, keep=unchanged(before)) == []
+    assert len(list((tmp_path / "o").iterdir())) == 4
+
+
 def test_what_is_kept_stays_whatever_its_spelling(tmp_path: Path) -> None:
     (tmp_path / "real" / "code").mkdir(parents=True)
     (tmp_path / "real" / "half").touch()
