@@ -150,7 +150,7 @@ def test_damage_costs_only_the_frames_that_it_hits_whatever_they_say(operations:
         journal.close()
         content = path.read_bytes()
         frames = find_frames(content)
-        first = data.draw(st.integers(0, len(content) - 1), label="first byte")
+        first = data.draw(st.integers(0, 9999), label="first byte") % len(content)  # whose length is not always the same
         stop = min(len(content), first + data.draw(st.sampled_from([1, 20, 200]), label="bytes"))
         path.write_bytes(content[:first] + bytes(byte ^ 0xFF for byte in content[first:stop]) + content[stop:])
         spans = [(at - HEAD.size, at, at + length) for at, length in zip(frames.starts.tolist(), frames.lengths.tolist(), strict=True)]
