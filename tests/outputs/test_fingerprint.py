@@ -69,6 +69,19 @@ def test_all_but_the_input_files_is_known_at_once(step: ParallelStep, tmp_path: 
     assert begun_fingerprint(nothing, tmp_path / "run")[INPUTS] == {}
 
 
+@pytest.mark.parametrize(("named", "newer"), [(5000, ["b.csv", "c.csv"]), (1, ["c.csv"])], ids=["few", "very many"])
+def test_files_that_changed_after_a_moment_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: int, newer: list[str]) -> None:
+    monkeypatch.setattr(seen_files, "NAMED", named)
+    for name, time in (("a.csv", 1_700_000_000), ("b.csv", 1_700_000_020), ("c.csv", 1_700_000_030)):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (time, time))
+    found = seen_files.seen_data(str(tmp_path))
+    assert seen_files.changed_after(found, 1_700_000_010.5) == newer
+    assert seen_files.changed_after(found, 1_700_000_030.0) == []
+    assert seen_files.changed_after({"count": 0, "digest": "", "files": {}}, 0) == []
+    assert seen_files.changed_after({"count": 1, "digest": "", "files": {"s3://b/k": "etag 5"}}, 0) == []
+
+
 def test_whether_a_plan_made_anew_is_the_same(step: ParallelStep, tmp_path: Path) -> None:
     old = seen(step, tmp_path)
     (tmp_path / "code" / "score.py").write_text("def run(b): return []")
