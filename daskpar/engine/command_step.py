@@ -13,7 +13,6 @@ from daskpar.engine.command import CommandExecution, CommandSettings, lay_out_co
 from daskpar.engine.parallel_step import StepResult
 from daskpar.errors import DaskparError
 from daskpar.events import Event
-from daskpar.outputs.folders import prepare_outputs
 from daskpar.spec.model import CommandStep
 
 TAIL_BYTES = 4000
@@ -33,6 +32,8 @@ class CommandStepRun:
     folder: Path
     cluster: Cluster
     publish: Callable[[Event], None]
+    before_again: Callable[[], object]
+    """Clears the outputs after a node was lost under the command."""
     _execution: CommandExecution | None = None
     _stopped: str = ""
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -66,7 +67,7 @@ class CommandStepRun:
                 cluster=self.cluster,
                 settings=settings,
                 publish=self.publish,
-                before_again=lambda: prepare_outputs(self.step, again=True),
+                before_again=self.before_again,
             )
             if self._stopped:
                 self._execution.stop(self._stopped)
