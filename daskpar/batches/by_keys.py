@@ -18,14 +18,6 @@ from daskpar.data.keys import check_keys, group_rows
 from daskpar.data.table import Table
 
 
-def needs_passes(source: Table | FileList, keys: Sequence[str]) -> bool:
-    """Whether grouping has to read the rows, so that `plan_by_keys` will call `execute`; InputError where a key is no column."""
-    if isinstance(source, FileList):
-        return False
-    check_keys(keys, source.schema.names, source.origin)
-    return source.path_keys(keys) is None
-
-
 def plan_by_keys(source: Table | FileList, keys: Sequence[str], folder: str | Path, execute: Execute) -> PlanSummary:
     """Write the plan of `source` by `keys` in `folder`; `execute` runs the passes that bring rows together, where there must be any.
 

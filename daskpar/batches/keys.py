@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from daskpar.data.keys import check_keys as check_keys
 from daskpar.data.keys import comparable, encoded, filled
 
 MIX = np.uint64(0x9E3779B97F4A7C15)

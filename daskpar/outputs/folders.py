@@ -35,20 +35,6 @@ def prepare(outputs: Mapping[str, Output]) -> None:
             (path.parent if is_file else path).mkdir(parents=True, exist_ok=True)
 
 
-def refuse_shared(outputs: Iterable[tuple[str, Output]]) -> None:
-    """Refuse two outputs of (step, output) in one place, links followed; one inside the other is fine."""
-    seen: dict[str, tuple[str, Output]] = {}
-    for step, output in outputs:
-        place = output.path.rstrip("/") if is_url(output.path) else os.path.realpath(output.path)
-        if place in seen:
-            other, first = seen[place]
-            raise UsageError(
-                f"{_where(output)}The output {output.name} of {step} and the output {first.name} of {other} lie in one place, "
-                f"{place}: one would overwrite the other. Give each a path of its own."
-            )
-        seen[place] = (step, output)
-
-
 def move_aside(path: Path | str, keep: Collection[Path | str] = ()) -> Path | None:
     """Rename what an unfinished step left at `path` to `NAME.unfinished-1` (2, ...) and return that; None when there was nothing.
 

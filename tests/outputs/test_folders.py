@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from daskpar.errors import UsageError
-from daskpar.outputs.folders import move_aside, prepare, prepare_outputs, refuse_shared, there_before, unchanged
+from daskpar.outputs.folders import move_aside, prepare, prepare_outputs, there_before, unchanged
 from daskpar.spec.model import CommandStep, Output
 
 
@@ -31,16 +31,6 @@ def test_what_is_in_the_way_is_named_with_the_line(tmp_path: Path) -> None:
         prepare({"a": output("a", tmp_path / "f")})
     with pytest.raises(UsageError, match="is a file, and there is a folder"):
         prepare({"a": output("a", tmp_path, "uri_file")})
-
-
-def test_two_outputs_in_one_place_are_refused_whatever_the_spelling(tmp_path: Path) -> None:
-    (tmp_path / "real").mkdir()
-    (tmp_path / "link").symlink_to(tmp_path / "real")
-    refuse_shared([("a", output("x", tmp_path / "real")), ("b", output("x", tmp_path / "real" / "inside"))])
-    with pytest.raises(UsageError, match="output y of b and the output x of a lie in one place"):
-        refuse_shared([("a", output("x", tmp_path / "real")), ("b", output("y", tmp_path / "link" / "." / ""))])
-    with pytest.raises(UsageError, match="one would overwrite"):
-        refuse_shared([("a", output("x", "s3://b/k/")), ("b", output("y", "s3://b/k"))])
 
 
 def test_what_an_unfinished_command_left_is_moved_aside(tmp_path: Path) -> None:
