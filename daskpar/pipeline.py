@@ -93,12 +93,13 @@ def validate(
 ) -> tuple[Problem, ...]:
     """Check a spec without running anything; its warnings.
 
-    `datastores`: name -> folder or URL; without them any name is taken for one. Raises SpecError with every mistake at once, each with
-    file, line, path and what to do.
+    `datastores`: name -> folder or URL, on top of those in Dask's configuration; without them any name is taken for one. Raises
+    SpecError with every mistake at once, each with file, line, path and what to do.
     """
     from daskpar.spec.load import load_job
 
-    return tuple(load_job(Path(spec), overrides=overrides or {}, datastores=datastores or None).warnings)
+    known = all_datastores(datastores) if datastores else None
+    return tuple(load_job(Path(spec), overrides=overrides or {}, datastores=known).warnings)
 
 
 def run(
@@ -274,10 +275,12 @@ def all_datastores(given: Mapping[str, str]) -> dict[str, str]:
     """Datastore name -> folder or URL: `daskpar.datastores` in Dask's configuration (files and environment), then `given`."""
     import dask
 
+    from daskpar.spec.locations import without_scheme
+
     configured = dask.config.get("daskpar.datastores", {}) or {}
     if not isinstance(configured, Mapping):
         raise UsageError("daskpar.datastores in Dask's configuration has to map names to folders or URLs")
-    return {**{str(name): str(place) for name, place in configured.items()}, **given}
+    return {str(name): without_scheme(str(place)) for name, place in {**configured, **given}.items()}
 
 
 __all__ = ["Options", "Run", "resume", "run", "validate"]
