@@ -23,8 +23,8 @@ TAIL_BYTES = 4000
 class CommandStepRun:
     """Runs one command step in `folder` of a run directory; `stop` may be called from any thread.
 
-    The command runs in `folder/work`, where links to what lies in `code` are laid out, with its stdout and stderr in
-    `folder/logs/user/std_out.txt` and `std_err.txt`.
+    The command runs in `folder/work`, a copy of what lies in `code`, with its stdout and stderr in `folder/logs/user/std_out.txt` and
+    `std_err.txt`.
     """
 
     step: CommandStep
@@ -50,7 +50,6 @@ class CommandStepRun:
         result = StepResult(step=self.step.name, status="completed")
         logs, work = self.folder / "logs" / "user", self.folder / "work"
         logs.mkdir(parents=True, exist_ok=True)
-        lay_out_code(self.step.code, work, self.run_directory)
         settings = CommandSettings(
             run_id=self.run_id,
             step=self.step.name,
@@ -66,11 +65,12 @@ class CommandStepRun:
                 cluster=self.cluster,
                 settings=settings,
                 publish=self.publish,
-                before_again=lambda: prepare_outputs(self.step, again=True),
+                before_again=self._prepare_again,
             )
             if self._stopped:
                 self._execution.stop(self._stopped)
         try:
+            self._lay_out()
             code = self._execution.run()
         except DaskparError as error:
             result.status, result.reason, result.error = "lost", str(error), error
@@ -79,6 +79,14 @@ class CommandStepRun:
         result.seconds = monotonic() - began
         result.outputs = {name: output.path for name, output in self.step.outputs.items()}
         return result
+
+    def _lay_out(self) -> None:
+        given = [data.path for data in self.step.inputs.values()] + [output.path for output in self.step.outputs.values()]
+        lay_out_code(self.step.code, self.folder / "work", self.run_directory, set(given))
+
+    def _prepare_again(self) -> None:
+        self._lay_out()
+        prepare_outputs(self.step, again=True)
 
     def _judge(self, code: int | None, result: StepResult, stderr: Path) -> None:
         result.exit_code = code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
@@ -24,12 +25,21 @@ def prepare(outputs: Mapping[str, Output]) -> None:
             continue
         path = Path(output.path)
         is_file = output.type in _FILE_TYPES
-        if is_file and path.is_dir():
-            raise UsageError(f"{_where(output)}The output {output.name} is a file, and there is a folder at {path}. Give another path.")
-        if not is_file and path.exists() and not path.is_dir():
-            raise UsageError(f"{_where(output)}The output {output.name} is a folder, and there is a file at {path}. Give another path.")
         with writing.explained(f"{_where(output)}The output {output.name} can't be made at {path}"):
+            found = _mode(path)
+            if is_file and stat.S_ISDIR(found):
+                raise UsageError(f"{_where(output)}The output {output.name} is a file, and there is a folder at {path}. Give another path.")
+            if not is_file and found and not stat.S_ISDIR(found):
+                raise UsageError(f"{_where(output)}The output {output.name} is a folder, and there is a file at {path}. Give another path.")
             (path.parent if is_file else path).mkdir(parents=True, exist_ok=True)
+
+
+def _mode(path: Path) -> int:
+    """What kind of file is at `path`, links followed; 0 for none. OSError where that can't be seen, which `exists` may swallow."""
+    try:
+        return path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
 
 
 def refuse_shared(outputs: Iterable[tuple[str, Output]]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from daskpar.data.locations import filesystem, is_url
 from daskpar.events import Counts
 from daskpar.processor.protocol import Failure, InitFailed
 from daskpar.reports.wording import counts_in_words, cut_lines, duration, indent, one_line, printable, shell_path
@@ -66,10 +67,16 @@ def _step(result: Ended, run: Path) -> str:
 
 def _unwritten(path: str) -> str:
     """A remark on an output that the step has left empty."""
-    place = Path(path)
-    if "://" in path or (place.is_file() or (place.is_dir() and any(place.iterdir()))):
-        return ""
-    return " (nothing was written there)"
+    if is_url(path):
+        try:
+            found, inner = filesystem(path)
+            written = bool(found.exists(inner))
+        except Exception as error:  # whatever the store's own package raises
+            return f" (what is there could not be looked at: {error})"
+    else:
+        place = Path(path)
+        written = place.is_file() or (place.is_dir() and any(place.iterdir()))
+    return "" if written else " (nothing was written there)"
 
 
 def first_failure(results: Sequence[Ended]) -> tuple[str, Failure | InitFailed] | None:
@@ -110,7 +117,7 @@ def _ending(run: Path, status: str, reason: str, seconds: float, results: Sequen
 def next_commands(run: Path, results: Sequence[Ended]) -> list[tuple[str, str]]:
     """Commands that help after a run that did not complete, each with what it does."""
     place = shell_path(run)
-    if all(result.status in ("completed", "skipped") for result in results):
+    if results and all(result.status == "completed" for result in results):
         return [
             (f"python -m daskpar logs {place} --errors", "show why mini-batches failed, and which"),
             (f"python -m daskpar resume {place} --retry-failed", "run these again (--allow-changes after mending the code)"),
