@@ -56,7 +56,7 @@ SETTINGS = (
         name="error_threshold",
         read=values.threshold,
         attribute=("error_threshold",),
-        flags={"error_threshold": values.threshold},
+        flags={"error_threshold": values.threshold_argument},
         default=_DEFAULTS.error_threshold,
     ),
     Setting(

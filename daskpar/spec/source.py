@@ -16,6 +16,7 @@ from daskpar.spec.problems import Place, Problems
 
 _BASE: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _CONTAINERS = frozenset({"tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"})
+_TOO_DEEP = "values are nested too deeply"
 _MOST_VALUES = 50_000  # an alias of aliases can stand for billions of values; no job has this many
 
 
@@ -134,14 +135,20 @@ def parse_yaml(text: str, top: Place, problems: Problems) -> Value | None:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         what = " ".join(part for part in (error.context, error.problem) if part)
-        near = text.splitlines()[mark.line : mark.line + 1] if mark else []
-        hint = "A binding inside { } or [ ] has to be quoted." if any(re.search(r"[{\[].*\$\{\{", part) for part in near) else ""
+        if "nesting depth" in what:  # the parser in C counts for itself
+            what = _TOO_DEEP
+        near = next(iter(text.splitlines()[mark.line : mark.line + 1]), "") if mark else ""
+        hint = ""
+        if "\t" in near[: len(near) - len(near.lstrip())]:
+            hint = "The line is indented by a tab; YAML takes blanks only."
+        elif re.search(r"[{\[].*\$\{\{", near):
+            hint = "A binding inside { } or [ ] has to be quoted."
         problems.error(replace(top, line=mark.line + 1 if mark else None), f"broken YAML: {what}.", hint)
     except yaml.reader.ReaderError as error:
         line = text[: error.position].count("\n") + 1
         problems.error(replace(top, line=line), f"broken YAML: the character #x{ord(text[error.position]):04x} is not allowed.")
     except RecursionError:
-        problems.error(top, "broken YAML: values are nested too deeply.")
+        problems.error(top, f"broken YAML: {_TOO_DEEP}.")
     finally:
         if reader is not None:
             reader.close()

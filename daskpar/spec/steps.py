@@ -19,7 +19,7 @@ from daskpar.spec.problems import NODE, Place
 from daskpar.spec.scope import Scope
 from daskpar.spec.scripts import check_script, find_script, near_script
 from daskpar.spec.settings import Effective, effective
-from daskpar.spec.shell import fill_command
+from daskpar.spec.shell import Filling, fill_command
 from daskpar.spec.source import Value, near_file
 from daskpar.spec.source import shown as shown_path
 
@@ -49,6 +49,7 @@ class StepBuilder:
         flags = self._driver_flags(arguments)
         settings = effective(self._literal, self.step.overrides, flags, self._place_of_argument, self.problems)
         self.sources |= settings.sources
+        arguments = self._with_logging_level(arguments, flags, settings)
         by_size, keys = settings.values["mini_batch_size"], settings.values["partition_keys"]
         assert isinstance(by_size, BySize) and isinstance(keys, tuple)
         split_inputs = self._input_data(inputs, settings)
@@ -169,7 +170,7 @@ class StepBuilder:
                 self.problems.error(value.place, f"has to be a text, not {values.shown(value.data)}.", f'Quote it: {name}: "{value.data}".')
             elif not name or "=" in name or "\0" in name:
                 self.problems.error(value.place, f"{name!r} is no name for an environment variable.")
-            elif (text := self.scope.text(self.step, value.data, value.place)) is not None:
+            elif (settled := self._settled(value)) is not None and (text := self.scope.text(self.step, settled, value.place)) is not None:
                 found[name] = text
         self._source("environment_variables", mapping)
         return found
@@ -232,11 +233,15 @@ class StepBuilder:
         self.problems.error(place, f"{what} is at {url}, and nothing is copied from or to a URL.", hint)
 
     def _settled(self, value: Value) -> str | None:
-        """The text of a command or of arguments, its optional segments kept or dropped."""
+        """The text of a command, of arguments or of a variable, its optional segments kept or dropped."""
         text = values.text(value, self.problems, "one text (a folded block: >-)")
         if text is None:
             return None
-        return bindings.settle_segments(text, lambda binding: self.scope.has_value(self.step, binding, value.place))
+        try:
+            return bindings.settle_segments(text, lambda binding: self.scope.has_value(self.step, binding, value.place))
+        except BindingError as error:
+            self.problems.error(value.place, str(error))
+            return None
 
     # command steps
 
@@ -250,10 +255,15 @@ class StepBuilder:
         if text is None:
             return ""
         try:
-            return fill_command(text, lambda binding: self.scope.value_text(self.step, binding, value.place) or "")
+            return fill_command(text, lambda binding: self._filling(binding, value.place))
         except BindingError as error:
             self.problems.error(value.place, str(error))
             return ""
+
+    def _filling(self, binding: bindings.Binding, place: Place) -> Filling:
+        found = self.scope.meaning(self.step, binding, place)
+        is_path = isinstance(found, Output) or (isinstance(found, Input) and found.is_data)
+        return Filling(self.scope.value_text(self.step, binding, place) or "", is_path)
 
     # parallel steps
 
@@ -278,6 +288,13 @@ class StepBuilder:
             self.problems.error(value.place, str(error))
             return ()
         return tuple(self.scope.text(self.step, word, value.place) or "" for word in words)
+
+    def _with_logging_level(self, arguments: tuple[str, ...], flags: DriverFlags, settings: Effective) -> tuple[str, ...]:
+        """As in Azure, scripts find the attribute among their arguments: the last one there is the level that counts."""
+        level = str(settings.values["logging_level"])
+        if settings.sources["logging_level"] == "default" or flags.values.get("logging_level") == level:
+            return arguments
+        return (*arguments, "--logging_level", level)
 
     def _place_of_argument(self, argument: str) -> Place:
         value = self.step.tree.get("task", "program_arguments")

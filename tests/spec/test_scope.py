@@ -174,3 +174,17 @@ def test_rows_at_a_url_are_no_file_for_a_later_step(folder: Folder) -> None:
         """)
     assert (problem.line, problem.path) == (10, "jobs.show.inputs.result")
     assert "memory://bucket/rows.txt" in problem.what
+
+
+def test_literals_in_a_command_are_text_and_paths_are_words(folder: Folder) -> None:
+    (folder.path / "a b").mkdir()
+    job = folder.job("""
+        type: pipeline
+        inputs: {more: "--c 3"}
+        jobs:
+          work:
+            type: command
+            command: python show.py ${{inputs.args}} ${{inputs.data}} ${{parent.inputs.more}}
+            inputs: {args: "--a 1 --b 2", data: {path: "./a b"}}
+        """)
+    assert job.steps[0].command == f"python show.py --a 1 --b 2 '{folder.path}/a b' --c 3"
