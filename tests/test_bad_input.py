@@ -187,6 +187,13 @@ def test_all_mistakes_are_told_at_once(work, capsys):
         (["job.yml", "--set", "instance_count=many"], "many"),
         (["job.yml", "--datastore", "x"], "NAME=VALUE"),
         (["job.yml", "--scheduler", "nonsense://"], "nonsense"),
+        (["job.yml", "--scheduler", "foo"], "--scheduler 'foo' is no address of a Dask scheduler"),
+        (["job.yml", "--scheduler", "nonsense://host:1"], "nonsense"),
+        (["job.yml", "--scheduler", "missing.json"], "--scheduler missing.json: there is no such file"),
+        (["job.yml", "--dashboard", "bogus"], "--dashboard 'bogus' is no address"),
+        (["job.yml", "--dashboard", "bogus.invalid:8787"], "--dashboard 'bogus.invalid:8787' is no address"),
+        (["job.yml", "--dashboard", "192.0.2.1:8787"], "--dashboard '192.0.2.1:8787' is no address"),
+        (["job.yml", "--dashboard", "127.0.0.1:99999"], "--dashboard '127.0.0.1:99999' is no address"),
         (["job.yml", "--compute", "nope"], "daskpar.computes.nope"),
     ],
 )
