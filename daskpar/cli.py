@@ -213,8 +213,11 @@ def _validate(arguments: argparse.Namespace) -> int:
 def _plan(arguments: argparse.Namespace) -> int:
     from daskpar.showing import plan_text
 
-    print(plan_text(_file(arguments.spec), pairs(arguments.set, "--set"), pairs(arguments.datastore, "--datastore")))
-    return 0
+    text, troubles = plan_text(_file(arguments.spec), pairs(arguments.set, "--set"), pairs(arguments.datastore, "--datastore"))
+    print(text)
+    for trouble in troubles:
+        print(f"daskpar: {trouble}", file=sys.stderr)
+    return UsageError.exit_code if troubles else 0
 
 
 def _status(arguments: argparse.Namespace) -> int:
