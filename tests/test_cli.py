@@ -226,7 +226,8 @@ def test_plan_shows_values_where_they_come_from_and_the_mini_batches(work, capsy
 
 def test_plan_shows_what_is_in_force_where_nothing_is_given(work, capsys):
     work.files(1)
-    step = work.parallel(arguments="--who 'two words' --n ${{inputs.n}}", environment_variables={"A": "x y"})
+    extra = {"environment_variables": {"A": "x y"}, "max_concurrency_per_instance": None}
+    step = work.parallel(arguments="--who 'two words' --n ${{inputs.n}}", **extra)
     step["inputs"]["n"] = "${{name}}"
     command = work.command("echo ${{name}}", limits={"timeout": 10}, code="./code")
     spec = work.spec({"work": step, "tell": command})
