@@ -33,17 +33,20 @@ class Ended(Protocol):
     def exit_code(self) -> int | None: ...
 
 
-def summary_of_run(*, run_directory: Path | str, status: str, reason: str, seconds: float, results: Sequence[Ended]) -> str:
+def summary_of_run(
+    *, run_directory: Path | str, status: str, reason: str, seconds: float, results: Sequence[Ended], warnings: Sequence[str] = ()
+) -> str:
     """The summary at the end of a run, many lines without a final line break.
 
     Steps in the given order with counts, durations, outputs and logs; where the run did not complete: the first failure in time of its
-    failed steps with traceback, mini-batch, items and log, and what to do next.
+    failed steps with traceback, mini-batch, items and log, and what to do next. `warnings`: what has to be seen before that.
     """
     run = Path(run_directory)
     parts = [_step(result, run) for result in results]
     first = first_failure(results) if status != "completed" else None
     if first is not None:
         parts.append(failure_in_full(*first))
+    parts += [f"Warning: {warning}" for warning in warnings]
     parts.append(_ending(run, status, reason, seconds, results))
     return printable("\n".join(part for part in parts if part))
 

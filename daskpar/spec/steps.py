@@ -18,7 +18,7 @@ from daskpar.spec.model import BySize, CommandStep, Input, Output, ParallelStep
 from daskpar.spec.problems import NODE, Place
 from daskpar.spec.scope import Scope
 from daskpar.spec.scripts import check_script, find_script, near_script
-from daskpar.spec.settings import Effective, effective
+from daskpar.spec.settings import LIMITS_OF_FAILURE, Effective, effective
 from daskpar.spec.shell import Filling, fill_command
 from daskpar.spec.source import Value, near_file
 from daskpar.spec.source import shown as shown_path
@@ -248,8 +248,8 @@ class StepBuilder:
     def _command(self) -> str:
         value = self.step.tree.get("command")
         self._source("command", value)
-        if value is None:
-            self.problems.error(self.step.place, "a command step needs a command.")
+        if value is None or (isinstance(value.data, str) and not value.data.strip()):
+            self.problems.error(value.place if value else self.step.place, "a command step needs a command.")
             return ""
         text = self._settled(value)
         if text is None:
@@ -306,7 +306,8 @@ class StepBuilder:
             self.problems.error(self._place_of_argument(flag), f"the program argument {flag} needs a value.")
         for flag, right in flags.near_misses.items():
             what = f"the program argument {flag} is not the driver's and has no effect; the script gets it."
-            self.problems.warn(self._place_of_argument(flag), what, f"If it is meant for the driver, {right}.")
+            grave = any(right.endswith((f"--{name}", f" {name} of the step", f".{name} of the step")) for name in LIMITS_OF_FAILURE)
+            self.problems.warn(self._place_of_argument(flag), what, f"If it is meant for the driver, {right}.", grave=grave)
         for flag in flags.ignored:
             self.notes.append(
                 f"The program argument {flag} ({self._place_of_argument(flag).where}) changes nothing here; the script gets it."
@@ -377,9 +378,17 @@ class StepBuilder:
                     nearest(reference.name, self.step.inputs) or listed,
                 )
             elif reference.name in inputs and not inputs[reference.name].is_data:
-                self.problems.error(value.place, f"the input {reference.name!r} is a literal; only data can be split into mini-batches.")
+                self._refuse_to_split(inputs[reference.name], value.place)
             elif reference.name in inputs:
                 yield reference.name
+
+    def _refuse_to_split(self, literal: Input, place: Place) -> None:
+        if literal.value is None:
+            what = f"the input {literal.name!r} is optional and has no value; what is split into mini-batches needs one."
+            self.problems.error(place, what)
+            return
+        hint = f"For data, write {literal.name}: {{type: uri_folder, path: {literal.value}}}." if isinstance(literal.value, str) else ""
+        self.problems.error(place, f"the input {literal.name!r} is a literal; only data can be split into mini-batches.", hint)
 
     def _with_modes(
         self, inputs: Mapping[str, Input], split_inputs: tuple[str, ...], by_size: BySize, keys: tuple[str, ...]

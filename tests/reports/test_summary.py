@@ -78,6 +78,13 @@ def test_a_run_that_was_stopped_between_its_steps_can_be_resumed(tmp_path: Path)
     assert commands[0] == f"python -m daskpar resume {tmp_path}"
 
 
+def test_grave_warnings_come_before_the_last_lines(tmp_path: Path) -> None:
+    text = summary_of_run(
+        run_directory=tmp_path, status="completed", reason="", seconds=1.0, results=[other("completed")], warnings=["job.yml:3: no limit"]
+    )
+    assert text.endswith(f"\nWarning: job.yml:3: no limit\nCompleted after 1.00 s: {tmp_path}")
+
+
 def test_outputs_at_a_url_are_looked_at(tmp_path: Path) -> None:
     import fsspec
 
