@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -84,6 +84,14 @@ class Value:
         if isinstance(self.data, list):
             return Value([value.from_origin(origin) for value in self.data], place)
         return Value(self.data, place, self.written)
+
+
+def texts(value: Value, leave_out: Collection[str] = ()) -> Iterator[str]:
+    """All texts in a value, at any depth, but for those below the keys `leave_out`."""
+    if isinstance(value.data, str):
+        yield value.data
+    for inner in [*(inner for key, inner in value.items() if key not in leave_out), *value.elements()]:
+        yield from texts(inner, leave_out)
 
 
 def shown(path: Path) -> str:

@@ -20,8 +20,9 @@ from daskpar.spec.scope import Scope
 from daskpar.spec.scripts import check_script, find_script, near_script
 from daskpar.spec.settings import LIMITS_OF_FAILURE, Effective, effective
 from daskpar.spec.shell import Filling, fill_command
-from daskpar.spec.source import Value, near_file
+from daskpar.spec.source import Value, near_file, texts
 from daskpar.spec.source import shown as shown_path
+from daskpar.spec.urls import check_urls
 
 DEFAULT_FILE_NAME = "parallel_run_step.txt"
 """Name of the aggregated file inside a folder output, as Azure's driver calls it."""
@@ -56,7 +57,7 @@ class StepBuilder:
         inputs = self._with_modes(inputs, split_inputs, by_size, keys)
         self._check_division(inputs, split_inputs, by_size, keys, settings.sources)
         rows = self._append_row_to(outputs, flags)
-        self._check_urls(inputs, outputs, rows)
+        check_urls(self.scope, self.step, inputs, outputs, rows)
         concurrency = settings.values["max_concurrency_per_instance"]
         instances = settings.values["instance_count"]
         return ParallelStep(
@@ -86,7 +87,7 @@ class StepBuilder:
         """The step as a command step."""
         inputs, outputs = self._inputs(), self._outputs()
         inputs = self._with_modes(inputs, (), BySize(number=0, unit=1), ())
-        self._check_urls(inputs, outputs)
+        check_urls(self.scope, self.step, inputs, outputs)
         limit = self._literal(("limits", "timeout"))
         self._source("limits.timeout", limit)
         return CommandStep(
@@ -197,7 +198,7 @@ class StepBuilder:
     def _needs(self, inputs: Mapping[str, Input]) -> tuple[str, ...]:
         """Steps whose outputs this one reads, through its inputs or in a text of its own."""
         makers: list[str | None] = [value.made_by for value in inputs.values()]
-        for text in _texts(self.step.tree):
+        for text in texts(self.step.tree, leave_out=("inputs", "outputs", "component")):
             makers += [self.scope.maker(self.step, binding) for binding in bindings.bindings_in(text)]
         for port in self.step.inputs.values():
             for value in (port.path, port.value):
@@ -205,32 +206,6 @@ class StepBuilder:
                     found = bindings.bindings_in(value.data)
                     makers += [self.scope.maker(self.step, binding, unprefixed=bindings.PARENT) for binding in found]
         return tuple(dict.fromkeys(maker for maker in makers if maker not in (None, self.step.name)))
-
-    def _check_urls(self, inputs: Mapping[str, Input], outputs: Mapping[str, Output], rows: str | None = None) -> None:
-        """Nothing is copied from or to a URL: rows are written there, tables read, and with `mode: direct` the script gets the URL."""
-        for data in inputs.values():
-            if data.is_data and is_url(data.path) and data.mode != "direct":
-                self._refuse_url(f"the input {data.name!r}", data.path, self.step.inputs[data.name].place)
-        for output in outputs.values():
-            holds_rows = rows is not None and (rows == output.path or posixpath.dirname(rows) == output.path.rstrip("/"))
-            if is_url(output.path) and output.mode != "direct" and not holds_rows:
-                self._refuse_url(f"the output {output.name!r}", output.path, self.step.outputs[output.name].place)
-        for binding, place in self._bound_texts(("command",), ("task", "program_arguments"), ("environment_variables",)):
-            reference = bindings.refer(binding)
-            if reference is None or reference.scope != bindings.PARENT:
-                continue
-            found = self.scope.meaning(self.step, binding, place)
-            if isinstance(found, Input | Output) and is_url(found.path) and found.mode != "direct":
-                self._refuse_url(f"what {binding} means", found.path, place)
-
-    def _bound_texts(self, *where: tuple[str, ...]) -> Iterator[tuple[bindings.Binding, Place]]:
-        for value in filter(None, (self.step.tree.get(*keys) for keys in where)):
-            for text in _texts(value):
-                yield from ((binding, value.place) for binding in bindings.bindings_in(text))
-
-    def _refuse_url(self, what: str, url: str, place: Place) -> None:
-        hint = "Mount it and give the folder, or write mode: direct for code that opens URLs itself."
-        self.problems.error(place, f"{what} is at {url}, and nothing is copied from or to a URL.", hint)
 
     def _settled(self, value: Value) -> str | None:
         """The text of a command, of arguments or of a variable, its optional segments kept or dropped."""
@@ -457,10 +432,3 @@ def _parts(text: str) -> list[str | bindings.Binding]:
         return bindings.parse(text)
     except BindingError:
         return ["${{"]
-
-
-def _texts(value: Value) -> Iterator[str]:
-    if isinstance(value.data, str):
-        yield value.data
-    for inner in [*(inner for key, inner in value.items() if key not in {"inputs", "outputs", "component"}), *value.elements()]:
-        yield from _texts(inner)
