@@ -204,6 +204,19 @@ def test_validate_says_what_is_odd_and_runs_nothing(work, capsys):
     assert sorted(work.folder.rglob("*")) == before
 
 
+def test_validate_knows_the_configured_datastores_beside_those_given(work, capsys):
+    import dask
+
+    work.files(1)
+    work.write("store/x.csv", "1")
+    side = {"type": "uri_file", "path": "azureml://datastores/configured/paths/x.csv"}
+    spec = work.spec({"work": work.parallel(inputs={"files": {"type": "uri_folder", "path": "./data"}, "side": side})})
+    with dask.config.set({"daskpar.datastores": {"configured": f"file://{work.folder}/store"}}):
+        assert main(["validate", str(spec), "--datastore", "other=/nowhere"]) == 0
+    assert main(["validate", str(spec), "--datastore", "other=/nowhere"]) == 2
+    assert "the datastore 'configured' is not known here" in capsys.readouterr().err
+
+
 def test_plan_shows_values_where_they_come_from_and_the_mini_batches(work, capsys):
     work.files(7)
     component = {"type": "parallel", **work.parallel(mini_batch_error_threshold=3, error_threshold=4)}
