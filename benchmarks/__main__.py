@@ -30,6 +30,7 @@ QUESTIONS = {
     "kill": "kill",
     "start-up": "startup",
     "safety": "safety",
+    "resume": "resume",
     "reading": "reading",
 }
 

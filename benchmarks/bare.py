@@ -5,13 +5,12 @@ Takes the same arguments. What it leaves out can't be left out by a user.
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import daskpar.outputs.journal
 import daskpar.processor.judging
 import daskpar.reports.watchers
-from daskpar.cli import main
+from daskpar.__main__ import main
 
 
 def nothing(*_: Any, **__: Any) -> None:
@@ -33,4 +32,4 @@ def strip() -> None:
 
 if __name__ == "__main__":
     strip()
-    sys.exit(main())
+    main()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -32,17 +33,36 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
     given = list(sys.argv[1:] if argv is None else argv)
     try:
-        return run_command(given)
+        code = run_command(given)
+        sys.stdout.flush()
+        return code
     except DaskparError as error:
-        print(f"daskpar: {error}", file=sys.stderr)
+        _tell(f"daskpar: {error}", sys.stderr)
         return error.exit_code
     except BrokenPipeError:
         # The reader of our output has gone (`| head`): nothing is wrong, and nothing more can be said.
         _nobody_reads(sys.stdout)
         return 0
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        # No file of ours, which are told of in words of their own: it is what was printed.
+        _tell(f"daskpar: its output could not be written: {error.strerror}", sys.stderr)
+        _nobody_reads(sys.stdout)
+        return 1
     except KeyboardInterrupt:
-        print("daskpar: interrupted before anything ran", file=sys.stderr)
+        _tell("daskpar: interrupted before anything ran", sys.stderr)
         return 130
+
+
+def _tell(text: str, stream: TextIO) -> None:
+    """Say it if anybody still reads; a closed pipe or terminal changes no exit code."""
+    try:
+        print(text, file=stream, flush=True)
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.EIO):
+            raise
+        _nobody_reads(stream)
 
 
 def _nobody_reads(stream: TextIO) -> None:
@@ -191,10 +211,7 @@ def _show_end(ended: object) -> int:
 
     assert isinstance(ended, Run)
     stream = sys.stdout if ended.status == "completed" else sys.stderr
-    try:
-        print(ended.summary, file=stream, flush=True)
-    except BrokenPipeError:
-        _nobody_reads(stream)  # how the run ended still counts
+    _tell(ended.summary, stream)
     return ended.exit_code
 
 

@@ -5,6 +5,7 @@ DaskparError
 ├── UsageError           2   the command line or an argument of a public function is wrong
 ├── InputError           2   data that a spec names is missing or can't be read (1 once the job runs)
 ├── RunDirectoryError    2   not a run directory, in use, of a newer version, or changed since
+│   └── PlanDamaged      2   a plan of mini-batches has lost something; it can be made anew
 ├── JobFailed            1   the job ended, and it failed
 ├── InfrastructureLost   3   the scheduler or every node is gone, the disk is full or read-only
 └── Interrupted        130   Ctrl-C, SIGTERM or SIGHUP
@@ -77,6 +78,10 @@ class RunDirectoryError(DaskparError):
     """A run directory can't be used: unknown, foreign, in use, of a newer version, damaged, or its inputs changed."""
 
     exit_code = 2
+
+
+class PlanDamaged(RunDirectoryError):
+    """A plan of mini-batches is not what was written: a power cut or a failing disk; it is a function of spec and data."""
 
 
 class JobFailed(DaskparError):

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING, Any
 
-from daskpar.errors import DaskparError
 from daskpar.events import Event, StepEnded, StepStarted, Warned
-from daskpar.outputs.run_directory import RunDirectory, StepState
-from daskpar.spec.model import CommandStep, Output, PipelineJob, Step
+from daskpar.outputs.fingerprint import INPUTS, begun_fingerprint, plans_the_same, seen_inputs, step_fingerprint
+from daskpar.outputs.run_directory import RunDirectory, StepFolder, StepState
+from daskpar.spec.model import CommandStep, PipelineJob, Step
 
 if TYPE_CHECKING:
     from daskpar.engine.cluster import Cluster
@@ -20,34 +20,53 @@ if TYPE_CHECKING:
     from daskpar.engine.parallel_step import ParallelStepRun, StepResult
 
 SEEN_SECONDS = 10.0
-"""How long a step that was stopped waits for what it depends on to be found out."""
+"""How long a step that was stopped waits for its input files to be looked at."""
+PLANNED_FROM = "planned_from"
+"""In `StepState.extra`, after --allow-changes: the fingerprint that the plan was made from."""
 
 
 class Seen:
-    """What a step depends on, found out on a thread of its own; nothing to do where it is `known` from an earlier process."""
+    """What a step depends on: `known` at once, and its input files, looked at on a thread of its own unless an earlier process did."""
 
-    def __init__(self, find: Callable[[], dict[str, object]], known: Mapping[str, object]) -> None:
+    def __init__(self, find: Callable[[], Mapping[str, object]], known: Mapping[str, object]) -> None:
         self._find = find
         self._found = dict(known)
         self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._closed = False
+        self._trouble = ""
 
     def start(self, save: Callable[[Mapping[str, object]], None]) -> None:
-        """Begin; `save` gets the answer while the step still runs."""
-        if not self._found:
+        """Begin; `save` gets all of it while the step still runs, and never after `close`."""
+        if INPUTS not in self._found:
             self._thread = threading.Thread(target=self._look, args=(save,), name="daskpar-fingerprint", daemon=True)
             self._thread.start()
 
-    def wait(self, seconds: float | None = None) -> dict[str, object]:
-        """The answer; empty when it is not there in time, or could not be found."""
+    def close(self, seconds: float | None = None) -> dict[str, object]:
+        """What is known, the input files too where they were looked at to the end in time."""
         if self._thread is not None:
             self._thread.join(seconds)
-        return self._found
+        with self._lock:
+            self._closed = True
+            return self._found
+
+    @property
+    def gap(self) -> str:
+        """After `close`: a sentence where the input files are not known, else nothing."""
+        if INPUTS in self._found:
+            return ""
+        why = f" ({self._trouble})" if self._trouble else " in time"
+        return f"not all input files could be looked at{why}: when this run is resumed, nobody knows whether some are new or gone"
 
     def _look(self, save: Callable[[Mapping[str, object]], None]) -> None:
-        # A full disk, or a folder that went away: the step's own work says so.
-        with suppress(DaskparError, OSError):
-            self._found = self._find()
-            save(self._found)
+        try:
+            inputs = self._find()
+            with self._lock:
+                if not self._closed:
+                    self._found = {**self._found, INPUTS: inputs}
+                    save(self._found)
+        except Exception as error:  # a full disk, a store that refuses: the step's own work may not need what was asked for here
+            self._trouble = str(error) or type(error).__name__
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +88,7 @@ class OneStep:
 
     def run(self, begun: Callable[[CommandStepRun | ParallelStepRun], None]) -> StepResult:
         """Run to the end; `begun` hears of what can be stopped."""
-        from daskpar.outputs.fingerprint import step_fingerprint
-        from daskpar.outputs.folders import prepare_outputs
+        from daskpar.outputs.folders import there_before
         from daskpar.showing import shown_settings
 
         step, folder = self.step, self.directory.step(self.step.name)
@@ -79,25 +97,32 @@ class OneStep:
         began = time()
         if earlier is not None and earlier.completed:
             self._forget_what_follows()
+        not_ours: list[Path | str] = [*written(self.job), self.job.spec]
         known = earlier.fingerprint if earlier is not None and self.resumed and not self.allow_changes else {}
-        state = StepState(step=step.name, kind=kind, status="running", fingerprint=known, started=began)
+        known = known or begun_fingerprint(step, self.directory.path, not_ours)
+        if earlier is None:
+            folder.keep_before(there_before(step))
+        planned_from = self._planned_from(folder, earlier)
+        state = StepState(step=step.name, kind=kind, status="running", fingerprint=known, started=began, extra=planned_from)
         folder.save(state)
-        # What the results depend on is written down beside the work: asking millions of files for their times takes a while.
-        seen = Seen(lambda: step_fingerprint(step, self.directory.path, skip=[*written(self.job), self.job.spec]), known)
+        # Input files are looked at beside the work: asking millions of them for their times takes a while.
+        seen = Seen(lambda: seen_inputs(step, not_ours), known)
         seen.start(lambda found: folder.save(replace(state, fingerprint=found)))
         self.publish(StepStarted(time=began, step=step.name, kind=kind, folder=str(folder.path), settings=shown_settings(step)))
-        for note in prepare_outputs(step, again=earlier is not None, others=self._outputs_of_others()):
-            self.publish(Warned(time=time(), step=step.name, text=note))
-        running = self._running()
+        self._prepare_outputs(again=earlier is not None)
+        running = self._running(state)
         begun(running)
         result = running.run()
+        fingerprint = seen.close(None if result.status == "completed" else SEEN_SECONDS)
+        if result.status != "completed" and kind == "parallel" and seen.gap:
+            self.publish(Warned(time=time(), step=step.name, text=seen.gap))
         folder.save(
             replace(
                 state,
                 status=result.status,
                 reason=result.reason,
                 counts=result.counts,
-                fingerprint=seen.wait(None if result.status == "completed" else SEEN_SECONDS),
+                fingerprint=fingerprint,
                 exit_code=result.exit_code,
                 ended=time(),
                 seconds=result.seconds + (earlier.seconds if earlier is not None else 0.0),
@@ -120,7 +145,7 @@ class OneStep:
         )
         return result
 
-    def _running(self) -> CommandStepRun | ParallelStepRun:
+    def _running(self, state: StepState) -> CommandStepRun | ParallelStepRun:
         from daskpar.engine.command_step import CommandStepRun
         from daskpar.engine.parallel_step import ParallelStepRun
 
@@ -133,6 +158,7 @@ class OneStep:
                 folder=folder,
                 cluster=self.cluster,
                 publish=self.publish,
+                before_again=lambda: self._prepare_outputs(again=True),
             )
         return ParallelStepRun(
             step=self.step,
@@ -144,11 +170,45 @@ class OneStep:
             publish=self.publish,
             datastores=self.datastores,
             retry_failed=self.resumed,
+            plans_the_same=lambda: self._plans_the_same(state),
             opened=self.opened,
         )
 
-    def _outputs_of_others(self) -> list[Output]:
-        return [output for other in self.job.steps if other.name != self.step.name for output in other.outputs.values()]
+    def _planned_from(self, folder: StepFolder, earlier: StepState | None) -> dict[str, object]:
+        """The fingerprint that a plan of an earlier process was made from, where that may not be what the step depends on from now on."""
+        if earlier is None or not self.resumed or not folder.plan.exists():
+            return {}
+        if not earlier.extra.get(PLANNED_FROM) and not self.allow_changes and INPUTS in earlier.fingerprint:
+            return {}
+        return {PLANNED_FROM: earlier.extra.get(PLANNED_FROM) or earlier.fingerprint}
+
+    def _plans_the_same(self, state: StepState) -> bool:
+        """Whether a plan made now would be that of an earlier process."""
+        old = state.extra.get(PLANNED_FROM)
+        now = step_fingerprint(self.step, self.directory.path, [*written(self.job), self.job.spec]) if old is not None else {}
+        return old is None or (isinstance(old, Mapping) and plans_the_same(old, now))
+
+    def _prepare_outputs(self, *, again: bool) -> None:
+        from daskpar.outputs.folders import prepare_outputs
+
+        for note in prepare_outputs(self.step, again=again, keep=self._not_made_by({self.step.name})):
+            self.publish(Warned(time=time(), step=self.step.name, text=note))
+
+    def _not_made_by(self, names: Collection[str]) -> list[str]:
+        """What stays where the outputs of these steps are moved aside: outputs of the others, what was there before, and what the job
+        is made of."""
+        from daskpar.outputs.folders import unchanged
+
+        made = written(self.job)
+        kept = [str(self.job.spec), str(self.directory.path)]
+        for step in self.job.steps:
+            kept += [str(step.code)] if step.code is not None else []
+            kept += [given.path for given in step.inputs.values() if given.is_data and given.path and given.path not in made]
+            if step.name in names:
+                kept += unchanged(self.directory.step(step.name).before())
+            else:
+                kept += [output.path for output in step.outputs.values()]
+        return kept
 
     def _forget_what_follows(self) -> None:
         """A completed step runs again: what was made of its output is set aside and made again, the last steps first."""
@@ -161,8 +221,7 @@ class OneStep:
         for other in reversed(self.job.steps):
             if other.name == self.step.name or other.name not in stale or self.directory.step(other.name).state() is None:
                 continue
-            kept = [output for step in self.job.steps if step.name not in stale for output in step.outputs.values()]
-            notes = set_outputs_aside(other, others=kept)
+            notes = set_outputs_aside(other, keep=self._not_made_by(stale))
             aside = self.directory.set_aside(other.name)
             notes.append(f"Step {other.name} runs again, as {self.step.name} does; what was kept of it is now {aside}.")
             for note in notes:

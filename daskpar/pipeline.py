@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from daskpar.data.locations import is_url
 from daskpar.errors import DaskparError, InfrastructureLost, Interrupted, JobFailed, Problem, RunDirectoryError, UsageError
 from daskpar.events import Counts
 from daskpar.outputs.run_directory import RunDirectory, StepState
@@ -173,18 +174,18 @@ def resume(
         retry_failed=retry_failed,
         allow_changes=allow_changes,
     )
-    return _resume(run.path if isinstance(run, Run) else Path(run), options)
+    return _resume(run.path if isinstance(run, Run) else Path(run), options=options)
 
 
-def _resume(path: Path, options: Options) -> Run:
+def _resume(path: Path, warnings: Sequence[Problem] = (), *, options: Options) -> Run:
     from daskpar.pipeline_run import PipelineRun
     from daskpar.resuming import reopen
 
-    directory, job, options = reopen(path, options)
-    with directory:
-        if job is None:
+    opened = reopen(path, options)
+    with opened.directory as directory:
+        if opened.job is None:
             return completed_before(directory)
-        return PipelineRun(job, directory, options, resumed=True).run()
+        return PipelineRun(opened.job, directory, opened.options, resumed=True, warnings=[*warnings, *opened.warnings]).run()
 
 
 def _start(spec: Path, inputs: Mapping[str, Any], run_dir: str | os.PathLike[str] | None, options: Options) -> Run:
@@ -201,7 +202,7 @@ def _start(spec: Path, inputs: Mapping[str, Any], run_dir: str | os.PathLike[str
     ):
         if collections:
             raise UsageError(f"--resume_from goes on with the inputs of the earlier run; leave out {', '.join(collections)}")
-        return _resume(_earlier_run(earlier, run_dir), replace(options, overrides=overrides))
+        return _resume(*_resumed_from(earlier, spec, run_dir), options=replace(options, overrides=overrides))
     directory = RunDirectory.create(os.fspath(run_dir) if run_dir is not None else None, definition.name, spec.resolve())
     pipeline: PipelineRun | None = None
     try:
@@ -263,6 +264,21 @@ def completed_before(directory: RunDirectory) -> Run:
     )
 
 
+def _resumed_from(name: str, spec: Path, run_dir: str | os.PathLike[str] | None) -> tuple[Path, list[Problem]]:
+    """The run directory that `--resume_from` in `spec` names, and what to warn of. UsageError where that run is of another spec."""
+    path = _earlier_run(name, run_dir)
+    of = RunDirectory.open(path, lock=False).identity.spec
+    if os.path.realpath(of) != os.path.realpath(spec):
+        raise UsageError(
+            f"--resume_from {name} is written in {os.path.abspath(spec)}, but {path} is a run of {of}: write it there, "
+            f"or go on with that run by `python -m daskpar resume {path}`."
+        )
+    if run_dir is None or os.path.realpath(run_dir) == os.path.realpath(path):
+        return path, []
+    what = f"no run directory is made at {os.fspath(run_dir)}: --resume_from goes on in {path}."
+    return path, [Problem(file="run directory", line=None, path="", what=what)]
+
+
 def _earlier_run(name: str, run_dir: str | os.PathLike[str] | None) -> Path:
     """The run directory that `--resume_from` names: a path, or the name of one beside the directory of new runs."""
     for candidate in (Path(name), Path("runs") / name, Path(run_dir).parent / name if run_dir is not None else Path(name)):
@@ -272,7 +288,7 @@ def _earlier_run(name: str, run_dir: str | os.PathLike[str] | None) -> Path:
 
 
 def all_datastores(given: Mapping[str, str]) -> dict[str, str]:
-    """Datastore name -> folder or URL: `daskpar.datastores` in Dask's configuration (files and environment), then `given`."""
+    """Datastore name -> absolute folder or URL: `daskpar.datastores` in Dask's configuration (files and environment), then `given`."""
     import dask
 
     from daskpar.spec.locations import without_scheme
@@ -280,7 +296,8 @@ def all_datastores(given: Mapping[str, str]) -> dict[str, str]:
     configured = dask.config.get("daskpar.datastores", {}) or {}
     if not isinstance(configured, Mapping):
         raise UsageError("daskpar.datastores in Dask's configuration has to map names to folders or URLs")
-    return {str(name): without_scheme(str(place)) for name, place in {**configured, **given}.items()}
+    places = {str(name): without_scheme(str(place)) for name, place in {**configured, **given}.items()}
+    return {name: place if is_url(place) else os.path.abspath(os.path.expanduser(place)) for name, place in places.items()}
 
 
 __all__ = ["Options", "Run", "resume", "run", "validate"]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import select
 import signal
 import subprocess
+import termios
 import time
 
 import psutil
@@ -124,6 +127,36 @@ def test_one_signal_ends_a_job_cleanly_and_resume_goes_on(slow, number):
     assert slow.rows() == [f"{n:04}.txt" for n in range(8)]
     # What was committed is not run again.
     assert sorted(path.name for path in (slow.folder / "code").glob("called-*")) == [f"called-{n:04}.txt" for n in range(len(kept), 8)]
+
+
+def test_a_closed_terminal_ends_a_job_cleanly_and_resume_goes_on(work):
+    """Its own terminal, as a window or a connection that is closed: a hang-up comes, and no word can be written any more."""
+    work.files(8)
+    work.spec({"work": work.parallel(SLOW, retry_settings={"max_retries": 0, "timeout": 3600})})
+    master, terminal = os.openpty()
+    process = work.start(
+        "job.yml",
+        *("--run-dir", "run", "--dashboard", "none"),
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    os.close(terminal)
+    called = work.folder / "code/called-0005.txt"
+    while not called.exists():
+        assert process.poll() is None
+        if select.select([master], [], [], 0.05)[0]:
+            os.read(master, 4096)
+    os.close(master)
+    assert process.wait(30) == 130
+    until(lambda: work.processes() == [])
+    assert "interrupted" in work.cli("status", "run").stdout
+    (work.folder / "code/go").touch()
+    done = work.cli("resume", "run", "--dashboard", "none")
+    assert done.returncode == 0, done.stderr
+    assert work.rows() == [f"{n:04}.txt" for n in range(8)]
 
 
 def test_the_second_ctrl_c_ends_a_job_at_once(work):

@@ -11,7 +11,7 @@ import pytest
 import daskpar
 
 PACKAGE = Path(daskpar.__file__).parent
-FLOW = ("errors", "events", "spec", "data", "batches", "processor", "outputs", "engine", "reports", "pipeline", "cli")
+FLOW = ("errors", "events", "boot", "spec", "data", "batches", "processor", "outputs", "engine", "reports", "pipeline", "cli")
 LEAVES = {"daskpar", "daskpar.batches.records", "daskpar.processor.protocol"}
 """Plain values that anyone may import."""
 AFTER_ENGINE = ("interrupts", "opening", "one_step", "pipeline_run", "pipeline", "staging", "resuming", "showing", "cli", "__main__")

@@ -62,6 +62,35 @@ def test_a_step_that_never_began_is_planned_from_its_input_as_it_is_now(two_step
     assert (two_steps / "rows.txt").read_text() == "".join(f"{n}\n" for n in range(3000))
 
 
+def test_relative_paths_of_the_start_mean_the_same_wherever_it_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("spec", "start/here", "start/store/there", "later/late"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "name").write_text(name)
+    test = f"test ! -e {tmp_path / 'broken'}"
+    step = {
+        "type": "command",
+        "command": "cat ${{inputs.a}}/name ${{inputs.b}}/name ${{inputs.c}}/name > ${{outputs.o}}/names && " + test,
+        "environment": "azureml:any:1",
+        "inputs": {
+            "a": {"type": "uri_folder", "path": "."},
+            "b": {"type": "uri_folder", "path": "azureml://datastores/mine/paths/there"},
+            "c": {"type": "uri_folder", "path": "."},
+        },
+        "outputs": {"o": {"type": "uri_folder", "path": "./out"}},
+    }
+    (tmp_path / "broken").touch()
+    (tmp_path / "spec" / "job.yml").write_text(yaml.safe_dump({"type": "pipeline", "jobs": {"c": step}}))
+    monkeypatch.chdir(tmp_path / "start")
+    overrides = {"jobs.c.inputs.a": "./here", "jobs.c.inputs.c": "./here"}
+    options: dict[str, Any] = {"overrides": overrides, "datastores": {"mine": "./store"}, "run_dir": tmp_path / "run", **QUIET}
+    assert daskpar.run("../spec/job.yml", **options).status == "failed"
+    (tmp_path / "broken").unlink()
+    monkeypatch.chdir(tmp_path / "later")
+    ended = daskpar.resume("../run", overrides={"jobs.c.inputs.c": "./late"}, allow_changes=True, **QUIET)
+    assert ended.status == "completed", ended.reason
+    assert (tmp_path / "spec" / "out" / "names").read_text() == "start/herestart/store/therelater/late"
+
+
 def test_a_run_that_ended_before_it_said_how_it_was_started_is_refused_in_words(two_steps: Path) -> None:
     daskpar.run(two_steps / "job.yml", run_dir=two_steps / "run", **QUIET)
     (two_steps / "run" / "started-with.json").unlink()
@@ -93,6 +122,27 @@ def test_an_unfinished_command_does_not_take_away_what_another_step_put_below_it
     assert (inner / "kept").read_text() == "kept\n"
     assert (outer / "half").read_text() == "half\n"
     assert list(tmp_path.glob("out.unfinished-*/half")), "what the unfinished command left is kept beside"
+
+
+def test_an_unfinished_command_does_not_take_away_what_was_there_before_it(tmp_path: Path) -> None:
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared" / "results-of-last-year").write_text("dear")
+    step = {
+        "type": "command",
+        "command": f"echo half > ${{{{outputs.o}}}}/half && test ! -e {tmp_path / 'broken'}",
+        "environment": "azureml:any:1",
+        "outputs": {"o": {"type": "uri_folder", "path": "./shared"}},
+    }
+    (tmp_path / "broken").touch()
+    (tmp_path / "job.yml").write_text(yaml.safe_dump({"type": "pipeline", "jobs": {"c": step}}))
+    for _ in range(2):
+        run = tmp_path / "run"
+        ended = daskpar.resume(run, **QUIET) if run.exists() else daskpar.run(tmp_path / "job.yml", run_dir=run, **QUIET)
+        assert ended.status == "failed"
+    (tmp_path / "broken").unlink()
+    assert daskpar.resume(tmp_path / "run", **QUIET).status == "completed"
+    assert (tmp_path / "shared" / "results-of-last-year").read_text() == "dear"
+    assert [[path.name for path in (tmp_path / f"shared.unfinished-{n}").iterdir()] for n in (1, 2)] == [["half"], ["half"]]
 
 
 def test_a_failed_job_says_so_by_its_exit_code_also_when_nobody_reads_its_words(two_steps: Path) -> None:

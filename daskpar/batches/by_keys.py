@@ -12,18 +12,10 @@ import numpy as np
 import pyarrow as pa
 
 from daskpar.batches.grouping import Execute, group_table
-from daskpar.batches.keys import check_keys, group_rows
 from daskpar.batches.plan import GROUPED, PlanSummary, path_array, write_plan
 from daskpar.data.files import FileList
+from daskpar.data.keys import check_keys, group_rows
 from daskpar.data.table import Table
-
-
-def needs_passes(source: Table | FileList, keys: Sequence[str]) -> bool:
-    """Whether grouping has to read the rows, so that `plan_by_keys` will call `execute`; InputError where a key is no column."""
-    if isinstance(source, FileList):
-        return False
-    check_keys(keys, source.schema.names, source.origin)
-    return source.path_keys(keys) is None
 
 
 def plan_by_keys(source: Table | FileList, keys: Sequence[str], folder: str | Path, execute: Execute) -> PlanSummary:

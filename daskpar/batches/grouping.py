@@ -26,8 +26,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from daskpar.batches.keys import Grouped, check_keys, group_rows, partition_of_rows, stable_order
+from daskpar.batches.keys import partition_of_rows
 from daskpar.batches.plan import GROUPED, PlanSummary, write_plan
+from daskpar.data.keys import Grouped, check_keys, group_rows, stable_order
 from daskpar.data.steps import Losses
 from daskpar.data.table import PIECE, Table
 from daskpar.data.values import Failure

@@ -11,6 +11,7 @@ Mini-batch `i` of a plan is the same whoever reads it, whenever: never a matter 
     numbers   nothing                                            the list [i] (internal passes, rank_mini_batch_count)
 
 File lists are read without pyarrow (`plan.json` says where the buffers of the Arrow file lie), so that a processor of images starts fast.
+`plan.json` also says how long the other files are, and of which boot of the machine: what a power cut took away is noticed.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from daskpar.errors import RunDirectoryError
+from daskpar.batches.plan_files import check_present, check_whole, mark, marks_of, sync, write_arrow
+from daskpar.boot import boot_id, same_boot
+from daskpar.errors import PlanDamaged, RunDirectoryError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -92,9 +95,11 @@ def write_plan(
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
     (target / "plan.json").unlink(missing_ok=True)
-    document: dict[str, Any] = {"format": FORMAT, "kind": kind, "per_batch": per_batch}
+    document: dict[str, Any] = {"format": FORMAT, "kind": kind, "per_batch": per_batch, "boot": boot_id()}
+    written: list[Path] = []
     if paths is not None:
         document["paths"] = _write_paths(target / "plan.arrow", paths)
+        written.append(target / "plan.arrow")
         rows = len(paths)
         count = -(-rows // per_batch) if count is None else count
         items = rows if items is None else items
@@ -102,15 +107,19 @@ def write_plan(
         document["table"] = table.to_json()
         document["breaks"] = _breaks(table, pieces) if kind == PIECES else []
         _write_pieces(target / "plan.arrow", pieces)
+        written.append(target / "plan.arrow")
         count = len(pieces) if count is None else count
     if kind == GROUPED:
         assert offsets is not None and keys is not None
         count = len(offsets) - 1
         _write_groups(target / "groups.arrow", offsets, keys)
+        written.append(target / "groups.arrow")
     if kind == NUMBERS:
         items = count
     summary = PlanSummary(count=count or 0, items=items, size_bytes=size_bytes, tabular=pieces is not None, kind=kind)
     document |= {"count": summary.count, "items": items, "size_bytes": size_bytes, "tabular": summary.tabular}
+    document["files"] = mark(written, _own_files(table))
+    sync(target)
     temporary = target / "plan.json.new"
     with open(temporary, "w", encoding="utf-8") as file:
         json.dump(document, file)
@@ -125,6 +134,9 @@ class Plan:
 
     def __init__(self, folder: Path, document: Mapping[str, Any]) -> None:
         self.folder = folder
+        self.marks = marks_of(document)
+        self.boot: str = document.get("boot", "")
+        """Of the machine, when it was written."""
         self.kind: str = document["kind"]
         self.count: int = document["count"]
         self.tabular: bool = document["tabular"]
@@ -142,17 +154,25 @@ class Plan:
 
     @classmethod
     def open(cls, folder: str | Path) -> Plan:
-        """Open the plan in `folder`; RunDirectoryError when there is none, or one of a newer version."""
+        """Open the plan in `folder`; RunDirectoryError when there is none, or of a newer version, PlanDamaged when it lost something."""
         path = Path(folder)
         try:
             document = json.loads((path / "plan.json").read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise RunDirectoryError(f"{path} holds no plan of mini-batches (plan.json is missing)") from None
         except ValueError as error:
-            raise RunDirectoryError(f"{path / 'plan.json'} is damaged: {error}") from None
+            raise PlanDamaged(f"{path / 'plan.json'} is damaged: {error}") from None
         if document.get("format") != FORMAT:
             raise RunDirectoryError(f"{path / 'plan.json'} has format {document.get('format')}; this daskpar reads format {FORMAT}")
+        check_present(path, marks_of(document))
         return cls(path, document)
+
+    @classmethod
+    def reopen(cls, folder: str | Path) -> Plan:
+        """As `open`, for the driver of a run that goes on: PlanDamaged also where what the plan reads of its own is not certainly whole."""
+        plan = cls.open(folder)
+        check_whole(plan.folder, plan.marks, same_boot=same_boot(plan.boot))
+        return plan
 
     @property
     def summary(self) -> PlanSummary:
@@ -273,6 +293,15 @@ class Plan:
         return i, i + 1
 
 
+def _own_files(table: Table | None) -> list[Path]:
+    """Files of a plan's folder that its table reads: those of a grouping."""
+    if table is None:
+        return []
+    from daskpar.data.table import ARROW
+
+    return [Path(path) for path in table.files] if table.format == ARROW else []
+
+
 def _breaks(table: Table, pieces: np.ndarray) -> list[int]:
     """First pieces of row groups."""
     if not table.by_rows:
@@ -360,21 +389,11 @@ class _Groups:
         return int(self._stops[i - self._starts[self._current]])
 
 
-def _write_arrow(path: Path, table: pa.Table, rows: int | None = None) -> None:
-    """Write a table as one record batch for each of its chunks, of at most `rows` rows."""
-    import pyarrow as pa
-
-    temporary = path.with_name(path.name + ".new")
-    with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
-        writer.write_table(table, rows)
-    os.replace(temporary, path)
-
-
 def _write_paths(path: Path, paths: Sequence[str] | pa.Array) -> dict[str, int]:
     import pyarrow as pa
 
     column = path_array(paths)
-    _write_arrow(path, pa.table({"path": column}))
+    write_arrow(path, pa.table({"path": column}))
     if not len(column):
         return {"count": 0, "offsets": 0, "data": 0}
     source = pa.memory_map(str(path))
@@ -407,7 +426,7 @@ def _write_pieces(path: Path, pieces: np.ndarray) -> None:
     width = data.dtype.itemsize
     buffer = pa.py_buffer(data.view(np.uint8)) if len(data) else pa.py_buffer(b"")
     column = pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), len(data), [None, buffer])
-    _write_arrow(path, pa.table({"piece": column}))
+    write_arrow(path, pa.table({"piece": column}))
 
 
 def _read_pieces(path: Path) -> np.ndarray:
@@ -428,4 +447,4 @@ def _write_groups(path: Path, offsets: np.ndarray, keys: pa.Table) -> None:
 
     stops = pa.array(np.asarray(offsets[1:], np.int64))
     schema = pa.schema([pa.field("offset", pa.int64()), *keys.schema])
-    _write_arrow(path, pa.Table.from_arrays([pa.chunked_array([stops]), *keys.columns], schema=schema), GROUPS_AT_ONCE)
+    write_arrow(path, pa.Table.from_arrays([pa.chunked_array([stops]), *keys.columns], schema=schema), GROUPS_AT_ONCE)

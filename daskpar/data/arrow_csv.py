@@ -1,8 +1,9 @@
 """The fast reader of delimited text: pyarrow's, used only on bytes that it reads as Microsoft's engine would.
 
 pyarrow agrees on quotes wherever each quoted field is closed within its record; it differs on lone `\\r`, on line breaks inside quotes
-when `support_multi_line` is off, and on unclosed quotes. `read` finds such bytes by counting and answers None: the caller
-then takes the careful reader. Records with more or fewer fields than most are handed back as text, to be read there too.
+when `support_multi_line` is off, on unclosed quotes, and on a byte order mark, which it drops from the start of any chunk. `read` finds
+such bytes and answers None: the caller then takes the careful reader. Records with more or fewer fields than most are handed back as text,
+to be read there too.
 
 API
     read(data, dialect, width, types) -> Quick | None
@@ -24,6 +25,7 @@ from daskpar.data.kinds import FALSE_WORDS, TRUE_WORDS
 from daskpar.data.records import count_breaks, count_lines, ends_inside_quotes, has_glued_breaks
 
 _LONGEST = 1 << 30
+_MARK = b"\xef\xbb\xbf"
 _POOL = pa.system_memory_pool()
 """Arrow's own pool takes huge pages, whose first use is dear: a table that is read once took up to a third longer with it (measured)."""
 
@@ -62,7 +64,7 @@ class Unconverted(Exception):
 
 def read(data: bytes, dialect: Dialect, width: int, types: Mapping[int, pa.DataType]) -> Quick | None:
     """The columns `types` of records with `width` fields; None where pyarrow would read other records than ours. Raises Unconverted."""
-    if not data or len(data) > _LONGEST or not types or not _has_plain_breaks(data, dialect):
+    if not data or len(data) > _LONGEST or not types or data.startswith(_MARK) or not _has_plain_breaks(data, dialect):
         return None
     if not data.endswith(b"\n"):
         data += b"\n"  # without it pyarrow takes an empty last field behind a quoted one for quoted too

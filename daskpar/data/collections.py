@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import uuid
-import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +13,23 @@ import dask.bag
 import dask.dataframe
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+from dask.base import compute
+from dask.delayed import delayed
 
 from daskpar.data.files import FileList, list_files
+from daskpar.data.keys import check_keys, group_rows
 from daskpar.data.locations import resolve
 from daskpar.data.mltable import open_mltable
-from daskpar.data.reading import TableReader
+from daskpar.data.partitions import JoinedPartition, KnownPartition, Partition, PiecePartition, Reading, groups_of_pieces
 from daskpar.data.slices import to_frame
-from daskpar.data.steps import RunningLosses
-from daskpar.data.table import PIECE, Table
+from daskpar.data.table import Table
 from daskpar.data.types import StreamInfo
+from daskpar.errors import InputError, UsageError
+from daskpar.spec import values
+from daskpar.spec.model import BySize
+from daskpar.spec.problems import Place, Problems
+from daskpar.spec.source import Value
 
 FILES_IN_PARTITION = 1000
 GROUP_BYTES = 4 * 1024 * 1024
@@ -30,7 +37,12 @@ GROUP_BYTES = 4 * 1024 * 1024
 
 
 def read_mltable(
-    path: str | Path, *, partition_bytes: int | None = None, datastores: Mapping[str, str] | None = None
+    path: str | Path,
+    *,
+    mini_batch_size: int | str | None = None,
+    partition_keys: Sequence[str] | None = None,
+    partition_bytes: int | None = None,
+    datastores: Mapping[str, str] | None = None,
 ) -> dask.dataframe.DataFrame:
     """The table of an MLTable folder as a lazy Dask dataframe, with the columns, dtypes, values and nulls of Microsoft's `mltable`.
 
@@ -38,6 +50,11 @@ def read_mltable(
     mistakes in the MLTable, missing files and unreadable samples raise InputError with the MLTable's line. `partition_bytes` cuts
     partitions of that size (default: the MLTable's `partition_size`, 20 MiB; Parquet: row groups); the rows are the same whatever it is.
     Each partition counts its index from 0. `datastores` maps names in `azureml://datastores/NAME/paths/…` to folders or URLs.
+
+    `mini_batch_size` and `partition_keys` give one partition for each mini-batch that a job with these settings has, with the same rows
+    in the same order. Keys that do not all come from the paths are read now, so that their groups can be counted; when the frame is
+    computed, each piece is read once and its rows wait in memory (a distributed scheduler may spill them) until their groups are
+    complete. A job has no such bounds: prefer it for very many groups, and for tables larger than memory.
 
     Values that don't convert become null, as there; a warning tells column, count and an example.
 
@@ -65,19 +82,76 @@ def read_mltable(
     no column; a column of nulls alone is object
     =====================================================  =====================================================================
     """
+    size = None if mini_batch_size is None else _size(mini_batch_size)
+    if sum(given is not None for given in (size, partition_keys, partition_bytes)) > 1:
+        raise UsageError("mini_batch_size, partition_keys and partition_bytes each say how to cut the table: give one of them")
+    if isinstance(partition_keys, str):
+        raise UsageError(f"partition_keys is a list of names of columns: write [{partition_keys!r}]")
     opened = open_mltable(resolve(str(path), Path.cwd(), datastores or {}), datastores)
     if isinstance(opened, FileList):
-        return _of_files(opened)
-    pieces = opened.cut(partition_bytes) if partition_bytes else _partitions(opened)
+        return _of_files(opened, size, partition_keys)
+    if partition_keys is not None:
+        check_keys(partition_keys, opened.schema.names, opened.origin)
     sample = opened.sample
     assert sample is not None
     if opened.whole and not sample.num_rows:
         return _of_frame(pd.DataFrame({}))
     meta = to_frame(sample, sample.num_rows, partition=not opened.whole).iloc[:0]
     nulls = tuple(name for name in sample.column_names if opened.whole and sample.column(name).null_count == sample.num_rows)
-    token = uuid.uuid4().hex
-    parts = [_Partition(opened.only(number), start, stop, nulls, token) for number, start, stop in pieces.tolist()]
-    return _from_map(parts or [_Empty(meta)], meta)
+    meta = meta.astype(dict.fromkeys(nulls, object))
+    if partition_keys:
+        return _by_keys(opened, partition_keys, meta, nulls)
+    bytes_ = size.size_bytes if size else partition_bytes
+    return _from_map(_parts(opened, opened.cut(bytes_) if bytes_ else _partitions(opened), nulls), meta)
+
+
+def _size(written: int | str) -> BySize:
+    problems = Problems()
+    place = Place(file="read_mltable", line=None, path=("mini_batch_size",), folder=Path.cwd())
+    found = values.size(Value(written, place), problems)
+    if found is None:
+        raise UsageError(str(problems.errors[0]))
+    return found
+
+
+def _parts(table: Table, pieces: np.ndarray, nulls: tuple[str, ...]) -> list[PiecePartition]:
+    reading = Reading(uuid.uuid4().hex, len(pieces), nulls)
+    of_file = {file: table.only(file) for file in np.unique(pieces["file"]).tolist()}
+    return [PiecePartition(of_file[file], start, stop, reading, number) for number, (file, start, stop) in enumerate(pieces.tolist())]
+
+
+def _by_keys(table: Table, keys: Sequence[str], meta: pd.DataFrame, nulls: tuple[str, ...]) -> dask.dataframe.DataFrame:
+    """One partition for each distinct tuple of keys, in order of first appearance, its rows in table order."""
+    known = table.path_keys(keys)
+    if known is not None:
+        pieces = table.files_pieces()
+        parts = _parts(table, pieces, nulls)
+        grouped = group_rows(known.take(pa.array(pieces["file"])), keys)
+        return _from_map(
+            [JoinedPartition(tuple(parts[k] for k in grouped.order[start:stop])) for start, stop in pairwise(grouped.starts)], meta
+        )
+    parts = _parts(table, _partitions(table), nulls)
+    found = compute(*[delayed(_keys)(part, keys) for part in parts])
+    groups = groups_of_pieces(found, keys)
+    dealt = [delayed(_deal)(part, keys) for part in parts]
+    joined = [delayed(_join)([dealt[piece][own] for piece, own in places], parts[0].reading) for places in groups]
+    if not joined:
+        return _from_map([], meta)
+    with dask.config.set({"dataframe.convert-string": False}):
+        made: dask.dataframe.DataFrame = dask.dataframe.from_delayed(joined, meta=meta, verify_meta=False, prefix="mltable-group")
+    return made
+
+
+def _keys(part: PiecePartition, keys: Sequence[str]) -> pa.Table:
+    return part.first_of_groups(keys)
+
+
+def _deal(part: PiecePartition, keys: Sequence[str]) -> list[pa.Table]:
+    return part.dealt(keys)
+
+
+def _join(tables: Sequence[pa.Table], reading: Reading) -> pd.DataFrame:
+    return reading.frame(pa.concat_tables(tables))
 
 
 def _partitions(table: Table) -> np.ndarray:
@@ -92,64 +166,41 @@ def read_files(path: str | Path) -> dask.bag.Bag:
     return bag
 
 
-_running: dict[str, RunningLosses] = {}
-"""What this process lost on the way, for each table being read."""
+def _load(part: Partition, columns: Sequence[str]) -> pd.DataFrame:
+    """What Dask calls; it asks for no more columns than are used later."""
+    return part.load(columns)
 
 
-@dataclass(frozen=True)
-class _Partition:
-    """One piece of a table, ready to be read anywhere."""
-
-    table: Table
-    start: int
-    stop: int
-    nulls: tuple[str, ...]
-    token: str
-    """Of this reading of the table: files may have changed by the next one."""
-
-    def __dask_tokenize__(self) -> tuple[str, int, int, int]:
-        return self.token, self.table.first, self.start, self.stop
-
-    def load(self) -> pd.DataFrame:
-        reader = TableReader(self.table, np.array([(0, self.start, self.stop)], PIECE))
-        frame = reader.frame(0)
-        reader.close()
-        for text in _running.setdefault(self.token, RunningLosses()).news(reader.losses):
-            warnings.warn(f"{self.table.origin}: {text}", stacklevel=1)
-        for name in self.nulls:
-            frame[name] = pd.Series([None] * len(frame), index=frame.index, dtype=object)
-        return frame
-
-
-@dataclass(frozen=True)
-class _Empty:
-    """A partition without rows."""
-
-    frame: pd.DataFrame
-
-    def load(self) -> pd.DataFrame:
-        return self.frame
-
-
-def _load(part: _Partition | _Empty) -> pd.DataFrame:
-    return part.load()
-
-
-def _from_map(parts: list[Any], meta: pd.DataFrame) -> dask.dataframe.DataFrame:
+def _from_map(parts: Sequence[Partition], meta: pd.DataFrame) -> dask.dataframe.DataFrame:
     with dask.config.set({"dataframe.convert-string": False}):  # values of any kind must stay what they are
-        made: dask.dataframe.DataFrame = dask.dataframe.from_map(_load, parts, meta=meta, label="read-mltable")
+        made: dask.dataframe.DataFrame = dask.dataframe.from_map(
+            _load, list(parts) or [KnownPartition(meta)], meta=meta, label="read-mltable"
+        )
     return made
 
 
-def _of_frame(frame: pd.DataFrame) -> dask.dataframe.DataFrame:
-    return _from_map([_Empty(frame)], frame.iloc[:0])
+def _of_frame(frame: pd.DataFrame, rows: Sequence[np.ndarray] = ()) -> dask.dataframe.DataFrame:
+    """A frame whose partitions hold these rows, or all of them."""
+    parts = [KnownPartition(frame.iloc[part].reset_index(drop=True)) for part in rows] or [KnownPartition(frame)]
+    return _from_map(parts, frame.iloc[:0])
 
 
-def _of_files(files: FileList) -> dask.dataframe.DataFrame:
+def _of_files(files: FileList, size: BySize | None, keys: Sequence[str] | None) -> dask.dataframe.DataFrame:
+    known = [] if files.columns is None else files.columns.column_names
+    if size is not None and size.unit != 1:
+        raise InputError(f"mini_batch_size is a number of bytes, but {files.origin} is a list of files: give a number of files")
+    if keys is not None:
+        check_keys(keys, known, f"the file list {files.origin}")
     if not len(files):
         return _of_frame(pd.DataFrame({}))
     columns: dict[str, Any] = {"Path": pd.Series([StreamInfo(path) for path in files.paths], dtype=object)} if files.has_path else {}
     if files.columns is not None:
         own = to_frame(files.columns, files.columns.num_rows, partition=False)
         columns |= {name: own[name] for name in own.columns}
-    return _of_frame(pd.DataFrame(columns))
+    rows: list[np.ndarray] = []
+    if size is not None:
+        rows = np.split(np.arange(len(files)), np.arange(size.number or 1, len(files), size.number or 1))
+    elif keys and files.columns is not None:
+        grouped = group_rows(files.columns, keys)
+        rows = np.split(grouped.order, grouped.starts[1:-1])
+    return _of_frame(pd.DataFrame(columns), rows)

@@ -2,6 +2,7 @@
 
 API
     convert(column, kind) -> (array, Failure | None)      column: pyarrow Array or ChunkedArray; array: of `result_type(column.type, kind)`
+    convert_values(values, kind) -> (array, Failure | None)   values: a list of Python values of any kinds; array: of `kind.arrow`
     result_type(source, kind) -> pyarrow.DataType         the type that `convert` gives; null where no value of the source can convert
     check_formats(formats, date_constant=None)            ValueError says why the formats can't give a date
 """
@@ -9,6 +10,7 @@ API
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -20,7 +22,7 @@ from daskpar.data.dates import check_formats
 from daskpar.data.kinds import Kind
 from daskpar.data.values import HIGHEST, LOWEST, Failure, failure, from_text
 
-__all__ = ["check_formats", "convert", "result_type"]
+__all__ = ["check_formats", "convert", "convert_values", "result_type"]
 
 _PLAIN_NUMBER = "[eE]|[iI]nf|[nN]a[nN]|^-0$"
 
@@ -50,6 +52,52 @@ def convert(column: pa.Array | pa.ChunkedArray, kind: Kind) -> tuple[pa.Array, F
     else:
         result = _to_timestamp(array)
     return result, failure(array, result)
+
+
+def convert_values(values: Sequence[Any], kind: Kind) -> tuple[pa.Array, Failure | None]:
+    """Values of any kinds, each converted by its own; what doesn't convert becomes null and is counted."""
+    found = [_nested_text(value) if isinstance(value, (dict, list)) and kind.name == "string" else value for value in values]
+    out: list[Any] = [None] * len(found)
+    lost: Failure | None = None
+    for (type_, large), rows in _by_type(found).items():
+        given = [found[row] for row in rows]
+        if type_ in (dict, list):
+            failed: Failure | None = Failure(len(given), str(given[0]))
+        else:
+            array, failed = _convert_large(given, kind) if large else convert(pa.array(given), kind)
+            for row, value in zip(rows, (array.cast(pa.int64()) if pa.types.is_timestamp(array.type) else array).to_pylist(), strict=True):
+                out[row] = value
+        lost = lost + failed if lost and failed else lost or failed
+    result = pa.array(out, pa.int64()).cast(kind.arrow) if pa.types.is_timestamp(kind.arrow) else pa.array(out, kind.arrow)
+    return result, lost
+
+
+def _by_type(values: Sequence[Any]) -> dict[tuple[type, bool], list[int]]:
+    """Places of the values that are there, by type; integers of more than 64 bits apart."""
+    found: dict[tuple[type, bool], list[int]] = {}
+    for row, value in enumerate(values):
+        if value is not None:
+            found.setdefault((type(value), type(value) is int and not LOWEST <= value <= HIGHEST), []).append(row)
+    return found
+
+
+def _convert_large(values: Sequence[Any], kind: Kind) -> tuple[pa.Array, Failure | None]:
+    """Integers that Arrow has no type for: by their digits, where they can be of the kind at all."""
+    if kind.name == "bool":
+        return pa.array([True] * len(values)), None
+    if kind.name not in ("string", "int", "float"):
+        return pa.nulls(len(values), kind.arrow), Failure(len(values), str(values[0]))
+    return from_text(pa.array([str(value) for value in values], pa.string()), kind)
+
+
+def _nested_text(value: Any, inside: bool = False) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_nested_text(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(_nested_text(item, True) for item in value) + "]"
+    if isinstance(value, str):
+        return f'"{value}"' if inside else value
+    return "null" if value is None else str(value)
 
 
 def _whole(column: pa.Array | pa.ChunkedArray) -> pa.Array:

@@ -10,7 +10,7 @@ API (bytes of whole records come from `daskpar.data.records`)
     Parsed(table, failures, surplus)
         table: pyarrow.Table with the columns asked for, types `kind.arrow`
         failures: {name: Failure(count, example)}: values that became null because they don't convert
-        surplus: Failure | None: rows with more fields than columns (the fields are left out), example = the first such field
+        surplus: {number of the field, from 1: Failure(count, example)}: fields with a value behind the last column, which are left out
     Parser(dialect, columns, keep=None, source="").parse(chunk, offset=0) -> Parsed
         the same, remembering from chunk to chunk which columns need care: use one per file and process
 
@@ -23,6 +23,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice, zip_longest
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -56,7 +57,7 @@ class Parsed:
 
     table: pa.Table
     failures: Mapping[str, Failure] = field(default_factory=dict)
-    surplus: Failure | None = None
+    surplus: Mapping[int, Failure] = field(default_factory=dict)
 
 
 def read_head(read: Read, size: int, dialect: Dialect, header: bool, source: str = "") -> Head:
@@ -163,8 +164,7 @@ class Parser:
     def _quick(self, data: bytes) -> arrow_csv.Quick | None:
         """What the fast reader makes of `data`, with columns read as text where their values need care."""
         wanted = [number for number in self._wanted if number < self._usual]
-        if self._usual > len(self.columns):
-            wanted.append(len(self.columns))  # the first field too many, to show it
+        wanted += range(len(self.columns), self._usual)  # the fields too many, to count them
         careful = set(self._as_text)
         if _has_hexadecimal(data):
             careful |= {number for number in wanted if number < len(self.columns) and self.columns[number][1].name == "int"}
@@ -213,8 +213,8 @@ class Parser:
             arrays.append(array)
             if lost:
                 failures[name] = lost
-        extra = quick.columns.get(len(self.columns))
-        surplus = Failure(quick.rows, str(extra[0].as_py() or "")) if extra is not None and quick.rows else None
+        extra = {number: quick.columns[number].drop_null() for number in range(len(self.columns), self._usual)}
+        surplus = {number + 1: Failure(len(found), found[0].as_py()) for number, found in extra.items() if len(found)}
         return Parsed(pa.Table.from_arrays(arrays, names=names), failures, surplus)
 
     def _value(self, number: int, column: pa.Array) -> tuple[pa.Array, Failure | None]:
@@ -237,17 +237,17 @@ class Parser:
         place[odd] = np.arange(quick.rows, count)
         place[~odd] = np.arange(quick.rows)
         table = pa.concat_tables([first.table, second.table]).take(pa.array(place))
-        failures = {name: _sum(first.failures.get(name), second.failures.get(name)) for name in {**first.failures, **second.failures}}
-        return Parsed(table, {name: lost for name, lost in failures.items() if lost}, _sum(first.surplus, second.surplus))
+        return Parsed(table, _sums(first.failures, second.failures), _sums(first.surplus, second.surplus))
 
     def _tokenized(self, text: str) -> Parsed:
         return self._rows_to_table(list(rows(text, self.dialect)))
 
     def _rows_to_table(self, found: list[Row]) -> Parsed:
         width = len(self.columns)
-        longer = [row[width] for row in found if len(row) > width]
-        surplus = Failure(len(longer), longer[0] or "") if longer else None
-        texts = [list(column) for column in zip_longest(*found)][:width] if found else []
+        texts = [list(column) for column in zip_longest(*found)]
+        extra = {number: [value for value in column if value is not None] for number, column in enumerate(texts[width:], width + 1)}
+        surplus = {number: Failure(len(values), values[0]) for number, values in extra.items() if values}
+        texts = texts[:width]
         texts += [[None] * len(found) for _ in range(width - len(texts))]
         names, arrays, failures = [], [], {}
         for number in self._wanted:
@@ -260,8 +260,8 @@ class Parser:
         return Parsed(pa.Table.from_arrays(arrays, names=names), failures, surplus)
 
 
-def _sum(first: Failure | None, second: Failure | None) -> Failure | None:
-    return first + second if first and second else first or second
+def _sums(first: Mapping[Any, Failure], second: Mapping[Any, Failure]) -> dict[Any, Failure]:
+    return {**first, **{key: first[key] + lost if key in first else lost for key, lost in second.items()}}
 
 
 def _is_direct(kind: Kind) -> bool:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 import pyarrow as pa
 
 from daskpar.data.locations import is_url, join
 from daskpar.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
 
 _UNREADABLE = {"deletionVectors": "deletion vectors", "columnMapping": "renamed columns"}
 
@@ -26,29 +31,36 @@ def delta_files(folder: str, version: int | None, timestamp: str | None) -> tupl
             version = _version_at(table, timestamp)
         if version is not None:
             table.load_as_version(version)
-    except DeltaError as error:
-        raise InputError(f"{folder} can't be read as a delta table: {error}") from None
-    features = set(table.protocol().reader_features or ())
-    for feature, words in _UNREADABLE.items():
-        if feature in features:
-            raise InputError(f"{folder} is a delta table with {words}, which daskpar does not read")
+    except (DeltaError, OSError, OverflowError) as error:
+        why = str(error).partition("\n")[0]  # what follows are calls inside the package
+        raise InputError(f"{folder} can't be read as a delta table: {why}") from None
+    for words in _unreadable(table):
+        raise InputError(f"{folder} is a delta table with {words}, which daskpar does not read")
     actions = pa.table(table.get_add_actions(flatten=True))
-    order = _order(actions)
-    actions = actions.take(order)
-    paths = [path if is_url(path) or path.startswith("/") else join(folder, path) for path in actions.column("path").to_pylist()]
+    actions = actions.take(pa.array(_order(actions), pa.int64()))
+    found = [unquote(path) for path in actions.column("path").to_pylist()]  # the log holds them as URLs do
+    paths = [path if is_url(path) or path.startswith("/") else join(folder, path) for path in found]
     names = [name for name in actions.column_names if name.startswith("partition.")]
     values = actions.select(names).rename_columns([name.removeprefix("partition.") for name in names]) if names else None
     return paths, values
 
 
-def _version_at(table: object, timestamp: str) -> int:
+def _unreadable(table: DeltaTable) -> list[str]:
+    """What the table uses that can't be read here, in words."""
+    features = set(table.protocol().reader_features or ())
+    if table.metadata().configuration.get("delta.columnMapping.mode", "none") != "none":  # older tables name no features
+        features.add("columnMapping")
+    return [words for feature, words in _UNREADABLE.items() if feature in features]
+
+
+def _version_at(table: DeltaTable, timestamp: str) -> int:
     try:
         moment: datetime | None = datetime.fromisoformat(timestamp)
     except ValueError:
         moment = None
     if moment is None or moment.tzinfo is None:
         raise InputError(f"timestamp_as_of {timestamp!r} must be a time with its zone, e.g. 2020-01-31T12:00:00Z")
-    commits = sorted(table.history(), key=lambda commit: commit["version"])  # type: ignore[attr-defined]
+    commits = sorted(table.history(), key=lambda commit: commit["version"])
     milliseconds = moment.timestamp() * 1000
     chosen = [commit["version"] for commit in commits if commit.get("timestamp", 0) <= milliseconds]
     return int(chosen[-1] if chosen else commits[0]["version"])

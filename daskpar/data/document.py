@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from daskpar.data.locations import is_url, join, read_bytes
+from daskpar.data.locations import filesystem, is_url, join, read_bytes, remote_errors
 from daskpar.data.options import Wrong, check_step
 from daskpar.errors import InputError, nearest
 
@@ -32,6 +32,8 @@ class Step:
     name: str
     options: Mapping[str, Any]
     line: int
+    number: int
+    """Its place among the steps, from 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +51,13 @@ class Document:
     def error(self, line: int | None, what: str) -> InputError:
         """An error that names the line of this MLTable."""
         return InputError(f"{self.file}:{line}: {what}" if line else f"{self.file}: {what}")
+
+    def wrong(self, step: int, mistake: Wrong) -> InputError:
+        """The error for a mistake in a step, with the line of the option that is wrong."""
+        path: tuple[str | int, ...] = ("transformations", step, *mistake.path)
+        while path not in self.lines and len(path) > 2:
+            path = path[:-1]
+        return self.error(self.lines.get(path), str(mistake))
 
 
 def read_document(folder: str) -> Document:
@@ -93,47 +102,71 @@ def _find(folder: str) -> tuple[str, str]:
 
 def _is_file(path: str) -> bool:
     if is_url(path):
-        from daskpar.data.locations import filesystem
-
         found, inner = filesystem(path)
-        return bool(found.isfile(inner))
+        try:
+            with remote_errors():
+                return bool(found.isfile(inner))
+        except OSError as error:
+            raise InputError(f"{path} can't be read: {error}") from None
     import os
 
     return os.path.isfile(path)
 
 
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader, which tells where a value stands that is none of its type (`!!bool foo`, the day 2020-13-45)."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, KeyError, AttributeError, TypeError, OverflowError) as error:
+            what = f"{node.value!r} can't be read as {node.tag.rpartition(':')[2]} ({error})"
+            raise yaml.constructor.ConstructorError(None, None, what, node.start_mark) from None
+
+
 def _load(text: str, file: str) -> tuple[Any, dict[tuple[str | int, ...], int]]:
-    loader = yaml.SafeLoader(text)
     lines: dict[tuple[str | int, ...], int] = {}
+    try:
+        loader = _Loader(text)
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise InputError(f"{file}:{line}: this is not valid YAML: the character U+{ord(text[error.position]):04X} is not allowed") from None
     try:
         node = loader.get_single_node()
         if node is None:
             return None, lines
         value = loader.construct_document(node)
-        _number(node, (), lines)
+        _number(node, (), lines, frozenset())
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{file}:{mark.line + 1}" if mark else file
         raise InputError(f"{where}: this is not valid YAML: {error.problem or error.context or error}") from None
-    except (yaml.YAMLError, ValueError) as error:
+    except yaml.YAMLError as error:
         raise InputError(f"{file}: this is not valid YAML: {error}") from None
+    except RecursionError:
+        raise InputError(f"{file}: this YAML is nested too deep") from None
     finally:
         loader.dispose()
     return value, lines
 
 
-def _number(node: yaml.Node, path: tuple[str | int, ...], lines: dict[tuple[str | int, ...], int]) -> None:
+def _number(node: yaml.Node, path: tuple[str | int, ...], lines: dict[tuple[str | int, ...], int], above: frozenset[int]) -> None:
+    """Note the lines of all that lies in a node; one that contains itself (`&a {x: *a}`) is followed once."""
     lines[path] = lines.get(path, node.start_mark.line + 1)
+    if id(node) in above:
+        return
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             below = (*path, str(key.value))
-            for known in [known for known in lines if known[: len(below)] == below]:
-                del lines[known]  # a repeated key: the last one wins
+            if below in lines:  # a repeated key: the last one wins
+                for known in [known for known in lines if known[: len(below)] == below]:
+                    del lines[known]
             lines[below] = key.start_mark.line + 1
-            _number(value, below, lines)
+            if below != ("metadata",):  # free, and as large as its aliases make it
+                _number(value, below, lines, above | {id(node)})
     elif isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
-            _number(value, (*path, index), lines)
+            _number(value, (*path, index), lines, above | {id(node)})
 
 
 def _check_top(top: Document, value: Mapping[Any, Any]) -> None:
@@ -194,11 +227,8 @@ def _steps(top: Document, steps: list[Any]) -> list[Step]:
         try:
             checked = check_step(name, options, bare)
         except Wrong as wrong:
-            path = (*at, *wrong.path)
-            while path not in top.lines and len(path) > 2:
-                path = path[:-1]
-            raise top.error(top.lines.get(path), str(wrong)) from None
-        out.append(Step(name=name, options=checked, line=top.lines.get(at, 0)))
+            raise top.wrong(index, wrong) from None
+        out.append(Step(name=name, options=checked, line=top.lines.get(at, 0), number=index))
     return out
 
 

@@ -5,7 +5,7 @@ Columns that hold values of several kinds (kind "any") are evaluated row by row,
 
 from __future__ import annotations
 
-import math
+import operator
 from datetime import date, datetime
 from typing import Any
 
@@ -28,6 +28,14 @@ _FUNCTIONS = {
     ">": pc.greater,
     ">=": pc.greater_equal,
 }
+_OPERATORS = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
 _NULL = pa.scalar(None, pa.bool_())
 
 
@@ -36,7 +44,10 @@ def mask(node: Node, table: pa.Table) -> Value:
     names = columns_of(node)
     if any(name in table.column_names and is_any(table.schema.field(name)) for name in names):
         return _row_by_row(node, table, names)
-    found = _Columns(table).evaluate(node)
+    try:
+        found = _Columns(table).evaluate(node)
+    except pa.ArrowException as error:
+        raise InputError(f"it can't be calculated: {error}") from None
     if _kind(found.type) not in ("bool", "null"):
         raise InputError(f"the filter gives {_words(_kind(found.type))}; it must give true or false")
     found = pc.cast(found, pa.bool_())
@@ -75,7 +86,7 @@ class _Columns:
 
     def _value(self, constant: Any) -> Value:
         if isinstance(constant, int) and not isinstance(constant, bool) and not -(2**63) <= constant < 2**63:
-            return pa.scalar(float(constant))
+            return pa.scalar(constant, pa.uint64()) if 0 <= constant < 2**64 else pa.scalar(_real(constant))
         return pa.scalar(constant, pa.timestamp("us")) if isinstance(constant, datetime) else pa.scalar(constant)
 
     def _list(self, nodes: list[Node]) -> Value:
@@ -84,14 +95,13 @@ class _Columns:
     def _column(self, name: str) -> Value:
         if name not in self.table.column_names:
             return pa.scalar(None)
-        column = self.table.column(name)
-        return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+        return _widened(self.table.column(name))
 
     def _field(self, node: Node, name: str) -> Value:
         value = self.evaluate(node)
         if not pa.types.is_struct(value.type) or value.type.get_field_index(name) < 0:
             return pa.scalar(None)
-        return pc.struct_field(value, name)
+        return _widened(pc.struct_field(value, name))
 
     def _startswith(self, text: Node, prefix: Node) -> Value:
         value, start = self.evaluate(text), self.evaluate(prefix)
@@ -106,15 +116,18 @@ class _Columns:
     def _not(self, node: Node) -> Value:
         return pc.invert(self._truth(self.evaluate(node), "not"))
 
-    def _and(self, left: Node, right: Node) -> Value:
-        first = self._truth(self.evaluate(left), "and")
-        second = self._truth(self._where(first, right), "and")
-        return pc.if_else(first, second, pa.scalar(False))
+    def _and(self, nodes: list[Node]) -> Value:
+        found = self._truth(self.evaluate(nodes[0]), "and")
+        for node in nodes[1:]:
+            found = pc.if_else(found, self._truth(self._where(found, node), "and"), pa.scalar(False))
+        return found
 
-    def _or(self, left: Node, right: Node) -> Value:
-        first = self._truth(self.evaluate(left), "or")
-        second = self._truth(self._where(pc.invert(pc.fill_null(first, False)), right), "or")
-        return pc.or_kleene(first, second)
+    def _or(self, nodes: list[Node]) -> Value:
+        found = self._truth(self.evaluate(nodes[0]), "or")
+        for node in nodes[1:]:
+            others = pc.invert(pc.fill_null(found, False))
+            found = pc.or_kleene(found, self._truth(self._where(others, node), "or"))
+        return found
 
     def _if(self, condition: Node, then: Node, otherwise: Node) -> Value:
         test = pc.fill_null(self._truth(self.evaluate(condition), "if"), False)
@@ -139,12 +152,11 @@ class _Columns:
             a, b = _same_unit(a, b)
         if kinds[0] == "other":
             return _other(sign, a, b)
-        if pa.types.is_string_view(a.type) or pa.types.is_string_view(b.type):
-            a, b = a.cast(pa.large_string()), b.cast(pa.large_string())
-        return _FUNCTIONS[sign](a, b)
+        return _compare_numbers(sign, a, b) if kinds[0] == "number" else _FUNCTIONS[sign](a, b)
 
     def _negative(self, node: Node) -> Value:
-        return pc.negate_checked(self._number(self.evaluate(node), "-"))
+        value = self._number(self.evaluate(node), "-")
+        return pa.scalar(None) if pa.types.is_null(value.type) else pc.negate_checked(value)
 
     def _positive(self, node: Node) -> Value:
         return self._number(self.evaluate(node), "+")
@@ -160,13 +172,13 @@ class _Columns:
             raise InputError(f"division by zero in `{sign}`")
         try:
             return _calculate(sign, a, b)
-        except pa.ArrowInvalid as error:
+        except pa.ArrowException as error:
             raise InputError(f"`{sign}` can't be calculated: {error}") from None
 
     def _number(self, value: Value, sign: str) -> Value:
         if _kind(value.type) not in ("number", "null"):
             raise InputError(f"`{sign}` takes numbers, not {_words(_kind(value.type))}")
-        return value
+        return _floats(value) if value.type == pa.uint64() else value
 
     def _truth(self, value: Value, word: str) -> Value:
         if _kind(value.type) not in ("bool", "null"):
@@ -188,7 +200,41 @@ class _Columns:
         return bool(pc.any(found).as_py())
 
 
+def _widened(column: Value) -> Value:
+    """The values with a type that holds the outcome of sums as well: integers of 64 bits, floats of at least 32."""
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if pa.types.is_float16(column.type):
+        return column.cast(pa.float64())
+    if not pa.types.is_integer(column.type) or column.type == pa.int64():
+        return column
+    try:
+        return column.cast(pa.int64())
+    except pa.ArrowInvalid:  # unsigned ones that only 64 bits without a sign can hold
+        return column
+
+
+def _floats(value: Value) -> Value:
+    """The numbers as floats, rounded where they are too large to be held exactly."""
+    return pc.cast(value, pa.float64(), safe=False)
+
+
+def _compare_numbers(sign: str, a: Value, b: Value) -> Value:
+    try:
+        return _FUNCTIONS[sign](a, b)
+    except pa.ArrowInvalid:  # integers that floats can't hold: Python compares them exactly
+        rows = [len(value) for value in (a, b) if not isinstance(value, pa.Scalar)] or [1]
+        sides = [[value.as_py()] * rows[0] if isinstance(value, pa.Scalar) else value.to_pylist() for value in (a, b)]
+        compare = _OPERATORS[sign]
+        found = pa.array([None if x is None or y is None else compare(x, y) for x, y in zip(*sides, strict=True)], pa.bool_())
+        return found[0] if isinstance(a, pa.Scalar) and isinstance(b, pa.Scalar) else found
+
+
 def _calculate(sign: str, a: Value, b: Value) -> Value:
+    if sign in ("/", "**", "%") and any(pa.types.is_decimal(value.type) for value in (a, b)):
+        a, b = _floats(a), _floats(b)  # decimals would need more digits than there are
+    if pa.types.is_floating(a.type) or pa.types.is_floating(b.type) or sign in ("/", "**"):
+        a, b = (_floats(value) if pa.types.is_integer(value.type) else value for value in (a, b))
     if sign in ("+", "-", "*"):
         return {"+": pc.add_checked, "-": pc.subtract_checked, "*": pc.multiply_checked}[sign](a, b)
     if sign == "/":
@@ -201,9 +247,20 @@ def _calculate(sign: str, a: Value, b: Value) -> Value:
         quotient = pc.trunc(quotient)
     if sign == "//":
         return quotient
+    if pa.types.is_floating(quotient.type):
+        return _float_rest(a, b)
     rest = pc.subtract(a, pc.multiply(quotient, b))
     other_sign = pc.and_(pc.not_equal(rest, 0), pc.not_equal(pc.less(rest, 0), pc.less(b, 0)))
     return pc.if_else(other_sign, pc.add(rest, b), rest)
+
+
+def _float_rest(a: Value, b: Value) -> Value:
+    """What is left of a division, exactly, with the sign of the divisor."""
+    known = pc.and_(pc.is_valid(a), pc.is_valid(b))
+    sides = [pc.fill_null(pc.cast(value, pa.float64()), 1.0) for value in (a, b)]
+    with np.errstate(all="ignore"):
+        found = np.mod(*(value.as_py() if isinstance(value, pa.Scalar) else value.to_numpy() for value in sides))
+    return pc.if_else(known, pa.scalar(float(found)) if np.ndim(found) == 0 else pa.array(found), pa.scalar(None, pa.float64()))
 
 
 def _no_zero(value: Value) -> Value:
@@ -233,7 +290,7 @@ def _other(sign: str, a: Value, b: Value) -> Value:
 
 def _row_by_row(node: Node, table: pa.Table, names: frozenset[str]) -> pa.Array:
     known = [name for name in table.column_names if name in names]
-    columns = [values_of(table.column(name), table.schema.field(name)) for name in known]
+    columns = [_values_of(table.column(name), table.schema.field(name)) for name in known]
     kept = np.zeros(table.num_rows, bool)
     for number, row in enumerate(zip(*columns, strict=True)):
         found = _of_row(node, dict(zip(known, row, strict=True)))
@@ -241,6 +298,11 @@ def _row_by_row(node: Node, table: pa.Table, names: frozenset[str]) -> pa.Array:
             raise InputError(f"the filter gives {_words(_kind_of(found))}; it must give true or false")
         kept[number] = found is True
     return pa.array(kept)
+
+
+def _values_of(column: pa.ChunkedArray, field: pa.Field) -> list[Any]:
+    """The values of a column as Python objects that can be compared with each other."""
+    return values_of(_naive(column) if _kind(column.type) == "datetime" else column, field)
 
 
 def _of_row(node: Node, row: dict[str, Any]) -> Any:
@@ -275,17 +337,17 @@ def _of_row(node: Node, row: dict[str, Any]) -> Any:
 
 
 def _decide(name: str, parts: tuple[Any, ...], row: dict[str, Any]) -> Any:
-    first = _of_row(parts[0], row)
-    if first is not None:
-        _true(first, name)
     if name == "if":
-        return _of_row(parts[1] if first else parts[2], row)
-    if name == "and":
-        return _of_row(parts[1], row) if first else first
-    if first:
-        return True
-    second = _of_row(parts[1], row)
-    return True if second else None if first is None or second is None else False
+        test = _of_row(parts[0], row)
+        return _of_row(parts[1] if test is not None and _true(test, name) else parts[2], row)
+    missing = False
+    for node in parts[0]:
+        value = _of_row(node, row)
+        holds = value is not None and _true(value, name)
+        if holds == (name == "or"):  # decided: what follows is not looked at
+            return value
+        missing = missing or value is None
+    return None if missing else name == "and"
 
 
 def _true(value: Any, word: str) -> bool:
@@ -314,7 +376,7 @@ def _compare_values(sign: str, a: Any, b: Any) -> bool:
         a, b = a.encode("utf-8", "surrogatepass"), b.encode("utf-8", "surrogatepass")
     elif kinds[0] == "other":
         raise InputError(f"nested values can't be compared with `{sign}` in a filter")
-    return bool({"<": a < b, "<=": a <= b, ">": a > b, ">=": a >= b}[sign])
+    return bool(_OPERATORS[sign](a, b))
 
 
 def _calculate_values(sign: str, a: Any, b: Any) -> Any:
@@ -325,9 +387,27 @@ def _calculate_values(sign: str, a: Any, b: Any) -> Any:
             raise InputError(f"`{sign}` takes numbers, not {_words(_kind_of(value))}")
     if sign in ("/", "//", "%") and b == 0:
         raise InputError(f"division by zero in `{sign}`")
+    if isinstance(a, float) or isinstance(b, float) or sign in ("/", "**"):
+        with np.errstate(all="ignore"):  # infinite and undefined outcomes are values, as they are in columns
+            found = _FLOATS[sign](np.float64(_real(a)), np.float64(_real(b)))
+        return float(found)
     if sign == "//":
-        return -(-a // b) if (a < 0) != (b < 0) and isinstance(a, int) and isinstance(b, int) else math.trunc(a / b)
-    operations = {"+": a.__add__, "-": a.__sub__, "*": a.__mul__}
-    if sign in operations:
-        return a + b if sign == "+" else a - b if sign == "-" else a * b
-    return a / b if sign == "/" else a % b if sign == "%" else float(a) ** b
+        return abs(a) // abs(b) * (-1 if (a < 0) != (b < 0) else 1)
+    return _INTEGERS[sign](a, b)
+
+
+_INTEGERS = {"+": operator.add, "-": operator.sub, "*": operator.mul, "%": operator.mod}
+_FLOATS = {
+    **_INTEGERS,
+    "/": operator.truediv,
+    "//": lambda a, b: np.trunc(a / b),
+    "**": operator.pow,
+}
+
+
+def _real(value: float) -> float:
+    """The number as a float, infinite where it is too large."""
+    try:
+        return float(value)
+    except OverflowError:
+        return float("inf") if value > 0 else float("-inf")

@@ -1,7 +1,7 @@
 """The language of `filter`: a parser of its own, from text to a tree of plain tuples. Nothing is ever handed to Python's `eval`.
 
 Nodes: ("value", constant), ("list", nodes), ("column", name), ("field", node, name), ("startswith", text, prefix), ("not", node),
-("negative", node), ("positive", node), ("and" | "or", left, right), ("if", condition, then, otherwise), ("compare", sign, left, right),
+("negative", node), ("positive", node), ("and" | "or", nodes), ("if", condition, then, otherwise), ("compare", sign, left, right),
 ("arithmetic", sign, left, right).
 
 The language looks like Python and differs: comparisons do not chain (`3 < i < 10` is `(3 < i) < 10`), there is no `in`, `is`, `&` or `|`,
@@ -32,6 +32,12 @@ _COMPARISONS = ("==", "!=", "<=", ">=", "<", ">")
 _MIRRORED = {"==": "==", "!=": "!=", "<": ">", ">": "<", "<=": ">=", ">=": "<="}
 
 
+DEEPEST = 100
+"""Nodes above each other: as many as can be followed wherever a filter is evaluated."""
+DEEPEST_PARENTHESES = 40
+"""Likewise, of which each takes more of Python's stack."""
+
+
 class BadExpression(ValueError):
     """The text of a filter is no expression; the message says where and why."""
 
@@ -39,7 +45,13 @@ class BadExpression(ValueError):
 @lru_cache(maxsize=64)
 def parse(text: str) -> Node:
     """The tree of a filter's text; BadExpression where it is none."""
-    return _Parser(text).whole()
+    try:
+        node = _Parser(text).whole()
+    except RecursionError:
+        node = None
+    if node is None or _depth(node) > DEEPEST:
+        raise BadExpression(f"filter {text[:40]!r}… is nested too deep: split it into several filters, one after the other")
+    return node
 
 
 def columns_of(node: Node) -> frozenset[str]:
@@ -52,7 +64,7 @@ def columns_of(node: Node) -> frozenset[str]:
 def simple_terms(node: Node) -> list[tuple[str, str, Any]]:
     """Comparisons (column, sign, constant) that must all be true for the tree to be true: what row-group statistics can rule out."""
     if node[0] == "and":
-        return simple_terms(node[1]) + simple_terms(node[2])
+        return [term for part in node[1] for term in simple_terms(part)]
     if node[0] == "compare":
         _, sign, left, right = node
         if left[0] == "column" and right[0] == "value":
@@ -60,6 +72,15 @@ def simple_terms(node: Node) -> list[tuple[str, str, Any]]:
         if left[0] == "value" and right[0] == "column":
             return [(right[1], _MIRRORED[sign], left[1])]
     return []
+
+
+def _depth(node: Node) -> int:
+    """How many nodes lie above each other."""
+    found, below = 0, [node]
+    while below:
+        found += 1
+        below = [part for above in below for part in _parts(above)]
+    return found
 
 
 def _parts(node: Node) -> Iterator[Node]:
@@ -77,6 +98,7 @@ class _Parser:
         self.text = text
         self.tokens = list(self._split())
         self.at = 0
+        self.inside = 0
 
     def whole(self) -> Node:
         if not self.tokens:
@@ -144,16 +166,16 @@ class _Parser:
         return node
 
     def _or(self) -> Node:
-        node = self._and()
+        nodes = [self._and()]
         while self._take("or"):
-            node = ("or", node, self._and())
-        return node
+            nodes.append(self._and())
+        return ("or", nodes) if len(nodes) > 1 else nodes[0]
 
     def _and(self) -> Node:
-        node = self._not()
+        nodes = [self._not()]
         while self._take("and"):
-            node = ("and", node, self._not())
-        return node
+            nodes.append(self._not())
+        return ("and", nodes) if len(nodes) > 1 else nodes[0]
 
     def _not(self) -> Node:
         return ("not", self._not()) if self._take("not") else self._comparison()
@@ -215,7 +237,11 @@ class _Parser:
         if (kind, text) == ("sign", "["):
             return ("list", self._list("]"))
         if (kind, text) == ("sign", "("):
+            self.inside += 1
+            if self.inside > DEEPEST_PARENTHESES:
+                raise RecursionError
             node = self._choice()
+            self.inside -= 1
             if self._take(","):
                 return ("list", [node, *self._list(")")])
             self._need(")")

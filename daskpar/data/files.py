@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from daskpar.data.locations import filesystem, is_url
+from daskpar.data.locations import filesystem, is_url, remote_errors
 from daskpar.errors import InputError
 
 if TYPE_CHECKING:
@@ -49,7 +51,7 @@ def walk(folder: str) -> list[str]:
     """The files below a local folder, as `list_files` orders them."""
     found: list[str] = []
     try:
-        _walk(folder.rstrip("/") or "/", found, (_identity(folder),))
+        _walk(folder.rstrip("/") or "/", found, (identity(folder),))
     except OSError as error:
         raise InputError(f"{folder} can't be listed: {error.strerror or error}") from None
     return found
@@ -59,11 +61,15 @@ def size_of(path: str) -> int:
     """Bytes of a file; OSError where it is missing or a folder."""
     if is_url(path):
         found, inner = filesystem(path)
-        return int(found.info(inner)["size"])
-    seen = os.stat(path)
-    if os.path.isdir(path):
-        raise IsADirectoryError(21, "is a folder, not a file", path)
-    return seen.st_size
+        with remote_errors():
+            known = found.info(inner)
+        size, is_folder = int(known["size"] or 0), known["type"] == "directory"
+    else:
+        seen = os.stat(path)
+        size, is_folder = seen.st_size, stat.S_ISDIR(seen.st_mode)
+    if is_folder:
+        raise IsADirectoryError(errno.EISDIR, "is a folder, not a file", path)
+    return size
 
 
 def _walk(folder: str, found: list[str], above: tuple[tuple[int, int], ...]) -> None:
@@ -79,11 +85,12 @@ def _walk(folder: str, found: list[str], above: tuple[tuple[int, int], ...]) -> 
         path = prefix + name
         if name not in folders:
             found.append(path)
-        elif (identity := _identity(path)) not in above:
-            _walk(path, found, (*above, identity))
+        elif (own := identity(path)) not in above:
+            _walk(path, found, (*above, own))
 
 
-def _identity(folder: str) -> tuple[int, int]:
+def identity(folder: str) -> tuple[int, int]:
+    """What a local folder has in common with links to it."""
     seen = os.stat(folder)
     return seen.st_dev, seen.st_ino
 
@@ -91,7 +98,8 @@ def _identity(folder: str) -> tuple[int, int]:
 def _list_url(path: str) -> list[str]:
     found, inner = filesystem(path)
     try:
-        details: dict[str, Any] = found.find(inner, detail=True)
+        with remote_errors():
+            details: dict[str, Any] = found.find(inner, detail=True)
     except OSError as error:
         raise InputError(f"{path} can't be listed: {error}") from None
     names = sorted(details, key=lambda name: name.split("/"))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from daskpar.data.files import list_files
-from daskpar.data.locations import filesystem, is_url
+from daskpar.data.files import identity, list_files
+from daskpar.data.locations import filesystem, is_url, remote_errors
 from daskpar.errors import InputError
 
 _MAGIC = re.compile(r"[*?\[]")
@@ -81,6 +82,12 @@ class _Tree:
                 return sorted((entry.name, entry.is_dir()) for entry in found)
         except (NotADirectoryError, FileNotFoundError):
             return []
+        except OSError as error:
+            raise InputError(f"{folder} can't be listed: {error.strerror or error}") from None
+
+    def identity(self, folder: str) -> Any:
+        """What a folder has in common with links to it."""
+        return identity(folder)
 
 
 class _RemoteTree(_Tree):
@@ -90,26 +97,44 @@ class _RemoteTree(_Tree):
         self._fs = fs
 
     def is_file(self, path: str) -> bool:
-        return bool(self._fs.isfile(path))
+        with _told(path):
+            return bool(self._fs.isfile(path))
 
     def is_folder(self, path: str) -> bool:
-        return bool(self._fs.isdir(path))
+        with _told(path):
+            return bool(self._fs.isdir(path))
 
     def entries(self, folder: str) -> list[tuple[str, bool]]:
-        try:
-            listed = self._fs.ls(folder, detail=True)
-        except OSError:
-            return []
+        with _told(folder):
+            try:
+                listed = self._fs.ls(folder, detail=True)
+            except (NotADirectoryError, FileNotFoundError):
+                return []
         return sorted((item["name"].rstrip("/").rsplit("/", 1)[-1], item["type"] == "directory") for item in listed)
+
+    def identity(self, folder: str) -> Any:
+        return folder
+
+
+@contextmanager
+def _told(path: str) -> Iterator[None]:
+    try:
+        with remote_errors():
+            yield
+    except OSError as error:
+        raise InputError(f"{path} can't be listed: {error.strerror or error}") from None
 
 
 def _descend(tree: _Tree, folder: str, segments: list[str]) -> Iterator[str]:
     """Files below `folder` that match, depth first, each once."""
-    yield from _visit(tree, folder, frozenset({0}), segments, [None if part == "**" else _expression(part) for part in segments])
+    parts = [None if part == "**" else _expression(part) for part in segments]
+    above = (tree.identity(folder),) if None in parts and tree.is_folder(folder) else ()
+    yield from _visit(tree, folder, frozenset({0}), parts, above)
 
 
-def _visit(tree: _Tree, folder: str, states: frozenset[int], segments: list[str], parts: list[re.Pattern[str] | None]) -> Iterator[str]:
-    """`states`: how many segments may have been consumed on the way to `folder`."""
+def _visit(tree: _Tree, folder: str, states: frozenset[int], parts: list[re.Pattern[str] | None], above: tuple[Any, ...]) -> Iterator[str]:
+    """`states`: how many segments may have been consumed on the way to `folder`; `above`: the folder and those above it, which `**`
+    does not follow links to."""
     open_states = set(states)
     for state in sorted(states):
         while state < len(parts) and parts[state] is None:  # `**/` may stand for no folder at all
@@ -129,8 +154,11 @@ def _visit(tree: _Tree, folder: str, states: frozenset[int], segments: list[str]
                 after.add(state + 1)
         if is_folder:
             after.discard(len(parts))
-            if after:
-                yield from _visit(tree, prefix + name, frozenset(after), segments, parts)
+            if not after:
+                continue
+            known = tree.identity(prefix + name) if above else None
+            if known not in above or all(parts[state] is not None for state in after):
+                yield from _visit(tree, prefix + name, frozenset(after), parts, (*above, known) if above else ())
         elif len(parts) in after:
             yield prefix + name
 

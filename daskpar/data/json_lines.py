@@ -16,6 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import json as arrow_json
 
+from daskpar.data.conversion import convert_values
+from daskpar.data.kinds import Kind
 from daskpar.data.types import any_field, is_any, to_any
 from daskpar.data.values import Failure
 from daskpar.errors import InputError
@@ -64,10 +66,18 @@ def _field(name: str, kinds: set[str], low: int, high: int) -> pa.Field:
 
 
 def parse_lines(
-    data: bytes, fields: Sequence[pa.Field], *, keep: set[str] | None = None, drop_invalid: bool = False, offset: int = 0, source: str = ""
+    data: bytes,
+    fields: Sequence[pa.Field],
+    *,
+    kinds: Mapping[str, Kind] | None = None,
+    keep: set[str] | None = None,
+    drop_invalid: bool = False,
+    offset: int = 0,
+    source: str = "",
 ) -> Lines:
     """The rows of the whole lines in `data` (UTF-8, at byte `offset` of the file `source`).
 
+    Values of the columns in `kinds` are converted to their kind, those of other columns must be of the column's type.
     InputError names the byte of an invalid line.
     """
     wanted = [found for found in fields if keep is None or found.name in keep]
@@ -76,7 +86,7 @@ def parse_lines(
         found = _fast(data, starts, fields, wanted)
         if found is not None:
             return found
-    return _slow(data, starts, fields, wanted, drop_invalid, offset, source)
+    return _slow(data, starts, fields, wanted, drop_invalid, offset, source, kinds or {})
 
 
 def line_starts(data: bytes) -> np.ndarray:
@@ -95,7 +105,16 @@ def decode_line(text: str) -> dict[str, Any]:
     value, _ = _DECODER.raw_decode(text.lstrip())
     if not isinstance(value, dict):
         raise ValueError("the line is no object")
+    if "\\ud" in text or "\\uD" in text:
+        _check_surrogates(value)
     return value
+
+
+def _check_surrogates(value: Any) -> None:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise ValueError("half of a surrogate pair is no character") from None
 
 
 def _refuse(token: str) -> NoReturn:
@@ -144,7 +163,14 @@ def _fast(data: bytes, starts: np.ndarray, fields: Sequence[pa.Field], wanted: S
 
 
 def _slow(
-    data: bytes, starts: np.ndarray, fields: Sequence[pa.Field], wanted: Sequence[pa.Field], drop_invalid: bool, offset: int, source: str
+    data: bytes,
+    starts: np.ndarray,
+    fields: Sequence[pa.Field],
+    wanted: Sequence[pa.Field],
+    drop_invalid: bool,
+    offset: int,
+    source: str,
+    kinds: Mapping[str, Kind],
 ) -> Lines:
     known = {item.name for item in fields}
     objects, kept, surplus, dropped = [], [], dict[str, Failure](), 0
@@ -168,7 +194,8 @@ def _slow(
                 surplus[name] = surplus.get(name, Failure(0, str(item[name]))) + Failure(1, "")
     columns, failures = [], {}
     for column in wanted:
-        array, lost = _column([item.get(column.name) for item in objects], column)
+        values = [item.get(column.name) for item in objects]
+        array, lost = convert_values(values, kinds[column.name]) if column.name in kinds else _column(values, column)
         columns.append(array)
         if lost:
             failures[column.name] = lost
@@ -187,10 +214,12 @@ def _column(values: list[Any], column: pa.Field) -> tuple[pa.Array, Failure | No
     return pa.array(good, column.type), Failure(len(lost), str(lost[0])) if lost else None
 
 
+_BEYOND_FLOAT = 2**1024 - 2**970
+"""The least integer that rounds to infinity."""
 _FITS: Mapping[str, Any] = {
     "bool": lambda value: type(value) is bool,
     "int64": lambda value: type(value) is int and -(2**63) <= value < 2**63,
     "uint64": lambda value: type(value) is int and 0 <= value < 2**64,
-    "double": lambda value: type(value) in (int, float),
+    "double": lambda value: type(value) is float or (type(value) is int and abs(value) < _BEYOND_FLOAT),
     "string": lambda value: type(value) is str,
 }

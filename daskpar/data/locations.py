@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +56,20 @@ def join(folder: str, name: str) -> str:
     if is_url(folder) and not name.startswith("/"):
         head, _, tail = folder.partition("://")
         host, _, path = tail.partition("/")
-        parts = os.path.normpath("/" + path + "/" + name.replace("\\", "/"))
+        parts = os.path.normpath("/" + f"{path}/{name.replace(chr(92), '/')}".lstrip("/"))
         return f"{head}://{host}{parts if parts != '/' else ''}"
     return os.path.normpath(os.path.join(folder if is_url(folder) else os.path.abspath(folder), name))
+
+
+@contextmanager
+def remote_errors() -> Iterator[None]:
+    """Errors of a filesystem's own kind (missing credentials, a refused connection) become OSError, which all callers know."""
+    try:
+        yield
+    except (OSError, InputError):
+        raise
+    except Exception as error:
+        raise OSError(f"{type(error).__name__}: {error}") from error
 
 
 def filesystem(path: str, **options: Any) -> tuple[Any, str]:
@@ -75,7 +87,8 @@ def read_bytes(path: str, start: int = 0, stop: int | None = None) -> bytes:
     """Bytes [start, stop) of the file at a location (to its end without `stop`); OSError where it can't be read."""
     if is_url(path):
         found, inner = filesystem(path)
-        return bytes(found.cat_file(inner, start, stop))
+        with remote_errors():
+            return bytes(found.cat_file(inner, start, stop))
     with open(path, "rb", buffering=0) as file:
         size = os.fstat(file.fileno()).st_size
         wanted = (size if stop is None else min(stop, size)) - start
@@ -94,5 +107,6 @@ def open_file(path: str) -> Any:
     """The file at a location, opened for reading in binary at any position: what pyarrow's Parquet reader takes."""
     if is_url(path):
         found, inner = filesystem(path)
-        return found.open(inner, "rb")
+        with remote_errors():
+            return found.open(inner, "rb")
     return path

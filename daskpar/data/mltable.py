@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from daskpar.data import readers
 from daskpar.data.document import Document, Step, read_document
@@ -19,10 +19,11 @@ from daskpar.data.files import FileList, size_of
 from daskpar.data.globbing import files_of_item
 from daskpar.data.locations import resolve
 from daskpar.data.narrowing import select_partitions, skip, take
+from daskpar.data.options import Wrong
 from daskpar.data.partition_format import extract, parse_format
 from daskpar.data.reading import TableReader
 from daskpar.data.sources import unreadable
-from daskpar.data.steps import Part, apply, convert_field, converted_field, needed_columns, uniform
+from daskpar.data.steps import Part, apply, convert_field, converted_field, uniform
 from daskpar.data.table import PIECE, Table
 from daskpar.errors import DaskparError, InputError
 
@@ -55,8 +56,13 @@ class _Files:
         if self.values is not None:
             self.values = self.values.take(pa.array(rows, pa.int64()))
 
+    @property
+    def names(self) -> list[str]:
+        own = [] if self.values is None else self.values.column_names
+        return ["Path"] * self.has_path + own
+
     def as_table(self) -> pa.Table:
-        columns = {"Path": pa.array(self.paths, pa.string())} if self.has_path else {}
+        columns = {"Path": _texts(self.paths)} if self.has_path else {}
         own = {} if self.values is None else dict(zip(self.values.column_names, self.values.columns, strict=True))
         return pa.table({**columns, **own})
 
@@ -68,6 +74,8 @@ class _Opening:
         self.document = document
         self.datastores = datastores
         self.files = _Files(*self._list())
+        self.first = next(iter(document.steps), None)
+        self.reader: Step | None = None
 
     def run(self, files: bool) -> Table | FileList:
         table: Table | None = None
@@ -78,23 +86,29 @@ class _Opening:
                 if table is not None:
                     table = self._behind_reader(table, step)
                 elif step.name.startswith("read_"):
+                    self.reader = step
                     table = self._read(step)
                 else:
                     self._before_reader(step)
+            except Wrong as wrong:
+                raise self.document.wrong(step.number, wrong) from None
             except DaskparError as error:
-                raise self._located(step, error) from None
-            except (ValueError, re.error) as error:
+                raise self._located(step.line, error) from None
+            except ValueError as error:
                 raise self.document.error(step.line, str(error)) from None
         if table is None:
-            names = self.files.as_table().column_names
-            if not names:
-                raise self.document.error(None, "no column is left of the list of files")
+            if not self.files.names:
+                raise self.document.error(self._last_choice(), "no column is left of the list of files")
             return FileList(paths=self.files.paths, columns=self.files.values, has_path=self.files.has_path, origin=self.document.file)
         return self._finish(table)
 
-    def _located(self, step: Step, error: DaskparError) -> DaskparError:
+    def _located(self, line: int | None, error: DaskparError) -> DaskparError:
         text = str(error)
-        return error if text.startswith(self.document.file) else self.document.error(step.line, text)
+        return error if text.startswith(self.document.file + ":") else self.document.error(line, text)
+
+    def _last_choice(self) -> int | None:
+        """The line of the last step that left columns out."""
+        return next((step.line for step in reversed(self.document.steps) if step.name in ("keep_columns", "drop_columns")), None)
 
     def _list(self) -> tuple[list[str], list[int]]:
         paths: list[str] = []
@@ -108,7 +122,7 @@ class _Opening:
                     location += "/"
                 found = known.get((item.how, location)) or files_of_item(item.how, location)
                 known[item.how, location] = found
-            except DaskparError as error:
+            except (DaskparError, ValueError) as error:
                 raise self.document.error(item.line, str(error)) from None
             paths += found
             lines += [item.line] * len(found)
@@ -133,7 +147,7 @@ class _Opening:
                 raise InputError(f"there is no partition {value[-1]}: before the reader all files are partition 0")
             files.select(range(len(files.paths) if value else 0))
         elif step.name in ("keep_columns", "drop_columns"):
-            self._keep_of_files(_chosen(value, files.as_table().column_names, step.name))
+            self._keep_of_files(_chosen(value, files.names, step.name))
         elif step.name == "convert_column_types":
             self._convert_of_files(value or [])
         else:
@@ -154,7 +168,7 @@ class _Opening:
         self.files.values = values
 
     def _extract_of_files(self, form: Any) -> None:
-        known = self.files.as_table().column_names
+        known = self.files.names
         twice = next((name for name in form.columns if name in known), None)
         if twice is not None:
             raise InputError(f"there is a column {twice!r} already")
@@ -182,11 +196,12 @@ class _Opening:
         steps: list[dict[str, Any]] = []
         before = 0
         if step.options["include_path_column"]:
+            _texts(self.files.paths)
             steps.append({"op": "path"})
             before = 1
         if self.files.values is not None and self.files.values.num_columns:
             table = replace(table, values=self.files.values)
-            steps.append({"op": "files", "names": self.files.values.column_names, "at": before})
+            steps.append({"op": "files", "names": self.files.values.column_names, "first": 0, "at": before})
         new = ["Path"][:before] + [name for found in steps for name in found.get("names", ())]
         twice = next((name for number, name in enumerate(new) if name in table.base.names or name in new[:number]), None)
         if twice is not None:
@@ -198,6 +213,11 @@ class _Opening:
     def _open_delta(self, step: Step) -> None:
         from daskpar.data.delta import delta_files
 
+        if self.first is not None and self.first is not step:
+            line, name = self.first.line, self.first.name
+            raise self.document.error(
+                line, f"`read_delta_lake` must be the first step: its log names its files, so `{name}` has none to act on"
+            )
         folders = [item for item in self.document.items if item.how == "folder"]
         if len(folders) != 1 or len(self.document.items) != 1:
             raise InputError("read_delta_lake reads one table: give `paths` exactly one `folder`")
@@ -214,6 +234,8 @@ class _Opening:
                 return size_of(path)
             except OSError as error:
                 raise self.document.error(files.lines[number], str(unreadable(path, error))) from None
+            except ValueError as error:  # a null character
+                raise self.document.error(files.lines[number], f"{path!r} is no path: {error}") from None
 
         if len(files.paths) < 16:
             return [one(number) for number in range(len(files.paths))]
@@ -255,25 +277,35 @@ class _Opening:
         if "Path" not in table.schema.names or not any(step["op"] == "path" for step in table.steps):
             return _with_step(table, {"op": "nulls", "names": list(form.columns)})
         found = extract(form, table.files)
-        values = found
-        if table.values is not None:
-            for name in table.values.column_names:
-                values = values.append_column(name, table.values.column(name))
+        values, first = found, 0
+        if table.values is not None:  # a column that was dropped may come again, under the same name
+            values, first = table.values, table.values.num_columns
+            for name in found.column_names:
+                values = values.append_column(name, found.column(name))
         at = table.schema.names.index("Path") + 1
-        return _with_step(replace(table, values=values), {"op": "files", "names": found.column_names, "at": at})
+        return _with_step(replace(table, values=values), {"op": "files", "names": found.column_names, "first": first, "at": at})
 
     def _finish(self, table: Table) -> Table:
-        needed = needed_columns(table.steps, table.base.names, table.schema.names)
-        if not needed and table.base.names:
-            needed = {table.base.names[0]}
-        table = replace(table, needed=frozenset(needed))
+        table = table.pruned()
         try:
             sample, whole = _sample(table)
         except InputError as error:
-            raise self.document.error(None, str(error)) from None
+            raise self._located(self.reader.line if self.reader else None, error) from None
         if not table.schema.names and not (whole and not sample.num_rows and not _has_rows(table)):
-            raise self.document.error(None, "no column is left: the steps keep none of the table's")
+            line = self._last_choice() or (self.reader.line if self.reader else None)
+            raise self.document.error(line, "no column is left: the steps keep none of the table's")
         return replace(table, sample=sample, whole=whole)
+
+
+def _texts(paths: Sequence[str]) -> pa.Array:
+    """Paths as a column; InputError where the bytes of one are no text."""
+    try:
+        return pa.array(paths, pa.string())
+    except UnicodeEncodeError:
+        odd = next(path for path in paths if not path.isascii() and path != path.encode(errors="ignore").decode())
+        raise InputError(
+            f"the name of the file {odd!r} is not UTF-8, so it can't be a value of the column 'Path': rename the file"
+        ) from None
 
 
 def _has_rows(table: Table) -> bool:
@@ -299,8 +331,8 @@ def _chosen(columns: Any, names: Sequence[str], step: str) -> list[str]:
 
 def _matching(columns: Any, names: Sequence[str]) -> set[str]:
     if isinstance(columns, dict):
-        pattern, invert = re.compile(columns["pattern"]), columns["invert"]
-        return {name for name in names if bool(pattern.search(name)) != invert}
+        fits = pc.match_substring_regex(pa.array(names, pa.string()), columns["pattern"]).to_pylist()
+        return {name for name, found in zip(names, fits, strict=True) if found != columns["invert"]}
     return set(columns)
 
 

@@ -49,7 +49,22 @@ def skip(table: Table, count: int) -> Table:
 
 
 def select_partitions(table: Table, numbers: list[int]) -> Table:
-    """The rows of the given partitions: delimited files and JSON lines cut by `partition_size`, Parquet by row groups."""
+    """The rows of the given partitions, out of those that an earlier choice has left."""
+    parts = _partitions(table) if table.partitions is None else table.partitions
+    if numbers and numbers[-1] >= len(parts):
+        raise InputError(f"there is no partition {numbers[-1]}: the table has {len(parts)} (numbered from 0)")
+    chosen = [parts[number] for number in numbers]
+    of_file: dict[int, list[tuple[int, int]]] = {}
+    for number, low, high in chosen:
+        of_file.setdefault(number, []).append((low, high))
+    kept = []
+    for number, start, stop in table.spans():
+        kept += [(number, max(start, low), min(stop, high)) for low, high in of_file.get(number, ()) if max(start, low) < min(stop, high)]
+    return replace(table, extents=_joined(kept), partitions=tuple(chosen))
+
+
+def _partitions(table: Table) -> list[tuple[int, int, int]]:
+    """All partitions: delimited files and JSON lines are cut by `partition_size`, Parquet by row groups."""
     parts: list[tuple[int, int, int]] = []
     for number in range(len(table.files)):
         end = table.end_of(number)
@@ -61,17 +76,7 @@ def select_partitions(table: Table, numbers: list[int]) -> Table:
             inner = boundaries(table, number, table.partition_size)
         edges = [0, *inner.tolist(), end]
         parts += [(number, start, stop) for start, stop in itertools.pairwise(edges)]
-    if numbers and numbers[-1] >= len(parts):
-        raise InputError(f"there is no partition {numbers[-1]}: the table has {len(parts)} (numbered from 0)")
-    chosen = [parts[number] for number in numbers]
-    if table.extents is None:
-        return replace(table, extents=_joined(chosen))
-    kept = []
-    for number, start, stop in table.extents:
-        for file, low, high in chosen:
-            if file == number and max(start, low) < min(stop, high):
-                kept.append((number, max(start, low), min(stop, high)))
-    return replace(table, extents=_joined(kept))
+    return parts
 
 
 def _joined(spans: list[tuple[int, int, int]]) -> tuple[tuple[int, int, int], ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -125,8 +124,9 @@ def _read_delimited(name: str, options: Any) -> Mapping[str, Any]:
         except Wrong as wrong:
             raise Wrong(str(wrong).replace("bytes", "records"), name, *wrong.path) from None
         found["sample_size"], overrides = inside["sample_size"], inside["column_type_overrides"]
-    found["overrides"] = _overrides(overrides, name)
+    found["overrides"], found["places"] = _overrides(overrides, name)
     found["columns"] = _declared(found["columns"], name)
+    found["places"] |= {column: (name, "columns", column) for column in found["columns"]}
     return found
 
 
@@ -159,9 +159,11 @@ def _read_delta_lake(name: str, options: Any) -> Mapping[str, Any]:
     return found
 
 
-def _overrides(entries: Any, name: str) -> dict[str, Kind]:
+def _overrides(entries: Any, name: str) -> tuple[dict[str, Kind], dict[str, tuple[str | int, ...]]]:
+    """Kinds by column, and where in the step each column is named."""
     at = (name, "infer_column_types", "column_type_overrides")
     found: dict[str, Kind] = {}
+    places: dict[str, tuple[str | int, ...]] = {}
     for names, kind, index in _entries(entries, at):
         if isinstance(names, dict):
             raise Wrong("`columns` of an override must be a name or a list of names", *at, index, "columns")
@@ -171,7 +173,8 @@ def _overrides(entries: Any, name: str) -> dict[str, Kind]:
             if column in found:
                 raise Wrong(f"the column {column!r} is overridden twice", *at, index, "columns")
             found[column] = kind
-    return found
+            places[column] = (*at, index, "columns")
+    return found, places
 
 
 def _declared(value: Any, name: str) -> dict[str, Kind]:
@@ -206,12 +209,23 @@ def _columns(value: Any, *at: str | int) -> list[str] | dict[str, Any]:
         for flag in ("ignore_case", "invert"):
             if _flag(value.get(flag, False)):
                 raise Wrong(f"`{flag}` must be true or false", *at, flag)
-        try:
-            re.compile(value["pattern"])
-        except re.error as error:
-            raise Wrong(f"{value['pattern']!r} is no regular expression: {error}", *at, "pattern") from None
+        why = _fault_of_pattern(value["pattern"])
+        if why:
+            raise Wrong(f"{value['pattern']!r} is no regular expression: {why}", *at, "pattern")
         return {"pattern": value["pattern"], "invert": value.get("invert", False)}
     raise Wrong("columns are given as a name, a list of names, or `pattern: …` (with `invert`)", *at)
+
+
+def _fault_of_pattern(pattern: str) -> str | None:
+    """Why a pattern can't be understood. Arrow's patterns are RE2's, which are those of Microsoft's engine nearly to the letter."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    try:
+        pc.match_substring_regex(pa.array([""], pa.string()), pattern)
+    except pa.ArrowInvalid as error:
+        return str(error).removeprefix("Invalid regular expression: ")
+    return None
 
 
 def kind_of(value: Any, *at: str | int) -> Kind:

@@ -70,8 +70,10 @@ def _index_columns(schema: pa.Schema) -> set[str]:
 
 
 def _plain(found: pa.Field) -> pa.Field:
-    type_ = found.type
-    return pa.field(found.name, type_.value_type if pa.types.is_dictionary(type_) else type_)
+    """The field with a type that all steps know: no dictionaries, no views, no times finer than Python's."""
+    type_ = found.type.value_type if pa.types.is_dictionary(found.type) else found.type
+    plain = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary(), pa.time64("ns"): pa.time64("us")}
+    return pa.field(found.name, plain.get(type_, type_))
 
 
 def unify(schemas: Iterable[tuple[str, pa.Schema]]) -> pa.Schema:
@@ -94,6 +96,8 @@ def _widest(known: pa.Field, found: pa.Field, first: str, path: str) -> pa.Field
         return known
     try:
         unified = pa.unify_schemas([pa.schema([known]), pa.schema([found])], promote_options="permissive").field(0)
+        if (_is_text(known.type) or _is_text(found.type)) and not _is_text(unified.type):
+            raise pa.ArrowTypeError("texts would become bytes")
     except pa.ArrowException:
         if all(_is_plain(item.type) for item in (known, found)):
             return any_field(known.name)
@@ -103,13 +107,18 @@ def _widest(known: pa.Field, found: pa.Field, first: str, path: str) -> pa.Field
     return pa.field(unified.name, unified.type)
 
 
+def _is_text(type_: pa.DataType) -> bool:
+    return bool(pa.types.is_string(type_) or pa.types.is_large_string(type_))
+
+
 def _is_plain(type_: pa.DataType) -> bool:
-    tests = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_string, pa.types.is_large_string)
-    return any(test(type_) for test in tests)
+    return _is_text(type_) or any(test(type_) for test in (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean))
 
 
-def conform(table: pa.Table, fields: Sequence[pa.Field], rows: int) -> pa.Table:
-    """The columns `fields` of a table: missing ones as nulls, others cast to the type that the whole table has."""
+def conform(table: pa.Table, fields: Sequence[pa.Field], rows: int, source: str = "") -> pa.Table:
+    """The columns `fields` of a table: missing ones as nulls, others cast to the type that the whole table has.
+
+    InputError names the file `source` where a value is none of that type."""
     if not fields:
         return table.select([])
     columns = []
@@ -122,9 +131,18 @@ def conform(table: pa.Table, fields: Sequence[pa.Field], rows: int) -> pa.Table:
         if wanted.metadata and not found.metadata:
             column = to_any(column.to_pylist())
         elif not column.type.equals(wanted.type):
-            column = column.cast(wanted.type)
+            column = _cast(column, wanted, source)
         columns.append(column)
     return pa.Table.from_arrays(columns, schema=pa.schema(list(fields)))
+
+
+def _cast(column: pa.ChunkedArray, wanted: pa.Field, source: str) -> pa.ChunkedArray:
+    rounds = (pa.types.is_integer(column.type) and pa.types.is_floating(wanted.type)) or pa.types.is_time(column.type)
+    try:
+        return column.cast(wanted.type, safe=not rounds)
+    except pa.ArrowException as error:
+        what = f"the column {wanted.name!r} is {column.type} here and {wanted.type} in the whole table, and does not fit"
+        raise InputError(f"{source or 'a file'}: {what}: {error}") from None
 
 
 class ParquetRows:
@@ -212,7 +230,10 @@ class ParquetRows:
         known = metadata.column(number).statistics
         if known is None or not known.has_min_max:
             return False
-        low, high = known.min, known.max
+        try:
+            low, high = known.min, known.max
+        except OverflowError:  # moments beyond Python's years
+            return False
         if _class(low) is None or _class(low) != _class(constant) or (_class(low) == "datetime" and low.tzinfo is not None):
             return False
         if isinstance(low, str):

@@ -13,6 +13,7 @@ from daskpar.data.delimited import column_names, read_head, sample_rows
 from daskpar.data.dialect import Dialect, mark_length, to_utf8
 from daskpar.data.json_lines import decode_line, infer_fields
 from daskpar.data.kinds import STRING, Kind, infer_kind
+from daskpar.data.options import Wrong
 from daskpar.data.parquet import Footer, read_footer, unify
 from daskpar.data.records import read_records
 from daskpar.data.sources import Source
@@ -31,19 +32,19 @@ def read_delimited(origin: str, files: tuple[str, ...], sizes: tuple[int, ...], 
     """The table of delimited files: names by the header mode, kinds from the first `sample_size` records."""
     dialect = Dialect(options["delimiter"], options["encoding"], options["support_multi_line"], options["empty_as_string"])
     sample = _Sample(files, sizes, dialect, options["header"], options["sample_size"])
-    names = _declared_width(sample.names, options["columns"], options["header"])
+    layouts = [_declared_width(layout, options["columns"]) for layout in sample.layouts]
+    names = list(dict.fromkeys(name for layout in layouts for name in layout))
     values: dict[str, list[str | None]] = {name: [] for name in names}
     for layout, rows in sample.rows:
-        for number, name in enumerate(sample.layouts[layout]):
+        for number, name in enumerate(layouts[layout]):
             values[name] += [row[number] if number < len(row) else None for row in rows]
     fixed: dict[str, Kind] = {}
     for declared, what in ((options["overrides"], "overridden"), (options["columns"], "declared")):
         for name, kind in declared.items():
             if name not in values and files:
-                raise InputError(f"the {what} column {name!r} is not in the data; its columns are {', '.join(names)}")
+                raise Wrong(f"the {what} column {name!r} is not in the data; its columns are {', '.join(names)}", *options["places"][name])
             fixed[name] = kind
     kinds = {name: fixed.get(name) or (infer_kind(found) if options["infer"] else STRING) for name, found in values.items()}
-    layouts = sample.layouts if len(sample.layouts) > 1 else [names]
     return Table(
         origin=origin,
         format=DELIMITED,
@@ -69,10 +70,8 @@ def _schema(fields: Sequence[pa.Field]) -> pa.Schema:
     return pa.schema(list(fields))
 
 
-def _declared_width(names: list[str], declared: Mapping[str, Kind], header: str) -> list[str]:
+def _declared_width(names: list[str], declared: Mapping[str, Kind]) -> list[str]:
     """The names, with the columns `Column<N>` that are declared for rows longer than those of the sample."""
-    if header == "all_files_different_headers":
-        return names
     widths = [int(found[1]) for found in (re.fullmatch(r"Column(\d+)", name) for name in declared) if found]
     return list(column_names(names, max([len(names), *widths])))
 
@@ -117,7 +116,6 @@ class _Sample:
             if rows:
                 self.rows.append((layout, rows))
         self.layouts = [list(column_names(names, max(width, len(names)))) for names, width in zip(raw, widths, strict=True)] or [[]]
-        self.names = list(dict.fromkeys(name for layout in self.layouts for name in layout))
 
 
 def read_parquet(origin: str, files: tuple[str, ...], sizes: tuple[int, ...], options: Mapping[str, Any]) -> Table:
@@ -149,11 +147,10 @@ def read_json_lines(origin: str, files: tuple[str, ...], sizes: tuple[int, ...],
         objects += _sampled_objects(path, size, dialect, options["invalid_lines"] == "drop")
     fields = {found.name: found for found in infer_fields(objects)}
     for name, kind in options["columns"].items():
-        fields[name] = pa.field(name, {"int": pa.int64(), "float": pa.float64(), "bool": pa.bool_()}.get(kind.name, pa.string()))
         if kind.name in ("datetime", "stream_info"):
-            raise InputError(
-                f"the column {name!r} can't be declared as {kind.name}: JSON has none; use convert_column_types behind the reader"
-            )
+            what = f"the column {name!r} can't be declared as {kind.name}: JSON has none; use convert_column_types behind the reader"
+            raise Wrong(what, "read_json_lines", "columns", name)
+        fields[name] = pa.field(name, kind.arrow)
     schema = _schema(list(fields.values()))
     return Table(
         origin=origin,
@@ -164,6 +161,7 @@ def read_json_lines(origin: str, files: tuple[str, ...], sizes: tuple[int, ...],
         schema=schema,
         needed=frozenset(schema.names),
         dialect=dialect,
+        kinds=options["columns"],
         drop_invalid=options["invalid_lines"] == "drop",
         partition_size=options["partition_size"],
     )

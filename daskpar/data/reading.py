@@ -181,7 +181,7 @@ class _File:
         stop = int(stops[-1])
         if self._parquet is not None:
             table, positions = self._parquet.rows(start, stop)
-            return conform(table, self.fields, len(positions)), positions, None
+            return conform(table, self.fields, len(positions), self.path), positions, None
         if self._arrow is not None:
             table = self._arrow.slice(start, stop - start).select([found.name for found in self.fields])
             return table, np.arange(start, stop, dtype=np.int64), None
@@ -210,7 +210,6 @@ class _File:
                 parsers[layout] = Parser(dialect, [(name, self.table.kinds[name]) for name in names], keep or names[:1])
             self._parser = parsers[layout]
             self._parser.source = self.path
-            self._surplus = f"Column{len(names) + 1}"
         else:
             self._body = mark_length(self._source.read(0, 4), dialect, self.path)
 
@@ -227,7 +226,8 @@ class _File:
         parsed = self._parser.parse(span.data, span.offset)
         for name, lost in parsed.failures.items():
             losses.add(name, "convert", lost)
-        losses.add(self._surplus, "late", parsed.surplus)
+        for number, lost in parsed.surplus.items():
+            losses.add(f"Column{number}", "late", lost)
         rows = parsed.table.num_rows
         if self._positions:
             positions, ends = row_starts(span.data, span.offset, self._dialect), None
@@ -246,7 +246,15 @@ class _File:
     def _read_json(self, data: bytes, offset: int, losses: Losses) -> tuple[pa.Table, np.ndarray, None]:
         text = to_utf8(data, self._dialect, offset, self.path)
         keep = {found.name for found in self.fields}
-        found = parse_lines(text, list(self.table.base), keep=keep, drop_invalid=self.table.drop_invalid, offset=offset, source=self.path)
+        found = parse_lines(
+            text,
+            list(self.table.base),
+            kinds=self.table.kinds,
+            keep=keep,
+            drop_invalid=self.table.drop_invalid,
+            offset=offset,
+            source=self.path,
+        )
         for name, lost in found.failures.items():
             losses.add(name, "convert", lost)
         for name, lost in found.surplus.items():

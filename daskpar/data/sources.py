@@ -6,7 +6,7 @@ import os
 from types import TracebackType
 from typing import Any
 
-from daskpar.data.locations import filesystem, is_url
+from daskpar.data.locations import filesystem, is_url, remote_errors
 from daskpar.errors import InputError
 
 
@@ -32,7 +32,8 @@ class Source:
         try:
             if self._remote is not None:
                 fs, inner = self._remote
-                return bytes(fs.cat_file(inner, offset, offset + length))
+                with remote_errors():
+                    return bytes(fs.cat_file(inner, offset, offset + length))
             assert self._descriptor is not None
             data = os.pread(self._descriptor, length, offset)
             while len(data) < length and (more := os.pread(self._descriptor, length - len(data), offset + len(data))):

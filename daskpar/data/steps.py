@@ -12,16 +12,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from daskpar.data import expressions
-from daskpar.data.conversion import convert
+from daskpar.data.conversion import convert, convert_values
 from daskpar.data.evaluation import mask
 from daskpar.data.kinds import Kind
 from daskpar.data.types import is_any, stream_field, values_of
-from daskpar.data.values import Failure
+from daskpar.data.values import Failure, shown
 from daskpar.errors import InputError
 
 Step = Mapping[str, Any]
 """`{"op": …}` with: keep `names`; convert `column`, `kind`; filter `text`, `where`; sample `low`, `high`, `seed`; nanoseconds `names`;
-path; files `names`, `at`; nulls `names`."""
+path; files `names`, `first` (the column of the file's own that has the first name), `at`; nulls `names`."""
 
 ROW_STEPS = ("filter", "sample")
 
@@ -50,24 +50,36 @@ class Losses:
 
 
 class RunningLosses:
-    """Losses of many readers of one table, told when they are new and again whenever there are ten times as many: never a flood."""
+    """Losses of the partitions of one table, told when they are new, whenever there are ten times as many, and in full once every
+    partition has been read: never a flood."""
 
-    def __init__(self) -> None:
+    def __init__(self, partitions: int) -> None:
+        self._missing = set(range(partitions))
+        self._of: dict[int, Losses] = {}
         self._total = Losses()
         self._told: dict[tuple[str, str], int] = {}
         self._lock = threading.Lock()
 
-    def news(self, losses: Losses) -> list[str]:
-        """Count what a reader lost; what of the totals is worth telling now, in words."""
-        texts = []
+    @property
+    def complete(self) -> bool:
+        """Whether every partition has been read."""
+        return not self._missing
+
+    def news(self, partition: int, losses: Losses) -> list[str]:
+        """Count what reading a partition lost (once, however often it is read); what of the totals is worth telling now, in words."""
         with self._lock:
-            self._total.merge(losses)
-            for key in losses.found:
-                lost = self._total.found[key]
-                if lost.count >= 10 * self._told.get(key, 0):
-                    self._told[key] = lost.count
-                    texts.append(in_words(*key, lost))
-        return texts
+            self._missing.discard(partition)
+            if partition not in self._of:
+                self._total.merge(losses)
+                self._of[partition] = losses
+            patience = 10 if self._missing else 1
+            news = {
+                key: lost
+                for key, lost in self._total.found.items()
+                if lost.count > (told := self._told.get(key, 0)) and lost.count >= patience * told
+            }
+            self._told |= {key: lost.count for key, lost in news.items()}
+        return [in_words(*key, lost) for key, lost in news.items()]
 
 
 def in_words(column: str, cause: str, lost: Failure) -> str:
@@ -136,38 +148,7 @@ def converted_field(name: str, kind: Kind, type_: pa.DataType) -> pa.Field:
 
 def convert_field(column: pa.ChunkedArray, source: pa.Field, kind: Kind) -> tuple[pa.Array, Failure | None]:
     """`conversion.convert`, for columns with values of any kind as well."""
-    if not is_any(source):
-        return convert(column, kind)
-    values = values_of(column, source)
-    texts = [_nested_text(value) if isinstance(value, (dict, list)) and kind.name == "string" else value for value in values]
-    out: list[Any] = [None] * len(texts)
-    lost: Failure | None = None
-    for type_ in (bool, int, float, str):
-        rows = [number for number, value in enumerate(texts) if type(value) is type_]
-        if rows:
-            array, failed = convert(pa.array([texts[number] for number in rows]), kind)
-            for number, value in zip(
-                rows, array.to_pylist() if not pa.types.is_timestamp(array.type) else array.cast(pa.int64()).to_pylist(), strict=True
-            ):
-                out[number] = value
-            lost = failed if lost is None else lost + failed if failed else lost
-    nested = [value for value in texts if isinstance(value, (dict, list))]
-    if nested:
-        failed = Failure(len(nested), str(nested[0]))
-        lost = failed if lost is None else lost + failed
-    type_ = kind.arrow
-    result = pa.array(out, pa.int64()).cast(type_) if pa.types.is_timestamp(type_) else pa.array(out, type_)
-    return result, lost
-
-
-def _nested_text(value: Any, inside: bool = False) -> str:
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {_nested_text(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(_nested_text(item, True) for item in value) + "]"
-    if isinstance(value, str):
-        return f'"{value}"' if inside else value
-    return "null" if value is None else str(value)
+    return convert_values(values_of(column, source), kind) if is_any(source) else convert(column, kind)
 
 
 def _filter(step: Step, part: Part) -> None:
@@ -205,6 +186,8 @@ def uniform(seed: int, file: int, positions: np.ndarray) -> np.ndarray:
 
 def _nanoseconds(step: Step, part: Part) -> None:
     for name in step["names"]:
+        if name not in part.table.column_names:
+            continue
         number = part.table.column_names.index(name)
         column = part.table.column(number)
         try:
@@ -212,7 +195,7 @@ def _nanoseconds(step: Step, part: Part) -> None:
         except pa.ArrowInvalid:
             fits = pc.equal(pc.cast(pc.cast(column, pa.timestamp("ns"), safe=False), column.type, safe=False), column)
             finer = pc.if_else(fits, column, pa.scalar(None, column.type)).cast(pa.timestamp("ns"))
-            part.losses.add(name, "convert", Failure(finer.null_count - column.null_count, str(column.filter(pc.invert(fits))[0].as_py())))
+            part.losses.add(name, "convert", Failure(finer.null_count - column.null_count, shown(column.filter(pc.invert(fits))[0])))
         part.table = part.table.set_column(number, pa.field(name, pa.timestamp("ns")), finer)
 
 
@@ -222,8 +205,9 @@ def _path(step: Step, part: Part) -> None:
 
 def _files(step: Step, part: Part) -> None:
     assert part.values is not None
-    for shift, name in enumerate(step["names"]):
-        _insert(part, step["at"] + shift, part.values.schema.field(name), part.values.column(name)[0])
+    for shift in range(len(step["names"])):
+        number = step["first"] + shift
+        _insert(part, step["at"] + shift, part.values.schema.field(number), part.values.column(number)[0])
 
 
 def _nulls(step: Step, part: Part) -> None:

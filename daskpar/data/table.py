@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from daskpar.data.dialect import Dialect
 from daskpar.data.kinds import Kind
-from daskpar.data.steps import Part, Step, apply, drops_rows
+from daskpar.data.steps import Part, Step, apply, drops_rows, needed_columns
 
 PIECE = np.dtype([("file", "<i4"), ("start", "<i8"), ("stop", "<i8")])
 """Records of one file (its number in the table): those whose first byte s is in start <= s < stop (delimited, JSON lines), or the rows
@@ -41,7 +41,7 @@ class Table:
     """Columns of `base` that have to be read."""
     dialect: Dialect | None = None
     kinds: Mapping[str, Kind] = field(default_factory=dict)
-    """Delimited: kind of each column of `base`."""
+    """Delimited: kind of each column of `base`; JSON lines: of each column that `columns:` declares."""
     header_files: int = 0
     """Delimited: how many files, from the first on, begin with a header (which is not read)."""
     headers: tuple[tuple[str, ...], ...] = ()
@@ -56,6 +56,8 @@ class Table:
     """Columns that come from the paths of the files, a row for each file."""
     extents: tuple[tuple[int, int, int], ...] | None = None
     """The pieces that the table is made of where it is not all of its files (`take`, `skip`, `select_partitions`)."""
+    partitions: tuple[tuple[int, int, int], ...] | None = field(default=None, compare=False, repr=False)
+    """What `select_partitions` counts where it has chosen before; not part of the recipe."""
     partition_size: int = 20 * 1024 * 1024
     """Bytes of a partition of the Dask dataframe."""
     first: int = 0
@@ -169,12 +171,25 @@ class Table:
             sample=None,
         )
 
+    def pruned(self) -> Table:
+        """The table, reading no more columns than the result and its filters look at (at least one, to know its rows)."""
+        needed = needed_columns(self.steps, self.base.names, self.schema.names) or set(self.base.names[:1])
+        return replace(self, needed=frozenset(needed))
+
+    def select(self, names: Sequence[str]) -> Table:
+        """The rows with these columns alone; only what they need is read."""
+        steps = (*self.steps, {"op": "keep", "names": list(names)})
+        return replace(self, steps=steps, schema=pa.schema([self.schema.field(name) for name in names]), sample=None).pruned()
+
     def path_keys(self, names: Sequence[str]) -> pa.Table | None:
         """The final values of columns, a row for each file, where all of them come from the path alone; None where one does not."""
         own = {} if self.values is None else dict(zip(self.values.column_names, self.values.columns, strict=True))
-        own["Path"] = pa.array(self.files, pa.string())
+        if "Path" in names:
+            own["Path"] = pa.array(self.files, pa.string())
         if not all(name in own and name not in self.base.names and name in self.schema.names for name in names):
             return None
+        if self.values is not None and any(self.values.column_names.count(name) > 1 for name in names):
+            return None  # extracted twice, and perhaps changed in between: the rows tell
         part = Part(pa.table({name: own[name] for name in names}), 0, np.arange(len(self.files), dtype=np.int64))
         return apply([step for step in self.steps if step["op"] == "convert"], part).table
 

@@ -52,7 +52,15 @@ def failure(texts: pa.Array, result: pa.Array) -> Failure | None:
     if count <= 0:
         return None
     lost = pc.and_(pc.is_valid(texts), pc.is_null(result))
-    return Failure(count, str(texts[pc.index(lost, True).as_py()].as_py()))
+    return Failure(count, shown(texts[pc.index(lost, True).as_py()]))
+
+
+def shown(value: pa.Scalar) -> str:
+    """The value in a message; moments beyond Python's years included."""
+    try:
+        return str(value.as_py())
+    except OverflowError:
+        return str(value.cast(pa.string()).as_py())
 
 
 def read_int(text: str) -> int | None:

@@ -13,7 +13,6 @@ from daskpar.engine.command import CommandExecution, CommandSettings, lay_out_co
 from daskpar.engine.parallel_step import StepResult
 from daskpar.errors import DaskparError
 from daskpar.events import Event
-from daskpar.outputs.folders import prepare_outputs
 from daskpar.spec.model import CommandStep
 
 TAIL_BYTES = 4000
@@ -33,6 +32,8 @@ class CommandStepRun:
     folder: Path
     cluster: Cluster
     publish: Callable[[Event], None]
+    before_again: Callable[[], object]
+    """Clears the outputs after a node was lost under the command."""
     _execution: CommandExecution | None = None
     _stopped: str = ""
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -86,7 +87,7 @@ class CommandStepRun:
 
     def _prepare_again(self) -> None:
         self._lay_out()
-        prepare_outputs(self.step, again=True)
+        self.before_again()
 
     def _judge(self, code: int | None, result: StepResult, stderr: Path) -> None:
         result.exit_code = code

@@ -37,13 +37,27 @@ def runs(indices: np.ndarray) -> list[Interval]:
     return [(int(indices[a]), int(indices[b - 1]) + 1) for a, b in pairwise(edges)]
 
 
-def _at_work(due: list[Interval], words: LastWords) -> list[Interval]:
-    """What of `due` a node was at when it died: each mini-batch that ran, and all behind one whose rows were being written."""
-    found = [(index, index + 1) for index in words.running if any(start <= index < stop for start, stop in due)]
-    for last in words.writing:
-        if any(start <= last < stop for start, stop in due):
-            found += [(start, min(stop, last + 1)) for start, stop in due if start <= last]
-    return found
+def _suspected(due: list[Interval], begun: bool, words: LastWords | None) -> list[tuple[int, int, bool]]:
+    """What of a lost block may have taken its node down: ranges [start, stop), and whether they count as having run when it died.
+
+    Without `words` all that was due may have. With them: what was at work did, and what was done before it but not said any more may
+    have, for a processor goes on until its node's end has reached it. Where nothing was at work that is all of a block that had `begun`.
+    """
+    if words is None:
+        return [(start, stop, begun) for start, stop in due]
+    if words.orderly:
+        return []
+    at_work = [index for index in words.running | words.writing if any(start <= index < stop for start, stop in due)]
+    if not at_work and not begun:
+        return []
+    end = max(at_work) + 1 if at_work else due[-1][1] if due else 0
+    until = [(start, min(stop, end)) for start, stop in sorted(due) if start < end]
+    if width(until) == 1:
+        return [(*until[0], True)]
+    ran = [index for index in at_work if index in words.running]
+    for index in ran:
+        until, _ = subtract(until, index, index + 1)
+    return [*((start, stop, False) for start, stop in until), *((index, index + 1, True) for index in ran)]
 
 
 @dataclass(kw_only=True)
@@ -245,12 +259,11 @@ class Dispatcher:
         begun = {n for at, n in enumerate(numbers) if at < running or self.blocks[n].token}
         # The latest first: each goes to the front of the queue, so the oldest work ends up foremost.
         for number in reversed(numbers):
-            block, was_running = self.blocks[number], words is not None or number in begun
-            doubtful = block.due if words is None else _at_work(block.due, words)
-            if doubtful and was_running:
-                suspects.append(min(doubtful)[0])
-            for start, stop in doubtful:
-                index = self.suspects.mark(start, stop, running=was_running)
+            block = self.blocks[number]
+            suspected = _suspected(block.due, number in begun, words)
+            suspects += sorted(start for start, _, ran in suspected if ran)[:1]
+            for start, stop, ran in suspected:
+                index = self.suspects.mark(start, stop, running=ran)
                 if index is not None:
                     failed.append(index)
                     block.due, _ = subtract(block.due, index, index + 1)

@@ -18,7 +18,8 @@ from daskpar.batches.records import unpack
 from daskpar.engine.clocks import Patience, Waiting
 from daskpar.engine.cluster import RESUME, SCHEDULER_GONE, Cluster, bounded
 from daskpar.engine.dispatch import Dispatcher
-from daskpar.engine.members import Member, Members, await_last_words, close_on_worker, leave_on_workers, open_on_worker
+from daskpar.engine.losses import Losses
+from daskpar.engine.members import Members, await_last_words, close_on_worker, leave_on_workers, open_on_worker
 from daskpar.engine.outcome import Commit, Outcome
 from daskpar.engine.suspects import LOSSES
 from daskpar.engine.tally import Tally
@@ -26,6 +27,7 @@ from daskpar.engine.tasks import BlockTasks
 from daskpar.engine.telling import given_up, processor_event, resource_sample
 from daskpar.errors import DaskparError, InfrastructureLost, JobFailed
 from daskpar.events import Event, NodeEvent, Progress, TriesEnded, Warned
+from daskpar.processor import last_words
 from daskpar.processor.last_words import LastWords
 from daskpar.processor.protocol import (
     Broken,
@@ -87,8 +89,7 @@ class Execution:
     """Workers of another version that were warned of."""
     _ready: dict[str, set[int]] = field(default_factory=dict)
     """Node -> its processors past `init()`; their word may come before that of the node."""
-    _dying: dict[str, tuple[Member, int]] = field(default_factory=dict)
-    """Lost nodes whose last words are waited for, each with how many of its processors were past `init()`."""
+    _losses: Losses = field(default_factory=Losses)
 
     def stop(self, reason: str, *, at_once: bool = False) -> None:
         """Ask for the end from any thread: no further call of `run()` is started, running ones are killed after two seconds."""
@@ -193,6 +194,7 @@ class Execution:
             self._waiting.progress_since = monotonic()
             self._flushed_any = self._flushed_any or isinstance(message, Flushed)
         if isinstance(message, Flushed):
+            self._losses.done()
             self._flushed(message)
         elif isinstance(message, Released):
             self._released(address, message)
@@ -242,6 +244,9 @@ class Execution:
             ready.add(changed.processor)
         else:
             ready.discard(changed.processor)
+        self._count_ready()
+
+    def _count_ready(self) -> None:
         self.dispatcher.ready = {node for node, processors in self._ready.items() if processors}
 
     def _released(self, address: str, released: Released) -> None:
@@ -273,7 +278,7 @@ class Execution:
             return
         logger.info("the task of block %d ended as %s: %s", number, status, error)
         self._tasks.drop(number)
-        if block.node in self._dying:
+        if block.node in self._losses.dying:
             return  # what that means is told by the loss of its node
         self.dispatcher.lose_block(number)
         if block.node in self.members.open and self.members.task_failed(block.node):
@@ -309,9 +314,15 @@ class Execution:
         member = self.members.opened(address, number)
         if member is None:
             return
+        now = monotonic()
+        if not self._flushed_any:
+            self._waiting.progress_since = now
+        elif self._waiting.nodes_since is not None:
+            self._waiting.progress_since += now - self._waiting.nodes_since  # that was no time without progress of anybody
         self._waiting.nodes_since = None
-        self._waiting.progress_since = monotonic()
-        self._bury(address)  # it is another one, come in the place of the lost one
+        if (lost := self._losses.dying.get(address)) is not None:  # this is another one, come in its place
+            self._bury(address, words=last_words.read(lost.node.settings(self.settings)))
+        self._losses.joined(number, len(self.members.open))
         if not self._stopped:
             self.dispatcher.add_node(address, member.processors)
         self.publish(NodeEvent(time=time(), step=self.settings.step, node=number, address=address, state="joined"))
@@ -324,15 +335,19 @@ class Execution:
         if node is None:
             return
         running = min(self.dispatcher.lose_node(address), len(self._ready.pop(address, ())))
-        self._dying[address] = node, running
+        self._count_ready()
+        # Should another worker come under this address, Dask would run these there again.
+        for number in [number for number, block in self.dispatcher.blocks.items() if block.node == address]:
+            self._tasks.drop(number)
+        self._losses.lost(address, node, running)
         await_last_words(node.settings(self.settings), address, self.inbox)
 
     def _bury(self, address: str, number: int | None = None, words: LastWords | None = None) -> None:
         """What a lost node owed goes to others, now that its last words have come, or will not."""
-        if address not in self._dying or number not in (None, self._dying[address][0].number):
+        if (lost := self._losses.known(address, number, words)) is None:
             return
-        node, running = self._dying.pop(address)
-        loss = self.dispatcher.bury_node(address, running=running, words=words)
+        node = lost.node
+        loss = self.dispatcher.bury_node(address, running=lost.running, words=words)
         self._tasks.keep(self.dispatcher.blocks)
         detail = f"{loss.requeued} mini-batches go to other nodes"
         if loss.suspects:
@@ -340,6 +355,8 @@ class Execution:
         self.publish(NodeEvent(time=time(), step=self.settings.step, node=node.number, address=address, state="lost", detail=detail))
         for index in loss.failed:
             self._give_up(index, node.number, f"it was running each time when {LOSSES} nodes were lost", "memory, a crash of the machine")
+        if verdict := self._losses.verdict():
+            self._end("failed", verdict)
 
     def _leave_out(self, address: str, trouble: str) -> None:
         """A worker that is there can't go on: no fault of any mini-batch, and no reason to ask it again."""

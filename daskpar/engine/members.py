@@ -26,7 +26,7 @@ TASK_ERRORS = 3
 
 WORDS_SECONDS = 5.0
 """How long the last words of a lost node are waited for; one that has gone with its whole machine leaves none."""
-WORDS_TICK_SECONDS = 0.02
+WORDS_TICK_SECONDS = 0.05
 
 Inbox = queue.SimpleQueue[tuple[Any, ...]]
 
@@ -160,10 +160,13 @@ def await_last_words(settings: ProcessorSettings, address: str, inbox: Inbox) ->
     """Look for what a lost node was at when it died; ("words", address, number, LastWords or None) follows in `inbox` within seconds."""
 
     def look() -> None:
-        deadline = monotonic() + WORDS_SECONDS
-        while (words := last_words.read(settings)) is None and monotonic() < deadline:
-            sleep(WORDS_TICK_SECONDS)
-        inbox.put(("words", address, settings.node, words))
+        words = None
+        try:
+            deadline = monotonic() + WORDS_SECONDS
+            while (words := last_words.read(settings)) is None and monotonic() < deadline:
+                sleep(WORDS_TICK_SECONDS)
+        finally:
+            inbox.put(("words", address, settings.node, words))
 
     threading.Thread(target=look, daemon=True, name=f"daskpar-words-{address}").start()
 

@@ -166,6 +166,7 @@ class NodePlugin(WorkerPlugin):
         self.steps: dict[str, _OpenStep] = {}
         self.commands: dict[tuple[str, int], Any] = {}
         self._killed: set[tuple[str, int]] = set()
+        self._left: set[str] = set()
         self._over = False
         self._lock = threading.Lock()
         worker.stream_handlers[stop_name(self.run_id)] = self.stop
@@ -185,8 +186,9 @@ class NodePlugin(WorkerPlugin):
         with self._lock:
             if settings.step in self.steps:
                 return
-            if self._over:
-                raise RuntimeError(f"run {self.run_id} has ended on worker {self.worker.address}")
+            if self._over or settings.step in self._left:
+                what = f"run {self.run_id}" if self._over else f"step {settings.step}"
+                raise RuntimeError(f"{what} has ended on worker {self.worker.address}")
             opened = self.steps[settings.step] = _OpenStep(self.worker, settings, server or prestart.take(settings))
         # The first word makes this node known to the tracker, which may have to stop it before any block is done.
         opened.reporter([Notice(level="debug", text=f"node {settings.node} is open on {socket.gethostname()}")])
@@ -228,8 +230,11 @@ class NodePlugin(WorkerPlugin):
             opened.pool.finish()
 
     def close(self, step: str) -> None:
-        """End all processes of a step at once."""
-        if (opened := self.steps.pop(step, None)) is not None:
+        """End all processes of a step at once, for good: a request to open it that was overtaken on the way starts nothing any more."""
+        with self._lock:
+            self._left.add(step)
+            opened = self.steps.pop(step, None)
+        if opened is not None:
             opened.close()
 
 

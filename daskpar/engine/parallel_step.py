@@ -24,7 +24,7 @@ from daskpar.engine.execution import Execution
 from daskpar.engine.outcome import Commit, Outcome
 from daskpar.engine.planning import check_keys, make_plan, open_input
 from daskpar.engine.tally import Tally, Thresholds
-from daskpar.errors import DaskparError, InfrastructureLost, InputError, JobFailed
+from daskpar.errors import DaskparError, InfrastructureLost, InputError, JobFailed, PlanDamaged, RunDirectoryError
 from daskpar.events import Counts, Event, Progress, StepPlanned, Warned
 from daskpar.outputs.assembly import assemble, check_space
 from daskpar.outputs.ledger import Ledger
@@ -79,6 +79,8 @@ class ParallelStepRun:
     publish: Callable[[Event], None]
     datastores: Mapping[str, str]
     retry_failed: bool = False
+    plans_the_same: Callable[[], bool] = lambda: True
+    """Whether a plan that is made anew is certainly the one of an earlier process of this run; takes as long as looking at all files."""
     opened: Table | FileList | None = None
     """The input where it was opened already."""
     _stopped: str = ""
@@ -123,7 +125,10 @@ class ParallelStepRun:
         """
         folder = self.folder / "plan"
         if (folder / "plan.json").exists():
-            return Plan.open(folder).summary
+            try:
+                return Plan.reopen(folder).summary
+            except PlanDamaged as error:
+                self._plan_anew(error)
         self._progress("listing the input")
         done: list[PlanSummary | BaseException] = []
         ended = threading.Event()
@@ -159,6 +164,15 @@ class ParallelStepRun:
         for text in found.warnings:
             self.publish(Warned(time=time(), step=self.step.name, text=text))
         return found
+
+    def _plan_anew(self, error: PlanDamaged) -> None:
+        """A plan that lost something is made again, which gives the same mini-batches of the same input."""
+        if not self.plans_the_same():
+            raise RunDirectoryError(
+                f"{error}. It can't be made anew, for what it was made from has changed since, or may have: undo the change and resume, or "
+                "start a new run."
+            ) from error
+        self.publish(Warned(time=time(), step=self.step.name, text=f"{error}; the plan is made anew from the input"))
 
     def _open(self) -> Table | FileList | None:
         step = self.step
@@ -210,7 +224,13 @@ class ParallelStepRun:
 
     def _run_planned(self, summary: PlanSummary, result: StepResult) -> None:
         step, settings = self.step, self.step.settings
-        ledger = Ledger.open(self.folder, summary.count, step=step.name, retry_failed=self.retry_failed)
+        ledger = Ledger.open(
+            self.folder,
+            summary.count,
+            step=step.name,
+            retry_failed=self.retry_failed,
+            with_header=settings.append_row_dataframe_header,
+        )
         try:
             for note in ledger.notes:
                 self.publish(Warned(time=time(), step=step.name, text=note))
@@ -354,6 +374,9 @@ class ParallelStepRun:
             check_space(self.folder / "parts", self.step.append_row_to, 0)
 
     def _assemble(self, ledger: Ledger, tally: Tally) -> None:
+        if not ledger.commits.complete:
+            missing = sum(stop - start for start, stop in ledger.commits.missing())
+            raise RuntimeError(f"the step ended well, but {missing} of {ledger.commits.count} mini-batches have no outcome")
         if self.step.append_row_to is None:
             return
 

@@ -44,8 +44,8 @@ def check_keys(opened: Table | FileList, keys: tuple[str, ...]) -> None:
     """Raises InputError for a partition key that is no column of the input, naming the nearest one that is."""
     if not keys:
         return
-    from daskpar.batches.keys import check_keys as check
     from daskpar.data.files import FileList
+    from daskpar.data.keys import check_keys as check
 
     if isinstance(opened, FileList):
         check(keys, opened.columns.column_names if opened.columns is not None else [], f"the file list {opened.origin}")

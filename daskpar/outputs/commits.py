@@ -45,7 +45,7 @@ class Commits:
         self._failed_items = np.zeros(count, np.int64)
         self._done = np.zeros(4, np.int64)
         self._sums = {"items": 0, "failed_items": 0}
-        self._tries_failed = self._retried = self._repeats = 0
+        self._tries_failed = self._retried = 0
         self.size_bytes = 0
         """Length of all committed rows."""
 
@@ -58,6 +58,10 @@ class Commits:
     def failed(self) -> list[tuple[int, int]]:
         """Ranges [start, stop) whose final outcome is a failure, in order."""
         return _ranges(self.status == Status.FAILED)
+
+    def with_rows(self) -> list[tuple[int, int]]:
+        """Ranges [start, stop) that have rows, in order."""
+        return _ranges(self._length > 0)
 
     def is_final(self, index: int) -> bool:
         """Whether this mini-batch has its outcome."""
@@ -79,7 +83,6 @@ class Commits:
             failed_items=self._sums["failed_items"],
             tries_failed=self._tries_failed,
             retried=self._retried,
-            repeats=self._repeats,
         )
 
     def in_force(self, records: np.ndarray, part: str) -> np.ndarray:
@@ -141,10 +144,6 @@ class Commits:
             chosen = start + np.flatnonzero(self.status[start:stop])
             self._uncount(chosen[(self.status[chosen] & _FINAL) != 0])
             self._clear(chosen)
-
-    def add_repeats(self, number: int) -> None:
-        """Count mini-batches that ran again because their unflushed result was lost."""
-        self._repeats += number
 
     @classmethod
     def load(cls, count: int, contents: JournalContents) -> Commits:

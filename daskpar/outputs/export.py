@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from daskpar.data.locations import is_url
-from daskpar.errors import RunDirectoryError
+from daskpar.errors import RunDirectoryError, UsageError
 from daskpar.outputs.assembly import Progress, assemble
 from daskpar.outputs.commits import Commits
 from daskpar.outputs.replay import JournalContents, read_journal
 from daskpar.outputs.run_directory import RunDirectory, StepFolder
 from daskpar.outputs.survival import lost_ranges
+
+_NOT_TEXT = {".parquet", ".parq", ".pq", ".arrow", ".feather", ".orc", ".avro", ".xlsx", ".gz", ".bz2", ".xz", ".zst", ".zip"}
+"""Endings of names that promise other than text."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,10 +45,12 @@ class Exported:
 def export_partial(run: RunDirectory | Path | str, target: str, step: str | None = None, progress: Progress | None = None) -> Exported:
     """Write the committed rows of a step to `target`, in mini-batch order; the run goes on undisturbed if it is running.
 
-    `step` may be left out where only one has rows. Raises RunDirectoryError when there is nothing to export, and says where the rows are.
+    `step` may be left out where only one has rows. Raises RunDirectoryError when there is nothing to export, and says where the rows are;
+    UsageError for a target inside the run directory, or one whose name promises other than text.
     """
     if not isinstance(run, RunDirectory):
         run = RunDirectory.open(run, lock=False)
+    _check_target(run, target)
     folder, contents = _choose(run, step)
     commits = Commits.load(_planned(contents), contents)
     lost = lost_ranges(contents, commits, folder.parts)
@@ -63,6 +68,20 @@ def export_partial(run: RunDirectory | Path | str, target: str, step: str | None
         failed=counts.failed,
         lost=sum(stop - start for start, stop in lost),
     )
+
+
+def _check_target(run: RunDirectory, target: str) -> None:
+    _, ending = os.path.splitext(target)
+    if ending.lower() in _NOT_TEXT:
+        raise UsageError(
+            f"What is exported is text, as in the output that the run aggregates (append_row_to), and {target} says {ending}: "
+            "name a text file, such as FILE.txt."
+        )
+    if is_url(target):
+        return
+    inside, of = os.path.realpath(target), os.path.realpath(run.path)
+    if inside == of or inside.startswith(of.rstrip("/") + "/"):
+        raise UsageError(f"{target} lies in the run directory {run.path}, whose files are the run's own: export to a file elsewhere.")
 
 
 def _choose(run: RunDirectory, step: str | None) -> tuple[StepFolder, JournalContents]:

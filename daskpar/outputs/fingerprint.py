@@ -12,12 +12,15 @@ from typing import Any
 from daskpar.data.locations import is_url
 from daskpar.errors import InputError, UsageError
 from daskpar.outputs.seen_files import changes, seen_code, seen_data, seen_list
-from daskpar.spec.arguments import SWITCHES, WITH_EFFECT, WITHOUT_EFFECT
+from daskpar.spec.arguments import OURS_WITH_HYPHENS, SWITCHES, WITH_EFFECT, WITHOUT_EFFECT
 from daskpar.spec.model import BySize, CommandStep, Input, ParallelStep, Step
 
 FORMAT = 1
+INPUTS = "inputs"
+"""The key of a fingerprint that comes last; without it, nobody has looked at the input files to the end."""
 _RUN = "RUN"
 """Stands for the run directory in values, which may be moved between two processes of a run."""
+_SHAPES_THE_PLAN = ("input_data", "rank_mini_batch_count", "partition_keys", "mini_batch_size")
 _UNITS = {1: "", 1024: "kb", 1024**2: "mb", 1024**3: "gb"}
 
 
@@ -27,20 +30,39 @@ def step_fingerprint(step: Step, run_directory: Path | str, skip: Iterable[Path 
     Inputs that another step makes are left out. `skip`: paths that other steps write, which are neither code nor input.
     A JSON value; takes as long as listing the inputs and asking for the size and time of each file.
     """
+    paths = [*skip]
+    return {**begun_fingerprint(step, run_directory, paths), INPUTS: seen_inputs(step, paths)}
+
+
+def begun_fingerprint(step: Step, run_directory: Path | str, skip: Iterable[Path | str] = ()) -> dict[str, object]:
+    """The part of `step_fingerprint` that is known at once: all but the input files, where there are any."""
     run = str(run_directory)
-    unseen = {str(path) for path in skip} | {output.path.rstrip("/") for output in step.outputs.values()}
     values = _parallel_values(step) if isinstance(step, ParallelStep) else _command_values(step)
     for name, given in step.inputs.items():
         values[f"inputs.{name}"] = {"path": given.path, "type": given.type, "mode": given.mode} if given.is_data else given.value
     values |= {f"environment_variables.{name}": value for name, value in step.environment_variables.items()}
-    data = [given for given in step.inputs.values() if given.is_data and given.path and given.made_by is None]
+    data = _data(step)
     local = {given.path for given in data if not is_url(given.path)}
-    return {
+    begun: dict[str, object] = {
         "format": FORMAT,
         "values": {name: _movable(value, run) for name, value in values.items()},
-        "code": _code(step, unseen | local),
-        "inputs": {given.name: _input_files(given, unseen) for given in data},
+        "code": _code(step, _unseen(step, skip) | local),
     }
+    return begun if data else {**begun, INPUTS: {}}
+
+
+def seen_inputs(step: Step, skip: Iterable[Path | str] = ()) -> dict[str, object]:
+    """The other part: the files of each input as they are now."""
+    unseen = _unseen(step, skip)
+    return {given.name: _input_files(given, unseen) for given in _data(step)}
+
+
+def _data(step: Step) -> list[Input]:
+    return [given for given in step.inputs.values() if given.is_data and given.path and given.made_by is None]
+
+
+def _unseen(step: Step, skip: Iterable[Path | str]) -> set[str]:
+    return {str(path) for path in skip} | {output.path.rstrip("/") for output in step.outputs.values()}
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
@@ -55,11 +77,21 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         elif before[name] != now[name]:
             found.append(f"{name} was {before[name]!r}, is {now[name]!r}")
     found += changes("code", old.get("code", {}), new.get("code", {}))
-    inputs_before, inputs_now = old.get("inputs", {}), new.get("inputs", {})
+    inputs_before, inputs_now = old.get(INPUTS, {}), new.get(INPUTS, {})
     for name in inputs_now:
         if name in inputs_before:  # one that is new or gone shows among the values
             found += changes(f"files of input {name}", inputs_before[name], inputs_now[name])
     return found
+
+
+def plans_the_same(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether a step's plan is certainly the same with both fingerprints, whatever else has changed."""
+    if INPUTS not in old or INPUTS not in new:
+        return False
+    before, now = old.get("values", {}), new.get("values", {})
+    shaping = [name for name in {*before, *now} if name in _SHAPES_THE_PLAN or name.startswith("inputs.")]
+    same_values = all(name in before and name in now and before[name] == now[name] for name in shaping)
+    return same_values and not any(changes(name, old[INPUTS].get(name, {}), seen) for name, seen in new[INPUTS].items())
 
 
 def _parallel_values(step: ParallelStep) -> dict[str, object]:
@@ -93,6 +125,7 @@ def _for_script(arguments: tuple[str, ...]) -> Iterable[str]:
         argument = arguments[position]
         position += 1
         flag, equals, _ = argument.removeprefix("--").partition("=")
+        flag = OURS_WITH_HYPHENS.get(flag, flag)
         if not argument.startswith("--") or flag not in WITH_EFFECT | WITHOUT_EFFECT:
             yield argument
         elif not equals and position < len(arguments) and not arguments[position].startswith("--"):

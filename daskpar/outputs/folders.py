@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Collection, Iterable, Mapping
+from itertools import islice
 from pathlib import Path
 
 from daskpar.data.locations import is_url
@@ -12,6 +13,8 @@ from daskpar.errors import RunDirectoryError, UsageError
 from daskpar.outputs import writing
 from daskpar.spec.model import CommandStep, Output, Step
 
+NAMED = 5000
+"""Up to so many things in a folder are remembered by name."""
 _FILE_TYPES = {"uri_file"}
 
 
@@ -42,38 +45,28 @@ def _mode(path: Path) -> int:
         return 0
 
 
-def refuse_shared(outputs: Iterable[tuple[str, Output]]) -> None:
-    """Refuse two outputs of (step, output) in one place, links followed; one inside the other is fine."""
-    seen: dict[str, tuple[str, Output]] = {}
-    for step, output in outputs:
-        place = output.path.rstrip("/") if is_url(output.path) else os.path.realpath(output.path)
-        if place in seen:
-            other, first = seen[place]
-            raise UsageError(
-                f"{_where(output)}The output {output.name} of {step} and the output {first.name} of {other} lie in one place, "
-                f"{place}: one would overwrite the other. Give each a path of its own."
-            )
-        seen[place] = (step, output)
-
-
 def move_aside(path: Path | str, keep: Collection[Path | str] = ()) -> Path | None:
     """Rename what an unfinished step left at `path` to `NAME.unfinished-1` (2, ...) and return that; None when there was nothing.
 
-    Outputs of other steps that lie inside (`keep`) stay where they are.
+    The paths `keep` stay where they are, be they `path` itself or inside it: what the step did not make.
     """
     path = Path(path)
-    if not os.path.lexists(path) or (path.is_dir() and not path.is_symlink() and not any(path.iterdir())):
+    if not os.path.lexists(path):
         return None
-    kept = [Path(os.path.abspath(name)) for name in keep if path in Path(os.path.abspath(name)).parents]
     aside = next(name for n in range(1, 100_000) if not os.path.lexists(name := path.with_name(f"{path.name}.unfinished-{n}")))
+    stays = {inside for name in keep for inside in _inside(path, name)}
     try:
-        if not kept:
+        if "" in stays or (path.is_dir() and not path.is_symlink() and not any(path.iterdir())):
+            return None
+        if not stays:
             path.rename(aside)
             return aside
+        moved = [child for child in path.iterdir() if child.name not in stays]
+        if not moved:
+            return None
         aside.mkdir()
-        for child in list(path.iterdir()):
-            if not any(child == name or child in name.parents for name in kept):
-                child.rename(aside / child.name)
+        for child in moved:
+            child.rename(aside / child.name)
     except OSError as error:
         raise RunDirectoryError(
             f"{path}, left by a step that did not finish, can't be moved aside to {aside}: {error.strerror}. "
@@ -82,32 +75,72 @@ def move_aside(path: Path | str, keep: Collection[Path | str] = ()) -> Path | No
     return aside
 
 
-def prepare_outputs(step: Step, *, again: bool = False, others: Iterable[Output] = ()) -> list[str]:
+def _inside(path: Path, name: Path | str) -> list[str]:
+    """Entries of the folder `path` on the way to `name`, links followed or not; an empty one where it is `path` itself."""
+    ways = [(os.path.abspath(path), os.path.abspath(name)), (os.path.realpath(path), os.path.realpath(name))]
+    return ["" if at == of else at.removeprefix(of + "/").partition("/")[0] for of, at in ways if at == of or at.startswith(of + "/")]
+
+
+def there_before(step: Step) -> dict[str, str]:
+    """What lies in the places of a step's local outputs before it first begins: path -> a text that changes when a file does.
+
+    A folder that holds very many things is named itself: nothing of it will be moved.
+    """
+    found = {}
+    for output in step.outputs.values():
+        path = Path(output.path)
+        if is_url(output.path):
+            continue
+        with writing.explained(f"{_where(output)}What lies at {path}, the output {output.name}, can't be looked at"):
+            kind = _mode(path)
+            if stat.S_ISDIR(kind):
+                held = [str(child) for child in islice(path.iterdir(), NAMED + 1)]
+                found.update(dict.fromkeys(held if len(held) <= NAMED else [str(path)], ""))
+            elif kind:
+                found[str(path)] = _stamp(path)
+    return found
+
+
+def unchanged(before: Mapping[str, str]) -> list[str]:
+    """The paths of `there_before` that are as they were; of a folder, that it is there."""
+    return [path for path, stamp in before.items() if os.path.lexists(path) and (not stamp or stamp == _stamp(Path(path)))]
+
+
+def _stamp(path: Path) -> str:
+    seen = path.stat()
+    return f"{seen.st_mtime_ns} {seen.st_size}"
+
+
+def prepare_outputs(step: Step, *, again: bool = False, keep: Iterable[str] = ()) -> list[str]:
     """Before a step starts: its local outputs are made. One sentence for each that was moved aside.
 
-    What an earlier, unfinished try of a command (`again`) left is moved aside first; outputs of other steps inside it (`others`) stay.
+    What an earlier, unfinished try of a command (`again`) left is moved aside first; what it did not make (`keep`) stays.
     A parallel step goes on where it was, so its outputs stay.
     """
     moved = []
     if again and isinstance(step, CommandStep):
-        keep = [output.path for output in others if not is_url(output.path)]
+        local = _local(keep)
         for output in step.outputs.values():
-            if not is_url(output.path) and (aside := move_aside(output.path, keep)) is not None:
+            if not is_url(output.path) and (aside := move_aside(output.path, local)) is not None:
                 moved.append(f"What the unfinished step {step.name} left in {output.path} is now {aside}.")
     prepare(step.outputs)
     return moved
 
 
-def set_outputs_aside(step: Step, others: Iterable[Output] = ()) -> list[str]:
+def set_outputs_aside(step: Step, keep: Iterable[str] = ()) -> list[str]:
     """Before a step that was done runs from the start: its local outputs are moved aside, but for the file that is replaced when the
     new one is whole. One sentence for each."""
     kept_until_replaced = getattr(step, "append_row_to", None)
-    keep = [output.path for output in others if not is_url(output.path)]
+    local = _local(keep)
     moved = []
     for output in step.outputs.values():
-        if not is_url(output.path) and output.path != kept_until_replaced and (aside := move_aside(output.path, keep)) is not None:
+        if not is_url(output.path) and output.path != kept_until_replaced and (aside := move_aside(output.path, local)) is not None:
             moved.append(f"What step {step.name} had written to {output.path} is now {aside}.")
     return moved
+
+
+def _local(paths: Iterable[str]) -> list[str]:
+    return [path for path in paths if not is_url(path)]
 
 
 def _where(output: Output) -> str:

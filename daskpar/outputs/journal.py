@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from daskpar.batches.records import RECORD
+from daskpar.boot import boot_id
 from daskpar.errors import DaskparError, InfrastructureLost
 from daskpar.outputs import writing
-from daskpar.outputs.boot import boot_id
 from daskpar.outputs.frames import FLUSH_PACK, FORMAT, PART_PACK, Kind, frame
 from daskpar.outputs.replay import JournalContents, copy_whole_frames, read_journal
 from daskpar.processor.protocol import Failure, Flushed

@@ -31,10 +31,20 @@ class Ledger:
         """Mini-batches with a final outcome when it was opened."""
 
     @classmethod
-    def open(cls, folder: Path, mini_batches: int, *, step: str = "", fingerprint: str = "", retry_failed: bool = False) -> Ledger:
+    def open(
+        cls,
+        folder: Path,
+        mini_batches: int,
+        *,
+        step: str = "",
+        fingerprint: str = "",
+        retry_failed: bool = False,
+        with_header: bool = False,
+    ) -> Ledger:
         """The ledger of the step folder `folder` (`journal`, `parts/`): a new one, or where the last driver process stopped.
 
-        With `retry_failed` its failed mini-batches are missing again. Raises RunDirectoryError when the journal is of another plan or a
+        With `retry_failed` its failed mini-batches are missing again. `with_header`: the output begins with the names of the columns, and
+        rows whose names a damaged journal has lost are run again. Raises RunDirectoryError when the journal is of another plan or a
         newer version, InfrastructureLost when the disk can't be written.
         """
         path, parts = folder / "journal", folder / "parts"
@@ -47,10 +57,13 @@ class Ledger:
             return ledger
         _check_plan(contents, mini_batches)
         commits = Commits.load(mini_batches, contents)
-        lost = lost_ranges(contents, commits, parts)
+        if nameless := with_header and contents.columns is None and bool(contents.damaged):
+            lost = commits.with_rows()
+        else:
+            lost = lost_ranges(contents, commits, parts)
         ledger = cls(Journal.reopen(path, contents, lost), commits, columns=contents.columns)
         commits.revoke(lost)
-        ledger.notes = _notes(contents, lost)
+        ledger.notes = _notes(contents, lost, nameless=nameless)
         if retry_failed:
             commits.reopen_failed()
         ledger.earlier_failures = tuple(_standing(contents, commits))
@@ -111,7 +124,7 @@ def _check_plan(contents: JournalContents, mini_batches: int) -> None:
         )
 
 
-def _notes(contents: JournalContents, lost: list[tuple[int, int]]) -> tuple[str, ...]:
+def _notes(contents: JournalContents, lost: list[tuple[int, int]], *, nameless: bool) -> tuple[str, ...]:
     notes = []
     if contents.torn_bytes:
         notes.append(f"The last {contents.torn_bytes} bytes of the journal were torn and are cut off; all before them counts.")
@@ -123,5 +136,6 @@ def _notes(contents: JournalContents, lost: list[tuple[int, int]]) -> tuple[str,
         )
     if lost:
         number = sum(stop - start for start, stop in lost)
-        notes.append(f"The rows of {number} committed mini-batches did not survive on the disk; these are run again.")
+        what = "column names" if nameless else "rows"
+        notes.append(f"The {what} of {number} committed mini-batches did not survive on the disk; these are run again.")
     return tuple(notes)

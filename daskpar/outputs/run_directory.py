@@ -7,6 +7,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -14,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import daskpar
+from daskpar.boot import boot_id
 from daskpar.errors import RunDirectoryError, UsageError
 from daskpar.events import Counts
 from daskpar.outputs import writing
-from daskpar.outputs.boot import boot_id
 from daskpar.outputs.lock import Lock, holder
 
 FORMAT = 1
@@ -131,6 +132,23 @@ class StepFolder:
         numbers = {f.name for f in fields(Counts)}
         known["counts"] = Counts(**{name: n for name, n in value.get("counts", {}).items() if name in numbers})
         return StepState(**known)
+
+    def keep_before(self, there: Mapping[str, str]) -> None:
+        """Remember what lay in the places of the step's outputs before it first began (`folders.there_before`)."""
+        if there:
+            self.path.mkdir(parents=True, exist_ok=True)
+            writing.replace_json(self.path / "outputs-before.json", there)
+
+    def before(self) -> dict[str, str]:
+        """What `keep_before` was told."""
+        return _read_json(self.path / "outputs-before.json") or {}
+
+    def forget_plan(self) -> None:
+        """Nothing of the plan is committed yet: it is to be made anew, from the input as it is now."""
+        with writing.explained(f"The plan {self.plan} can't be removed"):
+            self.journal.unlink(missing_ok=True)
+            if self.plan.exists():
+                shutil.rmtree(self.plan)
 
     def save(self, state: StepState) -> None:
         """Write step.json, whole or not at all."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ _HASHED_BYTES = 16 << 20
 _CODE = (".py", ".pyi", ".pyx", ".so", ".r", ".jl", ".sh", ".sql", ".json", ".yml", ".yaml", ".toml", ".cfg", ".ini")
 """What counts as code. A code folder often is the folder of the job as well, where data, logs and results come and go."""
 _NO_CODE = {"__pycache__", "node_modules"}
+
+_LOCAL = re.compile(r"(\d{15,}) \d+$")
+"""What `_times` gives."""
 
 Stamp = tuple[str, int, str]
 """(name, bytes, text that changes when the file does)."""
@@ -57,7 +61,13 @@ def changes(what: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[s
     removed = sorted(set(before) - set(now))
     changed = sorted(name for name in set(now) & set(before) if now[name] != before[name])
     kinds = (("changed", changed), ("new", added), ("gone", removed))
-    return [f"{what}: {_some(names)} {'is' if len(names) == 1 else 'are'} {kind}" for kind, names in kinds if names]
+    return [f"{what}: {some(names)} {'is' if len(names) == 1 else 'are'} {kind}" for kind, names in kinds if names]
+
+
+def changed_after(seen: Mapping[str, Any], moment: float) -> list[str]:
+    """Local files among those seen that were changed after `moment` (seconds since the epoch); of very many, the newest alone."""
+    stamps: Mapping[str, str] = seen.get("files") or {seen.get("newest", ""): seen.get("newest_stamp", "")}
+    return [name for name, stamp in stamps.items() if (found := _LOCAL.match(stamp)) and int(found[1]) > moment * 1e9]
 
 
 def _in_numbers(what: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
@@ -69,7 +79,8 @@ def _in_numbers(what: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> st
     return f"{what}: was {words(old)}, is {words(new)}; the newest is {new.get('newest', '?')}"
 
 
-def _some(names: list[str]) -> str:
+def some(names: list[str]) -> str:
+    """The first few names, and how many more there are."""
     shown = ", ".join(names[:3])
     return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
 
@@ -86,7 +97,7 @@ def _summary(stamps: Iterable[Stamp]) -> dict[str, object]:
             files[name] = stamp
             files = files if count <= NAMED else None
     found: dict[str, object] = {"count": count, "size_bytes": size_bytes, "digest": digest.hexdigest()}
-    return {**found, "newest": newest[1]} if files is None else {**found, "files": files}
+    return {**found, "newest": newest[1], "newest_stamp": newest[0]} if files is None else {**found, "files": files}
 
 
 def _stamped(root: str, stamp: Callable[[str, os.stat_result], str], paths: Iterable[str]) -> Iterator[Stamp]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from daskpar.outputs.boot import same_boot
+from daskpar.boot import same_boot
 from daskpar.outputs.commits import Commits
 from daskpar.outputs.replay import JournalContents
 from daskpar.outputs.writing import PIECE_BYTES

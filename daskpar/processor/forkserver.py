@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from daskpar.processor import channel, last_words, linux
-from daskpar.processor.page import Page
+from daskpar.processor.page import Announced, Page
 from daskpar.processor.protocol import ProcessorSettings
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
@@ -232,6 +232,9 @@ class _Server:
         self._keys: dict[int, int] = {}
         self._watched: dict[int, tuple[ProcessorSettings, Page]] = {}
         """Processors that live, by their process."""
+        self._dead: list[Announced] = []
+        """What those said last that have died since the last birth: their node may have died with them."""
+        self._settings: ProcessorSettings | None = None
         self._orderly = False
 
     def run(self) -> None:
@@ -252,8 +255,9 @@ class _Server:
         except (EOFError, OSError):
             pass
         finally:
-            self._kill_all()
+            self._kill_groups()
             self._leave_words()
+            self._kill_all()
         os._exit(0)
 
     def _spawn(self, order: Spawn) -> None:
@@ -291,9 +295,11 @@ class _Server:
             os._exit(0)
         if (watched := order.what.watch(fds)) is not None:
             self._watched[pid] = watched
+            self._settings = watched[0]
         for fd in fds:
             os.close(fd)
         self._keys[pid] = order.key
+        self._dead.clear()
         channel.send(self._sock, Spawned(order.key, pid))
 
     def _reap(self) -> None:
@@ -308,14 +314,18 @@ class _Server:
             if key is not None:  # else an orphan that was inherited
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(pid, signal.SIGKILL)
+                if pid in self._watched:
+                    self._dead.append(self._watched[pid][1].announced())
                 channel.send(self._sock, Exited(key, pid, status, usage.ru_maxrss * 1024))
                 if pid in self._watched:
                     self._watched.pop(pid)[1].close()
 
-    def _kill_all(self) -> None:
-        """Kill what is below, again and again: killing a parent hands its children to us."""
+    def _kill_groups(self) -> None:
         for pid in list(self._keys):
             linux.kill_group(pid)
+
+    def _kill_all(self) -> None:
+        """Kill what is below, again and again: killing a parent hands its children to us."""
         while True:
             for pid in linux.children_of(os.getpid()):
                 with contextlib.suppress(ProcessLookupError):
@@ -328,7 +338,7 @@ class _Server:
                 continue
 
     def _leave_words(self) -> None:
-        """The node is gone, and its processors with it; of them all is said that can be."""
-        if self._watched:
-            settings = next(iter(self._watched.values()))[0]
-            last_words.leave(settings, [] if self._orderly else [page.announced() for _, page in self._watched.values()])
+        """The node is gone, and its processors have just been killed: say what they were at, before their memory takes its time to go."""
+        if self._settings is not None:
+            said = [*self._dead, *(page.announced() for _, page in self._watched.values())]
+            last_words.leave(self._settings, said, orderly=self._orderly)

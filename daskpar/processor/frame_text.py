@@ -263,8 +263,9 @@ def _offsets(array: pa.Array) -> np.ndarray:
     """Where each text begins, counted from the first, and where the last one ends."""
     if not len(array):
         return np.zeros(1, np.int64)
-    found: np.ndarray = np.frombuffer(array.buffers()[1], np.int64)[array.offset : array.offset + len(array) + 1]
-    return np.subtract(found, found[0])
+    found = np.frombuffer(array.buffers()[1], np.int64)[array.offset : array.offset + len(array) + 1]
+    counted: np.ndarray = found - found[0]
+    return counted
 
 
 def _joined(columns: list[pa.Array], rows: np.ndarray) -> tuple[bytes, np.ndarray]:

@@ -92,3 +92,11 @@ def ending(
     return Ending(
         Reason.DIED, f"the processor ended with exit code {status >> 8} in the middle of {'loading' if phase == Phase.LOAD else 'run()'}"
     )
+
+
+def ending_in_init(status: int, *, killed_for: str, init_timeout: Seconds) -> str:
+    """The same, in words, of a processor that ended before `init()` had returned."""
+    if killed_for == "timeout":
+        return f"import or init() took longer than {init_timeout:g} s (--init_timeout); the processor was killed"
+    end = ending(status, killed_for=killed_for, run_timeout=0, overhead_timeout=0, phase=Phase.INIT)
+    return end.text.replace("in the middle of run()", "in import or init()")

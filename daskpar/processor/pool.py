@@ -10,17 +10,16 @@ import logging
 import os
 import selectors
 import signal
-import socket
 import threading
 from collections import deque
 from collections.abc import Callable
 from time import monotonic, time
 
 from daskpar.batches.records import unpack
-from daskpar.processor import channel, endings, hosting, judging, linux
-from daskpar.processor.birth import ProcessorOrder
+from daskpar.processor import channel, endings, hosting, judging, last_words, linux
+from daskpar.processor.deadlines import Deadlines
 from daskpar.processor.forkserver import Exited, ForkServer, Spawned, SpawnFailed
-from daskpar.processor.page import CONDEMNED, Announced, Page, Phase
+from daskpar.processor.page import Phase
 from daskpar.processor.protocol import (
     BlockOrder,
     Broken,
@@ -32,9 +31,9 @@ from daskpar.processor.protocol import (
     ProcessorSettings,
     Released,
 )
-from daskpar.processor.resources import free_memory, oom_kills, resident_bytes
+from daskpar.processor.resources import oom_kills
 from daskpar.processor.sampling import Sampler
-from daskpar.processor.supervised import Expected, Supervised
+from daskpar.processor.supervised import Expected, Supervised, start
 
 logger = logging.getLogger(__name__)
 
@@ -42,9 +41,6 @@ TICK_SECONDS = 0.02
 """How often clocks are looked at while something runs."""
 STOP_SECONDS = 2.0
 """What a running call gets after the step was told to stop."""
-MEMORY_SECONDS = 0.2
-STACK_SECONDS = 0.05
-"""What a processor that is about to be killed gets to write its stacks."""
 RETRY_INIT_SECONDS = 0.2
 SERVER_DEATHS = 3
 """Fork servers that may die in a row, without a processor that got ready between, before the node gives up."""
@@ -72,7 +68,7 @@ class ProcessorPool:
         self._finishing = False
         self._closing = False
         self._out: list[Message] = []
-        self._next_memory = 0.0
+        self._deadlines = Deadlines(settings)
         self._sampler = Sampler(settings.node, settings.resource_interval, self._pids, self._take_sample)
         self._oom_kills = oom_kills()
         self._wake, self._waker = os.pipe()
@@ -153,6 +149,7 @@ class ProcessorPool:
             # The kernel has killed it with its parent, but not what it has started.
             linux.kill_group(processor.pid)
             self._exited(processor, Exited(processor.key, processor.pid, signal.SIGKILL, 0))
+        last_words.forget(self.settings)
         self._server = self._new_server()
         self._selector.register(self._server, selectors.EVENT_READ, "server")
 
@@ -176,7 +173,7 @@ class ProcessorPool:
             self._kill_busy()
         for processor in list(self._processors.values()):
             self._look_at(processor, now)
-        self._watch_memory(now)
+        self._deadlines.look_at_memory(self._processors.values(), now)
         self._send_out()
 
     def _hear(self, key: selectors.SelectorKey) -> None:
@@ -281,21 +278,13 @@ class ProcessorPool:
                 self._start(number)
 
     def _start(self, number: int) -> None:
-        page = Page.create()
-        page.announce(-1, Phase.INIT, monotonic())  # before anything that the processor may say itself
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            key = self._server.spawn(ProcessorOrder(self.settings, number), [theirs.fileno(), page.fd])
+            processor = start(self._server, self.settings, number)
         except OSError as error:
-            ours.close()
-            page.close()
             self._server_lost(error)
             return
-        finally:
-            theirs.close()
-        processor = Supervised(number=number, sock=ours, inbox=channel.Inbox(ours), page=page, key=key)
-        self._processors[number] = self._keys[key] = processor
-        self._selector.register(ours, selectors.EVENT_READ, processor)
+        self._processors[number] = self._keys[processor.key] = processor
+        self._selector.register(processor.sock, selectors.EVENT_READ, processor)
 
     def _give(self, processor: Supervised, order: BlockOrder) -> None:
         processor.order, processor.reported, processor.limit = order, order.start, order.stop
@@ -311,18 +300,9 @@ class ProcessorPool:
 
     def _look_at(self, processor: Supervised, now: float) -> None:
         said = processor.page.announced()
-        if processor.kill_at is not None:
-            if now >= processor.kill_at:
-                processor.kill_at = None
-                self._kill_now(processor)
-            return
-        if processor.killed_for or not processor.pid:
-            return
-        if judging.overdue(said.phase, said.since, now, self.settings):
-            self._condemn(processor, said)
-            return
         if (
-            processor.order is not None
+            self._deadlines.look(processor, said, now)
+            and processor.order is not None
             and said.index + 1 < processor.limit
             and said.index >= processor.order.start
             and judging.is_slow(said.phase, said.since, now, self._expected.seconds)
@@ -341,43 +321,6 @@ class ProcessorPool:
             self._say(Released(block=order.block, token=order.token, start=start, stop=processor.limit, reason=reason))
             processor.limit = start
 
-    def _condemn(self, processor: Supervised, said: Announced) -> None:
-        """Its time is up, unless it has come back by itself in this very moment.
-
-        The signal for its stacks may wake what it hangs in: what it says from here on must not count, and it waits for its end.
-        """
-        now = processor.page.set_limit(CONDEMNED)
-        if (now.index, now.phase) != (said.index, said.phase):
-            processor.page.set_limit(processor.limit)
-            return
-        processor.doomed = said
-        self._kill(processor, "timeout")
-
-    def _kill(self, processor: Supervised, why: str) -> None:
-        """Have it write its stacks, then kill its whole group a moment later; its exit tells the rest."""
-        processor.killed_for = why
-        if hosting.STACK_SIGNAL is not None and why == "timeout":
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(processor.pid, hosting.STACK_SIGNAL)
-                processor.kill_at = monotonic() + STACK_SECONDS
-                return
-        self._kill_now(processor)
-
-    def _kill_now(self, processor: Supervised) -> None:
-        linux.kill_tree(processor.pid)
-
-    def _watch_memory(self, now: float) -> None:
-        if now < self._next_memory or any(p.killed_for == "memory" for p in self._processors.values()):
-            return  # one at a time: what the last one held may not be free yet
-        self._next_memory = now + MEMORY_SECONDS
-        available, total = free_memory()
-        if available >= judging.MEMORY_FLOOR * total:
-            return
-        running = {p.number: resident_bytes(p.pid) for p in self._processors.values() if p.pid and not p.killed_for}
-        victim = judging.memory_victim(available, total, running)
-        if victim is not None:
-            self._kill(self._processors[victim], "memory")
-
     def _pids(self) -> dict[int, int]:
         return {p.number: p.pid for p in list(self._processors.values()) if p.pid}
 
@@ -389,10 +332,7 @@ class ProcessorPool:
     def _exited(self, processor: Supervised, told: Exited) -> None:
         self._listen(processor)  # what it said before it died counts
         said = processor.doomed or processor.page.announced()
-        self._keys.pop(told.key, None)
-        self._processors.pop(processor.number, None)
-        with contextlib.suppress(KeyError, ValueError):
-            self._selector.unregister(processor.sock)
+        self._forget(processor)
         end = judging.ending(
             told.status,
             killed_for=processor.killed_for,
@@ -411,17 +351,18 @@ class ProcessorPool:
             text = f"shutdown() took longer than {self.settings.run_timeout:g} s in process{processor.number:03d} and was killed"
             self._say(Notice(level="warning", text=text))
         self._changed(processor, "ended", "" if well else end.text)
-        processor.sock.close()
-        processor.page.close()
+        processor.close()
 
-    def _not_born(self, processor: Supervised, told: SpawnFailed) -> None:
-        """The machine refuses another process: no failure of the script while others work, but no reason to try without end."""
-        self._keys.pop(told.key, None)
+    def _forget(self, processor: Supervised) -> None:
+        self._keys.pop(processor.key, None)
         self._processors.pop(processor.number, None)
         with contextlib.suppress(KeyError, ValueError):
             self._selector.unregister(processor.sock)
-        processor.sock.close()
-        processor.page.close()
+
+    def _not_born(self, processor: Supervised, told: SpawnFailed) -> None:
+        """The machine refuses another process: no failure of the script while others work, but no reason to try without end."""
+        self._forget(processor)
+        processor.close()
         self._next_start = monotonic() + RETRY_INIT_SECONDS
         if not self._stopping and not self._finishing and not any(p.ready for p in self._processors.values()):
             self._init_failed(processor, f"a processor could not be started: {told.text}", "")
@@ -434,11 +375,7 @@ class ProcessorPool:
     def _died_in_init(self, processor: Supervised, told: Exited) -> None:
         if self._closing or self._stopping or processor.finishing:
             return
-        if processor.killed_for == "timeout":
-            text = f"import or init() took longer than {self.settings.init_timeout:g} s (--init_timeout); the processor was killed"
-        else:
-            end = judging.ending(told.status, killed_for=processor.killed_for, run_timeout=0, overhead_timeout=0, phase=Phase.INIT)
-            text = end.text.replace("in the middle of run()", "in import or init()")
+        text = judging.ending_in_init(told.status, killed_for=processor.killed_for, init_timeout=self.settings.init_timeout)
         self._init_failed(processor, f"init() failed: {text}", endings.stacks(processor, self.settings))
 
     def _init_failed(self, processor: Supervised, message: str, trace: str) -> None:
@@ -467,7 +404,7 @@ class ProcessorPool:
         for processor in self._processors.values():
             if processor.order is not None or not processor.ready:
                 processor.killed_for = processor.killed_for or "stopped"
-                self._kill_now(processor)
+                linux.kill_tree(processor.pid)
 
     def _finish(self) -> None:
         self._finishing = True
@@ -511,8 +448,7 @@ class ProcessorPool:
             self._server.close()
         self._send_out()
         for processor in self._processors.values():
-            processor.sock.close()
-            processor.page.close()
+            processor.close()
         self._processors.clear()
         self._closing = True
         with self._late:

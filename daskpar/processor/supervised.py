@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import socket
 from dataclasses import dataclass
+from time import monotonic
 
+from daskpar.processor.birth import ProcessorOrder
 from daskpar.processor.channel import Inbox
-from daskpar.processor.page import Announced, Page
-from daskpar.processor.protocol import BlockOrder
+from daskpar.processor.forkserver import ForkServer
+from daskpar.processor.page import Announced, Page, Phase
+from daskpar.processor.protocol import BlockOrder, ProcessorSettings
 
 
 @dataclass
@@ -36,6 +39,27 @@ class Supervised:
     """When its time to write its stacks is over, on the monotonic clock."""
     failed_init: bool = False
     finishing: bool = False
+
+    def close(self) -> None:
+        """Let go of what its node shared with it."""
+        self.sock.close()
+        self.page.close()
+
+
+def start(server: ForkServer, settings: ProcessorSettings, number: int) -> Supervised:
+    """Have `server` fork processor `number`; OSError when the server is gone."""
+    page = Page.create()
+    page.announce(-1, Phase.INIT, monotonic())  # before anything that the processor may say itself
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        key = server.spawn(ProcessorOrder(settings, number), [theirs.fileno(), page.fd])
+    except OSError:
+        ours.close()
+        page.close()
+        raise
+    finally:
+        theirs.close()
+    return Supervised(number=number, sock=ours, inbox=Inbox(ours), page=page, key=key)
 
 
 @dataclass

@@ -43,14 +43,16 @@ def load_job(
     path: str | Path,
     *,
     overrides: Mapping[str, str] | None = None,
+    folders: Mapping[str, Path] | None = None,
     given: Mapping[str, str] | None = None,
     datastores: Mapping[str, str] | None = None,
 ) -> JobDefinition:
     """Read and check a pipeline, or a parallel or command component, which is taken as a pipeline of one step.
 
     `overrides`: `inputs.NAME`, `outputs.NAME`, a setting such as `instance_count` (of every parallel step) or `jobs.STEP.SETTING`, each
-    with its value as text. `given`: inputs, `NAME` or `STEP.NAME`, put at paths where nothing needs to be yet. `datastores`: name ->
-    folder or URL; None: not known yet, so any name is taken for one. Nothing of the user's is run. Raises SpecError with all mistakes,
+    with its value as text; `folders`: key -> where its relative paths start, where that is not the working directory. `given`: inputs,
+    `NAME` or `STEP.NAME`, put at paths where nothing needs to be yet. `datastores`: name -> folder or URL; None: not known yet, so any
+    name is taken for one. Nothing of the user's is run. Raises SpecError with all mistakes,
     UsageError for a key of `overrides` or `given` that the job does not have.
     """
     problems = Problems()
@@ -60,7 +62,7 @@ def load_job(
     if tree is None:
         problems.raise_errors()
         raise AssertionError("a file that can't be read has a problem recorded")
-    placed = apply_overrides(tree, overrides or {}, Path.cwd())
+    placed = apply_overrides(tree, overrides or {}, folders or {})
     source = read_job(apply_given(placed.tree, given or {}), spec, placed.settings, problems, given=frozenset((given or {}).values()))
     layout = Layout(run_directory=_NO_RUN, datastores=datastores or {}, any_datastore=datastores is None)
     preview = build_job(source, layout, problems, check_files=True)

@@ -34,12 +34,15 @@ class Overridden:
     settings: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
 
 
-def apply_overrides(tree: Value, overrides: Mapping[str, str], folder: Path) -> Overridden:
-    """Put `overrides` into a pipeline's tree. Relative paths start from `folder`. Raises UsageError for a key that nothing has."""
+def apply_overrides(tree: Value, overrides: Mapping[str, str], folders: Mapping[str, Path]) -> Overridden:
+    """Put `overrides` into a pipeline's tree. Relative paths start from the key's folder in `folders`, else from the working directory.
+
+    Raises UsageError for a key that nothing has.
+    """
     settings: dict[str, dict[str, Value]] = {}
     steps = {name: node for name, node in (tree.get("jobs") or Value({}, tree.place)).items() if node.is_mapping}
     for key, text in overrides.items():
-        value = Value(text, Place(file=COMMAND_LINE, line=None, path=(key,), folder=folder, origin=COMMAND_LINE))
+        value = Value(text, Place(file=COMMAND_LINE, line=None, path=(key,), folder=folders.get(key) or Path.cwd(), origin=COMMAND_LINE))
         words = key.split(".")
         if key in BY_KEY:
             for step in steps:

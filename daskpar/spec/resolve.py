@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 
 from daskpar.spec import values
@@ -89,9 +90,8 @@ def _check_one_writer(job: JobSource, scope: Scope, steps: Mapping[str, Step], p
                 what = f"{scope.shown(path)} is written twice: here, and by {other_output} of the step {other!r} ({other_place.where})."
                 problems.error(place, what, "Give each its own path.")
             writers.setdefault(key, (name, output_name, place))
-            for kept, what in _kept(job, step):
-                if key == kept:
-                    problems.error(place, f"{scope.shown(path)} is {what}, which this output would replace.", "Give it a path of its own.")
+            if wrong := _in_the_way(path, _kept(job, step)):
+                problems.error(place, f"{scope.shown(path)} {wrong}.", "Give it a path of its own.")
     for step in steps.values():
         for value in step.inputs.values():
             if value.is_data and value.made_by is None and value.path.rstrip("/") in writers:
@@ -100,18 +100,31 @@ def _check_one_writer(job: JobSource, scope: Scope, steps: Mapping[str, Step], p
                 problems.warn(place, f"the output of {writer!r} goes to {where}, which {step.name!r} reads as its input {value.name!r}.")
 
 
+def _in_the_way(path: str, kept: list[tuple[str, str]]) -> str:
+    """Why nothing may be written to `path`; empty where it may."""
+    place = _place(path)
+    for other, what in kept:
+        if place == _place(other):
+            return f"is {what}, which this output would replace"
+        if _place(other).startswith(place.rstrip("/") + "/"):
+            return f"holds {what}, {other}: what an unfinished step leaves in its output is moved aside, and it would go along"
+    return ""
+
+
+def _place(path: str) -> str:
+    return path.rstrip("/") if "://" in path else os.path.realpath(path)
+
+
 def _kept(job: JobSource, step: Step) -> list[tuple[str, str]]:
     """What no output may replace: path and what it is."""
     kept = [(str(job.spec), "this spec")]
     if step.code is not None:
         kept.append((str(step.code), "the code folder"))
+    given = [value for value in step.inputs.values() if value.is_data and value.path and value.made_by is None]
     if isinstance(step, ParallelStep):
         kept.append((step.entry_script, "the entry script"))
-        if step.append_row_to:
-            kept += [
-                (v.path.rstrip("/"), f"the input {v.name!r}") for v in step.inputs.values() if v.is_data and v.path == step.append_row_to
-            ]
-    return kept
+        given = [value for value in given if value.path == step.append_row_to]  # its folders are filled in place, and never moved aside
+    return kept + [(value.path, f"the input {value.name!r}") for value in given]
 
 
 def _written_at(source: StepSource, output: Output) -> Place:

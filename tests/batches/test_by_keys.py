@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
+import re
 import sys
 from pathlib import Path
 
@@ -11,21 +12,26 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daskpar.batches import grouping
 from daskpar.batches.by_keys import needs_passes, plan_by_keys
+from daskpar.batches.by_size import plan_by_size
 from daskpar.batches.grouping import group_table
 from daskpar.batches.plan import Plan
+from daskpar.data.collections import read_mltable
 from daskpar.data.files import FileList
 from daskpar.data.mltable import open_mltable
 from daskpar.data.reading import read_all
 from daskpar.data.slices import to_frame
 from daskpar.data.table import Table
 from daskpar.data.types import any_field, to_any
-from daskpar.errors import InputError
+from daskpar.errors import InputError, UsageError
+from daskpar.spec.model import BySize
 
+DRAWN = {"seed": 3, "probability": 0.9, "probability_lower_bound": 0.3}
 CUTS = {
     "together": {},
     "two passes": {"small_bytes": 0, "span_bytes": 200, "partition_bytes": 300},
@@ -110,6 +116,43 @@ SALES = pa.table(
         "Row": list(range(10)),
     }
 )
+
+
+STEPS = {
+    "filter": [{"filter": "v % 3 > 0"}],
+    "skip and take": [{"skip": 7}, {"take": 20}],
+    "sample": [{"take_random_sample": {"probability": 0.4, "seed": 5}}],
+    "all": [{"filter": "v > 3"}, {"skip": 2}, {"sample": {"sampler": "random_percent", "sampler_arguments": DRAWN}}, {"take": 9}],
+    "none left": [{"filter": "v > 1000"}],
+}
+
+
+@pytest.mark.parametrize("cut", CUTS)
+@pytest.mark.parametrize("steps", STEPS)
+def test_groups_of_what_the_steps_leave(steps, cut, tmp_path):
+    """Groups hold what the whole table holds, and are numbered without gaps, though most ranges of the files are empty."""
+    (tmp_path / "d.csv").write_text("k,v\n" + "".join(f"{v % 4},{v}\n" for v in range(60)))
+    document = {"paths": [{"file": "d.csv"}], "transformations": [{"read_delimited": {"partition_size": 10}}, *STEPS[steps]]}
+    (tmp_path / "MLTable").write_text(yaml.safe_dump(document))
+    table = open_mltable(str(tmp_path))
+    whole = read_all(table, table.files_pieces())
+    assert (whole.num_rows == 0) == (steps == "none left")
+    check(grouped(table, ["k"], tmp_path / "plan", **CUTS[cut]), whole, ["k"])
+
+
+@pytest.mark.parametrize("steps", STEPS)
+def test_ranges_of_what_the_steps_leave(steps, tmp_path):
+    """Mini-batches by size keep their index where no row is left, and together hold what the whole table holds."""
+    (tmp_path / "d.csv").write_text("k,v\n" + "".join(f"{v % 4},{v}\n" for v in range(60)))
+    document = {"paths": [{"file": "d.csv"}], "transformations": ["read_delimited", *STEPS[steps]]}
+    (tmp_path / "MLTable").write_text(yaml.safe_dump(document))
+    table = open_mltable(str(tmp_path))
+    plan_by_size(table, BySize(number=5, unit=1), tmp_path / "plan")
+    plan = Plan.open(tmp_path / "plan")
+    found = [plan.load(i)["v"].tolist() for i in range(plan.count)]
+    assert [v for batch in found for v in batch] == read_all(table, table.files_pieces()).column("v").to_pylist()
+    if steps in ("filter", "sample", "all", "none left"):
+        assert [] in found
 
 
 @pytest.mark.parametrize("cut", CUTS)
@@ -408,3 +451,86 @@ def test_values_lost_while_grouping_are_told(tmp_path, cut):
     (warning,) = summary.warnings
     assert "2 values of column 'Quantity' became null" in warning
     assert warning.startswith(str(tmp_path))
+
+
+def same_frames(frame, plan):
+    """The partitions of a Dask dataframe hold what the mini-batches of a plan hold."""
+    assert frame.npartitions == plan.count
+    for i in range(plan.count):
+        pd.testing.assert_frame_equal(frame.partitions[i].compute(), plan.load(i))
+    whole = frame.compute()
+    assert whole["Row"].tolist() == [row for i in range(plan.count) for row in plan.load(i)["Row"]]
+    assert frame["Row"].compute().tolist() == whole["Row"].tolist() and len(frame) == len(whole)
+
+
+@pytest.mark.parametrize("keys", [["Store"], ["Week"], ["Store", "Week"], ["Brand", "Missing"]], ids=" ".join)
+@pytest.mark.parametrize("steps", ["", "  - filter: Row % 5 > 0\n  - skip: 3\n"], ids=["all rows", "some rows"])
+def test_partitions_by_keys_are_the_mini_batches(tmp_path, keys, steps):
+    rng = np.random.default_rng(0)
+    texts = {
+        f"{store}/{brand}/d.csv": "Week,Missing,Row\n" + "".join(f"{rng.integers(1, 9)},{rng.choice(['', 'x'])},{k}\n" for k in range(200))
+        for store in (2, 5)
+        for brand in ("dominicks", "tropicana")
+    }
+    table = write_sales(tmp_path, texts, "/{Store}/{Brand}/*.csv")
+    document = (tmp_path / "MLTable").read_text().replace("delimiter", "partition_size: 700\n      delimiter") + steps
+    (tmp_path / "MLTable").write_text(document)
+    table = open_mltable(str(tmp_path))
+    plan_by_keys(table, keys, tmp_path / "plan", grouping.execute_here)
+    same_frames(read_mltable(tmp_path, partition_keys=keys), Plan.open(tmp_path / "plan"))
+
+
+@pytest.mark.parametrize("size", [1, 500, "1kb", 0])
+def test_partitions_by_size_are_the_mini_batches(tmp_path, size):
+    write_sales(tmp_path, {"d.csv": "Store,Row\n" + "".join(f"{k % 7},{k}\n" for k in range(300))})
+    number, unit = (1, 1024) if size == "1kb" else (size, 1)
+    plan_by_size(open_mltable(str(tmp_path)), BySize(number=number, unit=unit), tmp_path / "plan")
+    if size == 1:
+        frame, plan = read_mltable(tmp_path, mini_batch_size=size), Plan.open(tmp_path / "plan")
+        assert frame.npartitions == plan.count and frame.partitions[12:16].compute().equals(
+            pd.concat([plan.load(i) for i in range(12, 16)])
+        )
+        return
+    same_frames(read_mltable(tmp_path, mini_batch_size=size), Plan.open(tmp_path / "plan"))
+
+
+@pytest.mark.parametrize("given", [{"mini_batch_size": 2}, {"partition_keys": ["Store"]}])
+def test_partitions_of_file_lists_are_the_mini_batches(tmp_path, given):
+    write_sales(tmp_path, {f"{store}/{name}.csv": "" for store in (2, 5) for name in "abc"}, "/{Store}/{name}.csv")
+    document = (tmp_path / "MLTable").read_text()
+    (tmp_path / "MLTable").write_text(document[: document.index("  - read_delimited")])
+    files = open_mltable(str(tmp_path))
+    if "partition_keys" in given:
+        plan_by_keys(files, ["Store"], tmp_path / "plan", grouping.execute_here)
+    else:
+        plan_by_size(files, BySize(number=2, unit=1), tmp_path / "plan")
+    plan, frame = Plan.open(tmp_path / "plan"), read_mltable(tmp_path, **given)
+    assert [list(map(str, frame.partitions[i].compute()["Path"])) for i in range(frame.npartitions)] == [
+        list(plan.load(i)) for i in range(plan.count)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "why"),
+    [
+        ({"mini_batch_size": "1.5mb"}, UsageError, "1536kb"),
+        ({"mini_batch_size": 5, "partition_keys": ["Store"]}, UsageError, "give one of them"),
+        ({"partition_keys": "Store"}, UsageError, "write ['Store']"),
+        ({"partition_keys": ["Stor"]}, InputError, "Did you mean 'Store'"),
+    ],
+)
+def test_partitions_that_can_not_be_cut_so(tmp_path, given, error, why):
+    write_sales(tmp_path, {"d.csv": "Store,Row\n5,1\n"})
+    with pytest.raises(error, match=re.escape(why)):
+        read_mltable(tmp_path, **given)
+
+
+def test_what_is_lost_in_groups_is_told_once(tmp_path):
+    write_sales(tmp_path, {"d.csv": "Store,Row\n" + "5,1\n" * 300 + "x,1\n5,x\n"})
+    frame = read_mltable(tmp_path, partition_keys=["Store"])
+    with pytest.warns(UserWarning, match="became null") as caught:
+        assert frame.npartitions == 2 and len(frame.compute()) == 302
+    assert sorted(str(warning.message).partition(": ")[2][:29] for warning in caught) == [
+        "1 value of column 'Row' becam",
+        "1 value of column 'Store' bec",
+    ]

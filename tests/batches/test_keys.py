@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from daskpar.batches.keys import group_rows, partition_of_rows, stable_order
+from daskpar.batches.keys import partition_of_rows
 
 MANY = 1 << 16
 
@@ -37,13 +37,6 @@ def test_equal_keys_fall_into_one_partition(one, other):
     assert numbers(*one) == numbers(*other)
 
 
-def test_nan_and_null_are_not_the_same_key():
-    table = pa.table({"key": pa.array([None, float("nan"), None, float("nan"), 0.0], pa.float64())})
-    grouped = group_rows(table, ["key"])
-    assert grouped.order.tolist() == [0, 2, 1, 3, 4]
-    assert grouped.first.tolist() == [0, 1, 4]
-
-
 def test_partitions_are_even():
     for values in (range(100_000), [f"store {k}" for k in range(100_000)], np.arange(100_000) * 1024, np.arange(100_000) / 8):
         counts = np.bincount(partition_of_rows(pa.table({"key": pa.array(values)}), ["key"], 8))
@@ -66,14 +59,3 @@ def test_partitions_are_the_same_in_every_process():
         for seed in ("1", "2")
     ]
     assert runs[0].stdout == runs[1].stdout
-
-
-@pytest.mark.parametrize("count", [1, 2, 1000, 1 << 16, (1 << 16) + 1, 1 << 20])
-def test_stable_order_is_a_stable_sort(count):
-    codes = np.random.default_rng(count).integers(0, count, 5000)
-    codes[-1] = count - 1
-    assert np.array_equal(stable_order(codes, count), np.argsort(codes, kind="stable"))
-
-
-def test_no_rows_have_no_order():
-    assert len(stable_order(np.zeros(0, np.int64), 0)) == 0

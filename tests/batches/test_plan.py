@@ -17,7 +17,7 @@ from daskpar.batches.plan import FileMiniBatch, Plan, write_plan
 from daskpar.data.files import list_files
 from daskpar.data.mltable import open_mltable
 from daskpar.data.table import Table
-from daskpar.errors import InputError, RunDirectoryError
+from daskpar.errors import InputError, PlanDamaged, RunDirectoryError
 from daskpar.spec.model import BySize
 
 
@@ -160,3 +160,75 @@ def test_breaks_are_the_first_pieces_of_row_groups(tmp_path: Path, rows_of_group
     assert starts <= set(range(0, 1000, rows_of_group))
     if expected is not None:
         assert breaks == expected
+
+
+def a_grouped_plan(folder: Path) -> Path:
+    """A plan over rows that were brought together in its own folder; where it is."""
+    from daskpar.batches.by_keys import plan_by_keys
+    from daskpar.batches.grouping import execute_here
+
+    (folder / "table").mkdir()
+    (folder / "table" / "t.csv").write_text("k,n\n" + "".join(f"{n % 3},{n}\n" for n in range(30)))
+    (folder / "table" / "MLTable").write_text("paths:\n- file: ./t.csv\ntransformations:\n- read_delimited\n")
+    plan_by_keys(open_mltable(str(folder / "table")), ["k"], folder / "plan", execute_here)
+    return folder / "plan"
+
+
+DAMAGES = {
+    "empty": lambda path: os.truncate(path, 0),
+    "torn": lambda path: os.truncate(path, path.stat().st_size - 1),
+    "longer": lambda path: path.write_bytes(path.read_bytes() + b"\0"),
+    "gone": lambda path: path.unlink(),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("name", ["plan.arrow", "groups.arrow", "groups-00000.arrow", "plan.json"])
+def test_what_a_power_cut_took_of_a_plan_is_noticed(tmp_path: Path, name: str, damage: str) -> None:
+    plan = a_grouped_plan(tmp_path)
+    assert Plan.reopen(plan).load(1)["n"].tolist() == list(range(1, 30, 3))
+    DAMAGES[damage](plan / name)
+    if name == "plan.json" and damage == "gone":
+        with pytest.raises(RunDirectoryError, match="holds no plan"):
+            Plan.reopen(plan)
+        return
+    with pytest.raises(PlanDamaged, match=name.replace(".", r"\.")):
+        Plan.reopen(plan)
+    if name in ("plan.arrow", "groups.arrow"):
+        with pytest.raises(PlanDamaged, match=name):
+            Plan.open(plan)  # processors as well, before they would map it
+
+
+def test_after_another_boot_content_counts_and_what_was_never_synced_is_not_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_plan(tmp_path / "files", kind="files", paths=["one", "two"])
+    grouped = a_grouped_plan(tmp_path)
+    monkeypatch.setattr("daskpar.batches.plan.same_boot", lambda earlier: False)
+    assert Plan.reopen(tmp_path / "files").load(1) == ["two"]
+    with pytest.raises(PlanDamaged, match="the machine has booted since"):
+        Plan.reopen(grouped)
+    zeros = tmp_path / "files" / "plan.arrow"
+    zeros.write_bytes(bytes(zeros.stat().st_size))
+    with pytest.raises(PlanDamaged, match="not what was written"):
+        Plan.reopen(tmp_path / "files")
+
+
+def test_a_plan_is_on_the_disk_before_it_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each file is synced, then the folder, then plan.json gets its name."""
+    log: list[str] = []
+    sync, rename = os.fsync, os.replace
+
+    def synced(fd: int) -> None:
+        log.append(Path(os.readlink(f"/proc/self/fd/{fd}")).name)
+        sync(fd)
+
+    def renamed(old: object, new: object) -> None:
+        log.append(f"-> {Path(str(new)).name}")
+        rename(str(old), str(new))
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", renamed)
+    write_plan(tmp_path / "p", kind="grouped", paths=["p", "q"], offsets=np.array([0, 2]), keys=pa.table({"k": [1]}))
+    files = ["plan.arrow.new", "-> plan.arrow", "groups.arrow.new", "-> groups.arrow"]
+    assert log == [*files, "p", "plan.json.new", "-> plan.json"]

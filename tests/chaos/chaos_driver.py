@@ -1,6 +1,7 @@
 """The command line of daskpar in a process that ends itself at a named moment: chaos_driver.py MOMENT COUNT WORLD ARGUMENTS...
 
-MOMENT `never` does not; of the others the COUNTth time is deadly. What it does to itself is a line in WORLD/deaths, as the script's are.
+MOMENT `never` does not; of the others the COUNTth time is deadly. After `unseen`, nobody gets to look at the
+input files before. What it does to itself is a line in WORLD/deaths, as the script's are.
 """
 
 from __future__ import annotations
@@ -8,9 +9,11 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
+from daskpar import one_step
 from daskpar.outputs import assembly, journal, ledger, run_directory, writing
 
 
@@ -75,6 +78,12 @@ def arm(death: Death) -> None:
 
         return call
 
+    def looking(_: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *_: threading.Event().wait()
+
+    if death.moment.startswith("unseen "):
+        death.moment = death.moment.removeprefix("unseen ")
+        wrap(one_step, "seen_inputs", looking)
     wrap(ledger.Ledger, "commit", committing)
     wrap(journal.Journal, "_write_locked", writing_frame)
     wrap(assembly, "_write", assembling)

@@ -62,10 +62,9 @@ def moment(name, index=None):
 
 
 def harm(thing, name, index):
-    nodes = {"kill worker", "kill nanny", "kill node", "stop worker"}
-    line(
-        "deaths", "node" if thing in nodes else "processor", WORKER if thing in nodes else os.getpid(), thing.replace(" ", "-"), name, index
-    )
+    nodes = {"kill worker", "kill worker, go on", "kill nanny", "kill node", "stop worker"}
+    what, pid = ("node", WORKER) if thing in nodes else ("processor", os.getpid())
+    line("deaths", what, pid, thing.replace(" ", "-"), name, index, time.monotonic())
     HARMS[thing](name, index)
 
 
@@ -92,6 +91,11 @@ def kill_worker(*_):
     hang()
 
 
+def kill_worker_and_go_on(*_):
+    # It may be through with its block before its end reaches it.
+    os.kill(WORKER, signal.SIGKILL)
+
+
 def kill_node(*_):
     os.kill(parent_of(WORKER), signal.SIGKILL)
     kill_worker()
@@ -113,6 +117,7 @@ HARMS = {
     "raise": throw,
     "grow": grow,
     "kill worker": kill_worker,
+    "kill worker, go on": kill_worker_and_go_on,
     "stop worker": lambda *_: os.kill(WORKER, signal.SIGSTOP),
     "kill nanny": lambda *_: os.kill(parent_of(WORKER), signal.SIGKILL),
     "kill node": kill_node,

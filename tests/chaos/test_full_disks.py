@@ -46,20 +46,21 @@ class Disk:
 
 
 @pytest.mark.parametrize(
-    ("name", "number", "after"),
+    ("name", "number", "after", "kind"),
     [
-        ("/journal", errno.ENOSPC, 1),
-        ("/journal", errno.ENOSPC, 4),
-        ("/journal", errno.EIO, 3),
-        ("/journal", errno.EDQUOT, 5),
-        ("/.rows.txt", errno.ENOSPC, 1),
-        ("/.rows.txt", errno.EROFS, 1),
-        ("/.step.json", errno.ENOSPC, 2),
-        ("/.run.json", errno.ENOSPC, 2),
+        ("/journal", errno.ENOSPC, 1, "files"),
+        ("/journal", errno.ENOSPC, 4, "grouped"),
+        ("/journal", errno.EIO, 3, "table"),
+        ("/journal", errno.EDQUOT, 5, "files"),
+        ("/.rows.txt", errno.ENOSPC, 1, "files"),
+        ("/.rows.txt", errno.EROFS, 1, "table"),
+        ("/.rows.txt", errno.EIO, 1, "grouped"),
+        ("/.step.json", errno.ENOSPC, 2, "files"),
+        ("/.run.json", errno.ENOSPC, 2, "table"),
     ],
 )
-def test_the_drivers_own_writing_fails(chaos, monkeypatch, name, number, after):
-    job = chaos(faults={"run 9": ["kill"], "write 20": ["kill"], "say 40": ["kill"], "run 33": ["raise"]})
+def test_the_drivers_own_writing_fails(chaos, monkeypatch, name, number, after, kind):
+    job = chaos(kind=kind, faults={"run 9": ["kill"], "write 20": ["kill"], "say 40": ["kill"], "run 33": ["raise"]})
     disk = Disk(monkeypatch, name, number, after)
     ended = job.run()
     assert (ended.status, ended.exit_code) == ("lost", 3), ended.reason
@@ -99,6 +100,26 @@ def test_processors_that_can_not_write_their_rows_end_the_step(chaos):
     again = job.resume(allow_changes=True)
     assert again.status == "completed", again.reason
     job.check_output()
+
+
+def test_a_read_only_output_folder_is_said_before_the_first_mini_batch(chaos, monkeypatch):
+    job = chaos()
+
+    def open_new(path, opening=writing.open_new):
+        if os.path.basename(path).startswith(".rows.txt"):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        return opening(path)
+
+    monkeypatch.setattr(writing, "open_new", open_new)
+    ended = job.run()
+    assert (ended.status, ended.exit_code) == ("lost", 3), ended.reason
+    assert "rows.txt" in ended.reason and "read-only" in ended.reason and "resume" in ended.reason
+    assert job.lines("calls") == []
+    monkeypatch.undo()
+    again = job.resume()
+    assert again.status == "completed", again.reason
+    job.check_output()
+    job.check_leftovers()
 
 
 def test_an_output_folder_that_can_not_be_written_is_said_before_the_first_mini_batch(chaos):

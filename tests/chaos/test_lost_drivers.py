@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 
@@ -20,6 +21,13 @@ MOMENTS = (
     ("assembled", 1, "table"),
     ("step.json completed", 1, "grouped"),
     ("run.json completed", 1, "files"),
+    # What commits and puts together knows of the kind of input only by its plan: the moments above, with the other kinds.
+    ("torn commit", 2, "files"),
+    ("before commit", 1, "table"),
+    ("after commit", 2, "files"),
+    ("assembling", 1, "table"),
+    ("assembling", 1, "grouped"),
+    ("assembled", 1, "grouped"),
 )
 
 
@@ -62,6 +70,35 @@ def test_a_driver_that_dies_once(chaos, moment, count, kind):
         code, said = job.drive_resume()
         assert (code, "is not a run directory" in said) == (2, True), said
         return
+    resumed_well(job)
+
+
+def test_a_driver_that_dies_before_it_has_looked_at_all_input_files(chaos):
+    """Code and input that have changed are not mixed unseen with what was committed before; what can't be known is said."""
+    job = chaos(mini_batches=40)
+    assert job.drive(moment="unseen after commit", count=2)[0] == -signal.SIGKILL
+    script, data = job.folder / "code" / "chaos_script.py", job.folder / "data" / "00003.txt"
+    text, stamp = script.read_text(), data.stat().st_mtime_ns
+    script.write_text(text + "# other\n")
+    data.touch()
+    code, said = job.drive_resume()
+    assert code == 2, said
+    assert "chaos_script.py is changed" in said and "00003.txt changed after it began" in said
+    script.write_text(text)
+    os.utime(data, ns=(stamp, stamp))
+    warned = job.run_dir / "steps" / "work" / "step.json"
+    assert "inputs" not in json.loads(warned.read_text())["fingerprint"]
+    resumed_well(job)
+    assert "inputs" in json.loads(warned.read_text())["fingerprint"]
+
+
+def test_what_nothing_is_committed_of_is_planned_anew(chaos):
+    job = chaos(mini_batches=40)
+    assert job.drive(moment="unseen before commit")[0] == -signal.SIGKILL
+    assert (job.run_dir / "steps" / "work" / "plan" / "plan.json").exists()
+    job.mini_batches += 1
+    for number in (80, 81):
+        (job.folder / "data" / f"{number:05d}.txt").touch()
     resumed_well(job)
 
 

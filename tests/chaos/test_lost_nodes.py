@@ -45,6 +45,24 @@ def test_a_mini_batch_that_takes_three_nodes_down_is_named_and_given_up(chaos, c
     assert ended.steps["work"].counts.tries_failed == 1
 
 
+def test_one_that_takes_nodes_down_and_goes_on_is_given_up_too(chaos, cluster):
+    job = chaos(faults={"run 7": ["kill worker, go on"] * 30}, nodes=2, processors=1, settings={"mini_batch_error_threshold": 0})
+    ended = job.run(scheduler=cluster.address)
+    assert ended.status == "failed"
+    assert 3 <= len(job.deaths()) <= 6
+    assert "mini-batch 7 is given up" in ended.summary
+
+
+@pytest.mark.parametrize("moment", ["import", "init"])
+def test_a_script_that_takes_every_node_down_before_its_first_call_ends_the_step(chaos, cluster, moment):
+    job = chaos(faults={moment: ["kill worker"] * 60}, nodes=2, processors=1)
+    ended = job.run(scheduler=cluster.address)
+    assert ended.status == "failed"
+    assert "nodes were lost one after the other" in ended.reason
+    assert 6 <= len(job.deaths()) <= 12
+    job.check_leftovers()
+
+
 def test_a_worker_that_stands_still_is_replaced(chaos, cluster):
     job = chaos(faults={"run 7": ["stop worker"]}, nodes=2, processors=1)
     job.check(job.run(scheduler=cluster.address))

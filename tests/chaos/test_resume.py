@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 import daskpar
-from daskpar.errors import RunDirectoryError
+from daskpar.errors import RunDirectoryError, UsageError
 
 QUIET = {"dashboard": None, "display": False}
 
@@ -112,6 +112,20 @@ def test_what_results_depend_on_must_not_change(chaos, change, said):
         job.check_output()
 
 
+def test_what_is_not_known_of_the_input_is_said(chaos, capsys):
+    job = broken_at(chaos, 5, settings={"mini_batch_error_threshold": 0})
+    assert job.run().status == "failed"
+    path = job.run_dir / "steps" / "work" / "step.json"
+    state = json.loads(path.read_text())
+    del state["fingerprint"]["inputs"]  # its driver ended before they were looked at
+    path.write_text(json.dumps(state))
+    job.set_faults({})
+    again = job.resume(display=None)
+    assert again.status == "completed", again.reason
+    assert "whether some are new, gone, or changed at a URL is not known" in " ".join(capsys.readouterr().err.split())
+    job.check_output()
+
+
 def test_a_run_in_use_is_refused_and_one_whose_driver_died_is_not(chaos):
     job = chaos(faults={"run 9": ["call"]}, timeout=60)
     job.write()
@@ -209,6 +223,29 @@ def test_another_boot_since_has_every_row_checked(chaos, monkeypatch):
     job.check_output()
 
 
+@pytest.mark.parametrize(("kind", "name"), [("files", "plan.arrow"), ("table", "plan.arrow"), ("grouped", "groups-00000.arrow")])
+def test_a_plan_that_a_power_cut_took_is_made_anew(chaos, kind, name):
+    job = broken_at(chaos, 20, kind=kind, mini_batches=30, settings={"mini_batch_error_threshold": 0})
+    assert job.run().status == "failed"
+    done = job.committed() - {20}
+    (lost,) = (job.run_dir / "steps" / "work" / "plan").glob(name)
+    lost.write_bytes(b"")
+    job.set_faults({})
+    with open(job.folder / "code" / "chaos_script.py", "a") as file:
+        file.write("# mended\n")
+    (new := job.folder / "data" / ("99999.txt" if kind == "files" else "MLTable.bak")).touch()
+    if kind == "files":
+        with pytest.raises(daskpar.JobFailed, match="has changed since"):
+            job.resume(allow_changes=True).check()
+        with pytest.raises(daskpar.JobFailed, match="has changed since"):
+            job.resume().check()  # what was allowed to change is not what the plan was made from
+    new.unlink()
+    again = job.resume(allow_changes=True)
+    assert again.status == "completed", again.reason
+    job.check_output()
+    assert all(len(job.calls()[index]) == 1 for index in done)
+
+
 def chain(job, *, fails: bool):
     """After the parallel step: a command that counts its rows, and one that copies the count; the first run of it may fail."""
     job.write()
@@ -264,6 +301,28 @@ def test_resume_from_as_a_program_argument(chaos):
     assert again.path == job.run_dir
     job.check_output()
     assert all(len(job.calls()[index]) == 1 for index in done)
+
+
+def test_resume_from_in_another_spec_is_refused(chaos):
+    job = broken_at(chaos, 5, settings={"mini_batch_error_threshold": 0})
+    assert job.run().status == "failed"
+    calls = len(job.lines("calls"))
+    job.arguments = f"--resume_from {job.run_dir}"
+    other = job.write().rename(job.folder / "other.yml")
+    with pytest.raises(UsageError, match=r"other\.yml, but .* is a run of .*job\.yml"):
+        daskpar.run(other, **QUIET)
+    assert len(job.lines("calls")) == calls
+
+
+def test_a_run_directory_beside_resume_from_is_said_to_be_unused(chaos, capsys):
+    job = broken_at(chaos, 5, settings={"mini_batch_error_threshold": 0})
+    assert job.run().status == "failed"
+    job.arguments = f"--resume_from {job.run_dir.name}"
+    job.faults = {}
+    again = daskpar.run(job.write(), run_dir=job.folder / "new", dashboard=None)
+    assert again.status == "completed", again.reason
+    assert not (job.folder / "new").exists()
+    assert f"no run directory is made at {job.folder / 'new'}" in capsys.readouterr().err
 
 
 def test_a_spec_that_is_gone_is_named(chaos):

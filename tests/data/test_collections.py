@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import pandas as pd
@@ -14,6 +16,7 @@ import pytest
 from daskpar.data import reading
 from daskpar.data.collections import read_files, read_mltable
 from daskpar.data.types import StreamInfo
+from daskpar.errors import InputError
 
 MakeTable = Callable[..., Path]
 
@@ -55,6 +58,59 @@ def test_many_partitions_with_losses_warn_a_few_times(make_table: MakeTable) -> 
     assert 2 <= len([warning for warning in caught if "became null" in str(warning.message)]) <= 4
 
 
+def lost(caught: list[warnings.WarningMessage]) -> list[str]:
+    return [str(warning.message).partition(": ")[2] for warning in caught if "became null" in str(warning.message)]
+
+
+def test_the_last_partition_tells_how_many_values_were_lost_each_time(make_table: MakeTable) -> None:
+    data = "a\n" + "5\n" * 300 + "".join("x" + "\n5" * 99 + "\n" for _ in range(9))
+    frame = read_mltable(make_table({"d.csv": data}, "read_delimited"), partition_bytes=200)
+    assert frame.npartitions >= 9
+    with pytest.warns(UserWarning, match="became null"):
+        frame.head()
+        frame.partitions[4].compute()
+    for _ in range(2):
+        with pytest.warns(UserWarning, match="became null") as caught:
+            frame.compute()
+        assert lost(caught.list)[-1].startswith("9 values of column 'a' became null")
+        assert len(lost(caught.list)) <= 3
+
+
+def test_what_was_lost_is_shown_by_python_each_time(make_table: MakeTable) -> None:
+    folder = make_table({"d.csv": "a\n" + "5\n" * 300 + "x\n"}, "read_delimited")
+    code = f"import daskpar\nframe = daskpar.read_mltable({str(folder)!r})\nframe.compute(), frame.compute()"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stderr.count("1 value of column 'a' became null") == 2
+
+
+def test_only_the_columns_that_are_used_are_read(make_table: MakeTable, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = pd.DataFrame({"a": [5, 7], "b": ["x", "y"], "c": [1.5, 2.5]})
+    folder = make_table({"d.csv": values.to_csv(index=False)}, "read_delimited", {"filter": "c > 0"})
+    plain = make_table({"d.jsonl": values.to_json(orient="records", lines=True)}, "read_json_lines", name="json")
+    values.to_parquet(folder / "d.parquet")
+    stored = make_table({"d.parquet": (folder / "d.parquet").read_bytes()}, "read_parquet", name="parquet")
+    read: list[set[str]] = []
+    original = reading._File.__init__
+
+    def spy(self: Any, table: Any, *rest: Any) -> None:
+        read.append(set(table.needed))
+        original(self, table, *rest)
+
+    frames = [read_mltable(path) for path in (folder, plain, stored)]
+    monkeypatch.setattr(reading._File, "__init__", spy)
+    for frame, needed in zip(frames, ({"a", "c"}, {"a"}, {"a"}), strict=True):
+        assert frame["a"].sum().compute() == 12 and read == [needed]
+        assert frame[["c", "a"]].compute().columns.tolist() == ["c", "a"]
+        assert len(frame) == 2 and frame[[]].compute().shape == (2, 0)
+        pd.testing.assert_frame_equal(frame.compute(), values)
+        read.clear()
+
+
+def test_a_column_without_values_is_object_before_and_after(make_table: MakeTable) -> None:
+    frame = read_mltable(make_table({"d.csv": "a,b\n5,\n6,\n"}, "read_delimited"))
+    assert frame["b"].dtype == frame.compute()["b"].dtype == frame["b"].compute().dtype == object
+
+
 def test_a_table_on_another_filesystem(tmp_path: Path) -> None:
     memory = fsspec.filesystem("memory")
     memory.pipe_file(
@@ -65,6 +121,34 @@ def test_a_table_on_another_filesystem(tmp_path: Path) -> None:
     got = read_mltable("memory://tables/one", partition_bytes=4).compute()
     assert got["v"].tolist() == [1, 2, 3]
     assert got["Path"].unique().tolist() == ["memory:///tables/one/a.csv", "memory:///tables/one/b.csv"]
+
+
+def test_json_lines_in_a_folder_of_another_filesystem() -> None:
+    memory = fsspec.filesystem("memory")
+    memory.pipe_file("/tables/json/MLTable", b"paths:\n- folder: data\ntransformations:\n- read_json_lines\n- filter: v > 1\n")
+    memory.pipe_file("/tables/json/data/b.jsonl", b'{"v": 3}\n')
+    memory.pipe_file("/tables/json/data/a/z.jsonl", b'{"v": 1}\n{"v": 2}\n')
+    assert read_mltable("memory://tables/json", partition_bytes=5).compute()["v"].tolist() == [2, 3]
+
+
+def test_a_missing_file_of_another_filesystem() -> None:
+    fsspec.filesystem("memory").pipe_file("/tables/none/MLTable", b"paths:\n- file: d.csv\ntransformations:\n- read_delimited\n")
+    with pytest.raises(InputError, match=r"MLTable:2: memory://tables/none/d\.csv can't be read"):
+        read_mltable("memory://tables/none")
+
+
+STEPS = [{"filter": "a % 3 > 0"}, {"skip": 5}, {"take_random_sample": {"probability": 0.5, "seed": 3}}, {"take": 400}]
+
+
+@pytest.mark.parametrize("reader", ["read_delimited", "read_json_lines"])
+def test_schedulers_and_numbers_of_workers_give_the_same_rows(reader: str, make_table: MakeTable) -> None:
+    values = pd.DataFrame({"a": range(3000), "b": [None if row % 7 == 0 else f"text {row}" for row in range(3000)]})
+    data = values.to_csv(index=False) if reader == "read_delimited" else values.to_json(orient="records", lines=True)
+    frame = read_mltable(make_table({"1.x": data, "2.x": data}, reader, *STEPS), partition_bytes=5000)
+    first = frame.compute(scheduler="sync")
+    assert len(first) == 400
+    for options in ({"scheduler": "threads", "num_workers": 7}, {"scheduler": "processes", "num_workers": 2}):
+        pd.testing.assert_frame_equal(frame.compute(**options), first)
 
 
 def test_parquet_on_another_filesystem() -> None:

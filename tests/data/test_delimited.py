@@ -45,7 +45,7 @@ def content(table: pa.Table) -> tuple[pa.Schema, list[str]]:
 
 def counts(parsed: Parsed) -> dict[str, int]:
     found = {name: lost.count for name, lost in parsed.failures.items()}
-    return {**found, "": parsed.surplus.count} if parsed.surplus else found
+    return {**found, **{f"#{number}": lost.count for number, lost in parsed.surplus.items()}}
 
 
 @settings(max_examples=400)
@@ -120,6 +120,7 @@ def test_regular_bytes_are_read_fast(chunk: bytes, dialect: Dialect, fast_reads:
         (b'5,"x\n', MULTI),
         (b'5,"\n\n', LINES),
         (b"5,x\n\n6,y\n", MULTI),
+        (b"\xef\xbb\xbf\n6,y\n", LINES),
         (b"", LINES),
     ],
 )
@@ -135,9 +136,15 @@ def test_values_that_do_not_convert_are_null_and_counted() -> None:
 
 
 def test_rows_that_are_too_long_are_counted() -> None:
-    parsed = parse(b"5,6\n7,8,9,10\n11\n", LINES, [("a", INT), ("b", INT)])
-    assert parsed.table.to_pydict() == {"a": [5, 7, 11], "b": [6, 8, None]}
-    assert parsed.surplus == Failure(1, "9")
+    parsed = parse(b"5,6\n7,8,9,10\n11\n12,13,,14\n", LINES, [("a", INT), ("b", INT)])
+    assert parsed.table.to_pydict() == {"a": [5, 7, 11, 12], "b": [6, 8, None, 13]}
+    assert parsed.surplus == {3: Failure(1, "9"), 4: Failure(2, "10")}
+
+
+@pytest.mark.parametrize("rows", [3, 300])
+def test_fields_too_many_in_most_rows_are_counted_by_column(rows: int) -> None:
+    parsed = parse(b"5,6,,7,8\n" * rows + b"1,2,,\n", LINES, [("a", INT), ("b", INT)])
+    assert parsed.surplus == {4: Failure(rows, "7"), 5: Failure(rows, "8")}
 
 
 def test_only_the_kept_columns_are_delivered() -> None:

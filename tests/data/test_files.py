@@ -55,6 +55,8 @@ def test_unknown_datastores_and_assets_are_named() -> None:
 
 def test_joining_below_a_url() -> None:
     assert join("memory://box/dir", "../x/y.csv") == "memory://box/x/y.csv"
+    assert join("memory://box", "MLTable") == "memory://box/MLTable"
+    assert join("memory://box", "sub\\y.csv") == "memory://box/sub/y.csv"
     assert is_url("abfss://a/b") and not is_url("a/b:c")
 
 

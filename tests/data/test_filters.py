@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
@@ -69,15 +70,73 @@ def kept(text: str, table: pa.Table = TABLE) -> list[int]:
         ("i == 0x5 or i == 2_2", [0, 1]),
         ("(1, 2) == i", []),
         ("f == f", [0, 2]),
+        (" or ".join(f"i == {number}" for number in range(500)), [0, 1]),
+        (" and ".join(f"i != {number}" for number in range(500)), [2]),
+        ("(" * 30 + "i > 5" + ")" * 30, [1]),
     ],
 )
 def test_rows_that_stay(text: str, rows: list[int]) -> None:
     assert kept(text) == rows
 
 
+LARGE = pa.table(
+    {
+        "id": [1234567890123456789, 2**53 + 1, 5, None],
+        "u": pa.array([2**63 + 1, 2**64 - 1, 5, None], pa.uint64()),
+        "tiny": pa.array([-128, 127, 100, None], pa.int8()),
+        "byte": pa.array([3, 255, 100, None], pa.uint8()),
+        "dec": pa.array([Decimal("1.50"), Decimal("2.25"), Decimal("-1.50"), None]),
+        "half": pa.array([1.5, 2.5, 60000.0, None], pa.float16()),
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ("id > 1e15", [0, 1]),
+        ("id == 9007199254740992.0", []),
+        ("id > 9007199254740992.0", [0, 1]),
+        ("id <= 9007199254740992.5", [2]),
+        ("id != 9007199254740992.0", [0, 1, 2]),
+        ("9007199254740992.0 < id", [0, 1]),
+        ("id / 2 > 1", [0, 1, 2]),
+        ("id ** 2 > 1e30", [0, 1]),
+        ("id + 0.5 > 5", [0, 1, 2]),
+        ("u > 7", [0, 1]),
+        ("u == 18446744073709551615", [1]),
+        ("u != 9223372036854775809", [1, 2]),
+        ("u > id", [0, 1]),
+        ("id < 18446744073709551615", [0, 1, 2]),
+        ("id < 18446744073709551617", [0, 1, 2]),
+        ("-u < 0", [0, 1, 2]),
+        ("u + 1 > 7", [0, 1]),
+        ("-tiny > 100", [0]),
+        ("tiny + tiny > 200", [1]),
+        ("tiny < 300", [0, 1, 2]),
+        ("byte - 5 < 0", [0]),
+        ("half > 2", [1, 2]),
+        ("half * 2 > 100000", [2]),
+        ("-nothing > 3", []),
+        ("18446744073709551615 > 5", [0, 1, 2, 3]),
+        ("18446744073709551615 < 5.5", []),
+        ("dec % 2 == 0.25", [1]),
+        ("dec % 1 == 0.5", [0, 2]),
+        ("dec // 1 == -1", [2]),
+        ("dec / 2 > 1", [1]),
+    ],
+)
+def test_numbers_of_all_sizes_are_compared_by_value(text: str, rows: list[int]) -> None:
+    assert kept(text, LARGE) == rows
+
+
 @pytest.mark.parametrize(
     ("text", "why"),
     [
+        ("(" * 90 + "i > 5" + ")" * 90, "nested too deep"),
+        ("not " * 400 + "b", "nested too deep"),
+        ("not " * 4000 + "b", "nested too deep"),
+        (" + ".join(["i"] * 500) + " > 1", "nested too deep"),
         ("", "empty"),
         ("i &  b", "use `and`"),
         ("i = 5", "use `==`"),
@@ -119,6 +178,12 @@ def test_what_can_not_be_evaluated(text: str, why: str) -> None:
         kept(text)
 
 
+@pytest.mark.parametrize("text", ["id * id > 1", "id + 9223372036854775807 > 1"])
+def test_sums_beyond_64_bits_are_told(text: str) -> None:
+    with pytest.raises(InputError, match="can't be calculated"):
+        kept(text, LARGE)
+
+
 def test_columns_and_terms_of_a_filter() -> None:
     node = parse('a > 5 and (b == "x" or c == 1) and 3 <= d')
     assert columns_of(node) == {"a", "b", "c", "d"}
@@ -137,6 +202,42 @@ LOGIC = st.recursive(
     ),
     max_leaves=5,
 )
+
+
+NUMBERS = st.sampled_from([0, 1, -1, 3, 2**53 + 1, 10**18, -(10**18), 0.0, 0.5, -2.5, 1e308, 5e-324, float("inf"), float("nan")])
+
+
+@given(a=NUMBERS, b=NUMBERS, sign=st.sampled_from(["+", "-", "*", "/", "//", "%", "**"]))
+def test_columns_and_single_values_are_calculated_alike(a: float, b: float, sign: str) -> None:
+    """Infinite and undefined outcomes are values in both, and so is a division by zero an error; only columns are bound to 64 bits."""
+    typed = pa.table({"a": [a], "b": [b]})
+    loose = pa.Table.from_arrays([to_any([a]), to_any([b])], schema=pa.schema([any_field("a"), any_field("b")]))
+    outcomes = []
+    for text in (f"a {sign} b > 0", f"a {sign} b < 0", f"a {sign} b == 0"):
+        for table in (typed, loose):
+            try:
+                outcomes.append(str(kept(text, table)))
+            except InputError as error:
+                outcomes.append(str(error).partition(":")[0])
+    if "can't be calculated" not in "".join(outcomes):
+        assert outcomes[::2] == outcomes[1::2]
+
+
+def test_an_integer_too_large_for_a_float_is_infinite_in_a_sum() -> None:
+    table = pa.Table.from_arrays([to_any([10**400, "x"])], schema=pa.schema([any_field("a")]))
+    assert kept("a != 'x' and a / 2 > 1e300 and a ** 2 > 1e300 and a > 1e300", table) == [0]
+
+
+def test_dates_beside_values_of_any_kind(make_dates: pa.Table) -> None:
+    assert kept("x == 1 and (d > datetime(2000) or z > datetime(2000))", make_dates) == [0]
+
+
+@pytest.fixture
+def make_dates() -> pa.Table:
+    """A column of any kind beside a date and a moment with its zone."""
+    moment = pa.array([datetime(2020, 1, 1)], pa.timestamp("us", "Europe/Berlin"))
+    fields = [any_field("x"), pa.field("d", pa.date32()), pa.field("z", moment.type)]
+    return pa.Table.from_arrays([to_any([1]), pa.array([datetime(2020, 1, 1).date()]), moment], schema=pa.schema(fields))
 
 
 @given(

@@ -21,7 +21,27 @@ from daskpar.data.reading import TableReader
 from daskpar.data.table import Table
 
 FIELDS = st.sampled_from(
-    ["", "a", "7", "-3", "2.5", "true", "x y", "é", '"', 'a"b', '"q"', '"a,b"', '"a""b"', '"l\nm"', '"\n"', '"open', "2020-01-31"]
+    [
+        "",
+        "a",
+        "7",
+        "-3",
+        "2.5",
+        "true",
+        "x y",
+        "é",
+        '"',
+        'a"b',
+        '"q"',
+        '"a,b"',
+        '"a""b"',
+        '"l\nm"',
+        '"\n"',
+        '"open',
+        "2020-01-31",
+        "\ufeff",
+        "\ufeff7",
+    ]
 )
 ROWS = st.lists(st.lists(FIELDS, min_size=1, max_size=4), max_size=25)
 STEPS = st.lists(
@@ -122,6 +142,31 @@ def test_parquet_however_it_is_cut(rows: list[int | None], group: int, size: int
         data = (Path(folder) / "w.parquet").read_bytes()
         table = opened(Path(folder), {"1.parquet": data, "2.parquet": data}, "read_parquet", *steps)
         assert rows_of(table, table.cut(size)) == rows_of(table, table.files_pieces())
+
+
+LONG = "x" * (5 * 1024 * 1024)
+
+
+@pytest.mark.parametrize(
+    ("files", "reader", "rows"),
+    [
+        ({"d.csv": f"a,b\n1,{LONG}\n2,y\n3,{LONG}\n"}, "read_delimited", 3),
+        ({"d.jsonl": f'{{"a":1,"b":"{LONG}"}}\n{{"a":2,"b":"y"}}\n'}, "read_json_lines", 2),
+        ({"d.csv": 'a,b\n1,"' + "line\n" * 30000 + '"\n2,"y\nz"\n'}, {"read_delimited": {"support_multi_line": True}}, 2),
+        (
+            {"d.csv": '"' + "a\n" * 50000 + '",b\n1,"' + "line\r\n" * 30000 + '"\n2,y\n'},
+            {"read_delimited": {"support_multi_line": True}},
+            2,
+        ),
+    ],
+    ids=["lines", "json", "records over lines", "a header over lines"],
+)
+def test_records_longer_than_what_is_read_at_once(files: dict[str, str], reader: Any, rows: int, tmp_path: Path) -> None:
+    table = opened(tmp_path, {name: text.encode() for name, text in files.items()}, reader)
+    whole = rows_of(table, table.files_pieces())
+    assert [row[0] for row in whole] == list(range(1, rows + 1)) and len(whole[0][1]) > 100_000
+    for size in (1 << 20, 6 << 20):
+        assert rows_of(table, table.cut(size)) == whole
 
 
 @pytest.mark.parametrize("span", [1, 64, 4096])

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import deltalake
+import fsspec
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,6 +19,7 @@ from daskpar.data.mltable import open_mltable
 from daskpar.data.partition_format import extract, parse_format
 from daskpar.data.steps import uniform
 from daskpar.data.table import Table
+from daskpar.errors import InputError
 
 MakeTable = Callable[..., Path]
 
@@ -50,6 +54,27 @@ def test_drawn_numbers_are_even_and_in_range() -> None:
     drawn = uniform(3, 0, np.arange(100_000))
     assert drawn.min() >= 0 and drawn.max() < 1
     assert abs(np.histogram(drawn, 10)[0] - 10_000).max() < 500
+
+
+@pytest.mark.parametrize(
+    ("steps", "rows"),
+    [
+        ([{"select_partitions": [1, 2]}, {"select_partitions": [0]}], [3, 4]),
+        ([{"select_partitions": [1, 2]}, {"skip": 1}, {"select_partitions": [0]}], [4]),
+        ([{"take": 3}, {"select_partitions": [0, 1]}], [1, 2, 3]),
+        ([{"skip": 3}, {"select_partitions": [0, 1]}], [4]),
+        ([{"filter": "v != 3"}, {"select_partitions": [1]}, {"take": 5}], [4]),
+    ],
+)
+def test_partitions_are_counted_among_those_that_are_left(steps: list[dict[str, Any]], rows: list[int], make_table: MakeTable) -> None:
+    folder = make_table({"d.csv": "v\n1\n2\n3\n4\n5\n6\n"}, {"read_delimited": {"partition_size": 4}}, *steps)
+    assert read_mltable(folder).compute()["v"].tolist() == rows
+
+
+def test_a_partition_beyond_those_chosen_is_refused(make_table: MakeTable) -> None:
+    steps = [{"select_partitions": [1, 2]}, {"select_partitions": [2]}]
+    with pytest.raises(InputError, match="there is no partition 2: the table has 2"):
+        read_mltable(make_table({"d.csv": "v\n1\n2\n3\n4\n"}, {"read_delimited": {"partition_size": 3}}, *steps))
 
 
 def test_take_reads_no_more_than_it_needs(make_table: MakeTable, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,12 +118,98 @@ def test_columns_from_paths_behind_the_reader(make_table: MakeTable) -> None:
     assert got.drop(columns="Path").to_dict("list") == {"store": [8], "name": ["b"], "v": [2]}
 
 
+def test_a_column_from_paths_may_be_dropped_and_come_again(make_table: MakeTable) -> None:
+    first, second = (
+        {"extract_columns_from_partition_format": {"partition_format": form}}
+        for form in ("/{store}/{name}.csv", "/{year:yyyy}-{store}.csv")
+    )
+    reader = {"read_delimited": {"include_path_column": True}}
+    files = {"7/2020-a.csv": "v\n1\n", "8/2021-b.csv": "v\n2\n"}
+    steps = [reader, first, {"filter": "store == 8"}, {"drop_columns": ["store", "name"]}, second, {"drop_columns": "Path"}]
+    table = open_mltable(str(make_table(files, *steps)))
+    assert isinstance(table, Table) and table.path_keys(["store"]) is None
+    assert read_mltable(table.origin).compute().to_dict("list") == {"store": ["b"], "year": [pd.Timestamp("2021")], "v": [2]}
+
+
 def test_values_of_any_kind_are_converted_one_by_one(make_table: MakeTable) -> None:
     lines = '{"a":5}\n{"a":"7.9"}\n{"a":true}\n{"a":{"x":1}}\n{"a":null}\n'
     convert = {"convert_column_types": [{"columns": "a", "column_type": "int"}]}
     with pytest.warns(UserWarning, match="2 values of column 'a' became null"):
         got = read_mltable(make_table({"d.jsonl": lines}, "read_json_lines", convert)).compute()
     assert got["a"].tolist()[:2] == [5, 7] and got["a"].isna().tolist() == [False, False, True, True, True]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "kept"),
+    [("[[:digit:]]", ["a1"]), (r"\\p{Lu}", ["B"]), ("(?<first>a)", ["a", "a1", "ca"]), (r"^a\\z", ["a"]), ("(?i)b", ["B"]), ("é", ["é"])],
+)
+def test_patterns_are_those_of_the_engine(pattern: str, kept: list[str], make_table: MakeTable) -> None:
+    table = make_table(
+        {"d.csv": "a,a1,B,ca,é\n1,2,3,4,5\n"}, "read_delimited", {"keep_columns": {"pattern": pattern.replace("\\\\", "\\")}}
+    )
+    assert read_mltable(table).columns.tolist() == kept
+
+
+def delta_table(folder: Path, frame: pd.DataFrame, *steps: str, **options: Any) -> Path:
+    deltalake.write_deltalake(str(folder / "dt"), frame, **options)
+    (folder / "MLTable").write_text("\n".join(["paths:", "- folder: dt", "transformations:", *(steps or ("- read_delta_lake",))]))
+    return folder
+
+
+def test_odd_values_of_partition_columns_of_a_delta_table(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"v": [1, 2, 3], "a b": ["ä/1", "x y", "50%"]})
+    got = read_mltable(delta_table(tmp_path, frame, partition_by=["a b"])).compute()
+    assert dict(zip(got["a b"], got["v"], strict=True)) == {"ä/1": 1, "x y": 2, "50%": 3}
+
+
+def test_a_delta_table_without_files(tmp_path: Path) -> None:
+    folder = delta_table(tmp_path, pd.DataFrame({"v": [1, 2]}))
+    deltalake.DeltaTable(str(tmp_path / "dt")).delete()
+    assert read_mltable(folder).compute().shape == (0, 0)
+
+
+@pytest.mark.parametrize("steps", [["- take: 0"], ["- extract_columns_from_partition_format: {partition_format: '/{a}'}"]])
+def test_steps_before_a_delta_table_is_read_are_refused(steps: list[str], tmp_path: Path) -> None:
+    folder = delta_table(tmp_path, pd.DataFrame({"v": [1, 2]}), *steps, "- read_delta_lake")
+    with pytest.raises(InputError, match=r"MLTable:4: .*read_delta_lake.* must be the first step"):
+        read_mltable(folder)
+
+
+@pytest.mark.parametrize(("version", "why"), [(2**70, "can't be read as a delta table"), (7, "can't be read as a delta table")])
+def test_versions_that_a_delta_table_has_not(version: int, why: str, tmp_path: Path) -> None:
+    folder = delta_table(tmp_path, pd.DataFrame({"v": [1, 2]}), f"- read_delta_lake: {{version_as_of: {version}}}")
+    with pytest.raises(InputError, match=f"MLTable:4: .*{why}"):
+        read_mltable(folder)
+
+
+def test_delta_tables_with_renamed_columns_are_refused(tmp_path: Path) -> None:
+    folder = delta_table(tmp_path, pd.DataFrame({"v": [1, 2]}))
+    log = tmp_path / "dt" / "_delta_log" / f"{0:020}.json"
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    for line in lines:
+        if "metaData" in line:
+            line["metaData"]["configuration"]["delta.columnMapping.mode"] = "name"
+            schema = json.loads(line["metaData"]["schemaString"])
+            schema["fields"][0]["metadata"] = {"delta.columnMapping.id": 1, "delta.columnMapping.physicalName": "c1"}
+            line["metaData"]["schemaString"] = json.dumps(schema)
+        if "protocol" in line:
+            line["protocol"] |= {"minReaderVersion": 2, "minWriterVersion": 5}
+    log.write_text("\n".join(json.dumps(line) for line in lines))
+    with pytest.raises(InputError, match=r"MLTable:4: .* with renamed columns, which daskpar does not read"):
+        read_mltable(folder)
+
+
+def test_delta_tables_on_other_filesystems_are_refused_in_words(tmp_path: Path) -> None:
+    (tmp_path / "MLTable").write_text("paths:\n- folder: memory://dt\ntransformations:\n- read_delta_lake\n")
+    fsspec.filesystem("memory").pipe_file("/dt/x", b"x")
+    with pytest.raises(InputError, match="memory://dt can't be read as a delta table"):
+        read_mltable(tmp_path)
+
+
+def test_integers_beyond_64_bits_among_values_of_any_kind_are_converted(make_table: MakeTable) -> None:
+    lines = f'{{"a":{2**64}}}\n{{"a":"x"}}\n'
+    convert = {"convert_column_types": [{"columns": "a", "column_type": "string"}]}
+    assert read_mltable(make_table({"d.jsonl": lines}, "read_json_lines", convert)).compute()["a"].tolist() == [str(2**64), "x"]
 
 
 def test_partition_columns_of_a_delta_table(tmp_path: Path) -> None:

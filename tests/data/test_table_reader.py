@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from daskpar.data import parquet, reading
+from daskpar.data.collections import read_mltable
 from daskpar.data.mltable import open_mltable
 from daskpar.data.reading import TableReader
 from daskpar.data.table import PIECE, Table
@@ -141,17 +143,19 @@ def test_row_groups_that_a_filter_rules_out_are_not_decoded(tmp_path: Path, monk
 @pytest.mark.parametrize(
     ("late", "told"),
     [
-        ("x,t\n", "1 value of column 'a' became null"),
-        ("1,t,extra\n", "1 value of 'Column3', a column that the inference sample did not have"),
+        ("x,t\n", ["1 value of column 'a' became null"]),
+        ("1,t,extra\n", ["1 value of 'Column3', a column that the inference sample did not have"]),
+        ("1,t,E,,G\n", ["1 value of 'Column3'", "1 value of 'Column5'"]),
+        ("1,t,,,G\n", ["1 value of 'Column5'"]),
     ],
 )
-def test_what_is_lost_behind_the_sample_is_counted(late: str, told: str, make_table: MakeTable) -> None:
+def test_what_is_lost_behind_the_sample_is_counted(late: str, told: list[str], make_table: MakeTable) -> None:
     table = table_of(make_table({"d.csv": numbered(8000) + late}, "read_delimited"))
     reader = TableReader(table, table.files_pieces())
     frame = reader.frame(0)
     assert len(frame) == 8001 and list(frame.columns) == ["a", "b"]
     found = reader.losses.drain()
-    assert len(found) == 1 and told in found[0]
+    assert len(found) == len(told) and all(words in text for words, text in zip(told, found, strict=True))
     assert reader.losses.drain() == []
 
 
@@ -177,6 +181,73 @@ def test_declared_columns_of_rows_longer_than_the_sample(make_table: MakeTable) 
     frame = TableReader(table, table.files_pieces()).frame(0)
     assert list(frame.columns) == ["a", "b", "Column3", "Column4"]
     assert frame.iloc[-1].tolist() == [1, "t", "extra", 7.0]
+
+
+def test_declared_columns_of_longer_rows_where_files_have_headers_of_their_own(make_table: MakeTable) -> None:
+    reader = {"header": "all_files_different_headers", "columns": {"Column3": "int"}}
+    files = {"1.csv": numbered(8000) + "1,t,7\n", "2.csv": "b,c,d,e\n1,2,3,4\n"}
+    table = table_of(make_table(files, {"read_delimited": reader}))
+    assert table.schema.names == ["a", "b", "Column3", "c", "d", "e"]
+    reader_ = TableReader(table, table.files_pieces())
+    assert reader_.frame(0).iloc[-1].tolist()[:3] == [1, "t", 7.0]
+    assert reader_.losses.found == {}
+
+
+def parquet_table(make_table: MakeTable, columns: list[pa.Array], *steps: Any) -> Path:
+    """An MLTable of Parquet files with one column `a` each."""
+    files = {}
+    for number, column in enumerate(columns):
+        sink = pa.BufferOutputStream()
+        pq.write_table(pa.table({"a": column}), sink)
+        files[f"{number}.parquet"] = sink.getvalue().to_pybytes()
+    return make_table(files, "read_parquet", *steps)
+
+
+TO_INT = {"convert_column_types": [{"columns": "a", "column_type": "int"}]}
+
+
+@pytest.mark.parametrize(
+    ("columns", "steps", "values"),
+    [
+        ([pa.array(["5", "7"], pa.string_view())], [TO_INT], [5, 7]),
+        ([pa.array(["x", "y"], pa.string_view())], [{"filter": 'a + "q" == "xq" or a.startswith("y")'}], ["x", "y"]),
+        ([pa.array(["x"], pa.string_view()), pa.array(["y"])], [], ["x", "y"]),
+        ([pa.array([b"x"], pa.binary_view())], [], [b"x"]),
+        ([pa.nulls(1), pa.array(["y"])], [], [None, "y"]),
+        ([pa.array([2**53 + 1]), pa.array([0.5])], [], [float(2**53), 0.5]),
+        ([pa.array([1001], pa.time64("ns"))], [], [time(0, 0, 0, 1)]),
+        ([pa.array([2**62, 0], pa.timestamp("us"))], [{"filter": "a < datetime(9999)"}], [pd.Timestamp(0)]),
+    ],
+)
+def test_types_of_parquet(columns: list[pa.Array], steps: list[Any], values: list[Any], make_table: MakeTable) -> None:
+    frame = read_mltable(parquet_table(make_table, columns, *steps)).compute()
+    assert [None if value is None or value != value else value for value in frame["a"]] == values
+
+
+@pytest.mark.parametrize(
+    "step",
+    [{"filter": "a > datetime(9999)"}, {"convert_column_types": [{"columns": "a", "column_type": {"datetime": {"formats": "%Y"}}}]}],
+)
+def test_moments_beyond_all_years_are_lost_and_counted(step: Any, make_table: MakeTable) -> None:
+    folder = parquet_table(make_table, [pa.array([253402300800000000], pa.timestamp("us"))], step)
+    with pytest.warns(UserWarning, match="1 value of column 'a' became null .* e.g. '10000-01-01"):
+        assert read_mltable(folder).compute()["a"].isna().tolist() == [True]
+
+
+@pytest.mark.parametrize(
+    ("columns", "why"),
+    [
+        ([pa.array(["x"]), pa.array([b"y"])], r"string in .*0\.parquet and binary in .*1\.parquet: these can't be one column"),
+        ([pa.array([1]), pa.array([2**63 + 1], pa.uint64())], r"1\.parquet: the column 'a' is uint64 here and int64 in the whole table"),
+        (
+            [pa.array([0], pa.timestamp("ns")), pa.array([253402214400000000], pa.timestamp("us"))],
+            r"1\.parquet: the column 'a' is timestamp\[us\] here and timestamp\[ns\] in the whole table",
+        ),
+    ],
+)
+def test_types_of_parquet_that_can_not_be_one_column(columns: list[pa.Array], why: str, make_table: MakeTable) -> None:
+    with pytest.raises(InputError, match=why):
+        read_mltable(parquet_table(make_table, columns)).compute()
 
 
 def test_arrow_files_are_a_table(tmp_path: Path) -> None:

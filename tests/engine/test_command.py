@@ -93,6 +93,15 @@ def test_a_node_that_has_ended_begins_nothing():
         plugin.open(SimpleNamespace(step="s"))  # type: ignore[arg-type]
 
 
+def test_a_request_to_open_a_step_that_its_end_has_overtaken_starts_nothing():
+    plugin = NodePlugin("r")
+    plugin.setup(SimpleNamespace(stream_handlers={}, address="a"))  # type: ignore[arg-type]
+    plugin.close("s")
+    with pytest.raises(RuntimeError, match="step s has ended on worker a"):
+        plugin.open(SimpleNamespace(step="s"))  # type: ignore[arg-type]
+    assert plugin.steps == {}
+
+
 @pytest.mark.parametrize("killed", [True, False])
 def test_a_runner_leaves_no_descriptor_open_and_may_be_killed_before_it_runs(tmp_path, killed):
     before = os.listdir("/proc/self/fd")

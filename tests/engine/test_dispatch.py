@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from daskpar.engine.blocks import BlockSizer
 from daskpar.engine.dispatch import QUEUED_AHEAD, Dispatcher, Loss, runs
-from daskpar.engine.suspects import LOSSES, subtract
+from daskpar.engine.suspects import LOSSES, LOSSES_AT_MOST, subtract
 from daskpar.processor.last_words import LastWords
 
 
@@ -31,6 +31,12 @@ def settle(made: Dispatcher, order, start: int, stop: int, token: str = "t") -> 
 
 def lose(made: Dispatcher, node: str, words: LastWords | None = None) -> Loss:
     return made.bury_node(node, running=made.lose_node(node), words=words)
+
+
+def bury_unready(made: Dispatcher, node: str) -> Loss:
+    """None of its processors had come past `init()`."""
+    made.lose_node(node)
+    return made.bury_node(node, running=0, words=LastWords())
 
 
 def test_every_processor_gets_one_block_to_run_and_one_to_wait():
@@ -196,16 +202,49 @@ def test_a_node_that_died_while_rows_were_written_may_have_been_hit_by_any_of_th
     order = made.orders()[0][1]
     settle(made, order, order.start, order.start + 1)
     loss = lose(made, "a", LastWords(writing=frozenset({order.start + 2})))
-    assert loss.suspects == (order.start + 1,)
+    assert loss.failed == ()
     assert made.suspects.apart(order.start + 1, 10) <= order.start + 3
+    assert made.suspects.apart(order.start + 3, 10) == 10
 
 
-def test_a_node_whose_processors_were_at_nothing_blames_nobody():
+@pytest.mark.parametrize("goes_on", [0, 1, 5])
+@pytest.mark.parametrize("each", [0.00001, 0.01, 5.0])
+def test_one_that_takes_its_node_down_and_goes_on_is_found_too(each, goes_on):
+    """Its processor comes to some of the next before its end has reached it, or through with the block."""
+    made = dispatcher(100, each=each, nodes={"n0": 1})
+    killer, losses, failed = 42, 0, []
+    while not made.finished:
+        for node, order in sorted(made.orders(), key=lambda given: given[1].block):
+            if order.block not in made.blocks:
+                continue
+            if not order.start <= killer < order.stop:
+                settle(made, order, order.start, order.stop)
+                made.end(order.block, "t")
+                continue
+            at = killer + goes_on
+            words = LastWords(running=frozenset({at})) if goes_on and at < order.stop else LastWords()
+            failed += lose(made, node, words).failed
+            losses += 1
+            made.add_node(f"n{losses}", 1)
+    assert failed == [killer]
+    assert losses <= 2 * LOSSES
+
+
+def test_what_a_node_that_ends_in_order_was_at_is_not_to_blame():
+    made = dispatcher(4, each=5.0, nodes={"n0": 1})
+    for number in range(2 * LOSSES_AT_MOST):
+        [first, *_] = [order.start for _, order in made.orders()]
+        loss = lose(made, f"n{number}", LastWords(orderly=True, running=frozenset({first})))
+        assert (loss.failed, loss.requeued) == ((), 2)
+        made.add_node(f"n{number + 1}", 1)
+
+
+def test_a_node_whose_processors_were_still_in_init_blames_nobody():
     made = dispatcher(100)
     for name in "abcdefgh":
         made.add_node(name, 2)
         made.orders()
-        loss = lose(made, name, LastWords())
+        loss = bury_unready(made, name)
         assert (loss.failed, loss.suspects) == ((), ())
     assert made.suspects.apart(0, 100) == 100
 

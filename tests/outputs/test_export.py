@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from daskpar.errors import RunDirectoryError
+from daskpar.errors import RunDirectoryError, UsageError
 from daskpar.outputs.assembly import remove_parts
 from daskpar.outputs.export import export_partial
 from daskpar.outputs.ledger import Ledger
@@ -68,3 +68,27 @@ def test_when_there_is_nothing_to_export_it_says_why(run: RunDirectory, processo
     with pytest.raises(RunDirectoryError, match="rows: /out"):
         export_partial(run, out)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("target", "says"),
+    [
+        ("x.parquet", "is text"),
+        ("x.csv.GZ", "is text"),
+        ("s3://bucket/x.Parquet", "is text"),
+        ("run", "lies in the run directory"),
+        ("run/new.txt", "lies in the run directory"),
+        ("run/steps/a/journal", "lies in the run directory"),
+        ("link", "lies in the run directory"),
+    ],
+)
+def test_where_it_may_not_go(run: RunDirectory, processors_in: Any, tmp_path: Path, target: str, says: str) -> None:
+    ledger = Ledger.open(run.step("a").path, 1)
+    ledger.commit(processors_in(run.step("a").path).flush({0: b"0\n"}))
+    ledger.close()
+    (tmp_path / "link").symlink_to(run.step("a").journal)
+    journal = run.step("a").journal.read_bytes()
+    with pytest.raises(UsageError, match=says):
+        export_partial(run, target if "://" in target else str(tmp_path / target))
+    assert run.step("a").journal.read_bytes() == journal
+    assert export_partial(run, str(tmp_path / "run.txt")).committed == 1

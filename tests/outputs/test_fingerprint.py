@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from daskpar.outputs import seen_files
-from daskpar.outputs.fingerprint import differences, step_fingerprint
+from daskpar.outputs.fingerprint import INPUTS, begun_fingerprint, differences, plans_the_same, seen_inputs, step_fingerprint
 from daskpar.outputs.run_directory import RunDirectory
 from daskpar.spec.model import BySize, CommandStep, DriverSettings, Input, Output, ParallelStep
 
@@ -48,6 +48,52 @@ def seen(step: Any, tmp_path: Path, run: str = "run") -> dict[str, Any]:
     return json.loads(json.dumps(step_fingerprint(step, tmp_path / run)))
 
 
+@pytest.mark.parametrize(
+    "flags",
+    [("--allow_empty",), ("--allow-empty",), ("--allow-empty", "true"), ("--init-timeout", "9"), ("--processor-memory=2GB", "--nice", "3")],
+    ids=" ".join,
+)
+def test_the_drivers_flags_may_change_however_they_are_spelt(step: ParallelStep, tmp_path: Path, flags: tuple[str, ...]) -> None:
+    assert differences(seen(step, tmp_path), seen(replace(step, arguments=(*step.arguments, *flags)), tmp_path)) == []
+
+
+def test_all_but_the_input_files_is_known_at_once(step: ParallelStep, tmp_path: Path) -> None:
+    begun = begun_fingerprint(step, tmp_path / "run")
+    assert {**begun, "inputs": seen_inputs(step)} == step_fingerprint(step, tmp_path / "run")
+    assert INPUTS not in begun
+    (tmp_path / "data" / "c.csv").touch()
+    assert differences(begun, seen(step, tmp_path)) == []
+    (tmp_path / "code" / "score.py").write_text("def run(b): return []")
+    assert differences(begun, seen(step, tmp_path)) == ["code: score.py is changed"]
+    nothing = replace(step, inputs={"made": step.inputs["made"]})
+    assert begun_fingerprint(nothing, tmp_path / "run")[INPUTS] == {}
+
+
+@pytest.mark.parametrize(("named", "newer"), [(5000, ["b.csv", "c.csv"]), (1, ["c.csv"])], ids=["few", "very many"])
+def test_files_that_changed_after_a_moment_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: int, newer: list[str]) -> None:
+    monkeypatch.setattr(seen_files, "NAMED", named)
+    for name, time in (("a.csv", 1_700_000_000), ("b.csv", 1_700_000_020), ("c.csv", 1_700_000_030)):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (time, time))
+    found = seen_files.seen_data(str(tmp_path))
+    assert seen_files.changed_after(found, 1_700_000_010.5) == newer
+    assert seen_files.changed_after(found, 1_700_000_030.0) == []
+    assert seen_files.changed_after({"count": 0, "digest": "", "files": {}}, 0) == []
+    assert seen_files.changed_after({"count": 1, "digest": "", "files": {"s3://b/k": "etag 5"}}, 0) == []
+
+
+def test_whether_a_plan_made_anew_is_the_same(step: ParallelStep, tmp_path: Path) -> None:
+    old = seen(step, tmp_path)
+    (tmp_path / "code" / "score.py").write_text("def run(b): return []")
+    mended = replace(step, environment_variables={}, arguments=("--other",))
+    assert plans_the_same(old, seen(mended, tmp_path))
+    assert not plans_the_same(begun_fingerprint(step, tmp_path / "run"), seen(step, tmp_path))
+    assert not plans_the_same(old, seen(replace(step, by_size=BySize(number=11, unit=1024)), tmp_path))
+    assert not plans_the_same(old, seen(replace(step, partition_keys=("a",)), tmp_path))
+    (tmp_path / "data" / "c.csv").touch()
+    assert not plans_the_same(old, seen(step, tmp_path))
+
+
 def test_nothing_changed(step: ParallelStep, tmp_path: Path) -> None:
     assert differences(seen(step, tmp_path), seen(step, tmp_path)) == []
 
@@ -56,7 +102,7 @@ def test_thresholds_timeouts_logging_and_compute_may_change(step: ParallelStep, 
     now = replace(
         step,
         settings=DriverSettings(error_threshold=9, timeout=5, max_retries=0, logging_level="DEBUG", resource_monitor_interval=1),
-        arguments=(*step.arguments[:2], "--error_threshold=7", "--rate", "2", "--nice", "3", "--allow_empty"),
+        arguments=(*step.arguments[:2], "--error_threshold=7", "--rate", "2", "--nice", "3", "--allow-empty"),
         instance_count=4,
         max_concurrency_per_instance=2,
         compute="big",

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from daskpar.errors import RunDirectoryError, UsageError
-from daskpar.outputs.folders import move_aside, prepare, prepare_outputs, refuse_shared
+from daskpar.outputs.folders import move_aside, prepare, prepare_outputs, there_before, unchanged
 from daskpar.spec.model import CommandStep, Output
 
 
@@ -41,19 +41,11 @@ def test_a_place_that_can_not_even_be_looked_at_is_told(tmp_path: Path, monkeypa
     def refused(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
+    with pytest.raises(RunDirectoryError, match=r"job.yml:7: What lies at .* can't be looked at: File name too long"):
+        there_before(command(output("a", tmp_path / ("n" * 300), kind)))
     monkeypatch.setattr(Path, "stat", refused)
     with pytest.raises(RunDirectoryError, match=r"can't be made at .*: Permission denied"):
         prepare({"a": output("a", tmp_path / "x", kind)})
-
-
-def test_two_outputs_in_one_place_are_refused_whatever_the_spelling(tmp_path: Path) -> None:
-    (tmp_path / "real").mkdir()
-    (tmp_path / "link").symlink_to(tmp_path / "real")
-    refuse_shared([("a", output("x", tmp_path / "real")), ("b", output("x", tmp_path / "real" / "inside"))])
-    with pytest.raises(UsageError, match="output y of b and the output x of a lie in one place"):
-        refuse_shared([("a", output("x", tmp_path / "real")), ("b", output("y", tmp_path / "link" / "." / ""))])
-    with pytest.raises(UsageError, match="one would overwrite"):
-        refuse_shared([("a", output("x", "s3://b/k/")), ("b", output("y", "s3://b/k"))])
 
 
 def test_what_an_unfinished_command_left_is_moved_aside(tmp_path: Path) -> None:
@@ -81,6 +73,46 @@ def test_outputs_of_other_steps_inside_stay(tmp_path: Path) -> None:
     for name in ("mine", "deep/theirs/kept"):
         (tmp_path / "o" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "o" / name).write_text("x")
-    prepare_outputs(command(output("o", tmp_path / "o")), again=True, others=[output("t", tmp_path / "o" / "deep" / "theirs")])
+    prepare_outputs(command(output("o", tmp_path / "o")), again=True, keep=[str(tmp_path / "o" / "deep" / "theirs")])
     assert (tmp_path / "o" / "deep" / "theirs" / "kept").exists() and not (tmp_path / "o" / "mine").exists()
     assert (tmp_path / "o.unfinished-1" / "mine").exists()
+
+
+def test_only_what_the_step_made_is_moved_aside(tmp_path: Path) -> None:
+    step = command(output("o", tmp_path / "o"), output("f", tmp_path / "f.txt", "uri_file"), output("g", tmp_path / "g.txt", "uri_file"))
+    (tmp_path / "o" / "sub").mkdir(parents=True)
+    for name in ("o/mine", "o/sub/mine", "f.txt", "g.txt"):
+        (tmp_path / name).write_text("mine")
+    before = there_before(step)
+    prepare_outputs(step)
+    assert prepare_outputs(step, again=True, keep=unchanged(before)) == []
+    (tmp_path / "o" / "half").write_text("1")
+    (tmp_path / "g.txt").write_text("written over")
+    assert len(prepare_outputs(step, again=True, keep=unchanged(before))) == 2
+    assert {path.name for path in (tmp_path / "o").iterdir()} == {"mine", "sub"}
+    assert [path.name for path in (tmp_path / "o.unfinished-1").iterdir()] == ["half"]
+    assert (tmp_path / "f.txt").read_text() == "mine" and not (tmp_path / "g.txt").exists()
+    assert (tmp_path / "g.txt.unfinished-1").read_text() == "written over"
+
+
+def test_of_a_folder_with_very_many_things_nothing_is_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("daskpar.outputs.folders.NAMED", 2)
+    step = command(output("o", tmp_path / "o"))
+    (tmp_path / "o").mkdir()
+    for name in "abc":
+        (tmp_path / "o" / name).touch()
+    before = there_before(step)
+    assert list(before) == [str(tmp_path / "o")]
+    (tmp_path / "o" / "half").touch()
+    assert prepare_outputs(step, again=True, keep=unchanged(before)) == []
+    assert len(list((tmp_path / "o").iterdir())) == 4
+
+
+def test_what_is_kept_stays_whatever_its_spelling(tmp_path: Path) -> None:
+    (tmp_path / "real" / "code").mkdir(parents=True)
+    (tmp_path / "real" / "half").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    assert move_aside(tmp_path / "real", [tmp_path / "link"]) is None
+    assert move_aside(tmp_path / "link", [str(tmp_path / "real")]) is None
+    assert move_aside(tmp_path / "real", [f"{tmp_path}/real/code/../code/"]) == tmp_path / "real.unfinished-1"
+    assert (tmp_path / "real" / "code").is_dir() and (tmp_path / "real.unfinished-1" / "half").exists()

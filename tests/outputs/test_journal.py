@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import resource
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,9 +21,9 @@ from hypothesis import strategies as st
 from daskpar.batches.records import RECORD
 from daskpar.errors import InfrastructureLost, RunDirectoryError
 from daskpar.outputs.commits import Commits
-from daskpar.outputs.frames import HEAD, Kind, frame
+from daskpar.outputs.frames import FLUSH_PACK, HEAD, PART_PACK, Kind, find_frames, frame
 from daskpar.outputs.journal import Journal
-from daskpar.outputs.replay import read_journal
+from daskpar.outputs.replay import JournalContents, read_journal
 from daskpar.processor.protocol import Failure, Flushed
 
 COUNT = 40
@@ -121,6 +123,68 @@ def test_a_flipped_bit_costs_only_its_own_frame(sizes: list[int], data: st.DataO
         assert set(Commits.load(COUNT, again).status.nonzero()[0].tolist()) == indices and not again.damaged
         if contents.damaged:
             assert (Path(name) / "journal.damaged-1").read_bytes() == before
+
+
+OPERATIONS = st.one_of(
+    st.tuples(st.just("flush"), st.integers(0, COUNT - 4), st.integers(1, 4), st.sampled_from(["a", "b"])),
+    st.tuples(st.just("revoke"), st.integers(0, COUNT - 6), st.integers(1, 6)),
+    st.tuples(st.just("columns"), st.lists(st.text(max_size=3), min_size=1, max_size=3)),
+)
+
+
+@settings(max_examples=100)
+@given(st.lists(OPERATIONS, min_size=2, max_size=10), st.data())
+def test_damage_costs_only_the_frames_that_it_hits_whatever_they_say(operations: list[tuple[Any, ...]], data: st.DataObject) -> None:
+    """Frames of every kind, a stretch of the file overwritten: what is read is what the other frames say, in their order."""
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "journal"
+        journal = Journal.create(path, step="s", mini_batches=COUNT)
+        for kind, *values in operations:
+            if kind == "flush":
+                start, size, part = values
+                journal.append(flushed(start, start + size, part))
+            elif kind == "revoke":
+                journal.revoke([(values[0], values[0] + values[1])])
+            else:
+                journal.columns(values[0])
+        journal.close()
+        content = path.read_bytes()
+        frames = find_frames(content)
+        first = data.draw(st.integers(0, 9999), label="first byte") % len(content)  # whose length is not always the same
+        stop = min(len(content), first + data.draw(st.sampled_from([1, 20, 200]), label="bytes"))
+        path.write_bytes(content[:first] + bytes(byte ^ 0xFF for byte in content[first:stop]) + content[stop:])
+        spans = [(at - HEAD.size, at, at + length) for at, length in zip(frames.starts.tolist(), frames.lengths.tolist(), strict=True)]
+        done, columns = said([content[at:end] for begin, at, end in spans if stop <= begin or end <= first])
+        for contents in (read_journal(path), reopened(path)):
+            commits = Commits.load(COUNT, contents)
+            assert {i: commits.part_names[commits._part[i]] for i in range(COUNT) if commits.is_final(i)} == done
+            assert contents.columns == columns
+
+
+def said(payloads: list[bytes]) -> tuple[dict[int, str], tuple[str, ...] | None]:
+    """Mini-batch -> part file, and the columns, that these payloads of a journal say, one after the other."""
+    names = {PART_PACK.unpack_from(p)[1]: p[PART_PACK.size :].decode() for p in payloads if p[0] == Kind.PART}
+    done: dict[int, str] = {}
+    columns = None
+    for payload in payloads:
+        if payload[0] == Kind.FLUSH and (part := FLUSH_PACK.unpack_from(payload)[1]) in names:
+            done.update(dict.fromkeys(np.frombuffer(payload[FLUSH_PACK.size :], RECORD)["index"].tolist(), names[part]))
+        elif payload[0] == Kind.REVOKED:
+            ((start, stop),) = np.frombuffer(payload[1:], "<i8").reshape(-1, 2).tolist()
+            done = {index: part for index, part in done.items() if not start <= index < stop}
+        elif payload[0] == Kind.COLUMNS:
+            columns = tuple(json.loads(payload[1:]))
+    return done, columns
+
+
+def reopened(path: Path) -> JournalContents:
+    """What is read after the damaged journal was opened to go on, where anything was whole."""
+    contents = read_journal(path)
+    if contents.found:
+        Journal.reopen(path, contents).close()
+        contents = read_journal(path)
+        assert not contents.damaged and not contents.torn_bytes
+    return contents
 
 
 def _part_frame_end(ends: list[int], flush: int) -> int:

@@ -192,6 +192,23 @@ def test_another_plan_is_refused(step: Path) -> None:
         Ledger.open(step, 4)
 
 
+@pytest.mark.parametrize("with_header", [True, False])
+def test_rows_whose_column_names_were_damaged_are_run_again_for_a_header(step: Path, processors: Any, with_header: bool) -> None:
+    ledger = Ledger.open(step, 3)
+    ledger.commit(processors.flush({0: b"1 2\n"}, columns=("apple", "b")))
+    ledger.commit(processors.flush({1: b""}))
+    ledger.close()
+    path = step / "journal"
+    path.write_bytes(path.read_bytes().replace(b"apple", b"a\0\0\0e"))
+    again = Ledger.open(step, 3, with_header=with_header)
+    assert again.commits.missing() == ([(0, 1), (2, 3)] if with_header else [(2, 3)])
+    assert any("column names of 1 committed" in note for note in again.notes) == with_header
+    again.close()
+    last = Ledger.open(step, 3, with_header=with_header)
+    assert last.commits.missing() == again.commits.missing() and last.notes == ()
+    last.close()
+
+
 def test_other_columns_under_one_header_name_both(step: Path, processors: Any) -> None:
     ledger = Ledger.open(step, 3)
     ledger.commit(processors.flush({0: b"1 2\n"}, columns=("a", "b")))

@@ -27,6 +27,22 @@ time.sleep(3600)
 """
 
 
+@pytest.mark.parametrize("text", ["[[3,", "[]", '{"said": 3, "orderly": false}', '{"said": [[1]], "orderly": false}', "null"])
+def test_a_damaged_file_is_no_word(zoo, text):
+    settings = zoo().settings
+    Path(last_words.path_of(settings)).write_text(text)
+    assert last_words.read(settings) is None
+
+
+def test_another_fork_server_of_a_living_node_takes_back_the_words_of_the_one_before(zoo):
+    made = zoo({3: "hang"}, max_retries=1)
+    made.submit(0, 5)
+    zoo.wait_for(lambda: 3 in made.calls, "the hanging call")
+    last_words.leave(made.settings, [])
+    made.pool._server.process.kill()
+    zoo.wait_for(lambda: last_words.read(made.settings) is None, "the end of the old words")
+
+
 @pytest.mark.parametrize(
     ("said", "words"),
     [
@@ -67,11 +83,5 @@ def test_a_pool_that_is_closed_blames_nobody(zoo):
     made.submit(0, 5)
     zoo.wait_for(lambda: 3 in made.calls, "the hanging call")
     made.pool.close()
-    assert last_words.read(made.settings) == LastWords()
+    assert last_words.read(made.settings) == LastWords(running=frozenset({3}), orderly=True)
     assert [name for name in os.listdir(made.settings.parts) if name.endswith(".tmp")] == []
-
-
-def test_a_damaged_file_is_no_word(zoo):
-    settings = zoo().settings
-    Path(last_words.path_of(settings)).write_text("[[3,")
-    assert last_words.read(settings) is None

@@ -8,6 +8,7 @@ import signal
 import pytest
 
 from daskpar.batches.records import Reason, Status
+from daskpar.processor import deadlines
 from daskpar.processor.protocol import Broken, Ended, Flushed, InitFailed, Notice, ProcessorChanged
 
 LONG = 60.0
@@ -263,3 +264,18 @@ def test_returns_that_nobody_asks_for_are_not_measured_but_generators_run(zoo):
     at.wait_ended()
     assert [int(r["status"]) for r in at.records] == [Status.SUCCEEDED] * 3 + [Status.FAILED]
     assert at.calls == [0, 1, 2, 3]
+
+
+def test_where_memory_runs_out_the_largest_goes_with_all_that_it_started_and_others_go_on(zoo, monkeypatch, tmp_path):
+    code = tmp_path / "code"
+    short = lambda: (code / "swollen").exists() and (code / "heavy").exists() and not (code / "ended").exists()  # noqa: E731
+    monkeypatch.setattr(deadlines, "free_memory", lambda: (1 if short() else 50, 100))
+    at = zoo({0: "swell", 1: "heavy"}, count=2, processors=2)
+    at.submit(0, 1, block=1)
+    at.submit(1, 2, block=2)
+    at.wait_ended(1)
+    (code / "ended").touch()
+    at.wait_ended(2)
+    assert {index: failure.reason for index, failure in at.failures.items()} == {0: Reason.MEMORY}
+    assert "running out of memory" in at.failures[0].message
+    assert at.rows == {1: "row 1\n"}

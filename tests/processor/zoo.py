@@ -200,3 +200,22 @@ def daemon(rows):
 def kill_parent(rows):
     os.kill(os.getppid(), signal.SIGKILL)
     time.sleep(3600)
+
+
+HELD = []
+GREEDY = "import sys; held = bytearray(300 << 20); print('full', flush=True); sys.stdin.read()"
+
+
+def swell(rows):
+    child = subprocess.Popen([sys.executable, "-c", GREEDY], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    child.stdout.readline()
+    (HERE / "swollen").touch()
+    time.sleep(3600)
+
+
+def heavy(rows):
+    HELD.append(bytearray(100 << 20))
+    (HERE / "heavy").touch()
+    while not (HERE / "ended").exists():
+        time.sleep(0.01)
+    return ok(rows)

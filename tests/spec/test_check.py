@@ -403,6 +403,41 @@ def test_warnings(folder: Folder, parallel_job: Text, parts: dict[str, str], say
     assert says in warning
 
 
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        (".", "holds this spec"),
+        ("..", "holds this spec"),
+        ("./code", "is the code folder"),
+        ("./data", "is the input 'd', which this output would replace"),
+        ("./link", "is the input 'd', which this output would replace"),
+        ("./deep", "holds the input 'e'"),
+        ("./code/out", ""),
+        ("./data/out", ""),
+        ("./out", ""),
+    ],
+)
+def test_a_command_writes_to_no_place_that_the_job_is_made_of(folder: Folder, path: str, says: str) -> None:
+    (folder.path / "deep" / "er").mkdir(parents=True)
+    (folder.path / "link").symlink_to("data")
+    text = f"""
+        type: pipeline
+        jobs:
+          c:
+            type: command
+            command: "ls ${{{{inputs.d}}}} ${{{{inputs.e}}}} > ${{{{outputs.o}}}}/x; exit 1"
+            code: ./code
+            environment: azureml:any:1
+            inputs: {{d: {{type: uri_folder, path: ./data}}, e: {{type: uri_folder, path: ./deep/er}}}}
+            outputs: {{o: {{path: {path}}}}}
+        """
+    if not says:
+        assert folder.warnings(text) == []
+        return
+    (problem,) = folder.problems(text)
+    assert says in problem.what and problem.hint == "Give it a path of its own."
+
+
 def test_what_azure_accepts_gives_no_warning(folder: Folder, parallel_job: Text) -> None:
     text = parallel_job(
         """

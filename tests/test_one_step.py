@@ -1,0 +1,84 @@
+"""One step: what it depends on is never written down after its end, and only what it made is moved aside before it is run again."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from daskpar.errors import UsageError
+from daskpar.one_step import OneStep, Seen
+from daskpar.outputs.run_directory import RunDirectory, StepState
+from daskpar.spec.load import load_job, resolve_job
+
+BEGUN = {"values": {"x": 1}, "code": {}}
+
+
+def test_what_is_found_is_saved_while_the_step_runs() -> None:
+    saved: list[Mapping[str, object]] = []
+    seen = Seen(lambda: {"data": {"count": 2}}, BEGUN)
+    seen.start(saved.append)
+    assert seen.close() == {**BEGUN, "inputs": {"data": {"count": 2}}}
+    assert saved == [seen.close()]
+    assert seen.gap == ""
+
+
+def test_what_is_found_too_late_is_not_saved() -> None:
+    saved: list[Mapping[str, object]] = []
+    found = threading.Event()
+
+    def find() -> Mapping[str, object]:
+        found.wait()
+        return {"data": {}}
+
+    seen = Seen(find, BEGUN)
+    seen.start(saved.append)
+    assert seen.close(0) == BEGUN
+    assert "in time" in seen.gap
+    found.set()
+    assert seen.close() == BEGUN
+    assert saved == []
+
+
+def test_what_an_earlier_process_found_is_not_looked_at_again() -> None:
+    seen = Seen(lambda: pytest.fail("looked at again"), {**BEGUN, "inputs": {}})
+    seen.start(lambda _: pytest.fail("saved again"))
+    assert seen.close() == {**BEGUN, "inputs": {}}
+
+
+@pytest.mark.parametrize("error", [UsageError("no such bucket"), OSError("no such bucket"), ValueError("no such bucket")])
+def test_what_can_not_be_looked_at_says_why(error: Exception) -> None:
+    def find() -> Mapping[str, object]:
+        raise error
+
+    seen = Seen(find, BEGUN)
+    seen.start(lambda _: pytest.fail("saved"))
+    assert seen.close() == BEGUN
+    assert "(no such bucket)" in seen.gap
+
+
+def command(text: str, path: Path, **more: Any) -> dict[str, Any]:
+    outputs = {"o": {"type": "uri_folder", "path": str(path)}}
+    return {"type": "command", "command": text, "environment": "azureml:any:1", "outputs": outputs, **more}
+
+
+def test_a_command_whose_node_was_lost_keeps_what_other_steps_put_below_its_output(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    jobs = {"inner": command("true", out / "inner"), "outer": command("true", out)}
+    (tmp_path / "job.yml").write_text(yaml.safe_dump({"type": "pipeline", "jobs": jobs}))
+    for name in ("inner/kept", "half"):
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (out / name).touch()
+    with RunDirectory.create(tmp_path / "run", "job", tmp_path / "job.yml") as directory:
+        job = resolve_job(load_job(tmp_path / "job.yml"), run_directory=directory.path)
+        told: list[Any] = []
+        nothing: dict[str, Any] = {"cluster": None, "ready": None, "datastores": {}, "resumed": False, "allow_changes": False}
+        one = OneStep(step=job.steps[1], job=job, directory=directory, session="s", publish=told.append, **nothing)
+        one._running(StepState(step="outer", kind="command", status="running")).before_again()  # type: ignore[union-attr]
+    assert (out / "inner" / "kept").exists() and not (out / "half").exists()
+    assert (tmp_path / "out.unfinished-1" / "half").exists()
+    assert [event.text for event in told] == [f"What the unfinished step outer left in {out} is now {out}.unfinished-1."]
