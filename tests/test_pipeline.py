@@ -98,6 +98,17 @@ def test_a_command_gets_its_code_environment_and_inputs_and_leaves_its_code_alon
     assert (work.folder / "code/log").read_text() == "was"
 
 
+def test_code_that_can_not_be_copied_fails_its_step(work, monkeypatch):
+    def refused(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("daskpar.engine.command.shutil.copyfile", refused)
+    work.write("code/tool.py", "")
+    ended = work.run({"work": work.command("true", code="./code")})
+    assert (ended.status, ended.exit_code) == ("failed", 1)
+    assert "the code can't be copied" in ended.reason and "Permission denied" in ended.reason
+
+
 def test_a_command_beyond_its_limit_is_killed_with_all_it_started(work):
     ended = work.run({"work": work.command("sleep 600 & sleep 600", limits={"timeout": 1})})
     assert (ended.status, ended.steps["work"].exit_code) == ("failed", 124)

@@ -189,21 +189,26 @@ class CommandExecution:
         return False, None
 
 
-def lay_out_code(code: Path | None, folder: Path, run_directory: Path, stay: Collection[str] = ()) -> None:
+def lay_out_code(
+    code: Path | None, folder: Path, run_directory: Path, stay: Collection[str] = (), stopped: Callable[[], bool] = lambda: False
+) -> None:
     """Make `folder` the working directory of a command: a copy of what lies in `code`, so that what the command writes stays out of it.
 
     What an earlier try left there is moved aside. Paths in `stay`, which the command is given anyway, become links, as do links that lead
-    out of `code`; this run directory and others are left out. Raises RunDirectoryError, or InfrastructureLost for a full disk.
+    out of `code`; this run directory and others are left out. Ends early when `stopped` says so. Raises RunDirectoryError where a file
+    can't be read or written, InfrastructureLost for a full disk.
     """
     move_aside(folder)
     with explained(f"the code can't be copied from {code} to {folder}" if code else f"{folder} can't be made"):
         folder.mkdir(parents=True, exist_ok=True)
         if code is not None:
-            _copy(code, folder, code, run_directory, stay)
+            _copy(code, folder, code, run_directory, stay, stopped)
 
 
-def _copy(source: Path, target: Path, code: Path, run_directory: Path, stay: Collection[str]) -> None:
+def _copy(source: Path, target: Path, code: Path, run_directory: Path, stay: Collection[str], stopped: Callable[[], bool]) -> None:
     for entry in os.scandir(source):
+        if stopped():
+            return
         place = target / entry.name
         if entry.is_symlink():
             leads_to, end = os.readlink(entry.path), Path(os.path.realpath(entry.path))
@@ -214,7 +219,7 @@ def _copy(source: Path, target: Path, code: Path, run_directory: Path, stay: Col
         elif entry.is_dir():
             if not is_run_directory(entry.path) and not os.path.samefile(entry.path, run_directory):
                 place.mkdir()
-                _copy(Path(entry.path), place, code, run_directory, stay)
+                _copy(Path(entry.path), place, code, run_directory, stay, stopped)
         elif entry.is_file():
             shutil.copyfile(entry.path, place)
             place.chmod(entry.stat().st_mode | stat.S_IWUSR)

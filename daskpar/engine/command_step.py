@@ -11,7 +11,7 @@ from time import monotonic
 from daskpar.engine.cluster import Cluster
 from daskpar.engine.command import CommandExecution, CommandSettings, lay_out_code
 from daskpar.engine.parallel_step import StepResult
-from daskpar.errors import DaskparError
+from daskpar.errors import DaskparError, InfrastructureLost
 from daskpar.events import Event
 from daskpar.spec.model import CommandStep
 
@@ -74,7 +74,8 @@ class CommandStepRun:
             self._lay_out()
             code = self._execution.run()
         except DaskparError as error:
-            result.status, result.reason, result.error = "lost", str(error), error
+            lost = error.exit_code == InfrastructureLost.exit_code
+            result.status, result.reason, result.error = "lost" if lost else "failed", str(error), error
         else:
             self._judge(code, result, logs / "std_err.txt")
         result.seconds = monotonic() - began
@@ -83,7 +84,7 @@ class CommandStepRun:
 
     def _lay_out(self) -> None:
         given = [data.path for data in self.step.inputs.values()] + [output.path for output in self.step.outputs.values()]
-        lay_out_code(self.step.code, self.folder / "work", self.run_directory, set(given))
+        lay_out_code(self.step.code, self.folder / "work", self.run_directory, set(given), lambda: bool(self._stopped))
 
     def _prepare_again(self) -> None:
         self._lay_out()

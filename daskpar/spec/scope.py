@@ -161,10 +161,9 @@ class Scope:
         """The step that writes the pipeline's output `name`: by an output of its own in the same place, or by `append_row_to`."""
         output = self.output(None, name) if name in self.job.outputs else None
         for step in self.job.steps.values() if output else ():
-            written = step.tree.get("task", "append_row_to")
-            bound = bindings.whole(str(written.data)) if written else None
-            reference = bindings.refer(bound) if bound else None
-            if reference and (reference.scope, reference.kind, reference.step, reference.name) == (PARENT, "outputs", None, name):
+            rows = step.tree.get("task", "append_row_to")
+            found = [bindings.refer(binding) for binding in bindings.bindings_in(str(rows.data) if rows else "")]
+            if Reference(scope=PARENT, kind="outputs", name=name) in found:
                 return step.name
             if any(own and output and own.path == output.path for own in (self.output(step, each) for each in step.outputs)):
                 return step.name

@@ -143,6 +143,15 @@ def test_the_working_directory_is_a_copy_of_the_code(tmp_path):
     assert (work.with_name("work.unfinished-1") / "log.txt").read_text() == "more"
 
 
+def test_a_step_that_is_stopped_copies_no_more(tmp_path):
+    (tmp_path / "code").mkdir()
+    for name in "abc":
+        (tmp_path / "code" / name).write_text(name)
+    answers = iter([False, False, True])
+    lay_out_code(tmp_path / "code", tmp_path / "work", tmp_path, stopped=lambda: next(answers))
+    assert len(list((tmp_path / "work").iterdir())) == 2
+
+
 def test_code_that_can_not_be_copied_is_told(tmp_path):
     (tmp_path / "in the way").write_text("")
     with pytest.raises(RunDirectoryError, match=r"the code can't be copied from .* to .*: Not a directory"):

@@ -34,18 +34,21 @@ def test_what_reads_the_pipelines_output_waits_for_what_writes_it(folder: Folder
     assert [step.needs for step in job.steps] == [(), ("z",)]
 
 
-def test_rows_appended_to_the_pipelines_output_are_waited_for_too(folder: Folder) -> None:
-    job = folder.job("""
+@pytest.mark.parametrize("below", ["", "/rows.txt"])
+def test_rows_appended_to_the_pipelines_output_are_waited_for_too(folder: Folder, below: str) -> None:
+    job = folder.job(
+        """
         type: pipeline
-        outputs: {r: {type: uri_file}}
+        outputs: {r: {type: uri_folder}}
         jobs:
           show: {type: command, command: "cat ${{inputs.i}}", inputs: {i: "${{parent.outputs.r}}"}}
           score:
             type: parallel
             inputs: {i: {path: ./data}}
             input_data: ${{inputs.i}}
-            task: {code: ./code, entry_script: script.py, append_row_to: "${{parent.outputs.r}}"}
-        """)
+            task: {code: ./code, entry_script: script.py, append_row_to: "${{parent.outputs.r}}BELOW"}
+        """.replace("BELOW", below)
+    )
     assert [step.name for step in job.steps] == ["score", "show"]
 
 
