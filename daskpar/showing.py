@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from textwrap import indent
 from typing import TYPE_CHECKING
 
 from daskpar.engine.clocks import progress_timeout
@@ -116,7 +117,9 @@ def _step_lines(step: Step, run: Path, datastores: Mapping[str, str], troubles: 
         lines.append(f"  the file at {step.append_row_to} is replaced when the rows are complete")
     settings = {**_shown_texts(step), **shown_settings(step)}
     width = max(len(name) for name in settings)
-    lines += [f"  {name:<{width}}  {_value(value):<12}  {step.sources.get(name, 'default')}" for name, value in settings.items()]
+    for name, setting in settings.items():
+        text = indent(_value(setting), " " * (width + 4)).lstrip()  # a command may have several lines
+        lines.append(f"  {name:<{width}}  {text:<12}  {step.sources.get(name, 'default')}")
     return lines
 
 
@@ -130,7 +133,7 @@ def _shown_texts(step: Step) -> dict[str, object]:
 
 
 def _value(value: object) -> str:
-    return "-" if value is None or value == "" else str(value)
+    return "-" if value is None or value == "" else str(value).strip()
 
 
 def _mini_batches(step: ParallelStep, run: Path, datastores: Mapping[str, str], troubles: list[str]) -> str:
