@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from daskpar.data.collections import read_files as read_files
     from daskpar.data.collections import read_mltable as read_mltable
-    from daskpar.pipeline import Run as Run
+    from daskpar.ended import Run as Run
     from daskpar.pipeline import resume as resume
     from daskpar.pipeline import run as run
     from daskpar.pipeline import validate as validate
@@ -21,7 +21,7 @@ _HOMES = {
     "run": "daskpar.pipeline",
     "resume": "daskpar.pipeline",
     "validate": "daskpar.pipeline",
-    "Run": "daskpar.pipeline",
+    "Run": "daskpar.ended",
     "read_mltable": "daskpar.data.collections",
     "read_files": "daskpar.data.collections",
     "DaskparError": "daskpar.errors",

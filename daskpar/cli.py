@@ -207,7 +207,7 @@ def _resume(arguments: argparse.Namespace) -> int:
 
 
 def _show_end(ended: object) -> int:
-    from daskpar.pipeline import Run
+    from daskpar.ended import Run
 
     assert isinstance(ended, Run)
     stream = sys.stdout if ended.status == "completed" else sys.stderr

@@ -13,7 +13,7 @@ from daskpar.spec.model import Input, ParallelStep, PipelineJob
 
 if TYPE_CHECKING:
     from daskpar.engine.cluster import Cluster
-    from daskpar.pipeline import Options
+    from daskpar.options import Options
 
 CLOSE_SECONDS = 30.0
 """How long the end of a run waits for a cluster that is still being opened, so as to close it again."""

@@ -6,87 +6,18 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from daskpar.data.locations import is_url
-from daskpar.errors import DaskparError, InfrastructureLost, Interrupted, JobFailed, Problem, RunDirectoryError, UsageError
-from daskpar.events import Counts
-from daskpar.outputs.run_directory import RunDirectory, StepState
+from daskpar.ended import Run, completed_before
+from daskpar.errors import Problem, RunDirectoryError, UsageError
+from daskpar.options import Options, all_datastores
+from daskpar.outputs.run_directory import RunDirectory
 from daskpar.spec.model import ParallelStep
 
 if TYPE_CHECKING:
     from distributed import Client
-
-    from daskpar.engine.parallel_step import StepResult
-
-EXIT_CODES = {"completed": 0, "failed": JobFailed.exit_code, "lost": InfrastructureLost.exit_code, "interrupted": Interrupted.exit_code}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """One execution of a pipeline job, ended: what `daskpar.run` and `daskpar.resume` return."""
-
-    path: Path
-    """The run directory."""
-    status: str
-    """`completed`, `failed`, `interrupted` or `lost`."""
-    reason: str
-    """One sentence; empty when completed."""
-    exit_code: int
-    """Of the command line: 0 completed, 1 failed, 3 infrastructure lost, 130 interrupted."""
-    seconds: float
-    steps: Mapping[str, StepResult]
-    """Step name -> status, reason, counts, seconds, outputs, first failure."""
-    outputs: Mapping[str, str]
-    """Path of every output: `STEP.NAME` of the steps', and `NAME` of the pipeline's own (not of a run that was left alone)."""
-    summary: str
-    """What the terminal shows at the end."""
-
-    @property
-    def counts(self) -> Mapping[str, Counts]:
-        """Step name -> counts of mini-batches and items."""
-        return {name: result.counts for name, result in self.steps.items()}
-
-    @property
-    def logs(self) -> Mapping[str, Path]:
-        """Step name -> root of its log tree."""
-        return {name: self.path / "steps" / name / "logs" for name in self.steps}
-
-    def check(self) -> Run:
-        """This run, or JobFailed, InfrastructureLost or Interrupted with the reason when it did not complete."""
-        kinds: dict[str, type[DaskparError]] = {"failed": JobFailed, "lost": InfrastructureLost, "interrupted": Interrupted}
-        if self.status in kinds:
-            raise kinds[self.status](f"{self.reason}\n{self.summary}")
-        return self
-
-    def __repr__(self) -> str:
-        return f"<Run {self.path.name}: {self.status}{', ' + self.reason if self.reason else ''}>"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """How to run, beside what the spec says."""
-
-    overrides: Mapping[str, str] = field(default_factory=dict)
-    """`--set`: `inputs.NAME`, `instance_count`, `jobs.STEP.SETTING` -> value."""
-    datastores: Mapping[str, str] = field(default_factory=dict)
-    """Name -> folder or URL, on top of `daskpar.datastores` in Dask's configuration."""
-    client: Client | None = None
-    scheduler: str | None = None
-    compute: str | None = None
-    worker_processes: bool = False
-    dashboard: str | None = "127.0.0.1:8787"
-    display: bool | None = None
-    """Progress on the terminal or in the notebook; None: yes."""
-    retry_failed: bool = False
-    allow_changes: bool = False
-
-    @property
-    def is_local(self) -> bool:
-        """Whether the nodes live in this process."""
-        return self.client is None and not self.scheduler and not self.compute and not self.worker_processes
 
 
 def validate(
@@ -230,40 +161,6 @@ def _leave_nothing(run_directory: Path, *, made_parent: bool) -> None:
             run_directory.parent.rmdir()
 
 
-def result_before(state: StepState) -> StepResult:
-    """What an earlier process of this run has completed, as it is now."""
-    from daskpar.engine.parallel_step import StepResult
-
-    return StepResult(
-        step=state.step, status=state.status, counts=state.counts, seconds=state.seconds, outputs=state.outputs, exit_code=state.exit_code
-    )
-
-
-def outputs_of(results: Mapping[str, StepResult], of_pipeline: Mapping[str, str]) -> dict[str, str]:
-    """`STEP.NAME` -> path of every step's outputs, and `NAME` -> path of the pipeline's own."""
-    return {**{f"{name}.{output}": path for name, result in results.items() for output, path in result.outputs.items()}, **of_pipeline}
-
-
-def completed_before(directory: RunDirectory) -> Run:
-    """A completed run that is left alone."""
-    from daskpar.reports.summary import summary_of_run
-
-    states = [state for folder in directory.steps() if (state := folder.state()) is not None]
-    results = {state.step: result_before(state) for state in states}
-    seconds = sum(state.seconds for state in states)
-    text = summary_of_run(run_directory=directory.path, status="completed", reason="", seconds=seconds, results=list(results.values()))
-    return Run(
-        path=directory.path,
-        status="completed",
-        reason="",
-        exit_code=0,
-        seconds=seconds,
-        steps=results,
-        outputs=outputs_of(results, {}),
-        summary=f"This run is completed already; nothing is left to do.\n{text}",
-    )
-
-
 def _resumed_from(name: str, spec: Path, run_dir: str | os.PathLike[str] | None) -> tuple[Path, list[Problem]]:
     """The run directory that `--resume_from` in `spec` names, and what to warn of. UsageError where that run is of another spec."""
     path = _earlier_run(name, run_dir)
@@ -285,19 +182,6 @@ def _earlier_run(name: str, run_dir: str | os.PathLike[str] | None) -> Path:
         if (candidate / "run.json").is_file():
             return candidate
     raise RunDirectoryError(f"--resume_from {name}: no run directory of that name here or below runs/")
-
-
-def all_datastores(given: Mapping[str, str]) -> dict[str, str]:
-    """Datastore name -> absolute folder or URL: `daskpar.datastores` in Dask's configuration (files and environment), then `given`."""
-    import dask
-
-    from daskpar.spec.locations import without_scheme
-
-    configured = dask.config.get("daskpar.datastores", {}) or {}
-    if not isinstance(configured, Mapping):
-        raise UsageError("daskpar.datastores in Dask's configuration has to map names to folders or URLs")
-    places = {str(name): without_scheme(str(place)) for name, place in {**configured, **given}.items()}
-    return {name: place if is_url(place) else os.path.abspath(os.path.expanduser(place)) for name, place in places.items()}
 
 
 __all__ = ["Options", "Run", "resume", "run", "validate"]

@@ -10,13 +10,14 @@ from dataclasses import dataclass, field, replace
 from time import time
 from typing import TYPE_CHECKING, Any
 
+from daskpar.ended import EXIT_CODES, Run, outputs_of, result_before
 from daskpar.errors import DaskparError, Problem, UsageError
 from daskpar.events import Bus, Counts, Event, RunEnded, RunStarted, StepEnded, Warned, Watcher
 from daskpar.interrupts import interrupts
 from daskpar.one_step import OneStep, drop_parts
 from daskpar.opening import Opening, named_compute
+from daskpar.options import Options, all_datastores
 from daskpar.outputs.run_directory import RunDirectory
-from daskpar.pipeline import EXIT_CODES, Options, Run, all_datastores, outputs_of, result_before
 from daskpar.spec.model import ParallelStep, PipelineJob, Step
 
 if TYPE_CHECKING:

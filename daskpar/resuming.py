@@ -15,7 +15,7 @@ from daskpar.outputs.writing import replace_json
 from daskpar.spec.model import ParallelStep, PipelineJob, Step
 
 if TYPE_CHECKING:
-    from daskpar.pipeline import Options
+    from daskpar.options import Options
 
 
 def remember(directory: RunDirectory, *, overrides: Mapping[str, str], given: Mapping[str, str], datastores: Mapping[str, str]) -> None:

@@ -82,7 +82,7 @@ def size_text(step: ParallelStep) -> str:
 
 def plan_text(spec: Path, overrides: Mapping[str, str], datastores: Mapping[str, str]) -> tuple[str, list[str]]:
     """The whole answer of `daskpar plan`, and why steps in it can't be planned; runs no user code and leaves nothing behind."""
-    from daskpar.pipeline import all_datastores
+    from daskpar.options import all_datastores
     from daskpar.spec.load import load_job, resolve_job
 
     definition = load_job(spec, overrides=overrides)

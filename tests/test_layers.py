@@ -11,11 +11,14 @@ import pytest
 import daskpar
 
 PACKAGE = Path(daskpar.__file__).parent
-FLOW = ("errors", "events", "boot", "spec", "data", "batches", "processor", "outputs", "engine", "reports", "pipeline", "cli")
+FLOW = ("errors", "events", "boot", "spec", "data", "batches", "processor", "outputs", "engine", "reports")
 LEAVES = {"daskpar", "daskpar.batches.records", "daskpar.processor.protocol"}
 """Plain values that anyone may import."""
-AFTER_ENGINE = ("interrupts", "opening", "one_step", "pipeline_run", "pipeline", "staging", "resuming", "showing", "cli", "__main__")
-"""Top-level modules at the end of the flow; the public door (`__init__`) loads them on first use."""
+AFTER_ENGINE = (
+    "interrupts", "options", "ended", "staging", "resuming", "showing", "opening", "one_step", "pipeline_run", "pipeline", "cli",
+    "__main__",
+)  # fmt: skip
+"""Top-level modules at the end of the flow, in its order; the public door (`__init__`) loads them on first use."""
 HEAVY = {"dask", "distributed", "yaml", "bokeh", "tornado"}
 INSIDE_PROCESSORS = ("data", "batches", "processor")
 FOR_DASK = {"daskpar.data.collections"}
@@ -35,7 +38,7 @@ def stage_of(module: str) -> int:
     """Where a module stands in the flow; unknown folders are an error, so that a new one gets a place."""
     folder = module.split(".")[1]
     if folder in AFTER_ENGINE:
-        return len(FLOW) - 1
+        return len(FLOW) + AFTER_ENGINE.index(folder)
     return FLOW.index(folder)
 
 

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daskpar.batches import grouping
-from daskpar.batches.by_keys import needs_passes, plan_by_keys
+from daskpar.batches.by_keys import plan_by_keys
 from daskpar.batches.by_size import plan_by_size
 from daskpar.batches.grouping import group_table
 from daskpar.batches.plan import Plan
@@ -307,7 +307,7 @@ def test_an_unknown_key_names_the_columns_and_the_nearest(tmp_path):
     with pytest.raises(InputError, match=r"'Stores' is no column of the table. The columns are 'Store', 'Brand'. Did you mean 'Store'\?"):
         plan_by_keys(table, ["Brand", "Stores"], tmp_path / "plan", Passes())
     with pytest.raises(InputError, match="'Region' is no column"):
-        needs_passes(table, ["Region"])
+        plan_by_keys(table, ["Region"], tmp_path / "plan", Passes())
 
 
 def test_nested_keys_are_refused(tmp_path):
@@ -321,7 +321,6 @@ PATH_COLUMNS = pa.table({"Store": [2, 5, 2, None, 2], "Brand": ["a", "b", "a", "
 
 def test_files_are_grouped_by_the_columns_of_their_paths(tmp_path):
     files = FileList(paths=[f"/data/{k}.png" for k in range(5)], columns=PATH_COLUMNS, origin="pictures")
-    assert not needs_passes(files, ["Store"])
     passes = Passes()
     summary = plan_by_keys(files, ["Store", "Brand"], tmp_path / "plan", passes)
     plan = Plan.open(tmp_path / "plan")
@@ -415,7 +414,6 @@ FOLDERS = {
 
 def test_keys_from_the_path_group_whole_files_without_a_pass(tmp_path):
     table = write_sales(tmp_path, FOLDERS, "/{Store}/{Brand}/*.csv")
-    assert not needs_passes(table, ["Store", "Brand"])
     passes = Passes()
     plan_by_keys(table, ["Store", "Brand"], tmp_path / "plan", passes)
     plan = Plan.open(tmp_path / "plan")
@@ -430,7 +428,6 @@ def test_keys_from_the_path_group_whole_files_without_a_pass(tmp_path):
 @pytest.mark.parametrize("cut", CUTS)
 def test_keys_from_path_and_rows_group_rows(tmp_path, keys, cut):
     table = write_sales(tmp_path, FOLDERS, "/{Store}/{Brand}/*.csv")
-    assert needs_passes(table, keys)
     whole = read_all(table, table.files_pieces())
     check(grouped(table, keys, tmp_path / "plan", **CUTS[cut]), whole, keys)
 
