@@ -216,13 +216,13 @@ def _show_end(ended: object) -> int:
 
 
 def _validate(arguments: argparse.Namespace) -> int:
-    from daskpar.spec.load import load_job
+    from daskpar import pipeline
 
     datastores = pairs(arguments.datastore, "--datastore")
-    definition = load_job(_file(arguments.spec), overrides=pairs(arguments.set, "--set"), datastores=datastores or None)
-    for warning in definition.warnings:
+    warnings = pipeline.validate(_file(arguments.spec), pairs(arguments.set, "--set"), datastores)
+    for warning in warnings:
         print(f"warning: {warning}")
-    warned = f", {len(definition.warnings)} warning{'s' if len(definition.warnings) > 1 else ''}" if definition.warnings else ""
+    warned = f", {len(warnings)} warning{'s' if len(warnings) > 1 else ''}" if warnings else ""
     print(f"{arguments.spec}: no mistakes found{warned}")
     return 0
 
@@ -230,8 +230,11 @@ def _validate(arguments: argparse.Namespace) -> int:
 def _plan(arguments: argparse.Namespace) -> int:
     from daskpar.showing import plan_text
 
-    print(plan_text(_file(arguments.spec), pairs(arguments.set, "--set"), pairs(arguments.datastore, "--datastore")))
-    return 0
+    text, troubles = plan_text(_file(arguments.spec), pairs(arguments.set, "--set"), pairs(arguments.datastore, "--datastore"))
+    print(text)
+    for trouble in troubles:
+        print(f"daskpar: {trouble}", file=sys.stderr)
+    return UsageError.exit_code if troubles else 0
 
 
 def _status(arguments: argparse.Namespace) -> int:

@@ -35,6 +35,8 @@ class Problem:
     """Dotted path in the document, e.g. `jobs.train.retry_settings.timeout`; empty for the document itself."""
     what: str
     hint: str = ""
+    grave: bool = False
+    """Of a warning: a limit on failures that does not hold. It is said again when the run ends."""
 
     def __str__(self) -> str:
         where = self.file if self.line is None else f"{self.file}:{self.line}"
@@ -102,5 +104,10 @@ class Interrupted(DaskparError):
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """`Did you mean 'x'?` for the known name closest to `name`, or an empty text."""
-    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f"Did you mean {found[0]!r}?" if found else ""
+    found = nearest_name(name, known)
+    return f"Did you mean {found!r}?" if found else ""
+
+
+def nearest_name(name: str, known: Iterable[str]) -> str:
+    """The known name closest to `name`, empty where none is near."""
+    return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)), "")

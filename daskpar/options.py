@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from daskpar.data.locations import is_url
 from daskpar.errors import UsageError
+from daskpar.spec.locations import without_scheme
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -45,5 +46,5 @@ def all_datastores(given: Mapping[str, str]) -> dict[str, str]:
     configured = dask.config.get("daskpar.datastores", {}) or {}
     if not isinstance(configured, Mapping):
         raise UsageError("daskpar.datastores in Dask's configuration has to map names to folders or URLs")
-    places = {**{str(name): str(place) for name, place in configured.items()}, **given}
+    places = {str(name): without_scheme(str(place)) for name, place in {**configured, **given}.items()}
     return {name: place if is_url(place) else os.path.abspath(os.path.expanduser(place)) for name, place in places.items()}

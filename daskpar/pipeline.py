@@ -25,12 +25,13 @@ def validate(
 ) -> tuple[Problem, ...]:
     """Check a spec without running anything; its warnings.
 
-    `datastores`: name -> folder or URL; without them any name is taken for one. Raises SpecError with every mistake at once, each with
-    file, line, path and what to do.
+    `datastores`: name -> folder or URL, on top of those in Dask's configuration; without them any name is taken for one. Raises
+    SpecError with every mistake at once, each with file, line, path and what to do.
     """
     from daskpar.spec.load import load_job
 
-    return tuple(load_job(Path(spec), overrides=overrides or {}, datastores=datastores or None).warnings)
+    known = all_datastores(datastores) if datastores else None
+    return tuple(load_job(Path(spec), overrides=overrides or {}, datastores=known).warnings)
 
 
 def run(

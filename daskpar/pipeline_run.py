@@ -215,7 +215,12 @@ class PipelineRun:
         from daskpar.reports.summary import summary_of_run
 
         text = summary_of_run(
-            run_directory=self.directory.path, status=status, reason=reason, seconds=seconds, results=list(self.results.values())
+            run_directory=self.directory.path,
+            status=status,
+            reason=reason,
+            seconds=seconds,
+            results=list(self.results.values()),
+            warnings=[str(warning) for warning in self.warnings if warning.grave],
         )
         return Run(
             path=self.directory.path,

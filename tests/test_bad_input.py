@@ -38,6 +38,15 @@ def missing_file(work) -> dict[str, Any]:
     return {"work": work.parallel(inputs=extra)}
 
 
+def missing_in_a_datastore(work) -> dict[str, Any]:
+    place = "azureml://datastores/workspaceblobstore/paths/model.pkl"
+    return {"work": work.parallel(inputs={"files": {"type": "uri_folder", "path": "./data"}, "model": {"type": "uri_file", "path": place}})}
+
+
+def folder_at_a_url(work) -> dict[str, Any]:
+    return {"work": work.command("ls", outputs={"o": {"type": "uri_folder", "path": "memory://bucket/x"}})}
+
+
 def missing_script(work) -> dict[str, Any]:
     step = work.parallel()
     step["task"]["entry_script"] = "scoer.py"
@@ -126,6 +135,8 @@ CASES = {
     unknown_binding: ["job.yml:", "flies", "Did you mean", "files"],
     missing_folder: ["job.yml:", "dta"],
     missing_file: ["job.yml:", "model.pkl"],
+    missing_in_a_datastore: ["job.yml:", "model.pkl does not exist", "--datastore workspaceblobstore=FOLDER"],
+    folder_at_a_url: ["job.yml:", "memory://bucket/x", "mode: direct"],
     missing_script: ["job.yml:", "scoer.py"],
     missing_code: ["job.yml:", "folder cod", "'code'"],
     missing_function: ["run(", "score.py"],
@@ -187,6 +198,13 @@ def test_all_mistakes_are_told_at_once(work, capsys):
         (["job.yml", "--set", "instance_count=many"], "many"),
         (["job.yml", "--datastore", "x"], "NAME=VALUE"),
         (["job.yml", "--scheduler", "nonsense://"], "nonsense"),
+        (["job.yml", "--scheduler", "foo"], "--scheduler 'foo' is no address of a Dask scheduler"),
+        (["job.yml", "--scheduler", "nonsense://host:1"], "nonsense"),
+        (["job.yml", "--scheduler", "missing.json"], "--scheduler missing.json: there is no such file"),
+        (["job.yml", "--dashboard", "bogus"], "--dashboard 'bogus' is no address"),
+        (["job.yml", "--dashboard", "bogus.invalid:8787"], "--dashboard 'bogus.invalid:8787' is no address"),
+        (["job.yml", "--dashboard", "192.0.2.1:8787"], "--dashboard '192.0.2.1:8787' is no address"),
+        (["job.yml", "--dashboard", "127.0.0.1:99999"], "--dashboard '127.0.0.1:99999' is no address"),
         (["job.yml", "--compute", "nope"], "daskpar.computes.nope"),
     ],
 )

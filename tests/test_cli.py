@@ -237,6 +237,19 @@ def test_validate_says_what_is_odd_and_runs_nothing(work, capsys):
     assert sorted(work.folder.rglob("*")) == before
 
 
+def test_validate_knows_the_configured_datastores_beside_those_given(work, capsys):
+    import dask
+
+    work.files(1)
+    work.write("store/x.csv", "1")
+    side = {"type": "uri_file", "path": "azureml://datastores/configured/paths/x.csv"}
+    spec = work.spec({"work": work.parallel(inputs={"files": {"type": "uri_folder", "path": "./data"}, "side": side})})
+    with dask.config.set({"daskpar.datastores": {"configured": f"file://{work.folder}/store"}}):
+        assert main(["validate", str(spec), "--datastore", "other=/nowhere"]) == 0
+    assert main(["validate", str(spec), "--datastore", "other=/nowhere"]) == 2
+    assert "the datastore 'configured' is not known here" in capsys.readouterr().err
+
+
 def test_plan_shows_values_where_they_come_from_and_the_mini_batches(work, capsys):
     work.files(7)
     component = {"type": "parallel", **work.parallel(mini_batch_error_threshold=3, error_threshold=4)}
@@ -255,6 +268,39 @@ def test_plan_shows_values_where_they_come_from_and_the_mini_batches(work, capsy
     assert "9" in lines["error_threshold"]
     assert "4" in lines["error_threshold"]
     assert "command line" in lines["instance_count"]
+
+
+def test_plan_shows_what_is_in_force_where_nothing_is_given(work, capsys):
+    work.files(1)
+    extra = {"environment_variables": {"A": "x y"}, "max_concurrency_per_instance": None}
+    step = work.parallel(arguments="--who 'two words' --n ${{inputs.n}}", **extra)
+    step["inputs"]["n"] = "${{name}}"
+    command = work.command("echo ${{name}}", limits={"timeout": 10}, code="./code")
+    spec = work.spec({"work": step, "tell": command})
+    assert main(["plan", str(spec)]) == 0
+    said = capsys.readouterr().out
+    first, second = said.split("step tell:")
+    lines = {line.split()[0]: line for line in first.splitlines() if line.startswith("  ") and line.split()}
+    assert "--who 'two words' --n RUN_work" in lines["program_arguments"] and "node" in lines["program_arguments"]
+    assert "'A=x y'" in lines["environment_variables"] and "node" in lines["environment_variables"]
+    assert "4210.0" in lines["progress_update_timeout"]
+    assert " here (cores" in lines["max_concurrency_per_instance"]
+    assert all("node" in lines[name] for name in ("code", "entry_script"))
+    assert "input files: uri_folder ro_mount" in first
+    lines = {line.split()[0]: line for line in second.splitlines() if line.startswith("  ") and line.split()}
+    assert "10.0" in lines["limits.timeout"] and "node" in lines["limits.timeout"]
+    assert "echo RUN_tell" in lines["command"] and "node" in lines["code"]
+
+
+def test_a_plan_that_can_not_be_made_ends_with_exit_code_2_when_all_is_shown(work, capsys):
+    work.write("table/a.csv", "Store,Brand\n1,x\n")
+    work.write("table/MLTable", "paths:\n  - file: ./a.csv\ntransformations:\n  - read_delimited: {delimiter: ','}\n")
+    table = {"files": {"type": "mltable", "path": "./table", "mode": "direct"}}
+    spec = work.spec({"work": work.parallel(inputs=table, partition_keys=["Stor"], mini_batch_size=None), "tell": work.command("echo hi")})
+    assert main(["plan", str(spec)]) == 2
+    said = capsys.readouterr()
+    assert "mini-batches can't be planned" in said.out and "echo hi" in said.out
+    assert "Stor" in said.err and "Did you mean 'Store'" in said.err
 
 
 def test_set_changes_inputs_and_settings(work):

@@ -79,7 +79,10 @@ def test_a_command_block_is_one_shell_text_whose_words_are_kept(work):
 
 
 def test_a_command_gets_its_code_environment_and_inputs_and_leaves_its_code_alone(work):
-    work.write("code/tool.py", "import os, sys; print(sys.argv[1:], os.environ['A']); open('made', 'w')")
+    tool = "import os, sys; print(sys.argv[1:], os.environ['A']); open('made', 'w'); open('out/new', 'w'); open('log', 'a').write('more')"
+    work.write("code/tool.py", tool)
+    work.write("code/out/old", "")
+    work.write("code/log", "was")
     step = work.command(
         "python tool.py ${{inputs.n}} '${{inputs.text}}' $[[--more ${{inputs.more}}]]",
         code="./code",
@@ -91,7 +94,19 @@ def test_a_command_gets_its_code_environment_and_inputs_and_leaves_its_code_alon
     ended = work.run({"work": step})
     assert ended.status == "completed", ended.reason
     assert stdout(ended, "work").strip() == "['5', 'two words', '--more', 'm'] b c"
-    assert not (work.folder / "code/made").exists()
+    assert sorted(path.name for path in (work.folder / "code").rglob("*")) == ["log", "old", "out", "tool.py"]
+    assert (work.folder / "code/log").read_text() == "was"
+
+
+def test_code_that_can_not_be_copied_fails_its_step(work, monkeypatch):
+    def refused(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("daskpar.engine.command.shutil.copyfile", refused)
+    work.write("code/tool.py", "")
+    ended = work.run({"work": work.command("true", code="./code")})
+    assert (ended.status, ended.exit_code) == ("failed", 1)
+    assert "the code can't be copied" in ended.reason and "Permission denied" in ended.reason
 
 
 def test_a_command_beyond_its_limit_is_killed_with_all_it_started(work):

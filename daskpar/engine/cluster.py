@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 import queue
+import re
+import socket
 import threading
 import warnings
 from collections.abc import Callable
@@ -56,7 +59,7 @@ def bounded(function: Callable[..., Any], *args: Any, seconds: float | None = No
 class Cluster:
     """A connection to Dask for one run.
 
-    `client`: an existing client, which stays open. `scheduler`: address of a running scheduler, or path of its scheduler file. `compute`:
+    `client`: an existing client, which stays open. `scheduler`: address of a running scheduler, or path of its .json file. `compute`:
     a name below `daskpar.computes` in Dask's configuration, `{class: package.Cluster, kwargs...}`. With none of them a local cluster of
     `workers` nodes starts in this process, or with `processes` in processes of their own.
     """
@@ -111,6 +114,10 @@ class Cluster:
         from daskpar.engine.guard import Guard, guard_name
         from daskpar.engine.node import NodePlugin
 
+        if self.local and self._dashboard is not None:
+            check_dashboard(self._dashboard)
+        if self._scheduler is not None:
+            check_scheduler(self._scheduler)
         self._client = self._given or self._connect()
         self._connection = self._client.scheduler_comm
         if not self.local:
@@ -143,8 +150,6 @@ class Cluster:
         except (OSError, TimeoutError) as error:
             where = self._scheduler or self._compute
             raise InfrastructureLost(f"no Dask scheduler answers at {where!r}: {error}. Is it running, and reachable from here?") from error
-        except ValueError as error:
-            raise UsageError(f"{self._scheduler!r} is no address of a Dask scheduler, such as tcp://host:8786: {error}") from error
 
     def _local_cluster(self) -> Any:
         import dask
@@ -271,7 +276,7 @@ class Cluster:
         if self._dashboard is None:
             return ""
         # Dask's own link names an address of the machine; the pages are served where they were asked for.
-        host = self._dashboard.rpartition(":")[0].removeprefix("http://") or "127.0.0.1"
+        host = self._dashboard.rpartition(":")[0] or "127.0.0.1"
         return f"http://{host}:{self._cluster.scheduler.http_server.port}/status"
 
     def close(self) -> None:
@@ -293,6 +298,38 @@ class Cluster:
         finally:
             if self._cluster is not None:
                 self._cluster.close()
+
+
+def check_scheduler(address: str) -> None:
+    """Raises UsageError for what can't be a scheduler: Dask's own client waits long for it, without end for a missing file."""
+    from distributed.comm.addressing import parse_address, parse_host_port
+    from distributed.comm.registry import get_backend
+
+    if address.endswith(".json"):
+        if not os.path.isfile(address):
+            raise UsageError(f"--scheduler {address}: there is no such file; `dask scheduler --scheduler-file {address}` writes it")
+        return
+    try:
+        scheme, place = parse_address(address)
+        get_backend(scheme)
+        if scheme != "inproc":
+            parse_host_port(place)
+    except ValueError as error:
+        raise UsageError(f"--scheduler {address!r} is no address of a Dask scheduler, such as tcp://host:8786: {error}") from error
+
+
+def check_dashboard(address: str) -> None:
+    """Raises UsageError for an address that the dashboard of a local cluster can't have. (A port that is taken is another matter.)"""
+    match = re.fullmatch(r"(?:(?P<host>[^:/\[\]]*):)?(?P<port>\d{1,5})", address)
+    try:
+        if match is None or int(match["port"]) > 65535:
+            raise ValueError("no host and port")
+        kind, _, _, _, where = socket.getaddrinfo(match["host"] or None, 0, type=socket.SOCK_STREAM)[0]
+        with socket.socket(kind, socket.SOCK_STREAM) as probe:
+            probe.bind(where)
+    except (OSError, ValueError) as error:
+        what = "write it as HOST:PORT, with a host of this machine, such as 127.0.0.1:8787, or `none`"
+        raise UsageError(f"--dashboard {address!r} is no address for the Dask dashboard ({error}): {what}") from error
 
 
 def _version() -> str:

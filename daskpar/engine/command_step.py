@@ -11,7 +11,7 @@ from time import monotonic
 from daskpar.engine.cluster import Cluster
 from daskpar.engine.command import CommandExecution, CommandSettings, lay_out_code
 from daskpar.engine.parallel_step import StepResult
-from daskpar.errors import DaskparError
+from daskpar.errors import DaskparError, InfrastructureLost
 from daskpar.events import Event
 from daskpar.spec.model import CommandStep
 
@@ -22,8 +22,8 @@ TAIL_BYTES = 4000
 class CommandStepRun:
     """Runs one command step in `folder` of a run directory; `stop` may be called from any thread.
 
-    The command runs in `folder/work`, where links to what lies in `code` are laid out, with its stdout and stderr in
-    `folder/logs/user/std_out.txt` and `std_err.txt`.
+    The command runs in `folder/work`, a copy of what lies in `code`, with its stdout and stderr in `folder/logs/user/std_out.txt` and
+    `std_err.txt`.
     """
 
     step: CommandStep
@@ -51,7 +51,6 @@ class CommandStepRun:
         result = StepResult(step=self.step.name, status="completed")
         logs, work = self.folder / "logs" / "user", self.folder / "work"
         logs.mkdir(parents=True, exist_ok=True)
-        lay_out_code(self.step.code, work, self.run_directory)
         settings = CommandSettings(
             run_id=self.run_id,
             step=self.step.name,
@@ -67,19 +66,29 @@ class CommandStepRun:
                 cluster=self.cluster,
                 settings=settings,
                 publish=self.publish,
-                before_again=self.before_again,
+                before_again=self._prepare_again,
             )
             if self._stopped:
                 self._execution.stop(self._stopped)
         try:
+            self._lay_out()
             code = self._execution.run()
         except DaskparError as error:
-            result.status, result.reason, result.error = "lost", str(error), error
+            lost = error.exit_code == InfrastructureLost.exit_code
+            result.status, result.reason, result.error = "lost" if lost else "failed", str(error), error
         else:
             self._judge(code, result, logs / "std_err.txt")
         result.seconds = monotonic() - began
         result.outputs = {name: output.path for name, output in self.step.outputs.items()}
         return result
+
+    def _lay_out(self) -> None:
+        given = [data.path for data in self.step.inputs.values()] + [output.path for output in self.step.outputs.values()]
+        lay_out_code(self.step.code, self.folder / "work", self.run_directory, set(given), lambda: bool(self._stopped))
+
+    def _prepare_again(self) -> None:
+        self._lay_out()
+        self.before_again()
 
     def _judge(self, code: int | None, result: StepResult, stderr: Path) -> None:
         result.exit_code = code

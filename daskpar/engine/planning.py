@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from daskpar.batches.plan import PlanSummary, write_plan
 from daskpar.engine.tabular import FILE_MODES
+from daskpar.errors import InputError
 from daskpar.spec.model import BySize, Input, ParallelStep
 
 if TYPE_CHECKING:
@@ -21,15 +22,22 @@ Execute = Callable[[str, Sequence[str], int], None]
 def open_input(data: Input, datastores: Mapping[str, str]) -> Table | FileList:
     """What a step's major input holds: a table for an MLTable that is read as one (`mode: direct`), else a file list.
 
-    Raises InputError when it is missing or can't be read; the message names the MLTable's line or the file.
+    Raises InputError when it is missing or can't be read; the message names the MLTable's line or the file. So does a list of files at a
+    URL: nothing is copied from there, and only `mode: direct` says that the script opens URLs itself.
     """
-    if data.type == "mltable":
-        from daskpar.data.mltable import open_mltable
+    from daskpar.data.files import FileList, list_files
 
-        return open_mltable(data.path, datastores, files=data.mode in FILE_MODES)
-    from daskpar.data.files import list_files
+    if data.type != "mltable":
+        return list_files(data.path)
+    from daskpar.data.mltable import open_mltable
 
-    return list_files(data.path)
+    opened = open_mltable(data.path, datastores, files=data.mode in FILE_MODES)
+    if isinstance(opened, FileList) and data.mode != "direct" and (url := next((path for path in opened.paths if "://" in path), "")):
+        raise InputError(
+            f"{opened.origin} lists {url}, and nothing is copied from a URL: run() would get it as text. Mount it and list its files, "
+            "or write mode: direct for a script that opens URLs itself."
+        )
+    return opened
 
 
 def check_keys(opened: Table | FileList, keys: tuple[str, ...]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Collection, Iterable, Mapping
 from itertools import islice
 from pathlib import Path
@@ -27,12 +28,21 @@ def prepare(outputs: Mapping[str, Output]) -> None:
             continue
         path = Path(output.path)
         is_file = output.type in _FILE_TYPES
-        if is_file and path.is_dir():
-            raise UsageError(f"{_where(output)}The output {output.name} is a file, and there is a folder at {path}. Give another path.")
-        if not is_file and path.exists() and not path.is_dir():
-            raise UsageError(f"{_where(output)}The output {output.name} is a folder, and there is a file at {path}. Give another path.")
         with writing.explained(f"{_where(output)}The output {output.name} can't be made at {path}"):
+            found = _mode(path)
+            if is_file and stat.S_ISDIR(found):
+                raise UsageError(f"{_where(output)}The output {output.name} is a file, and there is a folder at {path}. Give another path.")
+            if not is_file and found and not stat.S_ISDIR(found):
+                raise UsageError(f"{_where(output)}The output {output.name} is a folder, and there is a file at {path}. Give another path.")
             (path.parent if is_file else path).mkdir(parents=True, exist_ok=True)
+
+
+def _mode(path: Path) -> int:
+    """What kind of file is at `path`, links followed; 0 for none. OSError where that can't be seen, which `exists` may swallow."""
+    try:
+        return path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
 
 
 def move_aside(path: Path | str, keep: Collection[Path | str] = ()) -> Path | None:
@@ -79,13 +89,15 @@ def there_before(step: Step) -> dict[str, str]:
     found = {}
     for output in step.outputs.values():
         path = Path(output.path)
-        if is_url(output.path) or not path.exists():
+        if is_url(output.path):
             continue
-        if path.is_dir():
-            held = [str(child) for child in islice(path.iterdir(), NAMED + 1)]
-            found.update(dict.fromkeys(held if len(held) <= NAMED else [str(path)], ""))
-        else:
-            found[str(path)] = _stamp(path)
+        with writing.explained(f"{_where(output)}What lies at {path}, the output {output.name}, can't be looked at"):
+            kind = _mode(path)
+            if stat.S_ISDIR(kind):
+                held = [str(child) for child in islice(path.iterdir(), NAMED + 1)]
+                found.update(dict.fromkeys(held if len(held) <= NAMED else [str(path)], ""))
+            elif kind:
+                found[str(path)] = _stamp(path)
     return found
 
 

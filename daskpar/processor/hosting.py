@@ -35,7 +35,7 @@ FLUSH_SECONDS = 0.1
 """Work that may be lost with a processor."""
 FLUSH_BYTES = 4 << 20
 CPU_SECONDS = 0.001
-"""Mini-batches shorter than this are not asked for their processor time."""
+"""Mini-batches shorter than this are taken to use the processor as long as they last: asking would cost more than some of them."""
 TRACE_CHARACTERS = 64_000
 MESSAGE_CHARACTERS = 4_000
 STACK_SIGNAL: int | None = signal.SIGRTMIN + 13 if hasattr(signal, "SIGRTMIN") else getattr(signal, "SIGUSR2", None)
@@ -180,8 +180,7 @@ class Host:
         monotonic, announce, allowed = time.monotonic, page.announce, page.allowed
         flushed = monotonic()
         self._epoch = time.time() - flushed
-        self._cpu: float | None = None
-        self._long = False
+        self._cpu, self._told = time.process_time(), 0
         index = order.start
         while index < order.stop:
             now = monotonic()
@@ -204,7 +203,6 @@ class Host:
 
     def _one(self, index: int, began: float) -> None:
         """One try of one mini-batch."""
-        self._cpu = time.process_time() if self._long else None
         try:
             batch = self._plan.load(index)  # type: ignore[union-attr]
             items = len(batch)
@@ -315,10 +313,15 @@ class Host:
         now = time.monotonic()
         elapsed = now - began
         run = now - running if running is not None else 0.0
-        # Asking for processor time costs more than the shortest mini-batches: theirs is taken to be the time that passed.
-        cpu = elapsed if self._cpu is None else time.process_time() - self._cpu
-        self._long = elapsed > CPU_SECONDS
+        cpu = elapsed if elapsed < CPU_SECONDS else self._processor_time()
         self._waiting.append((index, items, returned, failed_items, rows, self._epoch + began, elapsed, run, cpu, status, reason, final))
+
+    def _processor_time(self) -> float:
+        """Seconds of processor time since this was asked last, less what the shorter mini-batches between are taken to have used."""
+        before, self._cpu = self._cpu, time.process_time()
+        shorter: float = sum(waiting[8] for waiting in self._waiting[self._told :])
+        self._told = len(self._waiting) + 1  # the one that asks comes next
+        return max(0.0, self._cpu - before - shorter)
 
     def _flush(self) -> None:
         """Put the waiting rows in the part file by one write, then say so: done is what has been said."""
@@ -348,6 +351,7 @@ class Host:
             at += length
         failures, self._failures = tuple(self._failures), []
         self._waiting.clear()
+        self._cpu, self._told = time.process_time(), 0
         _flush_streams()
         channel.send(
             self._sock,

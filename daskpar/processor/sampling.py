@@ -33,7 +33,7 @@ class Sampler:
         self._ended = threading.Event()
 
     def start(self) -> None:
-        """Begin; the first sample comes when the first interval has passed."""
+        """Begin; the first sample is taken at once, so that the shortest step has one."""
         if self._interval > 0:
             threading.Thread(target=self._main, name=f"daskpar-samples-{self._node}", daemon=True).start()
 
@@ -42,11 +42,12 @@ class Sampler:
         self._ended.set()
 
     def _main(self) -> None:
-        while not self._ended.wait(self._interval):
+        while not self._ended.is_set():
             try:
                 taken = self._look(self._node, self._pids())
             except Exception:
                 logger.debug("the use of node %d could not be looked at", self._node, exc_info=True)
-                continue
-            if not self._ended.is_set():
-                self._take(taken)
+            else:
+                if not self._ended.is_set():
+                    self._take(taken)
+            self._ended.wait(self._interval)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from daskpar.data.locations import filesystem, is_url
 from daskpar.events import Counts
 from daskpar.processor.protocol import Failure, InitFailed
 from daskpar.reports.wording import counts_in_words, cut_lines, duration, indent, one_line, printable, shell_path
@@ -32,17 +33,20 @@ class Ended(Protocol):
     def exit_code(self) -> int | None: ...
 
 
-def summary_of_run(*, run_directory: Path | str, status: str, reason: str, seconds: float, results: Sequence[Ended]) -> str:
+def summary_of_run(
+    *, run_directory: Path | str, status: str, reason: str, seconds: float, results: Sequence[Ended], warnings: Sequence[str] = ()
+) -> str:
     """The summary at the end of a run, many lines without a final line break.
 
     Steps in the given order with counts, durations, outputs and logs; where the run did not complete: the first failure in time of its
-    failed steps with traceback, mini-batch, items and log, and what to do next.
+    failed steps with traceback, mini-batch, items and log, and what to do next. `warnings`: what has to be seen before that.
     """
     run = Path(run_directory)
     parts = [_step(result, run) for result in results]
     first = first_failure(results) if status != "completed" else None
     if first is not None:
         parts.append(failure_in_full(*first))
+    parts += [f"Warning: {warning}" for warning in warnings]
     parts.append(_ending(run, status, reason, seconds, results))
     return printable("\n".join(part for part in parts if part))
 
@@ -66,10 +70,16 @@ def _step(result: Ended, run: Path) -> str:
 
 def _unwritten(path: str) -> str:
     """A remark on an output that the step has left empty."""
-    place = Path(path)
-    if "://" in path or (place.is_file() or (place.is_dir() and any(place.iterdir()))):
-        return ""
-    return " (nothing was written there)"
+    if is_url(path):
+        try:
+            found, inner = filesystem(path)
+            written = bool(found.exists(inner))
+        except Exception as error:  # whatever the store's own package raises
+            return f" (what is there could not be looked at: {error})"
+    else:
+        place = Path(path)
+        written = place.is_file() or (place.is_dir() and any(place.iterdir()))
+    return "" if written else " (nothing was written there)"
 
 
 def first_failure(results: Sequence[Ended]) -> tuple[str, Failure | InitFailed] | None:
@@ -110,7 +120,7 @@ def _ending(run: Path, status: str, reason: str, seconds: float, results: Sequen
 def next_commands(run: Path, results: Sequence[Ended]) -> list[tuple[str, str]]:
     """Commands that help after a run that did not complete, each with what it does."""
     place = shell_path(run)
-    if all(result.status in ("completed", "skipped") for result in results):
+    if results and all(result.status == "completed" for result in results):
         return [
             (f"python -m daskpar logs {place} --errors", "show why mini-batches failed, and which"),
             (f"python -m daskpar resume {place} --retry-failed", "run these again (--allow-changes after mending the code)"),

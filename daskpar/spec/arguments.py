@@ -83,7 +83,7 @@ PLUMBING = frozenset(
 )
 """Flags that Azure's service hands to its own driver; a script may well use such a name for itself."""
 
-_ATTRIBUTES = {
+ATTRIBUTES = {
     "mini_batch_error_threshold": "set the attribute mini_batch_error_threshold of the step",
     "item_error_threshold": "write --error_threshold",
     "mini_batch_max_retries": "set the attribute retry_settings.max_retries of the step",
@@ -92,6 +92,7 @@ _ATTRIBUTES = {
     "max_concurrency_per_instance": "set this attribute of the step",
     "instance_count": "set the attribute resources.instance_count of the step",
 }
+"""Names for settings that are no flags of the driver's -> what to do instead."""
 _SHORTEST_NEAR_MISS = 8
 
 
@@ -215,8 +216,8 @@ def driver_flags(arguments: Sequence[str]) -> DriverFlags:
 
 def _right_name(flag: str) -> str:
     """What to write instead of a flag that is nearly one of the driver's, or an empty text."""
-    if flag in _ATTRIBUTES:
-        return _ATTRIBUTES[flag]
+    if flag in ATTRIBUTES:
+        return ATTRIBUTES[flag]
     if len(flag) < _SHORTEST_NEAR_MISS:
         return ""
     known = [name for name in sorted(WITH_EFFECT | WITHOUT_EFFECT) if len(name) >= _SHORTEST_NEAR_MISS]

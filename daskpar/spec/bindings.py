@@ -94,15 +94,17 @@ def substitute(text: str, lookup: Callable[[Binding], str]) -> str:
 
 
 def settle_segments(text: str, has_value: Callable[[Binding], bool]) -> str:
-    """The text with each `$[[...]]` replaced by its content, or by nothing where a binding in it has no value."""
+    """The text with each `$[[...]]` replaced by its content, or by nothing where a binding in it has no value.
+
+    Raises BindingError where one is not closed.
+    """
 
     def settle(match: re.Match[str]) -> str:
         content = match.group(1)
         return content if all(has_value(binding) for binding in bindings_in(content)) else ""
 
+    rest = _SEGMENT.sub("", text)
+    if "$[[" in rest:
+        start = rest.index("$[[")
+        raise BindingError(f"'{rest[start : start + 40]}' is not closed: an optional segment is '$[[', a text, ']]'.")
     return _SEGMENT.sub(settle, text)
-
-
-def without_segments(text: str) -> str:
-    """The text outside `$[[...]]`: there, an optional input needs a value."""
-    return _SEGMENT.sub("", text)

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from daskpar.errors import nearest
 from daskpar.spec import fields, values
 from daskpar.spec.components import merge, read_component
+from daskpar.spec.keys import check_meta, check_step_keys
 from daskpar.spec.ports import InputPort, OutputPort, flatten_groups, input_port, output_port
 from daskpar.spec.problems import COMMAND_LINE, Place, Problems
 from daskpar.spec.settings import BY_KEY
 from daskpar.spec.source import Value
 
 _STEP_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-
-
-_BELOW = {"task": fields.TASK, "retry_settings": fields.RETRY_SETTINGS, "resources": fields.RESOURCES, "limits": fields.LIMITS}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,11 +92,19 @@ def _around_component(component: Value, kind: str, path: Path) -> Value:
         declared = ports(which)
         return Value({key: Value("${{parent." + f"{which}.{key}" + "}}", value.place) for key, value in declared.items()}, place)
 
+    declared = ports("inputs")
+    # The pipeline's inputs are held to `enum`, `min` and `max`; once is enough.
+    asked = {key: _without_rules(value) for key, value in declared.items()}
+    component = component.having({"inputs": Value(asked, place)}) if asked else component
     node = Value({"type": Value(kind, place), "component": component, "inputs": bound("inputs"), "outputs": bound("outputs")}, place)
     tree = {key: value for key in ("display_name", "description") if (value := component.get(key))}
-    tree |= {"inputs": Value(ports("inputs"), place), "outputs": Value(ports("outputs"), place)}
+    tree |= {"inputs": Value(declared, place), "outputs": Value(ports("outputs"), place)}
     tree |= {"name": Value(name, place), "jobs": Value({name: node}, place), "type": Value("pipeline", place)}
     return Value(tree, place)
+
+
+def _without_rules(port: Value) -> Value:
+    return Value({key: value for key, value in port.items() if key not in ("enum", "min", "max")}, port.place) if port.is_mapping else port
 
 
 def read_job(
@@ -110,8 +116,12 @@ def read_job(
 ) -> JobSource:
     """The job that a pipeline's tree declares; mistakes are recorded, and what has them is left out."""
     values.unknown_keys(tree, fields.PIPELINE, problems, "a pipeline")
-    if tree.get("settings"):
-        values.unknown_keys(tree.get("settings") or tree, fields.PIPELINE_SETTINGS, problems, "settings")
+    check_meta(tree, problems)
+    own = tree.get("settings")
+    if own is not None and own.is_mapping:
+        values.unknown_keys(own, fields.PIPELINE_SETTINGS, problems, "settings")
+    elif own is not None:
+        problems.error(own.place, f"has to be a mapping, not {values.shown(own.data)}.")
     inputs = {
         name: input_port(name, value, value if value.is_mapping else None, problems, f"On the command line: --set inputs.{name}=VALUE.")
         for name, value in flatten_groups(tree.get("inputs"), problems).items()
@@ -147,7 +157,19 @@ def _steps(tree: Value, settings: Mapping[str, Mapping[str, Value]], problems: P
         step = _step(name, node, settings.get(name, {}), problems)
         if step:
             steps[name] = step
+    if not any(step.kind == "parallel" for step in steps.values()):
+        of_all = {key: value for own in settings.values() for key, value in own.items() if value.place.path[0] in BY_KEY}
+        for key, value in of_all.items():
+            problems.error(value.place, f"no step of the job is parallel, so none has {key}.")
     return steps
+
+
+def _refuse_settings(name: str, overrides: Mapping[str, Value], problems: Problems) -> None:
+    """A setting of parallel steps was given for this command by its name."""
+    for key, value in overrides.items():
+        if value.place.path[0] not in BY_KEY:
+            hint = f"Write jobs.{name}.limits.timeout." if key == "timeout" else ""
+            problems.error(value.place, f"the step {name!r} is a command, which has no {key}.", hint)
 
 
 def _step(name: str, node: Value, overrides: Mapping[str, Value], problems: Problems) -> StepSource | None:
@@ -162,9 +184,12 @@ def _step(name: str, node: Value, overrides: Mapping[str, Value], problems: Prob
     if not kind:
         return None
     tree = merge(node, component)
-    _check_keys(node, kind, problems)
-    if component:
-        _check_keys(component, kind, problems)
+    for part in (node, component):
+        if part is not None:
+            check_meta(part, problems)
+            check_step_keys(part, kind, problems)
+    if kind == "command":
+        _refuse_settings(name, overrides, problems)
     return StepSource(
         name=name,
         kind=kind,
@@ -201,39 +226,6 @@ def _kind(node: Value, component: Value | None, problems: Problems) -> str:
         problems.error(node.place, f"the step is of type {known[0]}, its component of type {known[1]}.")
         return ""
     return known[0]
-
-
-def _check_keys(tree: Value, kind: str, problems: Problems) -> None:
-    known = fields.PARALLEL if kind == "parallel" else fields.COMMAND
-    if kind == "parallel":
-        known = known | _warn_misplaced(tree, known, problems)
-    values.unknown_keys(tree, known, problems, f"a {kind} step")
-    for key, names in _BELOW.items():
-        below = tree.get(key)
-        if below is None or key not in known:
-            continue
-        if below.is_mapping:
-            values.unknown_keys(below, names, problems, key)
-        else:
-            problems.error(below.place, f"has to be a mapping, not {values.shown(below.data)}.")
-
-
-def _warn_misplaced(tree: Value, known: Collection[str], problems: Problems) -> frozenset[str]:
-    """Warn about keys of a parallel step that are settings, but have their place elsewhere; returns them."""
-    found = []
-    for key, value in tree.items():
-        if key in known:
-            continue
-        setting = BY_KEY.get(key)
-        home = next((below for below, names in _BELOW.items() if key in names), "")
-        if home:
-            problems.warn(value.place, f"{key} belongs under {home}; here it has no effect.")
-        elif setting is not None and not setting.attribute:
-            problems.warn(value.place, f"{key} is a program argument; here it has no effect.", f"Write --{key} in task.program_arguments.")
-        else:
-            continue
-        found.append(key)
-    return frozenset(found)
 
 
 def _inputs(node: Value, component: Value | None, problems: Problems) -> dict[str, InputPort]:

@@ -29,9 +29,17 @@ def is_url(path: str) -> bool:
     return _URL.match(path) is not None
 
 
-def in_datastore(text: str) -> bool:
-    """Whether the text names a place in a datastore."""
-    return _DATASTORE.fullmatch(text.strip()) is not None
+def in_datastore(text: str) -> str:
+    """The datastore in which the text names a place; empty where it names another."""
+    match = _DATASTORE.fullmatch(text.strip())
+    return match["name"] if match else ""
+
+
+def without_scheme(text: str) -> str:
+    """A `file:` URL as the local path that it is; anything else as it is."""
+    if text.startswith("file:"):
+        return unquote(text.removeprefix("file://") if text.startswith("file://") else text.removeprefix("file:"))
+    return text
 
 
 def resolve_location(text: str, folder: Path, datastores: Mapping[str, str]) -> str:
@@ -49,10 +57,9 @@ def resolve_location(text: str, folder: Path, datastores: Mapping[str, str]) -> 
         if not rest.startswith((".", "/", "~")):
             raise LocationError(f"{text!r} is an asset of an Azure ML workspace, which can't be read here.", "Give a local path or a URL.")
         text = rest  # Azure's own dump glues the prefix to local paths
-    if text.startswith("file:"):
-        text = unquote(text.removeprefix("file://") if text.startswith("file://") else text.removeprefix("file:"))
-    elif is_url(text):
+    if is_url(text) and not text.startswith("file:"):
         return text
+    text = without_scheme(text)
     return os.path.abspath(folder / Path(text).expanduser())
 
 
@@ -66,7 +73,7 @@ def _in_datastore(text: str, datastores: Mapping[str, str]) -> str:
     if name not in datastores:
         hint = nearest(name, datastores) or f"Name its folder or URL in the configuration: daskpar.datastores.{name}."
         raise LocationError(f"the datastore {name!r} is not known here.", hint)
-    target, rest = datastores[name], (match["rest"] or "").strip("/")
+    target, rest = without_scheme(datastores[name]), (match["rest"] or "").strip("/")
     if is_url(target):
         return f"{target.rstrip('/')}/{rest}" if rest else target
     return os.path.abspath(os.path.join(os.path.expanduser(target), rest))

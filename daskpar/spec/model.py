@@ -137,7 +137,7 @@ class CommandStep:
     display_name: str = ""
     code: Path | None
     command: str
-    """Shell text with bindings filled in (values quoted for the shell where needed)."""
+    """Shell text with bindings filled in (paths quoted for the shell where needed, literals as they are)."""
     environment_variables: Mapping[str, str] = field(default_factory=dict)
     inputs: Mapping[str, Input]
     outputs: Mapping[str, Output]

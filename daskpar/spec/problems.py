@@ -61,9 +61,9 @@ class Problems:
         """Record a mistake: the job can't run."""
         self._record(self._errors, place, what, hint)
 
-    def warn(self, place: Place, what: str, hint: str = "") -> None:
+    def warn(self, place: Place, what: str, hint: str = "", *, grave: bool = False) -> None:
         """Record something that has no effect, or another one than the user may think."""
-        self._record(self._warnings, place, what, hint)
+        self._record(self._warnings, place, what, hint, grave)
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -81,8 +81,8 @@ class Problems:
             raise SpecError(self.errors, self.warnings)
 
     @staticmethod
-    def _record(found: dict[str, Problem], place: Place, what: str, hint: str) -> None:
-        problem = Problem(file=place.file, line=place.line, path=place.dotted, what=what, hint=hint)
+    def _record(found: dict[str, Problem], place: Place, what: str, hint: str, grave: bool = False) -> None:
+        problem = Problem(file=place.file, line=place.line, path=place.dotted, what=what, hint=hint, grave=grave)
         found.setdefault(str(problem), problem)
 
 

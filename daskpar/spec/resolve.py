@@ -28,7 +28,7 @@ def build_job(job: JobSource, layout: Layout, problems: Problems, *, check_files
         builder = StepBuilder(scope, source, check_files=check_files)
         steps[name] = builder.parallel() if source.kind == "parallel" else builder.command()
         notes += [*_step_notes(source, steps[name]), *builder.notes]
-    _check_one_writer(job, steps, problems)
+    _check_one_writer(job, scope, steps, problems)
     _check_written(job, outputs, steps, problems)
     ordered = in_order(steps, job, problems)
     built = PipelineJob(
@@ -70,7 +70,7 @@ def _circle(waiting: Mapping[str, Step]) -> list[str]:
     return path[path.index(name) :][::-1]
 
 
-def _check_one_writer(job: JobSource, steps: Mapping[str, Step], problems: Problems) -> None:
+def _check_one_writer(job: JobSource, scope: Scope, steps: Mapping[str, Step], problems: Problems) -> None:
     """No two outputs at one path, and no output where the job's own input is read from."""
     writers: dict[str, tuple[str, str, Place]] = {}
     for name, step in steps.items():
@@ -87,18 +87,17 @@ def _check_one_writer(job: JobSource, steps: Mapping[str, Step], problems: Probl
             key = path.rstrip("/")
             if key in writers:
                 other, other_output, other_place = writers[key]
-                what = f"{path} is written twice: here, and by {other_output} of the step {other!r} ({other_place.where})."
+                what = f"{scope.shown(path)} is written twice: here, and by {other_output} of the step {other!r} ({other_place.where})."
                 problems.error(place, what, "Give each its own path.")
             writers.setdefault(key, (name, output_name, place))
             if wrong := _in_the_way(path, _kept(job, step)):
-                problems.error(place, f"{path} {wrong}.", "Give it a path of its own.")
+                problems.error(place, f"{scope.shown(path)} {wrong}.", "Give it a path of its own.")
     for step in steps.values():
         for value in step.inputs.values():
             if value.is_data and value.made_by is None and value.path.rstrip("/") in writers:
                 writer, _, place = writers[value.path.rstrip("/")]
-                problems.warn(
-                    place, f"the output of {writer!r} goes to {value.path}, which {step.name!r} reads as its input {value.name!r}."
-                )
+                where = scope.shown(value.path)
+                problems.warn(place, f"the output of {writer!r} goes to {where}, which {step.name!r} reads as its input {value.name!r}.")
 
 
 def _in_the_way(path: str, kept: list[tuple[str, str]]) -> str:

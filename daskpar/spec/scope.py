@@ -146,13 +146,27 @@ class Scope:
                 return None
         return self._port(owner, reference, binding, place)
 
-    def made_by(self, path: str) -> str | None:
-        """The step with an output of the pipeline at `path`."""
-        for step in self.job.steps.values():
-            for name in step.outputs:
-                output = self.output(step, name)
-                if output and output.path == path:
-                    return step.name
+    def maker(self, step: StepSource | None, binding: Binding, *, unprefixed: str = OWN) -> str | None:
+        """The step that writes what a binding means, None where it means nothing that a step writes. Records no mistake."""
+        reference = bindings.refer(binding, unprefixed=unprefixed if step else PARENT)
+        if reference is None or reference.scope == SERVER:
+            return None
+        owner = step if reference.scope == OWN else self.job.steps.get(reference.step) if reference.step else None
+        if reference.kind == "outputs":
+            return owner.name if owner else self._writer(reference.name)
+        found = self.input(owner, reference.name) if reference.name in (owner or self.job).inputs else None
+        return found.made_by if found else None
+
+    def _writer(self, name: str) -> str | None:
+        """The step that writes the pipeline's output `name`: by an output of its own in the same place, or by `append_row_to`."""
+        output = self.output(None, name) if name in self.job.outputs else None
+        for step in self.job.steps.values() if output else ():
+            rows = step.tree.get("task", "append_row_to")
+            found = [bindings.refer(binding) for binding in bindings.bindings_in(str(rows.data) if rows else "")]
+            if Reference(scope=PARENT, kind="outputs", name=name) in found:
+                return step.name
+            if any(own and output and own.path == output.path for own in (self.output(step, each) for each in step.outputs)):
+                return step.name
         return None
 
     def _port(self, owner: StepSource | None, reference: Reference, binding: Binding, place: Place) -> Input | Output | None:
@@ -196,13 +210,20 @@ class Scope:
         filled = given if step is None else self._filled(step, given)
         if filled is None:
             return None
-        return self._path_input(port, filled) if port.path else self._literal_input(port, filled)
+        maker = self._maker_within(step, given)
+        return self._path_input(port, filled, maker) if port.path else self._literal_input(port, filled, maker)
 
     def _filled(self, step: StepSource, given: Value) -> Value | None:
         if not isinstance(given.data, str) or "${{" not in given.data:
             return given
         text = re.sub(r"\$\{\{\s*(inputs|outputs)\.", r"${{parent.\1.", given.data)
         return self.literal(step, Value(text, given.place))
+
+    def _maker_within(self, step: StepSource | None, given: Value) -> str | None:
+        """The step that writes the place which a text goes on from, as `${{parent.jobs.a.outputs.o}}/sub`."""
+        found = bindings.bindings_in(given.data) if isinstance(given.data, str) else ()
+        makers = [self.maker(step, binding, unprefixed=PARENT) for binding in found]
+        return next((maker for maker in makers if maker is not None), None)
 
     def _bound_input(self, step: StepSource, port: InputPort, found: Input | Output | str | None, given: Value) -> Input | None:
         if found is None:
@@ -218,12 +239,12 @@ class Scope:
             if port.type in fields.DATA_TYPES:
                 self.problems.error(given.place, f"the input {port.name!r} is of type {port.type}, and {given.data} is a literal.")
                 return None
-            return self._literal_input(port, Value(found.value, given.place))
+            return self._literal_input(port, Value(found.value, given.place), found.made_by)
         if port.is_literal:
             self.problems.error(given.place, f"the input {port.name!r} is of type {port.type}, and {given.data} is data.")
             return None
         inherited = found.mode if isinstance(found, Input) else ""
-        made_by = found.made_by if isinstance(found, Input) else self._maker(step, found, given)
+        made_by = found.made_by if isinstance(found, Input) else self._maker_of_output(step, found, given)
         return Input(
             name=port.name,
             type=port.type or found.type,
@@ -233,25 +254,22 @@ class Scope:
             where=given.place.where,
         )
 
-    def _maker(self, step: StepSource, output: Output, given: Value) -> str | None:
-        reference = bindings.refer(bindings.whole(str(given.data)) or Binding(""), unprefixed=PARENT)
-        if reference is not None and reference.step is not None:
-            return reference.step
-        maker = self.made_by(output.path)
+    def _maker_of_output(self, step: StepSource, output: Output, given: Value) -> str | None:
+        maker = self.maker(step, bindings.whole(str(given.data)) or Binding(""), unprefixed=PARENT)
         if maker is None or maker == step.name:
             self.problems.error(given.place, f"no other step writes the pipeline's output {output.name!r}.")
         return maker
 
-    def _literal_input(self, port: InputPort, value: Value) -> Input | None:
+    def _literal_input(self, port: InputPort, value: Value, made_by: str | None = None) -> Input | None:
         if port.type in fields.DATA_TYPES:
-            return self._path_input(port, value)
+            return self._path_input(port, value, made_by)
         literal = values.literal(value, port.type, self.problems)
         if literal is None:
             return None
         check_literal(port, literal, value.place, self.problems)
-        return Input(name=port.name, type="literal", value=literal, where=value.place.where)
+        return Input(name=port.name, type="literal", value=literal, made_by=made_by, where=value.place.where)
 
-    def _path_input(self, port: InputPort, value: Value) -> Input | None:
+    def _path_input(self, port: InputPort, value: Value, made_by: str | None = None) -> Input | None:
         if port.is_literal:
             self.problems.error(value.place, f"the input {port.name!r} is of type {port.type} and has a path.")
             return None
@@ -259,14 +277,26 @@ class Scope:
         if path is None:
             return None
         kind = port.type or "uri_folder"
-        if self._check_files and not is_url(path) and path not in self.job.given and not in_datastore(str(value.data)):
-            self._check_exists(path, kind, value.place)
-        return Input(name=port.name, type=kind, mode=port.mode, path=path, where=value.place.where)
+        if made_by is None and not is_url(path) and path not in self.job.given:
+            store = in_datastore(str(value.data))
+            if self._check_files and not store:
+                self._check_exists(path, kind, value.place)
+            elif store and not self._layout.any_datastore and not self._is_written(path):
+                self._check_exists(path, kind, value.place, store=store)
+        return Input(name=port.name, type=kind, mode=port.mode, path=path, made_by=made_by, where=value.place.where)
 
-    def _check_exists(self, path: str, kind: str, place: Place) -> None:
+    def _is_written(self, path: str) -> bool:
+        """Whether a step has an output there or above: it may be there by the time that it is read."""
+        outputs = [self.output(step, name) for step in self.job.steps.values() for name in step.outputs]
+        return any(output and (path == output.path or path.startswith(f"{output.path.rstrip('/')}/")) for output in outputs)
+
+    def _check_exists(self, path: str, kind: str, place: Place, *, store: str = "") -> None:
         here = Path(path)
         if not os.path.exists(here):
-            self.problems.error(place, f"{shown_path(here)} does not exist.", near_file(here))
+            hint = near_file(here)
+            if store and store not in self._layout.datastores:
+                hint = f"The datastore {store!r} begins empty in each run; name the folder that it is: --datastore {store}=FOLDER."
+            self.problems.error(place, f"{shown_path(here)} does not exist.", hint)
         elif kind == "mltable":
             if not os.path.isdir(here):
                 self.problems.error(place, f"{shown_path(here)} is a file; an mltable is the folder that holds a file named MLTable.")
@@ -343,6 +373,11 @@ class Scope:
     def location(self, value: Value) -> str | None:
         """The absolute path or URL that a text in the spec means, None after recording why it means none."""
         return self._location(value)
+
+    def shown(self, path: str) -> str:
+        """The path as messages show it: what lies in the run directory, which may have no name yet, from there on."""
+        run = f"{self._layout.run_directory}{os.sep}"
+        return f"{path.removeprefix(run)} in the run directory" if path.startswith(run) else path
 
     def _known_datastores(self) -> dict[str, str]:
         default = str(self._layout.run_directory / "datastores" / "default")

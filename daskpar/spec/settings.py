@@ -56,7 +56,7 @@ SETTINGS = (
         name="error_threshold",
         read=values.threshold,
         attribute=("error_threshold",),
-        flags={"error_threshold": values.threshold},
+        flags={"error_threshold": values.threshold_argument},
         default=_DEFAULTS.error_threshold,
     ),
     Setting(
@@ -105,6 +105,14 @@ SETTINGS = (
 )
 BY_KEY = {key: setting for setting in SETTINGS for key in setting.keys}
 """Setting by its name and by its dotted place in a step."""
+LIMITS_OF_FAILURE = frozenset(
+    {
+        *("error_threshold", "mini_batch_error_threshold", "allowed_failed_count", "allowed_failed_percent", "max_retries", "timeout"),
+        *("retry_settings", "task_overhead_timeout", "progress_update_timeout", "first_task_creation_timeout", "init_timeout"),
+        *("run_invocation_timeout", "run_max_try"),
+    }
+)
+"""Keys and program arguments that limit failures, or how long something may take."""
 _OWN_FIELDS = frozenset({"mini_batch_size", "partition_keys", "instance_count", "max_concurrency_per_instance"})
 
 

@@ -1,33 +1,38 @@
-"""Puts values into a shell command so that each stays one word, whatever quotes it stands in."""
+"""Puts values into a shell command: a literal as the text that it is, as Azure does, and a path so that it stays one word."""
 
 from __future__ import annotations
 
 import re
 import shlex
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from daskpar.spec.bindings import Binding, parse
 
 _IN_DOUBLE_QUOTES = re.compile(r'([\\"$`])')
 
 
-def fill_command(command: str, lookup: Callable[[Binding], str]) -> str:
-    """The command with its bindings filled in.
+@dataclass(frozen=True)
+class Filling:
+    """What stands for a binding in a command."""
 
-    A value is quoted where it stands unquoted, escaped where it stands in quotes. A command that is a binding and nothing else is
-    the value as it is.
-    """
-    parts = parse(command)
-    if all(isinstance(part, Binding) or part.isspace() for part in parts):
-        return "".join(part if isinstance(part, str) else lookup(part) for part in parts)
+    text: str
+    is_path: bool
+    """A path of data is one word, whatever characters its folders have; a literal is the user's own text, several words perhaps."""
+
+
+def fill_command(command: str, lookup: Callable[[Binding], Filling]) -> str:
+    """The command with its bindings filled in: a path is quoted where it stands unquoted, escaped where it stands in quotes."""
     filled: list[str] = []
     quote = ""
-    for part in parts:
-        if isinstance(part, str):
-            quote = _quote_after(part, quote)
-            filled.append(part)
-        else:
-            filled.append(_for_shell(lookup(part), quote))
+    for part in parse(command):
+        filling = None if isinstance(part, str) else lookup(part)
+        if filling is not None and filling.is_path:
+            filled.append(_for_shell(filling.text, quote))
+            continue
+        text = filling.text if filling is not None else str(part)
+        quote = _quote_after(text, quote)
+        filled.append(text)
     return "".join(filled)
 
 
@@ -54,4 +59,4 @@ def _for_shell(value: str, quote: str) -> str:
         return value.replace("'", "'\\''")
     if quote == '"':
         return _IN_DOUBLE_QUOTES.sub(r"\\\1", value)
-    return shlex.quote(value) if value else ""
+    return shlex.quote(value)

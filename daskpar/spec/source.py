@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from daskpar.spec.problems import Place, Problems
 
 _BASE: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _CONTAINERS = frozenset({"tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"})
+_TOO_DEEP = "values are nested too deeply"
 _MOST_VALUES = 50_000  # an alias of aliases can stand for billions of values; no job has this many
 
 
@@ -85,6 +86,14 @@ class Value:
         return Value(self.data, place, self.written)
 
 
+def texts(value: Value, leave_out: Collection[str] = ()) -> Iterator[str]:
+    """All texts in a value, at any depth, but for those below the keys `leave_out`."""
+    if isinstance(value.data, str):
+        yield value.data
+    for inner in [*(inner for key, inner in value.items() if key not in leave_out), *value.elements()]:
+        yield from texts(inner, leave_out)
+
+
 def shown(path: Path) -> str:
     """The path as messages show it: relative where it lies below the working directory."""
     try:
@@ -134,14 +143,20 @@ def parse_yaml(text: str, top: Place, problems: Problems) -> Value | None:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         what = " ".join(part for part in (error.context, error.problem) if part)
-        near = text.splitlines()[mark.line : mark.line + 1] if mark else []
-        hint = "A binding inside { } or [ ] has to be quoted." if any(re.search(r"[{\[].*\$\{\{", part) for part in near) else ""
+        if "nesting depth" in what:  # the parser in C counts for itself
+            what = _TOO_DEEP
+        near = next(iter(text.splitlines()[mark.line : mark.line + 1]), "") if mark else ""
+        hint = ""
+        if "\t" in near[: len(near) - len(near.lstrip())]:
+            hint = "The line is indented by a tab; YAML takes blanks only."
+        elif re.search(r"[{\[].*\$\{\{", near):
+            hint = "A binding inside { } or [ ] has to be quoted."
         problems.error(replace(top, line=mark.line + 1 if mark else None), f"broken YAML: {what}.", hint)
     except yaml.reader.ReaderError as error:
         line = text[: error.position].count("\n") + 1
         problems.error(replace(top, line=line), f"broken YAML: the character #x{ord(text[error.position]):04x} is not allowed.")
     except RecursionError:
-        problems.error(top, "broken YAML: values are nested too deeply.")
+        problems.error(top, f"broken YAML: {_TOO_DEEP}.")
     finally:
         if reader is not None:
             reader.close()

@@ -18,10 +18,11 @@ from daskpar.spec.model import BySize, CommandStep, Input, Output, ParallelStep
 from daskpar.spec.problems import NODE, Place
 from daskpar.spec.scope import Scope
 from daskpar.spec.scripts import check_script, find_script, near_script
-from daskpar.spec.settings import Effective, effective
-from daskpar.spec.shell import fill_command
-from daskpar.spec.source import Value, near_file
+from daskpar.spec.settings import LIMITS_OF_FAILURE, Effective, effective
+from daskpar.spec.shell import Filling, fill_command
+from daskpar.spec.source import Value, near_file, texts
 from daskpar.spec.source import shown as shown_path
+from daskpar.spec.urls import check_urls
 
 DEFAULT_FILE_NAME = "parallel_run_step.txt"
 """Name of the aggregated file inside a folder output, as Azure's driver calls it."""
@@ -49,11 +50,14 @@ class StepBuilder:
         flags = self._driver_flags(arguments)
         settings = effective(self._literal, self.step.overrides, flags, self._place_of_argument, self.problems)
         self.sources |= settings.sources
+        arguments = self._with_logging_level(arguments, flags, settings)
         by_size, keys = settings.values["mini_batch_size"], settings.values["partition_keys"]
         assert isinstance(by_size, BySize) and isinstance(keys, tuple)
         split_inputs = self._input_data(inputs, settings)
         inputs = self._with_modes(inputs, split_inputs, by_size, keys)
         self._check_division(inputs, split_inputs, by_size, keys, settings.sources)
+        rows = self._append_row_to(outputs, flags)
+        check_urls(self.scope, self.step, inputs, outputs, rows)
         concurrency = settings.values["max_concurrency_per_instance"]
         instances = settings.values["instance_count"]
         return ParallelStep(
@@ -68,7 +72,7 @@ class StepBuilder:
             input_data=split_inputs,
             by_size=by_size,
             partition_keys=keys,
-            append_row_to=self._append_row_to(outputs, flags),
+            append_row_to=rows,
             instance_count=instances if isinstance(instances, int) else 1,
             max_concurrency_per_instance=concurrency if isinstance(concurrency, int) else None,
             compute=self._compute(),
@@ -83,6 +87,7 @@ class StepBuilder:
         """The step as a command step."""
         inputs, outputs = self._inputs(), self._outputs()
         inputs = self._with_modes(inputs, (), BySize(number=0, unit=1), ())
+        check_urls(self.scope, self.step, inputs, outputs)
         limit = self._literal(("limits", "timeout"))
         self._source("limits.timeout", limit)
         return CommandStep(
@@ -166,7 +171,7 @@ class StepBuilder:
                 self.problems.error(value.place, f"has to be a text, not {values.shown(value.data)}.", f'Quote it: {name}: "{value.data}".')
             elif not name or "=" in name or "\0" in name:
                 self.problems.error(value.place, f"{name!r} is no name for an environment variable.")
-            elif (text := self.scope.text(self.step, value.data, value.place)) is not None:
+            elif (settled := self._settled(value)) is not None and (text := self.scope.text(self.step, settled, value.place)) is not None:
                 found[name] = text
         self._source("environment_variables", mapping)
         return found
@@ -192,43 +197,48 @@ class StepBuilder:
 
     def _needs(self, inputs: Mapping[str, Input]) -> tuple[str, ...]:
         """Steps whose outputs this one reads, through its inputs or in a text of its own."""
-        makers = [value.made_by for value in inputs.values() if value.made_by]
-        for text in _texts(self.step.tree):
-            for binding in bindings.bindings_in(text):
-                reference = bindings.refer(binding)
-                if reference is None or reference.step is None or reference.step == self.step.name:
-                    continue
-                other = self.scope.job.steps.get(reference.step)
-                if other is not None and reference.kind == "outputs":
-                    makers.append(other.name)
-                elif other is not None and reference.name in other.inputs:
-                    found = self.scope.input(other, reference.name)
-                    makers += [found.made_by] if found and found.made_by else []
-        return tuple(dict.fromkeys(maker for maker in makers if maker != self.step.name))
+        makers: list[str | None] = [value.made_by for value in inputs.values()]
+        for text in texts(self.step.tree, leave_out=("inputs", "outputs", "component")):
+            makers += [self.scope.maker(self.step, binding) for binding in bindings.bindings_in(text)]
+        for port in self.step.inputs.values():
+            for value in (port.path, port.value):
+                if value is not None and isinstance(value.data, str):
+                    found = bindings.bindings_in(value.data)
+                    makers += [self.scope.maker(self.step, binding, unprefixed=bindings.PARENT) for binding in found]
+        return tuple(dict.fromkeys(maker for maker in makers if maker not in (None, self.step.name)))
 
     def _settled(self, value: Value) -> str | None:
-        """The text of a command or of arguments, its optional segments kept or dropped."""
+        """The text of a command, of arguments or of a variable, its optional segments kept or dropped."""
         text = values.text(value, self.problems, "one text (a folded block: >-)")
         if text is None:
             return None
-        return bindings.settle_segments(text, lambda binding: self.scope.has_value(self.step, binding, value.place))
+        try:
+            return bindings.settle_segments(text, lambda binding: self.scope.has_value(self.step, binding, value.place))
+        except BindingError as error:
+            self.problems.error(value.place, str(error))
+            return None
 
     # command steps
 
     def _command(self) -> str:
         value = self.step.tree.get("command")
         self._source("command", value)
-        if value is None:
-            self.problems.error(self.step.place, "a command step needs a command.")
+        if value is None or (isinstance(value.data, str) and not value.data.strip()):
+            self.problems.error(value.place if value else self.step.place, "a command step needs a command.")
             return ""
         text = self._settled(value)
         if text is None:
             return ""
         try:
-            return fill_command(text, lambda binding: self.scope.value_text(self.step, binding, value.place) or "")
+            return fill_command(text, lambda binding: self._filling(binding, value.place))
         except BindingError as error:
             self.problems.error(value.place, str(error))
             return ""
+
+    def _filling(self, binding: bindings.Binding, place: Place) -> Filling:
+        found = self.scope.meaning(self.step, binding, place)
+        is_path = isinstance(found, Output) or (isinstance(found, Input) and found.is_data)
+        return Filling(self.scope.value_text(self.step, binding, place) or "", is_path)
 
     # parallel steps
 
@@ -254,6 +264,13 @@ class StepBuilder:
             return ()
         return tuple(self.scope.text(self.step, word, value.place) or "" for word in words)
 
+    def _with_logging_level(self, arguments: tuple[str, ...], flags: DriverFlags, settings: Effective) -> tuple[str, ...]:
+        """As in Azure, scripts find the attribute among their arguments: the last one there is the level that counts."""
+        level = str(settings.values["logging_level"])
+        if settings.sources["logging_level"] == "default" or flags.values.get("logging_level") == level:
+            return arguments
+        return (*arguments, "--logging_level", level)
+
     def _place_of_argument(self, argument: str) -> Place:
         value = self.step.tree.get("task", "program_arguments")
         return value.place_of(argument) if value else self.step.place
@@ -264,7 +281,8 @@ class StepBuilder:
             self.problems.error(self._place_of_argument(flag), f"the program argument {flag} needs a value.")
         for flag, right in flags.near_misses.items():
             what = f"the program argument {flag} is not the driver's and has no effect; the script gets it."
-            self.problems.warn(self._place_of_argument(flag), what, f"If it is meant for the driver, {right}.")
+            grave = any(right.endswith((f"--{name}", f" {name} of the step", f".{name} of the step")) for name in LIMITS_OF_FAILURE)
+            self.problems.warn(self._place_of_argument(flag), what, f"If it is meant for the driver, {right}.", grave=grave)
         for flag in flags.ignored:
             self.notes.append(
                 f"The program argument {flag} ({self._place_of_argument(flag).where}) changes nothing here; the script gets it."
@@ -335,9 +353,17 @@ class StepBuilder:
                     nearest(reference.name, self.step.inputs) or listed,
                 )
             elif reference.name in inputs and not inputs[reference.name].is_data:
-                self.problems.error(value.place, f"the input {reference.name!r} is a literal; only data can be split into mini-batches.")
+                self._refuse_to_split(inputs[reference.name], value.place)
             elif reference.name in inputs:
                 yield reference.name
+
+    def _refuse_to_split(self, literal: Input, place: Place) -> None:
+        if literal.value is None:
+            what = f"the input {literal.name!r} is optional and has no value; what is split into mini-batches needs one."
+            self.problems.error(place, what)
+            return
+        hint = f"For data, write {literal.name}: {{type: uri_folder, path: {literal.value}}}." if isinstance(literal.value, str) else ""
+        self.problems.error(place, f"the input {literal.name!r} is a literal; only data can be split into mini-batches.", hint)
 
     def _with_modes(
         self, inputs: Mapping[str, Input], split_inputs: tuple[str, ...], by_size: BySize, keys: tuple[str, ...]
@@ -406,10 +432,3 @@ def _parts(text: str) -> list[str | bindings.Binding]:
         return bindings.parse(text)
     except BindingError:
         return ["${{"]
-
-
-def _texts(value: Value) -> Iterator[str]:
-    if isinstance(value.data, str):
-        yield value.data
-    for inner in [*(inner for key, inner in value.items() if key not in {"inputs", "outputs", "component"}), *value.elements()]:
-        yield from _texts(inner)

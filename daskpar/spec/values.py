@@ -51,8 +51,10 @@ def text(value: Value, problems: Problems, what: str = "a text") -> str | None:
     return None
 
 
-def whole_number(value: Value, problems: Problems, *, least: int, meaning: str = "") -> int | None:
-    """A whole number from `least` on. A fraction is cut off, as Azure does, with a warning."""
+def whole_number(
+    value: Value, problems: Problems, *, least: int, meaning: str = "", whole: Callable[[float], int] = math.trunc
+) -> int | None:
+    """A whole number from `least` on. A fraction is cut off (or `whole` says what becomes of it), as Azure does, with a warning."""
     number = as_number(value.data)
     if number is None:
         problems.error(value.place, f"has to be a whole number, not {shown(value.data)}.")
@@ -61,13 +63,18 @@ def whole_number(value: Value, problems: Problems, *, least: int, meaning: str =
         problems.error(value.place, f"has to be {least} or more, not {shown(value.data)}.", meaning)
         return None
     if number != int(number):
-        problems.warn(value.place, f"{shown(value.data)} is no whole number; {int(number)} is used.")
-    return int(number)
+        problems.warn(value.place, f"{shown(value.data)} is no whole number; {whole(number)} is used.")
+    return whole(number)
 
 
 def threshold(value: Value, problems: Problems) -> int | None:
     """A count of failures to ignore, -1 for any."""
     return whole_number(value, problems, least=-1, meaning="-1 ignores all failures.")
+
+
+def threshold_argument(value: Value, problems: Problems) -> int | None:
+    """As `threshold`, in a program argument: there, Azure's driver rounds a fraction up."""
+    return whole_number(value, problems, least=-1, meaning="-1 ignores all failures.", whole=math.ceil)
 
 
 def retries(value: Value, problems: Problems) -> int | None:

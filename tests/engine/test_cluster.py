@@ -16,7 +16,7 @@ import pytest
 from distributed import Client, LocalCluster
 
 import daskpar
-from daskpar.engine.cluster import Cluster
+from daskpar.engine.cluster import Cluster, check_dashboard, check_scheduler
 from daskpar.engine.tracker import ignore
 
 WHERE = """
@@ -270,3 +270,13 @@ def test_a_cluster_without_daskpar_is_told(work, without):
             process.kill()
             process.wait()
     assert not (work.folder / "run").exists()
+
+
+@pytest.mark.parametrize("address", [":0", "0", "8787", "127.0.0.1:0", "localhost:8787"])
+def test_addresses_that_a_dashboard_may_have(address):
+    check_dashboard(address)
+
+
+@pytest.mark.parametrize("address", ["tcp://host:8786", "host:8786", "inproc://10.0.0.1/5/1", "tcp://[::1]:8786"])
+def test_addresses_that_a_scheduler_may_have(address):
+    check_scheduler(address)

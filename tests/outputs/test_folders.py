@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from daskpar.errors import UsageError
+from daskpar.errors import RunDirectoryError, UsageError
 from daskpar.outputs.folders import move_aside, prepare, prepare_outputs, there_before, unchanged
 from daskpar.spec.model import CommandStep, Output
 
@@ -31,6 +31,21 @@ def test_what_is_in_the_way_is_named_with_the_line(tmp_path: Path) -> None:
         prepare({"a": output("a", tmp_path / "f")})
     with pytest.raises(UsageError, match="is a file, and there is a folder"):
         prepare({"a": output("a", tmp_path, "uri_file")})
+
+
+@pytest.mark.parametrize("kind", ["uri_folder", "uri_file"])
+def test_a_place_that_can_not_even_be_looked_at_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    with pytest.raises(RunDirectoryError, match=r"job.yml:7: The output a can't be made at .*: File name too long"):
+        prepare({"a": output("a", tmp_path / ("n" * 300) / "x", kind)})
+
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    with pytest.raises(RunDirectoryError, match=r"job.yml:7: What lies at .* can't be looked at: File name too long"):
+        there_before(command(output("a", tmp_path / ("n" * 300), kind)))
+    monkeypatch.setattr(Path, "stat", refused)
+    with pytest.raises(RunDirectoryError, match=r"can't be made at .*: Permission denied"):
+        prepare({"a": output("a", tmp_path / "x", kind)})
 
 
 def test_what_an_unfinished_command_left_is_moved_aside(tmp_path: Path) -> None:

@@ -29,6 +29,14 @@ def test_samples_that_fail_are_left_out():
     assert len(asked) >= 3
 
 
+def test_the_first_is_taken_at_the_start():
+    taken: queue.SimpleQueue[Sampled] = queue.SimpleQueue()
+    sampler = Sampler(3, 3600.0, dict, taken.put, lambda node, pids: SAMPLE)
+    sampler.start()
+    assert taken.get(timeout=60) is SAMPLE
+    sampler.stop()
+
+
 def test_none_is_taken_once_it_was_stopped():
     looking, go = threading.Event(), threading.Event()
     taken = []

@@ -145,3 +145,11 @@ def test_a_memory_limit_counts_what_is_used_not_what_libraries_have_reserved(dri
     records, failures = drive(script, mini_batches=1, plan=table_plan, tabular=True, memory_limit=400 << 20)
     assert records[0]["status"] == status
     assert [f.reason for f in failures.values()] == ([Reason.MEMORY] if status == Status.FAILED else [])
+
+
+def test_the_processor_time_of_a_mini_batch_that_waits_is_not_the_time_that_passed(drive):
+    """In the first block, in later ones, and after mini-batches that are over at once."""
+    script = "import time\n\ndef run(batch):\n    time.sleep(0.1 if batch[0][-1] in '025' else 0)\n    return batch\n"
+    records, _ = drive(script, mini_batches=6)
+    for index in (0, 2, 5):
+        assert records[index]["cpu"] < records[index]["run"] / 2, index

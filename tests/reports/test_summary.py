@@ -70,7 +70,31 @@ def test_an_entry_script_that_does_not_start_is_the_first_error(tmp_path: Path) 
 def test_a_run_that_was_stopped_can_be_resumed(tmp_path: Path, status: str) -> None:
     text = summary_of_run(run_directory=tmp_path, status=status, reason="why", seconds=1, results=[])
     assert text.startswith(f"{status.capitalize()} after 1.00 s: {tmp_path}\nReason: why\nNext:\n")
-    assert "resume" in text
+    assert f"resume {tmp_path} " in text and "--retry-failed" not in text
+
+
+def test_a_run_that_was_stopped_between_its_steps_can_be_resumed(tmp_path: Path) -> None:
+    commands = [command for command, _ in next_commands(tmp_path, [other("completed"), other("skipped", step="later")])]
+    assert commands[0] == f"python -m daskpar resume {tmp_path}"
+
+
+def test_grave_warnings_come_before_the_last_lines(tmp_path: Path) -> None:
+    text = summary_of_run(
+        run_directory=tmp_path, status="completed", reason="", seconds=1.0, results=[other("completed")], warnings=["job.yml:3: no limit"]
+    )
+    assert text.endswith(f"\nWarning: job.yml:3: no limit\nCompleted after 1.00 s: {tmp_path}")
+
+
+def test_outputs_at_a_url_are_looked_at(tmp_path: Path) -> None:
+    import fsspec
+
+    fsspec.filesystem("memory").pipe("/looked/at.txt", b"x")
+    places = {"there": "memory://looked/at.txt", "not": "memory://looked/not.txt", "odd": "nowhere://x"}
+    done = StepEnded(time=START, step="s", status="completed", reason="", counts=Counts(), seconds=1.0, outputs=places)
+    text = summary_of_run(run_directory=tmp_path, status="completed", reason="", seconds=1.0, results=[done])
+    assert "there: memory://looked/at.txt\n" in text
+    assert "not: memory://looked/not.txt (nothing was written there)\n" in text
+    assert "odd: nowhere://x (what is there could not be looked at: " in text
 
 
 def test_first_failure_prefers_known_times_and_leaves_completed_steps_out() -> None:

@@ -90,3 +90,9 @@ def test_what_is_no_binding_stays(text: str) -> None:
 )
 def test_optional_segments(text: str, settled: str) -> None:
     assert settle_segments(text, lambda binding: binding.body == "inputs.yes") == settled
+
+
+@pytest.mark.parametrize("text", ["a $[[--m ${{inputs.yes}} end", "$[[a]] $[[b]", "$[["])
+def test_unclosed_segments(text: str) -> None:
+    with pytest.raises(BindingError, match="is not closed: an optional segment"):
+        settle_segments(text, lambda binding: True)

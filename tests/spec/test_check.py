@@ -131,6 +131,16 @@ REPLACED = {
     "input_data unknown": ("input_data: ${{inputs.images}}", "input_data: ${{inputs.image}}", "Did you mean 'images'?"),
     "input_data of the pipeline": ("input_data: ${{inputs.images}}", "input_data: ${{parent.inputs.x}}", "one of the step's own inputs"),
     "input_data literal": ("{type: uri_folder, path: ./data}", "5", "only data can be split"),
+    "input_data bare path": (
+        "{type: uri_folder, path: ./data}",
+        "./data",
+        "only data can be split into mini-batches. For data, write images: {type: uri_folder, path: ./data}.",
+    ),
+    "input_data optional": (
+        "{type: uri_folder, path: ./data}",
+        "{type: uri_folder, optional: true}",
+        "the input 'images' is optional and has no value",
+    ),
     "code": ("code: ./code", "code: ./cod", "the folder cod does not exist. Did you mean 'code'?"),
     "git code": ("code: ./code", "code: git+https://github.com/a/b", "code can't be taken from"),
     "script": ("script.py", "scrip.py", "the entry script 'scrip.py' does not exist in code. Did you mean 'script.py'?"),
@@ -205,6 +215,116 @@ def test_a_circle_of_steps(folder: Folder) -> None:
         """)
     assert "the steps need each other in a circle" in problem.what
     assert re.search(r"a -> b -> c -> a|b -> c -> a -> b|c -> a -> b -> c", problem.what)
+
+
+WRONG_TYPES = {
+    "name: [a]": "has to be a text, not a list",
+    "display_name: {a: b}": "has to be a text, not a mapping",
+    "tags: [a]": "has to be a mapping of names to texts, not a list",
+    "properties: 3": "has to be a mapping of names to texts, not 3",
+    "settings: [a]": "has to be a mapping, not a list",
+}
+
+
+@pytest.mark.parametrize("line", WRONG_TYPES)
+def test_wrong_types_at_the_top(folder: Folder, command_job: Text, line: str) -> None:
+    (problem,) = folder.problems(command_job("ls", head=line))
+    assert (problem.line, problem.path) == (2, line.partition(":")[0])
+    assert WRONG_TYPES[line] in problem.what
+
+
+@pytest.mark.parametrize("line", [*(line for line in WRONG_TYPES if not line.startswith("settings")), "is_deterministic: maybe"])
+def test_wrong_types_in_a_step(folder: Folder, parallel_job: Text, command_job: Text, line: str) -> None:
+    says = WRONG_TYPES.get(line, "has to be True or False, not 'maybe'")
+    for text in (parallel_job(line), command_job("ls", extra=line)):
+        (problem,) = folder.problems(text)
+        assert says in problem.what
+
+
+@pytest.mark.parametrize("command", ["''", "'  '", ""])
+def test_a_command_without_a_word(folder: Folder, command: str) -> None:
+    (problem,) = folder.problems(f"type: pipeline\njobs:\n  a: {{type: command, command: {command}}}")
+    assert problem.what == "a command step needs a command."
+
+
+@pytest.mark.parametrize(
+    ("extra", "says"),
+    [
+        ("mini_batch_timeout: 5", "Set the attribute retry_settings.timeout of the step."),
+        ("max_retry: 5", "Did you mean 'max_retries' under retry_settings?"),
+        ("entry_scripts: 5", "Did you mean 'entry_script' under task?"),
+        ("allowed_failed_percents: 5", "Did you mean --allowed_failed_percent in task.program_arguments?"),
+        ("instance_counts: 5", "Did you mean 'instance_count' under resources?"),
+    ],
+)
+def test_a_name_that_is_nearly_one_in_another_place(folder: Folder, parallel_job: Text, extra: str, says: str) -> None:
+    (warning,) = folder.warnings(parallel_job(extra))
+    assert says in warning
+
+
+def test_a_misplaced_name_is_no_hint_for_another(folder: Folder, parallel_job: Text) -> None:
+    warnings = folder.warnings(parallel_job("timeout: 5\ntimeouts: 6"))
+    assert "Did you mean 'timeout' under retry_settings?" in warnings[1]
+
+
+@pytest.mark.parametrize(
+    ("parts", "grave"),
+    [
+        ({"extra": "mini_batch_error_treshold: 5"}, True),
+        ({"extra": "eror_threshold: 5"}, True),
+        ({"extra": "mini_batch_timeout: 5"}, True),
+        ({"extra": "max_retry: 5"}, True),
+        ({"extra": "retry_settings: {max_retry: 5}"}, True),
+        ({"extra": "timeout: 5"}, True),
+        ({"extra": "allowed_failed_percent: 5"}, True),
+        ({"task": "program_arguments: --eror_threshold 5"}, True),
+        ({"task": "program_arguments: --mini_batch_error_threshold 5"}, True),
+        ({"task": "program_arguments: --resource_monitor_interva 5"}, False),
+        ({"extra": "colour: blue"}, False),
+        ({"extra": "mini_batch_sizes: 5"}, False),
+        ({"extra": "instance_count: 5"}, False),
+    ],
+)
+def test_a_limit_on_failures_that_does_not_hold_is_grave(folder: Folder, parallel_job: Text, parts: dict[str, str], grave: bool) -> None:
+    (warning,) = folder.load(parallel_job(**parts)).warnings
+    assert warning.grave is grave
+
+
+def test_a_component_run_by_itself_tells_each_wrong_input_once(folder: Folder) -> None:
+    path = folder.write(
+        "c.yml",
+        """
+        type: command
+        inputs:
+          e: {type: string, default: rde, enum: [red]}
+          n: {type: integer, default: 5, max: 4}
+        command: echo ${{inputs.e}} ${{inputs.n}}
+        """,
+    )
+    with pytest.raises(SpecError) as caught:
+        load_job(path)
+    assert [problem.path for problem in caught.value.problems] == ["inputs.e.default", "inputs.n.default"]
+    with pytest.raises(SpecError) as caught:
+        load_job(path, overrides={"inputs.e": "blue", "inputs.n": "3"})
+    assert [problem.file for problem in caught.value.problems] == ["command line"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("jobs.work.max_retries", "4", "the step 'work' is a command, which has no max_retries."),
+        ("jobs.work.resources.instance_count", "2", "the step 'work' is a command, which has no instance_count."),
+        ("jobs.work.timeout", "4", "Write jobs.work.limits.timeout."),
+        ("instance_count", "two", "no step of the job is parallel, so none has instance_count."),
+        ("max_retries", "4", "no step of the job is parallel, so none has max_retries."),
+    ],
+)
+def test_a_setting_of_parallel_steps_for_commands(folder: Folder, command_job: Text, key: str, value: str, says: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        folder.load(command_job("ls"), overrides={key: value})
+    (problem,) = caught.value.problems
+    assert says in str(problem)
+    assert problem.file == "command line"
 
 
 def test_inputs_that_lead_to_themselves(folder: Folder) -> None:

@@ -81,7 +81,7 @@ def test_the_articles_settings(folder: Folder) -> None:
     assert (settings.task_overhead_timeout, settings.progress_update_timeout, settings.first_task_creation_timeout) == (1200, 600, 600)
     assert (settings.copy_logs_to_parent, settings.resource_monitor_interval, settings.logging_level) == (True, 600, "DEBUG")
     assert step.arguments[:2] == ("--model", str(folder.path / "data"))
-    assert step.arguments[-2:] == ("--resource_monitor_interva", "20")
+    assert step.arguments[-4:] == ("--resource_monitor_interva", "20", "--logging_level", "DEBUG")
     assert step.append_row_to == str(folder.path / "RUN/steps/batch_prediction/outputs/job_output_file")
     assert step.sources["error_threshold"] == "program argument pipeline.yml:29"
     assert step.sources["timeout"] == "node pipeline.yml:21"
@@ -247,7 +247,7 @@ def test_a_command_component_too(folder: Folder) -> None:
         "hello.yml", 'inputs:\n  who: {type: string, default: "you"}\noutputs:\n  o:\ncommand: echo ${{inputs.who}} > ${{outputs.o}}/x'
     )
     job = resolve_job(load_job(path, overrides={"inputs.who": "Mr X"}), run_directory=folder.path / "RUN")
-    assert command(job).command == f"echo 'Mr X' > {folder.path}/RUN/outputs/o/x"
+    assert command(job).command == f"echo Mr X > {folder.path}/RUN/outputs/o/x"
 
 
 def test_the_command_line_wins_over_arguments_and_attributes(folder: Folder, parallel_job: Text) -> None:
@@ -291,7 +291,7 @@ def test_every_kind_of_override(folder: Folder, parallel_job: Text) -> None:
         name="named",
     )
     step = first(job)
-    assert step.arguments == ("False", "0.5", "3", "y y")
+    assert step.arguments == ("False", "0.5", "3", "y y", "--logging_level", "DEBUG")
     assert step.inputs["src"].path == step.inputs["images"].path == str(folder.path / "other")
     assert step.entry_script == str(folder.path / "more/late.py")
     assert step.environment_variables == {"A": "c", "B": "d"}

@@ -65,6 +65,12 @@ def test_an_unquoted_binding_in_braces_gets_a_hint() -> None:
     assert errors[0].endswith("A binding inside { } or [ ] has to be quoted.")
 
 
+@pytest.mark.parametrize("text", ["a:\n\tb: 1\n", "a:\n  b: 1\n  \tc: 2\n", "jobs:\n  a: x\n\tb: y\n"])
+def test_a_tab_is_called_by_its_name(text: str) -> None:
+    _, errors = parsed(text)
+    assert errors[0].endswith("The line is indented by a tab; YAML takes blanks only.")
+
+
 def test_aliases_of_aliases_are_no_bomb() -> None:
     text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n"
     for level in range(1, 9):
