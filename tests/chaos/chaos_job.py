@@ -219,11 +219,17 @@ class ChaosJob:
         nodes = [float(death[5]) for death in deaths if death[0] == "node"]
         return sum(any(0 <= node - moment < UNSAID_SECONDS + self.timeout + self.overhead for node in nodes) for moment in charged)
 
-    @staticmethod
-    def _said(deaths: list[list[str]]) -> list[list[str]]:
-        """Without the failures that their processor died of saying: these are run again uncharged."""
-        unsaid = {(death[1], death[4]) for death in deaths if death[3] in ("say", "write")}
-        return [death for death in deaths if death[2] not in ("raise", "grow") or (death[1], death[4]) not in unsaid]
+    def _said(self, deaths: list[list[str]]) -> list[list[str]]:
+        """Without the failures that their processor died of saying, before it came to anything else: these are run again uncharged."""
+        calls = [(pid, float(moment)) for _, pid, _, moment in self.lines("calls")]
+        dying = [(death[1], float(death[5])) for death in deaths if death[3] in ("say", "write")]
+
+        def next_of(events: list[tuple[str, float]], death: list[str]) -> float:
+            return min((moment for pid, moment in events if pid == death[1] and moment > float(death[5])), default=float("inf"))
+
+        survived = [death for death in deaths if death[2] in ("raise", "grow")]
+        unsaid = [death for death in survived if next_of(dying, death) < next_of(calls, death)]
+        return [death for death in deaths if death not in unsaid]
 
     @staticmethod
     def _is_charged(death: list[str]) -> bool:
