@@ -15,17 +15,12 @@ from itertools import pairwise
 import numpy as np
 
 from daskpar.engine.blocks import BlockSizer
-from daskpar.engine.suspects import Interval, Suspects, subtract
+from daskpar.engine.suspects import Interval, Suspects, may_have_run, subtract
 from daskpar.processor.last_words import LastWords
 from daskpar.processor.protocol import BlockOrder
 
 QUEUED_AHEAD = 2
 """Blocks under way for each processor: one runs, one waits on the node, so that no processor waits for the scheduler."""
-
-
-def width(intervals: Iterable[Interval]) -> int:
-    """Number of indices in disjoint `intervals`."""
-    return sum(stop - start for start, stop in intervals)
 
 
 def runs(indices: np.ndarray) -> list[Interval]:
@@ -35,29 +30,6 @@ def runs(indices: np.ndarray) -> list[Interval]:
     cuts = np.flatnonzero(np.diff(indices) != 1) + 1
     edges = np.concatenate(([0], cuts, [len(indices)]))
     return [(int(indices[a]), int(indices[b - 1]) + 1) for a, b in pairwise(edges)]
-
-
-def _suspected(due: list[Interval], begun: bool, words: LastWords | None) -> list[tuple[int, int, bool]]:
-    """What of a lost block may have taken its node down: ranges [start, stop), and whether they count as having run when it died.
-
-    Without `words` all that was due may have. With them: what was at work did, and what was done before it but not said any more may
-    have, for a processor goes on until its node's end has reached it. Where nothing was at work that is all of a block that had `begun`.
-    """
-    if words is None:
-        return [(start, stop, begun) for start, stop in due]
-    if words.orderly:
-        return []
-    at_work = [index for index in words.running | words.writing if any(start <= index < stop for start, stop in due)]
-    if not at_work and not begun:
-        return []
-    end = max(at_work) + 1 if at_work else due[-1][1] if due else 0
-    until = [(start, min(stop, end)) for start, stop in sorted(due) if start < end]
-    if width(until) == 1:
-        return [(*until[0], True)]
-    ran = [index for index in at_work if index in words.running]
-    for index in ran:
-        until, _ = subtract(until, index, index + 1)
-    return [*((start, stop, False) for start, stop in until), *((index, index + 1, True) for index in ran)]
 
 
 @dataclass(kw_only=True)
@@ -251,18 +223,17 @@ class Dispatcher:
     def bury_node(self, node: str, *, running: int, words: LastWords | None = None) -> Loss:
         """A lost node's blocks lose ownership; what they owed goes back to the queue. A mini-batch lost three times has failed.
 
-        `words` say what it was at. Where it had none, all its blocks may hold what took it down, those that `running` processors had
-        begun before all others: they are given out again in smaller pieces, after a second loss never two of them on one node.
+        `running`: its processors past `init()`. What may have taken it down (`may_have_run`) is given out again in smaller pieces,
+        after a second loss never two of them on one node.
         """
         requeued, failed, suspects = 0, [], []
         numbers = sorted(n for n, b in self.blocks.items() if b.node == node)
-        begun = {n for at, n in enumerate(numbers) if at < running or self.blocks[n].token}
+        suspected = may_have_run([(self.blocks[n].due, bool(self.blocks[n].token)) for n in numbers], running, words)
         # The latest first: each goes to the front of the queue, so the oldest work ends up foremost.
-        for number in reversed(numbers):
+        for number, ranges in zip(reversed(numbers), reversed(suspected), strict=True):
             block = self.blocks[number]
-            suspected = _suspected(block.due, number in begun, words)
-            suspects += sorted(start for start, _, ran in suspected if ran)[:1]
-            for start, stop, ran in suspected:
+            suspects += sorted(start for start, _, ran in ranges if ran)[:1]
+            for start, stop, ran in ranges:
                 index = self.suspects.mark(start, stop, running=ran)
                 if index is not None:
                     failed.append(index)

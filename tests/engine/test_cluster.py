@@ -116,11 +116,13 @@ def test_fewer_nodes_than_asked_for_are_a_warning(work, client):
 def test_two_runs_at_once_on_one_cluster(work, client):
     work.files(20)
     ended = {}
+    specs = {}
+    for name in ("one", "two"):
+        step = work.parallel(WHERE, outputs={"rows": {"type": "uri_file", "path": f"./{name}.txt"}}, resources={"instance_count": 2})
+        specs[name] = work.spec({"work": step}, name=f"{name}.yml")
 
     def run(name: str) -> None:
-        step = work.parallel(WHERE, outputs={"rows": {"type": "uri_file", "path": f"./{name}.txt"}}, resources={"instance_count": 2})
-        spec = work.spec({"work": step}, name=f"{name}.yml")
-        ended[name] = daskpar.run(spec, client=client, run_dir=work.folder / f"run-{name}", dashboard=None, display=False)
+        ended[name] = daskpar.run(specs[name], client=client, run_dir=work.folder / f"run-{name}", dashboard=None, display=False)
 
     threads = [threading.Thread(target=run, args=(name,)) for name in ("one", "two")]
     for thread in threads:

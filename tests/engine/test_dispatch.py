@@ -230,6 +230,27 @@ def test_one_that_takes_its_node_down_and_goes_on_is_found_too(each, goes_on):
     assert losses <= 2 * LOSSES
 
 
+@pytest.mark.parametrize("killer", [0, 7, 42, 99])
+@pytest.mark.parametrize("each", [0.00001, 0.01, 5.0])
+def test_it_is_found_also_where_nothing_of_its_node_was_heard_any_more(each, killer):
+    """All that waited on its node is done each time, before the end reaches the processor, and none of it is said."""
+    made = dispatcher(100, each=each, nodes={"n0": 1})
+    losses, failed = 0, []
+    while not made.finished:
+        orders = [order for _, order in sorted(made.orders(), key=lambda given: given[1].block)]
+        owed = [(start, stop) for block in made.blocks.values() for start, stop in block.due]
+        if any(start <= killer < stop for start, stop in owed):
+            failed += lose(made, f"n{losses}", LastWords()).failed
+            losses += 1
+            made.add_node(f"n{losses}", 1)
+            continue
+        for order in orders:
+            settle(made, order, order.start, order.stop)
+            made.end(order.block, "t")
+    assert failed == [killer]
+    assert losses <= LOSSES_AT_MOST
+
+
 def test_what_a_node_that_ends_in_order_was_at_is_not_to_blame():
     made = dispatcher(4, each=5.0, nodes={"n0": 1})
     for number in range(2 * LOSSES_AT_MOST):
