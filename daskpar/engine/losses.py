@@ -50,8 +50,8 @@ class Losses:
         if found is None or number not in (None, found.node.number):
             return None
         del self.dying[address]
-        # A cluster that shrinks ends its nodes in order: that takes nobody down.
-        if found.node.number in self._new and not (words is not None and words.orderly):
+        # A cluster that shrinks ends its nodes in order: that takes nobody down. And where a mini-batch ran, its own losses are counted.
+        if found.node.number in self._new and not (words is not None and (words.orderly or words.running or words.writing)):
             self._fruitless += 1
         return found
 
