@@ -380,6 +380,7 @@ class Execution:
         record, failure = given_up(index, items=self.charged_items(index), node=node, what=what, why=why)
         flushed = Flushed(block=-1, token="", part="", offset=0, length=0, crc=0, records=record.tobytes(), failures=(failure,))
         self.commit(flushed)
+        self._losses.done()
         self.tally.add(record)
         self._note_failure(failure)
         self.publish(TriesEnded(time=time(), step=self.settings.step, records=record, failures=(failure,)))
