@@ -34,6 +34,13 @@ class Options:
     allow_changes: bool = False
 
     @property
+    def cluster(self) -> str:
+        """The option that names a cluster that others could use again, empty where there is none."""
+        if self.scheduler:
+            return f"--scheduler {self.scheduler}"
+        return f"--compute {self.compute}" if self.compute else ""
+
+    @property
     def is_local(self) -> bool:
         """Whether the nodes live in this process."""
         return self.client is None and not self.scheduler and not self.compute and not self.worker_processes

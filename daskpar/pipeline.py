@@ -140,7 +140,7 @@ def _start(spec: Path, inputs: Mapping[str, Any], run_dir: str | os.PathLike[str
         with directory:
             given = {name: str(directory.path / "inputs" / name) for name in collections}
             datastores = all_datastores(options.datastores)
-            remember(directory, overrides=overrides, given=given, datastores=datastores)
+            remember(directory, overrides=overrides, given=given, datastores=datastores, cluster=options.cluster)
             stage(collections, directory.path / "inputs", options.client)
             if given:
                 definition = load_job(spec, overrides=overrides, given=given)

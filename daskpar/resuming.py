@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from daskpar.errors import Problem, RunDirectoryError
-from daskpar.outputs.run_directory import RunDirectory, StepFolder, StepState
+from daskpar.outputs.run_directory import STARTED_WITH, RunDirectory, StepFolder, StepState
 from daskpar.outputs.writing import replace_json
 from daskpar.spec.model import ParallelStep, PipelineJob, Step
 
@@ -18,10 +18,24 @@ if TYPE_CHECKING:
     from daskpar.options import Options
 
 
-def remember(directory: RunDirectory, *, overrides: Mapping[str, str], given: Mapping[str, str], datastores: Mapping[str, str]) -> None:
-    """Write down how the run was started, beside what the spec says, and where: relative paths in `overrides` start from there."""
-    value = {"folder": os.getcwd(), "overrides": dict(overrides), "given": dict(given), "datastores": dict(datastores)}
-    replace_json(directory.path / "started-with.json", value)
+def remember(
+    directory: RunDirectory, *, overrides: Mapping[str, str], given: Mapping[str, str], datastores: Mapping[str, str], cluster: str = ""
+) -> None:
+    """Write down how the run was started, beside what the spec says, and where: relative paths in `overrides` start from there.
+
+    `cluster`: the option that named it, such as `--scheduler tcp://host:8786`.
+    """
+    value = {"folder": os.getcwd(), "overrides": dict(overrides), "given": dict(given), "datastores": dict(datastores), "cluster": cluster}
+    replace_json(directory.path / STARTED_WITH, value)
+
+
+def _elsewhere(directory: RunDirectory, started: Mapping[str, Any], options: Options) -> tuple[Problem, ...]:
+    """A warning where the run was on a cluster, and goes on on this machine."""
+    cluster = started.get("cluster", "")
+    if not cluster or not options.is_local:
+        return ()
+    what = f"the run was started with {cluster}, and goes on on this machine: give {cluster} to go on there."
+    return (Problem(file=str(directory.path), line=None, path="", what=what),)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +73,7 @@ def _reopen(directory: RunDirectory, options: Options) -> Reopened:
         if not (options.retry_failed and any(state is not None and state.counts.failed for state in states)):
             return Reopened(directory=directory, job=None, options=options)
     try:
-        started = json.loads((directory.path / "started-with.json").read_text())
+        started = json.loads((directory.path / STARTED_WITH).read_text())
     except (OSError, ValueError) as error:
         raise RunDirectoryError(
             f"{directory.path} does not say how its run was started ({error}): it ended before anything ran. Start a new run."
@@ -85,7 +99,10 @@ def _reopen(directory: RunDirectory, options: Options) -> Reopened:
         directory=directory,
         job=job,
         options=replace(options, overrides=overrides, datastores=datastores),
-        warnings=tuple(Problem(file=str(directory.path), line=None, path="", what=text) for text in unknown),
+        warnings=(
+            *_elsewhere(directory, started, options),
+            *(Problem(file=str(directory.path), line=None, path="", what=text) for text in unknown),
+        ),
     )
 
 

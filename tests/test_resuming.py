@@ -152,3 +152,16 @@ def test_a_failed_job_says_so_by_its_exit_code_also_when_nobody_reads_its_words(
     process.stdout.close()
     process.stderr.close()
     assert process.wait() == 1
+
+
+def test_a_run_that_was_on_a_cluster_says_so_when_it_goes_on_here(two_steps: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=1, processes=False, dashboard_address=None, host="127.0.0.1", protocol="tcp") as cluster:
+        address = cluster.scheduler_address
+        first = daskpar.run(two_steps / "job.yml", run_dir=two_steps / "run", scheduler=address, **QUIET)
+    assert f"resume {two_steps / 'run'} --scheduler {address}" in first.summary
+    (two_steps / "broken").unlink()
+    assert daskpar.resume(two_steps / "run", dashboard=None).status == "completed"
+    said = capsys.readouterr()
+    assert f"was started with --scheduler {address}, and goes on on this machine" in said.out + said.err

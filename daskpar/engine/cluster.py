@@ -272,7 +272,8 @@ class Cluster:
     def dashboard_link(self) -> str:
         """Address of the Dask dashboard, empty where there is none."""
         if not self.local:
-            return str(self.client.dashboard_link or "")
+            there = "dashboard" in self.client.scheduler_info(n_workers=0).get("services", {})
+            return str(self.client.dashboard_link or "") if there else ""
         if self._dashboard is None:
             return ""
         # Dask's own link names an address of the machine; the pages are served where they were asked for.

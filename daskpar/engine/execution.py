@@ -35,6 +35,7 @@ from daskpar.processor.protocol import (
     Failure,
     Flushed,
     InitFailed,
+    Left,
     Message,
     Notice,
     ProcessorChanged,
@@ -217,7 +218,7 @@ class Execution:
         elif isinstance(message, ProcessorChanged):
             self._note_ready(address, message)
             self._tell_of(address, message)
-        else:
+        elif isinstance(message, Sampled):
             self.publish(resource_sample(self.settings.step, message))
 
     def _flushed(self, flushed: Flushed) -> None:
@@ -304,7 +305,9 @@ class Execution:
             self._end("lost", self._trouble or "there is no node")
         elif self._waiting.nodes_since is None:
             self._waiting.nodes_since = monotonic()
-            self._warn("no node is left; waiting for the cluster to bring a new one")
+            self._warn(
+                f"no node is left; waiting for the cluster to bring a new one (up to {self.patience.nodes:g} s; a worker may be started by hand)"
+            )
 
     def _opened(self, address: str, number: int, trouble: str) -> None:
         if trouble:
@@ -430,8 +433,13 @@ class Execution:
             self._end(
                 "failed",
                 f"no progress for {self.patience.progress:g} s (progress_update_timeout): no mini-batch ended and no processor got "
-                "ready; look at the logs of the processors, or raise --progress_update_timeout",
+                f"ready{self._under_way()}; look at the logs of the processors, or raise --progress_update_timeout",
             )
+
+    def _under_way(self) -> str:
+        first = sorted(min(block.due)[0] for block in self.dispatcher.blocks.values() if block.due)
+        shown = ", ".join(map(str, first[:5])) + (", ..." if len(first) > 5 else "")
+        return f" (under way or about to be: mini-batch {shown})" if first else ""
 
     def _drop_blocks(self) -> None:
         """Nobody will say any more what became of them: they stay uncommitted."""
@@ -461,7 +469,8 @@ class Execution:
         patience = LEAVING_SECONDS + (self.settings.run_timeout if leave is finish_step else 0.0)
         taking_part = [*self.members.open, *self.members.opening]
         try:
-            leave_on_workers(client, taking_part, leave, self.settings, self.inbox, seconds=patience, hear=self._hear_last)
+            talking = list(self.members.open)
+            leave_on_workers(client, taking_part, leave, self.settings, self.inbox, seconds=patience, talking=talking, hear=self._hear_last)
             if client.status == "running":
                 bounded(client.run_on_scheduler, remove_tracker, name=topic)
                 bounded(client.unsubscribe_topic, topic)
@@ -469,12 +478,13 @@ class Execution:
             logger.warning("leaving the cluster: some of the clean-up failed", exc_info=True)
         self._show_progress(force=True)
 
-    def _hear_last(self, fact: tuple[Any, ...]) -> None:
-        """What processors say at their end: warnings of `shutdown()`, their exits."""
-        if fact[0] == "messages":
-            for message in pickle.loads(fact[2]):
-                if isinstance(message, Notice | ProcessorChanged | Sampled):
-                    self._take_message(fact[1], message)
+    def _hear_last(self, fact: tuple[Any, ...]) -> bool:
+        """What processors say at their end: warnings of `shutdown()`, their exits; whether that was all."""
+        messages = pickle.loads(fact[2]) if fact[0] == "messages" else ()
+        for message in messages:
+            if isinstance(message, Notice | ProcessorChanged | Sampled):
+                self._take_message(fact[1], message)
+        return any(isinstance(message, Left) for message in messages)
 
     def _tell_of(self, address: str, message: InitFailed | ProcessorChanged) -> None:
         self.publish(processor_event(self.settings.step, self.members.number(address), address, message))

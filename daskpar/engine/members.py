@@ -27,6 +27,8 @@ TASK_ERRORS = 3
 WORDS_SECONDS = 5.0
 """How long the last words of a lost node are waited for; one that has gone with its whole machine leaves none."""
 WORDS_TICK_SECONDS = 0.05
+LAST_WORD_SECONDS = 2.0
+"""What the last word of a node gets to arrive, once it has answered that it has left."""
 
 Inbox = queue.SimpleQueue[tuple[Any, ...]]
 
@@ -192,13 +194,15 @@ def leave_on_workers(
     inbox: Inbox,
     *,
     seconds: float,
-    hear: Callable[[tuple[Any, ...]], None],
+    talking: Iterable[str],
+    hear: Callable[[tuple[Any, ...]], bool],
 ) -> None:
     """Have every worker end its processors; one that is lost meanwhile, or does not answer within `seconds`, is not waited for.
 
-    What else comes in meanwhile goes to `hear`.
+    What else comes in meanwhile goes to `hear`, which tells the last word of a node; those who were `talking` get a moment to say it.
     """
     waiting, deadline = set(addresses), monotonic() + seconds
+    unheard = set(talking) & waiting
 
     def ask(address: str) -> None:
         try:
@@ -210,7 +214,7 @@ def leave_on_workers(
     if client.status == "running":
         for address in waiting:
             threading.Thread(target=ask, args=(address,), daemon=True, name=f"daskpar-leave-{address}").start()
-    while waiting or not inbox.empty():
+    while waiting or unheard or not inbox.empty():
         if client.status != "running" or monotonic() > deadline:
             return
         try:
@@ -219,7 +223,12 @@ def leave_on_workers(
             continue
         if fact[0] in ("left", "lost"):
             waiting.discard(fact[1])
+            if fact[0] == "lost":
+                unheard.discard(fact[1])
+            if not waiting:
+                # It was sent before the answer, but by another way.
+                deadline = min(deadline, monotonic() + LAST_WORD_SECONDS)
         elif fact[0] == "stop" and fact[2]:
             deadline = monotonic()
-        else:
-            hear(fact)
+        elif hear(fact):
+            unheard.discard(fact[1])

@@ -24,7 +24,7 @@ from distributed.worker import get_worker, secede
 from daskpar.engine.tracker import ignore, stop_name, tracker_name
 from daskpar.processor import prestart
 from daskpar.processor.pool import ProcessorPool
-from daskpar.processor.protocol import BlockOrder, Ended, Message, Notice, ProcessorSettings, Released
+from daskpar.processor.protocol import BlockOrder, Ended, Left, Message, Notice, ProcessorSettings, Released
 from daskpar.processor.resources import cores
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class Reporter:
 
     def __call__(self, messages: list[Message]) -> None:
         """Take messages, in order, from any thread."""
-        urgent = any(isinstance(m, Ended | Released) for m in messages)
+        urgent = any(isinstance(m, Ended | Released | Left) for m in messages)
         with self._lock:
             self._waiting.extend(messages)
             due = max(monotonic(), self._last + (URGENT_SECONDS if urgent else REPORT_SECONDS))
@@ -149,6 +149,7 @@ class _OpenStep:
 
     def close(self) -> None:
         self.pool.close()
+        self.reporter([Left(node=self.settings.node)])
         for event in list(self.waiting.values()):
             event.set()
 

@@ -52,7 +52,7 @@ def export_partial(run: RunDirectory | Path | str, target: str, step: str | None
         run = RunDirectory.open(run, lock=False)
     _check_target(run, target)
     folder, contents = _choose(run, step)
-    commits = Commits.load(_planned(contents), contents)
+    commits = Commits.load(contents.planned, contents)
     lost = lost_ranges(contents, commits, folder.parts)
     commits.revoke(lost)
     header = contents.columns
@@ -79,6 +79,9 @@ def _check_target(run: RunDirectory, target: str) -> None:
         )
     if is_url(target):
         return
+    above = os.path.dirname(os.path.abspath(target))
+    if not os.path.isdir(above):
+        raise UsageError(f"{target} can't be written: there is no folder {above}.")
     inside, of = os.path.realpath(target), os.path.realpath(run.path)
     if inside == of or inside.startswith(of.rstrip("/") + "/"):
         raise UsageError(f"{target} lies in the run directory {run.path}, whose files are the run's own: export to a file elsewhere.")
@@ -103,10 +106,3 @@ def _choose(run: RunDirectory, step: str | None) -> tuple[StepFolder, JournalCon
     state = folder.state()
     outputs = ", ".join(f"{name}: {path}" for name, path in (state.outputs if state else {}).items())
     raise RunDirectoryError(f"The step {folder.name} is complete: its rows are in its output already ({outputs or 'see run.json'}).")
-
-
-def _planned(contents: JournalContents) -> int:
-    number = contents.header.get("mini_batches")
-    if isinstance(number, int):
-        return number
-    return max((int(records["index"].max(initial=-1)) + 1 for _, _, records in contents.batches()), default=0)

@@ -56,6 +56,14 @@ class JournalContents:
         return self.stop > 0
 
     @property
+    def planned(self) -> int:
+        """Mini-batches of the plan; where the journal's head is damaged, as many as it tells of."""
+        number = self.header.get("mini_batches")
+        if isinstance(number, int):
+            return number
+        return max((int(records["index"].max(initial=-1)) + 1 for _, _, records in self.batches()), default=0)
+
+    @property
     def next_part(self) -> int:
         """A part number that nothing in the journal uses, not even what names a lost part."""
         used = int(self.flushes["part"].max(initial=0))

@@ -23,6 +23,8 @@ from daskpar.outputs.lock import Lock, holder
 
 FORMAT = 1
 """Of run.json and of everything below the run directory."""
+STARTED_WITH = "started-with.json"
+"""How the run was started, beside what the spec says."""
 _OURS = "daskpar run"
 _URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://")
 

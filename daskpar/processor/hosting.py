@@ -51,6 +51,8 @@ class InitDone:
 class InitRaised:
     """Import or `init()` raised."""
 
+    what: str
+    """Which of them, as the start of a sentence."""
     message: str
     trace: str
 
@@ -109,14 +111,16 @@ class Host:
     def live(self) -> None:
         """From `init()` to `shutdown()`."""
         self._page.announce(-1, Phase.INIT, time.monotonic())
+        what = "the entry script could not be imported"
         try:
             self._entry = entry.load(self.settings.entry_script, self.settings.code)
+            what = "init() failed"
             self._profile()
             if self._entry.init is not None:
                 self._entry.init()
         except BaseException as error:
             self._leave_if_forked()
-            channel.send(self._sock, InitRaised(self._said(error), self._trace(error)))
+            channel.send(self._sock, InitRaised(what, self._said(error), self._trace(error)))
             return
         self._leave_if_forked()
         self._page.announce(-1, Phase.IDLE, time.monotonic())
@@ -400,7 +404,9 @@ class Host:
             text = str(error)
         except Exception:
             text = "(its text can't be made)"
-        return f"{name}: {text[:MESSAGE_CHARACTERS]}" if text else name
+        said = f"{name}: {text[:MESSAGE_CHARACTERS]}" if text else name
+        # argparse, for one, says what is wrong on standard error alone.
+        return f"{said} (the script ended itself; its log says what it printed before)" if isinstance(error, SystemExit) else said
 
     @staticmethod
     def _trace(error: BaseException) -> str:

@@ -224,7 +224,7 @@ class ProcessorPool:
             self._changed(processor, "ready")
         elif isinstance(value, hosting.InitRaised):
             processor.failed_init = True
-            self._init_failed(processor, f"init() failed: {value.message}", value.trace)
+            self._init_failed(processor, f"{value.what}: {value.message}", value.trace)
         elif isinstance(value, hosting.CannotGoOn):
             self._say(Broken(node=self.settings.node, message=value.message, disk=True))
             self._stop("disk")

@@ -194,4 +194,11 @@ class Sampled:
     processes: tuple[dict[str, object], ...] = ()
 
 
-Message = Flushed | Released | Ended | InitFailed | Broken | Notice | ProcessorChanged | Sampled
+@dataclass(frozen=True, kw_only=True)
+class Left:
+    """The last word of a node of a step: all its processors have ended, and everything was said before it."""
+
+    node: int
+
+
+Message = Flushed | Released | Ended | InitFailed | Broken | Notice | ProcessorChanged | Sampled | Left

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from daskpar.errors import UsageError, nearest
 from daskpar.events import Counts
+from daskpar.outputs.commits import Commits
+from daskpar.outputs.replay import read_journal
 from daskpar.outputs.run_directory import RunDirectory, StepFolder, StepState
 from daskpar.reports.layout import Layout
 from daskpar.reports.wording import clock, counts_in_words, duration, indent, local_time, printable, shell_path, some
@@ -58,7 +60,7 @@ def step_lines(folder: StepFolder, state: StepState, *, running: bool) -> list[s
     if state.reason:
         lines.append(indent(f"reason: {state.reason}", "  "))
     if state.status == "running":
-        lines += [f"  {text}" for text in measured(Layout(folder.logs), state.started)]
+        lines += [f"  {text}" for text in [*committed(folder), *measured(Layout(folder.logs), state.started)]]
     elif state.counts.planned:
         lines.append(f"  {counts_in_words(state.counts)}")
     if state.exit_code is not None:
@@ -66,6 +68,16 @@ def step_lines(folder: StepFolder, state: StepState, *, running: bool) -> list[s
     if state.status == "completed":
         lines += [f"  {name}: {path}" for name, path in state.outputs.items()]
     return [*lines, f"  logs: {folder.logs}"]
+
+
+def committed(folder: StepFolder) -> list[str]:
+    """How far a running (or crashed) step is by its journal, which is what a resume goes by: a line, or none."""
+    if not folder.journal.exists():
+        return []
+    contents = read_journal(folder.journal)
+    if not contents.found:
+        return []
+    return [f"committed: {counts_in_words(Commits.load(contents.planned, contents).counts())}"]
 
 
 def measured(layout: Layout, started: float | None) -> list[str]:
@@ -118,10 +130,11 @@ def chosen(run: RunDirectory, step: str | None) -> list[StepFolder]:
 
 def _errors(folder: StepFolder) -> str:
     layout = Layout(folder.logs)
-    text = _head_of(layout.job_error) or _head_of(layout.user_error)
     state = folder.state()
+    text = _head_of(layout.job_error)
     if not text and state is not None and state.status not in ("completed", "running"):
-        text = _head_of(layout.job_result)
+        text = _head_of(layout.job_result)  # import and init() have no mini-batch: their trace and log are there
+    text = text or _head_of(layout.user_error)
     return f"{folder.name}: {text}" if text else f"{folder.name}: no errors"
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from daskpar.data.locations import filesystem, is_url
 from daskpar.events import Counts
+from daskpar.outputs.run_directory import STARTED_WITH
 from daskpar.processor.protocol import Failure, InitFailed
 from daskpar.reports.wording import counts_in_words, cut_lines, duration, indent, one_line, printable, shell_path
 
@@ -62,14 +64,14 @@ def _step(result: Ended, run: Path) -> str:
     if result.exit_code is not None:
         lines.append(f"  exit code {result.exit_code}")
     if result.status == "completed":
-        lines += [f"  {name}: {path}{_unwritten(path)}" for name, path in result.outputs.items()]
+        lines += [f"  {name}: {path}{_unwritten(path, run)}" for name, path in result.outputs.items()]
     if result.status != "skipped":
         lines.append(f"  logs: {run / 'steps' / result.step / 'logs'}")
     return "\n".join(lines)
 
 
-def _unwritten(path: str) -> str:
-    """A remark on an output that the step has left empty."""
+def _unwritten(path: str, run: Path) -> str:
+    """A remark on an output that the step has left empty, or as it was."""
     if is_url(path):
         try:
             found, inner = filesystem(path)
@@ -79,6 +81,9 @@ def _unwritten(path: str) -> str:
     else:
         place = Path(path)
         written = place.is_file() or (place.is_dir() and any(place.iterdir()))
+        begun = run / STARTED_WITH
+        if place.is_file() and begun.exists() and place.stat().st_mtime < begun.stat().st_mtime:
+            return " (there before; nothing was written there)"
     return "" if written else " (nothing was written there)"
 
 
@@ -120,14 +125,15 @@ def _ending(run: Path, status: str, reason: str, seconds: float, results: Sequen
 def next_commands(run: Path, results: Sequence[Ended]) -> list[tuple[str, str]]:
     """Commands that help after a run that did not complete, each with what it does."""
     place = shell_path(run)
+    go_on = " ".join(part for part in ("python -m daskpar resume", place, _cluster_of(run)) if part)
     if results and all(result.status == "completed" for result in results):
         return [
             (f"python -m daskpar logs {place} --errors", "show why mini-batches failed, and which"),
-            (f"python -m daskpar resume {place} --retry-failed", "run these again (--allow-changes after mending the code)"),
+            (f"{go_on} --retry-failed", "run these again (--allow-changes after mending the code)"),
         ]
     commands = [
         (
-            f"python -m daskpar resume {place}",
+            go_on,
             "run what is not done, once the cause is mended (--allow-changes where that changed the code)",
         ),
         (f"python -m daskpar logs {place} --errors", "show the errors and where each log is"),
@@ -135,6 +141,15 @@ def next_commands(run: Path, results: Sequence[Ended]) -> list[tuple[str, str]]:
     if any(result.counts.succeeded for result in results if result.status not in ("completed", "skipped")):
         commands.append((f"python -m daskpar export {place} --partial FILE", "write the rows that are done so far, in order"))
     return commands
+
+
+def _cluster_of(run: Path) -> str:
+    """The option that names the cluster of the run, as it was started."""
+    try:
+        found = json.loads((run / STARTED_WITH).read_text()).get("cluster", "")
+    except (OSError, ValueError):
+        return ""
+    return str(found)
 
 
 def _aligned(commands: list[tuple[str, str]]) -> list[tuple[str, str, int]]:
@@ -152,7 +167,8 @@ def step_result(result: Ended, kind: str = "parallel") -> str:
         lines.append(f"Exit code: {result.exit_code}")
     if kind == "parallel":
         lines.append(f"Counts: {counts_in_words(result.counts)}")
-    lines += [f"Output {name}: {path}" for name, path in result.outputs.items()]
+    if result.status == "completed":
+        lines += [f"Output {name}: {path}" for name, path in result.outputs.items()]
     failure = result.first_failure
     if isinstance(failure, Failure | InitFailed):
         lines.append(failure_in_full(result.step, failure).rstrip("\n"))

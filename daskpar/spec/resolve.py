@@ -98,6 +98,11 @@ def _check_one_writer(job: JobSource, scope: Scope, steps: Mapping[str, Step], p
                 writer, _, place = writers[value.path.rstrip("/")]
                 where = scope.shown(value.path)
                 problems.warn(place, f"the output of {writer!r} goes to {where}, which {step.name!r} reads as its input {value.name!r}.")
+            elif isinstance(step, ParallelStep) and value.name in step.input_data and value.made_by is None and value.path:
+                for path, (writer, output_name, place) in writers.items():
+                    if _place(path).startswith(_place(value.path).rstrip("/") + "/"):
+                        what = f"the output {output_name} of {writer!r} lies in the input {value.name!r} of {step.name!r}"
+                        problems.warn(place, f"{what} ({scope.shown(value.path)}): the next run may read it.", "Give it a place elsewhere.")
 
 
 def _in_the_way(path: str, kept: list[tuple[str, str]]) -> str:

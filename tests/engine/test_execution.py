@@ -15,11 +15,11 @@ from daskpar.engine.clocks import Patience
 from daskpar.engine.cluster import SCHEDULER_GONE
 from daskpar.engine.dispatch import Dispatcher
 from daskpar.engine.execution import Execution
-from daskpar.engine.node import NodeFacts, open_step, run_block
+from daskpar.engine.node import NodeFacts, close_step, finish_step, open_step, run_block
 from daskpar.engine.tally import Tally, Thresholds
 from daskpar.errors import InfrastructureLost
 from daskpar.events import Counts, TriesEnded, Warned
-from daskpar.processor.protocol import Broken, Ended, Flushed, ProcessorSettings, Released
+from daskpar.processor.protocol import Broken, Ended, Flushed, Left, Notice, ProcessorSettings, Released
 
 SETTINGS = ProcessorSettings(
     run_id="r", step="s", node=0, python="p", processors=1, entry_script="e", code=None, plan="", parts="", logs="", work="",
@@ -66,6 +66,8 @@ class Invented:
             self.opened += workers
             if self.habits[workers[0]] == "closed":
                 raise RuntimeError("no room")
+        elif function in (close_step, finish_step):
+            self.say(workers[0], Notice(level="warning", text="said on the way out"), Left(node=0))
 
     def submit(self, function: Any, run_id: str, step: str, order: Any, *, workers: list[str], **_: Any) -> Any:
         assert function is run_block

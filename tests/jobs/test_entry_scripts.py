@@ -171,3 +171,43 @@ def test_a_hundred_megabytes_of_prints_are_kept(work):
     """
     ended, _ = rows_of(work, script)
     assert (ended.logs["work"] / "user/stdout/0/process000.stdout.txt").stat().st_size == 100 << 20
+
+
+SAID = """
+import sys
+from pathlib import Path
+def init():
+    {init}
+def run(mini_batch):
+    return mini_batch
+def shutdown():
+    {shutdown}
+"""
+
+
+@pytest.mark.parametrize("turn", range(3))
+def test_a_shutdown_that_raises_is_told_however_soon_the_step_ends_after_it(work, turn):
+    work.files(1)
+    ended = work.run({"work": work.parallel(SAID.format(init="pass", shutdown="raise ValueError('no way down')"))})
+    assert ended.status == "completed"
+    said = (ended.logs["work"] / "sys" / "master_role.txt").read_text()
+    assert "shutdown() raised in process000 of node 0" in said and "ValueError: no way down" in said
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        (SAID.format(init="raise ValueError('no model')", shutdown="pass"), ["init() failed: ValueError: no model", "in init"]),
+        ("import nowhere_to_be_found\ndef run(b): pass", ["could not be imported: ModuleNotFoundError", "import nowhere_to_be_found"]),
+        ("import sys\nsys.exit(2)\ndef run(b): pass", ["SystemExit: 2 (the script ended itself; its log says what it printed"]),
+    ],
+)
+def test_the_errors_of_a_script_that_does_not_begin_have_their_trace_and_log(work, script, words):
+    from daskpar.reports.reading import logs_text
+
+    work.files(1)
+    ended = work.run({"work": work.parallel(script)})
+    assert ended.status == "failed"
+    text = logs_text(ended.path, errors=True)
+    for word in [*words, "stderr"]:
+        assert word in text, text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -122,3 +123,21 @@ def test_the_result_of_a_command_step_points_to_its_output() -> None:
     text = step_result(result, "command")
     assert "Exit code: 2" in text and "what the command wrote" in text
     assert "Counts" not in text and "mini-batch" not in text
+
+
+def test_an_output_that_was_there_before_and_is_as_it_was_is_told(tmp_path: Path) -> None:
+    old, new = tmp_path / "old.txt", tmp_path / "new.txt"
+    old.write_text("of another run")
+    os.utime(old, (START, START))
+    (tmp_path / "started-with.json").write_text("{}")
+    new.write_text("of this one")
+    os.utime(new, (2e9, 2e9))
+    for path, remark in ((old, " (there before; nothing was written there)"), (new, "")):
+        result = StepEnded(time=START, step="s", status="completed", reason="", counts=Counts(), seconds=2.0, outputs={"o": str(path)})
+        text = summary_of_run(run_directory=tmp_path, status="completed", reason="", seconds=1.0, results=[result])
+        assert f"  o: {path}{remark}\n" in text
+
+
+def test_the_cluster_of_the_run_is_in_the_command_that_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "started-with.json").write_text('{"cluster": "--compute big"}')
+    assert next_commands(tmp_path, [ended("failed", "", None)])[0][0] == f"python -m daskpar resume {tmp_path} --compute big"

@@ -395,6 +395,7 @@ def test_a_component_input_that_is_not_given(folder: Folder) -> None:
         ({"extra": "error_threshold: 2.5"}, "2.5 is no whole number; 2 is used"),
         ({"head": "outputs: {x: }"}, "no step writes the pipeline's output 'x'"),
         ({"outputs": "a: {path: ./data}"}, "which 'score' reads as its input 'images'"),
+        ({"outputs": "a: {path: ./data/below}"}, "the output a of 'score' lies in the input 'images' of 'score'"),
         ({"task": "program_arguments: --error_treshold 5"}, "write --error_threshold"),
     ],
 )
