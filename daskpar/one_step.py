@@ -159,6 +159,7 @@ class OneStep:
                 cluster=self.cluster,
                 publish=self.publish,
                 before_again=lambda: self._prepare_outputs(again=True),
+                data=[*written(self.job), *given(self.job)],
             )
         return ParallelStepRun(
             step=self.step,
@@ -199,11 +200,9 @@ class OneStep:
         is made of."""
         from daskpar.outputs.folders import unchanged
 
-        made = written(self.job)
-        kept = [str(self.job.spec), str(self.directory.path)]
+        kept = [str(self.job.spec), str(self.directory.path), *given(self.job)]
         for step in self.job.steps:
             kept += [str(step.code)] if step.code is not None else []
-            kept += [given.path for given in step.inputs.values() if given.is_data and given.path and given.path not in made]
             if step.name in names:
                 kept += unchanged(self.directory.step(step.name).before())
             else:
@@ -231,6 +230,12 @@ class OneStep:
 def written(job: PipelineJob) -> list[str]:
     """What the steps of a job write: neither code nor input, wherever it lies."""
     return [output.path for step in job.steps for output in step.outputs.values()]
+
+
+def given(job: PipelineJob) -> list[str]:
+    """What the steps of a job read that none of them writes."""
+    made = set(written(job))
+    return [data.path for step in job.steps for data in step.inputs.values() if data.is_data and data.path and data.path not in made]
 
 
 def drop_parts(directory: RunDirectory, state: StepState | None) -> None:

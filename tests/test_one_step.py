@@ -82,3 +82,19 @@ def test_a_command_whose_node_was_lost_keeps_what_other_steps_put_below_its_outp
     assert (out / "inner" / "kept").exists() and not (out / "half").exists()
     assert (tmp_path / "out.unfinished-1" / "half").exists()
     assert [event.text for event in told] == [f"What the unfinished step outer left in {out} is now {out}.unfinished-1."]
+
+
+def test_what_any_step_of_the_job_reads_or_writes_is_no_code_of_a_command(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    reads = {"inputs": {"d": {"type": "uri_folder", "path": str(tmp_path / "data")}}}
+    jobs = {
+        "reader": command("ls ${{inputs.d}}", tmp_path / "out", **reads),
+        "coded": command("true", tmp_path / "own", code=str(tmp_path)),
+    }
+    (tmp_path / "job.yml").write_text(yaml.safe_dump({"type": "pipeline", "jobs": jobs}))
+    with RunDirectory.create(tmp_path / "run", "job", tmp_path / "job.yml") as directory:
+        job = resolve_job(load_job(tmp_path / "job.yml"), run_directory=directory.path)
+        nothing: dict[str, Any] = {"cluster": None, "ready": None, "datastores": {}, "resumed": False, "allow_changes": False}
+        one = OneStep(step=job.steps[1], job=job, directory=directory, session="s", publish=print, **nothing)
+        running = one._running(StepState(step="coded", kind="command", status="running"))
+    assert {str(tmp_path / name) for name in ("data", "out", "own")} <= set(running.data)  # type: ignore[union-attr]
