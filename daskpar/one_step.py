@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 SEEN_SECONDS = 10.0
 """How long a step that was stopped waits for its input files to be looked at."""
 PLANNED_FROM = "planned_from"
-"""In `StepState.extra`, after --allow-changes: the fingerprint that the plan was made from."""
+"""In `StepState.extra`: the fingerprint that the plan was made from, where what the step depends on may differ from it by now: after
+--allow-changes, and where not all input files were looked at."""
 
 
 class Seen:
@@ -177,7 +178,7 @@ class OneStep:
 
     def _planned_from(self, folder: StepFolder, earlier: StepState | None) -> dict[str, object]:
         """The fingerprint that a plan of an earlier process was made from, where that may not be what the step depends on from now on."""
-        if earlier is None or not self.resumed or not folder.plan.exists():
+        if earlier is None or not self.resumed or not (folder.plan.exists() or folder.has_commits()):
             return {}
         if not earlier.extra.get(PLANNED_FROM) and not self.allow_changes and INPUTS in earlier.fingerprint:
             return {}
