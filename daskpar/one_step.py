@@ -193,7 +193,8 @@ class OneStep:
     def _prepare_outputs(self, *, again: bool) -> None:
         from daskpar.outputs.folders import prepare_outputs
 
-        for note in prepare_outputs(self.step, again=again, keep=self._not_made_by({self.step.name})):
+        keep = self._not_made_by({self.step.name}) if again else ()
+        for note in prepare_outputs(self.step, again=again, keep=keep):
             self.publish(Warned(time=time(), step=self.step.name, text=note))
 
     def _not_made_by(self, names: Collection[str]) -> list[str]:

@@ -34,6 +34,7 @@ class Reopened:
     options: Options
     """Joined with those of the start."""
     warnings: tuple[Problem, ...] = ()
+    """The grave ones of the spec, and what is not known."""
 
 
 def reopen(path: Path, options: Options) -> Reopened:
@@ -85,7 +86,10 @@ def _reopen(directory: RunDirectory, options: Options) -> Reopened:
         directory=directory,
         job=job,
         options=replace(options, overrides=overrides, datastores=datastores),
-        warnings=tuple(Problem(file=str(directory.path), line=None, path="", what=text) for text in unknown),
+        warnings=(
+            *(warning for warning in definition.warnings if warning.grave),
+            *(Problem(file=str(directory.path), line=None, path="", what=text) for text in unknown),
+        ),
     )
 
 
