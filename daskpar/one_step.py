@@ -22,25 +22,42 @@ if TYPE_CHECKING:
 SEEN_SECONDS = 10.0
 """How long a step that was stopped waits for its input files to be looked at."""
 PLANNED_FROM = "planned_from"
-"""In `StepState.extra`, after --allow-changes: the fingerprint that the plan was made from."""
+"""In `StepState.extra`: the fingerprint that the plan was made from, where what the step depends on may differ from it by now: after
+--allow-changes, and where not all input files were looked at."""
 
 
 class Seen:
-    """What a step depends on: `known` at once, and its input files, looked at on a thread of its own unless an earlier process did."""
+    """What a step depends on, looked at on a thread of its own unless it is `known` from an earlier process: first all but the input
+    files (`begin`), then those (`find`)."""
 
-    def __init__(self, find: Callable[[], Mapping[str, object]], known: Mapping[str, object]) -> None:
+    def __init__(
+        self,
+        find: Callable[[], Mapping[str, object]],
+        known: Mapping[str, object],
+        begin: Callable[[], Mapping[str, object]] = dict,
+    ) -> None:
         self._find = find
+        self._begin = begin
         self._found = dict(known)
         self._thread: threading.Thread | None = None
+        self._begun = threading.Event()
         self._lock = threading.Lock()
         self._closed = False
-        self._trouble = ""
+        self._trouble: Exception | None = None
 
     def start(self, save: Callable[[Mapping[str, object]], None]) -> None:
-        """Begin; `save` gets all of it while the step still runs, and never after `close`."""
+        """Begin; `save` gets what is found while the step still runs, and never after `close`."""
         if INPUTS not in self._found:
             self._thread = threading.Thread(target=self._look, args=(save,), name="daskpar-fingerprint", daemon=True)
             self._thread.start()
+
+    def begun(self) -> None:
+        """After `start`: returns once all but the input files is saved, which it is before any code of the user's runs. Raises what
+        stood in the way."""
+        if self._thread is not None:
+            self._begun.wait()
+        if not self._found and self._trouble is not None:
+            raise self._trouble
 
     def close(self, seconds: float | None = None) -> dict[str, object]:
         """What is known, the input files too where they were looked at to the end in time."""
@@ -55,18 +72,28 @@ class Seen:
         """After `close`: a sentence where the input files are not known, else nothing."""
         if INPUTS in self._found:
             return ""
-        why = f" ({self._trouble})" if self._trouble else " in time"
+        error = self._trouble
+        why = f" ({str(error) or type(error).__name__})" if error is not None else " in time"
         return f"not all input files could be looked at{why}: when this run is resumed, nobody knows whether some are new or gone"
 
     def _look(self, save: Callable[[Mapping[str, object]], None]) -> None:
         try:
-            inputs = self._find()
-            with self._lock:
-                if not self._closed:
-                    self._found = {**self._found, INPUTS: inputs}
-                    save(self._found)
+            if not self._found:
+                self._take(self._begin(), save)
+            self._begun.set()
+            if INPUTS not in self._found:
+                self._take({INPUTS: self._find()}, save)
         except Exception as error:  # a full disk, a store that refuses: the step's own work may not need what was asked for here
-            self._trouble = str(error) or type(error).__name__
+            self._trouble = error
+        finally:
+            self._begun.set()
+
+    def _take(self, found: Mapping[str, object], save: Callable[[Mapping[str, object]], None]) -> None:
+        with self._lock:
+            if not self._closed:
+                together = {**self._found, **found}
+                save(together)
+                self._found = together
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,19 +125,24 @@ class OneStep:
         if earlier is not None and earlier.completed:
             self._forget_what_follows()
         not_ours: list[Path | str] = [*written(self.job), self.job.spec]
-        known = earlier.fingerprint if earlier is not None and self.resumed and not self.allow_changes else {}
-        known = known or begun_fingerprint(step, self.directory.path, not_ours)
+
+        def begin() -> dict[str, object]:
+            return begun_fingerprint(step, self.directory.path, not_ours)
+
+        known: Mapping[str, object] = {}
         if earlier is None:
             folder.keep_before(there_before(step))
+        else:  # what an earlier process did is never without a fingerprint
+            known = (earlier.fingerprint if self.resumed and not self.allow_changes else {}) or begin()
         planned_from = self._planned_from(folder, earlier)
         state = StepState(step=step.name, kind=kind, status="running", fingerprint=known, started=began, extra=planned_from)
         folder.save(state)
-        # Input files are looked at beside the work: asking millions of them for their times takes a while.
-        seen = Seen(lambda: seen_inputs(step, not_ours), known)
+        # The code is looked at beside the planning, input files beside the work: asking millions of them for their times takes a while.
+        seen = Seen(lambda: seen_inputs(step, not_ours), known, begin)
         seen.start(lambda found: folder.save(replace(state, fingerprint=found)))
         self.publish(StepStarted(time=began, step=step.name, kind=kind, folder=str(folder.path), settings=shown_settings(step)))
         self._prepare_outputs(again=earlier is not None)
-        running = self._running(state)
+        running = self._running(state, seen)
         begun(running)
         result = running.run()
         fingerprint = seen.close(None if result.status == "completed" else SEEN_SECONDS)
@@ -145,12 +177,13 @@ class OneStep:
         )
         return result
 
-    def _running(self, state: StepState) -> CommandStepRun | ParallelStepRun:
+    def _running(self, state: StepState, seen: Seen) -> CommandStepRun | ParallelStepRun:
         from daskpar.engine.command_step import CommandStepRun
         from daskpar.engine.parallel_step import ParallelStepRun
 
         folder = self.directory.step(self.step.name).path
         if isinstance(self.step, CommandStep):
+            seen.begun()
             return CommandStepRun(
                 step=self.step,
                 run_id=self.session,
@@ -159,14 +192,20 @@ class OneStep:
                 cluster=self.cluster,
                 publish=self.publish,
                 before_again=lambda: self._prepare_outputs(again=True),
+                data=[*written(self.job), *given(self.job)],
             )
+
+        def ready() -> None:
+            seen.begun()
+            self.ready()
+
         return ParallelStepRun(
             step=self.step,
             run_id=self.session,
             run_directory=self.directory.path,
             folder=folder,
             cluster=self.cluster,
-            ready=self.ready,
+            ready=ready,
             publish=self.publish,
             datastores=self.datastores,
             retry_failed=self.resumed,
@@ -176,7 +215,7 @@ class OneStep:
 
     def _planned_from(self, folder: StepFolder, earlier: StepState | None) -> dict[str, object]:
         """The fingerprint that a plan of an earlier process was made from, where that may not be what the step depends on from now on."""
-        if earlier is None or not self.resumed or not folder.plan.exists():
+        if earlier is None or not self.resumed or not (folder.plan.exists() or folder.has_commits()):
             return {}
         if not earlier.extra.get(PLANNED_FROM) and not self.allow_changes and INPUTS in earlier.fingerprint:
             return {}
@@ -191,7 +230,8 @@ class OneStep:
     def _prepare_outputs(self, *, again: bool) -> None:
         from daskpar.outputs.folders import prepare_outputs
 
-        for note in prepare_outputs(self.step, again=again, keep=self._not_made_by({self.step.name})):
+        keep = self._not_made_by({self.step.name}) if again else ()
+        for note in prepare_outputs(self.step, again=again, keep=keep):
             self.publish(Warned(time=time(), step=self.step.name, text=note))
 
     def _not_made_by(self, names: Collection[str]) -> list[str]:
@@ -199,11 +239,9 @@ class OneStep:
         is made of."""
         from daskpar.outputs.folders import unchanged
 
-        made = written(self.job)
-        kept = [str(self.job.spec), str(self.directory.path)]
+        kept = [str(self.job.spec), str(self.directory.path), *given(self.job)]
         for step in self.job.steps:
             kept += [str(step.code)] if step.code is not None else []
-            kept += [given.path for given in step.inputs.values() if given.is_data and given.path and given.path not in made]
             if step.name in names:
                 kept += unchanged(self.directory.step(step.name).before())
             else:
@@ -231,6 +269,12 @@ class OneStep:
 def written(job: PipelineJob) -> list[str]:
     """What the steps of a job write: neither code nor input, wherever it lies."""
     return [output.path for step in job.steps for output in step.outputs.values()]
+
+
+def given(job: PipelineJob) -> list[str]:
+    """What the steps of a job read that none of them writes."""
+    made = set(written(job))
+    return [data.path for step in job.steps for data in step.inputs.values() if data.is_data and data.path and data.path not in made]
 
 
 def drop_parts(directory: RunDirectory, state: StepState | None) -> None:

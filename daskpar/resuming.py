@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from daskpar.errors import Problem, RunDirectoryError
-from daskpar.outputs.run_directory import STARTED_WITH, RunDirectory, StepFolder, StepState
+from daskpar.outputs.run_directory import STARTED_WITH, RunDirectory, StepState
 from daskpar.outputs.writing import replace_json
 from daskpar.spec.model import ParallelStep, PipelineJob, Step
 
@@ -48,6 +48,7 @@ class Reopened:
     options: Options
     """Joined with those of the start."""
     warnings: tuple[Problem, ...] = ()
+    """The grave ones of the spec, and what is not known."""
 
 
 def reopen(path: Path, options: Options) -> Reopened:
@@ -101,6 +102,7 @@ def _reopen(directory: RunDirectory, options: Options) -> Reopened:
         options=replace(options, overrides=overrides, datastores=datastores),
         warnings=(
             *_elsewhere(directory, started, options),
+            *(warning for warning in definition.warnings if warning.grave),
             *(Problem(file=str(directory.path), line=None, path="", what=text) for text in unknown),
         ),
     )
@@ -121,7 +123,7 @@ def changes_since(directory: RunDirectory, job: PipelineJob) -> tuple[list[str],
         now: Mapping[str, Any] = step_fingerprint(step, directory.path, skip=[*written, job.spec])
         if state.fingerprint:
             changes += [f"step {step.name}: {text}" for text in differences(state.fingerprint, now)]
-        if not (_inputs_unknown(step, state) and _has_commits(directory.step(step.name))):
+        if not (_inputs_unknown(step, state) and directory.step(step.name).has_commits()):
             continue
         newer = {name: found for name, seen in now[INPUTS].items() if (found := changed_after(seen, state.started or 0.0))}
         changes += [f"step {step.name}: files of input {name}: {some(found)} changed after it began" for name, found in newer.items()]
@@ -139,16 +141,10 @@ def _inputs_unknown(step: Step, state: StepState) -> bool:
     return isinstance(step, ParallelStep) and INPUTS not in state.fingerprint
 
 
-def _has_commits(folder: StepFolder) -> bool:
-    from daskpar.outputs.replay import read_journal
-
-    return len(read_journal(folder.journal).flushes) > 0
-
-
 def _forget_uncertain_plans(directory: RunDirectory, job: PipelineJob) -> None:
     """Where a plan was made of input files that nobody looked at to the end, and nothing of it is committed, it is made anew."""
     for step in job.steps:
         folder = directory.step(step.name)
         state = folder.state()
-        if state is not None and _inputs_unknown(step, state) and not _has_commits(folder):
+        if state is not None and _inputs_unknown(step, state) and not folder.has_commits():
             folder.forget_plan()

@@ -102,7 +102,7 @@ def test_code_that_can_not_be_copied_fails_its_step(work, monkeypatch):
     def refused(*_):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("daskpar.engine.command.shutil.copyfile", refused)
+    monkeypatch.setattr("daskpar.engine.code_copy.shutil.copyfile", refused)
     work.write("code/tool.py", "")
     ended = work.run({"work": work.command("true", code="./code")})
     assert (ended.status, ended.exit_code) == ("failed", 1)

@@ -11,6 +11,8 @@ import pytest
 import yaml
 
 import daskpar
+from daskpar.options import Options
+from daskpar.resuming import reopen
 
 QUIET: dict[str, Any] = {"dashboard": None, "display": False}
 
@@ -89,6 +91,16 @@ def test_relative_paths_of_the_start_mean_the_same_wherever_it_is_resumed(tmp_pa
     ended = daskpar.resume("../run", overrides={"jobs.c.inputs.c": "./late"}, allow_changes=True, **QUIET)
     assert ended.status == "completed", ended.reason
     assert (tmp_path / "spec" / "out" / "names").read_text() == "start/herestart/store/therelater/late"
+
+
+def test_a_limit_that_does_not_hold_is_warned_of_again(two_steps: Path) -> None:
+    spec = yaml.safe_load((two_steps / "job.yml").read_text())
+    spec["jobs"]["first"] |= {"mini_batch_timeout": 5, "colour": "blue"}
+    (two_steps / "job.yml").write_text(yaml.safe_dump(spec))
+    assert daskpar.run(two_steps / "job.yml", run_dir=two_steps / "run", **QUIET).status == "failed"
+    opened = reopen(two_steps / "run", Options())
+    opened.directory.close()
+    assert [warning.path for warning in opened.warnings] == ["jobs.first.mini_batch_timeout"]
 
 
 def test_a_run_that_ended_before_it_said_how_it_was_started_is_refused_in_words(two_steps: Path) -> None:

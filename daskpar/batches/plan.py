@@ -126,6 +126,7 @@ def write_plan(
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, target / "plan.json")
+    sync(target)  # what is committed from here on counts by this plan
     return summary
 
 
@@ -154,12 +155,12 @@ class Plan:
 
     @classmethod
     def open(cls, folder: str | Path) -> Plan:
-        """Open the plan in `folder`; RunDirectoryError when there is none, or of a newer version, PlanDamaged when it lost something."""
+        """Open the plan in `folder`; PlanDamaged when there is none or it lost something, RunDirectoryError for one of a newer version."""
         path = Path(folder)
         try:
             document = json.loads((path / "plan.json").read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise RunDirectoryError(f"{path} holds no plan of mini-batches (plan.json is missing)") from None
+            raise PlanDamaged(f"{path} holds no plan of mini-batches (plan.json is missing)") from None
         except ValueError as error:
             raise PlanDamaged(f"{path / 'plan.json'} is damaged: {error}") from None
         if document.get("format") != FORMAT:

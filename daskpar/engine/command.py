@@ -5,13 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import queue
-import shutil
-import stat
 import sys
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +18,6 @@ from daskpar.engine.cluster import RESUME, SCHEDULER_GONE, Cluster, bounded
 from daskpar.engine.node import NodePlugin, plugin_name
 from daskpar.errors import InfrastructureLost
 from daskpar.events import Counts, Event, Progress
-from daskpar.outputs.folders import move_aside
-from daskpar.outputs.run_directory import is_run_directory
-from daskpar.outputs.writing import explained
 from daskpar.processor.command import CommandRunner
 
 if TYPE_CHECKING:
@@ -187,39 +181,3 @@ class CommandExecution:
             error = future.exception()
             raise InfrastructureLost(f"step {self.settings.step}: the command could not be started: {error!r}") from error
         return False, None
-
-
-def lay_out_code(
-    code: Path | None, folder: Path, run_directory: Path, stay: Collection[str] = (), stopped: Callable[[], bool] = lambda: False
-) -> None:
-    """Make `folder` the working directory of a command: a copy of what lies in `code`, so that what the command writes stays out of it.
-
-    What an earlier try left there is moved aside. Paths in `stay`, which the command is given anyway, become links, as do links that lead
-    out of `code`; this run directory and others are left out. Ends early when `stopped` says so. Raises RunDirectoryError where a file
-    can't be read or written, InfrastructureLost for a full disk.
-    """
-    move_aside(folder)
-    with explained(f"the code can't be copied from {code} to {folder}" if code else f"{folder} can't be made"):
-        folder.mkdir(parents=True, exist_ok=True)
-        if code is not None:
-            _copy(code, folder, code, run_directory, stay, stopped)
-
-
-def _copy(source: Path, target: Path, code: Path, run_directory: Path, stay: Collection[str], stopped: Callable[[], bool]) -> None:
-    for entry in os.scandir(source):
-        if stopped():
-            return
-        place = target / entry.name
-        if entry.is_symlink():
-            leads_to, end = os.readlink(entry.path), Path(os.path.realpath(entry.path))
-            stays_inside = not os.path.isabs(leads_to) and end.is_relative_to(os.path.realpath(code))
-            place.symlink_to(leads_to if stays_inside else end)
-        elif entry.path in stay:
-            place.symlink_to(entry.path)
-        elif entry.is_dir():
-            if not is_run_directory(entry.path) and not os.path.samefile(entry.path, run_directory):
-                place.mkdir()
-                _copy(Path(entry.path), place, code, run_directory, stay, stopped)
-        elif entry.is_file():
-            shutil.copyfile(entry.path, place)
-            place.chmod(entry.stat().st_mode | stat.S_IWUSR)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 
 from daskpar.engine.cluster import Cluster
-from daskpar.engine.command import CommandExecution, CommandSettings, lay_out_code
+from daskpar.engine.code_copy import lay_out_code
+from daskpar.engine.command import CommandExecution, CommandSettings
 from daskpar.engine.parallel_step import StepResult
 from daskpar.errors import DaskparError, InfrastructureLost
 from daskpar.events import Event
@@ -34,6 +35,8 @@ class CommandStepRun:
     publish: Callable[[Event], None]
     before_again: Callable[[], object]
     """Clears the outputs after a node was lost under the command."""
+    data: Collection[str] = ()
+    """What the steps of the job read and write: no code, wherever it lies."""
     _execution: CommandExecution | None = None
     _stopped: str = ""
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -83,8 +86,7 @@ class CommandStepRun:
         return result
 
     def _lay_out(self) -> None:
-        given = [data.path for data in self.step.inputs.values()] + [output.path for output in self.step.outputs.values()]
-        lay_out_code(self.step.code, self.folder / "work", self.run_directory, set(given), lambda: bool(self._stopped))
+        lay_out_code(self.step.code, self.folder / "work", self.run_directory, self.data, lambda: bool(self._stopped))
 
     def _prepare_again(self) -> None:
         self._lay_out()

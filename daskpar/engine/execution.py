@@ -305,9 +305,8 @@ class Execution:
             self._end("lost", self._trouble or "there is no node")
         elif self._waiting.nodes_since is None:
             self._waiting.nodes_since = monotonic()
-            self._warn(
-                f"no node is left; waiting for the cluster to bring a new one (up to {self.patience.nodes:g} s; a worker may be started by hand)"
-            )
+            patience = f"up to {self.patience.nodes:g} s; a worker may be started by hand"
+            self._warn(f"no node is left; waiting for the cluster to bring a new one ({patience})")
 
     def _opened(self, address: str, number: int, trouble: str) -> None:
         if trouble:

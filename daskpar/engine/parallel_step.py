@@ -28,6 +28,7 @@ from daskpar.errors import DaskparError, InfrastructureLost, InputError, JobFail
 from daskpar.events import Counts, Event, Progress, StepPlanned, Warned
 from daskpar.outputs.assembly import assemble, check_space
 from daskpar.outputs.ledger import Ledger
+from daskpar.outputs.run_directory import StepFolder
 from daskpar.processor.protocol import Failure, Flushed, InitFailed, ProcessorSettings
 from daskpar.spec.model import ParallelStep
 
@@ -124,7 +125,7 @@ class ParallelStepRun:
         Listing and grouping have the patience of `first_task_creation_timeout`; each grouped part counts as progress.
         """
         folder = self.folder / "plan"
-        if (folder / "plan.json").exists():
+        if (folder / "plan.json").exists() or StepFolder(self.folder).has_commits():
             try:
                 return Plan.reopen(folder).summary
             except PlanDamaged as error:

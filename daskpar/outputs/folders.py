@@ -84,9 +84,10 @@ def _inside(path: Path, name: Path | str) -> list[str]:
 def there_before(step: Step) -> dict[str, str]:
     """What lies in the places of a step's local outputs before it first begins: path -> a text that changes when a file does.
 
-    A folder that holds very many things is named itself: nothing of it will be moved.
+    A folder in an output folder is only named: what a try adds or changes inside it is not told from what was there, and stays.
+    An output folder that holds very many things is named itself: nothing of it will be moved.
     """
-    found = {}
+    found: dict[str, str] = {}
     for output in step.outputs.values():
         path = Path(output.path)
         if is_url(output.path):
@@ -94,8 +95,8 @@ def there_before(step: Step) -> dict[str, str]:
         with writing.explained(f"{_where(output)}What lies at {path}, the output {output.name}, can't be looked at"):
             kind = _mode(path)
             if stat.S_ISDIR(kind):
-                held = [str(child) for child in islice(path.iterdir(), NAMED + 1)]
-                found.update(dict.fromkeys(held if len(held) <= NAMED else [str(path)], ""))
+                held = list(islice(path.iterdir(), NAMED + 1))
+                found |= {str(child): _stamp(child) for child in held} if len(held) <= NAMED else {str(path): ""}
             elif kind:
                 found[str(path)] = _stamp(path)
     return found
@@ -107,8 +108,12 @@ def unchanged(before: Mapping[str, str]) -> list[str]:
 
 
 def _stamp(path: Path) -> str:
-    seen = path.stat()
-    return f"{seen.st_mtime_ns} {seen.st_size}"
+    """A text that changes when the file does; empty for a folder, and for a link that leads nowhere."""
+    try:
+        seen = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    return "" if stat.S_ISDIR(seen.st_mode) else f"{seen.st_mtime_ns} {seen.st_size}"
 
 
 def prepare_outputs(step: Step, *, again: bool = False, keep: Iterable[str] = ()) -> list[str]:

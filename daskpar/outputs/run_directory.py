@@ -145,6 +145,12 @@ class StepFolder:
         """What `keep_before` was told."""
         return _read_json(self.path / "outputs-before.json") or {}
 
+    def has_commits(self) -> bool:
+        """Whether anything of the plan is committed."""
+        from daskpar.outputs.replay import read_journal
+
+        return len(read_journal(self.journal).flushes) > 0
+
     def forget_plan(self) -> None:
         """Nothing of the plan is committed yet: it is to be made anew, from the input as it is now."""
         with writing.explained(f"The plan {self.plan} can't be removed"):

@@ -90,7 +90,7 @@ def _check_one_writer(job: JobSource, scope: Scope, steps: Mapping[str, Step], p
                 what = f"{scope.shown(path)} is written twice: here, and by {other_output} of the step {other!r} ({other_place.where})."
                 problems.error(place, what, "Give each its own path.")
             writers.setdefault(key, (name, output_name, place))
-            if wrong := _in_the_way(path, _kept(job, step)):
+            if wrong := _in_the_way(path, _kept(job, step), moved=not isinstance(step, ParallelStep)):
                 problems.error(place, f"{scope.shown(path)} {wrong}.", "Give it a path of its own.")
     for step in steps.values():
         for value in step.inputs.values():
@@ -105,13 +105,13 @@ def _check_one_writer(job: JobSource, scope: Scope, steps: Mapping[str, Step], p
                         problems.warn(place, f"{what} ({scope.shown(value.path)}): the next run may read it.", "Give it a place elsewhere.")
 
 
-def _in_the_way(path: str, kept: list[tuple[str, str]]) -> str:
-    """Why nothing may be written to `path`; empty where it may."""
+def _in_the_way(path: str, kept: list[tuple[str, str]], *, moved: bool) -> str:
+    """Why nothing may be written to `path`; empty where it may. `moved`: what an unfinished try leaves there is moved aside."""
     place = _place(path)
     for other, what in kept:
         if place == _place(other):
             return f"is {what}, which this output would replace"
-        if _place(other).startswith(place.rstrip("/") + "/"):
+        if moved and _place(other).startswith(place.rstrip("/") + "/"):
             return f"holds {what}, {other}: what an unfinished step leaves in its output is moved aside, and it would go along"
     return ""
 
@@ -127,7 +127,8 @@ def _kept(job: JobSource, step: Step) -> list[tuple[str, str]]:
         kept.append((str(step.code), "the code folder"))
     given = [value for value in step.inputs.values() if value.is_data and value.path and value.made_by is None]
     if isinstance(step, ParallelStep):
-        kept.append((step.entry_script, "the entry script"))
+        if os.path.isabs(step.entry_script):  # else it is the name of a module
+            kept.append((step.entry_script, "the entry script"))
         given = [value for value in given if value.path == step.append_row_to]  # its folders are filled in place, and never moved aside
     return kept + [(value.path, f"the input {value.name!r}") for value in given]
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from daskpar.engine.command import LOSSES, CommandExecution, CommandSettings, lay_out_code
+from daskpar.engine.command import LOSSES, CommandExecution, CommandSettings
 from daskpar.engine.node import NodePlugin
-from daskpar.errors import InfrastructureLost, RunDirectoryError
+from daskpar.errors import InfrastructureLost
 from daskpar.processor.command import CommandRunner
 
 
@@ -113,46 +113,3 @@ def test_a_runner_leaves_no_descriptor_open_and_may_be_killed_before_it_runs(tmp
     assert runner.run() == (137 if killed else 5)
     runner.kill()
     assert len(os.listdir("/proc/self/fd")) == len(before)
-
-
-def test_the_working_directory_is_a_copy_of_the_code(tmp_path):
-    code, run = tmp_path / "code", tmp_path / "code/runs/now"
-    for name in ("deep/er/a.py", "runs/now/run.json", "runs/before/run.json", "runs/before/lock", "data/big.csv", "log.txt", "run.sh"):
-        (code / name).parent.mkdir(parents=True, exist_ok=True)
-        (code / name).write_text(name)
-    (code / "run.sh").chmod(0o555)
-    (tmp_path / "elsewhere").mkdir()
-    (code / "out").symlink_to("../elsewhere")
-    (code / "deep/same").symlink_to("er/a.py")
-    (code / "broken").symlink_to("nowhere")
-    os.mkfifo(code / "pipe")
-    work = run / "steps/s/work"
-    lay_out_code(code, work, run, {str(code / "data")})
-    assert sorted(str(path.relative_to(work)) for path in work.rglob("*")) == [
-        *("broken", "data", "deep", "deep/er", "deep/er/a.py", "deep/same", "log.txt", "out", "run.sh", "runs"),
-    ]
-    assert os.readlink(work / "data") == str(code / "data")
-    assert os.readlink(work / "deep/same") == "er/a.py"
-    assert (work / "out").samefile(tmp_path / "elsewhere")
-    assert os.access(work / "run.sh", os.X_OK)
-    (work / "log.txt").write_text("more")
-    (work / "run.sh").write_text("more")
-    assert (code / "log.txt").read_text() == "log.txt"
-    lay_out_code(code, work, run)
-    assert (work / "log.txt").read_text() == "log.txt"
-    assert (work.with_name("work.unfinished-1") / "log.txt").read_text() == "more"
-
-
-def test_a_step_that_is_stopped_copies_no_more(tmp_path):
-    (tmp_path / "code").mkdir()
-    for name in "abc":
-        (tmp_path / "code" / name).write_text(name)
-    answers = iter([False, False, True])
-    lay_out_code(tmp_path / "code", tmp_path / "work", tmp_path, stopped=lambda: next(answers))
-    assert len(list((tmp_path / "work").iterdir())) == 2
-
-
-def test_code_that_can_not_be_copied_is_told(tmp_path):
-    (tmp_path / "in the way").write_text("")
-    with pytest.raises(RunDirectoryError, match=r"the code can't be copied from .* to .*: Not a directory"):
-        lay_out_code(tmp_path, tmp_path / "in the way" / "work", tmp_path)

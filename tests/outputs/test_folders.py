@@ -95,6 +95,22 @@ def test_only_what_the_step_made_is_moved_aside(tmp_path: Path) -> None:
     assert (tmp_path / "g.txt.unfinished-1").read_text() == "written over"
 
 
+def test_a_file_in_a_folder_that_a_try_wrote_over_is_moved_aside(tmp_path: Path) -> None:
+    out = tmp_path / "o"
+    out.mkdir()
+    for name in ("rows.csv", "other.csv", "becomes a folder"):
+        (out / name).write_text("of an earlier run")
+    (out / "nowhere").symlink_to(tmp_path / "gone")
+    step = command(output("o", out))
+    before = there_before(step)
+    (out / "rows.csv").write_text("half of try 1")
+    (out / "becomes a folder").unlink()
+    (out / "becomes a folder").mkdir()
+    assert len(prepare_outputs(step, again=True, keep=unchanged(before))) == 1
+    assert {path.name for path in out.iterdir()} == {"other.csv", "nowhere"}
+    assert (tmp_path / "o.unfinished-1" / "rows.csv").read_text() == "half of try 1"
+
+
 def test_of_a_folder_with_very_many_things_nothing_is_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("daskpar.outputs.folders.NAMED", 2)
     step = command(output("o", tmp_path / "o"))

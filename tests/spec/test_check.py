@@ -439,6 +439,20 @@ def test_a_command_writes_to_no_place_that_the_job_is_made_of(folder: Folder, pa
     assert says in problem.what and problem.hint == "Give it a path of its own."
 
 
+@pytest.mark.parametrize("path", [".", "..", "./deep"])
+def test_a_folder_that_a_parallel_step_fills_may_hold_what_the_job_is_made_of(folder: Folder, parallel_job: Text, path: str) -> None:
+    folder.write("deep/er/kept", "")
+    assert folder.warnings(parallel_job(outputs=f"o: {{type: uri_folder, path: {path}}}")) == []
+
+
+def test_an_entry_script_is_not_written_over_and_a_module_is_no_file_of_the_working_directory(folder: Folder, parallel_job: Text) -> None:
+    (problem,) = folder.problems(parallel_job(outputs="o: {type: uri_file, path: ./code/script.py}"))
+    assert "is the entry script, which this output would replace" in problem.what
+    folder.write("code/deep/er.py", (folder.path / "code/script.py").read_text())
+    text = parallel_job(outputs="o: {type: uri_file, path: ./deep.er}").replace("entry_script: script.py", "entry_script: deep.er")
+    assert folder.warnings(text) == []
+
+
 def test_what_azure_accepts_gives_no_warning(folder: Folder, parallel_job: Text) -> None:
     text = parallel_job(
         """

@@ -1,0 +1,122 @@
+"""The working directory of a command: a copy of its code, so that what the command writes stays out of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import stat
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from daskpar.outputs.folders import move_aside
+from daskpar.outputs.run_directory import is_run_directory
+from daskpar.outputs.writing import explained, replace_json
+
+_LEFT_OUT = {".git", ".hg", ".svn", "__pycache__"}
+"""History and caches: large, and made anew by whoever needs them."""
+_LINKED = "node_modules"
+"""Installed packages, as a virtual environment is: large, and not written to by those who use them."""
+
+
+def lay_out_code(
+    code: Path | None, folder: Path, run_directory: Path, data: Collection[str] = (), stopped: Callable[[], bool] = lambda: False
+) -> None:
+    """Make `folder` the working directory of a command: a copy of what lies in `code`.
+
+    What the job reads and writes (`data`) and what is installed there become links, as do links that lead out of `code`. History, caches,
+    this run directory and others are left out, and so is what goes while it is copied. An earlier copy is moved aside where a command has
+    changed something in it, else removed. Ends early when `stopped` says so.
+
+    Raises RunDirectoryError where a file can't be read or written, InfrastructureLost for a full disk.
+    """
+    with explained(f"the code can't be copied from {code} to {folder}" if code else f"{folder} can't be made"):
+        _clear(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        replace_json(_mark(folder), "")
+        given = {path.rstrip("/") for path in data}
+        if code is None or _Copy(code=code, run_directory=run_directory, data=given, stopped=stopped).folder(code, folder):
+            replace_json(_mark(folder), _digest(folder))
+
+
+def _mark(folder: Path) -> Path:
+    """Where the state of a copy is written down: empty while it is made, so no command has seen it, and its digest after that."""
+    return folder.with_name(f"{folder.name}.copied.json")
+
+
+def _clear(folder: Path) -> None:
+    """Nothing is left at `folder`; what a command may have made there is moved aside."""
+    try:
+        known = json.loads(_mark(folder).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        known = None
+    if known is not None and folder.is_dir() and known in ("", _digest(folder)):
+        shutil.rmtree(folder, ignore_errors=True)
+    move_aside(folder)
+
+
+def _digest(folder: Path) -> str:
+    """A text that changes when something below `folder` is changed, new or gone; caches aside."""
+    found = hashlib.blake2b(digest_size=16)
+    for name, what in _things(folder, ""):
+        found.update(f"{name}\0{what}\0".encode("utf-8", "surrogateescape"))
+    return found.hexdigest()
+
+
+def _things(folder: Path | str, above: str) -> Iterator[tuple[str, str]]:
+    with os.scandir(folder) as listed:
+        entries = sorted(listed, key=lambda entry: entry.name)
+    for entry in entries:
+        if entry.name in _LEFT_OUT:
+            continue
+        name = f"{above}{entry.name}"
+        if entry.is_dir(follow_symlinks=False):
+            yield name, "folder"
+            yield from _things(entry.path, f"{name}/")
+        elif entry.is_symlink():
+            yield name, os.readlink(entry.path)
+        else:
+            seen = entry.stat(follow_symlinks=False)
+            yield name, f"{seen.st_mtime_ns} {seen.st_size}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Copy:
+    code: Path
+    run_directory: Path
+    data: Collection[str]
+    stopped: Callable[[], bool]
+
+    def folder(self, source: Path | str, target: Path) -> bool:
+        """Copy what lies in `source`; False where it was stopped."""
+        with os.scandir(source) as entries:
+            for entry in entries:
+                if self.stopped():
+                    return False
+                try:
+                    if entry.name not in _LEFT_OUT and not self._entry(entry, target / entry.name):
+                        return False
+                except FileNotFoundError:
+                    if os.path.lexists(entry.path):
+                        raise
+        return True
+
+    def _entry(self, entry: os.DirEntry[str], place: Path) -> bool:
+        if entry.is_symlink():
+            leads_to, end = os.readlink(entry.path), Path(os.path.realpath(entry.path))
+            stays_inside = not os.path.isabs(leads_to) and end.is_relative_to(os.path.realpath(self.code))
+            place.symlink_to(leads_to if stays_inside else end)
+        elif entry.path in self.data:
+            place.symlink_to(entry.path)
+        elif entry.is_dir():
+            if entry.name == _LINKED or os.path.isfile(os.path.join(entry.path, "pyvenv.cfg")):
+                place.symlink_to(entry.path)
+            elif not is_run_directory(entry.path) and not os.path.samefile(entry.path, self.run_directory):
+                place.mkdir()
+                return self.folder(entry.path, place)
+        elif entry.is_file():
+            shutil.copyfile(entry.path, place)
+            place.chmod(entry.stat().st_mode | stat.S_IWUSR)
+        return True
