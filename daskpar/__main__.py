@@ -17,6 +17,7 @@ def main() -> NoReturn:
     Everything is closed and on the disk by then, and what others left for the exit is called; but to take a few thousand modules apart
     would keep the user waiting for a fifth of a second.
     """
+    _open_closed_streams()
     code = cli.main()
     with suppress(Exception):
         atexit._run_exitfuncs()
@@ -24,6 +25,18 @@ def main() -> NoReturn:
         with suppress(OSError, ValueError):
             stream.flush()
     os._exit(code)
+
+
+def _open_closed_streams() -> None:
+    """Where this process was started without a standard stream (`>&-`), give it one that leads nowhere.
+
+    Else the next file opened, a journal perhaps, would get its number, and what is meant for the stream would be written there.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+            os.set_inheritable(nowhere, True)
+            setattr(sys, name, os.fdopen(nowhere, mode))
 
 
 if __name__ == "__main__":

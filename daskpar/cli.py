@@ -33,36 +33,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
     given = list(sys.argv[1:] if argv is None else argv)
     try:
-        code = run_command(given)
-        sys.stdout.flush()
-        return code
+        return run_command(given)
     except DaskparError as error:
-        _tell(f"daskpar: {error}", sys.stderr)
+        _say(f"daskpar: {error}", sys.stderr)
         return error.exit_code
-    except BrokenPipeError:
-        # The reader of our output has gone (`| head`): nothing is wrong, and nothing more can be said.
-        _nobody_reads(sys.stdout)
-        return 0
-    except OSError as error:
-        if error.filename is not None:
-            raise
-        # No file of ours, which are told of in words of their own: it is what was printed.
-        _tell(f"daskpar: its output could not be written: {error.strerror}", sys.stderr)
-        _nobody_reads(sys.stdout)
-        return 1
     except KeyboardInterrupt:
-        _tell("daskpar: interrupted before anything ran", sys.stderr)
+        _say("daskpar: interrupted before anything ran", sys.stderr)
         return 130
 
 
-def _tell(text: str, stream: TextIO) -> None:
-    """Say it if anybody still reads; a closed pipe or terminal changes no exit code."""
+def _say(text: str, stream: TextIO | None = None) -> None:
+    """Print a text, on the output if not said otherwise; all verbs do it here.
+
+    A reader that has gone (`| head`, a closed terminal) changes no exit code, nor do errors that can't be written. Raises DaskparError
+    where output can't be written.
+    """
+    stream = stream or sys.stdout
     try:
         print(text, file=stream, flush=True)
     except OSError as error:
-        if error.errno not in (errno.EPIPE, errno.EIO):
-            raise
         _nobody_reads(stream)
+        if stream is not sys.stderr and error.errno not in (errno.EPIPE, errno.EIO):
+            raise DaskparError(f"its output could not be written: {error.strerror}") from error
 
 
 def _nobody_reads(stream: TextIO) -> None:
@@ -79,7 +71,7 @@ def run_command(argv: list[str]) -> int:
     parser = _parser()
     arguments = parser.parse_args(argv)
     if arguments.verb is None:
-        parser.print_help()
+        _say(parser.format_help().rstrip("\n"))
         return UsageError.exit_code
     handler: Callable[[argparse.Namespace], int] = arguments.handler
     return handler(arguments)
@@ -173,7 +165,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
     if arguments.quiet:
         for warning in pipeline.validate(_file(arguments.spec), pairs(arguments.set, "--set")):
-            print(f"warning: {warning}", file=sys.stderr)
+            _say(f"warning: {warning}", sys.stderr)
     ended = pipeline.run(
         _file(arguments.spec),
         overrides=pairs(arguments.set, "--set"),
@@ -211,7 +203,7 @@ def _show_end(ended: object) -> int:
 
     assert isinstance(ended, Run)
     stream = sys.stdout if ended.status == "completed" else sys.stderr
-    _tell(ended.summary, stream)
+    _say(ended.summary, stream)
     return ended.exit_code
 
 
@@ -221,9 +213,9 @@ def _validate(arguments: argparse.Namespace) -> int:
     datastores = pairs(arguments.datastore, "--datastore")
     warnings = pipeline.validate(_file(arguments.spec), pairs(arguments.set, "--set"), datastores)
     for warning in warnings:
-        print(f"warning: {warning}")
+        _say(f"warning: {warning}")
     warned = f", {len(warnings)} warning{'s' if len(warnings) > 1 else ''}" if warnings else ""
-    print(f"{arguments.spec}: no mistakes found{warned}")
+    _say(f"{arguments.spec}: no mistakes found{warned}")
     return 0
 
 
@@ -231,30 +223,30 @@ def _plan(arguments: argparse.Namespace) -> int:
     from daskpar.showing import plan_text
 
     text, troubles = plan_text(_file(arguments.spec), pairs(arguments.set, "--set"), pairs(arguments.datastore, "--datastore"))
-    print(text)
+    _say(text)
     for trouble in troubles:
-        print(f"daskpar: {trouble}", file=sys.stderr)
+        _say(f"daskpar: {trouble}", sys.stderr)
     return UsageError.exit_code if troubles else 0
 
 
 def _status(arguments: argparse.Namespace) -> int:
     from daskpar.reports.reading import status_text
 
-    print(status_text(_run_directory(arguments.run)))
+    _say(status_text(_run_directory(arguments.run)))
     return 0
 
 
 def _logs(arguments: argparse.Namespace) -> int:
     from daskpar.reports.reading import logs_text
 
-    print(logs_text(_run_directory(arguments.run), step=arguments.step, errors=arguments.errors))
+    _say(logs_text(_run_directory(arguments.run), step=arguments.step, errors=arguments.errors))
     return 0
 
 
 def _export(arguments: argparse.Namespace) -> int:
     from daskpar.outputs.export import export_partial
 
-    print(export_partial(_run_directory(arguments.run), arguments.partial, step=arguments.step))
+    _say(str(export_partial(_run_directory(arguments.run), arguments.partial, step=arguments.step)))
     return 0
 
 

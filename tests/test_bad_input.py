@@ -210,6 +210,7 @@ def test_all_mistakes_are_told_at_once(work, capsys):
 )
 def test_wrong_usage_is_told_with_exit_code_2(work, capsys, monkeypatch, argv, said):
     monkeypatch.chdir(work.folder)
+    monkeypatch.setattr("daskpar.engine.cluster.CONNECT_SECONDS", 0)
     work.files(1)
     work.spec({"work": work.parallel()})
     assert main(argv) == 2

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
+from unittest.mock import Mock
 
 import pytest
+
+from daskpar import cli
 
 
 def run(*argv: str, **options) -> subprocess.CompletedProcess[str]:
@@ -33,9 +37,44 @@ def test_what_was_left_for_the_exit_is_called(tmp_path):
     assert (ended.returncode, ended.stdout) == (2, "left for the exit\n")
 
 
-def test_output_that_can_not_be_written_is_no_success(tmp_path):
-    (tmp_path / "job.yml").write_text("type: pipeline\njobs: {a: {type: command, command: echo, environment: azureml:e:1}}\n")
+@pytest.fixture
+def job(tmp_path):
+    text = "type: pipeline\njobs: {a: {type: command, command: echo x, environment: azureml:e:1}}\n"
+    (tmp_path / "job.yml").write_text(text)
+
+
+def test_output_that_can_not_be_written_is_no_success(tmp_path, job):
     with open("/dev/full", "w") as full:
         ended = run("-m", "daskpar", "validate", "job.yml", cwd=tmp_path, stdout=full, stderr=subprocess.PIPE)
     assert ended.returncode == 1
     assert "its output could not be written: No space left on device" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        ("validate job.yml >&-", 0),
+        ("job.yml --dashboard none --run-dir run >&- 2>&- <&-", 0),
+        ("validate none.yml 2>&-", 2),
+        ("validate none.yml 2>/dev/full", 2),
+        ("job.yml --dashboard none --run-dir run >/dev/null 2>/dev/full", 0),
+        ("validate job.yml >/dev/full 2>/dev/full", 1),
+    ],
+)
+def test_streams_that_are_closed_or_full_change_no_other_exit_code(tmp_path, job, command, code):
+    ended = subprocess.run(
+        ["sh", "-c", f"{sys.executable} -m daskpar {command}"], cwd=tmp_path, timeout=60, stderr=subprocess.PIPE, text=True
+    )
+    assert (ended.returncode, ended.stderr) == (code, "")
+
+
+def test_a_system_error_that_has_nothing_to_do_with_output_is_not_taken_for_it(tmp_path, job, monkeypatch, capsys):
+    for error in (
+        BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"),
+        BrokenPipeError(errno.EPIPE, "Broken pipe"),
+        TimeoutError(),
+    ):
+        monkeypatch.setattr("daskpar.pipeline.validate", Mock(side_effect=error))
+        with pytest.raises(type(error)):
+            cli.main(["validate", str(tmp_path / "job.yml")])
+    assert "output" not in capsys.readouterr().err

@@ -52,9 +52,10 @@ def read_mltable(
     Each partition counts its index from 0. `datastores` maps names in `azureml://datastores/NAME/paths/…` to folders or URLs.
 
     `mini_batch_size` and `partition_keys` give one partition for each mini-batch that a job with these settings has, with the same rows
-    in the same order. Keys that do not all come from the paths are read now, so that their groups can be counted; when the frame is
-    computed, each piece is read once and its rows wait in memory (a distributed scheduler may spill them) until their groups are
-    complete. A job has no such bounds: prefer it for very many groups, and for tables larger than memory.
+    in the same order. A plain number counts files: for a table it raises InputError. Keys that do not all come from the paths are read
+    now, so that their groups can be counted; when the frame is computed, each piece is read once and its rows wait in memory (a
+    distributed scheduler may spill them) until their groups are complete. A job has no such bounds: prefer it for very many groups, and
+    for tables larger than memory.
 
     Values that don't convert become null, as there; a warning tells column, count and an example.
 
@@ -92,6 +93,9 @@ def read_mltable(
         return _of_files(opened, size, partition_keys)
     if partition_keys is not None:
         check_keys(partition_keys, opened.schema.names, opened.origin)
+    if size is not None and size.number and size.unit == 1:
+        what = f"mini_batch_size {mini_batch_size} is a number of files, but {opened.origin} is read as a table"
+        raise InputError(f'{what}: write a size with a unit, like "1mb" (partition_bytes={size.number} if you mean bytes)')
     sample = opened.sample
     assert sample is not None
     if opened.whole and not sample.num_rows:

@@ -231,7 +231,7 @@ def _compare_numbers(sign: str, a: Value, b: Value) -> Value:
 
 
 def _calculate(sign: str, a: Value, b: Value) -> Value:
-    if sign in ("/", "**", "%") and any(pa.types.is_decimal(value.type) for value in (a, b)):
+    if sign in ("/", "//", "**", "%") and any(pa.types.is_decimal(value.type) for value in (a, b)):
         a, b = _floats(a), _floats(b)  # decimals would need more digits than there are
     if pa.types.is_floating(a.type) or pa.types.is_floating(b.type) or sign in ("/", "**"):
         a, b = (_floats(value) if pa.types.is_integer(value.type) else value for value in (a, b))

@@ -77,17 +77,17 @@ class _Tree:
 
     def entries(self, folder: str) -> list[tuple[str, bool]]:
         """Names in a folder, sorted, each with whether it is a folder; nothing for what is no folder."""
-        try:
-            with os.scandir(folder) as found:
-                return sorted((entry.name, entry.is_dir()) for entry in found)
-        except (NotADirectoryError, FileNotFoundError):
-            return []
-        except OSError as error:
-            raise InputError(f"{folder} can't be listed: {error.strerror or error}") from None
+        with _told(folder):
+            try:
+                with os.scandir(folder) as found:
+                    return sorted((entry.name, entry.is_dir()) for entry in found)
+            except (NotADirectoryError, FileNotFoundError):
+                return []
 
     def identity(self, folder: str) -> Any:
         """What a folder has in common with links to it."""
-        return identity(folder)
+        with _told(folder):
+            return identity(folder)
 
 
 class _RemoteTree(_Tree):
@@ -118,6 +118,7 @@ class _RemoteTree(_Tree):
 
 @contextmanager
 def _told(path: str) -> Iterator[None]:
+    """InputError, with the path, for what a filesystem refuses."""
     try:
         with remote_errors():
             yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,8 +18,12 @@ from daskpar.data.slices import to_frame
 from daskpar.data.steps import Losses, RunningLosses
 from daskpar.data.table import PIECE, Table
 
+READINGS = 32
+"""Readings under way that a process keeps in mind; one of which it reads a part only (`head()`, a worker of a cluster) never ends."""
+
 _running: dict[tuple[str, tuple[str, ...]], RunningLosses] = {}
-"""What this process lost on the way, for each reading of a table under way and the columns that it asks for."""
+"""What this process lost on the way, for each reading of a table under way and the columns that it asks for; the latest is the last."""
+_lock = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -34,12 +39,17 @@ class Reading:
     def tell(self, origin: str, columns: Sequence[str], piece: int, losses: Losses) -> None:
         """Warn of what a piece lost, where that is news."""
         key = self.token, tuple(columns)
-        running = _running.get(key) or _running.setdefault(key, RunningLosses(self.pieces))
+        with _lock:
+            running = _running.pop(key, None) or RunningLosses(self.pieces)
+            _running[key] = running
+            if len(_running) > READINGS:
+                del _running[next(iter(_running))]
         for text in running.news(piece, losses):
             # with a registry of its own, Python shows a warning each time: also when the table is computed again
             warnings.warn_explicit(f"{origin}: {text}", UserWarning, "daskpar.read_mltable", 0, registry={})
         if running.complete:
-            _running.pop(key, None)
+            with _lock:
+                _running.pop(key, None)
 
     def frame(self, table: pa.Table) -> pd.DataFrame:
         """Rows as the data frame of a partition."""

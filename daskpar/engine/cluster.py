@@ -14,6 +14,7 @@ import socket
 import threading
 import warnings
 from collections.abc import Callable
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
 from daskpar.errors import InfrastructureLost, UsageError, nearest
@@ -27,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 10
 """For a scheduler to answer: one that is starting up gets a moment, a wrong address is told soon."""
+FILE_SECONDS = 0.05
+"""Between two looks for the file of a scheduler that is starting up."""
 WORKER_SECONDS = 300
 """For the first worker of a cluster to come."""
 ANSWER_SECONDS = 20.0
@@ -302,13 +305,19 @@ class Cluster:
 
 
 def check_scheduler(address: str) -> None:
-    """Raises UsageError for what can't be a scheduler: Dask's own client waits long for it, without end for a missing file."""
+    """Raises UsageError for what can't be a scheduler: Dask's own client waits long for it, without end for a missing file.
+
+    The file of a scheduler that is starting up gets `CONNECT_SECONDS` to come.
+    """
     from distributed.comm.addressing import parse_address, parse_host_port
     from distributed.comm.registry import get_backend
 
     if address.endswith(".json"):
-        if not os.path.isfile(address):
-            raise UsageError(f"--scheduler {address}: there is no such file; `dask scheduler --scheduler-file {address}` writes it")
+        end = monotonic() + CONNECT_SECONDS
+        while not os.path.isfile(address):
+            if monotonic() >= end:
+                raise UsageError(f"--scheduler {address}: there is no such file; `dask scheduler --scheduler-file {address}` writes it")
+            sleep(FILE_SECONDS)
         return
     try:
         scheme, place = parse_address(address)

@@ -122,7 +122,6 @@ class ProcessorPool:
             self._selector = selectors.DefaultSelector()
             self._selector.register(self._server, selectors.EVENT_READ, "server")
             self._selector.register(self._wake, selectors.EVENT_READ, "wake")
-            self._sampler.start()
             while not self._over():
                 self._turn()
         except Exception as error:
@@ -222,6 +221,7 @@ class ProcessorPool:
             processor.ready = True
             self._init_failures = self._server_deaths = 0
             self._changed(processor, "ready")
+            self._sampler.start()
         elif isinstance(value, hosting.InitRaised):
             processor.failed_init = True
             self._init_failed(processor, f"{value.what}: {value.message}", value.trace)

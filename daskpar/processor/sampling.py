@@ -13,6 +13,10 @@ logger = logging.getLogger(__name__)
 
 Seconds = float
 
+FIRST_SECONDS = 0.5
+"""From the start to the first sample (never more than the interval): a look costs some hundredths of a second of the node's own process,
+which neither start-up nor a step that is done at once should pay."""
+
 
 class Sampler:
     """Hands a sample of `node` and of the processors that `pids` names to `take`, every `interval` seconds (0: never)."""
@@ -30,11 +34,13 @@ class Sampler:
         self._pids = pids
         self._take = take
         self._look = look
+        self._started = False
         self._ended = threading.Event()
 
     def start(self) -> None:
-        """Begin; the first sample is taken at once, so that the shortest step has one."""
-        if self._interval > 0:
+        """Begin, if that has not been done; the first sample is taken soon, so that a step shorter than the interval has one."""
+        if self._interval > 0 and not self._started:
+            self._started = True
             threading.Thread(target=self._main, name=f"daskpar-samples-{self._node}", daemon=True).start()
 
     def stop(self) -> None:
@@ -42,6 +48,7 @@ class Sampler:
         self._ended.set()
 
     def _main(self) -> None:
+        self._ended.wait(min(FIRST_SECONDS, self._interval))
         while not self._ended.is_set():
             try:
                 taken = self._look(self._node, self._pids())

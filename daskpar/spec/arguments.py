@@ -83,16 +83,27 @@ PLUMBING = frozenset(
 )
 """Flags that Azure's service hands to its own driver; a script may well use such a name for itself."""
 
+
+@dataclass(frozen=True)
+class NearMiss:
+    """What somebody meant who wrote a name that the driver does not know."""
+
+    setting: str
+    """Name of the setting, as in `spec.settings`."""
+    right: str
+    """What to do instead, in words."""
+
+
 ATTRIBUTES = {
-    "mini_batch_error_threshold": "set the attribute mini_batch_error_threshold of the step",
-    "item_error_threshold": "write --error_threshold",
-    "mini_batch_max_retries": "set the attribute retry_settings.max_retries of the step",
-    "mini_batch_timeout": "set the attribute retry_settings.timeout of the step",
-    "overhead_timeout": "write --task_overhead_timeout",
-    "max_concurrency_per_instance": "set this attribute of the step",
-    "instance_count": "set the attribute resources.instance_count of the step",
+    "mini_batch_error_threshold": NearMiss("mini_batch_error_threshold", "set the attribute mini_batch_error_threshold of the step"),
+    "item_error_threshold": NearMiss("error_threshold", "write --error_threshold"),
+    "mini_batch_max_retries": NearMiss("max_retries", "set the attribute retry_settings.max_retries of the step"),
+    "mini_batch_timeout": NearMiss("timeout", "set the attribute retry_settings.timeout of the step"),
+    "overhead_timeout": NearMiss("task_overhead_timeout", "write --task_overhead_timeout"),
+    "max_concurrency_per_instance": NearMiss("max_concurrency_per_instance", "set this attribute of the step"),
+    "instance_count": NearMiss("instance_count", "set the attribute resources.instance_count of the step"),
 }
-"""Names for settings that are no flags of the driver's -> what to do instead."""
+"""Names for settings that are no flags of the driver's."""
 _SHORTEST_NEAR_MISS = 8
 
 
@@ -110,8 +121,8 @@ class DriverFlags:
     """Flags that need a value and have none."""
     ignored: tuple[str, ...] = ()
     """Flags of Azure's driver that change nothing here."""
-    near_misses: Mapping[str, str] = field(default_factory=dict)
-    """Argument that looks like a driver's flag -> what to write instead. It has no effect, as in Azure."""
+    near_misses: Mapping[str, NearMiss] = field(default_factory=dict)
+    """Argument that looks like a driver's flag -> what is meant. It has no effect, as in Azure."""
 
 
 def split(text: str) -> tuple[str, ...]:
@@ -193,7 +204,7 @@ def driver_flags(arguments: Sequence[str]) -> DriverFlags:
     values: dict[str, str] = {}
     missing: list[str] = []
     ignored: list[str] = []
-    near: dict[str, str] = {}
+    near: dict[str, NearMiss] = {}
     for position, argument in enumerate(arguments):
         if not argument.startswith("--"):
             continue
@@ -209,17 +220,17 @@ def driver_flags(arguments: Sequence[str]) -> DriverFlags:
             values[flag] = value if equals else value or following
         elif flag in WITHOUT_EFFECT:
             ignored.append(f"--{flag}")
-        elif flag not in PLUMBING and not _PLUMBING_INPUT.fullmatch(f"--{flag}") and (right := _right_name(flag)):
-            near.setdefault(f"--{flag}", right)
+        elif flag not in PLUMBING and not _PLUMBING_INPUT.fullmatch(f"--{flag}") and (meant := _near_miss(flag)):
+            near.setdefault(f"--{flag}", meant)
     return DriverFlags(values=values, missing=tuple(missing), ignored=tuple(dict.fromkeys(ignored)), near_misses=near)
 
 
-def _right_name(flag: str) -> str:
-    """What to write instead of a flag that is nearly one of the driver's, or an empty text."""
+def _near_miss(flag: str) -> NearMiss | None:
+    """What is meant by a flag that is nearly one of the driver's."""
     if flag in ATTRIBUTES:
         return ATTRIBUTES[flag]
     if len(flag) < _SHORTEST_NEAR_MISS:
-        return ""
+        return None
     known = [name for name in sorted(WITH_EFFECT | WITHOUT_EFFECT) if len(name) >= _SHORTEST_NEAR_MISS]
     found = difflib.get_close_matches(flag.lower().replace("-", "_"), known, n=1, cutoff=0.87)
-    return f"write --{found[0]}" if found else ""
+    return NearMiss(found[0], f"write --{found[0]}") if found else None

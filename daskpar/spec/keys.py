@@ -61,7 +61,7 @@ def _warn(key: str, value: Value, kind: str, known: Collection[str], problems: P
         problems.warn(value.place, f"{what}; here it has no effect{_WITHOUT if grave else ''}.", hint, grave=grave)
         return
     if kind == "parallel" and key in ATTRIBUTES:
-        right = ATTRIBUTES[key]
+        right = ATTRIBUTES[key].right
         _no_setting(key, value, "a parallel step", f"{right[0].upper()}{right[1:]}.", problems, grave=True)
         return
     meant = nearest_name(key, [*known, *elsewhere])

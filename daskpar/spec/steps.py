@@ -279,10 +279,10 @@ class StepBuilder:
         flags = driver_flags(arguments)
         for flag in flags.missing:
             self.problems.error(self._place_of_argument(flag), f"the program argument {flag} needs a value.")
-        for flag, right in flags.near_misses.items():
+        for flag, meant in flags.near_misses.items():
             what = f"the program argument {flag} is not the driver's and has no effect; the script gets it."
-            grave = any(right.endswith((f"--{name}", f" {name} of the step", f".{name} of the step")) for name in LIMITS_OF_FAILURE)
-            self.problems.warn(self._place_of_argument(flag), what, f"If it is meant for the driver, {right}.", grave=grave)
+            grave = meant.setting in LIMITS_OF_FAILURE
+            self.problems.warn(self._place_of_argument(flag), what, f"If it is meant for the driver, {meant.right}.", grave=grave)
         for flag in flags.ignored:
             self.notes.append(
                 f"The program argument {flag} ({self._place_of_argument(flag).where}) changes nothing here; the script gets it."

@@ -477,18 +477,18 @@ def test_partitions_by_keys_are_the_mini_batches(tmp_path, keys, steps):
     same_frames(read_mltable(tmp_path, partition_keys=keys), Plan.open(tmp_path / "plan"))
 
 
-@pytest.mark.parametrize("size", [1, 500, "1kb", 0])
-def test_partitions_by_size_are_the_mini_batches(tmp_path, size):
+@pytest.mark.parametrize("given", [{"partition_bytes": 1}, {"partition_bytes": 500}, {"mini_batch_size": "1kb"}, {"mini_batch_size": 0}])
+def test_partitions_by_size_are_the_mini_batches(tmp_path, given):
     write_sales(tmp_path, {"d.csv": "Store,Row\n" + "".join(f"{k % 7},{k}\n" for k in range(300))})
-    number, unit = (1, 1024) if size == "1kb" else (size, 1)
+    number, unit = (1, 1024) if given.get("mini_batch_size") == "1kb" else (next(iter(given.values())), 1)
     plan_by_size(open_mltable(str(tmp_path)), BySize(number=number, unit=unit), tmp_path / "plan")
-    if size == 1:
-        frame, plan = read_mltable(tmp_path, mini_batch_size=size), Plan.open(tmp_path / "plan")
+    if number == unit == 1:
+        frame, plan = read_mltable(tmp_path, **given), Plan.open(tmp_path / "plan")
         assert frame.npartitions == plan.count and frame.partitions[12:16].compute().equals(
             pd.concat([plan.load(i) for i in range(12, 16)])
         )
         return
-    same_frames(read_mltable(tmp_path, mini_batch_size=size), Plan.open(tmp_path / "plan"))
+    same_frames(read_mltable(tmp_path, **given), Plan.open(tmp_path / "plan"))
 
 
 @pytest.mark.parametrize("given", [{"mini_batch_size": 2}, {"partition_keys": ["Store"]}])
@@ -512,6 +512,8 @@ def test_partitions_of_file_lists_are_the_mini_batches(tmp_path, given):
     [
         ({"mini_batch_size": "1.5mb"}, UsageError, "1536kb"),
         ({"mini_batch_size": 5, "partition_keys": ["Store"]}, UsageError, "give one of them"),
+        ({"mini_batch_size": 10}, InputError, "is a number of files"),
+        ({"mini_batch_size": "10"}, InputError, 'write a size with a unit, like "1mb"'),
         ({"partition_keys": "Store"}, UsageError, "write ['Store']"),
         ({"partition_keys": ["Stor"]}, InputError, "Did you mean 'Store'"),
     ],

@@ -13,7 +13,7 @@ import fsspec
 import pandas as pd
 import pytest
 
-from daskpar.data import reading
+from daskpar.data import partitions, reading
 from daskpar.data.collections import read_files, read_mltable
 from daskpar.data.types import StreamInfo
 from daskpar.errors import InputError
@@ -74,6 +74,19 @@ def test_the_last_partition_tells_how_many_values_were_lost_each_time(make_table
             frame.compute()
         assert lost(caught.list)[-1].startswith("9 values of column 'a' became null")
         assert len(lost(caught.list)) <= 3
+
+
+def test_readings_that_never_end_are_forgotten(make_table: MakeTable, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(partitions, "READINGS", 3)
+    folder = make_table({"d.csv": "a\n" + "5\n" * 300 + "x\n"}, "read_delimited")
+    whole = read_mltable(folder, partition_bytes=200)
+    whole.head()
+    for _ in range(5):
+        read_mltable(folder, partition_bytes=200).head()
+        whole.head()
+    assert len(partitions._running) <= 3
+    with pytest.warns(UserWarning, match="1 value of column 'a' became null"):
+        whole.compute()
 
 
 def test_what_was_lost_is_shown_by_python_each_time(make_table: MakeTable) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -112,6 +114,20 @@ def test_patterns(tree: Path, pattern: str, found: list[str]) -> None:
 def test_items_that_give_no_file(tree: Path, how: str, text: str, why: str) -> None:
     with pytest.raises(InputError, match=why):
         files_of_item(how, str(tree / text))
+
+
+def test_a_folder_that_may_be_listed_but_not_entered(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = Path("a/deep")
+    real = os.stat
+
+    def stat(path: str, *args: Any, **kwargs: Any) -> os.stat_result:
+        if str(path) == str(tree / refused):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return real(path, *args, **kwargs)
+
+    monkeypatch.setattr("os.stat", stat)
+    with pytest.raises(InputError, match="a/deep can't be listed: Permission denied"):
+        files_of_item("pattern", str(tree / "**/*.csv"))
 
 
 def test_files_on_another_filesystem() -> None:

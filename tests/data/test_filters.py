@@ -85,6 +85,7 @@ LARGE = pa.table(
         "u": pa.array([2**63 + 1, 2**64 - 1, 5, None], pa.uint64()),
         "tiny": pa.array([-128, 127, 100, None], pa.int8()),
         "byte": pa.array([3, 255, 100, None], pa.uint8()),
+        "wide": pa.array([Decimal("22.50"), Decimal("1e19"), Decimal("-22.50"), None], pa.decimal128(22, 2)),
         "dec": pa.array([Decimal("1.50"), Decimal("2.25"), Decimal("-1.50"), None]),
         "half": pa.array([1.5, 2.5, 60000.0, None], pa.float16()),
     }
@@ -124,6 +125,9 @@ LARGE = pa.table(
         ("dec % 1 == 0.5", [0, 2]),
         ("dec // 1 == -1", [2]),
         ("dec / 2 > 1", [1]),
+        ("wide // 2 == 11", [0]),
+        ("wide // 2 == -11", [2]),
+        ("5 // wide == 0", [0, 1, 2]),
     ],
 )
 def test_numbers_of_all_sizes_are_compared_by_value(text: str, rows: list[int]) -> None:

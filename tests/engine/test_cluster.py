@@ -282,3 +282,24 @@ def test_addresses_that_a_dashboard_may_have(address):
 @pytest.mark.parametrize("address", ["tcp://host:8786", "host:8786", "inproc://10.0.0.1/5/1", "tcp://[::1]:8786"])
 def test_addresses_that_a_scheduler_may_have(address):
     check_scheduler(address)
+
+
+def test_a_scheduler_that_is_starting_up_may_write_its_file_a_moment_later(tmp_path, monkeypatch):
+    file = tmp_path / "scheduler.json"
+    looked = []
+
+    def isfile(path):
+        looked.append(path)
+        if len(looked) == 2:
+            file.write_text("{}")
+        return file.exists()
+
+    monkeypatch.setattr("os.path.isfile", isfile)
+    check_scheduler(str(file))
+    assert looked == [str(file)] * 2
+
+
+def test_a_scheduler_file_that_does_not_come_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("daskpar.engine.cluster.CONNECT_SECONDS", 0)
+    with pytest.raises(daskpar.UsageError, match="there is no such file"):
+        check_scheduler(str(tmp_path / "scheduler.json"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 
-from daskpar.processor.protocol import Sampled
+from daskpar.processor.protocol import ProcessorChanged, Sampled
 from daskpar.processor.sampling import Sampler
 
 SAMPLE = Sampled(node=3, time=0.0, node_usage={}, disk_usage={})
@@ -29,12 +29,26 @@ def test_samples_that_fail_are_left_out():
     assert len(asked) >= 3
 
 
-def test_the_first_is_taken_at_the_start():
+def test_the_first_is_taken_soon_after_the_start_which_counts_once(monkeypatch):
+    monkeypatch.setattr("daskpar.processor.sampling.FIRST_SECONDS", 0.001)
     taken: queue.SimpleQueue[Sampled] = queue.SimpleQueue()
     sampler = Sampler(3, 3600.0, dict, taken.put, lambda node, pids: SAMPLE)
     sampler.start()
+    sampler.start()
     assert taken.get(timeout=60) is SAMPLE
+    assert [thread.name for thread in threading.enumerate()].count("daskpar-samples-3") == 1
     sampler.stop()
+
+
+def test_what_ends_soon_is_not_looked_at():
+    asked = []
+    sampler = Sampler(3, 3600.0, dict, lambda sample: None, lambda node, pids: asked.append(node) or SAMPLE)
+    sampler.start()
+    sampler.stop()
+    for thread in threading.enumerate():
+        if thread.name == "daskpar-samples-3":
+            thread.join(60)
+    assert asked == []
 
 
 def test_none_is_taken_once_it_was_stopped():
@@ -67,3 +81,12 @@ def test_a_pool_says_what_it_uses(zoo):
     at = zoo({}, count=1, resource_interval=0.05)
     at.wait(lambda said: any(isinstance(m, Sampled) for m in said))
     assert "Cpu Percent" in at.of(Sampled)[0].node_usage
+
+
+def test_a_pool_looks_at_what_it_uses_once_a_processor_is_ready(zoo, monkeypatch):
+    monkeypatch.setattr("daskpar.processor.sampling.FIRST_SECONDS", 0.0)
+    at = zoo({}, count=1, resource_interval=3600)
+    at.wait(lambda said: any(isinstance(m, Sampled) for m in said))
+    kinds = [m.state if isinstance(m, ProcessorChanged) else "sample" for m in at.messages if isinstance(m, ProcessorChanged | Sampled)]
+    assert kinds.index("ready") < kinds.index("sample")
+    assert at.of(Sampled)[0].processes
