@@ -26,8 +26,6 @@ from daskpar.data.records import count_breaks, count_lines, ends_inside_quotes, 
 
 _LONGEST = 1 << 30
 _MARK = b"\xef\xbb\xbf"
-_POOL = pa.system_memory_pool()
-"""Arrow's own pool takes huge pages, whose first use is dear: a table that is read once took up to a third longer with it (measured)."""
 
 
 @dataclass
@@ -85,7 +83,6 @@ def read(data: bytes, dialect: Dialect, width: int, types: Mapping[int, pa.DataT
                 true_values=TRUE_WORDS,
                 false_values=FALSE_WORDS,
             ),
-            _POOL,
         )
     except pa.ArrowInvalid as error:
         raise Unconverted(_column_of(error)) from None

@@ -20,6 +20,7 @@ from dask.delayed import delayed
 from daskpar.data.files import FileList, list_files
 from daskpar.data.keys import check_keys, group_rows
 from daskpar.data.locations import resolve
+from daskpar.data.memory import prefer_system_pool
 from daskpar.data.mltable import open_mltable
 from daskpar.data.partitions import JoinedPartition, KnownPartition, Partition, PiecePartition, Reading, groups_of_pieces
 from daskpar.data.slices import to_frame
@@ -57,6 +58,8 @@ def read_mltable(
     distributed scheduler may spill them) until their groups are complete. A job has no such bounds: prefer it for very many groups, and
     for tables larger than memory.
 
+    Arrow allocates from the system's memory from then on, in this process and in workers, unless ARROW_DEFAULT_MEMORY_POOL is set.
+
     Values that don't convert become null, as there; a warning tells column, count and an example.
 
     Deliberate differences from Microsoft's reader, each where that one crashes, depends on chance or loses values silently:
@@ -88,6 +91,7 @@ def read_mltable(
         raise UsageError("mini_batch_size, partition_keys and partition_bytes each say how to cut the table: give one of them")
     if isinstance(partition_keys, str):
         raise UsageError(f"partition_keys is a list of names of columns: write [{partition_keys!r}]")
+    prefer_system_pool()
     opened = open_mltable(resolve(str(path), Path.cwd(), datastores or {}), datastores)
     if isinstance(opened, FileList):
         return _of_files(opened, size, partition_keys)
@@ -172,6 +176,7 @@ def read_files(path: str | Path) -> dask.bag.Bag:
 
 def _load(part: Partition, columns: Sequence[str]) -> pd.DataFrame:
     """What Dask calls; it asks for no more columns than are used later."""
+    prefer_system_pool()
     return part.load(columns)
 
 

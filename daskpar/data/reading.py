@@ -222,7 +222,7 @@ class _File:
         assert self._source is not None
         span = read_records(self._source.read, self.size, start, int(stops[-1]), self._dialect, self._body)
         if self.table.format != DELIMITED:
-            return self._read_json(span.data, span.offset, losses)
+            return self._read_json(span.data, span.offset, losses, alone=len(stops) == 1)
         parsed = self._parser.parse(span.data, span.offset)
         for name, lost in parsed.failures.items():
             losses.add(name, "convert", lost)
@@ -243,7 +243,7 @@ class _File:
             positions, ends = np.full(rows, span.offset, np.int64), np.array([rows], np.int64)
         return conform(parsed.table, self.fields, rows), positions, ends
 
-    def _read_json(self, data: bytes, offset: int, losses: Losses) -> tuple[pa.Table, np.ndarray, None]:
+    def _read_json(self, data: bytes, offset: int, losses: Losses, alone: bool) -> tuple[pa.Table, np.ndarray, None]:
         text = to_utf8(data, self._dialect, offset, self.path)
         keep = {found.name for found in self.fields}
         found = parse_lines(
@@ -260,6 +260,8 @@ class _File:
         for name, lost in found.surplus.items():
             losses.add(name, "late", lost)
         losses.add("", "invalid", found.dropped)
+        if alone and not self._positions:  # nobody asks where they stand
+            return found.table, np.arange(found.table.num_rows, dtype=np.int64), None
         positions = row_starts(data, offset, self._dialect)
         return found.table, positions[: found.table.num_rows] if found.kept is None else positions[found.kept], None
 
