@@ -1,7 +1,8 @@
 """The command line of daskpar in a process that ends itself at a named moment: chaos_driver.py MOMENT COUNT WORLD ARGUMENTS...
 
 MOMENT `never` does not; of the others the COUNTth time is deadly. After `unseen`, nobody gets to look at the
-input files before. What it does to itself is a line in WORLD/deaths, as the script's are.
+input files before; at `in grouping` it is no driver that dies, but the processor that has just been given a grouping pass.
+What is done is a line in WORLD/deaths, as the script's are.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from collections.abc import Callable
 from typing import Any
 
 from daskpar import one_step
+from daskpar.batches import grouping
 from daskpar.outputs import assembly, journal, ledger, run_directory, writing
+from daskpar.processor import pool
 
 
 class Death:
@@ -23,13 +26,16 @@ class Death:
     def __init__(self, moment: str, count: int, world: str) -> None:
         self.moment, self.left, self.world = moment, count, world
 
+    def say(self, what: str, pid: int) -> None:
+        with open(os.path.join(self.world, "deaths"), "a") as file:
+            file.write(f"{what} {pid} kill {self.moment} -1\n")
+
     def at(self, moment: str, before: Callable[[], None] = lambda: None) -> None:
         if moment != self.moment:
             return
         self.left -= 1
         if self.left == 0:
-            with open(os.path.join(self.world, "deaths"), "a") as file:
-                file.write(f"driver {os.getpid()} kill {moment} -1\n")
+            self.say("driver", os.getpid())
             before()
             os.kill(os.getpid(), signal.SIGKILL)
 
@@ -88,6 +94,32 @@ def arm(death: Death) -> None:
     wrap(journal.Journal, "_write_locked", writing_frame)
     wrap(assembly, "_write", assembling)
     wrap(writing, "replace_json", saving)
+    arm_grouping(death)
+
+
+def arm_grouping(death: Death) -> None:
+    def planning(write_plan: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            death.at("before its plan")
+            return write_plan(*args, **kwargs)
+
+        return call
+
+    def giving(give: Callable[..., Any]) -> Callable[..., Any]:
+        def call(self: Any, processor: Any, order: Any) -> Any:
+            given = give(self, processor, order)
+            if self.settings.entry_script == "daskpar.batches.grouping":
+                death.at("grouping")
+                if death.moment == "in grouping" and death.left > 0:
+                    death.left -= 1
+                    death.say("processor", processor.pid)
+                    os.kill(processor.pid, signal.SIGKILL)
+            return given
+
+        return call
+
+    wrap(grouping, "_write_plan", planning)
+    wrap(pool.ProcessorPool, "_give", giving)
 
 
 if __name__ == "__main__":

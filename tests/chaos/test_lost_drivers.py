@@ -102,6 +102,28 @@ def test_what_nothing_is_committed_of_is_planned_anew(chaos):
     resumed_well(job)
 
 
+@pytest.mark.parametrize("moment", ["grouping", "before its plan"])
+def test_a_driver_that_dies_while_rows_are_brought_together(chaos, moment):
+    job = chaos(kind="grouped", mini_batches=40)
+    code, said = job.drive(moment=moment)
+    assert code == -signal.SIGKILL, said
+    assert not (job.run_dir / "steps" / "work" / "plan" / "plan.json").exists()
+    code, said = job.drive_resume()
+    assert code == 0, said
+    job.check_output()
+    job.check_leftovers()
+
+
+@pytest.mark.parametrize("deaths", [1, 2])
+def test_processors_that_die_while_rows_are_brought_together(chaos, deaths):
+    job = chaos(kind="grouped", mini_batches=40)
+    code, said = job.drive(moment="in grouping", count=deaths)
+    assert code == 0, said
+    assert len(job.deaths()) == deaths
+    job.check_output()
+    job.check_leftovers()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_run_goes_on(chaos, number):
     job = chaos(faults={"run 21": ["call"]}, timeout=60)
