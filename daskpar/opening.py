@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from daskpar.errors import DaskparError, InfrastructureLost, InputError, Interrupted, UsageError
-from daskpar.outputs.run_directory import RunDirectory
 from daskpar.spec.model import Input, ParallelStep, PipelineJob
 
 if TYPE_CHECKING:
     from daskpar.engine.cluster import Cluster
     from daskpar.options import Options
+    from daskpar.outputs.run_directory import RunDirectory
 
 CLOSE_SECONDS = 30.0
 """How long the end of a run waits for a cluster that is still being opened, so as to close it again."""
@@ -33,6 +34,31 @@ def named_compute(job: PipelineJob) -> str:
     return found[0] if found else ""
 
 
+@contextmanager
+def started_ahead(job: PipelineJob, options: Options) -> Iterator[None]:
+    """Start what takes longest as soon as the spec is read: fork servers for the first parallel step of a run on this machine, and the
+    import of Dask. At the end, fork servers that nobody took are dropped."""
+    from daskpar.processor import prestart
+
+    first = next((s for s in job.steps if isinstance(s, ParallelStep) and not s.needs), None)
+    if options.is_local and first is not None:
+        from daskpar.engine.tabular import local_threads, looks_tabular
+
+        nodes = max(1, first.instance_count)
+        threads = local_threads(nodes, first.max_concurrency_per_instance)
+        prestart.prestart(first.environment_variables, tabular=looks_tabular(first), threads=threads, number=nodes)
+    threading.Thread(target=_import_dask, name="daskpar-import", daemon=True).start()
+    try:
+        yield
+    finally:
+        prestart.drop()
+
+
+def _import_dask() -> None:
+    with suppress(Exception):  # what is wrong is said where it is imported to be used
+        import daskpar.engine.node  # noqa: F401
+
+
 class Opening:
     """Opens one run. `session` names it on the cluster."""
 
@@ -49,9 +75,9 @@ class Opening:
         self._opened = threading.Event()
 
     def begin(self) -> None:
-        """Start what takes long, then look at the inputs that exist before the run: one that can't be read stops the job before any
-        user code runs. Raises InputError for it."""
-        self._prestart()
+        """Open the cluster, and at the same time look at the inputs that exist before the run: one that can't be read stops the job
+        before any user code runs. Raises InputError for it."""
+        threading.Thread(target=self._open_cluster, name="daskpar-cluster", daemon=True).start()
         for step in self.job.steps:
             if isinstance(step, ParallelStep) and step.input_data and step.settings.rank_mini_batch_count == 0:
                 data = step.inputs[step.input_data[0]]
@@ -75,18 +101,6 @@ class Opening:
         elif data.type == "mltable":
             self.inputs[step.name] = opened = open_input(data, self.datastores)
             check_keys(opened, step.partition_keys)
-
-    def _prestart(self) -> None:
-        """Start fork servers for the first parallel step, then Dask."""
-        first = next((s for s in self.job.steps if isinstance(s, ParallelStep) and not s.needs), None)
-        if self.options.is_local and first is not None:
-            from daskpar.engine.tabular import local_threads, looks_tabular
-            from daskpar.processor.prestart import prestart
-
-            nodes = max(1, first.instance_count)
-            threads = local_threads(nodes, first.max_concurrency_per_instance)
-            prestart(first.environment_variables, tabular=looks_tabular(first), threads=threads, number=nodes)
-        threading.Thread(target=self._open_cluster, name="daskpar-cluster", daemon=True).start()
 
     def _open_cluster(self) -> None:
         try:

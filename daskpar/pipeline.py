@@ -10,14 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from daskpar.ended import Run, completed_before
 from daskpar.errors import Problem, RunDirectoryError, UsageError
 from daskpar.options import Options, all_datastores
-from daskpar.outputs.run_directory import RunDirectory
 from daskpar.spec.model import ParallelStep
 
 if TYPE_CHECKING:
     from distributed import Client
+
+    from daskpar.ended import Run
+    from daskpar.spec.load import JobDefinition
 
 
 def validate(
@@ -105,10 +106,12 @@ def resume(
         retry_failed=retry_failed,
         allow_changes=allow_changes,
     )
-    return _resume(run.path if isinstance(run, Run) else Path(run), options=options)
+    return _resume(Path(run) if isinstance(run, str | os.PathLike) else run.path, options=options)
 
 
 def _resume(path: Path, warnings: Sequence[Problem] = (), *, options: Options) -> Run:
+    from daskpar.ended import completed_before
+    from daskpar.opening import started_ahead
     from daskpar.pipeline_run import PipelineRun
     from daskpar.resuming import reopen
 
@@ -116,14 +119,14 @@ def _resume(path: Path, warnings: Sequence[Problem] = (), *, options: Options) -
     with opened.directory as directory:
         if opened.job is None:
             return completed_before(directory)
-        return PipelineRun(opened.job, directory, opened.options, resumed=True, warnings=[*warnings, *opened.warnings]).run()
+        with started_ahead(opened.job, opened.options):
+            return PipelineRun(opened.job, directory, opened.options, resumed=True, warnings=[*warnings, *opened.warnings]).run()
 
 
 def _start(spec: Path, inputs: Mapping[str, Any], run_dir: str | os.PathLike[str] | None, options: Options) -> Run:
-    from daskpar.pipeline_run import PipelineRun
-    from daskpar.resuming import remember
-    from daskpar.spec.load import load_job, resolve_job
-    from daskpar.staging import split_inputs, stage
+    from daskpar.opening import started_ahead
+    from daskpar.spec.load import load_job
+    from daskpar.staging import split_inputs
 
     literals, collections = split_inputs(inputs)
     overrides = {**options.overrides, **{f"inputs.{name}": value for name, value in literals.items()}}
@@ -134,7 +137,25 @@ def _start(spec: Path, inputs: Mapping[str, Any], run_dir: str | os.PathLike[str
         if collections:
             raise UsageError(f"--resume_from goes on with the inputs of the earlier run; leave out {', '.join(collections)}")
         return _resume(*_resumed_from(earlier, spec, run_dir), options=replace(options, overrides=overrides))
-    directory = RunDirectory.create(os.fspath(run_dir) if run_dir is not None else None, definition.name, spec.resolve())
+    with started_ahead(definition.preview, options):
+        return _run_new(definition, collections, run_dir, options, overrides)
+
+
+def _run_new(
+    definition: JobDefinition,
+    collections: Mapping[str, Any],
+    run_dir: str | os.PathLike[str] | None,
+    options: Options,
+    overrides: Mapping[str, str],
+) -> Run:
+    """Run a job that was read and checked; `collections` are its inputs that have to be staged."""
+    from daskpar.outputs.run_directory import RunDirectory
+    from daskpar.pipeline_run import PipelineRun
+    from daskpar.resuming import remember
+    from daskpar.spec.load import load_job, resolve_job
+    from daskpar.staging import stage
+
+    directory = RunDirectory.create(os.fspath(run_dir) if run_dir is not None else None, definition.name, definition.spec.resolve())
     pipeline: PipelineRun | None = None
     try:
         with directory:
@@ -143,7 +164,7 @@ def _start(spec: Path, inputs: Mapping[str, Any], run_dir: str | os.PathLike[str
             remember(directory, overrides=overrides, given=given, datastores=datastores, cluster=options.cluster)
             stage(collections, directory.path / "inputs", options.client)
             if given:
-                definition = load_job(spec, overrides=overrides, given=given)
+                definition = load_job(definition.spec, overrides=overrides, given=given)
             job = resolve_job(definition, run_directory=directory.path, datastores=datastores)
             pipeline = PipelineRun(job, directory, options, warnings=definition.warnings)
             return pipeline.run()
@@ -163,6 +184,8 @@ def _leave_nothing(run_directory: Path, *, made_parent: bool) -> None:
 
 def _resumed_from(name: str, spec: Path, run_dir: str | os.PathLike[str] | None) -> tuple[Path, list[Problem]]:
     """The run directory that `--resume_from` in `spec` names, and what to warn of. UsageError where that run is of another spec."""
+    from daskpar.outputs.run_directory import RunDirectory
+
     path = _earlier_run(name, run_dir)
     of = RunDirectory.open(path, lock=False).identity.spec
     if os.path.realpath(of) != os.path.realpath(spec):
@@ -184,4 +207,4 @@ def _earlier_run(name: str, run_dir: str | os.PathLike[str] | None) -> Path:
     raise RunDirectoryError(f"--resume_from {name}: no run directory of that name here or below runs/")
 
 
-__all__ = ["Options", "Run", "resume", "run", "validate"]
+__all__ = ["Options", "resume", "run", "validate"]

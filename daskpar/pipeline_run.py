@@ -18,6 +18,7 @@ from daskpar.one_step import OneStep, drop_parts
 from daskpar.opening import Opening, named_compute
 from daskpar.options import Options, all_datastores
 from daskpar.outputs.run_directory import RunDirectory
+from daskpar.processor import prestart
 from daskpar.spec.model import ParallelStep, PipelineJob, Step
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class PipelineRun:
     def __post_init__(self) -> None:
         if self.options.is_local and (named := named_compute(self.job)):
             self.options = replace(self.options, compute=named)
+            prestart.drop()
         self._running: dict[str, Any] = {}
         self._threads: list[threading.Thread] = []
         self._changed = threading.Condition()

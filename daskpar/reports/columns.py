@@ -1,13 +1,15 @@
-"""Record arrays as columns of text, a whole bulk at a time: a million tries cost the driver a second or less, not minutes.
+"""Record arrays as columns of text, a whole bulk at a time: a million tries cost the driver seconds, not minutes.
 
-A column is an Arrow array of texts, or one text where all rows have the same: most columns of most bulks are such.
+A column is a list of texts, or one text where all rows have the same: most columns of most bulks are such. Arrow would make the lists
+in half the time, but loads pandas with it (pyarrow asks whether what it is given is pandas' own): a quarter of a second and 60 MB that the
+driver needs for nothing else.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from itertools import repeat
 
 import numpy as np
 
@@ -15,10 +17,7 @@ from daskpar.batches.records import Reason, Status
 from daskpar.processor.protocol import Failure
 from daskpar.reports.layout import process_name
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-Column: TypeAlias = "pa.Array | str"
+Column = list[str] | str
 
 TRY_STATUS = {
     Reason.NONE: "RUN_DONE",
@@ -60,11 +59,7 @@ def reason_name(reason: int) -> str:
 
 def named(codes: np.ndarray, names: Sequence[str]) -> Column:
     """Text from a table of texts."""
-    import pyarrow as pa
-
-    if is_constant(codes):
-        return names[int(codes[0])]
-    return pa.array(list(names)).take(pa.array(np.ascontiguousarray(codes)))
+    return names[int(codes[0])] if is_constant(codes) else [names[code] for code in codes.tolist()]
 
 
 def is_constant(values: np.ndarray) -> bool:
@@ -92,11 +87,22 @@ def process_names(who: list[tuple[int, int]], where: np.ndarray) -> Column:
     return named(where, [f"{node}/{process_name(processor)}" for node, processor in who])
 
 
-def iso_times(seconds: np.ndarray) -> pa.Array:
+def iso_times(seconds: np.ndarray) -> list[str]:
     """UTC with microseconds and a Z, `N/A` where the time is not known (0)."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
+    texts, whole = _moments(seconds)
+    found = texts.view("S27").ravel().astype("U27").tolist()
+    return found if whole.all() else [text if known else "N/A" for text, known in zip(found, whole.tolist(), strict=True)]
 
+
+def log_times(seconds: np.ndarray) -> list[str]:
+    """As at the start of a log line: `2026-11-23 13:03:23,042`, UTC."""
+    texts = _moments(np.maximum(seconds, 1.0))[0][:, :23].copy()
+    texts[:, 10], texts[:, 19] = ord(" "), ord(",")
+    return texts.view("S23").ravel().astype("U23").tolist()  # type: ignore[no-any-return]
+
+
+def _moments(seconds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`2026-11-23T13:03:23.042123Z` as bytes, a row for each moment, and the whole seconds of each."""
     micros = np.rint(np.asarray(seconds, np.float64) * 1e6).astype(np.int64)
     whole = micros // 1_000_000
     rest = (micros - whole * 1_000_000).astype(np.int32)
@@ -106,8 +112,7 @@ def iso_times(seconds: np.ndarray) -> pa.Array:
     text[:, 20:23] = _THREE_DIGITS[rest // 1000]
     text[:, 23:26] = _THREE_DIGITS[rest % 1000]
     text[:, 26] = ord("Z")
-    column = pa.Array.from_buffers(pa.binary(27), len(micros), [None, pa.py_buffer(text)]).cast(pa.string())
-    return column if whole.all() else pc.if_else(pa.array(whole > 0), column, "N/A")
+    return text, whole
 
 
 def _dates(whole: np.ndarray, base: int) -> np.ndarray:
@@ -129,51 +134,28 @@ def _date_bytes(seconds: Sequence[int]) -> np.ndarray:
     return np.frombuffer(b"".join(texts), np.uint8).reshape(-1, 20)
 
 
-def log_times(seconds: np.ndarray) -> pa.Array:
-    """As at the start of a log line: `2026-11-23 13:03:23,042`, UTC."""
-    import pyarrow.compute as pc
-
-    text = iso_times(np.maximum(seconds, 1.0))
-    day, second, millis = (pc.utf8_slice_codeunits(text, start, stop) for start, stop in ((0, 10), (11, 19), (20, 23)))
-    return pc.binary_join_element_wise(pc.binary_join_element_wise(day, second, " "), millis, ",")
-
-
 def seconds_text(seconds: np.ndarray, known: np.ndarray | None = None) -> Column:
-    """Seconds with six decimals; `N/A` where not `known`. By way of decimals, which become text faster than floats."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    if is_constant(seconds) and (known is None or known.all()):
-        return f"{max(float(np.nan_to_num(seconds[0])), 0.0):.6f}"
-    words = np.zeros((len(seconds), 2), np.int64)  # a 128-bit number is two 64-bit words, the lower one first
-    words[:, 0] = np.rint(np.nan_to_num(np.asarray(seconds, np.float64)) * 1e6).clip(0)
-    column = pa.Array.from_buffers(pa.decimal128(18, 6), len(seconds), [None, pa.py_buffer(words)]).cast(pa.string())
-    return column if known is None or known.all() else pc.if_else(pa.array(known), column, "N/A")
+    """Seconds with six decimals; `N/A` where not `known`."""
+    told = np.nan_to_num(np.asarray(seconds, np.float64)).clip(0)
+    if is_constant(told) and (known is None or known.all()):
+        return f"{told[0]:.6f}"
+    texts = [f"{value:.6f}" for value in told.tolist()]
+    if known is None or known.all():
+        return texts
+    return [text if there else "N/A" for text, there in zip(texts, known.tolist(), strict=True)]
 
 
 def whole(values: np.ndarray) -> Column:
     """A column of whole numbers, as text."""
-    import pyarrow as pa
-
-    return str(int(values[0])) if is_constant(values) else pa.array(np.ascontiguousarray(values)).cast(pa.string())
+    return str(int(values[0])) if is_constant(values) else [str(value) for value in values.tolist()]
 
 
-def lines(count: int, *pieces: Column) -> memoryview:
+def lines(count: int, *pieces: Column) -> bytes:
     """The rows' texts one after the other as UTF-8: in each row the pieces in their order, with nothing between them."""
-    import pyarrow.compute as pc
-
-    merged: list[pa.Array | str] = []
-    for piece in pieces:
-        if isinstance(piece, str) and merged and isinstance(merged[-1], str):
-            merged[-1] += piece
-        else:
-            merged.append(piece)
-    if all(isinstance(piece, str) for piece in merged):
-        return memoryview("".join(merged).encode() * count)
-    joined = pc.binary_join_element_wise(*merged, "")
-    start, stop = joined.offset, joined.offset + len(joined)
-    offsets = np.frombuffer(joined.buffers()[1], np.int32)
-    return memoryview(joined.buffers()[2])[int(offsets[start]) : int(offsets[stop])]
+    form = "".join(piece.replace("%", "%%") if isinstance(piece, str) else "%s" for piece in pieces)
+    found = [piece for piece in pieces if not isinstance(piece, str)]
+    rows = zip(*found, strict=True) if found else repeat((), count)
+    return "".join([form % row for row in rows]).encode()
 
 
 def pair(records: np.ndarray, failures: Sequence[object]) -> list[tuple[int, Failure]]:

@@ -167,7 +167,7 @@ def records_of(batch: pa.RecordBatch) -> np.ndarray:
     return records
 
 
-def rows_of(records: np.ndarray, failures: Sequence[tuple[int, Failure]]) -> memoryview:
+def rows_of(records: np.ndarray, failures: Sequence[tuple[int, Failure]]) -> bytes:
     """CSV rows (UTF-8, without the head) for the tries, in their order; `failures` with their row.
 
     Joined here and not by Arrow's CSV writer, which quotes every text.
@@ -196,21 +196,15 @@ def rows_of(records: np.ndarray, failures: Sequence[tuple[int, Failure]]) -> mem
 
 def _texts(count: int, index: Column, failures: Sequence[tuple[int, Failure]]) -> tuple[Column, list[Column]]:
     """Error message and the pieces of the detail of each try; both are short but for failed ones."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    short: list[Column] = ['"{""index"": ', index, '}"']
     if not failures:
-        return "N/A", short
-    ordered = sorted(failures, key=lambda entry: entry[0])
-    mask = np.zeros(count, bool)
-    mask[[row for row, _ in ordered]] = True
-    messages = [cell(one_line(failure.message, 2000) or "N/A") for _, failure in ordered]
-    details = [cell(as_json(_detail(failure))) for _, failure in ordered]
-    message = pc.replace_with_mask(pa.repeat(pa.scalar("N/A"), count), mask, pa.array(messages))
-    index = pa.repeat(pa.scalar(index), count) if isinstance(index, str) else index
-    detail = pc.replace_with_mask(pc.binary_join_element_wise(short[0], index, short[2], ""), mask, pa.array(details))
-    return message, [detail]
+        return "N/A", ['"{""index"": ', index, '}"']
+    messages = ["N/A"] * count
+    indices = [index] * count if isinstance(index, str) else index
+    details = [f'"{{""index"": {number}}}"' for number in indices]
+    for row, failure in failures:
+        messages[row] = cell(one_line(failure.message, 2000) or "N/A")
+        details[row] = cell(as_json(_detail(failure)))
+    return messages, [details]
 
 
 def _detail(failure: Failure) -> dict[str, object]:

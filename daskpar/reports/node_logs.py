@@ -126,4 +126,4 @@ def try_lines(records: np.ndarray, address: str, pid: int, thread: int) -> str:
         columns.seconds_text(records["run"]),
         "\n",
     )
-    return str(text, "utf-8")
+    return text.decode()
