@@ -87,7 +87,7 @@ class Opening:
                     raise InputError(f"{error} (input {data.name!r} of step {step.name!r}, {data.where})") from error
 
     def _look_ahead(self, step: ParallelStep, data: Input) -> None:
-        from daskpar.engine.planning import check_keys, open_input, plan_ahead
+        from daskpar.engine.planning import open_with_keys, plan_ahead
         from daskpar.processor import prestart
 
         folder = self.directory.step(step.name)
@@ -99,8 +99,7 @@ class Opening:
         if not step.partition_keys and data.type == "mltable":
             prestart.lend(plan_ahead, data, step.by_size, folder.plan, self.datastores)
         elif data.type == "mltable":
-            self.inputs[step.name] = opened = open_input(data, self.datastores)
-            check_keys(opened, step.partition_keys)
+            self.inputs[step.name] = prestart.lend(open_with_keys, data, step.partition_keys, self.datastores)
 
     def _open_cluster(self) -> None:
         try:

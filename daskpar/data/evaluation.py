@@ -36,7 +36,6 @@ _OPERATORS = {
     ">": operator.gt,
     ">=": operator.ge,
 }
-_NULL = pa.scalar(None, pa.bool_())
 
 
 def mask(node: Node, table: pa.Table) -> Value:
@@ -141,13 +140,13 @@ class _Columns:
         a, b = self.evaluate(left), self.evaluate(right)
         kinds = _kind(a.type), _kind(b.type)
         if "null" in kinds:
-            return _NULL
+            return pa.scalar(None, pa.bool_())
         if kinds[0] != kinds[1]:
             outcome = {"==": False, "!=": True}.get(sign)
             if outcome is None:
                 order = _RANK[kinds[0]] - _RANK[kinds[1]]
                 outcome = order < 0 if sign[0] == "<" else order > 0
-            return pc.if_else(pc.and_(pc.is_valid(a), pc.is_valid(b)), pa.scalar(outcome), _NULL)
+            return pc.if_else(pc.and_(pc.is_valid(a), pc.is_valid(b)), pa.scalar(outcome), pa.scalar(None, pa.bool_()))
         if kinds[0] == "datetime":
             a, b = _same_unit(a, b)
         if kinds[0] == "other":

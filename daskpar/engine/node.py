@@ -181,6 +181,7 @@ class NodePlugin(WorkerPlugin):
             self.close(step)
         for command in list(self.commands.values()):
             command.kill()
+        prestart.drop()
 
     def open(self, settings: ProcessorSettings, server: ForkServer | None = None) -> None:
         """Start the processors of a step; idempotent, from any thread."""

@@ -22,7 +22,7 @@ from daskpar.engine.cluster import Cluster
 from daskpar.engine.dispatch import Dispatcher
 from daskpar.engine.execution import Execution
 from daskpar.engine.outcome import Commit, Outcome
-from daskpar.engine.planning import check_keys, make_plan, open_input
+from daskpar.engine.planning import make_plan, open_with_keys
 from daskpar.engine.tally import Tally, Thresholds
 from daskpar.errors import DaskparError, InfrastructureLost, InputError, JobFailed, PlanDamaged, RunDirectoryError
 from daskpar.events import Counts, Event, Progress, StepPlanned, Warned
@@ -181,12 +181,10 @@ class ParallelStepRun:
             return self.opened
         data = step.inputs[step.input_data[0]]
         try:
-            opened = open_input(data, self.datastores)
-            check_keys(opened, step.partition_keys)
+            return open_with_keys(data, step.partition_keys, self.datastores)
         except InputError as error:
             made = f" that step {data.made_by} wrote" if data.made_by else ""
             raise InputError(f"{error} (input {data.name!r}{made}, {data.where})") from error
-        return opened
 
     def _group(self, name: str, argv: Sequence[str], count: int) -> None:
         """Run one pass of the grouping as an internal step: same processors, same retries, no thresholds of the user's."""
@@ -199,7 +197,7 @@ class ParallelStepRun:
             entry_script="daskpar.batches.grouping",
             code=None,
             arguments=tuple(argv),
-            environment={},
+            spare_server=True,
             append_row=False,
             returns_measured=False,
             logs=str(self.folder / "plan" / f"{name}-logs"),

@@ -53,6 +53,13 @@ def check_keys(opened: Table | FileList, keys: tuple[str, ...]) -> None:
         check(keys, opened.schema.names, opened.origin)
 
 
+def open_with_keys(data: Input, keys: tuple[str, ...], datastores: Mapping[str, str]) -> Table | FileList:
+    """Open an input, and see that it has the keys by which it is split, if any."""
+    opened = open_input(data, datastores)
+    check_keys(opened, keys)
+    return opened
+
+
 def plan_ahead(data: Input, by_size: BySize, folder: Path, datastores: Mapping[str, str]) -> PlanSummary:
     """Open an input that is split by size and write its plan: what can be done before there is a cluster, in any process."""
     from daskpar.batches.by_size import plan_by_size

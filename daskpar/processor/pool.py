@@ -16,7 +16,7 @@ from collections.abc import Callable
 from time import monotonic, time
 
 from daskpar.batches.records import unpack
-from daskpar.processor import channel, endings, hosting, judging, last_words, linux
+from daskpar.processor import channel, endings, hosting, judging, last_words, linux, prestart
 from daskpar.processor.deadlines import Deadlines
 from daskpar.processor.forkserver import Exited, ForkServer, Spawned, SpawnFailed
 from daskpar.processor.page import Phase
@@ -445,7 +445,10 @@ class ProcessorPool:
     def _end(self) -> None:
         self._sampler.stop()
         with contextlib.suppress(Exception):
-            self._server.close()
+            if self.settings.spare_server and self._finishing and not self._closing and not self._processors:
+                prestart.leave(self.settings, self._server)
+            else:
+                self._server.close()
         self._send_out()
         for processor in self._processors.values():
             processor.close()

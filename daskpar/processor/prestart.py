@@ -56,6 +56,12 @@ def take(settings: ProcessorSettings) -> ForkServer | None:
     return None
 
 
+def leave(settings: ProcessorSettings, server: ForkServer) -> None:
+    """A fork server that a step has no more use for waits for the next one."""
+    with _lock:
+        _waiting.append(_Waiting(settings.environment, settings.tabular, settings.threads, server))
+
+
 def drop() -> None:
     """End the fork servers that nobody took."""
     with _lock:
