@@ -28,6 +28,7 @@ import pyarrow as pa
 
 from daskpar.batches.keys import partition_of_rows
 from daskpar.batches.plan import GROUPED, PlanSummary, write_plan
+from daskpar.data.buffers import integers, numbers
 from daskpar.data.keys import Grouped, check_keys, group_rows, stable_order
 from daskpar.data.steps import Losses
 from daskpar.data.table import PIECE, Table
@@ -217,7 +218,7 @@ def _write_plan(table: Table, recipe: Recipe, target: Path) -> PlanSummary:
             pieces[window] = np.concatenate([found for _, found, _ in parts])[order]
             offsets[done + 1 : done + len(order) + 1] = np.arange(done + 1, done + len(order) + 1)
             items += int((pieces["stop"][window] - pieces["start"][window]).sum())
-            writer.write_table(pa.concat_tables([keys.cast(schema) for _, _, keys in parts]).combine_chunks().take(pa.array(order)))
+            writer.write_table(pa.concat_tables([keys.cast(schema) for _, _, keys in parts]).combine_chunks().take(integers(order)))
             done += len(order)
     files = [str(target / _partition_name(partition)) for partition in range(recipe.partitions)]
     return write_plan(
@@ -237,9 +238,9 @@ class _Index:
 
     def __init__(self, path: Path, partition: int) -> None:
         found = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-        self.first: np.ndarray = found.column(0).to_numpy()
+        self.first = numbers(found.column(0))
         self.keys = found.select(range(2, found.num_columns))
-        self._stops: np.ndarray = found.column(1).to_numpy()
+        self._stops = numbers(found.column(1))
         self._partition = partition
         self._taken = 0
 

@@ -409,14 +409,13 @@ def path_array(paths: Sequence[str] | pa.Array) -> pa.Array:
     """Paths as one Arrow array of bytes; names that are no UTF-8 keep their bytes."""
     import pyarrow as pa
 
+    from daskpar.data.buffers import byte_strings
+
     if isinstance(paths, pa.ChunkedArray):
         paths = paths.combine_chunks()
     if isinstance(paths, pa.Array):
         return pa.concat_arrays([paths]).cast(pa.large_binary())
-    try:
-        return pa.array(paths, pa.large_string()).view(pa.large_binary())
-    except UnicodeEncodeError:
-        return pa.array([path.encode("utf-8", "surrogateescape") for path in paths], pa.large_binary())
+    return byte_strings(path.encode("utf-8", "surrogateescape") for path in paths)
 
 
 def _write_pieces(path: Path, pieces: np.ndarray) -> None:
@@ -443,9 +442,10 @@ def _read_pieces(path: Path) -> np.ndarray:
 
 
 def _write_groups(path: Path, offsets: np.ndarray, keys: pa.Table) -> None:
-    import numpy as np
     import pyarrow as pa
 
-    stops = pa.array(np.asarray(offsets[1:], np.int64))
+    from daskpar.data.buffers import integers
+
+    stops = integers(offsets[1:])
     schema = pa.schema([pa.field("offset", pa.int64()), *keys.schema])
     write_arrow(path, pa.Table.from_arrays([pa.chunked_array([stops]), *keys.columns], schema=schema), GROUPS_AT_ONCE)

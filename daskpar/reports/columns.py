@@ -98,7 +98,7 @@ def log_times(seconds: np.ndarray) -> list[str]:
     """As at the start of a log line: `2026-11-23 13:03:23,042`, UTC."""
     texts = _moments(np.maximum(seconds, 1.0))[0][:, :23].copy()
     texts[:, 10], texts[:, 19] = ord(" "), ord(",")
-    return texts.view("S23").ravel().astype("U23").tolist()  # type: ignore[no-any-return]
+    return texts.view("S23").ravel().astype("U23").tolist()
 
 
 def _moments(seconds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
