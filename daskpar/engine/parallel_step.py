@@ -7,6 +7,7 @@ import secrets
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import monotonic, time
@@ -27,6 +28,7 @@ from daskpar.engine.tally import Tally, Thresholds
 from daskpar.errors import DaskparError, InfrastructureLost, InputError, JobFailed, PlanDamaged, RunDirectoryError
 from daskpar.events import Counts, Event, Progress, StepPlanned, Warned
 from daskpar.outputs.assembly import assemble, check_space
+from daskpar.outputs.growing import Growing
 from daskpar.outputs.ledger import Ledger
 from daskpar.outputs.run_directory import StepFolder
 from daskpar.processor.protocol import Failure, Flushed, InitFailed, ProcessorSettings
@@ -242,19 +244,25 @@ class ParallelStepRun:
             missing = ledger.commits.missing()
             self.ready()
             self._announce(summary, ledger)
-            outcome = Outcome()
-            if missing:
-                outcome = self._execute(self._settings(self.folder / "plan", tabular=summary.tabular), tally, missing, commit=ledger.commit)
-            if ledger.earlier_failures and (outcome.first_failure is None or ledger.earlier_failures[0].time < outcome.first_failure.time):
-                outcome.first_failure = ledger.earlier_failures[0]
-            result.counts, result.first_failure, result.error = tally.counts, outcome.first_failure, outcome.error
-            result.status, result.reason = outcome.status, outcome.reason
-            if outcome.status == "completed" and (reason := tally.closing_verdict(allow_empty=settings.allow_empty)):
-                result.status, result.reason = "failed", reason
-            if result.status == "completed":
-                self._assemble(ledger, tally)
+            with self._growing(ledger) as growing:
+                outcome = Outcome()
+                if missing:
+                    own = self._settings(self.folder / "plan", tabular=summary.tabular)
+                    outcome = self._execute(own, tally, missing, commit=ledger.commit)
+                self._conclude(outcome, ledger, tally, growing, result)
         finally:
             ledger.close()
+
+    def _conclude(self, outcome: Outcome, ledger: Ledger, tally: Tally, growing: Growing | None, result: StepResult) -> None:
+        """What the step's end means: its counts, the verdict, and the output where it is completed."""
+        if ledger.earlier_failures and (outcome.first_failure is None or ledger.earlier_failures[0].time < outcome.first_failure.time):
+            outcome.first_failure = ledger.earlier_failures[0]
+        result.counts, result.first_failure, result.error = tally.counts, outcome.first_failure, outcome.error
+        result.status, result.reason = outcome.status, outcome.reason
+        if outcome.status == "completed" and (reason := tally.closing_verdict(allow_empty=self.step.settings.allow_empty)):
+            result.status, result.reason = "failed", reason
+        if result.status == "completed":
+            self._assemble(ledger, tally, growing)
 
     def _nodes_and_processors(self) -> tuple[int, int]:
         """How many of each take part, as the cluster is now."""
@@ -372,11 +380,16 @@ class ParallelStepRun:
         if self.step.append_row_to is not None:
             check_space(self.folder / "parts", self.step.append_row_to, 0)
 
-    def _assemble(self, ledger: Ledger, tally: Tally) -> None:
+    def _growing(self, ledger: Ledger) -> AbstractContextManager[Growing | None]:
+        if self.step.append_row_to is None:
+            return nullcontext()
+        return Growing(ledger, self.folder, self.step.append_row_to, with_header=self.step.settings.append_row_dataframe_header)
+
+    def _assemble(self, ledger: Ledger, tally: Tally, growing: Growing | None) -> None:
         if not ledger.commits.complete:
             missing = sum(stop - start for start, stop in ledger.commits.missing())
             raise RuntimeError(f"the step ended well, but {missing} of {ledger.commits.count} mini-batches have no outcome")
-        if self.step.append_row_to is None:
+        if self.step.append_row_to is None or growing is None:
             return
 
         def progress(done: int, total: int) -> None:
@@ -384,7 +397,7 @@ class ParallelStepRun:
             self.publish(Progress(time=time(), step=self.step.name, counts=tally.counts, running=0, doing=f"assembling {percent} %"))
 
         header = ledger.columns if self.step.settings.append_row_dataframe_header else None
-        assemble(ledger.commits, self.folder / "parts", self.step.append_row_to, header=header, progress=progress)
+        assemble(ledger.commits, self.folder / "parts", self.step.append_row_to, header=header, progress=progress, begun=growing.take())
 
     def _progress(self, doing: str) -> None:
         self.publish(Progress(time=time(), step=self.step.name, counts=Counts(), running=0, doing=doing))

@@ -10,6 +10,7 @@ import shutil
 import stat
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,23 @@ class Assembled:
     seconds: float
 
 
+@dataclass(kw_only=True)
+class Begun:
+    """The first mini-batches of an output, copied while the step ran."""
+
+    path: Path
+    fd: int
+    """Open at the end of what is there; closed by whoever takes it over."""
+    mini_batches: int = 0
+    size_bytes: int = 0
+
+    def close(self) -> None:
+        """Close it, and remove it where it has no other name yet."""
+        os.close(self.fd)
+        with suppress(OSError):
+            self.path.unlink()
+
+
 def header_line(columns: Sequence[str]) -> bytes:
     """The first line of an aggregated file whose DataFrames have these columns: as pandas writes it, separated by spaces."""
     text = io.StringIO()
@@ -45,9 +63,17 @@ def header_line(columns: Sequence[str]) -> bytes:
 
 
 def assemble(
-    commits: Commits, parts: Path, target: str, *, header: Sequence[str] | None = None, progress: Progress | None = None
+    commits: Commits,
+    parts: Path,
+    target: str,
+    *,
+    header: Sequence[str] | None = None,
+    progress: Progress | None = None,
+    begun: Begun | None = None,
 ) -> Assembled:
     """Write all committed rows to `target` (absolute path or URL) in mini-batch order, after a line with the column names `header`.
+
+    `begun` is a file on the disk of `target` that has the header and the rows of the first mini-batches already.
 
     `target` is replaced in one step once everything is on the disk; before, and on any error, it is as it was. The part files stay:
     `remove_parts` comes after the step is known to be complete. Raises InfrastructureLost when the disk is too small, full or failing, or
@@ -56,9 +82,15 @@ def assemble(
     began = time.monotonic()
     first = header_line(header) if header is not None else b""
     total = commits.size_bytes + len(first)
-    check_space(parts, target, total)
     meter = _Meter(total, progress)
-    with Source(commits, parts) as source:
+    if begun is not None:
+        with closing(begun):
+            check_space(parts, target, total - begun.size_bytes)
+            finished = _finish(begun, commits, parts, Path(os.path.realpath(target)), meter)
+        if finished:
+            return Assembled(path=target, size_bytes=total, seconds=time.monotonic() - began)
+    check_space(parts, target, total)
+    with Source(commits.runs(), commits.part_names, parts) as source:
         if is_url(target):
             _upload(source, target, first, meter, _token(parts))
         else:
@@ -111,6 +143,23 @@ def space_warning(target: str, size_bytes: int) -> str:
 def remove_parts(parts: Path) -> None:
     """Remove the part files of a step whose output is complete. Never raises: what can't be removed only takes up space."""
     shutil.rmtree(parts, ignore_errors=True)
+
+
+def _finish(begun: Begun, commits: Commits, parts: Path, target: Path, meter: _Meter) -> bool:
+    """Add the rest to what was begun and give it its name; False where that can't be done, and the output has to be written anew."""
+    meter.add(begun.size_bytes)
+    try:
+        with Source(commits.runs(begun.mini_batches), commits.part_names, parts) as source:
+            for size in source.copy_to(begun.fd):
+                meter.add(size)
+        os.fsync(begun.fd)
+        os.replace(begun.path, target)
+    except OSError:
+        meter.begin_anew()
+        return False
+    writing.sync_folder(target.parent)
+    meter.end()
+    return True
 
 
 def _write(source: Source, target: Path, first: bytes, meter: _Meter, token: str) -> None:
@@ -203,6 +252,9 @@ class _Meter:
         if self._progress is not None and now - self._told >= _PROGRESS_SECONDS:
             self._told = now
             self._progress(self._done, self._total)
+
+    def begin_anew(self) -> None:
+        self._done = 0
 
     def end(self) -> None:
         if self._progress is not None:

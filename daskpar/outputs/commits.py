@@ -92,10 +92,17 @@ class Commits:
         there: np.ndarray = held & (self._offset[index] == records["offset"]) & (self._length[index] == records["length"])
         return there
 
-    def runs(self) -> Iterator[Runs]:
-        """All committed rows in mini-batch order, a million mini-batches at a time."""
-        for start in range(0, self.count, _CHUNK):
-            chosen = start + np.flatnonzero(self._length[start : start + _CHUNK])
+    def final_until(self, start: int) -> int:
+        """The first mini-batch from `start` on without a final outcome; looks at most a million further."""
+        waiting = (self.status[start : start + _CHUNK] & _FINAL) == 0
+        first = int(waiting.argmax()) if len(waiting) else 0
+        return start + (first if len(waiting) and waiting[first] else len(waiting))
+
+    def runs(self, first: int = 0, last: int | None = None) -> Iterator[Runs]:
+        """The committed rows of the mini-batches [first, last) (all) in their order, a million mini-batches at a time."""
+        last = self.count if last is None else last
+        for start in range(first, last, _CHUNK):
+            chosen = start + np.flatnonzero(self._length[start : min(start + _CHUNK, last)])
             if len(chosen):
                 yield _coalesced(self._part[chosen], self._offset[chosen], self._length[chosen])
 

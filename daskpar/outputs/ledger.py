@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,10 @@ class Ledger:
         """Sentences about what was found damaged, torn or gone, for a warning each."""
         self.earlier_failures: tuple[Failure, ...] = ()
         """Final failures of earlier driver processes that still stand, in words (at most 1000)."""
+        self.lock = threading.Lock()
+        """Held while `commits` changes, for whoever looks at it from another thread."""
+        self.revoked = False
+        """Whether anything has been revoked since it was opened."""
         self.already_done = 0
         """Mini-batches with a final outcome when it was opened."""
 
@@ -83,14 +88,17 @@ class Ledger:
         if flushed.columns is not None and flushed.columns != self.columns:
             self._take_columns(flushed.columns, records)
         self.journal.append(flushed, accepted)
-        self.commits.apply(records, flushed.part)
+        with self.lock:
+            self.commits.apply(records, flushed.part)
         return records if accepted.all() else records[accepted]
 
     def revoke(self, ranges: list[tuple[int, int]]) -> None:
         """Mini-batches [start, stop) are to be run again: their rows are gone."""
         if ranges:
             self.journal.revoke(ranges)
-            self.commits.revoke(ranges)
+            with self.lock:
+                self.revoked = True
+                self.commits.revoke(ranges)
 
     def close(self) -> None:
         """Sync and close the journal."""

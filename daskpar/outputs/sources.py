@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from daskpar.errors import InfrastructureLost
 from daskpar.outputs import writing
-from daskpar.outputs.commits import Commits
+from daskpar.outputs.commits import Runs
 from daskpar.outputs.writing import PIECE_BYTES
 
 _OPEN_FILES = 64
@@ -18,10 +18,11 @@ _WORTH_A_COPY = 256 << 10
 
 
 class Source:
-    """The rows of `commits` in the folder `parts`, as one stream. Holds at most a piece in memory."""
+    """Stretches of the files `part_names` in the folder `parts` (`Commits.runs`), as one stream. Holds at most a piece in memory."""
 
-    def __init__(self, commits: Commits, parts: Path) -> None:
-        self._commits = commits
+    def __init__(self, runs: Iterable[Runs], part_names: Sequence[str], parts: Path) -> None:
+        self._runs = runs
+        self._part_names = part_names
         self._parts = parts
         self._fds: OrderedDict[int, int] = OrderedDict()
 
@@ -72,7 +73,7 @@ class Source:
         self.close()
 
     def _stretches(self) -> Iterator[tuple[int, int, int]]:
-        for runs in self._commits.runs():
+        for runs in self._runs:
             yield from zip(runs.parts.tolist(), runs.offsets.tolist(), runs.lengths.tolist(), strict=True)
 
     def _copy(self, part: int, offset: int, length: int, target: int) -> Iterator[int]:
@@ -102,14 +103,14 @@ class Source:
             if len(self._fds) >= _OPEN_FILES:
                 os.close(self._fds.popitem(last=False)[1])
             try:
-                fd = os.open(self._parts / self._commits.part_names[part], os.O_RDONLY | os.O_CLOEXEC)
+                fd = os.open(self._parts / self._part_names[part], os.O_RDONLY | os.O_CLOEXEC)
             except FileNotFoundError as error:
                 raise self._short(part) from error
         self._fds[part] = fd
         return fd
 
     def _short(self, part: int) -> InfrastructureLost:
-        path = self._parts / self._commits.part_names[part]
+        path = self._parts / self._part_names[part]
         return InfrastructureLost(
             f"Committed rows are missing from the part file {path}: it is shorter than the journal says, or gone. "
             "`python -m daskpar resume` finds out which mini-batches these are and runs them again."
