@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import sys
+import textwrap
 import threading
 from pathlib import Path
 
@@ -347,3 +350,29 @@ def test_a_file_whose_name_is_no_text_is_an_item_like_any_other(work):
     ended = work.run({"work": work.parallel()})
     assert ended.status == "completed", ended.reason
     assert (work.folder / "rows.txt").read_bytes() == b"0000.txt\n\xff.txt\n"
+
+
+INPUTS = {
+    "files": ({"type": "uri_folder", "path": "./data"}, {}),
+    "rows by size": ({"type": "mltable", "path": "./table", "mode": "direct"}, {"mini_batch_size": "1kb"}),
+    "rows by keys": ({"type": "mltable", "path": "./table", "mode": "direct"}, {"mini_batch_size": None, "partition_keys": ["k"]}),
+}
+
+
+@pytest.mark.parametrize("kind", INPUTS)
+def test_the_driver_of_a_local_run_does_without_pandas(work, kind):
+    """Processors load what they need; here it would be a third of a second and 60 MB for nothing."""
+    work.files(3)
+    work.write("table/t.csv", "k,x\n" + "".join(f"{i % 3},{i}\n" for i in range(300)))
+    work.write("table/MLTable", "paths:\n  - file: ./t.csv\ntransformations:\n  - read_delimited\n")
+    data, more = INPUTS[kind]
+    step = work.parallel("def run(mini_batch): return [len(mini_batch)] * len(mini_batch)", inputs={"files": data}, **more)
+    spec = work.spec({"work": step})
+    program = f"""
+        import sys, daskpar
+        daskpar.run({str(spec)!r}, run_dir={str(work.folder / "run")!r}, dashboard=None, display=False).check()
+        print([name for name in ("pandas", "dask.dataframe") if name in sys.modules])
+    """
+    ended = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], cwd=work.folder, capture_output=True, text=True, timeout=120)
+    assert ended.stdout.strip() == "[]", ended.stderr
+    assert len(work.rows()) == (3 if kind == "files" else 300)

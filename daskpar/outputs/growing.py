@@ -73,14 +73,15 @@ class Growing:
     def _grow(self) -> None:
         try:
             while not self._ending.wait(LOOK_SECONDS) and not self._given_up:
-                self._advance()
+                self.advance()
         except Exception:  # what was copied in part can't be gone on with
             self._given_up = True
         if self._given_up and self._begun is not None:
             self._begun.close()
             self._begun = None
 
-    def _advance(self) -> None:
+    def advance(self) -> None:
+        """Copy what has become complete since the last look; called on the thread of its own."""
         done = self._begun.mini_batches if self._begun is not None else 0
         with self.ledger.lock:
             stop = self.ledger.commits.final_until(done)

@@ -22,8 +22,10 @@ from daskpar.processor.page import Announced, Page
 from daskpar.processor.protocol import ProcessorSettings
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-SPARING = {"ARROW_DEFAULT_MEMORY_POOL": "system"}
-"""Arrow's own allocator keeps what it has had: 35 MB more in each processor that scores a table, at no gain in speed (measured)."""
+ALLOCATION = {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(64 << 20)}
+"""Arrow's own allocator keeps what it has had: 35 MB more in each processor that scores a table, at no gain in speed (measured). The C
+library's gives back and fetches again what each mini-batch needs, unless it may keep some: 2 to 7 % of the time of such jobs, for 3 to 7 %
+of their memory. Variables that the user sets are heeded."""
 MAX_FDS = 4
 
 
@@ -104,7 +106,7 @@ class ForkServer:
         self.threads = threads
         self._log = log
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        defaults = {} if light else {**dict.fromkeys(THREAD_VARIABLES, str(threads)), **SPARING}
+        defaults = {} if light else {**dict.fromkeys(THREAD_VARIABLES, str(threads)), **ALLOCATION}
         variables = {**defaults, **os.environ, **(environment or {})}
         # The package may lie anywhere on this process's path; what it is found by must hold for the server too.
         root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))

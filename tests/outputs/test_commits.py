@@ -75,6 +75,20 @@ def test_empty_ones_are_done_and_count_neither_way() -> None:
     assert commits.complete and commits.counts().succeeded == 0 and commits.counts().empty == 1
 
 
+def test_how_far_all_are_final() -> None:
+    commits = Commits(5)
+    commits.apply(records((0, 1, 1), (1, 3, 1), (2, 3, 0), (4, 2, 1)))
+    assert [commits.final_until(start) for start in range(6)] == [2, 2, 2, 3, 5, 5]
+    commits.reopen_failed()
+    assert commits.final_until(0) == 1
+
+
+def test_rows_of_a_range() -> None:
+    commits = Commits(4)
+    commits.apply(records((0, 1, 1), (2, 1, 1), (3, 1, 1), length=5), "p")
+    assert [[sum(runs.lengths.tolist()) for runs in commits.runs(*span)] for span in ((0, 4), (1, 3), (1, 2), (3,))] == [[5], [5], [], [5]]
+
+
 def test_neighbouring_rows_become_one_stretch() -> None:
     commits = Commits(4)
     made = records((0, 1, 1), (1, 2, 1), (2, 1, 1), (3, 1, 1), length=5)

@@ -16,6 +16,7 @@ import pytest
 
 from daskpar.batches.plan import write_plan
 from daskpar.batches.records import unpack
+from daskpar.processor.forkserver import ForkServer
 from daskpar.processor.pool import ProcessorPool
 from daskpar.processor.protocol import BlockOrder, Ended, Failure, Flushed, Message, ProcessorSettings, Released
 
@@ -26,7 +27,7 @@ HERE = Path(__file__).parent
 class Zoo:
     """Runs `zoo.py` over `count` mini-batches of one number each."""
 
-    def __init__(self, folder: Path, table: dict[Any, str], count: int = 10, **settings: Any) -> None:
+    def __init__(self, folder: Path, table: dict[Any, str], count: int = 10, server: ForkServer | None = None, **settings: Any) -> None:
         self.folder = folder
         for name in ("code", "parts", "logs", "work", "out"):
             (folder / name).mkdir(exist_ok=True)
@@ -54,7 +55,7 @@ class Zoo:
         self.settings = ProcessorSettings(**{**given, **settings})
         self.messages: list[Message] = []
         self._changed = threading.Condition()
-        self.pool = ProcessorPool(self.settings, self._hear)
+        self.pool = ProcessorPool(self.settings, self._hear, server)
 
     def _hear(self, messages: list[Message]) -> None:
         with self._changed:

@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from daskpar.batches.records import Reason, Status
-from daskpar.processor import deadlines
+from daskpar.processor import deadlines, prestart
 from daskpar.processor.protocol import Broken, Ended, Flushed, InitFailed, Notice, ProcessorChanged
 
 LONG = 60.0
@@ -279,3 +279,31 @@ def test_where_memory_runs_out_the_largest_goes_with_all_that_it_started_and_oth
     assert {index: failure.reason for index, failure in at.failures.items()} == {0: Reason.MEMORY}
     assert "running out of memory" in at.failures[0].message
     assert at.rows == {1: "row 1\n"}
+
+
+def test_a_fork_server_that_only_ran_our_own_code_is_left_to_the_next_step(zoo):
+    first = zoo({}, count=1, spare_server=True)
+    first.submit(0, 1)
+    first.wait_ended()
+    first.pool.finish()
+    server = prestart.take(first.settings)
+    assert server is not None and server.process.poll() is None
+    prestart.leave(first.settings, server)
+    again = zoo({}, count=1, server=prestart.take(first.settings))
+    again.submit(0, 1)
+    again.wait_ended()
+    assert again.pool._server is server
+    again.pool.finish()
+    assert again.rows == {0: "row 0\n"}
+    assert server.process.poll() is not None
+
+
+@pytest.mark.parametrize("settings", [{}, {"spare_server": True}])
+def test_a_step_that_is_closed_leaves_no_fork_server(zoo, settings):
+    at = zoo({}, count=1, **settings)
+    at.submit(0, 1)
+    at.wait_ended()
+    server = at.pool._server
+    at.pool.close()
+    assert prestart.take(at.settings) is None
+    assert server.process.poll() is not None

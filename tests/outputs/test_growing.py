@@ -1,0 +1,194 @@
+"""The output that grows while its step runs: the same bytes whenever it looks, and on any trouble as if it had never been."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import stat
+import time
+from collections import namedtuple
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from daskpar.errors import InfrastructureLost
+from daskpar.outputs import growing as module
+from daskpar.outputs.assembly import assemble
+from daskpar.outputs.growing import NAME, Growing, may_be_moved
+from daskpar.outputs.ledger import Ledger
+
+
+@pytest.fixture(autouse=True)
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests look themselves."""
+    monkeypatch.setattr(module, "LOOK_SECONDS", 3600.0)
+
+
+def text(index: int, size: int) -> bytes:
+    return bytes([65 + index % 26]) * size
+
+
+def left(step: Path) -> list[str]:
+    return sorted(path.name for path in step.iterdir() if path.name not in ("parts", "journal"))
+
+
+COMMIT = st.tuples(st.permutations(range(8)), st.lists(st.integers(0, 7), max_size=6), st.lists(st.sampled_from([0, 1, 40, 300_000]), min_size=8, max_size=8))  # fmt: skip
+
+
+@given(COMMIT, st.integers(1, 3))
+@settings(max_examples=40, deadline=None)
+def test_the_bytes_are_the_same_whenever_it_looks(
+    tmp_path_factory: pytest.TempPathFactory, processors_in: Any, how: tuple[list[int], list[int], list[int]], parts: int
+) -> None:
+    order, looks, sizes = how
+    step = tmp_path_factory.mktemp("step")
+    processors, ledger = processors_in(step), Ledger.open(step, 8)
+    out = step / "out"
+    with Growing(ledger, step, str(out)) as growing:
+        for place, index in enumerate(order):
+            ledger.commit(processors.flush({index: text(index, sizes[index])}, part=f"p{index % parts}"))
+            for _ in range(looks.count(place)):
+                growing.advance()
+        assemble(ledger.commits, step / "parts", str(out), begun=growing.take())
+    ledger.close()
+    assert out.read_bytes() == b"".join(text(index, size) for index, size in enumerate(sizes))
+    assert left(step) == ["out"]
+
+
+def test_its_own_thread_copies_what_is_complete(step: Path, processors: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.001)
+    ledger = Ledger.open(step, 3)
+    with Growing(ledger, step, str(step / "out")) as growing:
+        ledger.commit(processors.flush({0: b"0\n", 2: b"2\n"}))
+        patience = time.monotonic() + 60
+        while not (step / NAME).exists() or (step / NAME).stat().st_size < 2:
+            assert time.monotonic() < patience
+            time.sleep(0.001)
+        begun = growing.take()
+        assert begun is not None and (begun.mini_batches, begun.size_bytes) == (1, 2)
+        ledger.commit(processors.flush({1: b"1\n"}))
+        assemble(ledger.commits, step / "parts", str(step / "out"), begun=begun)
+    assert (step / "out").read_bytes() == b"0\n1\n2\n"
+
+
+def test_nothing_is_copied_before_the_names_of_the_columns_are_known(step: Path, processors: Any) -> None:
+    ledger = Ledger.open(step, 2, with_header=True)
+    with Growing(ledger, step, str(step / "out"), with_header=True) as growing:
+        ledger.commit(processors.flush({0: b""}))
+        growing.advance()
+        assert left(step) == []
+        ledger.commit(processors.flush({1: b"1 2\n"}, columns=("a", "b c")))
+        growing.advance()
+        assert (step / NAME).read_bytes() == b'a "b c"\n1 2\n'
+        assemble(ledger.commits, step / "parts", str(step / "out"), header=ledger.columns, begun=growing.take())
+    assert (step / "out").read_bytes() == b'a "b c"\n1 2\n'
+
+
+def test_a_step_that_does_not_complete_leaves_nothing(step: Path, processors: Any) -> None:
+    (step / NAME).write_text("of a process that was killed")
+    ledger = Ledger.open(step, 2)
+    with Growing(ledger, step, str(step / "out")) as growing:
+        assert left(step) == []
+        ledger.commit(processors.flush({0: b"0\n"}))
+        growing.advance()
+        assert left(step) == [NAME]
+    assert left(step) == []
+
+
+def run_through(growing: Growing) -> None:
+    """As its thread does."""
+    module.LOOK_SECONDS = 0.0
+    growing._grow()
+
+
+def test_on_trouble_it_is_given_up_and_the_output_written_at_the_end(
+    step: Path, processors: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = Ledger.open(step, 2)
+    growing = Growing(ledger, step, str(step / "out"))
+    ledger.commit(processors.flush({0: b"0\n"}))
+    growing.advance()
+    ledger.commit(processors.flush({1: b"1\n"}, part="gone"))
+    (step / "parts" / "gone").rename(step / "parts" / "kept")
+    run_through(growing)
+    assert growing.take() is None and left(step) == []
+    (step / "parts" / "kept").rename(step / "parts" / "gone")
+    assemble(ledger.commits, step / "parts", str(step / "out"), begun=None)
+    assert (step / "out").read_bytes() == b"0\n1\n"
+
+
+def test_a_small_disk_keeps_its_room_for_the_rows(step: Path, processors: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = Ledger.open(step, 4)
+    growing = Growing(ledger, step, str(step / "out"))
+    ledger.commit(processors.flush({0: b"0" * 1000}))
+    usage = namedtuple("usage", "total used free")
+    free = module.SPARE_BYTES + 7000 - 1  # three more of 1000 in the parts, four in the output
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(0, 0, free))
+    run_through(growing)
+    assert growing.take() is None and left(step) == []
+
+
+def test_it_waits_for_no_output_at_a_url(step: Path, processors: Any) -> None:
+    ledger = Ledger.open(step, 1)
+    with Growing(ledger, step, "memory://bucket/out") as growing:
+        assert growing.take() is None
+
+
+def test_what_is_revoked_ends_it(step: Path, processors: Any) -> None:
+    ledger = Ledger.open(step, 2)
+    growing = Growing(ledger, step, str(step / "out"))
+    ledger.commit(processors.flush({0: b"0\n"}))
+    growing.advance()
+    ledger.revoke([(0, 1)])
+    run_through(growing)
+    assert growing.take() is None and left(step) == []
+
+
+@pytest.mark.parametrize("number", [errno.EXDEV, errno.ENOSPC])
+def test_where_it_cannot_have_its_name_the_output_is_written_anew(
+    step: Path, processors: Any, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    ledger = Ledger.open(step, 1)
+    growing = Growing(ledger, step, str(step / "out"))
+    ledger.commit(processors.flush({0: b"0\n"}))
+    growing.advance()
+    replace = os.replace
+
+    def refuse(source: Any, target: Any) -> None:
+        if Path(source).name == NAME:
+            raise OSError(number, os.strerror(number))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", refuse)
+    assemble(ledger.commits, step / "parts", str(step / "out"), begun=growing.take())
+    assert (step / "out").read_bytes() == b"0\n" and left(step) == ["out"]
+
+
+def test_rows_that_are_gone_at_the_end_are_said(step: Path, processors: Any) -> None:
+    ledger = Ledger.open(step, 2)
+    growing = Growing(ledger, step, str(step / "out"))
+    ledger.commit(processors.flush({0: b"0\n"}))
+    growing.advance()
+    ledger.commit(processors.flush({1: b"1\n"}, part="gone"))
+    (step / "parts" / "gone").unlink()
+    with pytest.raises(InfrastructureLost, match="Committed rows are missing"):
+        assemble(ledger.commits, step / "parts", str(step / "out"), begun=growing.take())
+    assert left(step) == []
+
+
+@pytest.mark.parametrize("which", ["source", "target"])
+def test_a_folder_that_hands_its_group_on_gets_a_file_of_its_own(tmp_path: Path, which: str) -> None:
+    for name in ("source", "target"):
+        (tmp_path / name).mkdir()
+    assert may_be_moved(tmp_path / "source", tmp_path / "target")
+    (tmp_path / which).chmod(stat.S_ISGID | 0o755)
+    assert not may_be_moved(tmp_path / "source", tmp_path / "target")
+
+
+def test_a_file_is_moved_on_one_disk_alone(tmp_path: Path) -> None:
+    assert not may_be_moved(tmp_path, Path("/proc"))
+    assert not may_be_moved(tmp_path, tmp_path / "none")
