@@ -16,6 +16,9 @@ from benchmarks.harness import DATA
 CITIES = ["Amsterdam", "Berlin", "Cairo", "Delhi", "Essen", "Faro", "Ghent", "Hanoi"]
 ROW_BYTES = 76
 """About one row of the scoring table as text."""
+STATES = ["pending", "in transit", "delivered", "lost", "returned to sender", "awaiting payment", "cancelled by the customer"]
+ORDER_BYTES = 65
+"""About one row of the orders as text."""
 CHUNK_ROWS = 250_000
 BRANDS = [f"brand{i:02}" for i in range(11)]
 DAYS = 120
@@ -50,6 +53,30 @@ def scoring_csv(megabytes: int) -> tuple[Path, int]:
     """The scoring table as one CSV file of about this size, and its number of rows."""
     rows = megabytes * 1_000_000 // ROW_BYTES
     return once(DATA / f"score-{megabytes}mb.csv", lambda path: write_csv(path, scoring_chunks(rows))), rows
+
+
+def orders_csv(megabytes: int) -> tuple[Path, int]:
+    """Orders: integers, decimals, text of some words, true and false, moments; the kinds that a table of a business has."""
+    rows = megabytes * 1_000_000 // ORDER_BYTES
+
+    def chunks() -> Iterator[pa.Table]:
+        for start in range(0, rows, CHUNK_ROWS):
+            random = np.random.default_rng(start)
+            count = min(CHUNK_ROWS, rows - start)
+            moments = np.datetime64("2025-01-01T00:00:00") + random.integers(0, 60_000_000, count).astype("timedelta64[s]")
+            yield pa.table(
+                {
+                    "order": np.arange(start, start + count),
+                    "price": random.lognormal(3, 1, count).round(2),
+                    "weight": random.normal(10, 3, count).round(4),
+                    "state": pa.array(np.array(STATES, dtype=object)[random.integers(0, len(STATES), count)]),
+                    "paid": pa.array(np.where(random.integers(0, 2, count) == 1, "true", "false").astype(object)),
+                    "units": random.integers(1, 100_000, count),
+                    "ordered": pa.array(moments).cast(pa.string()),
+                }
+            )
+
+    return once(DATA / f"orders-{megabytes}mb.csv", lambda path: write_csv(path, chunks())), rows
 
 
 def write_csv(path: Path, chunks: Iterator[pa.Table]) -> None:

@@ -36,7 +36,8 @@ def left(step: Path) -> list[str]:
     return sorted(path.name for path in step.iterdir() if path.name not in ("parts", "journal"))
 
 
-COMMIT = st.tuples(st.permutations(range(8)), st.lists(st.integers(0, 7), max_size=6), st.lists(st.sampled_from([0, 1, 40, 300_000]), min_size=8, max_size=8))  # fmt: skip
+SIZES = st.lists(st.sampled_from([0, 1, 40, 300_000]), min_size=8, max_size=8)
+COMMIT = st.tuples(st.permutations(range(8)), st.lists(st.integers(0, 7), max_size=6), SIZES)
 
 
 @given(COMMIT, st.integers(1, 3))
@@ -105,9 +106,7 @@ def run_through(growing: Growing) -> None:
     growing._grow()
 
 
-def test_on_trouble_it_is_given_up_and_the_output_written_at_the_end(
-    step: Path, processors: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_on_trouble_it_is_given_up_and_the_output_written_at_the_end(step: Path, processors: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     ledger = Ledger.open(step, 2)
     growing = Growing(ledger, step, str(step / "out"))
     ledger.commit(processors.flush({0: b"0\n"}))
