@@ -16,7 +16,7 @@ from typing import Any
 
 from daskpar import one_step
 from daskpar.batches import grouping
-from daskpar.outputs import assembly, journal, ledger, run_directory, writing
+from daskpar.outputs import assembly, growing, journal, ledger, run_directory, writing
 from daskpar.processor import pool
 
 
@@ -61,19 +61,6 @@ def arm(death: Death) -> None:
 
         return call
 
-    def assembling(write: Callable[..., Any]) -> Callable[..., Any]:
-        def call(source: Any, target: Any, *rest: Any) -> Any:
-            def half() -> None:
-                temporary = assembly._temporary(target, rest[-1])
-                temporary.write_bytes(b"half of it")
-
-            death.at("assembling", half)
-            found = write(source, target, *rest)
-            death.at("assembled")
-            return found
-
-        return call
-
     def saving(replace_json: Callable[..., Any]) -> Callable[..., Any]:
         def call(path: Any, value: Any) -> Any:
             death.at(
@@ -92,9 +79,49 @@ def arm(death: Death) -> None:
         wrap(one_step, "seen_inputs", looking)
     wrap(ledger.Ledger, "commit", committing)
     wrap(journal.Journal, "_write_locked", writing_frame)
-    wrap(assembly, "_write", assembling)
     wrap(writing, "replace_json", saving)
+    arm_output(death)
     arm_grouping(death)
+
+
+def arm_output(death: Death) -> None:
+    def assembling(write: Callable[..., Any]) -> Callable[..., Any]:
+        def call(source: Any, target: Any, *rest: Any) -> Any:
+            def half() -> None:
+                temporary = assembly._temporary(target, rest[-1])
+                temporary.write_bytes(b"half of it")
+
+            death.at("assembling", half)
+            found = write(source, target, *rest)
+            death.at("assembled")
+            return found
+
+        return call
+
+    def finishing(finish: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any) -> Any:
+            death.at("assembling")
+            found = finish(*args)
+            if found:
+                death.at("assembled")
+            return found
+
+        return call
+
+    def copying(advance: Callable[..., Any]) -> Callable[..., Any]:
+        def call(self: Any) -> Any:
+            found = advance(self)
+            if (self.folder / growing.NAME).exists():
+                death.at("growing")
+            return found
+
+        return call
+
+    wrap(assembly, "_write", assembling)
+    wrap(assembly, "_finish", finishing)
+    if death.moment == "growing":
+        growing.LOOK_SECONDS = 0.001
+        wrap(growing.Growing, "advance", copying)
 
 
 def arm_grouping(death: Death) -> None:

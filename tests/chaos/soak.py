@@ -20,7 +20,16 @@ from chaos_job import KINDS, ChaosJob
 QUICK_HARMS = ("kill", "segfault", "leave", "raise")
 SLOW_HARMS = ("hang", "stop", "grow")
 NODE_HARMS = ("kill worker", "kill nanny", "kill node")
-DRIVER_MOMENTS = ("torn commit", "before commit", "after commit", "assembling", "assembled", "step.json completed", "run.json completed")
+DRIVER_MOMENTS = (
+    "torn commit",
+    "before commit",
+    "after commit",
+    "growing",
+    "assembling",
+    "assembled",
+    "step.json completed",
+    "run.json completed",
+)
 
 
 def random_faults(chance: random.Random, mini_batches: int, *, nodes: bool) -> dict[str, list[str]]:

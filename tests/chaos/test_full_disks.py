@@ -9,7 +9,7 @@ import pytest
 
 import daskpar
 from daskpar.errors import DaskparError
-from daskpar.outputs import writing
+from daskpar.outputs import growing, writing
 
 LIMITED = """
 
@@ -31,12 +31,12 @@ class Disk:
     """Behind the one function that writes the run's own files: refuses with `number` from the `after`th write to a `name` on."""
 
     def __init__(self, monkeypatch, name: str, number: int, after: int) -> None:
-        self.name, self.number, self.left, self.full = name, number, after, True
+        self.names, self.number, self.left, self.full = name.split(), number, after, True
         self.write = writing.write_all
         monkeypatch.setattr(writing, "write_all", self)
 
     def __call__(self, fd: int, data: bytes) -> None:
-        if self.full and self.name in os.readlink(f"/proc/self/fd/{fd}"):
+        if self.full and any(name in os.readlink(f"/proc/self/fd/{fd}") for name in self.names):
             self.left -= 1
             if self.left <= 0:
                 # As the kernel does it: a part of it is there.
@@ -52,9 +52,9 @@ class Disk:
         ("/journal", errno.ENOSPC, 4, "grouped"),
         ("/journal", errno.EIO, 3, "table"),
         ("/journal", errno.EDQUOT, 5, "files"),
-        ("/.rows.txt", errno.ENOSPC, 1, "files"),
-        ("/.rows.txt", errno.EROFS, 1, "table"),
-        ("/.rows.txt", errno.EIO, 1, "grouped"),
+        ("/.rows.txt /output.growing", errno.ENOSPC, 1, "files"),
+        ("/.rows.txt /output.growing", errno.EROFS, 1, "table"),
+        ("/.rows.txt /output.growing", errno.EIO, 1, "grouped"),
         ("/.step.json", errno.ENOSPC, 2, "files"),
         ("/.run.json", errno.ENOSPC, 2, "table"),
     ],
@@ -73,6 +73,17 @@ def test_the_drivers_own_writing_fails(chaos, monkeypatch, name, number, after, 
     assert again.status == "completed", again.reason
     job.check_output()
     assert all(len(job.calls()[index]) >= 1 for index in done)
+    job.check_leftovers()
+
+
+def test_a_disk_that_refuses_the_output_as_it_grows_is_asked_again_at_the_end(chaos, monkeypatch):
+    job = chaos(kind="table", faults={"run 9": ["kill"], "run 33": ["raise"]})
+    monkeypatch.setattr(growing, "LOOK_SECONDS", 0.001)
+    disk = Disk(monkeypatch, "/output.growing", errno.ENOSPC, 1)
+    ended = job.run()
+    assert ended.status == "completed", ended.reason
+    assert disk.left <= 0
+    job.check_output()
     job.check_leftovers()
 
 

@@ -86,7 +86,7 @@ def test_how_far_all_are_final() -> None:
 def test_rows_of_a_range() -> None:
     commits = Commits(4)
     commits.apply(records((0, 1, 1), (2, 1, 1), (3, 1, 1), length=5), "p")
-    assert [[sum(runs.lengths.tolist()) for runs in commits.runs(*span)] for span in ((0, 4), (1, 3), (1, 2), (3,))] == [[5], [5], [], [5]]
+    assert [[sum(runs.lengths.tolist()) for runs in commits.runs(*span)] for span in ((0, 4), (1, 3), (1, 2), (3,))] == [[15], [5], [], [5]]
 
 
 def test_neighbouring_rows_become_one_stretch() -> None:
