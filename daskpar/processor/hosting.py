@@ -420,7 +420,8 @@ class Host:
 
 
 def _is_iterator(value: Any) -> bool:
-    return hasattr(value, "__next__")
+    # Of its type, where Python looks for it too: a DataFrame goes through its columns before it says that it has no such attribute.
+    return hasattr(type(value), "__next__")
 
 
 def _say(text: str) -> None:
