@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import NoReturn
 
 from daskpar import cli
+from daskpar.interrupts import spare_imports
 
 
 def main() -> NoReturn:
@@ -18,6 +19,7 @@ def main() -> NoReturn:
     would keep the user waiting for a fifth of a second.
     """
     _open_closed_streams()
+    spare_imports()
     code = cli.main()
     with suppress(Exception):
         atexit._run_exitfuncs()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -35,23 +35,38 @@ def named_compute(job: PipelineJob) -> str:
 
 
 @contextmanager
-def started_ahead(job: PipelineJob, options: Options) -> Iterator[None]:
-    """Start what takes longest as soon as the spec is read: fork servers for the first parallel step of a run on this machine, and the
-    import of Dask. At the end, fork servers that nobody took are dropped."""
+def started_ahead(job: PipelineJob, options: Options, placeholders: Sequence[str] = ()) -> Iterator[None]:
+    """Start what takes longest as soon as the spec is read: the import of Dask, and for a run on this machine the fork servers of its
+    first parallel step, unless its variables hold one of the `placeholders`, whose values only a run has. At the end, fork servers that
+    nobody took are dropped."""
     from daskpar.processor import prestart
 
-    first = next((s for s in job.steps if isinstance(s, ParallelStep) and not s.needs), None)
-    if options.is_local and first is not None:
-        from daskpar.engine.tabular import local_threads, looks_tabular
-
-        nodes = max(1, first.instance_count)
-        threads = local_threads(nodes, first.max_concurrency_per_instance)
-        prestart.prestart(first.environment_variables, tabular=looks_tabular(first), threads=threads, number=nodes)
-    threading.Thread(target=_import_dask, name="daskpar-import", daemon=True).start()
     try:
+        first = _first_parallel(job)
+        if first is not None and not any(text in value for text in placeholders for value in first.environment_variables.values()):
+            start_servers(job, options)
+        threading.Thread(target=_import_dask, name="daskpar-import", daemon=True).start()
         yield
     finally:
         prestart.drop()
+
+
+def start_servers(job: PipelineJob, options: Options) -> None:
+    """Start the fork servers that the first parallel step of a run on this machine will need, unless they wait already."""
+    first = _first_parallel(job)
+    if not options.is_local or first is None:
+        return
+    from daskpar.engine.tabular import local_threads, looks_tabular
+    from daskpar.processor.prestart import prestart
+
+    nodes = max(1, first.instance_count)
+    threads = local_threads(nodes, first.max_concurrency_per_instance)
+    with suppress(OSError):  # what is wrong is said when the node tries
+        prestart(first.environment_variables, tabular=looks_tabular(first), threads=threads, number=nodes)
+
+
+def _first_parallel(job: PipelineJob) -> ParallelStep | None:
+    return next((step for step in job.steps if isinstance(step, ParallelStep) and not step.needs), None)
 
 
 def _import_dask() -> None:
@@ -77,6 +92,7 @@ class Opening:
     def begin(self) -> None:
         """Open the cluster, and at the same time look at the inputs that exist before the run: one that can't be read stops the job
         before any user code runs. Raises InputError for it."""
+        start_servers(self.job, self.options)
         threading.Thread(target=self._open_cluster, name="daskpar-cluster", daemon=True).start()
         for step in self.job.steps:
             if isinstance(step, ParallelStep) and step.input_data and step.settings.rank_mini_batch_count == 0:
@@ -150,10 +166,7 @@ class Opening:
         return self.cluster
 
     def close(self) -> None:
-        """End what was started; a cluster that is still being opened is closed once it is there."""
-        from daskpar.processor import prestart
-
-        prestart.drop()
+        """Close the cluster; one that is still being opened is closed once it is there."""
 
         def close() -> None:
             self._opened.wait()

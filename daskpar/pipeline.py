@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from daskpar.ended import Run
     from daskpar.spec.load import JobDefinition
 
+NO_COLLECTION = "/given"
+"""Stands for the folder of inputs given from Python before they are staged."""
+
 
 def validate(
     spec: str | os.PathLike[str], overrides: Mapping[str, str] | None = None, datastores: Mapping[str, str] | None = None
@@ -125,19 +128,19 @@ def _resume(path: Path, warnings: Sequence[Problem] = (), *, options: Options) -
 
 def _start(spec: Path, inputs: Mapping[str, Any], run_dir: str | os.PathLike[str] | None, options: Options) -> Run:
     from daskpar.opening import started_ahead
-    from daskpar.spec.load import load_job
+    from daskpar.spec.load import NO_RUN, load_job
     from daskpar.staging import split_inputs
 
     literals, collections = split_inputs(inputs)
     overrides = {**options.overrides, **{f"inputs.{name}": value for name, value in literals.items()}}
-    definition = load_job(spec, overrides=overrides, given={name: f"/given/{name}" for name in collections})
+    definition = load_job(spec, overrides=overrides, given={name: f"{NO_COLLECTION}/{name}" for name in collections})
     if earlier := next(
         (s.settings.resume_from for s in definition.preview.steps if isinstance(s, ParallelStep) and s.settings.resume_from), ""
     ):
         if collections:
             raise UsageError(f"--resume_from goes on with the inputs of the earlier run; leave out {', '.join(collections)}")
         return _resume(*_resumed_from(earlier, spec, run_dir), options=replace(options, overrides=overrides))
-    with started_ahead(definition.preview, options):
+    with started_ahead(definition.preview, options, placeholders=(f"{NO_RUN}/", f"{NO_COLLECTION}/")):
         return _run_new(definition, collections, run_dir, options, overrides)
 
 

@@ -287,9 +287,7 @@ class Cluster:
         """Leave the cluster as it was found: our plugin is removed; a cluster that this run started ends."""
         from daskpar.engine.guard import guard_name
         from daskpar.engine.node import plugin_name
-        from daskpar.processor import prestart
 
-        prestart.drop()
         if self._plugged and self._client is not None and not self.local and self._client.status == "running":
             try:
                 bounded(self._client.unregister_worker_plugin, plugin_name(self.run_id))

@@ -28,7 +28,7 @@ from daskpar.engine.tally import Tally, Thresholds
 from daskpar.errors import DaskparError, InfrastructureLost, InputError, JobFailed, PlanDamaged, RunDirectoryError
 from daskpar.events import Counts, Event, Progress, StepPlanned, Warned
 from daskpar.outputs.assembly import assemble, check_space
-from daskpar.outputs.growing import Growing
+from daskpar.outputs.growing import Growing, remove_stale
 from daskpar.outputs.ledger import Ledger
 from daskpar.outputs.run_directory import StepFolder
 from daskpar.processor.protocol import Failure, Flushed, InitFailed, ProcessorSettings
@@ -199,7 +199,7 @@ class ParallelStepRun:
             entry_script="daskpar.batches.grouping",
             code=None,
             arguments=tuple(argv),
-            spare_server=True,
+            spare_server=True,  # hence the user's environment too: the step itself takes it over
             append_row=False,
             returns_measured=False,
             logs=str(self.folder / "plan" / f"{name}-logs"),
@@ -381,6 +381,7 @@ class ParallelStepRun:
             check_space(self.folder / "parts", self.step.append_row_to, 0)
 
     def _growing(self, ledger: Ledger) -> AbstractContextManager[Growing | None]:
+        remove_stale(self.folder)
         if self.step.append_row_to is None:
             return nullcontext()
         return Growing(ledger, self.folder, self.step.append_row_to, with_header=self.step.settings.append_row_dataframe_header)

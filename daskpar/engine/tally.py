@@ -60,12 +60,12 @@ class Tally:
         limits, counts = self.thresholds, self.counts
         if 0 <= limits.error_threshold < counts.failed_items:
             return (
-                f"{counts.failed_items} items failed, more than error_threshold allows ({limits.error_threshold}); "
+                f"{_count(counts.failed_items, 'item', 'items')} failed, more than error_threshold allows ({limits.error_threshold}); "
                 "raise error_threshold or mend the script"
             )
         if 0 <= limits.mini_batch_error_threshold < counts.failed:
             return (
-                f"{counts.failed} mini-batches failed, more than mini_batch_error_threshold allows "
+                f"{_count(counts.failed, 'mini-batch', 'mini-batches')} failed, more than mini_batch_error_threshold allows "
                 f"({limits.mini_batch_error_threshold}); raise mini_batch_error_threshold or mend the script"
             )
         if limits.allowed_failed_percent < 100 and counts.failed:
@@ -88,3 +88,7 @@ class Tally:
         if counts.succeeded == 0 and not allow_empty:
             return "the input holds no items; check its path, or pass --allow-empty True in program_arguments if that is expected"
         return ""
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"

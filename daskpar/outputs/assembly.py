@@ -94,7 +94,7 @@ def assemble(
         if is_url(target):
             _upload(source, target, first, meter, _token(parts))
         else:
-            _write(source, Path(os.path.realpath(target)), first, meter, _token(parts))
+            _write(source, Path(os.path.realpath(target)), first, meter, parts)
     return Assembled(path=target, size_bytes=total, seconds=time.monotonic() - began)
 
 
@@ -119,7 +119,7 @@ def check_space(parts: Path, target: str, size_bytes: int) -> None:
         raise UsageError(f"The output {target} can't be written: one of the folders in its path is a file.") from None
     with writing.explained(f"The output {target} can't be written"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = _temporary(path, _token(parts))
+        temporary = temporary_beside(path, parts)
         with writing.open_new(temporary):
             pass
         temporary.unlink()
@@ -162,8 +162,8 @@ def _finish(begun: Begun, commits: Commits, parts: Path, target: Path, meter: _M
     return True
 
 
-def _write(source: Source, target: Path, first: bytes, meter: _Meter, token: str) -> None:
-    temporary = _temporary(target, token)
+def _write(source: Source, target: Path, first: bytes, meter: _Meter, parts: Path) -> None:
+    temporary = temporary_beside(target, parts)
     with writing.explained(f"The output {target} can't be written"):
         try:
             with writing.open_new(temporary) as fd:
@@ -226,9 +226,9 @@ def _abandon(file: Any, files: Any, name: str, whole_at_close: bool) -> None:
         pass  # the error that led here is the one to tell
 
 
-def _temporary(target: Path, token: str) -> Path:
-    """One name for each run and target: what a killed assembly leaves, the next one replaces."""
-    return target.with_name(f".{target.name[:200]}.{token}.tmp")
+def temporary_beside(target: Path, parts: Path) -> Path:
+    """Where the output is written before it has its name; one for each run and target: what a killed assembly leaves, the next replaces."""
+    return target.with_name(f".{target.name[:200]}.{_token(parts)}.tmp")
 
 
 def _token(parts: Path) -> str:

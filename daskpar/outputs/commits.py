@@ -92,11 +92,13 @@ class Commits:
         there: np.ndarray = held & (self._offset[index] == records["offset"]) & (self._length[index] == records["length"])
         return there
 
-    def final_until(self, start: int) -> int:
-        """The first mini-batch from `start` on without a final outcome; looks at most a million further."""
-        waiting = (self.status[start : start + _CHUNK] & _FINAL) == 0
-        first = int(waiting.argmax()) if len(waiting) else 0
-        return start + (first if len(waiting) and waiting[first] else len(waiting))
+    def final_until(self, start: int, most_bytes: int) -> int:
+        """Where the mini-batches from `start` on that have their final outcome end; fewer where their rows have more than `most_bytes`
+        together (but one at least), or where there are more than a million."""
+        waiting = np.flatnonzero((self.status[start : start + _CHUNK] & _FINAL) == 0)
+        stop = start + int(waiting[0]) if len(waiting) else min(start + _CHUNK, self.count)
+        fitting = int(np.searchsorted(np.cumsum(self._length[start:stop]), most_bytes, "right"))
+        return min(stop, start + max(1, fitting))
 
     def runs(self, first: int = 0, last: int | None = None) -> Iterator[Runs]:
         """The committed rows of the mini-batches [first, last) (all) in their order, a million mini-batches at a time."""

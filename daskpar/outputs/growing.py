@@ -11,46 +11,42 @@ import stat
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from daskpar.data.locations import is_url
 from daskpar.outputs import writing
-from daskpar.outputs.assembly import Begun, header_line
+from daskpar.outputs.assembly import Begun, header_line, temporary_beside
 from daskpar.outputs.ledger import Ledger
 from daskpar.outputs.sources import Source
 
 NAME = "output.growing"
 LOOK_SECONDS = 0.2
+COPY_BYTES = 16 << 20
+"""Rows copied at once, unless one mini-batch has more: the end of the step waits for no more than these."""
 SYNC_BYTES = 64 << 20
 """Copied bytes after which the disk is asked to have them: at the end there is little left to wait for."""
-SPARE_BYTES = 64 << 20
-"""Of the disk, which the copy leaves free beside what is expected."""
+SPARE_BYTES, SPARE_SHARE = 1 << 30, 0.1
+"""Of the disk, which the copy leaves free beside twice what is expected: the script's own files go before it."""
 
 
-@dataclass
 class Growing:
     """Copies rows of `ledger` from `parts` into a file in the step's `folder`, as long as it is entered; `take` hands the file over.
 
     `with_header`: the file begins with the names of the columns, so nothing is copied before they are known.
     """
 
-    ledger: Ledger
-    folder: Path
-    target: str
-    with_header: bool = False
-
-    def __post_init__(self) -> None:
+    def __init__(self, ledger: Ledger, folder: Path, target: str, with_header: bool = False) -> None:
+        self._ledger = ledger
+        self._folder = folder
+        self._target = target
+        self._with_header = with_header
         self._begun: Begun | None = None
-        self._given_up = is_url(self.target) or not may_be_moved(self.folder, Path(os.path.realpath(self.target)).parent)
         self._unsynced = 0
         self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._grow, name=f"daskpar-output-{self.folder.name}", daemon=True)
+        self._thread = threading.Thread(target=self._grow, name=f"daskpar-output-{folder.name}", daemon=True)
 
     def __enter__(self) -> Growing:
-        with suppress(OSError):
-            (self.folder / NAME).unlink(missing_ok=True)  # of an earlier process
-        if not self._given_up:
+        if not is_url(self._target) and may_be_moved(self._folder, Path(os.path.realpath(self._target))):
             self._thread.start()
         return self
 
@@ -62,76 +58,105 @@ class Growing:
 
     def __exit__(self, *_: object) -> None:
         self._stop()
-        if self._begun is not None:
-            self._begun.close()
+        self._give_up()
 
     def _stop(self) -> None:
         self._ending.set()
         if self._thread.is_alive():
             self._thread.join()
 
+    def _give_up(self) -> None:
+        begun, self._begun = self._begun, None
+        if begun is not None:
+            begun.close()
+
     def _grow(self) -> None:
         try:
-            while not self._ending.wait(LOOK_SECONDS) and not self._given_up:
-                self.advance()
+            while not self._ending.wait(LOOK_SECONDS):
+                while self.advance() and not self._ending.is_set():
+                    pass
         except Exception:  # what was copied in part can't be gone on with
-            self._given_up = True
-        if self._given_up and self._begun is not None:
-            self._begun.close()
-            self._begun = None
+            self._give_up()
 
-    def advance(self) -> None:
-        """Copy what has become complete since the last look; called on the thread of its own."""
+    def advance(self) -> bool:
+        """Copy some of what has become complete; whether there was any. Called on the thread of its own. OSError where it can't go on."""
         done = self._begun.mini_batches if self._begun is not None else 0
-        with self.ledger.lock:
-            stop = self.ledger.commits.final_until(done)
-            runs = list(self.ledger.commits.runs(done, stop))
+        with self._ledger.lock:
+            commits = self._ledger.commits
+            stop = commits.final_until(done, COPY_BYTES)
+            runs = list(commits.runs(done, stop))
             expected = self._expected_bytes()
-            columns = self.ledger.columns
-            self._given_up = self.ledger.revoked
-        self._given_up = self._given_up or shutil.disk_usage(self.folder).free < expected + SPARE_BYTES
-        if stop == done or self._given_up or (self.with_header and columns is None):
-            return
+            columns = self._ledger.columns
+        if stop == done or (self._with_header and columns is None):
+            return False
+        disk = shutil.disk_usage(self._folder)
+        if disk.free < 2 * expected + max(SPARE_BYTES, SPARE_SHARE * disk.total):
+            raise OSError("the room on the disk is wanted for other things")
         if self._begun is None:
-            self._begun = begin(self.folder / NAME, columns if self.with_header else None)
-        begun = self._begun
-        with Source(runs, self.ledger.commits.part_names, self.folder / "parts") as source:
-            for size in source.copy_to(begun.fd):
-                begun.size_bytes += size
-                self._unsynced += size
+            self._begun = begin(self._folder / NAME, columns if self._with_header else None)
+        with Source(runs, commits.part_names, self._folder / "parts") as source:
+            self._copy(source, self._begun, stop)
+        return True
+
+    def _copy(self, source: Source, begun: Begun, stop: int) -> None:
+        copied = 0
+        for size in source.copy_to(begun.fd):
+            copied += size
+            if self._ending.is_set():  # in the middle of a very large mini-batch
+                os.ftruncate(begun.fd, begun.size_bytes)
+                os.lseek(begun.fd, begun.size_bytes, os.SEEK_SET)
+                return
+        begun.size_bytes += copied
         begun.mini_batches = stop
+        self._unsynced += copied
         if self._unsynced >= SYNC_BYTES:
             os.fsync(begun.fd)
             self._unsynced = 0
 
     def _expected_bytes(self) -> int:
-        """What is probably still to be written, in part files and in the output: where the disk is small, the rows go before the copy."""
-        commits = self.ledger.commits
+        """What is probably still to be written, in part files and in the output."""
+        commits = self._ledger.commits
         done = commits.counts().done
         whole = commits.size_bytes * commits.count // done if done else 0
         return 2 * whole - commits.size_bytes - (self._begun.size_bytes if self._begun is not None else 0)
 
 
 def begin(path: Path, columns: Sequence[str] | None) -> Begun:
-    """A file without mini-batches yet."""
+    """A file without mini-batches yet, after a line with the names of the `columns`, if any."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
     begun = Begun(path=path, fd=fd)
-    if columns is not None:
-        first = header_line(columns)
-        writing.write_all(fd, first)
-        begun.size_bytes = len(first)
+    try:
+        if columns is not None:
+            first = header_line(columns)
+            writing.write_all(fd, first)
+            begun.size_bytes = len(first)
+    except BaseException:
+        begun.close()
+        raise
     return begun
 
 
-def may_be_moved(source: Path, target: Path) -> bool:
-    """Whether a file made in the folder `source` is, once moved to the folder `target`, as if it had been made there."""
+def remove_stale(folder: Path) -> None:
+    """Remove what a process that was killed has left in a step's folder."""
+    with suppress(OSError):
+        (folder / NAME).unlink(missing_ok=True)
+
+
+def may_be_moved(folder: Path, target: Path) -> bool:
+    """Whether a file made in `folder` can be moved to the path `target`, and is then as if it had been made there."""
+    trial, moved = folder / NAME, temporary_beside(target, folder / "parts")
     try:
-        here, there = source.stat(), target.stat()
         # A folder may hand its group, or rights of its own, to files that are made in it.
-        plain = not there.st_mode & stat.S_ISGID and not _default_rights(source) and not _default_rights(target)
-        return plain and here.st_dev == there.st_dev and not here.st_mode & stat.S_ISGID
+        if any(place.stat().st_mode & stat.S_ISGID or _default_rights(place) for place in (folder, target.parent)):
+            return False
+        with writing.open_new(trial):
+            pass
+        os.rename(trial, moved)  # two mounts of one disk refuse it, and so may quotas
+        moved.unlink()
     except OSError:
+        remove_stale(folder)
         return False
+    return True
 
 
 def _default_rights(folder: Path) -> bool:

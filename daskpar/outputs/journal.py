@@ -94,10 +94,6 @@ class Journal:
                 self._parts[flushed.part] = number
                 self._next_part += 1
 
-    def revoke(self, ranges: Sequence[tuple[int, int]]) -> None:
-        """Mini-batches [start, stop) are no longer committed: their rows are gone."""
-        self._write(_revocation(ranges))
-
     def columns(self, names: Sequence[str]) -> None:
         """Remember the column names of the aggregated file's header."""
         self._write(frame(bytes([Kind.COLUMNS]) + json.dumps(list(names)).encode()))

@@ -30,8 +30,6 @@ class Ledger:
         """Final failures of earlier driver processes that still stand, in words (at most 1000)."""
         self.lock = threading.Lock()
         """Held while `commits` changes, for whoever looks at it from another thread."""
-        self.revoked = False
-        """Whether anything has been revoked since it was opened."""
         self.already_done = 0
         """Mini-batches with a final outcome when it was opened."""
 
@@ -91,14 +89,6 @@ class Ledger:
         with self.lock:
             self.commits.apply(records, flushed.part)
         return records if accepted.all() else records[accepted]
-
-    def revoke(self, ranges: list[tuple[int, int]]) -> None:
-        """Mini-batches [start, stop) are to be run again: their rows are gone."""
-        if ranges:
-            self.journal.revoke(ranges)
-            with self.lock:
-                self.revoked = True
-                self.commits.revoke(ranges)
 
     def close(self) -> None:
         """Sync and close the journal."""

@@ -49,13 +49,13 @@ def _copy_in_kernel(source: int, target: int, offset: int, length: int) -> int:
 
 def sync_folder(folder: str | Path) -> None:
     """Make a rename in `folder` outlast a power cut, where the file system knows how."""
-    fd = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
-    try:
-        os.fsync(fd)
-    except OSError:
-        pass  # some network file systems refuse to sync a folder; the rename itself is done
-    finally:
-        os.close(fd)
+    # Some network file systems refuse to sync a folder, and some folders may not be read; the rename itself is done.
+    with contextlib.suppress(OSError):
+        fd = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
 
 
 def replace_file(path: Path, data: bytes) -> None:

@@ -177,6 +177,16 @@ class ForkServer:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        self._forget_empty_log()
+
+    def kill(self) -> None:
+        """End it at once, whatever it is about: only where nothing of the user's runs below it."""
+        self.socket.close()
+        self.process.kill()
+        self.process.wait()
+        self._forget_empty_log()
+
+    def _forget_empty_log(self) -> None:
         with contextlib.suppress(OSError):
             if self._log and os.path.getsize(self._log) == 0:
                 os.unlink(self._log)  # it had nothing to say

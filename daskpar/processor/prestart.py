@@ -1,4 +1,5 @@
-"""Fork servers started ahead of the steps that will use them, so that they import pandas while this process imports Dask."""
+"""Fork servers that wait for the steps that will use them: started ahead, so that they import pandas while this process imports Dask, or
+left by a step that has no more use for them."""
 
 from __future__ import annotations
 
@@ -19,13 +20,19 @@ class _Waiting:
     threads: int
     server: ForkServer
 
+    def fits(self, environment: Mapping[str, str], tabular: bool, threads: int) -> bool:
+        # One that has imported pandas serves file lists as well.
+        return self.environment == dict(environment) and self.threads == threads and (self.tabular or not tabular)
+
 
 _waiting: list[_Waiting] = []
 _lock = threading.Lock()
 
 
 def prestart(environment: Mapping[str, str], *, tabular: bool, threads: int = 1, number: int = 1) -> None:
-    """Start `number` fork servers for nodes that will live in this process."""
+    """Start fork servers for nodes that will live in this process, until `number` that fit wait. OSError where one can't be started."""
+    with _lock:
+        number -= sum(found.fits(environment, tabular, threads) for found in _waiting)
     for _ in range(number):
         server = ForkServer(environment=dict(environment), tabular=tabular, threads=threads)
         with _lock:
@@ -48,9 +55,7 @@ def take(settings: ProcessorSettings) -> ForkServer | None:
     """A waiting fork server that fits a step, if there is one; it is the caller's from now on."""
     with _lock:
         for at, found in enumerate(_waiting):
-            # One that has imported pandas serves file lists as well.
-            fits = found.environment == settings.environment and found.threads == settings.threads
-            if fits and (found.tabular or not settings.tabular):
+            if found.fits(settings.environment, settings.tabular, settings.threads):
                 del _waiting[at]
                 return found.server
     return None
@@ -63,8 +68,8 @@ def leave(settings: ProcessorSettings, server: ForkServer) -> None:
 
 
 def drop() -> None:
-    """End the fork servers that nobody took."""
+    """End the fork servers that nobody took. Those of another run in this process are among them, which costs it its head start alone."""
     with _lock:
         left, _waiting[:] = list(_waiting), []
     for found in left:
-        found.server.close()
+        found.server.kill()

@@ -60,7 +60,7 @@ class ProcessorSettings:
     resource_interval: Seconds = 0.0
     """How often the node samples its resources; 0: never."""
     spare_server: bool = False
-    """Whether the node's fork server is left to the step that follows: only our own code runs below it."""
+    """Whether the node's fork server is left to the step that follows; only where no code of the user's runs below it."""
     session: str = ""
     """Random text of one process's try at the step: what an earlier one's nodes leave behind is told apart by it."""
 

@@ -155,7 +155,7 @@ def lines(count: int, *pieces: Column) -> bytes:
     form = "".join(piece.replace("%", "%%") if isinstance(piece, str) else "%s" for piece in pieces)
     found = [piece for piece in pieces if not isinstance(piece, str)]
     rows = zip(*found, strict=True) if found else repeat((), count)
-    return "".join([form % row for row in rows]).encode()
+    return "".join([form % row for row in rows]).encode("utf-8", "backslashreplace")  # names of files that are no text
 
 
 def pair(records: np.ndarray, failures: Sequence[object]) -> list[tuple[int, Failure]]:

@@ -144,16 +144,15 @@ def sums_of(path: Path) -> Sums:
 
 def records_of(batch: pa.RecordBatch) -> np.ndarray:
     """What the sums need of rows of a table, as records."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
+    from daskpar.data.buffers import numbers, valid
 
     records = np.zeros(batch.num_rows, RECORD)
     process, status = batch["Process"], batch["Status"]
     places = np.array([text.split("/process") for text in process.dictionary.to_pylist()], np.int64).reshape(-1, 2)
-    records["node"], records["processor"] = places[process.indices.to_numpy()].T
+    records["node"], records["processor"] = places[numbers(process.indices, np.int32)].T
     known = {"RUN_DONE": Status.SUCCEEDED, "LOAD_DONE": Status.EMPTY}
     outcomes = np.array([known.get(text, Status.FAILED) for text in status.dictionary.to_pylist()], np.uint8)
-    records["status"] = outcomes[status.indices.to_numpy()]
+    records["status"] = outcomes[numbers(status.indices, np.int32)]
     fields = {
         "items": "Total",
         "failed_items": "Failed",
@@ -162,8 +161,9 @@ def records_of(batch: pa.RecordBatch) -> np.ndarray:
         "run": "Run Method Seconds",
     }
     for field, name in fields.items():
-        records[field] = pc.fill_null(batch[name], 0.0).to_numpy(zero_copy_only=False)
-    records["started"] = pc.fill_null(batch["Process Start Time"].cast(pa.int64()), 0).to_numpy(zero_copy_only=False) / 1e6
+        records[field] = np.where(valid(batch[name]), numbers(batch[name], np.float64), 0.0)
+    started = batch["Process Start Time"]
+    records["started"] = np.where(valid(started), numbers(started), 0) / 1e6
     return records
 
 

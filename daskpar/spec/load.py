@@ -16,7 +16,8 @@ from daskpar.spec.resolve import build_job
 from daskpar.spec.scope import Layout
 from daskpar.spec.source import read_yaml
 
-_NO_RUN = Path("/RUN")
+NO_RUN = Path("/RUN")
+"""Stands for the run directory in a job that has none yet."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +65,7 @@ def load_job(
         raise AssertionError("a file that can't be read has a problem recorded")
     placed = apply_overrides(tree, overrides or {}, folders or {})
     source = read_job(apply_given(placed.tree, given or {}), spec, placed.settings, problems, given=frozenset((given or {}).values()))
-    layout = Layout(run_directory=_NO_RUN, datastores=datastores or {}, any_datastore=datastores is None)
+    layout = Layout(run_directory=NO_RUN, datastores=datastores or {}, any_datastore=datastores is None)
     preview = build_job(source, layout, problems, check_files=True)
     problems.raise_errors()
     return JobDefinition(name=source.name, spec=spec, preview=preview, warnings=problems.warnings, source=source)

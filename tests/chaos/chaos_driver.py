@@ -88,7 +88,7 @@ def arm_output(death: Death) -> None:
     def assembling(write: Callable[..., Any]) -> Callable[..., Any]:
         def call(source: Any, target: Any, *rest: Any) -> Any:
             def half() -> None:
-                temporary = assembly._temporary(target, rest[-1])
+                temporary = assembly.temporary_beside(target, rest[-1])
                 temporary.write_bytes(b"half of it")
 
             death.at("assembling", half)

@@ -144,7 +144,8 @@ def test_damage_costs_only_the_frames_that_it_hits_whatever_they_say(operations:
                 start, size, part = values
                 journal.append(flushed(start, start + size, part))
             elif kind == "revoke":
-                journal.revoke([(values[0], values[0] + values[1])])
+                journal.close()
+                journal = Journal.reopen(path, read_journal(path), [(values[0], values[0] + values[1])])
             else:
                 journal.columns(values[0])
         journal.close()
@@ -225,7 +226,8 @@ def test_the_last_final_record_holds_and_revoked_ones_do_not(tmp_path: Path) -> 
     path = tmp_path / "journal"
     journal = Journal.create(path, step="s", mini_batches=COUNT)
     journal.append(flushed(0, 4))
-    journal.revoke([(1, 3)])
+    journal.close()
+    journal = Journal.reopen(path, read_journal(path), [(1, 3)])
     journal.append(flushed(2, 3, part="b"))
     journal.columns(("x", "y z"))
     journal.close()

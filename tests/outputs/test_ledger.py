@@ -239,16 +239,6 @@ def test_a_full_disk_commits_nothing_and_the_resume_goes_on(
     again.close()
 
 
-def test_revoking_lasts(step: Path, processors: Any) -> None:
-    ledger = Ledger.open(step, 2)
-    ledger.commit(processors.flush({0: b"0\n", 1: b"1\n"}))
-    ledger.revoke([(0, 1)])
-    ledger.close()
-    again = Ledger.open(step, 2)
-    assert again.commits.missing() == [(0, 1)]
-    again.close()
-
-
 def test_a_folder_can_be_moved_between_processes(step: Path, processors: Any, tmp_path: Path) -> None:
     ledger = Ledger.open(step, 1)
     message = processors.flush({0: b"0\n"})
