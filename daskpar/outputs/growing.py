@@ -95,14 +95,14 @@ class Growing:
         if self._begun is None:
             self._begun = begin(self._folder / NAME, columns if self._with_header else None)
         with Source(runs, commits.part_names, self._folder / "parts") as source:
-            self._copy(source, self._begun, stop)
+            self._copy(source, self._begun, stop, sum(int(found.lengths.sum()) for found in runs))
         return True
 
-    def _copy(self, source: Source, begun: Begun, stop: int) -> None:
+    def _copy(self, source: Source, begun: Begun, stop: int, total: int) -> None:
         copied = 0
         for size in source.copy_to(begun.fd):
             copied += size
-            if self._ending.is_set():  # in the middle of a very large mini-batch
+            if copied < total and self._ending.is_set():  # in the middle of a very large mini-batch
                 os.ftruncate(begun.fd, begun.size_bytes)
                 os.lseek(begun.fd, begun.size_bytes, os.SEEK_SET)
                 return

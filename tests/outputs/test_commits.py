@@ -78,9 +78,17 @@ def test_empty_ones_are_done_and_count_neither_way() -> None:
 def test_how_far_all_are_final() -> None:
     commits = Commits(5)
     commits.apply(records((0, 1, 1), (1, 3, 1), (2, 3, 0), (4, 2, 1)))
-    assert [commits.final_until(start) for start in range(6)] == [2, 2, 2, 3, 5, 5]
+    assert [commits.final_until(start, 10) for start in range(6)] == [2, 2, 2, 3, 5, 5]
     commits.reopen_failed()
-    assert commits.final_until(0) == 1
+    assert commits.final_until(0, 10) == 1
+
+
+@pytest.mark.parametrize(("most", "stop"), [(0, 1), (4, 1), (5, 1), (9, 1), (10, 3), (14, 3), (15, 4), (99, 4)])
+def test_how_far_all_are_final_within_so_many_bytes(most: int, stop: int) -> None:
+    commits = Commits(4)
+    commits.apply(records((0, 1, 1), (1, 1, 1), (3, 1, 1), length=5))
+    commits.apply(records((2, 2, 1)))
+    assert commits.final_until(0, most) == stop
 
 
 def test_rows_of_a_range() -> None:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from daskpar.errors import InfrastructureLost
 from daskpar.outputs import growing as module
+from daskpar.outputs import sources
 from daskpar.outputs.assembly import assemble
 from daskpar.outputs.growing import NAME, Growing, may_be_moved
 from daskpar.outputs.ledger import Ledger
@@ -90,7 +91,6 @@ def test_nothing_is_copied_before_the_names_of_the_columns_are_known(step: Path,
 
 
 def test_a_step_that_does_not_complete_leaves_nothing(step: Path, processors: Any) -> None:
-    (step / NAME).write_text("of a process that was killed")
     ledger = Ledger.open(step, 2)
     with Growing(ledger, step, str(step / "out")) as growing:
         assert left(step) == []
@@ -125,8 +125,11 @@ def test_a_small_disk_keeps_its_room_for_the_rows(step: Path, processors: Any, m
     growing = Growing(ledger, step, str(step / "out"))
     ledger.commit(processors.flush({0: b"0" * 1000}))
     usage = namedtuple("usage", "total used free")
-    free = module.SPARE_BYTES + 7000 - 1  # three more of 1000 in the parts, four in the output
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(0, 0, free))
+    needed = 2 * 7000 + module.SPARE_BYTES  # three more of 1000 in the parts, four in the output
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(0, 0, needed))
+    assert growing.advance()
+    ledger.commit(processors.flush({1: b"1" * 1000}))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(50 << 30, 0, needed))
     run_through(growing)
     assert growing.take() is None and left(step) == []
 
@@ -137,14 +140,31 @@ def test_it_waits_for_no_output_at_a_url(step: Path, processors: Any) -> None:
         assert growing.take() is None
 
 
-def test_what_is_revoked_ends_it(step: Path, processors: Any) -> None:
-    ledger = Ledger.open(step, 2)
+def test_the_end_of_a_step_waits_for_no_more_than_a_piece(step: Path, processors: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A very large mini-batch under way is forgotten, and those before it are kept."""
+    monkeypatch.setattr(module, "COPY_BYTES", 3)
+    monkeypatch.setattr(sources, "PIECE_BYTES", 100_000 // 16)
+    ledger = Ledger.open(step, 3)
     growing = Growing(ledger, step, str(step / "out"))
     ledger.commit(processors.flush({0: b"0\n"}))
-    growing.advance()
-    ledger.revoke([(0, 1)])
+    ledger.commit(processors.flush({1: b"1" * 300_000, 2: b"2\n"}))
+    copied = sources.Source.copy_to
+
+    def ends(self: Any, fd: int) -> Any:
+        for size in copied(self, fd):
+            if size == 100_000:
+                growing._ending.set()
+            yield size
+
+    monkeypatch.setattr(sources.Source, "copy_to", ends)
     run_through(growing)
-    assert growing.take() is None and left(step) == []
+    monkeypatch.undo()
+    begun = growing.take()
+    assert begun is not None and (begun.mini_batches, begun.size_bytes) == (1, 2)
+    seen: list[tuple[int, int]] = []
+    assemble(ledger.commits, step / "parts", str(step / "out"), begun=begun, progress=lambda *told: seen.append(told))
+    assert (step / "out").read_bytes() == b"0\n" + b"1" * 300_000 + b"2\n"
+    assert seen[-1] == (300_004, 300_004)
 
 
 @pytest.mark.parametrize("number", [errno.EXDEV, errno.ENOSPC])
@@ -183,11 +203,28 @@ def test_rows_that_are_gone_at_the_end_are_said(step: Path, processors: Any) -> 
 def test_a_folder_that_hands_its_group_on_gets_a_file_of_its_own(tmp_path: Path, which: str) -> None:
     for name in ("source", "target"):
         (tmp_path / name).mkdir()
-    assert may_be_moved(tmp_path / "source", tmp_path / "target")
+    assert may_be_moved(tmp_path / "source", tmp_path / "target" / "out")
     (tmp_path / which).chmod(stat.S_ISGID | 0o755)
-    assert not may_be_moved(tmp_path / "source", tmp_path / "target")
+    assert not may_be_moved(tmp_path / "source", tmp_path / "target" / "out")
+    assert list((tmp_path / "source").iterdir()) == list((tmp_path / "target").iterdir()) == []
 
 
-def test_a_file_is_moved_on_one_disk_alone(tmp_path: Path) -> None:
-    assert not may_be_moved(tmp_path, Path("/proc"))
-    assert not may_be_moved(tmp_path, tmp_path / "none")
+@pytest.mark.parametrize("number", [errno.EXDEV, errno.EACCES])
+def test_what_can_not_be_moved_is_not_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """Two mounts of one disk, for example."""
+
+    def refuse(*_: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "rename", refuse)
+    assert not may_be_moved(tmp_path, tmp_path / "out")
+    assert not may_be_moved(tmp_path, tmp_path / "none" / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_header_that_can_not_be_written_leaves_nothing(step: Path, failing_disk: Any) -> None:
+    failing_disk(1, errno.ENOSPC)
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(OSError, match="No space"):
+        module.begin(step / NAME, ["a", "b"])
+    assert left(step) == [] and len(os.listdir("/proc/self/fd")) == before

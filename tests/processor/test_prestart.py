@@ -1,0 +1,87 @@
+"""Fork servers that wait: as many as are wanted, taken by what they fit, none left over."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from daskpar.processor import prestart
+from daskpar.processor.forkserver import ForkServer
+
+ENVIRONMENT = {"A": "1"}
+
+
+@dataclass
+class Wanted:
+    """What `take` looks at."""
+
+    environment: dict[str, str] = field(default_factory=lambda: dict(ENVIRONMENT))
+    tabular: bool = False
+    threads: int = 1
+
+
+@pytest.fixture(autouse=True)
+def none_left() -> Iterator[None]:
+    prestart.drop()
+    yield
+    prestart.drop()
+
+
+def waiting() -> list[ForkServer]:
+    return [found.server for found in prestart._waiting]
+
+
+def test_as_many_as_are_wanted_are_started_and_no_more() -> None:
+    for number in (1, 2, 2, 1):
+        prestart.prestart(ENVIRONMENT, tabular=False, number=number)
+    assert len(waiting()) == 2
+    prestart.prestart({"A": "2"}, tabular=False)
+    assert len(waiting()) == 3
+
+
+@pytest.mark.parametrize(
+    ("wanted", "fits"),
+    [
+        (Wanted(), True),
+        (Wanted(environment={}), False),
+        (Wanted(environment={"A": "2"}), False),
+        (Wanted(threads=2), False),
+        (Wanted(tabular=True), False),
+    ],
+)
+def test_a_step_takes_one_that_fits(wanted: Any, fits: bool) -> None:
+    prestart.prestart(ENVIRONMENT, tabular=False)
+    (server,) = waiting()
+    taken = prestart.take(wanted)
+    assert taken is (server if fits else None)
+    assert waiting() == ([] if fits else [server])
+    if taken is not None:
+        taken.close()
+
+
+def test_one_with_pandas_serves_files_too() -> None:
+    prestart.prestart(ENVIRONMENT, tabular=True)
+    taken = prestart.take(Wanted(tabular=False))  # type: ignore[arg-type]
+    assert taken is not None
+    taken.kill()
+
+
+def test_what_nobody_took_is_ended_at_once() -> None:
+    """It is still importing, and hears nothing."""
+    prestart.prestart(ENVIRONMENT, tabular=True)
+    (server,) = waiting()
+    prestart.drop()
+    assert server.process.returncode == -9 and waiting() == []
+
+
+def test_work_is_done_in_a_server_that_waits_and_here_where_there_is_none() -> None:
+    assert prestart.lend(os.getpid) == os.getpid()
+    prestart.prestart(ENVIRONMENT, tabular=False)
+    assert prestart.lend(os.getpid) != os.getpid()
+    assert prestart.lend(os.getenv, "A") == "1"
+    with pytest.raises(ZeroDivisionError):
+        prestart.lend(divmod, 1, 0)
