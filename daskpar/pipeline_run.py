@@ -19,6 +19,7 @@ from daskpar.opening import Opening, named_compute
 from daskpar.options import Options, all_datastores
 from daskpar.outputs.run_directory import RunDirectory
 from daskpar.processor import prestart
+from daskpar.reports.heard import Heard
 from daskpar.spec.model import ParallelStep, PipelineJob, Step
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class PipelineRun:
         self.begun = False
         """Whether any step may have run."""
         self._stop_reason = ""
+        self._heard = Heard()
         # Nothing that an earlier driver of this run may have left on a cluster is taken for ours.
         session = self.directory.identity.id + (f"-{secrets.token_hex(3)}" if self.resumed else "")
         self._opening = Opening(self.job, self.directory, self.options, all_datastores(self.options.datastores), session)
@@ -60,7 +62,7 @@ class PipelineRun:
         except BaseException:
             self._opening.close()
             raise
-        bus = Bus(self._watchers())
+        bus = Bus([*self._watchers(), self._heard])
         self.publish: Callable[[Event], None] = bus.publish
         status, reason = "lost", "daskpar itself failed"
         try:
@@ -222,7 +224,9 @@ class PipelineRun:
             reason=reason,
             seconds=seconds,
             results=list(self.results.values()),
-            warnings=[str(warning) for warning in self.warnings if warning.grave],
+            # Those of the steps have been shown as they came, unless nothing is.
+            warnings=[str(warning) for warning in self.warnings if warning.grave]
+            + (self._heard.texts if self.options.display is False else []),
         )
         return Run(
             path=self.directory.path,

@@ -376,3 +376,20 @@ def test_the_driver_of_a_local_run_does_without_pandas(work, kind):
     ended = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], cwd=work.folder, capture_output=True, text=True, timeout=120)
     assert ended.stdout.strip() == "[]", ended.stderr
     assert len(work.rows()) == (3 if kind == "files" else 300)
+
+
+@pytest.mark.parametrize("display", [None, False])
+def test_values_that_were_lost_are_told_at_the_end_where_nothing_is_shown_before(work, display, capfd):
+    work.write("table/t.csv", "k,x\n" + "".join(f"{i},{'no number' if i % 2 else i}\n" for i in range(10)))
+    work.write("table/MLTable", """
+        paths:
+          - file: ./t.csv
+        transformations:
+          - read_delimited
+          - convert_column_types: [{columns: x, column_type: int}]
+    """)  # fmt: skip
+    inputs = {"files": {"type": "mltable", "path": "./table", "mode": "direct"}}
+    ended = work.run({"work": work.parallel("def run(m): return list(m.x)", inputs=inputs, mini_batch_size="1mb")}, display=display)
+    assert ended.status == "completed", ended.reason
+    assert ("5 values of column 'x' became null" in ended.summary) == (display is False)
+    assert ("5 values of column 'x' became null" in capfd.readouterr().err) == (display is None)
