@@ -111,7 +111,7 @@ def arm_output(death: Death) -> None:
     def copying(advance: Callable[..., Any]) -> Callable[..., Any]:
         def call(self: Any) -> Any:
             found = advance(self)
-            if (self.folder / growing.NAME).exists():
+            if found:
                 death.at("growing")
             return found
 
