@@ -25,8 +25,8 @@ COPY_BYTES = 16 << 20
 """Rows copied at once, unless one mini-batch has more: the end of the step waits for no more than these."""
 SYNC_BYTES = 64 << 20
 """Copied bytes after which the disk is asked to have them: at the end there is little left to wait for."""
-SPARE_BYTES, SPARE_SHARE = 1 << 30, 0.1
-"""Of the disk, which the copy leaves free beside twice what is expected: the script's own files go before it."""
+SPARE_SHARE, SPARE_LEAST, SPARE_MOST = 0.1, 1 << 30, 16 << 30
+"""Of the disk, but within these bytes: what the copy leaves free beside twice what is expected, for the script's own files go before it."""
 
 
 class Growing:
@@ -90,7 +90,7 @@ class Growing:
         if stop == done or (self._with_header and columns is None):
             return False
         disk = shutil.disk_usage(self._folder)
-        if disk.free < 2 * expected + max(SPARE_BYTES, SPARE_SHARE * disk.total):
+        if disk.free < 2 * expected + min(max(SPARE_LEAST, SPARE_SHARE * disk.total), SPARE_MOST):
             raise OSError("the room on the disk is wanted for other things")
         if self._begun is None:
             self._begun = begin(self._folder / NAME, columns if self._with_header else None)

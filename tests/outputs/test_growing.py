@@ -125,7 +125,7 @@ def test_a_small_disk_keeps_its_room_for_the_rows(step: Path, processors: Any, m
     growing = Growing(ledger, step, str(step / "out"))
     ledger.commit(processors.flush({0: b"0" * 1000}))
     usage = namedtuple("usage", "total used free")
-    needed = 2 * 7000 + module.SPARE_BYTES  # three more of 1000 in the parts, four in the output
+    needed = 2 * 7000 + module.SPARE_LEAST  # three more of 1000 in the parts, four in the output
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(0, 0, needed))
     assert growing.advance()
     ledger.commit(processors.flush({1: b"1" * 1000}))
