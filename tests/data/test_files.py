@@ -75,6 +75,14 @@ def test_links_are_followed_but_not_in_circles(tree: Path) -> None:
     assert "c/m.csv" in found and not any(name.startswith("a/up") for name in found)
 
 
+def test_a_link_in_a_circle_is_listed_as_one_that_leads_nowhere(tree: Path) -> None:
+    (tree / "a" / "me").symlink_to("me")
+    (tree / "a" / "nowhere").symlink_to("gone")
+    expected = ["a/.h/q.csv", "a/deep/er/w.txt", "a/me", "a/nowhere", "a/z.csv"]
+    assert below(tree, list_files(str(tree / "a")).paths) == expected
+    assert below(tree, files_of_item("pattern", str(tree / "a/*e"))) == ["a/me", "a/nowhere"]
+
+
 def test_nothing_there(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not exist"):
         list_files(str(tmp_path / "nope"))
