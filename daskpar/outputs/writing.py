@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -83,6 +84,19 @@ def replace_json(path: Path, value: object) -> None:
     except UnicodeEncodeError:
         data = json.dumps(value, indent=2).encode()  # names of files that are no text are escaped
     replace_file(path, data + b"\n")
+
+
+def take_rights(fd: int, path: Path) -> None:
+    """Give the open file the owner, group and mode of the file at `path` that it will replace, as far as this user may; else its own."""
+    try:
+        old = os.stat(path)
+    except FileNotFoundError:
+        return
+    for owner, group in ((-1, old.st_gid), (old.st_uid, -1)):
+        with contextlib.suppress(OSError):  # only root gives files away, and only to a group of ours they may go
+            os.fchown(fd, owner, group)
+    with contextlib.suppress(OSError):  # some network file systems have no modes
+        os.fchmod(fd, stat.S_IMODE(old.st_mode))
 
 
 @contextlib.contextmanager
