@@ -51,6 +51,8 @@ def test_what_a_path_means(text: str, found: str) -> None:
 def test_unknown_datastores_and_assets_are_named() -> None:
     with pytest.raises(UsageError, match="Did you mean 'store'"):
         resolve("azureml://datastores/stor/paths/x", "/base", {"store": "/one"})
+    with pytest.raises(UsageError, match=r"Known datastores: none\. `--datastore x=PLACE` says"):
+        resolve("azureml://datastores/x/paths/y", "/base", {})
     with pytest.raises(UsageError, match="registered data asset"):
         resolve("azureml:iris:1", "/base", {})
 
