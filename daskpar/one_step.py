@@ -159,6 +159,7 @@ class OneStep:
                 ended=time(),
                 seconds=result.seconds + (earlier.seconds if earlier is not None else 0.0),
                 outputs=result.outputs,
+                rows=(getattr(step, "append_row_to", None) or "") if result.status == "completed" else "",
             )
         )
         drop_parts(self.directory, folder.state())

@@ -85,8 +85,8 @@ def _reopen(directory: RunDirectory, options: Options) -> Reopened:
     spec = Path(directory.identity.spec)
     if not spec.is_file():
         raise RunDirectoryError(f"the spec {spec} of this run is gone; put it back to resume, or `export {directory.path} --partial FILE`")
-    definition = load_job(spec, overrides=overrides, folders=folders, given=started["given"])
-    job = resolve_job(definition, run_directory=directory.path, datastores=datastores)
+    definition = load_job(spec, overrides=overrides, folders=folders, given=started["given"], begun=True)
+    job = resolve_job(definition, run_directory=directory.path, datastores=datastores, begun=True)
     changes, unknown = ([], []) if options.allow_changes else changes_since(directory, job)
     if changes:
         listed = "\n".join(f"  - {change}" for change in changes)

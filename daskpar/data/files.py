@@ -77,7 +77,7 @@ def _walk(folder: str, found: list[str], above: tuple[tuple[int, int], ...]) -> 
         listed = list(entries)
     prefix = "/" if folder == "/" else folder + "/"
     names = sorted([entry.name for entry in listed])
-    folders = {entry.name for entry in listed if entry.is_dir()}
+    folders = {entry.name for entry in listed if is_folder(entry)}
     if not folders:  # flat folders of millions of files are common: half a microsecond each
         found += map(prefix.__add__, names)
         return
@@ -87,6 +87,16 @@ def _walk(folder: str, found: list[str], above: tuple[tuple[int, int], ...]) -> 
             found.append(path)
         elif (own := identity(path)) not in above:
             _walk(path, found, (*above, own))
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a folder or a link to one. A link in a circle leads nowhere; OSError where it can't be followed otherwise."""
+    try:
+        return entry.is_dir()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return False
+        raise
 
 
 def identity(folder: str) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from daskpar.data.files import identity, list_files
+from daskpar.data.files import identity, is_folder, list_files
 from daskpar.data.locations import filesystem, is_url, remote_errors
 from daskpar.errors import InputError
 
@@ -80,7 +80,7 @@ class _Tree:
         with _told(folder):
             try:
                 with os.scandir(folder) as found:
-                    return sorted((entry.name, entry.is_dir()) for entry in found)
+                    return sorted((entry.name, is_folder(entry)) for entry in found)
             except (NotADirectoryError, FileNotFoundError):
                 return []
 
@@ -142,18 +142,18 @@ def _visit(tree: _Tree, folder: str, states: frozenset[int], parts: list[re.Patt
             state += 1
             open_states.add(state)
     prefix = folder.rstrip("/") + "/"
-    for name, is_folder in tree.entries(folder):
+    for name, goes_on in tree.entries(folder):
         after: set[int] = set()
         for state in open_states:
             if state == len(parts):
                 continue
             part = parts[state]
             if part is None:
-                if is_folder:
+                if goes_on:
                     after.add(state)
             elif part.fullmatch(name):
                 after.add(state + 1)
-        if is_folder:
+        if goes_on:
             after.discard(len(parts))
             if not after:
                 continue

@@ -34,7 +34,8 @@ def resolve(text: str, base: str | Path, datastores: Mapping[str, str]) -> str:
     if found:
         name = found["name"]
         if name not in datastores:
-            hint = nearest(name, datastores) or f"Known datastores: {', '.join(sorted(datastores)) or 'none'}."
+            known = ", ".join(sorted(datastores)) or "none"
+            hint = nearest(name, datastores) or f"Known datastores: {known}. `--datastore {name}=PLACE` says which folder or URL it is."
             raise UsageError(f"{text!r} names the datastore {name!r}, which is not configured. {hint}")
         return join(datastores[name], found["path"])
     if text.startswith("azureml:") and not text.startswith("azureml://"):

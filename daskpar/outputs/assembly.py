@@ -152,6 +152,7 @@ def _finish(begun: Begun, commits: Commits, parts: Path, target: Path, meter: _M
         with Source(commits.runs(begun.mini_batches), commits.part_names, parts) as source:
             for size in source.copy_to(begun.fd):
                 meter.add(size)
+        writing.take_rights(begun.fd, target)
         os.fsync(begun.fd)
         os.replace(begun.path, target)
     except OSError:
@@ -167,6 +168,7 @@ def _write(source: Source, target: Path, first: bytes, meter: _Meter, parts: Pat
     with writing.explained(f"The output {target} can't be written"):
         try:
             with writing.open_new(temporary) as fd:
+                writing.take_rights(fd, target)
                 writing.write_all(fd, first)
                 for size in source.copy_to(fd):
                     meter.add(size)

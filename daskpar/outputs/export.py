@@ -102,7 +102,23 @@ def _choose(run: RunDirectory, step: str | None) -> tuple[StepFolder, JournalCon
     if there:
         names = ", ".join(folder.name for folder, _ in there)
         raise RunDirectoryError(f"Several steps of {run.path} have rows to export: {names}. Say which one with --step.")
-    folder = with_rows[0][0]
+    states = [f"the step {folder.name} {_without_rows(folder, [with_them for with_them, _ in with_rows])}" for folder in _asked(run, step)]
+    hint = "" if step is not None or len(states) == 1 else " --step NAME chooses one of them, once it has rows."
+    raise RunDirectoryError(f"{run.path} has no rows to export: {'; '.join(states)}.{hint}")
+
+
+def _asked(run: RunDirectory, step: str | None) -> list[StepFolder]:
+    return [folder for folder in run.steps() if step in (None, folder.name)]
+
+
+def _without_rows(folder: StepFolder, put_together: list[StepFolder]) -> str:
+    """Why a step has no rows to export; `put_together`: those whose rows are in their outputs."""
     state = folder.state()
-    outputs = ", ".join(f"{name}: {path}" for name, path in (state.outputs if state else {}).items())
-    raise RunDirectoryError(f"The step {folder.name} is complete: its rows are in its output already ({outputs or 'see run.json'}).")
+    if folder in put_together:
+        outputs = dict(state.outputs) if state else {}
+        gone = "; ".join(f"{name}, {path}: {what}" for name, path in outputs.items() if (what := folder.rows_gone(path)))
+        listed = ", ".join(f"{name}: {path}" for name, path in outputs.items()) or "see run.json"
+        return f"is complete ({gone})" if gone else f"is complete: its rows are in its output already ({listed})"
+    if state is not None and state.kind == "command":
+        return "is a command, which has none"
+    return f"has none{' yet' if state is None or state.status != 'completed' else ''}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Collection, Iterable, Mapping
@@ -113,6 +114,10 @@ def _stamp(path: Path) -> str:
         seen = path.stat()
     except (FileNotFoundError, NotADirectoryError):
         return ""
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return ""
+        raise
     return "" if stat.S_ISDIR(seen.st_mode) else f"{seen.st_mtime_ns} {seen.st_size}"
 
 

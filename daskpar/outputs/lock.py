@@ -23,10 +23,10 @@ class Lock:
         self._fd = fd
 
     @classmethod
-    def take(cls, folder: Path) -> Lock:
-        """Lock the run directory `folder`; RunDirectoryError names the holder when it is in use."""
+    def take(cls, folder: Path, advice: str = writing.ADVICE) -> Lock:
+        """Lock the run directory `folder`; RunDirectoryError names the holder when it is in use. `advice`: for a disk that says no."""
         path = folder / "lock"
-        with writing.explained(f"The run directory {folder} can't be locked"):
+        with writing.explained(f"The run directory {folder} can't be locked", advice):
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
             _lock(fd, folder)

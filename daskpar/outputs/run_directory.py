@@ -26,6 +26,7 @@ FORMAT = 1
 STARTED_WITH = "started-with.json"
 """How the run was started, beside what the spec says."""
 _OURS = "daskpar run"
+_ELSEWHERE = "Nothing has run yet: choose another place with --run-dir FOLDER."
 _URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://")
 
 
@@ -70,6 +71,8 @@ class StepState:
     """Time spent on the step, those of earlier driver processes included."""
     outputs: Mapping[str, str] = field(default_factory=dict)
     """Output name -> path."""
+    rows: str = ""
+    """Where the rows of a completed step were put together: path or URL; empty where nothing is aggregated (append_row_to)."""
     extra: Mapping[str, object] = field(default_factory=dict)
     """Anything else that should be there after a resume; JSON values."""
 
@@ -135,6 +138,22 @@ class StepFolder:
         known["counts"] = Counts(**{name: n for name, n in value.get("counts", {}).items() if name in numbers})
         return StepState(**known)
 
+    def rows_gone(self, output: str) -> str:
+        """What to say where the completed step's rows were put at `output`, or in it, and are no longer there; empty where they are.
+
+        Raises what the store of a URL raises.
+        """
+        state = self.state()
+        if state is None or not state.rows or not (state.rows == output or state.rows.startswith(f"{output.rstrip('/')}/")):
+            return ""
+        if _exists(state.rows):
+            return ""
+        what = "it is" if state.rows == output else f"{state.rows} is"
+        if self.parts.is_dir():  # kept where some mini-batches failed
+            run = self.path.parent.parent
+            return f"{what} no longer there; `python -m daskpar export {run} --partial FILE --step {self.name}` writes its rows again"
+        return f"{what} no longer there, and its rows are gone with it: start a new run"
+
     def keep_before(self, there: Mapping[str, str]) -> None:
         """Remember what lay in the places of the step's outputs before it first began (`folders.there_before`)."""
         if there:
@@ -183,10 +202,10 @@ class RunDirectory:
         else:
             _refuse_url(path)
             folder = Path(os.path.abspath(path))
-            with writing.explained(f"The run directory {folder} can't be made"):
+            with writing.explained(f"The run directory {folder} can't be made", _ELSEWHERE):
                 folder.mkdir(parents=True, exist_ok=True)
             _refuse_used(folder)
-        lock = Lock.take(folder)
+        lock = Lock.take(folder, _ELSEWHERE)
         try:
             _refuse_used(folder)  # another process may have been quicker
             identity = RunIdentity(
@@ -288,10 +307,19 @@ def is_run_directory(path: Path | str) -> bool:
     return os.path.isfile(os.path.join(path, "run.json")) and os.path.exists(os.path.join(path, "lock"))
 
 
+def _exists(place: str) -> bool:
+    if not _URL.match(place):
+        return os.path.exists(place)
+    from daskpar.data.locations import filesystem
+
+    files, inner = filesystem(place)
+    return bool(files.exists(inner))
+
+
 def _make_default(job_name: str) -> Path:
     name = re.sub(r"[^\w.-]+", "-", job_name).strip("-.")[:60] or "job"
     base = Path.cwd() / "runs" / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    with writing.explained(f"The run directory {base} can't be made (--run-dir FOLDER chooses another place)"):
+    with writing.explained(f"The run directory {base} can't be made (--run-dir FOLDER chooses another place)", _ELSEWHERE):
         base.parent.mkdir(parents=True, exist_ok=True)
         for n in itertools.count(1):
             folder = base if n == 1 else base.with_name(f"{base.name}-{n}")

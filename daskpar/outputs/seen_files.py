@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from daskpar.data.files import is_folder
 from daskpar.data.locations import filesystem, is_url
 from daskpar.outputs.run_directory import is_run_directory
 
@@ -138,7 +139,7 @@ def _walk(folder: str, skip: set[str], *, code: bool) -> Iterator[str]:
         for entry in entries:
             if entry.path in skip or (code and _is_no_code(entry)):
                 continue
-            if not entry.is_dir(follow_symlinks=not code):
+            if not (entry.is_dir(follow_symlinks=False) if code else is_folder(entry)):
                 yield entry.path
             elif not is_run_directory(entry.path) and (code or _identity(entry) not in inside):
                 folders.append((entry.path, inside))
@@ -146,9 +147,9 @@ def _walk(folder: str, skip: set[str], *, code: bool) -> Iterator[str]:
 
 
 def _is_no_code(entry: os.DirEntry[str]) -> bool:
-    if entry.is_dir():
-        return entry.name in _NO_CODE or entry.name.startswith(".") or entry.is_symlink()
-    return not entry.name.lower().endswith(_CODE) or not entry.is_file()
+    if entry.is_dir(follow_symlinks=False):
+        return entry.name in _NO_CODE or entry.name.startswith(".")
+    return not entry.name.lower().endswith(_CODE) or not os.path.isfile(entry.path)  # is_file() raises for a link in a circle
 
 
 def _identity(entry: os.DirEntry[str]) -> tuple[int, int]:

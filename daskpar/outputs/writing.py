@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +16,7 @@ PIECE_BYTES = 4 << 20
 """What is read or copied at once."""
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
-_ADVICE = "What is committed is kept: put that right, then `python -m daskpar resume` goes on from here."
+ADVICE = "What is committed is kept: put that right, then `python -m daskpar resume` goes on from here."
 
 
 def write_all(fd: int, data: bytes | bytearray | memoryview) -> None:
@@ -85,6 +86,19 @@ def replace_json(path: Path, value: object) -> None:
     replace_file(path, data + b"\n")
 
 
+def take_rights(fd: int, path: Path) -> None:
+    """Give the open file the owner, group and mode of the file at `path` that it will replace, as far as this user may; else its own."""
+    try:
+        old = os.stat(path)
+    except FileNotFoundError:
+        return
+    for owner, group in ((-1, old.st_gid), (old.st_uid, -1)):
+        with contextlib.suppress(OSError):  # only root gives files away, and only to a group of ours they may go
+            os.fchown(fd, owner, group)
+    with contextlib.suppress(OSError):  # some network file systems have no modes
+        os.fchmod(fd, stat.S_IMODE(old.st_mode))
+
+
 @contextlib.contextmanager
 def open_new(path: Path | str) -> Iterator[int]:
     """A descriptor on an empty file at `path`, closed at the end."""
@@ -96,22 +110,22 @@ def open_new(path: Path | str) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def explained(what: str) -> Iterator[None]:
-    """Turn an OSError inside into one of ours: `what` says what could not be done."""
+def explained(what: str, advice: str = ADVICE) -> Iterator[None]:
+    """Turn an OSError inside into one of ours: `what` says what could not be done, `advice` what to do about a disk that says no."""
     try:
         yield
     except OSError as error:
-        raise in_words(error, what) from error
+        raise in_words(error, what, advice) from error
 
 
-def in_words(error: OSError, what: str) -> DaskparError:
+def in_words(error: OSError, what: str, advice: str = ADVICE) -> DaskparError:
     """The error for the user: a full, read-only or failing disk is lost infrastructure, anything else is a wrong place to write."""
     if error.errno in _FULL:
-        return InfrastructureLost(f"{what}: the disk is full ({error.strerror}). {_ADVICE}")
+        return InfrastructureLost(f"{what}: the disk is full ({error.strerror}). {advice}")
     if error.errno == errno.EFBIG:
-        return InfrastructureLost(f"{what}: the file would exceed the file-size limit (`ulimit -f`). {_ADVICE}")
+        return InfrastructureLost(f"{what}: the file would exceed the file-size limit (`ulimit -f`). {advice}")
     if error.errno == errno.EROFS:
-        return InfrastructureLost(f"{what}: the file system is read-only. {_ADVICE}")
+        return InfrastructureLost(f"{what}: the file system is read-only. {advice}")
     if error.errno in (errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENXIO):
-        return InfrastructureLost(f"{what}: the disk fails ({error.strerror}). {_ADVICE}")
+        return InfrastructureLost(f"{what}: the disk fails ({error.strerror}). {advice}")
     return RunDirectoryError(f"{what}: {error.strerror or error}.")

@@ -13,6 +13,7 @@ from daskpar.outputs.commits import Commits
 from daskpar.outputs.replay import read_journal
 from daskpar.outputs.run_directory import RunDirectory, StepFolder, StepState
 from daskpar.reports.layout import Layout
+from daskpar.reports.summary import remark
 from daskpar.reports.wording import clock, counts_in_words, duration, indent, local_time, printable, shell_path, some
 
 ERROR_LINES = 200
@@ -38,7 +39,7 @@ def status_text(path: Path | str) -> str:
     for folder in run.steps():
         state = folder.state()
         if state is not None:
-            lines += ["", *step_lines(folder, state, running=holder is not None)]
+            lines += ["", *step_lines(folder, state, of_run=status)]
     if not run.steps():
         lines += ["", "No step has started."]
     if status not in ("completed", "running"):
@@ -53,9 +54,9 @@ def run_status(run: RunDirectory, holder: str | None) -> str:
     return "crashed (its driver is gone)" if run.identity.status == "running" else run.identity.status
 
 
-def step_lines(folder: StepFolder, state: StepState, *, running: bool) -> list[str]:
-    """What is said about one step."""
-    status = state.status if state.status != "running" or running else "crashed (its driver is gone)"
+def step_lines(folder: StepFolder, state: StepState, *, of_run: str) -> list[str]:
+    """What is said about one step of a run that has the status `of_run`: one that could not say how it ended, ended as the run did."""
+    status = of_run if state.status == "running" else state.status
     lines = [f"{state.step} ({state.kind}): {status}" + (f" after {duration(state.seconds)}" if state.seconds else "")]
     if state.reason:
         lines.append(indent(f"reason: {state.reason}", "  "))
@@ -66,7 +67,7 @@ def step_lines(folder: StepFolder, state: StepState, *, running: bool) -> list[s
     if state.exit_code is not None:
         lines.append(f"  exit code: {state.exit_code}")
     if state.status == "completed":
-        lines += [f"  {name}: {path}" for name, path in state.outputs.items()]
+        lines += [f"  {name}: {path}{remark(path, folder)}" for name, path in state.outputs.items()]
     return [*lines, f"  logs: {folder.logs}"]
 
 
@@ -111,8 +112,8 @@ def logs_text(path: Path | str, *, step: str | None = None, errors: bool = False
     folders = chosen(run, step)
     if not folders:
         return "No step has started, so there are no logs yet."
-    running = run.holder() is not None
-    parts = [_errors(folder) if errors else _files(folder, running=running) for folder in folders]
+    status = run_status(run, run.holder())
+    parts = [_errors(folder) if errors else _files(folder, status) for folder in folders]
     return printable("\n\n".join(parts))
 
 
@@ -149,10 +150,10 @@ def _head_of(path: Path) -> str:
     return "".join(lines).rstrip("\n")
 
 
-def _files(folder: StepFolder, *, running: bool) -> str:
+def _files(folder: StepFolder, of_run: str) -> str:
     layout = Layout(folder.logs)
     state = folder.state()
-    status = "unknown" if state is None else state.status if state.status != "running" or running else "crashed"
+    status = "unknown" if state is None else of_run if state.status == "running" else state.status
     lines = [f"{folder.name}: {status}", f"  logs: {layout.root} (readme.txt says what is what)"]
     overviews = sorted(layout.root.glob("job_progress_overview.*.txt"))
     known = [

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from daskpar.data.locations import filesystem, is_url
 from daskpar.events import Counts
-from daskpar.outputs.run_directory import STARTED_WITH
+from daskpar.outputs.run_directory import STARTED_WITH, StepFolder
 from daskpar.processor.protocol import Failure, InitFailed
 from daskpar.reports.wording import counts_in_words, cut_lines, duration, indent, one_line, printable, shell_path
 
@@ -64,14 +64,19 @@ def _step(result: Ended, run: Path) -> str:
     if result.exit_code is not None:
         lines.append(f"  exit code {result.exit_code}")
     if result.status == "completed":
-        lines += [f"  {name}: {path}{_unwritten(path, run)}" for name, path in result.outputs.items()]
+        lines += [f"  {name}: {path}{remark(path, StepFolder(run / 'steps' / result.step))}" for name, path in result.outputs.items()]
     if result.status != "skipped":
         lines.append(f"  logs: {run / 'steps' / result.step / 'logs'}")
     return "\n".join(lines)
 
 
-def _unwritten(path: str, run: Path) -> str:
-    """A remark on an output that the step has left empty, or as it was."""
+def remark(path: str, step: StepFolder) -> str:
+    """What is to be said of an output of a completed step that is gone since, was left empty, or as it was; empty for any other."""
+    try:
+        if gone := step.rows_gone(path):
+            return f" ({gone})"
+    except Exception as error:  # whatever the store's own package raises
+        return f" (what is there could not be looked at: {error})"
     if is_url(path):
         try:
             found, inner = filesystem(path)
@@ -81,10 +86,10 @@ def _unwritten(path: str, run: Path) -> str:
     else:
         place = Path(path)
         written = place.is_file() or (place.is_dir() and any(place.iterdir()))
-        begun = run / STARTED_WITH
+        begun = step.path.parent.parent / STARTED_WITH
         if place.is_file() and begun.exists() and place.stat().st_mtime < begun.stat().st_mtime:
             return " (there before; nothing was written there)"
-    return "" if written else " (nothing was written there)"
+    return "" if written else " (nothing is there)"
 
 
 def first_failure(results: Sequence[Ended]) -> tuple[str, Failure | InitFailed] | None:
@@ -131,11 +136,10 @@ def next_commands(run: Path, results: Sequence[Ended]) -> list[tuple[str, str]]:
             (f"python -m daskpar logs {place} --errors", "show why mini-batches failed, and which"),
             (f"{go_on} --retry-failed", "run these again (--allow-changes after mending the code)"),
         ]
+    stopped = bool(results) and all(result.status in ("completed", "skipped", "interrupted") for result in results)
+    mended = ", once the cause is mended (--allow-changes where that changed the code)"
     commands = [
-        (
-            go_on,
-            "run what is not done, once the cause is mended (--allow-changes where that changed the code)",
-        ),
+        (go_on, f"run what is not done{'' if stopped else mended}"),
         (f"python -m daskpar logs {place} --errors", "show the errors and where each log is"),
     ]
     if any(result.counts.succeeded for result in results if result.status not in ("completed", "skipped")):

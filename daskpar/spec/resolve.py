@@ -8,16 +8,18 @@ from collections.abc import Mapping, Sequence
 from daskpar.spec import values
 from daskpar.spec.effective import effective_job
 from daskpar.spec.jobs import JobSource, StepSource
+from daskpar.spec.locations import is_url
 from daskpar.spec.model import Output, ParallelStep, PipelineJob, Step
 from daskpar.spec.problems import Place, Problems
 from daskpar.spec.scope import Layout, Scope
 from daskpar.spec.steps import StepBuilder
 
 
-def build_job(job: JobSource, layout: Layout, problems: Problems, *, check_files: bool) -> PipelineJob:
+def build_job(job: JobSource, layout: Layout, problems: Problems, *, check_files: bool, begun: bool = False) -> PipelineJob:
     """The job in one run directory. Mistakes are recorded; with one recorded, the value is not to be used.
 
-    `check_files` also looks for the inputs, folders and scripts that the spec names, and reads the scripts (never runs them).
+    `check_files` also looks for the inputs, folders and scripts that the spec names, and reads the scripts (never runs them). `begun`: the
+    run goes on, so its outputs may be there already.
     """
     scope = Scope(job, layout, problems, check_files=check_files)
     inputs = {name: value for name in job.inputs if (value := scope.input(None, name))}
@@ -28,7 +30,7 @@ def build_job(job: JobSource, layout: Layout, problems: Problems, *, check_files
         builder = StepBuilder(scope, source, check_files=check_files)
         steps[name] = builder.parallel() if source.kind == "parallel" else builder.command()
         notes += [*_step_notes(source, steps[name]), *builder.notes]
-    _check_one_writer(job, scope, steps, problems)
+    _check_one_writer(job, scope, steps, problems, begun)
     _check_written(job, outputs, steps, problems)
     ordered = in_order(steps, job, problems)
     built = PipelineJob(
@@ -70,9 +72,10 @@ def _circle(waiting: Mapping[str, Step]) -> list[str]:
     return path[path.index(name) :][::-1]
 
 
-def _check_one_writer(job: JobSource, scope: Scope, steps: Mapping[str, Step], problems: Problems) -> None:
+def _check_one_writer(job: JobSource, scope: Scope, steps: Mapping[str, Step], problems: Problems, begun: bool) -> None:
     """No two outputs at one path, and no output where the job's own input is read from."""
     writers: dict[str, tuple[str, str, Place]] = {}
+    refused: set[str] = set()
     for name, step in steps.items():
         source = job.steps[name]
         listed = [(output.path, output.name, _written_at(source, output)) for output in step.outputs.values()]
@@ -92,6 +95,16 @@ def _check_one_writer(job: JobSource, scope: Scope, steps: Mapping[str, Step], p
             writers.setdefault(key, (name, output_name, place))
             if wrong := _in_the_way(path, _kept(job, step), moved=not isinstance(step, ParallelStep)):
                 problems.error(place, f"{scope.shown(path)} {wrong}.", "Give it a path of its own.")
+            elif not begun and (wrong := _file_of_an_input(path, steps)):
+                problems.error(place, f"{scope.shown(path)} {wrong}.", "Give it a place outside of the input.")
+                refused.add(key)
+    _warn_of_outputs_in_inputs(scope, steps, {path: writer for path, writer in writers.items() if path not in refused}, problems)
+
+
+def _warn_of_outputs_in_inputs(
+    scope: Scope, steps: Mapping[str, Step], writers: Mapping[str, tuple[str, str, Place]], problems: Problems
+) -> None:
+    """`writers`: path -> step, output and where it is written."""
     for step in steps.values():
         for value in step.inputs.values():
             if value.is_data and value.made_by is None and value.path.rstrip("/") in writers:
@@ -114,6 +127,38 @@ def _in_the_way(path: str, kept: list[tuple[str, str]], *, moved: bool) -> str:
         if moved and _place(other).startswith(place.rstrip("/") + "/"):
             return f"holds {what}, {other}: what an unfinished step leaves in its output is moved aside, and it would go along"
     return ""
+
+
+def _file_of_an_input(path: str, steps: Mapping[str, Step]) -> str:
+    """Which input the file at `path` is or belongs to, as what speaks against writing there; empty where it belongs to none."""
+    if is_url(path) or not os.path.isfile(path):
+        return ""
+    place, seen = _place(path), os.stat(path)
+    for step in steps.values():
+        for value in step.inputs.values():
+            if not value.is_data or value.made_by is not None or not value.path or is_url(value.path):
+                continue
+            if os.path.isfile(value.path) and os.path.samestat(seen, os.stat(value.path)):
+                return f"is the input {value.name!r} of {step.name!r}, which this output would replace"
+            if place.startswith(_place(value.path).rstrip("/") + "/") or (seen.st_nlink > 1 and _holds(value.path, seen)):
+                return f"is a file of the input {value.name!r} of {step.name!r} ({value.path}), which this output would replace"
+    return ""
+
+
+def _holds(folder: str, seen: os.stat_result) -> bool:
+    """Whether one of the names of a file lies below `folder`: by the numbers that a listing has already."""
+    waiting = [folder]
+    while waiting:
+        try:
+            with os.scandir(waiting.pop()) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(entry.path)
+                    elif entry.inode() == seen.st_ino and os.path.samestat(entry.stat(), seen):
+                        return True
+        except OSError:  # what can't be listed is told when the input is read
+            continue
+    return False
 
 
 def _place(path: str) -> str:

@@ -51,6 +51,8 @@ def test_what_a_path_means(text: str, found: str) -> None:
 def test_unknown_datastores_and_assets_are_named() -> None:
     with pytest.raises(UsageError, match="Did you mean 'store'"):
         resolve("azureml://datastores/stor/paths/x", "/base", {"store": "/one"})
+    with pytest.raises(UsageError, match=r"Known datastores: none\. `--datastore x=PLACE` says"):
+        resolve("azureml://datastores/x/paths/y", "/base", {})
     with pytest.raises(UsageError, match="registered data asset"):
         resolve("azureml:iris:1", "/base", {})
 
@@ -73,6 +75,14 @@ def test_links_are_followed_but_not_in_circles(tree: Path) -> None:
     (tree / "c").symlink_to(tree / "a-b", target_is_directory=True)
     found = below(tree, list_files(str(tree)).paths)
     assert "c/m.csv" in found and not any(name.startswith("a/up") for name in found)
+
+
+def test_a_link_in_a_circle_is_listed_as_one_that_leads_nowhere(tree: Path) -> None:
+    (tree / "a" / "me").symlink_to("me")
+    (tree / "a" / "nowhere").symlink_to("gone")
+    expected = ["a/.h/q.csv", "a/deep/er/w.txt", "a/me", "a/nowhere", "a/z.csv"]
+    assert below(tree, list_files(str(tree / "a")).paths) == expected
+    assert below(tree, files_of_item("pattern", str(tree / "a/*e"))) == ["a/me", "a/nowhere"]
 
 
 def test_nothing_there(tmp_path: Path) -> None:

@@ -31,11 +31,12 @@ def test_the_working_directory_is_a_copy_of_the_code(tmp_path: Path) -> None:
     (code / "out").symlink_to("../elsewhere")
     (code / "deep/same").symlink_to("er/a.py")
     (code / "broken").symlink_to("nowhere")
+    (code / "circle").symlink_to("circle")
     os.mkfifo(code / "pipe")
     work = run / "steps/s/work"
     lay_out_code(code, work, run, {str(code / "data")})
     assert below(work) == [
-        *("broken", "data", "deep", "deep/er", "deep/er/a.py", "deep/same", "log.txt", "out", "run.sh", "runs"),
+        *("broken", "circle", "data", "deep", "deep/er", "deep/er/a.py", "deep/same", "log.txt", "out", "run.sh", "runs"),
     ]
     assert os.readlink(work / "data") == str(code / "data")
     assert os.readlink(work / "deep/same") == "er/a.py"

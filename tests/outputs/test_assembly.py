@@ -20,6 +20,7 @@ from daskpar.errors import InfrastructureLost, UsageError
 from daskpar.outputs import assembly, sources, writing
 from daskpar.outputs.assembly import assemble, check_space, header_line, remove_parts, space_warning
 from daskpar.outputs.commits import Commits
+from daskpar.outputs.growing import begin
 
 
 def scattered(step: Path, sizes: list[int], parts: int = 3) -> tuple[Commits, bytes]:
@@ -78,6 +79,21 @@ def test_an_existing_target_is_replaced_and_a_link_stays_a_link(step: Path) -> N
     (step / "link").symlink_to(step / "real")
     assemble(commits, step / "parts", str(step / "link"))
     assert (step / "link").is_symlink() and (step / "real").read_bytes() == expected
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+@pytest.mark.parametrize("mode", [0o600, 0o400, 0o664])
+def test_the_rights_of_a_target_that_is_replaced_stay(step: Path, ahead: bool, mode: int) -> None:
+    commits, expected = scattered(step, [4])
+    (step / "out").write_text("old")
+    (step / "out").chmod(mode)
+    if os.getuid() == 0:
+        os.chown(step / "out", 4321, 8765)
+    before = (step / "out").stat()
+    assemble(commits, step / "parts", str(step / "out"), begun=begin(step / "begun", None) if ahead else None)
+    now = (step / "out").stat()
+    assert (now.st_mode, now.st_uid, now.st_gid) == (before.st_mode, before.st_uid, before.st_gid)
+    assert now.st_ino != before.st_ino and (step / "out").read_bytes() == expected
 
 
 def test_progress_is_told_and_may_stop_it(step: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,9 +65,30 @@ def test_when_there_is_nothing_to_export_it_says_why(run: RunDirectory, processo
         export_partial(run, out)
     for name in ("a", "b"):
         remove_parts(run.step(name).parts)
-    with pytest.raises(RunDirectoryError, match="rows: /out"):
+    with pytest.raises(RunDirectoryError, match=r"step a is complete: .*\(rows: /out\); .* --step NAME chooses"):
         export_partial(run, out)
+    with pytest.raises(RunDirectoryError, match=r"step a is complete: its rows are in its output already \(rows: /out\)\.$"):
+        export_partial(run, out, "a")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_complete_step_is_left_out_and_its_output_that_is_gone_is_said(run: RunDirectory, processors_in: Any, tmp_path: Path) -> None:
+    out, rows = str(tmp_path / "out"), str(tmp_path / "rows.txt")
+    ledger = Ledger.open(run.step("a").path, 1)
+    ledger.commit(processors_in(run.step("a").path).flush({0: b"0\n"}))
+    ledger.close()
+    run.step("a").save(StepState(step="a", kind="parallel", status="completed", outputs={"rows": rows}, rows=rows))
+    assert export_partial(run, out).step == "a"
+    remove_parts(run.step("a").parts)
+    gone = "step a is complete .*rows.txt: it is no longer there, and its rows are gone with it: start a new run"
+    with pytest.raises(RunDirectoryError, match=f"{gone}.*; the step b has none yet. --step NAME"):
+        export_partial(run, out)
+    ledger = Ledger.open(run.step("b").path, 1)
+    ledger.commit(processors_in(run.step("b").path).flush({0: b"1\n"}))
+    ledger.close()
+    assert export_partial(run, out).step == "b"
+    with pytest.raises(RunDirectoryError, match=gone):
+        export_partial(run, out, "a")
 
 
 @pytest.mark.parametrize(

@@ -148,6 +148,15 @@ def test_changed_code_is_named_and_what_is_no_code_does_not_count(step: Parallel
     assert differences(before, seen(step, tmp_path)) == ["code: pkg/help.py is changed", "code: new.py is new", "code: score.py is gone"]
 
 
+def test_a_link_in_a_circle_is_as_one_that_leads_nowhere(step: ParallelStep, tmp_path: Path) -> None:
+    before = seen(step, tmp_path)
+    for name in ("me", "me.py"):
+        (tmp_path / "code" / name).symlink_to(name)
+    assert differences(before, seen(step, tmp_path)) == []
+    (tmp_path / "data" / "me").symlink_to("me")
+    assert differences(before, seen(step, tmp_path)) == ["files of input data: me is new"]
+
+
 def test_without_a_code_folder_the_script_is_the_code(step: ParallelStep, tmp_path: Path) -> None:
     step = replace(step, code=None)
     before = seen(step, tmp_path)

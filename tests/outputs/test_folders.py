@@ -101,13 +101,14 @@ def test_a_file_in_a_folder_that_a_try_wrote_over_is_moved_aside(tmp_path: Path)
     for name in ("rows.csv", "other.csv", "becomes a folder"):
         (out / name).write_text("of an earlier run")
     (out / "nowhere").symlink_to(tmp_path / "gone")
+    (out / "circle").symlink_to("circle")
     step = command(output("o", out))
     before = there_before(step)
     (out / "rows.csv").write_text("half of try 1")
     (out / "becomes a folder").unlink()
     (out / "becomes a folder").mkdir()
     assert len(prepare_outputs(step, again=True, keep=unchanged(before))) == 1
-    assert {path.name for path in out.iterdir()} == {"other.csv", "nowhere"}
+    assert {path.name for path in out.iterdir()} == {"other.csv", "nowhere", "circle"}
     assert (tmp_path / "o.unfinished-1" / "rows.csv").read_text() == "half of try 1"
 
 

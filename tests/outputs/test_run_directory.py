@@ -160,3 +160,14 @@ def test_the_probe_finds_a_shared_folder_and_says_when_it_is_none(tmp_path: Path
         assert "what another node has written" in read_probe(folder, "tok", 0)
         assert "does not see the run directory" in write_probe(str(tmp_path / "elsewhere"), "tok")
         assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_a_read_only_disk_is_no_place_for_a_new_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: bool) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(InfrastructureLost, match=r"read-only\. Nothing has run yet: choose another place with --run-dir FOLDER"):
+        RunDirectory.create(tmp_path / "run" if given else None, "job", "s")

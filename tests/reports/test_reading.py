@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from daskpar.batches.records import Reason
+from daskpar.ended import completed_before
 from daskpar.errors import RunDirectoryError, UsageError
 from daskpar.events import Counts, Event, Progress, StepStarted
 from daskpar.outputs.run_directory import RunDirectory, StepState
@@ -45,9 +46,35 @@ def test_a_completed_run(run: RunDirectory) -> None:
     run.close()
     text = status_text(run.path)
     assert text.startswith(f"iris: completed\n  spec: {run.identity.spec}\n  started: ")
-    assert "score (parallel): completed after 3.50 s\n  2 of 2 mini-batches succeeded; 20 items\n  scores: /out/s.txt\n  logs: " in text
+    assert "score (parallel): completed after 3.50 s\n  2 of 2 mini-batches succeeded; 20 items\n" in text
+    assert "\n  scores: /out/s.txt (nothing is there)\n  logs: " in text
     assert "prep (command): completed after 0.50 s\n  exit code: 0\n" in text
     assert "resume" not in text
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_an_output_that_is_gone_is_said(run: RunDirectory, tmp_path: Path, inside: bool) -> None:
+    output = tmp_path / "out"
+    rows = output / "rows.txt" if inside else output
+    save(run, status="completed", outputs={"o": str(output)}, rows=str(rows))
+    run.update(status="completed", exit_code=0, ended=100.0)
+    run.close()
+    rows.parent.mkdir(exist_ok=True)
+    rows.write_text("1")
+    assert f"  o: {output}\n" in status_text(run.path) + "\n" and "no longer" not in completed_before(run).summary
+    rows.unlink()
+    remark = f"({f'{rows} is' if inside else 'it is'} no longer there, and its rows are gone with it: start a new run)"
+    assert f"  o: {output} {remark}\n" in status_text(run.path) and f"  o: {output} {remark}\n" in completed_before(run).summary
+    run.step("score").parts.mkdir()
+    assert f"no longer there; `python -m daskpar export {run.path} --partial FILE --step score` writes" in status_text(run.path)
+
+
+def test_a_step_that_could_not_say_how_it_ended_is_as_its_run(run: RunDirectory) -> None:
+    save(run, status="running")
+    run.update(status="lost", reason="step score: the disk fails", exit_code=3, ended=100.0)
+    run.close()
+    assert "score (parallel): lost" in status_text(run.path) and "crashed" not in status_text(run.path)
+    assert logs_text(run.path).startswith("score: lost")
 
 
 def test_a_failed_run_says_why_and_what_to_do(run: RunDirectory) -> None:

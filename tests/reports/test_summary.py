@@ -33,7 +33,7 @@ def test_a_completed_run_says_counts_durations_outputs_and_logs(tmp_path: Path) 
     assert text == (
         "score: completed in 1 min 0 s\n"
         "  20 of 20 mini-batches succeeded; 200 items\n"
-        "  scores: /out/scores.txt (nothing was written there)\n"
+        "  scores: /out/scores.txt (nothing is there)\n"
         f"  logs: {tmp_path}/steps/score/logs\n"
         f"Completed after 1 min 1 s: {tmp_path}"
     )
@@ -74,6 +74,11 @@ def test_a_run_that_was_stopped_can_be_resumed(tmp_path: Path, status: str) -> N
     assert f"resume {tmp_path} " in text and "--retry-failed" not in text
 
 
+def test_the_cause_is_left_out_where_there_is_none_to_mend(tmp_path: Path) -> None:
+    assert next_commands(tmp_path, [other("completed"), other("interrupted", step="later")])[0][1] == "run what is not done"
+    assert "once the cause is mended" in next_commands(tmp_path, [other("failed"), other("interrupted", step="later")])[0][1]
+
+
 def test_a_run_that_was_stopped_between_its_steps_can_be_resumed(tmp_path: Path) -> None:
     commands = [command for command, _ in next_commands(tmp_path, [other("completed"), other("skipped", step="later")])]
     assert commands[0] == f"python -m daskpar resume {tmp_path}"
@@ -94,7 +99,7 @@ def test_outputs_at_a_url_are_looked_at(tmp_path: Path) -> None:
     done = StepEnded(time=START, step="s", status="completed", reason="", counts=Counts(), seconds=1.0, outputs=places)
     text = summary_of_run(run_directory=tmp_path, status="completed", reason="", seconds=1.0, results=[done])
     assert "there: memory://looked/at.txt\n" in text
-    assert "not: memory://looked/not.txt (nothing was written there)\n" in text
+    assert "not: memory://looked/not.txt (nothing is there)\n" in text
     assert "odd: nowhere://x (what is there could not be looked at: " in text
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -454,6 +455,41 @@ def test_an_entry_script_is_not_written_over_and_a_module_is_no_file_of_the_work
     folder.write("code/deep/er.py", (folder.path / "code/script.py").read_text())
     text = parallel_job(outputs="o: {type: uri_file, path: ./deep.er}").replace("entry_script: script.py", "entry_script: deep.er")
     assert folder.warnings(text) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("./data/a.png", "data/a.png is a file of the input 'images' of 'score' ("),
+        ("./hard", "hard is a file of the input 'images' of 'score' ("),
+        ("./soft", "soft is a file of the input 'images' of 'score' ("),
+        ("./through/a.png", "through/a.png is a file of the input 'images' of 'score' ("),
+        ("./table/MLTable", "table/MLTable is a file of the input 'rows' of 'score' ("),
+        ("./file.csv", "file.csv is the input 'more' of 'score', "),
+        ("./linked.csv", "linked.csv is the input 'more' of 'score', "),
+        ("./data/deep/c", "data/deep/c is a file of the input 'images' of 'score' ("),
+    ],
+)
+def test_no_output_replaces_a_file_of_an_input(folder: Folder, parallel_job: Text, path: str, says: str) -> None:
+    folder.write("data/deep/b")
+    folder.write("data/deep/c")
+    (folder.path / "soft").symlink_to("data/a.png")
+    (folder.path / "through").symlink_to("data")
+    os.link(folder.path / "data/deep/b", folder.path / "hard")
+    os.link(folder.path / "file.csv", folder.path / "linked.csv")
+    more = "rows: {type: mltable, path: ./table}\nmore: {type: uri_file, path: ./file.csv}"
+    (problem,) = folder.problems(parallel_job(inputs=more, outputs=f"o: {{type: uri_file, path: {path}}}"))
+    assert says in problem.what and problem.what.endswith("which this output would replace.")
+    assert problem.hint == "Give it a place outside of the input."
+
+
+def test_a_run_that_goes_on_may_have_written_a_file_in_an_input(folder: Folder, parallel_job: Text) -> None:
+    text = parallel_job(outputs="o: {type: uri_file, path: ./data/new}")
+    (warning,) = folder.warnings(text)
+    assert "lies in the input 'images'" in warning
+    folder.write("data/new")
+    folder.problems(text)
+    load_job(folder.path / "pipeline.yml", begun=True)
 
 
 def test_what_azure_accepts_gives_no_warning(folder: Folder, parallel_job: Text) -> None:
