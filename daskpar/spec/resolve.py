@@ -95,7 +95,7 @@ def _check_one_writer(job: JobSource, scope: Scope, steps: Mapping[str, Step], p
             writers.setdefault(key, (name, output_name, place))
             if wrong := _in_the_way(path, _kept(job, step), moved=not isinstance(step, ParallelStep)):
                 problems.error(place, f"{scope.shown(path)} {wrong}.", "Give it a path of its own.")
-            elif not begun and (wrong := _file_of_an_input(path, steps)):
+            elif not begun and (wrong := _file_of_an_input(path, step)):
                 problems.error(place, f"{scope.shown(path)} {wrong}.", "Give it a place outside of the input.")
                 refused.add(key)
     _warn_of_outputs_in_inputs(scope, steps, {path: writer for path, writer in writers.items() if path not in refused}, problems)
@@ -129,19 +129,18 @@ def _in_the_way(path: str, kept: list[tuple[str, str]], *, moved: bool) -> str:
     return ""
 
 
-def _file_of_an_input(path: str, steps: Mapping[str, Step]) -> str:
-    """Which input the file at `path` is or belongs to, as what speaks against writing there; empty where it belongs to none."""
+def _file_of_an_input(path: str, step: Step) -> str:
+    """Which input of the step the file at `path` is or belongs to, as what speaks against writing there; empty where it belongs to none."""
     if is_url(path) or not os.path.isfile(path):
         return ""
     place, seen = _place(path), os.stat(path)
-    for step in steps.values():
-        for value in step.inputs.values():
-            if not value.is_data or value.made_by is not None or not value.path or is_url(value.path):
-                continue
-            if os.path.isfile(value.path) and os.path.samestat(seen, os.stat(value.path)):
-                return f"is the input {value.name!r} of {step.name!r}, which this output would replace"
-            if place.startswith(_place(value.path).rstrip("/") + "/") or (seen.st_nlink > 1 and _holds(value.path, seen)):
-                return f"is a file of the input {value.name!r} of {step.name!r} ({value.path}), which this output would replace"
+    for value in step.inputs.values():
+        if not value.is_data or value.made_by is not None or not value.path or is_url(value.path):
+            continue
+        if os.path.isfile(value.path) and os.path.samestat(seen, os.stat(value.path)):
+            return f"is the input {value.name!r}, which this output would replace"
+        if place.startswith(_place(value.path).rstrip("/") + "/") or (seen.st_nlink > 1 and _holds(value.path, seen)):
+            return f"is a file of the input {value.name!r} ({value.path}), which this output would replace"
     return ""
 
 

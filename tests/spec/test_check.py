@@ -460,14 +460,14 @@ def test_an_entry_script_is_not_written_over_and_a_module_is_no_file_of_the_work
 @pytest.mark.parametrize(
     ("path", "says"),
     [
-        ("./data/a.png", "data/a.png is a file of the input 'images' of 'score' ("),
-        ("./hard", "hard is a file of the input 'images' of 'score' ("),
-        ("./soft", "soft is a file of the input 'images' of 'score' ("),
-        ("./through/a.png", "through/a.png is a file of the input 'images' of 'score' ("),
-        ("./table/MLTable", "table/MLTable is a file of the input 'rows' of 'score' ("),
-        ("./file.csv", "file.csv is the input 'more' of 'score', "),
-        ("./linked.csv", "linked.csv is the input 'more' of 'score', "),
-        ("./data/deep/c", "data/deep/c is a file of the input 'images' of 'score' ("),
+        ("./data/a.png", "data/a.png is a file of the input 'images' ("),
+        ("./hard", "hard is a file of the input 'images' ("),
+        ("./soft", "soft is a file of the input 'images' ("),
+        ("./through/a.png", "through/a.png is a file of the input 'images' ("),
+        ("./table/MLTable", "table/MLTable is a file of the input 'rows' ("),
+        ("./file.csv", "file.csv is the input 'more', "),
+        ("./linked.csv", "linked.csv is the input 'more', "),
+        ("./data/deep/c", "data/deep/c is a file of the input 'images' ("),
     ],
 )
 def test_no_output_replaces_a_file_of_an_input(folder: Folder, parallel_job: Text, path: str, says: str) -> None:
