@@ -38,7 +38,7 @@ def ask(settings: Settings) -> Answer:
     ):
         (path, rows), (small, _) = make(size), make(SMALL)
         commands = [reader("ours", table(small, step), table(path, step), rows), reader(peer_name, small, path, rows)]
-        series = interleave(commands, settings.repeats)
+        series = interleave(commands, repeats(settings))
         answer.series[f"reading {name}"] = series
         speed = faster(series["ours"], series[peer_name.replace("_", "-")])
         answer.bar(f"{name}: times as fast as pyarrow on 2 threads", speed, 0.8, at_least=True)
@@ -54,7 +54,7 @@ def delimited(kind: str, make: Make, megabytes: int, python: str | None, setting
     if python:
         theirs = reader("microsoft", *ours, rows)
         commands.append(replace(theirs, argv=(python, *theirs.argv[1:])))
-    series = interleave(commands, settings.repeats)
+    series = interleave(commands, repeats(settings))
     answer.series[f"reading delimited {kind}, {megabytes} MB"] = series
     answer.bar(
         f"delimited {kind}: times as fast as pyarrow.csv on 2 threads", faster(series["ours"], series["arrow-csv"]), 0.8, at_least=True
@@ -64,6 +64,11 @@ def delimited(kind: str, make: Make, megabytes: int, python: str | None, setting
         # The must was set by what Microsoft's reads of a table of several kinds (40 MB/s). It reads numbers alone three times as fast, and
         # Arrow's own reader, on both cores, is less than twice as fast there.
         answer.bar(f"delimited {kind}: times as fast as Microsoft's mltable", speed, 3.0 if kind == "orders" else None, at_least=True)
+
+
+def repeats(settings: Settings) -> int:
+    """A read takes a second, and what the machine does beside it shows: five at least."""
+    return settings.repeats if settings.small else max(5, settings.repeats)
 
 
 def table(path: Path, step: str) -> Path:
