@@ -74,6 +74,7 @@ def show(records: list[dict[str, object]], path: Path) -> int:
 def ask(name: str, settings: Settings) -> dict[str, object]:
     """One question; what goes wrong is part of the answer and stops no other."""
     print(f"{name}", flush=True)
+    os.sync()  # what the question before has left to be written is not this one's
     answer, wrong = Answer(question=name), ""
     try:
         answer = importlib.import_module(f"benchmarks.questions.{QUESTIONS[name]}").ask(settings)
