@@ -24,6 +24,8 @@ from daskpar.spec.source import Value, near_file, texts
 from daskpar.spec.source import shown as shown_path
 from daskpar.spec.urls import check_urls
 
+FEW_BYTES = 10_000
+"""A plain `mini_batch_size` below this, for a table, was probably meant to be of rows."""
 DEFAULT_FILE_NAME = "parallel_run_step.txt"
 """Name of the aggregated file inside a folder output, as Azure's driver calls it."""
 _NOT_IN_FILE_NAMES = frozenset('~"#%&*:<>?/\\{|}')
@@ -394,6 +396,9 @@ class StepBuilder:
                 what = f"the input {name!r} is a list of files ({value.type}, {value.mode}), and mini-batches of files are counted."
                 hint = 'Write a number of files, like "10"' + ("; for a table, mode: direct." if value.type == "mltable" else ".")
                 self.problems.error(self._place("mini_batch_size"), what, hint)
+            elif 0 < by_size.number < FEW_BYTES and by_size.unit == 1 and not keys and value.mode == "direct":
+                what = f"{by_size.number} is a number of bytes, not of rows: the input {name!r} is a table (mode: direct)."
+                self.problems.warn(self._place("mini_batch_size"), what, 'Write a size with a unit, like "1mb".')
         if keys and by_size.number and sources["mini_batch_size"] != "default":
             self.notes.append(f"mini_batch_size ({sources['mini_batch_size']}) has no effect: partition_keys decide.")
 
@@ -417,6 +422,9 @@ class StepBuilder:
                     self._place_of_argument("--append_row_file_name"), f"--append_row_file_name {name!r} is no name for a file."
                 )
             path = posixpath.join(path, name) if is_url(path) else os.path.join(path, name)
+        if bound is None and path not in {output.path for output in outputs.values()}:
+            what = f"rows are appended to {self.scope.shown(path)}, which is none of the step's outputs."
+            self.problems.warn(value.place, what, "Write ${{outputs.NAME}} for one of them.")
         if path.lower().endswith(".parquet"):
             what = f"rows are appended as text, and {path.rpartition('/')[2]} says Parquet."
             self.problems.error(value.place, what, "Give it another ending, like .txt or .csv; Parquet output is not there yet.")

@@ -537,3 +537,27 @@ def test_scripts_are_never_run(folder: Folder, parallel_job: Text) -> None:
     folder.write("code/script.py", f"open({str(folder.path / 'ran')!r}, 'w')\n\ndef run(batch): return batch\n")
     folder.load(parallel_job())
     assert not (folder.path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "size", "warned"),
+    [
+        ("type: mltable, path: ./table, mode: direct", "500", True),
+        ("type: mltable, path: ./table, mode: direct", "1048576", False),
+        ("type: mltable, path: ./table, mode: direct", "500kb", False),
+        ("type: mltable, path: ./table", "500", False),
+        ("type: uri_folder, path: ./data", "500", False),
+    ],
+)
+def test_few_bytes_of_a_table_were_probably_meant_to_be_rows(
+    folder: Folder, parallel_job: Text, kind: str, size: str, warned: bool
+) -> None:
+    text = parallel_job(f'mini_batch_size: "{size}"').replace("type: uri_folder, path: ./data", kind)
+    found = folder.warnings(text)
+    assert sum("500 is a number of bytes, not of rows" in warning for warning in found) == warned
+
+
+@pytest.mark.parametrize(("rows", "warned"), [("./somewhere.txt", True), ("${{outputs.result}}", False), ("./there.txt", False)])
+def test_rows_that_go_to_none_of_the_outputs(folder: Folder, parallel_job: Text, rows: str, warned: bool) -> None:
+    text = parallel_job(task=f"append_row_to: {rows}", outputs="there: {type: uri_file, path: ./there.txt}")
+    assert sum("which is none of the step's outputs" in warning for warning in folder.warnings(text)) == warned
