@@ -35,6 +35,15 @@ WORKER_SECONDS = 300
 ANSWER_SECONDS = 20.0
 """How long a scheduler or a worker may take to answer a question that takes no time; then it is taken to be hung."""
 
+IN_PROCESS = {
+    # A node in this process can't be lost alone: when it has not been heard of, this process was stopped, or the machine asleep.
+    "distributed.scheduler.worker-ttl": None,
+    # Only waiting threads are to be seen here, and looking at them a hundred times a second may stop all of them for ever: up to Python
+    # 3.11 a collection of garbage in `sys._current_frames` keeps a lock that the next new thread waits for with the GIL.
+    "distributed.worker.profile.enabled": False,
+}
+"""Dask's configuration for nodes in the driver's own process."""
+
 RESUME = "`python -m daskpar resume` goes on, there or on another cluster"
 SCHEDULER_GONE = f"the connection to the Dask scheduler is lost; {RESUME}"
 
@@ -158,9 +167,7 @@ class Cluster:
         import dask
         from distributed import LocalCluster
 
-        # A node in this process can't be lost alone: when it has not been heard of, this process was stopped, or the machine asleep.
-        patience = {"distributed.scheduler.worker-ttl": None} if self.in_process else {}
-        with dask.config.set(patience), warnings.catch_warnings():
+        with dask.config.set(IN_PROCESS if self.in_process else {}), warnings.catch_warnings():
             # A taken port makes Dask choose another one and say so; the address we print is the right one either way.
             warnings.simplefilter("ignore")
             self._cluster = LocalCluster(

@@ -303,3 +303,16 @@ def test_a_scheduler_file_that_does_not_come_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("daskpar.engine.cluster.CONNECT_SECONDS", 0)
     with pytest.raises(daskpar.UsageError, match="there is no such file"):
         check_scheduler(str(tmp_path / "scheduler.json"))
+
+
+def test_nothing_looks_at_the_threads_of_a_driver_that_holds_its_nodes():
+    """Dask's profilers do a hundred times a second, which up to Python 3.11 can stop the whole process for ever."""
+    before = {thread for thread in threading.enumerate() if thread.name == "Profile"}
+    cluster = Cluster(run_id="r", dashboard=None)
+    cluster.open()
+    try:
+        (worker,) = cluster._cluster.workers.values()
+        assert "profile" not in worker.periodic_callbacks
+        assert {thread for thread in threading.enumerate() if thread.name == "Profile"} == before
+    finally:
+        cluster.close()
