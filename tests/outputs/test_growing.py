@@ -6,7 +6,7 @@ import errno
 import os
 import shutil
 import stat
-import time
+import threading
 from collections import namedtuple
 from pathlib import Path
 from typing import Any
@@ -63,13 +63,19 @@ def test_the_bytes_are_the_same_whenever_it_looks(
 
 def test_its_own_thread_copies_what_is_complete(step: Path, processors: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LOOK_SECONDS", 0.001)
+    copied, advance = threading.Event(), Growing.advance
+
+    def told(self: Growing) -> bool:
+        found = advance(self)
+        if found:
+            copied.set()
+        return found
+
+    monkeypatch.setattr(Growing, "advance", told)
     ledger = Ledger.open(step, 3)
     with Growing(ledger, step, str(step / "out")) as growing:
         ledger.commit(processors.flush({0: b"0\n", 2: b"2\n"}))
-        patience = time.monotonic() + 60
-        while not (step / NAME).exists() or (step / NAME).stat().st_size < 2:
-            assert time.monotonic() < patience
-            time.sleep(0.001)
+        assert copied.wait(60)
         begun = growing.take()
         assert begun is not None and (begun.mini_batches, begun.size_bytes) == (1, 2)
         ledger.commit(processors.flush({1: b"1\n"}))
