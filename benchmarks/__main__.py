@@ -39,10 +39,28 @@ QUESTIONS = {
 def main() -> int:
     """Run; 0 when every must is kept, 1 when one is missed or could not be measured."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--only", nargs="+", choices=QUESTIONS, default=list(QUESTIONS), metavar="NAME", help=", ".join(QUESTIONS))
-    parser.add_argument("--repeats", type=int, default=3, help="interleaved runs of each competitor (default 3)")
-    parser.add_argument("--small", action="store_true", help="tiny data: shows that everything works, the numbers mean nothing")
-    parser.add_argument("--report", type=Path, metavar="FILE", help="measure nothing; table and figure of an earlier results file")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=QUESTIONS,
+        default=list(QUESTIONS),
+        metavar="NAME",
+        help=", ".join(QUESTIONS),
+    )
+    parser.add_argument(
+        "--repeats", type=int, default=3, help="interleaved runs of each competitor (default 3)"
+    )
+    parser.add_argument(
+        "--small",
+        action="store_true",
+        help="tiny data: shows that everything works, the numbers mean nothing",
+    )
+    parser.add_argument(
+        "--report",
+        type=Path,
+        metavar="FILE",
+        help="measure nothing; table and figure of an earlier results file",
+    )
     arguments = parser.parse_args()
     if arguments.report:
         records = [json.loads(line) for line in arguments.report.read_text().splitlines()]
@@ -52,7 +70,9 @@ def main() -> int:
     path = RESULTS / f"{time.strftime('%Y%m%d-%H%M%S')}{'-small' if settings.small else ''}.jsonl"
     adopt_orphans()
     for folder in ("daskpar", "benchmarks"):
-        compileall.compile_dir(ROOT / folder, quiet=1)  # as an installed package is, and peers find themselves
+        compileall.compile_dir(
+            ROOT / folder, quiet=1
+        )  # as an installed package is, and peers find themselves
     records = []
     with path.open("w") as file:
         for name in arguments.only:
@@ -84,8 +104,13 @@ def ask(name: str, settings: Settings) -> dict[str, object]:
     return {
         "question": name,
         "time": time.time(),
-        "bars": [{**asdict(bar), "passes": bar.passes, "reaches_goal": bar.reaches_goal} for bar in answer.bars],
-        "series": {title: {name: one.as_record() for name, one in many.items()} for title, many in answer.series.items()},
+        "bars": [
+            {**asdict(bar), "passes": bar.passes, "reaches_goal": bar.reaches_goal} for bar in answer.bars
+        ],
+        "series": {
+            title: {name: one.as_record() for name, one in many.items()}
+            for title, many in answer.series.items()
+        },
         "skipped": answer.skipped,
         "wrong": wrong,
         "settings": asdict(settings),
@@ -95,7 +120,9 @@ def ask(name: str, settings: Settings) -> dict[str, object]:
 
 def versions() -> dict[str, object]:
     """What was measured, on what."""
-    commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+    commit = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True
+    ).stdout.strip()
     packages = ("dask", "distributed", "pandas", "pyarrow", "numpy")
     return {
         "commit": commit,

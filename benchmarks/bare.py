@@ -1,4 +1,5 @@
-"""`python -m daskpar` without its safety net, to measure what the net costs: no deadlines, logs, progress, report or journal.
+"""`python -m daskpar` without its safety net, to measure what the net costs: no deadlines, logs, progress,
+report or journal.
 
 Takes the same arguments. What it leaves out can't be left out by a user.
 """
@@ -8,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import daskpar.outputs.journal
-import daskpar.processor.judging
+import daskpar.processor.policies
 import daskpar.reports.watchers
 from daskpar.__main__ import main
 
@@ -27,7 +28,7 @@ def strip() -> None:
     daskpar.reports.watchers.watchers = lambda *_, **__: []
     daskpar.outputs.journal.Journal.append = nothing
     daskpar.outputs.journal.Journal.sync = nothing
-    daskpar.processor.judging.overdue = never
+    daskpar.processor.policies.overdue = never
 
 
 if __name__ == "__main__":

@@ -47,9 +47,13 @@ class Answer:
     skipped: list[str] = field(default_factory=list)
     """What could not be measured here, and why."""
 
-    def bar(self, what: str, measured: float, must: float | None, goal: float | None = None, **more: object) -> None:
+    def bar(
+        self, what: str, measured: float, must: float | None, goal: float | None = None, **more: object
+    ) -> None:
         """Add a line."""
-        self.bars.append(Bar(question=self.question, what=what, measured=measured, must=must, goal=goal, **more))  # type: ignore[arg-type]
+        self.bars.append(
+            Bar(question=self.question, what=what, measured=measured, must=must, goal=goal, **more)
+        )  # type: ignore[arg-type]
 
     def skip(self, what: str) -> None:
         """Say what is left out, at once and in the report."""

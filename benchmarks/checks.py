@@ -12,18 +12,25 @@ from benchmarks.harness import Wrong
 
 
 def scores_complete(output: Path, rows: int, *, ordered: bool = True) -> Callable[[], None]:
-    """A check that every row is there once, and in order; the first call that passes sets the sum that all others must have."""
+    """A check that every row is there once, and in order; the first call that passes sets the sum that all
+    others must have.
+    """
 
     def check() -> None:
         names = ["id", "label", "score"]
         table = pacsv.read_csv(
-            output, pacsv.ReadOptions(column_names=names), pacsv.ParseOptions(delimiter=" "), pacsv.ConvertOptions(include_columns=names)
+            output,
+            pacsv.ReadOptions(column_names=names),
+            pacsv.ParseOptions(delimiter=" "),
+            pacsv.ConvertOptions(include_columns=names),
         )
         found = table["id"].to_numpy()
         if not ordered:
             found = np.sort(found)
         if len(found) != rows or not np.array_equal(found, np.arange(rows)):
-            raise Wrong(f"{output.name}: {len(found)} rows for {rows}, {'out of order' if len(found) == rows else 'wrong number'}")
+            raise Wrong(
+                f"{output.name}: {len(found)} rows for {rows}, {'out of order' if len(found) == rows else 'wrong number'}"
+            )
         total = float(table["score"].to_numpy().sum())
         expected = SUMS.setdefault(rows, total)
         if abs(total - expected) > 1e-6 * abs(expected):
@@ -44,6 +51,8 @@ def models_complete(folder: Path, groups: int) -> Callable[[], None]:
         keys = {(line[0], line[1]) for line in lines}
         short = [line for line in lines if line[2] != "120"]
         if len(lines) != groups or len(keys) != groups or short:
-            raise Wrong(f"{len(lines)} models of {len(keys)} groups for {groups}, {len(short)} of them not of 120 rows")
+            raise Wrong(
+                f"{len(lines)} models of {len(keys)} groups for {groups}, {len(short)} of them not of 120 rows"
+            )
 
     return check

@@ -16,7 +16,15 @@ from benchmarks.harness import DATA
 CITIES = ["Amsterdam", "Berlin", "Cairo", "Delhi", "Essen", "Faro", "Ghent", "Hanoi"]
 ROW_BYTES = 76
 """About one row of the scoring table as text."""
-STATES = ["pending", "in transit", "delivered", "lost", "returned to sender", "awaiting payment", "cancelled by the customer"]
+STATES = [
+    "pending",
+    "in transit",
+    "delivered",
+    "lost",
+    "returned to sender",
+    "awaiting payment",
+    "cancelled by the customer",
+]
 ORDER_BYTES = 65
 """About one row of the orders as text."""
 CHUNK_ROWS = 250_000
@@ -56,21 +64,27 @@ def scoring_csv(megabytes: int) -> tuple[Path, int]:
 
 
 def orders_csv(megabytes: int) -> tuple[Path, int]:
-    """Orders: integers, decimals, text of some words, true and false, moments; the kinds that a table of a business has."""
+    """Orders: integers, decimals, text of some words, true and false, moments; the kinds that a table of a
+    business has.
+    """
     rows = megabytes * 1_000_000 // ORDER_BYTES
 
     def chunks() -> Iterator[pa.Table]:
         for start in range(0, rows, CHUNK_ROWS):
             random = np.random.default_rng(start)
             count = min(CHUNK_ROWS, rows - start)
-            moments = np.datetime64("2025-01-01T00:00:00") + random.integers(0, 60_000_000, count).astype("timedelta64[s]")
+            moments = np.datetime64("2025-01-01T00:00:00") + random.integers(0, 60_000_000, count).astype(
+                "timedelta64[s]"
+            )
             yield pa.table(
                 {
                     "order": np.arange(start, start + count),
                     "price": random.lognormal(3, 1, count).round(2),
                     "weight": random.normal(10, 3, count).round(4),
                     "state": pa.array(np.array(STATES, dtype=object)[random.integers(0, len(STATES), count)]),
-                    "paid": pa.array(np.where(random.integers(0, 2, count) == 1, "true", "false").astype(object)),
+                    "paid": pa.array(
+                        np.where(random.integers(0, 2, count) == 1, "true", "false").astype(object)
+                    ),
                     "units": random.integers(1, 100_000, count),
                     "ordered": pa.array(moments).cast(pa.string()),
                 }
@@ -83,7 +97,9 @@ def write_csv(path: Path, chunks: Iterator[pa.Table]) -> None:
     """One file, header first."""
     with path.open("wb") as file:
         for number, table in enumerate(chunks):
-            options = pyarrow.csv.WriteOptions(include_header=number == 0, quoting_style="none", quoting_header="none")
+            options = pyarrow.csv.WriteOptions(
+                include_header=number == 0, quoting_style="none", quoting_header="none"
+            )
             pyarrow.csv.write_csv(table, file, options)
 
 
@@ -138,8 +154,16 @@ def sales_csv(stores: int) -> tuple[Path, int]:
             group, day = which // DAYS, which % DAYS
             price = random.uniform(1, 4, len(which)).round(2)
             advert = random.integers(0, 3, len(which))
-            quantity = np.exp(9 - 1.5 * np.log(price) + 0.3 * advert + random.normal(0, 0.1, len(which))).round().astype(int)
-            columns = {"Store": 1000 + group // len(BRANDS), "Brand": pa.array(brands[group % len(BRANDS)]), "Day": day}
+            quantity = (
+                np.exp(9 - 1.5 * np.log(price) + 0.3 * advert + random.normal(0, 0.1, len(which)))
+                .round()
+                .astype(int)
+            )
+            columns = {
+                "Store": 1000 + group // len(BRANDS),
+                "Brand": pa.array(brands[group % len(BRANDS)]),
+                "Day": day,
+            }
             yield pa.table({**columns, "Quantity": quantity, "Advert": advert, "Price": price})
 
     return once(DATA / f"sales-{stores}stores.csv", lambda path: write_csv(path, chunks())), groups

@@ -1,4 +1,6 @@
-"""Runs commands in turn, so that what disturbs the machine disturbs all of them alike, and keeps times, memory and checks."""
+"""Runs commands in turn, so that what disturbs the machine disturbs all of them alike, and keeps times,
+memory and checks.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ RESULTS = ROOT / "benchmarks" / "results"
 PATIENCE_SECONDS = 900
 PR_SET_CHILD_SUBREAPER = 36
 ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
-"""For peers with a process for each core: linear algebra with threads of its own makes them many times slower. daskpar sets it itself."""
+"""For peers with a process for each core: linear algebra with threads of its own makes them many times
+slower. daskpar sets it itself.
+"""
 
 
 class Wrong(Exception):
@@ -41,7 +45,9 @@ class Command:
     check: Callable[[], None] = lambda: None
     """Raises `Wrong` when the output is not right; not timed."""
     marks: Callable[[str], Mapping[str, float]] | None = None
-    """Moments (seconds since the epoch) by name, from what the command printed; by default from its `MARKS` line."""
+    """Moments (seconds since the epoch) by name, from what the command printed; by default from its `MARKS`
+    line.
+    """
     prepare: Callable[[], None] = lambda: None
     """Clears the way; not timed."""
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -155,7 +161,9 @@ def measure(command: Command) -> Measured:
     )
 
 
-def interleave(commands: Sequence[Command], repeats: int, say: Callable[[str], None] = print) -> dict[str, Series]:
+def interleave(
+    commands: Sequence[Command], repeats: int, say: Callable[[str], None] = print
+) -> dict[str, Series]:
     """Run all commands in turn, `repeats` times."""
     series = {command.name: Series(name=command.name) for command in commands}
     for repeat in range(repeats):
@@ -187,7 +195,9 @@ def printed_marks(text: str) -> dict[str, float]:
 
 
 def end_leftovers(ours: set[int]) -> None:
-    """Kill what a command left running, `ours` spared; a peer's servers may take a moment to go by themselves."""
+    """Kill what a command left running, `ours` spared; a peer's servers may take a moment to go by
+    themselves.
+    """
 
     def left() -> list[int]:
         return [pid for pid in descendants(os.getpid()) if pid not in ours]
@@ -221,7 +231,9 @@ def bytes_read() -> int:
     return 0
 
 
-def peer(module: str, function: str, *arguments: object, name: str | None = None, **options: object) -> Command:
+def peer(
+    module: str, function: str, *arguments: object, name: str | None = None, **options: object
+) -> Command:
     """A function of one of `benchmarks.peers`, as a command of its own."""
     argv = (sys.executable, "-m", f"benchmarks.peers.{module}", function, *map(str, arguments))
     return Command(name=name or function.replace("_", "-"), argv=argv, environment=ONE_THREAD, **options)  # type: ignore[arg-type]

@@ -1,4 +1,6 @@
-"""Turns a workload into a daskpar job as a user writes one: an MLTable, a pipeline YAML, and the command that runs it."""
+"""Turns a workload into a daskpar job as a user writes one: an MLTable, a pipeline YAML, and the command that
+runs it.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ STEP = "job"
 
 
 def mltable(name: str, paths: list[str], reader: str | None) -> Path:
-    """A folder with an MLTable over `paths` (`file: ...`, `folder: ...`, `pattern: ...`) read by `reader`; None: a file list."""
+    """A folder with an MLTable over `paths` (`file: ...`, `folder: ...`, `pattern: ...`) read by `reader`;
+    None: a file list.
+    """
     folder = DATA / "mltables" / name
     folder.mkdir(parents=True, exist_ok=True)
     lines = ["type: mltable", "paths:", *(f"  - {path}" for path in paths)]
@@ -77,7 +81,12 @@ class Job:
             "max_concurrency_per_instance": self.processors,
             "retry_settings": {"max_retries": self.max_retries, "timeout": self.timeout},
             "environment_variables": dict(self.environment),
-            "task": {"type": "run_function", "code": str(SCRIPTS), "entry_script": self.script, "environment": "azureml:any:1"},
+            "task": {
+                "type": "run_function",
+                "code": str(SCRIPTS),
+                "entry_script": self.script,
+                "environment": "azureml:any:1",
+            },
         }
         task, outputs = step["task"], step["outputs"]
         assert isinstance(task, dict) and isinstance(outputs, dict)
@@ -94,7 +103,11 @@ class Job:
         self.folder.mkdir(parents=True, exist_ok=True)
         spec = self.folder / "pipeline.yml"
         # JSON is YAML, and needs no library here.
-        spec.write_text(json.dumps({"type": "pipeline", "name": self.name, "compute": "local", "jobs": {STEP: step}}, indent=2))
+        spec.write_text(
+            json.dumps(
+                {"type": "pipeline", "name": self.name, "compute": "local", "jobs": {STEP: step}}, indent=2
+            )
+        )
         return spec
 
     def _input(self) -> dict[str, str]:
@@ -121,7 +134,17 @@ class Job:
     ) -> Command:
         """`python -m daskpar` on this job, with everything on that it has on by default."""
         spec = self.write()
-        argv = (sys.executable, "-m", module, str(spec), "--run-dir", str(self.run_directory), "--dashboard", "127.0.0.1:0", *options)
+        argv = (
+            sys.executable,
+            "-m",
+            module,
+            str(spec),
+            "--run-dir",
+            str(self.run_directory),
+            "--dashboard",
+            "127.0.0.1:0",
+            *options,
+        )
         return Command(
             name=name,
             argv=argv,
@@ -149,7 +172,9 @@ class Job:
 
 
 def step_marks(run_directory: Path) -> dict[str, float]:
-    """`up`: the step starts, the cluster being there; `done`: its output is complete; `planned`: the mini-batches are known."""
+    """`up`: the step starts, the cluster being there; `done`: its output is complete; `planned`: the
+    mini-batches are known.
+    """
     folder = run_directory / "steps" / STEP
     state = json.loads((folder / "step.json").read_text())
     marks = {"up": float(state["started"]), "done": float(state["ended"])}

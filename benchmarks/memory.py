@@ -8,7 +8,9 @@ import time
 from pathlib import Path
 
 SHARE = 0.05
-"""At most this part of one core goes into looking; a large tree is looked at less often than 20 times a second."""
+"""At most this part of one core goes into looking; a large tree is looked at less often than 20 times a
+second.
+"""
 
 
 def descendants(root: int) -> list[int]:

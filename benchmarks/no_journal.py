@@ -1,4 +1,6 @@
-"""`python -m daskpar` without its journal, to measure what writing down every outcome costs. Takes the same arguments."""
+"""`python -m daskpar` without its journal, to measure what writing down every outcome costs. Takes the same
+arguments.
+"""
 
 from __future__ import annotations
 

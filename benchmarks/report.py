@@ -17,12 +17,26 @@ def table(records: Sequence[Mapping[str, Any]]) -> tuple[str, bool]:
     for record in records:
         for bar in record["bars"]:
             sign = "≥" if bar["at_least"] else "≤"
-            verdict = "goal" if bar["reaches_goal"] else "yes" if bar["must"] is not None and bar["passes"] else ""
+            verdict = (
+                "goal" if bar["reaches_goal"] else "yes" if bar["must"] is not None and bar["passes"] else ""
+            )
             verdict = verdict or ("" if bar["must"] is None else "**no**")
             kept = kept and bar["passes"]
             note = f" ({bar['note']})" if bar["note"] else ""
-            must, goal = (f"{sign} {bar[limit]:g}{bar['unit']}" if bar[limit] is not None else "" for limit in ("must", "goal"))
-            rows.append((bar["question"], bar["what"] + note, must, goal, f"{bar['measured']:.3g}{bar['unit']}", verdict))
+            must, goal = (
+                f"{sign} {bar[limit]:g}{bar['unit']}" if bar[limit] is not None else ""
+                for limit in ("must", "goal")
+            )
+            rows.append(
+                (
+                    bar["question"],
+                    bar["what"] + note,
+                    must,
+                    goal,
+                    f"{bar['measured']:.3g}{bar['unit']}",
+                    verdict,
+                )
+            )
         if record["wrong"]:
             kept = False
             rows.append((record["question"], record["wrong"].splitlines()[0], "", "", "", "**failed**"))
@@ -58,7 +72,9 @@ def draw(records: Sequence[Mapping[str, Any]], path: Path) -> str:
     if not bars:
         return "no figure: nothing was measured against a must"
     # 1 is the must; below it is better, whichever way the bar counts.
-    parts = [bar["must"] / bar["measured"] if bar["at_least"] else bar["measured"] / bar["must"] for bar in bars]
+    parts = [
+        bar["must"] / bar["measured"] if bar["at_least"] else bar["measured"] / bar["must"] for bar in bars
+    ]
     figure, axes = pyplot.subplots(figsize=(10, 0.32 * len(bars) + 1.2))
     places = range(len(bars), 0, -1)
     axes.barh(list(places), parts, color=["tab:green" if part <= 1 else "tab:red" for part in parts])

@@ -1,11 +1,13 @@
-"""How far the scheduler side carries: the real tracker and the real dispatcher on a simulated cluster, without user code.
+"""How far the scheduler side carries: the real tracker and the real dispatcher on a simulated cluster,
+without user code.
 
     python -m benchmarks.scale [--nodes 1000] [--processors 8] [--mini-batches 10000000] [--seconds 0.01]
 
-Simulated nodes take blocks from the real dispatcher, "run" them on a clock of their own and report as real nodes do: a flush for each
-100 ms of work of each processor, gathered into one message for each node every 100 ms. The tracker counts them and passes them on, the
-driver's dispatcher settles them and hands out more. What is measured is the processor time that this takes on one core, so the ratio of
-simulated to real seconds says how much faster than real time the scheduler side is; below 1 it would hold the cluster up.
+Simulated nodes take blocks from the real dispatcher, "run" them on a clock of their own and report as real
+nodes do: a flush for each 100 ms of work of each processor, gathered into one message for each node every 100
+ms. The tracker counts them and passes them on, the driver's dispatcher settles them and hands out more. What
+is measured is the processor time that this takes on one core, so the ratio of simulated to real seconds says
+how much faster than real time the scheduler side is; below 1 it would hold the cluster up.
 """
 
 from __future__ import annotations
@@ -25,14 +27,14 @@ from typing import Any
 
 import numpy as np
 
-from daskpar.batches.records import RECORD, Status, unpack
-from daskpar.engine.blocks import BlockSizer
-from daskpar.engine.dispatch import Dispatcher
+from daskpar.batches.records import RECORD, unpack
 from daskpar.engine.parallel_step import block_seconds
-from daskpar.engine.tally import Thresholds
-from daskpar.engine.tracker import Tracker
-from daskpar.events import Counts
+from daskpar.engine.plugins.tracker import Tracker
+from daskpar.engine.rules.block_size import BlockSizer
+from daskpar.engine.rules.counter import Thresholds
+from daskpar.engine.rules.dispatch import Dispatcher
 from daskpar.processor.protocol import BlockOrder, Ended, Flushed, Message
+from daskpar.results import Counts, TryStatus
 
 REPORT_SECONDS = 0.1
 
@@ -82,9 +84,18 @@ class Simulation:
         sizer = BlockSizer(target=block_seconds(self.nodes * self.processors))
         dispatcher = Dispatcher([(0, self.mini_batches)], sizer)
         scheduler = SchedulerStandIn()
-        tracker = Tracker(run_id="run", step="step", driver="driver", thresholds=Thresholds(), counts=Counts(planned=self.mini_batches))
+        tracker = Tracker(
+            run_id="run",
+            step="step",
+            driver="driver",
+            thresholds=Thresholds(),
+            counts=Counts(planned=self.mini_batches),
+        )
         asyncio.run(tracker.start(scheduler))
-        cluster = {f"tcp://node-{i}": SimulatedNode(f"tcp://node-{i}", free=self.processors) for i in range(self.nodes)}
+        cluster = {
+            f"tcp://node-{i}": SimulatedNode(f"tcp://node-{i}", free=self.processors)
+            for i in range(self.nodes)
+        }
         for name in cluster:
             dispatcher.add_node(name, self.processors)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -130,7 +141,9 @@ class Simulation:
         return len(orders)
 
     def _work(self, node: SimulatedNode) -> None:
-        """Start waiting blocks on free processors: their flushes become events, those of one node and tenth of a second together."""
+        """Start waiting blocks on free processors: their flushes become events, those of one node and tenth
+        of a second together.
+        """
         while node.free and node.waiting:
             node.free -= 1
             order = node.waiting.pop(0)
@@ -152,11 +165,24 @@ class Simulation:
         records["index"] = np.arange(start, stop)
         records["items"] = records["returned"] = 1
         records["elapsed"] = self.seconds
-        records["status"], records["final"] = Status.SUCCEEDED, 1
-        return Flushed(block=order.block, token=str(order.block), part="", offset=0, length=0, crc=0, records=records.tobytes())
+        records["status"], records["final"] = TryStatus.SUCCEEDED, 1
+        return Flushed(
+            block=order.block,
+            token=str(order.block),
+            part="",
+            offset=0,
+            length=0,
+            crc=0,
+            records=records.tobytes(),
+        )
 
     def _report(
-        self, tracker: Tracker, dispatcher: Dispatcher, scheduler: SchedulerStandIn, node: SimulatedNode, messages: list[Message]
+        self,
+        tracker: Tracker,
+        dispatcher: Dispatcher,
+        scheduler: SchedulerStandIn,
+        node: SimulatedNode,
+        messages: list[Message],
     ) -> None:
         # What this node says in the same tenth of a second travels together, as its reporter gathers it.
         while self.events and self.events[0][0] == self.now and self.events[0][2] == node.name:
@@ -190,20 +216,43 @@ class Simulation:
 
 def main() -> int:
     """Run the sizes asked for, or a ladder of them; prints a table and keeps the figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--nodes", type=int)
     parser.add_argument("--processors", type=int, default=8)
     parser.add_argument("--mini-batches", type=int)
     parser.add_argument("--seconds", type=float, default=0.01, help="length of one mini-batch")
     given = parser.parse_args()
     ladder = [(10, 100_000), (100, 1_000_000), (1000, 1_000_000), (1000, 10_000_000)]
-    sizes = [(given.nodes or 1000, given.mini_batches or 10_000_000)] if given.nodes or given.mini_batches else ladder
+    sizes = (
+        [(given.nodes or 1000, given.mini_batches or 10_000_000)]
+        if given.nodes or given.mini_batches
+        else ladder
+    )
     rows = []
-    heads = ("nodes", "mini-batches", "simulated s", "CPU s", "x real time", "blocks alive", "msg/CPU s", "MB")
+    heads = (
+        "nodes",
+        "mini-batches",
+        "simulated s",
+        "CPU s",
+        "x real time",
+        "blocks alive",
+        "msg/CPU s",
+        "MB",
+    )
     print("{:>6} {:>12} {:>11} {:>7} {:>11} {:>12} {:>9} {:>6}".format(*heads))
     for nodes, count in sizes:
         found = Simulation(nodes, given.processors, count, given.seconds).run()
-        rows.append({"nodes": nodes, "processors": given.processors, "mini_batches": count, "seconds": given.seconds, **found})
+        rows.append(
+            {
+                "nodes": nodes,
+                "processors": given.processors,
+                "mini_batches": count,
+                "seconds": given.seconds,
+                **found,
+            }
+        )
         print(
             f"{nodes:>6} {count:>12,} {found['simulated_seconds']:>11.1f} {found['cpu_seconds']:>7.1f} {found['times_real_time']:>11.2f} "
             f"{found['most_blocks_alive']:>12,.0f} {found['messages_per_cpu_second']:>9,.0f} {found['memory_grown_megabytes']:>6.0f}",

@@ -1,29 +1,30 @@
 """daskpar: Azure ML parallel jobs on Dask, dataframe-native, on a laptop or a cluster.
 
-The public door; everything is loaded on first use, because processors import this package too and must start fast.
+The public door; everything is loaded on first use, because processors import this package too and must start
+fast.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from daskpar._version import __version__
+
 if TYPE_CHECKING:
-    from daskpar.data.collections import read_files as read_files
-    from daskpar.data.collections import read_mltable as read_mltable
-    from daskpar.ended import Run as Run
+    from daskpar.data.dask_collections import read_files as read_files
+    from daskpar.data.dask_collections import read_mltable as read_mltable
+    from daskpar.driver.result import Run as Run
     from daskpar.pipeline import resume as resume
     from daskpar.pipeline import run as run
     from daskpar.pipeline import validate as validate
-
-__version__ = "0.1.0"
 
 _HOMES = {
     "run": "daskpar.pipeline",
     "resume": "daskpar.pipeline",
     "validate": "daskpar.pipeline",
-    "Run": "daskpar.ended",
-    "read_mltable": "daskpar.data.collections",
-    "read_files": "daskpar.data.collections",
+    "Run": "daskpar.driver.result",
+    "read_mltable": "daskpar.data.dask_collections",
+    "read_files": "daskpar.data.dask_collections",
     "DaskparError": "daskpar.errors",
     "SpecError": "daskpar.errors",
     "UsageError": "daskpar.errors",

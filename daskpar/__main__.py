@@ -9,14 +9,14 @@ from contextlib import suppress
 from typing import NoReturn
 
 from daskpar import cli
-from daskpar.interrupts import spare_imports
+from daskpar.driver.interrupts import spare_imports
 
 
 def main() -> NoReturn:
     """Run the command line, then end this process at once.
 
-    Everything is closed and on the disk by then, and what others left for the exit is called; but to take a few thousand modules apart
-    would keep the user waiting for a fifth of a second.
+    Everything is closed and on the disk by then, and what others left for the exit is called; but to take a
+    few thousand modules apart would keep the user waiting for a fifth of a second.
     """
     _open_closed_streams()
     spare_imports()
@@ -32,7 +32,8 @@ def main() -> NoReturn:
 def _open_closed_streams() -> None:
     """Where this process was started without a standard stream (`>&-`), give it one that leads nowhere.
 
-    Else the next file opened, a journal perhaps, would get its number, and what is meant for the stream would be written there.
+    Else the next file opened, a journal perhaps, would get its number, and what is meant for the stream would
+    be written there.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TextIO
 
+from daskpar import _version
 from daskpar.errors import DaskparError, UsageError, nearest
 
 VERBS = ("run", "validate", "plan", "resume", "status", "logs", "export")
@@ -45,8 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _say(text: str, stream: TextIO | None = None) -> None:
     """Print a text, on the output if not said otherwise; all verbs do it here.
 
-    A reader that has gone (`| head`, a closed terminal) changes no exit code, nor do errors that can't be written. Raises DaskparError
-    where output can't be written.
+    A reader that has gone (`| head`, a closed terminal) changes no exit code, nor do errors that can't be
+    written. Raises DaskparError where output can't be written.
     """
     stream = stream or sys.stdout
     try:
@@ -66,7 +67,9 @@ def run_command(argv: list[str]) -> int:
     """As `main`, but errors are raised."""
     if argv and argv[0] not in VERBS and argv[0] not in ("-h", "--help", "--version"):
         if argv[0].isalpha() and len(argv) > 1 and not Path(argv[0]).exists():
-            raise UsageError(f"there is no command {argv[0]!r}. {nearest(argv[0], VERBS)} ({', '.join(VERBS)})")
+            raise UsageError(
+                f"there is no command {argv[0]!r}. {nearest(argv[0], VERBS)} ({', '.join(VERBS)})"
+            )
         argv = ["run", *argv]
     parser = _parser()
     arguments = parser.parse_args(argv)
@@ -78,12 +81,14 @@ def run_command(argv: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    import daskpar
 
     parser = argparse.ArgumentParser(
-        prog="daskpar", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        prog="daskpar",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"daskpar {daskpar.__version__}")
+    parser.add_argument("--version", action="version", version=f"daskpar {_version.__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="|".join(VERBS))
 
     def verb(name: str, handler: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
@@ -93,7 +98,9 @@ def _parser() -> argparse.ArgumentParser:
 
     run = verb("run", _run, "run the job of a YAML file")
     run.add_argument("spec", help="pipeline job, parallel component or command component (YAML)")
-    run.add_argument("--run-dir", metavar="DIR", help="new folder for everything about this run (default runs/NAME-TIME)")
+    run.add_argument(
+        "--run-dir", metavar="DIR", help="new folder for everything about this run (default runs/NAME-TIME)"
+    )
     _spec_options(run)
     _cluster_options(run)
 
@@ -107,8 +114,14 @@ def _parser() -> argparse.ArgumentParser:
 
     resume = verb("resume", _resume, "go on with a run where it was")
     resume.add_argument("run", help="run directory")
-    resume.add_argument("--retry-failed", action="store_true", help="run the failed mini-batches of a completed run again too")
-    resume.add_argument("--allow-changes", action="store_true", help="go on although code, inputs or arguments have changed since")
+    resume.add_argument(
+        "--retry-failed", action="store_true", help="run the failed mini-batches of a completed run again too"
+    )
+    resume.add_argument(
+        "--allow-changes",
+        action="store_true",
+        help="go on although code, inputs or arguments have changed since",
+    )
     _spec_options(resume)
     _cluster_options(resume)
 
@@ -136,17 +149,38 @@ def _spec_options(parser: argparse.ArgumentParser) -> None:
         help="inputs.NAME=VALUE, or a compute setting such as instance_count=2, jobs.STEP.max_concurrency_per_instance=4 (repeatable)",
     )
     parser.add_argument(
-        "--datastore", action="append", default=[], metavar="NAME=PLACE", help="folder or URL behind azureml://datastores/NAME (repeatable)"
+        "--datastore",
+        action="append",
+        default=[],
+        metavar="NAME=PLACE",
+        help="folder or URL behind azureml://datastores/NAME (repeatable)",
     )
 
 
 def _cluster_options(parser: argparse.ArgumentParser) -> None:
     where = parser.add_mutually_exclusive_group()
-    where.add_argument("--scheduler", metavar="ADDRESS", help="use a running Dask cluster, e.g. tcp://host:8786 (or its scheduler file)")
-    where.add_argument("--compute", metavar="NAME", help="start the cluster described at daskpar.computes.NAME in Dask's configuration")
-    where.add_argument("--worker-processes", action="store_true", help="local nodes in processes of their own")
-    parser.add_argument("--dashboard", metavar="ADDRESS", default="127.0.0.1:8787", help="address of the local Dask dashboard, or `none`")
-    parser.add_argument("--quiet", action="store_true", help="no progress; the summary at the end and errors only")
+    where.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="use a running Dask cluster, e.g. tcp://host:8786 (or its scheduler file)",
+    )
+    where.add_argument(
+        "--compute",
+        metavar="NAME",
+        help="start the cluster described at daskpar.computes.NAME in Dask's configuration",
+    )
+    where.add_argument(
+        "--worker-processes", action="store_true", help="local nodes in processes of their own"
+    )
+    parser.add_argument(
+        "--dashboard",
+        metavar="ADDRESS",
+        default="127.0.0.1:8787",
+        help="address of the local Dask dashboard, or `none`",
+    )
+    parser.add_argument(
+        "--quiet", action="store_true", help="no progress; the summary at the end and errors only"
+    )
 
 
 def pairs(texts: Sequence[str], option: str) -> dict[str, str]:
@@ -199,7 +233,7 @@ def _resume(arguments: argparse.Namespace) -> int:
 
 
 def _show_end(ended: object) -> int:
-    from daskpar.ended import Run
+    from daskpar.driver.result import Run
 
     assert isinstance(ended, Run)
     stream = sys.stdout if ended.status == "completed" else sys.stderr
@@ -220,9 +254,11 @@ def _validate(arguments: argparse.Namespace) -> int:
 
 
 def _plan(arguments: argparse.Namespace) -> int:
-    from daskpar.showing import plan_text
+    from daskpar.driver.plan_text import plan_text
 
-    text, troubles = plan_text(_file(arguments.spec), pairs(arguments.set, "--set"), pairs(arguments.datastore, "--datastore"))
+    text, troubles = plan_text(
+        _file(arguments.spec), pairs(arguments.set, "--set"), pairs(arguments.datastore, "--datastore")
+    )
     _say(text)
     for trouble in troubles:
         _say(f"daskpar: {trouble}", sys.stderr)
@@ -230,14 +266,14 @@ def _plan(arguments: argparse.Namespace) -> int:
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    from daskpar.reports.reading import status_text
+    from daskpar.reports.run_status import status_text
 
     _say(status_text(_run_directory(arguments.run)))
     return 0
 
 
 def _logs(arguments: argparse.Namespace) -> int:
-    from daskpar.reports.reading import logs_text
+    from daskpar.reports.run_status import logs_text
 
     _say(logs_text(_run_directory(arguments.run), step=arguments.step, errors=arguments.errors))
     return 0
@@ -261,7 +297,7 @@ def _file(text: str) -> Path:
 
 
 def _run_directory(text: str) -> Path:
-    from daskpar.outputs.run_directory import RunDirectory
+    from daskpar.rundir.run_directory import RunDirectory
 
     return RunDirectory.open(text, lock=False).path
 

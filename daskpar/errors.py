@@ -32,7 +32,8 @@ class Problem:
     line: int | None
     """1-based line of the key or value, None where there is none (a missing file)."""
     path: str
-    """Dotted path in the document, e.g. `jobs.train.retry_settings.timeout`; empty for the document itself."""
+    """Dotted path in the document, e.g. `jobs.train.retry_settings.timeout`; empty for the document itself.
+    """
     what: str
     hint: str = ""
     grave: bool = False
@@ -57,7 +58,11 @@ class SpecError(DaskparError):
         """What is no mistake but has no effect, such as an unknown key."""
 
     def __str__(self) -> str:
-        head = "1 mistake in the spec" if len(self.problems) == 1 else f"{len(self.problems)} mistakes in the spec"
+        head = (
+            "1 mistake in the spec"
+            if len(self.problems) == 1
+            else f"{len(self.problems)} mistakes in the spec"
+        )
         lines = [f"{head}:", *(f"  {problem}" for problem in self.problems)]
         return "\n".join([*lines, *(f"  warning: {warning}" for warning in self.warnings)])
 
@@ -75,13 +80,17 @@ class InputError(DaskparError):
 
 
 class RunDirectoryError(DaskparError):
-    """A run directory can't be used: unknown, foreign, in use, of a newer version, damaged, or its inputs changed."""
+    """A run directory can't be used: unknown, foreign, in use, of a newer version, damaged, or its inputs
+    changed.
+    """
 
     exit_code = 2
 
 
 class PlanDamaged(RunDirectoryError):
-    """A plan of mini-batches is not what was written: a power cut or a failing disk; it is a function of spec and data."""
+    """A plan of mini-batches is not what was written: a power cut or a failing disk; it is a function of spec
+    and data.
+    """
 
 
 class JobFailed(DaskparError):

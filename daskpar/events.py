@@ -1,7 +1,7 @@
 """Every fact that a watcher can hear. Watchers subscribe; nothing flows back from them.
 
-Events are plain frozen values; per-mini-batch facts come in bulk as record arrays (`batches.records.RECORD`), never one by one.
-Times are seconds since the epoch.
+Events are plain frozen values; per-mini-batch facts come in bulk as record arrays (`batches.records.RECORD`),
+never one by one. Times are seconds since the epoch.
 """
 
 from __future__ import annotations
@@ -13,35 +13,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from daskpar.results import Counts
+
 if TYPE_CHECKING:
     import numpy as np
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Counts:
-    """How far a step is; all numbers are of final outcomes except `tries_failed` and `repeats`."""
-
-    planned: int = 0
-    """Mini-batches of the plan."""
-    succeeded: int = 0
-    failed: int = 0
-    empty: int = 0
-    items: int = 0
-    """Items of mini-batches with a final outcome."""
-    failed_items: int = 0
-    tries_failed: int = 0
-    """Failed tries, final ones included."""
-    retried: int = 0
-    """Failed tries after which the mini-batch was tried again."""
-    repeats: int = 0
-    """Mini-batches run again because an unflushed result was lost with its processor or node: no failed tries."""
-
-    @property
-    def done(self) -> int:
-        """Mini-batches with a final outcome."""
-        return self.succeeded + self.failed + self.empty
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +81,9 @@ class Progress:
     running: int
     """Processors busy."""
     doing: str = ""
-    """A phase other than running mini-batches: `listing`, `grouping 40 %`, `assembling 12 %`; empty while running."""
+    """A phase other than running mini-batches: `listing`, `grouping 40 %`, `assembling 12 %`; empty while
+    running.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,7 +172,9 @@ Event = (
 
 
 class Watcher:
-    """Base of all watchers: `hear` gets every event in order, on a thread of the watchers' own; `close` comes last."""
+    """Base of all watchers: `hear` gets every event in order, on a thread of the watchers' own; `close` comes
+    last.
+    """
 
     def hear(self, event: Event) -> None:
         """React to one event; an exception drops this watcher with one warning and never reaches the job."""
@@ -230,16 +211,18 @@ class Group(Watcher):
 class Bus:
     """Hands events to watchers on one thread, so that a slow or failing watcher holds up no job.
 
-    `publish` never blocks. While watchers lag behind, only the newest `Progress` of each step is kept (in the place of the one that
-    waits), and bulks of tries are joined when they are heard; no other event is ever dropped. `close` waits until all that was
-    published has been heard (at most `patience` seconds).
+    `publish` never blocks. While watchers lag behind, only the newest `Progress` of each step is kept (in the
+    place of the one that waits), and bulks of tries are joined when they are heard; no other event is ever
+    dropped. `close` waits until all that was published has been heard (at most `patience` seconds).
     """
 
     def __init__(self, watchers: Iterable[Watcher]) -> None:
         self._group = Group(watchers)
         self._events: deque[Event] = deque()
         self._waiting_progress: dict[str, Progress] = {}
-        self._changed = threading.Condition()  # reentrant: a signal handler may publish in the middle of `publish`
+        self._changed = (
+            threading.Condition()
+        )  # reentrant: a signal handler may publish in the middle of `publish`
         self._closed = False
         self._thread = threading.Thread(target=self._deliver, name="daskpar-watchers", daemon=True)
         self._thread.start()
@@ -264,7 +247,10 @@ class Bus:
             self._changed.notify()
         self._thread.join(patience)
         if self._thread.is_alive():
-            logger.warning("watchers were still busy after %g s: the last lines of logs and reports may be missing", patience)
+            logger.warning(
+                "watchers were still busy after %g s: the last lines of logs and reports may be missing",
+                patience,
+            )
 
     def _deliver(self) -> None:
         while (event := self._next()) is not None:

@@ -1,4 +1,6 @@
-"""The public door of a run: load the spec, make or reopen its run directory, run, give back what became of it."""
+"""The public door of a run: load the spec, make or reopen its run directory, run, give back what became of
+it.
+"""
 
 from __future__ import annotations
 
@@ -10,29 +12,31 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from daskpar.driver.options import Options, all_datastores
 from daskpar.errors import Problem, RunDirectoryError, UsageError
-from daskpar.options import Options, all_datastores
-from daskpar.spec.model import ParallelStep
+from daskpar.jobspec.model import ParallelStep
 
 if TYPE_CHECKING:
     from distributed import Client
 
-    from daskpar.ended import Run
-    from daskpar.spec.load import JobDefinition
+    from daskpar.driver.result import Run
+    from daskpar.jobspec.load import JobDefinition
 
 NO_COLLECTION = "/given"
 """Stands for the folder of inputs given from Python before they are staged."""
 
 
 def validate(
-    spec: str | os.PathLike[str], overrides: Mapping[str, str] | None = None, datastores: Mapping[str, str] | None = None
+    spec: str | os.PathLike[str],
+    overrides: Mapping[str, str] | None = None,
+    datastores: Mapping[str, str] | None = None,
 ) -> tuple[Problem, ...]:
     """Check a spec without running anything; its warnings.
 
-    `datastores`: name -> folder or URL, on top of those in Dask's configuration; without them any name is taken for one. Raises
-    SpecError with every mistake at once, each with file, line, path and what to do.
+    `datastores`: name -> folder or URL, on top of those in Dask's configuration; without them any name is
+    taken for one. Raises SpecError with every mistake at once, each with file, line, path and what to do.
     """
-    from daskpar.spec.load import load_job
+    from daskpar.jobspec.load import load_job
 
     known = all_datastores(datastores) if datastores else None
     return tuple(load_job(Path(spec), overrides=overrides or {}, datastores=known).warnings)
@@ -54,13 +58,14 @@ def run(
 ) -> Run:
     """Run a pipeline job (or a parallel or command component) to its end.
 
-    `spec`: path of the YAML file. `client`, `scheduler` (address) or `compute` (name below `daskpar.computes` in Dask's configuration)
-    choose the Dask cluster, a local one in this process by default. `inputs`: pipeline input name -> literal, path, Dask or pandas
-    DataFrame, or Dask bag of file paths; collections are computed once, into the run directory. `overrides`: as `--set`.
-    `run_dir`: default `runs/NAME-TIME` below the working directory.
+    `spec`: path of the YAML file. `client`, `scheduler` (address) or `compute` (name below `daskpar.computes`
+    in Dask's configuration) choose the Dask cluster, a local one in this process by default. `inputs`:
+    pipeline input name -> literal, path, Dask or pandas DataFrame, or Dask bag of file paths; collections are
+    computed once, into the run directory. `overrides`: as `--set`. `run_dir`: default `runs/NAME-TIME` below
+    the working directory.
 
-    Returns the ended run, whatever its status; `.check()` raises for one that did not complete. Raises SpecError, UsageError or
-    InputError when the job can't start.
+    Returns the ended run, whatever its status; `.check()` raises for one that did not complete. Raises
+    SpecError, UsageError or InputError when the job can't start.
     """
     options = Options(
         overrides=overrides or {},
@@ -91,11 +96,13 @@ def resume(
 ) -> Run:
     """Go on with a run where it was: only what is not committed is run.
 
-    `run`: a run directory, or what `daskpar.run` returned. `retry_failed`: a completed run's failed mini-batches too.
-    `allow_changes`: go on although code, inputs or values that reach the script have changed since; the mini-batches of a step that
-    had begun stay those of its plan. Thresholds, timeouts, retries, logging and compute settings are those of the spec as it is now.
+    `run`: a run directory, or what `daskpar.run` returned. `retry_failed`: a completed run's failed
+    mini-batches too. `allow_changes`: go on although code, inputs or values that reach the script have
+    changed since; the mini-batches of a step that had begun stay those of its plan. Thresholds, timeouts,
+    retries, logging and compute settings are those of the spec as it is now.
 
-    Raises RunDirectoryError for a directory that is none of ours, in use, of a newer version, or whose inputs changed.
+    Raises RunDirectoryError for a directory that is none of ours, in use, of a newer version, or whose inputs
+    changed.
     """
     options = Options(
         overrides=overrides or {},
@@ -113,32 +120,45 @@ def resume(
 
 
 def _resume(path: Path, warnings: Sequence[Problem] = (), *, options: Options) -> Run:
-    from daskpar.ended import completed_before
-    from daskpar.opening import started_ahead
-    from daskpar.pipeline_run import PipelineRun
-    from daskpar.resuming import reopen
+    from daskpar.driver.pipeline_run import PipelineRun
+    from daskpar.driver.result import completed_before
+    from daskpar.driver.resume import reopen
+    from daskpar.driver.startup import started_ahead
 
     opened = reopen(path, options)
     with opened.directory as directory:
         if opened.job is None:
             return completed_before(directory)
         with started_ahead(opened.job, opened.options):
-            return PipelineRun(opened.job, directory, opened.options, resumed=True, warnings=[*warnings, *opened.warnings]).run()
+            return PipelineRun(
+                opened.job, directory, opened.options, resumed=True, warnings=[*warnings, *opened.warnings]
+            ).run()
 
 
-def _start(spec: Path, inputs: Mapping[str, Any], run_dir: str | os.PathLike[str] | None, options: Options) -> Run:
-    from daskpar.opening import started_ahead
-    from daskpar.spec.load import NO_RUN, load_job
-    from daskpar.staging import split_inputs
+def _start(
+    spec: Path, inputs: Mapping[str, Any], run_dir: str | os.PathLike[str] | None, options: Options
+) -> Run:
+    from daskpar.driver.staged_inputs import split_inputs
+    from daskpar.driver.startup import started_ahead
+    from daskpar.jobspec.load import NO_RUN, load_job
 
     literals, collections = split_inputs(inputs)
     overrides = {**options.overrides, **{f"inputs.{name}": value for name, value in literals.items()}}
-    definition = load_job(spec, overrides=overrides, given={name: f"{NO_COLLECTION}/{name}" for name in collections})
+    definition = load_job(
+        spec, overrides=overrides, given={name: f"{NO_COLLECTION}/{name}" for name in collections}
+    )
     if earlier := next(
-        (s.settings.resume_from for s in definition.preview.steps if isinstance(s, ParallelStep) and s.settings.resume_from), ""
+        (
+            s.settings.resume_from
+            for s in definition.preview.steps
+            if isinstance(s, ParallelStep) and s.settings.resume_from
+        ),
+        "",
     ):
         if collections:
-            raise UsageError(f"--resume_from goes on with the inputs of the earlier run; leave out {', '.join(collections)}")
+            raise UsageError(
+                f"--resume_from goes on with the inputs of the earlier run; leave out {', '.join(collections)}"
+            )
         return _resume(*_resumed_from(earlier, spec, run_dir), options=replace(options, overrides=overrides))
     with started_ahead(definition.preview, options, placeholders=(f"{NO_RUN}/", f"{NO_COLLECTION}/")):
         return _run_new(definition, collections, run_dir, options, overrides)
@@ -152,19 +172,23 @@ def _run_new(
     overrides: Mapping[str, str],
 ) -> Run:
     """Run a job that was read and checked; `collections` are its inputs that have to be staged."""
-    from daskpar.outputs.run_directory import RunDirectory
-    from daskpar.pipeline_run import PipelineRun
-    from daskpar.resuming import remember
-    from daskpar.spec.load import load_job, resolve_job
-    from daskpar.staging import stage
+    from daskpar.driver.pipeline_run import PipelineRun
+    from daskpar.driver.resume import remember
+    from daskpar.driver.staged_inputs import stage
+    from daskpar.jobspec.load import load_job, resolve_job
+    from daskpar.rundir.run_directory import RunDirectory
 
-    directory = RunDirectory.create(os.fspath(run_dir) if run_dir is not None else None, definition.name, definition.spec.resolve())
+    directory = RunDirectory.create(
+        os.fspath(run_dir) if run_dir is not None else None, definition.name, definition.spec.resolve()
+    )
     pipeline: PipelineRun | None = None
     try:
         with directory:
             given = {name: str(directory.path / "inputs" / name) for name in collections}
             datastores = all_datastores(options.datastores)
-            remember(directory, overrides=overrides, given=given, datastores=datastores, cluster=options.cluster)
+            remember(
+                directory, overrides=overrides, given=given, datastores=datastores, cluster=options.cluster
+            )
             stage(collections, directory.path / "inputs", options.client)
             if given:
                 definition = load_job(definition.spec, overrides=overrides, given=given)
@@ -185,9 +209,13 @@ def _leave_nothing(run_directory: Path, *, made_parent: bool) -> None:
             run_directory.parent.rmdir()
 
 
-def _resumed_from(name: str, spec: Path, run_dir: str | os.PathLike[str] | None) -> tuple[Path, list[Problem]]:
-    """The run directory that `--resume_from` in `spec` names, and what to warn of. UsageError where that run is of another spec."""
-    from daskpar.outputs.run_directory import RunDirectory
+def _resumed_from(
+    name: str, spec: Path, run_dir: str | os.PathLike[str] | None
+) -> tuple[Path, list[Problem]]:
+    """The run directory that `--resume_from` in `spec` names, and what to warn of. UsageError where that run
+    is of another spec.
+    """
+    from daskpar.rundir.run_directory import RunDirectory
 
     path = _earlier_run(name, run_dir)
     of = RunDirectory.open(path, lock=False).identity.spec
@@ -203,8 +231,14 @@ def _resumed_from(name: str, spec: Path, run_dir: str | os.PathLike[str] | None)
 
 
 def _earlier_run(name: str, run_dir: str | os.PathLike[str] | None) -> Path:
-    """The run directory that `--resume_from` names: a path, or the name of one beside the directory of new runs."""
-    for candidate in (Path(name), Path("runs") / name, Path(run_dir).parent / name if run_dir is not None else Path(name)):
+    """The run directory that `--resume_from` names: a path, or the name of one beside the directory of new
+    runs.
+    """
+    for candidate in (
+        Path(name),
+        Path("runs") / name,
+        Path(run_dir).parent / name if run_dir is not None else Path(name),
+    ):
         if (candidate / "run.json").is_file():
             return candidate
     raise RunDirectoryError(f"--resume_from {name}: no run directory of that name here or below runs/")

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ import psutil
 import pytest
 import yaml
 from hypothesis import settings
+
+from daskpar import atomic
 
 # Started in the background, this process may ignore the signals whose effect is tested, and what it starts would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -55,7 +58,13 @@ class Work:
         return self.folder / folder
 
     def parallel(
-        self, script: str = ECHO, *, name: str = "score.py", arguments: str = "", append: bool = True, **more: Any
+        self,
+        script: str = ECHO,
+        *,
+        name: str = "score.py",
+        arguments: str = "",
+        append: bool = True,
+        **more: Any,
     ) -> dict[str, Any]:
         """A parallel step over the files in `data` whose script is `script`; `more` replaces its keys."""
         code = more.pop("code", "./code")
@@ -109,7 +118,13 @@ class Work:
 
     def start(self, *argv: str, **options: Any) -> subprocess.Popen[str]:
         """Start the command line in a process of its own."""
-        options = {"cwd": self.folder, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, **options}
+        options = {
+            "cwd": self.folder,
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.STDOUT,
+            "text": True,
+            **options,
+        }
         return subprocess.Popen(self.arguments(*argv), **options)
 
     def processes(self) -> list[psutil.Process]:
@@ -117,7 +132,10 @@ class Work:
         found = []
         for process in psutil.process_iter():
             try:
-                if process.pid != os.getpid() and str(self.folder) in f"{' '.join(process.cmdline())} {process.cwd()}":
+                if (
+                    process.pid != os.getpid()
+                    and str(self.folder) in f"{' '.join(process.cmdline())} {process.cwd()}"
+                ):
                     found.append(process)
             except psutil.Error:
                 continue
@@ -131,10 +149,38 @@ def work(tmp_path: Path):
     made = Work(tmp_path)
     yield made
     assert made.processes() == [], "processes left behind"
-    children = [p for p in psutil.Process().children(recursive=True) if p.pid not in before and p.status() != psutil.STATUS_ZOMBIE]
+    children = [
+        p
+        for p in psutil.Process().children(recursive=True)
+        if p.pid not in before and p.status() != psutil.STATUS_ZOMBIE
+    ]
     assert [child for child in children if not _of_python(child)] == [], "processes left behind"
 
 
 def _of_python(process: psutil.Process) -> bool:
     """Whether it is the one that Python's multiprocessing keeps, once anybody (Dask's nannies) has used it, as long as this one lives."""
     return "multiprocessing.resource_tracker" in " ".join(process.cmdline())
+
+
+@pytest.fixture
+def failing_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
+    """After `failing_disk(n, errno.ENOSPC)` the disk takes n more bytes, then says no to every write."""
+
+    def fail_after(room: int, number: int) -> None:
+        def write(fd: int, data: bytes | bytearray | memoryview) -> None:
+            nonlocal room
+            taken = bytes(data)[: max(room, 0)]
+            os.write(fd, taken)
+            room -= len(taken)
+            if len(taken) < len(data):
+                raise OSError(number, os.strerror(number))
+
+        def copy(source: int, target: int, offset: int, length: int) -> int:
+            data = os.pread(source, length, offset)
+            write(target, data)
+            return len(data)
+
+        monkeypatch.setattr(atomic, "write_all", write)
+        monkeypatch.setattr(atomic, "copy_range", copy)
+
+    return fail_after

@@ -8,7 +8,9 @@ import pytest
 
 from daskpar.cli import main
 
-TABLE = "type: mltable\npaths:\n  - file: ./a.csv\ntransformations:\n  - read_delimited:\n      delimiter: ','\n"
+TABLE = (
+    "type: mltable\npaths:\n  - file: ./a.csv\ntransformations:\n  - read_delimited:\n      delimiter: ','\n"
+)
 
 
 def broken_yaml(work) -> dict[str, Any]:
@@ -34,13 +36,23 @@ def missing_folder(work) -> dict[str, Any]:
 
 
 def missing_file(work) -> dict[str, Any]:
-    extra = {"files": {"type": "uri_folder", "path": "./data"}, "model": {"type": "uri_file", "path": "./model.pkl"}}
+    extra = {
+        "files": {"type": "uri_folder", "path": "./data"},
+        "model": {"type": "uri_file", "path": "./model.pkl"},
+    }
     return {"work": work.parallel(inputs=extra)}
 
 
 def missing_in_a_datastore(work) -> dict[str, Any]:
     place = "azureml://datastores/workspaceblobstore/paths/model.pkl"
-    return {"work": work.parallel(inputs={"files": {"type": "uri_folder", "path": "./data"}, "model": {"type": "uri_file", "path": place}})}
+    return {
+        "work": work.parallel(
+            inputs={
+                "files": {"type": "uri_folder", "path": "./data"},
+                "model": {"type": "uri_file", "path": place},
+            }
+        )
+    }
 
 
 def folder_at_a_url(work) -> dict[str, Any]:
@@ -83,8 +95,12 @@ def size_that_is_none(work) -> dict[str, Any]:
 
 
 def cycle(work) -> dict[str, Any]:
-    one = work.command("true", inputs={"x": "${{parent.jobs.two.outputs.y}}"}, outputs={"y": {"type": "uri_folder"}})
-    two = work.command("true", inputs={"x": "${{parent.jobs.one.outputs.y}}"}, outputs={"y": {"type": "uri_folder"}})
+    one = work.command(
+        "true", inputs={"x": "${{parent.jobs.two.outputs.y}}"}, outputs={"y": {"type": "uri_folder"}}
+    )
+    two = work.command(
+        "true", inputs={"x": "${{parent.jobs.one.outputs.y}}"}, outputs={"y": {"type": "uri_folder"}}
+    )
     return {"one": one, "two": two}
 
 
@@ -93,7 +109,9 @@ def two_outputs_at_one_path(work) -> dict[str, Any]:
 
 
 def unreadable_mltable(work) -> dict[str, Any]:
-    work.write("table/MLTable", "type: mltable\npaths:\n  - file: ./gone.csv\ntransformations:\n  - read_delimited\n")
+    work.write(
+        "table/MLTable", "type: mltable\npaths:\n  - file: ./gone.csv\ntransformations:\n  - read_delimited\n"
+    )
     return {"work": work.parallel(inputs={"files": {"type": "mltable", "path": "./table", "mode": "direct"}})}
 
 
@@ -124,8 +142,15 @@ def output_over_the_spec(work) -> dict[str, Any]:
 
 
 def output_over_an_input(work) -> dict[str, Any]:
-    inputs = {"files": {"type": "uri_folder", "path": "./data"}, "list": {"type": "uri_file", "path": "./data/0000.txt"}}
-    return {"work": work.parallel(inputs=inputs, outputs={"rows": {"type": "uri_file", "path": "./data/0000.txt"}})}
+    inputs = {
+        "files": {"type": "uri_folder", "path": "./data"},
+        "list": {"type": "uri_file", "path": "./data/0000.txt"},
+    }
+    return {
+        "work": work.parallel(
+            inputs=inputs, outputs={"rows": {"type": "uri_file", "path": "./data/0000.txt"}}
+        )
+    }
 
 
 CASES = {
@@ -174,7 +199,12 @@ def test_bad_input_is_told_before_anything_runs(work, capsys, monkeypatch, case)
 
 def test_all_mistakes_are_told_at_once(work, capsys):
     work.files(1)
-    step = work.parallel("def rum(mini_batch):\n    pass\n", mini_batch_size="x", error_threshold=[1], input_data="${{inputs.nope}}")
+    step = work.parallel(
+        "def rum(mini_batch):\n    pass\n",
+        mini_batch_size="x",
+        error_threshold=[1],
+        input_data="${{inputs.nope}}",
+    )
     step["inputs"]["model"] = {"type": "uri_folder", "path": "./nowhere"}
     assert main(["validate", str(work.spec({"work": step}))]) == 2
     said = capsys.readouterr().err
@@ -234,8 +264,12 @@ def test_a_key_that_an_earlier_step_did_not_write_fails_before_any_call(work):
     inputs = {"files": {"type": "mltable", "path": "${{parent.jobs.make.outputs.made}}", "mode": "direct"}}
     work.write("table/a.csv", "Store,Brand\n1,x\n")
     work.write("table/MLTable", TABLE)
-    make = work.command(f"cp {work.folder}/table/* ${{{{outputs.made}}}}", outputs={"made": {"type": "mltable"}})
-    ended = work.run({"make": make, "work": work.parallel(inputs=inputs, partition_keys=["Stroe"], mini_batch_size=None)})
+    make = work.command(
+        f"cp {work.folder}/table/* ${{{{outputs.made}}}}", outputs={"made": {"type": "mltable"}}
+    )
+    ended = work.run(
+        {"make": make, "work": work.parallel(inputs=inputs, partition_keys=["Stroe"], mini_batch_size=None)}
+    )
     assert (ended.status, ended.exit_code) == ("failed", 1)
     assert "Stroe" in ended.reason
     assert "Did you mean 'Store'" in ended.reason

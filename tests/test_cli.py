@@ -126,7 +126,9 @@ def test_one_signal_ends_a_job_cleanly_and_resume_goes_on(slow, number):
     assert done.returncode == 0, done.stderr
     assert slow.rows() == [f"{n:04}.txt" for n in range(8)]
     # What was committed is not run again.
-    assert sorted(path.name for path in (slow.folder / "code").glob("called-*")) == [f"called-{n:04}.txt" for n in range(len(kept), 8)]
+    assert sorted(path.name for path in (slow.folder / "code").glob("called-*")) == [
+        f"called-{n:04}.txt" for n in range(len(kept), 8)
+    ]
 
 
 def test_a_closed_terminal_ends_a_job_cleanly_and_resume_goes_on(work):
@@ -205,7 +207,13 @@ def test_ctrl_c_stops_steps_side_by_side_and_skips_what_waits(work):
     after = work.command("true", inputs={"x": "${{parent.jobs.work.outputs.rows}}"})
     work.spec({"work": step, "beside": work.command("touch started; sleep 600"), "after": after})
     process = work.start("job.yml", "--run-dir", "run", "--dashboard", "none")
-    until(lambda: (work.folder / "code/called").exists() and (work.folder / "run/steps/beside/work/started").exists(), process)
+    until(
+        lambda: (
+            (work.folder / "code/called").exists()
+            and (work.folder / "run/steps/beside/work/started").exists()
+        ),
+        process,
+    )
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=30)
     assert process.returncode == 130, said
@@ -226,7 +234,9 @@ def test_a_closed_pipe_is_no_crash(work):
 def test_validate_says_what_is_odd_and_runs_nothing(work, capsys):
     work.files(1)
     script = "import pathlib\npathlib.Path(__file__).with_name('imported').touch()\ndef run(mini_batch):\n    return mini_batch\n"
-    spec = work.spec({"work": work.parallel(script, colour="blue", arguments="--resource_monitor_interva 20")})
+    spec = work.spec(
+        {"work": work.parallel(script, colour="blue", arguments="--resource_monitor_interva 20")}
+    )
     before = sorted(work.folder.rglob("*"))
     assert main(["validate", str(spec)]) == 0
     said = capsys.readouterr().out
@@ -243,7 +253,9 @@ def test_validate_knows_the_configured_datastores_beside_those_given(work, capsy
     work.files(1)
     work.write("store/x.csv", "1")
     side = {"type": "uri_file", "path": "azureml://datastores/configured/paths/x.csv"}
-    spec = work.spec({"work": work.parallel(inputs={"files": {"type": "uri_folder", "path": "./data"}, "side": side})})
+    spec = work.spec(
+        {"work": work.parallel(inputs={"files": {"type": "uri_folder", "path": "./data"}, "side": side})}
+    )
     with dask.config.set({"daskpar.datastores": {"configured": f"file://{work.folder}/store"}}):
         assert main(["validate", str(spec), "--datastore", "other=/nowhere"]) == 0
     assert main(["validate", str(spec), "--datastore", "other=/nowhere"]) == 2
@@ -281,7 +293,10 @@ def test_plan_shows_what_is_in_force_where_nothing_is_given(work, capsys):
     said = capsys.readouterr().out
     first, second = said.split("step tell:")
     lines = {line.split()[0]: line for line in first.splitlines() if line.startswith("  ") and line.split()}
-    assert "--who 'two words' --n RUN_work" in lines["program_arguments"] and "node" in lines["program_arguments"]
+    assert (
+        "--who 'two words' --n RUN_work" in lines["program_arguments"]
+        and "node" in lines["program_arguments"]
+    )
     assert "'A=x y'" in lines["environment_variables"] and "node" in lines["environment_variables"]
     assert "4210.0" in lines["progress_update_timeout"]
     assert " here (cores" in lines["max_concurrency_per_instance"]
@@ -294,9 +309,16 @@ def test_plan_shows_what_is_in_force_where_nothing_is_given(work, capsys):
 
 def test_a_plan_that_can_not_be_made_ends_with_exit_code_2_when_all_is_shown(work, capsys):
     work.write("table/a.csv", "Store,Brand\n1,x\n")
-    work.write("table/MLTable", "paths:\n  - file: ./a.csv\ntransformations:\n  - read_delimited: {delimiter: ','}\n")
+    work.write(
+        "table/MLTable", "paths:\n  - file: ./a.csv\ntransformations:\n  - read_delimited: {delimiter: ','}\n"
+    )
     table = {"files": {"type": "mltable", "path": "./table", "mode": "direct"}}
-    spec = work.spec({"work": work.parallel(inputs=table, partition_keys=["Stor"], mini_batch_size=None), "tell": work.command("echo hi")})
+    spec = work.spec(
+        {
+            "work": work.parallel(inputs=table, partition_keys=["Stor"], mini_batch_size=None),
+            "tell": work.command("echo hi"),
+        }
+    )
     assert main(["plan", str(spec)]) == 2
     said = capsys.readouterr()
     assert "mini-batches can't be planned" in said.out and "echo hi" in said.out
@@ -316,7 +338,16 @@ def test_set_changes_inputs_and_settings(work):
     step = work.parallel(script, arguments="--word ${{inputs.word}}")
     step["inputs"]["word"] = "${{parent.inputs.word}}"
     work.spec({"work": step}, inputs={"word": "hello"})
-    done = work.cli("job.yml", "--dashboard", "none", "--quiet", "--set", "inputs.word=bye you", "--set", "jobs.work.mini_batch_size=3")
+    done = work.cli(
+        "job.yml",
+        "--dashboard",
+        "none",
+        "--quiet",
+        "--set",
+        "inputs.word=bye you",
+        "--set",
+        "jobs.work.mini_batch_size=3",
+    )
     assert done.returncode == 0, done.stderr
     assert work.rows() == ["bye you"] * 3
     [run] = (work.folder / "runs").iterdir()

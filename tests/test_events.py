@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from daskpar.batches.records import RECORD
-from daskpar.events import Bus, Counts, Event, Group, Progress, StepEnded, TriesEnded, Warned, Watcher
+from daskpar.events import Bus, Event, Group, Progress, StepEnded, TriesEnded, Warned, Watcher
+from daskpar.results import Counts
 
 
 class Keeper(Watcher):
@@ -60,7 +61,9 @@ def progress(step: str, succeeded: int) -> Progress:
 def tries(step: str, *indices: int) -> TriesEnded:
     records = np.zeros(len(indices), RECORD)
     records["index"] = indices
-    return TriesEnded(time=float(indices[-1]), step=step, records=records, failures=tuple(f"failure {i}" for i in indices))
+    return TriesEnded(
+        time=float(indices[-1]), step=step, records=records, failures=tuple(f"failure {i}" for i in indices)
+    )
 
 
 def test_every_event_is_heard_in_order_by_all_watchers_which_are_then_closed_once() -> None:
@@ -75,7 +78,9 @@ def test_every_event_is_heard_in_order_by_all_watchers_which_are_then_closed_onc
 
 
 @pytest.mark.parametrize("at", ["hear", "close"])
-def test_a_failing_watcher_is_dropped_with_one_warning_and_the_others_go_on(at: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failing_watcher_is_dropped_with_one_warning_and_the_others_go_on(
+    at: str, caplog: pytest.LogCaptureFixture
+) -> None:
     broken, keeper = Broken(at), Keeper()
     with caplog.at_level(logging.WARNING):
         bus = Bus([broken, keeper])
@@ -125,7 +130,13 @@ def test_progress_is_heard_again_after_the_lag() -> None:
         bus.publish(progress("a", i))
         assert keeper.entered.wait(60)
     bus.close()
-    assert [event.counts.succeeded for event in keeper.heard if isinstance(event, Progress)] == [0, 1, 2, 3, 4]
+    assert [event.counts.succeeded for event in keeper.heard if isinstance(event, Progress)] == [
+        0,
+        1,
+        2,
+        3,
+        4,
+    ]
 
 
 def test_close_gives_up_on_a_watcher_that_hangs_and_says_so(caplog: pytest.LogCaptureFixture) -> None:

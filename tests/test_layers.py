@@ -1,8 +1,11 @@
-"""Imports point one way: a module may use its own folder and those before it in the flow, and the folders of user code stay light."""
+"""Imports point one way: each floor of the house may use those below it, whether an import stands at the top of a
+module, inside a function or is for type checkers alone. What runs beside user code stays light.
+"""
 
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,97 +14,132 @@ import pytest
 import daskpar
 
 PACKAGE = Path(daskpar.__file__).parent
-FLOW = ("errors", "events", "boot", "spec", "data", "batches", "processor", "outputs", "engine", "reports")
-LEAVES = {"daskpar", "daskpar.batches.records", "daskpar.processor.protocol"}
-"""Plain values that anyone may import."""
-AFTER_ENGINE = (
-    "interrupts", "options", "ended", "staging", "resuming", "showing", "opening", "one_step", "pipeline_run", "pipeline", "cli",
-    "__main__",
+FLOORS = (
+    # the ground, on which all may stand
+    "_version", "errors", "results", "sizes", "atomic", "paths", "events", "locations",
+    # the stages, in the order in which data flows through them
+    "jobspec",
+    "data.files", "data.arrow_memory", "data.columns", "data.formats", "data.tables", "data.mltable", "data.dask_collections",
+    "rundir",
+    "batches",
+    "processor",
+    "outputs",
+    "engine.rules", "engine.plugins", "engine",
+    "reports",
+    "driver",
+    # the door
+    "pipeline", "cli", "__main__", "__init__",
 )  # fmt: skip
-"""Top-level modules at the end of the flow, in its order; the public door (`__init__`) loads them on first use."""
+"""From the ground to the door. A module belongs to the longest name here that is a prefix of its own."""
 HEAVY = {"dask", "distributed", "yaml", "bokeh", "tornado"}
-INSIDE_PROCESSORS = ("data", "batches", "processor")
-FOR_DASK = {"daskpar.data.collections"}
-"""What shows data as Dask collections, and never runs inside a processor."""
-FOR_YAML = {"daskpar.data.document"}
-"""What reads MLTable documents, for the driver."""
-MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+LIGHT_FLOORS = (
+    "data.files",
+    "data.arrow_memory",
+    "data.columns",
+    "data.formats",
+    "data.tables",
+    "batches",
+    "processor",
+)
+"""What is loaded in processors, beside user code."""
+MODULES = sorted(
+    path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py" or path.parent == PACKAGE
+)
 
 
 def name_of(path: Path) -> str:
-    """Dotted name of a module of the package."""
-    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+    """Name of a module below the package: `engine.rules.blame`."""
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
 
 
-def stage_of(module: str) -> int:
-    """Where a module stands in the flow; unknown folders are an error, so that a new one gets a place."""
-    folder = module.split(".")[1]
-    if folder in AFTER_ENGINE:
-        return len(FLOW) + AFTER_ENGINE.index(folder)
-    return FLOW.index(folder)
+def floor_of(module: str) -> str:
+    """The floor that a module belongs to; one without a floor is an error, so that a new folder gets a place."""
+    while module not in FLOORS:
+        module, dot, _ = module.rpartition(".")
+        assert dot, f"{module} has no floor: give it one in FLOORS"
+    return module
 
 
 def imports_of(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    """Line and full name of everything imported, at any depth, what only type checkers see left out."""
-    pending: list[ast.AST] = [tree]
-    while pending:
-        node = pending.pop()
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
-            pending.extend(node.orelse)
-            continue
+    """Line and full name of everything imported, at any depth."""
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"line {node.lineno}: imports are absolute"
             yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
-        pending.extend(ast.iter_child_nodes(node))
 
 
-def module_named(name: str) -> str:
-    """The module of the package that an imported name belongs to."""
-    while name != "daskpar":
-        path = PACKAGE.parent.joinpath(*name.split("."))
-        if path.with_suffix(".py").exists() or path.is_dir():
-            return name
-        name = name.rpartition(".")[0]
-    return name
+def ours(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Line and name below the package of each module of ours that is imported."""
+    for line, imported in imports_of(tree):
+        package, _, name = imported.partition(".")
+        if package != "daskpar":
+            continue
+        while name and not PACKAGE.joinpath(*name.split(".")).with_suffix(".py").exists():
+            name = name.rpartition(".")[0]
+        yield line, name or "__init__"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_imports_point_left(path: Path) -> None:
-    """No module knows one that comes after it."""
-    module = name_of(path)
-    wrong = []
-    for line, imported in imports_of(ast.parse(path.read_text())):
-        if imported.split(".")[0] != "daskpar":
-            continue
-        target = module_named(imported)
-        if target not in LEAVES and stage_of(target) > stage_of(module):
-            wrong.append(f"{path}:{line} imports {target}")
-    assert not wrong, "\n".join(wrong)
+def test_no_import_runs_up(path: Path) -> None:
+    height = FLOORS.index(floor_of(name_of(path)))
+    tree = ast.parse(path.read_text())
+    up = [
+        f"{path}:{line} imports {name}" for line, name in ours(tree) if FLOORS.index(floor_of(name)) > height
+    ]
+    assert not up, "\n".join(up)
 
 
-@pytest.mark.parametrize("path", [p for p in MODULES if name_of(p).split(".")[1] in INSIDE_PROCESSORS], ids=name_of)
+def test_no_module_needs_itself() -> None:
+    """No circles, within a floor either: whoever reads a module needs only what it imports."""
+    needs = {name_of(path): {name for _, name in ours(ast.parse(path.read_text()))} for path in MODULES}
+    needs = {name: wanted - {name} for name, wanted in needs.items() if name != "__init__"}
+    while free := {name for name, wanted in needs.items() if not wanted & needs.keys()}:
+        needs = {name: wanted for name, wanted in needs.items() if name not in free}
+    assert not needs, f"circles among {sorted(needs)}"
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if floor_of(name_of(p)) in LIGHT_FLOORS], ids=name_of)
 def test_processors_stay_light(path: Path) -> None:
-    """What runs beside user code needs no Dask; the fork server forks before threads and large libraries exist."""
-    module = name_of(path)
-    heavy = HEAVY - ({"dask", "distributed"} if module in FOR_DASK else set()) - ({"yaml"} if module in FOR_YAML else set())
-    wrong = [f"{path}:{line} imports {name}" for line, name in imports_of(ast.parse(path.read_text())) if name.split(".")[0] in heavy]
-    assert not wrong, "\n".join(wrong)
+    """The fork server forks before threads and large libraries exist, and user code may need another Dask."""
+    tree = ast.parse(path.read_text())
+    heavy = [
+        f"{path}:{line} imports {name}" for line, name in imports_of(tree) if name.split(".")[0] in HEAVY
+    ]
+    assert not heavy, "\n".join(heavy)
 
 
-@pytest.mark.parametrize("path", [p for p in MODULES if name_of(p).split(".")[1] == "spec"], ids=name_of)
-def test_the_spec_knows_no_dask(path: Path) -> None:
-    """A spec is checked in well under a second because it loads neither Dask nor pandas."""
+@pytest.mark.parametrize("path", [p for p in MODULES if floor_of(name_of(p)) == "jobspec"], ids=name_of)
+def test_a_spec_is_checked_without_dask_and_pandas(path: Path) -> None:
+    """It takes well under a second because of that."""
     slow = {"dask", "distributed", "pandas", "pyarrow", "numpy"}
-    wrong = [f"{path}:{line} imports {name}" for line, name in imports_of(ast.parse(path.read_text())) if name.split(".")[0] in slow]
+    tree = ast.parse(path.read_text())
+    wrong = [f"{path}:{line} imports {name}" for line, name in imports_of(tree) if name.split(".")[0] in slow]
     assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if floor_of(name_of(p)) == "engine.rules"], ids=name_of)
+def test_rules_know_neither_dask_nor_a_clock(path: Path) -> None:
+    """They are fed with plain values, the time included, and tested without a cluster or a sleep."""
+    tree = ast.parse(path.read_text())
+    doing = {"dask", "distributed", "time", "threading", "queue", "os", "socket", "subprocess"}
+    wrong = [
+        f"{path}:{line} imports {name}" for line, name in imports_of(tree) if name.split(".")[0] in doing
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_each_module_has_a_name_of_its_own() -> None:
+    """Whoever greps for a name finds one module."""
+    twice = [name for name, number in Counter(path.stem for path in MODULES).items() if number > 1]
+    assert not twice, f"module names that occur twice: {twice}"
 
 
 def test_a_wrong_import_is_found() -> None:
-    """The reader of imports sees those inside functions, and passes by those for type checkers."""
-    text = "if TYPE_CHECKING:\n    import dask\ndef f():\n    from daskpar.engine import node\n"
-    assert list(imports_of(ast.parse(text))) == [(4, "daskpar.engine.node")]
-    assert module_named("daskpar.engine.node.Node") == "daskpar.engine.node"
-    assert stage_of("daskpar.engine.node") > stage_of("daskpar.spec.model")
+    """The reader of imports sees those inside functions and those for type checkers."""
+    text = "if TYPE_CHECKING:\n    import dask\ndef f():\n    from daskpar.engine.plugins import node\n"
+    tree = ast.parse(text)
+    assert list(imports_of(tree)) == [(2, "dask"), (4, "daskpar.engine.plugins.node")]
+    assert list(ours(tree)) == [(4, "engine.plugins.node")]
+    assert FLOORS.index(floor_of("engine.plugins.node")) > FLOORS.index(floor_of("jobspec.model"))

@@ -13,7 +13,9 @@ from daskpar import cli
 
 
 def run(*argv: str, **options) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, *argv], capture_output="stdout" not in options, text=True, timeout=60, **options)
+    return subprocess.run(
+        [sys.executable, *argv], capture_output="stdout" not in options, text=True, timeout=60, **options
+    )
 
 
 @pytest.mark.parametrize(
@@ -63,12 +65,18 @@ def test_output_that_can_not_be_written_is_no_success(tmp_path, job):
 )
 def test_streams_that_are_closed_or_full_change_no_other_exit_code(tmp_path, job, command, code):
     ended = subprocess.run(
-        ["sh", "-c", f"{sys.executable} -m daskpar {command}"], cwd=tmp_path, timeout=60, stderr=subprocess.PIPE, text=True
+        ["sh", "-c", f"{sys.executable} -m daskpar {command}"],
+        cwd=tmp_path,
+        timeout=60,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert (ended.returncode, ended.stderr) == (code, "")
 
 
-def test_a_system_error_that_has_nothing_to_do_with_output_is_not_taken_for_it(tmp_path, job, monkeypatch, capsys):
+def test_a_system_error_that_has_nothing_to_do_with_output_is_not_taken_for_it(
+    tmp_path, job, monkeypatch, capsys
+):
     for error in (
         BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"),
         BrokenPipeError(errno.EPIPE, "Broken pipe"),

@@ -31,7 +31,9 @@ def test_steps_run_after_those_they_need_however_they_are_written(work):
     """Each command needs what the one before has left."""
     third = work.command("cat ${{inputs.x}}/y && echo three", inputs=link("second"), outputs={"o": FOLDER})
     second = work.command(
-        "cp ${{inputs.x}}/y ${{outputs.o}}/y && echo two >> ${{outputs.o}}/y", inputs=link("first"), outputs={"o": FOLDER}
+        "cp ${{inputs.x}}/y ${{outputs.o}}/y && echo two >> ${{outputs.o}}/y",
+        inputs=link("first"),
+        outputs={"o": FOLDER},
     )
     first = work.command("echo one > ${{outputs.o}}/y", outputs={"o": FOLDER})
     ended = work.run({"third": third, "second": second, "first": first})
@@ -128,7 +130,9 @@ def test_outputs_go_where_the_spec_says(work, tmp_path_factory):
         "default": {"type": "uri_folder", "path": "azureml://datastores/workspaceblobstore/paths/x"},
         "free": None,
     }
-    text = "; ".join(f"echo {name} > ${{{{outputs.{name}}}}}{'' if name == 'url' else '/file'}" for name in outputs)
+    text = "; ".join(
+        f"echo {name} > ${{{{outputs.{name}}}}}{'' if name == 'url' else '/file'}" for name in outputs
+    )
     ended = work.run({"work": work.command(text, outputs=outputs)}, datastores={"mine": str(store)})
     assert ended.status == "completed", ended.reason
     assert (work.folder / "mine/file").read_text() == "relative\n"
@@ -181,12 +185,20 @@ def test_a_component_file_is_a_job_and_a_step(work):
     component["task"]["program_arguments"] += " --word ${{inputs.word}}"
     (work.folder / "scoring.yml").write_text(yaml.safe_dump(component))
     alone = daskpar.run(
-        work.folder / "scoring.yml", inputs={"files": work.folder / "data"}, run_dir=work.folder / "a", dashboard=None, display=False
+        work.folder / "scoring.yml",
+        inputs={"files": work.folder / "data"},
+        run_dir=work.folder / "a",
+        dashboard=None,
+        display=False,
     )
     assert alone.status == "completed", alone.reason
     [rows] = [path for name, path in alone.outputs.items() if name.endswith("rows")][:1]
     assert Path(rows).read_text() == "0000.txt\n0001.txt\n"
-    step = {"type": "parallel", "component": "./scoring.yml", "inputs": {"files": {"type": "uri_folder", "path": "./data"}}}
+    step = {
+        "type": "parallel",
+        "component": "./scoring.yml",
+        "inputs": {"files": {"type": "uri_folder", "path": "./data"}},
+    }
     ended = work.run({"work": step})
     assert ended.status == "completed", ended.reason
     assert Path(ended.outputs["work.rows"]).read_text() == "0000.txt\n0001.txt\n"
@@ -210,7 +222,9 @@ def test_dataframes_are_inputs(work, kind):
         import dask.dataframe
 
         data = dask.dataframe.from_pandas(data, npartitions=3)
-    ended = work.run({"work": work.parallel(SUMS, mini_batch_size="1kb", **TABLE)}, top=TOP, inputs={"data": data})
+    ended = work.run(
+        {"work": work.parallel(SUMS, mini_batch_size="1kb", **TABLE)}, top=TOP, inputs={"data": data}
+    )
     assert ended.status == "completed", ended.reason
     assert work.rows() == [f"{n} text {n}" for n in range(20)]
 
@@ -220,7 +234,9 @@ def test_a_bag_of_paths_is_an_input(work):
 
     folder = work.files(6)
     bag = dask.bag.from_sequence([str(folder / f"{n:04}.txt") for n in (5, 2, 4)], npartitions=2)
-    step = work.parallel(inputs={"files": {"type": "mltable", "path": "${{parent.inputs.data}}", "mode": "eval_mount"}})
+    step = work.parallel(
+        inputs={"files": {"type": "mltable", "path": "${{parent.inputs.data}}", "mode": "eval_mount"}}
+    )
     ended = work.run({"work": step}, top=TOP, inputs={"data": bag})
     assert ended.status == "completed", ended.reason
     assert work.rows() == ["0005.txt", "0002.txt", "0004.txt"]
@@ -237,7 +253,13 @@ def test_what_is_no_input_is_told(work):
 
 def test_a_run_says_how_it_ended(work):
     work.files(4)
-    ended = work.run({"work": work.parallel("def run(mini_batch):\n    return mini_batch if '0003' not in mini_batch[0] else 1 / 0")})
+    ended = work.run(
+        {
+            "work": work.parallel(
+                "def run(mini_batch):\n    return mini_batch if '0003' not in mini_batch[0] else 1 / 0"
+            )
+        }
+    )
     assert (ended.status, ended.exit_code, ended.reason) == ("completed", 0, "")
     assert (ended.counts["work"].succeeded, ended.counts["work"].failed) == (3, 1)
     assert ended.outputs["work.rows"] == str(work.folder / "rows.txt")
@@ -283,7 +305,10 @@ def test_signal_handlers_are_as_before_after_a_run(work):
 def test_collections_are_lazy_and_hold_what_steps_get(work):
     folder = work.files(3)
     work.write("table/a.csv", "x,y\n1,a\n2,b\n")
-    work.write("table/MLTable", "type: mltable\npaths:\n  - file: ./a.csv\ntransformations:\n  - read_delimited:\n      delimiter: ','\n")
+    work.write(
+        "table/MLTable",
+        "type: mltable\npaths:\n  - file: ./a.csv\ntransformations:\n  - read_delimited:\n      delimiter: ','\n",
+    )
     table = daskpar.read_mltable(str(work.folder / "table"))
     assert table.compute().to_dict("list") == {"x": [1, 2], "y": ["a", "b"]}
     assert [str(path) for path in daskpar.read_files(str(folder)).compute(scheduler="sync")] == [
@@ -292,7 +317,8 @@ def test_collections_are_lazy_and_hold_what_steps_get(work):
 
 
 @pytest.mark.parametrize(
-    ("place", "said"), [("s3://bucket/run", "s3://bucket/run"), ("used", "is not empty"), ("/proc/run", "can't be made")]
+    ("place", "said"),
+    [("s3://bucket/run", "s3://bucket/run"), ("used", "is not empty"), ("/proc/run", "can't be made")],
 )
 def test_a_place_where_no_run_can_be_is_told(work, monkeypatch, place, said):
     monkeypatch.chdir(work.folder)
@@ -319,9 +345,13 @@ def test_an_input_without_items_fails_unless_that_is_allowed(work, what, allowed
     if what == "rows":
         work.write("table/a.csv", "x,y\n")
         work.write(
-            "table/MLTable", "type: mltable\npaths:\n  - file: ./a.csv\ntransformations:\n  - read_delimited:\n      delimiter: ','\n"
+            "table/MLTable",
+            "type: mltable\npaths:\n  - file: ./a.csv\ntransformations:\n  - read_delimited:\n      delimiter: ','\n",
         )
-        more = {"inputs": {"files": {"type": "mltable", "path": "./table", "mode": "direct"}}, "mini_batch_size": "1kb"}
+        more = {
+            "inputs": {"files": {"type": "mltable", "path": "./table", "mode": "direct"}},
+            "mini_batch_size": "1kb",
+        }
     ended = work.run({"work": work.parallel(arguments="--allow-empty True" if allowed else "", **more)})
     assert ended.status == ("completed" if allowed else "failed")
     assert (work.folder / "rows.txt").exists() == allowed
@@ -355,7 +385,10 @@ def test_a_file_whose_name_is_no_text_is_an_item_like_any_other(work):
 INPUTS = {
     "files": ({"type": "uri_folder", "path": "./data"}, {}),
     "rows by size": ({"type": "mltable", "path": "./table", "mode": "direct"}, {"mini_batch_size": "1kb"}),
-    "rows by keys": ({"type": "mltable", "path": "./table", "mode": "direct"}, {"mini_batch_size": None, "partition_keys": ["k"]}),
+    "rows by keys": (
+        {"type": "mltable", "path": "./table", "mode": "direct"},
+        {"mini_batch_size": None, "partition_keys": ["k"]},
+    ),
 }
 
 
@@ -366,14 +399,22 @@ def test_the_driver_of_a_local_run_does_without_pandas(work, kind):
     work.write("table/t.csv", "k,x\n" + "".join(f"{i % 3},{i}\n" for i in range(300)))
     work.write("table/MLTable", "paths:\n  - file: ./t.csv\ntransformations:\n  - read_delimited\n")
     data, more = INPUTS[kind]
-    step = work.parallel("def run(mini_batch): return [len(mini_batch)] * len(mini_batch)", inputs={"files": data}, **more)
+    step = work.parallel(
+        "def run(mini_batch): return [len(mini_batch)] * len(mini_batch)", inputs={"files": data}, **more
+    )
     spec = work.spec({"work": step})
     program = f"""
         import sys, daskpar
         daskpar.run({str(spec)!r}, run_dir={str(work.folder / "run")!r}, dashboard=None, display=False).check()
         print([name for name in ("pandas", "dask.dataframe") if name in sys.modules])
     """
-    ended = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], cwd=work.folder, capture_output=True, text=True, timeout=120)
+    ended = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        cwd=work.folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert ended.stdout.strip() == "[]", ended.stderr
     assert len(work.rows()) == (3 if kind == "files" else 300)
 
@@ -389,7 +430,10 @@ def test_values_that_were_lost_are_told_at_the_end_where_nothing_is_shown_before
           - convert_column_types: [{columns: x, column_type: int}]
     """)  # fmt: skip
     inputs = {"files": {"type": "mltable", "path": "./table", "mode": "direct"}}
-    ended = work.run({"work": work.parallel("def run(m): return list(m.x)", inputs=inputs, mini_batch_size="1mb")}, display=display)
+    ended = work.run(
+        {"work": work.parallel("def run(m): return list(m.x)", inputs=inputs, mini_batch_size="1mb")},
+        display=display,
+    )
     assert ended.status == "completed", ended.reason
     assert ("5 values of column 'x' became null" in ended.summary) == (display is False)
     assert ("5 values of column 'x' became null" in capfd.readouterr().err) == (display is None)

@@ -66,6 +66,8 @@ def test_every_error_has_its_exit_code() -> None:
 def test_importing_loads_nothing_else() -> None:
     """Processors import the package too and must start fast."""
     code = "import sys; before = set(sys.modules); import daskpar; print(*sorted(set(sys.modules) - before))"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
     assert {name for name in loaded if name.startswith("daskpar")} == {"daskpar"}
     assert not {"dask", "distributed", "pandas", "numpy", "pyarrow"} & set(loaded)

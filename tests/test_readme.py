@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from daskpar.cli import VERBS
-from daskpar.spec.arguments import WITH_EFFECT
+from daskpar.jobspec.program_arguments import WITH_EFFECT
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -43,11 +43,18 @@ def test_each_command_is_in_the_table(verb: str) -> None:
 
 
 def test_each_option_that_the_readme_names_exists() -> None:
-    shown = {option for line in README.splitlines() for option in re.findall(r"(?<![\w-])--[a-z][a-z_-]+", line)}
+    shown = {
+        option for line in README.splitlines() for option in re.findall(r"(?<![\w-])--[a-z][a-z_-]+", line)
+    }
     argv = [sys.executable, "-m", "daskpar"]
-    helped = "".join(subprocess.run([*argv, verb, "--help"], capture_output=True, text=True, check=True).stdout for verb in VERBS)
+    helped = "".join(
+        subprocess.run([*argv, verb, "--help"], capture_output=True, text=True, check=True).stdout
+        for verb in VERBS
+    )
     elsewhere = {"--dist", "--only", "--repeats", "--small", "--resource_monitor_interva"}
-    unknown = {option for option in shown - elsewhere if option not in helped and option[2:] not in WITH_EFFECT}
+    unknown = {
+        option for option in shown - elsewhere if option not in helped and option[2:] not in WITH_EFFECT
+    }
     assert not unknown
 
 

@@ -35,7 +35,9 @@ def cut(path: str | Path, size: int) -> list[Range]:
 
 
 def join(parts: Iterable[str], output: str | Path) -> None:
-    """Append part files to one file in the order given, as they come, without their bytes passing through Python."""
+    """Append part files to one file in the order given, as they come, without their bytes passing through
+    Python.
+    """
     with Path(output).open("wb") as target:
         for part in parts:
             append(target, part)

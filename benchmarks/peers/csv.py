@@ -117,11 +117,16 @@ def dask_dataframe(path: str, output: str, size: str) -> None:
     import dask.dataframe as dd
     from distributed import Client, LocalCluster
 
-    with LocalCluster(n_workers=PROCESSES, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster):
+    with (
+        LocalCluster(n_workers=PROCESSES, threads_per_worker=1, dashboard_address=None) as cluster,
+        Client(cluster),
+    ):
         mark("up")
         frame = dd.read_csv(path, blocksize=int(size))
         meta = run(frame.head(2, npartitions=1))
-        frame.map_partitions(run, meta=meta).to_csv(output, single_file=True, sep=" ", header=False, index=False)
+        frame.map_partitions(run, meta=meta).to_csv(
+            output, single_file=True, sep=" ", header=False, index=False
+        )
         mark("done")
 
 
@@ -140,7 +145,9 @@ def ray_data(path: str, output: str, size: str) -> None:
     context.enable_progress_bars = False
     mark("up")
     rows = max(1, int(size) // 76)
-    scored = ray.data.read_csv(path).map_batches(Scorer, batch_size=rows, batch_format="pandas", concurrency=PROCESSES, num_cpus=0.5)
+    scored = ray.data.read_csv(path).map_batches(
+        Scorer, batch_size=rows, batch_format="pandas", concurrency=PROCESSES, num_cpus=0.5
+    )
     with open(output, "wb") as file:
         for batch in scored.iter_batches(batch_size=None, batch_format="pyarrow"):
             pacsv.write_csv(batch, file, PLAIN)

@@ -64,7 +64,10 @@ def shuffled(path: str, function: object, *arguments: object) -> int:
     import dask.dataframe as dd
     from distributed import Client, LocalCluster
 
-    with LocalCluster(n_workers=PROCESSES, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster):
+    with (
+        LocalCluster(n_workers=PROCESSES, threads_per_worker=1, dashboard_address=None) as cluster,
+        Client(cluster),
+    ):
         mark("up")
         parts = dd.read_csv(path, blocksize=16_000_000).shuffle(on=KEYS, ignore_index=True)
         total = int(parts.map_partitions(function, *arguments, meta=pd.Series(dtype="int64")).compute().sum())

@@ -41,8 +41,13 @@ def pool_parts(path: str, output: str, rows: str, pause: str = "0") -> None:
     """A forking pool over row groups, part files joined in order."""
     with tempfile.TemporaryDirectory(dir=Path(output).parent) as folder:
         mark("up")
-        groups = [(file, group) for file in files_of(path) for group in range(pq.ParquetFile(file).num_row_groups)]
-        tasks = [(number, file, group, int(rows), float(pause), folder) for number, (file, group) in enumerate(groups)]
+        groups = [
+            (file, group) for file in files_of(path) for group in range(pq.ParquetFile(file).num_row_groups)
+        ]
+        tasks = [
+            (number, file, group, int(rows), float(pause), folder)
+            for number, (file, group) in enumerate(groups)
+        ]
         with multiprocessing.get_context("fork").Pool(PROCESSES) as pool:
             join(pool.imap(score_row_group, tasks), output)
     mark("done")
@@ -63,7 +68,9 @@ def ray_data(path: str, output: str, rows: str) -> None:
     context.enable_progress_bars = False
     mark("up")
     table = ray.data.read_parquet(files_of(path))
-    scored = table.map_batches(Scorer, batch_size=int(rows), batch_format="pandas", concurrency=PROCESSES, num_cpus=0.5)
+    scored = table.map_batches(
+        Scorer, batch_size=int(rows), batch_format="pandas", concurrency=PROCESSES, num_cpus=0.5
+    )
     with open(output, "wb") as file:
         for batch in scored.iter_batches(batch_size=None, batch_format="pyarrow"):
             pacsv.write_csv(batch, file, PLAIN)

@@ -68,4 +68,6 @@ def ours(*arguments: str) -> None:
 
 
 if __name__ == "__main__":
-    main({function.__name__: function for function in (microsoft, arrow_csv, arrow_parquet, arrow_json, ours)})
+    main(
+        {function.__name__: function for function in (microsoft, arrow_csv, arrow_parquet, arrow_json, ours)}
+    )

@@ -40,7 +40,10 @@ def dask_each(folder: str, times: str, limit: str) -> None:
     """One Dask task for each mini-batch."""
     from distributed import Client, LocalCluster
 
-    with LocalCluster(n_workers=PROCESSES, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
+    with (
+        LocalCluster(n_workers=PROCESSES, threads_per_worker=1, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+    ):
         mark("up")
         batches = lists_of_ten(folder, times)[: int(limit)]
         mark("listed")

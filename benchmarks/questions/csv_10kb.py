@@ -19,6 +19,13 @@ def ask(settings: Settings) -> Answer:
     commands += [competitor(name, megabytes, SIZE) for name in ("pool_slices", "pool_pandas")]
     series = interleave(commands, settings.repeats)
     answer.series[f"csv-10kb {megabytes} MB"] = series
-    answer.bar("time against the best hand-written Pool (pool-slices)", ratio(series["daskpar"], series["pool-slices"]), 1.3, 1.15)
-    answer.bar("time against Pool with pandas for each range", ratio(series["daskpar"], series["pool-pandas"]), 0.55)
+    answer.bar(
+        "time against the best hand-written Pool (pool-slices)",
+        ratio(series["daskpar"], series["pool-slices"]),
+        1.3,
+        1.15,
+    )
+    answer.bar(
+        "time against Pool with pandas for each range", ratio(series["daskpar"], series["pool-pandas"]), 0.55
+    )
     return answer

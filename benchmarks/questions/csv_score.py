@@ -1,4 +1,6 @@
-"""500 MB of CSV in mini-batches of 1 MB, cheap scoring, one ordered output: does safety cost throughput or memory?"""
+"""500 MB of CSV in mini-batches of 1 MB, cheap scoring, one ordered output: does safety cost throughput or
+memory?
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,16 @@ def competitor(function: str, megabytes: int, size: int, **more: object) -> Comm
     path, rows = data.scoring_csv(megabytes)
     output = DATA / f"{function}.out"
     check = scores_complete(output, rows, ordered=function != "ray_data")
-    return peer("csv", function, path, output, size, check=check, prepare=lambda: output.unlink(missing_ok=True), **more)
+    return peer(
+        "csv",
+        function,
+        path,
+        output,
+        size,
+        check=check,
+        prepare=lambda: output.unlink(missing_ok=True),
+        **more,
+    )
 
 
 def ask(settings: Settings) -> Answer:
@@ -36,7 +47,10 @@ def ask(settings: Settings) -> Answer:
         job.command(check=scores_complete(job.rows, rows)),
         tenth.command(name="daskpar-tenth", check=scores_complete(tenth.rows, tenth_rows)),
     ]
-    commands += [competitor(name, megabytes, SIZE) for name in ("pool_parts", "pool_slices", "pool_pandas", "dask_dataframe")]
+    commands += [
+        competitor(name, megabytes, SIZE)
+        for name in ("pool_parts", "pool_slices", "pool_pandas", "dask_dataframe")
+    ]
     if available("ray"):
         commands.append(competitor("ray_data", megabytes, SIZE))
     else:
@@ -51,5 +65,7 @@ def ask(settings: Settings) -> Answer:
     if "ray-data" in series:
         answer.bar("time against Ray Data", ratio(ours, series["ray-data"]), 0.3)
     answer.bar("peak memory against Pool with part files", ours.peak_bytes / parts.peak_bytes, 2.0, 1.5)
-    answer.bar("peak memory with 10 times the data", ours.peak_bytes / series["daskpar-tenth"].peak_bytes, 1.15)
+    answer.bar(
+        "peak memory with 10 times the data", ours.peak_bytes / series["daskpar-tenth"].peak_bytes, 1.15
+    )
     return answer

@@ -17,12 +17,16 @@ def ask(settings: Settings) -> Answer:
     path, groups = data.sales_csv(settings.scaled(26_500, 20))
     table = mltable(path.stem, [f"file: {path}"], "read_delimited")
     job = Job(name="grouping", script="nothing.py", data=table, partition_keys=KEYS, append_row=False)
-    commands = [job.command(check=lambda: job.expect(planned=groups, succeeded=groups, items=groups * data.DAYS))]
+    commands = [
+        job.command(check=lambda: job.expect(planned=groups, succeeded=groups, items=groups * data.DAYS))
+    ]
     commands.append(peer("models", "dask_grouping", path))
     series = interleave(commands, settings.repeats)
     answer.series[f"grouping, {path.stat().st_size / 1e6:.0f} MB"] = series
     ours, dask = series["daskpar"], series["dask-grouping"]
-    time = max(ours.mark("planned") / dask.seconds, grouping_seconds(ours) / (dask.job_seconds or dask.seconds))
+    time = max(
+        ours.mark("planned") / dask.seconds, grouping_seconds(ours) / (dask.job_seconds or dask.seconds)
+    )
     # The calls of run() that come after are no part of the question.
     peak = median(run.sampler.peak(until=run.marks["planned"]) for run in ours.runs)
     answer.bar("time against Dask's shuffle", time, 0.6, 0.4)

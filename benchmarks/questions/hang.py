@@ -1,4 +1,6 @@
-"""100 mini-batches of 20 ms, three of which never return: in Python, and in C with the interpreter's lock held."""
+"""100 mini-batches of 20 ms, three of which never return: in Python, and in C with the interpreter's lock
+held.
+"""
 
 from __future__ import annotations
 
@@ -40,5 +42,10 @@ def ask(settings: Settings) -> Answer:
         answer.series[f"hang, {kind}"] = series
         ours = series["daskpar"]
         where = "in sleep" if kind == "sleep" else "in C with the GIL held"
-        answer.bar(f"hanging {where}: step over the ideal of {ideal:.2f} s", (ours.job_seconds or ours.seconds) / ideal, 1.2, 1.1)
+        answer.bar(
+            f"hanging {where}: step over the ideal of {ideal:.2f} s",
+            (ours.job_seconds or ours.seconds) / ideal,
+            1.2,
+            1.1,
+        )
     return answer

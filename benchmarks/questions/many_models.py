@@ -30,11 +30,20 @@ def ask(settings: Settings) -> Answer:
     answer = Answer(question="many-models")
     path, groups = data.sales_csv(settings.scaled(1_000, 20))
     table = mltable(path.stem, [f"file: {path}"], "read_delimited")
-    job = Job(name="many-models", script="fit.py", data=table, partition_keys=KEYS, append_row=False, model_folder=True)
+    job = Job(
+        name="many-models",
+        script="fit.py",
+        data=table,
+        partition_keys=KEYS,
+        append_row=False,
+        model_folder=True,
+    )
     commands = [job.command(check=models_complete(job.models, groups))]
     commands += [competitor(name, path, groups) for name in ("pool_sorted", "dask_shuffle")]
     series = interleave(commands, settings.repeats)
     answer.series[f"many-models, {groups:,} keys"] = series
-    answer.bar("time against Pool over sorted slices", ratio(series["daskpar"], series["pool-sorted"]), 1.15, 0.95)
+    answer.bar(
+        "time against Pool over sorted slices", ratio(series["daskpar"], series["pool-sorted"]), 1.15, 0.95
+    )
     answer.bar("time against Dask shuffle + groupby", ratio(series["daskpar"], series["dask-shuffle"]), 0.8)
     return answer

@@ -20,18 +20,29 @@ from benchmarks.jobs import Job, mltable
 def job_over(folder: Path, times: int, files: int) -> Job:
     """The daskpar job over one folder listed several times."""
     table = mltable(f"tiny-{files}-{times}", [f"folder: {folder}"] * times, None)
-    return Job(name=f"many-tiny-{files}-{times}", script="tiny.py", data=table, tabular=False, mini_batch_size="10", append_row=False)
+    return Job(
+        name=f"many-tiny-{files}-{times}",
+        script="tiny.py",
+        data=table,
+        tabular=False,
+        mini_batch_size="10",
+        append_row=False,
+    )
 
 
 def ours(folder: Path, times: int, files: int) -> Command:
     """daskpar over it, checked by its counts."""
     job = job_over(folder, times, files)
     count = files * times // 10
-    return job.command(name=f"daskpar-{times}", check=lambda: job.expect(planned=count, succeeded=count, items=files * times))
+    return job.command(
+        name=f"daskpar-{times}", check=lambda: job.expect(planned=count, succeeded=count, items=files * times)
+    )
 
 
 def ask(settings: Settings) -> Answer:
-    """Marginal cost of a mini-batch against Pool(chunksize=1) and one Dask task each; growth of the scheduler."""
+    """Marginal cost of a mini-batch against Pool(chunksize=1) and one Dask task each; growth of the
+    scheduler.
+    """
     answer = Answer(question="many-tiny")
     files = settings.scaled(20_000, 2_000)
     folder = data.empty_files(files)
@@ -39,7 +50,9 @@ def ask(settings: Settings) -> Answer:
     commands = []
     for times in (few, many):
         commands.append(ours(folder, times, files))
-        commands += [peer("tiny", "pool", folder, times, chunk, name=f"pool{chunk}-{times}") for chunk in (1, 100)]
+        commands += [
+            peer("tiny", "pool", folder, times, chunk, name=f"pool{chunk}-{times}") for chunk in (1, 100)
+        ]
     tasks = (settings.scaled(1_000, 100), settings.scaled(5_000, 300))
     commands += [peer("tiny", "dask_each", folder, few, limit, name=f"dask-each-{limit}") for limit in tasks]
     series = interleave(commands, settings.repeats)
@@ -51,9 +64,20 @@ def ask(settings: Settings) -> Answer:
     each = marginal(series[f"dask-each-{tasks[0]}"], series[f"dask-each-{tasks[1]}"], tasks[1] - tasks[0])
     answer.bar("marginal cost of a mini-batch, listing included", cost, None, unit="µs")
     answer.bar(
-        "marginal cost against Pool(chunksize=1)", cost / pool, 0.8, 0.5, note=f"Pool: {pool:.1f} µs, chunksize=100: {pool100:.1f} µs"
+        "marginal cost against Pool(chunksize=1)",
+        cost / pool,
+        0.8,
+        0.5,
+        note=f"Pool: {pool:.1f} µs, chunksize=100: {pool100:.1f} µs",
     )
-    answer.bar("times below one Dask task each", each / cost, 50, 150, at_least=True, note=f"one task each: {each:.0f} µs")
+    answer.bar(
+        "times below one Dask task each",
+        each / cost,
+        50,
+        150,
+        at_least=True,
+        note=f"one task each: {each:.0f} µs",
+    )
     scheduler_growth(settings, answer, folder, files)
     return answer
 
@@ -79,7 +103,12 @@ def scheduler_growth(settings: Settings, answer: Answer, folder: Path, files: in
             seconds.append(cluster.cpu_seconds() - before[1])
     count = files * times // 10
     answer.bar(f"{count:,} mini-batches grow the scheduler by", max(growth) / 1e6, 20, 5, unit=" MB")
-    answer.bar(f"{count:,} mini-batches cost the scheduler", sorted(seconds)[len(seconds) // 2], 1.0, unit=" s of CPU")
+    answer.bar(
+        f"{count:,} mini-batches cost the scheduler",
+        sorted(seconds)[len(seconds) // 2],
+        1.0,
+        unit=" s of CPU",
+    )
 
 
 class Cluster:
@@ -88,11 +117,32 @@ class Cluster:
     def __init__(self, place: Path) -> None:
         self.log = place / "scheduler.log"
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        module = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--port", "0", "--dashboard-address", ":0"]
+        module = [
+            sys.executable,
+            "-m",
+            "distributed.cli.dask_scheduler",
+            "--port",
+            "0",
+            "--dashboard-address",
+            ":0",
+        ]
         self.address = ""
-        self.processes = [subprocess.Popen([*module, "--host", "127.0.0.1"], stderr=self.log.open("w"), cwd=place, env=environment)]
+        self.processes = [
+            subprocess.Popen(
+                [*module, "--host", "127.0.0.1"], stderr=self.log.open("w"), cwd=place, env=environment
+            )
+        ]
         self._await_address()
-        worker = [sys.executable, "-m", "distributed.cli.dask_worker", self.address, "--nthreads", "2", "--local-directory", str(place)]
+        worker = [
+            sys.executable,
+            "-m",
+            "distributed.cli.dask_worker",
+            self.address,
+            "--nthreads",
+            "2",
+            "--local-directory",
+            str(place),
+        ]
         log = (place / "worker.log").open("w")
         self.processes.append(subprocess.Popen(worker, stderr=log, stdout=log, cwd=place, env=environment))
 

@@ -1,4 +1,6 @@
-"""The scoring table as Parquet, one file of 20 row groups and 50 files; and with a slow run(), which must not mean decoding again."""
+"""The scoring table as Parquet, one file of 20 row groups and 50 files; and with a slow run(), which must not
+mean decoding again.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,16 @@ def competitor(function: str, path: Path, rows: int, *arguments: object) -> Comm
     """A peer over the same file or folder."""
     output = DATA / f"parquet-{function}.out"
     check = scores_complete(output, rows, ordered=function != "ray_data")
-    return peer("parquet", function, path, output, ROWS, *arguments, check=check, prepare=lambda: output.unlink(missing_ok=True))
+    return peer(
+        "parquet",
+        function,
+        path,
+        output,
+        ROWS,
+        *arguments,
+        check=check,
+        prepare=lambda: output.unlink(missing_ok=True),
+    )
 
 
 def ask(settings: Settings) -> Answer:
@@ -48,7 +59,12 @@ def ask(settings: Settings) -> Answer:
         commands += [competitor(name, path, rows) for name in ("pool_parts", *ray)]
         series = interleave(commands, settings.repeats)
         answer.series[f"parquet-score, {title}"] = series
-        answer.bar(f"{title}: time against Pool with part files", ratio(series["daskpar"], series["pool-parts"]), 1.3, 1.1)
+        answer.bar(
+            f"{title}: time against Pool with part files",
+            ratio(series["daskpar"], series["pool-parts"]),
+            1.3,
+            1.1,
+        )
         if ray:
             answer.bar(f"{title}: time against Ray Data", ratio(series["daskpar"], series["ray-data"]), 0.25)
     slow(settings, answer)
@@ -68,7 +84,18 @@ def slow(settings: Settings, answer: Answer) -> None:
     ]
     series = interleave(commands, settings.repeats)
     answer.series["parquet-score, run() of 0.2 s"] = series
-    answer.bar("run() of 0.2 s: time against Pool with part files", ratio(series["daskpar"], series["pool-parts"]), 1.3, 1.1)
+    answer.bar(
+        "run() of 0.2 s: time against Pool with part files",
+        ratio(series["daskpar"], series["pool-parts"]),
+        1.3,
+        1.1,
+    )
     size = path.stat().st_size
-    extra = min(run.read_bytes for run in series["daskpar"].runs) - min(run.read_bytes for run in series["daskpar-fast"].runs)
-    answer.bar("run() of 0.2 s: read amplification (1 + what is read beyond a fast run, over the file)", 1 + max(0, extra) / size, 1.2)
+    extra = min(run.read_bytes for run in series["daskpar"].runs) - min(
+        run.read_bytes for run in series["daskpar-fast"].runs
+    )
+    answer.bar(
+        "run() of 0.2 s: read amplification (1 + what is read beyond a fast run, over the file)",
+        1 + max(0, extra) / size,
+        1.2,
+    )

@@ -37,7 +37,10 @@ def ask(settings: Settings) -> Answer:
         ("JSON lines", lines, "arrow_json", "read_json_lines"),
     ):
         (path, rows), (small, _) = make(size), make(SMALL)
-        commands = [reader("ours", table(small, step), table(path, step), rows), reader(peer_name, small, path, rows)]
+        commands = [
+            reader("ours", table(small, step), table(path, step), rows),
+            reader(peer_name, small, path, rows),
+        ]
         series = interleave(commands, repeats(settings))
         answer.series[f"reading {name}"] = series
         speed = faster(series["ours"], series[peer_name.replace("_", "-")])
@@ -46,7 +49,9 @@ def ask(settings: Settings) -> Answer:
     return answer
 
 
-def delimited(kind: str, make: Make, megabytes: int, python: str | None, settings: Settings, answer: Answer) -> None:
+def delimited(
+    kind: str, make: Make, megabytes: int, python: str | None, settings: Settings, answer: Answer
+) -> None:
     """A table of one kind by ours, by plain Arrow and by Microsoft's package."""
     (path, rows), (small, _) = make(megabytes), make(SMALL)
     ours = (table(small, "read_delimited"), table(path, "read_delimited"))
@@ -57,13 +62,22 @@ def delimited(kind: str, make: Make, megabytes: int, python: str | None, setting
     series = interleave(commands, repeats(settings))
     answer.series[f"reading delimited {kind}, {megabytes} MB"] = series
     answer.bar(
-        f"delimited {kind}: times as fast as pyarrow.csv on 2 threads", faster(series["ours"], series["arrow-csv"]), 0.8, at_least=True
+        f"delimited {kind}: times as fast as pyarrow.csv on 2 threads",
+        faster(series["ours"], series["arrow-csv"]),
+        0.8,
+        at_least=True,
     )
     if python:
         speed = faster(series["ours"], series["microsoft"])
-        # The must was set by what Microsoft's reads of a table of several kinds (40 MB/s). It reads numbers alone three times as fast, and
+        # The must was set by what Microsoft's reads of a table of several kinds (40 MB/s). It reads numbers
+        # alone three times as fast, and
         # Arrow's own reader, on both cores, is less than twice as fast there.
-        answer.bar(f"delimited {kind}: times as fast as Microsoft's mltable", speed, 3.0 if kind == "orders" else None, at_least=True)
+        answer.bar(
+            f"delimited {kind}: times as fast as Microsoft's mltable",
+            speed,
+            3.0 if kind == "orders" else None,
+            at_least=True,
+        )
 
 
 def repeats(settings: Settings) -> int:
@@ -83,21 +97,30 @@ def faster(ours: Series, theirs: Series) -> float:
 
 
 def reader(function: str, small: Path, path: Path, rows: int) -> Command:
-    """One reader of one file or MLTable; it reads `small` first, so that what is loaded and started on first use is no part of it."""
+    """One reader of one file or MLTable; it reads `small` first, so that what is loaded and started on first
+    use is no part of it.
+    """
     return peer("reading", function, small, path, rows)
 
 
 def streamed(settings: Settings, answer: Answer) -> None:
-    """A job over 2 GB in partitions of 20 MiB: memory beyond that of an idle job, in partitions for each processor."""
+    """A job over 2 GB in partitions of 20 MiB: memory beyond that of an idle job, in partitions for each
+    processor.
+    """
     partition = settings.scaled(20, 1)
     job, rows = job_over(settings.scaled(2_000, 20), f"{partition}mb")
     idle, idle_rows = job_over(1, "10mb")
-    commands = [job.command(check=scores_complete(job.rows, rows)), idle.command(name="idle", check=scores_complete(idle.rows, idle_rows))]
+    commands = [
+        job.command(check=scores_complete(job.rows, rows)),
+        idle.command(name="idle", check=scores_complete(idle.rows, idle_rows)),
+    ]
     series = interleave(commands, 1)
     answer.series["reading, streamed pass"] = series
     beyond = series["daskpar"].peak_bytes - series["idle"].peak_bytes
     each = beyond / job.processors / (partition * 1024**2)
-    answer.bar("streamed pass over 2 GB: memory for each processor beyond an idle job", each, 6, unit=" partitions")
+    answer.bar(
+        "streamed pass over 2 GB: memory for each processor beyond an idle job", each, 6, unit=" partitions"
+    )
 
 
 def microsofts_python(answer: Answer) -> str | None:
@@ -106,7 +129,9 @@ def microsofts_python(answer: Answer) -> str | None:
     if not (ENVIRONMENT / "ready").exists():
         print("    installing Microsoft's mltable into an environment of its own")
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(ENVIRONMENT)], check=True)
-        installed = subprocess.run([str(python), "-m", "pip", "install", "-q", *NEEDS], capture_output=True, text=True)
+        installed = subprocess.run(
+            [str(python), "-m", "pip", "install", "-q", *NEEDS], capture_output=True, text=True
+        )
         if installed.returncode:
             answer.skip(f"Microsoft's mltable: {installed.stderr.strip().splitlines()[-1]}")
             return None

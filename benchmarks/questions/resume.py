@@ -14,13 +14,17 @@ UNDONE = 10
 
 
 def ask(settings: Settings) -> Answer:
-    """many-tiny with and without its journal; `resume --retry-failed` of a run whose last mini-batches failed."""
+    """many-tiny with and without its journal; `resume --retry-failed` of a run whose last mini-batches
+    failed.
+    """
     answer = Answer(question="resume")
     files = settings.scaled(20_000, 2_000)
     folder = data.empty_files(files)
     job = job_over(folder, settings.scaled(100, 50), files)
     off = replace(job, name=f"{job.name}-no-journal")
-    series = interleave([job.command(), off.command(name="no-journal", module="benchmarks.no_journal")], settings.repeats)
+    series = interleave(
+        [job.command(), off.command(name="no-journal", module="benchmarks.no_journal")], settings.repeats
+    )
     answer.series["resume, cost of the journal"] = series
     cost = series["daskpar"].seconds / series["no-journal"].seconds
     answer.bar("many-tiny with the journal against without", cost, 1.05)
@@ -56,7 +60,14 @@ def million(settings: Settings, answer: Answer) -> None:
     measure(begun)
     resumed = Command(
         name="resume",
-        argv=(*begun.argv[:3], "resume", str(job.run_directory), "--retry-failed", "--dashboard", "127.0.0.1:0"),
+        argv=(
+            *begun.argv[:3],
+            "resume",
+            str(job.run_directory),
+            "--retry-failed",
+            "--dashboard",
+            "127.0.0.1:0",
+        ),
         prepare=mend,
         check=lambda: job.expect(planned=count, succeeded=count, failed=0),
         marks=lambda _: {"first_run": float(moments.read_text())},
@@ -65,5 +76,8 @@ def million(settings: Settings, answer: Answer) -> None:
     mended.unlink()
     answer.series[f"resume of {count:,} mini-batches"] = series
     answer.bar(
-        f"resume of {count:,} committed mini-batches → first new run(), listing included", series["resume"].mark("first_run"), 10, unit=" s"
+        f"resume of {count:,} committed mini-batches → first new run(), listing included",
+        series["resume"].mark("first_run"),
+        10,
+        unit=" s",
     )

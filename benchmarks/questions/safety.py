@@ -1,4 +1,6 @@
-"""Deadlines, retries, logs, journal and progress all on against all off, on the workload with the most calls of run() for its bytes."""
+"""Deadlines, retries, logs, journal and progress all on against all off, on the workload with the most calls
+of run() for its bytes.
+"""
 
 from __future__ import annotations
 

@@ -28,18 +28,34 @@ def ask(settings: Settings) -> Answer:
         durations = [settings.scaled(5, 1) if number in (first, second) else 0.02 for number in range(200)]
         names = [f"{number:04}-{duration}" for number, duration in enumerate(durations)]
         folder = data.named_files(f"skew-{first}-{second}-{max(durations)}", names)
-        job = Job(name=folder.name, script="sleeping.py", data=folder, tabular=False, mini_batch_size="1", processors=PROCESSORS)
+        job = Job(
+            name=folder.name,
+            script="sleeping.py",
+            data=folder,
+            tabular=False,
+            mini_batch_size="1",
+            processors=PROCESSORS,
+        )
 
         def check(job: Job = job, names: list[str] = names) -> None:
             assert job.rows.read_text().split() == names, "rows are missing or out of order"
 
-        commands = [job.command(check=check), peer("sleeping", "pool_one", folder), peer("sleeping", "joblib_auto", folder)]
+        commands = [
+            job.command(check=check),
+            peer("sleeping", "pool_one", folder),
+            peer("sleeping", "joblib_auto", folder),
+        ]
         series = interleave(commands, settings.repeats)
         title = f"slow ones at {first} and {second}"
         answer.series[f"skew, {title}"] = series
         ideal = greedy_seconds(durations, PROCESSORS)
         ours = series["daskpar"]
-        answer.bar(f"{title}: step over the greedy ideal of {ideal:.2f} s", (ours.job_seconds or ours.seconds) / ideal, 1.25, 1.1)
+        answer.bar(
+            f"{title}: step over the greedy ideal of {ideal:.2f} s",
+            (ours.job_seconds or ours.seconds) / ideal,
+            1.25,
+            1.1,
+        )
         # joblib's own batches happen to be right where the slow ones come first or last.
         must = 0.7 if (first, second) == places[0] else None
         answer.bar(f"{title}: time against joblib", ratio(ours, series["joblib-auto"]), must)

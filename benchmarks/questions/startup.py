@@ -16,7 +16,13 @@ def ask(settings: Settings) -> Answer:
     moments = DATA / "first.txt"
     path, rows = data.scoring_csv(1)
     table = mltable("first", [f"file: {path}"], "read_delimited")
-    job = Job(name="start-up", script="first.py", data=table, mini_batch_size="10mb", environment={"MOMENTS": str(moments)})
+    job = Job(
+        name="start-up",
+        script="first.py",
+        data=table,
+        mini_batch_size="10mb",
+        environment={"MOMENTS": str(moments)},
+    )
 
     def first_run() -> dict[str, float]:
         return {"first_run": float(moments.read_text())}
@@ -28,6 +34,17 @@ def ask(settings: Settings) -> Answer:
     series = interleave(commands, max(5, settings.repeats))
     answer.series["start-up"] = series
     ours = series["daskpar"]
-    answer.bar("command → first run()", ours.mark("first_run"), None, unit=" s", note=f"whole command {ours.seconds:.2f} s")
-    answer.bar("first run() over `import pandas, pyarrow, distributed`", ours.mark("first_run") / series["imports"].seconds, 1.8, 1.3)
+    answer.bar(
+        "command → first run()",
+        ours.mark("first_run"),
+        None,
+        unit=" s",
+        note=f"whole command {ours.seconds:.2f} s",
+    )
+    answer.bar(
+        "first run() over `import pandas, pyarrow, distributed`",
+        ours.mark("first_run") / series["imports"].seconds,
+        1.8,
+        1.3,
+    )
     return answer

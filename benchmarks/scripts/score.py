@@ -12,4 +12,6 @@ def run(frame: pd.DataFrame) -> pd.DataFrame:
     """The score of every row, in order."""
     scores = frame[FEATURES].to_numpy() @ WEIGHTS
     best = scores.argmax(axis=1)
-    return pd.DataFrame({"id": frame["id"], "label": LABELS[best], "score": scores[np.arange(len(best)), best]})
+    return pd.DataFrame(
+        {"id": frame["id"], "label": LABELS[best], "score": scores[np.arange(len(best)), best]}
+    )

@@ -1,6 +1,7 @@
 """Plan mini-batches by keys: one for each distinct tuple of the partition keys, in order of first appearance.
 
-Keys that all come from the paths group whole files, for file lists and tables alike; otherwise the rows are brought together first.
+Keys that all come from the paths group whole files, for file lists and tables alike; otherwise the rows are
+brought together first.
 """
 
 from __future__ import annotations
@@ -13,15 +14,19 @@ import pyarrow as pa
 
 from daskpar.batches.grouping import Execute, group_table
 from daskpar.batches.plan import GROUPED, PlanSummary, path_array, write_plan
+from daskpar.data.columns.row_keys import check_keys, group_rows
 from daskpar.data.files import FileList
-from daskpar.data.keys import check_keys, group_rows
-from daskpar.data.table import Table
+from daskpar.data.tables.table import Table
 
 
-def plan_by_keys(source: Table | FileList, keys: Sequence[str], folder: str | Path, execute: Execute) -> PlanSummary:
-    """Write the plan of `source` by `keys` in `folder`; `execute` runs the passes that bring rows together, where there must be any.
+def plan_by_keys(
+    source: Table | FileList, keys: Sequence[str], folder: str | Path, execute: Execute
+) -> PlanSummary:
+    """Write the plan of `source` by `keys` in `folder`; `execute` runs the passes that bring rows together,
+    where there must be any.
 
-    InputError where a key is no column. A group of whole files may turn out to hold no row; a group of rows has at least one.
+    InputError where a key is no column. A group of whole files may turn out to hold no row; a group of rows
+    has at least one.
     """
     if isinstance(source, FileList):
         return _group_files(source, keys, folder)
@@ -46,7 +51,13 @@ def plan_by_keys(source: Table | FileList, keys: Sequence[str], folder: str | Pa
 
 def _group_files(files: FileList, keys: Sequence[str], folder: str | Path) -> PlanSummary:
     columns = files.columns.column_names if files.columns is not None else []
-    check_keys(keys, columns, f"the file list {files.origin}" if columns else f"the file list {files.origin} (its paths give no columns)")
+    check_keys(
+        keys,
+        columns,
+        f"the file list {files.origin}"
+        if columns
+        else f"the file list {files.origin} (its paths give no columns)",
+    )
     assert files.columns is not None
     values = files.columns.select(list(keys))
     grouped = group_rows(values, keys)

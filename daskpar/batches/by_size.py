@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 from daskpar.batches.plan import FILES, PIECES, PlanSummary, write_plan
 from daskpar.data.files import FileList
 from daskpar.errors import InputError
-from daskpar.spec.model import BySize
+from daskpar.jobspec.model import BySize
 
 if TYPE_CHECKING:
-    from daskpar.data.table import Table
+    from daskpar.data.tables.table import Table
 
 
 def plan_by_size(source: Table | FileList, by_size: BySize, folder: str | Path) -> PlanSummary:
-    """Write the plan of `source` in mini-batches of `by_size`: a number of files (default 1), or about so many bytes of a table (1 MB).
+    """Write the plan of `source` in mini-batches of `by_size`: a number of files (default 1), or about so
+    many bytes of a table (1 MB).
 
     InputError where the size is none for what the input is (bytes for files).
     """

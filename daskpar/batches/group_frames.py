@@ -1,4 +1,6 @@
-"""Groups of rows as data frames: a run of neighbouring groups is gathered from the partition files and converted at once, then sliced."""
+"""Groups of rows as data frames: a run of neighbouring groups is gathered from the partition files and
+converted at once, then sliced.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +9,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from daskpar.data.slices import FrameSlices, to_frame
+from daskpar.data.tables.frame_slices import FrameSlices, to_frame
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from daskpar.data.table import Table
+    from daskpar.data.tables.table import Table
 
 GATHER_BYTES = 4 * 1024**2
 """Rows of neighbouring groups that are converted together."""
 
 
 class GroupFrames:
-    """Reads the pieces of a table of Arrow files, each a run of rows anywhere in them; cheapest in ascending order."""
+    """Reads the pieces of a table of Arrow files, each a run of rows anywhere in them; cheapest in ascending
+    order.
+    """
 
     def __init__(self, table: Table, pieces: np.ndarray) -> None:
         self._table = table
@@ -47,19 +51,31 @@ class GroupFrames:
         return self._slices.slice(self._starts[i - self._first], self._stops[i - self._first])
 
     def _gather(self, i: int) -> None:
-        """Convert piece `i` and those behind it. Those of one file follow each other there, so few runs of rows hold them all."""
+        """Convert piece `i` and those behind it. Those of one file follow each other there, so few runs of
+        rows hold them all.
+        """
         ceiling = self._stop if i < self._stop else len(self._pieces)
         ahead = self._pieces[i : min(ceiling, i + self._rows_at_once)]
-        count = max(1, int(np.searchsorted(np.cumsum(ahead["stop"] - ahead["start"]), self._rows_at_once, side="right")))
+        count = max(
+            1,
+            int(np.searchsorted(np.cumsum(ahead["stop"] - ahead["start"]), self._rows_at_once, side="right")),
+        )
         self._first, self._last, self._slices = i, i + count, None
         if count == 1:
             return
         ahead = ahead[:count]
         order = np.argsort(ahead["file"], kind="stable")
         sorted_ = ahead[order]
-        breaks = np.flatnonzero((sorted_["file"][1:] != sorted_["file"][:-1]) | (sorted_["start"][1:] != sorted_["stop"][:-1]))
+        breaks = np.flatnonzero(
+            (sorted_["file"][1:] != sorted_["file"][:-1]) | (sorted_["start"][1:] != sorted_["stop"][:-1])
+        )
         first, last = np.concatenate([[0], breaks + 1]), np.concatenate([breaks, [count - 1]])
-        runs = zip(sorted_["file"][first].tolist(), sorted_["start"][first].tolist(), sorted_["stop"][last].tolist(), strict=True)
+        runs = zip(
+            sorted_["file"][first].tolist(),
+            sorted_["start"][first].tolist(),
+            sorted_["stop"][last].tolist(),
+            strict=True,
+        )
         rows = pa.concat_tables([self._rows(*run) for run in runs])
         stops = np.empty(count, np.int64)
         stops[order] = np.cumsum(sorted_["stop"] - sorted_["start"])

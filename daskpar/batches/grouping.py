@@ -1,15 +1,19 @@
-"""Bring the rows of each group of a table together, whatever their order on disk: one pass over small tables, two over larger ones.
+"""Bring the rows of each group of a table together, whatever their order on disk: one pass over small tables,
+two over larger ones.
 
-The passes are entry scripts of our own, run by the engine like a user's (`init()`, `run(numbers)`; arguments: working folder, name of the
-pass), over plans of kind `numbers`:
+The passes are entry scripts of our own, run by the engine like a user's (`init()`, `run(numbers)`; arguments:
+working folder, name of the pass), over plans of kind `numbers`:
 
-    split     number = span of the table: read it, deal its rows out to partitions by a hash of their keys, write one Arrow file with
+    split     number = span of the table: read it, deal its rows out to partitions by a hash of their keys,
+    write one Arrow file with
               one record batch for each partition
-    gather    number = partition: take its batch from every span, order the rows by group, write them and an index of the groups
+    gather    number = partition: take its batch from every span, order the rows by group, write them and an
+    index of the groups
     together  the only number = the whole of a small table: both passes in memory
 
-All files appear under their names complete, and a repeat writes the same bytes, so a pass may be killed, retried or run twice anywhere.
-Neither the table nor its groups need fit in memory: a processor holds one span or one partition.
+All files appear under their names complete, and a repeat writes the same bytes, so a pass may be killed,
+retried or run twice anywhere. Neither the table nor its groups need fit in memory: a processor holds one span
+or one partition.
 """
 
 from __future__ import annotations
@@ -26,19 +30,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from daskpar.batches.keys import partition_of_rows
+from daskpar.batches.key_partition import partition_of_rows
 from daskpar.batches.plan import GROUPED, PlanSummary, write_plan
-from daskpar.data.buffers import integers, numbers
-from daskpar.data.keys import Grouped, check_keys, group_rows, stable_order
-from daskpar.data.steps import Losses
-from daskpar.data.table import PIECE, Table
-from daskpar.data.values import Failure
+from daskpar.data.columns.buffers import integers, numbers
+from daskpar.data.columns.row_keys import Grouped, check_keys, group_rows, stable_order
+from daskpar.data.columns.values import Failure
+from daskpar.data.tables.table import PIECE, Table
+from daskpar.data.tables.transformations import Losses
 
 if TYPE_CHECKING:
-    from daskpar.data.reading import TableReader
+    from daskpar.data.tables.table_reader import TableReader
 
 Execute = Callable[[str, Sequence[str], int], None]
-"""Runs the pass named so, with those arguments, over the numbers 0 .. count - 1, and returns when all are done; raises when one failed."""
+"""Runs the pass named so, with those arguments, over the numbers 0 .. count - 1, and returns when all are
+done; raises when one failed.
+"""
 
 SMALL_BYTES = 128 * 1024**2
 SPAN_BYTES = 16 * 1024**2
@@ -46,7 +52,8 @@ SMALL_SPAN_BYTES = 8 * 1024**2
 PARTITION_BYTES = 32 * 1024**2
 MOST_PARTITIONS = 1024
 LEAST_SHARE = 64 * 1024
-"""Bytes of a partition in a span, below which reading the batches one by one would cost more than their rows."""
+"""Bytes of a partition in a span, below which reading the batches one by one would cost more than their rows.
+"""
 BATCH_ROWS = 1 << 16
 MERGED_GROUPS = 1 << 19
 ROW_BITS = 32
@@ -78,7 +85,8 @@ def group_table(
     span_bytes: int = SPAN_BYTES,
     partition_bytes: int = PARTITION_BYTES,
 ) -> PlanSummary:
-    """Write the plan in `folder` whose mini-batches are the groups of `table` by `keys`: in order of first appearance, rows in table order.
+    """Write the plan in `folder` whose mini-batches are the groups of `table` by `keys`: in order of first
+    appearance, rows in table order.
 
     Sizes choose how the work is cut; the plan's groups, their order and their rows do not depend on them.
     """
@@ -89,7 +97,10 @@ def group_table(
     work.mkdir(parents=True)
     size = table.size_bytes
     if size <= small_bytes:
-        span_bytes, partition_bytes = min(span_bytes, SMALL_SPAN_BYTES), min(partition_bytes, SMALL_SPAN_BYTES)
+        span_bytes, partition_bytes = (
+            min(span_bytes, SMALL_SPAN_BYTES),
+            min(partition_bytes, SMALL_SPAN_BYTES),
+        )
     partitions = max(1, min(-(-size // partition_bytes), MOST_PARTITIONS))
     pieces = table.cut(max(span_bytes, partitions * LEAST_SHARE))
     np.save(work / "spans.npy", pieces)
@@ -138,14 +149,20 @@ class _Pass:
         found = json.loads((work / RECIPE).read_text(encoding="utf-8"))
         self._recipe = Recipe(**{**found, "keys": tuple(found["keys"])})
         self._reader: TableReader | None = None
-        self.do: Callable[[int], None] = {"split": self._split, "gather": self._gather, "together": self._together}[name]
+        self.do: Callable[[int], None] = {
+            "split": self._split,
+            "gather": self._gather,
+            "together": self._together,
+        }[name]
 
     def _split(self, span: int) -> None:
         rows, batches = self._dealt(span)
         _write(self._work / _span_name(span), rows.schema, batches)
 
     def _dealt(self, span: int) -> tuple[pa.Table, Iterator[pa.RecordBatch]]:
-        """The rows of a span by partition, each with its row number before its columns; and a record batch for each partition."""
+        """The rows of a span by partition, each with its row number before its columns; and a record batch
+        for each partition.
+        """
         table = self._span(span)
         partitions = self._recipe.partitions
         numbers = partition_of_rows(table, self._recipe.keys, partitions)
@@ -155,32 +172,44 @@ class _Pass:
         return rows, (_one(rows, start, stop) for start, stop in zip([0, *ends[:-1]], ends, strict=True))
 
     def _gather(self, partition: int) -> None:
-        spans = (pa.ipc.open_file(pa.memory_map(str(self._work / _span_name(span)))) for span in range(self._recipe.spans))
+        spans = (
+            pa.ipc.open_file(pa.memory_map(str(self._work / _span_name(span))))
+            for span in range(self._recipe.spans)
+        )
         self._finish(partition, [span.get_batch(partition) for span in spans])
 
     def _together(self, _: int) -> None:
-        # dealt out in memory: ordering rows by group is several times faster where a partition fits the processor's caches
+        # dealt out in memory: ordering rows by group is several times faster where a partition fits the
+        # processor's caches
         dealt = [list(self._dealt(span)[1]) for span in range(self._recipe.spans)]
         for partition in range(self._recipe.partitions):
             self._finish(partition, [batches[partition] for batches in dealt])
 
     def _span(self, span: int) -> pa.Table:
-        from daskpar.data.reading import TableReader  # only processors read tables
+        from daskpar.data.tables.table_reader import TableReader  # only processors read tables
 
         if self._reader is None:
-            self._reader = TableReader(Table.from_json(self._recipe.table), np.load(self._work / "spans.npy").astype(PIECE))
+            self._reader = TableReader(
+                Table.from_json(self._recipe.table), np.load(self._work / "spans.npy").astype(PIECE)
+            )
         table = _whole(self._reader.arrow(span))
         losses, self._reader.losses = self._reader.losses, Losses()
         if losses.found:
-            _write_text(self._work / f"losses-{span:06d}.json", json.dumps([(*key, vars(lost)) for key, lost in losses.found.items()]))
+            _write_text(
+                self._work / f"losses-{span:06d}.json",
+                json.dumps([(*key, vars(lost)) for key, lost in losses.found.items()]),
+            )
         return table
 
     def _finish(self, partition: int, batches: list[pa.RecordBatch]) -> None:
-        """Write the rows of a partition (a batch from each span) by group, and the index of its groups: place of the first row,
-        end of the rows, the keys."""
+        """Write the rows of a partition (a batch from each span) by group, and the index of its groups: place
+        of the first row, end of the rows, the keys."""
         places = np.concatenate(
             [np.zeros(0, np.int64)]
-            + [batch.column(0).to_numpy().astype(np.int64) + (span << ROW_BITS) for span, batch in enumerate(batches)]
+            + [
+                batch.column(0).to_numpy().astype(np.int64) + (span << ROW_BITS)
+                for span, batch in enumerate(batches)
+            ]
         )
         parts = [pa.Table.from_batches([batch]).remove_column(0) for batch in batches if batch.num_rows]
         if parts:
@@ -201,9 +230,13 @@ class _Pass:
 def _write_plan(table: Table, recipe: Recipe, target: Path) -> PlanSummary:
     """Merge the indices of all partitions into the plan: groups in the order of their first rows.
 
-    Goes through the table window by window, and keeps what it has merged in mapped files: there may be more groups than fit in memory.
+    Goes through the table window by window, and keeps what it has merged in mapped files: there may be more
+    groups than fit in memory.
     """
-    indices = [_Index(target / WORK / f"index-{partition:05d}.arrow", partition) for partition in range(recipe.partitions)]
+    indices = [
+        _Index(target / WORK / f"index-{partition:05d}.arrow", partition)
+        for partition in range(recipe.partitions)
+    ]
     count = sum(len(index.first) for index in indices)
     pieces = _mapped(target / WORK / "pieces", count, PIECE)
     offsets = _mapped(target / WORK / "offsets", count + 1, np.dtype(np.int64))
@@ -218,7 +251,11 @@ def _write_plan(table: Table, recipe: Recipe, target: Path) -> PlanSummary:
             pieces[window] = np.concatenate([found for _, found, _ in parts])[order]
             offsets[done + 1 : done + len(order) + 1] = np.arange(done + 1, done + len(order) + 1)
             items += int((pieces["stop"][window] - pieces["start"][window]).sum())
-            writer.write_table(pa.concat_tables([keys.cast(schema) for _, _, keys in parts]).combine_chunks().take(integers(order)))
+            writer.write_table(
+                pa.concat_tables([keys.cast(schema) for _, _, keys in parts])
+                .combine_chunks()
+                .take(integers(order))
+            )
             done += len(order)
     files = [str(target / _partition_name(partition)) for partition in range(recipe.partitions)]
     return write_plan(
@@ -258,7 +295,9 @@ class _Index:
 
 
 def _windows(indices: Sequence[_Index]) -> Iterator[int]:
-    """Places in the table between which about as many groups begin as are merged at once; the last lies behind all."""
+    """Places in the table between which about as many groups begin as are merged at once; the last lies
+    behind all.
+    """
     spacing = max(1, MERGED_GROUPS // len(indices))
     samples = np.sort(np.concatenate([index.first[spacing::spacing] for index in indices]))
     yield from samples[len(indices) - 1 :: len(indices)].tolist()
@@ -291,20 +330,29 @@ def _whole(table: pa.Table) -> pa.Table:
     table = table.combine_chunks()
     if any(column.num_chunks > 1 for column in table.columns):  # more text than 32-bit offsets can say
         large = {pa.string(): pa.large_string(), pa.binary(): pa.large_binary()}
-        table = table.cast(pa.schema([field.with_type(large.get(field.type, field.type)) for field in table.schema])).combine_chunks()
+        table = table.cast(
+            pa.schema([field.with_type(large.get(field.type, field.type)) for field in table.schema])
+        ).combine_chunks()
     return table
 
 
 def _one(table: pa.Table, start: int = 0, stop: int | None = None) -> pa.RecordBatch:
     """The rows [start, stop) of a table as one record batch, also where there are none."""
     part = table.slice(start, None if stop is None else stop - start)
-    columns = [column.chunk(0) if column.num_chunks == 1 else column.combine_chunks() for column in part.columns]
-    columns = [pa.concat_arrays(column.chunks) if isinstance(column, pa.ChunkedArray) else column for column in columns]
+    columns = [
+        column.chunk(0) if column.num_chunks == 1 else column.combine_chunks() for column in part.columns
+    ]
+    columns = [
+        pa.concat_arrays(column.chunks) if isinstance(column, pa.ChunkedArray) else column
+        for column in columns
+    ]
     return pa.RecordBatch.from_arrays(columns, schema=table.schema)
 
 
 def _write(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch] | list[pa.RecordBatch]) -> None:
-    """An Arrow file, under its name only when complete; the writer's own file name is its own, for the same pass may run twice at once."""
+    """An Arrow file, under its name only when complete; the writer's own file name is its own, for the same
+    pass may run twice at once.
+    """
     temporary = path.with_name(f"{path.name}.{os.getpid()}.new")
     with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
         for batch in batches:

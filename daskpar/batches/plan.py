@@ -1,17 +1,21 @@
-"""The plan of mini-batches as plain values in a folder: written once by the driver, memory-mapped by every processor.
+"""The plan of mini-batches as plain values in a folder: written once by the driver, memory-mapped by every
+processor.
 
-A plan is a folder with `plan.json` (what kind, how many, how to read) and Arrow IPC files with one row for each file, piece or group.
-Mini-batch `i` of a plan is the same whoever reads it, whenever: never a matter of the cluster, the blocks, a retry or a resume.
+A plan is a folder with `plan.json` (what kind, how many, how to read) and Arrow IPC files with one row for
+each file, piece or group. Mini-batch `i` of a plan is the same whoever reads it, whenever: never a matter of
+the cluster, the blocks, a retry or a resume.
 
     kind      plan.arrow holds                                   mini-batch i is
     files     path                                               `per_batch` paths from row i * per_batch
     pieces    file, start, stop  (data.table.PIECE)              the rows of piece i
     grouped   the rows of `files` or `pieces`, group by group;   the rows offsets[i] .. offsets[i + 1]
               groups.arrow: offset and the key columns
-    numbers   nothing                                            the list [i] (internal passes, rank_mini_batch_count)
+    numbers   nothing                                            the list [i] (internal passes,
+    rank_mini_batch_count)
 
-File lists are read without pyarrow (`plan.json` says where the buffers of the Arrow file lie), so that a processor of images starts fast.
-`plan.json` also says how long the other files are, and of which boot of the machine: what a power cut took away is noticed.
+File lists are read without pyarrow (`plan.json` says where the buffers of the Arrow file lie), so that a
+processor of images starts fast. `plan.json` also says how long the other files are, and of which boot of the
+machine: what a power cut took away is noticed.
 """
 
 from __future__ import annotations
@@ -27,8 +31,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from daskpar.batches.plan_files import check_present, check_whole, mark, marks_of, sync, write_arrow
-from daskpar.boot import boot_id, same_boot
 from daskpar.errors import PlanDamaged, RunDirectoryError
+from daskpar.rundir.boot import boot_id, same_boot
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,8 +40,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from daskpar.batches.group_frames import GroupFrames
-    from daskpar.data.reading import TableReader
-    from daskpar.data.table import Table
+    from daskpar.data.tables.table import Table
+    from daskpar.data.tables.table_reader import TableReader
 
 FORMAT = 1
 AHEAD = 4096  # paths decoded in one go
@@ -61,7 +65,9 @@ class FileMiniBatch(list[str]):
 
 @dataclass(frozen=True, kw_only=True)
 class PlanSummary:
-    """What a plan holds: `items` is None where rows are counted as they are read, `size_bytes` None where it is not known."""
+    """What a plan holds: `items` is None where rows are counted as they are read, `size_bytes` None where it
+    is not known.
+    """
 
     count: int
     items: int | None = None
@@ -69,7 +75,9 @@ class PlanSummary:
     tabular: bool = False
     kind: str = PIECES
     warnings: tuple[str, ...] = ()
-    """What was lost in conversion where making the plan read the rows (groups), in words; only of a plan just made."""
+    """What was lost in conversion where making the plan read the rows (groups), in words; only of a plan just
+    made.
+    """
 
 
 def write_plan(
@@ -88,9 +96,10 @@ def write_plan(
 ) -> PlanSummary:
     """Write a plan; `plan.json` appears last and whole, so a folder without it is no plan.
 
-    `files` takes `paths` and `per_batch`; `pieces` takes `table` and `pieces`; `grouped` takes `offsets` (groups + 1 numbers), `keys`
-    (a row for each group, columns named as the keys) and either `paths` or `table` with `pieces`; `numbers` takes `count`.
-    Other files may lie in the folder already (those that the pieces of `grouped` read).
+    `files` takes `paths` and `per_batch`; `pieces` takes `table` and `pieces`; `grouped` takes `offsets`
+    (groups + 1 numbers), `keys` (a row for each group, columns named as the keys) and either `paths` or
+    `table` with `pieces`; `numbers` takes `count`. Other files may lie in the folder already (those that the
+    pieces of `grouped` read).
     """
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
@@ -116,7 +125,9 @@ def write_plan(
         written.append(target / "groups.arrow")
     if kind == NUMBERS:
         items = count
-    summary = PlanSummary(count=count or 0, items=items, size_bytes=size_bytes, tabular=pieces is not None, kind=kind)
+    summary = PlanSummary(
+        count=count or 0, items=items, size_bytes=size_bytes, tabular=pieces is not None, kind=kind
+    )
     document |= {"count": summary.count, "items": items, "size_bytes": size_bytes, "tabular": summary.tabular}
     document["files"] = mark(written, _own_files(table))
     sync(target)
@@ -155,7 +166,9 @@ class Plan:
 
     @classmethod
     def open(cls, folder: str | Path) -> Plan:
-        """Open the plan in `folder`; PlanDamaged when there is none or it lost something, RunDirectoryError for one of a newer version."""
+        """Open the plan in `folder`; PlanDamaged when there is none or it lost something, RunDirectoryError
+        for one of a newer version.
+        """
         path = Path(folder)
         try:
             document = json.loads((path / "plan.json").read_text(encoding="utf-8"))
@@ -164,13 +177,17 @@ class Plan:
         except ValueError as error:
             raise PlanDamaged(f"{path / 'plan.json'} is damaged: {error}") from None
         if document.get("format") != FORMAT:
-            raise RunDirectoryError(f"{path / 'plan.json'} has format {document.get('format')}; this daskpar reads format {FORMAT}")
+            raise RunDirectoryError(
+                f"{path / 'plan.json'} has format {document.get('format')}; this daskpar reads format {FORMAT}"
+            )
         check_present(path, marks_of(document))
         return cls(path, document)
 
     @classmethod
     def reopen(cls, folder: str | Path) -> Plan:
-        """As `open`, for the driver of a run that goes on: PlanDamaged also where what the plan reads of its own is not certainly whole."""
+        """As `open`, for the driver of a run that goes on: PlanDamaged also where what the plan reads of its
+        own is not certainly whole.
+        """
         plan = cls.open(folder)
         check_whole(plan.folder, plan.marks, same_boot=same_boot(plan.boot))
         return plan
@@ -190,7 +207,7 @@ class Plan:
     def table(self) -> Table:
         """The recipe by which the pieces are read; only of tabular plans."""
         if self._table is None:
-            from daskpar.data.table import Table
+            from daskpar.data.tables.table import Table
 
             assert self._table_text is not None
             self._table = Table.from_json(self._table_text)
@@ -207,7 +224,7 @@ class Plan:
     def reader(self) -> TableReader:
         """The reader of the pieces; it counts the values lost in conversion (`warnings`)."""
         if self._reader is None:
-            from daskpar.data.reading import TableReader
+            from daskpar.data.tables.table_reader import TableReader
 
             self._reader = TableReader(self.table, self.pieces)
         return self._reader
@@ -217,7 +234,9 @@ class Plan:
         """The reader of groups of rows, which lie scattered over files of our own; None for other plans."""
         if self._groups is None or self._paths is not None:
             return None
-        from daskpar.data.table import ARROW  # brings pyarrow, which processors of file lists do without
+        from daskpar.data.tables.table import (
+            ARROW,  # brings pyarrow, which processors of file lists do without
+        )
 
         if self.table.format != ARROW:
             return None
@@ -261,13 +280,20 @@ class Plan:
         if self.kind == NUMBERS:
             return f"number {i}"
         if self._paths is not None:
-            shown = [os.path.basename(path.rstrip("/")) or path for path in self._paths.slice(start, min(stop, start + 5))]
+            shown = [
+                os.path.basename(path.rstrip("/")) or path
+                for path in self._paths.slice(start, min(stop, start + 5))
+            ]
         else:
             shown = [self.table.describe(self.pieces[k]) for k in range(start, min(stop, start + 3))]
         rest = stop - start - len(shown)
         text = ", ".join(shown) + (f" and {rest} more" if rest else "")
         keys = self.keys(i)
-        return text if keys is None else f"{', '.join(f'{name}={value}' for name, value in keys.items())}: {text}"
+        return (
+            text
+            if keys is None
+            else f"{', '.join(f'{name}={value}' for name, value in keys.items())}: {text}"
+        )
 
     def span(self, start: int, stop: int) -> None:
         """Hint: mini-batches [start, stop) are asked for next, so reading ahead ends there."""
@@ -283,7 +309,9 @@ class Plan:
         return [f"{self.table.origin}: {text}" for text in self._reader.losses.drain()]
 
     def breaks(self) -> list[int]:
-        """First mini-batches of units that are dear to read twice (Parquet row groups), ascending; empty where there are none."""
+        """First mini-batches of units that are dear to read twice (Parquet row groups), ascending; empty
+        where there are none.
+        """
         return self._breaks
 
     def _rows(self, i: int) -> tuple[int, int]:
@@ -298,7 +326,7 @@ def _own_files(table: Table | None) -> list[Path]:
     """Files of a plan's folder that its table reads: those of a grouping."""
     if table is None:
         return []
-    from daskpar.data.table import ARROW
+    from daskpar.data.tables.table import ARROW
 
     return [Path(path) for path in table.files] if table.format == ARROW else []
 
@@ -352,7 +380,9 @@ class _Paths:
 
 
 class _Groups:
-    """Where each group's rows lie, and its keys; a record batch of them at a time, for there may be more groups than fit in memory."""
+    """Where each group's rows lie, and its keys; a record batch of them at a time, for there may be more
+    groups than fit in memory.
+    """
 
     def __init__(self, path: Path) -> None:
         import pyarrow as pa
@@ -372,13 +402,16 @@ class _Groups:
         return start, self._at(i)
 
     def keys(self, i: int) -> dict[str, Any]:
-        from daskpar.data.types import values_of
+        from daskpar.data.columns.types import values_of
 
         if not self._start <= i < self._stop:
             self._at(i)
             part = self._columns.slice(i - self._starts[self._current], 256)
             self._start, self._stop = i, i + part.num_rows
-            values = (values_of(column, field) for column, field in zip(part.columns[1:], list(part.schema)[1:], strict=True))
+            values = (
+                values_of(column, field)
+                for column, field in zip(part.columns[1:], list(part.schema)[1:], strict=True)
+            )
             self._chunk = list(zip(*values, strict=True))
         return dict(zip(self._names, self._chunk[i - self._start], strict=True))
 
@@ -402,14 +435,18 @@ def _write_paths(path: Path, paths: Sequence[str] | pa.Array) -> dict[str, int]:
     source.seek(0)
     batch = pa.ipc.open_file(source).get_batch(0)
     _, offsets, data = batch.column(0).buffers()
-    return {"count": len(column), "offsets": offsets.address - base, "data": data.address - base if data is not None else 0}
+    return {
+        "count": len(column),
+        "offsets": offsets.address - base,
+        "data": data.address - base if data is not None else 0,
+    }
 
 
 def path_array(paths: Sequence[str] | pa.Array) -> pa.Array:
     """Paths as one Arrow array of bytes; names that are no UTF-8 keep their bytes."""
     import pyarrow as pa
 
-    from daskpar.data.buffers import byte_strings
+    from daskpar.data.columns.buffers import byte_strings
 
     if isinstance(paths, pa.ChunkedArray):
         paths = paths.combine_chunks()
@@ -433,7 +470,7 @@ def _read_pieces(path: Path) -> np.ndarray:
     import numpy as np
     import pyarrow as pa
 
-    from daskpar.data.table import PIECE
+    from daskpar.data.tables.table import PIECE
 
     column = pa.ipc.open_file(pa.memory_map(str(path))).read_all().column(0)
     if not len(column):
@@ -444,8 +481,10 @@ def _read_pieces(path: Path) -> np.ndarray:
 def _write_groups(path: Path, offsets: np.ndarray, keys: pa.Table) -> None:
     import pyarrow as pa
 
-    from daskpar.data.buffers import integers
+    from daskpar.data.columns.buffers import integers
 
     stops = integers(offsets[1:])
     schema = pa.schema([pa.field("offset", pa.int64()), *keys.schema])
-    write_arrow(path, pa.Table.from_arrays([pa.chunked_array([stops]), *keys.columns], schema=schema), GROUPS_AT_ONCE)
+    write_arrow(
+        path, pa.Table.from_arrays([pa.chunked_array([stops]), *keys.columns], schema=schema), GROUPS_AT_ONCE
+    )

@@ -1,4 +1,6 @@
-"""The files of a plan: how they reach the disk, and whether they still are what was written, after a power cut for example."""
+"""The files of a plan: how they reach the disk, and whether they still are what was written, after a power
+cut for example.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ Marks = Mapping[str, Mapping[str, int]]
 
 
 def write_arrow(path: Path, table: pa.Table, rows: int | None = None) -> None:
-    """Write a table as one record batch for each of its chunks, of at most `rows` rows; it is on the disk before it has its name."""
+    """Write a table as one record batch for each of its chunks, of at most `rows` rows; it is on the disk
+    before it has its name.
+    """
     import pyarrow as pa
 
     temporary = path.with_name(path.name + ".new")
@@ -44,29 +48,38 @@ def sync(path: Path) -> None:
 
 
 def mark(synced: Iterable[Path], others: Iterable[Path] = ()) -> dict[str, dict[str, int]]:
-    """What to remember of files of one folder: checksums of those that were synced, the sizes alone of the others, which are large."""
+    """What to remember of files of one folder: checksums of those that were synced, the sizes alone of the
+    others, which are large.
+    """
     marks = {path.name: {"size": path.stat().st_size, "crc": _checksum(path)} for path in synced}
     return marks | {path.name: {"size": path.stat().st_size} for path in others}
 
 
 def check_present(folder: Path, marks: Marks) -> None:
-    """Quick, for every process that opens a plan: the synced files are there at full length. Raises PlanDamaged."""
+    """Quick, for every process that opens a plan: the synced files are there at full length. Raises
+    PlanDamaged.
+    """
     _check_sizes(folder, {name: known for name, known in marks.items() if "crc" in known})
 
 
 def check_whole(folder: Path, marks: Marks, *, same_boot: bool) -> None:
     """For the driver that goes on with a plan: all files are as they were written. Raises PlanDamaged.
 
-    Where the machine has booted since, the small ones by their checksums; the large ones were never synced and are not trusted then.
+    Where the machine has booted since, the small ones by their checksums; the large ones were never synced
+    and are not trusted then.
     """
     _check_sizes(folder, marks)
     if same_boot:
         return
     for name, known in marks.items():
         if "crc" not in known:
-            raise PlanDamaged(f"the machine has booted since {folder / name} was written, which may have cost some of its rows")
+            raise PlanDamaged(
+                f"the machine has booted since {folder / name} was written, which may have cost some of its rows"
+            )
         if _checksum(folder / name) != known["crc"]:
-            raise PlanDamaged(f"the plan of mini-batches is damaged: the content of {folder / name} is not what was written")
+            raise PlanDamaged(
+                f"the plan of mini-batches is damaged: the content of {folder / name} is not what was written"
+            )
 
 
 def _check_sizes(folder: Path, marks: Marks) -> None:
@@ -76,7 +89,9 @@ def _check_sizes(folder: Path, marks: Marks) -> None:
         except FileNotFoundError:
             raise PlanDamaged(f"the plan of mini-batches is damaged: {folder / name} is missing") from None
         if size != known["size"]:
-            raise PlanDamaged(f"the plan of mini-batches is damaged: {folder / name} has {size} bytes of {known['size']}")
+            raise PlanDamaged(
+                f"the plan of mini-batches is damaged: {folder / name} has {size} bytes of {known['size']}"
+            )
 
 
 def _checksum(path: Path) -> int:

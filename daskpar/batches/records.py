@@ -1,39 +1,15 @@
-"""The record of one try of one mini-batch: what processors report, the tracker counts, the journal keeps and reports show.
+"""The record of one try of one mini-batch: what processors report, the tracker counts, the journal keeps and
+reports show.
 
-Records travel and are stored as packed little-endian bytes, many at a time, so that no Python object per mini-batch is needed
-above the processor.
+Records travel and are stored as packed little-endian bytes, many at a time, so that no Python object per
+mini-batch is needed above the processor.
 """
 
 from __future__ import annotations
 
 import struct
-from enum import IntEnum
 
 import numpy as np
-
-
-class Status(IntEnum):
-    """How a try ended."""
-
-    SUCCEEDED = 1
-    EMPTY = 2  # the mini-batch held no row: committed without a call of run(), counted neither way
-    FAILED = 3
-
-
-class Reason(IntEnum):
-    """Why a try failed (`NONE` for one that did not), in the words of the report's "Error Category" column."""
-
-    NONE = 0
-    EXCEPTION = 1
-    TIMEOUT = 2
-    DIED = 3  # the processor died under it: signal, os._exit
-    MEMORY = 4  # killed for memory, by the node or the kernel
-    SHORT = 5  # fewer returns than items
-    BAD_RETURN = 6  # None, text, a mapping, a scalar
-    LOAD_ERROR = 7
-    LOAD_TIMEOUT = 8
-    LOST = 9  # running at its third loss of a node
-
 
 RECORD = np.dtype(
     [

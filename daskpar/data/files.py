@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from daskpar.data.locations import filesystem, is_url, remote_errors
 from daskpar.errors import InputError
+from daskpar.locations import filesystem, is_url, remote_errors
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -22,7 +22,9 @@ class FileList:
 
     paths: Sequence[str]
     columns: pa.Table | None = None
-    """Columns taken from the paths (`extract_columns_from_partition_format`), a row for each file; None without."""
+    """Columns taken from the paths (`extract_columns_from_partition_format`), a row for each file; None
+    without.
+    """
     has_path: bool = True
     """False where a step has dropped the column `Path`."""
     origin: str = ""
@@ -35,8 +37,9 @@ class FileList:
 def list_files(path: str) -> FileList:
     """All files at a location: the file itself, or what lies below the folder, hidden files included.
 
-    The order is depth first, the entries of each folder sorted by name (files and folders interleaved, as their bytes compare).
-    Links to folders are followed, but never in circles. InputError where nothing is there.
+    The order is depth first, the entries of each folder sorted by name (files and folders interleaved, as
+    their bytes compare). Links to folders are followed, but never in circles. InputError where nothing is
+    there.
     """
     if is_url(path):
         return FileList(paths=_list_url(path), origin=path)
@@ -90,7 +93,9 @@ def _walk(folder: str, found: list[str], above: tuple[tuple[int, int], ...]) -> 
 
 
 def is_folder(entry: os.DirEntry[str]) -> bool:
-    """Whether an entry is a folder or a link to one. A link in a circle leads nowhere; OSError where it can't be followed otherwise."""
+    """Whether an entry is a folder or a link to one. A link in a circle leads nowhere; OSError where it can't
+    be followed otherwise.
+    """
     try:
         return entry.is_dir()
     except OSError as error:

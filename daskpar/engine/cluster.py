@@ -1,6 +1,8 @@
-"""The Dask cluster that a run uses: one in this process by default, a running one by its address, or one named in Dask's configuration.
+"""The Dask cluster that a run uses: one in this process by default, a running one by its address, or one
+named in Dask's configuration.
 
-Opening it in the background while the input is listed saves start-up time, hence `Cluster` connects in `open` and not before.
+Opening it in the background while the input is listed saves start-up time, hence `Cluster` connects in `open`
+and not before.
 """
 
 from __future__ import annotations
@@ -17,12 +19,13 @@ from collections.abc import Callable
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
+from daskpar import _version
 from daskpar.errors import InfrastructureLost, UsageError, nearest
 
 if TYPE_CHECKING:
     from distributed import Client
 
-    from daskpar.engine.node import NodeFacts
+    from daskpar.engine.rules.allocation import NodeFacts
 
 logger = logging.getLogger(__name__)
 
@@ -33,13 +36,18 @@ FILE_SECONDS = 0.05
 WORKER_SECONDS = 300
 """For the first worker of a cluster to come."""
 ANSWER_SECONDS = 20.0
-"""How long a scheduler or a worker may take to answer a question that takes no time; then it is taken to be hung."""
+"""How long a scheduler or a worker may take to answer a question that takes no time; then it is taken to be
+hung.
+"""
 
 IN_PROCESS = {
-    # A node in this process can't be lost alone: when it has not been heard of, this process was stopped, or the machine asleep.
+    # A node in this process can't be lost alone: when it has not been heard of, this process was stopped, or
+    # the machine asleep.
     "distributed.scheduler.worker-ttl": None,
-    # Only waiting threads are to be seen here, and looking at them a hundred times a second may stop all of them for ever: up to Python
-    # 3.11 a collection of garbage in `sys._current_frames` keeps a lock that the next new thread waits for with the GIL.
+    # Only waiting threads are to be seen here, and looking at them a hundred times a second may stop all of
+    # them for ever: up to Python
+    # 3.11 a collection of garbage in `sys._current_frames` keeps a lock that the next new thread waits for
+    # with the GIL.
     "distributed.worker.profile.enabled": False,
 }
 """Dask's configuration for nodes in the driver's own process."""
@@ -49,7 +57,9 @@ SCHEDULER_GONE = f"the connection to the Dask scheduler is lost; {RESUME}"
 
 
 def bounded(function: Callable[..., Any], *args: Any, seconds: float | None = None, **kwargs: Any) -> Any:
-    """What `function` returns or raises; TimeoutError when it takes longer than `seconds` (it is left behind on its thread then)."""
+    """What `function` returns or raises; TimeoutError when it takes longer than `seconds` (it is left behind
+    on its thread then).
+    """
     ended: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
 
     def call() -> None:
@@ -71,9 +81,10 @@ def bounded(function: Callable[..., Any], *args: Any, seconds: float | None = No
 class Cluster:
     """A connection to Dask for one run.
 
-    `client`: an existing client, which stays open. `scheduler`: address of a running scheduler, or path of its .json file. `compute`:
-    a name below `daskpar.computes` in Dask's configuration, `{class: package.Cluster, kwargs...}`. With none of them a local cluster of
-    `workers` nodes starts in this process, or with `processes` in processes of their own.
+    `client`: an existing client, which stays open. `scheduler`: address of a running scheduler, or path of
+    its .json file. `compute`: a name below `daskpar.computes` in Dask's configuration, `{class:
+    package.Cluster, kwargs...}`. With none of them a local cluster of `workers` nodes starts in this process,
+    or with `processes` in processes of their own.
     """
 
     def __init__(
@@ -100,7 +111,9 @@ class Cluster:
         self._client: Client | None = None
         self._plugged = False
         self.facts: dict[str, NodeFacts] = {}
-        """Worker address -> what it said of itself. Replaced as a whole, never changed: several steps may look at it."""
+        """Worker address -> what it said of itself. Replaced as a whole, never changed: several steps may
+        look at it.
+        """
         self.strangers: dict[str, str] = {}
         """Workers that came later with another version of daskpar -> that version. They take no part."""
         self._begun = False
@@ -114,17 +127,18 @@ class Cluster:
 
     @property
     def connected(self) -> bool:
-        """Whether the connection that `open` made still stands. One that Dask has made again does not count: when the first was lost, the
-        scheduler ended what this run had on the cluster."""
+        """Whether the connection that `open` made still stands. One that Dask has made again does not count:
+        when the first was lost, the scheduler ended what this run had on the cluster."""
         return self.client.status == "running" and self.client.scheduler_comm is self._connection
 
     def open(self) -> None:
         """Connect, compare versions, put the node plugin on every worker.
 
-        Raises UsageError when the address or the configuration is wrong, InfrastructureLost when nothing answers.
+        Raises UsageError when the address or the configuration is wrong, InfrastructureLost when nothing
+        answers.
         """
-        from daskpar.engine.guard import Guard, guard_name
-        from daskpar.engine.node import NodePlugin
+        from daskpar.engine.plugins.guard import Guard, guard_name
+        from daskpar.engine.plugins.node import NodePlugin
 
         if self.local and self._dashboard is not None:
             check_dashboard(self._dashboard)
@@ -136,7 +150,9 @@ class Cluster:
             self._await_workers()
             self._check_imports()
         if not self.in_process:
-            self.client.register_plugin(Guard(run_id=self.run_id, driver=self.client.id), name=guard_name(self.run_id))
+            self.client.register_plugin(
+                Guard(run_id=self.run_id, driver=self.client.id), name=guard_name(self.run_id)
+            )
         self.client.register_plugin(NodePlugin(self.run_id))
         self._plugged = True
         self.refresh()
@@ -161,19 +177,23 @@ class Cluster:
             return Client(address, timeout=CONNECT_SECONDS, set_as_default=False, **kwargs)
         except (OSError, TimeoutError) as error:
             where = self._scheduler or self._compute
-            raise InfrastructureLost(f"no Dask scheduler answers at {where!r}: {error}. Is it running, and reachable from here?") from error
+            raise InfrastructureLost(
+                f"no Dask scheduler answers at {where!r}: {error}. Is it running, and reachable from here?"
+            ) from error
 
     def _local_cluster(self) -> Any:
         import dask
         from distributed import LocalCluster
 
         with dask.config.set(IN_PROCESS if self.in_process else {}), warnings.catch_warnings():
-            # A taken port makes Dask choose another one and say so; the address we print is the right one either way.
+            # A taken port makes Dask choose another one and say so; the address we print is the right one
+            # either way.
             warnings.simplefilter("ignore")
             self._cluster = LocalCluster(
                 n_workers=self._workers,
                 processes=self._processes,
-                threads_per_worker=4,  # blocks leave these slots at once; they only bound how many are handed over together
+                # blocks leave these slots at once; they only bound how many are handed over together
+                threads_per_worker=4,
                 memory_limit=0,
                 dashboard_address=self._dashboard,
                 scheduler_kwargs={"dashboard": False},
@@ -201,23 +221,34 @@ class Cluster:
         try:
             kind = getattr(importlib.import_module(module), name)
         except (ImportError, AttributeError, ValueError) as error:
-            raise UsageError(f"daskpar.computes.{self._compute}.class {entry['class']!r} can't be loaded: {error}") from error
+            raise UsageError(
+                f"daskpar.computes.{self._compute}.class {entry['class']!r} can't be loaded: {error}"
+            ) from error
         try:
             return kind(**{k: v for k, v in entry.items() if k != "class"})
         except (TypeError, ValueError) as error:
-            raise UsageError(f"daskpar.computes.{self._compute} can't be started as it is described: {error}") from error
+            raise UsageError(
+                f"daskpar.computes.{self._compute} can't be started as it is described: {error}"
+            ) from error
 
     def _await_workers(self) -> None:
         try:
             self.client.wait_for_workers(1, timeout=WORKER_SECONDS)
         except TimeoutError as error:
-            raise InfrastructureLost("the Dask scheduler has had no worker for five minutes; start workers and try again") from error
+            raise InfrastructureLost(
+                "the Dask scheduler has had no worker for five minutes; start workers and try again"
+            ) from error
 
     def _check_imports(self) -> None:
-        """Raises UsageError where the scheduler or a worker can't import daskpar: it runs its own parts there."""
-        from daskpar.engine.node import node_facts
+        """Raises UsageError where the scheduler or a worker can't import daskpar: it runs its own parts
+        there.
+        """
+        from daskpar.engine.plugins.node import node_facts
 
-        for where, ask in (("the Dask scheduler", self.client.run_on_scheduler), ("a Dask worker", self.client.run)):
+        for where, ask in (
+            ("the Dask scheduler", self.client.run_on_scheduler),
+            ("a Dask worker", self.client.run),
+        ):
             try:
                 bounded(ask, node_facts)
             except TimeoutError:
@@ -227,35 +258,55 @@ class Cluster:
                 if "daskpar" not in str(error):
                     raise
                 raise UsageError(
-                    f"{where} can't import daskpar ({error}): install the same daskpar there as here (pip install 'daskpar=={_version()}')"
+                    f"{where} can't import daskpar ({error}): install the same daskpar there as here (pip install 'daskpar=={_version.__version__}')"
                 ) from error
 
     def refresh(self) -> list[str]:
         """Ask workers that joined since for their facts; addresses of all workers there are, oldest first.
 
-        Raises UsageError when one has another version of daskpar, unless the run has begun: then it is a stranger. Raises
-        InfrastructureLost when the scheduler does not answer.
+        Raises UsageError when one has another version of daskpar, unless the run has begun: then it is a
+        stranger. Raises InfrastructureLost when the scheduler does not answer.
         """
-        from daskpar.engine.node import node_facts
+        from daskpar.engine.plugins.node import node_facts
 
         workers = self.workers()
-        unknown = [address for address in workers if address not in self.facts and address not in self.strangers]
+        unknown = [
+            address for address in workers if address not in self.facts and address not in self.strangers
+        ]
         try:
             found: dict[str, NodeFacts] = self._ask(node_facts, unknown) if unknown else {}
         except OSError as error:
             raise _no_answer(error) from error
-        strangers = {address: facts.version for address, facts in found.items() if facts.version != _version()}
+        strangers = {
+            address: facts.version
+            for address, facts in found.items()
+            if facts.version != _version.__version__
+        }
         for address, version in strangers.items():
             if not self._begun:
-                raise UsageError(f"worker {address} has daskpar {version}, this is {_version()}: install the same version everywhere")
-            logger.warning("worker %s has daskpar %s, this is %s: it is left out", address, version, _version())
-        self.strangers = {address: version for address, version in {**self.strangers, **strangers}.items() if address in workers}
+                raise UsageError(
+                    f"worker {address} has daskpar {version}, this is {_version.__version__}: install the same version everywhere"
+                )
+            logger.warning(
+                "worker %s has daskpar %s, this is %s: it is left out", address, version, _version.__version__
+            )
+        self.strangers = {
+            address: version
+            for address, version in {**self.strangers, **strangers}.items()
+            if address in workers
+        }
         known = {**self.facts, **found}
-        self.facts = {address: facts for address, facts in known.items() if address in workers and address not in strangers}
+        self.facts = {
+            address: facts
+            for address, facts in known.items()
+            if address in workers and address not in strangers
+        }
         return list(self.facts)
 
     def workers(self) -> list[str]:
-        """Addresses of the workers that the scheduler knows, whatever their version. Raises InfrastructureLost when it does not answer."""
+        """Addresses of the workers that the scheduler knows, whatever their version. Raises
+        InfrastructureLost when it does not answer.
+        """
         try:
             return list(bounded(self.client.scheduler_info, n_workers=-1)["workers"])
         except (TimeoutError, OSError) as error:
@@ -292,8 +343,8 @@ class Cluster:
 
     def close(self) -> None:
         """Leave the cluster as it was found: our plugin is removed; a cluster that this run started ends."""
-        from daskpar.engine.guard import guard_name
-        from daskpar.engine.node import plugin_name
+        from daskpar.engine.plugins.guard import guard_name
+        from daskpar.engine.plugins.node import plugin_name
 
         if self._plugged and self._client is not None and not self.local and self._client.status == "running":
             try:
@@ -310,7 +361,8 @@ class Cluster:
 
 
 def check_scheduler(address: str) -> None:
-    """Raises UsageError for what can't be a scheduler: Dask's own client waits long for it, without end for a missing file.
+    """Raises UsageError for what can't be a scheduler: Dask's own client waits long for it, without end for a
+    missing file.
 
     The file of a scheduler that is starting up gets `CONNECT_SECONDS` to come.
     """
@@ -321,7 +373,9 @@ def check_scheduler(address: str) -> None:
         end = monotonic() + CONNECT_SECONDS
         while not os.path.isfile(address):
             if monotonic() >= end:
-                raise UsageError(f"--scheduler {address}: there is no such file; `dask scheduler --scheduler-file {address}` writes it")
+                raise UsageError(
+                    f"--scheduler {address}: there is no such file; `dask scheduler --scheduler-file {address}` writes it"
+                )
             sleep(FILE_SECONDS)
         return
     try:
@@ -330,11 +384,15 @@ def check_scheduler(address: str) -> None:
         if scheme != "inproc":
             parse_host_port(place)
     except ValueError as error:
-        raise UsageError(f"--scheduler {address!r} is no address of a Dask scheduler, such as tcp://host:8786: {error}") from error
+        raise UsageError(
+            f"--scheduler {address!r} is no address of a Dask scheduler, such as tcp://host:8786: {error}"
+        ) from error
 
 
 def check_dashboard(address: str) -> None:
-    """Raises UsageError for an address that the dashboard of a local cluster can't have. (A port that is taken is another matter.)"""
+    """Raises UsageError for an address that the dashboard of a local cluster can't have. (A port that is
+    taken is another matter.)
+    """
     match = re.fullmatch(r"(?:(?P<host>[^:/\[\]]*):)?(?P<port>\d{1,5})", address)
     try:
         if match is None or int(match["port"]) > 65535:
@@ -344,13 +402,9 @@ def check_dashboard(address: str) -> None:
             probe.bind(where)
     except (OSError, ValueError) as error:
         what = "write it as HOST:PORT, with a host of this machine, such as 127.0.0.1:8787, or `none`"
-        raise UsageError(f"--dashboard {address!r} is no address for the Dask dashboard ({error}): {what}") from error
-
-
-def _version() -> str:
-    import daskpar
-
-    return daskpar.__version__
+        raise UsageError(
+            f"--dashboard {address!r} is no address for the Dask dashboard ({error}): {what}"
+        ) from error
 
 
 def _no_answer(error: Exception) -> InfrastructureLost:

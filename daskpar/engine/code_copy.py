@@ -11,9 +11,9 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from daskpar.outputs.folders import move_aside
-from daskpar.outputs.run_directory import is_run_directory
-from daskpar.outputs.writing import explained, replace_json
+from daskpar.atomic import explained, replace_json
+from daskpar.outputs.output_folders import move_aside
+from daskpar.rundir.run_directory import is_run_directory
 
 _LEFT_OUT = {".git", ".hg", ".svn", "__pycache__"}
 """History and caches: large, and made anew by whoever needs them."""
@@ -22,27 +22,38 @@ _LINKED = "node_modules"
 
 
 def lay_out_code(
-    code: Path | None, folder: Path, run_directory: Path, data: Collection[str] = (), stopped: Callable[[], bool] = lambda: False
+    code: Path | None,
+    folder: Path,
+    run_directory: Path,
+    data: Collection[str] = (),
+    stopped: Callable[[], bool] = lambda: False,
 ) -> None:
     """Make `folder` the working directory of a command: a copy of what lies in `code`.
 
-    What the job reads and writes (`data`) and what is installed there become links, as do links that lead out of `code`. History, caches,
-    this run directory and others are left out, and so is what goes while it is copied. An earlier copy is moved aside where a command has
-    changed something in it, else removed. Ends early when `stopped` says so.
+    What the job reads and writes (`data`) and what is installed there become links, as do links that lead out
+    of `code`. History, caches, this run directory and others are left out, and so is what goes while it is
+    copied. An earlier copy is moved aside where a command has changed something in it, else removed. Ends
+    early when `stopped` says so.
 
     Raises RunDirectoryError where a file can't be read or written, InfrastructureLost for a full disk.
     """
-    with explained(f"the code can't be copied from {code} to {folder}" if code else f"{folder} can't be made"):
+    with explained(
+        f"the code can't be copied from {code} to {folder}" if code else f"{folder} can't be made"
+    ):
         _clear(folder)
         folder.mkdir(parents=True, exist_ok=True)
         replace_json(_mark(folder), "")
         given = {path.rstrip("/") for path in data}
-        if code is None or _Copy(code=code, run_directory=run_directory, data=given, stopped=stopped).folder(code, folder):
+        if code is None or _Copy(code=code, run_directory=run_directory, data=given, stopped=stopped).folder(
+            code, folder
+        ):
             replace_json(_mark(folder), _digest(folder))
 
 
 def _mark(folder: Path) -> Path:
-    """Where the state of a copy is written down: empty while it is made, so no command has seen it, and its digest after that."""
+    """Where the state of a copy is written down: empty while it is made, so no command has seen it, and its
+    digest after that.
+    """
     return folder.with_name(f"{folder.name}.copied.json")
 
 

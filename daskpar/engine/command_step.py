@@ -10,11 +10,11 @@ from time import monotonic
 
 from daskpar.engine.cluster import Cluster
 from daskpar.engine.code_copy import lay_out_code
-from daskpar.engine.command import CommandExecution, CommandSettings
-from daskpar.engine.parallel_step import StepResult
+from daskpar.engine.command_execution import CommandExecution, CommandSettings
 from daskpar.errors import DaskparError, InfrastructureLost
 from daskpar.events import Event
-from daskpar.spec.model import CommandStep
+from daskpar.jobspec.model import CommandStep
+from daskpar.results import StepResult
 
 TAIL_BYTES = 4000
 
@@ -23,8 +23,8 @@ TAIL_BYTES = 4000
 class CommandStepRun:
     """Runs one command step in `folder` of a run directory; `stop` may be called from any thread.
 
-    The command runs in `folder/work`, a copy of what lies in `code`, with its stdout and stderr in `folder/logs/user/std_out.txt` and
-    `std_err.txt`.
+    The command runs in `folder/work`, a copy of what lies in `code`, with its stdout and stderr in
+    `folder/logs/user/std_out.txt` and `std_err.txt`.
     """
 
     step: CommandStep
@@ -59,7 +59,10 @@ class CommandStepRun:
             step=self.step.name,
             command=self.step.command,
             cwd=str(work),
-            environment={"AZUREML_RUN_ID": f"{self.run_id}-{self.step.name}", **self.step.environment_variables},
+            environment={
+                "AZUREML_RUN_ID": f"{self.run_id}-{self.step.name}",
+                **self.step.environment_variables,
+            },
             stdout=str(logs / "std_out.txt"),
             stderr=str(logs / "std_err.txt"),
             timeout=self.step.timeout,
@@ -86,7 +89,9 @@ class CommandStepRun:
         return result
 
     def _lay_out(self) -> None:
-        lay_out_code(self.step.code, self.folder / "work", self.run_directory, self.data, lambda: bool(self._stopped))
+        lay_out_code(
+            self.step.code, self.folder / "work", self.run_directory, self.data, lambda: bool(self._stopped)
+        )
 
     def _prepare_again(self) -> None:
         self._lay_out()
@@ -99,8 +104,13 @@ class CommandStepRun:
         elif code != 0:
             tail = _tail(stderr)
             last = f"; its last words on stderr:\n{tail}" if tail else ""
-            limit = f" (limits.timeout is {self.step.timeout:g} s)" if code == 124 and self.step.timeout else ""
-            result.status, result.reason = "failed", f"the command ended with exit code {code}{limit}, see {stderr.parent}{last}"
+            limit = (
+                f" (limits.timeout is {self.step.timeout:g} s)" if code == 124 and self.step.timeout else ""
+            )
+            result.status, result.reason = (
+                "failed",
+                f"the command ended with exit code {code}{limit}, see {stderr.parent}{last}",
+            )
 
 
 def _tail(path: Path) -> str:

@@ -1,6 +1,7 @@
 """Dask's dashboard, loaded when somebody first looks at it.
 
-Loading its pages takes bokeh half a second and more, which every start would pay for; its address is served from the beginning.
+Loading its pages takes bokeh half a second and more, which every start would pay for; its address is served
+from the beginning.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from tornado import web
 
 
 def show_on_demand(scheduler: Any) -> None:
-    """Serve the pages of `scheduler`, which was started without them, from the first request on. Call it on the scheduler's loop."""
+    """Serve the pages of `scheduler`, which was started without them, from the first request on. Call it on
+    the scheduler's loop.
+    """
     application = scheduler.http_application
     waiting = web.Application([(r"/.*", _FirstLook, {"scheduler": scheduler})])
     application.add_application(waiting)
@@ -37,7 +40,12 @@ class _FirstLook(web.RequestHandler):
                 import dask
 
                 prefix = dask.config.get("distributed.scheduler.http.prefix", "") or ""
-                connect(self._scheduler.http_application, self._scheduler.http_server, self._scheduler, prefix=prefix)
+                connect(
+                    self._scheduler.http_application,
+                    self._scheduler.http_server,
+                    self._scheduler,
+                    prefix=prefix,
+                )
         self.redirect(self.request.uri or "/status")
 
 

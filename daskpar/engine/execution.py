@@ -1,7 +1,7 @@
 """One plan run on the nodes of a cluster: the driver's loop between dispatcher, tracker and journal.
 
-Everything that happens comes in through one inbox and is handled on one thread, so that what is committed, queued again or given up is
-decided in one place and in one order.
+Everything that happens comes in through one inbox and is handled on one thread, so that what is committed,
+queued again or given up is decided in one place and in one order.
 """
 
 from __future__ import annotations
@@ -15,26 +15,25 @@ from time import monotonic, time
 from typing import Any
 
 from daskpar.batches.records import unpack
-from daskpar.engine.clocks import Patience, Waiting
+from daskpar.engine.block_tasks import BlockTasks
 from daskpar.engine.cluster import RESUME, SCHEDULER_GONE, Cluster, bounded
-from daskpar.engine.dispatch import Dispatcher
-from daskpar.engine.losses import Losses
-from daskpar.engine.members import Members, await_last_words, close_on_worker, leave_on_workers, open_on_worker
-from daskpar.engine.outcome import Commit, Outcome
-from daskpar.engine.suspects import LOSSES
-from daskpar.engine.tally import Tally
-from daskpar.engine.tasks import BlockTasks
-from daskpar.engine.telling import given_up, processor_event, resource_sample
+from daskpar.engine.conversion_to_events import given_up, processor_event, resource_sample
+from daskpar.engine.execution_result import Commit, ExecutionResult
+from daskpar.engine.rules.blame import LOSSES
+from daskpar.engine.rules.clocks import Patience, Waiting
+from daskpar.engine.rules.counter import Tally
+from daskpar.engine.rules.dispatch import Dispatcher
+from daskpar.engine.rules.members import Members
+from daskpar.engine.rules.node_losses import Losses
+from daskpar.engine.worker_calls import await_last_words, close_on_worker, leave_on_workers, open_on_worker
 from daskpar.errors import DaskparError, InfrastructureLost, JobFailed
 from daskpar.events import Event, NodeEvent, Progress, TriesEnded, Warned
-from daskpar.processor import last_words
-from daskpar.processor.last_words import LastWords
+from daskpar.processor import last_state
+from daskpar.processor.last_state import LastWords
 from daskpar.processor.protocol import (
     Broken,
     Ended,
-    Failure,
     Flushed,
-    InitFailed,
     Left,
     Message,
     Notice,
@@ -43,6 +42,7 @@ from daskpar.processor.protocol import (
     Released,
     Sampled,
 )
+from daskpar.results import Failure, InitFailed
 
 logger = logging.getLogger(__name__)
 
@@ -58,9 +58,11 @@ LEAVING_SECONDS = 15.0
 
 @dataclass(kw_only=True)
 class Execution:
-    """Runs the mini-batches that `dispatcher` holds, of the plan that `settings` names, on up to `instance_count` nodes (-1: all).
+    """Runs the mini-batches that `dispatcher` holds, of the plan that `settings` names, on up to
+    `instance_count` nodes (-1: all).
 
-    `settings` is what all nodes share; each gets its own number, threads and devices. `tally` starts from what is committed already.
+    `settings` is what all nodes share; each gets its own number, threads and devices. `tally` starts from
+    what is committed already.
     """
 
     cluster: Cluster
@@ -78,7 +80,7 @@ class Execution:
     """Items of a mini-batch that was lost for good."""
 
     inbox: queue.SimpleQueue[tuple[Any, ...]] = field(default_factory=queue.SimpleQueue)
-    outcome: Outcome = field(default_factory=Outcome)
+    outcome: ExecutionResult = field(default_factory=ExecutionResult)
     _stopped: bool = False
     _last_progress: float = 0.0
     _flushed_any: bool = False
@@ -93,12 +95,14 @@ class Execution:
     _losses: Losses = field(default_factory=Losses)
 
     def stop(self, reason: str, *, at_once: bool = False) -> None:
-        """Ask for the end from any thread: no further call of `run()` is started, running ones are killed after two seconds."""
+        """Ask for the end from any thread: no further call of `run()` is started, running ones are killed
+        after two seconds.
+        """
         self.inbox.put(("stop", reason, at_once))
 
-    def run(self) -> Outcome:
+    def run(self) -> ExecutionResult:
         """Run to the end; the nodes' processors have ended when this returns, whatever happened."""
-        from daskpar.engine.tracker import tracker_name
+        from daskpar.engine.plugins.tracker import tracker_name
 
         if self.dispatcher.finished:
             return self.outcome
@@ -123,14 +127,17 @@ class Execution:
             self._leave(topic)
         return self.outcome
 
-    # -- facts in ------------------------------------------------------------------------------------------------------------------
+    # -- facts in
+    # ------------------------------------------------------------------------------------------------------------------
 
     def _listen(self, topic: str) -> None:
-        from daskpar.engine.tracker import Tracker
+        from daskpar.engine.plugins.tracker import Tracker
 
         client, step = self.cluster.client, self.settings.step
         counts, thresholds = self.tally.counts, self.tally.thresholds
-        tracker = Tracker(run_id=self.settings.run_id, step=step, driver=client.id, thresholds=thresholds, counts=counts)
+        tracker = Tracker(
+            run_id=self.settings.run_id, step=step, driver=client.id, thresholds=thresholds, counts=counts
+        )
         try:
             bounded(client.subscribe_topic, topic, self._hear)
             bounded(client.register_plugin, tracker, name=topic)
@@ -190,7 +197,9 @@ class Execution:
                 self._waiting.stopping_since = float("-inf")
 
     def _take_message(self, address: str, message: Message) -> None:
-        if isinstance(message, Flushed) or (not self._flushed_any and isinstance(message, ProcessorChanged) and message.state == "ready"):
+        if isinstance(message, Flushed) or (
+            not self._flushed_any and isinstance(message, ProcessorChanged) and message.state == "ready"
+        ):
             # Once mini-batches have run, processors that come and go without one are no progress.
             self._waiting.progress_since = monotonic()
             self._flushed_any = self._flushed_any or isinstance(message, Flushed)
@@ -237,7 +246,9 @@ class Execution:
         for failure in flushed.failures:
             self._note_failure(failure)
         if not self.doing:
-            self.publish(TriesEnded(time=time(), step=self.settings.step, records=records, failures=flushed.failures))
+            self.publish(
+                TriesEnded(time=time(), step=self.settings.step, records=records, failures=flushed.failures)
+            )
 
     def _note_ready(self, address: str, changed: ProcessorChanged) -> None:
         ready = self._ready.setdefault(address, set())
@@ -252,17 +263,26 @@ class Execution:
 
     def _released(self, address: str, released: Released) -> None:
         suspect = released.reason in ("unwritten", "unbegun")
-        taken = self.dispatcher.release(released.block, released.token, released.start, released.stop, suspect=suspect)
+        taken = self.dispatcher.release(
+            released.block, released.token, released.start, released.stop, suspect=suspect
+        )
         if released.reason in ("unflushed", "unwritten"):
             self.tally.add_repeats(taken.requeued)
         for index in taken.failed:
             what = "before it began" if released.reason == "unbegun" else "while its rows were written"
             number = self.members.number(address) or 0
-            self._give_up(index, number, f"its processor died each time {what}", "their size, or the memory that is left")
+            self._give_up(
+                index,
+                number,
+                f"its processor died each time {what}",
+                "their size, or the memory that is left",
+            )
 
     def _broken(self, address: str, broken: Broken) -> None:
         if broken.disk:
-            advice = "what is committed is kept: put that right, then `python -m daskpar resume` goes on from here"
+            advice = (
+                "what is committed is kept: put that right, then `python -m daskpar resume` goes on from here"
+            )
             self._end("lost", f"{broken.message}; {advice}")
         else:
             self._leave_out(address, broken.message)
@@ -273,7 +293,8 @@ class Execution:
             self.outcome.first_failure = failure
 
     def _task_ended(self, number: int, status: str, error: str) -> None:
-        # The word of the block's end travels ahead of the task's: a block that is still open has lost its node, or never started.
+        # The word of the block's end travels ahead of the task's: a block that is still open has lost its
+        # node, or never started.
         block = self.dispatcher.blocks.get(number)
         if block is None or status == "finished":
             return
@@ -285,10 +306,13 @@ class Execution:
         if block.node in self.members.open and self.members.task_failed(block.node):
             self._leave_out(block.node, f"node {block.node}: its blocks can't be started: {error or status}")
 
-    # -- nodes ---------------------------------------------------------------------------------------------------------------------
+    # -- nodes
+    # ---------------------------------------------------------------------------------------------------------------------
 
     def _fill_up(self) -> None:
-        """Open the step on as many more workers as may take part; where nobody is left, wait for one or, where none can come, end."""
+        """Open the step on as many more workers as may take part; where nobody is left, wait for one or,
+        where none can come, end.
+        """
         self._look_for_nodes, self._looked = False, monotonic()
         if self._stopped:
             return
@@ -296,7 +320,9 @@ class Execution:
         for address, version in self.cluster.strangers.items():
             if address not in self._told:
                 self._told.add(address)
-                self._warn(f"worker {address} has another daskpar ({version}) and is left out; install the same version everywhere")
+                self._warn(
+                    f"worker {address} has another daskpar ({version}) and is left out; install the same version everywhere"
+                )
         for member in self.members.fill_up(self.cluster.facts):
             open_on_worker(self.cluster.client, member, member.settings(self.settings), self.inbox)
         if self.members.any:
@@ -320,14 +346,18 @@ class Execution:
         if not self._flushed_any:
             self._waiting.progress_since = now
         elif self._waiting.nodes_since is not None:
-            self._waiting.progress_since += now - self._waiting.nodes_since  # that was no time without progress of anybody
+            self._waiting.progress_since += (
+                now - self._waiting.nodes_since
+            )  # that was no time without progress of anybody
         self._waiting.nodes_since = None
         if (lost := self._losses.dying.get(address)) is not None:  # this is another one, come in its place
-            self._bury(address, words=last_words.read(lost.node.settings(self.settings)))
+            self._bury(address, words=last_state.read(lost.node.settings(self.settings)))
         self._losses.joined(number, len(self.members.open))
         if not self._stopped:
             self.dispatcher.add_node(address, member.processors)
-        self.publish(NodeEvent(time=time(), step=self.settings.step, node=number, address=address, state="joined"))
+        self.publish(
+            NodeEvent(time=time(), step=self.settings.step, node=number, address=address, state="joined")
+        )
 
     def _lose(self, address: str) -> None:
         """The cluster has lost a worker."""
@@ -354,9 +384,23 @@ class Execution:
         detail = f"{loss.requeued} mini-batches go to other nodes"
         if loss.suspects:
             detail += f"; running: {', '.join(map(str, loss.suspects))}"
-        self.publish(NodeEvent(time=time(), step=self.settings.step, node=node.number, address=address, state="lost", detail=detail))
+        self.publish(
+            NodeEvent(
+                time=time(),
+                step=self.settings.step,
+                node=node.number,
+                address=address,
+                state="lost",
+                detail=detail,
+            )
+        )
         for index in loss.failed:
-            self._give_up(index, node.number, f"it was running each time when {LOSSES} nodes were lost", "memory, a crash of the machine")
+            self._give_up(
+                index,
+                node.number,
+                f"it was running each time when {LOSSES} nodes were lost",
+                "memory, a crash of the machine",
+            )
         if verdict := self._losses.verdict():
             self._end("failed", verdict)
 
@@ -372,7 +416,16 @@ class Execution:
         self._ready.pop(address, None)
         detail = f"{self.dispatcher.leave_node(address)} mini-batches go to other nodes"
         self._tasks.keep(self.dispatcher.blocks)
-        self.publish(NodeEvent(time=time(), step=self.settings.step, node=node.number, address=address, state="lost", detail=detail))
+        self.publish(
+            NodeEvent(
+                time=time(),
+                step=self.settings.step,
+                node=node.number,
+                address=address,
+                state="lost",
+                detail=detail,
+            )
+        )
 
     def _warn(self, text: str) -> None:
         self.publish(Warned(time=time(), step=self.settings.step, text=text))
@@ -380,20 +433,31 @@ class Execution:
     def _give_up(self, index: int, node: int, what: str, why: str) -> None:
         """A mini-batch that was running at its third loss has failed, though it never said a word."""
         record, failure = given_up(index, items=self.charged_items(index), node=node, what=what, why=why)
-        flushed = Flushed(block=-1, token="", part="", offset=0, length=0, crc=0, records=record.tobytes(), failures=(failure,))
+        flushed = Flushed(
+            block=-1,
+            token="",
+            part="",
+            offset=0,
+            length=0,
+            crc=0,
+            records=record.tobytes(),
+            failures=(failure,),
+        )
         self.commit(flushed)
         self._losses.done()
         self.tally.add(record)
         self._note_failure(failure)
         self.publish(TriesEnded(time=time(), step=self.settings.step, records=record, failures=(failure,)))
 
-    # -- orders out ----------------------------------------------------------------------------------------------------------------
+    # -- orders out
+    # ----------------------------------------------------------------------------------------------------------------
 
     def _send_orders(self) -> None:
         for address, order in self.dispatcher.orders():
             self._tasks.send(address, order)
 
-    # -- the end -------------------------------------------------------------------------------------------------------------------
+    # -- the end
+    # -------------------------------------------------------------------------------------------------------------------
 
     def _end(self, status: str, reason: str, *, nodes_know: bool = False) -> None:
         if self._stopped:
@@ -406,16 +470,23 @@ class Execution:
             self._ask_nodes_to_stop(status)
 
     def _ask_nodes_to_stop(self, reason: str) -> None:
-        from daskpar.engine.tracker import ask_tracker
+        from daskpar.engine.plugins.tracker import ask_tracker
 
         try:
-            bounded(self.cluster.client.run_on_scheduler, ask_tracker, run_id=self.settings.run_id, step=self.settings.step, reason=reason)
+            bounded(
+                self.cluster.client.run_on_scheduler,
+                ask_tracker,
+                run_id=self.settings.run_id,
+                step=self.settings.step,
+                reason=reason,
+            )
         except Exception:
             logger.warning("could not ask the nodes to stop; they are closed instead", exc_info=True)
 
     def _look_at_clocks(self) -> None:
         if not self.cluster.connected:
-            # Dask connects again, but to a scheduler that has forgotten this run, or has told its nodes that the driver is gone.
+            # Dask connects again, but to a scheduler that has forgotten this run, or has told its nodes that
+            # the driver is gone.
             self._end("lost", SCHEDULER_GONE, nodes_know=True)
             self._drop_blocks()
             return
@@ -427,7 +498,11 @@ class Execution:
             self._drop_blocks()
         elif overdue == "nodes":
             last = f" (the last one: {self._trouble})" if self._trouble else ""
-            self._end("lost", f"no node is left{last} and none came within {self.patience.nodes:g} s; {RESUME}", nodes_know=True)
+            self._end(
+                "lost",
+                f"no node is left{last} and none came within {self.patience.nodes:g} s; {RESUME}",
+                nodes_know=True,
+            )
         elif overdue == "progress":
             self._end(
                 "failed",
@@ -455,12 +530,16 @@ class Execution:
         doing = self.doing
         if doing and self.tally.counts.planned:
             doing = f"{doing} {100 * self.tally.counts.done // self.tally.counts.planned} %"
-        self.publish(Progress(time=time(), step=self.settings.step, counts=self.tally.counts, running=running, doing=doing))
+        self.publish(
+            Progress(
+                time=time(), step=self.settings.step, counts=self.tally.counts, running=running, doing=doing
+            )
+        )
 
     def _leave(self, topic: str) -> None:
         """End the processors (with `shutdown()` where all is well), take our plugin and topic away."""
-        from daskpar.engine.guard import remove_tracker
-        from daskpar.engine.node import close_step, finish_step
+        from daskpar.engine.plugins.guard import remove_tracker
+        from daskpar.engine.plugins.node import close_step, finish_step
 
         client = self.cluster.client
         self._tasks.keep(())
@@ -469,7 +548,16 @@ class Execution:
         taking_part = [*self.members.open, *self.members.opening]
         try:
             talking = list(self.members.open)
-            leave_on_workers(client, taking_part, leave, self.settings, self.inbox, seconds=patience, talking=talking, hear=self._hear_last)
+            leave_on_workers(
+                client,
+                taking_part,
+                leave,
+                self.settings,
+                self.inbox,
+                seconds=patience,
+                talking=talking,
+                hear=self._hear_last,
+            )
             if client.status == "running":
                 bounded(client.run_on_scheduler, remove_tracker, name=topic)
                 bounded(client.unsubscribe_topic, topic)

@@ -1,4 +1,6 @@
-"""One parallel step from its input to its outputs: plan, run, assemble. What it has committed survives whatever ends it."""
+"""One parallel step from its input to its outputs: plan, run, assemble. What it has committed survives
+whatever ends it.
+"""
 
 from __future__ import annotations
 
@@ -17,31 +19,42 @@ import numpy as np
 
 from daskpar.batches.plan import Plan, PlanSummary, write_plan
 from daskpar.batches.records import unpack
-from daskpar.engine.blocks import BlockSizer
-from daskpar.engine.clocks import Patience, progress_timeout
 from daskpar.engine.cluster import Cluster
-from daskpar.engine.dispatch import Dispatcher
 from daskpar.engine.execution import Execution
-from daskpar.engine.outcome import Commit, Outcome
+from daskpar.engine.execution_result import Commit, ExecutionResult
 from daskpar.engine.planning import make_plan, open_with_keys
-from daskpar.engine.tally import Tally, Thresholds
-from daskpar.errors import DaskparError, InfrastructureLost, InputError, JobFailed, PlanDamaged, RunDirectoryError
-from daskpar.events import Counts, Event, Progress, StepPlanned, Warned
+from daskpar.engine.rules.block_size import BlockSizer
+from daskpar.engine.rules.clocks import Patience, progress_timeout
+from daskpar.engine.rules.counter import Tally, Thresholds
+from daskpar.engine.rules.dispatch import Dispatcher
+from daskpar.errors import (
+    DaskparError,
+    InfrastructureLost,
+    InputError,
+    JobFailed,
+    PlanDamaged,
+    RunDirectoryError,
+)
+from daskpar.events import Event, Progress, StepPlanned, Warned
+from daskpar.jobspec.model import ParallelStep
 from daskpar.outputs.assembly import assemble, check_space
-from daskpar.outputs.growing import Growing, remove_stale
+from daskpar.outputs.early_copy import Growing, remove_stale
+from daskpar.outputs.journal_reader import has_commits
 from daskpar.outputs.ledger import Ledger
-from daskpar.outputs.run_directory import StepFolder
-from daskpar.processor.protocol import Failure, Flushed, InitFailed, ProcessorSettings
-from daskpar.spec.model import ParallelStep
+from daskpar.processor.protocol import Flushed, ProcessorSettings
+from daskpar.results import Counts, StepResult
+from daskpar.rundir.run_directory import StepFolder
 
 if TYPE_CHECKING:
     from daskpar.data.files import FileList
-    from daskpar.data.table import Table
+    from daskpar.data.tables.table import Table
 
 logger = logging.getLogger(__name__)
 
 BLOCK_SECONDS = 1.0
-"""Work of a block on few processors; it grows with their number, so that the scheduler sees about a hundred blocks a second at most."""
+"""Work of a block on few processors; it grows with their number, so that the scheduler sees about a hundred
+blocks a second at most.
+"""
 
 STOPPING_SECONDS = 20.0
 """For a grouping that took too long to end its processors."""
@@ -50,22 +63,6 @@ STOPPING_SECONDS = 20.0
 def block_seconds(processors: int) -> float:
     """Work of a block in seconds: 1, up to 10 on 1,000 processors and more."""
     return min(10.0, max(BLOCK_SECONDS, processors / 100))
-
-
-@dataclass(kw_only=True)
-class StepResult:
-    """How a step ended."""
-
-    step: str
-    status: str
-    """`completed`, `failed`, `interrupted`, `lost`, `skipped`."""
-    reason: str = ""
-    counts: Counts = field(default_factory=Counts)
-    seconds: float = 0.0
-    outputs: Mapping[str, str] = field(default_factory=dict)
-    first_failure: Failure | InitFailed | None = None
-    exit_code: int | None = None
-    error: DaskparError | None = None
 
 
 @dataclass(kw_only=True)
@@ -83,7 +80,9 @@ class ParallelStepRun:
     datastores: Mapping[str, str]
     retry_failed: bool = False
     plans_the_same: Callable[[], bool] = lambda: True
-    """Whether a plan that is made anew is certainly the one of an earlier process of this run; takes as long as looking at all files."""
+    """Whether a plan that is made anew is certainly the one of an earlier process of this run; takes as long
+    as looking at all files.
+    """
     opened: Table | FileList | None = None
     """The input where it was opened already."""
     _stopped: str = ""
@@ -119,15 +118,18 @@ class ParallelStepRun:
         result.outputs = {name: output.path for name, output in self.step.outputs.items()}
         return result
 
-    # -- plan ----------------------------------------------------------------------------------------------------------------------
+    # -- plan
+    # ----------------------------------------------------------------------------------------------------------------------
 
     def _plan(self) -> PlanSummary:
-        """The plan in the step's folder: the one of an earlier process of this run where there is one, else made now.
+        """The plan in the step's folder: the one of an earlier process of this run where there is one, else
+        made now.
 
-        Listing and grouping have the patience of `first_task_creation_timeout`; each grouped part counts as progress.
+        Listing and grouping have the patience of `first_task_creation_timeout`; each grouped part counts as
+        progress.
         """
         folder = self.folder / "plan"
-        if (folder / "plan.json").exists() or StepFolder(self.folder).has_commits():
+        if (folder / "plan.json").exists() or has_commits(StepFolder(self.folder).journal):
             try:
                 return Plan.reopen(folder).summary
             except PlanDamaged as error:
@@ -175,7 +177,9 @@ class ParallelStepRun:
                 f"{error}. It can't be made anew, for what it was made from has changed since, or may have: undo the change and resume, or "
                 "start a new run."
             ) from error
-        self.publish(Warned(time=time(), step=self.step.name, text=f"{error}; the plan is made anew from the input"))
+        self.publish(
+            Warned(time=time(), step=self.step.name, text=f"{error}; the plan is made anew from the input")
+        )
 
     def _open(self) -> Table | FileList | None:
         step = self.step
@@ -189,7 +193,9 @@ class ParallelStepRun:
             raise InputError(f"{error} (input {data.name!r}{made}, {data.where})") from error
 
     def _group(self, name: str, argv: Sequence[str], count: int) -> None:
-        """Run one pass of the grouping as an internal step: same processors, same retries, no thresholds of the user's."""
+        """Run one pass of the grouping as an internal step: same processors, same retries, no thresholds of
+        the user's.
+        """
         self.ready()
         plan = self.folder / "plan" / f"{name}-numbers"
         write_plan(plan, kind="numbers", count=count)
@@ -209,19 +215,24 @@ class ParallelStepRun:
             profiling_module="",
         )
         tally = Tally(Thresholds(mini_batch_error_threshold=0), Counts(planned=count))
-        outcome = self._execute(settings, tally, [(0, count)], commit=self._count_progress, doing=name.replace("-", " "))
+        outcome = self._execute(
+            settings, tally, [(0, count)], commit=self._count_progress, doing=name.replace("-", " ")
+        )
         if outcome.status != "completed":
             failure = outcome.first_failure
             detail = f": {failure.message}\n{failure.trace}" if failure is not None else ""
             if outcome.status == "failed":
-                raise InputError(f"the input could not be grouped by {', '.join(self.step.partition_keys)}: {outcome.reason}{detail}")
+                raise InputError(
+                    f"the input could not be grouped by {', '.join(self.step.partition_keys)}: {outcome.reason}{detail}"
+                )
             raise outcome.error or InfrastructureLost(outcome.reason)
 
     def _count_progress(self, flushed: Flushed) -> np.ndarray:
         self._moved = monotonic()
         return unpack(flushed.records)
 
-    # -- run -----------------------------------------------------------------------------------------------------------------------
+    # -- run
+    # -----------------------------------------------------------------------------------------------------------------------
 
     def _run_planned(self, summary: PlanSummary, result: StepResult) -> None:
         step, settings = self.step, self.step.settings
@@ -245,7 +256,7 @@ class ParallelStepRun:
             self.ready()
             self._announce(summary, ledger)
             with self._growing(ledger) as growing:
-                outcome = Outcome()
+                outcome = ExecutionResult()
                 if missing:
                     own = self._settings(self.folder / "plan", tabular=summary.tabular)
                     outcome = self._execute(own, tally, missing, commit=ledger.commit)
@@ -253,24 +264,37 @@ class ParallelStepRun:
         finally:
             ledger.close()
 
-    def _conclude(self, outcome: Outcome, ledger: Ledger, tally: Tally, growing: Growing | None, result: StepResult) -> None:
+    def _conclude(
+        self,
+        outcome: ExecutionResult,
+        ledger: Ledger,
+        tally: Tally,
+        growing: Growing | None,
+        result: StepResult,
+    ) -> None:
         """What the step's end means: its counts, the verdict, and the output where it is completed."""
-        if ledger.earlier_failures and (outcome.first_failure is None or ledger.earlier_failures[0].time < outcome.first_failure.time):
+        if ledger.earlier_failures and (
+            outcome.first_failure is None or ledger.earlier_failures[0].time < outcome.first_failure.time
+        ):
             outcome.first_failure = ledger.earlier_failures[0]
         result.counts, result.first_failure, result.error = tally.counts, outcome.first_failure, outcome.error
         result.status, result.reason = outcome.status, outcome.reason
-        if outcome.status == "completed" and (reason := tally.closing_verdict(allow_empty=self.step.settings.allow_empty)):
+        if outcome.status == "completed" and (
+            reason := tally.closing_verdict(allow_empty=self.step.settings.allow_empty)
+        ):
             result.status, result.reason = "failed", reason
         if result.status == "completed":
             self._assemble(ledger, tally, growing)
 
     def _nodes_and_processors(self) -> tuple[int, int]:
         """How many of each take part, as the cluster is now."""
-        from daskpar.engine.dealing import processors_per_node
+        from daskpar.engine.rules.allocation import processors_per_node
 
         wanted, there = self.step.instance_count, len(self.cluster.facts)
         nodes = there if wanted == -1 else min(wanted, there)
-        processors = processors_per_node(list(self.cluster.facts.values())[:nodes], self.step.max_concurrency_per_instance)
+        processors = processors_per_node(
+            list(self.cluster.facts.values())[:nodes], self.step.max_concurrency_per_instance
+        )
         return nodes, sum(processors.values())
 
     def _announce(self, summary: PlanSummary, ledger: Ledger) -> None:
@@ -299,7 +323,7 @@ class ParallelStepRun:
         *,
         commit: Commit,
         doing: str = "",
-    ) -> Outcome:
+    ) -> ExecutionResult:
         own = self.step.settings
         plan = Plan.open(settings.plan)
         sizer = BlockSizer(target=block_seconds(self._nodes_and_processors()[1]), breaks=plan.breaks())
@@ -338,7 +362,11 @@ class ParallelStepRun:
     def _settings(self, plan: Path, *, tabular: bool) -> ProcessorSettings:
         step, own = self.step, self.step.settings
         parts, logs, work = self.folder / "parts", self.folder / "logs", self.folder / "work"
-        output_dir = Path(step.append_row_to).parent if step.append_row_to and "://" not in step.append_row_to else self.folder / "outputs"
+        output_dir = (
+            Path(step.append_row_to).parent
+            if step.append_row_to and "://" not in step.append_row_to
+            else self.folder / "outputs"
+        )
         for folder in (parts, logs, work, output_dir):
             folder.mkdir(parents=True, exist_ok=True)
         return ProcessorSettings(
@@ -373,7 +401,8 @@ class ParallelStepRun:
             session=secrets.token_hex(4),
         )
 
-    # -- outputs -------------------------------------------------------------------------------------------------------------------
+    # -- outputs
+    # -------------------------------------------------------------------------------------------------------------------
 
     def _check_output(self, summary: PlanSummary) -> None:
         """Before the first mini-batch: is there room for parts and output, and may they be written?"""
@@ -384,21 +413,43 @@ class ParallelStepRun:
         remove_stale(self.folder)
         if self.step.append_row_to is None:
             return nullcontext()
-        return Growing(ledger, self.folder, self.step.append_row_to, with_header=self.step.settings.append_row_dataframe_header)
+        return Growing(
+            ledger,
+            self.folder,
+            self.step.append_row_to,
+            with_header=self.step.settings.append_row_dataframe_header,
+        )
 
     def _assemble(self, ledger: Ledger, tally: Tally, growing: Growing | None) -> None:
         if not ledger.commits.complete:
             missing = sum(stop - start for start, stop in ledger.commits.missing())
-            raise RuntimeError(f"the step ended well, but {missing} of {ledger.commits.count} mini-batches have no outcome")
+            raise RuntimeError(
+                f"the step ended well, but {missing} of {ledger.commits.count} mini-batches have no outcome"
+            )
         if self.step.append_row_to is None or growing is None:
             return
 
         def progress(done: int, total: int) -> None:
             percent = 100 * done // max(1, total)
-            self.publish(Progress(time=time(), step=self.step.name, counts=tally.counts, running=0, doing=f"assembling {percent} %"))
+            self.publish(
+                Progress(
+                    time=time(),
+                    step=self.step.name,
+                    counts=tally.counts,
+                    running=0,
+                    doing=f"assembling {percent} %",
+                )
+            )
 
         header = ledger.columns if self.step.settings.append_row_dataframe_header else None
-        assemble(ledger.commits, self.folder / "parts", self.step.append_row_to, header=header, progress=progress, begun=growing.take())
+        assemble(
+            ledger.commits,
+            self.folder / "parts",
+            self.step.append_row_to,
+            header=header,
+            progress=progress,
+            begun=growing.take(),
+        )
 
     def _progress(self, doing: str) -> None:
         self.publish(Progress(time=time(), step=self.step.name, counts=Counts(), running=0, doing=doing))

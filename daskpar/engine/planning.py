@@ -1,4 +1,6 @@
-"""From a step's input to its plan of mini-batches: opens the input, splits it, groups it by keys where that is asked for."""
+"""From a step's input to its plan of mini-batches: opens the input, splits it, groups it by keys where that
+is asked for.
+"""
 
 from __future__ import annotations
 
@@ -7,32 +9,38 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from daskpar.batches.plan import PlanSummary, write_plan
-from daskpar.engine.tabular import FILE_MODES
+from daskpar.engine.server_needs import FILE_MODES
 from daskpar.errors import InputError
-from daskpar.spec.model import BySize, Input, ParallelStep
+from daskpar.jobspec.model import BySize, Input, ParallelStep
 
 if TYPE_CHECKING:
     from daskpar.data.files import FileList
-    from daskpar.data.table import Table
+    from daskpar.data.tables.table import Table
 
 Execute = Callable[[str, Sequence[str], int], None]
 """Runs pass `name` of the grouping with these arguments for the numbers 0 .. count - 1."""
 
 
 def open_input(data: Input, datastores: Mapping[str, str]) -> Table | FileList:
-    """What a step's major input holds: a table for an MLTable that is read as one (`mode: direct`), else a file list.
+    """What a step's major input holds: a table for an MLTable that is read as one (`mode: direct`), else a
+    file list.
 
-    Raises InputError when it is missing or can't be read; the message names the MLTable's line or the file. So does a list of files at a
-    URL: nothing is copied from there, and only `mode: direct` says that the script opens URLs itself.
+    Raises InputError when it is missing or can't be read; the message names the MLTable's line or the file.
+    So does a list of files at a URL: nothing is copied from there, and only `mode: direct` says that the
+    script opens URLs itself.
     """
     from daskpar.data.files import FileList, list_files
 
     if data.type != "mltable":
         return list_files(data.path)
-    from daskpar.data.mltable import open_mltable
+    from daskpar.data.mltable.open import open_mltable
 
     opened = open_mltable(data.path, datastores, files=data.mode in FILE_MODES)
-    if isinstance(opened, FileList) and data.mode != "direct" and (url := next((path for path in opened.paths if "://" in path), "")):
+    if (
+        isinstance(opened, FileList)
+        and data.mode != "direct"
+        and (url := next((path for path in opened.paths if "://" in path), ""))
+    ):
         raise InputError(
             f"{opened.origin} lists {url}, and nothing is copied from a URL: run() would get it as text. Mount it and list its files, "
             "or write mode: direct for a script that opens URLs itself."
@@ -44,11 +52,15 @@ def check_keys(opened: Table | FileList, keys: tuple[str, ...]) -> None:
     """Raises InputError for a partition key that is no column of the input, naming the nearest one that is."""
     if not keys:
         return
+    from daskpar.data.columns.row_keys import check_keys as check
     from daskpar.data.files import FileList
-    from daskpar.data.keys import check_keys as check
 
     if isinstance(opened, FileList):
-        check(keys, opened.columns.column_names if opened.columns is not None else [], f"the file list {opened.origin}")
+        check(
+            keys,
+            opened.columns.column_names if opened.columns is not None else [],
+            f"the file list {opened.origin}",
+        )
     else:
         check(keys, opened.schema.names, opened.origin)
 
@@ -61,13 +73,17 @@ def open_with_keys(data: Input, keys: tuple[str, ...], datastores: Mapping[str, 
 
 
 def plan_ahead(data: Input, by_size: BySize, folder: Path, datastores: Mapping[str, str]) -> PlanSummary:
-    """Open an input that is split by size and write its plan: what can be done before there is a cluster, in any process."""
+    """Open an input that is split by size and write its plan: what can be done before there is a cluster, in
+    any process.
+    """
     from daskpar.batches.by_size import plan_by_size
 
     return plan_by_size(open_input(data, datastores), by_size, folder)
 
 
-def make_plan(step: ParallelStep, folder: Path, *, opened: Table | FileList | None, execute: Execute) -> PlanSummary:
+def make_plan(
+    step: ParallelStep, folder: Path, *, opened: Table | FileList | None, execute: Execute
+) -> PlanSummary:
     """Write the plan of `step` into `folder`; `execute` runs the passes that group a large table by keys."""
     if step.settings.rank_mini_batch_count > 0 or opened is None:
         return write_plan(folder, kind="numbers", count=step.settings.rank_mini_batch_count)

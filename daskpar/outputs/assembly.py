@@ -1,4 +1,6 @@
-"""The one ordered output of a step, put together from committed rows by copying bytes; it has its name only once it is whole."""
+"""The one ordered output of a step, put together from committed rows by copying bytes; it has its name only
+once it is whole.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from daskpar.data.locations import filesystem, is_url
+from daskpar import atomic
 from daskpar.errors import InfrastructureLost, UsageError
-from daskpar.outputs import writing
+from daskpar.locations import filesystem, is_url
 from daskpar.outputs.commits import Commits
-from daskpar.outputs.sources import Source
+from daskpar.outputs.part_reader import Source
 
 Progress = Callable[[int, int], None]
 """Called with (bytes done, bytes in all) a few times a second; may raise to stop the assembly."""
@@ -56,7 +58,9 @@ class Begun:
 
 
 def header_line(columns: Sequence[str]) -> bytes:
-    """The first line of an aggregated file whose DataFrames have these columns: as pandas writes it, separated by spaces."""
+    """The first line of an aggregated file whose DataFrames have these columns: as pandas writes it,
+    separated by spaces.
+    """
     text = io.StringIO()
     csv.writer(text, delimiter=" ", lineterminator="\n").writerow(columns)
     return text.getvalue().encode()
@@ -71,13 +75,16 @@ def assemble(
     progress: Progress | None = None,
     begun: Begun | None = None,
 ) -> Assembled:
-    """Write all committed rows to `target` (absolute path or URL) in mini-batch order, after a line with the column names `header`.
+    """Write all committed rows to `target` (absolute path or URL) in mini-batch order, after a line with the
+    column names `header`.
 
-    `begun` is a file on the disk of `target` that has the header and the rows of the first mini-batches already.
+    `begun` is a file on the disk of `target` that has the header and the rows of the first mini-batches
+    already.
 
-    `target` is replaced in one step once everything is on the disk; before, and on any error, it is as it was. The part files stay:
-    `remove_parts` comes after the step is known to be complete. Raises InfrastructureLost when the disk is too small, full or failing, or
-    committed rows are gone; UsageError when there is no place for a file at `target`.
+    `target` is replaced in one step once everything is on the disk; before, and on any error, it is as it
+    was. The part files stay: `remove_parts` comes after the step is known to be complete. Raises
+    InfrastructureLost when the disk is too small, full or failing, or committed rows are gone; UsageError
+    when there is no place for a file at `target`.
     """
     began = time.monotonic()
     first = header_line(header) if header is not None else b""
@@ -99,9 +106,11 @@ def assemble(
 
 
 def check_space(parts: Path, target: str, size_bytes: int) -> None:
-    """Make the folders above `target` and see that a file of `size_bytes` can be written there beside what is there now.
+    """Make the folders above `target` and see that a file of `size_bytes` can be written there beside what is
+    there now.
 
-    Raises UsageError where `target` is no place for a file, InfrastructureLost where the disk is read-only or too small.
+    Raises UsageError where `target` is no place for a file, InfrastructureLost where the disk is read-only or
+    too small.
     """
     if is_url(target):
         filesystem(target)
@@ -116,15 +125,19 @@ def check_space(parts: Path, target: str, size_bytes: int) -> None:
     except FileNotFoundError:
         pass
     except NotADirectoryError:
-        raise UsageError(f"The output {target} can't be written: one of the folders in its path is a file.") from None
-    with writing.explained(f"The output {target} can't be written"):
+        raise UsageError(
+            f"The output {target} can't be written: one of the folders in its path is a file."
+        ) from None
+    with atomic.explained(f"The output {target} can't be written"):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = temporary_beside(path, parts)
-        with writing.open_new(temporary):
+        with atomic.open_new(temporary):
             pass
         temporary.unlink()
     if shortage := space_warning(target, size_bytes):
-        raise InfrastructureLost(f"{shortage} Free some space, then `python -m daskpar resume` puts the output together.")
+        raise InfrastructureLost(
+            f"{shortage} Free some space, then `python -m daskpar resume` puts the output together."
+        )
 
 
 def space_warning(target: str, size_bytes: int) -> str:
@@ -141,35 +154,39 @@ def space_warning(target: str, size_bytes: int) -> str:
 
 
 def remove_parts(parts: Path) -> None:
-    """Remove the part files of a step whose output is complete. Never raises: what can't be removed only takes up space."""
+    """Remove the part files of a step whose output is complete. Never raises: what can't be removed only
+    takes up space.
+    """
     shutil.rmtree(parts, ignore_errors=True)
 
 
 def _finish(begun: Begun, commits: Commits, parts: Path, target: Path, meter: _Meter) -> bool:
-    """Add the rest to what was begun and give it its name; False where that can't be done, and the output has to be written anew."""
+    """Add the rest to what was begun and give it its name; False where that can't be done, and the output has
+    to be written anew.
+    """
     meter.add(begun.size_bytes)
     try:
         with Source(commits.runs(begun.mini_batches), commits.part_names, parts) as source:
             for size in source.copy_to(begun.fd):
                 meter.add(size)
-        writing.take_rights(begun.fd, target)
+        atomic.take_rights(begun.fd, target)
         os.fsync(begun.fd)
         os.replace(begun.path, target)
     except OSError:
         meter.begin_anew()
         return False
-    writing.sync_folder(target.parent)
+    atomic.sync_folder(target.parent)
     meter.end()
     return True
 
 
 def _write(source: Source, target: Path, first: bytes, meter: _Meter, parts: Path) -> None:
     temporary = temporary_beside(target, parts)
-    with writing.explained(f"The output {target} can't be written"):
+    with atomic.explained(f"The output {target} can't be written"):
         try:
-            with writing.open_new(temporary) as fd:
-                writing.take_rights(fd, target)
-                writing.write_all(fd, first)
+            with atomic.open_new(temporary) as fd:
+                atomic.take_rights(fd, target)
+                atomic.write_all(fd, first)
                 for size in source.copy_to(fd):
                     meter.add(size)
                 os.fsync(fd)
@@ -177,7 +194,7 @@ def _write(source: Source, target: Path, first: bytes, meter: _Meter, parts: Pat
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-        writing.sync_folder(target.parent)
+        atomic.sync_folder(target.parent)
     meter.end()
 
 
@@ -229,7 +246,9 @@ def _abandon(file: Any, files: Any, name: str, whole_at_close: bool) -> None:
 
 
 def temporary_beside(target: Path, parts: Path) -> Path:
-    """Where the output is written before it has its name; one for each run and target: what a killed assembly leaves, the next replaces."""
+    """Where the output is written before it has its name; one for each run and target: what a killed assembly
+    leaves, the next replaces.
+    """
     return target.with_name(f".{target.name[:200]}.{_token(parts)}.tmp")
 
 

@@ -1,4 +1,6 @@
-"""Which mini-batches of a step are done and where their rows lie: a pure state in arrays, good for ten million mini-batches."""
+"""Which mini-batches of a step are done and where their rows lie: a pure state in arrays, good for ten
+million mini-batches.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from daskpar.batches.records import Status
-from daskpar.events import Counts
-from daskpar.outputs.replay import JournalContents
+from daskpar.outputs.journal_reader import JournalContents
+from daskpar.results import Counts, TryStatus
 
 REOPENED = 4
-"""Status of a mini-batch that failed and is to be run again; its rows count until new ones replace them."""
+"""TryStatus of a mini-batch that failed and is to be run again; its rows count until new ones replace them.
+"""
 _FINAL = 3
 """`status & _FINAL` is not 0 for final outcomes, and 0 for what is still to be run."""
 _CHUNK = 1 << 20
@@ -20,7 +22,9 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class Runs:
-    """Contiguous stretches of part files whose concatenation is the rows of a range of mini-batches, in order."""
+    """Contiguous stretches of part files whose concatenation is the rows of a range of mini-batches, in
+    order.
+    """
 
     parts: np.ndarray
     """Number of the part file (`Commits.part_names`)."""
@@ -29,12 +33,14 @@ class Runs:
 
 
 class Commits:
-    """The final outcome of each of `count` mini-batches. Decides alone what is accepted; does no input or output."""
+    """The final outcome of each of `count` mini-batches. Decides alone what is accepted; does no input or
+    output.
+    """
 
     def __init__(self, count: int) -> None:
         self.count = count
         self.status = np.zeros(count, np.uint8)
-        """`Status`, 0 where nothing is known, or REOPENED."""
+        """`TryStatus`, 0 where nothing is known, or REOPENED."""
         self.part_names: list[str] = [""]
         self._numbers: dict[str, int] = {"": 0}
         # Zeros that are never touched take no memory: a step without rows costs 5 bytes for each mini-batch.
@@ -49,7 +55,8 @@ class Commits:
         self.size_bytes = 0
         """Length of all committed rows."""
 
-    # ---- what is known ---------------------------------------------------------------------------------------------------
+    # ---- what is known
+    # ---------------------------------------------------------------------------------------------------
 
     def missing(self) -> list[tuple[int, int]]:
         """Ranges [start, stop) without a final outcome, in order."""
@@ -57,7 +64,7 @@ class Commits:
 
     def failed(self) -> list[tuple[int, int]]:
         """Ranges [start, stop) whose final outcome is a failure, in order."""
-        return _ranges(self.status == Status.FAILED)
+        return _ranges(self.status == TryStatus.FAILED)
 
     def with_rows(self) -> list[tuple[int, int]]:
         """Ranges [start, stop) that have rows, in order."""
@@ -76,9 +83,9 @@ class Commits:
         """The step's counts as of now."""
         return Counts(
             planned=self.count,
-            succeeded=int(self._done[Status.SUCCEEDED]),
-            failed=int(self._done[Status.FAILED]),
-            empty=int(self._done[Status.EMPTY]),
+            succeeded=int(self._done[TryStatus.SUCCEEDED]),
+            failed=int(self._done[TryStatus.FAILED]),
+            empty=int(self._done[TryStatus.EMPTY]),
             items=self._sums["items"],
             failed_items=self._sums["failed_items"],
             tries_failed=self._tries_failed,
@@ -86,32 +93,45 @@ class Commits:
         )
 
     def in_force(self, records: np.ndarray, part: str) -> np.ndarray:
-        """Which of these records, once accepted with rows in `part`, still say where the rows of their mini-batch lie."""
+        """Which of these records, once accepted with rows in `part`, still say where the rows of their
+        mini-batch lie.
+        """
         index = records["index"]
-        held = (records["final"] != 0) & (records["length"] > 0) & (self._part[index] == self._numbers.get(part, -1))
-        there: np.ndarray = held & (self._offset[index] == records["offset"]) & (self._length[index] == records["length"])
+        held = (
+            (records["final"] != 0)
+            & (records["length"] > 0)
+            & (self._part[index] == self._numbers.get(part, -1))
+        )
+        there: np.ndarray = (
+            held & (self._offset[index] == records["offset"]) & (self._length[index] == records["length"])
+        )
         return there
 
     def final_until(self, start: int, most_bytes: int) -> int:
-        """Where the mini-batches from `start` on that have their final outcome end; fewer where their rows have more than `most_bytes`
-        together (but one at least), or where there are more than a million."""
+        """Where the mini-batches from `start` on that have their final outcome end; fewer where their rows
+        have more than `most_bytes` together (but one at least), or where there are more than a million."""
         waiting = np.flatnonzero((self.status[start : start + _CHUNK] & _FINAL) == 0)
         stop = start + int(waiting[0]) if len(waiting) else min(start + _CHUNK, self.count)
         fitting = int(np.searchsorted(np.cumsum(self._length[start:stop]), most_bytes, "right"))
         return min(stop, start + max(1, fitting))
 
     def runs(self, first: int = 0, last: int | None = None) -> Iterator[Runs]:
-        """The committed rows of the mini-batches [first, last) (all) in their order, a million mini-batches at a time."""
+        """The committed rows of the mini-batches [first, last) (all) in their order, a million mini-batches
+        at a time.
+        """
         last = self.count if last is None else last
         for start in range(first, last, _CHUNK):
             chosen = start + np.flatnonzero(self._length[start : min(start + _CHUNK, last)])
             if len(chosen):
                 yield _coalesced(self._part[chosen], self._offset[chosen], self._length[chosen])
 
-    # ---- what changes ----------------------------------------------------------------------------------------------------
+    # ---- what changes
+    # ----------------------------------------------------------------------------------------------------
 
     def acceptable(self, records: np.ndarray) -> np.ndarray:
-        """Which records may count: those of mini-batches of this plan without a final outcome, one final record each."""
+        """Which records may count: those of mini-batches of this plan without a final outcome, one final
+        record each.
+        """
         index = records["index"]
         good = (index >= 0) & (index < self.count)
         if not good.all():
@@ -126,7 +146,9 @@ class Commits:
         return good
 
     def apply(self, records: np.ndarray, part: str = "") -> np.ndarray:
-        """Take the records of one flush; returns which were accepted. A committed mini-batch is never committed twice."""
+        """Take the records of one flush; returns which were accepted. A committed mini-batch is never
+        committed twice.
+        """
         accepted = self.acceptable(records)
         taken = records if accepted.all() else records[accepted]
         self._count_tries(taken)
@@ -141,8 +163,10 @@ class Commits:
         return accepted
 
     def reopen_failed(self) -> int:
-        """Run the failed ones again: they are missing from now on, and their rows stay until replaced. Returns how many."""
-        chosen = np.flatnonzero(self.status == Status.FAILED)
+        """Run the failed ones again: they are missing from now on, and their rows stay until replaced.
+        Returns how many.
+        """
+        chosen = np.flatnonzero(self.status == TryStatus.FAILED)
         self._uncount(chosen)
         self.status[chosen] = REOPENED
         return len(chosen)
@@ -156,7 +180,9 @@ class Commits:
 
     @classmethod
     def load(cls, count: int, contents: JournalContents) -> Commits:
-        """The state that a journal describes; the last final record of a mini-batch holds (a journal has accepted ones only)."""
+        """The state that a journal describes; the last final record of a mini-batch holds (a journal has
+        accepted ones only).
+        """
         commits = cls(count)
         ranks = {number: commits._number(name) for number, name in contents.parts.items()}
         ranks[0] = 0
@@ -185,11 +211,14 @@ class Commits:
 
     def _recount(self) -> None:
         self._done = np.bincount(self.status, minlength=4)[:4].astype(np.int64)
-        self._sums = {"items": int(self._items.sum(dtype=np.int64)), "failed_items": int(self._failed_items.sum())}
+        self._sums = {
+            "items": int(self._items.sum(dtype=np.int64)),
+            "failed_items": int(self._failed_items.sum()),
+        }
         self.size_bytes = int(self._length.sum())
 
     def _count_tries(self, records: np.ndarray) -> None:
-        failed = records["status"] == Status.FAILED
+        failed = records["status"] == TryStatus.FAILED
         tries = int(np.count_nonzero(failed))
         if tries:
             self._tries_failed += tries

@@ -1,4 +1,6 @@
-"""What an unfinished or failed run has committed so far, as a file: `python -m daskpar export RUN --partial FILE`."""
+"""What an unfinished or failed run has committed so far, as a file: `python -m daskpar export RUN --partial
+FILE`.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +8,29 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from daskpar.data.locations import is_url
 from daskpar.errors import RunDirectoryError, UsageError
+from daskpar.locations import is_url
 from daskpar.outputs.assembly import Progress, assemble
 from daskpar.outputs.commits import Commits
-from daskpar.outputs.replay import JournalContents, read_journal
-from daskpar.outputs.run_directory import RunDirectory, StepFolder
-from daskpar.outputs.survival import lost_ranges
+from daskpar.outputs.journal_reader import JournalContents, read_journal
+from daskpar.outputs.part_check import lost_ranges
+from daskpar.rundir.run_directory import RunDirectory, StepFolder
 
-_NOT_TEXT = {".parquet", ".parq", ".pq", ".arrow", ".feather", ".orc", ".avro", ".xlsx", ".gz", ".bz2", ".xz", ".zst", ".zip"}
+_NOT_TEXT = {
+    ".parquet",
+    ".parq",
+    ".pq",
+    ".arrow",
+    ".feather",
+    ".orc",
+    ".avro",
+    ".xlsx",
+    ".gz",
+    ".bz2",
+    ".xz",
+    ".zst",
+    ".zip",
+}
 """Endings of names that promise other than text."""
 
 
@@ -39,14 +55,20 @@ class Exported:
         text = f"{self.path}: {self.size_bytes:,} bytes, rows of {held:,} of {self.mini_batches:,} mini-batches of step {self.step}"
         text += f" ({missing:,} missing)" if missing else ""
         text += f"; {self.failed:,} failed; what these returned at last is in it" if self.failed else ""
-        return text + (f"; the rows of {self.lost:,} committed ones did not survive on the disk" if self.lost else "")
+        return text + (
+            f"; the rows of {self.lost:,} committed ones did not survive on the disk" if self.lost else ""
+        )
 
 
-def export_partial(run: RunDirectory | Path | str, target: str, step: str | None = None, progress: Progress | None = None) -> Exported:
-    """Write the committed rows of a step to `target`, in mini-batch order; the run goes on undisturbed if it is running.
+def export_partial(
+    run: RunDirectory | Path | str, target: str, step: str | None = None, progress: Progress | None = None
+) -> Exported:
+    """Write the committed rows of a step to `target`, in mini-batch order; the run goes on undisturbed if it
+    is running.
 
-    `step` may be left out where only one has rows. Raises RunDirectoryError when there is nothing to export, and says where the rows are;
-    UsageError for a target inside the run directory, or one whose name promises other than text.
+    `step` may be left out where only one has rows. Raises RunDirectoryError when there is nothing to export,
+    and says where the rows are; UsageError for a target inside the run directory, or one whose name promises
+    other than text.
     """
     if not isinstance(run, RunDirectory):
         run = RunDirectory.open(run, lock=False)
@@ -84,7 +106,9 @@ def _check_target(run: RunDirectory, target: str) -> None:
         raise UsageError(f"{target} can't be written: there is no folder {above}.")
     inside, of = os.path.realpath(target), os.path.realpath(run.path)
     if inside == of or inside.startswith(of.rstrip("/") + "/"):
-        raise UsageError(f"{target} lies in the run directory {run.path}, whose files are the run's own: export to a file elsewhere.")
+        raise UsageError(
+            f"{target} lies in the run directory {run.path}, whose files are the run's own: export to a file elsewhere."
+        )
 
 
 def _choose(run: RunDirectory, step: str | None) -> tuple[StepFolder, JournalContents]:
@@ -92,18 +116,33 @@ def _choose(run: RunDirectory, step: str | None) -> tuple[StepFolder, JournalCon
     if not folders:
         known = ", ".join(folder.name for folder in run.steps()) or "none"
         which = f"the step {step!r}" if step else "any step"
-        raise RunDirectoryError(f"{run.path} has no committed mini-batches of {which}. Steps that have started: {known}.")
-    with_rows = [(folder, contents) for folder in folders if (contents := read_journal(folder.journal)).flushes["length"].any()]
+        raise RunDirectoryError(
+            f"{run.path} has no committed mini-batches of {which}. Steps that have started: {known}."
+        )
+    with_rows = [
+        (folder, contents)
+        for folder in folders
+        if (contents := read_journal(folder.journal)).flushes["length"].any()
+    ]
     if not with_rows:
-        raise RunDirectoryError(f"{run.path} has no committed rows: nothing was returned yet, or nothing is aggregated (append_row_to).")
+        raise RunDirectoryError(
+            f"{run.path} has no committed rows: nothing was returned yet, or nothing is aggregated (append_row_to)."
+        )
     there = [(folder, contents) for folder, contents in with_rows if folder.parts.is_dir()]
     if len(there) == 1:
         return there[0]
     if there:
         names = ", ".join(folder.name for folder, _ in there)
-        raise RunDirectoryError(f"Several steps of {run.path} have rows to export: {names}. Say which one with --step.")
-    states = [f"the step {folder.name} {_without_rows(folder, [with_them for with_them, _ in with_rows])}" for folder in _asked(run, step)]
-    hint = "" if step is not None or len(states) == 1 else " --step NAME chooses one of them, once it has rows."
+        raise RunDirectoryError(
+            f"Several steps of {run.path} have rows to export: {names}. Say which one with --step."
+        )
+    states = [
+        f"the step {folder.name} {_without_rows(folder, [with_them for with_them, _ in with_rows])}"
+        for folder in _asked(run, step)
+    ]
+    hint = (
+        "" if step is not None or len(states) == 1 else " --step NAME chooses one of them, once it has rows."
+    )
     raise RunDirectoryError(f"{run.path} has no rows to export: {'; '.join(states)}.{hint}")
 
 
@@ -116,9 +155,13 @@ def _without_rows(folder: StepFolder, put_together: list[StepFolder]) -> str:
     state = folder.state()
     if folder in put_together:
         outputs = dict(state.outputs) if state else {}
-        gone = "; ".join(f"{name}, {path}: {what}" for name, path in outputs.items() if (what := folder.rows_gone(path)))
+        gone = "; ".join(
+            f"{name}, {path}: {what}" for name, path in outputs.items() if (what := folder.rows_gone(path))
+        )
         listed = ", ".join(f"{name}: {path}" for name, path in outputs.items()) or "see run.json"
-        return f"is complete ({gone})" if gone else f"is complete: its rows are in its output already ({listed})"
+        return (
+            f"is complete ({gone})" if gone else f"is complete: its rows are in its output already ({listed})"
+        )
     if state is not None and state.kind == "command":
         return "is a command, which has none"
     return f"has none{' yet' if state is None or state.status != 'completed' else ''}"

@@ -1,7 +1,8 @@
 """The journal of a step: an append-only file that says which mini-batches are done and where their rows lie.
 
-Frames are appended whole and synced in groups by a thread of its own, so a commit costs its caller one write. Whatever a crash leaves of
-the file's end, every whole frame counts and the rest is cut off when the journal is opened again.
+Frames are appended whole and synced in groups by a thread of its own, so a commit costs its caller one write.
+Whatever a crash leaves of the file's end, every whole frame counts and the rest is cut off when the journal
+is opened again.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ from pathlib import Path
 
 import numpy as np
 
+from daskpar import atomic
 from daskpar.batches.records import RECORD
-from daskpar.boot import boot_id
 from daskpar.errors import DaskparError, InfrastructureLost
-from daskpar.outputs import writing
-from daskpar.outputs.frames import FLUSH_PACK, FORMAT, PART_PACK, Kind, frame
-from daskpar.outputs.replay import JournalContents, copy_whole_frames, read_journal
-from daskpar.processor.protocol import Failure, Flushed
+from daskpar.outputs.journal_frames import FLUSH_PACK, FORMAT, PART_PACK, Kind, frame
+from daskpar.outputs.journal_reader import JournalContents, copy_whole_frames, read_journal
+from daskpar.processor.protocol import Flushed
+from daskpar.results import Failure
+from daskpar.rundir.boot import boot_id
 
 SYNC_SECONDS = 1.0
 MESSAGES_KEPT = 10_000
@@ -33,7 +35,9 @@ _TEXT_LIMITS = {"message": 500, "trace": 8000, "items": 500, "log": 500}
 class Journal:
     """Appends to one journal. Not to be shared between processes; its methods may be called from any thread."""
 
-    def __init__(self, path: Path, fd: int, *, parts: dict[str, int], next_part: int = 1, failures: int = 0) -> None:
+    def __init__(
+        self, path: Path, fd: int, *, parts: dict[str, int], next_part: int = 1, failures: int = 0
+    ) -> None:
         self.path = path
         self._fd = fd
         self._size = os.lseek(fd, 0, os.SEEK_END)
@@ -53,22 +57,27 @@ class Journal:
         header = {"format": FORMAT, "step": step, "mini_batches": mini_batches, "fingerprint": fingerprint}
         header |= {"boot": boot_id(), "created": time.time()}
         path.parent.mkdir(parents=True, exist_ok=True)
-        writing.replace_file(path, frame(bytes([Kind.HEADER]) + json.dumps(header).encode()))
+        atomic.replace_file(path, frame(bytes([Kind.HEADER]) + json.dumps(header).encode()))
         return cls(path, _open(path), parts={})
 
     @classmethod
-    def reopen(cls, path: Path, contents: JournalContents, revoked: Sequence[tuple[int, int]] = ()) -> Journal:
+    def reopen(
+        cls, path: Path, contents: JournalContents, revoked: Sequence[tuple[int, int]] = ()
+    ) -> Journal:
         """Go on with the journal that `contents` was read from, without the mini-batches `revoked`.
 
-        The torn tail is cut off; of a damaged file the whole frames stay and the original is kept beside it as `journal.damaged-N`.
+        The torn tail is cut off; of a damaged file the whole frames stay and the original is kept beside it
+        as `journal.damaged-N`.
         """
-        with writing.explained(f"{path} can't be written"):
+        with atomic.explained(f"{path} can't be written"):
             if contents.damaged:
                 copy_whole_frames(path, contents)
             else:
                 os.truncate(path, contents.stop)
             parts = {name: number for number, name in contents.parts.items()}
-            journal = cls(path, _open(path), parts=parts, next_part=contents.next_part, failures=contents.texts)
+            journal = cls(
+                path, _open(path), parts=parts, next_part=contents.next_part, failures=contents.texts
+            )
         # In this order in one write: a session of this boot says that all before it was checked.
         session = frame(bytes([Kind.SESSION]) + json.dumps({"boot": boot_id(), "time": time.time()}).encode())
         journal._write((_revocation(revoked) if revoked else b"") + session)
@@ -77,7 +86,8 @@ class Journal:
     def append(self, flushed: Flushed, accepted: np.ndarray | None = None) -> None:
         """Commit the records of `flushed` (those where `accepted` is true); they count once this returns.
 
-        Raises InfrastructureLost when the disk is full, read-only or failing: nothing of `flushed` is then committed.
+        Raises InfrastructureLost when the disk is full, read-only or failing: nothing of `flushed` is then
+        committed.
         """
         records, texts = self._kept(flushed, accepted)
         with self._lock:
@@ -87,7 +97,13 @@ class Journal:
                 number = self._next_part
                 head = frame(PART_PACK.pack(Kind.PART, number) + flushed.part.encode())
             fixed = FLUSH_PACK.pack(
-                Kind.FLUSH, number, flushed.offset, flushed.length, flushed.crc, len(records) // RECORD.itemsize, len(texts)
+                Kind.FLUSH,
+                number,
+                flushed.offset,
+                flushed.length,
+                flushed.crc,
+                len(records) // RECORD.itemsize,
+                len(texts),
             )
             self._write_locked(head + frame(b"".join((fixed, records, texts))))
             if head:
@@ -100,11 +116,13 @@ class Journal:
 
     def sync(self) -> None:
         """Wait until everything appended is on the disk; raises InfrastructureLost when it can't be."""
-        with writing.explained(f"{self.path} can't be synced"):
+        with atomic.explained(f"{self.path} can't be synced"):
             self._sync_now()
 
     def close(self) -> None:
-        """Sync and close; may be called twice. Raises InfrastructureLost when what was appended is not certainly on the disk."""
+        """Sync and close; may be called twice. Raises InfrastructureLost when what was appended is not
+        certainly on the disk.
+        """
         self._closing.set()
         if self._syncer is not threading.current_thread():
             self._syncer.join()
@@ -113,7 +131,7 @@ class Journal:
             if fd < 0:
                 return
             try:
-                with writing.explained(f"{self.path} can't be synced"):
+                with atomic.explained(f"{self.path} can't be synced"):
                     if self._unsynced:
                         _sync(fd)
             finally:
@@ -130,7 +148,9 @@ class Journal:
             failures = [failure for failure in failures if failure.index in indices]
         if not failures or self._failures >= MESSAGES_KEPT:
             return records, b""
-        values = [_text_of(failure, trace=self._failures + i < TRACES_KEPT) for i, failure in enumerate(failures)]
+        values = [
+            _text_of(failure, trace=self._failures + i < TRACES_KEPT) for i, failure in enumerate(failures)
+        ]
         self._failures += len(values)
         return records, json.dumps(values).encode()
 
@@ -144,9 +164,9 @@ class Journal:
         if self._fd < 0:
             raise InfrastructureLost(f"{self.path} is closed: nothing can be committed any more.")
         try:
-            writing.write_all(self._fd, data)
+            atomic.write_all(self._fd, data)
         except OSError as error:
-            self._broken = writing.in_words(error, f"{self.path} can't be written")
+            self._broken = atomic.in_words(error, f"{self.path} can't be written")
             self._cut_back()
             raise self._broken from error
         self._size += len(data)
@@ -165,7 +185,7 @@ class Journal:
                 self._sync_now()
             except OSError as error:
                 with self._lock:
-                    self._broken = writing.in_words(error, f"{self.path} can't be synced")
+                    self._broken = atomic.in_words(error, f"{self.path} can't be synced")
                 return
 
     def _sync_now(self) -> None:
@@ -197,7 +217,9 @@ def _text_of(failure: Failure, *, trace: bool) -> dict[str, object]:
     for name, limit in _TEXT_LIMITS.items():
         text = getattr(failure, name)
         if text and (trace or name != "trace"):
-            value[name] = text if len(text) <= limit else f"{text[: limit // 4]}\n...\n{text[-(limit - limit // 4) :]}"
+            value[name] = (
+                text if len(text) <= limit else f"{text[: limit // 4]}\n...\n{text[-(limit - limit // 4) :]}"
+            )
     return value
 
 

@@ -1,4 +1,6 @@
-"""The commit book of one step: the journal on the disk and the state in memory, changed together and in the right order."""
+"""The commit book of one step: the journal on the disk and the state in memory, changed together and in the
+right order.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from daskpar.batches.records import Status, unpack
+from daskpar.batches.records import unpack
 from daskpar.errors import JobFailed, RunDirectoryError
 from daskpar.outputs.commits import Commits
 from daskpar.outputs.journal import Journal
-from daskpar.outputs.replay import JournalContents, keep_damaged, read_journal
-from daskpar.outputs.survival import lost_ranges
-from daskpar.processor.protocol import Failure, Flushed
+from daskpar.outputs.journal_reader import JournalContents, keep_damaged, read_journal
+from daskpar.outputs.part_check import lost_ranges
+from daskpar.processor.protocol import Flushed
+from daskpar.results import Failure, TryStatus
 
 
 class Ledger:
@@ -44,18 +47,27 @@ class Ledger:
         retry_failed: bool = False,
         with_header: bool = False,
     ) -> Ledger:
-        """The ledger of the step folder `folder` (`journal`, `parts/`): a new one, or where the last driver process stopped.
+        """The ledger of the step folder `folder` (`journal`, `parts/`): a new one, or where the last driver
+        process stopped.
 
-        With `retry_failed` its failed mini-batches are missing again. `with_header`: the output begins with the names of the columns, and
-        rows whose names a damaged journal has lost are run again. Raises RunDirectoryError when the journal is of another plan or a
-        newer version, InfrastructureLost when the disk can't be written.
+        With `retry_failed` its failed mini-batches are missing again. `with_header`: the output begins with
+        the names of the columns, and rows whose names a damaged journal has lost are run again. Raises
+        RunDirectoryError when the journal is of another plan or a newer version, InfrastructureLost when the
+        disk can't be written.
         """
         path, parts = folder / "journal", folder / "parts"
         parts.mkdir(parents=True, exist_ok=True)
         contents = read_journal(path)
         if not contents.found:
-            notes = (f"The journal {path} held nothing whole; it is kept as {keep_damaged(path)}.",) if contents.torn_bytes else ()
-            ledger = cls(Journal.create(path, step=step, mini_batches=mini_batches, fingerprint=fingerprint), Commits(mini_batches))
+            notes = (
+                (f"The journal {path} held nothing whole; it is kept as {keep_damaged(path)}.",)
+                if contents.torn_bytes
+                else ()
+            )
+            ledger = cls(
+                Journal.create(path, step=step, mini_batches=mini_batches, fingerprint=fingerprint),
+                Commits(mini_batches),
+            )
             ledger.notes = notes
             return ledger
         _check_plan(contents, mini_batches)
@@ -74,10 +86,11 @@ class Ledger:
         return ledger
 
     def commit(self, flushed: Flushed) -> np.ndarray:
-        """Commit what a processor flushed; returns the records that were accepted (those of committed mini-batches are refused).
+        """Commit what a processor flushed; returns the records that were accepted (those of committed
+        mini-batches are refused).
 
-        The caller has checked that the flush's token still owns its block. Raises InfrastructureLost (nothing was committed then), and
-        JobFailed when a header is wanted and the columns differ from those before.
+        The caller has checked that the flush's token still owns its block. Raises InfrastructureLost (nothing
+        was committed then), and JobFailed when a header is wanted and the columns differ from those before.
         """
         records = unpack(flushed.records)
         accepted = self.commits.acceptable(records)
@@ -110,7 +123,7 @@ def _standing(contents: JournalContents, commits: Commits) -> list[Failure]:
     if not commits.counts().failed:
         return []
     last = {failure.index: failure for failure in contents.failures() if 0 <= failure.index < commits.count}
-    return [failure for failure in last.values() if commits.status[failure.index] == Status.FAILED]
+    return [failure for failure in last.values() if commits.status[failure.index] == TryStatus.FAILED]
 
 
 def _check_plan(contents: JournalContents, mini_batches: int) -> None:
@@ -125,7 +138,9 @@ def _check_plan(contents: JournalContents, mini_batches: int) -> None:
 def _notes(contents: JournalContents, lost: list[tuple[int, int]], *, nameless: bool) -> tuple[str, ...]:
     notes = []
     if contents.torn_bytes:
-        notes.append(f"The last {contents.torn_bytes} bytes of the journal were torn and are cut off; all before them counts.")
+        notes.append(
+            f"The last {contents.torn_bytes} bytes of the journal were torn and are cut off; all before them counts."
+        )
     if contents.damaged:
         size = sum(stop - start for start, stop in contents.damaged)
         notes.append(
@@ -135,5 +150,7 @@ def _notes(contents: JournalContents, lost: list[tuple[int, int]], *, nameless: 
     if lost:
         number = sum(stop - start for start, stop in lost)
         what = "column names" if nameless else "rows"
-        notes.append(f"The {what} of {number} committed mini-batches did not survive on the disk; these are run again.")
+        notes.append(
+            f"The {what} of {number} committed mini-batches did not survive on the disk; these are run again."
+        )
     return tuple(notes)

@@ -1,4 +1,6 @@
-"""Pickled values over a stream socket, each with its length in front. Both ends are ours; nothing of a user's travels here."""
+"""Pickled values over a stream socket, each with its length in front. Both ends are ours; nothing of a user's
+travels here.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ class Inbox:
         self.closed = False
         """The other end has gone, or what it said last makes no sense; nothing more will come."""
         self.damaged = False
-        """Something that is no value of ours has arrived: a script has written to a descriptor that is not its own."""
+        """Something that is no value of ours has arrived: a script has written to a descriptor that is not
+        its own.
+        """
 
     def read(self) -> list[Any]:
         """What has arrived whole since the last call."""

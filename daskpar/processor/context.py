@@ -1,4 +1,6 @@
-"""What a script sees of daskpar: the mini-batch context and the EntryScript helper that Azure ML's scripts import."""
+"""What a script sees of daskpar: the mini-batch context and the EntryScript helper that Azure ML's scripts
+import.
+"""
 
 from __future__ import annotations
 
@@ -95,8 +97,8 @@ class EntryScript:
 
 
 def offer_helper(**facts: Any) -> None:
-    """Make `azureml_user.parallel_run` importable; a package of that name that the user brings is left alone by Python's rules only
-    when it was imported before."""
+    """Make `azureml_user.parallel_run` importable; a package of that name that the user brings is left alone
+    by Python's rules only when it was imported before."""
     EntryScript._facts = facts
     if "azureml_user.parallel_run" in sys.modules:
         return

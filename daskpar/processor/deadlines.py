@@ -1,4 +1,6 @@
-"""Ends processors whose time is up, and the largest one where memory runs out; what that means for their blocks is told by their exit."""
+"""Ends processors whose time is up, and the largest one where memory runs out; what that means for their
+blocks is told by their exit.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +9,11 @@ import os
 from collections.abc import Collection
 from time import monotonic
 
-from daskpar.processor import hosting, judging, linux
-from daskpar.processor.page import CONDEMNED, Announced
+from daskpar.processor import host, linux, policies
+from daskpar.processor.child import Supervised
 from daskpar.processor.protocol import ProcessorSettings
-from daskpar.processor.resources import free_memory, resident_bytes
-from daskpar.processor.supervised import Supervised
+from daskpar.processor.resource_usage import free_memory, resident_bytes
+from daskpar.processor.shared_page import CONDEMNED, Announced
 
 MEMORY_SECONDS = 0.2
 """How often the memory is looked at."""
@@ -33,7 +35,7 @@ class Deadlines:
             linux.kill_tree(processor.pid)
         if processor.killed_for or not processor.pid:
             return False
-        if judging.overdue(said.phase, said.since, now, self._settings):
+        if policies.overdue(said.phase, said.since, now, self._settings):
             self._condemn(processor, said)
             return False
         return True
@@ -44,10 +46,12 @@ class Deadlines:
             return  # one at a time: what the last one held may not be free yet
         self._next_memory = now + MEMORY_SECONDS
         available, total = free_memory()
-        if available >= judging.MEMORY_FLOOR * total:
+        if available >= policies.MEMORY_FLOOR * total:
             return
         there = {p.number: p for p in processors if p.pid and not p.killed_for}
-        victim = judging.memory_victim(available, total, {number: held(p.pid) for number, p in there.items()})
+        victim = policies.memory_victim(
+            available, total, {number: held(p.pid) for number, p in there.items()}
+        )
         if victim is not None:
             there[victim].killed_for = "memory"
             linux.kill_tree(there[victim].pid)
@@ -55,16 +59,17 @@ class Deadlines:
     def _condemn(self, processor: Supervised, said: Announced) -> None:
         """Its time is up, unless it has come back by itself in this very moment.
 
-        The signal for its stacks may wake what it hangs in: what it says from here on must not count, and it waits for its end.
+        The signal for its stacks may wake what it hangs in: what it says from here on must not count, and it
+        waits for its end.
         """
         now = processor.page.set_limit(CONDEMNED)
         if (now.index, now.phase) != (said.index, said.phase):
             processor.page.set_limit(processor.limit)
             return
         processor.doomed, processor.killed_for = said, "timeout"
-        if hosting.STACK_SIGNAL is not None:
+        if host.STACK_SIGNAL is not None:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(processor.pid, hosting.STACK_SIGNAL)
+                os.kill(processor.pid, host.STACK_SIGNAL)
                 processor.kill_at = monotonic() + STACK_SECONDS
                 return
         linux.kill_tree(processor.pid)

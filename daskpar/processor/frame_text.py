@@ -1,7 +1,9 @@
-"""DataFrames as the text that pandas' `to_csv` gives for them, about ten times faster where that text is provably the same.
+"""DataFrames as the text that pandas' `to_csv` gives for them, about ten times faster where that text is
+provably the same.
 
-Fast are columns whose text is made element by element: integers, floats, booleans and text, as numpy, nullable or categorical columns.
-Everything else (dates above all, whose text depends on the whole frame) is left to `to_csv` itself.
+Fast are columns whose text is made element by element: integers, floats, booleans and text, as numpy,
+nullable or categorical columns. Everything else (dates above all, whose text depends on the whole frame) is
+left to `to_csv` itself.
 """
 
 from __future__ import annotations
@@ -20,28 +22,46 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
 TEXT = pa.large_string()
-NOTHING, BLANK, LINE_END, QUOTE, POINT_ZERO, TRUE, FALSE = (pa.scalar(text, TEXT) for text in ("", " ", "\n", '"', ".0", "True", "False"))
+NOTHING, BLANK, LINE_END, QUOTE, POINT_ZERO, TRUE, FALSE = (
+    pa.scalar(text, TEXT) for text in ("", " ", "\n", '"', ".0", "True", "False")
+)
 PLAIN = pacsv.WriteOptions(include_header=False, delimiter=" ", quoting_style="none", batch_size=16_384)
 SLICE_ROWS = 65_536
 """Rows formatted at once: bounds the memory that a large frame takes on top of itself."""
 
 NUMPY_KINDS = {
     np.dtype(name): name
-    for name in ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32", "float64", "bool")
+    for name in (
+        "int8",
+        "int16",
+        "int32",
+        "int64",
+        "uint8",
+        "uint16",
+        "uint32",
+        "uint64",
+        "float32",
+        "float64",
+        "bool",
+    )
 }
 SIZES = {"float64": 18, "float32": 11, "bool": 6}
 
 SIMPLE_RANGE = {"float64": (1e-4, 1e10), "float32": (1e-3, 1e5)}
 """Absolute values that Arrow writes as Python and numpy do, but for the `.0` of whole numbers."""
 SHORT_EXPONENTS = (9.9e-10, 9.9e-7)
-"""Absolute values that Arrow writes with an exponent of one digit, Python and numpy with two; those below are written alike."""
+"""Absolute values that Arrow writes with an exponent of one digit, Python and numpy with two; those below are
+written alike.
+"""
 ALWAYS_EXPONENT = 1e16
 """Absolute values from here on are written alike, with an exponent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The columns of one frame, apart from the frame: numpy arrays (numbers) and Arrow arrays (text, and whatever has nulls)."""
+    """The columns of one frame, apart from the frame: numpy arrays (numbers) and Arrow arrays (text, and
+    whatever has nulls).
+    """
 
     kinds: tuple[str, ...]
     arrays: tuple[Any, ...]
@@ -57,7 +77,9 @@ def plain(frame: pd.DataFrame) -> bytes:
 
 
 def snapshot(frame: pd.DataFrame, *, copy: bool) -> Snapshot | None:
-    """The columns of `frame`, or None where its text must come from `plain`; without `copy` they may share memory with the frame."""
+    """The columns of `frame`, or None where its text must come from `plain`; without `copy` they may share
+    memory with the frame.
+    """
     if type(frame) is not pd.DataFrame or not frame.shape[1]:
         return None
     kinds: list[str] = []
@@ -84,7 +106,9 @@ def join(frames: Sequence[Snapshot]) -> tuple[bytes, list[int]]:
     for start in range(0, rows, SLICE_ROWS):
         stop = min(start + SLICE_ROWS, rows)
         inside = np.clip(bounds - start, 0, stop - start)
-        text, offsets = _lines([_text(kind, column[start:stop]) for kind, column in zip(kinds, columns, strict=True)], inside)
+        text, offsets = _lines(
+            [_text(kind, column[start:stop]) for kind, column in zip(kinds, columns, strict=True)], inside
+        )
         ends += offsets
         texts.append(text)
     lengths: list[int] = np.diff(ends).tolist()
@@ -92,7 +116,9 @@ def join(frames: Sequence[Snapshot]) -> tuple[bytes, list[int]]:
 
 
 def _arrays(frame: pd.DataFrame) -> list[Any]:
-    column = getattr(frame, "_get_column_array", None)  # forty times as fast as going through Series; there since pandas 1.3
+    column = getattr(
+        frame, "_get_column_array", None
+    )  # forty times as fast as going through Series; there since pandas 1.3
     if column is None:
         return [series.array for _, series in frame.items()]
     return [column(i) for i in range(frame.shape[1])]
@@ -187,7 +213,9 @@ def _text(kind: str, values: Any) -> _Fields:
 
 
 def _float_text(kind: str, values: np.ndarray) -> pa.Array:
-    """Arrow's text where it is that of Python and numpy, or can be made so for many at once; else theirs, one by one."""
+    """Arrow's text where it is that of Python and numpy, or can be made so for many at once; else theirs, one
+    by one.
+    """
     low, high = SIMPLE_RANGE[kind]
     size = np.abs(values)
     simple = ((size >= low) & (size < high)) | (size == 0)
@@ -200,10 +228,20 @@ def _float_text(kind: str, values: np.ndarray) -> pa.Array:
     short = (size >= SHORT_EXPONENTS[0]) & (size < SHORT_EXPONENTS[1])
     if short.any():
         mask = pa.array(short)
-        text = pc.replace_with_mask(text, mask, pc.replace_substring_regex(text.filter(mask), r"e-(\d)$", r"e-0\1"))
-    odd = ~(simple | short | (size < SHORT_EXPONENTS[0]) | (size >= ALWAYS_EXPONENT) & np.isfinite(values) | np.isnan(values))
+        text = pc.replace_with_mask(
+            text, mask, pc.replace_substring_regex(text.filter(mask), r"e-(\d)$", r"e-0\1")
+        )
+    odd = ~(
+        simple
+        | short
+        | (size < SHORT_EXPONENTS[0])
+        | (size >= ALWAYS_EXPONENT) & np.isfinite(values)
+        | np.isnan(values)
+    )
     if odd.any():
-        words = list(map(repr, values[odd].tolist())) if kind == "float64" else values[odd].astype(str).tolist()
+        words = (
+            list(map(repr, values[odd].tolist())) if kind == "float64" else values[odd].astype(str).tolist()
+        )
         text = pc.replace_with_mask(text, pa.array(odd), pa.array(words, TEXT))
     return text
 
@@ -211,7 +249,9 @@ def _float_text(kind: str, values: np.ndarray) -> pa.Array:
 def _quoted(array: pa.Array) -> _Fields:
     """The same texts, those in quotes that the csv module would put in quotes."""
     offsets = (
-        np.frombuffer(array.buffers()[1], np.int64)[array.offset : array.offset + len(array) + 1] if len(array) else np.zeros(1, np.int64)
+        np.frombuffer(array.buffers()[1], np.int64)[array.offset : array.offset + len(array) + 1]
+        if len(array)
+        else np.zeros(1, np.int64)
     )
     buffer = array.buffers()[2]
     if buffer is None or offsets[0] == offsets[-1]:
@@ -226,12 +266,17 @@ def _quoted(array: pa.Array) -> _Fields:
     mask[np.searchsorted(offsets, places, side="right") - 1] = True
     mask_array = pa.array(mask)
     inner = pc.replace_substring(array.filter(mask_array), '"', '""')
-    return _Fields(pc.replace_with_mask(array, mask_array, pc.binary_join_element_wise(QUOTE, inner, QUOTE, NOTHING)), plain=False)
+    return _Fields(
+        pc.replace_with_mask(array, mask_array, pc.binary_join_element_wise(QUOTE, inner, QUOTE, NOTHING)),
+        plain=False,
+    )
 
 
 @functools.cache
 def _special() -> tuple[tuple[bytes, ...], np.ndarray]:
-    """The characters for which this Python's csv module puts a field in quotes (they differ by version), and a table of them by byte."""
+    """The characters for which this Python's csv module puts a field in quotes (they differ by version), and
+    a table of them by byte.
+    """
     table = np.zeros(256, bool)
     for code in range(128):
         line = io.StringIO()

@@ -1,4 +1,6 @@
-"""The few kernel calls that Python has no name for. Elsewhere than on Linux they do nothing, and process groups have to do."""
+"""The few kernel calls that Python has no name for. Elsewhere than on Linux they do nothing, and process
+groups have to do.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +67,9 @@ def descendants_of(pid: int) -> list[int]:
 
 
 def kill_group(pid: int) -> None:
-    """SIGKILL the process group that `pid` leads, and `pid`; nothing for one that is not known yet (0 would be our own group)."""
+    """SIGKILL the process group that `pid` leads, and `pid`; nothing for one that is not known yet (0 would
+    be our own group).
+    """
     if pid <= 0:
         return
     for kill in (os.killpg, os.kill):
@@ -76,7 +80,9 @@ def kill_group(pid: int) -> None:
 
 
 def kill_tree(pid: int) -> None:
-    """SIGKILL `pid`, its group and every descendant, those in sessions of their own included (but daemons, which have left the tree)."""
+    """SIGKILL `pid`, its group and every descendant, those in sessions of their own included (but daemons,
+    which have left the tree).
+    """
     if pid <= 0:
         return
     below = descendants_of(pid)

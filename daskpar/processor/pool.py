@@ -1,4 +1,5 @@
-"""The processors of one step on one node: starts them, gives them blocks, watches their clocks, kills and replaces them.
+"""The processors of one step on one node: starts them, gives them blocks, watches their clocks, kills and
+replaces them.
 
 One thread does it all. What happened is reported as protocol messages, in order; nothing here knows of Dask.
 """
@@ -16,10 +17,11 @@ from collections.abc import Callable
 from time import monotonic, time
 
 from daskpar.batches.records import unpack
-from daskpar.processor import channel, endings, hosting, judging, last_words, linux, prestart
+from daskpar.paths import process_name
+from daskpar.processor import channel, exit_handling, host, last_state, linux, policies, prestart
+from daskpar.processor.child import Expected, Supervised, start
 from daskpar.processor.deadlines import Deadlines
-from daskpar.processor.forkserver import Exited, ForkServer, Spawned, SpawnFailed
-from daskpar.processor.page import Phase
+from daskpar.processor.fork_server import Exited, ForkServer, Spawned, SpawnFailed
 from daskpar.processor.protocol import (
     BlockOrder,
     Broken,
@@ -31,9 +33,9 @@ from daskpar.processor.protocol import (
     ProcessorSettings,
     Released,
 )
-from daskpar.processor.resources import oom_kills
-from daskpar.processor.sampling import Sampler
-from daskpar.processor.supervised import Expected, Supervised, start
+from daskpar.processor.resource_sampler import Sampler
+from daskpar.processor.resource_usage import oom_kills
+from daskpar.processor.shared_page import Phase
 
 logger = logging.getLogger(__name__)
 
@@ -43,16 +45,23 @@ STOP_SECONDS = 2.0
 """What a running call gets after the step was told to stop."""
 RETRY_INIT_SECONDS = 0.2
 SERVER_DEATHS = 3
-"""Fork servers that may die in a row, without a processor that got ready between, before the node gives up."""
+"""Fork servers that may die in a row, without a processor that got ready between, before the node gives up.
+"""
 
 
 class ProcessorPool:
-    """Runs blocks on `settings.processors` processors. `report` gets lists of messages, in order, on the pool's thread.
+    """Runs blocks on `settings.processors` processors. `report` gets lists of messages, in order, on the
+    pool's thread.
 
     `server` may be a fork server that was started before; it is the pool's from now on.
     """
 
-    def __init__(self, settings: ProcessorSettings, report: Callable[[list[Message]], None], server: ForkServer | None = None) -> None:
+    def __init__(
+        self,
+        settings: ProcessorSettings,
+        report: Callable[[list[Message]], None],
+        server: ForkServer | None = None,
+    ) -> None:
         self.settings = settings
         self._report = report
         self._given = server
@@ -80,14 +89,17 @@ class ProcessorPool:
         self._thread = threading.Thread(target=self._main, name=f"daskpar-pool-{settings.step}", daemon=True)
         self._thread.start()
 
-    # -- any thread ----------------------------------------------------------------------------------------------------------------
+    # -- any thread
+    # ----------------------------------------------------------------------------------------------------------------
 
     def submit(self, order: BlockOrder) -> None:
         """Queue a block; an `Ended` follows, whatever happens."""
         self._call(lambda: self._accept(order))
 
     def stop(self, reason: str) -> None:
-        """Start no further call of `run()`, kill what still runs after two seconds; blocks end with what they have."""
+        """Start no further call of `run()`, kill what still runs after two seconds; blocks end with what they
+        have.
+        """
         self._call(lambda: self._stop(reason))
 
     def finish(self) -> None:
@@ -114,7 +126,8 @@ class ProcessorPool:
             with contextlib.suppress(OSError):  # full: it will look anyway
                 os.write(self._waker, b"x")
 
-    # -- the pool's thread ---------------------------------------------------------------------------------------------------------
+    # -- the pool's thread
+    # ---------------------------------------------------------------------------------------------------------
 
     def _main(self) -> None:
         try:
@@ -134,8 +147,10 @@ class ProcessorPool:
 
     def _new_server(self) -> ForkServer:
         s = self.settings
-        log = os.path.join(s.logs, "sys", "node", str(s.node), "forkserver.txt")
-        return ForkServer(environment=s.environment, tabular=s.tabular, threads=s.threads, python=s.python, log=log)
+        log = str(s.log_paths.fork_server(s.node))
+        return ForkServer(
+            environment=s.environment, tabular=s.tabular, threads=s.threads, python=s.python, log=log
+        )
 
     def _server_lost(self, error: OSError) -> None:
         """The fork server was killed, and every processor with it: start another one."""
@@ -148,7 +163,7 @@ class ProcessorPool:
             # The kernel has killed it with its parent, but not what it has started.
             linux.kill_group(processor.pid)
             self._exited(processor, Exited(processor.key, processor.pid, signal.SIGKILL, 0))
-        last_words.forget(self.settings)
+        last_state.forget(self.settings)
         self._server = self._new_server()
         self._selector.register(self._server, selectors.EVENT_READ, "server")
 
@@ -209,7 +224,9 @@ class ProcessorPool:
             with contextlib.suppress(KeyError, ValueError):
                 self._selector.unregister(processor.sock)
         if processor.inbox.damaged and not processor.killed_for:
-            linux.kill_tree(processor.pid)  # its script writes where it must not; nothing it says can be trusted
+            linux.kill_tree(
+                processor.pid
+            )  # its script writes where it must not; nothing it says can be trusted
 
     def _said(self, processor: Supervised, value: object) -> None:
         if isinstance(value, Flushed):
@@ -217,22 +234,22 @@ class ProcessorPool:
                 self._flushed(processor, value)
         elif processor.doomed is not None:
             pass  # woken by the signal for its stacks
-        elif isinstance(value, hosting.InitDone):
+        elif isinstance(value, host.InitDone):
             processor.ready = True
             self._init_failures = self._server_deaths = 0
             self._changed(processor, "ready")
             self._sampler.start()
-        elif isinstance(value, hosting.InitRaised):
+        elif isinstance(value, host.InitRaised):
             processor.failed_init = True
             self._init_failed(processor, f"{value.what}: {value.message}", value.trace)
-        elif isinstance(value, hosting.CannotGoOn):
+        elif isinstance(value, host.CannotGoOn):
             self._say(Broken(node=self.settings.node, message=value.message, disk=True))
             self._stop("disk")
-        elif isinstance(value, hosting.BlockDone):
+        elif isinstance(value, host.BlockDone):
             self._block_done(processor, value)
-        elif isinstance(value, hosting.ShutdownDone):
+        elif isinstance(value, host.ShutdownDone):
             if value.trace:
-                text = f"shutdown() raised in process{processor.number:03d} of node {self.settings.node}:\n{value.trace}"
+                text = f"shutdown() raised in {process_name(processor.number)} of node {self.settings.node}:\n{value.trace}"
                 self._say(Notice(level="warning", text=text))
         elif isinstance(value, Notice):
             self._say(value)
@@ -243,16 +260,25 @@ class ProcessorPool:
         processor.reported = int(records["index"][-1]) + 1
         self._expected.add(float(records["elapsed"].sum()), len(records))
 
-    def _block_done(self, processor: Supervised, done: hosting.BlockDone) -> None:
+    def _block_done(self, processor: Supervised, done: host.BlockDone) -> None:
         order = processor.order
         if order is None or order.block != done.block:
             return
         processor.order = None
         if done.stop < processor.limit:
-            self._say(Released(block=order.block, token=order.token, start=done.stop, stop=processor.limit, reason="stopped"))
+            self._say(
+                Released(
+                    block=order.block,
+                    token=order.token,
+                    start=done.stop,
+                    stop=processor.limit,
+                    reason="stopped",
+                )
+            )
         self._say(Ended(block=order.block, token=order.token))
 
-    # -- starting and giving work --------------------------------------------------------------------------------------------------
+    # -- starting and giving work
+    # --------------------------------------------------------------------------------------------------
 
     def _accept(self, order: BlockOrder) -> None:
         if self._stopping or self._closing:
@@ -261,12 +287,22 @@ class ProcessorPool:
             self._queue.append(order)
 
     def _return(self, order: BlockOrder) -> None:
-        self._say(Released(block=order.block, token=order.token, start=order.start, stop=order.stop, reason="stopped"))
+        self._say(
+            Released(
+                block=order.block, token=order.token, start=order.start, stop=order.stop, reason="stopped"
+            )
+        )
         self._say(Ended(block=order.block, token=order.token))
 
     def _fill(self) -> None:
-        """Hand waiting blocks to free processors; start processors where there are fewer than there should be."""
-        free = [p for p in self._processors.values() if p.ready and p.order is None and not p.finishing and not p.killed_for]
+        """Hand waiting blocks to free processors; start processors where there are fewer than there should
+        be.
+        """
+        free = [
+            p
+            for p in self._processors.values()
+            if p.ready and p.order is None and not p.finishing and not p.killed_for
+        ]
         for processor in free:
             if not self._queue:
                 break
@@ -296,7 +332,8 @@ class ProcessorPool:
             processor.order = None
             self._queue.appendleft(order)
 
-    # -- clocks --------------------------------------------------------------------------------------------------------------------
+    # -- clocks
+    # --------------------------------------------------------------------------------------------------------------------
 
     def _look_at(self, processor: Supervised, now: float) -> None:
         said = processor.page.announced()
@@ -305,7 +342,7 @@ class ProcessorPool:
             and processor.order is not None
             and said.index + 1 < processor.limit
             and said.index >= processor.order.start
-            and judging.is_slow(said.phase, said.since, now, self._expected.seconds)
+            and policies.is_slow(said.phase, said.since, now, self._expected.seconds)
         ):
             self._take_back(processor, said.index + 1, "slow")
 
@@ -318,7 +355,11 @@ class ProcessorPool:
         start = limit
         if start < processor.limit:
             order = processor.order
-            self._say(Released(block=order.block, token=order.token, start=start, stop=processor.limit, reason=reason))
+            self._say(
+                Released(
+                    block=order.block, token=order.token, start=start, stop=processor.limit, reason=reason
+                )
+            )
             processor.limit = start
 
     def _pids(self) -> dict[int, int]:
@@ -327,13 +368,14 @@ class ProcessorPool:
     def _take_sample(self, sample: Message) -> None:
         self._call(lambda: self._say(sample))
 
-    # -- endings -------------------------------------------------------------------------------------------------------------------
+    # -- endings
+    # -------------------------------------------------------------------------------------------------------------------
 
     def _exited(self, processor: Supervised, told: Exited) -> None:
         self._listen(processor)  # what it said before it died counts
         said = processor.doomed or processor.page.announced()
         self._forget(processor)
-        end = judging.ending(
+        end = policies.ending(
             told.status,
             killed_for=processor.killed_for,
             run_timeout=self.settings.run_timeout,
@@ -345,10 +387,10 @@ class ProcessorPool:
         if not processor.ready and not processor.failed_init:
             self._died_in_init(processor, told)
         if processor.order is not None:
-            for message in endings.bury(processor, said, end, self.settings):
+            for message in exit_handling.bury(processor, said, end, self.settings):
                 self._say(message)
         elif processor.killed_for == "timeout" and said.phase == Phase.SHUTDOWN:
-            text = f"shutdown() took longer than {self.settings.run_timeout:g} s in process{processor.number:03d} and was killed"
+            text = f"shutdown() took longer than {self.settings.run_timeout:g} s in {process_name(processor.number)} and was killed"
             self._say(Notice(level="warning", text=text))
         self._changed(processor, "ended", "" if well else end.text)
         processor.close()
@@ -360,7 +402,9 @@ class ProcessorPool:
             self._selector.unregister(processor.sock)
 
     def _not_born(self, processor: Supervised, told: SpawnFailed) -> None:
-        """The machine refuses another process: no failure of the script while others work, but no reason to try without end."""
+        """The machine refuses another process: no failure of the script while others work, but no reason to
+        try without end.
+        """
         self._forget(processor)
         processor.close()
         self._next_start = monotonic() + RETRY_INIT_SECONDS
@@ -375,16 +419,18 @@ class ProcessorPool:
     def _died_in_init(self, processor: Supervised, told: Exited) -> None:
         if self._closing or self._stopping or processor.finishing:
             return
-        text = judging.ending_in_init(told.status, killed_for=processor.killed_for, init_timeout=self.settings.init_timeout)
-        self._init_failed(processor, f"init() failed: {text}", endings.stacks(processor, self.settings))
+        text = policies.ending_in_init(
+            told.status, killed_for=processor.killed_for, init_timeout=self.settings.init_timeout
+        )
+        self._init_failed(processor, f"init() failed: {text}", exit_handling.stacks(processor, self.settings))
 
     def _init_failed(self, processor: Supervised, message: str, trace: str) -> None:
         self._init_failures += 1
         self._next_start = monotonic() + RETRY_INIT_SECONDS
-        fatal = judging.too_many_init_failures(self._init_failures, self.settings.processors)
+        fatal = policies.too_many_init_failures(self._init_failures, self.settings.processors)
         if fatal:
             message = f"{message} ({self._init_failures} times in a row on node {self.settings.node})"
-        self._say(endings.init_failed(processor, message, trace, self.settings, fatal=fatal))
+        self._say(exit_handling.init_failed(processor, message, trace, self.settings, fatal=fatal))
         if fatal:
             self._stop("init")
 
@@ -438,7 +484,15 @@ class ProcessorPool:
                     self._listen(processor)
                 if processor.order is not order:
                     continue
-                self._say(Released(block=order.block, token=order.token, start=processor.reported, stop=processor.limit, reason="stopped"))
+                self._say(
+                    Released(
+                        block=order.block,
+                        token=order.token,
+                        start=processor.reported,
+                        stop=processor.limit,
+                        reason="stopped",
+                    )
+                )
                 self._say(Ended(block=order.block, token=order.token))
                 processor.order = None
 
@@ -469,7 +523,8 @@ class ProcessorPool:
                 self._calls.popleft()()
         self._send_out()
 
-    # -- saying --------------------------------------------------------------------------------------------------------------------
+    # -- saying
+    # --------------------------------------------------------------------------------------------------------------------
 
     def _say(self, message: Message) -> None:
         self._out.append(message)
@@ -482,6 +537,11 @@ class ProcessorPool:
     def _changed(self, processor: Supervised, state: str, detail: str = "") -> None:
         self._say(
             ProcessorChanged(
-                node=self.settings.node, processor=processor.number, pid=processor.pid, state=state, detail=detail, time=time()
+                node=self.settings.node,
+                processor=processor.number,
+                pid=processor.pid,
+                state=state,
+                detail=detail,
+                time=time(),
             )
         )

@@ -1,5 +1,5 @@
-"""Fork servers that wait for the steps that will use them: started ahead, so that they import pandas while this process imports Dask, or
-left by a step that has no more use for them."""
+"""Fork servers that wait for the steps that will use them: started ahead, so that they import pandas while
+this process imports Dask, or left by a step that has no more use for them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from daskpar.processor.errand import run_errand
-from daskpar.processor.forkserver import ForkServer
+from daskpar.processor.fork_server import ForkServer
 from daskpar.processor.protocol import ProcessorSettings
+from daskpar.processor.remote_call import run_errand
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,11 @@ class _Waiting:
 
     def fits(self, environment: Mapping[str, str], tabular: bool, threads: int) -> bool:
         # One that has imported pandas serves file lists as well.
-        return self.environment == dict(environment) and self.threads == threads and (self.tabular or not tabular)
+        return (
+            self.environment == dict(environment)
+            and self.threads == threads
+            and (self.tabular or not tabular)
+        )
 
 
 _waiting: list[_Waiting] = []
@@ -30,7 +34,9 @@ _lock = threading.Lock()
 
 
 def prestart(environment: Mapping[str, str], *, tabular: bool, threads: int = 1, number: int = 1) -> None:
-    """Start fork servers for nodes that will live in this process, until `number` that fit wait. OSError where one can't be started."""
+    """Start fork servers for nodes that will live in this process, until `number` that fit wait. OSError
+    where one can't be started.
+    """
     with _lock:
         number -= sum(found.fits(environment, tabular, threads) for found in _waiting)
     for _ in range(number):
@@ -40,7 +46,9 @@ def prestart(environment: Mapping[str, str], *, tabular: bool, threads: int = 1,
 
 
 def lend(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Run a function in a child of a waiting fork server, or here when none waits or its child dies; its answer, or what it raises."""
+    """Run a function in a child of a waiting fork server, or here when none waits or its child dies; its
+    answer, or what it raises.
+    """
     with _lock:
         server = _waiting[0].server if _waiting else None
         if server is not None:
@@ -68,7 +76,9 @@ def leave(settings: ProcessorSettings, server: ForkServer) -> None:
 
 
 def drop() -> None:
-    """End the fork servers that nobody took. Those of another run in this process are among them, which costs it its head start alone."""
+    """End the fork servers that nobody took. Those of another run in this process are among them, which costs
+    it its head start alone.
+    """
     with _lock:
         left, _waiting[:] = list(_waiting), []
     for found in left:

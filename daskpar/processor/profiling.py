@@ -1,4 +1,6 @@
-"""Where a processor's time goes: `--profiling_module cProfile` (or `profile`) round the functions of the entry script."""
+"""Where a processor's time goes: `--profiling_module cProfile` (or `profile`) round the functions of the
+entry script.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +14,16 @@ from dataclasses import replace
 from time import monotonic
 from typing import Any
 
-from daskpar.processor.entry import Entry
+from daskpar.processor.entry_script import Entry
 
 SAVE_SECONDS = 5.0
 """What a processor that is killed loses of its profile at most, but for the call that it was killed in."""
 
 
 class Profiling:
-    """Profiles the calls of `module` into the file `path`, on top of what an earlier processor of that name left there."""
+    """Profiles the calls of `module` into the file `path`, on top of what an earlier processor of that name
+    left there.
+    """
 
     def __init__(self, module: str, path: str) -> None:
         self._profile = cProfile.Profile() if module == "cProfile" else None

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
+
+from daskpar.paths import LogPaths
+from daskpar.results import Failure, InitFailed
 
 Seconds = float
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessorSettings:
-    """Everything that the processors of one step on one node need; JSON-able, made by the driver, completed by the node."""
+    """Everything that the processors of one step on one node need; JSON-able, made by the driver, completed
+    by the node.
+    """
 
     run_id: str
     step: str
@@ -60,9 +66,18 @@ class ProcessorSettings:
     resource_interval: Seconds = 0.0
     """How often the node samples its resources; 0: never."""
     spare_server: bool = False
-    """Whether the node's fork server is left to the step that follows; only where no code of the user's runs below it."""
+    """Whether the node's fork server is left to the step that follows; only where no code of the user's runs
+    below it.
+    """
     session: str = ""
-    """Random text of one process's try at the step: what an earlier one's nodes leave behind is told apart by it."""
+    """Random text of one process's try at the step: what an earlier one's nodes leave behind is told apart by
+    it.
+    """
+
+    @property
+    def log_paths(self) -> LogPaths:
+        """The step's log tree."""
+        return LogPaths(Path(self.logs))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,26 +92,6 @@ class BlockOrder:
     stop: int
     tries: int = 0
     """Failed tries that its mini-batches have behind them (above 0 only for a block of one)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Failure:
-    """One failed try in words, beside its record."""
-
-    index: int
-    reason: int
-    """`batches.records.Reason`."""
-    message: str
-    """One sentence for the terminal: what happened and what to do."""
-    trace: str = ""
-    """The user's traceback, or the stacks at the moment of a kill; cut to 64 kB."""
-    items: str = ""
-    """The first items of the mini-batch, readable: file names, or columns and number of rows."""
-    log: str = ""
-    """Path of the log file with more."""
-    time: float = 0.0
-    """Seconds since the epoch."""
-    final: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,9 +122,9 @@ class Released:
     start: int
     stop: int
     reason: str
-    """`slow`; `stopped`; `unflushed`: run already, but the result was lost with the processor; `unwritten`: the same, and the processor
-    died while it wrote their rows; `unbegun`: the processor died with the block before its first mini-batch; `died`: behind a death, not
-    begun."""
+    """`slow`; `stopped`; `unflushed`: run already, but the result was lost with the processor; `unwritten`:
+    the same, and the processor died while it wrote their rows; `unbegun`: the processor died with the
+    block before its first mini-batch; `died`: behind a death, not begun."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,20 +133,6 @@ class Ended:
 
     block: int
     token: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class InitFailed:
-    """Import of the entry script or `init()` failed, hung or killed its process; no mini-batch is charged."""
-
-    node: int
-    processor: int
-    message: str
-    trace: str
-    log: str
-    time: float
-    fatal: bool
-    """True: 3 × processors such failures in a row on this node; the step ends."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,7 +147,9 @@ class Broken:
 
 @dataclass(frozen=True, kw_only=True)
 class Notice:
-    """Something for the logs and, once per text, for the terminal: a warning of `shutdown()`, more returns than items, a near-miss."""
+    """Something for the logs and, once per text, for the terminal: a warning of `shutdown()`, more returns
+    than items, a near-miss.
+    """
 
     level: str
     text: str

@@ -1,4 +1,6 @@
-"""The stacks that a processor writes when it is killed or crashes, from C, made readable: the user's frames, the latest call last."""
+"""The stacks that a processor writes when it is killed or crashes, from C, made readable: the user's frames,
+the latest call last.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ _FRAME = re.compile(r'^  File "(.*)", line (\d+|\?\?\?) in (.*)$')
 
 
 def readable(text: str) -> str:
-    """`text` as faulthandler writes it, each thread's frames in the order of a traceback and without ours, with which all begin."""
+    """`text` as faulthandler writes it, each thread's frames in the order of a traceback and without ours,
+    with which all begin.
+    """
     out: list[str] = []
     frames: list[str] = []
 

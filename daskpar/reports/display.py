@@ -1,4 +1,6 @@
-"""Progress where the user looks: redrawn lines on a terminal, one changing line in a notebook, plain lines elsewhere."""
+"""Progress where the user looks: redrawn lines on a terminal, one changing line in a notebook, plain lines
+elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +13,15 @@ from contextlib import ExitStack
 from typing import TextIO
 
 from daskpar.events import Event, Watcher
-from daskpar.reports.beside import written_beside
-from daskpar.reports.progress import View, frame, plain_line
+from daskpar.reports.progress_view import View, frame, plain_line
+from daskpar.reports.stream_capture import written_beside
 from daskpar.reports.wording import printable
 
 REDRAW_SECONDS = 0.2
 NOTEBOOK_SECONDS = 1.0
 PLAIN_SECONDS = 5.0
-"""Between two plain lines of a step at the start; then ever longer, so that a long job does not fill its log."""
+"""Between two plain lines of a step at the start; then ever longer, so that a long job does not fill its log.
+"""
 PLAIN_SECONDS_MOST = 60.0
 
 _CLEAR_BELOW = "\x1b[J"
@@ -28,7 +31,9 @@ _SIMPLER = str.maketrans({"█": "#", "░": "-", "…": "~"})
 
 
 class Display(Watcher):
-    """Shows the progress of all running steps and says each remark once; one writer thread, so that nothing waits for a terminal."""
+    """Shows the progress of all running steps and says each remark once; one writer thread, so that nothing
+    waits for a terminal.
+    """
 
     def __init__(self, paper: Paper, clock: Callable[[], float] = time.time) -> None:
         self._paper = paper
@@ -42,7 +47,9 @@ class Display(Watcher):
 
     @classmethod
     def of_process(cls, stream: TextIO | None = None) -> Display:
-        """The display that suits this process: notebook, terminal (stderr), or a stream that goes to a file or pipe."""
+        """The display that suits this process: notebook, terminal (stderr), or a stream that goes to a file
+        or pipe.
+        """
         out = sys.stderr if stream is None else stream
         if in_notebook():
             return cls(Notebook(sys.stdout if stream is None else stream))
@@ -125,8 +132,8 @@ class Paper:
 class Terminal(Paper):
     """Redraws the lines of running steps in place, remarks scroll up above them.
 
-    Between two drawings the cursor stands at the start of the line below: what the terminal itself writes there (`^C`) is cleared by the
-    next drawing, and a program that is killed leaves a clean line.
+    Between two drawings the cursor stands at the start of the line below: what the terminal itself writes
+    there (`^C`) is cleared by the next drawing, and a program that is killed leaves a clean line.
     """
 
     redraws = True
@@ -160,7 +167,9 @@ class Terminal(Paper):
 
 
 class Lines(Paper):
-    """Plain lines: a step's progress when its phase changes and every few seconds, seldomer the longer it takes."""
+    """Plain lines: a step's progress when its phase changes and every few seconds, seldomer the longer it
+    takes.
+    """
 
     period = 0.5
 
@@ -181,7 +190,9 @@ class Lines(Paper):
 
 
 class Notebook(Paper):
-    """One line that changes in the cell's output: carriage returns, which notebooks understand; no cursor movements, which they do not."""
+    """One line that changes in the cell's output: carriage returns, which notebooks understand; no cursor
+    movements, which they do not.
+    """
 
     period = NOTEBOOK_SECONDS
 
@@ -190,7 +201,9 @@ class Notebook(Paper):
         self._drawn = ""
 
     def text(self, said: list[str], view: View, now: float) -> str:
-        line = "  |  ".join(plain_line(step, now) for step in view.steps.values() if step.planned or step.doing)
+        line = "  |  ".join(
+            plain_line(step, now) for step in view.steps.values() if step.planned or step.doing
+        )
         if not said and line == self._drawn:
             return ""
         wipe = "\r" + " " * len(self._drawn) + "\r" if self._drawn else ""

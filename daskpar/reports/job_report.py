@@ -10,17 +10,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from daskpar.batches.records import RECORD, Status
+from daskpar.batches.records import RECORD
 from daskpar.events import Event, StepEnded, TriesEnded, Watcher
-from daskpar.reports import columns
-from daskpar.reports.layout import Layout, process_name, replace
+from daskpar.paths import LogPaths, process_name
+from daskpar.reports import record_columns
+from daskpar.reports.log_files import replace
 from daskpar.reports.wording import as_json, cell, csv_row, iso, one_line
+from daskpar.results import TryStatus
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from daskpar.processor.protocol import Failure
-    from daskpar.reports.columns import Column
+    from daskpar.reports.record_columns import Column
+    from daskpar.results import Failure
 
 TRY_COLUMNS = (
     "Mini-batch Id",
@@ -33,7 +35,7 @@ TRY_COLUMNS = (
     "Elapsed Seconds",
     "Process Seconds",
     "Run Method Seconds",
-    "Status",
+    "TryStatus",
     "Error Category",
     "Error Message",
     "Mini-batch Detail",
@@ -53,14 +55,16 @@ SUM_COLUMNS = (
 
 HELD_RECORDS = 10_000
 HELD_SECONDS = 2.0
-"""Rows are written when this many wait, or when the oldest of them has waited this long: a write has a price of its own."""
+"""Rows are written when this many wait, or when the oldest of them has waited this long: a write has a price
+of its own.
+"""
 CHUNK = 2_500
 
 
 class JobReport(Watcher):
     """Writes the table as tries end, the sums at the end of the step."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: LogPaths) -> None:
         self._layout = layout
         self._held: list[tuple[np.ndarray, tuple[object, ...]]] = []
         self._held_records = 0
@@ -74,7 +78,9 @@ class JobReport(Watcher):
                 self._held_since = event.time
             self._held.append((event.records, event.failures))
             self._held_records += len(event.records)
-        if self._held_records >= HELD_RECORDS or (self._held and event.time - self._held_since >= HELD_SECONDS):
+        if self._held_records >= HELD_RECORDS or (
+            self._held and event.time - self._held_since >= HELD_SECONDS
+        ):
             self._write()
         if isinstance(event, StepEnded):
             self.close()
@@ -92,12 +98,17 @@ class JobReport(Watcher):
             self._begin()
         held, self._held, self._held_records = self._held, [], 0
         records = np.concatenate([records for records, _ in held])
-        failures = columns.pair(records, [failure for _, some in held for failure in some])
+        failures = record_columns.pair(records, [failure for _, some in held for failure in some])
         with self._layout.processed.open("ab") as file:
             for start in range(0, len(records), CHUNK):  # pieces that stay in the processor's cache
                 part = records[start : start + CHUNK]
                 self._sums.add(part)
-                file.write(rows_of(part, [(row - start, failure) for row, failure in failures if start <= row < start + CHUNK]))
+                file.write(
+                    rows_of(
+                        part,
+                        [(row - start, failure) for row, failure in failures if start <= row < start + CHUNK],
+                    )
+                )
 
     def _begin(self) -> None:
         self._begun = True
@@ -132,8 +143,11 @@ def sums_of(path: Path) -> Sums:
     from pyarrow import csv
 
     number, text = pa.float64(), pa.dictionary(pa.int32(), pa.string())
-    types = {"Process": text, "Status": text, "Process Start Time": pa.timestamp("us", "UTC")}
-    types |= {name: number for name in ("Total", "Failed", "Elapsed Seconds", "Process Seconds", "Run Method Seconds")}
+    types = {"Process": text, "TryStatus": text, "Process Start Time": pa.timestamp("us", "UTC")}
+    types |= {
+        name: number
+        for name in ("Total", "Failed", "Elapsed Seconds", "Process Seconds", "Run Method Seconds")
+    }
     wanted = csv.ConvertOptions(column_types=types, include_columns=list(types), null_values=["N/A"])
     sums = Sums()
     with csv.open_csv(path, convert_options=wanted) as reader:
@@ -144,14 +158,18 @@ def sums_of(path: Path) -> Sums:
 
 def records_of(batch: pa.RecordBatch) -> np.ndarray:
     """What the sums need of rows of a table, as records."""
-    from daskpar.data.buffers import numbers, valid
+    from daskpar.data.columns.buffers import numbers, valid
 
     records = np.zeros(batch.num_rows, RECORD)
-    process, status = batch["Process"], batch["Status"]
-    places = np.array([text.split("/process") for text in process.dictionary.to_pylist()], np.int64).reshape(-1, 2)
+    process, status = batch["Process"], batch["TryStatus"]
+    places = np.array([text.split("/process") for text in process.dictionary.to_pylist()], np.int64).reshape(
+        -1, 2
+    )
     records["node"], records["processor"] = places[numbers(process.indices, np.int32)].T
-    known = {"RUN_DONE": Status.SUCCEEDED, "LOAD_DONE": Status.EMPTY}
-    outcomes = np.array([known.get(text, Status.FAILED) for text in status.dictionary.to_pylist()], np.uint8)
+    known = {"RUN_DONE": TryStatus.SUCCEEDED, "LOAD_DONE": TryStatus.EMPTY}
+    outcomes = np.array(
+        [known.get(text, TryStatus.FAILED) for text in status.dictionary.to_pylist()], np.uint8
+    )
     records["status"] = outcomes[numbers(status.indices, np.int32)]
     fields = {
         "items": "Total",
@@ -172,26 +190,26 @@ def rows_of(records: np.ndarray, failures: Sequence[tuple[int, Failure]]) -> byt
 
     Joined here and not by Arrow's CSV writer, which quotes every text.
     """
-    ran = (records["status"] != Status.EMPTY) & ~np.isin(records["reason"], columns.NOT_RUN)
-    index = columns.whole(records["index"])
+    ran = (records["status"] != TryStatus.EMPTY) & ~np.isin(records["reason"], record_columns.NOT_RUN)
+    index = record_columns.whole(records["index"])
     message, detail = _texts(len(records), index, failures)
     cells = [
         index,
-        columns.whole(records["tries"] + np.uint32(1)),
-        columns.process_names(*columns.processors(records)),
-        columns.iso_times(records["started"]),
-        columns.whole(records["items"]),
-        columns.whole(np.maximum(records["items"] - records["failed_items"], 0)),
-        columns.whole(records["failed_items"]),
-        columns.seconds_text(records["elapsed"]),
-        columns.seconds_text(records["cpu"]),
-        columns.seconds_text(records["run"], ran),
-        columns.try_status(records),
-        columns.category(records),
+        record_columns.whole(records["tries"] + np.uint32(1)),
+        record_columns.process_names(*record_columns.processors(records)),
+        record_columns.iso_times(records["started"]),
+        record_columns.whole(records["items"]),
+        record_columns.whole(np.maximum(records["items"] - records["failed_items"], 0)),
+        record_columns.whole(records["failed_items"]),
+        record_columns.seconds_text(records["elapsed"]),
+        record_columns.seconds_text(records["cpu"]),
+        record_columns.seconds_text(records["run"], ran),
+        record_columns.try_status(records),
+        record_columns.category(records),
         message,
     ]
     between = [piece for cell in cells for piece in (cell, ",")]
-    return columns.lines(len(records), *between, *detail, "\n")
+    return record_columns.lines(len(records), *between, *detail, "\n")
 
 
 def _texts(count: int, index: Column, failures: Sequence[tuple[int, Failure]]) -> tuple[Column, list[Column]]:
@@ -257,7 +275,7 @@ class Sums:
 
     def add(self, records: np.ndarray) -> None:
         """Count a bulk of tries in."""
-        who, where = columns.processors(records)
+        who, where = record_columns.processors(records)
         size = len(who)
 
         def total(values: np.ndarray) -> list[float]:
@@ -269,10 +287,10 @@ class Sums:
         np.maximum.at(last, where, records["started"] + records["elapsed"])
         status = records["status"]
         totals = zip(
-            total(status == Status.SUCCEEDED),
-            total(status == Status.EMPTY),
-            total(status == Status.FAILED),
-            total(np.where(status == Status.FAILED, 0, records["items"])),
+            total(status == TryStatus.SUCCEEDED),
+            total(status == TryStatus.EMPTY),
+            total(status == TryStatus.FAILED),
+            total(np.where(status == TryStatus.FAILED, 0, records["items"])),
             total(records["failed_items"]),
             total(records["elapsed"]),
             total(records["cpu"]),
@@ -281,13 +299,29 @@ class Sums:
             last.tolist(),
             strict=True,
         )
-        for code, (done, empty, failed, items, failed_items, elapsed, cpu, run, begun, ended) in zip(who, totals, strict=True):
-            here = Sum(int(done), int(empty), int(failed), int(items), int(failed_items), elapsed, cpu, run, begun, ended)
+        for code, (done, empty, failed, items, failed_items, elapsed, cpu, run, begun, ended) in zip(
+            who, totals, strict=True
+        ):
+            here = Sum(
+                int(done),
+                int(empty),
+                int(failed),
+                int(items),
+                int(failed_items),
+                elapsed,
+                cpu,
+                run,
+                begun,
+                ended,
+            )
             self._sums[code] = self._sums.get(code, Sum()) + here
 
     def by_processor(self) -> str:
         """The table of processors as CSV."""
-        rows = [csv_row([node, process_name(processor), *total.cells()]) for (node, processor), total in sorted(self._sums.items())]
+        rows = [
+            csv_row([node, process_name(processor), *total.cells()])
+            for (node, processor), total in sorted(self._sums.items())
+        ]
         return csv_row(["Node", "Process", *SUM_COLUMNS]) + "".join(rows)
 
     def by_node(self) -> str:

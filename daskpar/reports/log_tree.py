@@ -8,11 +8,11 @@ from collections.abc import Collection
 from pathlib import Path
 
 from daskpar.events import Event, Group, RunEnded, RunStarted, StepEnded, StepStarted, Warned, Watcher
+from daskpar.paths import LogPaths, StepPaths, step_path
 from daskpar.reports.job_report import JobReport
-from daskpar.reports.layout import Layout
 from daskpar.reports.node_logs import NodeLogs
 from daskpar.reports.overview import MasterRole, Overview
-from daskpar.reports.resources import Resources
+from daskpar.reports.resource_log import Resources
 from daskpar.reports.user_errors import UserErrors
 
 
@@ -31,7 +31,7 @@ class LogTree(Watcher):
         if isinstance(event, RunStarted | RunEnded):
             return
         if isinstance(event, StepStarted):
-            self._steps[event.step] = writers(Layout(Path(event.folder) / "logs"), logging_level(event))
+            self._steps[event.step] = writers(StepPaths(Path(event.folder)).logs, logging_level(event))
         if isinstance(event, Warned) and not event.step:
             for group in self._steps.values():
                 group.hear(event)
@@ -44,14 +44,16 @@ class LogTree(Watcher):
             group_of_step.close()
             del self._steps[event.step]
             if event.step in self._copied:
-                copy_tree(self._run / "steps" / event.step / "logs", self._run / "logs" / event.step)
+                copy_tree(
+                    StepPaths(step_path(self._run, event.step)).logs.root, self._run / "logs" / event.step
+                )
 
     def close(self) -> None:
         for group in self._steps.values():
             group.close()
 
 
-def writers(layout: Layout, level: str) -> Group:
+def writers(layout: LogPaths, level: str) -> Group:
     """Everything that writes into one step's log tree."""
     return Group(
         [
@@ -72,6 +74,8 @@ def logging_level(event: StepStarted) -> str:
 
 
 def copy_tree(source: Path, target: Path) -> None:
-    """Copy a log tree over an earlier copy of it; a processor's file that is still written to is copied as far as it is."""
+    """Copy a log tree over an earlier copy of it; a processor's file that is still written to is copied as
+    far as it is.
+    """
     if source.is_dir():
         shutil.copytree(source, target, dirs_exist_ok=True)

@@ -8,21 +8,23 @@ from collections import defaultdict
 
 import numpy as np
 
-from daskpar.batches.records import Status
 from daskpar.events import Event, NodeEvent, ProcessorEvent, StepEnded, TriesEnded, Watcher
-from daskpar.processor.protocol import Failure
-from daskpar.reports import columns
-from daskpar.reports.layout import Layout, append, process_name
+from daskpar.paths import LogPaths, process_name
+from daskpar.reports import record_columns
+from daskpar.reports.log_files import append
 from daskpar.reports.wording import log_line, one_line, some
+from daskpar.results import Failure, TryStatus
 
 HELD_RECORDS = 10_000
 HELD_SECONDS = 2.0
 
 
 class NodeLogs(Watcher):
-    """One file for each processor: at INFO its failed tries and a line for each bulk, at DEBUG a line for each try; else failed tries."""
+    """One file for each processor: at INFO its failed tries and a line for each bulk, at DEBUG a line for
+    each try; else failed tries.
+    """
 
-    def __init__(self, layout: Layout, level: str = "INFO") -> None:
+    def __init__(self, layout: LogPaths, level: str = "INFO") -> None:
         self._layout = layout
         self._level = level
         self._held: list[TriesEnded] = []
@@ -36,15 +38,25 @@ class NodeLogs(Watcher):
                 level = "ERROR" if event.state == "init_failed" else "INFO"
                 detail = f": {event.detail}" if event.detail else ""
                 text = f"{process_name(event.processor)} (pid {event.pid}) {event.state.replace('_', ' ')}{detail}"
-                append(self._layout.node(event.node), log_line(event.time, level, os.getpid(), threading.get_ident(), text))
+                append(
+                    self._layout.node(event.node),
+                    log_line(event.time, level, os.getpid(), threading.get_ident(), text),
+                )
         elif isinstance(event, NodeEvent):
             level = "WARNING" if event.state == "lost" else "INFO"
-            text = f"node {event.node} at {event.address} {event.state}" + (f": {event.detail}" if event.detail else "")
-            append(self._layout.node(event.node), log_line(event.time, level, os.getpid(), threading.get_ident(), text))
+            text = f"node {event.node} at {event.address} {event.state}" + (
+                f": {event.detail}" if event.detail else ""
+            )
+            append(
+                self._layout.node(event.node),
+                log_line(event.time, level, os.getpid(), threading.get_ident(), text),
+            )
         elif isinstance(event, TriesEnded):
             self._held.append(event)
             self._held_records += len(event.records)
-        if self._held and (self._held_records >= HELD_RECORDS or event.time - self._held[0].time >= HELD_SECONDS):
+        if self._held and (
+            self._held_records >= HELD_RECORDS or event.time - self._held[0].time >= HELD_SECONDS
+        ):
             self._write()
         if isinstance(event, StepEnded):
             self._write()
@@ -57,9 +69,9 @@ class NodeLogs(Watcher):
             return
         held, self._held, self._held_records = self._held, [], 0
         records = np.concatenate([bulk.records for bulk in held])
-        failures = columns.pair(records, [failure for bulk in held for failure in bulk.failures])
+        failures = record_columns.pair(records, [failure for bulk in held for failure in bulk.failures])
         told: dict[int, list[tuple[int, Failure]]] = defaultdict(list)
-        who, where = columns.processors(records)
+        who, where = record_columns.processors(records)
         for row, failure in failures:
             told[int(where[row])].append((row, failure))
         order = np.argsort(where, kind="stable")
@@ -70,10 +82,15 @@ class NodeLogs(Watcher):
             if text:
                 append(self._layout.processor(*place), text)
 
-    def _text(self, place: tuple[int, int], records: np.ndarray, failures: list[tuple[int, Failure]], now: float) -> str:
+    def _text(
+        self, place: tuple[int, int], records: np.ndarray, failures: list[tuple[int, Failure]], now: float
+    ) -> str:
         address, pid = self._pids.get(place, ("", 0))
         thread = threading.get_ident()
-        lines = [log_line(failure.time or now, "ERROR", pid, thread, failure_line(failure)) for _, failure in failures]
+        lines = [
+            log_line(failure.time or now, "ERROR", pid, thread, failure_line(failure))
+            for _, failure in failures
+        ]
         if self._level == "DEBUG":
             return try_lines(records, address, pid, thread) + "".join(lines)
         if self._level == "INFO":
@@ -84,13 +101,13 @@ class NodeLogs(Watcher):
 def failure_line(failure: Failure) -> str:
     """A failed try in one sentence."""
     end = "no tries left" if failure.final else "goes back to the queue"
-    return f"mini-batch {failure.index}: {columns.reason_name(failure.reason)}, {end}: {one_line(failure.message, 1000)}"
+    return f"mini-batch {failure.index}: {record_columns.reason_name(failure.reason)}, {end}: {one_line(failure.message, 1000)}"
 
 
 def bulk_line(records: np.ndarray) -> str:
     """A bulk of tries in one sentence."""
-    done = int((records["status"] == Status.SUCCEEDED).sum())
-    failed = int((records["status"] == Status.FAILED).sum())
+    done = int((records["status"] == TryStatus.SUCCEEDED).sum())
+    failed = int((records["status"] == TryStatus.FAILED).sum())
     parts = [f"{some(done, 'mini-batch')} done"]
     parts += [some(failed, "failed try")] if failed else []
     span = (int(records["index"].min()), int(records["index"].max()))
@@ -101,29 +118,29 @@ def bulk_line(records: np.ndarray) -> str:
 
 def try_lines(records: np.ndarray, address: str, pid: int, thread: int) -> str:
     """One DEBUG line for each try, at the time of its end."""
-    text = columns.lines(
+    text = record_columns.lines(
         len(records),
-        columns.log_times(records["started"] + records["elapsed"]),
+        record_columns.log_times(records["started"] + records["elapsed"]),
         f"|DEBUG|{pid}|{thread}|mini-batch ",
-        columns.whole(records["index"]),
+        record_columns.whole(records["index"]),
         f" ip={address or 'N/A'} pid={pid} try=",
-        columns.whole(records["tries"] + np.uint32(1)),
+        record_columns.whole(records["tries"] + np.uint32(1)),
         " status=",
-        columns.try_status(records),
+        record_columns.try_status(records),
         " total=",
-        columns.whole(records["items"]),
+        record_columns.whole(records["items"]),
         " succeeded=",
-        columns.whole(np.maximum(records["items"] - records["failed_items"], 0)),
+        record_columns.whole(np.maximum(records["items"] - records["failed_items"], 0)),
         " failed=",
-        columns.whole(records["failed_items"]),
+        record_columns.whole(records["failed_items"]),
         " start=",
-        columns.iso_times(records["started"]),
+        record_columns.iso_times(records["started"]),
         " duration=",
-        columns.seconds_text(records["elapsed"]),
+        record_columns.seconds_text(records["elapsed"]),
         " process_time=",
-        columns.seconds_text(records["cpu"]),
+        record_columns.seconds_text(records["cpu"]),
         " run_time=",
-        columns.seconds_text(records["run"]),
+        record_columns.seconds_text(records["run"]),
         "\n",
     )
     return text.decode()

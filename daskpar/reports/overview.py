@@ -1,4 +1,6 @@
-"""What a reader of a step's log folder opens first: readme, progress over time, the result; and what the orchestrator did."""
+"""What a reader of a step's log folder opens first: readme, progress over time, the result; and what the
+orchestrator did.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,6 @@ import threading
 from pathlib import Path
 
 from daskpar.events import (
-    Counts,
     Event,
     NodeEvent,
     ProcessorEvent,
@@ -19,11 +20,25 @@ from daskpar.events import (
     Warned,
     Watcher,
 )
-from daskpar.processor.protocol import Failure
-from daskpar.reports.layout import COMMAND_README, README, Layout, append, process_name, replace
+from daskpar.paths import LogPaths, process_name
+from daskpar.reports.log_files import COMMAND_README, README, append, replace
 from daskpar.reports.rates import Pace, Samples
 from daskpar.reports.summary import step_result
-from daskpar.reports.wording import clock, counts_in_words, csv_row, duration, iso, log_line, number, one_line, percent, rate, size, some
+from daskpar.reports.wording import (
+    clock,
+    counts_in_words,
+    csv_row,
+    duration,
+    iso,
+    log_line,
+    number,
+    one_line,
+    percent,
+    rate,
+    size,
+    some,
+)
+from daskpar.results import Counts, Failure
 
 OVERVIEW_SECONDS = 10.0
 METRIC_COLUMNS = (
@@ -41,7 +56,7 @@ METRIC_COLUMNS = (
 class Overview(Watcher):
     """`readme.txt`, `job_progress_overview...`, `metrics/.../progress.csv` and `job_result.txt`."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: LogPaths) -> None:
         self._layout = layout
         self._kind = "parallel"
         self._started = 0.0
@@ -108,7 +123,9 @@ class Overview(Watcher):
 
 
 def planned_in_words(event: StepPlanned) -> str:
-    """What the plan holds: `2,000 mini-batches, 20,000 items, 1.5 GB; 40 done before; on 2 nodes with 8 processors`."""
+    """What the plan holds: `2,000 mini-batches, 20,000 items, 1.5 GB; 40 done before; on 2 nodes with 8
+    processors`.
+    """
     parts = [some(event.mini_batches, "mini-batch")]
     parts += [some(event.items, "item")] if event.items is not None else []
     parts += [size(event.size_bytes)] if event.size_bytes is not None else []
@@ -124,19 +141,26 @@ def overview_line(event: Progress, planned: int, pace: Pace) -> str:
         return f"{event.doing}; {some(event.running, 'processor')} busy" if event.running else event.doing
     if not counts.done:
         return f"nothing processed yet; {some(event.running, 'processor')} busy"
-    parts = [f"{number(counts.done)} of {some(planned, 'mini-batch')} processed ({percent(counts.done, planned)})"]
+    parts = [
+        f"{number(counts.done)} of {some(planned, 'mini-batch')} processed ({percent(counts.done, planned)})"
+    ]
     parts += [f"{number(counts.failed)} failed"] if counts.failed else []
     parts += [f"{number(counts.retried)} retried"] if counts.retried else []
-    parts.append(some(counts.items, "item") + (f" ({number(counts.failed_items)} failed)" if counts.failed_items else ""))
+    parts.append(
+        some(counts.items, "item")
+        + (f" ({number(counts.failed_items)} failed)" if counts.failed_items else "")
+    )
     parts += [rate(pace.per_second)] if pace.per_second else []
     parts += [f"{clock(pace.seconds_left)} left"] if pace.seconds_left is not None else []
     return ", ".join(parts)
 
 
 class MasterRole(Watcher):
-    """`sys/master_role.txt`: settings, plan, nodes, processors, warnings, result; at DEBUG each bulk of tries."""
+    """`sys/master_role.txt`: settings, plan, nodes, processors, warnings, result; at DEBUG each bulk of
+    tries.
+    """
 
-    def __init__(self, layout: Layout, level: str = "INFO") -> None:
+    def __init__(self, layout: LogPaths, level: str = "INFO") -> None:
         self._layout = layout
         self._level = level
 
@@ -146,7 +170,10 @@ class MasterRole(Watcher):
                 continue
             if level == "INFO" and self._level == "WARNING":
                 continue
-            append(self._layout.master_role, log_line(event.time, level, os.getpid(), threading.get_ident(), text))
+            append(
+                self._layout.master_role,
+                log_line(event.time, level, os.getpid(), threading.get_ident(), text),
+            )
 
 
 def master_lines(event: Event) -> list[tuple[str, str]]:
@@ -158,11 +185,18 @@ def master_lines(event: Event) -> list[tuple[str, str]]:
         return [("INFO", f"planned: {planned_in_words(event)}")]
     if isinstance(event, NodeEvent):
         detail = f": {event.detail}" if event.detail else ""
-        return [("WARNING" if event.state == "lost" else "INFO", f"node {event.node} at {event.address} {event.state}{detail}")]
+        return [
+            (
+                "WARNING" if event.state == "lost" else "INFO",
+                f"node {event.node} at {event.address} {event.state}{detail}",
+            )
+        ]
     if isinstance(event, ProcessorEvent):
         level = "ERROR" if event.state == "init_failed" else "DEBUG"
         detail = f": {event.detail}" if event.detail else ""
-        return [(level, f"{event.node}/{process_name(event.processor)} (pid {event.pid}) {event.state}{detail}")]
+        return [
+            (level, f"{event.node}/{process_name(event.processor)} (pid {event.pid}) {event.state}{detail}")
+        ]
     if isinstance(event, Warned):
         return [("WARNING", event.text)]
     if isinstance(event, TriesEnded):
@@ -170,6 +204,11 @@ def master_lines(event: Event) -> list[tuple[str, str]]:
         words = some(len(event.records), "try") + f" committed, {number(failed)} of them failed"
         return [("DEBUG", words)]
     if isinstance(event, StepEnded):
-        lines = [("INFO", f"step {event.step} {event.status} after {duration(event.seconds)}: {counts_in_words(event.counts)}")]
+        lines = [
+            (
+                "INFO",
+                f"step {event.step} {event.status} after {duration(event.seconds)}: {counts_in_words(event.counts)}",
+            )
+        ]
         return [*lines, ("ERROR", f"reason: {event.reason}")] if event.reason else lines
     return []

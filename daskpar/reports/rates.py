@@ -31,7 +31,8 @@ FEW = 5
 class Samples:
     """A bounded memory of progress: samples of the last `window` seconds, thinned to about 60.
 
-    The window reaches back until a few mini-batches were finished in it, so that slow steps have a steady pace too.
+    The window reaches back until a few mini-batches were finished in it, so that slow steps have a steady
+    pace too.
     """
 
     def __init__(self, window: float = 30.0) -> None:
@@ -47,7 +48,11 @@ class Samples:
         newest = self._kept[-1] if self._kept else None
         if newest is None or (done > newest.done and time - newest.time >= self._window / 60):
             self._kept.append(self._last)
-        while len(self._kept) > 2 and self._kept[1].time <= time - self._window and done - self._kept[1].done >= FEW:
+        while (
+            len(self._kept) > 2
+            and self._kept[1].time <= time - self._window
+            and done - self._kept[1].done >= FEW
+        ):
             self._kept.popleft()
 
     def pace(self, now: float, planned: int) -> Pace:

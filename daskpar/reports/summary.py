@@ -1,4 +1,6 @@
-"""How a run or a step ended, in words for people: the end of the terminal's output and `job_result.txt`. Plain values in, text out."""
+"""How a run or a step ended, in words for people: the end of the terminal's output and `job_result.txt`.
+Plain values in, text out.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +9,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from daskpar.data.locations import filesystem, is_url
-from daskpar.events import Counts
-from daskpar.outputs.run_directory import STARTED_WITH, StepFolder
-from daskpar.processor.protocol import Failure, InitFailed
-from daskpar.reports.wording import counts_in_words, cut_lines, duration, indent, one_line, printable, shell_path
+from daskpar.locations import filesystem, is_url
+from daskpar.reports.wording import (
+    counts_in_words,
+    cut_lines,
+    duration,
+    indent,
+    one_line,
+    printable,
+    shell_path,
+)
+from daskpar.results import Counts, Failure, InitFailed
+from daskpar.rundir.run_directory import STARTED_WITH, StepFolder
 
 
 class Ended(Protocol):
@@ -36,12 +45,19 @@ class Ended(Protocol):
 
 
 def summary_of_run(
-    *, run_directory: Path | str, status: str, reason: str, seconds: float, results: Sequence[Ended], warnings: Sequence[str] = ()
+    *,
+    run_directory: Path | str,
+    status: str,
+    reason: str,
+    seconds: float,
+    results: Sequence[Ended],
+    warnings: Sequence[str] = (),
 ) -> str:
     """The summary at the end of a run, many lines without a final line break.
 
-    Steps in the given order with counts, durations, outputs and logs; where the run did not complete: the first failure in time of its
-    failed steps with traceback, mini-batch, items and log, and what to do next. `warnings`: what has to be seen before that.
+    Steps in the given order with counts, durations, outputs and logs; where the run did not complete: the
+    first failure in time of its failed steps with traceback, mini-batch, items and log, and what to do next.
+    `warnings`: what has to be seen before that.
     """
     run = Path(run_directory)
     parts = [_step(result, run) for result in results]
@@ -64,14 +80,19 @@ def _step(result: Ended, run: Path) -> str:
     if result.exit_code is not None:
         lines.append(f"  exit code {result.exit_code}")
     if result.status == "completed":
-        lines += [f"  {name}: {path}{remark(path, StepFolder(run / 'steps' / result.step))}" for name, path in result.outputs.items()]
+        lines += [
+            f"  {name}: {path}{remark(path, StepFolder(run / 'steps' / result.step))}"
+            for name, path in result.outputs.items()
+        ]
     if result.status != "skipped":
         lines.append(f"  logs: {run / 'steps' / result.step / 'logs'}")
     return "\n".join(lines)
 
 
 def remark(path: str, step: StepFolder) -> str:
-    """What is to be said of an output of a completed step that is gone since, was left empty, or as it was; empty for any other."""
+    """What is to be said of an output of a completed step that is gone since, was left empty, or as it was;
+    empty for any other.
+    """
     try:
         if gone := step.rows_gone(path):
             return f" ({gone})"
@@ -94,14 +115,20 @@ def remark(path: str, step: StepFolder) -> str:
 
 def first_failure(results: Sequence[Ended]) -> tuple[str, Failure | InitFailed] | None:
     """The first failure in time of the steps that did not complete, with its step."""
-    known = [(r.step, r.first_failure) for r in results if r.status != "completed" and isinstance(r.first_failure, Failure | InitFailed)]
+    known = [
+        (r.step, r.first_failure)
+        for r in results
+        if r.status != "completed" and isinstance(r.first_failure, Failure | InitFailed)
+    ]
     return min(known, key=lambda entry: entry[1].time or float("inf"), default=None)
 
 
 def failure_in_full(step: str, failure: Failure | InitFailed) -> str:
     """The failure as the user wants to see it: what, where, with which items, the traceback, the log."""
     if isinstance(failure, InitFailed):
-        head = f"First error, in step {step}: import or init() of the entry script failed on node {failure.node}"
+        head = (
+            f"First error, in step {step}: import or init() of the entry script failed on node {failure.node}"
+        )
         items = ""
     else:
         head = f"First error, in step {step}, mini-batch {failure.index}"
@@ -117,13 +144,17 @@ def failure_in_full(step: str, failure: Failure | InitFailed) -> str:
 
 
 def _ending(run: Path, status: str, reason: str, seconds: float, results: Sequence[Ended]) -> str:
-    verb = {"completed": "Completed", "failed": "Failed", "interrupted": "Interrupted", "lost": "Lost"}.get(status, status.capitalize())
+    verb = {"completed": "Completed", "failed": "Failed", "interrupted": "Interrupted", "lost": "Lost"}.get(
+        status, status.capitalize()
+    )
     lines = [f"{verb} after {duration(seconds)}: {run}"]
     if reason and status != "completed":
         lines.append(f"Reason: {reason}")
     if status != "completed" or any(result.counts.failed for result in results):
         lines.append("Next:")
-        lines += [f"  {command:<{width}}  {what}" for command, what, width in _aligned(next_commands(run, results))]
+        lines += [
+            f"  {command:<{width}}  {what}" for command, what, width in _aligned(next_commands(run, results))
+        ]
     return "\n".join(lines)
 
 
@@ -136,14 +167,21 @@ def next_commands(run: Path, results: Sequence[Ended]) -> list[tuple[str, str]]:
             (f"python -m daskpar logs {place} --errors", "show why mini-batches failed, and which"),
             (f"{go_on} --retry-failed", "run these again (--allow-changes after mending the code)"),
         ]
-    stopped = bool(results) and all(result.status in ("completed", "skipped", "interrupted") for result in results)
+    stopped = bool(results) and all(
+        result.status in ("completed", "skipped", "interrupted") for result in results
+    )
     mended = ", once the cause is mended (--allow-changes where that changed the code)"
     commands = [
         (go_on, f"run what is not done{'' if stopped else mended}"),
         (f"python -m daskpar logs {place} --errors", "show the errors and where each log is"),
     ]
     if any(result.counts.succeeded for result in results if result.status not in ("completed", "skipped")):
-        commands.append((f"python -m daskpar export {place} --partial FILE", "write the rows that are done so far, in order"))
+        commands.append(
+            (
+                f"python -m daskpar export {place} --partial FILE",
+                "write the rows that are done so far, in order",
+            )
+        )
     return commands
 
 
@@ -182,7 +220,10 @@ def step_result(result: Ended, kind: str = "parallel") -> str:
 
 def _where(result: Ended, kind: str) -> list[str]:
     if kind == "command":
-        return ["user/std_out.txt, user/std_err.txt: what the command wrote", "readme.txt: what each file of this folder holds"]
+        return [
+            "user/std_out.txt, user/std_err.txt: what the command wrote",
+            "readme.txt: what each file of this folder holds",
+        ]
     where = []
     if result.counts.tries_failed or result.first_failure is not None:
         where += [

@@ -1,4 +1,6 @@
-"""What went wrong in the user's script: `user/error.txt`, full traces for each processor, and `job_error.txt` by kind."""
+"""What went wrong in the user's script: `user/error.txt`, full traces for each processor, and `job_error.txt`
+by kind.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from daskpar.events import Event, ProcessorEvent, StepEnded, TriesEnded, Watcher
-from daskpar.processor.protocol import Failure
-from daskpar.reports.columns import pair, reason_name
-from daskpar.reports.layout import Layout, append, process_name, replace
+from daskpar.paths import LogPaths, process_name
+from daskpar.reports.log_files import append, replace
+from daskpar.reports.record_columns import pair, reason_name
 from daskpar.reports.wording import cut_lines, indent, iso, number, one_line, some
+from daskpar.results import Failure
 
 FILE_LIMIT_BYTES = 32 * 1024**2
-"""A file of errors grows no further than about this: a million failing mini-batches must not fill the disk."""
+"""A file of errors grows no further than about this: a million failing mini-batches must not fill the disk.
+"""
 KINDS_KEPT = 50
 TRACES_KNOWN = 200
 
@@ -31,7 +35,7 @@ class Kind:
 class UserErrors(Watcher):
     """Writes each failed try once; equal traces of one processor are written once and then named."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: LogPaths) -> None:
         self._layout = layout
         self._kinds: dict[tuple[int, str], Kind] = {}
         self._other_tries = 0
@@ -61,7 +65,9 @@ class UserErrors(Watcher):
             where = f"{node}/{process_name(processor)}"
             lines.append(error_line(failure, where, event.time))
             path = self._layout.trace(node, processor)
-            traces.setdefault(path, []).append(self._trace(path, failure, int(record["tries"]) + 1, event.time))
+            traces.setdefault(path, []).append(
+                self._trace(path, failure, int(record["tries"]) + 1, event.time)
+            )
             self._count(failure, where)
         self._append(self._layout.user_error, "".join(lines))
         for path, texts in traces.items():
@@ -77,9 +83,13 @@ class UserErrors(Watcher):
 
     def _init_failed(self, event: ProcessorEvent) -> None:
         where = f"{event.node}/{process_name(event.processor)}"
-        self._append(self._layout.user_error, f"{iso(event.time)} {where}: import or init() failed: {one_line(event.detail, 1000)}\n")
         self._append(
-            self._layout.trace(event.node, event.processor), f"{iso(event.time)} import or init() failed\n{indent(event.detail)}\n\n"
+            self._layout.user_error,
+            f"{iso(event.time)} {where}: import or init() failed: {one_line(event.detail, 1000)}\n",
+        )
+        self._append(
+            self._layout.trace(event.node, event.processor),
+            f"{iso(event.time)} import or init() failed\n{indent(event.detail)}\n\n",
         )
 
     def _append(self, path: Path, text: str) -> None:
@@ -114,7 +124,9 @@ class UserErrors(Watcher):
 
 
 def last_line(failure: Failure) -> str:
-    """What the failure's kind is told by: the last line of its traceback without numbers, so that varying values count as one kind."""
+    """What the failure's kind is told by: the last line of its traceback without numbers, so that varying
+    values count as one kind.
+    """
     if failure.trace and reason_name(failure.reason) == "EXCEPTION":
         lines = failure.trace.strip().splitlines() or [failure.message]
         text = lines[-1]
@@ -132,7 +144,10 @@ def error_line(failure: Failure, where: str, now: float) -> str:
 
 def trace_text(failure: Failure, attempt: int, seconds: float, same_as: int | None) -> str:
     """A failed try in full; a trace that was written before is named by its mini-batch."""
-    lines = [f"{iso(seconds)} mini-batch {failure.index}, try {attempt}: {reason_name(failure.reason)}", indent(failure.message)]
+    lines = [
+        f"{iso(seconds)} mini-batch {failure.index}, try {attempt}: {reason_name(failure.reason)}",
+        indent(failure.message),
+    ]
     if failure.items:
         lines.append(indent(f"items: {failure.items}"))
     if same_as is not None:
@@ -145,7 +160,10 @@ def trace_text(failure: Failure, attempt: int, seconds: float, same_as: int | No
 def kinds_text(kinds: list[Kind], other_tries: int) -> str:
     """`job_error.txt`: the failures by kind, first in time first."""
     total = sum(kind.tries for kind in kinds) + other_tries
-    lines = [f"{some(total, 'failed try')} of run() or of loading, by kind. Full traces: user/error/<node>/<process>.txt", ""]
+    lines = [
+        f"{some(total, 'failed try')} of run() or of loading, by kind. Full traces: user/error/<node>/<process>.txt",
+        "",
+    ]
     for place, kind in enumerate(kinds, 1):
         first = kind.first
         lines.append(

@@ -10,8 +10,11 @@ from daskpar.reports.display import Display
 from daskpar.reports.log_tree import LogTree
 
 
-def watchers(run_directory: Path | str, *, display: bool = True, copy_logs: Collection[str] = ()) -> list[Watcher]:
-    """The watchers that every run has: the display (on stderr of a program, below the cell in a notebook), the log trees.
+def watchers(
+    run_directory: Path | str, *, display: bool = True, copy_logs: Collection[str] = ()
+) -> list[Watcher]:
+    """The watchers that every run has: the display (on stderr of a program, below the cell in a notebook),
+    the log trees.
 
     `copy_logs`: steps with `copy_logs_to_parent`.
     """

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from daskpar.events import Counts
+from daskpar.results import Counts
 
 TRACE_LINES = 60
 """What is shown of a traceback where it is one of several things to read."""
@@ -22,7 +22,13 @@ def some(value: int, noun: str) -> str:
     """`1 item`, `1,204 items`, `2 tries`."""
     if value == 1:
         return f"1 {noun}"
-    plural = f"{noun[:-1]}ies" if noun.endswith("y") and noun[-2:-1] not in "aeiou" else f"{noun}es" if noun.endswith("ch") else f"{noun}s"
+    plural = (
+        f"{noun[:-1]}ies"
+        if noun.endswith("y") and noun[-2:-1] not in "aeiou"
+        else f"{noun}es"
+        if noun.endswith("ch")
+        else f"{noun}s"
+    )
     return f"{number(value)} {plural}"
 
 
@@ -93,7 +99,9 @@ def one_line(text: str, width: int = 300) -> str:
 
 
 def printable(text: str) -> str:
-    """The text without control characters (a script's message must not move the cursor or colour what follows)."""
+    """The text without control characters (a script's message must not move the cursor or colour what
+    follows).
+    """
     return "".join(letter if letter.isprintable() or letter in "\n\t" else "\ufffd" for letter in text)
 
 
@@ -113,13 +121,17 @@ def cut_lines(text: str, limit: int = TRACE_LINES) -> str:
 
 
 def counts_in_words(counts: Counts) -> str:
-    """`1,900 of 2,000 mini-batches succeeded, 3 failed, 97 empty; 19,000 items, 30 failed; 12 failed tries, 9 retried, 1 repeat`."""
+    """`1,900 of 2,000 mini-batches succeeded, 3 failed, 97 empty; 19,000 items, 30 failed; 12 failed tries, 9
+    retried, 1 repeat`.
+    """
     parts = [f"{number(counts.succeeded)} of {some(counts.planned, 'mini-batch')} succeeded"]
     parts += [f"{number(counts.failed)} failed"] if counts.failed else []
     parts += [f"{number(counts.empty)} empty"] if counts.empty else []
     left = counts.planned - counts.done
     parts += [f"{number(left)} not run"] if left > 0 else []
-    items = some(counts.items, "item") + (f", {number(counts.failed_items)} failed" if counts.failed_items else "")
+    items = some(counts.items, "item") + (
+        f", {number(counts.failed_items)} failed" if counts.failed_items else ""
+    )
     tries = [some(counts.tries_failed, "failed try")] if counts.tries_failed else []
     tries += [f"{number(counts.retried)} retried"] if counts.retried else []
     tries += [some(counts.repeats, "repeat")] if counts.repeats else []
@@ -137,7 +149,9 @@ def csv_row(values: Iterable[object]) -> str:
 
 
 def cell(text: str) -> str:
-    """A CSV cell on one line: quoted where it holds a comma, a quote or an edge blank; line breaks become blanks."""
+    """A CSV cell on one line: quoted where it holds a comma, a quote or an edge blank; line breaks become
+    blanks.
+    """
     flat = text.replace("\r\n", " ").replace("\n", " ").replace("\r", " ")
     return '"' + flat.replace('"', '""') + '"' if '"' in flat or "," in flat or flat != flat.strip() else flat
 

@@ -21,7 +21,9 @@ def main() -> None:
 
     random = np.random.default_rng(7)
     parents = random.integers(0, len(iris.data), FLOWERS)
-    flowers = pd.DataFrame((iris.data[parents] + random.normal(0, 0.1, (FLOWERS, 4))).round(2), columns=COLUMNS)
+    flowers = pd.DataFrame(
+        (iris.data[parents] + random.normal(0, 0.1, (FLOWERS, 4))).round(2), columns=COLUMNS
+    )
     flowers.insert(0, "flower", np.arange(1, FLOWERS + 1))
     (HERE / "neural-iris-mltable").mkdir(exist_ok=True)
     flowers.to_csv(HERE / "neural-iris-mltable" / "iris.csv", index=False)

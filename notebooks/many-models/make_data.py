@@ -24,9 +24,18 @@ def sales_of(store: int, brand: str, random: np.random.Generator) -> pd.DataFram
     """Weekly sales of one brand in one store: fewer where it is dear, more where it is advertised."""
     price = (BRANDS[brand] * random.uniform(0.8, 1.2, len(WEEKS))).round(2)
     advert = random.integers(0, 2, len(WEEKS))
-    quantity = np.exp(random.uniform(8, 10) - 1.5 * np.log(price) + 0.4 * advert + random.normal(0, 0.1, len(WEEKS)))
+    quantity = np.exp(
+        random.uniform(8, 10) - 1.5 * np.log(price) + 0.4 * advert + random.normal(0, 0.1, len(WEEKS))
+    )
     return pd.DataFrame(
-        {"WeekStarting": WEEKS, "Store": store, "Brand": brand, "Quantity": quantity.round().astype(int), "Advert": advert, "Price": price}
+        {
+            "WeekStarting": WEEKS,
+            "Store": store,
+            "Brand": brand,
+            "Quantity": quantity.round().astype(int),
+            "Advert": advert,
+            "Price": price,
+        }
     )
 
 

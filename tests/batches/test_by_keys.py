@@ -21,15 +21,15 @@ from daskpar.batches.by_keys import plan_by_keys
 from daskpar.batches.by_size import plan_by_size
 from daskpar.batches.grouping import group_table
 from daskpar.batches.plan import Plan
-from daskpar.data.collections import read_mltable
+from daskpar.data.columns.types import any_field, to_any
+from daskpar.data.dask_collections import read_mltable
 from daskpar.data.files import FileList
-from daskpar.data.mltable import open_mltable
-from daskpar.data.reading import read_all
-from daskpar.data.slices import to_frame
-from daskpar.data.table import Table
-from daskpar.data.types import any_field, to_any
+from daskpar.data.mltable.open import open_mltable
+from daskpar.data.tables.frame_slices import to_frame
+from daskpar.data.tables.table import Table
+from daskpar.data.tables.table_reader import read_all
 from daskpar.errors import InputError, UsageError
-from daskpar.spec.model import BySize
+from daskpar.jobspec.model import BySize
 
 DRAWN = {"seed": 3, "probability": 0.9, "probability_lower_bound": 0.3}
 CUTS = {
@@ -104,7 +104,18 @@ def grouped(table, keys, folder, **cut):
 SALES = pa.table(
     {
         "Store": [2, 5, 2, 2, 5, 8, 2, None, 8, None],
-        "Brand": ["tropicana", "dominicks", "dominicks", "tropicana", "dominicks", None, "dominicks", "x", None, "x"],
+        "Brand": [
+            "tropicana",
+            "dominicks",
+            "dominicks",
+            "tropicana",
+            "dominicks",
+            None,
+            "dominicks",
+            "x",
+            None,
+            "x",
+        ],
         "Price": [1.5, 2.0, 0.0, -0.0, float("nan"), None, float("nan"), None, 2.0, 1.5],
         "Week": pa.array([datetime.datetime(1990, 6, 14 + k % 3) for k in range(10)], pa.timestamp("ns")),
         "Day": pa.array([datetime.date(1990, 6, 14 + k % 4) for k in range(10)]),
@@ -122,7 +133,12 @@ STEPS = {
     "filter": [{"filter": "v % 3 > 0"}],
     "skip and take": [{"skip": 7}, {"take": 20}],
     "sample": [{"take_random_sample": {"probability": 0.4, "seed": 5}}],
-    "all": [{"filter": "v > 3"}, {"skip": 2}, {"sample": {"sampler": "random_percent", "sampler_arguments": DRAWN}}, {"take": 9}],
+    "all": [
+        {"filter": "v > 3"},
+        {"skip": 2},
+        {"sample": {"sampler": "random_percent", "sampler_arguments": DRAWN}},
+        {"take": 9},
+    ],
     "none left": [{"filter": "v > 1000"}],
 }
 
@@ -132,7 +148,10 @@ STEPS = {
 def test_groups_of_what_the_steps_leave(steps, cut, tmp_path):
     """Groups hold what the whole table holds, and are numbered without gaps, though most ranges of the files are empty."""
     (tmp_path / "d.csv").write_text("k,v\n" + "".join(f"{v % 4},{v}\n" for v in range(60)))
-    document = {"paths": [{"file": "d.csv"}], "transformations": [{"read_delimited": {"partition_size": 10}}, *STEPS[steps]]}
+    document = {
+        "paths": [{"file": "d.csv"}],
+        "transformations": [{"read_delimited": {"partition_size": 10}}, *STEPS[steps]],
+    }
     (tmp_path / "MLTable").write_text(yaml.safe_dump(document))
     table = open_mltable(str(tmp_path))
     whole = read_all(table, table.files_pieces())
@@ -150,7 +169,9 @@ def test_ranges_of_what_the_steps_leave(steps, tmp_path):
     plan_by_size(table, BySize(number=5, unit=1), tmp_path / "plan")
     plan = Plan.open(tmp_path / "plan")
     found = [plan.load(i)["v"].tolist() for i in range(plan.count)]
-    assert [v for batch in found for v in batch] == read_all(table, table.files_pieces()).column("v").to_pylist()
+    assert [v for batch in found for v in batch] == read_all(table, table.files_pieces()).column(
+        "v"
+    ).to_pylist()
     if steps in ("filter", "sample", "all", "none left"):
         assert [] in found
 
@@ -189,7 +210,9 @@ def test_key_values_are_python_values_in_the_order_of_the_keys(tmp_path):
 
 
 def test_key_columns_stay_in_the_frame_with_their_dtypes(tmp_path):
-    plan = grouped(arrow_table(tmp_path, SALES.select(["Store", "Brand", "Row"])), ["Store"], tmp_path / "plan")
+    plan = grouped(
+        arrow_table(tmp_path, SALES.select(["Store", "Brand", "Row"])), ["Store"], tmp_path / "plan"
+    )
     first, last = plan.load(0), plan.load(plan.count - 1)
     assert list(first.columns) == ["Store", "Brand", "Row"]
     assert first["Store"].dtype == "int64"
@@ -219,7 +242,9 @@ def test_more_groups_than_16_bits_can_number(tmp_path):
     rng = np.random.default_rng(0)
     numbers = rng.permutation(np.repeat(np.arange(70_000), 2))
     data = pa.table({"key": numbers, "row": np.arange(len(numbers))})
-    plan = grouped(arrow_table(tmp_path, data), ["key"], tmp_path / "plan", small_bytes=0, partition_bytes=1 << 20)
+    plan = grouped(
+        arrow_table(tmp_path, data), ["key"], tmp_path / "plan", small_bytes=0, partition_bytes=1 << 20
+    )
     assert plan.count == 70_000
     seen = pd.unique(pd.Series(numbers))
     for i in (0, 1, 2, 34_567, 69_999):
@@ -237,15 +262,31 @@ def test_a_table_without_rows_has_no_groups(tmp_path, cut):
 def test_a_group_may_be_larger_than_a_partition(tmp_path):
     data = pa.table({"key": ["big"] * 5000 + ["small"], "row": range(5001)})
     check(
-        grouped(arrow_table(tmp_path, data), ["key"], tmp_path / "plan", small_bytes=0, span_bytes=4000, partition_bytes=4000),
+        grouped(
+            arrow_table(tmp_path, data),
+            ["key"],
+            tmp_path / "plan",
+            small_bytes=0,
+            span_bytes=4000,
+            partition_bytes=4000,
+        ),
         data,
         ["key"],
     )
 
 
 def test_partitions_whose_kinds_differ_are_brought_together(tmp_path):
-    data = pa.table({"key": [1, 2, 3, 4, 5, 6], "value": pa.array([None, None, 1, None, 2, None], pa.int64())})
-    plan = grouped(arrow_table(tmp_path, data), ["key"], tmp_path / "plan", small_bytes=0, span_bytes=16, partition_bytes=16)
+    data = pa.table(
+        {"key": [1, 2, 3, 4, 5, 6], "value": pa.array([None, None, 1, None, 2, None], pa.int64())}
+    )
+    plan = grouped(
+        arrow_table(tmp_path, data),
+        ["key"],
+        tmp_path / "plan",
+        small_bytes=0,
+        span_bytes=16,
+        partition_bytes=16,
+    )
     check(plan, data, ["key"])
 
 
@@ -267,7 +308,12 @@ def test_only_what_the_plan_needs_is_left(tmp_path):
     group_table(table, ["Store"], folder, passes, **CUTS["two passes"])
     partitions = dict(passes.seen)["gather"]
     assert partitions > 1
-    files = {"plan.json", "plan.arrow", "groups.arrow", *(f"groups-{number:05d}.arrow" for number in range(partitions))}
+    files = {
+        "plan.json",
+        "plan.arrow",
+        "groups.arrow",
+        *(f"groups-{number:05d}.arrow" for number in range(partitions)),
+    }
     assert {path.name for path in folder.iterdir()} == files
 
 
@@ -276,12 +322,16 @@ def test_more_groups_than_are_merged_or_mapped_at_once(tmp_path, monkeypatch, at
     monkeypatch.setattr(grouping, "MERGED_GROUPS", at_once)
     monkeypatch.setattr("daskpar.batches.plan.GROUPS_AT_ONCE", at_once)
     data = pa.table({"key": [k * 7 % 23 for k in range(60)], "row": range(60)})
-    check(grouped(arrow_table(tmp_path, data), ["key"], tmp_path / "plan", **CUTS["two passes"]), data, ["key"])
+    check(
+        grouped(arrow_table(tmp_path, data), ["key"], tmp_path / "plan", **CUTS["two passes"]), data, ["key"]
+    )
 
 
 def test_keys_of_a_column_with_several_kinds_are_its_values(tmp_path):
     column = to_any([1, "1", True, None, 1, "x"])
-    data = pa.Table.from_arrays([column, pa.array(range(6))], schema=pa.schema([any_field("key"), pa.field("row", pa.int64())]))
+    data = pa.Table.from_arrays(
+        [column, pa.array(range(6))], schema=pa.schema([any_field("key"), pa.field("row", pa.int64())])
+    )
     plan = grouped(arrow_table(tmp_path, data), ["key"], tmp_path / "plan")
     assert [plan.keys(i)["key"] for i in range(plan.count)] == [1, "1", True, None, "x"]
     assert list(plan.load(0)["key"]) == [1, 1]
@@ -304,7 +354,10 @@ def test_a_pass_that_fails_leaves_no_plan(tmp_path):
 
 def test_an_unknown_key_names_the_columns_and_the_nearest(tmp_path):
     table = arrow_table(tmp_path, SALES.select(["Store", "Brand"]))
-    with pytest.raises(InputError, match=r"'Stores' is no column of the table. The columns are 'Store', 'Brand'. Did you mean 'Store'\?"):
+    with pytest.raises(
+        InputError,
+        match=r"'Stores' is no column of the table. The columns are 'Store', 'Brand'. Did you mean 'Store'\?",
+    ):
         plan_by_keys(table, ["Brand", "Stores"], tmp_path / "plan", Passes())
     with pytest.raises(InputError, match="'Region' is no column"):
         plan_by_keys(table, ["Region"], tmp_path / "plan", Passes())
@@ -325,7 +378,12 @@ def test_files_are_grouped_by_the_columns_of_their_paths(tmp_path):
     summary = plan_by_keys(files, ["Store", "Brand"], tmp_path / "plan", passes)
     plan = Plan.open(tmp_path / "plan")
     assert (summary.count, summary.items, summary.tabular, passes.seen) == (4, 5, False, [])
-    assert [list(plan.load(i)) for i in range(4)] == [["/data/0.png", "/data/2.png"], ["/data/1.png"], ["/data/3.png"], ["/data/4.png"]]
+    assert [list(plan.load(i)) for i in range(4)] == [
+        ["/data/0.png", "/data/2.png"],
+        ["/data/1.png"],
+        ["/data/3.png"],
+        ["/data/4.png"],
+    ]
     assert plan.keys(0) == {"Store": 2, "Brand": "a"}
     assert plan.keys(2) == {"Store": None, "Brand": "a"}
     assert [plan.load(i).task_id for i in range(4)] == [0, 1, 2, 3]
@@ -333,7 +391,10 @@ def test_files_are_grouped_by_the_columns_of_their_paths(tmp_path):
 
 @pytest.mark.parametrize(
     ("columns", "message"),
-    [(None, "its paths give no columns"), (PATH_COLUMNS, r"The columns are 'Store', 'Brand'. Did you mean 'Store'\?")],
+    [
+        (None, "its paths give no columns"),
+        (PATH_COLUMNS, r"The columns are 'Store', 'Brand'. Did you mean 'Store'\?"),
+    ],
 )
 def test_a_file_list_without_the_key_is_refused(tmp_path, columns, message):
     files = FileList(paths=[f"/data/{k}.png" for k in range(5)], columns=columns, origin="pictures")
@@ -345,10 +406,16 @@ texts = st.one_of(st.none(), st.sampled_from(["", "a", "b", "é", "a b"]))
 KEYS = {
     "text": (pa.string(), texts),
     "int": (pa.int64(), st.one_of(st.none(), st.integers(-2, 2), st.integers(-(2**63), 2**63 - 1))),
-    "float": (pa.float64(), st.one_of(st.none(), st.sampled_from([0.0, -0.0, 1.0, float("nan"), float("inf"), 1e300, 0.1]))),
+    "float": (
+        pa.float64(),
+        st.one_of(st.none(), st.sampled_from([0.0, -0.0, 1.0, float("nan"), float("inf"), 1e300, 0.1])),
+    ),
     "float32": (pa.float32(), st.one_of(st.none(), st.sampled_from([0.0, -0.0, 1.0, float("nan"), 0.5]))),
     "bool": (pa.bool_(), st.one_of(st.none(), st.booleans())),
-    "date": (pa.timestamp("us"), st.one_of(st.none(), st.sampled_from([datetime.datetime(1990, 1, day) for day in (1, 2, 3)]))),
+    "date": (
+        pa.timestamp("us"),
+        st.one_of(st.none(), st.sampled_from([datetime.datetime(1990, 1, day) for day in (1, 2, 3)])),
+    ),
     "unsigned": (pa.uint64(), st.sampled_from([0, 1, 2**64 - 1])),
 }
 
@@ -358,35 +425,70 @@ def keyed_tables(draw):
     rows = draw(st.integers(0, 40))
     kinds = draw(st.lists(st.sampled_from(sorted(KEYS)), min_size=1, max_size=3))
     columns = {
-        f"key{k}": pa.array(draw(st.lists(KEYS[kind][1], min_size=rows, max_size=rows)), KEYS[kind][0]) for k, kind in enumerate(kinds)
+        f"key{k}": pa.array(draw(st.lists(KEYS[kind][1], min_size=rows, max_size=rows)), KEYS[kind][0])
+        for k, kind in enumerate(kinds)
     }
-    values = pa.array(draw(st.lists(st.one_of(st.none(), st.integers(0, 9)), min_size=rows, max_size=rows)), pa.int64())
+    values = pa.array(
+        draw(st.lists(st.one_of(st.none(), st.integers(0, 9)), min_size=rows, max_size=rows)), pa.int64()
+    )
     return pa.table({**columns, "row": pa.array(range(rows), pa.int64()), "value": values}), list(columns)
 
 
 @settings(max_examples=80, deadline=None)
-@given(keyed=keyed_tables(), span=st.integers(1, 2000), partition=st.integers(20, 2000), small=st.booleans(), files=st.integers(1, 3))
-def test_any_cut_gives_the_groups_in_order_of_first_appearance(tmp_path_factory, keyed, span, partition, small, files):
+@given(
+    keyed=keyed_tables(),
+    span=st.integers(1, 2000),
+    partition=st.integers(20, 2000),
+    small=st.booleans(),
+    files=st.integers(1, 3),
+)
+def test_any_cut_gives_the_groups_in_order_of_first_appearance(
+    tmp_path_factory, keyed, span, partition, small, files
+):
     data, keys = keyed
     folder = tmp_path_factory.mktemp("groups")
     size = -(-max(data.num_rows, 1) // files)
     table = arrow_table(folder, *(data.slice(k * size, size) for k in range(files)))
-    plan = grouped(table, keys, folder / "plan", small_bytes=10**9 if small else 0, span_bytes=span, partition_bytes=partition)
+    plan = grouped(
+        table,
+        keys,
+        folder / "plan",
+        small_bytes=10**9 if small else 0,
+        span_bytes=span,
+        partition_bytes=partition,
+    )
     check(plan, data, keys)
 
 
 @settings(max_examples=50, deadline=None)
 @given(
-    keys=st.lists(st.tuples(st.sampled_from(["a", "b", "c", None]), st.one_of(st.none(), st.integers(0, 3))), max_size=60),
+    keys=st.lists(
+        st.tuples(st.sampled_from(["a", "b", "c", None]), st.one_of(st.none(), st.integers(0, 3))),
+        max_size=60,
+    ),
     span=st.integers(1, 900),
 )
 def test_groups_are_those_of_pandas(tmp_path_factory, keys, span):
     folder = tmp_path_factory.mktemp("pandas")
-    brands, stores = pa.array([key[0] for key in keys], pa.string()), pa.array([key[1] for key in keys], pa.int64())
+    brands, stores = (
+        pa.array([key[0] for key in keys], pa.string()),
+        pa.array([key[1] for key in keys], pa.int64()),
+    )
     data = pa.table({"brand": brands, "store": stores, "row": pa.array(range(len(keys)), pa.int64())})
-    plan = grouped(arrow_table(folder, data), ["brand", "store"], folder / "plan", small_bytes=0, span_bytes=span, partition_bytes=500)
+    plan = grouped(
+        arrow_table(folder, data),
+        ["brand", "store"],
+        folder / "plan",
+        small_bytes=0,
+        span_bytes=span,
+        partition_bytes=500,
+    )
     frame = data.to_pandas()
-    frames = [group for _, group in frame.groupby(["brand", "store"], sort=False, dropna=False)] if len(frame) else []
+    frames = (
+        [group for _, group in frame.groupby(["brand", "store"], sort=False, dropna=False)]
+        if len(frame)
+        else []
+    )
     assert [list(plan.load(i)["row"]) for i in range(plan.count)] == [list(group["row"]) for group in frames]
 
 
@@ -398,7 +500,9 @@ def write_sales(folder, files, partition_format=None):
         path.write_text(text)
     steps = ["  - read_delimited:\n      delimiter: ','\n      header: all_files_same_headers\n"]
     if partition_format:
-        steps.insert(0, f"  - extract_columns_from_partition_format:\n      partition_format: {partition_format}\n")
+        steps.insert(
+            0, f"  - extract_columns_from_partition_format:\n      partition_format: {partition_format}\n"
+        )
     (folder / "MLTable").write_text("paths:\n  - pattern: ./**/*.csv\ntransformations:\n" + "".join(steps))
     return open_mltable(str(folder))
 
@@ -418,7 +522,11 @@ def test_keys_from_the_path_group_whole_files_without_a_pass(tmp_path):
     plan_by_keys(table, ["Store", "Brand"], tmp_path / "plan", passes)
     plan = Plan.open(tmp_path / "plan")
     assert passes.seen == []
-    assert [plan.keys(i) for i in range(plan.count)] == [{"Store": 1, "Brand": "a"}, {"Store": 1, "Brand": "c"}, {"Store": 2, "Brand": "b"}]
+    assert [plan.keys(i) for i in range(plan.count)] == [
+        {"Store": 1, "Brand": "a"},
+        {"Store": 1, "Brand": "c"},
+        {"Store": 2, "Brand": "b"},
+    ]
     assert [list(plan.load(i)["Week"]) for i in range(3)] == [[1, 3], [3, 1], [1, 2, 3]]
     assert list(plan.load(2).columns) == ["Store", "Brand", "Week", "Price"]
     assert list(plan.load(2).index) == [0, 1, 2]
@@ -437,12 +545,18 @@ def test_rows_in_any_order_on_disk(tmp_path):
     rows = [f"{rng.integers(1, 9)},{rng.choice(['dominicks', 'tropicana', ''])},{k}" for k in range(3000)]
     table = write_sales(tmp_path, {"oj.csv": "Store,Brand,Row\n" + "\n".join(rows) + "\n"})
     cut = {"small_bytes": 0, "span_bytes": 5000, "partition_bytes": 10_000}
-    check(grouped(table, ["Store", "Brand"], tmp_path / "plan", **cut), read_all(table, table.files_pieces()), ["Store", "Brand"])
+    check(
+        grouped(table, ["Store", "Brand"], tmp_path / "plan", **cut),
+        read_all(table, table.files_pieces()),
+        ["Store", "Brand"],
+    )
 
 
 @pytest.mark.parametrize("cut", CUTS)
 def test_values_lost_while_grouping_are_told(tmp_path, cut):
-    rows = [f"{k % 3},{k}" for k in range(300)] + ["1,many"] + [f"{k % 3},{k}" for k in range(100)] + ["2,few"]
+    rows = (
+        [f"{k % 3},{k}" for k in range(300)] + ["1,many"] + [f"{k % 3},{k}" for k in range(100)] + ["2,few"]
+    )
     table = write_sales(tmp_path, {"oj.csv": "Store,Quantity\n" + "\n".join(rows) + "\n"})
     summary = group_table(table, ["Store"], tmp_path / "plan", Passes(repeat=2), **CUTS[cut])
     (warning,) = summary.warnings
@@ -461,23 +575,31 @@ def same_frames(frame, plan):
 
 
 @pytest.mark.parametrize("keys", [["Store"], ["Week"], ["Store", "Week"], ["Brand", "Missing"]], ids=" ".join)
-@pytest.mark.parametrize("steps", ["", "  - filter: Row % 5 > 0\n  - skip: 3\n"], ids=["all rows", "some rows"])
+@pytest.mark.parametrize(
+    "steps", ["", "  - filter: Row % 5 > 0\n  - skip: 3\n"], ids=["all rows", "some rows"]
+)
 def test_partitions_by_keys_are_the_mini_batches(tmp_path, keys, steps):
     rng = np.random.default_rng(0)
     texts = {
-        f"{store}/{brand}/d.csv": "Week,Missing,Row\n" + "".join(f"{rng.integers(1, 9)},{rng.choice(['', 'x'])},{k}\n" for k in range(200))
+        f"{store}/{brand}/d.csv": "Week,Missing,Row\n"
+        + "".join(f"{rng.integers(1, 9)},{rng.choice(['', 'x'])},{k}\n" for k in range(200))
         for store in (2, 5)
         for brand in ("dominicks", "tropicana")
     }
     table = write_sales(tmp_path, texts, "/{Store}/{Brand}/*.csv")
-    document = (tmp_path / "MLTable").read_text().replace("delimiter", "partition_size: 700\n      delimiter") + steps
+    document = (tmp_path / "MLTable").read_text().replace(
+        "delimiter", "partition_size: 700\n      delimiter"
+    ) + steps
     (tmp_path / "MLTable").write_text(document)
     table = open_mltable(str(tmp_path))
     plan_by_keys(table, keys, tmp_path / "plan", grouping.execute_here)
     same_frames(read_mltable(tmp_path, partition_keys=keys), Plan.open(tmp_path / "plan"))
 
 
-@pytest.mark.parametrize("given", [{"partition_bytes": 1}, {"partition_bytes": 500}, {"mini_batch_size": "1kb"}, {"mini_batch_size": 0}])
+@pytest.mark.parametrize(
+    "given",
+    [{"partition_bytes": 1}, {"partition_bytes": 500}, {"mini_batch_size": "1kb"}, {"mini_batch_size": 0}],
+)
 def test_partitions_by_size_are_the_mini_batches(tmp_path, given):
     write_sales(tmp_path, {"d.csv": "Store,Row\n" + "".join(f"{k % 7},{k}\n" for k in range(300))})
     number, unit = (1, 1024) if given.get("mini_batch_size") == "1kb" else (next(iter(given.values())), 1)
@@ -493,7 +615,9 @@ def test_partitions_by_size_are_the_mini_batches(tmp_path, given):
 
 @pytest.mark.parametrize("given", [{"mini_batch_size": 2}, {"partition_keys": ["Store"]}])
 def test_partitions_of_file_lists_are_the_mini_batches(tmp_path, given):
-    write_sales(tmp_path, {f"{store}/{name}.csv": "" for store in (2, 5) for name in "abc"}, "/{Store}/{name}.csv")
+    write_sales(
+        tmp_path, {f"{store}/{name}.csv": "" for store in (2, 5) for name in "abc"}, "/{Store}/{name}.csv"
+    )
     document = (tmp_path / "MLTable").read_text()
     (tmp_path / "MLTable").write_text(document[: document.index("  - read_delimited")])
     files = open_mltable(str(tmp_path))

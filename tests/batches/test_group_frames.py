@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from daskpar.batches import group_frames
 from daskpar.batches.group_frames import GroupFrames
-from daskpar.data.slices import FrameSlices, to_frame
-from daskpar.data.table import PIECE, Table
+from daskpar.data.tables.frame_slices import FrameSlices, to_frame
+from daskpar.data.tables.table import PIECE, Table
 
 ROWS = [
     pa.table(
@@ -43,7 +43,9 @@ def alone(piece):
 
 
 ranges = st.one_of(
-    st.tuples(st.just(0), st.integers(0, 29), st.integers(1, 30)).map(lambda p: (0, min(p[1:]), max(p[1], p[2], min(p[1:]) + 1))),
+    st.tuples(st.just(0), st.integers(0, 29), st.integers(1, 30)).map(
+        lambda p: (0, min(p[1:]), max(p[1], p[2], min(p[1:]) + 1))
+    ),
     st.tuples(st.just(1), st.integers(0, 18), st.just(0)).map(lambda p: (1, p[1], p[1] + 2)),
 )
 
@@ -59,7 +61,9 @@ def test_any_order_any_hint(table, data, pieces, size):
         group_frames.GATHER_BYTES = before
     for _ in range(4):
         if data.draw(st.booleans()):
-            reader.span(*sorted(data.draw(st.tuples(st.integers(0, len(pieces)), st.integers(0, len(pieces))))))
+            reader.span(
+                *sorted(data.draw(st.tuples(st.integers(0, len(pieces)), st.integers(0, len(pieces)))))
+            )
         start = data.draw(st.integers(0, len(pieces) - 1))
         for i in range(start, data.draw(st.integers(start + 1, len(pieces)))):
             frame = reader.frame(i)

@@ -15,10 +15,10 @@ import pytest
 from daskpar.batches.by_size import plan_by_size
 from daskpar.batches.plan import FileMiniBatch, Plan, write_plan
 from daskpar.data.files import list_files
-from daskpar.data.mltable import open_mltable
-from daskpar.data.table import Table
+from daskpar.data.mltable.open import open_mltable
+from daskpar.data.tables.table import Table
 from daskpar.errors import InputError, PlanDamaged, RunDirectoryError
-from daskpar.spec.model import BySize
+from daskpar.jobspec.model import BySize
 
 
 def test_files_by_count(tmp_path: Path) -> None:
@@ -63,7 +63,12 @@ def test_pieces_of_a_table(tmp_path: Path) -> None:
     assert isinstance(table, Table)
     summary = plan_by_size(table, BySize(number=1, unit=1024), tmp_path / "plan")
     size = (tmp_path / "d.csv").stat().st_size
-    assert (summary.count, summary.items, summary.size_bytes, summary.tabular) == (-(-size // 1024), None, size, True)
+    assert (summary.count, summary.items, summary.size_bytes, summary.tabular) == (
+        -(-size // 1024),
+        None,
+        size,
+        True,
+    )
     plan = Plan.open(tmp_path / "plan")
     assert plan.table == Table.from_json(table.to_json())
     plan.span(1, 3)
@@ -78,7 +83,14 @@ def test_groups_of_whole_pieces(tmp_path: Path) -> None:
     table = open_mltable(str(tmp_path))
     assert isinstance(table, Table)
     pieces = table.files_pieces()[[0, 2, 1]]
-    write_plan(tmp_path / "p", kind="grouped", table=table, pieces=pieces, offsets=np.array([0, 2, 3]), keys=pa.table({"k": ["x", "y"]}))
+    write_plan(
+        tmp_path / "p",
+        kind="grouped",
+        table=table,
+        pieces=pieces,
+        offsets=np.array([0, 2, 3]),
+        keys=pa.table({"k": ["x", "y"]}),
+    )
     plan = Plan.open(tmp_path / "p")
     assert plan.load(0)["a"].tolist() == [0, 10, 2, 12]
     assert plan.load(1)["a"].tolist() == [1, 11]
@@ -87,8 +99,12 @@ def test_groups_of_whole_pieces(tmp_path: Path) -> None:
 def test_rows_are_planned_where_parquet_tells_them(tmp_path: Path) -> None:
     import pandas as pd
 
-    pd.DataFrame({"a": range(1000), "b": ["x" * 30] * 1000}).to_parquet(tmp_path / "d.parquet", row_group_size=400)
-    (tmp_path / "MLTable").write_text("paths:\n- file: d.parquet\ntransformations:\n- read_parquet\n- skip: 10\n")
+    pd.DataFrame({"a": range(1000), "b": ["x" * 30] * 1000}).to_parquet(
+        tmp_path / "d.parquet", row_group_size=400
+    )
+    (tmp_path / "MLTable").write_text(
+        "paths:\n- file: d.parquet\ntransformations:\n- read_parquet\n- skip: 10\n"
+    )
     table = open_mltable(str(tmp_path))
     assert isinstance(table, Table)
     summary = plan_by_size(table, BySize(number=500, unit=1), tmp_path / "p")
@@ -136,7 +152,9 @@ def test_file_lists_need_neither_pyarrow_nor_pandas(tmp_path: Path) -> None:
         "import sys; from daskpar.batches.plan import Plan; plan = Plan.open(sys.argv[1]);"
         "print(plan.load(1), [name for name in ('pyarrow', 'pandas', 'numpy') if name in sys.modules])"
     )
-    found = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    found = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True
+    )
     assert found.stdout.strip() == "['b'] []"
 
 
@@ -145,13 +163,17 @@ def test_file_lists_need_neither_pyarrow_nor_pandas(tmp_path: Path) -> None:
     [(100, 10**9, [0]), (1000, 10**9, [0]), (100, 1, None), (250, 2000, None)],
     ids=["a piece of all groups", "one group", "a piece for each few rows", "pieces across groups"],
 )
-def test_breaks_are_the_first_pieces_of_row_groups(tmp_path: Path, rows_of_group: int, size_bytes: int, expected: list[int] | None) -> None:
+def test_breaks_are_the_first_pieces_of_row_groups(
+    tmp_path: Path, rows_of_group: int, size_bytes: int, expected: list[int] | None
+) -> None:
     import pyarrow.parquet
 
     (tmp_path / "table").mkdir()
     table = pa.table({"n": np.arange(1000)})
     pyarrow.parquet.write_table(table, tmp_path / "table" / "t.parquet", row_group_size=rows_of_group)
-    (tmp_path / "table" / "MLTable").write_text("paths:\n- file: ./t.parquet\ntransformations:\n- read_parquet\n")
+    (tmp_path / "table" / "MLTable").write_text(
+        "paths:\n- file: ./t.parquet\ntransformations:\n- read_parquet\n"
+    )
     plan_by_size(open_mltable(str(tmp_path / "table")), BySize(number=size_bytes, unit=1), tmp_path / "plan")
     plan = Plan.open(tmp_path / "plan")
     breaks = plan.breaks()
@@ -225,6 +247,8 @@ def test_a_plan_is_on_the_disk_before_it_counts(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(os, "fsync", synced)
     monkeypatch.setattr(os, "replace", renamed)
-    write_plan(tmp_path / "p", kind="grouped", paths=["p", "q"], offsets=np.array([0, 2]), keys=pa.table({"k": [1]}))
+    write_plan(
+        tmp_path / "p", kind="grouped", paths=["p", "q"], offsets=np.array([0, 2]), keys=pa.table({"k": [1]})
+    )
     files = ["plan.arrow.new", "-> plan.arrow", "groups.arrow.new", "-> groups.arrow"]
     assert log == [*files, "p", "plan.json.new", "-> plan.json", "p"]

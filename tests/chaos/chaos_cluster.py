@@ -41,7 +41,9 @@ class Cluster:
         self._nanny = nanny
         self._replace = replace
         self._closing = threading.Event()
-        self.scheduler = self._start("scheduler", "--host", "127.0.0.1", "--port", str(self.port), "--no-dashboard")
+        self.scheduler = self._start(
+            "scheduler", "--host", "127.0.0.1", "--port", str(self.port), "--no-dashboard"
+        )
         self.nodes = [self.add_node() for _ in range(nodes)]
         self._thread = threading.Thread(target=self._keep, daemon=True)
         self._thread.start()
@@ -58,7 +60,17 @@ class Cluster:
 
     def add_node(self, *arguments: str, scheduler: str | None = None) -> subprocess.Popen[bytes]:
         how = "--nanny" if self._nanny else "--no-nanny"
-        return self._start("worker", scheduler or self.address, "--nthreads", "2", "--no-dashboard", "--memory-limit", "0", how, *arguments)
+        return self._start(
+            "worker",
+            scheduler or self.address,
+            "--nthreads",
+            "2",
+            "--no-dashboard",
+            "--memory-limit",
+            "0",
+            how,
+            *arguments,
+        )
 
     def _keep(self) -> None:
         while not self._closing.wait(0.1):

@@ -14,10 +14,12 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from daskpar import one_step
+from daskpar import atomic
 from daskpar.batches import grouping
-from daskpar.outputs import assembly, growing, journal, ledger, run_directory, writing
+from daskpar.driver import step_run
+from daskpar.outputs import assembly, early_copy, journal, ledger
 from daskpar.processor import pool
+from daskpar.rundir import run_directory
 
 
 class Death:
@@ -76,10 +78,10 @@ def arm(death: Death) -> None:
 
     if death.moment.startswith("unseen "):
         death.moment = death.moment.removeprefix("unseen ")
-        wrap(one_step, "seen_inputs", looking)
+        wrap(step_run, "seen_inputs", looking)
     wrap(ledger.Ledger, "commit", committing)
     wrap(journal.Journal, "_write_locked", writing_frame)
-    wrap(writing, "replace_json", saving)
+    wrap(atomic, "replace_json", saving)
     arm_output(death)
     arm_grouping(death)
 
@@ -120,8 +122,8 @@ def arm_output(death: Death) -> None:
     wrap(assembly, "_write", assembling)
     wrap(assembly, "_finish", finishing)
     if death.moment == "growing":
-        growing.LOOK_SECONDS = 0.001
-        wrap(growing.Growing, "advance", copying)
+        early_copy.LOOK_SECONDS = 0.001
+        wrap(early_copy.Growing, "advance", copying)
 
 
 def arm_grouping(death: Death) -> None:
@@ -151,7 +153,7 @@ def arm_grouping(death: Death) -> None:
 
 if __name__ == "__main__":
     arm(Death(sys.argv[1], int(sys.argv[2]), sys.argv[3]))
-    assert run_directory.writing is writing
+    assert run_directory.atomic is atomic
     from daskpar.cli import main
 
     sys.exit(main(sys.argv[4:]))

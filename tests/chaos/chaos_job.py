@@ -18,7 +18,7 @@ import yaml
 from chaos_cluster import QUICK, ROOT
 
 from daskpar.outputs.commits import Commits
-from daskpar.outputs.replay import read_journal
+from daskpar.outputs.journal_reader import read_journal
 
 HERE = Path(__file__).parent
 KINDS = ("files", "table", "grouped")
@@ -78,10 +78,20 @@ class ChaosJob:
             + self.arguments,
         }
         files = self.kind == "files"
-        how = {"partition_keys": ["key"]} if self.kind == "grouped" else {"mini_batch_size": "2" if files else "1kb"}
+        how = (
+            {"partition_keys": ["key"]}
+            if self.kind == "grouped"
+            else {"mini_batch_size": "2" if files else "1kb"}
+        )
         return {
             "type": "parallel",
-            "inputs": {"data": {"type": "uri_folder" if files else "mltable", "path": "./data", "mode": "ro_mount" if files else "direct"}},
+            "inputs": {
+                "data": {
+                    "type": "uri_folder" if files else "mltable",
+                    "path": "./data",
+                    "mode": "ro_mount" if files else "direct",
+                }
+            },
             "outputs": {"rows": {"type": "uri_file", "path": "./rows.txt"}},
             "input_data": "${{inputs.data}}",
             "resources": {"instance_count": self.nodes},
@@ -106,15 +116,21 @@ class ChaosJob:
             return
         count = self.mini_batches
         # Keys come in turns, so that each group gathers its rows from the whole file.
-        rows = [f"{row % count:05d},{row:05d},".ljust(ROW_BYTES - 1, "x") for row in range(GROUP_OF * count - 1)]
+        rows = [
+            f"{row % count:05d},{row:05d},".ljust(ROW_BYTES - 1, "x") for row in range(GROUP_OF * count - 1)
+        ]
         (data / "rows.csv").write_text("\n".join(["key,row,padding".ljust(ROW_BYTES - 1, "x"), *rows]) + "\n")
-        (data / "MLTable").write_text("paths:\n  - file: ./rows.csv\ntransformations:\n  - read_delimited:\n      delimiter: ','\n")
+        (data / "MLTable").write_text(
+            "paths:\n  - file: ./rows.csv\ntransformations:\n  - read_delimited:\n      delimiter: ','\n"
+        )
 
     def run(self, **options: Any) -> Any:
         """Run it in this process."""
         import daskpar
 
-        return daskpar.run(self.write(), **{"run_dir": self.run_dir, "dashboard": None, "display": False, **options})
+        return daskpar.run(
+            self.write(), **{"run_dir": self.run_dir, "dashboard": None, "display": False, **options}
+        )
 
     def resume(self, **options: Any) -> Any:
         import daskpar
@@ -125,7 +141,17 @@ class ChaosJob:
         """A driver process of its own that dies at the `count`th `moment`: by default of a new run of this job."""
         given = arguments or (str(self.write()), "--run-dir", str(self.run_dir))
         return subprocess.Popen(
-            [sys.executable, str(HERE / "chaos_driver.py"), moment, str(count), str(self.folder), *given, "--quiet", "--dashboard", "none"],
+            [
+                sys.executable,
+                str(HERE / "chaos_driver.py"),
+                moment,
+                str(count),
+                str(self.folder),
+                *given,
+                "--quiet",
+                "--dashboard",
+                "none",
+            ],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -188,12 +214,20 @@ class ChaosJob:
         """The bytes of a run to which nothing happens, from what run() does alone."""
         count = self.mini_batches
         if self.kind == "files":
-            rows = [f"{index} {number:05d}.txt" for index in range(count) for number in (2 * index, 2 * index + 1)]
+            rows = [
+                f"{index} {number:05d}.txt" for index in range(count) for number in (2 * index, 2 * index + 1)
+            ]
         elif self.kind == "grouped":
-            rows = [f"{key} {key} {key + turn * count}" for key in range(count) for turn in range(GROUP_OF - (key == count - 1))]
+            rows = [
+                f"{key} {key} {key + turn * count}"
+                for key in range(count)
+                for turn in range(GROUP_OF - (key == count - 1))
+            ]
         else:
             rows = [
-                f"{index} {row % count} {row}" for row in range(GROUP_OF * count - 1) for index in [((row + 1) * ROW_BYTES - 1) // 1024]
+                f"{index} {row % count} {row}"
+                for row in range(GROUP_OF * count - 1)
+                for index in [((row + 1) * ROW_BYTES - 1) // 1024]
             ]
         return ("\n".join(rows) + "\n").encode()
 
@@ -217,7 +251,10 @@ class ChaosJob:
         """Failed tries that nobody may know of: a node that dies right behind one takes it along, and it is run again uncharged."""
         charged = [float(death[5]) for death in self._said(deaths) if self._is_charged(death)]
         nodes = [float(death[5]) for death in deaths if death[0] == "node"]
-        return sum(any(0 <= node - moment < UNSAID_SECONDS + self.timeout + self.overhead for node in nodes) for moment in charged)
+        return sum(
+            any(0 <= node - moment < UNSAID_SECONDS + self.timeout + self.overhead for node in nodes)
+            for moment in charged
+        )
 
     def _said(self, deaths: list[list[str]]) -> list[list[str]]:
         """Without the failures that their processor died of saying, before it came to anything else: these are run again uncharged."""
@@ -225,7 +262,10 @@ class ChaosJob:
         dying = [(death[1], float(death[5])) for death in deaths if death[3] in ("say", "write")]
 
         def next_of(events: list[tuple[str, float]], death: list[str]) -> float:
-            return min((moment for pid, moment in events if pid == death[1] and moment > float(death[5])), default=float("inf"))
+            return min(
+                (moment for pid, moment in events if pid == death[1] and moment > float(death[5])),
+                default=float("inf"),
+            )
 
         survived = [death for death in deaths if death[2] in ("raise", "grow")]
         unsaid = [death for death in survived if next_of(dying, death) < next_of(calls, death)]
@@ -248,12 +288,18 @@ class ChaosJob:
         for index in {int(line.split()[0]) for line in self.undisturbed().decode().splitlines()}:
             assert index in calls, f"run() was never called for mini-batch {index}"
             unexplained = [call for call in calls[index][:-1] if not dead & set(call)]
-            assert len(unexplained) <= failed[index], f"mini-batch {index} was run again for no reason: {calls[index]}, {deaths}"
+            assert len(unexplained) <= failed[index], (
+                f"mini-batch {index} was run again for no reason: {calls[index]}, {deaths}"
+            )
 
     def check_leftovers(self) -> None:
         """No process and no file of ours is left; parts are gone once the output is complete."""
         assert [name for name in os.listdir(self.folder) if name.endswith(".tmp")] == []
-        left = [str(path) for path in self.run_dir.rglob("*") if path.suffix in (".tmp", ".part") or path.name.startswith(".probe")]
+        left = [
+            str(path)
+            for path in self.run_dir.rglob("*")
+            if path.suffix in (".tmp", ".part") or path.name.startswith(".probe")
+        ]
         assert left == []
         assert processes_with(str(self.folder)) == []
 
@@ -263,7 +309,9 @@ def processes_with(text: str) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         try:
-            if process.pid != os.getpid() and (text in " ".join(process.cmdline()) or process.cwd().startswith(text)):
+            if process.pid != os.getpid() and (
+                text in " ".join(process.cmdline()) or process.cwd().startswith(text)
+            ):
                 found.append(process)
         except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
             continue

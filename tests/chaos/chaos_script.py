@@ -12,7 +12,7 @@ import signal
 import time
 
 from daskpar.batches.plan import Plan
-from daskpar.processor import channel, hosting, parts
+from daskpar.processor import channel, host, part_file
 
 parser = argparse.ArgumentParser(allow_abbrev=False)
 parser.add_argument("--world")
@@ -44,7 +44,9 @@ def turn(moment):
     n = 0
     while True:
         try:
-            os.close(os.open(WORLD / f"turn.{moment.replace(' ', '-')}.{n}", os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+            os.close(
+                os.open(WORLD / f"turn.{moment.replace(' ', '-')}.{n}", os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+            )
         except FileExistsError:
             n += 1
         else:
@@ -135,7 +137,7 @@ def _loading(self, index, load=Plan.load):
     return load(self, index)
 
 
-def _writing(self, data, append=parts.PartFile.append):
+def _writing(self, data, append=part_file.PartFile.append):
     # A part file's write is torn in the middle: half of it is there, nothing was said.
     index = CURRENT["index"]
     if FAULTS.get(f"write {index}"):
@@ -153,7 +155,7 @@ def _saying(sock, value, send=channel.send):
     send(sock, value)
 
 
-Plan.load, parts.PartFile.append, channel.send = _loading, _writing, _saying
+Plan.load, part_file.PartFile.append, channel.send = _loading, _writing, _saying
 moment("import")
 
 
@@ -165,7 +167,7 @@ def run(mini_batch, context):
     index = CURRENT["index"] = int(context.minibatch_index)
     line("calls", index, os.getpid(), WORKER, time.monotonic())
     # A death while its rows are written comes only where there is a write just then.
-    hosting.FLUSH_SECONDS = 0.0 if f"write {index}" in FAULTS or f"say {index}" in FAULTS else 0.1
+    host.FLUSH_SECONDS = 0.0 if f"write {index}" in FAULTS or f"say {index}" in FAULTS else 0.1
     moment("run", index)
     if isinstance(mini_batch, list):
         return [f"{index} {os.path.basename(item)}" for item in mini_batch]

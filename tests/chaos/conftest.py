@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # its helpers are modules of their own, which the soak uses too
+sys.path.insert(
+    0, str(Path(__file__).parent)
+)  # its helpers are modules of their own, which the soak uses too
 
 from chaos_job import ChaosJob
 

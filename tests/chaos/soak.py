@@ -46,7 +46,9 @@ def random_faults(chance: random.Random, mini_batches: int, *, nodes: bool) -> d
         faults[f"run {index}"] = [chance.choice(SLOW_HARMS)]
     # Never three in a row on one node, whichever of them gets which turn: that would rightly end the step.
     bad = (3, 7) if nodes else range(1, 12, 2)
-    faults["init"] = [chance.choice(("ok", "ok", *QUICK_HARMS[:3])) if turn in bad else "ok" for turn in range(12)]
+    faults["init"] = [
+        chance.choice(("ok", "ok", *QUICK_HARMS[:3])) if turn in bad else "ok" for turn in range(12)
+    ]
     if nodes:
         # Far apart: three losses near each other may rightly be blamed on what ran at each of them.
         for index in range(5, mini_batches, 20):
@@ -57,15 +59,25 @@ def random_faults(chance: random.Random, mini_batches: int, *, nodes: bool) -> d
 def one_job(seed: int, folder: Path, cluster: Cluster | None = None) -> tuple[int, Counter[str]]:
     """Run and check one job; how many faults were done, by kind."""
     chance = random.Random(seed)
-    way = chance.choice(("processors", "processors", "processors", "driver", "nodes")) if cluster else "processors"
-    job = ChaosJob(folder=folder, kind=chance.choice(KINDS), mini_batches=chance.choice((30, 60, 90)), processors=2)
+    way = (
+        chance.choice(("processors", "processors", "processors", "driver", "nodes"))
+        if cluster
+        else "processors"
+    )
+    job = ChaosJob(
+        folder=folder, kind=chance.choice(KINDS), mini_batches=chance.choice((30, 60, 90)), processors=2
+    )
     job.arguments, job.retries = "--processor-memory 1500mb", 6  # more than the faults of any one mini-batch
     job.faults = random_faults(chance, job.mini_batches, nodes=way == "nodes")
     if way == "driver":
         deaths, code = 0, -signal.SIGKILL
         while code == -signal.SIGKILL:
-            moment, count = (chance.choice(DRIVER_MOMENTS), chance.randint(1, 5)) if deaths < 4 else ("never", 1)
-            code, said = job.drive(moment=moment, count=count) if deaths == 0 else job.drive_resume(moment, count)
+            moment, count = (
+                (chance.choice(DRIVER_MOMENTS), chance.randint(1, 5)) if deaths < 4 else ("never", 1)
+            )
+            code, said = (
+                job.drive(moment=moment, count=count) if deaths == 0 else job.drive_resume(moment, count)
+            )
             deaths += 1
         assert code == 0, said
         job.check_output()
@@ -100,7 +112,9 @@ def main() -> None:
             shutil.rmtree(folder)
     finally:
         cluster.close()
-    print(f"{total} faults in {time.monotonic() - began:.0f} s, all rows exactly once and in order: {dict(kinds)}")
+    print(
+        f"{total} faults in {time.monotonic() - began:.0f} s, all rows exactly once and in order: {dict(kinds)}"
+    )
 
 
 if __name__ == "__main__":

@@ -25,7 +25,10 @@ def test_any_death_at_any_moment_costs_one_try_at_most(chaos, kind):
     }
     faults |= {"run 50": ["raise"] * 3, "load 54": ["raise"] * 3, "run 55": ["kill", "raise", "leave"]}
     # Deaths before the first mini-batch: never so many in a row that the step gives up.
-    faults |= {"import": ["ok", "kill", "ok", "leave", "ok", "segfault"], "init": ["ok", "ok", "kill", "ok", "raise", "ok", "leave"]}
+    faults |= {
+        "import": ["ok", "kill", "ok", "leave", "ok", "segfault"],
+        "init": ["ok", "ok", "kill", "ok", "raise", "ok", "leave"],
+    }
     job = chaos(kind=kind, faults=faults, processors=2)
     job.check(job.run())
     assert len(job.deaths()) == job.planned_faults == 45
@@ -33,7 +36,13 @@ def test_any_death_at_any_moment_costs_one_try_at_most(chaos, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_stands_still_or_grows_is_ended(chaos, kind):
-    faults = {"run 5": ["stop", "hang"], "load 17": ["stop"], "load 23": ["hang"], "run 31": ["grow"], "load 40": ["grow"]}
+    faults = {
+        "run 5": ["stop", "hang"],
+        "load 17": ["stop"],
+        "load 23": ["hang"],
+        "run 31": ["grow"],
+        "load 40": ["grow"],
+    }
     job = chaos(kind=kind, faults=faults, arguments="--processor-memory 1500mb")
     job.check(job.run())
     assert len(job.deaths()) == job.planned_faults

@@ -8,8 +8,9 @@ import os
 import pytest
 
 import daskpar
+from daskpar import atomic
 from daskpar.errors import DaskparError
-from daskpar.outputs import growing, writing
+from daskpar.outputs import early_copy
 
 LIMITED = """
 
@@ -32,8 +33,8 @@ class Disk:
 
     def __init__(self, monkeypatch, name: str, number: int, after: int) -> None:
         self.names, self.number, self.left, self.full = name.split(), number, after, True
-        self.write = writing.write_all
-        monkeypatch.setattr(writing, "write_all", self)
+        self.write = atomic.write_all
+        monkeypatch.setattr(atomic, "write_all", self)
 
     def __call__(self, fd: int, data: bytes) -> None:
         if self.full and any(name in os.readlink(f"/proc/self/fd/{fd}") for name in self.names):
@@ -60,7 +61,9 @@ class Disk:
     ],
 )
 def test_the_drivers_own_writing_fails(chaos, monkeypatch, name, number, after, kind):
-    job = chaos(kind=kind, faults={"run 9": ["kill"], "write 20": ["kill"], "say 40": ["kill"], "run 33": ["raise"]})
+    job = chaos(
+        kind=kind, faults={"run 9": ["kill"], "write 20": ["kill"], "say 40": ["kill"], "run 33": ["raise"]}
+    )
     disk = Disk(monkeypatch, name, number, after)
     ended = job.run()
     assert (ended.status, ended.exit_code) == ("lost", 3), ended.reason
@@ -78,7 +81,7 @@ def test_the_drivers_own_writing_fails(chaos, monkeypatch, name, number, after, 
 
 def test_a_disk_that_refuses_the_output_as_it_grows_is_asked_again_at_the_end(chaos, monkeypatch):
     job = chaos(kind="table", faults={"run 9": ["kill"], "run 33": ["raise"]})
-    monkeypatch.setattr(growing, "LOOK_SECONDS", 0.001)
+    monkeypatch.setattr(early_copy, "LOOK_SECONDS", 0.001)
     disk = Disk(monkeypatch, "/output.growing", errno.ENOSPC, 1)
     ended = job.run()
     assert ended.status == "completed", ended.reason
@@ -116,12 +119,12 @@ def test_processors_that_can_not_write_their_rows_end_the_step(chaos):
 def test_a_read_only_output_folder_is_said_before_the_first_mini_batch(chaos, monkeypatch):
     job = chaos()
 
-    def open_new(path, opening=writing.open_new):
+    def open_new(path, opening=atomic.open_new):
         if os.path.basename(path).startswith(".rows.txt"):
             raise OSError(errno.EROFS, os.strerror(errno.EROFS))
         return opening(path)
 
-    monkeypatch.setattr(writing, "open_new", open_new)
+    monkeypatch.setattr(atomic, "open_new", open_new)
     ended = job.run()
     assert (ended.status, ended.exit_code) == ("lost", 3), ended.reason
     assert "rows.txt" in ended.reason and "read-only" in ended.reason and "resume" in ended.reason

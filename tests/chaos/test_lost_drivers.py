@@ -48,14 +48,18 @@ def resumed_well(job, *options: str) -> None:
 
 def test_a_driver_that_dies_again_and_again(chaos):
     """One run, its driver killed at one moment after the other; each resume goes on from there."""
-    job = chaos(kind="grouped", faults={"run 9": ["kill"], "write 30": ["kill"], "run 44": ["leave", "raise"]})
+    job = chaos(
+        kind="grouped", faults={"run 9": ["kill"], "write 30": ["kill"], "run 44": ["leave", "raise"]}
+    )
     moments = [(moment, count) for moment, count, _ in MOMENTS[1:]]
     for at, (moment, count) in enumerate(moments):
         code, said = job.drive(moment=moment, count=count) if at == 0 else job.drive_resume(moment, count)
         if code != -signal.SIGKILL:
             assert code == 0, said  # it was done before its moment could come
             break
-        assert not job.output.exists() or job.output.read_bytes() == job.undisturbed(), "half a file under its final name"
+        assert not job.output.exists() or job.output.read_bytes() == job.undisturbed(), (
+            "half a file under its final name"
+        )
     resumed_well(job)
 
 
@@ -66,7 +70,9 @@ def test_a_driver_that_dies_once(chaos, moment, count, kind):
     if moment == "run.json running" and code != -signal.SIGKILL:
         pytest.fail(said)
     assert code == -signal.SIGKILL, said
-    assert not job.output.exists() or job.output.read_bytes() == job.undisturbed(), "half a file under its final name"
+    assert not job.output.exists() or job.output.read_bytes() == job.undisturbed(), (
+        "half a file under its final name"
+    )
     if moment == "run.json running":
         # It died before the run directory was one: nothing is there to go on with, and that is said.
         code, said = job.drive_resume()

@@ -38,7 +38,12 @@ def test_nodes_are_lost_at_every_moment_and_replaced(chaos, cluster, kind):
 
 
 def test_a_mini_batch_that_takes_three_nodes_down_is_named_and_given_up(chaos, cluster):
-    job = chaos(faults={"run 7": ["kill worker"] * 9}, nodes=2, processors=1, settings={"mini_batch_error_threshold": 0})
+    job = chaos(
+        faults={"run 7": ["kill worker"] * 9},
+        nodes=2,
+        processors=1,
+        settings={"mini_batch_error_threshold": 0},
+    )
     ended = job.run(scheduler=cluster.address)
     assert (ended.status, len(job.deaths())) == ("failed", 3)
     assert "mini-batch 7 is given up" in ended.summary
@@ -46,7 +51,12 @@ def test_a_mini_batch_that_takes_three_nodes_down_is_named_and_given_up(chaos, c
 
 
 def test_one_that_takes_nodes_down_and_goes_on_is_given_up_too(chaos, cluster):
-    job = chaos(faults={"run 7": ["kill worker, go on"] * 30}, nodes=2, processors=1, settings={"mini_batch_error_threshold": 0})
+    job = chaos(
+        faults={"run 7": ["kill worker, go on"] * 30},
+        nodes=2,
+        processors=1,
+        settings={"mini_batch_error_threshold": 0},
+    )
     ended = job.run(scheduler=cluster.address)
     assert ended.status == "failed"
     assert 3 <= len(job.deaths()) <= 6
@@ -69,7 +79,10 @@ def test_a_worker_that_stands_still_is_replaced(chaos, cluster):
 
 
 def test_two_runs_at_once_on_one_cluster_do_not_disturb_each_other(chaos, cluster):
-    jobs = [chaos(kind=kind, faults={"run 9": ["kill"], "run 21": ["kill worker"]}, nodes=2, processors=1) for kind in ("files", "table")]
+    jobs = [
+        chaos(kind=kind, faults={"run 9": ["kill"], "run 21": ["kill worker"]}, nodes=2, processors=1)
+        for kind in ("files", "table")
+    ]
     ended: list = [None, None]
 
     def drive(at: int) -> None:

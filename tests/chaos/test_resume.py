@@ -122,7 +122,9 @@ def test_what_is_not_known_of_the_input_is_said(chaos, capsys):
     job.set_faults({})
     again = job.resume(display=None)
     assert again.status == "completed", again.reason
-    assert "whether some are new, gone, or changed at a URL is not known" in " ".join(capsys.readouterr().err.split())
+    assert "whether some are new, gone, or changed at a URL is not known" in " ".join(
+        capsys.readouterr().err.split()
+    )
     job.check_output()
 
 
@@ -173,7 +175,11 @@ def test_what_is_no_run_directory_of_ours_is_refused(chaos, what):
         identity.write_text(json.dumps({**value, "format": 99, "version": "9.0"}))
     else:
         identity.write_text("{")
-    said = {"foreign": "not a run directory of daskpar", "newer": "newer daskpar", "damaged run.json": "damaged"}[what]
+    said = {
+        "foreign": "not a run directory of daskpar",
+        "newer": "newer daskpar",
+        "damaged run.json": "damaged",
+    }[what]
     with pytest.raises(RunDirectoryError, match=said):
         job.resume()
 
@@ -215,7 +221,7 @@ def test_another_boot_since_has_every_row_checked(chaos, monkeypatch):
     data = bytearray(part.read_bytes())
     data[:10] = b"\0" * 10  # a hole where a page never reached the disk
     part.write_bytes(bytes(data))
-    monkeypatch.setattr("daskpar.outputs.survival.same_boot", lambda earlier: False)
+    monkeypatch.setattr("daskpar.outputs.part_check.same_boot", lambda earlier: False)
     monkeypatch.setattr("daskpar.outputs.journal.boot_id", lambda: "another boot")
     job.set_faults({})
     again = job.resume()
@@ -223,7 +229,9 @@ def test_another_boot_since_has_every_row_checked(chaos, monkeypatch):
     job.check_output()
 
 
-@pytest.mark.parametrize(("kind", "name"), [("files", "plan.arrow"), ("table", "plan.arrow"), ("grouped", "groups-00000.arrow")])
+@pytest.mark.parametrize(
+    ("kind", "name"), [("files", "plan.arrow"), ("table", "plan.arrow"), ("grouped", "groups-00000.arrow")]
+)
 def test_a_plan_that_a_power_cut_took_is_made_anew(chaos, kind, name):
     job = broken_at(chaos, 20, kind=kind, mini_batches=30, settings={"mini_batch_error_threshold": 0})
     assert job.run().status == "failed"
@@ -267,7 +275,11 @@ def test_an_unfinished_command_is_run_again_in_a_clean_folder(chaos):
     job = chaos()
     spec = chain(job, fails=True)
     ended = daskpar.run(spec, run_dir=job.run_dir, **QUIET)
-    assert (ended.status, ended.steps["work"].status, ended.steps["count"].exit_code) == ("failed", "completed", 3)
+    assert (ended.status, ended.steps["work"].status, ended.steps["count"].exit_code) == (
+        "failed",
+        "completed",
+        3,
+    )
     calls = len(job.lines("calls"))
     (job.folder / "mended").touch()
     again = job.resume()

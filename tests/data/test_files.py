@@ -10,15 +10,25 @@ from typing import Any
 import pytest
 
 from daskpar.data.files import list_files
-from daskpar.data.globbing import files_of_item
-from daskpar.data.locations import is_url, join, resolve
+from daskpar.data.mltable.globbing import files_of_item
 from daskpar.errors import InputError, UsageError
+from daskpar.locations import is_url, join, resolve
 
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     """Files whose order and hiddenness matter."""
-    for name in ("b.csv", "a/z.csv", "a/.h/q.csv", "a-b/m.csv", "a.csv", "B.csv", "é.csv", "x[1].csv", "a/deep/er/w.txt"):
+    for name in (
+        "b.csv",
+        "a/z.csv",
+        "a/.h/q.csv",
+        "a-b/m.csv",
+        "a.csv",
+        "B.csv",
+        "é.csv",
+        "x[1].csv",
+        "a/deep/er/w.txt",
+    ):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(name)
@@ -66,7 +76,17 @@ def test_joining_below_a_url() -> None:
 
 def test_files_are_listed_depth_first_by_the_bytes_of_their_names(tree: Path) -> None:
     found = below(tree, list_files(str(tree)).paths)
-    assert found == ["B.csv", "a/.h/q.csv", "a/deep/er/w.txt", "a/z.csv", "a-b/m.csv", "a.csv", "b.csv", "x[1].csv", "é.csv"]
+    assert found == [
+        "B.csv",
+        "a/.h/q.csv",
+        "a/deep/er/w.txt",
+        "a/z.csv",
+        "a-b/m.csv",
+        "a.csv",
+        "b.csv",
+        "x[1].csv",
+        "é.csv",
+    ]
     assert list_files(str(tree / "b.csv")).paths == [str(tree / "b.csv")]
 
 
@@ -146,7 +166,14 @@ def test_files_on_another_filesystem() -> None:
     memory = fsspec.filesystem("memory")
     for name in ("/listed/b.csv", "/listed/a/z.csv", "/listed/a-b/m.csv"):
         memory.pipe_file(name, b"x")
-    assert list_files("memory://listed").paths == ["memory:///listed/a/z.csv", "memory:///listed/a-b/m.csv", "memory:///listed/b.csv"]
-    assert files_of_item("pattern", "memory://listed/**/[mz].csv") == ["memory:///listed/a/z.csv", "memory:///listed/a-b/m.csv"]
+    assert list_files("memory://listed").paths == [
+        "memory:///listed/a/z.csv",
+        "memory:///listed/a-b/m.csv",
+        "memory:///listed/b.csv",
+    ]
+    assert files_of_item("pattern", "memory://listed/**/[mz].csv") == [
+        "memory:///listed/a/z.csv",
+        "memory:///listed/a-b/m.csv",
+    ]
     with pytest.raises(InputError, match="no file"):
         list_files("memory://nothing-here")

@@ -15,10 +15,10 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from daskpar.data import reading
-from daskpar.data.mltable import open_mltable
-from daskpar.data.reading import TableReader
-from daskpar.data.table import Table
+from daskpar.data.mltable.open import open_mltable
+from daskpar.data.tables import table_reader
+from daskpar.data.tables.table import Table
+from daskpar.data.tables.table_reader import TableReader
 
 FIELDS = st.sampled_from(
     [
@@ -84,7 +84,9 @@ def opened(folder: Path, files: dict[str, bytes], *steps: Any) -> Table:
     """The table of an MLTable over `files`, in their order."""
     for name, content in files.items():
         (folder / name).write_bytes(content)
-    (folder / "MLTable").write_text(yaml.safe_dump({"paths": [{"file": name} for name in files], "transformations": list(steps)}))
+    (folder / "MLTable").write_text(
+        yaml.safe_dump({"paths": [{"file": name} for name in files], "transformations": list(steps)})
+    )
     found = open_mltable(str(folder))
     assert isinstance(found, Table)
     return found
@@ -101,7 +103,13 @@ def opened(folder: Path, files: dict[str, bytes], *steps: Any) -> Table:
 )
 @settings(max_examples=250, suppress_health_check=[HealthCheck.too_slow])
 def test_delimited_text_however_it_is_cut(
-    rows: list[list[str]], ends: list[str], multi_line: bool, last: bool, size: int, steps: list[Any], encoding: str
+    rows: list[list[str]],
+    ends: list[str],
+    multi_line: bool,
+    last: bool,
+    size: int,
+    steps: list[Any],
+    encoding: str,
 ) -> None:
     text = "a,b,c\n" + "".join(",".join(row) + end for row, end in zip(rows, ends, strict=False))
     text = text if last else text.rstrip("\r\n")
@@ -117,7 +125,16 @@ def test_delimited_text_however_it_is_cut(
 @given(
     rows=st.lists(
         st.sampled_from(
-            ['{"a":5,"b":"x"}', '{"a":7}', '{"b":"x y"}', '{"a":null,"c":[1,{"d":2}]}', "", '{"a":1.5,"b":"é"}', ' {"a": 2}', "\r"]
+            [
+                '{"a":5,"b":"x"}',
+                '{"a":7}',
+                '{"b":"x y"}',
+                '{"a":null,"c":[1,{"d":2}]}',
+                "",
+                '{"a":1.5,"b":"é"}',
+                ' {"a": 2}',
+                "\r",
+            ]
         ),
         max_size=20,
     ),
@@ -128,16 +145,28 @@ def test_delimited_text_however_it_is_cut(
 def test_json_lines_however_they_are_cut(rows: list[str], size: int, steps: list[Any]) -> None:
     data = '{"a":3,"b":"y"}\n' + "\n".join(rows)
     with tempfile.TemporaryDirectory() as folder:
-        table = opened(Path(folder), {"1.jsonl": data.encode(), "2.jsonl": data.encode()}, "read_json_lines", *steps)
+        table = opened(
+            Path(folder), {"1.jsonl": data.encode(), "2.jsonl": data.encode()}, "read_json_lines", *steps
+        )
         whole = rows_of(table, table.files_pieces())
         assert rows_of(table, table.cut(size)) == whole
 
 
-@given(rows=st.lists(st.one_of(st.none(), st.integers(-5, 9)), max_size=40), group=st.integers(1, 9), size=st.integers(1, 900), steps=STEPS)
+@given(
+    rows=st.lists(st.one_of(st.none(), st.integers(-5, 9)), max_size=40),
+    group=st.integers(1, 9),
+    size=st.integers(1, 900),
+    steps=STEPS,
+)
 @settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 def test_parquet_however_it_is_cut(rows: list[int | None], group: int, size: int, steps: list[Any]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        values = pa.table({"a": pa.array(rows, pa.int64()), "b": pa.array(["x y" if row == 4 else "z" for row in rows], pa.string())})
+        values = pa.table(
+            {
+                "a": pa.array(rows, pa.int64()),
+                "b": pa.array(["x y" if row == 4 else "z" for row in rows], pa.string()),
+            }
+        )
         pq.write_table(values, Path(folder) / "w.parquet", row_group_size=group)
         data = (Path(folder) / "w.parquet").read_bytes()
         table = opened(Path(folder), {"1.parquet": data, "2.parquet": data}, "read_parquet", *steps)
@@ -152,7 +181,11 @@ LONG = "x" * (5 * 1024 * 1024)
     [
         ({"d.csv": f"a,b\n1,{LONG}\n2,y\n3,{LONG}\n"}, "read_delimited", 3),
         ({"d.jsonl": f'{{"a":1,"b":"{LONG}"}}\n{{"a":2,"b":"y"}}\n'}, "read_json_lines", 2),
-        ({"d.csv": 'a,b\n1,"' + "line\n" * 30000 + '"\n2,"y\nz"\n'}, {"read_delimited": {"support_multi_line": True}}, 2),
+        (
+            {"d.csv": 'a,b\n1,"' + "line\n" * 30000 + '"\n2,"y\nz"\n'},
+            {"read_delimited": {"support_multi_line": True}},
+            2,
+        ),
         (
             {"d.csv": '"' + "a\n" * 50000 + '",b\n1,"' + "line\r\n" * 30000 + '"\n2,y\n'},
             {"read_delimited": {"support_multi_line": True}},
@@ -161,7 +194,9 @@ LONG = "x" * (5 * 1024 * 1024)
     ],
     ids=["lines", "json", "records over lines", "a header over lines"],
 )
-def test_records_longer_than_what_is_read_at_once(files: dict[str, str], reader: Any, rows: int, tmp_path: Path) -> None:
+def test_records_longer_than_what_is_read_at_once(
+    files: dict[str, str], reader: Any, rows: int, tmp_path: Path
+) -> None:
     table = opened(tmp_path, {name: text.encode() for name, text in files.items()}, reader)
     whole = rows_of(table, table.files_pieces())
     assert [row[0] for row in whole] == list(range(1, rows + 1)) and len(whole[0][1]) > 100_000
@@ -170,11 +205,13 @@ def test_records_longer_than_what_is_read_at_once(files: dict[str, str], reader:
 
 
 @pytest.mark.parametrize("span", [1, 64, 4096])
-def test_rows_do_not_depend_on_how_much_is_read_together(span: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_do_not_depend_on_how_much_is_read_together(
+    span: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data = "a,b\n" + "".join(f"{'' if row % 7 == 3 else row},t{row}\n" for row in range(200))
     table = opened(tmp_path, {"d.csv": data.encode()}, "read_delimited")
     whole = rows_of(table, table.files_pieces())
-    monkeypatch.setattr(reading, "SPAN", span)
+    monkeypatch.setattr(table_reader, "SPAN", span)
     pieces = table.cut(20)
     assert rows_of(table, pieces) == whole
     reader = TableReader(table, pieces)

@@ -16,8 +16,9 @@ import pytest
 from distributed import Client, LocalCluster
 
 import daskpar
+from daskpar import _version
 from daskpar.engine.cluster import Cluster, check_dashboard, check_scheduler
-from daskpar.engine.tracker import ignore
+from daskpar.engine.plugins.tracker import ignore
 
 WHERE = """
 import json, os, time
@@ -30,7 +31,9 @@ def run(mini_batch):
 @pytest.fixture(scope="module")
 def cluster():
     """Two workers in processes of their own."""
-    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, memory_limit=0) as made:
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, memory_limit=0
+    ) as made:
         yield made
 
 
@@ -53,21 +56,34 @@ def leftovers(client: Client) -> list[str]:
     """What of ours is on the cluster: plugins, and handlers that do anything."""
 
     def on_worker(dask_worker) -> list[str]:
-        handlers = [name for name, handler in dask_worker.stream_handlers.items() if "daskpar" in name and handler is not ignore]
+        handlers = [
+            name
+            for name, handler in dask_worker.stream_handlers.items()
+            if "daskpar" in name and handler is not ignore
+        ]
         return handlers + [name for name in dask_worker.plugins if "daskpar" in name]
 
     def on_scheduler(dask_scheduler) -> list[str]:
-        handlers = [name for name, handler in dask_scheduler.stream_handlers.items() if "daskpar" in name and handler is not ignore]
+        handlers = [
+            name
+            for name, handler in dask_scheduler.stream_handlers.items()
+            if "daskpar" in name and handler is not ignore
+        ]
         plugins = [*dask_scheduler.plugins, *dask_scheduler.worker_plugins, *map(str, dask_scheduler.tasks)]
         return handlers + [name for name in plugins if "daskpar" in name]
 
-    return [*client.run_on_scheduler(on_scheduler), *(name for found in client.run(on_worker).values() for name in found)]
+    return [
+        *client.run_on_scheduler(on_scheduler),
+        *(name for found in client.run(on_worker).values() for name in found),
+    ]
 
 
 def test_a_running_cluster_by_its_address_is_left_as_it_was(work, cluster, client):
     work.files(20)
     pids = set(client.run(os.getpid).values())
-    ended = work.run({"work": work.parallel(WHERE, resources={"instance_count": 2})}, scheduler=cluster.scheduler_address)
+    ended = work.run(
+        {"work": work.parallel(WHERE, resources={"instance_count": 2})}, scheduler=cluster.scheduler_address
+    )
     assert ended.status == "completed", ended.reason
     assert names(work) == [f"{n:04}.txt" for n in range(20)]
     assert len(servers(work)) == 2
@@ -81,7 +97,9 @@ def test_a_client_stays_open_and_a_command_step_runs_on_its_workers(work, client
     pids = set(client.run(os.getpid).values())
     jobs = {
         "work": work.parallel(),
-        "show": work.command("cat ${{inputs.x}}; python -c 'import os, psutil; print([p.pid for p in psutil.Process().parents()])'"),
+        "show": work.command(
+            "cat ${{inputs.x}}; python -c 'import os, psutil; print([p.pid for p in psutil.Process().parents()])'"
+        ),
     }
     jobs["show"]["inputs"] = {"x": "${{parent.jobs.work.outputs.rows}}"}
     ended = work.run(jobs, client=client)
@@ -101,7 +119,10 @@ def test_one_node_is_taken_where_one_is_asked_for(work, client):
 
 def test_all_nodes_are_taken_for_minus_one(work, client):
     work.files(20)
-    assert work.run({"work": work.parallel(WHERE, resources={"instance_count": -1})}, client=client).status == "completed"
+    assert (
+        work.run({"work": work.parallel(WHERE, resources={"instance_count": -1})}, client=client).status
+        == "completed"
+    )
     assert len(servers(work)) == 2
 
 
@@ -118,11 +139,17 @@ def test_two_runs_at_once_on_one_cluster(work, client):
     ended = {}
     specs = {}
     for name in ("one", "two"):
-        step = work.parallel(WHERE, outputs={"rows": {"type": "uri_file", "path": f"./{name}.txt"}}, resources={"instance_count": 2})
+        step = work.parallel(
+            WHERE,
+            outputs={"rows": {"type": "uri_file", "path": f"./{name}.txt"}},
+            resources={"instance_count": 2},
+        )
         specs[name] = work.spec({"work": step}, name=f"{name}.yml")
 
     def run(name: str) -> None:
-        ended[name] = daskpar.run(specs[name], client=client, run_dir=work.folder / f"run-{name}", dashboard=None, display=False)
+        ended[name] = daskpar.run(
+            specs[name], client=client, run_dir=work.folder / f"run-{name}", dashboard=None, display=False
+        )
 
     threads = [threading.Thread(target=run, args=(name,)) for name in ("one", "two")]
     for thread in threads:
@@ -137,10 +164,14 @@ def test_two_runs_at_once_on_one_cluster(work, client):
 
 def test_a_failed_and_a_stopped_step_leave_nothing_either(work, client):
     work.files(20)
-    step = work.parallel("def run(mini_batch):\n    1 / 0", mini_batch_error_threshold=0, resources={"instance_count": 2})
+    step = work.parallel(
+        "def run(mini_batch):\n    1 / 0", mini_batch_error_threshold=0, resources={"instance_count": 2}
+    )
     assert work.run({"work": step}, client=client).status == "failed"
     assert leftovers(client) == []
-    assert [c for pid in client.run(os.getpid).values() for c in psutil.Process(pid).children(recursive=True)] == []
+    assert [
+        c for pid in client.run(os.getpid).values() for c in psutil.Process(pid).children(recursive=True)
+    ] == []
 
 
 def test_dataframes_on_the_cluster_are_written_by_it(work, client):
@@ -152,14 +183,21 @@ def test_dataframes_on_the_cluster_are_written_by_it(work, client):
         "def run(mini_batch):\n    return list(mini_batch.a)",
         inputs={"files": {"type": "mltable", "path": "${{parent.inputs.data}}", "mode": "direct"}},
     )
-    ended = work.run({"work": step}, top={"inputs": {"data": {"type": "mltable"}}}, inputs={"data": data}, client=client)
+    ended = work.run(
+        {"work": step}, top={"inputs": {"data": {"type": "mltable"}}}, inputs={"data": data}, client=client
+    )
     assert ended.status == "completed", ended.reason
     assert work.rows() == [str(n) for n in range(10)]
 
 
 def test_a_compute_of_dasks_configuration_is_started_and_ended(work):
     work.files(20)
-    described = {"class": "distributed.LocalCluster", "n_workers": 2, "processes": False, "dashboard_address": None}
+    described = {
+        "class": "distributed.LocalCluster",
+        "n_workers": 2,
+        "processes": False,
+        "dashboard_address": None,
+    }
     with dask.config.set({"daskpar.computes": {"mine": described}}):
         ended = work.run({"work": work.parallel(WHERE, resources={"instance_count": 2})}, compute="mine")
     assert ended.status == "completed", ended.reason
@@ -176,7 +214,10 @@ def test_a_compute_of_dasks_configuration_is_started_and_ended(work):
 )
 def test_a_compute_that_is_described_wrong_is_told(work, entry, said):
     work.files(1)
-    with dask.config.set({"daskpar.computes": {"mine": entry}}), pytest.raises(daskpar.UsageError, match=said):
+    with (
+        dask.config.set({"daskpar.computes": {"mine": entry}}),
+        pytest.raises(daskpar.UsageError, match=said),
+    ):
         work.run({"work": work.parallel()}, compute="mine")
     assert not (work.folder / "run").exists()
 
@@ -190,12 +231,12 @@ def test_local_nodes_may_have_processes_of_their_own(work):
 
 def test_another_version_on_a_worker_is_told(work, client):
     def pretend(version: str) -> None:
-        import daskpar
+        from daskpar import _version
 
-        daskpar.__version__ = version
+        _version.__version__ = version
 
     work.files(1)
-    own = daskpar.__version__
+    own = _version.__version__
     client.run(pretend, "0.0.7")
     try:
         with pytest.raises(daskpar.UsageError, match=f"has daskpar 0.0.7, this is {own}"):
@@ -208,11 +249,11 @@ def test_another_version_on_a_worker_is_told(work, client):
 
 def test_another_version_on_a_worker_that_comes_later_leaves_it_out(client):
     def pretend(version: str) -> None:
-        import daskpar
+        from daskpar import _version
 
-        daskpar.__version__ = version
+        _version.__version__ = version
 
-    own = daskpar.__version__
+    own = _version.__version__
     opened = Cluster(run_id="later", client=client)
     opened.open()
     first, second = opened.facts
@@ -279,7 +320,9 @@ def test_addresses_that_a_dashboard_may_have(address):
     check_dashboard(address)
 
 
-@pytest.mark.parametrize("address", ["tcp://host:8786", "host:8786", "inproc://10.0.0.1/5/1", "tcp://[::1]:8786"])
+@pytest.mark.parametrize(
+    "address", ["tcp://host:8786", "host:8786", "inproc://10.0.0.1/5/1", "tcp://[::1]:8786"]
+)
 def test_addresses_that_a_scheduler_may_have(address):
     check_scheduler(address)
 

@@ -25,7 +25,16 @@ def below(folder: Path) -> list[str]:
 
 def test_the_working_directory_is_a_copy_of_the_code(tmp_path: Path) -> None:
     code, run = tmp_path / "code", tmp_path / "code/runs/now"
-    files(code, "deep/er/a.py", "runs/now/run.json", "runs/before/run.json", "runs/before/lock", "data/big.csv", "log.txt", "run.sh")
+    files(
+        code,
+        "deep/er/a.py",
+        "runs/now/run.json",
+        "runs/before/run.json",
+        "runs/before/lock",
+        "data/big.csv",
+        "log.txt",
+        "run.sh",
+    )
     (code / "run.sh").chmod(0o555)
     (tmp_path / "elsewhere").mkdir()
     (code / "out").symlink_to("../elsewhere")
@@ -36,7 +45,19 @@ def test_the_working_directory_is_a_copy_of_the_code(tmp_path: Path) -> None:
     work = run / "steps/s/work"
     lay_out_code(code, work, run, {str(code / "data")})
     assert below(work) == [
-        *("broken", "circle", "data", "deep", "deep/er", "deep/er/a.py", "deep/same", "log.txt", "out", "run.sh", "runs"),
+        *(
+            "broken",
+            "circle",
+            "data",
+            "deep",
+            "deep/er",
+            "deep/er/a.py",
+            "deep/same",
+            "log.txt",
+            "out",
+            "run.sh",
+            "runs",
+        ),
     ]
     assert os.readlink(work / "data") == str(code / "data")
     assert os.readlink(work / "deep/same") == "er/a.py"
@@ -65,12 +86,21 @@ def test_code_that_can_not_be_copied_is_told(tmp_path: Path) -> None:
 
 def test_installed_packages_are_linked_and_history_and_caches_left_out(tmp_path: Path) -> None:
     code = files(
-        tmp_path / "code", "a.py", ".git/HEAD", "p/__pycache__/a.pyc", "p/b.py", ".venv/pyvenv.cfg", "web/node_modules/x.js", ".env/c"
+        tmp_path / "code",
+        "a.py",
+        ".git/HEAD",
+        "p/__pycache__/a.pyc",
+        "p/b.py",
+        ".venv/pyvenv.cfg",
+        "web/node_modules/x.js",
+        ".env/c",
     )
     work = tmp_path / "work"
     lay_out_code(code, work, tmp_path)
     assert below(work) == [".env", ".env/c", ".venv", "a.py", "p", "p/b.py", "web", "web/node_modules"]
-    assert (work / ".venv").samefile(code / ".venv") and (work / "web/node_modules").samefile(code / "web/node_modules")
+    assert (work / ".venv").samefile(code / ".venv") and (work / "web/node_modules").samefile(
+        code / "web/node_modules"
+    )
 
 
 @pytest.mark.parametrize("named", ["data", "data/"])
@@ -114,8 +144,13 @@ def remove(work: Path) -> None:
     (work / "a").unlink()
 
 
-@pytest.mark.parametrize(("change", "kept"), [(none, False), (write_a_cache, False), (write_over, True), (add_deep, True), (remove, True)])
-def test_an_earlier_copy_is_kept_only_where_it_was_changed(tmp_path: Path, change: Callable[[Path], None], kept: bool) -> None:
+@pytest.mark.parametrize(
+    ("change", "kept"),
+    [(none, False), (write_a_cache, False), (write_over, True), (add_deep, True), (remove, True)],
+)
+def test_an_earlier_copy_is_kept_only_where_it_was_changed(
+    tmp_path: Path, change: Callable[[Path], None], kept: bool
+) -> None:
     code, work = files(tmp_path / "code", "a", "deep/b"), tmp_path / "work"
     lay_out_code(code, work, tmp_path)
     change(work)

@@ -9,17 +9,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from daskpar.batches.records import RECORD, Status, unpack
-from daskpar.engine.blocks import BlockSizer
-from daskpar.engine.clocks import Patience
+from daskpar.batches.records import RECORD, unpack
 from daskpar.engine.cluster import SCHEDULER_GONE
-from daskpar.engine.dispatch import Dispatcher
 from daskpar.engine.execution import Execution
-from daskpar.engine.node import NodeFacts, close_step, finish_step, open_step, run_block
-from daskpar.engine.tally import Tally, Thresholds
+from daskpar.engine.plugins.node import close_step, finish_step, open_step, run_block
+from daskpar.engine.rules.allocation import NodeFacts
+from daskpar.engine.rules.block_size import BlockSizer
+from daskpar.engine.rules.clocks import Patience
+from daskpar.engine.rules.counter import Tally, Thresholds
+from daskpar.engine.rules.dispatch import Dispatcher
 from daskpar.errors import InfrastructureLost
-from daskpar.events import Counts, TriesEnded, Warned
+from daskpar.events import TriesEnded, Warned
 from daskpar.processor.protocol import Broken, Ended, Flushed, Left, Notice, ProcessorSettings, Released
+from daskpar.results import Counts, TryStatus
 
 SETTINGS = ProcessorSettings(
     run_id="r", step="s", node=0, python="p", processors=1, entry_script="e", code=None, plan="", parts="", logs="", work="",
@@ -41,7 +43,10 @@ class Invented:
 
     @property
     def facts(self) -> dict[str, NodeFacts]:
-        return {a: NodeFacts(address=a, host=a, cores=1, gpus=(), version="1", python="p", pid=1) for a in self.habits}
+        return {
+            a: NodeFacts(address=a, host=a, cores=1, gpus=(), version="1", python="p", pid=1)
+            for a in self.habits
+        }
 
     def refresh(self) -> list[str]:
         return list(self.facts)
@@ -69,27 +74,39 @@ class Invented:
         elif function in (close_step, finish_step):
             self.say(workers[0], Notice(level="warning", text="said on the way out"), Left(node=0))
 
-    def submit(self, function: Any, run_id: str, step: str, order: Any, *, workers: list[str], **_: Any) -> Any:
+    def submit(
+        self, function: Any, run_id: str, step: str, order: Any, *, workers: list[str], **_: Any
+    ) -> Any:
         assert function is run_block
         self.tasks += 1
         [address], token = workers, f"t{order.block}"
         habit = self.habits[address]
         future = SimpleNamespace(status="pending", release=lambda: None, add_done_callback=lambda _: None)
         if habit == "erring":
-            future = SimpleNamespace(status="error", exception=lambda: RuntimeError("not here"), release=lambda: None)
+            future = SimpleNamespace(
+                status="error", exception=lambda: RuntimeError("not here"), release=lambda: None
+            )
             future.add_done_callback = lambda told: told(future)
         elif habit == "broken":
             self.say(address, Broken(node=0, message="can't go on", disk=False))
         elif habit == "deadly":
             self.say(
                 address,
-                Released(block=order.block, token=token, start=order.start, stop=order.stop, reason="unbegun"),
+                Released(
+                    block=order.block, token=token, start=order.start, stop=order.stop, reason="unbegun"
+                ),
                 Ended(block=order.block, token=token),
             )
         elif habit == "fine":
             records = np.zeros(order.stop - order.start, dtype=RECORD)
-            records["index"], records["status"], records["final"] = range(order.start, order.stop), Status.SUCCEEDED, 1
-            flushed = Flushed(block=order.block, token=token, part="", offset=0, length=0, crc=0, records=records.tobytes())
+            records["index"], records["status"], records["final"] = (
+                range(order.start, order.stop),
+                TryStatus.SUCCEEDED,
+                1,
+            )
+            flushed = Flushed(
+                block=order.block, token=token, part="", offset=0, length=0, crc=0, records=records.tobytes()
+            )
             self.say(address, flushed, Ended(block=order.block, token=token))
         return future
 
@@ -97,7 +114,9 @@ class Invented:
         self.hear((0.0, ("messages", address, pickle.dumps(list(messages)))))
 
 
-def execution(cluster: Invented, *, count: int = 5, nodes: int = 1, patience: float = 60.0) -> tuple[Execution, list[Any]]:
+def execution(
+    cluster: Invented, *, count: int = 5, nodes: int = 1, patience: float = 60.0
+) -> tuple[Execution, list[Any]]:
     said: list[Any] = []
     made = Execution(
         cluster=cluster,  # type: ignore[arg-type]
@@ -118,7 +137,11 @@ def warnings(said: list[Any]) -> str:
 
 @pytest.mark.parametrize(
     ("habit", "word"),
-    [("closed", "could not start its processors: RuntimeError: no room"), ("broken", "can't go on"), ("erring", "not here")],
+    [
+        ("closed", "could not start its processors: RuntimeError: no room"),
+        ("broken", "can't go on"),
+        ("erring", "not here"),
+    ],
 )
 def test_a_node_that_can_not_is_left_out_and_replaced(habit, word):
     cluster = Invented(a=habit, b="fine", c="fine")
@@ -198,7 +221,9 @@ def test_a_scheduler_that_is_gone_ends_the_loop(stopped):
 
     made.publish = go
     ended = made.run()
-    assert (ended.status, ended.reason) == (("interrupted", "enough") if stopped else ("lost", SCHEDULER_GONE))
+    assert (ended.status, ended.reason) == (
+        ("interrupted", "enough") if stopped else ("lost", SCHEDULER_GONE)
+    )
     assert not made.dispatcher.blocks
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import daskpar
-from daskpar.engine.outcome import Outcome
+from daskpar.engine.execution_result import ExecutionResult
 from daskpar.engine.parallel_step import ParallelStepRun
 
 QUIET: dict[str, Any] = {"dashboard": None, "display": False}
@@ -19,7 +19,7 @@ def without_the_last_two(work: Any, **step: Any) -> Any:
     work.files(7)
     execute = ParallelStepRun._execute
 
-    def half(self: ParallelStepRun, settings: Any, tally: Any, missing: Any, **more: Any) -> Outcome:
+    def half(self: ParallelStepRun, settings: Any, tally: Any, missing: Any, **more: Any) -> ExecutionResult:
         ((start, stop),) = missing
         return execute(self, settings, tally, [(start, stop - 2)], **more)
 
@@ -49,7 +49,11 @@ def test_a_plan_that_is_gone_is_made_anew_only_where_it_is_certainly_the_same(wo
     (data / "0006.txt").rename(data / "00.txt")
     for _ in range(2):
         ended = daskpar.resume(work.folder / "run", allow_changes=True, **QUIET)
-        assert ended.status == "failed" and "holds no plan of mini-batches" in ended.reason and "can't be made anew" in ended.reason
+        assert (
+            ended.status == "failed"
+            and "holds no plan of mini-batches" in ended.reason
+            and "can't be made anew" in ended.reason
+        )
     (data / "00.txt").rename(data / "0006.txt")
     ended = daskpar.resume(work.folder / "run", allow_changes=True, **QUIET)
     assert ended.status == "completed", ended.reason

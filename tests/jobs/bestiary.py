@@ -43,7 +43,11 @@ def run(mini_batch, context):
     n = called(index)
     things = TABLE.get(str(index), [])
     thing = things[n] if n < len(things) else "ok"
-    rows = [f"{index} {os.path.basename(str(item))}" for item in mini_batch] if isinstance(mini_batch, list) else mini_batch
+    rows = (
+        [f"{index} {os.path.basename(str(item))}" for item in mini_batch]
+        if isinstance(mini_batch, list)
+        else mini_batch
+    )
     return FAULTS[thing](rows)
 
 

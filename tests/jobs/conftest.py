@@ -106,7 +106,11 @@ def job(tmp_path: Path):
     before = {process.pid for process in psutil.Process().children(recursive=True)}
     yield lambda **kwargs: Job(folder=tmp_path, **kwargs)
     left = [p for p in descendants_with(str(tmp_path)) if p.pid != os.getpid()]
-    children = [p for p in psutil.Process().children(recursive=True) if p.pid not in before and p.status() != psutil.STATUS_ZOMBIE]
+    children = [
+        p
+        for p in psutil.Process().children(recursive=True)
+        if p.pid not in before and p.status() != psutil.STATUS_ZOMBIE
+    ]
     assert left == [], f"processes left behind: {left}"
     assert children == [], f"processes left behind: {children}"
 

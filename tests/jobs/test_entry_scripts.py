@@ -55,7 +55,12 @@ def test_arguments_environment_and_folders(work):
         return [json.dumps([sys.argv, os.environ["MINE"], os.getcwd(), __file__, helper.WORD, bool(os.environ["AZUREML_RUN_ID"])])]
     """
     work.write("code/helper.py", "WORD = 'helped'")
-    ended, rows = rows_of(work, script, arguments="--name 'two words' --error_threshold -1", environment_variables={"MINE": "a b"})
+    ended, rows = rows_of(
+        work,
+        script,
+        arguments="--name 'two words' --error_threshold -1",
+        environment_variables={"MINE": "a b"},
+    )
     argv, mine, folder, file, word, has_run_id = json.loads(rows[0])
     assert argv[1:] == ["--resource_monitor_interval", "0", "--name", "two words", "--error_threshold", "-1"]
     assert (mine, word, has_run_id) == ("a b", "helped", True)
@@ -69,7 +74,9 @@ def test_two_steps_may_have_scripts_and_helpers_of_the_same_names(work):
     jobs = {}
     for name in ("one", "two"):
         work.write(f"{name}/helper.py", f"WORD = {name!r}")
-        jobs[name] = work.parallel(script, code=f"./{name}", outputs={"rows": {"type": "uri_file", "path": f"./{name}.txt"}})
+        jobs[name] = work.parallel(
+            script, code=f"./{name}", outputs={"rows": {"type": "uri_file", "path": f"./{name}.txt"}}
+        )
     assert work.run(jobs).status == "completed"
     assert (work.rows("one.txt"), work.rows("two.txt")) == (["one"], ["two"])
 
@@ -77,7 +84,14 @@ def test_two_steps_may_have_scripts_and_helpers_of_the_same_names(work):
 @pytest.mark.parametrize(
     ("files", "entry"),
     [
-        ({"package/__init__.py": "", "package/part.py": "X = 'here'", "package/main.py": "from .part import X\n"}, "package.main"),
+        (
+            {
+                "package/__init__.py": "",
+                "package/part.py": "X = 'here'",
+                "package/main.py": "from .part import X\n",
+            },
+            "package.main",
+        ),
         ({"part.py": "X = 'here'", "deep/main.py": "from part import X\n"}, "deep/main.py"),
         ({"part.py": "X = 'here'", "main.py": "from part import X\n"}, "./main.py"),
     ],
@@ -86,7 +100,9 @@ def test_an_entry_script_may_be_a_module_or_lie_deeper(work, files, entry):
     work.files(1)
     step = work.parallel()
     for name, text in files.items():
-        work.write(f"code/{name}", text + ("def run(mini_batch):\n    return [X]\n" if "main" in name else ""))
+        work.write(
+            f"code/{name}", text + ("def run(mini_batch):\n    return [X]\n" if "main" in name else "")
+        )
     step["task"]["entry_script"] = entry
     ended = work.run({"work": step})
     assert ended.status == "completed", ended.reason
@@ -188,7 +204,9 @@ def shutdown():
 @pytest.mark.parametrize("turn", range(3))
 def test_a_shutdown_that_raises_is_told_however_soon_the_step_ends_after_it(work, turn):
     work.files(1)
-    ended = work.run({"work": work.parallel(SAID.format(init="pass", shutdown="raise ValueError('no way down')"))})
+    ended = work.run(
+        {"work": work.parallel(SAID.format(init="pass", shutdown="raise ValueError('no way down')"))}
+    )
     assert ended.status == "completed"
     said = (ended.logs["work"] / "sys" / "master_role.txt").read_text()
     assert "shutdown() raised in process000 of node 0" in said and "ValueError: no way down" in said
@@ -197,13 +215,22 @@ def test_a_shutdown_that_raises_is_told_however_soon_the_step_ends_after_it(work
 @pytest.mark.parametrize(
     ("script", "words"),
     [
-        (SAID.format(init="raise ValueError('no model')", shutdown="pass"), ["init() failed: ValueError: no model", "in init"]),
-        ("import nowhere_to_be_found\ndef run(b): pass", ["could not be imported: ModuleNotFoundError", "import nowhere_to_be_found"]),
-        ("import sys\nsys.exit(2)\ndef run(b): pass", ["SystemExit: 2 (the script ended itself; its log says what it printed"]),
+        (
+            SAID.format(init="raise ValueError('no model')", shutdown="pass"),
+            ["init() failed: ValueError: no model", "in init"],
+        ),
+        (
+            "import nowhere_to_be_found\ndef run(b): pass",
+            ["could not be imported: ModuleNotFoundError", "import nowhere_to_be_found"],
+        ),
+        (
+            "import sys\nsys.exit(2)\ndef run(b): pass",
+            ["SystemExit: 2 (the script ended itself; its log says what it printed"],
+        ),
     ],
 )
 def test_the_errors_of_a_script_that_does_not_begin_have_their_trace_and_log(work, script, words):
-    from daskpar.reports.reading import logs_text
+    from daskpar.reports.run_status import logs_text
 
     work.files(1)
     ended = work.run({"work": work.parallel(script)})

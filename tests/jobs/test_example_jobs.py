@@ -52,7 +52,10 @@ def test_the_articles_own_job(example):
 def test_many_models_on_folders_and_straight_on_the_table_in_any_order(example):
     folder = example("many-models")
     ended = run(folder)
-    models = {path.relative_to(ended.outputs["models"]): path.read_text() for path in Path(ended.outputs["models"]).rglob("*.json")}
+    models = {
+        path.relative_to(ended.outputs["models"]): path.read_text()
+        for path in Path(ended.outputs["models"]).rglob("*.json")
+    }
     assert len(models) == 80
     assert ended.counts["train"].succeeded == 80
     header, *rows = (folder / "data/sales.csv").read_text().splitlines()
@@ -72,7 +75,10 @@ def test_many_models_on_folders_and_straight_on_the_table_in_any_order(example):
     (folder / "straight.yml").write_text(yaml.safe_dump(spec))
     again = daskpar.run(folder / "straight.yml", run_dir=folder / "run2", dashboard=None, display=False)
     assert again.status == "completed", again.reason
-    straight = {path.relative_to(again.outputs["models"]): path for path in Path(again.outputs["models"]).rglob("*.json")}
+    straight = {
+        path.relative_to(again.outputs["models"]): path
+        for path in Path(again.outputs["models"]).rglob("*.json")
+    }
     assert {name: json.loads(path.read_text())["rows"] for name, path in straight.items()} == {
         name: json.loads(text)["rows"] for name, text in models.items()
     }
@@ -83,5 +89,7 @@ def test_images_and_a_command_that_shows_what_was_read(example):
     ended = run(folder)
     shown = (ended.logs["show"] / "user/std_out.txt").read_text()
     assert shown == Path(ended.outputs["read_digits.result"]).read_text()
-    assert [line.split(":")[0] for line in shown.splitlines()] == sorted(path.name for path in (folder / "data").glob("*.png"))
+    assert [line.split(":")[0] for line in shown.splitlines()] == sorted(
+        path.name for path in (folder / "data").glob("*.png")
+    )
     assert ended.counts["read_digits"].succeeded == 20

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from daskpar.batches.records import Reason
+from daskpar.results import Reason
 
 # fault: (reason, failed items of a mini-batch of 2 when no try is left, rows that stay then)
 FAILS = {
@@ -28,7 +28,9 @@ def test_each_fault_costs_its_mini_batch_alone(job, retries):
     """All faults in one job, each on a mini-batch of its own, for ever: its neighbours' rows are all there, its own are not."""
     names = list(FAILS)
     faults = {3 * at + 1: [name] * (retries + 1) for at, name in enumerate(names)}
-    made = job(faults=faults, files=6 * len(names) + 4, retries=retries, arguments="--processor-memory 1500mb")
+    made = job(
+        faults=faults, files=6 * len(names) + 4, retries=retries, arguments="--processor-memory 1500mb"
+    )
     ended = made.run()
     assert ended.status == "completed", ended.reason
     counts = ended.steps["work"].counts
@@ -50,7 +52,11 @@ def test_each_fault_costs_its_mini_batch_alone(job, retries):
 
 def test_each_fault_is_mended_by_a_retry(job):
     names = list(FAILS)
-    made = job(faults={2 * at: [name] for at, name in enumerate(names)}, files=4 * len(names), arguments="--processor-memory 1500mb")
+    made = job(
+        faults={2 * at: [name] for at, name in enumerate(names)},
+        files=4 * len(names),
+        arguments="--processor-memory 1500mb",
+    )
     ended = made.run()
     assert ended.status == "completed", ended.reason
     counts = ended.steps["work"].counts
@@ -80,7 +86,9 @@ def test_what_looks_odd_but_is_fine_costs_nothing(job):
         ({}, "--allowed_failed_percent 19", {1: ["raise"], 5: ["none"]}, "failed"),
     ],
 )
-def test_a_threshold_that_is_met_completes_and_one_that_is_passed_fails(job, settings, arguments, faults, status):
+def test_a_threshold_that_is_met_completes_and_one_that_is_passed_fails(
+    job, settings, arguments, faults, status
+):
     ended = job(settings=settings, arguments=arguments, faults=faults, retries=0).run()
     assert (ended.status, ended.exit_code) == (status, 0 if status == "completed" else 1)
     if status == "failed":
@@ -91,18 +99,24 @@ def test_a_threshold_that_is_met_completes_and_one_that_is_passed_fails(job, set
 def test_returns_are_not_measured_where_nobody_asks_for_them(job):
     """The published many-models sample returns [] with error_threshold -1."""
     made = job(
-        faults={index: ["none"] for index in range(10)}, append=False, settings={"error_threshold": -1, "mini_batch_error_threshold": 0}
+        faults={index: ["none"] for index in range(10)},
+        append=False,
+        settings={"error_threshold": -1, "mini_batch_error_threshold": 0},
     )
     ended = made.run()
     assert ended.status == "completed", ended.reason
     assert ended.steps["work"].counts.succeeded == 10
 
 
-@pytest.mark.parametrize("body", ["raise RuntimeError('no model here')", "import os; os._exit(4)", "import time; time.sleep(3600)"])
+@pytest.mark.parametrize(
+    "body", ["raise RuntimeError('no model here')", "import os; os._exit(4)", "import time; time.sleep(3600)"]
+)
 def test_an_init_that_never_succeeds_ends_the_step_and_charges_nobody(job, body):
     made = job(script="broken.py", arguments="--init_timeout 1", processors=1)
     made.write()
-    (made.folder / "code" / "broken.py").write_text(f"def init():\n    {body}\n\ndef run(mini_batch):\n    return mini_batch\n")
+    (made.folder / "code" / "broken.py").write_text(
+        f"def init():\n    {body}\n\ndef run(mini_batch):\n    return mini_batch\n"
+    )
     ended = made.run()
     assert (ended.status, ended.exit_code) == ("failed", 1)
     assert "init" in ended.reason

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from daskpar.engine.outcome import Outcome
+from daskpar.engine.execution_result import ExecutionResult
 
-MLTABLE = "type: mltable\npaths:\n  - file: ./a.csv\ntransformations:\n  - read_delimited:\n      delimiter: ','\n"
+MLTABLE = (
+    "type: mltable\npaths:\n  - file: ./a.csv\ntransformations:\n  - read_delimited:\n      delimiter: ','\n"
+)
 FIRST_FAILS = """
 import os
 def run(mini_batch):
@@ -37,7 +39,9 @@ def logs_of(ended, step: str = "work") -> Path:
 def test_max_retries_is_the_number_of_tries_after_the_first(work, retries):
     work.files(1)
     step = work.parallel(
-        COUNTING, retry_settings={"max_retries": retries, "timeout": 10}, environment_variables={"CALLS": str(work.folder / "calls")}
+        COUNTING,
+        retry_settings={"max_retries": retries, "timeout": 10},
+        environment_variables={"CALLS": str(work.folder / "calls")},
     )
     ended = work.run({"work": step})
     assert (ended.status, ended.steps["work"].counts.tries_failed) == ("failed", retries + 1)
@@ -63,7 +67,8 @@ def test_timeout_leaves_loading_alone_and_task_overhead_timeout_limits_it(work):
     (work.folder / "table").mkdir()
     (work.folder / "table" / "a.csv").write_text("x,y\n1,2\n")
     work.write(
-        "table/MLTable", "type: mltable\npaths:\n  - pattern: ./*.csv\ntransformations:\n  - read_delimited:\n      delimiter: ','\n"
+        "table/MLTable",
+        "type: mltable\npaths:\n  - pattern: ./*.csv\ntransformations:\n  - read_delimited:\n      delimiter: ','\n",
     )
     script = """
     import os, pathlib
@@ -122,11 +127,13 @@ def test_first_task_creation_timeout_ends_a_grouping_under_way(work, monkeypatch
 
         def run(self):
             assert stopped.wait(60)
-            return Outcome(status="interrupted")
+            return ExecutionResult(status="interrupted")
 
     work.files(1)
     monkeypatch.setattr("daskpar.engine.parallel_step.Execution", Grouping)
-    monkeypatch.setattr("daskpar.engine.parallel_step.make_plan", lambda *_, execute, **__: execute("pass", [], 1))
+    monkeypatch.setattr(
+        "daskpar.engine.parallel_step.make_plan", lambda *_, execute, **__: execute("pass", [], 1)
+    )
     ended = work.run({"work": work.parallel(arguments="--first_task_creation_timeout 1")})
     assert ended.status == "failed"
     assert "grouping the input took longer than 1 s" in ended.reason
@@ -165,12 +172,16 @@ def test_mini_batch_error_threshold_and_allowed_failed_percent(work):
             ({}, "--allowed_failed_percent 24", "failed"),
         ]
     ):
-        ended = work.run({"work": work.parallel(FIRST_FAILS, arguments=arguments, **settings)}, run_dir=work.folder / f"run{number}")
+        ended = work.run(
+            {"work": work.parallel(FIRST_FAILS, arguments=arguments, **settings)},
+            run_dir=work.folder / f"run{number}",
+        )
         assert ended.status == status, (settings, arguments, ended.reason)
 
 
 @pytest.mark.parametrize(
-    ("level", "seen"), [("DEBUG", ["debug", "info", "warning"]), ("INFO", ["info", "warning"]), ("WARNING", ["warning"])]
+    ("level", "seen"),
+    [("DEBUG", ["debug", "info", "warning"]), ("INFO", ["info", "warning"]), ("WARNING", ["warning"])],
 )
 def test_logging_level_chooses_what_user_logs_hold(work, level, seen):
     work.files(1)
@@ -219,7 +230,10 @@ def test_append_row_to_writes_one_line_for_each_element_of_a_list_or_tuple(work)
 def test_copy_logs_to_parent_copies_the_log_tree_to_the_run(work):
     work.files(1)
     ended = work.run(
-        {"work": work.parallel(arguments="--copy_logs_to_parent True"), "other": work.parallel(outputs={"rows": {"type": "uri_file"}})}
+        {
+            "work": work.parallel(arguments="--copy_logs_to_parent True"),
+            "other": work.parallel(outputs={"rows": {"type": "uri_file"}}),
+        }
     )
     assert (ended.path / "logs/work/job_result.txt").is_file()
     assert (ended.path / "logs/work/user").is_dir()
@@ -234,7 +248,9 @@ def test_resource_monitor_interval_writes_the_use_of_the_node_or_nothing(work, i
     ended = work.run({"work": step})
     perf = logs_of(ended) / "sys/perf/0"
     names = {"node_resource_usage.csv", "node_disk_usage.csv", "processes_resource_usage.csv"}
-    assert ({path.name for path in perf.glob("*.csv")} if perf.exists() else set()) == (names if interval else set())
+    assert ({path.name for path in perf.glob("*.csv")} if perf.exists() else set()) == (
+        names if interval else set()
+    )
     if interval:
         rows = list(csv.reader((perf / "node_resource_usage.csv").open()))
         assert rows[0][:3] == ["Utc Time", "Cpu Percent", "Memory Total (MB)"]
@@ -254,12 +270,17 @@ def run(mini_batch):
 
 def test_instance_count_and_max_concurrency_are_nodes_and_processors_on_each(work):
     work.files(40)
-    ended = work.run({"work": work.parallel(WHERE, resources={"instance_count": 2}, max_concurrency_per_instance=2)})
+    ended = work.run(
+        {"work": work.parallel(WHERE, resources={"instance_count": 2}, max_concurrency_per_instance=2)}
+    )
     rows = [json.loads(row) for row in work.rows()]
     assert len({pid for pid, _ in rows}) == 4
     assert len({parent for _, parent in rows}) == 2
     assert {path.name for path in (logs_of(ended) / "user/stdout").iterdir()} == {"0", "1"}
-    assert {path.name for path in (logs_of(ended) / "user/stdout/1").iterdir()} == {"process000.stdout.txt", "process001.stdout.txt"}
+    assert {path.name for path in (logs_of(ended) / "user/stdout/1").iterdir()} == {
+        "process000.stdout.txt",
+        "process001.stdout.txt",
+    }
 
 
 def test_the_report_of_tries_has_one_row_for_each(work):

@@ -19,5 +19,7 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = shutil.ignore_patterns("runs", "data", "model", "iris-model", "*.csv", ".ipynb_checkpoints")
     shutil.copytree(NOTEBOOKS, folder, ignore=made)
     for example in ("iris", "many-models", "images"):
-        subprocess.run([sys.executable, str(folder / example / "make_data.py")], check=True, capture_output=True)
+        subprocess.run(
+            [sys.executable, str(folder / example / "make_data.py")], check=True, capture_output=True
+        )
     return folder

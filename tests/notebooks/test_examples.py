@@ -33,7 +33,9 @@ def test_many_models_trains_one_for_each_store_and_brand(examples: Path, tmp_pat
     files = sorted((tmp_path / "run/outputs/models").glob("*/*.json"))
     models = [json.loads(file.read_text()) for file in files]
     assert len(models) == 80
-    assert [(str(model["Store"]), model["Brand"]) for model in models] == [(file.parent.name, file.stem) for file in files]
+    assert [(str(model["Store"]), model["Brand"]) for model in models] == [
+        (file.parent.name, file.stem) for file in files
+    ]
     assert {model["rows"] for model in models} == {100}
     # The data is made with a price elasticity of -1.5 and an effect of advertising of 0.4.
     assert all(abs(model["price"] + 1.5) < 0.5 and abs(model["advert"] - 0.4) < 0.2 for model in models)
@@ -43,7 +45,11 @@ def test_images_are_read_five_at_a_time_and_shown(examples: Path, tmp_path: Path
     done = run(examples, "images/pipeline.yml", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     state = json.loads((tmp_path / "run/steps/read_digits/step.json").read_text())
-    assert (state["counts"]["planned"], state["counts"]["succeeded"], state["counts"]["items"]) == (20, 20, 100)
+    assert (state["counts"]["planned"], state["counts"]["succeeded"], state["counts"]["items"]) == (
+        20,
+        20,
+        100,
+    )
     lines = (tmp_path / "run/steps/read_digits/outputs/result").read_text().splitlines()
     assert [line.split(":")[0] for line in lines] == [f"{number:03}.png" for number in range(100)]
     assert (tmp_path / "run/steps/show/logs/user/std_out.txt").read_text().splitlines() == lines

@@ -16,11 +16,15 @@ def test_first_run_runs_and_shows_results(examples: Path) -> None:
     before = [shown(cell) for cell in notebook.cells]
     nbclient.NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(examples)}}).execute()
     after = [shown(cell) for cell in notebook.cells]
-    assert after == before, "the outputs in the repository are not those of this code: run the notebook again and save it"
+    assert after == before, (
+        "the outputs in the repository are not those of this code: run the notebook again and save it"
+    )
     assert any("setosa" in text for text in after)
 
 
 def shown(cell: nbformat.NotebookNode) -> str:
     """The text results of a cell; progress and paths, which differ from run to run, left out."""
     outputs = cell.get("outputs", ())
-    return "\n".join(output["data"]["text/plain"] for output in outputs if output["output_type"] == "execute_result")
+    return "\n".join(
+        output["data"]["text/plain"] for output in outputs if output["output_type"] == "execute_result"
+    )

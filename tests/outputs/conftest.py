@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from daskpar.batches.records import RECORD, Status
-from daskpar.outputs import writing
-from daskpar.processor.protocol import Failure, Flushed
+from daskpar.batches.records import RECORD
+from daskpar.processor.protocol import Flushed
+from daskpar.results import Failure, TryStatus
 
 
 @dataclass
@@ -41,7 +40,7 @@ class Processors:
             bad = index in failed or index in retried
             record["index"], record["items"], record["failed_items"] = index, 2, 2 * bad
             record["offset"], record["length"] = position, len(text)
-            record["status"] = Status.FAILED if bad else Status.SUCCEEDED
+            record["status"] = TryStatus.FAILED if bad else TryStatus.SUCCEEDED
             record["final"] = index not in retried
             position += len(text)
         data = b"".join(rows.values())
@@ -56,7 +55,10 @@ class Processors:
             length=len(data),
             crc=zlib.crc32(data),
             records=records.tobytes(),
-            failures=tuple(Failure(index=index, reason=1, message=f"no luck with {index}", trace="trace", final=True) for index in failed),
+            failures=tuple(
+                Failure(index=index, reason=1, message=f"no luck with {index}", trace="trace", final=True)
+                for index in failed
+            ),
             columns=columns,
         )
 
@@ -77,27 +79,3 @@ def processors(step: Path) -> Processors:
 def processors_in() -> type[Processors]:
     """For tests that make their own step folders."""
     return Processors
-
-
-@pytest.fixture
-def failing_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
-    """After `failing_disk(n, errno.ENOSPC)` the disk takes n more bytes, then says no to every write."""
-
-    def fail_after(room: int, number: int) -> None:
-        def write(fd: int, data: bytes | bytearray | memoryview) -> None:
-            nonlocal room
-            taken = bytes(data)[: max(room, 0)]
-            os.write(fd, taken)
-            room -= len(taken)
-            if len(taken) < len(data):
-                raise OSError(number, os.strerror(number))
-
-        def copy(source: int, target: int, offset: int, length: int) -> int:
-            data = os.pread(source, length, offset)
-            write(target, data)
-            return len(data)
-
-        monkeypatch.setattr(writing, "write_all", write)
-        monkeypatch.setattr(writing, "copy_range", copy)
-
-    return fail_after

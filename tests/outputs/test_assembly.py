@@ -15,12 +15,13 @@ import numpy as np
 import pytest
 from fsspec.implementations.memory import MemoryFile, MemoryFileSystem
 
+from daskpar import atomic
 from daskpar.batches.records import RECORD
 from daskpar.errors import InfrastructureLost, UsageError
-from daskpar.outputs import assembly, sources, writing
+from daskpar.outputs import assembly, part_reader
 from daskpar.outputs.assembly import assemble, check_space, header_line, remove_parts, space_warning
 from daskpar.outputs.commits import Commits
-from daskpar.outputs.growing import begin
+from daskpar.outputs.early_copy import begin
 
 
 def scattered(step: Path, sizes: list[int], parts: int = 3) -> tuple[Commits, bytes]:
@@ -44,11 +45,15 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-@pytest.mark.parametrize("sizes", [[], [0, 0], [1], [3, 0, 5, 1, 1, 0, 7], [300_000, 2, 700_000, 1, 1], [5_000_000, 10, 9_000_000]])
+@pytest.mark.parametrize(
+    "sizes", [[], [0, 0], [1], [3, 0, 5, 1, 1, 0, 7], [300_000, 2, 700_000, 1, 1], [5_000_000, 10, 9_000_000]]
+)
 @pytest.mark.parametrize("in_kernel", [True, False])
-def test_rows_come_in_order(step: Path, sizes: list[int], in_kernel: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_come_in_order(
+    step: Path, sizes: list[int], in_kernel: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if not in_kernel:
-        monkeypatch.setattr(writing, "_copy_in_kernel", lambda *_: 0)
+        monkeypatch.setattr(atomic, "_copy_in_kernel", lambda *_: 0)
     commits, expected = scattered(step, sizes)
     done = assemble(commits, step / "parts", str(step / "deep" / "er" / "out.csv"))
     assert (step / "deep" / "er" / "out.csv").read_bytes() == expected
@@ -56,7 +61,7 @@ def test_rows_come_in_order(step: Path, sizes: list[int], in_kernel: bool, monke
 
 
 def test_more_part_files_than_may_be_open(step: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "_OPEN_FILES", 4)
+    monkeypatch.setattr(part_reader, "_OPEN_FILES", 4)
     commits, expected = scattered(step, [3] * 50, parts=20)
     assemble(commits, step / "parts", str(step / "out"))
     assert (step / "out").read_bytes() == expected
@@ -100,7 +105,9 @@ def test_progress_is_told_and_may_stop_it(step: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(assembly, "_PROGRESS_SECONDS", 0.0)
     commits, _ = scattered(step, [5_000_000, 5_000_000])
     seen: list[tuple[int, int]] = []
-    assemble(commits, step / "parts", str(step / "out"), progress=lambda done, total: seen.append((done, total)))
+    assemble(
+        commits, step / "parts", str(step / "out"), progress=lambda done, total: seen.append((done, total))
+    )
     assert seen[-1] == (10_000_000, 10_000_000) and seen == sorted(seen)
 
     def stop(done: int, total: int) -> None:
@@ -114,7 +121,9 @@ def test_progress_is_told_and_may_stop_it(step: Path, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EIO])
 @pytest.mark.parametrize("room", [0, 1, 300_000])
-def test_a_disk_that_says_no_leaves_the_old_target(step: Path, failing_disk: Callable[[int, int], None], number: int, room: int) -> None:
+def test_a_disk_that_says_no_leaves_the_old_target(
+    step: Path, failing_disk: Callable[[int, int], None], number: int, room: int
+) -> None:
     commits, _ = scattered(step, [300_000, 2, 400_000])
     (step / "out").write_text("old")
     failing_disk(room, number)
@@ -141,7 +150,9 @@ except t.InfrastructureLost as error:
 
 
 @pytest.mark.parametrize("moment", ["write", "replace"])
-def test_killed_at_any_moment_nothing_is_under_the_name_and_the_next_try_cleans_up(step: Path, moment: str) -> None:
+def test_killed_at_any_moment_nothing_is_under_the_name_and_the_next_try_cleans_up(
+    step: Path, moment: str
+) -> None:
     script = f"""
 import os, signal, sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
@@ -150,7 +161,7 @@ import test_assembly as t
 commits, _ = t.scattered(Path({str(step)!r}), [300_000] * 5)
 def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)
-t.writing.copy_range, os.replace = {{"write": (die, os.replace), "replace": (t.writing.copy_range, die)}}[{moment!r}]
+t.atomic.copy_range, os.replace = {{"write": (die, os.replace), "replace": (t.atomic.copy_range, die)}}[{moment!r}]
 t.assemble(commits, Path({str(step / "parts")!r}), {str(step / "out")!r})
 """
     ended = subprocess.run([sys.executable, "-c", script], check=False)
@@ -258,7 +269,9 @@ def test_an_object_appears_whole(step: Path, object_store: ObjectStore) -> None:
 
 
 @pytest.mark.parametrize("target", ["memory://bucket/out.csv", "s3://bucket/out.csv"])
-def test_a_failing_upload_leaves_nothing(step: Path, memory: MemoryFileSystem, object_store: ObjectStore, target: str) -> None:
+def test_a_failing_upload_leaves_nothing(
+    step: Path, memory: MemoryFileSystem, object_store: ObjectStore, target: str
+) -> None:
     commits, _ = scattered(step, [5_000_000, 5_000_000], parts=2)
     os.truncate(step / "parts" / "p1", 10)
     with pytest.raises(InfrastructureLost, match="shorter"):
@@ -266,7 +279,9 @@ def test_a_failing_upload_leaves_nothing(step: Path, memory: MemoryFileSystem, o
     assert memory.find("/") == [] and not ObjectStore.store
 
 
-def test_a_store_that_says_no_is_told(step: Path, memory: MemoryFileSystem, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_says_no_is_told(
+    step: Path, memory: MemoryFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def no(*_: Any, **__: Any) -> None:
         raise PermissionError(errno.EACCES, "Forbidden")
 

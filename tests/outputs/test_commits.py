@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daskpar.batches.records import RECORD, Status
+from daskpar.batches.records import RECORD
 from daskpar.outputs.commits import Commits
+from daskpar.results import TryStatus
 
 
 def records(*values: tuple[int, int, int], length: int = 0, items: int = 3) -> np.ndarray:
@@ -17,7 +18,7 @@ def records(*values: tuple[int, int, int], length: int = 0, items: int = 3) -> n
     for record, (index, status, final) in zip(made, values, strict=True):
         record["index"], record["status"], record["final"] = index, status, final
         record["items"], record["length"] = items, length
-        record["failed_items"] = items if status == Status.FAILED else 0
+        record["failed_items"] = items if status == TryStatus.FAILED else 0
     return made
 
 
@@ -65,7 +66,12 @@ def test_revoked_mini_batches_are_missing_again() -> None:
     commits.apply(records((0, 1, 1), (1, 3, 1), (2, 2, 1), (4, 1, 1), length=2), "a")
     commits.revoke([(1, 4)])
     assert commits.missing() == [(1, 4)]
-    assert (commits.counts().succeeded, commits.counts().failed, commits.counts().empty, commits.size_bytes) == (2, 0, 0, 4)
+    assert (
+        commits.counts().succeeded,
+        commits.counts().failed,
+        commits.counts().empty,
+        commits.size_bytes,
+    ) == (2, 0, 0, 4)
     assert commits.counts().items == 6 and commits.counts().failed_items == 0
 
 
@@ -83,7 +89,9 @@ def test_how_far_all_are_final() -> None:
     assert commits.final_until(0, 10) == 1
 
 
-@pytest.mark.parametrize(("most", "stop"), [(0, 1), (4, 1), (5, 1), (9, 1), (10, 3), (14, 3), (15, 4), (99, 4)])
+@pytest.mark.parametrize(
+    ("most", "stop"), [(0, 1), (4, 1), (5, 1), (9, 1), (10, 3), (14, 3), (15, 4), (99, 4)]
+)
 def test_how_far_all_are_final_within_so_many_bytes(most: int, stop: int) -> None:
     commits = Commits(4)
     commits.apply(records((0, 1, 1), (1, 1, 1), (3, 1, 1), length=5))
@@ -94,7 +102,10 @@ def test_how_far_all_are_final_within_so_many_bytes(most: int, stop: int) -> Non
 def test_rows_of_a_range() -> None:
     commits = Commits(4)
     commits.apply(records((0, 1, 1), (2, 1, 1), (3, 1, 1), length=5), "p")
-    assert [[sum(runs.lengths.tolist()) for runs in commits.runs(*span)] for span in ((0, 4), (1, 3), (1, 2), (3,))] == [[15], [5], [], [5]]
+    assert [
+        [sum(runs.lengths.tolist()) for runs in commits.runs(*span)]
+        for span in ((0, 4), (1, 3), (1, 2), (3,))
+    ] == [[15], [5], [], [5]]
 
 
 def test_neighbouring_rows_become_one_stretch() -> None:
@@ -107,14 +118,17 @@ def test_neighbouring_rows_become_one_stretch() -> None:
     assert (runs.offsets.tolist(), runs.lengths.tolist(), runs.parts.tolist()) == ([10, 30], [10, 5], [1, 1])
 
 
-@given(st.lists(st.tuples(st.integers(0, 12), st.sampled_from([1, 2, 3]), st.booleans()), max_size=60), st.booleans())
+@given(
+    st.lists(st.tuples(st.integers(0, 12), st.sampled_from([1, 2, 3]), st.booleans()), max_size=60),
+    st.booleans(),
+)
 def test_counts_agree_with_a_plain_model(events: list[tuple[int, int, bool]], bulk: bool) -> None:
     commits = Commits(13)
     model: dict[int, int] = {}
     tries = 0
     for index, status, final in events:
         if index not in model:
-            tries += status == Status.FAILED
+            tries += status == TryStatus.FAILED
             if final:
                 model[index] = status
     if bulk:
@@ -123,7 +137,11 @@ def test_counts_agree_with_a_plain_model(events: list[tuple[int, int, bool]], bu
         for index, status, final in events:
             commits.apply(records((index, status, final)))
     counts = commits.counts()
-    assert counts.done == len(model) and counts.failed == sum(s == 3 for s in model.values()) and counts.items == 3 * len(model)
+    assert (
+        counts.done == len(model)
+        and counts.failed == sum(s == 3 for s in model.values())
+        and counts.items == 3 * len(model)
+    )
     assert counts.tries_failed == tries
     missing = [i for start, stop in commits.missing() for i in range(start, stop)]
     assert missing == [i for i in range(13) if i not in model]
@@ -144,4 +162,8 @@ def _each_until_final(events: list[tuple[int, int, bool]]) -> np.ndarray:
 @pytest.mark.parametrize("count", [0, 1])
 def test_tiny_plans(count: int) -> None:
     commits = Commits(count)
-    assert commits.complete == (count == 0) and list(commits.runs()) == [] and commits.missing() == [(0, 1)][:count]
+    assert (
+        commits.complete == (count == 0)
+        and list(commits.runs()) == []
+        and commits.missing() == [(0, 1)][:count]
+    )

@@ -11,18 +11,24 @@ from daskpar.errors import RunDirectoryError, UsageError
 from daskpar.outputs.assembly import remove_parts
 from daskpar.outputs.export import export_partial
 from daskpar.outputs.ledger import Ledger
-from daskpar.outputs.run_directory import RunDirectory, StepState
+from daskpar.rundir.run_directory import RunDirectory, StepState
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunDirectory:
     run = RunDirectory.create(tmp_path / "run", "job", "s")
     for n, name in enumerate(("a", "b")):
-        run.step(name).save(StepState(step=name, kind="parallel", status="running", started=float(n), outputs={"rows": "/out"}))
+        run.step(name).save(
+            StepState(
+                step=name, kind="parallel", status="running", started=float(n), outputs={"rows": "/out"}
+            )
+        )
     return run
 
 
-def test_committed_rows_come_in_order_while_it_runs(run: RunDirectory, processors_in: Any, tmp_path: Path) -> None:
+def test_committed_rows_come_in_order_while_it_runs(
+    run: RunDirectory, processors_in: Any, tmp_path: Path
+) -> None:
     processors = processors_in(run.step("b").path)
     ledger = Ledger.open(run.step("b").path, 5, step="b")
     ledger.commit(processors.flush({3: b"3\n", 4: b"4\n"}, part="y", columns=("n",)))
@@ -34,7 +40,9 @@ def test_committed_rows_come_in_order_while_it_runs(run: RunDirectory, processor
     ledger.commit(processors.flush({0: b"0\n", 2: b"2\n"}))
     ledger.close()
     run.close()
-    assert "rows of 4 of 5 mini-batches of step b; 1 failed" in str(export_partial(run.path, str(tmp_path / "partial.txt"), "b"))
+    assert "rows of 4 of 5 mini-batches of step b; 1 failed" in str(
+        export_partial(run.path, str(tmp_path / "partial.txt"), "b")
+    )
 
 
 def test_rows_that_are_gone_are_counted(run: RunDirectory, processors_in: Any, tmp_path: Path) -> None:
@@ -47,7 +55,9 @@ def test_rows_that_are_gone_are_counted(run: RunDirectory, processors_in: Any, t
     assert (tmp_path / "out").read_bytes() == b"1\n"
 
 
-def test_when_there_is_nothing_to_export_it_says_why(run: RunDirectory, processors_in: Any, tmp_path: Path) -> None:
+def test_when_there_is_nothing_to_export_it_says_why(
+    run: RunDirectory, processors_in: Any, tmp_path: Path
+) -> None:
     out = str(tmp_path / "out")
     with pytest.raises(RunDirectoryError, match="Steps that have started: a, b"):
         export_partial(run, out)
@@ -65,22 +75,32 @@ def test_when_there_is_nothing_to_export_it_says_why(run: RunDirectory, processo
         export_partial(run, out)
     for name in ("a", "b"):
         remove_parts(run.step(name).parts)
-    with pytest.raises(RunDirectoryError, match=r"step a is complete: .*\(rows: /out\); .* --step NAME chooses"):
+    with pytest.raises(
+        RunDirectoryError, match=r"step a is complete: .*\(rows: /out\); .* --step NAME chooses"
+    ):
         export_partial(run, out)
-    with pytest.raises(RunDirectoryError, match=r"step a is complete: its rows are in its output already \(rows: /out\)\.$"):
+    with pytest.raises(
+        RunDirectoryError, match=r"step a is complete: its rows are in its output already \(rows: /out\)\.$"
+    ):
         export_partial(run, out, "a")
     assert not (tmp_path / "out").exists()
 
 
-def test_a_complete_step_is_left_out_and_its_output_that_is_gone_is_said(run: RunDirectory, processors_in: Any, tmp_path: Path) -> None:
+def test_a_complete_step_is_left_out_and_its_output_that_is_gone_is_said(
+    run: RunDirectory, processors_in: Any, tmp_path: Path
+) -> None:
     out, rows = str(tmp_path / "out"), str(tmp_path / "rows.txt")
     ledger = Ledger.open(run.step("a").path, 1)
     ledger.commit(processors_in(run.step("a").path).flush({0: b"0\n"}))
     ledger.close()
-    run.step("a").save(StepState(step="a", kind="parallel", status="completed", outputs={"rows": rows}, rows=rows))
+    run.step("a").save(
+        StepState(step="a", kind="parallel", status="completed", outputs={"rows": rows}, rows=rows)
+    )
     assert export_partial(run, out).step == "a"
     remove_parts(run.step("a").parts)
-    gone = "step a is complete .*rows.txt: it is no longer there, and its rows are gone with it: start a new run"
+    gone = (
+        "step a is complete .*rows.txt: it is no longer there, and its rows are gone with it: start a new run"
+    )
     with pytest.raises(RunDirectoryError, match=f"{gone}.*; the step b has none yet. --step NAME"):
         export_partial(run, out)
     ledger = Ledger.open(run.step("b").path, 1)
@@ -103,7 +123,9 @@ def test_a_complete_step_is_left_out_and_its_output_that_is_gone_is_said(run: Ru
         ("link", "lies in the run directory"),
     ],
 )
-def test_where_it_may_not_go(run: RunDirectory, processors_in: Any, tmp_path: Path, target: str, says: str) -> None:
+def test_where_it_may_not_go(
+    run: RunDirectory, processors_in: Any, tmp_path: Path, target: str, says: str
+) -> None:
     ledger = Ledger.open(run.step("a").path, 1)
     ledger.commit(processors_in(run.step("a").path).flush({0: b"0\n"}))
     ledger.close()

@@ -21,10 +21,11 @@ from hypothesis import strategies as st
 from daskpar.batches.records import RECORD
 from daskpar.errors import InfrastructureLost, RunDirectoryError
 from daskpar.outputs.commits import Commits
-from daskpar.outputs.frames import FLUSH_PACK, HEAD, PART_PACK, Kind, find_frames, frame
 from daskpar.outputs.journal import Journal
-from daskpar.outputs.replay import JournalContents, read_journal
-from daskpar.processor.protocol import Failure, Flushed
+from daskpar.outputs.journal_frames import FLUSH_PACK, HEAD, PART_PACK, Kind, find_frames, frame
+from daskpar.outputs.journal_reader import JournalContents, read_journal
+from daskpar.processor.protocol import Flushed
+from daskpar.results import Failure
 
 COUNT = 40
 
@@ -33,7 +34,15 @@ def flushed(start: int, stop: int, part: str = "a") -> Flushed:
     made = np.zeros(stop - start, RECORD)
     made["index"], made["status"], made["final"] = np.arange(start, stop), 1, 1
     made["offset"], made["length"] = np.arange(start, stop) * 7, 7
-    return Flushed(block=1, token="t", part=part, offset=start * 7, length=(stop - start) * 7, crc=5, records=made.tobytes())
+    return Flushed(
+        block=1,
+        token="t",
+        part=part,
+        offset=start * 7,
+        length=(stop - start) * 7,
+        crc=5,
+        records=made.tobytes(),
+    )
 
 
 def write(path: Path, sizes: list[int]) -> list[int]:
@@ -84,7 +93,9 @@ def test_any_prefix_resumes_with_all_that_is_whole(sizes: list[int], data: st.Da
 
 @settings(max_examples=60)
 @given(st.lists(st.integers(1, 4), min_size=2, max_size=8), st.binary(max_size=300), st.data())
-def test_a_torn_or_garbled_tail_costs_only_itself(sizes: list[int], garbage: bytes, data: st.DataObject) -> None:
+def test_a_torn_or_garbled_tail_costs_only_itself(
+    sizes: list[int], garbage: bytes, data: st.DataObject
+) -> None:
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "journal"
         ends = write(path, sizes)
@@ -114,7 +125,11 @@ def test_a_flipped_bit_costs_only_its_own_frame(sizes: list[int], data: st.DataO
         indices = set(Commits.load(COUNT, contents).status.nonzero()[0].tolist())
         whole = [set(range(sum(sizes[:i]), sum(sizes[: i + 1]))) for i in range(len(sizes))]
         # A frame that names a part file takes the flushes into that file with it: their rows can't be found.
-        lost = {i for i in range(len(sizes)) if i == hit or (hit in (0, 1) and i % 2 == hit and where < _part_frame_end(ends, hit))}
+        lost = {
+            i
+            for i in range(len(sizes))
+            if i == hit or (hit in (0, 1) and i % 2 == hit and where < _part_frame_end(ends, hit))
+        }
         assert indices == set().union(*(whole[i] for i in range(len(sizes)) if i not in lost))
         assert contents.damaged or contents.torn_bytes
         before = path.read_bytes()
@@ -134,7 +149,9 @@ OPERATIONS = st.one_of(
 
 @settings(max_examples=100)
 @given(st.lists(OPERATIONS, min_size=2, max_size=10), st.data())
-def test_damage_costs_only_the_frames_that_it_hits_whatever_they_say(operations: list[tuple[Any, ...]], data: st.DataObject) -> None:
+def test_damage_costs_only_the_frames_that_it_hits_whatever_they_say(
+    operations: list[tuple[Any, ...]], data: st.DataObject
+) -> None:
     """Frames of every kind, a stretch of the file overwritten: what is read is what the other frames say, in their order."""
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "journal"
@@ -151,14 +168,23 @@ def test_damage_costs_only_the_frames_that_it_hits_whatever_they_say(operations:
         journal.close()
         content = path.read_bytes()
         frames = find_frames(content)
-        first = data.draw(st.integers(0, 9999), label="first byte") % len(content)  # whose length is not always the same
+        first = data.draw(st.integers(0, 9999), label="first byte") % len(
+            content
+        )  # whose length is not always the same
         stop = min(len(content), first + data.draw(st.sampled_from([1, 20, 200]), label="bytes"))
-        path.write_bytes(content[:first] + bytes(byte ^ 0xFF for byte in content[first:stop]) + content[stop:])
-        spans = [(at - HEAD.size, at, at + length) for at, length in zip(frames.starts.tolist(), frames.lengths.tolist(), strict=True)]
+        path.write_bytes(
+            content[:first] + bytes(byte ^ 0xFF for byte in content[first:stop]) + content[stop:]
+        )
+        spans = [
+            (at - HEAD.size, at, at + length)
+            for at, length in zip(frames.starts.tolist(), frames.lengths.tolist(), strict=True)
+        ]
         done, columns = said([content[at:end] for begin, at, end in spans if stop <= begin or end <= first])
         for contents in (read_journal(path), reopened(path)):
             commits = Commits.load(COUNT, contents)
-            assert {i: commits.part_names[commits._part[i]] for i in range(COUNT) if commits.is_final(i)} == done
+            assert {
+                i: commits.part_names[commits._part[i]] for i in range(COUNT) if commits.is_final(i)
+            } == done
             assert contents.columns == columns
 
 
@@ -169,7 +195,11 @@ def said(payloads: list[bytes]) -> tuple[dict[int, str], tuple[str, ...] | None]
     columns = None
     for payload in payloads:
         if payload[0] == Kind.FLUSH and (part := FLUSH_PACK.unpack_from(payload)[1]) in names:
-            done.update(dict.fromkeys(np.frombuffer(payload[FLUSH_PACK.size :], RECORD)["index"].tolist(), names[part]))
+            done.update(
+                dict.fromkeys(
+                    np.frombuffer(payload[FLUSH_PACK.size :], RECORD)["index"].tolist(), names[part]
+                )
+            )
         elif payload[0] == Kind.REVOKED:
             ((start, stop),) = np.frombuffer(payload[1:], "<i8").reshape(-1, 2).tolist()
             done = {index: part for index, part in done.items() if not start <= index < stop}
@@ -317,7 +347,7 @@ def test_closing_twice_is_fine_and_appending_after_it_is_not(tmp_path: Path) -> 
 def test_a_long_journal_is_mapped_and_says_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "journal"
     write(path, [3, 1, 5])
-    monkeypatch.setattr("daskpar.outputs.replay._READ_WHOLE_BYTES", 0)
+    monkeypatch.setattr("daskpar.outputs.journal_reader._READ_WHOLE_BYTES", 0)
     assert done(path) == 9
     Journal.reopen(path, read_journal(path)).close()
     assert done(path) == 9

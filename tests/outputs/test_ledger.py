@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daskpar.errors import InfrastructureLost, JobFailed, RunDirectoryError
-from daskpar.outputs import survival
+from daskpar.outputs import part_check
 from daskpar.outputs.assembly import assemble
 from daskpar.outputs.ledger import Ledger
 
@@ -70,7 +70,9 @@ def test_failed_ones_keep_their_rows_until_a_resume_replaces_them(step: Path, pr
     assert output(kept, step) == b"0\nhalf of 1\n2\n"
     kept.close()
     retried = Ledger.open(step, 3, retry_failed=True)
-    assert retried.commits.missing() == [(1, 2)] and retried.earlier_failures == () and retried.already_done == 2
+    assert (
+        retried.commits.missing() == [(1, 2)] and retried.earlier_failures == () and retried.already_done == 2
+    )
     retried.commit(processors.flush({1: b"all of 1\n"}, part="b"))
     retried.close()
     last = Ledger.open(step, 3, retry_failed=True)
@@ -81,7 +83,9 @@ def test_failed_ones_keep_their_rows_until_a_resume_replaces_them(step: Path, pr
 
 @settings(max_examples=40)
 @given(st.integers(0, 2**32), st.integers(1, 30))
-def test_random_orders_failures_kills_and_tears_give_the_plain_concatenation(processors_in: Any, seed: int, count: int) -> None:
+def test_random_orders_failures_kills_and_tears_give_the_plain_concatenation(
+    processors_in: Any, seed: int, count: int
+) -> None:
     chance = random.Random(seed)
     with tempfile.TemporaryDirectory() as name:
         step = Path(name)
@@ -92,7 +96,9 @@ def test_random_orders_failures_kills_and_tears_give_the_plain_concatenation(pro
                 batch = {index: rows(index) for index in range(start, stop)}
                 bad = [index for index in batch if chance.random() < 0.2]
                 batch |= {index: rows(index)[:4] for index in bad}
-                message = processors.flush(batch, part=f"p{process}-{i % 3}", failed=bad[::2], retried=bad[1::2])
+                message = processors.flush(
+                    batch, part=f"p{process}-{i % 3}", failed=bad[::2], retried=bad[1::2]
+                )
                 ledger.commit(message)
                 if chance.random() < 0.2:
                     assert len(ledger.commit(message)) == len(bad[1::2])  # only failed tries may come again
@@ -134,7 +140,9 @@ def test_rows_that_are_gone_are_run_again(step: Path, processors: Any) -> None:
     assert Ledger.open(step, 4).notes == ()
 
 
-def test_after_a_reboot_rows_are_checked_byte_by_byte(step: Path, processors: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_a_reboot_rows_are_checked_byte_by_byte(
+    step: Path, processors: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ledger = Ledger.open(step, 2)
     ledger.commit(processors.flush({0: b"zero\n"}))
     ledger.commit(processors.flush({1: b"one\n"}))
@@ -143,7 +151,7 @@ def test_after_a_reboot_rows_are_checked_byte_by_byte(step: Path, processors: An
     same = Ledger.open(step, 2)
     assert same.commits.missing() == []  # no reboot: the length tells
     same.close()
-    monkeypatch.setattr(survival, "same_boot", lambda earlier: False)
+    monkeypatch.setattr(part_check, "same_boot", lambda earlier: False)
     after = Ledger.open(step, 2)
     assert after.commits.missing() == [(1, 2)]
     after.commit(processors.flush({1: b"one\n"}, part="b"))
@@ -193,7 +201,9 @@ def test_another_plan_is_refused(step: Path) -> None:
 
 
 @pytest.mark.parametrize("with_header", [True, False])
-def test_rows_whose_column_names_were_damaged_are_run_again_for_a_header(step: Path, processors: Any, with_header: bool) -> None:
+def test_rows_whose_column_names_were_damaged_are_run_again_for_a_header(
+    step: Path, processors: Any, with_header: bool
+) -> None:
     ledger = Ledger.open(step, 3)
     ledger.commit(processors.flush({0: b"1 2\n"}, columns=("apple", "b")))
     ledger.commit(processors.flush({1: b""}))

@@ -16,9 +16,10 @@ import pytest
 
 from daskpar.batches.plan import write_plan
 from daskpar.batches.records import unpack
-from daskpar.processor.forkserver import ForkServer
+from daskpar.processor.fork_server import ForkServer
 from daskpar.processor.pool import ProcessorPool
-from daskpar.processor.protocol import BlockOrder, Ended, Failure, Flushed, Message, ProcessorSettings, Released
+from daskpar.processor.protocol import BlockOrder, Ended, Flushed, Message, ProcessorSettings, Released
+from daskpar.results import Failure
 
 LONG = 60.0
 HERE = Path(__file__).parent
@@ -27,12 +28,21 @@ HERE = Path(__file__).parent
 class Zoo:
     """Runs `zoo.py` over `count` mini-batches of one number each."""
 
-    def __init__(self, folder: Path, table: dict[Any, str], count: int = 10, server: ForkServer | None = None, **settings: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        table: dict[Any, str],
+        count: int = 10,
+        server: ForkServer | None = None,
+        **settings: Any,
+    ) -> None:
         self.folder = folder
         for name in ("code", "parts", "logs", "work", "out"):
             (folder / name).mkdir(exist_ok=True)
         shutil.copy(HERE / "zoo.py", folder / "code")
-        (folder / "code" / "zoo.json").write_text(json.dumps({str(key): value for key, value in table.items()}))
+        (folder / "code" / "zoo.json").write_text(
+            json.dumps({str(key): value for key, value in table.items()})
+        )
         write_plan(folder / "plan", kind="numbers", count=count)
         given: dict[str, Any] = {
             "run_id": "r",

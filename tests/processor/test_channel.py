@@ -13,11 +13,20 @@ from hypothesis import strategies as st
 from daskpar.processor import channel
 from daskpar.processor.protocol import BlockOrder, Notice
 
-VALUES = st.lists(st.one_of(st.integers(), st.binary(max_size=300), st.text(), st.builds(Notice, level=st.just("info"), text=st.text())))
+VALUES = st.lists(
+    st.one_of(
+        st.integers(),
+        st.binary(max_size=300),
+        st.text(),
+        st.builds(Notice, level=st.just("info"), text=st.text()),
+    )
+)
 
 
 def wire(values):
-    return b"".join(struct.pack("<I", len(data)) + data for data in (pickle.dumps(value, protocol=5) for value in values))
+    return b"".join(
+        struct.pack("<I", len(data)) + data for data in (pickle.dumps(value, protocol=5) for value in values)
+    )
 
 
 @given(VALUES, st.data())

@@ -27,7 +27,12 @@ def test_a_plan_that_is_gone_ends_the_step_as_lost(tmp_path: Path, what: str) ->
         "inputs": {"files": {"type": "uri_folder", "path": "./data"}},
         "input_data": "${{inputs.files}}",
         "max_concurrency_per_instance": 1,
-        "task": {"type": "run_function", "code": "./code", "entry_script": "s.py", "environment": "azureml:any:1"},
+        "task": {
+            "type": "run_function",
+            "code": "./code",
+            "entry_script": "s.py",
+            "environment": "azureml:any:1",
+        },
     }
     (tmp_path / "job.yml").write_text(yaml.safe_dump({"type": "pipeline", "jobs": {"work": step}}))
     ended = daskpar.run(tmp_path / "job.yml", run_dir=run_directory, dashboard=None, display=False)

@@ -7,9 +7,9 @@ import signal
 
 import pytest
 
-from daskpar.batches.records import Reason, Status
 from daskpar.processor import deadlines, prestart
-from daskpar.processor.protocol import Broken, Ended, Flushed, InitFailed, Notice, ProcessorChanged
+from daskpar.processor.protocol import Broken, Ended, Flushed, Notice, ProcessorChanged
+from daskpar.results import InitFailed, Reason, TryStatus
 
 LONG = 60.0
 
@@ -80,7 +80,7 @@ def test_the_stacks_of_what_was_killed_or_crashed_show_the_users_line(zoo, fault
     trace = at.failures[0].trace
     assert f"in {fault.replace(' ', '_')}" in trace
     assert "zoo.py" in trace
-    assert "hosting.py" not in trace
+    assert "host.py" not in trace
 
 
 def test_what_a_killed_script_has_started_ends_with_it_whatever_session_it_is_in(zoo):
@@ -255,20 +255,27 @@ def test_rows_that_cannot_be_written_end_the_node_and_charge_nobody(zoo):
     at.wait(lambda said: any(isinstance(m, Broken) for m in said))
     assert at.of(Broken)[0].disk
     assert at.accounted(0, 3)
-    assert all(record["status"] != Status.FAILED for record in at.records)
+    assert all(record["status"] != TryStatus.FAILED for record in at.records)
 
 
 def test_returns_that_nobody_asks_for_are_not_measured_but_generators_run(zoo):
-    at = zoo({0: "none", 1: "short", 2: "generator", 3: "throw"}, count=4, append_row=False, returns_measured=False)
+    at = zoo(
+        {0: "none", 1: "short", 2: "generator", 3: "throw"}, count=4, append_row=False, returns_measured=False
+    )
     at.submit(0, 4)
     at.wait_ended()
-    assert [int(r["status"]) for r in at.records] == [Status.SUCCEEDED] * 3 + [Status.FAILED]
+    assert [int(r["status"]) for r in at.records] == [TryStatus.SUCCEEDED] * 3 + [TryStatus.FAILED]
     assert at.calls == [0, 1, 2, 3]
 
 
-def test_where_memory_runs_out_the_largest_goes_with_all_that_it_started_and_others_go_on(zoo, monkeypatch, tmp_path):
+def test_where_memory_runs_out_the_largest_goes_with_all_that_it_started_and_others_go_on(
+    zoo, monkeypatch, tmp_path
+):
     code = tmp_path / "code"
-    short = lambda: (code / "swollen").exists() and (code / "heavy").exists() and not (code / "ended").exists()  # noqa: E731
+
+    def short() -> bool:
+        return (code / "swollen").exists() and (code / "heavy").exists() and not (code / "ended").exists()
+
     monkeypatch.setattr(deadlines, "free_memory", lambda: (1 if short() else 50, 100))
     at = zoo({0: "swell", 1: "heavy"}, count=2, processors=2)
     at.submit(0, 1, block=1)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from daskpar.processor import prestart
-from daskpar.processor.forkserver import ForkServer
+from daskpar.processor.fork_server import ForkServer
 
 ENVIRONMENT = {"A": "1"}
 

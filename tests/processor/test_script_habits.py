@@ -8,9 +8,10 @@ import threading
 import pytest
 
 from daskpar.batches.plan import write_plan
-from daskpar.batches.records import Reason, Status, unpack
+from daskpar.batches.records import unpack
 from daskpar.processor.pool import ProcessorPool
 from daskpar.processor.protocol import BlockOrder, Ended, Flushed, ProcessorSettings
+from daskpar.results import Reason, TryStatus
 
 
 @pytest.fixture
@@ -58,8 +59,10 @@ def stdout(tmp_path):
 
 
 def test_a_generator_runs_also_where_nobody_asks_for_returns(drive, tmp_path):
-    records, _ = drive("def run(batch):\n    print('ran', batch[0])\n    yield 1\n", append_row=False, returns_measured=False)
-    assert {r["status"] for r in records.values()} == {Status.SUCCEEDED}
+    records, _ = drive(
+        "def run(batch):\n    print('ran', batch[0])\n    yield 1\n", append_row=False, returns_measured=False
+    )
+    assert {r["status"] for r in records.values()} == {TryStatus.SUCCEEDED}
     assert stdout(tmp_path) == "ran /data/0\nran /data/1\n"
 
 
@@ -72,7 +75,11 @@ def test_numbers_drawn_from_numpy_differ_between_processors(drive, tmp_path):
 
 @pytest.mark.parametrize("end", ["os._exit(3)", "os.kill(os.getpid(), 11)", "time.sleep(1000)"])
 def test_what_was_printed_before_the_end_of_a_processor_is_in_its_log(drive, tmp_path, end):
-    drive(f"import os, time\ndef run(batch):\n    print('last words')\n    {end}\n", mini_batches=1, run_timeout=0.3)
+    drive(
+        f"import os, time\ndef run(batch):\n    print('last words')\n    {end}\n",
+        mini_batches=1,
+        run_timeout=0.3,
+    )
     assert stdout(tmp_path) == "last words\n"
 
 
@@ -95,7 +102,9 @@ def run(batch):
 
 
 def test_exit_handlers_of_the_script_run_at_the_end(drive, tmp_path):
-    drive("import atexit\natexit.register(print, 'goodbye')\ndef run(batch): return batch\ndef shutdown(): print('shutdown')\n")
+    drive(
+        "import atexit\natexit.register(print, 'goodbye')\ndef run(batch): return batch\ndef shutdown(): print('shutdown')\n"
+    )
     assert stdout(tmp_path) == "shutdown\ngoodbye\n"
 
 
@@ -117,7 +126,7 @@ def here_it_hangs():
 @pytest.fixture
 def table_plan(tmp_path):
     """One mini-batch of 100 rows, whose number is only known by reading it."""
-    from daskpar.data.mltable import open_mltable
+    from daskpar.data.mltable.open import open_mltable
 
     folder = tmp_path / "table"
     folder.mkdir()
@@ -132,19 +141,31 @@ def table_plan(tmp_path):
 
 @pytest.mark.parametrize(
     ("body", "reason"),
-    [("os._exit(1)", Reason.DIED), ("time.sleep(1000)", Reason.TIMEOUT), ("raise ValueError", Reason.EXCEPTION)],
+    [
+        ("os._exit(1)", Reason.DIED),
+        ("time.sleep(1000)", Reason.TIMEOUT),
+        ("raise ValueError", Reason.EXCEPTION),
+    ],
 )
 def test_all_rows_of_a_table_count_however_their_try_failed(drive, table_plan, body, reason):
-    records, _ = drive(f"import os, time\ndef run(frame):\n    {body}\n", mini_batches=1, plan=table_plan, tabular=True, run_timeout=0.5)
+    records, _ = drive(
+        f"import os, time\ndef run(frame):\n    {body}\n",
+        mini_batches=1,
+        plan=table_plan,
+        tabular=True,
+        run_timeout=0.5,
+    )
     assert (records[0]["reason"], records[0]["items"], records[0]["failed_items"]) == (reason, 100, 100)
 
 
-@pytest.mark.parametrize(("megabytes", "status"), [(100, Status.SUCCEEDED), (600, Status.FAILED)])
-def test_a_memory_limit_counts_what_is_used_not_what_libraries_have_reserved(drive, table_plan, megabytes, status):
+@pytest.mark.parametrize(("megabytes", "status"), [(100, TryStatus.SUCCEEDED), (600, TryStatus.FAILED)])
+def test_a_memory_limit_counts_what_is_used_not_what_libraries_have_reserved(
+    drive, table_plan, megabytes, status
+):
     script = f"def run(frame):\n    held = [b'x' * 2**20 for _ in range({megabytes})]\n    return frame\n"
     records, failures = drive(script, mini_batches=1, plan=table_plan, tabular=True, memory_limit=400 << 20)
     assert records[0]["status"] == status
-    assert [f.reason for f in failures.values()] == ([Reason.MEMORY] if status == Status.FAILED else [])
+    assert [f.reason for f in failures.values()] == ([Reason.MEMORY] if status == TryStatus.FAILED else [])
 
 
 def test_the_processor_time_of_a_mini_batch_that_waits_is_not_the_time_that_passed(drive):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import daskpar.processor.hosting as hosting
+from daskpar.processor import host
 from daskpar.processor.stacks import readable
 
-OURS = hosting.__file__
+OURS = host.__file__
 
 
 def test_the_users_frames_stand_in_the_order_of_a_traceback_and_ours_are_left_out():
@@ -31,7 +31,9 @@ def test_the_users_frames_stand_in_the_order_of_a_traceback_and_ours_are_left_ou
 
 
 def test_a_stack_of_our_own_is_shown_whole():
-    assert OURS in readable(f'Current thread 0x1 (most recent call first):\n  File "{OURS}", line 1 in live\n')
+    assert OURS in readable(
+        f'Current thread 0x1 (most recent call first):\n  File "{OURS}", line 1 in live\n'
+    )
 
 
 def test_what_went_before_the_stacks_stays_and_nothing_gives_nothing():

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from daskpar.batches.records import RECORD, Reason, Status
-from daskpar.events import Counts, StepEnded, StepPlanned, StepStarted, TriesEnded
-from daskpar.processor.protocol import Failure
-from daskpar.reports.layout import Layout
+from daskpar.batches.records import RECORD
+from daskpar.events import StepEnded, StepPlanned, StepStarted, TriesEnded
+from daskpar.paths import LogPaths
+from daskpar.results import Counts, Failure, Reason, TryStatus
 
 START = 1_795_440_000.0  # 2026-11-23T13:20:00Z
 
@@ -31,13 +31,20 @@ def records_of(tries: list[Try]) -> np.ndarray:
         records[row]["started"] = START + row / 10
         records[row]["elapsed"], records[row]["run"], records[row]["cpu"] = 0.25, 0.125, 0.0625
         records[row]["processor"] = row % 2
-        records[row]["status"] = Status.FAILED if failed else Status.SUCCEEDED
+        records[row]["status"] = TryStatus.FAILED if failed else TryStatus.SUCCEEDED
         records[row]["reason"] = reason or Reason.NONE
         records[row]["final"] = not failed
     return records
 
 
-def failure(index: int, reason: Reason = Reason.EXCEPTION, *, final: bool = False, time: float = START + 1, number: int = 1) -> Failure:
+def failure(
+    index: int,
+    reason: Reason = Reason.EXCEPTION,
+    *,
+    final: bool = False,
+    time: float = START + 1,
+    number: int = 1,
+) -> Failure:
     """A failed try with everything that a failure has."""
     return Failure(
         index=index,
@@ -52,27 +59,33 @@ def failure(index: int, reason: Reason = Reason.EXCEPTION, *, final: bool = Fals
 
 
 @pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    return Layout(tmp_path / "run" / "steps" / "score" / "logs")
+def layout(tmp_path: Path) -> LogPaths:
+    return LogPaths(tmp_path / "run" / "steps" / "score" / "logs")
 
 
 @pytest.fixture
-def started(layout: Layout) -> Callable[..., StepStarted]:
+def started(layout: LogPaths) -> Callable[..., StepStarted]:
     def make(**settings: object) -> StepStarted:
-        return StepStarted(time=START, step="score", kind="parallel", folder=str(layout.root.parent), settings=settings)
+        return StepStarted(
+            time=START, step="score", kind="parallel", folder=str(layout.root.parent), settings=settings
+        )
 
     return make
 
 
 def planned(count: int) -> StepPlanned:
-    return StepPlanned(time=START, step="score", mini_batches=count, items=10 * count, size_bytes=None, nodes=1, processors=2)
+    return StepPlanned(
+        time=START, step="score", mini_batches=count, items=10 * count, size_bytes=None, nodes=1, processors=2
+    )
 
 
 def tries_ended(tries: list[Try], failures: tuple[Failure, ...] = (), time: float = START + 2) -> TriesEnded:
     return TriesEnded(time=time, step="score", records=records_of(tries), failures=failures)
 
 
-def ended(status: str = "completed", reason: str = "", first: object | None = None, **counts: int) -> StepEnded:
+def ended(
+    status: str = "completed", reason: str = "", first: object | None = None, **counts: int
+) -> StepEnded:
     return StepEnded(
         time=START + 60,
         step="score",

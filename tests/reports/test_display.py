@@ -12,9 +12,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from daskpar.events import Counts, Event, Progress, StepStarted, Warned
+from daskpar.events import Event, Progress, StepStarted, Warned
 from daskpar.reports import display
 from daskpar.reports.display import Display, Lines, Notebook, Paper, Terminal, plain_pause
+from daskpar.results import Counts
 
 from .conftest import START, ended, planned
 
@@ -56,7 +57,13 @@ def step(name: str = "score") -> StepStarted:
 
 
 def progress(done: int, name: str = "score", doing: str = "") -> Progress:
-    return Progress(time=START + done, step=name, counts=Counts(planned=20, succeeded=done, items=10 * done), running=2, doing=doing)
+    return Progress(
+        time=START + done,
+        step=name,
+        counts=Counts(planned=20, succeeded=done, items=10 * done),
+        running=2,
+        doing=doing,
+    )
 
 
 def warned(text: str) -> Warned:
@@ -88,9 +95,19 @@ def test_lines_of_steps_are_redrawn_in_place_and_remarks_scroll_above() -> None:
     scene = Scene(paper)
     scene.hear(step("a"), step("b"), progress(5, "a"), now=5)
     scene.hear(progress(10, "b"), warned("careful"), now=10)
-    assert [line[:20] for line in stream.screen()] == ["warning: score: care", "a  0:00:10  █████░░░", "b  0:00:10  ████████", ""]
+    assert [line[:20] for line in stream.screen()] == [
+        "warning: score: care",
+        "a  0:00:10  █████░░░",
+        "b  0:00:10  ████████",
+        "",
+    ]
     scene.hear(progress(15, "a"), now=15)
-    assert [line[:16] for line in stream.screen()] == ["warning: score: ", "a  0:00:15  ████", "b  0:00:15  ████", ""]
+    assert [line[:16] for line in stream.screen()] == [
+        "warning: score: ",
+        "a  0:00:15  ████",
+        "b  0:00:15  ████",
+        "",
+    ]
 
 
 def test_nothing_is_written_when_nothing_changed() -> None:
@@ -220,7 +237,9 @@ def test_escapes_of_a_script_do_not_reach_the_terminal() -> None:
     assert stream.getvalue() == "warning: score: \ufffd[2Jgone\n"
 
 
-def test_what_others_write_while_lines_are_redrawn_is_said_above_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_others_write_while_lines_are_redrawn_is_said_above_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     stream, paper = terminal()
     monkeypatch.setattr(sys, "stderr", stream)
     logger = logging.getLogger("test.of.another.library")
@@ -240,9 +259,16 @@ def test_what_others_write_while_lines_are_redrawn_is_said_above_them(monkeypatc
 
 @pytest.mark.parametrize(
     ("stream", "term", "paper"),
-    [(FakeTerminal(), "xterm", Terminal), (FakeTerminal(), "dumb", Lines), (FakeTerminal(), "", Lines), (io.StringIO(), "xterm", Lines)],
+    [
+        (FakeTerminal(), "xterm", Terminal),
+        (FakeTerminal(), "dumb", Lines),
+        (FakeTerminal(), "", Lines),
+        (io.StringIO(), "xterm", Lines),
+    ],
 )
-def test_the_paper_that_suits_the_stream(stream: io.StringIO, term: str, paper: type[Paper], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_paper_that_suits_the_stream(
+    stream: io.StringIO, term: str, paper: type[Paper], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TERM", term)
     assert type(Display.of_process(stream)._paper) is paper
 
@@ -251,7 +277,9 @@ def test_an_ipython_kernel_is_a_notebook_and_a_plain_shell_is_not(monkeypatch: p
     for shell, expected in ((SimpleNamespace(kernel=1), True), (SimpleNamespace(), False), (None, False)):
         monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda shell=shell: shell))
         assert display.in_notebook() is expected
-    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: SimpleNamespace(kernel=1)))
+    monkeypatch.setitem(
+        sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: SimpleNamespace(kernel=1))
+    )
     assert type(Display.of_process(io.StringIO())._paper) is Notebook
 
 

@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from daskpar.batches.records import Reason, Status
 from daskpar.events import TriesEnded
+from daskpar.paths import LogPaths
 from daskpar.reports import job_report
 from daskpar.reports.job_report import SUM_COLUMNS, TRY_COLUMNS, JobReport, cut_torn_line
-from daskpar.reports.layout import Layout
+from daskpar.results import Reason, TryStatus
 
 from .conftest import START, Try, ended, failure, records_of, tries_ended
 
@@ -27,11 +27,11 @@ def rows(path: Path) -> list[dict[str, str]]:
 def test_columns_are_azures_in_their_order() -> None:
     assert TRY_COLUMNS == (
         "Mini-batch Id", "Picked Count", "Process", "Process Start Time", "Total", "Succeeded", "Failed", "Elapsed Seconds",
-        "Process Seconds", "Run Method Seconds", "Status", "Error Category", "Error Message", "Mini-batch Detail",
+        "Process Seconds", "Run Method Seconds", "TryStatus", "Error Category", "Error Message", "Mini-batch Detail",
     )  # fmt: skip
 
 
-def test_one_row_for_each_try(layout: Layout) -> None:
+def test_one_row_for_each_try(layout: LogPaths) -> None:
     report = JobReport(layout)
     tries: list[Try] = [(0, None), (1, Reason.EXCEPTION), (2, Reason.LOAD_TIMEOUT)]
     report.hear(tries_ended(tries, (failure(1), failure(2, Reason.LOAD_TIMEOUT, number=2))))
@@ -46,32 +46,38 @@ def test_one_row_for_each_try(layout: Layout) -> None:
         "10", "0", "10", "0.250000", "0.062500", "0.125000", "RUN_EXCEPTION", "EXCEPTION", 'ValueError: bad, "value" 1',
     ]  # fmt: skip
     assert json.loads(second["Mini-batch Detail"]) == {"index": 1, "items": "data/1.csv"}
-    assert (third["Run Method Seconds"], third["Status"], third["Error Category"]) == ("N/A", "LOAD_TIMEOUT", "LOAD_TIMEOUT")
+    assert (third["Run Method Seconds"], third["TryStatus"], third["Error Category"]) == (
+        "N/A",
+        "LOAD_TIMEOUT",
+        "LOAD_TIMEOUT",
+    )
 
 
-def test_an_empty_mini_batch_and_a_retry(layout: Layout) -> None:
+def test_an_empty_mini_batch_and_a_retry(layout: LogPaths) -> None:
     records = records_of([(0, None), (1, None)])
-    records["status"][0] = Status.EMPTY
+    records["status"][0] = TryStatus.EMPTY
     records["tries"][1] = 2
     report = JobReport(layout)
     report.hear(TriesEnded(time=START, step="score", records=records))
     report.close()
     empty, again = rows(layout.processed)
-    assert (empty["Status"], empty["Run Method Seconds"]) == ("LOAD_DONE", "N/A")
-    assert (again["Status"], again["Picked Count"]) == ("RUN_DONE", "3")
+    assert (empty["TryStatus"], empty["Run Method Seconds"]) == ("LOAD_DONE", "N/A")
+    assert (again["TryStatus"], again["Picked Count"]) == ("RUN_DONE", "3")
 
 
-def test_pandas_reads_it_with_the_right_types(layout: Layout) -> None:
+def test_pandas_reads_it_with_the_right_types(layout: LogPaths) -> None:
     report = JobReport(layout)
     report.hear(tries_ended([(i, None) for i in range(30)]))
     report.close()
     frame = pd.read_csv(layout.processed)
     assert frame["Mini-batch Id"].tolist() == list(range(30))
     assert frame["Elapsed Seconds"].sum() == pytest.approx(7.5)
-    assert pd.to_datetime(frame["Process Start Time"]).iloc[29].isoformat() == "2026-11-23T13:20:02.900000+00:00"
+    assert (
+        pd.to_datetime(frame["Process Start Time"]).iloc[29].isoformat() == "2026-11-23T13:20:02.900000+00:00"
+    )
 
 
-def test_rows_wait_for_more_but_not_for_long(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_wait_for_more_but_not_for_long(layout: LogPaths, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(job_report, "HELD_RECORDS", 5)
     report = JobReport(layout)
     report.hear(tries_ended([(0, None)], time=START))
@@ -82,7 +88,9 @@ def test_rows_wait_for_more_but_not_for_long(layout: Layout, monkeypatch: pytest
     assert [row["Mini-batch Id"] for row in rows(layout.processed)] == list("0123456")
 
 
-def test_long_bulks_are_written_in_pieces_with_each_failure_in_its_row(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_bulks_are_written_in_pieces_with_each_failure_in_its_row(
+    layout: LogPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(job_report, "CHUNK", 7)
     tries: list[Try] = [(i, Reason.EXCEPTION if i % 5 == 3 else None) for i in range(50)]
     report = JobReport(layout)
@@ -94,11 +102,11 @@ def test_long_bulks_are_written_in_pieces_with_each_failure_in_its_row(layout: L
         assert row["Error Message"] == (f'ValueError: bad, "value" {i}' if i % 5 == 3 else "N/A")
 
 
-def test_sums_of_processors_and_nodes(layout: Layout) -> None:
+def test_sums_of_processors_and_nodes(layout: LogPaths) -> None:
     report = JobReport(layout)
     records = records_of([(0, None), (1, Reason.SHORT), (2, None), (3, None)])
     records["node"][3] = 1
-    records["status"][2] = Status.EMPTY
+    records["status"][2] = TryStatus.EMPTY
     report.hear(TriesEnded(time=START, step="score", records=records))
     report.hear(ended())
     processors = rows(layout.job_report / "process_summary.csv")
@@ -112,11 +120,16 @@ def test_sums_of_processors_and_nodes(layout: Layout) -> None:
     assert processors[0]["First Start Time"] == "2026-11-23T13:20:00.000000Z"
     assert processors[0]["Last End Time"] == "2026-11-23T13:20:00.450000Z"
     nodes = rows(layout.job_report / "node_summary.csv")
-    assert [list(row.values())[:7] for row in nodes] == [["0", "2", "1", "1", "1", "20", "10"], ["1", "1", "1", "0", "0", "10", "0"]]
+    assert [list(row.values())[:7] for row in nodes] == [
+        ["0", "2", "1", "1", "1", "20", "10"],
+        ["1", "1", "1", "0", "0", "10", "0"],
+    ]
 
 
-@pytest.mark.parametrize("torn", [b"", b"7,1,0/process0", b'7,1,0/process000,2026-11-23T13:20:00.000000Z,10,10,0,0.25,"'])
-def test_a_resumed_step_goes_on_with_its_table_and_its_sums(layout: Layout, torn: bytes) -> None:
+@pytest.mark.parametrize(
+    "torn", [b"", b"7,1,0/process0", b'7,1,0/process000,2026-11-23T13:20:00.000000Z,10,10,0,0.25,"']
+)
+def test_a_resumed_step_goes_on_with_its_table_and_its_sums(layout: LogPaths, torn: bytes) -> None:
     first = JobReport(layout)
     first.hear(tries_ended([(0, None), (1, Reason.LOAD_ERROR)], (failure(1, Reason.LOAD_ERROR),)))
     first.close()
@@ -125,14 +138,18 @@ def test_a_resumed_step_goes_on_with_its_table_and_its_sums(layout: Layout, torn
     second = JobReport(layout)
     second.hear(tries_ended([(1, None)]))
     second.close()
-    assert [(row["Mini-batch Id"], row["Status"]) for row in rows(layout.processed)] == [
+    assert [(row["Mini-batch Id"], row["TryStatus"]) for row in rows(layout.processed)] == [
         ("0", "RUN_DONE"), ("1", "LOAD_EXCEPTION"), ("1", "RUN_DONE"),
     ]  # fmt: skip
-    assert [list(row.values())[2:5] for row in rows(layout.job_report / "process_summary.csv")] == [["2", "0", "0"], ["0", "0", "1"]]
+    assert [list(row.values())[2:5] for row in rows(layout.job_report / "process_summary.csv")] == [
+        ["2", "0", "0"],
+        ["0", "0", "1"],
+    ]
 
 
 @pytest.mark.parametrize(
-    ("before", "after"), [(b"", b""), (b"abc", b""), (b"a\n", b"a\n"), (b"a\nbc", b"a\n"), (b"a\n" + b"x" * 200_000, b"a\n")]
+    ("before", "after"),
+    [(b"", b""), (b"abc", b""), (b"a\n", b"a\n"), (b"a\nbc", b"a\n"), (b"a\n" + b"x" * 200_000, b"a\n")],
 )
 def test_cut_torn_line(tmp_path: Path, before: bytes, after: bytes) -> None:
     path = tmp_path / "table.csv"
@@ -141,14 +158,14 @@ def test_cut_torn_line(tmp_path: Path, before: bytes, after: bytes) -> None:
     assert path.read_bytes() == after
 
 
-def test_a_step_without_tries_leaves_no_table(layout: Layout) -> None:
+def test_a_step_without_tries_leaves_no_table(layout: LogPaths) -> None:
     report = JobReport(layout)
     report.hear(ended("failed", "nothing to do"))
     report.close()
     assert not layout.job_report.exists()
 
 
-def test_a_lost_try_without_times_says_so(layout: Layout) -> None:
+def test_a_lost_try_without_times_says_so(layout: LogPaths) -> None:
     records = records_of([(0, Reason.LOST)])
     for name in ("started", "elapsed", "run", "cpu"):
         records[name] = 0
@@ -156,11 +173,15 @@ def test_a_lost_try_without_times_says_so(layout: Layout) -> None:
     report.hear(TriesEnded(time=START, step="score", records=records))
     report.close()
     (row,) = rows(layout.processed)
-    assert (row["Process Start Time"], row["Run Method Seconds"], row["Error Category"]) == ("N/A", "N/A", "LOST")
+    assert (row["Process Start Time"], row["Run Method Seconds"], row["Error Category"]) == (
+        "N/A",
+        "N/A",
+        "LOST",
+    )
     assert rows(layout.job_report / "process_summary.csv")[0]["First Start Time"] == "N/A"
 
 
-def test_a_resumed_step_whose_table_has_no_rows_yet(layout: Layout) -> None:
+def test_a_resumed_step_whose_table_has_no_rows_yet(layout: LogPaths) -> None:
     layout.job_report.mkdir(parents=True)
     layout.processed.write_text(",".join(TRY_COLUMNS) + "\n")
     report = JobReport(layout)
@@ -170,11 +191,13 @@ def test_a_resumed_step_whose_table_has_no_rows_yet(layout: Layout) -> None:
     assert len(rows(layout.job_report / "process_summary.csv")) == 1
 
 
-def test_many_tries_keep_their_order_and_number(layout: Layout) -> None:
+def test_many_tries_keep_their_order_and_number(layout: LogPaths) -> None:
     report = JobReport(layout)
     records = records_of([(0, None)]).repeat(25_000)
     records["index"] = np.arange(25_000)
     for start in range(0, 25_000, 500):
         report.hear(TriesEnded(time=START, step="score", records=records[start : start + 500]))
     report.close()
-    assert pd.read_csv(layout.processed, usecols=["Mini-batch Id"])["Mini-batch Id"].tolist() == list(range(25_000))
+    assert pd.read_csv(layout.processed, usecols=["Mini-batch Id"])["Mini-batch Id"].tolist() == list(
+        range(25_000)
+    )

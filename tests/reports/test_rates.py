@@ -13,7 +13,13 @@ from daskpar.reports.rates import Pace, Sample, Samples, pace
     ("first", "last", "now", "planned", "expected"),
     [
         (Sample(0, 0), Sample(10, 50), 10, 100, Pace(5.0, 10.0)),
-        (Sample(0, 0), Sample(10, 50), 12.5, 100, Pace(4.0, 10.0)),  # stands still since: slower, and 2.5 s of the rest are over
+        (
+            Sample(0, 0),
+            Sample(10, 50),
+            12.5,
+            100,
+            Pace(4.0, 10.0),
+        ),  # stands still since: slower, and 2.5 s of the rest are over
         (Sample(0, 40), Sample(10, 50), 10, 50, Pace(1.0, 0.0)),
         (Sample(0, 0), Sample(0, 0), 5, 100, Pace(0.0, None)),
         (Sample(0, 0), Sample(9, 0), 9, 0, Pace(0.0, None)),

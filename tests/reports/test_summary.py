@@ -7,16 +7,25 @@ from pathlib import Path
 
 import pytest
 
-from daskpar.batches.records import Reason
-from daskpar.events import Counts, StepEnded
-from daskpar.processor.protocol import Failure, InitFailed
+from daskpar.events import StepEnded
 from daskpar.reports.summary import first_failure, next_commands, step_result, summary_of_run
+from daskpar.results import Counts, Failure, InitFailed, Reason
 
 from .conftest import START, ended, failure
 
 
-def other(status: str, first: Failure | InitFailed | None = None, step: str = "train", **counts: int) -> StepEnded:
-    return StepEnded(time=START, step=step, status=status, reason="", counts=Counts(**counts), seconds=2.0, first_failure=first)
+def other(
+    status: str, first: Failure | InitFailed | None = None, step: str = "train", **counts: int
+) -> StepEnded:
+    return StepEnded(
+        time=START,
+        step=step,
+        status=status,
+        reason="",
+        counts=Counts(**counts),
+        seconds=2.0,
+        first_failure=first,
+    )
 
 
 def init_failed(time: float) -> InitFailed:
@@ -28,7 +37,11 @@ def init_failed(time: float) -> InitFailed:
 
 def test_a_completed_run_says_counts_durations_outputs_and_logs(tmp_path: Path) -> None:
     text = summary_of_run(
-        run_directory=tmp_path, status="completed", reason="", seconds=61.0, results=[ended(planned=20, succeeded=20, items=200)]
+        run_directory=tmp_path,
+        status="completed",
+        reason="",
+        seconds=61.0,
+        results=[ended(planned=20, succeeded=20, items=200)],
     )
     assert text == (
         "score: completed in 1 min 0 s\n"
@@ -42,14 +55,29 @@ def test_a_completed_run_says_counts_durations_outputs_and_logs(tmp_path: Path) 
 def test_a_failed_run_ends_with_the_first_failure_in_time_and_what_to_do(tmp_path: Path) -> None:
     late, early = failure(8, time=START + 9, final=True), failure(7, time=START + 3, number=7)
     results = [
-        ended("failed", "3 failed mini-batches, more than mini_batch_error_threshold 2", late, planned=20, succeeded=10, failed=3),
+        ended(
+            "failed",
+            "3 failed mini-batches, more than mini_batch_error_threshold 2",
+            late,
+            planned=20,
+            succeeded=10,
+            failed=3,
+        ),
         other("failed", early, planned=5, failed=1),
         other("skipped", step="later"),
     ]
-    text = summary_of_run(run_directory=tmp_path / "my run", status="failed", reason="step score: too many", seconds=5, results=results)
+    text = summary_of_run(
+        run_directory=tmp_path / "my run",
+        status="failed",
+        reason="step score: too many",
+        seconds=5,
+        results=results,
+    )
     assert text.count("First error") == 1
     first = text[text.index("First error") :]
-    assert first.startswith('First error, in step train, mini-batch 7:\n  ValueError: bad, "value" 7\n  items: data/7.csv\n  Traceback')
+    assert first.startswith(
+        'First error, in step train, mini-batch 7:\n  ValueError: bad, "value" 7\n  items: data/7.csv\n  Traceback'
+    )
     assert "  log: logs/user/error/0/process001.txt" in first
     assert "Reason: step score: too many" in first
     assert f"python -m daskpar resume '{tmp_path}/my run'" in first
@@ -60,7 +88,11 @@ def test_a_failed_run_ends_with_the_first_failure_in_time_and_what_to_do(tmp_pat
 
 def test_an_entry_script_that_does_not_start_is_the_first_error(tmp_path: Path) -> None:
     text = summary_of_run(
-        run_directory=tmp_path, status="failed", reason="init failed", seconds=5, results=[other("failed", init_failed(START))]
+        run_directory=tmp_path,
+        status="failed",
+        reason="init failed",
+        seconds=5,
+        results=[other("failed", init_failed(START))],
     )
     assert "in step train: import or init() of the entry script failed on node 2:" in text
     assert "ModuleNotFoundError: No module named 'lightgbm'" in text
@@ -75,18 +107,32 @@ def test_a_run_that_was_stopped_can_be_resumed(tmp_path: Path, status: str) -> N
 
 
 def test_the_cause_is_left_out_where_there_is_none_to_mend(tmp_path: Path) -> None:
-    assert next_commands(tmp_path, [other("completed"), other("interrupted", step="later")])[0][1] == "run what is not done"
-    assert "once the cause is mended" in next_commands(tmp_path, [other("failed"), other("interrupted", step="later")])[0][1]
+    assert (
+        next_commands(tmp_path, [other("completed"), other("interrupted", step="later")])[0][1]
+        == "run what is not done"
+    )
+    assert (
+        "once the cause is mended"
+        in next_commands(tmp_path, [other("failed"), other("interrupted", step="later")])[0][1]
+    )
 
 
 def test_a_run_that_was_stopped_between_its_steps_can_be_resumed(tmp_path: Path) -> None:
-    commands = [command for command, _ in next_commands(tmp_path, [other("completed"), other("skipped", step="later")])]
+    commands = [
+        command
+        for command, _ in next_commands(tmp_path, [other("completed"), other("skipped", step="later")])
+    ]
     assert commands[0] == f"python -m daskpar resume {tmp_path}"
 
 
 def test_grave_warnings_come_before_the_last_lines(tmp_path: Path) -> None:
     text = summary_of_run(
-        run_directory=tmp_path, status="completed", reason="", seconds=1.0, results=[other("completed")], warnings=["job.yml:3: no limit"]
+        run_directory=tmp_path,
+        status="completed",
+        reason="",
+        seconds=1.0,
+        results=[other("completed")],
+        warnings=["job.yml:3: no limit"],
     )
     assert text.endswith(f"\nWarning: job.yml:3: no limit\nCompleted after 1.00 s: {tmp_path}")
 
@@ -96,7 +142,9 @@ def test_outputs_at_a_url_are_looked_at(tmp_path: Path) -> None:
 
     fsspec.filesystem("memory").pipe("/looked/at.txt", b"x")
     places = {"there": "memory://looked/at.txt", "not": "memory://looked/not.txt", "odd": "nowhere://x"}
-    done = StepEnded(time=START, step="s", status="completed", reason="", counts=Counts(), seconds=1.0, outputs=places)
+    done = StepEnded(
+        time=START, step="s", status="completed", reason="", counts=Counts(), seconds=1.0, outputs=places
+    )
     text = summary_of_run(run_directory=tmp_path, status="completed", reason="", seconds=1.0, results=[done])
     assert "there: memory://looked/at.txt\n" in text
     assert "not: memory://looked/not.txt (nothing is there)\n" in text
@@ -112,19 +160,36 @@ def test_first_failure_prefers_known_times_and_leaves_completed_steps_out() -> N
 
 def test_export_is_offered_where_rows_are_committed(tmp_path: Path) -> None:
     assert len(next_commands(tmp_path, [other("failed", succeeded=1, planned=2)])) == 3
-    assert len(next_commands(tmp_path, [other("completed", succeeded=1, planned=1), other("failed", planned=2, failed=2)])) == 2
+    assert (
+        len(
+            next_commands(
+                tmp_path, [other("completed", succeeded=1, planned=1), other("failed", planned=2, failed=2)]
+            )
+        )
+        == 2
+    )
 
 
 def test_a_long_traceback_is_cut_and_escapes_are_taken_out(tmp_path: Path) -> None:
     trace = "\n".join(f"\x1b[31mline {i}" for i in range(500))
     first = Failure(index=1, reason=Reason.EXCEPTION, message="boom\x07", trace=trace, time=START)
-    text = summary_of_run(run_directory=tmp_path, status="failed", reason="", seconds=1, results=[other("failed", first)])
+    text = summary_of_run(
+        run_directory=tmp_path, status="failed", reason="", seconds=1, results=[other("failed", first)]
+    )
     assert "\x1b" not in text and "\x07" not in text
     assert "441 lines left out" in text and "line 499" in text
 
 
 def test_the_result_of_a_command_step_points_to_its_output() -> None:
-    result = StepEnded(time=START, step="prep", status="failed", reason="exit code 2", counts=Counts(), seconds=0.5, exit_code=2)
+    result = StepEnded(
+        time=START,
+        step="prep",
+        status="failed",
+        reason="exit code 2",
+        counts=Counts(),
+        seconds=0.5,
+        exit_code=2,
+    )
     text = step_result(result, "command")
     assert "Exit code: 2" in text and "what the command wrote" in text
     assert "Counts" not in text and "mini-batch" not in text
@@ -138,11 +203,24 @@ def test_an_output_that_was_there_before_and_is_as_it_was_is_told(tmp_path: Path
     new.write_text("of this one")
     os.utime(new, (2e9, 2e9))
     for path, remark in ((old, " (there before; nothing was written there)"), (new, "")):
-        result = StepEnded(time=START, step="s", status="completed", reason="", counts=Counts(), seconds=2.0, outputs={"o": str(path)})
-        text = summary_of_run(run_directory=tmp_path, status="completed", reason="", seconds=1.0, results=[result])
+        result = StepEnded(
+            time=START,
+            step="s",
+            status="completed",
+            reason="",
+            counts=Counts(),
+            seconds=2.0,
+            outputs={"o": str(path)},
+        )
+        text = summary_of_run(
+            run_directory=tmp_path, status="completed", reason="", seconds=1.0, results=[result]
+        )
         assert f"  o: {path}{remark}\n" in text
 
 
 def test_the_cluster_of_the_run_is_in_the_command_that_goes_on(tmp_path: Path) -> None:
     (tmp_path / "started-with.json").write_text('{"cluster": "--compute big"}')
-    assert next_commands(tmp_path, [ended("failed", "", None)])[0][0] == f"python -m daskpar resume {tmp_path} --compute big"
+    assert (
+        next_commands(tmp_path, [ended("failed", "", None)])[0][0]
+        == f"python -m daskpar resume {tmp_path} --compute big"
+    )

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daskpar.events import Counts
 from daskpar.reports import wording
+from daskpar.results import Counts
 
 
 @pytest.mark.parametrize(
@@ -32,13 +32,17 @@ def test_some(value: int, noun: str, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("part", "whole", "text"), [(0, 0, ""), (0, 7, "0 %"), (1999, 2000, "99 %"), (2000, 2000, "100 %"), (3, 2, "100 %")]
+    ("part", "whole", "text"),
+    [(0, 0, ""), (0, 7, "0 %"), (1999, 2000, "99 %"), (2000, 2000, "100 %"), (3, 2, "100 %")],
 )
 def test_percent_says_100_only_of_all(part: int, whole: int, text: str) -> None:
     assert wording.percent(part, whole) == text
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00:00"), (-1, "0:00:00"), (59.9, "0:00:59"), (61, "0:01:01"), (100_000, "27:46:40")])
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0:00:00"), (-1, "0:00:00"), (59.9, "0:00:59"), (61, "0:01:01"), (100_000, "27:46:40")],
+)
 def test_clock(seconds: float, text: str) -> None:
     assert wording.clock(seconds) == text
 
@@ -62,21 +66,36 @@ def test_duration(seconds: float, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 kB"), (1536, "1.5 kB"), (1024**2 - 1, "1.0 MB"), (1024**5, "1024.0 TB")],
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1.0 kB"),
+        (1536, "1.5 kB"),
+        (1024**2 - 1, "1.0 MB"),
+        (1024**5, "1024.0 TB"),
+    ],
 )
 def test_size(value: int, text: str) -> None:
     assert wording.size(value) == text
 
 
-@pytest.mark.parametrize(("per_second", "text"), [(0, ""), (0.01, "0.6/min"), (0.5, "0.5/s"), (12.34, "12.3/s"), (12_345.6, "12,346/s")])
+@pytest.mark.parametrize(
+    ("per_second", "text"),
+    [(0, ""), (0.01, "0.6/min"), (0.5, "0.5/s"), (12.34, "12.3/s"), (12_345.6, "12,346/s")],
+)
 def test_rate(per_second: float, text: str) -> None:
     assert wording.rate(per_second) == text
 
 
 def test_times_are_utc_and_round_once() -> None:
-    assert wording.iso(1_795_440_000.0000005) == "2026-11-23T13:20:00.000000Z" or wording.iso(1_795_440_000.0000005).endswith("001Z")
+    assert wording.iso(1_795_440_000.0000005) == "2026-11-23T13:20:00.000000Z" or wording.iso(
+        1_795_440_000.0000005
+    ).endswith("001Z")
     assert wording.iso(1_795_440_000.9999999) == "2026-11-23T13:20:01.000000Z"
-    assert wording.log_line(1_795_440_000.0424, "INFO", 7, 8, "two\nlines") == "2026-11-23 13:20:00,042|INFO|7|8|two lines\n"
+    assert (
+        wording.log_line(1_795_440_000.0424, "INFO", 7, 8, "two\nlines")
+        == "2026-11-23 13:20:00,042|INFO|7|8|two lines\n"
+    )
     assert wording.log_line(1_795_440_000.9999, "INFO", 7, 8, "x").startswith("2026-11-23 13:20:01,000|")
 
 
@@ -86,7 +105,17 @@ def test_times_are_utc_and_round_once() -> None:
         (Counts(planned=2, succeeded=2, items=20), "2 of 2 mini-batches succeeded; 20 items"),
         (Counts(planned=1, succeeded=1, items=1), "1 of 1 mini-batch succeeded; 1 item"),
         (
-            Counts(planned=2000, succeeded=1900, failed=3, empty=7, items=19000, failed_items=30, tries_failed=12, retried=9, repeats=1),
+            Counts(
+                planned=2000,
+                succeeded=1900,
+                failed=3,
+                empty=7,
+                items=19000,
+                failed_items=30,
+                tries_failed=12,
+                retried=9,
+                repeats=1,
+            ),
             "1,900 of 2,000 mini-batches succeeded, 3 failed, 7 empty, 90 not run; 19,000 items, 30 failed; "
             "12 failed tries, 9 retried, 1 repeat",
         ),
@@ -102,7 +131,10 @@ def test_what_a_row_holds_comes_back_from_a_csv_reader(cells: list[str]) -> None
 
 
 def test_a_row_is_one_line_and_says_what_is_missing() -> None:
-    assert wording.csv_row(["a\nb\r\nc", None, 1.5, as_json := wording.as_json({"ü": 'q"'})]) == 'a b c,N/A,1.5,"{""ü"": ""q\\""""}"\n'
+    assert (
+        wording.csv_row(["a\nb\r\nc", None, 1.5, as_json := wording.as_json({"ü": 'q"'})])
+        == 'a b c,N/A,1.5,"{""ü"": ""q\\""""}"\n'
+    )
     assert json.loads(as_json) == {"ü": 'q"'}
 
 

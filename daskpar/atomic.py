@@ -1,0 +1,157 @@
+"""How a run writes its own files: every byte through one function, whole files by rename, and clear words
+when the disk says no.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from daskpar.errors import DaskparError, InfrastructureLost, RunDirectoryError
+
+PIECE_BYTES = 4 << 20
+"""What is read or copied at once."""
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+ADVICE = "What is committed is kept: put that right, then `python -m daskpar resume` goes on from here."
+
+
+def write_all(fd: int, data: bytes | bytearray | memoryview) -> None:
+    """Write all of `data` at the descriptor's position; the one place where a run's own files get bytes from
+    memory.
+    """
+    view = memoryview(data).cast("B")
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def copy_range(source: int, target: int, offset: int, length: int) -> int:
+    """Copy up to `length` bytes of `source` from `offset` to the position of `target`, in the kernel where it
+    can; 0 at the end of file.
+    """
+    copied = _copy_in_kernel(source, target, offset, min(length, 1 << 30))
+    if copied:
+        return copied
+    data = os.pread(source, min(length, PIECE_BYTES), offset)
+    write_all(target, data)
+    return len(data)
+
+
+def _copy_in_kernel(source: int, target: int, offset: int, length: int) -> int:
+    """Bytes copied, 0 where this pair of files needs reading and writing (some file systems say so by copying
+    nothing).
+    """
+    if not hasattr(os, "copy_file_range"):
+        return 0  # macOS
+    try:
+        return os.copy_file_range(source, target, length, offset)
+    except OSError as error:
+        if error.errno in (
+            errno.EXDEV,
+            errno.ENOSYS,
+            errno.EINVAL,
+            errno.EOPNOTSUPP,
+            errno.EPERM,
+            errno.ETXTBSY,
+        ):
+            return 0  # other file systems, old kernels, seccomp, special files
+        raise
+
+
+def sync_folder(folder: str | Path) -> None:
+    """Make a rename in `folder` outlast a power cut, where the file system knows how."""
+    # Some network file systems refuse to sync a folder, and some folders may not be read; the rename itself
+    # is done.
+    with contextlib.suppress(OSError):
+        fd = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Give `path` the content `data`, so that a reader, or a crash, sees the old or the new content whole.
+
+    Raises InfrastructureLost or RunDirectoryError in clear words; the old content then stays.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")  # one name: what a crash leaves, the next write replaces
+    with explained(f"{path} can't be written"):
+        try:
+            with open_new(temporary) as fd:
+                write_all(fd, data)
+                os.fsync(fd)
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        sync_folder(path.parent)
+
+
+def replace_json(path: Path, value: object) -> None:
+    """`replace_file` with readable JSON."""
+    try:
+        data = json.dumps(value, indent=2, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        data = json.dumps(value, indent=2).encode()  # names of files that are no text are escaped
+    replace_file(path, data + b"\n")
+
+
+def take_rights(fd: int, path: Path) -> None:
+    """Give the open file the owner, group and mode of the file at `path` that it will replace, as far as this
+    user may; else its own.
+    """
+    try:
+        old = os.stat(path)
+    except FileNotFoundError:
+        return
+    for owner, group in ((-1, old.st_gid), (old.st_uid, -1)):
+        with contextlib.suppress(
+            OSError
+        ):  # only root gives files away, and only to a group of ours they may go
+            os.fchown(fd, owner, group)
+    with contextlib.suppress(OSError):  # some network file systems have no modes
+        os.fchmod(fd, stat.S_IMODE(old.st_mode))
+
+
+@contextlib.contextmanager
+def open_new(path: Path | str) -> Iterator[int]:
+    """A descriptor on an empty file at `path`, closed at the end."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def explained(what: str, advice: str = ADVICE) -> Iterator[None]:
+    """Turn an OSError inside into one of ours: `what` says what could not be done, `advice` what to do about
+    a disk that says no.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise in_words(error, what, advice) from error
+
+
+def in_words(error: OSError, what: str, advice: str = ADVICE) -> DaskparError:
+    """The error for the user: a full, read-only or failing disk is lost infrastructure, anything else is a
+    wrong place to write.
+    """
+    if error.errno in _FULL:
+        return InfrastructureLost(f"{what}: the disk is full ({error.strerror}). {advice}")
+    if error.errno == errno.EFBIG:
+        return InfrastructureLost(
+            f"{what}: the file would exceed the file-size limit (`ulimit -f`). {advice}"
+        )
+    if error.errno == errno.EROFS:
+        return InfrastructureLost(f"{what}: the file system is read-only. {advice}")
+    if error.errno in (errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENXIO):
+        return InfrastructureLost(f"{what}: the disk fails ({error.strerror}). {advice}")
+    return RunDirectoryError(f"{what}: {error.strerror or error}.")

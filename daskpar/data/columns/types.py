@@ -1,0 +1,94 @@
+"""Columns that Arrow has no type for: values of several kinds (kind "any", kept as JSON text) and locations
+of files (kind "stream").
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+_MARK = b"daskpar.kind"
+
+
+@dataclass(frozen=True, order=True)
+class StreamInfo:
+    """The location of a file as a table holds it, with the attributes of Azure ML's StreamInfo; `open()`
+    takes a local one.
+    """
+
+    resource_identifier: str
+    """The absolute path or URL."""
+
+    def __str__(self) -> str:
+        return self.resource_identifier
+
+    def __fspath__(self) -> str:
+        return self.resource_identifier
+
+    @property
+    def handler(self) -> str:
+        """`Local`, `Http`, or the store's name in Azure ML."""
+        text = self.resource_identifier
+        scheme = text.partition("://")[0].lower() if "://" in text else ""
+        return {
+            "": "Local",
+            "file": "Local",
+            "http": "Http",
+            "https": "Http",
+            "wasb": "AzureBlobStorage",
+            "wasbs": "AzureBlobStorage",
+        }.get(
+            scheme,
+            {"abfss": "ADLSGen2", "adl": "AzureDataLakeStorage", "azureml": "AmlDatastore"}.get(
+                scheme, scheme
+            ),
+        )
+
+    @property
+    def arguments(self) -> dict[str, str]:
+        """Always empty: access needs no arguments here."""
+        return {}
+
+
+def any_field(name: str) -> pa.Field:
+    """A field whose values are JSON texts of values of any kind."""
+    return pa.field(name, pa.string(), metadata={_MARK: b"any"})
+
+
+def stream_field(name: str) -> pa.Field:
+    """A field whose values are locations of files."""
+    return pa.field(name, pa.string(), metadata={_MARK: b"stream"})
+
+
+def is_any(field: pa.Field) -> bool:
+    """Whether the texts of a column are JSON for values of any kind."""
+    return bool(field.metadata) and field.metadata.get(_MARK) == b"any"
+
+
+def is_stream(field: pa.Field) -> bool:
+    """Whether the texts of a column are locations of files."""
+    return bool(field.metadata) and field.metadata.get(_MARK) == b"stream"
+
+
+def values_of(column: pa.ChunkedArray | pa.Array, field: pa.Field) -> list[Any]:
+    """The values of a column as Python objects."""
+    values: list[Any] = column.to_pylist()
+    if is_any(field):
+        return [None if value is None else json.loads(value) for value in values]
+    if is_stream(field):
+        return [None if value is None else StreamInfo(value) for value in values]
+    return values
+
+
+def to_any(values: list[Any]) -> pa.Array:
+    """Values of any kind as the JSON texts that an "any" column holds."""
+    return pa.array(
+        [
+            None if value is None else json.dumps(value, ensure_ascii=False, separators=(", ", ": "))
+            for value in values
+        ],
+        pa.string(),
+    )

@@ -1,0 +1,158 @@
+"""Texts to values, a column at a time: pyarrow where its reading is the same as Microsoft's, Python for what
+is left.
+
+API
+    from_text(texts, kind) -> (array of kind.arrow, Failure | None)     texts: a pyarrow string Array or
+    ChunkedArray
+    Failure(count, example)                                             values that became null because they
+    don't convert
+    failure(texts, result) -> Failure | None                            counted by comparing nulls
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from daskpar.data.columns.date_columns import to_timestamps
+from daskpar.data.columns.kinds import FALSE_WORDS, INTEGER, NUMBER, TRUE_WORDS, Kind
+
+LOWEST, HIGHEST = -(2**63), 2**63 - 1
+
+_SHORT_INTEGER = r"^[ \t]*-?[0-9]{1,18}[ \t]*$"
+_PLAIN_NUMBER = r"^[ \t]*-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?[ \t]*$"
+_MARGIN = " \t"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Values of one column that became null because they don't convert: how many, and one of them."""
+
+    count: int
+    example: str
+
+    def __add__(self, other: Failure) -> Failure:
+        return Failure(self.count + other.count, self.example)
+
+
+def from_text(texts: pa.ChunkedArray | pa.Array, kind: Kind) -> tuple[pa.Array, Failure | None]:
+    """Values of `kind` read from `texts`; missing texts stay null, texts that don't convert become null and
+    are counted.
+    """
+    column = texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
+    if isinstance(column, pa.ChunkedArray):  # combine_chunks of pyarrow keeps texts of more than 2 GB apart
+        column = pa.concat_arrays([chunk.cast(pa.large_string()) for chunk in column.chunks])
+    result = _READERS[kind.name](column, kind)
+    return result, failure(column, result)
+
+
+def failure(texts: pa.Array, result: pa.Array) -> Failure | None:
+    """What became null between `texts` and `result`."""
+    count = result.null_count - texts.null_count
+    if count <= 0:
+        return None
+    lost = pc.and_(pc.is_valid(texts), pc.is_null(result))
+    return Failure(count, shown(texts[pc.index(lost, True).as_py()]))
+
+
+def shown(value: pa.Scalar) -> str:
+    """The value in a message; moments beyond Python's years included."""
+    try:
+        return str(value.as_py())
+    except OverflowError:
+        return str(value.cast(pa.string()).as_py())
+
+
+def read_int(text: str) -> int | None:
+    """An integer as `convert_column_types` reads it: numbers are cut toward zero and kept inside 64 bits,
+    `nan` is 0.
+    """
+    trimmed = text.strip(_MARGIN)
+    if INTEGER.fullmatch(trimmed) and len(trimmed) < 25:
+        return max(LOWEST, min(HIGHEST, int(trimmed)))
+    number = read_float(trimmed)
+    if number is None or math.isnan(number):
+        return None if number is None else 0
+    if math.isinf(number) or abs(number) >= 2.0**63:
+        return HIGHEST if number > 0 else LOWEST
+    return int(number)
+
+
+def read_float(text: str) -> float | None:
+    """A decimal, exponent, inf or nan form; blanks and tabs around it are ignored."""
+    trimmed = text.strip(_MARGIN)
+    return float(trimmed) if NUMBER.fullmatch(trimmed) else None
+
+
+def _ints(texts: pa.Array, kind: Kind) -> pa.Array:
+    return _mostly(texts, pa.int64(), _SHORT_INTEGER, read_int)
+
+
+def _floats(texts: pa.Array, kind: Kind) -> pa.Array:
+    return _mostly(texts, pa.float64(), _PLAIN_NUMBER, read_float)
+
+
+def _mostly(texts: pa.Array, kind: pa.DataType, pattern: str, read: Callable[[str], Any]) -> pa.Array:
+    """Cast what matches `pattern` at once, read every other distinct text by itself."""
+    plain = pc.fill_null(pc.match_substring_regex(texts, pattern), False)
+    try:
+        result = pc.ascii_trim(pc.if_else(plain, texts, pa.scalar(None, texts.type)), _MARGIN).cast(kind)
+    except pa.ArrowInvalid:  # a number too large for Arrow's reading
+        return by_distinct(texts, pc.is_valid(texts), kind, read, pa.nulls(len(texts), kind))
+    return by_distinct(texts, pc.and_(pc.is_valid(texts), pc.invert(plain)), kind, read, result)
+
+
+def by_distinct(
+    texts: pa.Array, chosen: pa.Array, kind: pa.DataType, read: Callable[[str], Any], result: pa.Array
+) -> pa.Array:
+    """`result` with the `chosen` places replaced by what `read` makes of each distinct text there."""
+    picked = texts.filter(chosen)
+    if not len(picked):
+        return result
+    coded = picked.dictionary_encode()
+    values = pa.array([read(text) for text in coded.dictionary.to_pylist()], kind)
+    return pc.replace_with_mask(result, chosen, values.take(coded.indices))
+
+
+def _bools(texts: pa.Array, kind: Kind) -> pa.Array:
+    own = kind.true_values is not None and kind.false_values is not None
+    true, false = (kind.true_values or (), kind.false_values or ()) if own else (TRUE_WORDS, FALSE_WORDS)
+    trimmed = pc.utf8_trim_whitespace(texts)
+    is_true = pc.is_in(trimmed, pa.array(true, texts.type))
+    known = pc.or_(is_true, pc.is_in(trimmed, pa.array(false, texts.type)))
+    other = pa.scalar(kind.mismatch, pa.bool_())
+    return pc.if_else(pc.is_valid(texts), pc.if_else(known, is_true, other), pa.scalar(None, pa.bool_()))
+
+
+def _nothing(texts: pa.Array, kind: Kind) -> pa.Array:
+    return pa.nulls(len(texts), pa.null())
+
+
+def _dates(texts: pa.Array, kind: Kind) -> pa.Array:
+    return to_timestamps(texts, kind) if kind.formats else _nothing(texts, kind)
+
+
+def _strings(texts: pa.Array, kind: Kind) -> pa.Array:
+    return texts
+
+
+def _streams(texts: pa.Array, kind: Kind) -> pa.Array:
+    from daskpar.data.columns.streams import read_stream
+
+    return by_distinct(texts, pc.is_valid(texts), pa.string(), read_stream, pa.nulls(len(texts), pa.string()))
+
+
+_READERS: dict[str, Callable[[pa.Array, Kind], pa.Array]] = {
+    "int": _ints,
+    "float": _floats,
+    "bool": _bools,
+    "datetime": _dates,
+    "string": _strings,
+    "stream_info": _streams,
+    "null": _nothing,
+}

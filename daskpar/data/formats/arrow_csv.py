@@ -1,0 +1,144 @@
+"""The fast reader of delimited text: pyarrow's, used only on bytes that it reads as Microsoft's engine would.
+
+pyarrow agrees on quotes wherever each quoted field is closed within its record; it differs on lone `\\r`, on
+line breaks inside quotes when `support_multi_line` is off, on unclosed quotes, and on a byte order mark,
+which it drops from the start of any chunk. `read` finds such bytes and answers None: the caller then takes
+the careful reader. Records with more or fewer fields than most are handed back as text, to be read there too.
+
+API
+    read(data, dialect, width, types) -> Quick | None
+    Quick(columns, rows, odd): pyarrow columns by number, how many rows they have, the other records
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv as csv
+
+from daskpar.data.columns.kinds import FALSE_WORDS, TRUE_WORDS
+from daskpar.data.formats.byte_scan import count_byte, count_pair
+from daskpar.data.formats.dialect import Dialect
+from daskpar.data.formats.record_bounds import count_breaks, count_lines, ends_inside_quotes, has_glued_breaks
+
+_LONGEST = 1 << 30
+_MARK = b"\xef\xbb\xbf"
+
+
+@dataclass
+class Odd:
+    """Records with another number of fields: their row numbers (from 0), their texts and numbers of fields."""
+
+    rows: list[int] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    widths: list[int] = field(default_factory=list)
+
+    def __call__(self, row: Any) -> str:
+        self.rows.append(row.number - 1)
+        self.texts.append(row.text)
+        self.widths.append(row.actual_columns)
+        return "skip"
+
+
+@dataclass(frozen=True)
+class Quick:
+    """What the fast reader read."""
+
+    columns: Mapping[int, pa.Array]
+    rows: int
+    odd: Odd
+
+
+class Unconverted(Exception):
+    """Values of this column are not of the type that was asked for."""
+
+    def __init__(self, column: int) -> None:
+        super().__init__(column)
+        self.column = column
+
+
+def read(data: bytes, dialect: Dialect, width: int, types: Mapping[int, pa.DataType]) -> Quick | None:
+    """The columns `types` of records with `width` fields; None where pyarrow would read other records than
+    ours. Raises Unconverted.
+    """
+    if (
+        not data
+        or len(data) > _LONGEST
+        or not types
+        or data.startswith(_MARK)
+        or not _has_plain_breaks(data, dialect)
+    ):
+        return None
+    if not data.endswith(b"\n"):
+        data += b"\n"  # without it pyarrow takes an empty last field behind a quoted one for quoted too
+    names = [str(number) for number in range(width)]
+    odd = Odd()
+    try:
+        table = csv.read_csv(
+            pa.BufferReader(data),
+            csv.ReadOptions(use_threads=False, column_names=names, block_size=len(data) + 1),
+            csv.ParseOptions(
+                delimiter=dialect.delimiter,
+                newlines_in_values=dialect.support_multi_line,
+                invalid_row_handler=odd,
+            ),
+            csv.ConvertOptions(
+                check_utf8=False,
+                column_types={str(number): kind for number, kind in types.items()},
+                include_columns=[str(number) for number in types],
+                null_values=[] if dialect.empty_as_string else [""],
+                strings_can_be_null=not dialect.empty_as_string,
+                quoted_strings_can_be_null=False,
+                true_values=TRUE_WORDS,
+                false_values=FALSE_WORDS,
+            ),
+        )
+    except pa.ArrowInvalid as error:
+        raise Unconverted(_column_of(error)) from None
+    if (
+        b'"' in data
+        and not dialect.support_multi_line
+        and _has_swallowed_breaks(data, table.num_rows + len(odd.rows))
+    ):
+        return None
+    return Quick({number: _whole(table.column(str(number))) for number in types}, table.num_rows, odd)
+
+
+def _has_swallowed_breaks(data: bytes, rows: int) -> bool:
+    """Whether fewer rows were read than there are lines with content."""
+    return rows != count_breaks(data) and rows != count_lines(data)
+
+
+def _column_of(error: pa.ArrowInvalid) -> int:
+    """The column that pyarrow's message names; -1 where it is about something else."""
+    head, found, rest = str(error).partition("In CSV column #")
+    digits = rest.partition(":")[0]
+    return int(digits) if found and not head and digits.isdigit() else -1
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    return (
+        column.chunk(0)
+        if column.num_chunks == 1
+        else pa.concat_arrays(column.chunks)
+        if column.num_chunks
+        else pa.array([], column.type)
+    )
+
+
+def _has_plain_breaks(data: bytes, dialect: Dialect) -> bool:
+    if b"\r" in data and count_byte(data, 13) != count_pair(data, b"\r\n"):
+        return False
+    if b'"' not in data:
+        return not (dialect.support_multi_line and has_glued_breaks(data, dialect))
+    if dialect.support_multi_line:
+        return not (ends_inside_quotes(data, dialect) or has_glued_breaks(data, dialect))
+    # elsewhere an unclosed quote swallows a line break, which the number of rows betrays unless it is the
+    # last
+    end = len(data)
+    while data.endswith((b"\n", b"\r"), 0, end):
+        end -= 1
+    return not ends_inside_quotes(data[data.rfind(b"\n", 0, end) + 1 : end], dialect)

@@ -1,0 +1,315 @@
+"""Delimited text: bytes of whole records to Arrow tables by fixed kinds, headers, and the sample that kinds
+are inferred from.
+
+API (bytes of whole records come from `daskpar.data.formats.record_bounds`)
+    read_head(read, size, dialect, header, source="") -> Head(names, body)
+        names: header fields as written, () without `header`; body: byte at which the data starts
+    column_names(header_fields, width) -> tuple[str, ...]    trimmed, `Column<N>` for empty and missing ones,
+    duplicates with suffixes
+    sample_rows(read, size, body, dialect, limit, source="") -> list of rows (lists of text | None), at most
+    `limit`
+    parse(chunk, dialect, columns, *, keep=None, offset=0, source="") -> Parsed
+        columns: sequence of (name, Kind); keep: names to deliver (default all); offset, source: where the
+        chunk lies, for errors
+    Parsed(table, failures, surplus)
+        table: pyarrow.Table with the columns asked for, types `kind.arrow`
+        failures: {name: Failure(count, example)}: values that became null because they don't convert
+        surplus: {number of the field, from 1: Failure(count, example)}: fields with a value behind the last
+        column, which are left out
+    Parser(dialect, columns, keep=None, source="").parse(chunk, offset=0) -> Parsed
+        the same, remembering from chunk to chunk which columns need care: use one per file and process
+
+`read` is any callable (offset, length) -> bytes over one file (shorter at its end).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice, zip_longest
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from daskpar.data.columns.kinds import BOOL, FLOAT, INT, STRING, Kind
+from daskpar.data.columns.values import Failure, from_text
+from daskpar.data.formats import arrow_csv
+from daskpar.data.formats.byte_scan import has_pair
+from daskpar.data.formats.dialect import Dialect, mark_length, to_utf8
+from daskpar.data.formats.odd_lines import set_apart
+from daskpar.data.formats.record_bounds import record_end
+from daskpar.data.formats.tokenizer import Row, rows
+
+Read = Callable[[int, int], bytes]
+
+_FIRST_READ = 1 << 16
+
+
+@dataclass(frozen=True)
+class Head:
+    """What stands before the data of a file: the header's fields as written, and the byte at which the data
+    starts.
+    """
+
+    names: tuple[str, ...]
+    body: int
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """A table, and what was lost on the way to it."""
+
+    table: pa.Table
+    failures: Mapping[str, Failure] = field(default_factory=dict)
+    surplus: Mapping[int, Failure] = field(default_factory=dict)
+
+
+def read_head(read: Read, size: int, dialect: Dialect, header: bool, source: str = "") -> Head:
+    """The head of a file of `size` bytes. With `header` the first line that is not empty is the header, and
+    the data starts behind it.
+    """
+    data = read(0, min(size, _FIRST_READ))
+    start = mark_length(data, dialect, source)
+    if not header:
+        return Head((), start)
+    while True:
+        begin = _skip_blank_lines(data, start, dialect)
+        end = record_end(data, begin, dialect)
+        if end is not None or len(data) >= size:
+            break
+        data = read(0, min(size, 2 * len(data)))
+    end = len(data) if end is None else end
+    found = next(iter(rows(to_utf8(data[begin:end], dialect, begin, source).decode(), dialect)), [])
+    return Head(tuple(name or "" for name in found), end)
+
+
+def _skip_blank_lines(data: bytes, at: int, dialect: Dialect) -> int:
+    breaks = (b"\n\0", b"\r\0\n\0") if dialect.wide else (b"\n", b"\r\n")
+    while True:
+        found = next((line for line in breaks if data.startswith(line, at)), None)
+        if found is None:
+            return at
+        at += len(found)
+
+
+def column_names(names: Sequence[str], width: int) -> tuple[str, ...]:
+    """Names of `width` columns: trimmed, `Column<N>` where there is none, `_1`, `_2`… behind names that came
+    before.
+    """
+    repeats: dict[str, int] = {}
+    made: dict[str, None] = {}
+    for number in range(max(width, len(names))):
+        name = names[number].strip() if number < len(names) else ""
+        name = unique = name or f"Column{number + 1}"
+        while unique in made:
+            repeats[name] = repeats.get(name, 0) + 1
+            unique = f"{unique}_{repeats[name]}"
+        made[unique] = None
+    return tuple(made)
+
+
+def sample_rows(
+    read: Read, size: int, body: int, dialect: Dialect, limit: int, source: str = ""
+) -> list[Row]:
+    """The first `limit` records of a file whose data starts at byte `body`."""
+    length = _FIRST_READ
+    while True:
+        data = read(body, min(length, size - body))
+        whole = body + len(data) >= size
+        end = len(data) if whole else _last_start(data, dialect)
+        found = list(islice(rows(to_utf8(data[:end], dialect, body, source).decode(), dialect), limit + 1))
+        # the last record of a part of a file may go on behind it
+        if whole or len(found) > limit:
+            return found[:limit]
+        length *= 4
+
+
+def _last_start(data: bytes, dialect: Dialect) -> int:
+    return (data.rfind(b"\n\0") & ~1) + 2 if dialect.wide else data.rfind(b"\n") + 1
+
+
+def parse(
+    chunk: bytes,
+    dialect: Dialect,
+    columns: Sequence[tuple[str, Kind]],
+    *,
+    keep: Sequence[str] | None = None,
+    offset: int = 0,
+    source: str = "",
+) -> Parsed:
+    """The table of the whole records in `chunk`."""
+    return Parser(dialect, columns, keep, source).parse(chunk, offset)
+
+
+class Parser:
+    """Reads chunks of one file, or of files with the same columns, by fixed kinds.
+
+    It remembers what it met: columns whose texts are not all plain values are read as text at once in the
+    next chunks.
+    """
+
+    def __init__(
+        self,
+        dialect: Dialect,
+        columns: Sequence[tuple[str, Kind]],
+        keep: Sequence[str] | None = None,
+        source: str = "",
+    ) -> None:
+        self.dialect = dialect
+        self.columns = tuple(columns)
+        self.source = source
+        wanted = None if keep is None else set(keep)
+        self._wanted = [
+            number for number, (name, _) in enumerate(self.columns) if wanted is None or name in wanted
+        ]
+        self._usual = len(self.columns)  # fields of most records
+        self._as_text = {number for number in self._wanted if not _is_direct(self.columns[number][1])}
+
+    def parse(self, chunk: bytes, offset: int = 0) -> Parsed:
+        """The table of the whole records in `chunk`, which lies at byte `offset`."""
+        data = to_utf8(chunk, self.dialect, offset, self.source)
+        quick = self._quick(data)
+        if quick is not None and len(quick.odd.rows) > quick.rows:
+            self._usual = Counter(quick.odd.widths).most_common(1)[0][0]
+            quick = self._quick(data)
+        if quick is None and not self.dialect.support_multi_line:
+            quick = self._quick_but_odd_lines(data)
+        if quick is None:
+            return self._tokenized(data.decode())
+        if quick.odd.rows:
+            return self._mixed(quick)
+        return self._typed(quick)
+
+    def _quick(self, data: bytes) -> arrow_csv.Quick | None:
+        """What the fast reader makes of `data`, with columns read as text where their values need care."""
+        wanted = [number for number in self._wanted if number < self._usual]
+        wanted += range(len(self.columns), self._usual)  # the fields too many, to count them
+        careful = set(self._as_text)
+        if _has_hexadecimal(data):
+            careful |= {
+                number
+                for number in wanted
+                if number < len(self.columns) and self.columns[number][1].name == "int"
+            }
+        try:
+            return self._careful_quick(data, wanted, careful)
+        except arrow_csv.Unconverted as found:
+            if found.column < 0:
+                return None
+        return self._careful_quick(data, wanted, set(wanted))
+
+    def _quick_but_odd_lines(self, data: bytes) -> arrow_csv.Quick | None:
+        """What the fast reader makes of lines without quotes; those with quotes count among the odd records."""
+        apart = set_apart(data) if data else None
+        quick = self._quick(apart.rest) if apart else None
+        if apart is None or quick is None:
+            return None
+        others = np.delete(np.arange(apart.total), apart.rows)
+        odd = quick.odd
+        merged = arrow_csv.Odd([*apart.rows, *others[odd.rows].tolist()], [*apart.texts, *odd.texts])
+        order = np.argsort(merged.rows)
+        merged.rows, merged.texts = [merged.rows[at] for at in order], [merged.texts[at] for at in order]
+        return arrow_csv.Quick(quick.columns, quick.rows, merged)
+
+    def _careful_quick(self, data: bytes, wanted: Sequence[int], careful: set[int]) -> arrow_csv.Quick | None:
+        types = {
+            number: pa.string()
+            if number in careful or number >= len(self.columns)
+            else self.columns[number][1].arrow
+            for number in wanted
+        }
+        quick = arrow_csv.read(data, self.dialect, self._usual, types)
+        odd_numbers = [
+            number
+            for number, kind in types.items()
+            if quick is not None
+            and pa.types.is_floating(kind)
+            and b"(" in data
+            and pc.any(pc.is_nan(quick.columns[number])).as_py()
+        ]
+        if odd_numbers:  # pyarrow takes nan(…) for a number
+            return self._careful_quick(data, wanted, careful | set(odd_numbers))
+        return quick
+
+    def _typed(self, quick: arrow_csv.Quick) -> Parsed:
+        """The table of what the fast reader read, where all records have the same number of fields."""
+        names, arrays, failures = [], [], {}
+        for number in self._wanted:
+            name, kind = self.columns[number]
+            column = quick.columns.get(number)
+            array, lost = (
+                (pa.nulls(quick.rows, kind.arrow), None) if column is None else self._value(number, column)
+            )
+            names.append(name)
+            arrays.append(array)
+            if lost:
+                failures[name] = lost
+        extra = {
+            number: quick.columns[number].drop_null() for number in range(len(self.columns), self._usual)
+        }
+        surplus = {
+            number + 1: Failure(len(found), found[0].as_py()) for number, found in extra.items() if len(found)
+        }
+        return Parsed(pa.Table.from_arrays(arrays, names=names), failures, surplus)
+
+    def _value(self, number: int, column: pa.Array) -> tuple[pa.Array, Failure | None]:
+        kind = self.columns[number][1]
+        if not pa.types.is_string(column.type) or kind == STRING:
+            return column, None
+        array, lost = from_text(column, kind)
+        if lost and _is_direct(kind):
+            self._as_text.add(number)
+        return array, lost
+
+    def _mixed(self, quick: arrow_csv.Quick) -> Parsed:
+        """The table of regular records from the fast reader and the odd ones from the careful one, in order."""
+        first = self._typed(quick)
+        second = self._rows_to_table([row for text in quick.odd.texts for row in rows(text, self.dialect)])
+        count = quick.rows + len(quick.odd.rows)
+        place = np.zeros(count, np.int64)
+        odd = np.zeros(count, np.bool_)
+        odd[quick.odd.rows] = True
+        place[odd] = np.arange(quick.rows, count)
+        place[~odd] = np.arange(quick.rows)
+        table = pa.concat_tables([first.table, second.table]).take(pa.array(place))
+        return Parsed(table, _sums(first.failures, second.failures), _sums(first.surplus, second.surplus))
+
+    def _tokenized(self, text: str) -> Parsed:
+        return self._rows_to_table(list(rows(text, self.dialect)))
+
+    def _rows_to_table(self, found: list[Row]) -> Parsed:
+        width = len(self.columns)
+        texts = [list(column) for column in zip_longest(*found)]
+        extra = {
+            number: [value for value in column if value is not None]
+            for number, column in enumerate(texts[width:], width + 1)
+        }
+        surplus = {number: Failure(len(values), values[0]) for number, values in extra.items() if values}
+        texts = texts[:width]
+        texts += [[None] * len(found) for _ in range(width - len(texts))]
+        names, arrays, failures = [], [], {}
+        for number in self._wanted:
+            name, kind = self.columns[number]
+            array, lost = from_text(pa.array(texts[number], pa.string()), kind)
+            names.append(name)
+            arrays.append(array)
+            if lost:
+                failures[name] = lost
+        return Parsed(pa.Table.from_arrays(arrays, names=names), failures, surplus)
+
+
+def _sums(first: Mapping[Any, Failure], second: Mapping[Any, Failure]) -> dict[Any, Failure]:
+    return {**first, **{key: first[key] + lost if key in first else lost for key, lost in second.items()}}
+
+
+def _is_direct(kind: Kind) -> bool:
+    """Whether pyarrow's reader makes such values itself, as we do."""
+    return kind in (STRING, INT, FLOAT, BOOL)
+
+
+def _has_hexadecimal(data: bytes) -> bool:
+    """Whether a field may begin with 0x, which pyarrow takes for an integer."""
+    return (b"x" in data and has_pair(data, b"0x")) or (b"X" in data and has_pair(data, b"0X"))

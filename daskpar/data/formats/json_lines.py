@@ -1,0 +1,256 @@
+"""JSON lines: bytes of whole lines to Arrow tables by fixed kinds, and the kinds inferred from sampled
+objects.
+
+pyarrow reads what is plain; a chunk with anything else (nested values, several kinds in a column, invalid
+lines) is read line by line.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import json as arrow_json
+
+from daskpar.data.columns.conversion import convert_values
+from daskpar.data.columns.kinds import Kind
+from daskpar.data.columns.types import any_field, is_any, to_any
+from daskpar.data.columns.values import Failure
+from daskpar.errors import InputError
+
+
+@dataclass(frozen=True)
+class Lines:
+    """A table, which of the chunk's lines became its rows (None: all that are not empty), and what was lost."""
+
+    table: pa.Table
+    kept: np.ndarray | None = None
+    failures: Mapping[str, Failure] = field(default_factory=dict)
+    surplus: Mapping[str, Failure] = field(default_factory=dict)
+    """Keys that are no columns, with the number of their values."""
+    dropped: Failure | None = None
+    """Invalid lines that were left out."""
+
+
+def infer_fields(objects: Iterable[Mapping[str, Any]]) -> list[pa.Field]:
+    """Columns of sampled objects, in order of first appearance: bool, int64, uint64, float64, text, or values
+    of any kind.
+    """
+    kinds: dict[str, set[str]] = {}
+    limits: dict[str, list[int]] = {}
+    for item in objects:
+        for name, value in item.items():
+            kinds.setdefault(name, set()).add(_kind(value))
+            if type(value) is int:
+                low, high = limits.setdefault(name, [0, 0])
+                limits[name] = [min(low, value), max(high, value)]
+    return [_field(name, found - {"null"}, *limits.get(name, (0, 0))) for name, found in kinds.items()]
+
+
+def _kind(value: Any) -> str:
+    if value is None:
+        return "null"
+    return {bool: "bool", int: "int", float: "float", str: "text"}.get(type(value), "nested")
+
+
+def _field(name: str, kinds: set[str], low: int, high: int) -> pa.Field:
+    if kinds == {"int"}:
+        fits = (
+            pa.int64()
+            if low >= -(2**63) and high < 2**63
+            else pa.uint64()
+            if low >= 0 and high < 2**64
+            else pa.float64()
+        )
+        return pa.field(name, fits)
+    if kinds and kinds <= {"int", "float"}:
+        return pa.field(name, pa.float64())
+    plain = {"bool": pa.bool_(), "text": pa.string()}
+    return (
+        pa.field(name, plain[next(iter(kinds))])
+        if len(kinds) == 1 and kinds <= set(plain)
+        else any_field(name)
+    )
+
+
+def parse_lines(
+    data: bytes,
+    fields: Sequence[pa.Field],
+    *,
+    kinds: Mapping[str, Kind] | None = None,
+    keep: set[str] | None = None,
+    drop_invalid: bool = False,
+    offset: int = 0,
+    source: str = "",
+) -> Lines:
+    """The rows of the whole lines in `data` (UTF-8, at byte `offset` of the file `source`).
+
+    Values of the columns in `kinds` are converted to their kind, those of other columns must be of the
+    column's type. InputError names the byte of an invalid line.
+    """
+    wanted = [found for found in fields if keep is None or found.name in keep]
+    starts = line_starts(data)
+    if not any(is_any(found) for found in wanted):
+        found = _fast(data, starts, fields, wanted)
+        if found is not None:
+            return found
+    return _slow(data, starts, fields, wanted, drop_invalid, offset, source, kinds or {})
+
+
+def line_starts(data: bytes) -> np.ndarray:
+    """Where the lines that are not empty start."""
+    array = np.frombuffer(data, np.uint8)
+    breaks = np.flatnonzero(array == 10)
+    starts = np.concatenate([np.zeros(1, np.int64), breaks + 1])
+    ends = np.concatenate([breaks, np.full(1, len(data), np.int64)])
+    lone_return = (
+        (ends - starts == 1) & (array[np.minimum(starts, max(len(data) - 1, 0))] == 13)
+        if len(data)
+        else np.zeros(1, bool)
+    )
+    found: np.ndarray = starts[(ends > starts) & ~lone_return]
+    return found
+
+
+def decode_line(text: str) -> dict[str, Any]:
+    """The object that a line begins with (what follows it is not looked at); ValueError where there is none."""
+    value, _ = _DECODER.raw_decode(text.lstrip())
+    if not isinstance(value, dict):
+        raise ValueError("the line is no object")
+    if "\\ud" in text or "\\uD" in text:
+        _check_surrogates(value)
+    return value
+
+
+def _check_surrogates(value: Any) -> None:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise ValueError("half of a surrogate pair is no character") from None
+
+
+def _refuse(token: str) -> NoReturn:
+    raise ValueError(f"{token} is no JSON")
+
+
+def _float(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"{text} is too large")
+    return value
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse, parse_float=_float)
+
+
+def _fast(
+    data: bytes, starts: np.ndarray, fields: Sequence[pa.Field], wanted: Sequence[pa.Field]
+) -> Lines | None:
+    """What pyarrow makes of the chunk, or None where it may not be what the lines say."""
+    if not len(starts):
+        return Lines(pa.schema([pa.field(item.name, item.type) for item in wanted]).empty_table())
+    if not (np.frombuffer(data, np.uint8)[starts] == ord("{")).all():
+        return None
+    schema = pa.schema([pa.field(item.name, item.type) for item in wanted])
+    try:
+        read = arrow_json.ReadOptions(use_threads=False, block_size=len(data) + 1)
+        found = arrow_json.read_json(
+            pa.BufferReader(data),
+            read,
+            arrow_json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="infer"),
+        )
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError):
+        return None
+    if found.num_rows != len(starts):
+        return None
+    known = {item.name for item in fields}
+    names = found.column_names
+    for item in wanted:
+        if (
+            pa.types.is_floating(item.type)
+            and pc.any(pc.invert(pc.is_finite(found.column(item.name)))).as_py()
+        ):
+            return None
+    surplus = {}
+    for name in names:
+        if name not in known:
+            column = found.column(name)
+            count = len(column) - column.null_count
+            if count:
+                surplus[name] = Failure(count, str(column.drop_null()[0].as_py()))
+    return Lines(found.select([item.name for item in wanted]), surplus=surplus)
+
+
+def _slow(
+    data: bytes,
+    starts: np.ndarray,
+    fields: Sequence[pa.Field],
+    wanted: Sequence[pa.Field],
+    drop_invalid: bool,
+    offset: int,
+    source: str,
+    kinds: Mapping[str, Kind],
+) -> Lines:
+    known = {item.name for item in fields}
+    objects, kept, surplus, dropped = [], [], dict[str, Failure](), 0
+    first = ""
+    for number, start in enumerate(starts.tolist()):
+        end = data.find(b"\n", start)
+        line = data[start : len(data) if end < 0 else end]
+        try:
+            item = decode_line(line.decode())
+        except (ValueError, RecursionError) as error:
+            if not drop_invalid:
+                why = str(error).partition(": line")[0]
+                raise InputError(
+                    f"{source or 'JSON lines'}: the line at byte {offset + start} is invalid: {why}"
+                ) from None
+            dropped += 1
+            first = first or line[:80].decode(errors="replace")
+            continue
+        objects.append(item)
+        kept.append(number)
+        for name in item.keys() - known:
+            if item[name] is not None:
+                surplus[name] = surplus.get(name, Failure(0, str(item[name]))) + Failure(1, "")
+    columns, failures = [], {}
+    for column in wanted:
+        values = [item.get(column.name) for item in objects]
+        array, lost = (
+            convert_values(values, kinds[column.name]) if column.name in kinds else _column(values, column)
+        )
+        columns.append(array)
+        if lost:
+            failures[column.name] = lost
+    table = pa.Table.from_arrays(columns, schema=pa.schema(list(wanted)))
+    return Lines(
+        table, np.array(kept, np.int64), failures, surplus, Failure(dropped, first) if dropped else None
+    )
+
+
+def _column(values: list[Any], column: pa.Field) -> tuple[pa.Array, Failure | None]:
+    if is_any(column):
+        return to_any(values), None
+    fits = _FITS[str(column.type)]
+    good = [value if value is None or fits(value) else None for value in values]
+    lost = [value for value, kept in zip(values, good, strict=True) if kept is None and value is not None]
+    if column.type == pa.float64():
+        good = [None if value is None else float(value) for value in good]
+    return pa.array(good, column.type), Failure(len(lost), str(lost[0])) if lost else None
+
+
+_BEYOND_FLOAT = 2**1024 - 2**970
+"""The least integer that rounds to infinity."""
+_FITS: Mapping[str, Any] = {
+    "bool": lambda value: type(value) is bool,
+    "int64": lambda value: type(value) is int and -(2**63) <= value < 2**63,
+    "uint64": lambda value: type(value) is int and 0 <= value < 2**64,
+    "double": lambda value: type(value) is float or (type(value) is int and abs(value) < _BEYOND_FLOAT),
+    "string": lambda value: type(value) is str,
+}

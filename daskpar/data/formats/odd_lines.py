@@ -1,0 +1,53 @@
+"""Lines that the fast reader may read otherwise than we do, set apart so that the rest of a chunk can still
+be read fast.
+
+API
+    set_apart(data) -> Apart | None      None: too many such lines to be worth it, or none
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from daskpar.data.formats.dialect import Dialect
+from daskpar.data.formats.record_bounds import row_starts
+
+_QUOTE, _BREAK, _RETURN = 34, 10, 13
+
+
+@dataclass(frozen=True)
+class Apart:
+    """Lines with quotes or lone `\\r` and the bytes of the other lines."""
+
+    rest: bytes
+    rows: list[int]
+    """Row number (from 0, of all lines with content) of each line apart."""
+    texts: list[str]
+    """The lines apart, without their ends."""
+    total: int
+    """How many rows there are in all."""
+
+
+def set_apart(data: bytes) -> Apart | None:
+    """Split `data` (UTF-8, whole lines, each a record)."""
+    array = np.frombuffer(data, np.uint8)
+    odd = np.flatnonzero(array == _QUOTE)
+    if b"\r" in data:
+        returns = np.flatnonzero(array == _RETURN)
+        following = array[np.minimum(returns + 1, len(array) - 1)]
+        odd = np.concatenate([odd, returns[following != _BREAK]])
+    starts = row_starts(data, 0, Dialect())
+    rows = np.unique(np.searchsorted(starts, odd, "right") - 1)
+    if not len(rows) or 2 * len(rows) > len(starts):
+        return None
+    ends = np.append(starts[1:], len(data))  # empty lines in between do no harm
+    pieces, texts, done = [], [], 0
+    for start, end in zip(starts[rows].tolist(), ends[rows].tolist(), strict=True):
+        pieces.append(data[done:start])
+        line, found, _ = data[start:end].partition(b"\n")
+        texts.append((line.removesuffix(b"\r") if found else line).decode())
+        done = end
+    pieces.append(data[done:])
+    return Apart(b"".join(pieces), rows.tolist(), texts, len(starts))

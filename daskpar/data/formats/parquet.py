@@ -1,0 +1,279 @@
+"""Parquet files: what their footers say (schema, row groups, statistics), and runs of their rows decoded
+once.
+"""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from daskpar.data.columns.types import any_field, to_any
+from daskpar.data.formats.byte_source import unreadable
+from daskpar.errors import InputError
+from daskpar.locations import open_file
+
+WINDOW = 64 * 1024 * 1024
+"""Row groups of more bytes than this are decoded a part at a time."""
+
+
+@dataclass(frozen=True)
+class Footer:
+    """What the end of a file says."""
+
+    schema: pa.Schema
+    groups: tuple[tuple[int, int], ...]
+    """Rows and bytes of each row group, as stored."""
+
+
+def open_parquet(path: str) -> pq.ParquetFile:
+    """The file, opened; InputError where it is missing or no Parquet."""
+    try:
+        return pq.ParquetFile(open_file(path), memory_map=False)
+    except OSError as error:
+        raise unreadable(path, error) from None
+    except (pa.ArrowException, ValueError) as error:
+        raise InputError(f"{path} is no readable Parquet file: {error}") from None
+
+
+def read_footer(path: str) -> Footer:
+    """Schema and row groups of a file."""
+    with open_parquet(path) as file:
+        schema = file.schema_arrow
+        hidden = _index_columns(schema)
+        fields = [_plain(found) for found in schema if found.name not in hidden]
+        names = [found.name for found in fields]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise InputError(f"{path} has two columns named {twice!r}")
+        metadata = file.metadata
+        groups = []
+        for number in range(metadata.num_row_groups):
+            group = metadata.row_group(number)
+            size = sum(group.column(k).total_compressed_size for k in range(group.num_columns))
+            groups.append((group.num_rows, size))
+        return Footer(pa.schema(fields), tuple(groups))
+
+
+def _index_columns(schema: pa.Schema) -> set[str]:
+    """Columns that pandas stored its index in: they are no columns of the table."""
+    try:
+        stored = json.loads((schema.metadata or {}).get(b"pandas", b"{}"))
+    except ValueError:
+        return set()
+    return {name for name in stored.get("index_columns", ()) if isinstance(name, str)}
+
+
+def _plain(found: pa.Field) -> pa.Field:
+    """The field with a type that all steps know: no dictionaries, no views, no times finer than Python's."""
+    type_ = found.type.value_type if pa.types.is_dictionary(found.type) else found.type
+    plain = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary(), pa.time64("ns"): pa.time64("us")}
+    return pa.field(found.name, plain.get(type_, type_))
+
+
+def unify(schemas: Iterable[tuple[str, pa.Schema]]) -> pa.Schema:
+    """One schema for the files of a table: columns by name in order of first appearance, numbers widened,
+    plain values of different kinds kept side by side; InputError names two files that can't be one table."""
+    fields: dict[str, pa.Field] = {}
+    first: dict[str, str] = {}
+    for path, schema in schemas:
+        for found in schema:
+            known = fields.get(found.name)
+            if known is None:
+                fields[found.name], first[found.name] = found, path
+            elif not known.equals(found, check_metadata=True):
+                fields[found.name] = _widest(known, found, first[found.name], path)
+    return pa.schema(list(fields.values()))
+
+
+def _widest(known: pa.Field, found: pa.Field, first: str, path: str) -> pa.Field:
+    if known.metadata:
+        return known
+    try:
+        unified = pa.unify_schemas(
+            [pa.schema([known]), pa.schema([found])], promote_options="permissive"
+        ).field(0)
+        if (_is_text(known.type) or _is_text(found.type)) and not _is_text(unified.type):
+            raise pa.ArrowTypeError("texts would become bytes")
+    except pa.ArrowException:
+        if all(_is_plain(item.type) for item in (known, found)):
+            return any_field(known.name)
+        raise InputError(
+            f"the column {known.name!r} is {known.type} in {first} and {found.type} in {path}: these can't be one column"
+        ) from None
+    return pa.field(unified.name, unified.type)
+
+
+def _is_text(type_: pa.DataType) -> bool:
+    return bool(pa.types.is_string(type_) or pa.types.is_large_string(type_))
+
+
+def _is_plain(type_: pa.DataType) -> bool:
+    return _is_text(type_) or any(
+        test(type_) for test in (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean)
+    )
+
+
+def conform(table: pa.Table, fields: Sequence[pa.Field], rows: int, source: str = "") -> pa.Table:
+    """The columns `fields` of a table: missing ones as nulls, others cast to the type that the whole table
+    has.
+
+    InputError names the file `source` where a value is none of that type."""
+    if not fields:
+        return table.select([])
+    columns = []
+    for wanted in fields:
+        number = table.schema.get_field_index(wanted.name)
+        if number < 0:
+            columns.append(pa.nulls(rows, wanted.type))
+            continue
+        column, found = table.column(number), table.schema.field(number)
+        if wanted.metadata and not found.metadata:
+            column = to_any(column.to_pylist())
+        elif not column.type.equals(wanted.type):
+            column = _cast(column, wanted, source)
+        columns.append(column)
+    return pa.Table.from_arrays(columns, schema=pa.schema(list(fields)))
+
+
+def _cast(column: pa.ChunkedArray, wanted: pa.Field, source: str) -> pa.ChunkedArray:
+    rounds = (pa.types.is_integer(column.type) and pa.types.is_floating(wanted.type)) or pa.types.is_time(
+        column.type
+    )
+    try:
+        return column.cast(wanted.type, safe=not rounds)
+    except pa.ArrowException as error:
+        what = f"the column {wanted.name!r} is {column.type} here and {wanted.type} in the whole table, and does not fit"
+        raise InputError(f"{source or 'a file'}: {what}: {error}") from None
+
+
+class ParquetRows:
+    """Rows of one Parquet file; what was decoded last is kept, so that neighbouring ranges cost one decoding."""
+
+    def __init__(self, path: str, columns: Sequence[str], terms: Sequence[tuple[str, str, Any]] = ()) -> None:
+        self.path = path
+        self._file = open_parquet(path)
+        present = set(self._file.schema_arrow.names)
+        self._columns = [name for name in columns if name in present]
+        self._terms = [term for term in terms if term[0] in present]
+        metadata = self._file.metadata
+        self._starts = [0]
+        for number in range(metadata.num_row_groups):
+            self._starts.append(self._starts[-1] + metadata.row_group(number).num_rows)
+        self._window: tuple[int, int, pa.Table] | None = None
+        self._ahead: tuple[int, int, Any] | None = None  # row group, next row, iterator over its batches
+        self._ruled_out: dict[int, bool] = {}
+
+    def rows(self, start: int, stop: int) -> tuple[pa.Table, np.ndarray]:
+        """Rows [start, stop) and their numbers in the file, without those of row groups whose statistics say
+        that a filter leaves none.
+        """
+        parts: list[pa.Table] = []
+        numbers: list[np.ndarray] = []
+        try:
+            for group in range(bisect_right(self._starts, start) - 1, len(self._starts) - 1):
+                low, high = max(start, self._starts[group]), min(stop, self._starts[group + 1])
+                if self._starts[group] >= stop:
+                    break
+                if low < high and not self._excluded(group):
+                    parts += self._of_group(group, low, high)
+                    numbers.append(np.arange(low, high, dtype=np.int64))
+        except OSError as error:
+            raise unreadable(self.path, error) from None
+        except pa.ArrowException as error:
+            raise InputError(f"{self.path}, rows {start} to {stop}: {error}") from None
+        if not parts:
+            return self._file.schema_arrow.empty_table().select(self._columns), np.zeros(0, np.int64)
+        return (parts[0] if len(parts) == 1 else pa.concat_tables(parts)), np.concatenate(numbers)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _of_group(self, group: int, start: int, stop: int) -> list[pa.Table]:
+        parts = []
+        while start < stop:
+            found = self._window
+            if found is None or not found[0] <= start < found[1]:
+                self._window = found = None
+                found = self._decode(group, start)
+                self._window = found
+            low, high, table = found
+            end = min(stop, high)
+            parts.append(table.slice(start - low, end - start))
+            start = end
+        return parts
+
+    def _decode(self, group: int, start: int) -> tuple[int, int, pa.Table]:
+        metadata = self._file.metadata.row_group(group)
+        base = self._starts[group]
+        if metadata.total_byte_size <= WINDOW:
+            table = self._file.read_row_group(group, columns=self._columns, use_threads=False)
+            return base, base + metadata.num_rows, table
+        if self._ahead is None or self._ahead[0] != group or self._ahead[1] > start:
+            size = max(1, int(metadata.num_rows * (WINDOW // 4) / metadata.total_byte_size))
+            batches = self._file.iter_batches(
+                size, row_groups=[group], columns=self._columns, use_threads=False
+            )
+            self._ahead = (group, base, batches)
+        while True:
+            _, at, batches = self._ahead
+            batch = next(batches)
+            self._ahead = (group, at + batch.num_rows, batches)
+            if at <= start < at + batch.num_rows:
+                return at, at + batch.num_rows, pa.Table.from_batches([batch])
+
+    def _excluded(self, group: int) -> bool:
+        if group not in self._ruled_out:
+            self._ruled_out[group] = bool(self._terms) and any(
+                self._impossible(group, *term) for term in self._terms
+            )
+        return self._ruled_out[group]
+
+    def _impossible(self, group: int, name: str, sign: str, constant: Any) -> bool:
+        metadata = self._file.metadata.row_group(group)
+        number = next(
+            (k for k in range(metadata.num_columns) if metadata.column(k).path_in_schema == name), None
+        )
+        if number is None:
+            return False
+        known = metadata.column(number).statistics
+        if known is None or not known.has_min_max:
+            return False
+        try:
+            low, high = known.min, known.max
+        except OverflowError:  # moments beyond Python's years
+            return False
+        if (
+            _class(low) is None
+            or _class(low) != _class(constant)
+            or (_class(low) == "datetime" and low.tzinfo is not None)
+        ):
+            return False
+        if isinstance(low, str):
+            low, high, constant = low.encode(), high.encode(), constant.encode()
+        outcomes = {
+            "==": constant < low or constant > high,
+            "<": low >= constant,
+            "<=": low > constant,
+            ">": high <= constant,
+            ">=": high < constant,
+        }
+        return bool(outcomes.get(sign, False))
+
+
+def _class(value: Any) -> str | None:
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, (int, float)):
+        return "number" if value == value else None
+    if isinstance(value, str):
+        return "text"
+    return "datetime" if isinstance(value, datetime) else None

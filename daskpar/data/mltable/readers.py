@@ -1,0 +1,223 @@
+"""What each `read_*` step makes of its files: the columns and kinds of the table, inferred once from the
+sample.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pyarrow as pa
+
+from daskpar.data.columns.kinds import STRING, Kind, infer_kind
+from daskpar.data.columns.types import stream_field
+from daskpar.data.formats.byte_source import Source
+from daskpar.data.formats.delimited import column_names, read_head, sample_rows
+from daskpar.data.formats.dialect import Dialect, mark_length, to_utf8
+from daskpar.data.formats.json_lines import decode_line, infer_fields
+from daskpar.data.formats.parquet import Footer, read_footer, unify
+from daskpar.data.formats.record_bounds import read_records
+from daskpar.data.mltable.step_options import Wrong
+from daskpar.data.tables.table import DELIMITED, JSON_LINES, PARQUET, Table
+from daskpar.errors import InputError
+
+JSON_SAMPLE = 200
+"""Objects sampled from each file of JSON lines."""
+JSON_FILES = 100
+"""Files of JSON lines that are sampled."""
+SAMPLE_BYTES = 64 * 1024
+
+
+def read_delimited(
+    origin: str, files: tuple[str, ...], sizes: tuple[int, ...], options: Mapping[str, Any]
+) -> Table:
+    """The table of delimited files: names by the header mode, kinds from the first `sample_size` records."""
+    dialect = Dialect(
+        options["delimiter"], options["encoding"], options["support_multi_line"], options["empty_as_string"]
+    )
+    sample = _Sample(files, sizes, dialect, options["header"], options["sample_size"])
+    layouts = [_declared_width(layout, options["columns"]) for layout in sample.layouts]
+    names = list(dict.fromkeys(name for layout in layouts for name in layout))
+    values: dict[str, list[str | None]] = {name: [] for name in names}
+    for layout, rows in sample.rows:
+        for number, name in enumerate(layouts[layout]):
+            values[name] += [row[number] if number < len(row) else None for row in rows]
+    fixed: dict[str, Kind] = {}
+    for declared, what in ((options["overrides"], "overridden"), (options["columns"], "declared")):
+        for name, kind in declared.items():
+            if name not in values and files:
+                raise Wrong(
+                    f"the {what} column {name!r} is not in the data; its columns are {', '.join(names)}",
+                    *options["places"][name],
+                )
+            fixed[name] = kind
+    kinds = {
+        name: fixed.get(name) or (infer_kind(found) if options["infer"] else STRING)
+        for name, found in values.items()
+    }
+    return Table(
+        origin=origin,
+        format=DELIMITED,
+        files=files,
+        sizes=sizes,
+        base=_schema([_field(name, kinds[name]) for name in names]),
+        schema=_schema([_field(name, kinds[name]) for name in names]),
+        needed=frozenset(names),
+        dialect=dialect,
+        kinds=kinds,
+        header_files=sample.header_files,
+        headers=tuple(tuple(layout) for layout in layouts),
+        header_of=tuple(sample.layout_of),
+        partition_size=options["partition_size"],
+    )
+
+
+def _field(name: str, kind: Kind) -> pa.Field:
+    return stream_field(name) if kind.name == "stream_info" else pa.field(name, kind.arrow)
+
+
+def _schema(fields: Sequence[pa.Field]) -> pa.Schema:
+    return pa.schema(list(fields))
+
+
+def _declared_width(names: list[str], declared: Mapping[str, Kind]) -> list[str]:
+    """The names, with the columns `Column<N>` that are declared for rows longer than those of the sample."""
+    widths = [int(found[1]) for found in (re.fullmatch(r"Column(\d+)", name) for name in declared) if found]
+    return list(column_names(names, max([len(names), *widths])))
+
+
+class _Sample:
+    """Headers and first records of delimited files."""
+
+    def __init__(
+        self, files: Sequence[str], sizes: Sequence[int], dialect: Dialect, mode: str, limit: int
+    ) -> None:
+        self._dialect, self._mode = dialect, mode
+        self.layouts: list[list[str]] = []
+        """The different lists of column names."""
+        self.layout_of: list[int] = [0] * len(files)
+        self.rows: list[tuple[int, list[list[str | None]]]] = []
+        """Sampled records, each with its layout."""
+        self.header_files = 0 if mode == "no_header" else len(files)
+        heads: dict[tuple[str, ...], int] = {}
+        raw: list[tuple[str, ...]] = []
+        widths: list[int] = []
+        found_first = mode == "no_header"
+        for number, (path, size) in enumerate(zip(files, sizes, strict=True)):
+            if limit <= 0 and mode != "all_files_different_headers":
+                break
+            with Source(path) as source:
+                with_header = mode not in ("no_header", "from_first_file") or (
+                    mode == "from_first_file" and not found_first
+                )
+                head = read_head(source.read, size, dialect, with_header, path)
+                rows = (
+                    [list(row) for row in sample_rows(source.read, size, head.body, dialect, limit, path)]
+                    if limit > 0
+                    else []
+                )
+            limit -= len(rows)
+            key = head.names if mode == "all_files_different_headers" else ()
+            if key not in heads:
+                heads[key] = len(raw)
+                raw.append(head.names)
+                widths.append(0)
+            layout = heads[key]
+            if not found_first and mode != "all_files_different_headers":
+                raw[layout] = head.names or raw[layout]
+            if rows and not found_first:
+                found_first = True
+                if mode == "from_first_file":
+                    self.header_files = number + 1
+            widths[layout] = max([widths[layout], *(len(row) for row in rows)])
+            self.layout_of[number] = layout
+            if rows:
+                self.rows.append((layout, rows))
+        self.layouts = [
+            list(column_names(names, max(width, len(names))))
+            for names, width in zip(raw, widths, strict=True)
+        ] or [[]]
+
+
+def read_parquet(
+    origin: str, files: tuple[str, ...], sizes: tuple[int, ...], options: Mapping[str, Any]
+) -> Table:
+    """The table of Parquet files: schema and row groups from their footers."""
+    footers: list[Footer]
+    if len(files) < 4:
+        footers = [read_footer(path) for path in files]
+    else:
+        with ThreadPoolExecutor(8) as pool:
+            footers = list(pool.map(read_footer, files))
+    schema = unify(zip(files, (footer.schema for footer in footers), strict=True))
+    return Table(
+        origin=origin,
+        format=PARQUET,
+        files=files,
+        sizes=sizes,
+        base=schema,
+        schema=schema,
+        needed=frozenset(schema.names),
+        groups=tuple(footer.groups for footer in footers),
+    )
+
+
+def read_json_lines(
+    origin: str, files: tuple[str, ...], sizes: tuple[int, ...], options: Mapping[str, Any]
+) -> Table:
+    """The table of JSON lines: columns and kinds from the first objects of each file."""
+    dialect = Dialect(encoding=options["encoding"])
+    objects = []
+    for path, size in list(zip(files, sizes, strict=True))[:JSON_FILES]:
+        objects += _sampled_objects(path, size, dialect, options["invalid_lines"] == "drop")
+    fields = {found.name: found for found in infer_fields(objects)}
+    for name, kind in options["columns"].items():
+        if kind.name in ("datetime", "stream_info"):
+            what = f"the column {name!r} can't be declared as {kind.name}: JSON has none; use convert_column_types behind the reader"
+            raise Wrong(what, "read_json_lines", "columns", name)
+        fields[name] = pa.field(name, kind.arrow)
+    schema = _schema(list(fields.values()))
+    return Table(
+        origin=origin,
+        format=JSON_LINES,
+        files=files,
+        sizes=sizes,
+        base=schema,
+        schema=schema,
+        needed=frozenset(schema.names),
+        dialect=dialect,
+        kinds=options["columns"],
+        drop_invalid=options["invalid_lines"] == "drop",
+        partition_size=options["partition_size"],
+    )
+
+
+def _sampled_objects(path: str, size: int, dialect: Dialect, drop_invalid: bool) -> list[dict[str, Any]]:
+    with Source(path) as source:
+        body = mark_length(source.read(0, 4), dialect, path)
+        span = read_records(source.read, size, 0, SAMPLE_BYTES, dialect, body)
+    found: list[dict[str, Any]] = []
+    at = span.offset
+    for line in to_utf8(span.data, dialect, span.offset, path).split(b"\n"):
+        if len(found) == JSON_SAMPLE:
+            break
+        if line.strip(b"\r"):
+            try:
+                found.append(decode_line(line.decode()))
+            except (ValueError, RecursionError) as error:
+                if not drop_invalid:
+                    raise InputError(
+                        f"{path}: the line at byte {at} is invalid: {str(error).partition(': line')[0]}"
+                    ) from None
+        at += len(line) + 1
+    return found
+
+
+READERS: Mapping[str, Callable[..., Table]] = {
+    "read_delimited": read_delimited,
+    "read_parquet": read_parquet,
+    "read_delta_lake": read_parquet,
+    "read_json_lines": read_json_lines,
+}

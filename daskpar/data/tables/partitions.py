@@ -1,0 +1,161 @@
+"""What a partition of a Dask collection is, as a plain value that loads itself anywhere: a piece of a table,
+several, or known rows.
+"""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from daskpar.data.columns.row_keys import group_rows
+from daskpar.data.tables.frame_slices import to_frame
+from daskpar.data.tables.table import PIECE, Table
+from daskpar.data.tables.table_reader import TableReader
+from daskpar.data.tables.transformations import Losses, RunningLosses
+
+READINGS = 32
+"""Readings under way that a process keeps in mind; one of which it reads a part only (`head()`, a worker of a
+cluster) never ends.
+"""
+
+_running: dict[tuple[str, tuple[str, ...]], RunningLosses] = {}
+"""What this process lost on the way, for each reading of a table under way and the columns that it asks for;
+the latest is the last.
+"""
+_lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One call of `read_mltable`, as all its partitions know it."""
+
+    token: str
+    """Differs from call to call: files may have changed by the next one."""
+    pieces: int
+    nulls: tuple[str, ...]
+    """Columns without any value."""
+
+    def tell(self, origin: str, columns: Sequence[str], piece: int, losses: Losses) -> None:
+        """Warn of what a piece lost, where that is news."""
+        key = self.token, tuple(columns)
+        with _lock:
+            running = _running.pop(key, None) or RunningLosses(self.pieces)
+            _running[key] = running
+            if len(_running) > READINGS:
+                del _running[next(iter(_running))]
+        for text in running.news(piece, losses):
+            # with a registry of its own, Python shows a warning each time: also when the table is computed
+            # again
+            warnings.warn_explicit(f"{origin}: {text}", UserWarning, "daskpar.read_mltable", 0, registry={})
+        if running.complete:
+            with _lock:
+                _running.pop(key, None)
+
+    def frame(self, table: pa.Table) -> pd.DataFrame:
+        """Rows as the data frame of a partition."""
+        return self.finished(to_frame(table, table.num_rows))
+
+    def finished(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """The frame with the dtype that columns without any value have in the whole table."""
+        for name in self.nulls:
+            if name in frame.columns:
+                frame[name] = pd.Series([None] * len(frame), index=frame.index, dtype=object)
+        return frame
+
+
+@dataclass(frozen=True)
+class PiecePartition:
+    """One piece of a table of one file."""
+
+    table: Table
+    start: int
+    stop: int
+    reading: Reading
+    number: int
+    """Which of the pieces it is."""
+
+    def __dask_tokenize__(self) -> tuple[str, int]:
+        return self.reading.token, self.number
+
+    def load(self, columns: Sequence[str]) -> pd.DataFrame:
+        """The rows; no more columns are read than these need."""
+        reader = self._reader(columns)
+        frame = reader.frame(0)
+        self._told(reader, columns)
+        return self.reading.finished(frame)
+
+    def rows(self, columns: Sequence[str], tell: bool = True) -> pa.Table:
+        """The rows as they are before they become a data frame; at least one column."""
+        reader = self._reader(columns)
+        rows = reader.arrow(0)
+        self._told(reader, columns, tell)
+        return rows
+
+    def first_of_groups(self, keys: Sequence[str]) -> pa.Table:
+        """The keys of the groups that the piece has rows of, in order of first appearance."""
+        rows = self.rows(keys, tell=False)
+        return rows.take(pa.array(group_rows(rows, keys).first))
+
+    def dealt(self, keys: Sequence[str]) -> list[pa.Table]:
+        """The rows of each of these groups."""
+        rows = self.rows(self.table.schema.names)
+        grouped = group_rows(rows, keys)
+        return [rows.take(pa.array(grouped.order[start:stop])) for start, stop in pairwise(grouped.starts)]
+
+    def _reader(self, columns: Sequence[str]) -> TableReader:
+        table = self.table if list(columns) == self.table.schema.names else self.table.select(columns)
+        return TableReader(table, np.array([(0, self.start, self.stop)], PIECE))
+
+    def _told(self, reader: TableReader, columns: Sequence[str], tell: bool = True) -> None:
+        reader.close()
+        if tell:
+            self.reading.tell(self.table.origin, columns, self.number, reader.losses)
+
+
+@dataclass(frozen=True)
+class JoinedPartition:
+    """Several pieces, one after the other."""
+
+    parts: tuple[PiecePartition, ...]
+
+    def __dask_tokenize__(self) -> list[tuple[str, int]]:
+        return [part.__dask_tokenize__() for part in self.parts]
+
+    def load(self, columns: Sequence[str]) -> pd.DataFrame:
+        """The rows of all pieces."""
+        if not columns:
+            return pd.DataFrame(index=pd.RangeIndex(sum(len(part.load(columns)) for part in self.parts)))
+        return self.parts[0].reading.frame(pa.concat_tables([part.rows(columns) for part in self.parts]))
+
+
+@dataclass(frozen=True)
+class KnownPartition:
+    """Rows that are there already."""
+
+    frame: pd.DataFrame
+
+    def load(self, columns: Sequence[str]) -> pd.DataFrame:
+        """The rows."""
+        return self.frame[list(columns)]
+
+
+Partition = PiecePartition | JoinedPartition | KnownPartition
+
+
+def groups_of_pieces(found: Sequence[pa.Table], keys: Sequence[str]) -> list[list[tuple[int, int]]]:
+    """For each group of a table, in order of first appearance, the pieces that hold rows of it and which of
+    their groups it is; `found` holds what `first_of_groups` says of each piece."""
+    piece = np.repeat(np.arange(len(found)), [len(table) for table in found])
+    own = np.concatenate([np.arange(len(table)) for table in found]) if found else piece
+    if not len(piece):
+        return []
+    grouped = group_rows(pa.concat_tables(found), keys)
+    places = list(zip(piece[grouped.order].tolist(), own[grouped.order].tolist(), strict=True))
+    return [places[start:stop] for start, stop in pairwise(grouped.starts.tolist())]

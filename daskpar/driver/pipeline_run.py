@@ -1,0 +1,292 @@
+"""The straight line of a run: open, run the steps in order, record, report."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from time import time
+from typing import TYPE_CHECKING, Any
+
+from daskpar.driver.interrupts import interrupts
+from daskpar.driver.options import Options, all_datastores
+from daskpar.driver.result import EXIT_CODES, Run, outputs_of, result_before
+from daskpar.driver.startup import Opening, named_compute
+from daskpar.driver.step_run import OneStep, drop_parts
+from daskpar.errors import DaskparError, Problem, UsageError
+from daskpar.events import Bus, Event, RunEnded, RunStarted, StepEnded, Warned, Watcher
+from daskpar.jobspec.model import ParallelStep, PipelineJob, Step
+from daskpar.processor import prestart
+from daskpar.reports.warning_collector import Heard
+from daskpar.results import Counts
+from daskpar.rundir.run_directory import RunDirectory
+
+if TYPE_CHECKING:
+    from daskpar.engine.cluster import Cluster
+    from daskpar.results import StepResult
+
+
+@dataclass
+class PipelineRun:
+    """The steps of one job under way: each starts when those it needs have completed, independent ones side
+    by side.
+    """
+
+    job: PipelineJob
+    directory: RunDirectory
+    options: Options
+    resumed: bool = False
+    warnings: Sequence[Problem] = ()
+    results: dict[str, StepResult] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.options.is_local and (named := named_compute(self.job)):
+            self.options = replace(self.options, compute=named)
+            prestart.drop()
+        self._running: dict[str, Any] = {}
+        self._threads: list[threading.Thread] = []
+        self._changed = threading.Condition()
+        self.begun = False
+        """Whether any step may have run."""
+        self._stop_reason = ""
+        self._heard = Heard()
+        # Nothing that an earlier driver of this run may have left on a cluster is taken for ours.
+        session = self.directory.identity.id + (f"-{secrets.token_hex(3)}" if self.resumed else "")
+        self._opening = Opening(
+            self.job, self.directory, self.options, all_datastores(self.options.datastores), session
+        )
+
+    def run(self) -> Run:
+        """Run all steps; the run directory says how it ended, whatever happened."""
+        began = time()
+        try:
+            self._opening.begin()
+            self._write_effective_spec()
+        except BaseException:
+            self._opening.close()
+            raise
+        bus = Bus([*self._watchers(), self._heard])
+        self.publish: Callable[[Event], None] = bus.publish
+        status, reason = "lost", "daskpar itself failed"
+        try:
+            with interrupts(lambda why, at_once: self.stop(why, at_once=at_once), self._warn):
+                cluster = self._ready()
+                self.publish(
+                    RunStarted(
+                        time=began,
+                        name=self.job.name,
+                        spec=str(self.job.spec),
+                        run_directory=str(self.directory.path),
+                        steps=tuple(step.name for step in self.job.steps),
+                        dashboard=cluster.dashboard_link,
+                        resumed=self.resumed,
+                        notes=self.job.notes,
+                    )
+                )
+                for warning in self.warnings:
+                    self._warn(str(warning))
+                self.begun = True
+                self._run_steps()
+                status, reason = self._overall()
+        except DaskparError as error:
+            status = {2: "failed", 3: "lost", 130: "interrupted"}.get(error.exit_code, "failed")
+            reason = str(error)
+            if error.exit_code == UsageError.exit_code:
+                raise
+        finally:
+            self._opening.close()
+            try:
+                self.directory.update(
+                    status=status, reason=reason, exit_code=EXIT_CODES[status], ended=time()
+                )
+            except DaskparError as error:
+                # Left as running by nobody, which is what a resume expects of a driver that died.
+                status, reason = (
+                    ("lost", str(error)) if status == "completed" else (status, f"{reason}; {error}")
+                )
+            exit_code = EXIT_CODES[status]
+            bus.publish(
+                RunEnded(
+                    time=time(), status=status, reason=reason, seconds=time() - began, exit_code=exit_code
+                )
+            )
+            bus.close()
+        return self._ended(status, reason, exit_code, time() - began)
+
+    def _ready(self) -> Cluster:
+        return self._opening.ready(lambda: self._stop_reason)
+
+    def _warn(self, text: str) -> None:
+        self.publish(Warned(time=time(), step="", text=text))
+
+    def _run_steps(self) -> None:
+        waiting = {step.name: step for step in self.job.steps}
+        while True:
+            with self._changed:
+                for step in [s for s in waiting.values() if all(n in self.results for n in s.needs)]:
+                    del waiting[step.name]
+                    self._start_or_skip(step)
+                if not waiting and not self._running:
+                    break
+                self._changed.wait(0.5)
+        for thread in self._threads:
+            thread.join()
+
+    def _start_or_skip(self, step: Step) -> None:
+        from daskpar.results import StepResult
+
+        blocked = [name for name in step.needs if self.results[name].status != "completed"]
+        failed = [
+            name for name, result in self.results.items() if result.status not in ("completed", "skipped")
+        ]
+        why = ""
+        if self._stop_reason:
+            why = self._stop_reason
+        elif blocked:
+            why = f"step {blocked[0]} did not complete"
+        elif failed and not self.job.continue_on_step_failure:
+            why = f"step {failed[0]} did not complete (settings.continue_on_step_failure is off)"
+        if why:
+            self.results[step.name] = StepResult(step=step.name, status="skipped", reason=why)
+            self.publish(
+                StepEnded(
+                    time=time(), step=step.name, status="skipped", reason=why, counts=Counts(), seconds=0.0
+                )
+            )
+            return
+        if self._is_done(step):
+            return
+        self._running[step.name] = None
+        thread = threading.Thread(
+            target=self._run_step, args=(step,), name=f"daskpar-step-{step.name}", daemon=True
+        )
+        self._threads.append(thread)
+        thread.start()
+
+    def _is_done(self, step: Step) -> bool:
+        """Whether an earlier process of this run has completed the step, and nothing of it is to be tried
+        again.
+        """
+
+        state = self.directory.step(step.name).state() if self.resumed else None
+        if state is None or not state.completed or (self.options.retry_failed and state.counts.failed):
+            return False
+        drop_parts(self.directory, state)
+        self.results[step.name] = result_before(state)
+        return True
+
+    def _run_step(self, step: Step) -> None:
+        from daskpar.results import StepResult
+
+        try:
+            result = self._run_one(step)
+        except DaskparError as error:
+            result = StepResult(
+                step=step.name,
+                status="lost" if error.exit_code == 3 else "failed",
+                reason=str(error),
+                error=error,
+            )
+        except BaseException as error:  # our own mistake: it must not leave the run waiting for ever
+            reason = (
+                f"daskpar itself failed; please report this, `resume {self.directory.path}` goes on where it was: "
+                f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
+            )
+            result = StepResult(step=step.name, status="lost", reason=reason)
+        with self._changed:
+            self._running.pop(step.name, None)
+            self.results[step.name] = result
+            if result.status == "interrupted" and not self._stop_reason:
+                self._stop_reason = result.reason
+            self._changed.notify_all()
+
+    def _run_one(self, step: Step) -> StepResult:
+        one = OneStep(
+            step=step,
+            job=self.job,
+            directory=self.directory,
+            session=self._opening.session,
+            cluster=self._ready(),
+            ready=self._ready,
+            publish=self.publish,
+            datastores=self._opening.datastores,
+            resumed=self.resumed,
+            allow_changes=self.options.allow_changes,
+            opened=self._opening.inputs.pop(step.name, None),
+        )
+
+        def begun(running: Any) -> None:
+            with self._changed:
+                self._running[step.name] = running
+                if self._stop_reason:
+                    running.stop(self._stop_reason)
+
+        return one.run(begun)
+
+    # -- the end
+    # -------------------------------------------------------------------------------------------------------------------
+
+    def stop(self, reason: str, *, at_once: bool = False) -> None:
+        """End the run, resumable: no new step, no new call of `run()`; running calls are killed after two
+        seconds, or at once.
+        """
+        self._stop_reason = self._stop_reason or reason
+        for running in list(self._running.values()):
+            if running is not None:
+                running.stop(reason, at_once=at_once)
+
+    def _overall(self) -> tuple[str, str]:
+        for status in ("lost", "interrupted", "failed"):
+            for name, result in self.results.items():
+                if result.status == status:
+                    return (
+                        status,
+                        f"step {name}: {result.reason}" if status != "interrupted" else result.reason,
+                    )
+        if self._stop_reason:
+            return "interrupted", self._stop_reason
+        return "completed", ""
+
+    def _ended(self, status: str, reason: str, exit_code: int, seconds: float) -> Run:
+        from daskpar.reports.summary import summary_of_run
+
+        text = summary_of_run(
+            run_directory=self.directory.path,
+            status=status,
+            reason=reason,
+            seconds=seconds,
+            results=list(self.results.values()),
+            # Those of the steps have been shown as they came, unless nothing is.
+            warnings=[str(warning) for warning in self.warnings if warning.grave]
+            + (self._heard.texts if self.options.display is False else []),
+        )
+        return Run(
+            path=self.directory.path,
+            status=status,
+            reason=reason,
+            exit_code=exit_code,
+            seconds=seconds,
+            steps=dict(self.results),
+            outputs=outputs_of(
+                self.results, {name: output.path for name, output in self.job.outputs.items()}
+            ),
+            summary=text,
+        )
+
+    def _write_effective_spec(self) -> None:
+        import yaml
+
+        from daskpar.atomic import replace_file
+
+        text = yaml.safe_dump(dict(self.job.effective), sort_keys=False, allow_unicode=True)
+        replace_file(self.directory.effective_spec, text.encode())
+
+    def _watchers(self) -> list[Watcher]:
+        from daskpar.reports.watchers import watchers
+
+        copied = [
+            s.name for s in self.job.steps if isinstance(s, ParallelStep) and s.settings.copy_logs_to_parent
+        ]
+        return watchers(self.directory.path, display=self.options.display is not False, copy_logs=copied)

@@ -1,0 +1,176 @@
+"""What `plan` shows: every effective value and where it came from, and the mini-batches that would run."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from textwrap import indent
+from typing import TYPE_CHECKING
+
+from daskpar.engine.rules.clocks import progress_timeout
+from daskpar.errors import DaskparError
+from daskpar.jobspec.model import CommandStep, ParallelStep, Step
+from daskpar.jobspec.program_arguments import join
+from daskpar.processor.resource_usage import cores
+
+if TYPE_CHECKING:
+    from daskpar.batches.plan import PlanSummary
+
+SHOWN = (
+    "instance_count",
+    "max_concurrency_per_instance",
+    "mini_batch_size",
+    "partition_keys",
+    "max_retries",
+    "timeout",
+    "mini_batch_error_threshold",
+    "error_threshold",
+    "allowed_failed_percent",
+    "task_overhead_timeout",
+    "progress_update_timeout",
+    "first_task_creation_timeout",
+    "init_timeout",
+    "logging_level",
+    "append_row_to",
+    "append_row_dataframe_header",
+    "copy_logs_to_parent",
+    "resource_monitor_interval",
+    "processor_memory",
+    "allow_empty",
+    "nice",
+    "profiling_module",
+    "rank_mini_batch_count",
+)
+
+
+def shown_settings(step: Step) -> dict[str, object]:
+    """Setting -> effective value, in the article's order, under the names that `sources` has."""
+    if isinstance(step, CommandStep):
+        return {"command": step.command, "limits.timeout": step.timeout}
+    own = step.settings
+    values: dict[str, object] = {
+        **asdict(own),
+        "instance_count": step.instance_count,
+        "max_concurrency_per_instance": step.max_concurrency_per_instance or _processors_here(step),
+        "mini_batch_size": size_text(step),
+        "partition_keys": list(step.partition_keys) or None,
+        "append_row_to": step.append_row_to,
+        "progress_update_timeout": progress_timeout(
+            given=own.progress_update_timeout,
+            run=own.timeout,
+            overhead=own.task_overhead_timeout,
+            init=own.init_timeout,
+        ),
+    }
+    return {name: values[name] for name in SHOWN}
+
+
+def _processors_here(step: ParallelStep) -> str:
+    here = max(1, cores() // max(1, step.instance_count))
+    return f"{here} here (cores / instance_count, or one for each GPU)"
+
+
+def size_text(step: ParallelStep) -> str:
+    """The mini-batch size as a user would write it."""
+    if step.partition_keys:
+        return "by partition_keys"
+    units = {1024: "kb", 1024**2: "mb", 1024**3: "gb"}
+    if not step.by_size.number:
+        return "1 file, or 1 MB of a table"
+    return f"{step.by_size.number}{units.get(step.by_size.unit, '')}"
+
+
+def plan_text(
+    spec: Path, overrides: Mapping[str, str], datastores: Mapping[str, str]
+) -> tuple[str, list[str]]:
+    """The whole answer of `daskpar plan`, and why steps in it can't be planned; runs no user code and leaves
+    nothing behind.
+    """
+    from daskpar.driver.options import all_datastores
+    from daskpar.jobspec.load import load_job, resolve_job
+
+    definition = load_job(spec, overrides=overrides)
+    places = all_datastores(datastores)
+    troubles: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="daskpar-plan-") as scratch:
+        run = Path(scratch) / "RUN"
+        job = resolve_job(definition, run_directory=run, datastores=places)
+        lines = [f"job {job.name} ({job.spec})"]
+        lines += [f"  {warning}" for warning in definition.warnings]
+        lines += [f"  note: {note}" for note in job.notes]
+        for step in job.steps:
+            lines += ["", *_step_lines(step, run, places, troubles)]
+        here = f"{scratch}/RUN"
+    return "\n".join(lines).replace(here, "RUN"), [trouble.replace(here, "RUN") for trouble in troubles]
+
+
+def _step_lines(step: Step, run: Path, datastores: Mapping[str, str], troubles: list[str]) -> list[str]:
+    kind = "command" if isinstance(step, CommandStep) else "parallel"
+    after = f", after {', '.join(step.needs)}" if step.needs else ""
+    lines = [f"step {step.name}: {kind}{after} ({step.where})"]
+    if isinstance(step, ParallelStep):
+        lines.append(f"  {_mini_batches(step, run, datastores, troubles)}")
+    for name, data in step.inputs.items():
+        made = f" (made by step {data.made_by})" if data.made_by else ""
+        mode = f"{data.mode} (default)" if step.sources.get(f"inputs.{name}.mode") == "default" else data.mode
+        value = f"{data.type} {mode} {data.path}{made}" if data.is_data else repr(data.value)
+        lines.append(f"  input {name}: {value}  {data.where}".rstrip())
+    for name, output in step.outputs.items():
+        lines.append(
+            f"  output {name}: {output.type} {output.path}  {output.where if output.given else 'default'}".rstrip()
+        )
+    if isinstance(step, ParallelStep) and step.append_row_to and os.path.isfile(step.append_row_to):
+        lines.append(f"  the file at {step.append_row_to} is replaced when the rows are complete")
+    settings = {**_shown_texts(step), **shown_settings(step)}
+    width = max(len(name) for name in settings)
+    for name, setting in settings.items():
+        text = indent(_value(setting), " " * (width + 4)).lstrip()  # a command may have several lines
+        lines.append(f"  {name:<{width}}  {text:<12}  {step.sources.get(name, 'default')}")
+    return lines
+
+
+def _shown_texts(step: Step) -> dict[str, object]:
+    """What a step runs, and where."""
+    texts: dict[str, object] = {"code": step.code}
+    if isinstance(step, ParallelStep):
+        texts |= {"entry_script": step.entry_script, "program_arguments": join(step.arguments)}
+    variables = join([f"{name}={value}" for name, value in step.environment_variables.items()])
+    return {**texts, "environment_variables": variables, "compute": step.compute}
+
+
+def _value(value: object) -> str:
+    return "-" if value is None or value == "" else str(value).strip()
+
+
+def _mini_batches(step: ParallelStep, run: Path, datastores: Mapping[str, str], troubles: list[str]) -> str:
+    from daskpar.batches.grouping import execute_here
+    from daskpar.engine.planning import make_plan, open_input
+
+    if step.settings.rank_mini_batch_count == 0:
+        data = step.inputs[step.input_data[0]]
+        if data.made_by is not None:
+            return f"mini-batches are known once step {data.made_by} has written {data.name!r}"
+    try:
+        opened = (
+            None
+            if step.settings.rank_mini_batch_count
+            else open_input(step.inputs[step.input_data[0]], datastores)
+        )
+        summary = make_plan(step, run / "steps" / step.name / "plan", opened=opened, execute=execute_here)
+    except DaskparError as error:
+        troubles.append(f"step {step.name} ({step.where}): {error}")
+        return f"mini-batches can't be planned: {error}"
+    return _summary_text(summary)
+
+
+def _summary_text(summary: PlanSummary) -> str:
+    text = f"{summary.count} mini-batches"
+    if summary.items is not None:
+        text += f" of {summary.items} items in all"
+    if summary.size_bytes is not None:
+        each = summary.size_bytes / max(1, summary.count)
+        text += f", {summary.size_bytes} bytes ({each:.0f} each on average)"
+    return text

@@ -1,0 +1,179 @@
+"""What a run remembers of how it was started, and whether it may go on."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from daskpar.atomic import replace_json
+from daskpar.errors import Problem, RunDirectoryError
+from daskpar.jobspec.model import ParallelStep, PipelineJob, Step
+from daskpar.outputs.journal_reader import has_commits
+from daskpar.rundir.run_directory import STARTED_WITH, RunDirectory, StepState
+
+if TYPE_CHECKING:
+    from daskpar.driver.options import Options
+
+
+def remember(
+    directory: RunDirectory,
+    *,
+    overrides: Mapping[str, str],
+    given: Mapping[str, str],
+    datastores: Mapping[str, str],
+    cluster: str = "",
+) -> None:
+    """Write down how the run was started, beside what the spec says, and where: relative paths in `overrides`
+    start from there.
+
+    `cluster`: the option that named it, such as `--scheduler tcp://host:8786`.
+    """
+    value = {
+        "folder": os.getcwd(),
+        "overrides": dict(overrides),
+        "given": dict(given),
+        "datastores": dict(datastores),
+        "cluster": cluster,
+    }
+    replace_json(directory.path / STARTED_WITH, value)
+
+
+def _elsewhere(directory: RunDirectory, started: Mapping[str, Any], options: Options) -> tuple[Problem, ...]:
+    """A warning where the run was on a cluster, and goes on on this machine."""
+    cluster = started.get("cluster", "")
+    if not cluster or not options.is_local:
+        return ()
+    what = f"the run was started with {cluster}, and goes on on this machine: give {cluster} to go on there."
+    return (Problem(file=str(directory.path), line=None, path="", what=what),)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reopened:
+    """A run to go on with."""
+
+    directory: RunDirectory
+    job: PipelineJob | None
+    """As the spec says now."""
+    options: Options
+    """Joined with those of the start."""
+    warnings: tuple[Problem, ...] = ()
+    """The grave ones of the spec, and what is not known."""
+
+
+def reopen(path: Path, options: Options) -> Reopened:
+    """Open a run to go on with it, locked.
+
+    The job is None where nothing is left to do: the run is completed, and nothing of it is to be tried again.
+
+    Raises RunDirectoryError when something that shapes the plan or reaches a script has changed since, unless
+    `allow_changes`.
+    """
+    directory = RunDirectory.open(path)
+    try:
+        return _reopen(directory, options)
+    except BaseException:
+        directory.close()
+        raise
+
+
+def _reopen(directory: RunDirectory, options: Options) -> Reopened:
+    from daskpar.jobspec.load import load_job, resolve_job
+
+    if directory.identity.status == "completed":
+        states = [folder.state() for folder in directory.steps()]
+        if not (options.retry_failed and any(state is not None and state.counts.failed for state in states)):
+            return Reopened(directory=directory, job=None, options=options)
+    try:
+        started = json.loads((directory.path / STARTED_WITH).read_text())
+    except (OSError, ValueError) as error:
+        raise RunDirectoryError(
+            f"{directory.path} does not say how its run was started ({error}): it ended before anything ran. Start a new run."
+        ) from error
+    overrides = {**started["overrides"], **options.overrides}
+    folders = {
+        key: Path(started.get("folder", ".")) for key in started["overrides"] if key not in options.overrides
+    }
+    datastores = {**started["datastores"], **options.datastores}
+    spec = Path(directory.identity.spec)
+    if not spec.is_file():
+        raise RunDirectoryError(
+            f"the spec {spec} of this run is gone; put it back to resume, or `export {directory.path} --partial FILE`"
+        )
+    definition = load_job(spec, overrides=overrides, folders=folders, given=started["given"], begun=True)
+    job = resolve_job(definition, run_directory=directory.path, datastores=datastores, begun=True)
+    changes, unknown = ([], []) if options.allow_changes else changes_since(directory, job)
+    if changes:
+        listed = "\n".join(f"  - {change}" for change in changes)
+        raise RunDirectoryError(
+            f"this run can't go on, because what its results depend on has changed since it started:\n{listed}\n"
+            "Start a new run, undo the changes, or pass --allow-changes to mix old and new results (the mini-batches stay as planned)."
+        )
+    _forget_uncertain_plans(directory, job)
+    directory.resumed()
+    return Reopened(
+        directory=directory,
+        job=job,
+        options=replace(options, overrides=overrides, datastores=datastores),
+        warnings=(
+            *_elsewhere(directory, started, options),
+            *(warning for warning in definition.warnings if warning.grave),
+            *(Problem(file=str(directory.path), line=None, path="", what=text) for text in unknown),
+        ),
+    )
+
+
+def changes_since(directory: RunDirectory, job: PipelineJob) -> tuple[list[str], list[str]]:
+    """What has changed in the steps that have begun, and what is not known of that: one sentence each."""
+    from daskpar.rundir.fingerprint import INPUTS, differences, step_fingerprint
+    from daskpar.rundir.seen_files import changed_after, some
+
+    changes, unknown = [], []
+    # The spec may lie among the code; its values are compared one by one.
+    written = [output.path for step in job.steps for output in step.outputs.values()]
+    for step in job.steps:
+        state = directory.step(step.name).state()
+        if state is None or state.status == "skipped":
+            continue
+        now: Mapping[str, Any] = step_fingerprint(step, directory.path, skip=[*written, job.spec])
+        if state.fingerprint:
+            changes += [f"step {step.name}: {text}" for text in differences(state.fingerprint, now)]
+        if not (_inputs_unknown(step, state) and has_commits(directory.step(step.name).journal)):
+            continue
+        newer = {
+            name: found
+            for name, seen in now[INPUTS].items()
+            if (found := changed_after(seen, state.started or 0.0))
+        }
+        changes += [
+            f"step {step.name}: files of input {name}: {some(found)} changed after it began"
+            for name, found in newer.items()
+        ]
+        unknown.append(
+            f"step {step.name} ended before all its input files had been looked at. No local one was changed since; whether some are new, "
+            "gone, or changed at a URL is not known: start a new run if so"
+        )
+    return changes, unknown
+
+
+def _inputs_unknown(step: Step, state: StepState) -> bool:
+    """Whether the step ended before its input files were looked at. A command begins anew, so it does not
+    matter there.
+    """
+    from daskpar.rundir.fingerprint import INPUTS
+
+    return isinstance(step, ParallelStep) and INPUTS not in state.fingerprint
+
+
+def _forget_uncertain_plans(directory: RunDirectory, job: PipelineJob) -> None:
+    """Where a plan was made of input files that nobody looked at to the end, and nothing of it is committed,
+    it is made anew.
+    """
+    for step in job.steps:
+        folder = directory.step(step.name)
+        state = folder.state()
+        if state is not None and _inputs_unknown(step, state) and not has_commits(folder.journal):
+            folder.forget_plan()

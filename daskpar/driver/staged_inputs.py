@@ -1,0 +1,108 @@
+"""Collections given from Python become inputs like any other: files in the run directory, described by an
+MLTable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from daskpar.errors import UsageError
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+
+def split_inputs(inputs: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, Any]]:
+    """What a spec can say itself (literals and paths, as text) and what has to be staged (DataFrames, bags)."""
+    literals: dict[str, str] = {}
+    collections: dict[str, Any] = {}
+    for name, value in inputs.items():
+        if isinstance(value, str | int | float | bool | Path):
+            literals[name] = str(value)
+        elif _kind(value):
+            collections[name] = value
+        else:
+            raise UsageError(
+                f"input {name!r} is a {type(value).__name__}; "
+                "give text, a number, a path, a Dask or pandas DataFrame, or a Dask bag of paths"
+            )
+    return literals, collections
+
+
+def stage(collections: Mapping[str, Any], folder: Path, client: Client | None = None) -> dict[str, str]:
+    """Compute each collection once, into `folder/NAME`; input name -> that folder.
+
+    A DataFrame becomes one Parquet file for each partition, rows and columns in their order, the index left
+    out; a bag of file paths becomes a list of them. On a cluster the partitions are written by its workers,
+    so `folder` has to be one that they reach.
+    """
+    with client.as_current() if client is not None else nullcontext():
+        return {name: str(_stage(name, value, folder / name)) for name, value in collections.items()}
+
+
+def _kind(value: Any) -> str:
+    names = {f"{kind.__module__.split('.')[0]}.{kind.__name__}" for kind in type(value).__mro__}
+    for kind in ("pandas.DataFrame", "dask.DataFrame", "dask.Bag"):
+        if kind in names:
+            return kind
+    return "dask.DataFrame" if "dask_expr.DataFrame" in names else ""
+
+
+def _stage(name: str, value: Any, folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    kind = _kind(value)
+    if kind == "dask.Bag":
+        _write_list(name, _compute([value])[0], folder)
+        return folder
+    if kind == "pandas.DataFrame":
+        write_partition(value, folder, 0)
+    else:
+        from dask.delayed import delayed
+
+        write = delayed(write_partition, pure=False)
+        _compute([write(part, folder, number) for number, part in enumerate(value.to_delayed())])
+    (folder / "MLTable").write_text(
+        "type: mltable\npaths:\n  - pattern: ./*.parquet\ntransformations:\n  - read_parquet\n"
+    )
+    return folder
+
+
+def _compute(collections: Sequence[Any]) -> Sequence[Any]:
+    """Compute by the scheduler in force, threads where there is none: Dask's own choice for bags would start
+    a pool of processes.
+    """
+    from dask.base import compute, get_scheduler
+
+    results: Sequence[Any] = compute(
+        *collections, scheduler=None if get_scheduler() is not None else "threads"
+    )
+    return results
+
+
+def write_partition(frame: Any, folder: Path, number: int) -> None:
+    """Write one partition as Parquet; a repeat leaves the same file."""
+    path = folder / f"part-{number:06d}.parquet"
+    temporary = path.with_suffix(".tmp")
+    frame.to_parquet(temporary, engine="pyarrow", index=False)
+    temporary.replace(path)
+
+
+def _write_list(name: str, items: list[Any], folder: Path) -> None:
+    import json
+
+    wrong = next((item for item in items if not isinstance(item, str)), None)
+    if wrong is not None:
+        raise UsageError(
+            f"input {name!r} is a bag that holds a {type(wrong).__name__}; its elements have to be paths of files, as text"
+        )
+    # JSON text is YAML text: quoting done right, and quick for long lists.
+    lines = "".join(
+        f"  - file: {json.dumps(str(Path(item).absolute()) if '://' not in item else item)}\n"
+        for item in items
+    )
+    (folder / "MLTable").write_text(
+        f"type: mltable\npaths:\n{lines}" if items else "type: mltable\npaths: []\n"
+    )

@@ -1,0 +1,209 @@
+"""What happens before the first step: inputs are looked at, fork servers and the cluster start, all at the
+same time.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+from daskpar.errors import DaskparError, InfrastructureLost, InputError, Interrupted, UsageError
+from daskpar.jobspec.model import Input, ParallelStep, PipelineJob
+
+if TYPE_CHECKING:
+    from daskpar.driver.options import Options
+    from daskpar.engine.cluster import Cluster
+    from daskpar.rundir.run_directory import RunDirectory
+
+CLOSE_SECONDS = 30.0
+"""How long the end of a run waits for a cluster that is still being opened, so as to close it again."""
+
+
+def named_compute(job: PipelineJob) -> str:
+    """The compute that the job's steps name and Dask's configuration describes at `daskpar.computes`, empty
+    where there is none.
+
+    UsageError where steps name several of them: a run has one cluster.
+    """
+    import dask
+
+    configured = dask.config.get("daskpar.computes", {}) or {}
+    found = sorted({step.compute for step in job.steps if step.compute in configured})
+    if len(found) > 1:
+        raise UsageError(
+            f"the steps name {len(found)} computes ({', '.join(found)}); a run has one cluster: choose it with --compute"
+        )
+    return found[0] if found else ""
+
+
+@contextmanager
+def started_ahead(job: PipelineJob, options: Options, placeholders: Sequence[str] = ()) -> Iterator[None]:
+    """Start what takes longest as soon as the spec is read: the import of Dask, and for a run on this machine
+    the fork servers of its first parallel step, unless its variables hold one of the `placeholders`, whose
+    values only a run has. At the end, fork servers that nobody took are dropped."""
+    from daskpar.processor import prestart
+
+    try:
+        first = _first_parallel(job)
+        if first is not None and not any(
+            text in value for text in placeholders for value in first.environment_variables.values()
+        ):
+            start_servers(job, options)
+        threading.Thread(target=_import_dask, name="daskpar-import", daemon=True).start()
+        yield
+    finally:
+        prestart.drop()
+
+
+def start_servers(job: PipelineJob, options: Options) -> None:
+    """Start the fork servers that the first parallel step of a run on this machine will need, unless they
+    wait already.
+    """
+    first = _first_parallel(job)
+    if not options.is_local or first is None:
+        return
+    from daskpar.engine.server_needs import local_threads, looks_tabular
+    from daskpar.processor.prestart import prestart
+
+    nodes = max(1, first.instance_count)
+    threads = local_threads(nodes, first.max_concurrency_per_instance)
+    with suppress(OSError):  # what is wrong is said when the node tries
+        prestart(first.environment_variables, tabular=looks_tabular(first), threads=threads, number=nodes)
+
+
+def _first_parallel(job: PipelineJob) -> ParallelStep | None:
+    return next((step for step in job.steps if isinstance(step, ParallelStep) and not step.needs), None)
+
+
+def _import_dask() -> None:
+    with suppress(Exception):  # what is wrong is said where it is imported to be used
+        import daskpar.engine.plugins.node  # noqa: F401
+
+
+class Opening:
+    """Opens one run. `session` names it on the cluster."""
+
+    def __init__(
+        self,
+        job: PipelineJob,
+        directory: RunDirectory,
+        options: Options,
+        datastores: Mapping[str, str],
+        session: str,
+    ) -> None:
+        self.job = job
+        self.directory = directory
+        self.options = options
+        self.datastores = datastores
+        self.session = session
+        self.cluster: Cluster | None = None
+        self.inputs: dict[str, Any] = {}
+        """Step -> its input, where it was opened already."""
+        self._error: BaseException | None = None
+        self._opened = threading.Event()
+
+    def begin(self) -> None:
+        """Open the cluster, and at the same time look at the inputs that exist before the run: one that can't
+        be read stops the job before any user code runs. Raises InputError for it."""
+        start_servers(self.job, self.options)
+        threading.Thread(target=self._open_cluster, name="daskpar-cluster", daemon=True).start()
+        for step in self.job.steps:
+            if (
+                isinstance(step, ParallelStep)
+                and step.input_data
+                and step.settings.rank_mini_batch_count == 0
+            ):
+                data = step.inputs[step.input_data[0]]
+                try:
+                    self._look_ahead(step, data)
+                except InputError as error:
+                    raise InputError(
+                        f"{error} (input {data.name!r} of step {step.name!r}, {data.where})"
+                    ) from error
+
+    def _look_ahead(self, step: ParallelStep, data: Input) -> None:
+        from daskpar.engine.planning import open_with_keys, plan_ahead
+        from daskpar.processor import prestart
+
+        folder = self.directory.step(step.name)
+        if folder.state() is None:
+            # Planned ahead by an earlier process of this run, but never begun: spec and input may be others
+            # by now.
+            shutil.rmtree(folder.plan, ignore_errors=True)
+        if data.made_by is not None or (folder.plan / "plan.json").exists():
+            return
+        if not step.partition_keys and data.type == "mltable":
+            prestart.lend(plan_ahead, data, step.by_size, folder.plan, self.datastores)
+        elif data.type == "mltable":
+            self.inputs[step.name] = prestart.lend(open_with_keys, data, step.partition_keys, self.datastores)
+
+    def _open_cluster(self) -> None:
+        try:
+            from daskpar.engine.cluster import Cluster
+
+            wanted = [step.instance_count for step in self.job.steps if isinstance(step, ParallelStep)]
+            self.cluster = Cluster(
+                run_id=self.session,
+                client=self.options.client,
+                scheduler=self.options.scheduler,
+                compute=self.options.compute,
+                workers=max([1, *wanted]),
+                processes=self.options.worker_processes,
+                dashboard=self.options.dashboard,
+            )
+            self.cluster.open()
+            if not self.cluster.in_process:
+                self._probe(self.cluster)
+        except BaseException as error:  # raised again in `ready`, by whoever needs the cluster
+            self._error = error
+        self._opened.set()
+
+    def _probe(self, cluster: Cluster) -> None:
+        """Does every node reach the run directory? Raises UsageError with what to do where one does not."""
+        from daskpar.rundir.probe import clear_probe, read_probe, write_probe
+
+        folder, token = str(self.directory.path), self.session
+        first, *others = list(cluster.facts)
+        try:
+            troubles = [cluster.client.run(write_probe, folder, token, workers=[first])[first]]
+            troubles += (
+                cluster.client.run(read_probe, folder, token, workers=others).values()
+                if others and not troubles[0]
+                else []
+            )
+            troubles += [read_probe(folder, token)] if not troubles[0] else []
+        finally:
+            clear_probe(folder, token)
+        if found := [trouble for trouble in troubles if trouble]:
+            raise UsageError(found[0])
+
+    def ready(self, stop_reason: Callable[[], str]) -> Cluster:
+        """The open cluster; what went wrong is raised. Interrupted when `stop_reason` gives one while it is
+        waited for.
+        """
+        while not self._opened.wait(0.2):
+            if reason := stop_reason():
+                raise Interrupted(reason)
+        if isinstance(self._error, DaskparError):
+            raise self._error
+        if self._error is not None:
+            raise InfrastructureLost(
+                f"the Dask cluster could not be opened: {self._error!r}"
+            ) from self._error
+        assert self.cluster is not None
+        return self.cluster
+
+    def close(self) -> None:
+        """Close the cluster; one that is still being opened is closed once it is there."""
+
+        def close() -> None:
+            self._opened.wait()
+            if self.cluster is not None:
+                self.cluster.close()
+
+        closing = threading.Thread(target=close, name="daskpar-close", daemon=True)
+        closing.start()
+        closing.join(None if self._opened.is_set() else CLOSE_SECONDS)

@@ -1,0 +1,59 @@
+"""The Dask tasks of a step's blocks: handed to their nodes, and let go of when their block is over."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Container
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from daskpar.processor.protocol import BlockOrder
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+
+@dataclass
+class BlockTasks:
+    """Tasks under way. How each ends comes as ("task", block, status, error) in `inbox`."""
+
+    client: Client
+    run_id: str
+    step: str
+    inbox: queue.SimpleQueue[tuple[Any, ...]]
+    _futures: dict[int, Future[Any]] = field(default_factory=dict)
+
+    def send(self, address: str, order: BlockOrder) -> None:
+        """Hand a block to a node."""
+        from daskpar.engine.plugins.node import run_block
+
+        # One positional value: submit would swallow keywords of its own names. The worker is fixed: what a
+        # lost node owed is
+        # planned again by the dispatcher, under a new number.
+        future = self.client.submit(
+            run_block,
+            self.run_id,
+            self.step,
+            order,
+            key=f"daskpar-{self.step}-block-{order.block}-{self.run_id}",
+            workers=[address],
+            allow_other_workers=False,
+            pure=False,
+            retries=0,
+        )
+        self._futures[order.block] = future
+        future.add_done_callback(lambda ended, block=order.block: self._done(block, ended))
+
+    def _done(self, block: int, future: Future[Any]) -> None:
+        error = repr(future.exception()) if future.status == "error" else ""
+        self.inbox.put(("task", block, future.status, error))
+
+    def drop(self, block: int) -> None:
+        """A block is over."""
+        if (future := self._futures.pop(block, None)) is not None:
+            future.release()
+
+    def keep(self, blocks: Container[int]) -> None:
+        """All but `blocks` are over."""
+        for block in [number for number in self._futures if number not in blocks]:
+            self.drop(block)

@@ -1,0 +1,208 @@
+"""A command step: one shell text that runs once, below a fork server on a node, its output and exit code
+kept.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from time import monotonic, time
+from typing import TYPE_CHECKING, Any
+
+from distributed.worker import get_worker, secede
+
+from daskpar.engine.cluster import RESUME, SCHEDULER_GONE, Cluster, bounded
+from daskpar.engine.plugins.node import NodePlugin, plugin_name
+from daskpar.errors import InfrastructureLost
+from daskpar.events import Event, Progress
+from daskpar.processor.command_process import CommandRunner
+from daskpar.results import Counts
+
+if TYPE_CHECKING:
+    from distributed import Future
+
+logger = logging.getLogger(__name__)
+
+LOSSES = 3
+"""Nodes that may be lost under a command before its step fails."""
+POLL_SECONDS = 0.25
+NODE_SECONDS = 300.0
+"""Without any node, for the cluster to bring one."""
+LOOK_SECONDS = 1.0
+"""How often to look for one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommandSettings:
+    """What a node needs to run a command."""
+
+    run_id: str
+    step: str
+    command: str
+    cwd: str
+    environment: dict[str, str] = field(default_factory=dict)
+    stdout: str
+    stderr: str
+    timeout: float | None = None
+    attempt: int = 0
+    """How many nodes were lost under it before."""
+
+
+def run_command(settings: CommandSettings) -> int:
+    """The Dask task of a command step; returns the exit code, 128 + N for a death by signal N as a shell
+    would.
+    """
+    worker = get_worker()
+    plugin = worker.plugins.get(plugin_name(settings.run_id))
+    if not isinstance(plugin, NodePlugin):
+        raise RuntimeError(f"run {settings.run_id} is not known to worker {worker.address}; it has ended")
+    secede()
+    # `python` in a command is the Python that daskpar runs in, also where no environment is activated.
+    path = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)])
+    runner = CommandRunner(
+        command=settings.command,
+        cwd=settings.cwd,
+        environment={"PATH": path, **settings.environment},
+        stdout_path=settings.stdout,
+        stderr_path=settings.stderr,
+        timeout=settings.timeout,
+    )
+    if not plugin.begin_command(settings.step, settings.attempt, runner):
+        runner.kill()
+    try:
+        return runner.run()
+    finally:
+        plugin.end_command(settings.step, settings.attempt)
+
+
+def kill_command(dask_worker: Any, run_id: str, step: str, attempt: int) -> None:
+    """Runs on a worker: end the command of a step and everything it started, also where it is only about to
+    begin.
+    """
+    plugin = dask_worker.plugins.get(plugin_name(run_id))
+    if plugin is not None:
+        plugin.kill_command(step, attempt)
+
+
+@dataclass(kw_only=True)
+class CommandExecution:
+    """Runs one command on one node of the cluster; on another one when that is lost, after `before_again` has
+    cleared the outputs.
+    """
+
+    cluster: Cluster
+    settings: CommandSettings
+    publish: Callable[[Event], None]
+    before_again: Callable[[], object]
+    _stop: threading.Event = field(default_factory=threading.Event)
+    stop_reason: str = ""
+    patience: float = NODE_SECONDS
+    """How long to wait for a node where there is none."""
+
+    def stop(self, reason: str, *, at_once: bool = False) -> None:
+        """Kill the command, from any thread."""
+        self.stop_reason = reason
+        self._stop.set()
+
+    def run(self) -> int | None:
+        """The exit code, or None when it was stopped. Raises InfrastructureLost when its nodes keep being
+        lost, or none comes.
+        """
+        for attempt in range(LOSSES):
+            if attempt:
+                self.before_again()
+            workers = self._workers()
+            if not workers:
+                return None
+            done, code = self._attempt(workers[attempt % len(workers)], attempt)
+            if done:
+                return code
+        raise InfrastructureLost(
+            f"step {self.settings.step}: the node that ran its command was lost {LOSSES} times; {RESUME}"
+        )
+
+    def _workers(self) -> list[str]:
+        """The workers there are, once there is one; empty when the step was stopped before."""
+        since = monotonic()
+        while not self._stop.is_set():
+            self._check_connection()
+            if workers := self.cluster.refresh():
+                return workers
+            if monotonic() - since > self.patience:
+                raise InfrastructureLost(
+                    f"step {self.settings.step}: no node is left for its command and none came within {self.patience:g} s; {RESUME}"
+                )
+            self._show("waiting for a node")
+            self._stop.wait(LOOK_SECONDS)
+        return []
+
+    def _check_connection(self) -> None:
+        if not self.cluster.connected:
+            raise InfrastructureLost(f"step {self.settings.step}: {SCHEDULER_GONE}")
+
+    def _show(self, doing: str) -> None:
+        self.publish(Progress(time=time(), step=self.settings.step, counts=Counts(), running=1, doing=doing))
+
+    def _attempt(self, worker: str, attempt: int) -> tuple[bool, int | None]:
+        client, step = self.cluster.client, self.settings.step
+        ended: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
+        future = client.submit(
+            run_command,
+            replace(self.settings, attempt=attempt),
+            key=f"daskpar-{step}-command-{self.settings.run_id}-{monotonic()}",
+            workers=[worker],
+            allow_other_workers=False,
+            pure=False,
+            retries=0,
+        )
+        future.add_done_callback(ended.put)
+        try:
+            while True:
+                try:
+                    ended.get(timeout=POLL_SECONDS)
+                except queue.Empty:
+                    pass
+                else:
+                    return self._ended(future)
+                if self._stop.is_set():
+                    self._kill(worker, attempt)
+                    return True, None
+                self._check_connection()
+                if worker not in self.cluster.workers():
+                    self.cluster.forget(worker)
+                    return False, None
+                self._show("running the command")
+        finally:
+            future.release()
+
+    def _kill(self, worker: str, attempt: int) -> None:
+        run, of = self.cluster.client.run, self.settings
+        try:
+            bounded(
+                run,
+                kill_command,
+                run_id=of.run_id,
+                step=of.step,
+                attempt=attempt,
+                workers=[worker],
+                on_error="ignore",
+            )
+        except Exception:
+            logger.warning(
+                "worker %s could not be told to end its command; it ends with the run", worker, exc_info=True
+            )
+
+    def _ended(self, future: Future[Any]) -> tuple[bool, int | None]:
+        if future.status == "finished":
+            return True, int(future.result())
+        if future.status == "error":
+            error = future.exception()
+            raise InfrastructureLost(
+                f"step {self.settings.step}: the command could not be started: {error!r}"
+            ) from error
+        return False, None

@@ -1,0 +1,54 @@
+"""What a node said, or never could say, as what the driver commits and tells its watchers: pure."""
+
+from __future__ import annotations
+
+from time import time
+
+import numpy as np
+
+from daskpar.batches.records import RECORD
+from daskpar.events import ProcessorEvent, ResourceSample
+from daskpar.processor.protocol import ProcessorChanged, Sampled
+from daskpar.results import Failure, InitFailed, Reason, TryStatus
+
+
+def given_up(index: int, *, items: int, node: int, what: str, why: str) -> tuple[np.ndarray, Failure]:
+    """The record and the words of a mini-batch that has failed though it never said a word."""
+    record = np.zeros(1, dtype=RECORD)
+    record["index"], record["items"], record["failed_items"], record["node"] = index, items, items, node
+    record["status"], record["reason"], record["final"], record["started"] = (
+        TryStatus.FAILED,
+        Reason.LOST,
+        1,
+        time(),
+    )
+    message = f"mini-batch {index} is given up: {what}, so it probably is the cause ({why})"
+    return record, Failure(index=index, reason=Reason.LOST, message=message, time=time(), final=True)
+
+
+def resource_sample(step: str, sample: Sampled) -> ResourceSample:
+    """A node's sample as an event of `step`."""
+    return ResourceSample(
+        time=sample.time,
+        step=step,
+        node=sample.node,
+        node_usage=sample.node_usage,
+        disk_usage=sample.disk_usage,
+        processes=sample.processes,
+    )
+
+
+def processor_event(
+    step: str, node: int | None, address: str, message: InitFailed | ProcessorChanged
+) -> ProcessorEvent:
+    """What became of a processor as an event of `step`; `node` is None where its node is no member (yet)."""
+    return ProcessorEvent(
+        time=message.time or time(),
+        step=step,
+        node=-1 if node is None else node,
+        address=address,
+        processor=message.processor,
+        pid=0 if isinstance(message, InitFailed) else message.pid,
+        state="init_failed" if isinstance(message, InitFailed) else message.state,
+        detail=message.message if isinstance(message, InitFailed) else message.detail,
+    )

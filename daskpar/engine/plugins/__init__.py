@@ -1,0 +1,1 @@
+"""What Dask loads: the node on each worker, the tracker and the guard on the scheduler."""

@@ -1,0 +1,278 @@
+"""The node: a Dask worker plugin that owns the processors of each step on its worker, and the task that runs
+a block on it.
+
+User code never runs inside the Dask worker. A block's task only hands its order to the processors and waits,
+outside Dask's slots; what happened travels as messages over the worker's stream to the tracker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import pickle
+import secrets
+import socket
+import threading
+from dataclasses import replace
+from glob import glob
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from distributed.diagnostics.plugin import WorkerPlugin
+from distributed.worker import get_worker, secede
+
+from daskpar import _version
+from daskpar.engine.plugins.tracker import ignore, stop_name, tracker_name
+from daskpar.engine.rules.allocation import NodeFacts
+from daskpar.processor import prestart
+from daskpar.processor.pool import ProcessorPool
+from daskpar.processor.protocol import BlockOrder, Ended, Left, Message, Notice, ProcessorSettings, Released
+from daskpar.processor.resource_usage import cores
+
+if TYPE_CHECKING:
+    from distributed import Worker
+
+    from daskpar.processor.fork_server import ForkServer
+
+logger = logging.getLogger(__name__)
+
+REPORT_SECONDS = 0.1
+"""How long reports of finished mini-batches are gathered before they are sent."""
+URGENT_SECONDS = 0.01
+"""The same for what the driver acts on at once: the end of a block, a range given back."""
+
+
+def plugin_name(run_id: str) -> str:
+    """Name of the node plugin of a run."""
+    return f"daskpar-node-{run_id}"
+
+
+def node_facts(dask_worker: Worker) -> NodeFacts:
+    """Runs on a worker (`client.run`)."""
+    import sys
+
+    return NodeFacts(
+        address=dask_worker.address,
+        host=socket.gethostname(),
+        cores=cores(),
+        gpus=devices(os.environ.get("CUDA_VISIBLE_DEVICES"), glob("/dev/nvidia[0-9]*")),
+        version=_version.__version__,
+        python=sys.executable,
+        pid=os.getpid(),
+    )
+
+
+def devices(visible: str | None, files: list[str]) -> tuple[str, ...]:
+    """The devices that CUDA_VISIBLE_DEVICES names, or where it is not set (None) those of the device `files`."""
+    if visible is None:
+        return tuple(map(str, sorted(int(file.rpartition("nvidia")[2]) for file in files)))
+    named = [device.strip() for device in visible.split(",")]
+    # As CUDA does: what follows an invalid one is not seen.
+    end = next(
+        (at for at, device in enumerate(named) if device in ("", "-1", "NoDevFiles", "none", "void")),
+        len(named),
+    )
+    return tuple(named[:end])
+
+
+class Reporter:
+    """Gathers the messages of one step on one node and sends them as lists over the worker's stream."""
+
+    def __init__(self, worker: Worker, operation: str) -> None:
+        self._worker = worker
+        self._operation = operation
+        self._lock = threading.Lock()
+        self._waiting: list[Message] = []
+        self._due: float | None = None
+        self._last = 0.0
+
+    def __call__(self, messages: list[Message]) -> None:
+        """Take messages, in order, from any thread."""
+        urgent = any(isinstance(m, Ended | Released | Left) for m in messages)
+        with self._lock:
+            self._waiting.extend(messages)
+            due = max(monotonic(), self._last + (URGENT_SECONDS if urgent else REPORT_SECONDS))
+            if self._due is not None and self._due <= due:
+                return
+            self._due = due
+        self._worker.loop.add_callback(self._at, due)
+
+    def _at(self, due: float) -> None:
+        wait = due - monotonic()
+        if wait <= 0:
+            self._send()
+        else:
+            self._worker.loop.call_later(wait, self._send)
+
+    def _send(self) -> None:
+        with self._lock:
+            messages, self._waiting = self._waiting, []
+            self._due = None
+            self._last = monotonic()
+        if messages:
+            self._worker.batched_send({"op": self._operation, "messages": pickle.dumps(messages, protocol=5)})
+
+
+class _OpenStep:
+    """The processors of one step on this node, and the tasks that wait for their blocks."""
+
+    def __init__(self, worker: Worker, settings: ProcessorSettings, server: ForkServer | None) -> None:
+        self.settings = settings
+        self.reporter = Reporter(worker, tracker_name(settings.run_id, settings.step))
+        self.waiting: dict[int, threading.Event] = {}
+        self.pool = ProcessorPool(settings, self.hear, server)
+
+    def hear(self, messages: list[Message]) -> None:
+        self.reporter(messages)
+        for message in messages:
+            if isinstance(message, Ended) and (event := self.waiting.get(message.block)) is not None:
+                event.set()
+
+    def run(self, order: BlockOrder) -> None:
+        event = self.waiting[order.block] = threading.Event()
+        try:
+            self.pool.submit(order)
+            event.wait()
+        finally:
+            self.waiting.pop(order.block, None)
+
+    def close(self) -> None:
+        self.pool.close()
+        self.reporter([Left(node=self.settings.node)])
+        for event in list(self.waiting.values()):
+            event.set()
+
+
+class NodePlugin(WorkerPlugin):
+    """Lives on every worker of the cluster for the length of a run; `open` starts a step's processors on
+    those that take part.
+    """
+
+    def __init__(self, run_id: str) -> None:
+        self.name = plugin_name(run_id)
+        self.run_id = run_id
+
+    def setup(self, worker: Worker) -> None:
+        """Called by Dask on each worker, also on those that join later."""
+        self.worker = worker
+        self.steps: dict[str, _OpenStep] = {}
+        self.commands: dict[tuple[str, int], Any] = {}
+        self._killed: set[tuple[str, int]] = set()
+        self._left: set[str] = set()
+        self._over = False
+        self._lock = threading.Lock()
+        worker.stream_handlers[stop_name(self.run_id)] = self.stop
+
+    def teardown(self, worker: Worker) -> None:
+        """Called by Dask when the worker closes or the run ends: no process stays behind."""
+        worker.stream_handlers[stop_name(self.run_id)] = ignore
+        with self._lock:
+            self._over = True  # nothing begins from here on
+        for step in list(self.steps):
+            self.close(step)
+        for command in list(self.commands.values()):
+            command.kill()
+        prestart.drop()
+
+    def open(self, settings: ProcessorSettings, server: ForkServer | None = None) -> None:
+        """Start the processors of a step; idempotent, from any thread."""
+        with self._lock:
+            if settings.step in self.steps:
+                return
+            if self._over or settings.step in self._left:
+                what = f"run {self.run_id}" if self._over else f"step {settings.step}"
+                raise RuntimeError(f"{what} has ended on worker {self.worker.address}")
+            opened = self.steps[settings.step] = _OpenStep(
+                self.worker, settings, server or prestart.take(settings)
+            )
+        # The first word makes this node known to the tracker, which may have to stop it before any block is
+        # done.
+        opened.reporter(
+            [Notice(level="debug", text=f"node {settings.node} is open on {socket.gethostname()}")]
+        )
+
+    def run_block(self, step: str, order: BlockOrder) -> None:
+        """Run a block and wait for its end; the caller's thread has left Dask's slots."""
+        opened = self.steps.get(step)
+        if opened is None:
+            raise RuntimeError(f"step {step} is not open on worker {self.worker.address}")
+        opened.run(replace(order, token=secrets.token_hex(8)))
+
+    def stop(self, step: str, reason: str, **_: Any) -> None:
+        """Start no further call of `run()`; kill what still runs after two seconds."""
+        if (opened := self.steps.get(step)) is not None:
+            opened.pool.stop(reason)
+
+    def begin_command(self, step: str, attempt: int, runner: Any) -> bool:
+        """The command of a step is about to run; False when it was killed already."""
+        with self._lock:
+            self.commands[step, attempt] = runner
+            return not self._over and (step, attempt) not in self._killed
+
+    def end_command(self, step: str, attempt: int) -> None:
+        """It has ended."""
+        with self._lock:
+            self.commands.pop((step, attempt), None)
+
+    def kill_command(self, step: str, attempt: int) -> None:
+        """End the command of a step, also where it is only about to begin."""
+        with self._lock:
+            self._killed.add((step, attempt))
+            runner = self.commands.get((step, attempt))
+        if runner is not None:
+            runner.kill()
+
+    def finish(self, step: str) -> None:
+        """All mini-batches are done: `shutdown()` once in each processor, then the end of all processes."""
+        if (opened := self.steps.get(step)) is not None:
+            opened.pool.finish()
+
+    def close(self, step: str) -> None:
+        """End all processes of a step at once, for good: a request to open it that was overtaken on the way
+        starts nothing any more.
+        """
+        with self._lock:
+            self._left.add(step)
+            opened = self.steps.pop(step, None)
+        if opened is not None:
+            opened.close()
+
+
+def _plugin(worker: Worker, run_id: str) -> NodePlugin:
+    plugin = worker.plugins.get(plugin_name(run_id))
+    if not isinstance(plugin, NodePlugin):
+        raise RuntimeError(f"run {run_id} is not known to worker {worker.address}; it has ended")
+    return plugin
+
+
+# What follows runs on a worker through `client.run`, which would run a plain function in the worker's event
+# loop: hence threads.
+
+
+async def open_step(dask_worker: Worker, run_id: str, settings: ProcessorSettings) -> int:
+    """Start a step's processors; returns how many."""
+    await asyncio.to_thread(_plugin(dask_worker, run_id).open, settings)
+    return settings.processors
+
+
+async def finish_step(dask_worker: Worker, run_id: str, step: str) -> None:
+    """`shutdown()` in every processor of a step, then their end."""
+    plugin = _plugin(dask_worker, run_id)
+    await asyncio.to_thread(plugin.finish, step)
+    await asyncio.to_thread(plugin.close, step)
+
+
+async def close_step(dask_worker: Worker, run_id: str, step: str) -> None:
+    """End every process of a step at once."""
+    await asyncio.to_thread(_plugin(dask_worker, run_id).close, step)
+
+
+def run_block(run_id: str, step: str, order: BlockOrder) -> int:
+    """The Dask task of a block: hand it to the node's processors, wait outside Dask's slots; returns the
+    block's number.
+    """
+    plugin = _plugin(get_worker(), run_id)
+    secede()
+    plugin.run_block(step, order)
+    return order.block

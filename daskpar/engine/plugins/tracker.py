@@ -1,0 +1,148 @@
+"""The tracker: a Dask scheduler plugin that counts what `run()` returned for each mini-batch against the
+thresholds of its step.
+
+Nodes report over their worker's stream, as lists every 100 ms. The tracker counts, passes the report on to
+the driver as it came, and when a threshold is exceeded tells the nodes to stop: over the worker stream too,
+since cancelling leaves a running Dask task running. It also passes on which nodes joined and which were lost,
+in order with the reports.
+"""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from time import time
+from typing import TYPE_CHECKING, Any
+
+from distributed.diagnostics.plugin import SchedulerPlugin
+
+from daskpar.batches.records import unpack
+from daskpar.engine.rules.counter import Tally, Thresholds
+from daskpar.processor.protocol import Ended, Flushed, Message
+from daskpar.results import Counts
+
+if TYPE_CHECKING:
+    from distributed import Scheduler
+
+logger = logging.getLogger(__name__)
+
+
+def tracker_name(run_id: str, step: str) -> str:
+    """Name of the plugin, of the topic its driver listens to, and of the reports' stream: one for each step
+    of each run.
+    """
+    return f"daskpar-{run_id}-{step}"
+
+
+def ignore(**_: Any) -> None:
+    """Handler of operations whose plugin has gone."""
+
+
+def stop_name(run_id: str) -> str:
+    """Operation by which a scheduler tells the nodes of a run to stop a step."""
+    return f"daskpar-stop-{run_id}"
+
+
+class Tracker(SchedulerPlugin):
+    """Counts one step on the scheduler.
+
+    `driver` is the id of the driver's Dask client, `counts` what the journal holds already. Everything it
+    sends to the driver are plain tuples: ("messages", worker address, pickled messages), ("verdict",
+    sentence), ("joined" | "lost", worker address).
+    """
+
+    def __init__(
+        self, *, run_id: str, step: str, driver: str, thresholds: Thresholds, counts: Counts
+    ) -> None:
+        self.name = tracker_name(run_id, step)
+        self.run_id = run_id
+        self.step = step
+        self.driver = driver
+        self.tally = Tally(thresholds, counts)
+        self.verdict = ""
+        self.scheduler: Scheduler | None = None
+        self._nodes: set[str] = set()
+        self._gone: set[str] = set()
+        self._tokens: dict[int, str] = {}
+
+    async def start(self, scheduler: Scheduler) -> None:
+        """Begin to listen; called by Dask."""
+        self.scheduler = scheduler
+        scheduler.stream_handlers[self.name] = self.report
+
+    async def close(self) -> None:
+        """Stop listening; called by Dask when the plugin is removed or the scheduler ends."""
+        if self.scheduler is not None:
+            # A word that is still on its way from a node must find a handler: Dask closes a stream that says
+            # something unknown.
+            self.scheduler.stream_handlers[self.name] = ignore
+            self.scheduler = None
+
+    def report(self, worker: str, messages: bytes, **_: Any) -> None:
+        """Take a node's report: count it, pass it on, stop the step when a threshold is exceeded.
+
+        A report that comes after its node was declared lost is dropped: its mini-batches have been given to
+        others.
+        """
+        if worker in self._gone:
+            return
+        self._nodes.add(worker)
+        # One addition for each report, not for each flush in it: on a large cluster that is what the
+        # scheduler's time goes into.
+        if counted := b"".join(filter(None, map(self._counted, pickle.loads(messages)))):
+            self.tally.add(unpack(counted))
+        self._tell("messages", worker, messages)
+        if not self.verdict and (verdict := self.tally.verdict()):
+            self.verdict = verdict
+            self.stop_nodes("threshold")
+            self._tell("verdict", verdict)
+
+    def _counted(self, message: Message) -> bytes | None:
+        """The records of a message that count."""
+        if isinstance(message, Flushed):
+            # Dask may run a task again: only the first start of a block that speaks is listened to, here as
+            # in the driver.
+            if self._tokens.setdefault(message.block, message.token) == message.token:
+                return message.records
+        elif isinstance(message, Ended):
+            self._tokens.pop(message.block, None)
+        return None
+
+    def add_worker(self, scheduler: Scheduler, worker: str) -> None:
+        """Called by Dask when a worker has connected."""
+        self._gone.discard(worker)
+        self._tell("joined", worker)
+
+    def remove_worker(self, scheduler: Scheduler, worker: str, **_: Any) -> None:
+        """Called by Dask when a worker has left or is taken to be dead."""
+        self._gone.add(worker)
+        self._tell("lost", worker)
+
+    def stop_nodes(self, reason: str) -> None:
+        """Tell every node to start no further call of `run()` and to kill what still runs after two seconds."""
+        scheduler = self.scheduler
+        if scheduler is None:
+            return
+        # Only workers that have spoken are sure to know the operation (see `close`).
+        for address in self._nodes & set(scheduler.workers):
+            scheduler.worker_send(
+                address, {"op": stop_name(self.run_id), "step": self.step, "reason": reason}
+            )
+
+    def _tell(self, *fact: object) -> None:
+        if self.scheduler is not None:
+            # The form of Dask's own topic events, but not kept in the scheduler's memory as those are.
+            self.scheduler.client_send(
+                self.driver, {"op": "event", "topic": self.name, "event": (time(), fact)}
+            )
+
+
+def ask_tracker(dask_scheduler: Scheduler, run_id: str, step: str, reason: str) -> bool:
+    """Runs on the scheduler (`client.run_on_scheduler`): have the tracker stop its nodes; False when there is
+    no tracker.
+    """
+    tracker = dask_scheduler.plugins.get(tracker_name(run_id, step))
+    if not isinstance(tracker, Tracker):
+        return False
+    tracker.stop_nodes(reason)
+    return True

@@ -1,0 +1,173 @@
+"""Which mini-batches may be what takes nodes or processors down: pure bookkeeping that narrows a range down
+to the one to blame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from daskpar.processor.last_state import LastWords
+
+Interval = tuple[int, int]
+
+LOSSES = 3
+"""A mini-batch that was running when a node was lost this often counts as failed."""
+LOSSES_AT_MOST = 6
+"""The same where it never was certain that it was running: everything comes to an end."""
+NARROWING = 16
+"""A suspect range is given out again in so many pieces, until its mini-batches travel alone."""
+ALONE_FROM = 2
+"""From so many losses on no two suspects are on one node, so that no innocent one is lost a third time with
+the one to blame.
+"""
+
+
+def subtract(intervals: list[Interval], start: int, stop: int) -> tuple[list[Interval], list[Interval]]:
+    """Disjoint `intervals` without [start, stop), and what of them lay in [start, stop)."""
+    left: list[Interval] = []
+    taken: list[Interval] = []
+    for a, b in intervals:
+        low, high = max(a, start), min(b, stop)
+        if low >= high:
+            left.append((a, b))
+            continue
+        taken.append((low, high))
+        if a < low:
+            left.append((a, low))
+        if high < b:
+            left.append((high, b))
+    return left, taken
+
+
+def width(intervals: Iterable[Interval]) -> int:
+    """Number of indices in disjoint `intervals`."""
+    return sum(stop - start for start, stop in intervals)
+
+
+def may_have_run(
+    blocks: Sequence[tuple[list[Interval], bool]], running: int, words: LastWords | None
+) -> list[list[tuple[int, int, bool]]]:
+    """What of each of a lost node's blocks may have taken it down: ranges [start, stop), and whether they
+    count as having run just then.
+
+    `blocks`: what each still owed and whether it had spoken, in the order in which they were given out.
+    `running`: processors past `init()`. Without `words` all that was owed may have, that of as many blocks as
+    processors before all others. With them what was at work did; and what was done before it, but not said
+    any more, may have: a processor goes on until its node's end has reached it, through its block and into
+    the next that waits.
+    """
+    if words is None:
+        return [
+            [(start, stop, at < running or spoke) for start, stop in due]
+            for at, (due, spoke) in enumerate(blocks)
+        ]
+    if words.orderly:
+        return [[] for _ in blocks]
+    said = words.running | words.writing
+    at_work = [
+        {index for index in said if any(start <= index < stop for start, stop in due)} for due, _ in blocks
+    ]
+    busy = sum(map(len, at_work))
+    last = max((at for at, found in enumerate(at_work) if found), default=-1)
+    accused: list[list[tuple[int, int, bool]]] = []
+    for at, (due, spoke) in enumerate(blocks):
+        if not (at <= last or spoke or busy < running):  # an idle processor leaves no block waiting
+            accused.append([])
+            continue
+        end = max(at_work[at], default=1 << 62) + 1
+        until = [(start, min(stop, end)) for start, stop in sorted(due) if start < end]
+        ran = at_work[at] & words.running
+        if width(until) == 1 and (at_work[at] or not busy):
+            ran = {until[0][0]}
+        for index in ran:
+            until, _ = subtract(until, index, index + 1)
+        accused.append(
+            [*((start, stop, False) for start, stop in until), *((index, index + 1, True) for index in ran)]
+        )
+    return accused
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Range:
+    """[start, stop) was under way when something died; which mini-batch of it was running is not known."""
+
+    start: int
+    stop: int
+    piece: int
+    """How many of them travel together the next time."""
+    losses: int
+    """Of nodes, those at which it may have been running."""
+    seen: int
+    """Of nodes, all."""
+    writes: int
+    """Deaths of processors while its rows were written."""
+
+
+@dataclass
+class Suspects:
+    """The suspect ranges of one step, disjoint."""
+
+    _ranges: list[_Range] = field(default_factory=list)
+
+    def mark(self, start: int, stop: int, *, running: bool = True, writing: bool = False) -> int | None:
+        """[start, stop) was on a node that was lost, or (`writing`) died with its processor while its rows
+        were written.
+
+        Gives the mini-batch that has failed by that, if one has: never one that was not `running` as far as
+        is known, but waited.
+        """
+        # Each keeps its own history: what shares a range with one that was there before is no more to blame
+        # for that.
+        known = [
+            replace(r, start=max(start, r.start), stop=min(stop, r.stop))
+            for r in self._ranges
+            if r.start < stop and start < r.stop
+        ]
+        new = [(start, stop)]
+        for r in known:
+            new, _ = subtract(new, r.start, r.stop)
+        self.clear(start, stop)
+        for r in [*known, *(_Range(start=a, stop=b, piece=0, losses=0, seen=0, writes=0) for a, b in new)]:
+            self._ranges.append(
+                replace(
+                    r,
+                    piece=-(-(r.stop - r.start) // NARROWING),
+                    losses=r.losses + (running and not writing),
+                    seen=r.seen + (not writing),
+                    writes=r.writes + writing,
+                )
+            )
+        if stop - start != 1:
+            return None
+        one = self._ranges[-1]
+        guilty = (
+            one.writes >= LOSSES
+            if writing
+            else (running and one.losses >= LOSSES) or one.seen >= LOSSES_AT_MOST
+        )
+        return start if guilty else None
+
+    def clear(self, start: int, stop: int) -> None:
+        """[start, stop) did no harm."""
+        if not self._ranges:
+            return
+        left = []
+        for r in self._ranges:
+            left += [replace(r, start=a, stop=b) for a, b in subtract([(r.start, r.stop)], start, stop)[0]]
+        self._ranges = left
+
+    def alone(self, index: int) -> bool:
+        """Whether `index` is to be the only such suspect on its node."""
+        return any(r.start <= index < r.stop and r.seen >= ALONE_FROM for r in self._ranges)
+
+    def apart(self, start: int, stop: int) -> int:
+        """Where a block from `start` ends at the latest, so that suspects travel in their pieces and nothing
+        else with them.
+        """
+        for r in self._ranges:
+            if r.start <= start < r.stop:
+                stop = min(stop, r.stop, start + r.piece)
+            elif start < r.start < stop:
+                stop = r.start
+        return stop

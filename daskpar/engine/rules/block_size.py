@@ -1,0 +1,77 @@
+"""How many mini-batches go into a block: pure, from measured run times.
+
+A block is one Dask task. Too small, and scheduling (some ms each) outweighs the work; too large, and the end
+of the step waits for one processor, a lost node loses more, and a stop takes effect later.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+
+Seconds = float
+
+FIRST = 1
+"""Mini-batches of the first blocks, while nothing has been measured: two slow ones side by side must not
+share a processor.
+"""
+GROWTH = 16
+"""A block holds at most this many times the mini-batches measured so far: one fast mini-batch proves little.
+"""
+MEMORY = 0.7
+"""Weight of what was known when a new measurement comes in."""
+
+
+class BlockSizer:
+    """Chooses block sizes for one step.
+
+    `target` is the work of a block in seconds. `breaks` are the first mini-batches of units that are
+    expensive to read twice (Parquet row groups), sorted: a block that can end at one does.
+    """
+
+    def __init__(self, *, target: Seconds = 1.0, breaks: Sequence[int] = ()) -> None:
+        self.target = target
+        self.breaks = breaks
+        self.seconds_per_mini_batch: Seconds | None = None
+        self._measured = 0
+
+    def measure(self, mini_batches: int, seconds: Seconds) -> None:
+        """Take in that `mini_batches` took `seconds` on one processor, loading included."""
+        if mini_batches <= 0:
+            return
+        each = max(seconds, 0.0) / mini_batches
+        known = self.seconds_per_mini_batch
+        if known is None:
+            self.seconds_per_mini_batch = each
+        else:
+            # A bulk counts by its size against the block it stands for, so that a single slow one does not
+            # shrink all to come.
+            weight = (1 - MEMORY) * min(1.0, mini_batches / max(1, self._measured / 8))
+            self.seconds_per_mini_batch = known + weight * (each - known)
+        self._measured = max(self._measured, min(self._measured + mini_batches, 10**9))
+
+    def size(self, *, remaining: int, processors: int) -> int:
+        """Mini-batches for the next block when `remaining` wait for `processors`."""
+        if self.seconds_per_mini_batch is None:
+            wanted = FIRST
+        else:
+            wanted = int(self.target / max(self.seconds_per_mini_batch, 1e-7))
+            wanted = min(wanted, GROWTH * max(1, self._measured))
+        # Guided: towards the end blocks shrink, so that all processors end together.
+        fair = -(-remaining // (2 * max(1, processors)))
+        return max(1, min(wanted, fair))
+
+    def stop(self, start: int, limit: int, *, remaining: int, processors: int) -> int:
+        """End of the block that begins at `start`, at most `limit`, moved to a break where one is near."""
+        size = self.size(remaining=remaining, processors=processors)
+        stop = min(limit, start + size)
+        if not self.breaks or stop == limit:
+            return stop
+        at = bisect_left(self.breaks, stop)
+        after = self.breaks[at] if at < len(self.breaks) else limit
+        fair = -(-remaining // max(1, processors))
+        if after <= limit and after - start <= max(size, fair):
+            return after
+        before_at = bisect_right(self.breaks, stop) - 1
+        before = self.breaks[before_at] if before_at >= 0 else start
+        return before if before > start else stop

@@ -1,0 +1,99 @@
+"""Counting tries against the thresholds: pure, fed with record arrays, used by the tracker on the scheduler
+and by the driver.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from daskpar.results import Counts, TryStatus
+
+
+@dataclass(frozen=True, kw_only=True)
+class Thresholds:
+    """When a step has failed: a count above its threshold, -1 (100 for the percentage) meaning never."""
+
+    error_threshold: int = -1
+    """Failed items to tolerate."""
+    mini_batch_error_threshold: int = -1
+    """Failed mini-batches to tolerate."""
+    allowed_failed_percent: float = 100.0
+    """Failed mini-batches to tolerate in percent of the planned ones, those without a row left out."""
+
+
+class Tally:
+    """The running counts of one step and the verdict on them.
+
+    Only final outcomes are charged: a try that will be repeated shows in `tries_failed` and `retried` alone,
+    so that no threshold is exceeded by a mini-batch that later succeeds.
+    """
+
+    def __init__(self, thresholds: Thresholds, counts: Counts) -> None:
+        self.thresholds = thresholds
+        self.counts = counts
+
+    def add(self, records: np.ndarray) -> None:
+        """Count a bulk of records (`batches.records.RECORD`)."""
+        final = records[records["final"] == 1]
+        status = final["status"]
+        failed_tries = int(np.count_nonzero(records["status"] == TryStatus.FAILED))
+        failed = int(np.count_nonzero(status == TryStatus.FAILED))
+        counts = self.counts
+        self.counts = replace(
+            counts,
+            succeeded=counts.succeeded + int(np.count_nonzero(status == TryStatus.SUCCEEDED)),
+            failed=counts.failed + failed,
+            empty=counts.empty + int(np.count_nonzero(status == TryStatus.EMPTY)),
+            items=counts.items + int(final["items"].sum()),
+            failed_items=counts.failed_items + int(final["failed_items"].sum()),
+            tries_failed=counts.tries_failed + failed_tries,
+            retried=counts.retried + failed_tries - failed,
+        )
+
+    def add_repeats(self, number: int) -> None:
+        """Count mini-batches that are run again because their unflushed result was lost with a processor or
+        node.
+        """
+        self.counts = replace(self.counts, repeats=self.counts.repeats + number)
+
+    def verdict(self) -> str:
+        """One sentence on the threshold that is exceeded, naming count and limit; empty while none is."""
+        limits, counts = self.thresholds, self.counts
+        if 0 <= limits.error_threshold < counts.failed_items:
+            return (
+                f"{_count(counts.failed_items, 'item', 'items')} failed, more than error_threshold allows ({limits.error_threshold}); "
+                "raise error_threshold or mend the script"
+            )
+        if 0 <= limits.mini_batch_error_threshold < counts.failed:
+            return (
+                f"{_count(counts.failed, 'mini-batch', 'mini-batches')} failed, more than mini_batch_error_threshold allows "
+                f"({limits.mini_batch_error_threshold}); raise mini_batch_error_threshold or mend the script"
+            )
+        if limits.allowed_failed_percent < 100 and counts.failed:
+            with_rows = max(1, counts.planned - counts.empty)
+            percent = 100 * counts.failed / with_rows
+            if percent > limits.allowed_failed_percent:
+                return (
+                    f"{counts.failed} of {with_rows} mini-batches failed ({percent:.3g} %), more than allowed_failed_percent allows "
+                    f"({limits.allowed_failed_percent:g} %); raise allowed_failed_percent or mend the script"
+                )
+        return ""
+
+    def closing_verdict(self, *, allow_empty: bool) -> str:
+        """The verdict once every mini-batch has its final outcome: thresholds, and whether anything succeeded
+        at all.
+        """
+        if found := self.verdict():
+            return found
+        counts = self.counts
+        if counts.succeeded == 0 and counts.failed:
+            return "no mini-batch succeeded; the first error says why"
+        if counts.succeeded == 0 and not allow_empty:
+            return "the input holds no items; check its path, or pass --allow-empty True in program_arguments if that is expected"
+        return ""
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"

@@ -1,0 +1,307 @@
+"""Which mini-batches go to which node, who owns them, and what goes back to the queue: pure bookkeeping, no
+Dask, no clock.
+
+Facts go in (a node joined, rows were flushed, a range was released, a node was lost), orders come out. A
+range is owned by the block it was last given to; what comes from any other block is refused, so that no
+mini-batch is ever committed twice.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+
+from daskpar.engine.rules.blame import Interval, Suspects, may_have_run, subtract
+from daskpar.engine.rules.block_size import BlockSizer
+from daskpar.processor.last_state import LastWords
+from daskpar.processor.protocol import BlockOrder
+
+QUEUED_AHEAD = 2
+"""Blocks under way for each processor: one runs, one waits on the node, so that no processor waits for the
+scheduler.
+"""
+
+
+def runs(indices: np.ndarray) -> list[Interval]:
+    """Sorted distinct `indices` as maximal intervals."""
+    if len(indices) == 0:
+        return []
+    cuts = np.flatnonzero(np.diff(indices) != 1) + 1
+    edges = np.concatenate(([0], cuts, [len(indices)]))
+    return [(int(indices[a]), int(indices[b - 1]) + 1) for a, b in pairwise(edges)]
+
+
+@dataclass(kw_only=True)
+class _Block:
+    node: str
+    tries: int
+    due: list[Interval]
+    """What it still owes: neither flushed nor released."""
+    alone: bool = False
+    """Whether its node gets no other suspect meanwhile."""
+    token: str = ""
+    """Of the start that owns it; empty until the first word from it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loss:
+    """What the loss of a node or block means."""
+
+    requeued: int
+    """Mini-batches that go back to the queue."""
+    failed: tuple[int, ...]
+    """Mini-batches that were running at their third loss: failed, not queued again."""
+    suspects: tuple[int, ...] = ()
+    """First mini-batches of the blocks that may have been running, or the only ones."""
+
+
+@dataclass
+class Dispatcher:
+    """The queue of one step.
+
+    `missing` are the ranges without a final outcome, in order. Retries and what comes back from lost or slow
+    blocks goes to the front: it is the oldest work, and the one that the end of the step would wait for.
+    """
+
+    missing: Iterable[Interval]
+    sizer: BlockSizer
+    first_block: int = 0
+
+    nodes: dict[str, int] = field(default_factory=dict)
+    """Node -> processors."""
+    blocks: dict[int, _Block] = field(default_factory=dict)
+    """Blocks under way, by number."""
+    suspects: Suspects = field(default_factory=Suspects)
+    ready: set[str] | None = None
+    """Nodes that have said that a processor is past `init()`; None: all have."""
+    _queue: deque[tuple[int, int, int]] = field(default_factory=deque)
+    _aside: deque[tuple[int, int, int]] = field(default_factory=deque)
+    """What waits for a node without another suspect."""
+    waiting: int = 0
+    """Mini-batches in the queue, or aside."""
+
+    def __post_init__(self) -> None:
+        self._next = self.first_block
+        self._load: dict[str, int] = {}
+        self._room: set[str] = set()
+        """Nodes that may take another block: few of a large busy cluster, so that handing out one does not
+        ask them all.
+        """
+        self._with_suspect: set[str] = set()
+        """Nodes that run a suspect and get nothing else meanwhile."""
+        self._processors = 0
+        for start, stop in self.missing:
+            if start < stop:
+                self._queue.append((start, stop, 0))
+                self.waiting += stop - start
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing waits and nothing is under way."""
+        return not self._queue and not self._aside and not self.blocks
+
+    @property
+    def processors(self) -> int:
+        """Processors of all nodes."""
+        return self._processors
+
+    def add_node(self, node: str, processors: int) -> None:
+        """A node is ready to take blocks."""
+        self._processors += processors - self.nodes.get(node, 0)
+        self.nodes[node] = processors
+        self._change_load(node, 0)
+
+    def orders(self) -> list[tuple[str, BlockOrder]]:
+        """Blocks to send now, each with its node: fills every node up to two blocks for each processor."""
+        orders = self._orders_alone() if self._aside else []
+        room = [(self._load[node] / self.nodes[node], node) for node in self._room] if self._queue else []
+        heapq.heapify(room)
+        while self._queue and room:
+            node = room[0][1]
+            start, limit, tries = self._queue.popleft()
+            stop = start + 1
+            # A mini-batch with failures behind it travels alone: what it does then hits no other.
+            if tries == 0:
+                stop = self.sizer.stop(start, limit, remaining=self.waiting, processors=self.processors)
+                stop = self.suspects.apart(start, stop)
+            if stop < limit:
+                self._queue.appendleft((stop, limit, tries))
+            if self.suspects.alone(start):
+                self._aside.append((start, stop, tries))
+                continue
+            orders.append(self._order(node, start, stop, tries))
+            if node in self._room:
+                heapq.heapreplace(room, (self._load[node] / self.nodes[node], node))
+            else:
+                heapq.heappop(room)
+        return orders + self._orders_alone() if self._aside else orders
+
+    def _order(self, node: str, start: int, stop: int, tries: int) -> tuple[str, BlockOrder]:
+        self.waiting -= stop - start
+        number = self._next
+        self._next += 1
+        self.blocks[number] = _Block(node=node, tries=tries, due=[(start, stop)])
+        self._change_load(node, 1)
+        return node, BlockOrder(block=number, token="", start=start, stop=stop, tries=tries)
+
+    def _orders_alone(self) -> list[tuple[str, BlockOrder]]:
+        """Give what waits aside to nodes that have nothing else of that kind, and where its running is
+        certain to be known.
+        """
+        orders: list[tuple[str, BlockOrder]] = []
+        able = self._room if self.ready is None else self._room & self.ready
+        for node in sorted(able - self._with_suspect, key=lambda n: (self._load[n] / self.nodes[n], n))[
+            : len(self._aside)
+        ]:
+            orders.append(self._order(node, *self._aside.popleft()))
+            self.blocks[self._next - 1].alone = True
+            # Nothing is queued behind it: a node lost to that, before the end of this one is heard, would be
+            # blamed on this one.
+            self._with_suspect.add(node)
+            self._room.discard(node)
+        return orders
+
+    def owns(self, block: int, token: str) -> bool:
+        """Whether `token` is the start of `block` that is listened to; the first one to speak is."""
+        known = self.blocks.get(block)
+        if known is None:
+            return False
+        if not known.token:
+            known.token = token
+        return known.token == token
+
+    def settle(self, block: int, token: str, indices: np.ndarray) -> np.ndarray:
+        """Mark records of a flush as delivered; a mask of those that were due from this block (the others are
+        refused).
+        """
+        accepted = np.zeros(len(indices), dtype=bool)
+        if not len(indices) or not self.owns(block, token):
+            return accepted
+        known = self.blocks[block]
+        first, end = int(indices[0]), int(indices[-1]) + 1
+        # Nearly every flush is one unbroken range that is due as a whole.
+        for start, stop in [(first, end)] if end - first == len(indices) else runs(indices):
+            known.due, taken = subtract(known.due, start, stop)
+            for low, high in taken:
+                if high - low == len(indices):
+                    accepted[:] = True
+                else:
+                    accepted |= (indices >= low) & (indices < high)
+                self.suspects.clear(low, high)
+        return accepted
+
+    def retry(self, index: int, tries: int) -> None:
+        """Queue one mini-batch again, ahead of all others, with `tries` failed tries behind it."""
+        self._queue.appendleft((index, index + 1, tries))
+        self.waiting += 1
+
+    def release(self, block: int, token: str, start: int, stop: int, *, suspect: bool = False) -> Loss:
+        """Take back [start, stop) from a block: it goes back to the queue.
+
+        `suspect`: a processor died while it wrote their rows, so one of them may be to blame; one that is so
+        three times, alone at last, has failed.
+        """
+        if not self.owns(block, token):
+            return Loss(requeued=0, failed=())
+        known = self.blocks[block]
+        known.due, taken = subtract(known.due, start, stop)
+        failed = (
+            [index for a, b in taken if (index := self.suspects.mark(a, b, writing=True)) is not None]
+            if suspect
+            else []
+        )
+        for index in failed:
+            taken, _ = subtract(taken, index, index + 1)
+        return Loss(requeued=self._requeue(taken, known.tries), failed=tuple(failed))
+
+    def end(self, block: int, token: str) -> int:
+        """A block is over; what it still owed (nothing, unless something went wrong on its node) goes back to
+        the queue.
+        """
+        if not self.owns(block, token):
+            return 0
+        return self._retire(block)
+
+    def lose_block(self, block: int) -> int:
+        """A block will not be heard of again, without a fault of any mini-batch: back to the queue with what
+        it owed.
+        """
+        return self._retire(block) if block in self.blocks else 0
+
+    def lose_node(self, node: str) -> int:
+        """A node is gone and gets no more blocks; how many of its processors had been counted on. What it
+        owes waits for `bury_node`.
+        """
+        processors = self.nodes.pop(node, 0)
+        self._processors -= processors
+        self._load.pop(node, None)
+        self._room.discard(node)
+        return processors
+
+    def bury_node(self, node: str, *, running: int, words: LastWords | None = None) -> Loss:
+        """A lost node's blocks lose ownership; what they owed goes back to the queue. A mini-batch lost three
+        times has failed.
+
+        `running`: its processors past `init()`. What may have taken it down (`may_have_run`) is given out
+        again in smaller pieces, after a second loss never two of them on one node.
+        """
+        requeued, failed, suspects = 0, [], []
+        numbers = sorted(n for n, b in self.blocks.items() if b.node == node)
+        suspected = may_have_run(
+            [(self.blocks[n].due, bool(self.blocks[n].token)) for n in numbers], running, words
+        )
+        # The latest first: each goes to the front of the queue, so the oldest work ends up foremost.
+        for number, ranges in zip(reversed(numbers), reversed(suspected), strict=True):
+            block = self.blocks[number]
+            suspects += sorted(start for start, _, ran in ranges if ran)[:1]
+            for start, stop, ran in ranges:
+                index = self.suspects.mark(start, stop, running=ran)
+                if index is not None:
+                    failed.append(index)
+                    block.due, _ = subtract(block.due, index, index + 1)
+            requeued += self._retire(number)
+        return Loss(requeued=requeued, failed=tuple(failed), suspects=tuple(suspects))
+
+    def leave_node(self, node: str) -> int:
+        """A node takes no more part, without a fault of any mini-batch: what it owed goes back to the queue."""
+        self._processors -= self.nodes.pop(node, 0)
+        self._load.pop(node, None)
+        self._room.discard(node)
+        return sum(
+            self._retire(number)
+            for number in sorted((n for n, b in self.blocks.items() if b.node == node), reverse=True)
+        )
+
+    def drop_waiting(self) -> None:
+        """Nothing more is to be started."""
+        self._queue.clear()
+        self._aside.clear()
+        self.waiting = 0
+
+    def _retire(self, number: int) -> int:
+        block = self.blocks.pop(number)
+        if block.alone:
+            self._with_suspect.discard(block.node)
+        if block.node in self.nodes:
+            self._change_load(block.node, -1)
+        return self._requeue(block.due, block.tries)
+
+    def _change_load(self, node: str, by: int) -> None:
+        self._load[node] = self._load.get(node, 0) + by
+        if self._load[node] < QUEUED_AHEAD * self.nodes[node] and node not in self._with_suspect:
+            self._room.add(node)
+        else:
+            self._room.discard(node)
+
+    def _requeue(self, intervals: Iterable[Interval], tries: int) -> int:
+        owed = 0
+        for start, stop in sorted(intervals, reverse=True):
+            self._queue.appendleft((start, stop, tries))
+            owed += stop - start
+        self.waiting += owed
+        return owed

@@ -1,0 +1,139 @@
+"""Which workers of a cluster take part in a step, and with what. Pure bookkeeping."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from daskpar.engine.rules.allocation import (
+    NodeFacts,
+    gpus_per_node,
+    processors_per_node,
+    threads_per_processor,
+)
+from daskpar.processor.protocol import ProcessorSettings
+
+TASK_ERRORS = 3
+"""Block tasks of one node that may fail in a row, without a word from its processors between."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """A worker that takes part."""
+
+    address: str
+    host: str
+    number: int
+    """Its number within the step, never given twice."""
+    python: str
+    processors: int
+    gpus: tuple[str, ...]
+    threads: int
+
+    def settings(self, shared: ProcessorSettings) -> ProcessorSettings:
+        """What its processors are told, beside what all nodes share."""
+        return replace(
+            shared,
+            node=self.number,
+            python=self.python,
+            processors=self.processors,
+            gpus=self.gpus,
+            threads=self.threads,
+        )
+
+
+@dataclass(kw_only=True)
+class Members:
+    """The workers of one step: up to `instance_count` at a time (-1: all there are), each with
+    `processors_wanted` processors.
+    """
+
+    instance_count: int
+    processors_wanted: int | None
+    open: dict[str, Member] = field(default_factory=dict)
+    """Those whose processors have been started."""
+    opening: dict[str, Member] = field(default_factory=dict)
+    """Those that have been asked to start them."""
+    left_out: set[str] = field(default_factory=set)
+    """Workers that can't take part, until the cluster loses them: who comes under that address then is
+    another one.
+    """
+    _numbers: int = 0
+    _errors: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def any(self) -> bool:
+        """Whether at least one takes part, or is about to."""
+        return bool(self.open or self.opening)
+
+    def fill_up(self, there: Mapping[str, NodeFacts]) -> list[Member]:
+        """Take in as many workers of those that are `there` as are still wanted; those, which count as
+        opening from here on.
+        """
+        free = [a for a in there if a not in self.open and a not in self.opening and a not in self.left_out]
+        if self.instance_count != -1:
+            free = free[: max(0, self.instance_count - len(self.open) - len(self.opening))]
+        if not free:
+            return []
+        known = {m.address: m for m in [*self.open.values(), *self.opening.values()]}
+        facts = [there[address] for address in [*known, *free] if address in there]
+        processors = processors_per_node(facts, self.processors_wanted)
+        processors.update({address: member.processors for address, member in known.items()})
+        held = {(member.host, device) for member in known.values() for device in member.gpus if device}
+        gpus = gpus_per_node([there[address] for address in free], processors, held)
+        chosen = []
+        for address in free:
+            mine = there[address]
+            member = Member(
+                address=address,
+                host=mine.host,
+                number=self._numbers,
+                python=mine.python,
+                processors=processors[address],
+                gpus=gpus[address],
+                threads=threads_per_processor(mine, facts, processors),
+            )
+            self._numbers += 1
+            self.opening[address] = member
+            chosen.append(member)
+        return chosen
+
+    def opened(self, address: str, number: int) -> Member | None:
+        """The worker has answered the request to open as member `number`; None when that one is no member any
+        more.
+        """
+        member = self.opening.get(address)
+        if member is None or member.number != number:
+            return None
+        del self.opening[address]
+        self.open[address] = member
+        return member
+
+    def number(self, address: str) -> int | None:
+        """Number of an open member."""
+        member = self.open.get(address)
+        return None if member is None else member.number
+
+    def lose(self, address: str) -> Member | None:
+        """The cluster has lost the worker; it as it was where it was open."""
+        self.left_out.discard(address)
+        return self._remove(address)
+
+    def leave_out(self, address: str) -> Member | None:
+        """The worker is to take no more part, though it is there; it as it was where it was open."""
+        self.left_out.add(address)
+        return self._remove(address)
+
+    def _remove(self, address: str) -> Member | None:
+        self.opening.pop(address, None)
+        self._errors.pop(address, None)
+        return self.open.pop(address, None)
+
+    def task_failed(self, address: str) -> bool:
+        """A block's task has failed on a member's worker; whether that has happened too often in a row."""
+        self._errors[address] = self._errors.get(address, 0) + 1
+        return self._errors[address] >= TASK_ERRORS
+
+    def task_ended_well(self, address: str) -> None:
+        """A member has run a block to its end."""
+        self._errors.pop(address, None)

@@ -1,0 +1,28 @@
+"""What a fork server of a local node will need, told from the spec alone so that it can be started ahead of
+everything else.
+"""
+
+from __future__ import annotations
+
+from daskpar.jobspec.model import ParallelStep
+from daskpar.processor.resource_usage import cores
+
+FILE_MODES = ("eval_mount", "eval_download", "ro_mount", "download", "mount")
+
+
+def looks_tabular(step: ParallelStep) -> bool:
+    """True for an MLTable that is not a file list by its mode; an MLTable without a reader turns out to be
+    one later, at no harm.
+    """
+    if not step.input_data or step.settings.rank_mini_batch_count > 0:
+        return False
+    data = step.inputs[step.input_data[0]]
+    return data.type == "mltable" and data.mode not in FILE_MODES
+
+
+def local_threads(nodes: int, processors: int | None) -> int:
+    """OMP_NUM_THREADS and its like for the processors of `nodes` nodes in this process, as
+    `dealing.threads_per_processor` will find.
+    """
+    there = cores()
+    return max(1, there // (nodes * (processors or max(1, there // nodes))))

@@ -1,0 +1,76 @@
+"""Steps that refer to a component: where the component is, and how the node's own values go over it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from daskpar.jobspec import scalars
+from daskpar.jobspec.problems import COMPONENT, Problems
+from daskpar.jobspec.yaml_source import Value, read_yaml
+
+_JOINED = frozenset({"task", "retry_settings", "resources", "environment_variables", "limits"})
+"""Mappings of which node and component may each give a part."""
+_NOT_INHERITED = frozenset({"inputs", "outputs", "component", "name", "version", "$schema"})
+
+
+def read_component(reference: Value, problems: Problems) -> Value | None:
+    """The mapping that `component:` refers to, inline or in a file, or None after recording what is wrong
+    with it.
+    """
+    if reference.is_mapping:
+        return reference.from_origin(COMPONENT)
+    name = scalars.text(reference, problems, "a path or a mapping")
+    if name is None:
+        return None
+    path = component_path(name, reference.place.folder)
+    if path is None:
+        what = f"{name!r} is a component of an Azure ML workspace or registry, which can't be read here."
+        problems.error(
+            reference.place, what, "Save it as a file beside the pipeline, and write component: ./NAME.yml."
+        )
+        return None
+    document = read_yaml(path, problems, asked_at=reference.place)
+    if document is not None and not document.is_mapping:
+        problems.error(document.place, "a component is a mapping.")
+        return None
+    return document.from_origin(COMPONENT) if document else None
+
+
+def component_path(name: str, folder: Path) -> Path | None:
+    """The absolute path of a component's file; None for the name of a registered one."""
+    name = name.strip()
+    if name.startswith("azureml:"):
+        name = name.removeprefix("azureml:")
+        if not name.startswith((".", "/")) or name.startswith("//"):
+            return None
+    return Path(os.path.abspath(folder / name.removeprefix("file:")))
+
+
+def merge(node: Value, component: Value | None) -> Value:
+    """The node's settings over the component's: what the node gives wins, 0 included; inputs and outputs stay
+    the node's.
+    """
+    node = _with_usual_names(node)
+    if component is None:
+        return node
+    component = _with_usual_names(component)
+    merged = {key: value for key, value in component.items() if key not in _NOT_INHERITED}
+    for key, value in node.items():
+        below = merged.get(key)
+        if not value.given and below is not None:
+            continue
+        if key in _JOINED and below is not None and below.is_mapping and value.is_mapping:
+            given = {name: inner for name, inner in value.items() if inner.given or below.get(name) is None}
+            merged[key] = Value({**dict(below.items()), **given}, value.place)
+        else:
+            merged[key] = value
+    return Value(merged, node.place)
+
+
+def _with_usual_names(tree: Value) -> Value:
+    """`task.args`, as older specs have it, is `task.program_arguments`."""
+    task, arguments = tree.get("task"), tree.get("task", "args")
+    if task is None or arguments is None or tree.get("task", "program_arguments"):
+        return tree
+    return tree.having({"task": task.having({"program_arguments": arguments})})

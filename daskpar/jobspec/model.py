@@ -1,0 +1,187 @@
+"""The job as frozen values: what `spec` hands to the rest. Knows nothing of Dask, of files' contents or of
+the machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+Seconds = float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Input:
+    """One input of a step, resolved."""
+
+    name: str
+    type: str
+    """`uri_file`, `uri_folder`, `mltable`, `mlflow_model`, `custom_model`, `triton_model`, or `literal`."""
+    mode: str = ""
+    """`direct`, `ro_mount`, `download`, `eval_mount`, `eval_download`; empty for literals."""
+    path: str = ""
+    """Absolute local path or URL; empty for literals."""
+    value: object = None
+    """The literal, typed as the YAML or the component's input says; None for an optional input without a
+    value.
+    """
+    made_by: str | None = None
+    """Name of the earlier step that writes it, or None when it exists before the run."""
+    where: str = ""
+    """`file:line` of its definition, for messages."""
+
+    @property
+    def is_data(self) -> bool:
+        """Whether this is data at `path` rather than a literal."""
+        return self.type != "literal"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """One output of a step, resolved: the script gets `path`, later steps read it."""
+
+    name: str
+    type: str
+    """`uri_file`, `uri_folder`, `mltable`, `mlflow_model`, `custom_model`, `triton_model`."""
+    mode: str
+    path: str
+    """Absolute local path or URL."""
+    given: bool
+    """True where the user named the path, False where daskpar chose it in the run directory."""
+    where: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BySize:
+    """Split by size. `count` files for file lists, `size_bytes` for tables; which applies is known when the
+    input is opened.
+    """
+
+    number: int
+    """The number as written, 0 for none given (defaults: 1 file, 1 MB)."""
+    unit: int
+    """1, or 1024, 1024**2, 1024**3 for kb, mb, gb."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of a table mini-batch."""
+        return self.number * self.unit if self.number else 1024**2
+
+
+@dataclass(frozen=True, kw_only=True)
+class DriverSettings:
+    """Settings that Azure's driver takes as program arguments; defaults are the article's where it has one."""
+
+    error_threshold: int = -1
+    mini_batch_error_threshold: int = -1
+    allowed_failed_percent: float = 100.0
+    max_retries: int = 2
+    timeout: Seconds = 60.0
+    task_overhead_timeout: Seconds = 600.0
+    progress_update_timeout: Seconds | None = None
+    """None: 3 × (timeout + task_overhead_timeout)."""
+    first_task_creation_timeout: Seconds = 600.0
+    init_timeout: Seconds = 3600.0
+    logging_level: str = "INFO"
+    copy_logs_to_parent: bool = False
+    resource_monitor_interval: Seconds = 600.0
+    append_row_dataframe_header: bool = False
+    allow_empty: bool = False
+    """Ours: an input without items is no failure."""
+    profiling_module: str = ""
+    nice: int = 0
+    processor_memory: int | None = None
+    """Ours: hard memory limit of each processor in bytes."""
+    resume_from: str | None = None
+    rank_mini_batch_count: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParallelStep:
+    """One parallel step, resolved: every binding filled in, every setting with its effective value."""
+
+    name: str
+    display_name: str = ""
+    code: Path | None
+    """Absolute folder put on `sys.path`; None without `code:`."""
+    entry_script: str
+    """Absolute path of the script, or a dotted module name below `code`."""
+    arguments: tuple[str, ...]
+    """`sys.argv[1:]` of the script: driver flags and the user's own, bindings filled in."""
+    environment_variables: Mapping[str, str] = field(default_factory=dict)
+    inputs: Mapping[str, Input]
+    outputs: Mapping[str, Output]
+    input_data: tuple[str, ...]
+    """Names of the inputs that are split into mini-batches, in order (normally one)."""
+    by_size: BySize
+    partition_keys: tuple[str, ...] = ()
+    append_row_to: str | None = None
+    """Absolute path or URL of the aggregated file; None: nothing is aggregated."""
+    instance_count: int = 1
+    """-1: all nodes there are."""
+    max_concurrency_per_instance: int | None = None
+    """None: cores ÷ instance_count on one machine, at least 1."""
+    compute: str = ""
+    """Name as written, without `azureml:`."""
+    settings: DriverSettings
+    sources: Mapping[str, str] = field(default_factory=dict)
+    """Setting name -> where its effective value came from, e.g. `node pipeline.yml:31`, `program argument`,
+    `default`.
+    """
+    needs: tuple[str, ...] = ()
+    """Names of the steps that must complete first."""
+    where: str = ""
+    """`file:line` of the step."""
+    original: Mapping[str, object] = field(default_factory=dict)
+    """The step's YAML after merging component and node, for the effective spec."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommandStep:
+    """One command step, resolved: a shell text that runs once on a node."""
+
+    name: str
+    display_name: str = ""
+    code: Path | None
+    command: str
+    """Shell text with bindings filled in (paths quoted for the shell where needed, literals as they are)."""
+    environment_variables: Mapping[str, str] = field(default_factory=dict)
+    inputs: Mapping[str, Input]
+    outputs: Mapping[str, Output]
+    compute: str = ""
+    timeout: Seconds | None = None
+    """`limits.timeout` of the command, None for no limit."""
+    sources: Mapping[str, str] = field(default_factory=dict)
+    needs: tuple[str, ...] = ()
+    where: str = ""
+    original: Mapping[str, object] = field(default_factory=dict)
+
+
+Step = ParallelStep | CommandStep
+
+
+@dataclass(frozen=True, kw_only=True)
+class PipelineJob:
+    """A pipeline job, resolved against one run directory: `steps` in an order in which each comes after those
+    it needs.
+    """
+
+    name: str
+    """`name`, else `display_name`, else the file's stem; used in the run directory's name."""
+    display_name: str = ""
+    description: str = ""
+    spec: Path
+    """Absolute path of the YAML file."""
+    inputs: Mapping[str, Input]
+    outputs: Mapping[str, Output]
+    steps: tuple[Step, ...]
+    continue_on_step_failure: bool = False
+    notes: tuple[str, ...] = ()
+    """What was read and has no effect here (compute names, environments, registries, unknown keys), one
+    sentence each.
+    """
+    effective: Mapping[str, object] = field(default_factory=dict)
+    """The whole job as plain YAML values with nothing left to resolve, for `effective spec` in the run
+    directory.
+    """

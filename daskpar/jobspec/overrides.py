@@ -1,0 +1,217 @@
+"""Values from the command line (`--set KEY=VALUE`) or from Python, put into a spec's tree before it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from daskpar.errors import UsageError, nearest
+from daskpar.jobspec import known_fields
+from daskpar.jobspec.problems import COMMAND_LINE, Place
+from daskpar.jobspec.step_settings import BY_KEY
+from daskpar.jobspec.yaml_source import Value
+
+_JOB_KEYS = (
+    "name",
+    "display_name",
+    "compute",
+    "settings.default_compute",
+    "settings.continue_on_step_failure",
+)
+_STEP_KEYS = (
+    "compute",
+    "input_data",
+    "code",
+    "command",
+    "limits.timeout",
+    "task.code",
+    "task.entry_script",
+    "task.program_arguments",
+    "task.append_row_to",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overridden:
+    """A spec's tree with values put in, and the settings that go over everything else: step -> setting ->
+    value.
+    """
+
+    tree: Value
+    settings: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
+
+
+def apply_overrides(tree: Value, overrides: Mapping[str, str], folders: Mapping[str, Path]) -> Overridden:
+    """Put `overrides` into a pipeline's tree. Relative paths start from the key's folder in `folders`, else
+    from the working directory.
+
+    Raises UsageError for a key that nothing has.
+    """
+    settings: dict[str, dict[str, Value]] = {}
+    steps = {
+        name: node for name, node in (tree.get("jobs") or Value({}, tree.place)).items() if node.is_mapping
+    }
+    for key, text in overrides.items():
+        value = Value(
+            text,
+            Place(
+                file=COMMAND_LINE,
+                line=None,
+                path=(key,),
+                folder=folders.get(key) or Path.cwd(),
+                origin=COMMAND_LINE,
+            ),
+        )
+        words = key.split(".")
+        if key in BY_KEY:
+            for step in steps:
+                settings.setdefault(step, {})[BY_KEY[key].name] = value
+        elif key in _JOB_KEYS:
+            tree = _put(tree, words, value)
+        elif words[0] in {"inputs", "outputs"} and _has_port(tree, words):
+            tree = _put_port(tree, words, value)
+        elif words[0] == "jobs" and len(words) > 2 and words[1] in steps:
+            rest = words[2:]
+            setting = BY_KEY.get(".".join(rest))
+            if setting is not None:
+                settings.setdefault(words[1], {})[setting.name] = value
+            else:
+                tree = _put(tree, words[:2], _step_override(steps[words[1]], rest, value, key, tree))
+                steps = dict((tree.get("jobs") or tree).items())
+        else:
+            raise UsageError(_unknown(key, tree))
+    return Overridden(tree=tree, settings=settings)
+
+
+def apply_given(tree: Value, given: Mapping[str, str]) -> Value:
+    """Put paths in the place of inputs: `NAME` of the pipeline (or component), or `STEP.NAME`.
+
+    Raises UsageError for an unknown one.
+    """
+    for key, path in given.items():
+        words = _given_words(tree, key.split("."))
+        if words is None:
+            raise UsageError(f"The job has no input {key!r} to take data. {_near_input(key, tree)}".rstrip())
+        place = Place(file="argument of run()", line=None, path=(key,), folder=Path("/"), origin=COMMAND_LINE)
+        tree = _put_port(tree, words, Value(path, place), as_path=True)
+        tree = _with_type(tree, words, place)
+    return tree
+
+
+def _with_type(tree: Value, words: list[str], place: Place) -> Value:
+    """Data from Python for an input of which nothing says the type is a table."""
+    port = tree.get(*words)
+    in_component = words[0] == "jobs" and tree.get(*words[:2], "component") is not None
+    if port is None or not port.is_mapping or port.get("type") or in_component:
+        return tree
+    return _put(tree, words, port.having({"type": Value("mltable", place), "mode": Value("direct", place)}))
+
+
+def _given_words(tree: Value, words: list[str]) -> list[str] | None:
+    """The keys of the input that `words` names: the pipeline's, or a step's."""
+    if _has_port(tree, ["inputs", *words]):
+        return ["inputs", *words]
+    words = words if words[0] == "jobs" else ["jobs", words[0], "inputs", *words[1:]]
+    node = tree.get(*words[:2])
+    if node is None or len(words) < 4 or words[2] != "inputs":
+        return None
+    return words if node.get("component") or _has_port(node, words[2:]) else None
+
+
+def _step_override(node: Value, rest: list[str], value: Value, key: str, tree: Value) -> Value:
+    if ".".join(rest) in _STEP_KEYS or (rest[0] == "environment_variables" and len(rest) == 2):
+        return _put(node, rest, value)
+    if (
+        rest[0] in {"inputs", "outputs"}
+        and len(rest) > 1
+        and (_has_port(node, rest) or node.get("component"))
+    ):
+        return _put_port(node, rest, value)
+    raise UsageError(_unknown(key, tree))
+
+
+def _has_port(tree: Value, words: list[str]) -> bool:
+    ports = tree.get(words[0])
+    return ports is not None and _port_keys(ports, words[1:]) is not None
+
+
+def _port_keys(ports: Value, words: list[str]) -> list[str] | None:
+    """The keys that lead to a port: `a.b` may be one dotted key or two nested ones; `.path` at the end is
+    allowed.
+    """
+    if words and words[-1] == "path" and len(words) > 1:
+        words = words[:-1]
+    dotted = ".".join(words)
+    if not isinstance(ports.data, dict) or not words:
+        return None
+    if dotted in ports.data:
+        return [dotted]
+    below = ports.data.get(words[0])
+    if len(words) > 1 and below is not None:
+        rest = _port_keys(below, words[1:])
+        return [words[0], *rest] if rest else None
+    return None
+
+
+def _put_port(tree: Value, words: list[str], value: Value, *, as_path: bool = False) -> Value:
+    """Set an input's or output's path or value, keeping its type, mode and limits."""
+    depth = 3 if words[0] == "jobs" else 1
+    ports = tree.get(*words[:depth]) or Value({}, value.place)
+    keys = _port_keys(ports, words[depth:]) or [".".join(words[depth:])]
+    old = ports
+    for key in keys:
+        old = dict(old.items()).get(key, Value(None, value.place))
+    is_output = words[depth - 1] == "outputs"
+    return _put(tree, [*words[:depth], *keys], _port_value(old, value, as_path=as_path, is_output=is_output))
+
+
+def _port_value(old: Value, value: Value, *, as_path: bool, is_output: bool) -> Value:
+    kind = old.get("type")
+    if isinstance(old.data, dict):
+        is_literal = kind is not None and str(kind.data).lower() in known_fields.LITERAL_TYPES
+        rest = {key: inner for key, inner in old.items() if key not in {"path", "value", "default"}}
+        data = as_path or is_output or old.get("path") is not None or (kind is not None and not is_literal)
+        return Value({**rest, "path" if data else "value": value}, value.place)
+    if as_path or is_output:
+        return Value({"path": value}, value.place)
+    if isinstance(old.data, bool | int | float):
+        word = "boolean" if isinstance(old.data, bool) else "number"
+        return Value({"type": Value(word, old.place), "value": value}, value.place)
+    return value
+
+
+def _put(tree: Value, words: list[str], value: Value) -> Value:
+    if not words:
+        return value
+    inner = dict(tree.items()).get(words[0], Value({}, value.place))
+    return tree.having({words[0]: _put(inner, words[1:], value)})
+
+
+def _unknown(key: str, tree: Value) -> str:
+    known = list(_known_keys(tree))
+    last = key.rpartition(".")[2]
+    hint = nearest(key, known)
+    if not hint:
+        same = [name for name in known if name.rpartition(".")[2] == last]
+        hint = f"Did you mean {same[0]!r}?" if same else ""
+    return f"The job has nothing named {key!r} that --set could change. {hint}".rstrip()
+
+
+def _near_input(key: str, tree: Value) -> str:
+    inputs = [name.removeprefix("inputs.") for name in _known_keys(tree) if "inputs." in name]
+    names = [name.removeprefix("jobs.").replace(".inputs.", ".") for name in inputs]
+    return nearest(key, names) or (f"It has: {', '.join(names)}." if names else "")
+
+
+def _known_keys(tree: Value) -> Iterable[str]:
+    for kind in ("inputs", "outputs"):
+        yield from (f"{kind}.{name}" for name, _ in (tree.get(kind) or Value({}, tree.place)).items())
+    yield from _JOB_KEYS
+    yield from BY_KEY
+    for step, node in (tree.get("jobs") or Value({}, tree.place)).items():
+        for kind in ("inputs", "outputs"):
+            yield from (
+                f"jobs.{step}.{kind}.{name}" for name, _ in (node.get(kind) or Value({}, tree.place)).items()
+            )
+        yield from (f"jobs.{step}.{key}" for key in (*BY_KEY, *_STEP_KEYS))

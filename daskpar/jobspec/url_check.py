@@ -1,0 +1,62 @@
+"""What a step may have at a URL. Nothing is copied from or to one, so most things there would reach a script
+as mere text.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator, Mapping
+
+from daskpar.jobspec import bindings
+from daskpar.jobspec.declarations import StepSource
+from daskpar.jobspec.locations import is_url
+from daskpar.jobspec.model import Input, Output
+from daskpar.jobspec.problems import Place, Problems
+from daskpar.jobspec.scope import Scope
+from daskpar.jobspec.yaml_source import texts
+
+_TEXTS = (("command",), ("task", "program_arguments"), ("environment_variables",))
+
+
+def check_urls(
+    scope: Scope,
+    step: StepSource,
+    inputs: Mapping[str, Input],
+    outputs: Mapping[str, Output],
+    rows: str | None = None,
+) -> None:
+    """Record a mistake for each input, output and text of the step that means a URL, but for what can be
+    there.
+
+    That is the file of appended `rows`, a table that is split, which the reader opens itself (both have the
+    mode `direct` or need none), and whatever is of `mode: direct`: that says in so many words that the script
+    takes URLs.
+    """
+    for data in inputs.values():
+        if data.is_data and is_url(data.path) and data.mode != "direct":
+            _refuse(scope.problems, f"the input {data.name!r}", data.path, step.inputs[data.name].place)
+    for output in outputs.values():
+        holds_rows = rows is not None and output.path.rstrip("/") in (rows, posixpath.dirname(rows))
+        if is_url(output.path) and output.mode != "direct" and not holds_rows:
+            _refuse(
+                scope.problems, f"the output {output.name!r}", output.path, step.outputs[output.name].place
+            )
+    for binding, place in _bound(step):
+        reference = bindings.refer(binding)
+        if reference is None or reference.scope != bindings.PARENT:
+            continue
+        found = scope.meaning(step, binding, place)
+        if isinstance(found, Input | Output) and is_url(found.path) and found.mode != "direct":
+            _refuse(scope.problems, f"what {binding} means", found.path, place)
+
+
+def _bound(step: StepSource) -> Iterator[tuple[bindings.Binding, Place]]:
+    """The bindings in what reaches the script or command as text."""
+    for value in filter(None, (step.tree.get(*keys) for keys in _TEXTS)):
+        for text in texts(value):
+            yield from ((binding, value.place) for binding in bindings.bindings_in(text))
+
+
+def _refuse(problems: Problems, what: str, url: str, place: Place) -> None:
+    hint = "Mount it and give the folder, or write mode: direct for code that opens URLs itself."
+    problems.error(place, f"{what} is at {url}, and nothing is copied from or to a URL.", hint)

@@ -1,0 +1,167 @@
+"""Where everything of a run lies: names and paths alone. Nothing is read, made or written here."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+
+def process_name(processor: int) -> str:
+    """`process007`."""
+    return f"process{processor:03d}"
+
+
+@dataclass(frozen=True)
+class LogPaths:
+    """The log tree of one step."""
+
+    root: Path
+
+    @property
+    def readme(self) -> Path:
+        return self.root / "readme.txt"
+
+    @property
+    def job_result(self) -> Path:
+        return self.root / "job_result.txt"
+
+    @property
+    def job_error(self) -> Path:
+        return self.root / "job_error.txt"
+
+    @property
+    def user_error(self) -> Path:
+        return self.root / "user" / "error.txt"
+
+    @property
+    def master_role(self) -> Path:
+        return self.root / "sys" / "master_role.txt"
+
+    @property
+    def job_report(self) -> Path:
+        return self.root / "sys" / "job_report"
+
+    @property
+    def processed(self) -> Path:
+        return self.job_report / "processed_mini-batches.csv"
+
+    def overview(self, seconds: float) -> Path:
+        """The overview that belongs to a time (seconds since the epoch, UTC)."""
+        return self.root / f"job_progress_overview.{time.strftime('%Y%m%d%H', time.gmtime(seconds))}.txt"
+
+    def trace(self, node: int, processor: int) -> Path:
+        """Full traces of one processor."""
+        return self.root / "user" / "error" / str(node) / f"{process_name(processor)}.txt"
+
+    def processor(self, node: int, processor: int) -> Path:
+        """What a processor ran."""
+        return self.root / "sys" / "node" / str(node) / f"{process_name(processor)}.txt"
+
+    def node(self, node: int) -> Path:
+        """The life of a node's processors."""
+        return self.root / "sys" / "node" / str(node) / "_main.txt"
+
+    def metrics(self, seconds: float) -> Path:
+        """Progress over time of one start of the step."""
+        return (
+            self.root
+            / "sys"
+            / "metrics"
+            / time.strftime("%Y%m%d%H%M%S", time.gmtime(seconds))
+            / "progress.csv"
+        )
+
+    def perf(self, node: int) -> Path:
+        """Folder of a node's resource tables."""
+        return self.root / "sys" / "perf" / str(node)
+
+    @property
+    def command_stdout(self) -> Path:
+        """What a command step wrote to stdout."""
+        return self.root / "user" / "std_out.txt"
+
+    @property
+    def command_stderr(self) -> Path:
+        """What a command step wrote to stderr."""
+        return self.root / "user" / "std_err.txt"
+
+    def stdout(self, node: int, processor: int) -> Path:
+        """What a processor's script printed."""
+        return self.root / "user" / "stdout" / str(node) / f"{process_name(processor)}.stdout.txt"
+
+    def stderr(self, node: int, processor: int) -> Path:
+        """What a processor's script, C code and child processes wrote to stderr."""
+        return self.root / "user" / "stderr" / str(node) / f"{process_name(processor)}.stderr.txt"
+
+    def script_log(self, node: int) -> Path:
+        """Folder of what `EntryScript().logger` wrote on a node."""
+        return self.root / "user" / "entry_script_log" / str(node)
+
+    def stacks(self, node: int, processor: int) -> Path:
+        """Where a processor's threads were when it was killed."""
+        return self.root / "sys" / "node" / str(node) / f"{process_name(processor)}.stacks.txt"
+
+    def profile(self, node: int, processor: int) -> Path:
+        """Where a processor's time went (`--profiling_module`)."""
+        return self.root / "sys" / "node" / str(node) / f"{process_name(processor)}.profile"
+
+    def fork_server(self, node: int) -> Path:
+        """What a node's fork server wrote to stderr."""
+        return self.root / "sys" / "node" / str(node) / "forkserver.txt"
+
+
+@dataclass(frozen=True)
+class StepPaths:
+    """The folder of one step in a run directory; what is below it need not exist yet."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The step's."""
+        return self.path.name
+
+    @property
+    def plan(self) -> Path:
+        """The plan of mini-batches."""
+        return self.path / "plan"
+
+    @property
+    def journal(self) -> Path:
+        """What is committed."""
+        return self.path / "journal"
+
+    @property
+    def parts(self) -> Path:
+        """Rows as processors wrote them."""
+        return self.path / "parts"
+
+    @property
+    def outputs(self) -> Path:
+        """Outputs without a path of their own."""
+        return self.path / "outputs"
+
+    @property
+    def inputs(self) -> Path:
+        """Listings of the input files as they were when the step started."""
+        return self.path / "inputs"
+
+    @property
+    def work(self) -> Path:
+        """Working directories of processors, or of a command."""
+        return self.path / "work"
+
+    @property
+    def logs(self) -> LogPaths:
+        """The log tree."""
+        return LogPaths(self.path / "logs")
+
+    def processor_work(self, node: int, processor: int) -> Path:
+        """Working directory of one processor."""
+        return self.work / str(node) / process_name(processor)
+
+
+def step_path(run_directory: Path, step: str) -> Path:
+    """The folder of a step in a run directory."""
+    return run_directory / "steps" / step

@@ -1,0 +1,80 @@
+"""A command below a fork server of its own: it ends with everything that it started, however its node ends."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import threading
+from collections.abc import Mapping
+from time import monotonic
+
+from daskpar.processor import linux
+from daskpar.processor.child_setup import CommandOrder
+from daskpar.processor.fork_server import Exited, ForkServer, Spawned
+
+TIMED_OUT = 124
+"""Exit code of a command that ran past its limit, as of timeout(1)."""
+
+
+class CommandRunner:
+    """Runs one shell text (bash where there is one) in `cwd`; `kill` may be called from any thread."""
+
+    def __init__(
+        self,
+        *,
+        command: str,
+        cwd: str,
+        environment: Mapping[str, str],
+        stdout_path: str,
+        stderr_path: str,
+        timeout: float | None = None,
+    ) -> None:
+        self._order = CommandOrder(
+            command=command, cwd=cwd, stdout=stdout_path, stderr=stderr_path, environment=dict(environment)
+        )
+        self._timeout = timeout
+        self._killed = threading.Event()
+        self._wake, self._waker = os.pipe()
+        self._lock = threading.Lock()
+        self._over = False
+
+    def kill(self) -> None:
+        """End the command and everything it started."""
+        self._killed.set()
+        with self._lock, contextlib.suppress(OSError):
+            if not self._over:  # else the number may be another file's by now
+                os.write(self._waker, b"x")
+
+    def run(self) -> int:
+        """The exit code: 128 + N for a death by signal N, 124 for one past its limit. Once only."""
+        server: ForkServer | None = None
+        try:
+            if self._killed.is_set():
+                return 128 + 9
+            server = ForkServer(light=True)
+            server.spawn(self._order, [])
+            deadline = monotonic() + self._timeout if self._timeout else None
+            pid = 0
+            while True:
+                wait = None if deadline is None else max(0.0, deadline - monotonic())
+                ready, _, _ = select.select([server.fileno(), self._wake], [], [], wait)
+                if not ready:
+                    return TIMED_OUT
+                if self._killed.is_set():
+                    if pid:
+                        linux.kill_group(pid)
+                    return 128 + 9
+                for word in server.hear():
+                    if isinstance(word, Spawned):
+                        pid = word.pid
+                    elif isinstance(word, Exited):
+                        status = word.status
+                        return 128 + (status & 0x7F) if status & 0x7F else status >> 8
+        finally:
+            if server is not None:
+                server.close()
+            with self._lock:
+                self._over = True
+                os.close(self._wake)
+                os.close(self._waker)

@@ -1,0 +1,120 @@
+"""The entry script in its processor: where it is found, how it is imported, which of its functions are called
+and how.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The functions of an entry script."""
+
+    init: Callable[[], Any] | None
+    run: Callable[..., Any]
+    with_context: bool
+    """Whether `run` takes the context as a second argument."""
+    shutdown: Callable[[], Any] | None
+
+
+def load(entry_script: str, code: str | None) -> Entry:
+    """Import the script as a module (its `__main__` part is not run) and look its functions up.
+
+    `code` and the script's own folder come first on `sys.path`. Whatever the import raises is raised;
+    AttributeError or TypeError name what is wrong with `run`.
+    """
+    for folder in (os.path.dirname(entry_script) if os.path.isabs(entry_script) else None, code):
+        if folder:
+            sys.path[:] = [folder, *(other for other in sys.path if other != folder)]
+    module = (
+        _import_file(entry_script, code)
+        if os.path.isabs(entry_script)
+        else importlib.import_module(entry_script)
+    )
+    run = getattr(module, "run", None)
+    if not callable(run):
+        raise AttributeError(f"{module.__file__} has no function run(mini_batch)")
+    return Entry(
+        init=_optional(module, "init"),
+        run=run,
+        with_context=takes_context(run),
+        shutdown=_optional(module, "shutdown"),
+    )
+
+
+def _import_file(path: str, code: str | None) -> ModuleType:
+    """As the module that `import` would make of it from the code folder, so that classes pickled there are
+    found again.
+    """
+    code = os.path.abspath(code) if code else None
+    base = code if code and os.path.commonpath([code, path]) == code else os.path.dirname(path)
+    parts = os.path.splitext(os.path.relpath(path, base))[0].split(os.sep)
+    name = ".".join(parts)
+    if all(part.isidentifier() for part in parts) and name not in sys.modules:
+        try:
+            module = importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name is None or not (name == error.name or name.startswith(error.name + ".")):
+                raise
+        else:
+            if module.__file__ is not None and os.path.realpath(module.__file__) == os.path.realpath(path):
+                return module
+    # A name that is no module's, or one that another module has: loaded by its path alone, under a name of
+    # its own, so that whoever
+    # imports the other module still gets that one.
+    spec = importlib.util.spec_from_file_location(
+        "entry_script_" + "".join(c if c.isalnum() else "_" for c in parts[-1]), path
+    )
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _optional(module: ModuleType, name: str) -> Callable[[], Any] | None:
+    found = getattr(module, name, None)
+    return found if callable(found) else None
+
+
+def takes_context(run: Callable[..., Any]) -> bool:
+    """Whether `run` is to be called with the context: it has a second positional parameter, or takes any
+    number.
+
+    A second one with a default of its own (`run(mini_batch, threshold=0.5)`) is the script's, unless its name
+    speaks of a context. Raises TypeError for one that can't be called with the mini-batch, needs more than
+    both, or is async.
+    """
+    try:
+        parameters = list(inspect.signature(run).parameters.values())
+    except ValueError:
+        return False
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    needed = [p for p in positional if p.default is p.empty]
+    any_number = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    keywords = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
+    if inspect.iscoroutinefunction(run) or inspect.isasyncgenfunction(run):
+        raise TypeError(
+            "run() is an async function, which nobody would await: make it a plain one (asyncio.run inside it is fine)"
+        )
+    if len(needed) > 2 or keywords or (not positional and not any_number):
+        raise TypeError(
+            f"run{inspect.signature(run)} can't be called as run(mini_batch) or run(mini_batch, mini_batch_context)"
+        )
+    if len(positional) < 2:
+        return any_number
+    second = positional[1]
+    return (
+        (second.default is second.empty or second.default is None)
+        or "context" in second.name
+        or "ctx" in second.name
+    )

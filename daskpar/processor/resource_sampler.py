@@ -1,0 +1,66 @@
+"""Samples of what a node uses, taken on a thread of their own: a slow or failing look at the machine must not
+hold up the processors.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+
+from daskpar.processor.protocol import Sampled
+from daskpar.processor.resource_usage import sample
+
+logger = logging.getLogger(__name__)
+
+Seconds = float
+
+FIRST_SECONDS = 0.5
+"""From the start to the first sample (never more than the interval): a look costs some hundredths of a second
+of the node's own process, which neither start-up nor a step that is done at once should pay."""
+
+
+class Sampler:
+    """Hands a sample of `node` and of the processors that `pids` names to `take`, every `interval` seconds
+    (0: never).
+    """
+
+    def __init__(
+        self,
+        node: int,
+        interval: Seconds,
+        pids: Callable[[], Mapping[int, int]],
+        take: Callable[[Sampled], None],
+        look: Callable[[int, Mapping[int, int]], Sampled] = sample,
+    ) -> None:
+        self._node = node
+        self._interval = interval
+        self._pids = pids
+        self._take = take
+        self._look = look
+        self._started = False
+        self._ended = threading.Event()
+
+    def start(self) -> None:
+        """Begin, if that has not been done; the first sample is taken soon, so that a step shorter than the
+        interval has one.
+        """
+        if self._interval > 0 and not self._started:
+            self._started = True
+            threading.Thread(target=self._main, name=f"daskpar-samples-{self._node}", daemon=True).start()
+
+    def stop(self) -> None:
+        """No further sample, at once: one that is being taken is dropped."""
+        self._ended.set()
+
+    def _main(self) -> None:
+        self._ended.wait(min(FIRST_SECONDS, self._interval))
+        while not self._ended.is_set():
+            try:
+                taken = self._look(self._node, self._pids())
+            except Exception:
+                logger.debug("the use of node %d could not be looked at", self._node, exc_info=True)
+            else:
+                if not self._ended.is_set():
+                    self._take(taken)
+            self._ended.wait(self._interval)

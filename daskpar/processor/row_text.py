@@ -1,0 +1,131 @@
+"""The text of what `run()` returned, for the part file: a pure function of each mini-batch's own return.
+
+DataFrames become exactly what `frame.to_csv(sep=" ", header=False, index=False, lineterminator="\\n")` gives
+for that frame alone; elements of anything else become one `str()` per line. Everything that can fail (an
+element whose `str()` raises, text that is not UTF-8, other columns than before) fails in `RowBuffer.add`, and
+so costs its own mini-batch and no neighbour.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from daskpar.processor.frame_text import Snapshot
+
+JOIN_BELOW = 1000
+"""Frames with fewer rows are formatted together with their neighbours; putting larger ones together costs
+more than it saves.
+"""
+
+JOINED_ROWS = 50_000
+"""Rows that wait to be formatted together; bounds the memory that snapshots take."""
+
+
+class RowBuffer:
+    """The text of returned values since the last `take`, in the order in which they were added.
+
+    A small DataFrame is kept as a snapshot until `take`, so that many are formatted at once; what the script
+    does to its frame after the return changes nothing. The text never depends on where `take` falls.
+    """
+
+    def __init__(self, header: bool = False) -> None:
+        self._header = header
+        self._text: list[bytes] = []
+        self._lengths: list[int] = []
+        self._frames: list[Snapshot] = []
+        self._frame_rows = 0
+        self._size = 0
+        self.columns: tuple[str, ...] | None = None
+        """Column names of the first DataFrame that had columns; stays None unless a header is wanted."""
+
+    @property
+    def size_estimate(self) -> int:
+        """About how many bytes wait for `take`."""
+        return self._size
+
+    def add(self, returned: Any) -> int:
+        """Take in one return (DataFrame, Series, array, list, any iterable) and give its number of elements;
+        a DataFrame's are its rows.
+
+        Whatever is wrong with the value raises here and leaves the buffer as it was. Elements of a Series or
+        an array are written as those of a list: one `str()` per line, without quoting; an element whose text
+        holds line breaks keeps them.
+        """
+        if type(returned) is not list:
+            pandas = sys.modules.get("pandas")
+            if pandas is not None and isinstance(returned, pandas.DataFrame):
+                return self._add_frame(returned)
+            returned = _elements(returned)
+        text = ("\n".join(map(str, returned)) + "\n").encode("utf-8", "surrogateescape") if returned else b""
+        if self._frames:
+            self._format_frames()
+        self._append(text)
+        return len(returned)
+
+    def take(self) -> tuple[bytes, list[int]]:
+        """All text since the last call, and the byte length of each added return, in order."""
+        if self._frames:
+            self._format_frames()
+        text, lengths = b"".join(self._text), self._lengths
+        self._text, self._lengths, self._size = [], [], 0
+        return text, lengths
+
+    def _append(self, text: bytes) -> None:
+        self._text.append(text)
+        self._lengths.append(len(text))
+        self._size += len(text)
+
+    def _add_frame(self, frame: Any) -> int:
+        from daskpar.processor import (
+            frame_text,  # brings pyarrow and pandas: only scripts that return frames pay for that
+        )
+
+        columns = self._checked_columns(frame) if self._header else None
+        rows = len(frame)
+        small = rows < JOIN_BELOW
+        snapshot = frame_text.snapshot(frame, copy=small)
+        if snapshot is not None and small:
+            if self._frames and (
+                self._frames[0].kinds != snapshot.kinds or self._frame_rows + rows > JOINED_ROWS
+            ):
+                self._format_frames()
+            self._frames.append(snapshot)
+            self._frame_rows += rows
+            self._size += snapshot.size
+        else:
+            text = frame_text.plain(frame) if snapshot is None else frame_text.join([snapshot])[0]
+            if self._frames:
+                self._format_frames()
+            self._append(text)
+        self.columns = columns
+        return rows
+
+    def _checked_columns(self, frame: Any) -> tuple[str, ...] | None:
+        columns = tuple(map(str, frame.columns))
+        if not columns:
+            return self.columns
+        if self.columns is not None and columns != self.columns:
+            raise ValueError(
+                f"run() returned a DataFrame with the columns {list(columns)} after one with the columns {list(self.columns)}; "
+                "with --append_row_dataframe_header all must have the same columns in the same order"
+            )
+        return columns
+
+    def _format_frames(self) -> None:
+        from daskpar.processor import frame_text
+
+        frames, self._frames, self._frame_rows = self._frames, [], 0
+        text, lengths = frame_text.join(frames)
+        self._size += len(text) - sum(frame.size for frame in frames)
+        self._text.append(text)
+        self._lengths.extend(lengths)
+
+
+def _elements(returned: Iterable[Any]) -> Any:
+    """`returned` itself where it is a sequence of elements, else a list of them."""
+    if isinstance(returned, tuple):
+        return returned
+    return list(returned)

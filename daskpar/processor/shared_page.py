@@ -1,0 +1,131 @@
+"""The page of shared memory in which a processor says what it is doing and reads how far it may go. No
+message per mini-batch.
+
+    what    since   limit   items
+    int64   double  int64   int64      `what` is index * 8 + phase; all are the processor's but the limit,
+    which is its node's
+
+Each field is written by one store of eight aligned bytes, so that neither side ever sees half of one, however
+long the other is kept from running. `since` is stored before `what`: a new announcement never appears with
+the time of the one before it, which could make it look overdue.
+
+Handing back the rest of a range is exact: the processor announces mini-batch i and then reads the limit, the
+node lowers the limit and then reads what is announced. Both steps need a full memory fence between the store
+and the load, else each side could miss the other's store and one mini-batch would run twice. Python has no
+fence; taking and releasing a lock is an atomic read-modify-write of the processor's memory, which is one.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import threading
+from dataclasses import dataclass
+from enum import IntEnum
+
+from daskpar.processor import linux
+
+SIZE = 64
+CONDEMNED = -1
+"""A limit that says: you are about to be killed, nothing that you say from now on counts."""
+_WHAT, _SINCE, _LIMIT, _ITEMS = range(4)
+
+
+class Phase(IntEnum):
+    """What a processor is at."""
+
+    IDLE = 0
+    INIT = 1
+    LOAD = 2
+    RUN = 3
+    FLUSH = 4
+    SHUTDOWN = 5
+
+
+@dataclass(frozen=True)
+class Announced:
+    """What a processor said last."""
+
+    index: int
+    phase: int
+    since: float
+    """On the machine's monotonic clock."""
+
+
+class Page:
+    """One page, mapped; `fd` is to be handed to the other side."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self._memory = mmap.mmap(fd, SIZE)
+        self._view = memoryview(self._memory)
+        # Native formats: one store or load each, unlike struct's little-endian ones, which go byte by byte.
+        self._whole, self._real = self._view.cast("q"), self._view.cast("d")
+        self._fence = threading.Lock()
+
+    @classmethod
+    def create(cls) -> Page:
+        """A new page, that no file system shows."""
+        fd = linux.anonymous_file("daskpar-page")
+        os.ftruncate(fd, SIZE)
+        return cls(fd)
+
+    def announce(self, index: int, phase: int, since: float) -> None:
+        """Processor: say what is about to happen."""
+        self._real[_SINCE] = since
+        self._whole[_WHAT] = index * 8 + phase
+
+    def allowed(self) -> int:
+        """Processor: the first index that must not be run, as of now, after an announcement."""
+        self._fence.acquire()
+        self._fence.release()
+        return self._whole[_LIMIT]
+
+    def announce_items(self, items: int) -> None:
+        """Processor: the number of items of the mini-batch that `run()` is about to get."""
+        self._whole[_ITEMS] = items
+
+    def items(self) -> int:
+        """Node: the last such number; of any meaning only in phase RUN."""
+        return self._whole[_ITEMS]
+
+    def set_limit(self, limit: int) -> Announced:
+        """Node: set the limit; what is announced afterwards."""
+        self._whole[_LIMIT] = limit
+        self._fence.acquire()
+        self._fence.release()
+        return self.announced()
+
+    def lower_limit(self, limit: int) -> int | None:
+        """Node: have the processor stop before `limit`, or behind what it has begun by now; the limit that
+        holds.
+
+        None where it is at no mini-batch: it has not begun its range yet or has just ended it, and says
+        itself how far it came.
+        """
+        said = self.set_limit(limit)
+        if said.phase not in (Phase.LOAD, Phase.RUN, Phase.FLUSH):
+            return None
+        if said.index >= limit:
+            # It moved on before it could see the limit: that one is its own.
+            limit = said.index + 1
+            self.set_limit(limit)
+        return limit
+
+    def announced(self) -> Announced:
+        """Node: what the processor said last; `since` may already be that of what it says next."""
+        what = self._whole[_WHAT]
+        since = self._real[_SINCE]
+        while (again := self._whole[_WHAT]) != what:
+            what, since = again, self._real[_SINCE]
+        return Announced(what >> 3, what & 7, since)
+
+    def close(self) -> None:
+        """Unmap it."""
+        if self.fd < 0:
+            return
+        for view in (self._whole, self._real, self._view):
+            view.release()
+        self._memory.close()
+        os.close(self.fd)
+        self.fd = -1

@@ -1,0 +1,182 @@
+"""Record arrays as columns of text, a whole bulk at a time: a million tries cost the driver seconds, not
+minutes.
+
+A column is a list of texts, or one text where all rows have the same: most columns of most bulks are such.
+Arrow would make the lists in half the time, but loads pandas with it (pyarrow asks whether what it is given
+is pandas' own): a quarter of a second and 60 MB that the driver needs for nothing else.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from itertools import repeat
+
+import numpy as np
+
+from daskpar.paths import process_name
+from daskpar.results import Failure, Reason, TryStatus
+
+Column = list[str] | str
+
+TRY_STATUS = {
+    Reason.NONE: "RUN_DONE",
+    Reason.EXCEPTION: "RUN_EXCEPTION",
+    Reason.TIMEOUT: "RUN_TIMEOUT",
+    Reason.DIED: "RUN_EXCEPTION",
+    Reason.MEMORY: "RUN_EXCEPTION",
+    # readers of the report take RUN_DONE for success, and here a short return is none
+    Reason.SHORT: "RUN_EXCEPTION",
+    Reason.BAD_RETURN: "RUN_EXCEPTION",
+    Reason.LOAD_ERROR: "LOAD_EXCEPTION",
+    Reason.LOAD_TIMEOUT: "LOAD_TIMEOUT",
+    Reason.LOST: "RUN_EXCEPTION",
+}
+"""Azure's status of a try that failed for this reason (`NONE`: one that succeeded)."""
+
+NOT_RUN = (Reason.LOAD_ERROR, Reason.LOAD_TIMEOUT, Reason.LOST)
+"""Reasons for which there is no time inside run()."""
+
+_THREE_DIGITS = np.array([f"{i:03d}".encode() for i in range(1000)]).view("u1").reshape(1000, 3)
+
+
+def try_status(records: np.ndarray) -> Column:
+    """Azure's status of each try: `RUN_DONE`, `LOAD_DONE` (no row, so run() was not called), `RUN_TIMEOUT`..."""
+    names = [TRY_STATUS[reason] for reason in Reason]
+    names.append("LOAD_DONE")
+    codes = np.where(records["status"] == TryStatus.EMPTY, len(names) - 1, records["reason"])
+    return named(codes, names)
+
+
+def category(records: np.ndarray) -> Column:
+    """The reason in words, `N/A` for a try that did not fail."""
+    return named(records["reason"], ["N/A" if reason is Reason.NONE else reason.name for reason in Reason])
+
+
+def reason_name(reason: int) -> str:
+    """The reason in words; a number that this version does not know stays a number."""
+    return Reason(reason).name if reason in Reason._value2member_map_ else f"REASON_{reason}"
+
+
+def named(codes: np.ndarray, names: Sequence[str]) -> Column:
+    """Text from a table of texts."""
+    return names[int(codes[0])] if is_constant(codes) else [names[code] for code in codes.tolist()]
+
+
+def is_constant(values: np.ndarray) -> bool:
+    """Whether there are rows and all have one value."""
+    return bool(len(values) and (values == values[0]).all())
+
+
+def processors(records: np.ndarray) -> tuple[list[tuple[int, int]], np.ndarray]:
+    """The different (node, processor) of the tries in order, and for each try which of them ran it."""
+    width = int(records["processor"].max(initial=0)) + 1
+    codes = records["node"].astype(np.int64) * width + records["processor"]
+    top = int(codes.max(initial=0)) + 1
+    if top <= 4 * len(codes) + 1000:  # counting is many times faster than sorting
+        used = np.flatnonzero(np.bincount(codes, minlength=top))
+        slots = np.zeros(top, np.int64)
+        slots[used] = np.arange(len(used))
+        where = slots[codes]
+    else:
+        used, where = np.unique(codes, return_inverse=True)
+    return [divmod(code, width) for code in used.tolist()], where
+
+
+def process_names(who: list[tuple[int, int]], where: np.ndarray) -> Column:
+    """`<node>/processNNN` of each try, from what `processors` says."""
+    return named(where, [f"{node}/{process_name(processor)}" for node, processor in who])
+
+
+def iso_times(seconds: np.ndarray) -> list[str]:
+    """UTC with microseconds and a Z, `N/A` where the time is not known (0)."""
+    texts, whole = _moments(seconds)
+    found = texts.view("S27").ravel().astype("U27").tolist()
+    return (
+        found
+        if whole.all()
+        else [text if known else "N/A" for text, known in zip(found, whole.tolist(), strict=True)]
+    )
+
+
+def log_times(seconds: np.ndarray) -> list[str]:
+    """As at the start of a log line: `2026-11-23 13:03:23,042`, UTC."""
+    texts = _moments(np.maximum(seconds, 1.0))[0][:, :23].copy()
+    texts[:, 10], texts[:, 19] = ord(" "), ord(",")
+    return texts.view("S23").ravel().astype("U23").tolist()
+
+
+def _moments(seconds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`2026-11-23T13:03:23.042123Z` as bytes, a row for each moment, and the whole seconds of each."""
+    micros = np.rint(np.asarray(seconds, np.float64) * 1e6).astype(np.int64)
+    whole = micros // 1_000_000
+    rest = (micros - whole * 1_000_000).astype(np.int32)
+    base = int(whole.min(initial=0)) if not whole.any() else int(whole[whole > 0].min(initial=whole.max()))
+    text = np.empty((len(micros), 27), np.uint8)
+    text[:, :20] = _dates(whole, base)
+    text[:, 20:23] = _THREE_DIGITS[rest // 1000]
+    text[:, 23:26] = _THREE_DIGITS[rest % 1000]
+    text[:, 26] = ord("Z")
+    return text, whole
+
+
+def _dates(whole: np.ndarray, base: int) -> np.ndarray:
+    """`2026-11-23T13:03:23.` as bytes for each whole second: few different ones, so each is written once."""
+    span = int(whole.max(initial=0)) - base
+    if 0 <= span < 100_000:
+        slots = np.maximum(whole - base, 0)
+        used = np.flatnonzero(np.bincount(slots, minlength=1))
+        table: np.ndarray = np.zeros((span + 1, 20), np.uint8)
+        table[used] = _date_bytes([base + int(slot) for slot in used])
+        texts: np.ndarray = table[slots]
+        return texts
+    seconds, where = np.unique(whole, return_inverse=True)
+    return np.take(_date_bytes(seconds.tolist()), where, axis=0)
+
+
+def _date_bytes(seconds: Sequence[int]) -> np.ndarray:
+    texts = [time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second)).encode() for second in seconds]
+    return np.frombuffer(b"".join(texts), np.uint8).reshape(-1, 20)
+
+
+def seconds_text(seconds: np.ndarray, known: np.ndarray | None = None) -> Column:
+    """Seconds with six decimals; `N/A` where not `known`."""
+    told = np.nan_to_num(np.asarray(seconds, np.float64)).clip(0)
+    if is_constant(told) and (known is None or known.all()):
+        return f"{told[0]:.6f}"
+    texts = [f"{value:.6f}" for value in told.tolist()]
+    if known is None or known.all():
+        return texts
+    return [text if there else "N/A" for text, there in zip(texts, known.tolist(), strict=True)]
+
+
+def whole(values: np.ndarray) -> Column:
+    """A column of whole numbers, as text."""
+    return str(int(values[0])) if is_constant(values) else [str(value) for value in values.tolist()]
+
+
+def lines(count: int, *pieces: Column) -> bytes:
+    """The rows' texts one after the other as UTF-8: in each row the pieces in their order, with nothing
+    between them.
+    """
+    form = "".join(piece.replace("%", "%%") if isinstance(piece, str) else "%s" for piece in pieces)
+    found = [piece for piece in pieces if not isinstance(piece, str)]
+    rows = zip(*found, strict=True) if found else repeat((), count)
+    return "".join([form % row for row in rows]).encode(
+        "utf-8", "backslashreplace"
+    )  # names of files that are no text
+
+
+def pair(records: np.ndarray, failures: Sequence[object]) -> list[tuple[int, Failure]]:
+    """Each failure with the row of its try in `records`: the first failed try of its mini-batch that is not
+    taken yet.
+
+    A failure whose try is not among the records is left out.
+    """
+    wanted = [failure for failure in failures if isinstance(failure, Failure)]
+    if not wanted:
+        return []
+    rows: dict[int, list[int]] = {}
+    for row in np.flatnonzero(records["status"] == TryStatus.FAILED)[::-1].tolist():
+        rows.setdefault(int(records["index"][row]), []).append(row)
+    return [(rows[failure.index].pop(), failure) for failure in wanted if rows.get(failure.index)]

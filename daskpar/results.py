@@ -1,0 +1,126 @@
+"""How tries, steps and runs ended: the values that travel from the processors to the driver, the journal and
+the reports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+
+from daskpar.errors import DaskparError
+
+
+class Status(StrEnum):
+    """How far a run or a step is, or how it ended; the texts stand in `run.json` and `step.json`."""
+
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    """Of itself: the script, the command, a threshold, the input."""
+    INTERRUPTED = "interrupted"
+    """By the user."""
+    LOST = "lost"
+    """The disk, the cluster or daskpar itself failed; `resume` goes on."""
+    SKIPPED = "skipped"
+    """A step that was never started, for one that it needs did not complete."""
+
+
+class TryStatus(IntEnum):
+    """How a try ended."""
+
+    SUCCEEDED = 1
+    EMPTY = 2  # the mini-batch held no row: committed without a call of run(), counted neither way
+    FAILED = 3
+
+
+class Reason(IntEnum):
+    """Why a try failed (`NONE` for one that did not), in the words of the report's "Error Category" column."""
+
+    NONE = 0
+    EXCEPTION = 1
+    TIMEOUT = 2
+    DIED = 3  # the processor died under it: signal, os._exit
+    MEMORY = 4  # killed for memory, by the node or the kernel
+    SHORT = 5  # fewer returns than items
+    BAD_RETURN = 6  # None, text, a mapping, a scalar
+    LOAD_ERROR = 7
+    LOAD_TIMEOUT = 8
+    LOST = 9  # running at its third loss of a node
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """How far a step is; all numbers are of final outcomes except `tries_failed` and `repeats`."""
+
+    planned: int = 0
+    """Mini-batches of the plan."""
+    succeeded: int = 0
+    failed: int = 0
+    empty: int = 0
+    items: int = 0
+    """Items of mini-batches with a final outcome."""
+    failed_items: int = 0
+    tries_failed: int = 0
+    """Failed tries, final ones included."""
+    retried: int = 0
+    """Failed tries after which the mini-batch was tried again."""
+    repeats: int = 0
+    """Mini-batches run again because an unflushed result was lost with its processor or node: no failed
+    tries.
+    """
+
+    @property
+    def done(self) -> int:
+        """Mini-batches with a final outcome."""
+        return self.succeeded + self.failed + self.empty
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """One failed try in words, beside its record."""
+
+    index: int
+    reason: int
+    """A `Reason`."""
+    message: str
+    """One sentence for the terminal: what happened and what to do."""
+    trace: str = ""
+    """The user's traceback, or the stacks at the moment of a kill; cut to 64 kB."""
+    items: str = ""
+    """The first items of the mini-batch, readable: file names, or columns and number of rows."""
+    log: str = ""
+    """Path of the log file with more."""
+    time: float = 0.0
+    """Seconds since the epoch."""
+    final: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class InitFailed:
+    """Import of the entry script or `init()` failed, hung or killed its process; no mini-batch is charged."""
+
+    node: int
+    processor: int
+    message: str
+    trace: str
+    log: str
+    time: float
+    fatal: bool
+    """True: 3 × processors such failures in a row on this node; the step ends."""
+
+
+@dataclass(kw_only=True)
+class StepResult:
+    """How a step ended."""
+
+    step: str
+    status: str
+    """`completed`, `failed`, `interrupted`, `lost`, `skipped`."""
+    reason: str = ""
+    counts: Counts = field(default_factory=Counts)
+    seconds: float = 0.0
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    first_failure: Failure | InitFailed | None = None
+    exit_code: int | None = None
+    error: DaskparError | None = None

@@ -1,0 +1,194 @@
+"""What a step's results depend on, as a plain value: compared when a run goes on, so that old and new results
+are never mixed unseen.
+
+Thresholds, timeouts, retries, logging and compute settings are left out: they may change between two
+processes of one run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from daskpar.errors import InputError, UsageError
+from daskpar.jobspec.model import BySize, CommandStep, Input, ParallelStep, Step
+from daskpar.jobspec.program_arguments import OURS_WITH_HYPHENS, SWITCHES, WITH_EFFECT, WITHOUT_EFFECT
+from daskpar.locations import is_url
+from daskpar.rundir.seen_files import changes, seen_code, seen_data, seen_list
+
+FORMAT = 1
+INPUTS = "inputs"
+"""The key of a fingerprint that comes last; without it, nobody has looked at the input files to the end."""
+_RUN = "RUN"
+"""Stands for the run directory in values, which may be moved between two processes of a run."""
+_SHAPES_THE_PLAN = ("input_data", "rank_mini_batch_count", "partition_keys", "mini_batch_size")
+_UNITS = {1: "", 1024: "kb", 1024**2: "mb", 1024**3: "gb"}
+
+
+def step_fingerprint(
+    step: Step, run_directory: Path | str, skip: Iterable[Path | str] = ()
+) -> dict[str, object]:
+    """What shapes the step's plan or reaches its script or command: values, code (by content) and input files
+    (by size and time).
+
+    Inputs that another step makes are left out. `skip`: paths that other steps write, which are neither code
+    nor input. A JSON value; takes as long as listing the inputs and asking for the size and time of each
+    file.
+    """
+    paths = [*skip]
+    return {**begun_fingerprint(step, run_directory, paths), INPUTS: seen_inputs(step, paths)}
+
+
+def begun_fingerprint(
+    step: Step, run_directory: Path | str, skip: Iterable[Path | str] = ()
+) -> dict[str, object]:
+    """The part of `step_fingerprint` that is known at once: all but the input files, where there are any."""
+    run = str(run_directory)
+    values = _parallel_values(step) if isinstance(step, ParallelStep) else _command_values(step)
+    for name, given in step.inputs.items():
+        values[f"inputs.{name}"] = (
+            {"path": given.path, "type": given.type, "mode": given.mode} if given.is_data else given.value
+        )
+    values |= {f"environment_variables.{name}": value for name, value in step.environment_variables.items()}
+    data = _data(step)
+    local = {given.path for given in data if not is_url(given.path)}
+    begun: dict[str, object] = {
+        "format": FORMAT,
+        "values": {name: _movable(value, run) for name, value in values.items()},
+        "code": _code(step, _unseen(step, skip) | local),
+    }
+    return begun if data else {**begun, INPUTS: {}}
+
+
+def seen_inputs(step: Step, skip: Iterable[Path | str] = ()) -> dict[str, object]:
+    """The other part: the files of each input as they are now."""
+    unseen = _unseen(step, skip)
+    return {given.name: _input_files(given, unseen) for given in _data(step)}
+
+
+def _data(step: Step) -> list[Input]:
+    return [given for given in step.inputs.values() if given.is_data and given.path and given.made_by is None]
+
+
+def _unseen(step: Step, skip: Iterable[Path | str]) -> set[str]:
+    return {str(path) for path in skip} | {output.path.rstrip("/") for output in step.outputs.values()}
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """What has changed between two fingerprints of a step: a sentence for each value and each kind of file
+    change.
+    """
+    found = []
+    before, now = old.get("values", {}), new.get("values", {})
+    for name in sorted({*before, *now}):
+        if name not in now:
+            found.append(f"{name} was {before[name]!r} and is not given any more")
+        elif name not in before:
+            found.append(f"{name} is {now[name]!r} and was not given")
+        elif before[name] != now[name]:
+            found.append(f"{name} was {before[name]!r}, is {now[name]!r}")
+    found += changes("code", old.get("code", {}), new.get("code", {}))
+    inputs_before, inputs_now = old.get(INPUTS, {}), new.get(INPUTS, {})
+    for name in inputs_now:
+        if name in inputs_before:  # one that is new or gone shows among the values
+            found += changes(f"files of input {name}", inputs_before[name], inputs_now[name])
+    return found
+
+
+def plans_the_same(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether a step's plan is certainly the same with both fingerprints, whatever else has changed."""
+    if INPUTS not in old or INPUTS not in new:
+        return False
+    before, now = old.get("values", {}), new.get("values", {})
+    shaping = [name for name in {*before, *now} if name in _SHAPES_THE_PLAN or name.startswith("inputs.")]
+    same_values = all(name in before and name in now and before[name] == now[name] for name in shaping)
+    return same_values and not any(
+        changes(name, old[INPUTS].get(name, {}), seen) for name, seen in new[INPUTS].items()
+    )
+
+
+def _parallel_values(step: ParallelStep) -> dict[str, object]:
+    values: dict[str, object] = {
+        "entry_script": step.entry_script,
+        "code": str(step.code) if step.code is not None else None,
+        "program_arguments": list(_for_script(step.arguments)),
+        "input_data": list(step.input_data),
+        "append_row_to": "given" if step.append_row_to is not None else None,
+        "append_row_dataframe_header": step.settings.append_row_dataframe_header,
+        "rank_mini_batch_count": step.settings.rank_mini_batch_count,
+        "partition_keys": list(step.partition_keys),
+    }
+    if not step.partition_keys:
+        values["mini_batch_size"] = _size(step.by_size)
+    return values
+
+
+def _command_values(step: CommandStep) -> dict[str, object]:
+    return {"command": step.command, "code": str(step.code) if step.code is not None else None}
+
+
+def _size(by_size: BySize) -> str:
+    return (
+        f"{by_size.number}{_UNITS.get(by_size.unit, f' x {by_size.unit}')}" if by_size.number else "default"
+    )
+
+
+def _for_script(arguments: tuple[str, ...]) -> Iterable[str]:
+    """The arguments without the driver's flags: these may change, and those that shape something are values
+    of their own.
+    """
+    position = 0
+    while position < len(arguments):
+        argument = arguments[position]
+        position += 1
+        flag, equals, _ = argument.removeprefix("--").partition("=")
+        flag = OURS_WITH_HYPHENS.get(flag, flag)
+        if not argument.startswith("--") or flag not in WITH_EFFECT | WITHOUT_EFFECT:
+            yield argument
+        elif not equals and position < len(arguments) and not arguments[position].startswith("--"):
+            following = arguments[position].lower()
+            position += flag not in SWITCHES or following in ("true", "false", "yes", "no", "1", "0")
+
+
+def _movable(value: object, run: str) -> object:
+    if isinstance(value, str):
+        return value.replace(run, _RUN)
+    if isinstance(value, list):
+        return [_movable(item, run) for item in value]
+    if isinstance(value, dict):
+        return {name: _movable(item, run) for name, item in value.items()}
+    return value if value is None or isinstance(value, bool | int | float) else str(value)
+
+
+def _code(step: Step, unseen: set[str]) -> dict[str, object]:
+    if step.code is not None:
+        return seen_code(step.code, unseen)
+    script = step.entry_script if isinstance(step, ParallelStep) else ""
+    return seen_list([script] if script.startswith("/") else [])
+
+
+def _input_files(given: Input, unseen: set[str]) -> dict[str, object]:
+    if given.type != "mltable":
+        return seen_data(given.path, unseen)
+    # A path may be listed more than once; it is one file.
+    return seen_list(dict.fromkeys(_table_files(given.path)))
+
+
+def _table_files(path: str) -> list[str]:
+    """The MLTable and the files that it names; what is wrong with it is told when it is opened."""
+    from daskpar.data.mltable.document import read_document
+    from daskpar.data.mltable.globbing import files_of_item
+    from daskpar.locations import resolve
+
+    try:
+        document = read_document(path)
+    except InputError:
+        return [path]
+    files = [document.file]
+    for how, text in dict.fromkeys((item.how, item.text) for item in document.items):
+        try:
+            files += files_of_item(how, resolve(text, document.folder, {}))
+        except (InputError, UsageError):
+            continue  # a datastore's path shows among the MLTable's own bytes
+    return files

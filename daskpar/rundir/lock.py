@@ -1,0 +1,119 @@
+"""The lock of a run directory: held by the driver's process alone, gone with it, however it ends."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import socket
+import time
+from pathlib import Path
+
+from daskpar import atomic
+from daskpar.errors import RunDirectoryError
+
+_UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
+
+
+class Lock:
+    """An flock on the file `lock`, on a close-on-exec descriptor: no child process inherits it. Says who
+    holds it.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    @classmethod
+    def take(cls, folder: Path, advice: str = atomic.ADVICE) -> Lock:
+        """Lock the run directory `folder`; RunDirectoryError names the holder when it is in use. `advice`:
+        for a disk that says no.
+        """
+        path = folder / "lock"
+        with atomic.explained(f"The run directory {folder} can't be locked", advice):
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            _lock(fd, folder)
+            with atomic.explained(f"The run directory {folder} can't be locked"):
+                os.ftruncate(fd, 0)
+                atomic.write_all(fd, _who().encode())
+        except BaseException:
+            os.close(fd)
+            raise
+        return cls(fd)
+
+    def release(self) -> None:
+        """Give the run directory free; may be called twice."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+
+def holder(folder: Path) -> str | None:
+    """Who uses the run directory now, readable; None when nobody does."""
+    try:
+        fd = os.open(folder / "lock", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return _readable(fd) if error.errno not in _UNSUPPORTED or _still_runs(fd) else None
+    finally:
+        os.close(fd)
+    return None
+
+
+def _lock(fd: int, folder: Path) -> None:
+    for patience in (0.05, 0.1, 0.2, 0.0):
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except OSError as error:
+            if error.errno in _UNSUPPORTED and not _still_runs(fd):
+                return  # a file system without locks: what the file says has to do
+            time.sleep(patience)  # `holder` may be having a look
+    raise RunDirectoryError(
+        f"The run directory {folder} is in use by {_readable(fd)}. Wait until that ends, or use another --run-dir."
+    )
+
+
+def _who() -> str:
+    user = os.environ.get("USER") or str(os.getuid())
+    return (
+        json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "user": user, "since": time.time()})
+        + "\n"
+    )
+
+
+def _told(fd: int) -> dict[str, object]:
+    try:
+        value = json.loads(os.pread(fd, 4096, 0) or b"{}")
+    except ValueError:
+        return {}  # just being written
+    return value if isinstance(value, dict) else {}
+
+
+def _readable(fd: int) -> str:
+    told = _told(fd)
+    if "pid" not in told:
+        return "another process"
+    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(float(str(told.get("since", 0)))))
+    return f"process {told['pid']} of {told.get('user', '?')} on {told.get('host', '?')} since {since}"
+
+
+def _still_runs(fd: int) -> bool:
+    told = _told(fd)
+    if (
+        told.get("host") != socket.gethostname()
+        or not isinstance(pid := told.get("pid"), int)
+        or pid == os.getpid()
+    ):
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

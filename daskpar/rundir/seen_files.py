@@ -1,0 +1,212 @@
+"""Files as they were seen at one moment: enough to say later which of them have changed, in a value that
+stays small.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from daskpar.data.files import is_folder
+from daskpar.locations import filesystem, is_url
+from daskpar.rundir.run_directory import is_run_directory
+
+NAMED = 5000
+"""Up to so many files are kept by name; of more only their number, size and a hash of all."""
+_HASHED_BYTES = 16 << 20
+"""A code file larger than this is known by size and time alone: it is data that lies beside the code."""
+_CODE = (
+    ".py",
+    ".pyi",
+    ".pyx",
+    ".so",
+    ".r",
+    ".jl",
+    ".sh",
+    ".sql",
+    ".json",
+    ".yml",
+    ".yaml",
+    ".toml",
+    ".cfg",
+    ".ini",
+)
+"""What counts as code. A code folder often is the folder of the job as well, where data, logs and results
+come and go.
+"""
+_NO_CODE = {"__pycache__", "node_modules"}
+
+_LOCAL = re.compile(r"(\d{15,}) \d+$")
+"""What `_times` gives."""
+
+Stamp = tuple[str, int, str]
+"""(name, bytes, text that changes when the file does)."""
+
+
+def seen_code(folder: Path | str, skip: Iterable[str] = ()) -> dict[str, object]:
+    """Source and settings files below a code folder by their content.
+
+    Left out is all else: data, caches, hidden folders, run directories and the paths `skip`.
+    """
+    return _summary(_stamped(str(folder), _content, _walk(str(folder), set(skip), code=True)))
+
+
+def seen_data(path: str, skip: Iterable[str] = ()) -> dict[str, object]:
+    """A file, or the files below a folder, by size and time of change; at a URL by size and entity tag."""
+    if is_url(path):
+        return _summary(_stamped_remote(path))
+    return _summary(
+        _stamped(path, _times, _walk(path, set(skip), code=False) if os.path.isdir(path) else [path])
+    )
+
+
+def seen_list(paths: Iterable[str]) -> dict[str, object]:
+    """Files named one by one, local ones and URLs."""
+    stamps: list[Stamp] = []
+    for path in paths:
+        stamps += _stamped_remote(path) if is_url(path) else _stamped("", _times, [path])
+    return _summary(stamps)
+
+
+def changes(what: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """What differs between two moments, one sentence for each kind of change; `what` names the files."""
+    if old.get("digest") == new.get("digest"):
+        return []
+    before, now = old.get("files"), new.get("files")
+    if before is None or now is None:
+        return [_in_numbers(what, old, new)]
+    added = sorted(set(now) - set(before))
+    removed = sorted(set(before) - set(now))
+    changed = sorted(name for name in set(now) & set(before) if now[name] != before[name])
+    kinds = (("changed", changed), ("new", added), ("gone", removed))
+    return [
+        f"{what}: {some(names)} {'is' if len(names) == 1 else 'are'} {kind}" for kind, names in kinds if names
+    ]
+
+
+def changed_after(seen: Mapping[str, Any], moment: float) -> list[str]:
+    """Local files among those seen that were changed after `moment` (seconds since the epoch); of very many,
+    the newest alone.
+    """
+    stamps: Mapping[str, str] = seen.get("files") or {seen.get("newest", ""): seen.get("newest_stamp", "")}
+    return [
+        name
+        for name, stamp in stamps.items()
+        if (found := _LOCAL.match(stamp)) and int(found[1]) > moment * 1e9
+    ]
+
+
+def _in_numbers(what: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    def words(seen: Mapping[str, Any]) -> str:
+        return f"{seen.get('count', 0)} files of {seen.get('size_bytes', 0)} bytes"
+
+    if words(old) == words(new):
+        return f"{what}: at least one of {words(new)} is changed; the newest is {new.get('newest', '?')}"
+    return f"{what}: was {words(old)}, is {words(new)}; the newest is {new.get('newest', '?')}"
+
+
+def some(names: list[str]) -> str:
+    """The first few names, and how many more there are."""
+    shown = ", ".join(names[:3])
+    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
+
+
+def _summary(stamps: Iterable[Stamp]) -> dict[str, object]:
+    digest = hashlib.blake2b(digest_size=16)
+    count = size_bytes = 0
+    newest = ("", "")
+    files: dict[str, str] | None = {}
+    for name, size, stamp in stamps:
+        digest.update(f"{name}\0{stamp}\0".encode("utf-8", "surrogateescape"))
+        count, size_bytes, newest = count + 1, size_bytes + size, max(newest, (stamp, name))
+        if files is not None:
+            files[name] = stamp
+            files = files if count <= NAMED else None
+    found: dict[str, object] = {"count": count, "size_bytes": size_bytes, "digest": digest.hexdigest()}
+    return (
+        {**found, "newest": newest[1], "newest_stamp": newest[0]}
+        if files is None
+        else {**found, "files": files}
+    )
+
+
+def _stamped(root: str, stamp: Callable[[str, os.stat_result], str], paths: Iterable[str]) -> Iterator[Stamp]:
+    prefix = root.rstrip("/") + "/"
+    for path in paths:
+        name = path.removeprefix(prefix) if root else path
+        try:
+            seen = os.stat(path)
+            yield name, seen.st_size, stamp(path, seen)
+        except OSError:
+            yield name, 0, "missing"
+
+
+def _times(_: str, seen: os.stat_result) -> str:
+    return f"{seen.st_mtime_ns} {seen.st_size}"
+
+
+def _content(path: str, seen: os.stat_result) -> str:
+    if seen.st_size > _HASHED_BYTES:
+        return _times(path, seen)
+    with open(path, "rb") as file:
+        return hashlib.blake2b(file.read(), digest_size=12).hexdigest()
+
+
+def _walk(folder: str, skip: set[str], *, code: bool) -> Iterator[str]:
+    """Files below `folder`, sorted within each folder; links to folders are followed only for data, never in
+    circles.
+    """
+    waiting = [(folder.rstrip("/") or "/", frozenset[tuple[int, int]]())]
+    while waiting:
+        here, above = waiting.pop()
+        try:
+            with os.scandir(here) as found:
+                entries = sorted(found, key=lambda entry: entry.name)
+            status = os.stat(here)
+        except OSError:
+            continue
+        inside = above | {(status.st_dev, status.st_ino)}
+        folders = []
+        for entry in entries:
+            if entry.path in skip or (code and _is_no_code(entry)):
+                continue
+            if not (entry.is_dir(follow_symlinks=False) if code else is_folder(entry)):
+                yield entry.path
+            elif not is_run_directory(entry.path) and (code or _identity(entry) not in inside):
+                folders.append((entry.path, inside))
+        waiting += reversed(folders)
+
+
+def _is_no_code(entry: os.DirEntry[str]) -> bool:
+    if entry.is_dir(follow_symlinks=False):
+        return entry.name in _NO_CODE or entry.name.startswith(".")
+    return not entry.name.lower().endswith(_CODE) or not os.path.isfile(
+        entry.path
+    )  # is_file() raises for a link in a circle
+
+
+def _identity(entry: os.DirEntry[str]) -> tuple[int, int]:
+    try:
+        seen = entry.stat()
+    except OSError:
+        return 0, 0
+    return seen.st_dev, seen.st_ino
+
+
+def _stamped_remote(path: str) -> list[Stamp]:
+    files, inner = filesystem(path)
+    try:
+        found: dict[str, Any] = files.find(inner, detail=True) or {inner: files.info(inner)}
+    except OSError:
+        return [(path, 0, "missing")]
+    return [(name, int(info.get("size") or 0), _tag(info)) for name, info in sorted(found.items())]
+
+
+def _tag(info: Mapping[str, Any]) -> str:
+    names = ("ETag", "etag", "checksum", "md5", "LastModified", "last_modified", "mtime", "created")
+    tag = next((info[name] for name in names if info.get(name)), "")
+    return f"{tag} {info.get('size')}"

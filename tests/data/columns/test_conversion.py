@@ -1,0 +1,141 @@
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from daskpar.data.columns.conversion import convert, result_type
+from daskpar.data.columns.kinds import BOOL, FLOAT, INT, STRING, Kind
+from daskpar.data.columns.values import Failure
+
+DAY = Kind("datetime", formats=("%Y-%m-%d",))
+STREAM = Kind("stream_info")
+MOMENT = datetime(2020, 1, 31, 10, 20, 30)
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "expected"),
+    [
+        (["5", "-2", "+3", " 4 ", "007", "9007199254740993"], INT, [5, -2, 3, 4, 7, 9007199254740993]),
+        (
+            ["5.9", "-5.9", "1e3", ".5", "nan", "inf", "9" * 20, "-1e30"],
+            INT,
+            [5, -5, 1000, 0, 0, 2**63 - 1, 2**63 - 1, -(2**63)],
+        ),
+        (["x", "", "0x1", "1,000", "true", "1_0", "٣", None], INT, [None] * 8),
+        ([2.9, -2.9, NAN, INF, None, 1e30], INT, [2, -2, None, None, None, 2**63 - 1]),
+        ([True, None], INT, [None, None]),
+        ([MOMENT], INT, [None]),
+        (["1.5", " -inf ", "1e400", "nan(1)", "0x1p3", "+.5"], FLOAT, [1.5, -INF, INF, None, None, 0.5]),
+        ([5, None], FLOAT, [5.0, None]),
+        ([True], FLOAT, [None]),
+        (
+            ["true", "tRuE", " YES ", "0", "1.0", "y", "\tF"],
+            BOOL,
+            [True, None, True, False, None, None, False],
+        ),
+        ([5.5, 0.0, NAN, None], BOOL, [True, False, True, None]),
+        ([0, -1], BOOL, [False, True]),
+        ([MOMENT], BOOL, [None]),
+        ([5, None, -3], STRING, ["5", None, "-3"]),
+        (
+            [22.0, 1e-7, 1e16, NAN, -INF, 0.1, -0.0, None],
+            STRING,
+            ["22", "0.0000001", "1" + "0" * 16, "NaN", "-inf", "0.1", "-0", None],
+        ),
+        ([True, False, None], STRING, ["True", "False", None]),
+        ([MOMENT, None], STRING, ["2020-01-31T10:20:30+00:00", None]),
+        (
+            [MOMENT.replace(microsecond=500_000), MOMENT.replace(microsecond=1)],
+            STRING,
+            [f"2020-01-31T10:20:30.{f}+00:00" for f in ("500", "000001")],
+        ),
+        ([Decimal("1.50")], STRING, ["1.50"]),
+        ([date(2020, 1, 31)], STRING, ["2020-01-31T00:00:00+00:00"]),
+        (["2020-01-31", "x"], DAY, [datetime(2020, 1, 31), None]),
+        ([MOMENT], DAY, [MOMENT]),
+        ([5], DAY, [None]),
+        ([True], DAY, [None]),
+    ],
+)
+def test_conversions(values: list[Any], kind: Kind, expected: list[Any]) -> None:
+    column = pa.array(values)
+    got, lost = convert(column, kind)
+    assert got.type == result_type(column.type, kind)
+    assert repr(
+        got.to_pylist() if not pa.types.is_timestamp(got.type) else got.cast(pa.timestamp("us")).to_pylist()
+    ) == repr(expected)
+    failed = sum(
+        1 for before, after in zip(values, expected, strict=True) if before is not None and after is None
+    )
+    assert (lost.count if lost else 0) == failed
+
+
+def test_the_nine_digits_of_a_fraction() -> None:
+    got, _ = convert(pa.array([-1], pa.timestamp("ns")), STRING)
+    assert got.to_pylist() == ["1969-12-31T23:59:59.999999999+00:00"]
+
+
+def test_unsigned_numbers_stop_at_the_largest_integer() -> None:
+    got, lost = convert(pa.array([2**64 - 1, 5, None], pa.uint64()), INT)
+    assert got.to_pylist() == [2**63 - 1, 5, None]
+    assert lost is None
+
+
+def test_moments_beyond_nanoseconds_are_null() -> None:
+    got, lost = convert(pa.array([253402300799, 0], pa.timestamp("s")), DAY)
+    assert got.to_pylist() == [None, datetime(1970, 1, 1)]
+    assert lost is not None
+    assert lost.count == 1
+
+
+def test_zones_are_turned_into_utc() -> None:
+    got, _ = convert(pa.array([0], pa.timestamp("us", "Europe/Berlin")), DAY)
+    assert got.type == pa.timestamp("ns")
+    assert got.cast(pa.int64()).to_pylist() == [0]
+
+
+def test_own_words_of_booleans() -> None:
+    kind = Kind("bool", true_values=("yes",), false_values=("no",))
+    texts = pa.array(["yes", "no", "YES", "1", None, " yes "])
+    assert convert(texts, kind)[0].to_pylist() == [True, False, None, None, None, True]
+    assert convert(pa.array([True, False]), Kind("bool", true_values=("false",), false_values=("true",)))[
+        0
+    ].to_pylist() == [True, False]
+
+
+@pytest.mark.parametrize(("mismatch", "value"), [(None, None), (False, False), (True, True)])
+def test_mismatches_of_booleans(mismatch: bool | None, value: bool | None) -> None:
+    got, lost = convert(pa.array(["YES", "maybe", None]), Kind("bool", mismatch=mismatch))
+    assert got.to_pylist() == [True, value, None]
+    assert lost == (Failure(1, "maybe") if mismatch is None else None)
+
+
+def test_columns_that_cannot_convert_have_no_type() -> None:
+    assert result_type(pa.bool_(), INT) == pa.null()
+    assert result_type(pa.int64(), DAY) == pa.null()
+    assert result_type(pa.int64(), STREAM) == pa.null()
+    assert result_type(pa.string(), INT) == pa.int64()
+
+
+def test_stream_info() -> None:
+    texts = [
+        "https://x.blob.core.windows.net/c/a.png",
+        "wasbs://c@x.blob.core.windows.net/a.png",
+        "file:///data/a%20b.png",
+        "/data/a.png",
+        None,
+    ]
+    got, lost = convert(pa.array(texts), STREAM)
+    address = "https://x.blob.core.windows.net/c/a.png"
+    assert got.to_pylist() == [address, address, "/data/a b.png", None, None]
+    assert lost == Failure(1, "/data/a.png")
+
+
+def test_chunks_and_dictionaries_are_columns_too() -> None:
+    assert convert(pa.chunked_array([["5"], ["x"]]), INT)[0].to_pylist() == [5, None]
+    assert convert(pa.chunked_array([], pa.int64()), STRING)[0].to_pylist() == []
+    assert convert(pa.array(["5", "6", "5"]).dictionary_encode(), INT)[0].to_pylist() == [5, 6, 5]
+    assert convert(pa.array(["5", None], pa.large_string()), INT)[0].to_pylist() == [5, None]

@@ -1,0 +1,113 @@
+"""The tracker on a scheduler that only writes down what is asked of it."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from daskpar.batches.records import RECORD
+from daskpar.engine.plugins.tracker import Tracker, ask_tracker, ignore, stop_name, tracker_name
+from daskpar.engine.rules.counter import Thresholds
+from daskpar.processor.protocol import Ended, Flushed, Notice
+from daskpar.results import Counts, TryStatus
+
+
+class Scheduler(SimpleNamespace):
+    """What a tracker needs of Dask's scheduler."""
+
+    def __init__(self) -> None:
+        super().__init__(stream_handlers={}, workers={"a", "b"}, plugins={}, told=[], stopped=[])
+
+    def client_send(self, client, message) -> None:
+        self.told.append((client, message["event"][1]))
+
+    def worker_send(self, worker, message) -> None:
+        self.stopped.append((worker, message["op"], message["step"], message["reason"]))
+
+
+@pytest.fixture
+def scheduler() -> Scheduler:
+    return Scheduler()
+
+
+@pytest.fixture
+def tracker(scheduler) -> Tracker:
+    made = Tracker(
+        run_id="R",
+        step="s",
+        driver="client",
+        thresholds=Thresholds(mini_batch_error_threshold=1),
+        counts=Counts(planned=10),
+    )
+    scheduler.plugins[made.name] = made
+    asyncio.run(made.start(scheduler))
+    return made
+
+
+def flushed(*indices: int, block: int = 1, token: str = "t", failed: bool = True) -> Flushed:
+    records = np.zeros(len(indices), dtype=RECORD)
+    records["index"], records["final"], records["items"] = indices, 1, 1
+    records["status"] = TryStatus.FAILED if failed else TryStatus.SUCCEEDED
+    return Flushed(
+        block=block, token=token, part="", offset=0, length=0, crc=0, records=records.tobytes(), failures=()
+    )
+
+
+def say(tracker: Tracker, worker: str, *messages) -> None:
+    tracker.report(worker=worker, messages=pickle.dumps(list(messages)))
+
+
+def test_reports_are_counted_and_passed_on_as_they_came(tracker, scheduler):
+    say(tracker, "a", flushed(0, 1, failed=False), flushed(2))
+    assert (tracker.tally.counts.succeeded, tracker.tally.counts.failed) == (2, 1)
+    [(client, (kind, worker, messages))] = scheduler.told
+    assert (client, kind, worker, len(pickle.loads(messages))) == ("client", "messages", "a", 2)
+    assert scheduler.stopped == []
+
+
+def test_a_count_above_its_threshold_stops_the_nodes_that_have_spoken_once(tracker, scheduler):
+    say(tracker, "a", flushed(0))
+    say(tracker, "a", flushed(1))
+    assert scheduler.stopped == [("a", stop_name("R"), "s", "threshold")]
+    kinds = [fact[0] for _, fact in scheduler.told]
+    assert kinds == ["messages", "messages", "verdict"]
+    say(tracker, "a", flushed(2))
+    assert len(scheduler.stopped) == 1
+
+
+def test_a_second_start_of_a_block_is_not_counted(tracker):
+    say(tracker, "a", flushed(0, token="first"))
+    say(tracker, "b", flushed(0, token="second"))
+    assert tracker.tally.counts.failed == 1
+    say(tracker, "a", Ended(block=1, token="first"))
+    say(tracker, "b", flushed(1, token="third", failed=False))
+    assert (tracker.tally.counts.failed, tracker.tally.counts.succeeded) == (1, 1)
+
+
+def test_a_lost_node_is_told_and_not_listened_to_until_it_comes_back(tracker, scheduler):
+    tracker.remove_worker(scheduler, "a")
+    say(tracker, "a", flushed(0))
+    assert tracker.tally.counts.failed == 0
+    tracker.add_worker(scheduler, "a")
+    say(tracker, "a", flushed(0, failed=False))
+    assert tracker.tally.counts.succeeded == 1
+    assert [fact[:2] for _, fact in scheduler.told][:2] == [("lost", "a"), ("joined", "a")]
+
+
+def test_the_nodes_stop_when_they_are_asked_to(tracker, scheduler):
+    say(tracker, "b", Notice(level="debug", text="open"))
+    assert ask_tracker(scheduler, "R", "s", "interrupted")
+    assert [(worker, reason) for worker, _, _, reason in scheduler.stopped] == [("b", "interrupted")]
+    assert not ask_tracker(scheduler, "R", "another", "interrupted")
+
+
+def test_what_comes_after_the_end_is_ignored(tracker, scheduler):
+    assert scheduler.stream_handlers[tracker_name("R", "s")] == tracker.report
+    asyncio.run(tracker.close())
+    assert scheduler.stream_handlers[tracker_name("R", "s")] is ignore
+    tracker.stop_nodes("late")
+    assert scheduler.stopped == []

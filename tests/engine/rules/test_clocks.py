@@ -1,0 +1,32 @@
+"""What a step waits for, and when that has been long enough."""
+
+from __future__ import annotations
+
+import pytest
+
+from daskpar.engine.rules.clocks import Patience, Waiting, progress_timeout
+
+PATIENCE = Patience(progress=100, nodes=50, stopping=15)
+
+
+@pytest.mark.parametrize(
+    ("waiting", "now", "overdue"),
+    [
+        (Waiting(progress_since=0), 100, ""),
+        (Waiting(progress_since=0), 101, "progress"),
+        (Waiting(progress_since=0, nodes_since=60), 109, ""),
+        (Waiting(progress_since=0, nodes_since=60), 111, "nodes"),
+        (Waiting(progress_since=0, nodes_since=0, stopping_since=200), 214, ""),
+        (Waiting(progress_since=0, nodes_since=0, stopping_since=200), 216, "stopping"),
+    ],
+)
+def test_which_patience_is_used_up(waiting, now, overdue):
+    assert waiting.overdue(now, PATIENCE) == overdue
+
+
+@pytest.mark.parametrize(
+    ("given", "run", "overhead", "init", "expected"),
+    [(600, 60, 600, 3600, 600), (None, 60, 30, 10, 270), (None, 60, 600, 3600, 4260)],
+)
+def test_the_default_follows_from_the_other_timeouts(given, run, overhead, init, expected):
+    assert progress_timeout(given=given, run=run, overhead=overhead, init=init) == expected

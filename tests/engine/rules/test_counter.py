@@ -1,0 +1,86 @@
+"""Thresholds: equal completes, above fails; only final outcomes are charged."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from daskpar.batches.records import RECORD
+from daskpar.engine.rules.counter import Tally, Thresholds
+from daskpar.results import Counts, TryStatus
+
+
+def records(*outcomes: tuple[TryStatus, bool, int, int]) -> np.ndarray:
+    """One record for each (status, final, items, failed items)."""
+    array = np.zeros(len(outcomes), dtype=RECORD)
+    for row, (status, final, items, failed_items) in zip(array, outcomes, strict=True):
+        row["status"], row["final"], row["items"], row["failed_items"] = status, final, items, failed_items
+    return array
+
+
+OK = (TryStatus.SUCCEEDED, True, 10, 0)
+SHORT = (TryStatus.FAILED, True, 10, 3)
+FAILED = (TryStatus.FAILED, True, 10, 10)
+RETRIED = (TryStatus.FAILED, False, 10, 10)
+EMPTY = (TryStatus.EMPTY, True, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("limits", "outcomes", "exceeded"),
+    [
+        ({"error_threshold": 3}, [SHORT, OK], ""),
+        ({"error_threshold": 2}, [SHORT, OK], "error_threshold allows (2)"),
+        ({"error_threshold": 0}, [OK], ""),
+        ({"error_threshold": -1}, [FAILED] * 50, ""),
+        ({"error_threshold": 0}, [RETRIED, OK], ""),
+        ({"mini_batch_error_threshold": 2}, [FAILED, FAILED, OK], ""),
+        ({"mini_batch_error_threshold": 1}, [FAILED, FAILED, OK], "mini_batch_error_threshold allows (1)"),
+        ({"mini_batch_error_threshold": 0}, [RETRIED, RETRIED, OK], ""),
+        ({"mini_batch_error_threshold": 0}, [FAILED], "mini_batch_error_threshold allows (0)"),
+        ({"allowed_failed_percent": 30}, [FAILED] * 3 + [OK] * 7, ""),
+        ({"allowed_failed_percent": 29}, [FAILED] * 3 + [OK] * 7, "allowed_failed_percent allows (29 %)"),
+        ({"allowed_failed_percent": 0}, [OK], ""),
+        ({"allowed_failed_percent": 0}, [FAILED], "allowed_failed_percent"),
+        ({"allowed_failed_percent": 100}, [FAILED] * 10, ""),
+        # Mini-batches without a row are no part of the percentage: 1 of 2 failed, not 1 of 10.
+        ({"allowed_failed_percent": 40}, [EMPTY] * 8 + [FAILED, OK], "1 of 2 mini-batches failed (50 %)"),
+    ],
+)
+def test_a_count_above_its_threshold_fails_the_step_and_one_equal_to_it_does_not(limits, outcomes, exceeded):
+    tally = Tally(Thresholds(**limits), Counts(planned=10))
+    tally.add(records(*outcomes))
+    assert exceeded in tally.verdict()
+    assert bool(exceeded) == bool(tally.verdict())
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "allow_empty", "reason"),
+    [
+        ([OK, FAILED], False, ""),
+        ([FAILED], False, "no mini-batch succeeded"),
+        ([FAILED], True, "no mini-batch succeeded"),
+        ([EMPTY], False, "holds no items"),
+        ([], False, "holds no items"),
+        ([EMPTY], True, ""),
+        ([], True, ""),
+    ],
+)
+def test_a_step_of_which_nothing_succeeded_fails_whatever_the_thresholds(outcomes, allow_empty, reason):
+    tally = Tally(Thresholds(), Counts(planned=len(outcomes)))
+    if outcomes:
+        tally.add(records(*outcomes))
+    assert reason in tally.closing_verdict(allow_empty=allow_empty)
+    assert bool(reason) == bool(tally.closing_verdict(allow_empty=allow_empty))
+
+
+@given(st.lists(st.sampled_from([OK, SHORT, FAILED, RETRIED, EMPTY])), st.integers(1, 5))
+def test_counts_do_not_depend_on_how_records_are_bundled(outcomes, bundle):
+    whole, parts = Tally(Thresholds(), Counts(planned=100)), Tally(Thresholds(), Counts(planned=100))
+    whole.add(records(*outcomes))
+    for start in range(0, len(outcomes), bundle):
+        parts.add(records(*outcomes[start : start + bundle]))
+    assert whole.counts == parts.counts
+    assert whole.counts.tries_failed == whole.counts.failed + whole.counts.retried
+    assert whole.counts.done == sum(final for _, final, _, _ in outcomes)

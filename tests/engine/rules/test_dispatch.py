@@ -1,0 +1,378 @@
+"""The dispatcher never loses and never doubles a mini-batch, whatever happens to nodes and blocks."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from daskpar.engine.rules.blame import LOSSES, LOSSES_AT_MOST, subtract
+from daskpar.engine.rules.block_size import BlockSizer
+from daskpar.engine.rules.dispatch import QUEUED_AHEAD, Dispatcher, Loss, runs
+from daskpar.processor.last_state import LastWords
+
+
+def dispatcher(count: int, *, each: float | None = 0.1, nodes: dict[str, int] | None = None) -> Dispatcher:
+    sizer = BlockSizer()
+    if each is not None:
+        sizer.measure(1000, each * 1000)
+    made = Dispatcher([(0, count)], sizer)
+    for node, processors in (nodes or {"a": 2}).items():
+        made.add_node(node, processors)
+    return made
+
+
+def settle(made: Dispatcher, order, start: int, stop: int, token: str = "t") -> int:
+    return int(made.settle(order.block, token, np.arange(start, stop)).sum())
+
+
+def lose(made: Dispatcher, node: str, words: LastWords | None = None) -> Loss:
+    return made.bury_node(node, running=made.lose_node(node), words=words)
+
+
+def bury_unready(made: Dispatcher, node: str) -> Loss:
+    """None of its processors had come past `init()`."""
+    made.lose_node(node)
+    return made.bury_node(node, running=0, words=LastWords())
+
+
+def test_every_processor_gets_one_block_to_run_and_one_to_wait():
+    made = dispatcher(1000, nodes={"a": 2, "b": 1})
+    given = [node for node, _ in made.orders()]
+    assert (given.count("a"), given.count("b")) == (2 * QUEUED_AHEAD, QUEUED_AHEAD)
+    assert made.orders() == []
+
+
+def test_blocks_are_contiguous_and_in_order():
+    orders = [order for _, order in dispatcher(1000).orders()]
+    assert orders[0].start == 0
+    assert all(a.stop == b.start for a, b in itertools.pairwise(orders))
+
+
+def test_a_retried_mini_batch_goes_first_and_alone():
+    made = dispatcher(1000)
+    order = made.orders()[0][1]
+    settle(made, order, order.start, order.stop)
+    made.end(order.block, "t")
+    made.retry(3, 1)
+    [(_, again)] = made.orders()
+    assert (again.start, again.stop, again.tries) == (3, 4, 1)
+
+
+def test_a_node_that_leaves_gives_back_what_it_owed_and_nothing_is_suspected():
+    made = dispatcher(1000, nodes={"a": 2, "b": 1})
+    orders = made.orders()
+    owed = sum(order.stop - order.start for node, order in orders if node == "a")
+    assert made.leave_node("a") == owed
+    assert (list(made.nodes), made.processors) == (["b"], 1)
+    assert {block.node for block in made.blocks.values()} == {"b"}
+    assert made.suspects.apart(0, 1000) == 1000
+    assert made.leave_node("a") == 0
+
+
+def test_a_released_rest_goes_to_another_block_and_is_refused_from_the_old_one():
+    made = dispatcher(10, each=10.0, nodes={"a": 1})
+    made.sizer.seconds_per_mini_batch = 0.1
+    order = made.orders()[0][1]
+    assert order.stop - order.start > 2
+    assert (
+        made.release(order.block, "t", order.start + 1, order.stop).requeued == order.stop - order.start - 1
+    )
+    assert settle(made, order, order.start, order.stop) == 1
+    assert made.end(order.block, "t") == 0
+
+
+def test_what_a_block_still_owes_at_its_end_is_queued_again():
+    made = dispatcher(100, nodes={"a": 1})
+    order = made.orders()[0][1]
+    settle(made, order, order.start, order.start + 1)
+    assert made.end(order.block, "t") == order.stop - order.start - 1
+
+
+def test_only_the_first_start_of_a_block_is_listened_to():
+    made = dispatcher(100, nodes={"a": 1})
+    order = made.orders()[0][1]
+    assert settle(made, order, order.start, order.start + 1, token="first") == 1
+    assert settle(made, order, order.start + 1, order.start + 2, token="second") == 0
+
+
+def test_nothing_is_taken_from_a_block_whose_node_is_lost():
+    made = dispatcher(100)
+    order = made.orders()[0][1]
+    lose(made, "a")
+    assert settle(made, order, order.start, order.stop) == 0
+    assert made.waiting == 100
+
+
+@pytest.mark.parametrize("speaks", [True, False])
+@pytest.mark.parametrize("killer", [0, 7, 19])
+def test_a_mini_batch_that_takes_three_nodes_down_has_failed_and_the_others_have_not(killer, speaks):
+    """Whether or not its block has said a word before its node is gone, and wherever in the block it stands."""
+    made = dispatcher(20, each=0.001, nodes={"n0": 1})
+    failed: list[int] = []
+    done: set[int] = set()
+    losses = 0
+    while not made.finished:
+        for _, order in sorted(made.orders(), key=lambda given: given[1].block):
+            if order.block not in made.blocks:
+                continue
+            if order.start <= killer < order.stop:
+                if speaks:
+                    made.owns(order.block, "t")
+                failed += lose(made, f"n{losses}").failed
+                losses += 1
+                made.add_node(f"n{losses}", 1)
+            else:
+                assert settle(made, order, order.start, order.stop) == order.stop - order.start
+                done.update(range(order.start, order.stop))
+                made.end(order.block, "t")
+        assert losses < 20
+    assert failed == [killer]
+    assert done == set(range(20)) - {killer}
+    assert losses == LOSSES
+
+
+def test_a_neighbour_whose_word_is_always_lost_with_the_killer_is_not_blamed():
+    """6 is done each time, but its result dies with the node that 7 takes down right after."""
+    made = dispatcher(8, each=0.001, nodes={"n0": 1})
+    failed: list[int] = []
+    losses = 0
+    while not made.finished:
+        for _, order in sorted(made.orders(), key=lambda given: given[1].block):
+            if order.block not in made.blocks:
+                continue
+            node = made.blocks[order.block].node
+            with_killer = any(
+                start <= 7 < stop for b in made.blocks.values() if b.node == node for start, stop in b.due
+            )
+            if with_killer:
+                failed += lose(made, node).failed
+                losses += 1
+                made.add_node(f"n{losses}", 1)
+            else:
+                settle(made, order, order.start, order.stop)
+                made.end(order.block, "t")
+        assert losses < 10
+    assert failed == [7]
+
+
+def test_the_one_of_a_hundred_thousand_that_takes_nodes_down_is_found_by_few_losses():
+    made = dispatcher(100_000, each=0.00001, nodes={"n0": 1})
+    killer, losses, failed = 77_777, 0, ()
+    while not failed:
+        for _, order in sorted(made.orders(), key=lambda given: given[1].block):
+            if order.block in made.blocks and order.start <= killer < order.stop:
+                failed = lose(made, f"n{losses}").failed
+                losses += 1
+                made.add_node(f"n{losses}", 1)
+            elif order.block in made.blocks:
+                settle(made, order, order.start, order.stop)
+                made.end(order.block, "t")
+    assert failed == (killer,)
+    assert losses <= LOSSES + 4
+
+
+@pytest.mark.parametrize("each", [0.00001, 0.001, 5.0])
+@pytest.mark.parametrize(
+    "killers", [{0: 1, 7: 2, 50: 1, 99: 2}, {7: 9}, {7: 9, 8: 9}, dict.fromkeys(range(0, 100, 3), 2)]
+)
+def test_a_node_that_leaves_words_is_charged_to_what_it_ran_alone(killers, each):
+    """Whatever shared a block or a node with it, and however often: only what ran at three losses has failed."""
+    made = dispatcher(100, each=each, nodes={"n0": 1})
+    left, losses, failed, done = dict(killers), 0, [], set()
+    while not made.finished:
+        for node, order in sorted(made.orders(), key=lambda given: given[1].block):
+            if order.block not in made.blocks:
+                continue
+            killer = next((index for index in range(order.start, order.stop) if left.get(index)), None)
+            if killer is None:
+                done.update(range(order.start, order.stop))
+                settle(made, order, order.start, order.stop)
+                made.end(order.block, "t")
+                continue
+            left[killer] -= 1
+            losses += 1
+            # What is done before it in its block was not said any more.
+            failed += lose(made, node, LastWords(running=frozenset({killer}))).failed
+            made.add_node(f"n{losses}", 1)
+    guilty = {index for index, times in killers.items() if times >= LOSSES}
+    assert (sorted(failed), done) == (sorted(guilty), set(range(100)) - guilty)
+    assert losses == sum(min(times, LOSSES) for times in killers.values())
+
+
+def test_a_node_that_died_while_rows_were_written_may_have_been_hit_by_any_of_them():
+    made = dispatcher(10, each=0.1, nodes={"a": 1})
+    order = made.orders()[0][1]
+    settle(made, order, order.start, order.start + 1)
+    loss = lose(made, "a", LastWords(writing=frozenset({order.start + 2})))
+    assert loss.failed == ()
+    assert made.suspects.apart(order.start + 1, 10) <= order.start + 3
+    assert made.suspects.apart(order.start + 3, 10) == 10
+
+
+@pytest.mark.parametrize("goes_on", [0, 1, 5])
+@pytest.mark.parametrize("each", [0.00001, 0.01, 5.0])
+def test_one_that_takes_its_node_down_and_goes_on_is_found_too(each, goes_on):
+    """Its processor comes to some of the next before its end has reached it, or through with the block."""
+    made = dispatcher(100, each=each, nodes={"n0": 1})
+    killer, losses, failed = 42, 0, []
+    while not made.finished:
+        for node, order in sorted(made.orders(), key=lambda given: given[1].block):
+            if order.block not in made.blocks:
+                continue
+            if not order.start <= killer < order.stop:
+                settle(made, order, order.start, order.stop)
+                made.end(order.block, "t")
+                continue
+            at = killer + goes_on
+            words = LastWords(running=frozenset({at})) if goes_on and at < order.stop else LastWords()
+            failed += lose(made, node, words).failed
+            losses += 1
+            made.add_node(f"n{losses}", 1)
+    assert failed == [killer]
+    assert losses <= 2 * LOSSES
+
+
+@pytest.mark.parametrize("killer", [0, 7, 42, 99])
+@pytest.mark.parametrize("each", [0.00001, 0.01, 5.0])
+def test_it_is_found_also_where_nothing_of_its_node_was_heard_any_more(each, killer):
+    """All that waited on its node is done each time, before the end reaches the processor, and none of it is said."""
+    made = dispatcher(100, each=each, nodes={"n0": 1})
+    losses, failed = 0, []
+    while not made.finished:
+        orders = [order for _, order in sorted(made.orders(), key=lambda given: given[1].block)]
+        owed = [(start, stop) for block in made.blocks.values() for start, stop in block.due]
+        if any(start <= killer < stop for start, stop in owed):
+            failed += lose(made, f"n{losses}", LastWords()).failed
+            losses += 1
+            made.add_node(f"n{losses}", 1)
+            continue
+        for order in orders:
+            settle(made, order, order.start, order.stop)
+            made.end(order.block, "t")
+    assert failed == [killer]
+    assert losses <= LOSSES_AT_MOST
+
+
+def test_what_a_node_that_ends_in_order_was_at_is_not_to_blame():
+    made = dispatcher(4, each=5.0, nodes={"n0": 1})
+    for number in range(2 * LOSSES_AT_MOST):
+        [first, *_] = [order.start for _, order in made.orders()]
+        loss = lose(made, f"n{number}", LastWords(orderly=True, running=frozenset({first})))
+        assert (loss.failed, loss.requeued) == ((), 2)
+        made.add_node(f"n{number + 1}", 1)
+
+
+def test_a_node_whose_processors_were_still_in_init_blames_nobody():
+    made = dispatcher(100)
+    for name in "abcdefgh":
+        made.add_node(name, 2)
+        made.orders()
+        loss = bury_unready(made, name)
+        assert (loss.failed, loss.suspects) == ((), ())
+    assert made.suspects.apart(0, 100) == 100
+
+
+def test_rows_that_kill_their_writer_three_times_have_failed():
+    made = dispatcher(4, each=0.001, nodes={"a": 1})
+    failed: tuple[int, ...] = ()
+    deaths = 0
+    while not failed:
+        for _, order in made.orders():
+            if order.start <= 2 < order.stop:
+                failed = made.release(order.block, "t", order.start, order.stop, suspect=True).failed
+                deaths += 1
+            made.end(order.block, "t")
+    assert (failed, deaths) == ((2,), LOSSES)
+
+
+def test_intervals():
+    assert subtract([(0, 10)], 3, 5) == ([(0, 3), (5, 10)], [(3, 5)])
+    assert subtract([(0, 4), (6, 8)], 2, 7) == ([(0, 2), (7, 8)], [(2, 4), (6, 7)])
+    assert runs(np.array([1, 2, 3, 7, 9, 10])) == [(1, 4), (7, 8), (9, 11)]
+    assert runs(np.array([], dtype=int)) == []
+
+
+class AnyCourseOfEvents(RuleBasedStateMachine):
+    """Nodes come and go, blocks flush, release, fail, end, in any order: each mini-batch is settled exactly once in the end."""
+
+    @initialize(
+        count=st.integers(1, 60), each=st.sampled_from([None, 0.001, 0.2, 5.0]), processors=st.integers(1, 3)
+    )
+    def begin(self, count, each, processors):
+        self.count = count
+        self.made = dispatcher(count, each=each, nodes={"n0": processors})
+        self.names = 1
+        self.orders: dict[int, object] = {}
+        self.dead: list = []
+        self.settled: list[int] = []
+        self.failed: list[int] = []
+        self.tries: dict[int, int] = {}
+
+    @rule()
+    def send(self):
+        for _, order in self.made.orders():
+            self.orders[order.block] = order
+
+    @precondition(lambda self: self.orders)
+    @rule(data=st.data(), fails=st.booleans())
+    def flush(self, data, fails):
+        order = self.orders[data.draw(st.sampled_from(sorted(self.orders)))]
+        due = [i for a, b in sorted(self.made.blocks[order.block].due) for i in range(a, b)]
+        if not due:
+            return
+        done = due[: data.draw(st.integers(1, len(due)))]
+        accepted = self.made.settle(order.block, "t", np.array(done))
+        assert accepted.all()
+        if fails and self.tries.get(done[-1], 0) < 2:
+            self.tries[done[-1]] = self.tries.get(done[-1], 0) + 1
+            self.made.retry(done.pop(), order.tries + 1)
+        self.settled += done
+
+    @precondition(lambda self: self.orders)
+    @rule(data=st.data())
+    def release_rest(self, data):
+        order = self.orders[data.draw(st.sampled_from(sorted(self.orders)))]
+        due = [i for a, b in sorted(self.made.blocks[order.block].due) for i in range(a, b)]
+        if len(due) > 1:
+            self.made.release(order.block, "t", due[1], order.stop)
+
+    @precondition(lambda self: self.orders)
+    @rule(data=st.data())
+    def end_block(self, data):
+        order = self.orders.pop(data.draw(st.sampled_from(sorted(self.orders))))
+        self.made.end(order.block, "t")
+        self.dead.append(order)
+
+    @precondition(lambda self: self.made.nodes)
+    @rule(data=st.data(), back=st.booleans())
+    def lose(self, data, back):
+        node = data.draw(st.sampled_from(sorted(self.made.nodes)))
+        gone = {b for b, known in self.made.blocks.items() if known.node == node}
+        self.failed += lose(self.made, node).failed
+        self.dead += [self.orders.pop(b) for b in gone if b in self.orders]
+        if back or not self.made.nodes:
+            self.made.add_node(f"n{self.names}", 2)
+            self.names += 1
+
+    @precondition(lambda self: self.dead)
+    @rule(data=st.data())
+    def late_word(self, data):
+        order = data.draw(st.sampled_from(self.dead))
+        assert not self.made.settle(order.block, "t", np.arange(order.start, order.stop)).any()
+        assert self.made.release(order.block, "t", order.start, order.stop).requeued == 0
+
+    @invariant()
+    def every_mini_batch_is_in_exactly_one_place(self):
+        if not hasattr(self, "made"):
+            return
+        waiting = [i for a, b, _ in [*self.made._queue, *self.made._aside] for i in range(a, b)]
+        owed = [i for block in self.made.blocks.values() for a, b in block.due for i in range(a, b)]
+        assert sorted(waiting + owed + self.settled + self.failed) == list(range(self.count))
+        assert self.made.waiting == len(waiting)
+
+
+TestAnyCourseOfEvents = AnyCourseOfEvents.TestCase

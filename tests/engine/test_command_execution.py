@@ -1,0 +1,119 @@
+"""A command on an invented cluster: a node is waited for, a kill is never too early, and what was lost is told."""
+
+from __future__ import annotations
+
+import os
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from daskpar.engine.command_execution import LOSSES, CommandExecution, CommandSettings
+from daskpar.engine.plugins.node import NodePlugin
+from daskpar.errors import InfrastructureLost
+from daskpar.processor.command_process import CommandRunner
+
+
+class Invented:
+    """A cluster whose workers are those of `rounds`, one list for each time that it is asked; the last one stays."""
+
+    def __init__(self, *rounds: list[str], status: str = "cancelled") -> None:
+        self.rounds = list(rounds)
+        self.connected = True
+        self.client = SimpleNamespace(submit=self.submit)
+        self.status = status
+        self.asked: list[str] = []
+
+    def submit(self, function: Any, settings: CommandSettings, *, workers: list[str], **_: Any) -> Any:
+        self.asked += workers
+        future = SimpleNamespace(status=self.status, result=lambda: 7, release=lambda: None)
+        future.add_done_callback = lambda tell: tell(future)
+        return future
+
+    def refresh(self) -> list[str]:
+        return self.rounds.pop(0) if len(self.rounds) > 1 else self.rounds[0]
+
+
+def execution(cluster: Invented, *, patience: float = 60.0) -> CommandExecution:
+    settings = CommandSettings(run_id="r", step="s", command="true", cwd="/", stdout="", stderr="")
+    return CommandExecution(
+        cluster=cluster,  # type: ignore[arg-type]
+        settings=settings,
+        publish=lambda event: None,
+        before_again=lambda: None,
+        patience=patience,
+    )
+
+
+def test_a_node_is_waited_for():
+    assert execution(Invented([], ["a"], status="finished")).run() == 7
+
+
+def test_but_not_without_end():
+    with pytest.raises(InfrastructureLost, match=r"none came within 0 s; .*resume"):
+        execution(Invented([]), patience=0.0).run()
+
+
+def test_a_command_whose_nodes_are_lost_says_so():
+    cluster = Invented(["a", "b"])
+    with pytest.raises(InfrastructureLost, match=f"was lost {LOSSES} times; .*resume"):
+        execution(cluster).run()
+    assert cluster.asked == ["a", "b", "a"]
+
+
+def test_a_connection_that_is_lost_says_how_to_go_on():
+    cluster = Invented(["a"])
+    cluster.connected = False
+    with pytest.raises(InfrastructureLost, match="resume"):
+        execution(cluster).run()
+
+
+def test_a_stop_ends_the_waiting():
+    made = execution(Invented([]))
+    made.stop("enough")
+    assert made.run() is None
+
+
+def test_a_kill_before_the_command_has_begun_counts_for_that_attempt():
+    plugin = NodePlugin("r")
+    plugin.setup(SimpleNamespace(stream_handlers={}, address="a"))  # type: ignore[arg-type]
+    plugin.kill_command("s", 0)
+    assert not plugin.begin_command("s", 0, None)
+    assert plugin.begin_command("s", 1, None)
+    assert plugin.begin_command("other", 0, None)
+
+
+def test_a_node_that_has_ended_begins_nothing():
+    plugin = NodePlugin("r")
+    worker = SimpleNamespace(stream_handlers={}, address="a")
+    plugin.setup(worker)  # type: ignore[arg-type]
+    plugin.teardown(worker)  # type: ignore[arg-type]
+    assert not plugin.begin_command("s", 0, None)
+    with pytest.raises(RuntimeError, match="has ended"):
+        plugin.open(SimpleNamespace(step="s"))  # type: ignore[arg-type]
+
+
+def test_a_request_to_open_a_step_that_its_end_has_overtaken_starts_nothing():
+    plugin = NodePlugin("r")
+    plugin.setup(SimpleNamespace(stream_handlers={}, address="a"))  # type: ignore[arg-type]
+    plugin.close("s")
+    with pytest.raises(RuntimeError, match="step s has ended on worker a"):
+        plugin.open(SimpleNamespace(step="s"))  # type: ignore[arg-type]
+    assert plugin.steps == {}
+
+
+@pytest.mark.parametrize("killed", [True, False])
+def test_a_runner_leaves_no_descriptor_open_and_may_be_killed_before_it_runs(tmp_path, killed):
+    before = os.listdir("/proc/self/fd")
+    runner = CommandRunner(
+        command="exit 5",
+        cwd=str(tmp_path),
+        environment={},
+        stdout_path=str(tmp_path / "out"),
+        stderr_path=str(tmp_path / "err"),
+    )
+    if killed:
+        runner.kill()
+    assert runner.run() == (137 if killed else 5)
+    runner.kill()
+    assert len(os.listdir("/proc/self/fd")) == len(before)
