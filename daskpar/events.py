@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from daskpar.results import Counts
+from daskpar.results import Counts, StepResult
 
 if TYPE_CHECKING:
     import numpy as np
@@ -132,19 +132,12 @@ class Warned:
 @dataclass(frozen=True, kw_only=True)
 class StepEnded:
     time: float
-    step: str
-    status: str
-    """`completed`, `failed`, `interrupted`, `skipped`, `lost`."""
-    reason: str
-    """One sentence; empty when completed."""
-    counts: Counts
-    seconds: float
-    outputs: Mapping[str, str] = field(default_factory=dict)
-    """Output name -> path."""
-    first_failure: object | None = None
-    """`processor.protocol.Failure` or `InitFailed`: the first in time."""
-    exit_code: int | None = None
-    """Of a command step."""
+    result: StepResult
+
+    @property
+    def step(self) -> str:
+        """Name of the step."""
+        return self.result.step
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -115,12 +115,17 @@ class StepResult:
     """How a step ended."""
 
     step: str
-    status: str
-    """`completed`, `failed`, `interrupted`, `lost`, `skipped`."""
+    status: Status
     reason: str = ""
+    """One sentence; empty when completed."""
     counts: Counts = field(default_factory=Counts)
     seconds: float = 0.0
+    """Time spent by this process, those of earlier ones left out."""
     outputs: Mapping[str, str] = field(default_factory=dict)
+    """Output name -> path or URL."""
     first_failure: Failure | InitFailed | None = None
+    """The first in time."""
     exit_code: int | None = None
+    """Of a command step."""
     error: DaskparError | None = None
+    """What made the driver itself give up: the disk, the cluster."""

@@ -10,7 +10,7 @@ import pytest
 
 from daskpar.batches.records import RECORD
 from daskpar.events import Bus, Event, Group, Progress, StepEnded, TriesEnded, Warned, Watcher
-from daskpar.results import Counts
+from daskpar.results import Counts, Status, StepResult
 
 
 class Keeper(Watcher):
@@ -176,7 +176,7 @@ def test_a_signal_handler_may_publish_in_the_middle_of_publish() -> None:
 def test_a_group_drops_its_failing_member_only() -> None:
     broken, keeper = Broken("hear"), Keeper()
     group = Group([broken, keeper])
-    ended = StepEnded(time=1.0, step="s", status="completed", reason="", counts=Counts(), seconds=1.0)
+    ended = StepEnded(time=1.0, result=StepResult(step="s", status=Status.COMPLETED, seconds=1.0))
     group.hear(ended)
     group.hear(ended)
     group.close()

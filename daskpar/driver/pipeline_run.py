@@ -20,12 +20,11 @@ from daskpar.events import Bus, Event, RunEnded, RunStarted, StepEnded, Warned, 
 from daskpar.jobspec.model import ParallelStep, PipelineJob, Step
 from daskpar.processor import prestart
 from daskpar.reports.warning_collector import Heard
-from daskpar.results import Counts
+from daskpar.results import Status, StepResult
 from daskpar.rundir.run_directory import RunDirectory
 
 if TYPE_CHECKING:
     from daskpar.engine.cluster import Cluster
-    from daskpar.results import StepResult
 
 
 @dataclass
@@ -135,8 +134,6 @@ class PipelineRun:
             thread.join()
 
     def _start_or_skip(self, step: Step) -> None:
-        from daskpar.results import StepResult
-
         blocked = [name for name in step.needs if self.results[name].status != "completed"]
         failed = [
             name for name, result in self.results.items() if result.status not in ("completed", "skipped")
@@ -149,12 +146,9 @@ class PipelineRun:
         elif failed and not self.job.continue_on_step_failure:
             why = f"step {failed[0]} did not complete (settings.continue_on_step_failure is off)"
         if why:
-            self.results[step.name] = StepResult(step=step.name, status="skipped", reason=why)
-            self.publish(
-                StepEnded(
-                    time=time(), step=step.name, status="skipped", reason=why, counts=Counts(), seconds=0.0
-                )
-            )
+            result = StepResult(step=step.name, status=Status.SKIPPED, reason=why)
+            self.results[step.name] = result
+            self.publish(StepEnded(time=time(), result=result))
             return
         if self._is_done(step):
             return
@@ -178,8 +172,6 @@ class PipelineRun:
         return True
 
     def _run_step(self, step: Step) -> None:
-        from daskpar.results import StepResult
-
         try:
             result = self._run_one(step)
         except DaskparError as error:

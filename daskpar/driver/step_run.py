@@ -184,19 +184,7 @@ class OneStep:
             )
         )
         drop_parts(self.directory, folder.state())
-        self.publish(
-            StepEnded(
-                time=time(),
-                step=step.name,
-                status=result.status,
-                reason=result.reason,
-                counts=result.counts,
-                seconds=result.seconds,
-                outputs=result.outputs,
-                first_failure=result.first_failure,
-                exit_code=result.exit_code,
-            )
-        )
+        self.publish(StepEnded(time=time(), result=result))
         return result
 
     def _running(self, state: StepState, seen: Seen) -> CommandStepRun | ParallelStepRun:

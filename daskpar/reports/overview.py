@@ -108,15 +108,16 @@ class Overview(Watcher):
         append(self._metrics, text + csv_row(row))
 
     def _end(self, event: StepEnded) -> None:
-        counts = event.counts
+        result = event.result
+        counts = result.counts
         if counts.planned and self._kind == "parallel":
             left = 0.0 if counts.done >= counts.planned else None
             self._measure(event.time, counts, counts.planned, 0, Pace(0.0, left))
         words = f": {counts_in_words(counts)}" if counts.planned else ""
-        self._say(event.time, f"step {event.step} {event.status} after {duration(event.seconds)}{words}")
-        if event.reason:
-            self._say(event.time, f"reason: {event.reason}; start with job_result.txt")
-        replace(self._layout.job_result, step_result(event, self._kind))
+        self._say(event.time, f"step {result.step} {result.status} after {duration(result.seconds)}{words}")
+        if result.reason:
+            self._say(event.time, f"reason: {result.reason}; start with job_result.txt")
+        replace(self._layout.job_result, step_result(result, self._kind))
 
     def _say(self, now: float, text: str) -> None:
         append(self._layout.overview(self._started or now), f"{iso(now)} {one_line(text, 4000)}\n")
@@ -204,11 +205,12 @@ def master_lines(event: Event) -> list[tuple[str, str]]:
         words = some(len(event.records), "try") + f" committed, {number(failed)} of them failed"
         return [("DEBUG", words)]
     if isinstance(event, StepEnded):
+        result = event.result
         lines = [
             (
                 "INFO",
-                f"step {event.step} {event.status} after {duration(event.seconds)}: {counts_in_words(event.counts)}",
+                f"step {result.step} {result.status} after {duration(result.seconds)}: {counts_in_words(result.counts)}",
             )
         ]
-        return [*lines, ("ERROR", f"reason: {event.reason}")] if event.reason else lines
+        return [*lines, ("ERROR", f"reason: {result.reason}")] if result.reason else lines
     return []

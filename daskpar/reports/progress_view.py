@@ -18,7 +18,7 @@ from daskpar.events import (
 )
 from daskpar.reports.rates import Pace, Samples
 from daskpar.reports.wording import clock, counts_in_words, duration, number, one_line, percent, rate, some
-from daskpar.results import Counts, Failure
+from daskpar.results import Counts, Failure, StepResult
 
 BAR_WIDTH = 20
 NAME_WIDTH = 24
@@ -69,7 +69,7 @@ class View:
             return self._first_failure(event)
         if isinstance(event, StepEnded):
             self.steps.pop(event.step, None)
-            return [step_ended(event)]
+            return [step_ended(event.result)]
         return self._once(remark(event))
 
     def _planned(self, event: StepPlanned) -> list[str]:
@@ -133,12 +133,12 @@ def remark(event: Event) -> str:
     return ""
 
 
-def step_ended(event: StepEnded) -> str:
+def step_ended(result: StepResult) -> str:
     """A step's end in a line."""
-    words = f": {counts_in_words(event.counts)}" if event.counts.planned else ""
-    reason = f" ({one_line(event.reason)})" if event.reason else ""
-    seconds = f" after {duration(event.seconds)}" if event.seconds else ""
-    return f"{event.step}: {event.status}{seconds}{words}{reason}"
+    words = f": {counts_in_words(result.counts)}" if result.counts.planned else ""
+    reason = f" ({one_line(result.reason)})" if result.reason else ""
+    seconds = f" after {duration(result.seconds)}" if result.seconds else ""
+    return f"{result.step}: {result.status}{seconds}{words}{reason}"
 
 
 def plain_line(step: StepView, now: float) -> str:

@@ -5,9 +5,8 @@ Plain values in, text out.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 from daskpar.locations import filesystem, is_url
 from daskpar.reports.wording import (
@@ -19,29 +18,8 @@ from daskpar.reports.wording import (
     printable,
     shell_path,
 )
-from daskpar.results import Counts, Failure, InitFailed
+from daskpar.results import Failure, InitFailed, StepResult
 from daskpar.rundir.run_directory import STARTED_WITH, StepFolder
-
-
-class Ended(Protocol):
-    """What a report needs of a step that ended: `events.StepEnded` and the engine's results have it."""
-
-    @property
-    def step(self) -> str: ...
-    @property
-    def status(self) -> str: ...
-    @property
-    def reason(self) -> str: ...
-    @property
-    def counts(self) -> Counts: ...
-    @property
-    def seconds(self) -> float: ...
-    @property
-    def outputs(self) -> Mapping[str, str]: ...
-    @property
-    def first_failure(self) -> object | None: ...
-    @property
-    def exit_code(self) -> int | None: ...
 
 
 def summary_of_run(
@@ -50,7 +28,7 @@ def summary_of_run(
     status: str,
     reason: str,
     seconds: float,
-    results: Sequence[Ended],
+    results: Sequence[StepResult],
     warnings: Sequence[str] = (),
 ) -> str:
     """The summary at the end of a run, many lines without a final line break.
@@ -69,7 +47,7 @@ def summary_of_run(
     return printable("\n".join(part for part in parts if part))
 
 
-def _step(result: Ended, run: Path) -> str:
+def _step(result: StepResult, run: Path) -> str:
     head = f"{result.step}: {result.status}"
     head += f" in {duration(result.seconds)}" if result.seconds else ""
     lines = [head]
@@ -113,7 +91,7 @@ def remark(path: str, step: StepFolder) -> str:
     return "" if written else " (nothing is there)"
 
 
-def first_failure(results: Sequence[Ended]) -> tuple[str, Failure | InitFailed] | None:
+def first_failure(results: Sequence[StepResult]) -> tuple[str, Failure | InitFailed] | None:
     """The first failure in time of the steps that did not complete, with its step."""
     known = [
         (r.step, r.first_failure)
@@ -143,7 +121,7 @@ def failure_in_full(step: str, failure: Failure | InitFailed) -> str:
     return "\n".join([*lines, ""])
 
 
-def _ending(run: Path, status: str, reason: str, seconds: float, results: Sequence[Ended]) -> str:
+def _ending(run: Path, status: str, reason: str, seconds: float, results: Sequence[StepResult]) -> str:
     verb = {"completed": "Completed", "failed": "Failed", "interrupted": "Interrupted", "lost": "Lost"}.get(
         status, status.capitalize()
     )
@@ -158,7 +136,7 @@ def _ending(run: Path, status: str, reason: str, seconds: float, results: Sequen
     return "\n".join(lines)
 
 
-def next_commands(run: Path, results: Sequence[Ended]) -> list[tuple[str, str]]:
+def next_commands(run: Path, results: Sequence[StepResult]) -> list[tuple[str, str]]:
     """Commands that help after a run that did not complete, each with what it does."""
     place = shell_path(run)
     go_on = " ".join(part for part in ("python -m daskpar resume", place, _cluster_of(run)) if part)
@@ -199,7 +177,7 @@ def _aligned(commands: list[tuple[str, str]]) -> list[tuple[str, str, int]]:
     return [(command, what, width) for command, what in commands]
 
 
-def step_result(result: Ended, kind: str = "parallel") -> str:
+def step_result(result: StepResult, kind: str = "parallel") -> str:
     """The text of `job_result.txt`."""
     lines = [f"Status: {result.status}"]
     if result.reason:
@@ -218,7 +196,7 @@ def step_result(result: Ended, kind: str = "parallel") -> str:
     return "\n".join(lines) + "\n"
 
 
-def _where(result: Ended, kind: str) -> list[str]:
+def _where(result: StepResult, kind: str) -> list[str]:
     if kind == "command":
         return [
             "user/std_out.txt, user/std_err.txt: what the command wrote",

@@ -11,7 +11,7 @@ import pytest
 from daskpar.batches.records import RECORD
 from daskpar.events import StepEnded, StepPlanned, StepStarted, TriesEnded
 from daskpar.paths import LogPaths
-from daskpar.results import Counts, Failure, Reason, TryStatus
+from daskpar.results import Counts, Failure, Reason, Status, StepResult, TryStatus
 
 START = 1_795_440_000.0  # 2026-11-23T13:20:00Z
 
@@ -84,15 +84,15 @@ def tries_ended(tries: list[Try], failures: tuple[Failure, ...] = (), time: floa
 
 
 def ended(
-    status: str = "completed", reason: str = "", first: object | None = None, **counts: int
+    status: str = "completed", reason: str = "", first: Failure | None = None, **counts: int
 ) -> StepEnded:
-    return StepEnded(
-        time=START + 60,
+    result = StepResult(
         step="score",
-        status=status,
+        status=Status(status),
         reason=reason,
         counts=Counts(**counts),
         seconds=60.0,
         outputs={"scores": "/out/scores.txt"},
         first_failure=first,
     )
+    return StepEnded(time=START + 60, result=result)

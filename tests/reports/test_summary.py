@@ -7,21 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from daskpar.events import StepEnded
 from daskpar.reports.summary import first_failure, next_commands, step_result, summary_of_run
-from daskpar.results import Counts, Failure, InitFailed, Reason
+from daskpar.results import Counts, Failure, InitFailed, Reason, Status, StepResult
 
 from .conftest import START, ended, failure
 
 
 def other(
     status: str, first: Failure | InitFailed | None = None, step: str = "train", **counts: int
-) -> StepEnded:
-    return StepEnded(
-        time=START,
+) -> StepResult:
+    return StepResult(
         step=step,
-        status=status,
-        reason="",
+        status=Status(status),
         counts=Counts(**counts),
         seconds=2.0,
         first_failure=first,
@@ -41,7 +38,7 @@ def test_a_completed_run_says_counts_durations_outputs_and_logs(tmp_path: Path) 
         status="completed",
         reason="",
         seconds=61.0,
-        results=[ended(planned=20, succeeded=20, items=200)],
+        results=[ended(planned=20, succeeded=20, items=200).result],
     )
     assert text == (
         "score: completed in 1 min 0 s\n"
@@ -62,7 +59,7 @@ def test_a_failed_run_ends_with_the_first_failure_in_time_and_what_to_do(tmp_pat
             planned=20,
             succeeded=10,
             failed=3,
-        ),
+        ).result,
         other("failed", early, planned=5, failed=1),
         other("skipped", step="later"),
     ]
@@ -142,8 +139,8 @@ def test_outputs_at_a_url_are_looked_at(tmp_path: Path) -> None:
 
     fsspec.filesystem("memory").pipe("/looked/at.txt", b"x")
     places = {"there": "memory://looked/at.txt", "not": "memory://looked/not.txt", "odd": "nowhere://x"}
-    done = StepEnded(
-        time=START, step="s", status="completed", reason="", counts=Counts(), seconds=1.0, outputs=places
+    done = StepResult(
+        step="s", status=Status("completed"), reason="", counts=Counts(), seconds=1.0, outputs=places
     )
     text = summary_of_run(run_directory=tmp_path, status="completed", reason="", seconds=1.0, results=[done])
     assert "there: memory://looked/at.txt\n" in text
@@ -181,10 +178,9 @@ def test_a_long_traceback_is_cut_and_escapes_are_taken_out(tmp_path: Path) -> No
 
 
 def test_the_result_of_a_command_step_points_to_its_output() -> None:
-    result = StepEnded(
-        time=START,
+    result = StepResult(
         step="prep",
-        status="failed",
+        status=Status("failed"),
         reason="exit code 2",
         counts=Counts(),
         seconds=0.5,
@@ -203,10 +199,9 @@ def test_an_output_that_was_there_before_and_is_as_it_was_is_told(tmp_path: Path
     new.write_text("of this one")
     os.utime(new, (2e9, 2e9))
     for path, remark in ((old, " (there before; nothing was written there)"), (new, "")):
-        result = StepEnded(
-            time=START,
+        result = StepResult(
             step="s",
-            status="completed",
+            status=Status("completed"),
             reason="",
             counts=Counts(),
             seconds=2.0,
@@ -221,6 +216,6 @@ def test_an_output_that_was_there_before_and_is_as_it_was_is_told(tmp_path: Path
 def test_the_cluster_of_the_run_is_in_the_command_that_goes_on(tmp_path: Path) -> None:
     (tmp_path / "started-with.json").write_text('{"cluster": "--compute big"}')
     assert (
-        next_commands(tmp_path, [ended("failed", "", None)])[0][0]
+        next_commands(tmp_path, [ended("failed", "", None).result])[0][0]
         == f"python -m daskpar resume {tmp_path} --compute big"
     )
