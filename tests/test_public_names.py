@@ -69,5 +69,5 @@ def test_importing_loads_nothing_else() -> None:
     loaded = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.split()
-    assert {name for name in loaded if name.startswith("daskpar")} == {"daskpar"}
+    assert {name for name in loaded if name.startswith("daskpar")} == {"daskpar", "daskpar._version"}
     assert not {"dask", "distributed", "pandas", "numpy", "pyarrow"} & set(loaded)

@@ -63,6 +63,7 @@ class ProcessorOrder(Order):
         logs, node = settings.log_paths, settings.node
         _redirect(str(logs.stdout(node, self.number)), 1)
         _redirect(str(logs.stderr(node, self.number)), 2)
+        logs.stacks(node, self.number).parent.mkdir(parents=True, exist_ok=True)
         stacks = os.open(
             logs.stacks(node, self.number), os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666
         )
