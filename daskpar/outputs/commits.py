@@ -13,7 +13,7 @@ from daskpar.outputs.journal_reader import JournalContents
 from daskpar.results import Counts, TryStatus
 
 REOPENED = 4
-"""TryStatus of a mini-batch that failed and is to be run again; its rows count until new ones replace them.
+"""Status of a mini-batch that failed and is to be run again; its rows count until new ones replace them.
 """
 _FINAL = 3
 """`status & _FINAL` is not 0 for final outcomes, and 0 for what is still to be run."""

@@ -35,7 +35,7 @@ TRY_COLUMNS = (
     "Elapsed Seconds",
     "Process Seconds",
     "Run Method Seconds",
-    "TryStatus",
+    "Status",
     "Error Category",
     "Error Message",
     "Mini-batch Detail",
@@ -143,7 +143,7 @@ def sums_of(path: Path) -> Sums:
     from pyarrow import csv
 
     number, text = pa.float64(), pa.dictionary(pa.int32(), pa.string())
-    types = {"Process": text, "TryStatus": text, "Process Start Time": pa.timestamp("us", "UTC")}
+    types = {"Process": text, "Status": text, "Process Start Time": pa.timestamp("us", "UTC")}
     types |= {
         name: number
         for name in ("Total", "Failed", "Elapsed Seconds", "Process Seconds", "Run Method Seconds")
@@ -161,7 +161,7 @@ def records_of(batch: pa.RecordBatch) -> np.ndarray:
     from daskpar.data.columns.buffers import numbers, valid
 
     records = np.zeros(batch.num_rows, RECORD)
-    process, status = batch["Process"], batch["TryStatus"]
+    process, status = batch["Process"], batch["Status"]
     places = np.array([text.split("/process") for text in process.dictionary.to_pylist()], np.int64).reshape(
         -1, 2
     )

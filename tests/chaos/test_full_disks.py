@@ -14,7 +14,7 @@ from daskpar.outputs import early_copy
 
 LIMITED = """
 
-def _limited(self, data, append=parts.PartFile.append):
+def _limited(self, data, append=part_file.PartFile.append):
     import resource
 
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
@@ -24,7 +24,7 @@ def _limited(self, data, append=parts.PartFile.append):
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
 
-parts.PartFile.append = _limited
+part_file.PartFile.append = _limited
 """
 
 

@@ -27,7 +27,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 def test_columns_are_azures_in_their_order() -> None:
     assert TRY_COLUMNS == (
         "Mini-batch Id", "Picked Count", "Process", "Process Start Time", "Total", "Succeeded", "Failed", "Elapsed Seconds",
-        "Process Seconds", "Run Method Seconds", "TryStatus", "Error Category", "Error Message", "Mini-batch Detail",
+        "Process Seconds", "Run Method Seconds", "Status", "Error Category", "Error Message", "Mini-batch Detail",
     )  # fmt: skip
 
 
@@ -46,7 +46,7 @@ def test_one_row_for_each_try(layout: LogPaths) -> None:
         "10", "0", "10", "0.250000", "0.062500", "0.125000", "RUN_EXCEPTION", "EXCEPTION", 'ValueError: bad, "value" 1',
     ]  # fmt: skip
     assert json.loads(second["Mini-batch Detail"]) == {"index": 1, "items": "data/1.csv"}
-    assert (third["Run Method Seconds"], third["TryStatus"], third["Error Category"]) == (
+    assert (third["Run Method Seconds"], third["Status"], third["Error Category"]) == (
         "N/A",
         "LOAD_TIMEOUT",
         "LOAD_TIMEOUT",
@@ -61,8 +61,8 @@ def test_an_empty_mini_batch_and_a_retry(layout: LogPaths) -> None:
     report.hear(TriesEnded(time=START, step="score", records=records))
     report.close()
     empty, again = rows(layout.processed)
-    assert (empty["TryStatus"], empty["Run Method Seconds"]) == ("LOAD_DONE", "N/A")
-    assert (again["TryStatus"], again["Picked Count"]) == ("RUN_DONE", "3")
+    assert (empty["Status"], empty["Run Method Seconds"]) == ("LOAD_DONE", "N/A")
+    assert (again["Status"], again["Picked Count"]) == ("RUN_DONE", "3")
 
 
 def test_pandas_reads_it_with_the_right_types(layout: LogPaths) -> None:
@@ -138,7 +138,7 @@ def test_a_resumed_step_goes_on_with_its_table_and_its_sums(layout: LogPaths, to
     second = JobReport(layout)
     second.hear(tries_ended([(1, None)]))
     second.close()
-    assert [(row["Mini-batch Id"], row["TryStatus"]) for row in rows(layout.processed)] == [
+    assert [(row["Mini-batch Id"], row["Status"]) for row in rows(layout.processed)] == [
         ("0", "RUN_DONE"), ("1", "LOAD_EXCEPTION"), ("1", "RUN_DONE"),
     ]  # fmt: skip
     assert [list(row.values())[2:5] for row in rows(layout.job_report / "process_summary.csv")] == [
