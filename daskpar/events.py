@@ -1,45 +1,84 @@
-"""Every fact that a watcher can hear. Watchers subscribe; nothing flows back from them.
+"""Every fact of a run as an event, and the base class of watchers with one hook for each event.
 
-Events are plain frozen values; per-mini-batch facts come in bulk as record arrays (`batches.records.RECORD`),
-never one by one. Times are seconds since the epoch.
+Nothing flows back: who publishes an event does not know its watchers. Events are frozen values. Facts about
+single mini-batches come in bulk, as record arrays (`batches.records.RECORD`), never one by one.
+
+A new event is added here in three places: its class, its name in `RunEvent` or `StepEvent`, and its hook in
+`Watcher` together with the line in `HOOKS`. Watchers that have no use for it stay as they are.
 """
 
 from __future__ import annotations
 
-import logging
-import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from daskpar.results import Counts, StepResult
+from daskpar.results import Counts, Status, StepResult
 
 if TYPE_CHECKING:
     import numpy as np
 
-logger = logging.getLogger(__name__)
+
+class StepKind(StrEnum):
+    """What a step runs."""
+
+    PARALLEL = "parallel"
+    COMMAND = "command"
+
+
+class ProcessorState(StrEnum):
+    """What became of a processor."""
+
+    STARTED = "started"
+    """Its process was started."""
+    READY = "ready"
+    """`init()` has returned."""
+    ENDED = "ended"
+    """Its process is gone."""
+    INIT_FAILED = "init_failed"
+    """Import of the entry script or `init()` failed, or took too long."""
+
+
+class NodeState(StrEnum):
+    """What became of a node."""
+
+    JOINED = "joined"
+    LOST = "lost"
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunStarted:
+    """The run begins, or goes on where an earlier process of it ended."""
+
     time: float
+    """Seconds since the epoch."""
     name: str
+    """Name of the job."""
     spec: str
+    """Path of its YAML file."""
     run_directory: str
+    """Absolute path."""
     steps: tuple[str, ...]
+    """Names, in the order of the job."""
     dashboard: str
     """Address of the Dask dashboard, empty where there is none."""
     resumed: bool = False
+    """Whether an earlier process of this run began it."""
     notes: tuple[str, ...] = ()
+    """What the job's spec holds that has no effect here, one sentence each."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepStarted:
+    """A step begins; its folder is there."""
+
     time: float
+    """Seconds since the epoch."""
     step: str
-    kind: str
-    """`parallel` or `command`."""
+    """Name of the step."""
+    kind: StepKind
+    """What it runs."""
     folder: str
     """The step's folder in the run directory; its log tree is below `logs/`."""
     settings: Mapping[str, object] = field(default_factory=dict)
@@ -48,16 +87,24 @@ class StepStarted:
 
 @dataclass(frozen=True, kw_only=True)
 class StepPlanned:
+    """The mini-batches of a parallel step are known."""
+
     time: float
+    """Seconds since the epoch."""
     step: str
+    """Name of the step."""
     mini_batches: int
+    """How many the plan has."""
     items: int | None
     """Known for file lists and Parquet, None where rows are counted as they are read."""
     size_bytes: int | None
+    """Bytes of all items, None where they are not known."""
     already_done: int = 0
     """Mini-batches committed by an earlier process of this run."""
     nodes: int = 1
+    """Nodes that the step may use."""
     processors: int = 1
+    """Processors on all of them together."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,19 +112,25 @@ class TriesEnded:
     """A bulk of tries, as committed by the driver, in the order in which they came."""
 
     time: float
+    """Seconds since the epoch, of the commit."""
     step: str
+    """Name of the step."""
     records: np.ndarray
+    """One row of `batches.records.RECORD` for each try; not to be written to."""
     failures: tuple[object, ...] = ()
-    """`processor.protocol.Failure`s of the failed ones among them."""
+    """A `results.Failure` for each failed try among them, as far as it has words."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """At most a few times a second, and once at the end."""
+    """How far a step is: at most a few times a second, and once at the end."""
 
     time: float
+    """Seconds since the epoch."""
     step: str
+    """Name of the step."""
     counts: Counts
+    """Of the whole step, what earlier processes of the run did included."""
     running: int
     """Processors busy."""
     doing: str = ""
@@ -88,26 +141,42 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessorEvent:
+    """A processor has a new state."""
+
     time: float
+    """Seconds since the epoch, measured on the node."""
     step: str
+    """Name of the step."""
     node: int
+    """Index of its node in the step; -1 where the node is no member (yet)."""
     address: str
+    """Dask address of the node."""
     processor: int
+    """Number of the processor on its node."""
     pid: int
-    state: str
-    """`started`, `ready`, `ended`, `init_failed`."""
+    """Of its process; 0 where it is not known."""
+    state: ProcessorState
+    """The new state."""
     detail: str = ""
+    """More about it, for people: how it ended, why `init()` failed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class NodeEvent:
+    """A node has joined the step, or is lost to it."""
+
     time: float
+    """Seconds since the epoch."""
     step: str
+    """Name of the step."""
     node: int
+    """Index of the node in the step."""
     address: str
-    state: str
-    """`joined`, `lost`."""
+    """Dask address of the node."""
+    state: NodeState
+    """The new state."""
     detail: str = ""
+    """More about it, for people: why it is lost."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,24 +184,39 @@ class ResourceSample:
     """One row of `sys/perf`; measured on the node every `resource_monitor_interval` seconds."""
 
     time: float
+    """Seconds since the epoch, measured on the node."""
     step: str
+    """Name of the step."""
     node: int
+    """Index of the node in the step."""
     node_usage: Mapping[str, float]
+    """Column of `node_resource_usage.csv` -> value; the column's name says the unit."""
     disk_usage: Mapping[str, float]
+    """Column of `node_disk_usage.csv` -> value; empty where no disk could be measured."""
     processes: tuple[Mapping[str, object], ...] = ()
+    """For each processor: column of `processes_resource_usage.csv` -> value."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Warned:
+    """Something that a user should know, and that stops nothing."""
+
     time: float
+    """Seconds since the epoch."""
     step: str
+    """Name of the step; empty for a warning about the run, which is of all its steps."""
     text: str
+    """One sentence."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepEnded:
+    """A step has ended, and what it wrote is where it belongs."""
+
     time: float
+    """Seconds since the epoch."""
     result: StepResult
+    """How it ended."""
 
     @property
     def step(self) -> str:
@@ -142,16 +226,25 @@ class StepEnded:
 
 @dataclass(frozen=True, kw_only=True)
 class RunEnded:
+    """The last event of a run."""
+
     time: float
-    status: str
+    """Seconds since the epoch."""
+    status: Status
+    """How the run ended."""
     reason: str
+    """One sentence; empty when completed."""
     seconds: float
+    """Time since this process began the run."""
     exit_code: int
+    """Of the command line."""
 
 
-Event = (
-    RunStarted
-    | StepStarted
+RunEvent = RunStarted | RunEnded
+"""Events of the run itself."""
+
+StepEvent = (
+    StepStarted
     | StepPlanned
     | TriesEnded
     | Progress
@@ -160,132 +253,71 @@ Event = (
     | ResourceSample
     | Warned
     | StepEnded
-    | RunEnded
 )
+"""Events of one step: all have `step`."""
+
+Event = RunEvent | StepEvent
 
 
 class Watcher:
-    """Base of all watchers: `hear` gets every event in order, on a thread of the watchers' own; `close` comes
-    last.
+    """Base of all watchers: a hook for each event, each of which does nothing here.
+
+    All are called on one thread, in the order of the events; `close` comes last. An exception drops the
+    watcher with one warning and never reaches the job.
     """
 
-    def hear(self, event: Event) -> None:
-        """React to one event; an exception drops this watcher with one warning and never reaches the job."""
+    def run_started(self, event: RunStarted) -> None:
+        """Called once, before any step starts."""
+
+    def step_started(self, event: StepStarted) -> None:
+        """Called before anything else of a step."""
+
+    def step_planned(self, event: StepPlanned) -> None:
+        """Called once for a parallel step, before its first try."""
+
+    def tries_ended(self, event: TriesEnded) -> None:
+        """Called for each bulk of committed tries; bulks that had to wait come as one."""
+
+    def progress(self, event: Progress) -> None:
+        """Called a few times a second at most; only the newest one of a step, where several had to wait."""
+
+    def processor_changed(self, event: ProcessorEvent) -> None:
+        """Called when a processor has a new state."""
+
+    def node_changed(self, event: NodeEvent) -> None:
+        """Called when a node has joined or is lost."""
+
+    def resources_sampled(self, event: ResourceSample) -> None:
+        """Called for each sample of each node."""
+
+    def warned(self, event: Warned) -> None:
+        """Called for each warning; the same text may come again."""
+
+    def step_ended(self, event: StepEnded) -> None:
+        """Called after everything else of a step."""
+
+    def run_ended(self, event: RunEnded) -> None:
+        """Called once, after all steps have ended."""
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write what is left: nothing is called any more."""
+
+    def handle(self, event: Event) -> None:
+        """Call the hook of this event; those who pass events on to others override it."""
+        getattr(self, HOOKS[type(event)])(event)
 
 
-class Group(Watcher):
-    """Several watchers as one: a watcher that fails is closed off with one warning, and the others go on."""
-
-    def __init__(self, watchers: Iterable[Watcher]) -> None:
-        self._watchers = list(watchers)
-
-    def hear(self, event: Event) -> None:
-        """Hand the event to each watcher that still works."""
-        self._each(lambda watcher: watcher.hear(event))
-
-    def close(self) -> None:
-        """Close each watcher that still works."""
-        self._each(lambda watcher: watcher.close())
-
-    def _each(self, call: Callable[[Watcher], None]) -> None:
-        for watcher in tuple(self._watchers):
-            try:
-                call(watcher)
-            except Exception as error:
-                self._watchers.remove(watcher)
-                name = type(watcher).__name__
-                logger.warning("%s failed and is switched off; the job goes on: %r", name, error)
-                logger.debug("%s failed", name, exc_info=True)
-
-
-class Bus:
-    """Hands events to watchers on one thread, so that a slow or failing watcher holds up no job.
-
-    `publish` never blocks. While watchers lag behind, only the newest `Progress` of each step is kept (in the
-    place of the one that waits), and bulks of tries are joined when they are heard; no other event is ever
-    dropped. `close` waits until all that was published has been heard (at most `patience` seconds).
-    """
-
-    def __init__(self, watchers: Iterable[Watcher]) -> None:
-        self._group = Group(watchers)
-        self._events: deque[Event] = deque()
-        self._waiting_progress: dict[str, Progress] = {}
-        self._changed = (
-            threading.Condition()
-        )  # reentrant: a signal handler may publish in the middle of `publish`
-        self._closed = False
-        self._thread = threading.Thread(target=self._deliver, name="daskpar-watchers", daemon=True)
-        self._thread.start()
-
-    def publish(self, event: Event) -> None:
-        """Queue an event for all watchers; after `close` it is ignored."""
-        with self._changed:
-            if self._closed:
-                return
-            if isinstance(event, Progress):
-                waits = event.step in self._waiting_progress
-                self._waiting_progress[event.step] = event
-                if waits:
-                    return
-            self._events.append(event)
-            self._changed.notify()
-
-    def close(self, patience: float = 60.0) -> None:
-        """Deliver what is queued, close the watchers, stop the thread."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify()
-        self._thread.join(patience)
-        if self._thread.is_alive():
-            logger.warning(
-                "watchers were still busy after %g s: the last lines of logs and reports may be missing",
-                patience,
-            )
-
-    def _deliver(self) -> None:
-        while (event := self._next()) is not None:
-            self._group.hear(event)
-        self._group.close()
-
-    def _next(self) -> Event | None:
-        with self._changed:
-            while not self._events:
-                if self._closed:
-                    return None
-                self._changed.wait()
-            event = self._events.popleft()
-            if isinstance(event, Progress):
-                return self._waiting_progress.pop(event.step)
-            if not isinstance(event, TriesEnded):
-                return event
-            bulk = [event]
-            size = len(event.records)
-            while self._events and size < JOINED_TRIES:
-                following = self._events[0]
-                if not isinstance(following, TriesEnded) or following.step != event.step:
-                    break
-                self._events.popleft()
-                bulk.append(following)
-                size += len(following.records)
-        return join_tries(bulk)
-
-
-JOINED_TRIES = 100_000
-"""Bulks of tries that wait are joined up to about this many."""
-
-
-def join_tries(bulk: Sequence[TriesEnded]) -> TriesEnded:
-    """Consecutive bulks of one step as one, in the same order, with the time of the last."""
-    if len(bulk) == 1:
-        return bulk[0]
-    import numpy as np
-
-    return TriesEnded(
-        time=bulk[-1].time,
-        step=bulk[0].step,
-        records=np.concatenate([part.records for part in bulk]),
-        failures=tuple(failure for part in bulk for failure in part.failures),
-    )
+HOOKS: Mapping[type[Event], str] = {
+    RunStarted: "run_started",
+    StepStarted: "step_started",
+    StepPlanned: "step_planned",
+    TriesEnded: "tries_ended",
+    Progress: "progress",
+    ProcessorEvent: "processor_changed",
+    NodeEvent: "node_changed",
+    ResourceSample: "resources_sampled",
+    Warned: "warned",
+    StepEnded: "step_ended",
+    RunEnded: "run_ended",
+}
+"""Event -> its hook in `Watcher`."""

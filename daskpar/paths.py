@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 
 def process_name(processor: int) -> str:
@@ -46,13 +47,41 @@ class LogPaths:
     def processed(self) -> Path:
         return self.job_report / "processed_mini-batches.csv"
 
+    @property
+    def traces(self) -> Path:
+        """Folder of full traces of all processors."""
+        return self.root / "user" / "error"
+
+    @property
+    def all_stdout(self) -> Path:
+        """Folder of what all processors' scripts printed."""
+        return self.root / "user" / "stdout"
+
+    @property
+    def all_stderr(self) -> Path:
+        """Folder of what all processors' scripts wrote to stderr."""
+        return self.root / "user" / "stderr"
+
+    @property
+    def script_logs(self) -> Path:
+        """Folder of what `EntryScript().logger` wrote on all nodes."""
+        return self.root / "user" / "entry_script_log"
+
+    @property
+    def resources(self) -> Path:
+        """Folder of the resource tables of all nodes."""
+        return self.root / "sys" / "perf"
+
+    ALL_OVERVIEWS: ClassVar = "job_progress_overview.*.txt"
+    """Pattern below the root: one file for each start of the step."""
+
     def overview(self, seconds: float) -> Path:
-        """The overview that belongs to a time (seconds since the epoch, UTC)."""
+        """The overview of a start of the step (seconds since the epoch; its name is in UTC)."""
         return self.root / f"job_progress_overview.{time.strftime('%Y%m%d%H', time.gmtime(seconds))}.txt"
 
     def trace(self, node: int, processor: int) -> Path:
         """Full traces of one processor."""
-        return self.root / "user" / "error" / str(node) / f"{process_name(processor)}.txt"
+        return self.traces / str(node) / f"{process_name(processor)}.txt"
 
     def processor(self, node: int, processor: int) -> Path:
         """What a processor ran."""
@@ -62,19 +91,17 @@ class LogPaths:
         """The life of a node's processors."""
         return self.root / "sys" / "node" / str(node) / "_main.txt"
 
+    ALL_METRICS: ClassVar = "sys/metrics/*/progress.csv"
+    """Pattern below the root: one file for each start of the step."""
+
     def metrics(self, seconds: float) -> Path:
         """Progress over time of one start of the step."""
-        return (
-            self.root
-            / "sys"
-            / "metrics"
-            / time.strftime("%Y%m%d%H%M%S", time.gmtime(seconds))
-            / "progress.csv"
-        )
+        start = time.strftime("%Y%m%d%H%M%S", time.gmtime(seconds))
+        return self.root / "sys" / "metrics" / start / "progress.csv"
 
     def perf(self, node: int) -> Path:
         """Folder of a node's resource tables."""
-        return self.root / "sys" / "perf" / str(node)
+        return self.resources / str(node)
 
     @property
     def command_stdout(self) -> Path:
@@ -88,15 +115,15 @@ class LogPaths:
 
     def stdout(self, node: int, processor: int) -> Path:
         """What a processor's script printed."""
-        return self.root / "user" / "stdout" / str(node) / f"{process_name(processor)}.stdout.txt"
+        return self.all_stdout / str(node) / f"{process_name(processor)}.stdout.txt"
 
     def stderr(self, node: int, processor: int) -> Path:
         """What a processor's script, C code and child processes wrote to stderr."""
-        return self.root / "user" / "stderr" / str(node) / f"{process_name(processor)}.stderr.txt"
+        return self.all_stderr / str(node) / f"{process_name(processor)}.stderr.txt"
 
     def script_log(self, node: int) -> Path:
         """Folder of what `EntryScript().logger` wrote on a node."""
-        return self.root / "user" / "entry_script_log" / str(node)
+        return self.script_logs / str(node)
 
     def stacks(self, node: int, processor: int) -> Path:
         """Where a processor's threads were when it was killed."""

@@ -16,10 +16,11 @@ from daskpar.driver.result import EXIT_CODES, Run, outputs_of, result_before
 from daskpar.driver.startup import Opening, named_compute
 from daskpar.driver.step_run import OneStep, drop_parts
 from daskpar.errors import DaskparError, Problem, UsageError
-from daskpar.events import Bus, Event, RunEnded, RunStarted, StepEnded, Warned, Watcher
+from daskpar.events import Event, RunEnded, RunStarted, StepEnded, Warned, Watcher
 from daskpar.jobspec.model import ParallelStep, PipelineJob, Step
 from daskpar.processor import prestart
-from daskpar.reports.warning_collector import Heard
+from daskpar.reports.event_bus import EventBus
+from daskpar.reports.warning_collector import WarningCollector
 from daskpar.results import Status, StepResult
 from daskpar.rundir.run_directory import RunDirectory
 
@@ -50,7 +51,7 @@ class PipelineRun:
         self.begun = False
         """Whether any step may have run."""
         self._stop_reason = ""
-        self._heard = Heard()
+        self._step_warnings = WarningCollector()
         # Nothing that an earlier driver of this run may have left on a cluster is taken for ours.
         session = self.directory.identity.id + (f"-{secrets.token_hex(3)}" if self.resumed else "")
         self._opening = Opening(
@@ -66,7 +67,7 @@ class PipelineRun:
         except BaseException:
             self._opening.close()
             raise
-        bus = Bus([*self._watchers(), self._heard])
+        bus = EventBus([*self._watchers(), self._step_warnings])
         self.publish: Callable[[Event], None] = bus.publish
         status, reason = "lost", "daskpar itself failed"
         try:
@@ -252,7 +253,7 @@ class PipelineRun:
             results=list(self.results.values()),
             # Those of the steps have been shown as they came, unless nothing is.
             warnings=[str(warning) for warning in self.warnings if warning.grave]
-            + (self._heard.texts if self.options.display is False else []),
+            + (self._step_warnings.texts if self.options.display is False else []),
         )
         return Run(
             path=self.directory.path,

@@ -11,7 +11,7 @@ from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING, Any
 
-from daskpar.events import Event, StepEnded, StepStarted, Warned
+from daskpar.events import Event, StepEnded, StepKind, StepStarted, Warned
 from daskpar.jobspec.model import CommandStep, PipelineJob, Step
 from daskpar.outputs.journal_reader import has_commits
 from daskpar.rundir.fingerprint import (
@@ -134,7 +134,7 @@ class OneStep:
 
         step, folder = self.step, self.directory.step(self.step.name)
         earlier = folder.state()
-        kind = "command" if isinstance(step, CommandStep) else "parallel"
+        kind = StepKind.COMMAND if isinstance(step, CommandStep) else StepKind.PARALLEL
         began = time()
         if earlier is not None and earlier.completed:
             self._forget_what_follows()
@@ -167,7 +167,7 @@ class OneStep:
         begun(running)
         result = running.run()
         fingerprint = seen.close(None if result.status == "completed" else SEEN_SECONDS)
-        if result.status != "completed" and kind == "parallel" and seen.gap:
+        if result.status != "completed" and kind == StepKind.PARALLEL and seen.gap:
             self.publish(Warned(time=time(), step=step.name, text=seen.gap))
         folder.save(
             replace(

@@ -7,7 +7,7 @@ from time import time
 import numpy as np
 
 from daskpar.batches.records import RECORD
-from daskpar.events import ProcessorEvent, ResourceSample
+from daskpar.events import ProcessorEvent, ProcessorState, ResourceSample
 from daskpar.processor.protocol import ProcessorChanged, Sampled
 from daskpar.results import Failure, InitFailed, Reason, TryStatus
 
@@ -49,6 +49,8 @@ def processor_event(
         address=address,
         processor=message.processor,
         pid=0 if isinstance(message, InitFailed) else message.pid,
-        state="init_failed" if isinstance(message, InitFailed) else message.state,
+        state=ProcessorState.INIT_FAILED
+        if isinstance(message, InitFailed)
+        else ProcessorState(message.state),
         detail=message.message if isinstance(message, InitFailed) else message.detail,
     )

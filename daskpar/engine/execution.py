@@ -27,7 +27,7 @@ from daskpar.engine.rules.members import Members
 from daskpar.engine.rules.node_losses import Losses
 from daskpar.engine.worker_calls import await_last_words, close_on_worker, leave_on_workers, open_on_worker
 from daskpar.errors import DaskparError, InfrastructureLost, JobFailed
-from daskpar.events import Event, NodeEvent, Progress, TriesEnded, Warned
+from daskpar.events import Event, NodeEvent, NodeState, Progress, TriesEnded, Warned
 from daskpar.processor import last_state
 from daskpar.processor.last_state import LastWords
 from daskpar.processor.protocol import (
@@ -356,7 +356,9 @@ class Execution:
         if not self._stopped:
             self.dispatcher.add_node(address, member.processors)
         self.publish(
-            NodeEvent(time=time(), step=self.settings.step, node=number, address=address, state="joined")
+            NodeEvent(
+                time=time(), step=self.settings.step, node=number, address=address, state=NodeState.JOINED
+            )
         )
 
     def _lose(self, address: str) -> None:
@@ -390,7 +392,7 @@ class Execution:
                 step=self.settings.step,
                 node=node.number,
                 address=address,
-                state="lost",
+                state=NodeState.LOST,
                 detail=detail,
             )
         )
@@ -422,7 +424,7 @@ class Execution:
                 step=self.settings.step,
                 node=node.number,
                 address=address,
-                state="lost",
+                state=NodeState.LOST,
                 detail=detail,
             )
         )

@@ -1,1 +1,1 @@
-"""Watchers: they hear events and show them, and can never stop or slow a job."""
+"""Watchers: they show and write what events say, and can never stop or slow a job."""

@@ -1,4 +1,4 @@
-"""`sys/job_report`: a table with one row for each try, and sums for each processor and node."""
+"""`sys/job_report`: a table with one row for each try, and totals for each processor and node."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from daskpar.batches.records import RECORD
-from daskpar.events import Event, StepEnded, TriesEnded, Watcher
+from daskpar.events import Progress, StepEnded, TriesEnded, Watcher
 from daskpar.paths import LogPaths, process_name
 from daskpar.reports import record_columns
 from daskpar.reports.log_files import replace
@@ -55,41 +55,43 @@ SUM_COLUMNS = (
 
 HELD_RECORDS = 10_000
 HELD_SECONDS = 2.0
-"""Rows are written when this many wait, or when the oldest of them has waited this long: a write has a price
-of its own.
-"""
+"""Rows are written when this many wait, or when the oldest has waited this long: each write has its price."""
 CHUNK = 2_500
+"""Rows that are made at once: pieces that stay in the processor's cache."""
 
 
 class JobReport(Watcher):
-    """Writes the table as tries end, the sums at the end of the step."""
+    """Writes the table as tries end, the totals at the end of the step."""
 
-    def __init__(self, layout: LogPaths) -> None:
-        self._layout = layout
-        self._held: list[tuple[np.ndarray, tuple[object, ...]]] = []
+    def __init__(self, logs: LogPaths) -> None:
+        self._logs = logs
+        self._held: list[TriesEnded] = []
         self._held_records = 0
-        self._held_since = 0.0
-        self._sums = Sums()
+        self._totals = ProcessorTotals()
         self._begun = False
 
-    def hear(self, event: Event) -> None:
-        if isinstance(event, TriesEnded):
-            if not self._held:
-                self._held_since = event.time
-            self._held.append((event.records, event.failures))
-            self._held_records += len(event.records)
-        if self._held_records >= HELD_RECORDS or (
-            self._held and event.time - self._held_since >= HELD_SECONDS
-        ):
-            self._write()
-        if isinstance(event, StepEnded):
-            self.close()
+    def tries_ended(self, event: TriesEnded) -> None:
+        self._held.append(event)
+        self._held_records += len(event.records)
+        self._write_when_due(event.time)
+
+    def progress(self, event: Progress) -> None:
+        self._write_when_due(event.time)
+
+    def step_ended(self, event: StepEnded) -> None:
+        self.close()
 
     def close(self) -> None:
         self._write()
         if self._begun:
-            replace(self._layout.job_report / "process_summary.csv", self._sums.by_processor())
-            replace(self._layout.job_report / "node_summary.csv", self._sums.by_node())
+            replace(self._logs.job_report / "process_summary.csv", self._totals.by_processor())
+            replace(self._logs.job_report / "node_summary.csv", self._totals.by_node())
+
+    def _write_when_due(self, now: float) -> None:
+        if not self._held:
+            return
+        if self._held_records >= HELD_RECORDS or now - self._held[0].time >= HELD_SECONDS:
+            self._write()
 
     def _write(self) -> None:
         if not self._held:
@@ -97,27 +99,23 @@ class JobReport(Watcher):
         if not self._begun:
             self._begin()
         held, self._held, self._held_records = self._held, [], 0
-        records = np.concatenate([records for records, _ in held])
-        failures = record_columns.pair(records, [failure for _, some in held for failure in some])
-        with self._layout.processed.open("ab") as file:
-            for start in range(0, len(records), CHUNK):  # pieces that stay in the processor's cache
+        records = np.concatenate([bulk.records for bulk in held])
+        failures = record_columns.pair(records, [failure for bulk in held for failure in bulk.failures])
+        with self._logs.processed.open("ab") as file:
+            for start in range(0, len(records), CHUNK):
                 part = records[start : start + CHUNK]
-                self._sums.add(part)
-                file.write(
-                    rows_of(
-                        part,
-                        [(row - start, failure) for row, failure in failures if start <= row < start + CHUNK],
-                    )
-                )
+                self._totals.add(part)
+                theirs = [(row - start, failure) for row, failure in failures if 0 <= row - start < CHUNK]
+                file.write(rows_of(part, theirs))
 
     def _begin(self) -> None:
         self._begun = True
-        path = self._layout.processed
+        path = self._logs.processed
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():  # a resumed step
             cut_torn_line(path)
         if path.exists() and path.stat().st_size:
-            self._sums = sums_of(path)
+            self._totals = totals_of(path)
         else:
             path.write_text(csv_row(TRY_COLUMNS), encoding="utf-8")
 
@@ -137,8 +135,8 @@ def cut_torn_line(path: Path) -> None:
             file.truncate(end)
 
 
-def sums_of(path: Path) -> Sums:
-    """The sums of the tries that a table has already; read in pieces, since it may be longer than memory."""
+def totals_of(path: Path) -> ProcessorTotals:
+    """The totals of the tries that a table has already, read in pieces: it may be longer than memory."""
     import pyarrow as pa
     from pyarrow import csv
 
@@ -149,15 +147,15 @@ def sums_of(path: Path) -> Sums:
         for name in ("Total", "Failed", "Elapsed Seconds", "Process Seconds", "Run Method Seconds")
     }
     wanted = csv.ConvertOptions(column_types=types, include_columns=list(types), null_values=["N/A"])
-    sums = Sums()
+    totals = ProcessorTotals()
     with csv.open_csv(path, convert_options=wanted) as reader:
         for batch in reader:
-            sums.add(records_of(batch))
-    return sums
+            totals.add(records_of(batch))
+    return totals
 
 
 def records_of(batch: pa.RecordBatch) -> np.ndarray:
-    """What the sums need of rows of a table, as records."""
+    """What the totals need of rows of a table, as records."""
     from daskpar.data.columns.buffers import numbers, valid
 
     records = np.zeros(batch.num_rows, RECORD)
@@ -231,7 +229,7 @@ def _detail(failure: Failure) -> dict[str, object]:
 
 
 @dataclass
-class Sum:
+class Totals:
     """What one processor, or one node, did."""
 
     succeeded: int = 0
@@ -240,14 +238,19 @@ class Sum:
     items: int = 0
     failed_items: int = 0
     elapsed: float = 0.0
+    """Seconds of all tries, loading included."""
     cpu: float = 0.0
+    """Seconds of processor time."""
     run: float = 0.0
+    """Seconds inside run()."""
     first: float = 0.0
+    """When its first try started, seconds since the epoch; 0 where no start is known."""
     last: float = 0.0
+    """When its last try ended."""
 
-    def __add__(self, other: Sum) -> Sum:
+    def __add__(self, other: Totals) -> Totals:
         firsts = [value for value in (self.first, other.first) if value]
-        return Sum(
+        return Totals(
             succeeded=self.succeeded + other.succeeded,
             empty=self.empty + other.empty,
             tries_failed=self.tries_failed + other.tries_failed,
@@ -267,24 +270,24 @@ class Sum:
         return numbers + seconds + [iso(time) if time else None for time in (self.first, self.last)]
 
 
-class Sums:
-    """Sums for each processor, added up bulk by bulk."""
+class ProcessorTotals:
+    """What each processor did, added up bulk by bulk."""
 
     def __init__(self) -> None:
-        self._sums: dict[tuple[int, int], Sum] = {}
+        self._totals: dict[tuple[int, int], Totals] = {}
 
     def add(self, records: np.ndarray) -> None:
         """Count a bulk of tries in."""
-        who, where = record_columns.processors(records)
-        size = len(who)
+        processors, which = record_columns.processors(records)
+        size = len(processors)
 
         def total(values: np.ndarray) -> list[float]:
-            return np.bincount(where, weights=values, minlength=size).tolist()  # type: ignore[no-any-return]
+            return np.bincount(which, weights=values, minlength=size).tolist()  # type: ignore[no-any-return]
 
         first = np.full(size, np.inf)
-        np.minimum.at(first, where, np.where(records["started"] > 0, records["started"], np.inf))
+        np.minimum.at(first, which, np.where(records["started"] > 0, records["started"], np.inf))
         last = np.zeros(size)
-        np.maximum.at(last, where, records["started"] + records["elapsed"])
+        np.maximum.at(last, which, records["started"] + records["elapsed"])
         status = records["status"]
         totals = zip(
             total(status == TryStatus.SUCCEEDED),
@@ -299,36 +302,36 @@ class Sums:
             last.tolist(),
             strict=True,
         )
-        for code, (done, empty, failed, items, failed_items, elapsed, cpu, run, begun, ended) in zip(
-            who, totals, strict=True
+        for processor, (done, empty, failed, items, failed_items, elapsed, cpu, run, begun, ended) in zip(
+            processors, totals, strict=True
         ):
-            here = Sum(
-                int(done),
-                int(empty),
-                int(failed),
-                int(items),
-                int(failed_items),
-                elapsed,
-                cpu,
-                run,
-                begun,
-                ended,
+            here = Totals(
+                succeeded=int(done),
+                empty=int(empty),
+                tries_failed=int(failed),
+                items=int(items),
+                failed_items=int(failed_items),
+                elapsed=elapsed,
+                cpu=cpu,
+                run=run,
+                first=begun,
+                last=ended,
             )
-            self._sums[code] = self._sums.get(code, Sum()) + here
+            self._totals[processor] = self._totals.get(processor, Totals()) + here
 
     def by_processor(self) -> str:
         """The table of processors as CSV."""
         rows = [
             csv_row([node, process_name(processor), *total.cells()])
-            for (node, processor), total in sorted(self._sums.items())
+            for (node, processor), total in sorted(self._totals.items())
         ]
         return csv_row(["Node", "Process", *SUM_COLUMNS]) + "".join(rows)
 
     def by_node(self) -> str:
         """The table of nodes as CSV."""
-        nodes: dict[int, tuple[int, Sum]] = {}
-        for (node, _), total in self._sums.items():
-            number, before = nodes.get(node, (0, Sum()))
+        nodes: dict[int, tuple[int, Totals]] = {}
+        for (node, _), total in self._totals.items():
+            number, before = nodes.get(node, (0, Totals()))
             nodes[node] = (number + 1, before + total)
         rows = [csv_row([node, number, *total.cells()]) for node, (number, total) in sorted(nodes.items())]
         return csv_row(["Node", "Processes", *SUM_COLUMNS]) + "".join(rows)

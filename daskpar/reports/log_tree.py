@@ -1,23 +1,25 @@
-"""The log tree of each step: gives every event to the writers of the step that it belongs to."""
+"""The log tree of each step: gives every event to the watchers that write the logs of its step."""
 
 from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from daskpar.events import Event, Group, RunEnded, RunStarted, StepEnded, StepStarted, Warned, Watcher
+from daskpar.events import Event, RunEvent, StepEnded, StepStarted, Watcher
 from daskpar.paths import LogPaths, StepPaths, step_path
+from daskpar.reports.event_bus import WatcherGroup
 from daskpar.reports.job_report import JobReport
+from daskpar.reports.master_role import MasterRole
 from daskpar.reports.node_logs import NodeLogs
-from daskpar.reports.overview import MasterRole, Overview
-from daskpar.reports.resource_log import Resources
+from daskpar.reports.overview import Overview
+from daskpar.reports.resource_log import ResourceLog
 from daskpar.reports.user_errors import UserErrors
 
 
 class LogTree(Watcher):
-    """Writes `steps/STEP/logs` of a run directory; a writer that fails is dropped alone.
+    """Writes `steps/STEP/logs` of a run directory; a log that can't be written is dropped alone.
 
     `copy_logs`: names of the steps whose logs are copied to `logs/STEP` of the run directory when they end.
     """
@@ -25,57 +27,60 @@ class LogTree(Watcher):
     def __init__(self, run_directory: Path, copy_logs: Collection[str] = ()) -> None:
         self._run = run_directory
         self._copied = frozenset(copy_logs)
-        self._steps: dict[str, Group] = {}
+        self._steps: dict[str, WatcherGroup] = {}
 
-    def hear(self, event: Event) -> None:
-        if isinstance(event, RunStarted | RunEnded):
+    def handle(self, event: Event) -> None:
+        """Hand the event to the logs of its step; a warning of the run goes to those of all running steps."""
+        super().handle(event)  # opens the logs of a step, or closes them
+        for logs in self._logs_for(event):
+            logs.handle(event)
+
+    def step_started(self, event: StepStarted) -> None:
+        self._steps[event.step] = logs_of_step(StepPaths(Path(event.folder)).logs, logging_level(event))
+
+    def step_ended(self, event: StepEnded) -> None:
+        logs = self._steps.pop(event.step, None)
+        if logs is None:
             return
-        if isinstance(event, StepStarted):
-            self._steps[event.step] = writers(StepPaths(Path(event.folder)).logs, logging_level(event))
-        if isinstance(event, Warned) and not event.step:
-            for group in self._steps.values():
-                group.hear(event)
-            return
-        group_of_step = self._steps.get(event.step)
-        if group_of_step is None:
-            return
-        group_of_step.hear(event)
-        if isinstance(event, StepEnded):
-            group_of_step.close()
-            del self._steps[event.step]
-            if event.step in self._copied:
-                copy_tree(
-                    StepPaths(step_path(self._run, event.step)).logs.root, self._run / "logs" / event.step
-                )
+        logs.handle(event)
+        logs.close()
+        if event.step in self._copied:
+            written = StepPaths(step_path(self._run, event.step)).logs.root
+            copy_tree(written, self._run / "logs" / event.step)
 
     def close(self) -> None:
-        for group in self._steps.values():
-            group.close()
+        for logs in self._steps.values():
+            logs.close()
+
+    def _logs_for(self, event: Event) -> Iterable[WatcherGroup]:
+        if isinstance(event, RunEvent):
+            return ()
+        if not event.step:
+            return self._steps.values()
+        return (self._steps[event.step],) if event.step in self._steps else ()
 
 
-def writers(layout: LogPaths, level: str) -> Group:
+def logs_of_step(logs: LogPaths, level: str) -> WatcherGroup:
     """Everything that writes into one step's log tree."""
-    return Group(
+    return WatcherGroup(
         [
-            Overview(layout),
-            MasterRole(layout, level),
-            UserErrors(layout),
-            NodeLogs(layout, level),
-            JobReport(layout),
-            Resources(layout),
+            Overview(logs),
+            MasterRole(logs, level),
+            UserErrors(logs),
+            NodeLogs(logs, level),
+            JobReport(logs),
+            ResourceLog(logs),
         ]
     )
 
 
 def logging_level(event: StepStarted) -> str:
-    """The step's logging level; its shown settings may say beside the value where it came from."""
+    """The step's logging level; its settings for display may also say where the value came from."""
     found = re.search(r"DEBUG|INFO|WARNING", str(event.settings.get("logging_level", "")))
     return found.group() if found else "INFO"
 
 
 def copy_tree(source: Path, target: Path) -> None:
-    """Copy a log tree over an earlier copy of it; a processor's file that is still written to is copied as
-    far as it is.
-    """
+    """Copy a log tree over an earlier copy of it; a file that still grows is copied as far as it is."""
     if source.is_dir():
         shutil.copytree(source, target, dirs_exist_ok=True)

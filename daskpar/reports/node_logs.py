@@ -1,68 +1,75 @@
-"""`sys/node`: what each processor ran, and the life of the processors of each node."""
+"""`sys/node`: what each processor ran, and how the processors of each node started and ended."""
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import defaultdict
 
 import numpy as np
 
-from daskpar.events import Event, NodeEvent, ProcessorEvent, StepEnded, TriesEnded, Watcher
-from daskpar.paths import LogPaths, process_name
+from daskpar.events import (
+    NodeEvent,
+    NodeState,
+    ProcessorEvent,
+    ProcessorState,
+    Progress,
+    StepEnded,
+    TriesEnded,
+    Watcher,
+)
+from daskpar.paths import LogPaths
 from daskpar.reports import record_columns
-from daskpar.reports.log_files import append
-from daskpar.reports.wording import log_line, one_line, some
+from daskpar.reports.log_files import SystemLog, append
+from daskpar.reports.wording import log_line, node_in_words, one_line, processor_in_words, some
 from daskpar.results import Failure, TryStatus
 
 HELD_RECORDS = 10_000
 HELD_SECONDS = 2.0
+"""Tries are written when this many wait, or when the oldest of them has waited this long."""
 
 
 class NodeLogs(Watcher):
-    """One file for each processor: at INFO its failed tries and a line for each bulk, at DEBUG a line for
-    each try; else failed tries.
+    """One file for each processor, and one for each node.
+
+    A processor's file has its failed tries; at INFO also a line for each bulk, at DEBUG one for each try.
     """
 
-    def __init__(self, layout: LogPaths, level: str = "INFO") -> None:
-        self._layout = layout
-        self._level = level
+    def __init__(self, logs: LogPaths, level: str = "INFO") -> None:
+        self._logs = logs
+        self._log = SystemLog(level)
         self._held: list[TriesEnded] = []
         self._held_records = 0
         self._pids: dict[tuple[int, int], tuple[str, int]] = {}
+        """Node and processor -> address and pid."""
 
-    def hear(self, event: Event) -> None:
-        if isinstance(event, ProcessorEvent):
-            self._pids[event.node, event.processor] = (event.address, event.pid)
-            if self._level != "WARNING" or event.state == "init_failed":
-                level = "ERROR" if event.state == "init_failed" else "INFO"
-                detail = f": {event.detail}" if event.detail else ""
-                text = f"{process_name(event.processor)} (pid {event.pid}) {event.state.replace('_', ' ')}{detail}"
-                append(
-                    self._layout.node(event.node),
-                    log_line(event.time, level, os.getpid(), threading.get_ident(), text),
-                )
-        elif isinstance(event, NodeEvent):
-            level = "WARNING" if event.state == "lost" else "INFO"
-            text = f"node {event.node} at {event.address} {event.state}" + (
-                f": {event.detail}" if event.detail else ""
-            )
-            append(
-                self._layout.node(event.node),
-                log_line(event.time, level, os.getpid(), threading.get_ident(), text),
-            )
-        elif isinstance(event, TriesEnded):
-            self._held.append(event)
-            self._held_records += len(event.records)
-        if self._held and (
-            self._held_records >= HELD_RECORDS or event.time - self._held[0].time >= HELD_SECONDS
-        ):
-            self._write()
-        if isinstance(event, StepEnded):
-            self._write()
+    def processor_changed(self, event: ProcessorEvent) -> None:
+        self._pids[event.node, event.processor] = (event.address, event.pid)
+        level = "ERROR" if event.state == ProcessorState.INIT_FAILED else "INFO"
+        self._log.write(self._logs.node(event.node), event.time, level, processor_in_words(event))
+
+    def node_changed(self, event: NodeEvent) -> None:
+        level = "WARNING" if event.state == NodeState.LOST else "INFO"
+        self._log.write(self._logs.node(event.node), event.time, level, node_in_words(event))
+
+    def tries_ended(self, event: TriesEnded) -> None:
+        self._held.append(event)
+        self._held_records += len(event.records)
+        self._write_when_due(event.time)
+
+    def progress(self, event: Progress) -> None:
+        self._write_when_due(event.time)
+
+    def step_ended(self, event: StepEnded) -> None:
+        self._write()
 
     def close(self) -> None:
         self._write()
+
+    def _write_when_due(self, now: float) -> None:
+        if not self._held:
+            return
+        if self._held_records >= HELD_RECORDS or now - self._held[0].time >= HELD_SECONDS:
+            self._write()
 
     def _write(self) -> None:
         if not self._held:
@@ -70,30 +77,29 @@ class NodeLogs(Watcher):
         held, self._held, self._held_records = self._held, [], 0
         records = np.concatenate([bulk.records for bulk in held])
         failures = record_columns.pair(records, [failure for bulk in held for failure in bulk.failures])
-        told: dict[int, list[tuple[int, Failure]]] = defaultdict(list)
-        who, where = record_columns.processors(records)
+        processors, which = record_columns.processors(records)
+        failures_of: dict[int, list[Failure]] = defaultdict(list)
         for row, failure in failures:
-            told[int(where[row])].append((row, failure))
-        order = np.argsort(where, kind="stable")
-        ends = np.cumsum(np.bincount(where, minlength=len(who)))
-        for number, (place, end) in enumerate(zip(who, ends.tolist(), strict=True)):
-            rows = order[(int(ends[number - 1]) if number else 0) : end]
-            text = self._text(place, records[rows], told[number], held[-1].time)
+            failures_of[int(which[row])].append(failure)
+        # Records sorted by processor: those of each are one slice.
+        order = np.argsort(which, kind="stable")
+        ends = np.cumsum(np.bincount(which, minlength=len(processors))).tolist()
+        for number, (processor, start, end) in enumerate(zip(processors, [0, *ends], ends, strict=False)):
+            text = self._text(processor, records[order[start:end]], failures_of[number], held[-1].time)
             if text:
-                append(self._layout.processor(*place), text)
+                append(self._logs.processor(*processor), text)
 
     def _text(
-        self, place: tuple[int, int], records: np.ndarray, failures: list[tuple[int, Failure]], now: float
+        self, processor: tuple[int, int], records: np.ndarray, failures: list[Failure], now: float
     ) -> str:
-        address, pid = self._pids.get(place, ("", 0))
+        address, pid = self._pids.get(processor, ("", 0))
         thread = threading.get_ident()
         lines = [
-            log_line(failure.time or now, "ERROR", pid, thread, failure_line(failure))
-            for _, failure in failures
+            log_line(failure.time or now, "ERROR", pid, thread, failure_line(failure)) for failure in failures
         ]
-        if self._level == "DEBUG":
+        if self._log.level == "DEBUG":
             return try_lines(records, address, pid, thread) + "".join(lines)
-        if self._level == "INFO":
+        if self._log.level == "INFO":
             lines.append(log_line(now, "INFO", pid, thread, bulk_line(records)))
         return "".join(lines)
 
@@ -101,7 +107,8 @@ class NodeLogs(Watcher):
 def failure_line(failure: Failure) -> str:
     """A failed try in one sentence."""
     end = "no tries left" if failure.final else "goes back to the queue"
-    return f"mini-batch {failure.index}: {record_columns.reason_name(failure.reason)}, {end}: {one_line(failure.message, 1000)}"
+    reason = record_columns.reason_name(failure.reason)
+    return f"mini-batch {failure.index}: {reason}, {end}: {one_line(failure.message, 1000)}"
 
 
 def bulk_line(records: np.ndarray) -> str:

@@ -1,28 +1,43 @@
-"""What the display shows: the state of each step from events, and its lines as pure text for a given width."""
+"""What the display shows: the state of each step from events, and its lines as pure text for a width."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
 from daskpar.events import (
-    Event,
     NodeEvent,
+    NodeState,
     ProcessorEvent,
+    ProcessorState,
     Progress,
     RunStarted,
     StepEnded,
+    StepKind,
     StepPlanned,
     StepStarted,
     TriesEnded,
     Warned,
+    Watcher,
 )
 from daskpar.reports.rates import Pace, Samples
-from daskpar.reports.wording import clock, counts_in_words, duration, number, one_line, percent, rate, some
-from daskpar.results import Counts, Failure, StepResult
+from daskpar.reports.wording import (
+    clock,
+    number,
+    one_line,
+    percent,
+    plan_in_words,
+    rate,
+    result_in_words,
+    some,
+)
+from daskpar.results import Counts, Failure
 
 BAR_WIDTH = 20
+"""Characters of a full bar; half of it on a terminal of medium width."""
 NAME_WIDTH = 24
-MESSAGES_KNOWN = 10_000
+"""Characters of a step's name at most."""
+WARNINGS_KNOWN = 10_000
+"""Different warnings that are shown; a script that makes up ever new ones must not fill the memory."""
 
 
 @dataclass
@@ -30,60 +45,55 @@ class StepView:
     """One step that is running."""
 
     name: str
-    kind: str
+    kind: StepKind
     started: float
+    """Seconds since the epoch."""
     planned: int = 0
+    """Mini-batches of its plan, 0 before there is one."""
     counts: Counts = field(default_factory=Counts)
     running: int = 0
+    """Processors busy."""
     doing: str = ""
+    """A phase other than running mini-batches."""
     samples: Samples = field(default_factory=Samples)
+
+    @property
+    def has_progress(self) -> bool:
+        """Whether there is more to show of it than that it has started."""
+        return bool(self.planned or self.doing)
 
     def pace(self, now: float) -> Pace:
         """How fast it is and how long it takes yet."""
         return self.samples.pace(now, self.planned)
 
 
-class View:
-    """State of the display: `hear` takes an event and returns lines to be said once, `steps` are the running
-    ones.
-    """
+class ProgressView(Watcher):
+    """State of the display, taken from events: `steps` are the running ones, by name."""
 
     def __init__(self) -> None:
         self.steps: dict[str, StepView] = {}
-        self._said: set[str] = set()
+        self._messages: list[str] = []
+        self._known: set[str] = set()
         self._failed_once: set[str] = set()
 
-    def hear(self, event: Event) -> list[str]:
-        """Take in an event; the lines that it is worth, each text once in a run."""
-        if isinstance(event, RunStarted):
-            return run_started(event)
-        if isinstance(event, StepStarted):
-            self.steps[event.step] = StepView(event.step, event.kind, event.time)
-            return []
-        if isinstance(event, StepPlanned):
-            return self._planned(event)
-        if isinstance(event, Progress):
-            self._progress(event)
-            return []
-        if isinstance(event, TriesEnded):
-            return self._first_failure(event)
-        if isinstance(event, StepEnded):
-            self.steps.pop(event.step, None)
-            return [step_ended(event.result)]
-        return self._once(remark(event))
+    def take_messages(self) -> list[str]:
+        """The lines to be shown once that the events since the last call are worth."""
+        messages, self._messages = self._messages, []
+        return messages
 
-    def _planned(self, event: StepPlanned) -> list[str]:
-        step = self.steps.setdefault(event.step, StepView(event.step, "parallel", event.time))
+    def run_started(self, event: RunStarted) -> None:
+        self._messages += first_lines(event)
+
+    def step_started(self, event: StepStarted) -> None:
+        self.steps[event.step] = StepView(event.step, event.kind, event.time)
+
+    def step_planned(self, event: StepPlanned) -> None:
+        step = self.steps.setdefault(event.step, StepView(event.step, StepKind.PARALLEL, event.time))
         step.planned = event.mini_batches
         step.samples.add(event.time, event.already_done)
-        words = some(event.mini_batches, "mini-batch")
-        words += f", {some(event.items, 'item')}" if event.items is not None else ""
-        words += f", {number(event.already_done)} done before" if event.already_done else ""
-        return [
-            f"{event.step}: {words}; {some(event.processors, 'processor')} on {some(event.nodes, 'node')}"
-        ]
+        self._messages.append(f"{event.step}: {plan_in_words(event)}")
 
-    def _progress(self, event: Progress) -> None:
+    def progress(self, event: Progress) -> None:
         step = self.steps.get(event.step)
         if step is None:
             return
@@ -92,29 +102,44 @@ class View:
         if not event.doing:
             step.samples.add(event.time, event.counts.done)
 
-    def _first_failure(self, event: TriesEnded) -> list[str]:
-        """The first failed try of a step is said at once: a user who watches can stop a job that is wrong."""
+    def tries_ended(self, event: TriesEnded) -> None:
+        """Show the first failed try of a step at once: a user who watches can stop a job that is wrong."""
         if event.step in self._failed_once:
-            return []
+            return
         failed = [failure for failure in event.failures if isinstance(failure, Failure)]
-        if not failed:
-            return []
-        self._failed_once.add(event.step)
-        first = min(failed, key=lambda failure: failure.time)
-        what = "failed" if first.final else "failed and is tried again"
-        log = f" ({first.log})" if first.log else ""
-        return [
-            f"{event.step}: mini-batch {first.index} {what}: {one_line(first.message)}{log}; later failures are counted only"
-        ]
+        if failed:
+            self._failed_once.add(event.step)
+            self._messages.append(
+                first_failure_line(event.step, min(failed, key=lambda failure: failure.time))
+            )
 
-    def _once(self, text: str) -> list[str]:
-        if not text or text in self._said or len(self._said) >= MESSAGES_KNOWN:
-            return []
-        self._said.add(text)
-        return [text]
+    def warned(self, event: Warned) -> None:
+        self._warn(event.step, event.text)
+
+    def node_changed(self, event: NodeEvent) -> None:
+        if event.state == NodeState.LOST:
+            lost = f"node {event.node} at {event.address} is lost; its mini-batches go elsewhere"
+            self._warn(event.step, lost)
+
+    def processor_changed(self, event: ProcessorEvent) -> None:
+        if event.state == ProcessorState.INIT_FAILED:
+            why = one_line(event.detail)
+            self._warn(event.step, f"import or init() of the entry script failed: {why}")
+
+    def step_ended(self, event: StepEnded) -> None:
+        self.steps.pop(event.step, None)
+        reason = f" ({one_line(event.result.reason)})" if event.result.reason else ""
+        self._messages.append(f"{event.step}: {result_in_words(event.result)}{reason}")
+
+    def _warn(self, step: str, text: str) -> None:
+        """Show a warning, each text once in a run: a thousand processors may say the same."""
+        line = f"warning: {step}: {text}" if step else f"warning: {text}"
+        if line not in self._known and len(self._known) < WARNINGS_KNOWN:
+            self._known.add(line)
+            self._messages.append(line)
 
 
-def run_started(event: RunStarted) -> list[str]:
+def first_lines(event: RunStarted) -> list[str]:
     """The first lines: what runs, where, the dashboard, what was read and has no effect."""
     verb = "resuming" if event.resumed else "running"
     lines = [f"{verb} {event.name} ({', '.join(event.steps)}) in {event.run_directory}"]
@@ -122,23 +147,14 @@ def run_started(event: RunStarted) -> list[str]:
     return lines + [f"note: {note}" for note in event.notes]
 
 
-def remark(event: Event) -> str:
-    """What a rare event is worth saying: a warning, a lost node, an entry script that does not start."""
-    if isinstance(event, Warned):
-        return f"warning: {f'{event.step}: ' if event.step else ''}{event.text}"
-    if isinstance(event, NodeEvent) and event.state == "lost":
-        return f"warning: {event.step}: node {event.node} at {event.address} is lost; its mini-batches go elsewhere"
-    if isinstance(event, ProcessorEvent) and event.state == "init_failed":
-        return f"warning: {event.step}: import or init() of the entry script failed: {one_line(event.detail)}"
-    return ""
-
-
-def step_ended(result: StepResult) -> str:
-    """A step's end in a line."""
-    words = f": {counts_in_words(result.counts)}" if result.counts.planned else ""
-    reason = f" ({one_line(result.reason)})" if result.reason else ""
-    seconds = f" after {duration(result.seconds)}" if result.seconds else ""
-    return f"{result.step}: {result.status}{seconds}{words}{reason}"
+def first_failure_line(step: str, failure: Failure) -> str:
+    """The first failed try of a step in a line."""
+    what = "failed" if failure.final else "failed and is tried again"
+    log = f" ({failure.log})" if failure.log else ""
+    return (
+        f"{step}: mini-batch {failure.index} {what}: {one_line(failure.message)}{log}; "
+        "later failures are counted only"
+    )
 
 
 def plain_line(step: StepView, now: float) -> str:
@@ -192,7 +208,7 @@ def bar(done: int, planned: int, width: int = BAR_WIDTH) -> str:
     return "█" * full + "░" * (width - full)
 
 
-def frame(view: View, now: float, width: int, height: int) -> list[str]:
+def frame(view: ProgressView, now: float, width: int, height: int) -> list[str]:
     """The lines of all running steps, for a terminal of this size; steps that do not fit are counted in the
     last line.
     """

@@ -18,14 +18,16 @@ class Pace:
 
 @dataclass(frozen=True)
 class Sample:
+    """How far a step was at a time."""
+
     time: float
     """Seconds on any clock that only goes forward."""
     done: int
     """Mini-batches with a final outcome."""
 
 
-FEW = 5
-"""Mini-batches that a pace is taken from, where there are as many."""
+ENOUGH_MINI_BATCHES = 5
+"""A pace is taken from this many finished mini-batches, where there are as many."""
 
 
 class Samples:
@@ -51,7 +53,7 @@ class Samples:
         while (
             len(self._kept) > 2
             and self._kept[1].time <= time - self._window
-            and done - self._kept[1].done >= FEW
+            and done - self._kept[1].done >= ENOUGH_MINI_BATCHES
         ):
             self._kept.popleft()
 

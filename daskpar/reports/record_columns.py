@@ -1,5 +1,4 @@
-"""Record arrays as columns of text, a whole bulk at a time: a million tries cost the driver seconds, not
-minutes.
+"""Record arrays as columns of text, a whole bulk at a time: a million tries cost seconds, not minutes.
 
 A column is a list of texts, or one text where all rows have the same: most columns of most bulks are such.
 Arrow would make the lists in half the time, but loads pandas with it (pyarrow asks whether what it is given
@@ -41,7 +40,7 @@ _THREE_DIGITS = np.array([f"{i:03d}".encode() for i in range(1000)]).view("u1").
 
 
 def try_status(records: np.ndarray) -> Column:
-    """Azure's status of each try: `RUN_DONE`, `LOAD_DONE` (no row, so run() was not called), `RUN_TIMEOUT`..."""
+    """Azure's status of each try: `RUN_DONE`, `RUN_TIMEOUT`, `LOAD_DONE` (no rows: no call of run()), ..."""
     names = [TRY_STATUS[reason] for reason in Reason]
     names.append("LOAD_DONE")
     codes = np.where(records["status"] == TryStatus.EMPTY, len(names) - 1, records["reason"])
@@ -77,15 +76,15 @@ def processors(records: np.ndarray) -> tuple[list[tuple[int, int]], np.ndarray]:
         used = np.flatnonzero(np.bincount(codes, minlength=top))
         slots = np.zeros(top, np.int64)
         slots[used] = np.arange(len(used))
-        where = slots[codes]
+        which = slots[codes]
     else:
-        used, where = np.unique(codes, return_inverse=True)
-    return [divmod(code, width) for code in used.tolist()], where
+        used, which = np.unique(codes, return_inverse=True)
+    return [divmod(code, width) for code in used.tolist()], which
 
 
-def process_names(who: list[tuple[int, int]], where: np.ndarray) -> Column:
+def process_names(processors: list[tuple[int, int]], which: np.ndarray) -> Column:
     """`<node>/processNNN` of each try, from what `processors` says."""
-    return named(where, [f"{node}/{process_name(processor)}" for node, processor in who])
+    return named(which, [f"{node}/{process_name(processor)}" for node, processor in processors])
 
 
 def iso_times(seconds: np.ndarray) -> list[str]:
@@ -141,10 +140,10 @@ def _date_bytes(seconds: Sequence[int]) -> np.ndarray:
 
 def seconds_text(seconds: np.ndarray, known: np.ndarray | None = None) -> Column:
     """Seconds with six decimals; `N/A` where not `known`."""
-    told = np.nan_to_num(np.asarray(seconds, np.float64)).clip(0)
-    if is_constant(told) and (known is None or known.all()):
-        return f"{told[0]:.6f}"
-    texts = [f"{value:.6f}" for value in told.tolist()]
+    values = np.nan_to_num(np.asarray(seconds, np.float64)).clip(0)
+    if is_constant(values) and (known is None or known.all()):
+        return f"{values[0]:.6f}"
+    texts = [f"{value:.6f}" for value in values.tolist()]
     if known is None or known.all():
         return texts
     return [text if there else "N/A" for text, there in zip(texts, known.tolist(), strict=True)]
@@ -162,16 +161,15 @@ def lines(count: int, *pieces: Column) -> bytes:
     form = "".join(piece.replace("%", "%%") if isinstance(piece, str) else "%s" for piece in pieces)
     found = [piece for piece in pieces if not isinstance(piece, str)]
     rows = zip(*found, strict=True) if found else repeat((), count)
-    return "".join([form % row for row in rows]).encode(
-        "utf-8", "backslashreplace"
-    )  # names of files that are no text
+    # Names of files need not be text that UTF-8 can hold.
+    return "".join([form % row for row in rows]).encode("utf-8", "backslashreplace")
 
 
 def pair(records: np.ndarray, failures: Sequence[object]) -> list[tuple[int, Failure]]:
-    """Each failure with the row of its try in `records`: the first failed try of its mini-batch that is not
-    taken yet.
+    """Each failure with the row of its try in `records`.
 
-    A failure whose try is not among the records is left out.
+    That is the first failed try of its mini-batch that no other failure has. A failure whose try is not among
+    the records is left out.
     """
     wanted = [failure for failure in failures if isinstance(failure, Failure)]
     if not wanted:

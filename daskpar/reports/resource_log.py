@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from daskpar.events import Event, ResourceSample, Watcher
+from daskpar.events import ResourceSample, Watcher
 from daskpar.paths import LogPaths
 from daskpar.reports.log_files import append
 from daskpar.reports.wording import csv_row, iso
@@ -29,17 +29,15 @@ NODE_COLUMNS = (
 """Of `node_resource_usage.csv`; a sample's `node_usage` is keyed by these names, without the first."""
 
 
-class Resources(Watcher):
+class ResourceLog(Watcher):
     """Writes samples as they come. Columns of disks and processors are those of the first sample."""
 
-    def __init__(self, layout: LogPaths) -> None:
-        self._layout = layout
+    def __init__(self, logs: LogPaths) -> None:
+        self._logs = logs
         self._columns: dict[Path, tuple[str, ...]] = {}
 
-    def hear(self, event: Event) -> None:
-        if not isinstance(event, ResourceSample):
-            return
-        folder = self._layout.perf(event.node)
+    def resources_sampled(self, event: ResourceSample) -> None:
+        folder = self._logs.perf(event.node)
         now = iso(event.time)
         self._rows(folder / "node_resource_usage.csv", now, [event.node_usage], NODE_COLUMNS)
         if event.disk_usage:

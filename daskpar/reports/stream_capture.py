@@ -1,6 +1,4 @@
-"""What others write to the terminal while lines are redrawn on it: it is said above those lines, and nothing
-of it is lost.
-"""
+"""Catches what others write to the terminal while lines are redrawn on it, so that it is shown above them."""
 
 from __future__ import annotations
 
@@ -13,79 +11,82 @@ from contextlib import contextmanager
 from typing import Any, TextIO
 
 
-class Beside(io.TextIOBase):
-    """Stands in for a terminal stream: whole lines go to `say`, a line's beginning waits for its end.
+class CapturedStream(io.TextIOBase):
+    """Stands in for a terminal stream: whole lines go to `show`, a line's beginning waits for its end.
 
     Everything but writing is the stream's own (`fileno` for faulthandler, `encoding`, ...).
     """
 
-    def __init__(self, stream: TextIO, say: Callable[[str], None]) -> None:
-        self._stream = stream
-        self._say = say
+    def __init__(self, stream: TextIO, show: Callable[[str], None]) -> None:
+        self.original = stream
+        self._show = show
         self._begun = ""
+        # Reentrant: a signal handler may print in the middle of `write`.
         self._lock = threading.RLock()
 
     def write(self, text: str) -> int:
         with self._lock:
             *lines, self._begun = (self._begun + text).split("\n")
         if lines:
-            self._say("\n".join(lines))
+            self._show("\n".join(lines))
         return len(text)
 
-    def rest(self) -> str:
-        """What has no line end yet."""
+    def show_rest(self) -> None:
+        """Show what has no line end yet."""
         with self._lock:
             rest, self._begun = self._begun, ""
-        return rest
+        if rest:
+            self._show(rest)
 
     def writable(self) -> bool:
         return True
 
     def isatty(self) -> bool:
-        return self._stream.isatty()
+        return self.original.isatty()
 
     def fileno(self) -> int:
-        return self._stream.fileno()
+        return self.original.fileno()
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
-        return self._stream.encoding
+        return self.original.encoding
 
     def close(self) -> None:
         """The terminal is not ours to close."""
 
 
 @contextmanager
-def written_beside(stream: TextIO, say: Callable[[str], None]) -> Iterator[None]:
-    """While it lasts, `sys.stderr`, `sys.stdout` and log handlers that write to the same terminal as `stream`
-    write by way of `say`.
+def captured_streams(stream: TextIO, show: Callable[[str], None]) -> Iterator[None]:
+    """While it lasts, what is written to the same terminal as `stream` goes to `show`, line by line.
+
+    Captured are `sys.stderr`, `sys.stdout` and the streams of log handlers; nothing is lost at the end.
     """
-    changed: list[tuple[Any, Beside]] = []
-    stands_in: dict[int, Beside] = {}
+    captured: dict[int, CapturedStream] = {}
 
-    def stand_in(original: TextIO) -> Beside:
-        return stands_in.setdefault(id(original), Beside(original, say))
+    def capture(original: TextIO) -> CapturedStream:
+        return captured.setdefault(id(original), CapturedStream(original, show))
 
+    handlers: list[tuple[logging.StreamHandler[Any], CapturedStream]] = []
+    # Which streams are terminals is looked at before any of them is replaced.
     names = [name for name in ("stdout", "stderr") if _same_terminal(getattr(sys, name), stream)]
     for handler in _stream_handlers():
         if _same_terminal(handler.stream, stream):
-            beside = stand_in(handler.stream)
-            changed.append((handler, beside))
-            handler.setStream(beside)
+            handlers.append((handler, capture(handler.stream)))
+            handler.setStream(handlers[-1][1])
     for name in names:
-        setattr(sys, name, stand_in(getattr(sys, name)))
+        setattr(sys, name, capture(getattr(sys, name)))
     try:
         yield
     finally:
-        for beside in stands_in.values():
-            if rest := beside.rest():
-                say(rest)
+        for capturing in captured.values():
+            capturing.show_rest()
+        # What somebody else has put there in the meantime stays.
         for name in names:
-            if isinstance(here := getattr(sys, name), Beside):
-                setattr(sys, name, here._stream)
-        for handler, beside in changed:
-            if handler.stream is beside:
-                handler.setStream(beside._stream)
+            if isinstance(current := getattr(sys, name), CapturedStream):
+                setattr(sys, name, current.original)
+        for handler, capturing in handlers:
+            if handler.stream is capturing:
+                handler.setStream(capturing.original)
 
 
 def _stream_handlers() -> list[logging.StreamHandler[Any]]:

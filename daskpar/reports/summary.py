@@ -1,14 +1,14 @@
-"""How a run or a step ended, in words for people: the end of the terminal's output and `job_result.txt`.
-Plain values in, text out.
-"""
+"""How a run or a step ended, in words: the end of the terminal's output, and `job_result.txt`."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from daskpar.events import StepKind
 from daskpar.locations import filesystem, is_url
+from daskpar.paths import step_path
 from daskpar.reports.wording import (
     counts_in_words,
     cut_lines,
@@ -18,14 +18,16 @@ from daskpar.reports.wording import (
     printable,
     shell_path,
 )
-from daskpar.results import Failure, InitFailed, StepResult
+from daskpar.results import Failure, InitFailed, Status, StepResult
 from daskpar.rundir.run_directory import STARTED_WITH, StepFolder
+
+NOTHING_THERE = " (nothing is there)"
 
 
 def summary_of_run(
     *,
     run_directory: Path | str,
-    status: str,
+    status: Status,
     reason: str,
     seconds: float,
     results: Sequence[StepResult],
@@ -35,11 +37,11 @@ def summary_of_run(
 
     Steps in the given order with counts, durations, outputs and logs; where the run did not complete: the
     first failure in time of its failed steps with traceback, mini-batch, items and log, and what to do next.
-    `warnings`: what has to be seen before that.
+    `seconds`: how long the run took. `warnings`: what has to be seen before its last lines.
     """
     run = Path(run_directory)
-    parts = [_step(result, run) for result in results]
-    first = first_failure(results) if status != "completed" else None
+    parts = [_step(result, StepFolder(step_path(run, result.step))) for result in results]
+    first = first_failure(results) if status != Status.COMPLETED else None
     if first is not None:
         parts.append(failure_in_full(*first))
     parts += [f"Warning: {warning}" for warning in warnings]
@@ -47,48 +49,45 @@ def summary_of_run(
     return printable("\n".join(part for part in parts if part))
 
 
-def _step(result: StepResult, run: Path) -> str:
-    head = f"{result.step}: {result.status}"
-    head += f" in {duration(result.seconds)}" if result.seconds else ""
-    lines = [head]
-    if result.reason and result.status != "completed":
+def _step(result: StepResult, folder: StepFolder) -> str:
+    took = f" in {duration(result.seconds)}" if result.seconds else ""
+    lines = [f"{result.step}: {result.status}{took}"]
+    if result.reason and result.status != Status.COMPLETED:
         lines.append(indent(result.reason, "  "))
     if result.counts.planned:
         lines.append(f"  {counts_in_words(result.counts)}")
     if result.exit_code is not None:
         lines.append(f"  exit code {result.exit_code}")
-    if result.status == "completed":
-        lines += [
-            f"  {name}: {path}{remark(path, StepFolder(run / 'steps' / result.step))}"
-            for name, path in result.outputs.items()
-        ]
-    if result.status != "skipped":
-        lines.append(f"  logs: {run / 'steps' / result.step / 'logs'}")
+    if result.status == Status.COMPLETED:
+        lines += output_lines(result.outputs, folder)
+    if result.status != Status.SKIPPED:
+        lines.append(f"  logs: {folder.logs.root}")
     return "\n".join(lines)
 
 
-def remark(path: str, step: StepFolder) -> str:
-    """What is to be said of an output of a completed step that is gone since, was left empty, or as it was;
-    empty for any other.
+def output_lines(outputs: Mapping[str, str], folder: StepFolder) -> list[str]:
+    """A line for each output (name -> path or URL) of a completed step, with what is odd about it."""
+    return [f"  {name}: {path}{output_note(path, folder)}" for name, path in outputs.items()]
+
+
+def output_note(path: str, folder: StepFolder) -> str:
+    """What is to be said of an output of a completed step: it is gone, was left empty, or was there before.
+
+    Empty for an output to which the step wrote, and which is there.
     """
     try:
-        if gone := step.rows_gone(path):
+        if gone := folder.rows_gone(path):
             return f" ({gone})"
+        if is_url(path):
+            files, inner = filesystem(path)
+            return "" if files.exists(inner) else NOTHING_THERE
     except Exception as error:  # whatever the store's own package raises
         return f" (what is there could not be looked at: {error})"
-    if is_url(path):
-        try:
-            found, inner = filesystem(path)
-            written = bool(found.exists(inner))
-        except Exception as error:  # whatever the store's own package raises
-            return f" (what is there could not be looked at: {error})"
-    else:
-        place = Path(path)
-        written = place.is_file() or (place.is_dir() and any(place.iterdir()))
-        begun = step.path.parent.parent / STARTED_WITH
-        if place.is_file() and begun.exists() and place.stat().st_mtime < begun.stat().st_mtime:
-            return " (there before; nothing was written there)"
-    return "" if written else " (nothing is there)"
+    place = Path(path)
+    began = folder.path.parent.parent / STARTED_WITH
+    if place.is_file() and began.exists() and place.stat().st_mtime < began.stat().st_mtime:
+        return " (there before; nothing was written there)"
+    return "" if place.is_file() or (place.is_dir() and any(place.iterdir())) else NOTHING_THERE
 
 
 def first_failure(results: Sequence[StepResult]) -> tuple[str, Failure | InitFailed] | None:
@@ -96,7 +95,7 @@ def first_failure(results: Sequence[StepResult]) -> tuple[str, Failure | InitFai
     known = [
         (r.step, r.first_failure)
         for r in results
-        if r.status != "completed" and isinstance(r.first_failure, Failure | InitFailed)
+        if r.status != Status.COMPLETED and r.first_failure is not None
     ]
     return min(known, key=lambda entry: entry[1].time or float("inf"), default=None)
 
@@ -104,14 +103,10 @@ def first_failure(results: Sequence[StepResult]) -> tuple[str, Failure | InitFai
 def failure_in_full(step: str, failure: Failure | InitFailed) -> str:
     """The failure as the user wants to see it: what, where, with which items, the traceback, the log."""
     if isinstance(failure, InitFailed):
-        head = (
-            f"First error, in step {step}: import or init() of the entry script failed on node {failure.node}"
-        )
-        items = ""
+        where, items = f": import or init() of the entry script failed on node {failure.node}", ""
     else:
-        head = f"First error, in step {step}, mini-batch {failure.index}"
-        items = failure.items
-    lines = ["", f"{head}:", indent(failure.message, "  ")]
+        where, items = f", mini-batch {failure.index}", failure.items
+    lines = ["", f"First error, in step {step}{where}:", indent(failure.message, "  ")]
     if items:
         lines.append(f"  items: {one_line(items, 1000)}")
     if failure.trace.strip() and failure.trace.strip() != failure.message.strip():
@@ -121,18 +116,14 @@ def failure_in_full(step: str, failure: Failure | InitFailed) -> str:
     return "\n".join([*lines, ""])
 
 
-def _ending(run: Path, status: str, reason: str, seconds: float, results: Sequence[StepResult]) -> str:
-    verb = {"completed": "Completed", "failed": "Failed", "interrupted": "Interrupted", "lost": "Lost"}.get(
-        status, status.capitalize()
-    )
-    lines = [f"{verb} after {duration(seconds)}: {run}"]
-    if reason and status != "completed":
+def _ending(run: Path, status: Status, reason: str, seconds: float, results: Sequence[StepResult]) -> str:
+    lines = [f"{status.capitalize()} after {duration(seconds)}: {run}"]
+    if reason and status != Status.COMPLETED:
         lines.append(f"Reason: {reason}")
-    if status != "completed" or any(result.counts.failed for result in results):
-        lines.append("Next:")
-        lines += [
-            f"  {command:<{width}}  {what}" for command, what, width in _aligned(next_commands(run, results))
-        ]
+    if status != Status.COMPLETED or any(result.counts.failed for result in results):
+        commands = next_commands(run, results)
+        width = max(len(command) for command, _ in commands)
+        lines += ["Next:", *(f"  {command:<{width}}  {what}" for command, what in commands)]
     return "\n".join(lines)
 
 
@@ -140,26 +131,22 @@ def next_commands(run: Path, results: Sequence[StepResult]) -> list[tuple[str, s
     """Commands that help after a run that did not complete, each with what it does."""
     place = shell_path(run)
     go_on = " ".join(part for part in ("python -m daskpar resume", place, _cluster_of(run)) if part)
-    if results and all(result.status == "completed" for result in results):
+    logs = f"python -m daskpar logs {place} --errors"
+    statuses = {result.status for result in results}
+    if statuses == {Status.COMPLETED}:
         return [
-            (f"python -m daskpar logs {place} --errors", "show why mini-batches failed, and which"),
+            (logs, "show why mini-batches failed, and which"),
             (f"{go_on} --retry-failed", "run these again (--allow-changes after mending the code)"),
         ]
-    stopped = bool(results) and all(
-        result.status in ("completed", "skipped", "interrupted") for result in results
-    )
+    only_stopped = bool(results) and statuses <= {Status.COMPLETED, Status.SKIPPED, Status.INTERRUPTED}
     mended = ", once the cause is mended (--allow-changes where that changed the code)"
     commands = [
-        (go_on, f"run what is not done{'' if stopped else mended}"),
-        (f"python -m daskpar logs {place} --errors", "show the errors and where each log is"),
+        (go_on, f"run what is not done{'' if only_stopped else mended}"),
+        (logs, "show the errors and where each log is"),
     ]
-    if any(result.counts.succeeded for result in results if result.status not in ("completed", "skipped")):
-        commands.append(
-            (
-                f"python -m daskpar export {place} --partial FILE",
-                "write the rows that are done so far, in order",
-            )
-        )
+    if any(r.counts.succeeded for r in results if r.status not in (Status.COMPLETED, Status.SKIPPED)):
+        export = f"python -m daskpar export {place} --partial FILE"
+        commands.append((export, "write the rows that are done so far, in order"))
     return commands
 
 
@@ -172,12 +159,7 @@ def _cluster_of(run: Path) -> str:
     return str(found)
 
 
-def _aligned(commands: list[tuple[str, str]]) -> list[tuple[str, str, int]]:
-    width = max(len(command) for command, _ in commands)
-    return [(command, what, width) for command, what in commands]
-
-
-def step_result(result: StepResult, kind: str = "parallel") -> str:
+def job_result_text(result: StepResult, kind: StepKind = StepKind.PARALLEL) -> str:
     """The text of `job_result.txt`."""
     lines = [f"Status: {result.status}"]
     if result.reason:
@@ -185,31 +167,28 @@ def step_result(result: StepResult, kind: str = "parallel") -> str:
     lines.append(f"Duration: {duration(result.seconds)}")
     if result.exit_code is not None:
         lines.append(f"Exit code: {result.exit_code}")
-    if kind == "parallel":
+    if kind == StepKind.PARALLEL:
         lines.append(f"Counts: {counts_in_words(result.counts)}")
-    if result.status == "completed":
+    if result.status == Status.COMPLETED:
         lines += [f"Output {name}: {path}" for name, path in result.outputs.items()]
-    failure = result.first_failure
-    if isinstance(failure, Failure | InitFailed):
-        lines.append(failure_in_full(result.step, failure).rstrip("\n"))
-    lines += ["", "Where to look:", *(f"  {line}" for line in _where(result, kind))]
+    if result.first_failure is not None:
+        lines.append(failure_in_full(result.step, result.first_failure).rstrip("\n"))
+    lines += ["", "Where to look:", *(f"  {line}" for line in _where_to_look(result, kind))]
     return "\n".join(lines) + "\n"
 
 
-def _where(result: StepResult, kind: str) -> list[str]:
-    if kind == "command":
-        return [
-            "user/std_out.txt, user/std_err.txt: what the command wrote",
-            "readme.txt: what each file of this folder holds",
-        ]
-    where = []
-    if result.counts.tries_failed or result.first_failure is not None:
-        where += [
+def _where_to_look(result: StepResult, kind: StepKind) -> list[str]:
+    if kind == StepKind.COMMAND:
+        where = ["user/std_out.txt, user/std_err.txt: what the command wrote"]
+    elif result.counts.tries_failed or result.first_failure is not None:
+        where = [
             "job_error.txt: the errors by kind",
             "user/error.txt: one line for each failed try",
             "user/error/<node>/<process>.txt: full traces",
             "user/stdout, user/stderr: what the script wrote",
         ]
-    where.append("sys/job_report/processed_mini-batches.csv: one row for each try")
-    where.append("readme.txt: what each file of this folder holds")
-    return where
+    else:
+        where = []
+    if kind == StepKind.PARALLEL:
+        where.append("sys/job_report/processed_mini-batches.csv: one row for each try")
+    return [*where, "readme.txt: what each file of this folder holds"]

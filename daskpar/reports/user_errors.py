@@ -1,6 +1,4 @@
-"""What went wrong in the user's script: `user/error.txt`, full traces for each processor, and `job_error.txt`
-by kind.
-"""
+"""What went wrong in the user's script: `user/error.txt`, `user/error/` with full traces, `job_error.txt`."""
 
 from __future__ import annotations
 
@@ -8,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from daskpar.events import Event, ProcessorEvent, StepEnded, TriesEnded, Watcher
+from daskpar.events import ProcessorEvent, ProcessorState, Progress, StepEnded, TriesEnded, Watcher
 from daskpar.paths import LogPaths, process_name
 from daskpar.reports.log_files import append, replace
 from daskpar.reports.record_columns import pair, reason_name
@@ -19,44 +17,62 @@ FILE_LIMIT_BYTES = 32 * 1024**2
 """A file of errors grows no further than about this: a million failing mini-batches must not fill the disk.
 """
 KINDS_KEPT = 50
+"""Kinds of failures in `job_error.txt`; failed tries of others are counted only."""
 TRACES_KNOWN = 200
+"""Different traces of a processor that are recognized when they come again."""
+KINDS_SECONDS = 5.0
+"""Between two writes of `job_error.txt`, which is written as a whole each time."""
 
 
 @dataclass
-class Kind:
+class FailureKind:
     """Failures that look alike: same reason, same last line of the traceback."""
 
     first: Failure
+    """The first in time."""
     where: str
+    """Where it was: `<node>/processNNN`."""
     tries: int = 0
+    """Failed tries of this kind."""
     final: int = 0
+    """Those of them after which the mini-batch was not tried again."""
 
 
 class UserErrors(Watcher):
     """Writes each failed try once; equal traces of one processor are written once and then named."""
 
-    def __init__(self, layout: LogPaths) -> None:
-        self._layout = layout
-        self._kinds: dict[tuple[int, str], Kind] = {}
+    def __init__(self, logs: LogPaths) -> None:
+        self._logs = logs
+        self._kinds: dict[tuple[int, str], FailureKind] = {}
         self._other_tries = 0
         self._sizes: dict[Path, int] = {}
+        """File -> its bytes."""
         self._traces: dict[Path, dict[int, int]] = {}
+        """File -> hash of a trace -> mini-batch with which it was written."""
         self._changed = False
         self._written = 0.0
 
-    def hear(self, event: Event) -> None:
-        if isinstance(event, TriesEnded) and event.failures:
-            self._failures(event)
-        elif isinstance(event, ProcessorEvent) and event.state == "init_failed":
-            self._init_failed(event)
-        if self._changed and (isinstance(event, StepEnded) or event.time - self._written >= 5.0):
+    def tries_ended(self, event: TriesEnded) -> None:
+        if event.failures:
+            self._add_failures(event)
+        self._write_kinds_when_due(event.time)
+
+    def processor_changed(self, event: ProcessorEvent) -> None:
+        if event.state == ProcessorState.INIT_FAILED:
+            self._add_failed_init(event)
+
+    def progress(self, event: Progress) -> None:
+        self._write_kinds_when_due(event.time)
+
+    def step_ended(self, event: StepEnded) -> None:
+        if self._changed:
             self._write_kinds(event.time)
 
     def close(self) -> None:
         if self._changed:
             self._write_kinds(self._written)
 
-    def _failures(self, event: TriesEnded) -> None:
+    def _add_failures(self, event: TriesEnded) -> None:
         lines: list[str] = []
         traces: dict[Path, list[str]] = {}
         for row, failure in pair(event.records, event.failures):
@@ -64,12 +80,12 @@ class UserErrors(Watcher):
             node, processor = int(record["node"]), int(record["processor"])
             where = f"{node}/{process_name(processor)}"
             lines.append(error_line(failure, where, event.time))
-            path = self._layout.trace(node, processor)
+            path = self._logs.trace(node, processor)
             traces.setdefault(path, []).append(
                 self._trace(path, failure, int(record["tries"]) + 1, event.time)
             )
             self._count(failure, where)
-        self._append(self._layout.user_error, "".join(lines))
+        self._append(self._logs.user_error, "".join(lines))
         for path, texts in traces.items():
             self._append(path, "".join(texts))
 
@@ -81,14 +97,14 @@ class UserErrors(Watcher):
             known[mark] = failure.index
         return trace_text(failure, attempt, failure.time or now, same if failure.trace else None)
 
-    def _init_failed(self, event: ProcessorEvent) -> None:
+    def _add_failed_init(self, event: ProcessorEvent) -> None:
         where = f"{event.node}/{process_name(event.processor)}"
         self._append(
-            self._layout.user_error,
+            self._logs.user_error,
             f"{iso(event.time)} {where}: import or init() failed: {one_line(event.detail, 1000)}\n",
         )
         self._append(
-            self._layout.trace(event.node, event.processor),
+            self._logs.trace(event.node, event.processor),
             f"{iso(event.time)} import or init() failed\n{indent(event.detail)}\n\n",
         )
 
@@ -98,7 +114,10 @@ class UserErrors(Watcher):
             return
         size += len(text.encode("utf-8", "backslashreplace"))
         if size > FILE_LIMIT_BYTES:
-            text += "... more errors are not written here; sys/job_report/processed_mini-batches.csv has one row for each try.\n"
+            text += (
+                "... more errors are not written here; "
+                "sys/job_report/processed_mini-batches.csv has one row for each try.\n"
+            )
         self._sizes[path] = size
         append(path, text)
 
@@ -110,22 +129,27 @@ class UserErrors(Watcher):
                 self._other_tries += 1
                 self._changed = True
                 return
-            kind = self._kinds[key] = Kind(failure, where)
+            kind = self._kinds[key] = FailureKind(failure, where)
         elif failure.time and failure.time < kind.first.time:
             kind.first, kind.where = failure, where
         kind.tries += 1
         kind.final += failure.final
         self._changed = True
 
+    def _write_kinds_when_due(self, now: float) -> None:
+        if self._changed and now - self._written >= KINDS_SECONDS:
+            self._write_kinds(now)
+
     def _write_kinds(self, now: float) -> None:
         self._changed, self._written = False, now
         kinds = sorted(self._kinds.values(), key=lambda kind: (kind.first.time, kind.first.index))
-        replace(self._layout.job_error, kinds_text(kinds, self._other_tries))
+        replace(self._logs.job_error, kinds_text(kinds, self._other_tries))
 
 
 def last_line(failure: Failure) -> str:
-    """What the failure's kind is told by: the last line of its traceback without numbers, so that varying
-    values count as one kind.
+    """What failures of one kind have in common: the last line of the traceback.
+
+    Digits are left out, so that messages with varying values count as one kind.
     """
     if failure.trace and reason_name(failure.reason) == "EXCEPTION":
         lines = failure.trace.strip().splitlines() or [failure.message]
@@ -138,8 +162,8 @@ def last_line(failure: Failure) -> str:
 def error_line(failure: Failure, where: str, now: float) -> str:
     """A failed try on one line of `user/error.txt`."""
     final = "failed" if failure.final else "failed try"
-    what = f"mini-batch {failure.index} {final} ({reason_name(failure.reason)}): {one_line(failure.message, 1000)}"
-    return f"{iso(failure.time or now)} {where}: {what}\n"
+    what = f"mini-batch {failure.index} {final} ({reason_name(failure.reason)})"
+    return f"{iso(failure.time or now)} {where}: {what}: {one_line(failure.message, 1000)}\n"
 
 
 def trace_text(failure: Failure, attempt: int, seconds: float, same_as: int | None) -> str:
@@ -157,11 +181,12 @@ def trace_text(failure: Failure, attempt: int, seconds: float, same_as: int | No
     return "\n".join(lines) + "\n\n"
 
 
-def kinds_text(kinds: list[Kind], other_tries: int) -> str:
+def kinds_text(kinds: list[FailureKind], other_tries: int) -> str:
     """`job_error.txt`: the failures by kind, first in time first."""
     total = sum(kind.tries for kind in kinds) + other_tries
     lines = [
-        f"{some(total, 'failed try')} of run() or of loading, by kind. Full traces: user/error/<node>/<process>.txt",
+        f"{some(total, 'failed try')} of run() or of loading, by kind. "
+        "Full traces: user/error/<node>/<process>.txt",
         "",
     ]
     for place, kind in enumerate(kinds, 1):

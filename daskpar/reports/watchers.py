@@ -1,4 +1,4 @@
-"""The watchers of a run: which there are, in which order."""
+"""The watchers that every run has, and their order."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from daskpar.reports.log_tree import LogTree
 def watchers(
     run_directory: Path | str, *, display: bool = True, copy_logs: Collection[str] = ()
 ) -> list[Watcher]:
-    """The watchers that every run has: the display (on stderr of a program, below the cell in a notebook),
-    the log trees.
+    """The display (on stderr of a program, below the cell in a notebook) and the log trees.
 
-    `copy_logs`: steps with `copy_logs_to_parent`.
+    `display`: whether to show the progress. `copy_logs`: steps with `copy_logs_to_parent`.
     """
     shown: list[Watcher] = [Display.of_process()] if display else []
     return [*shown, LogTree(Path(run_directory), copy_logs)]

@@ -1,13 +1,17 @@
-"""Numbers, times and counts in words: pure text, used by every report."""
+"""Numbers, times, counts and events in words: pure text, used by every report."""
 
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from daskpar.results import Counts
+from daskpar.events import NodeEvent, ProcessorEvent, StepPlanned
+from daskpar.paths import process_name
+from daskpar.results import Counts, StepResult
 
 TRACE_LINES = 60
 """What is shown of a traceback where it is one of several things to read."""
@@ -22,13 +26,10 @@ def some(value: int, noun: str) -> str:
     """`1 item`, `1,204 items`, `2 tries`."""
     if value == 1:
         return f"1 {noun}"
-    plural = (
-        f"{noun[:-1]}ies"
-        if noun.endswith("y") and noun[-2:-1] not in "aeiou"
-        else f"{noun}es"
-        if noun.endswith("ch")
-        else f"{noun}s"
-    )
+    if noun.endswith("y") and noun[-2:-1] not in "aeiou":
+        plural = f"{noun[:-1]}ies"
+    else:
+        plural = f"{noun}es" if noun.endswith("ch") else f"{noun}s"
     return f"{number(value)} {plural}"
 
 
@@ -86,7 +87,7 @@ def local_time(seconds: float) -> str:
 
 
 def log_line(seconds: float, level: str, pid: int, thread: int, message: str) -> str:
-    """One line of a system log: `timestamp,ms|LEVEL|pid|threadid|message` (UTC), without a line break inside."""
+    """One line of a system log: `timestamp,ms|LEVEL|pid|threadid|message` in UTC, on one line."""
     millis = round(seconds * 1e3)
     stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(millis // 1000))
     return f"{stamp},{millis % 1000:03d}|{level}|{pid}|{thread}|{one_line(message, 4000)}\n"
@@ -99,9 +100,7 @@ def one_line(text: str, width: int = 300) -> str:
 
 
 def printable(text: str) -> str:
-    """The text without control characters (a script's message must not move the cursor or colour what
-    follows).
-    """
+    """The text without control characters: a script's message must not move the cursor or colour a line."""
     return "".join(letter if letter.isprintable() or letter in "\n\t" else "\ufffd" for letter in text)
 
 
@@ -138,6 +137,43 @@ def counts_in_words(counts: Counts) -> str:
     return "; ".join([", ".join(parts), items, *([", ".join(tries)] if tries else [])])
 
 
+def result_in_words(result: StepResult) -> str:
+    """`completed after 1 min 0 s: 20 of 20 mini-batches succeeded; 200 items`; its reason is left out."""
+    counts = f": {counts_in_words(result.counts)}" if result.counts.planned else ""
+    return f"{status_after(result.status, result.seconds)}{counts}"
+
+
+def status_after(status: str, seconds: float) -> str:
+    """`completed after 3.50 s`; the status alone of what never ran."""
+    return f"{status} after {duration(seconds)}" if seconds else status
+
+
+def plan_in_words(event: StepPlanned) -> str:
+    """`2,000 mini-batches, 20,000 items, 1.5 GB; 40 done before; 8 processors on 2 nodes`."""
+    parts = [some(event.mini_batches, "mini-batch")]
+    parts += [some(event.items, "item")] if event.items is not None else []
+    parts += [size(event.size_bytes)] if event.size_bytes is not None else []
+    before = [f"{number(event.already_done)} done before"] if event.already_done else []
+    where = f"{some(event.processors, 'processor')} on {some(event.nodes, 'node')}"
+    return "; ".join([", ".join(parts), *before, where])
+
+
+def node_in_words(event: NodeEvent) -> str:
+    """`node 1 at tcp://10.0.0.5:4000 lost: connection closed`."""
+    return f"node {event.node} at {event.address} {event.state}{detail(event.detail)}"
+
+
+def processor_in_words(event: ProcessorEvent) -> str:
+    """`process007 (pid 4711) init failed: KeyError: 'MODEL'`."""
+    state = event.state.replace("_", " ")
+    return f"{process_name(event.processor)} (pid {event.pid}) {state}{detail(event.detail)}"
+
+
+def detail(text: str) -> str:
+    """What follows a statement after a colon, where there is more to say."""
+    return f": {text}" if text else ""
+
+
 def as_json(value: object) -> str:
     """Compact JSON for a table's cell; text outside ASCII stays readable."""
     return json.dumps(value, ensure_ascii=False, default=str)
@@ -149,18 +185,18 @@ def csv_row(values: Iterable[object]) -> str:
 
 
 def cell(text: str) -> str:
-    """A CSV cell on one line: quoted where it holds a comma, a quote or an edge blank; line breaks become
-    blanks.
+    """A CSV cell on one line: quoted where it holds a comma, a quote or an edge blank.
+
+    Line breaks become blanks, so that each row of a table is a line for `grep` and `tail` too.
     """
     flat = text.replace("\r\n", " ").replace("\n", " ").replace("\r", " ")
-    return '"' + flat.replace('"', '""') + '"' if '"' in flat or "," in flat or flat != flat.strip() else flat
+    if '"' in flat or "," in flat or flat != flat.strip():
+        return '"' + flat.replace('"', '""') + '"'
+    return flat
 
 
 def shell_path(path: str | Path) -> str:
     """A path for a command that the user can copy: relative where shorter, quoted where needed."""
-    import os
-    import shlex
-
     text = str(path)
     relative = os.path.relpath(text) if os.path.isabs(text) else text
     return shlex.quote(relative if not relative.startswith("..") else text)

@@ -1,4 +1,4 @@
-"""A step with known tries, for all tests of watchers."""
+"""The events of a step with known tries, for all tests of watchers."""
 
 from __future__ import annotations
 
@@ -9,11 +9,24 @@ import numpy as np
 import pytest
 
 from daskpar.batches.records import RECORD
-from daskpar.events import StepEnded, StepPlanned, StepStarted, TriesEnded
+from daskpar.events import (
+    ProcessorEvent,
+    ProcessorState,
+    Progress,
+    ResourceSample,
+    StepEnded,
+    StepKind,
+    StepPlanned,
+    StepStarted,
+    TriesEnded,
+)
 from daskpar.paths import LogPaths
 from daskpar.results import Counts, Failure, Reason, Status, StepResult, TryStatus
 
 START = 1_795_440_000.0  # 2026-11-23T13:20:00Z
+
+Started = Callable[..., StepStarted]
+"""Makes the first event of a step from its settings."""
 
 Try = tuple[int, Reason | None]
 """Index and why it failed: None for a success."""
@@ -58,16 +71,55 @@ def failure(
     )
 
 
+def read(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+def progress(after: float, done: int = 0, doing: str = "", **counts: int) -> Progress:
+    return Progress(
+        time=START + after,
+        step="score",
+        counts=Counts(planned=20, succeeded=done, **counts),
+        running=2,
+        doing=doing,
+    )
+
+
+def processor(state: ProcessorState, number: int = 0, detail: str = "", after: float = 0.5) -> ProcessorEvent:
+    return ProcessorEvent(
+        time=START + after,
+        step="score",
+        node=0,
+        address="tcp://10.0.0.4:1",
+        processor=number,
+        pid=4711,
+        state=state,
+        detail=detail,
+    )
+
+
+def sample(node_usage: dict[str, float], after: float = 1.0) -> ResourceSample:
+    processes = ({"Process": "process000", "Pid": 7, "Memory (MB)": 12.34567},)
+    return ResourceSample(
+        time=START + after,
+        step="score",
+        node=0,
+        node_usage=node_usage,
+        disk_usage={"Disk Free (MB)": 5.0},
+        processes=processes,
+    )
+
+
 @pytest.fixture
-def layout(tmp_path: Path) -> LogPaths:
+def logs(tmp_path: Path) -> LogPaths:
     return LogPaths(tmp_path / "run" / "steps" / "score" / "logs")
 
 
 @pytest.fixture
-def started(layout: LogPaths) -> Callable[..., StepStarted]:
+def started(logs: LogPaths) -> Callable[..., StepStarted]:
     def make(**settings: object) -> StepStarted:
         return StepStarted(
-            time=START, step="score", kind="parallel", folder=str(layout.root.parent), settings=settings
+            time=START, step="score", kind=StepKind.PARALLEL, folder=str(logs.root.parent), settings=settings
         )
 
     return make

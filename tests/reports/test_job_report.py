@@ -31,12 +31,12 @@ def test_columns_are_azures_in_their_order() -> None:
     )  # fmt: skip
 
 
-def test_one_row_for_each_try(layout: LogPaths) -> None:
-    report = JobReport(layout)
+def test_one_row_for_each_try(logs: LogPaths) -> None:
+    report = JobReport(logs)
     tries: list[Try] = [(0, None), (1, Reason.EXCEPTION), (2, Reason.LOAD_TIMEOUT)]
-    report.hear(tries_ended(tries, (failure(1), failure(2, Reason.LOAD_TIMEOUT, number=2))))
-    report.hear(ended())
-    first, second, third = rows(layout.processed)
+    report.handle(tries_ended(tries, (failure(1), failure(2, Reason.LOAD_TIMEOUT, number=2))))
+    report.handle(ended())
+    first, second, third = rows(logs.processed)
     assert list(first) == list(TRY_COLUMNS)
     assert list(first.values()) == [
         "0", "1", "0/process000", "2026-11-23T13:20:00.000000Z", "10", "10", "0", "0.250000", "0.062500", "0.125000", "RUN_DONE",
@@ -53,23 +53,23 @@ def test_one_row_for_each_try(layout: LogPaths) -> None:
     )
 
 
-def test_an_empty_mini_batch_and_a_retry(layout: LogPaths) -> None:
+def test_an_empty_mini_batch_and_a_retry(logs: LogPaths) -> None:
     records = records_of([(0, None), (1, None)])
     records["status"][0] = TryStatus.EMPTY
     records["tries"][1] = 2
-    report = JobReport(layout)
-    report.hear(TriesEnded(time=START, step="score", records=records))
+    report = JobReport(logs)
+    report.handle(TriesEnded(time=START, step="score", records=records))
     report.close()
-    empty, again = rows(layout.processed)
+    empty, again = rows(logs.processed)
     assert (empty["Status"], empty["Run Method Seconds"]) == ("LOAD_DONE", "N/A")
     assert (again["Status"], again["Picked Count"]) == ("RUN_DONE", "3")
 
 
-def test_pandas_reads_it_with_the_right_types(layout: LogPaths) -> None:
-    report = JobReport(layout)
-    report.hear(tries_ended([(i, None) for i in range(30)]))
+def test_pandas_reads_it_with_the_right_types(logs: LogPaths) -> None:
+    report = JobReport(logs)
+    report.handle(tries_ended([(i, None) for i in range(30)]))
     report.close()
-    frame = pd.read_csv(layout.processed)
+    frame = pd.read_csv(logs.processed)
     assert frame["Mini-batch Id"].tolist() == list(range(30))
     assert frame["Elapsed Seconds"].sum() == pytest.approx(7.5)
     assert (
@@ -77,39 +77,39 @@ def test_pandas_reads_it_with_the_right_types(layout: LogPaths) -> None:
     )
 
 
-def test_rows_wait_for_more_but_not_for_long(layout: LogPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_wait_for_more_but_not_for_long(logs: LogPaths, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(job_report, "HELD_RECORDS", 5)
-    report = JobReport(layout)
-    report.hear(tries_ended([(0, None)], time=START))
-    assert not layout.processed.exists()
-    report.hear(tries_ended([(1, None)], time=START + 2))
-    assert len(rows(layout.processed)) == 2
-    report.hear(tries_ended([(i, None) for i in range(2, 7)], time=START + 2))
-    assert [row["Mini-batch Id"] for row in rows(layout.processed)] == list("0123456")
+    report = JobReport(logs)
+    report.handle(tries_ended([(0, None)], time=START))
+    assert not logs.processed.exists()
+    report.handle(tries_ended([(1, None)], time=START + 2))
+    assert len(rows(logs.processed)) == 2
+    report.handle(tries_ended([(i, None) for i in range(2, 7)], time=START + 2))
+    assert [row["Mini-batch Id"] for row in rows(logs.processed)] == list("0123456")
 
 
 def test_long_bulks_are_written_in_pieces_with_each_failure_in_its_row(
-    layout: LogPaths, monkeypatch: pytest.MonkeyPatch
+    logs: LogPaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(job_report, "CHUNK", 7)
     tries: list[Try] = [(i, Reason.EXCEPTION if i % 5 == 3 else None) for i in range(50)]
-    report = JobReport(layout)
-    report.hear(tries_ended(tries, tuple(failure(i, number=i) for i in range(50) if i % 5 == 3)))
+    report = JobReport(logs)
+    report.handle(tries_ended(tries, tuple(failure(i, number=i) for i in range(50) if i % 5 == 3)))
     report.close()
-    written = rows(layout.processed)
+    written = rows(logs.processed)
     assert [row["Mini-batch Id"] for row in written] == [str(i) for i in range(50)]
     for i, row in enumerate(written):
         assert row["Error Message"] == (f'ValueError: bad, "value" {i}' if i % 5 == 3 else "N/A")
 
 
-def test_sums_of_processors_and_nodes(layout: LogPaths) -> None:
-    report = JobReport(layout)
+def test_sums_of_processors_and_nodes(logs: LogPaths) -> None:
+    report = JobReport(logs)
     records = records_of([(0, None), (1, Reason.SHORT), (2, None), (3, None)])
     records["node"][3] = 1
     records["status"][2] = TryStatus.EMPTY
-    report.hear(TriesEnded(time=START, step="score", records=records))
-    report.hear(ended())
-    processors = rows(layout.job_report / "process_summary.csv")
+    report.handle(TriesEnded(time=START, step="score", records=records))
+    report.handle(ended())
+    processors = rows(logs.job_report / "process_summary.csv")
     assert list(processors[0]) == ["Node", "Process", *SUM_COLUMNS]
     assert [list(row.values())[:7] for row in processors] == [
         ["0", "process000", "1", "1", "0", "20", "0"],
@@ -119,7 +119,7 @@ def test_sums_of_processors_and_nodes(layout: LogPaths) -> None:
     assert processors[0]["Elapsed Seconds"] == "0.500000"
     assert processors[0]["First Start Time"] == "2026-11-23T13:20:00.000000Z"
     assert processors[0]["Last End Time"] == "2026-11-23T13:20:00.450000Z"
-    nodes = rows(layout.job_report / "node_summary.csv")
+    nodes = rows(logs.job_report / "node_summary.csv")
     assert [list(row.values())[:7] for row in nodes] == [
         ["0", "2", "1", "1", "1", "20", "10"],
         ["1", "1", "1", "0", "0", "10", "0"],
@@ -129,19 +129,19 @@ def test_sums_of_processors_and_nodes(layout: LogPaths) -> None:
 @pytest.mark.parametrize(
     "torn", [b"", b"7,1,0/process0", b'7,1,0/process000,2026-11-23T13:20:00.000000Z,10,10,0,0.25,"']
 )
-def test_a_resumed_step_goes_on_with_its_table_and_its_sums(layout: LogPaths, torn: bytes) -> None:
-    first = JobReport(layout)
-    first.hear(tries_ended([(0, None), (1, Reason.LOAD_ERROR)], (failure(1, Reason.LOAD_ERROR),)))
+def test_a_resumed_step_goes_on_with_its_table_and_its_sums(logs: LogPaths, torn: bytes) -> None:
+    first = JobReport(logs)
+    first.handle(tries_ended([(0, None), (1, Reason.LOAD_ERROR)], (failure(1, Reason.LOAD_ERROR),)))
     first.close()
-    with layout.processed.open("ab") as file:
+    with logs.processed.open("ab") as file:
         file.write(torn)
-    second = JobReport(layout)
-    second.hear(tries_ended([(1, None)]))
+    second = JobReport(logs)
+    second.handle(tries_ended([(1, None)]))
     second.close()
-    assert [(row["Mini-batch Id"], row["Status"]) for row in rows(layout.processed)] == [
+    assert [(row["Mini-batch Id"], row["Status"]) for row in rows(logs.processed)] == [
         ("0", "RUN_DONE"), ("1", "LOAD_EXCEPTION"), ("1", "RUN_DONE"),
     ]  # fmt: skip
-    assert [list(row.values())[2:5] for row in rows(layout.job_report / "process_summary.csv")] == [
+    assert [list(row.values())[2:5] for row in rows(logs.job_report / "process_summary.csv")] == [
         ["2", "0", "0"],
         ["0", "0", "1"],
     ]
@@ -158,46 +158,46 @@ def test_cut_torn_line(tmp_path: Path, before: bytes, after: bytes) -> None:
     assert path.read_bytes() == after
 
 
-def test_a_step_without_tries_leaves_no_table(layout: LogPaths) -> None:
-    report = JobReport(layout)
-    report.hear(ended("failed", "nothing to do"))
+def test_a_step_without_tries_leaves_no_table(logs: LogPaths) -> None:
+    report = JobReport(logs)
+    report.handle(ended("failed", "nothing to do"))
     report.close()
-    assert not layout.job_report.exists()
+    assert not logs.job_report.exists()
 
 
-def test_a_lost_try_without_times_says_so(layout: LogPaths) -> None:
+def test_a_lost_try_without_times_says_so(logs: LogPaths) -> None:
     records = records_of([(0, Reason.LOST)])
     for name in ("started", "elapsed", "run", "cpu"):
         records[name] = 0
-    report = JobReport(layout)
-    report.hear(TriesEnded(time=START, step="score", records=records))
+    report = JobReport(logs)
+    report.handle(TriesEnded(time=START, step="score", records=records))
     report.close()
-    (row,) = rows(layout.processed)
+    (row,) = rows(logs.processed)
     assert (row["Process Start Time"], row["Run Method Seconds"], row["Error Category"]) == (
         "N/A",
         "N/A",
         "LOST",
     )
-    assert rows(layout.job_report / "process_summary.csv")[0]["First Start Time"] == "N/A"
+    assert rows(logs.job_report / "process_summary.csv")[0]["First Start Time"] == "N/A"
 
 
-def test_a_resumed_step_whose_table_has_no_rows_yet(layout: LogPaths) -> None:
-    layout.job_report.mkdir(parents=True)
-    layout.processed.write_text(",".join(TRY_COLUMNS) + "\n")
-    report = JobReport(layout)
-    report.hear(tries_ended([(1, None)]))
+def test_a_resumed_step_whose_table_has_no_rows_yet(logs: LogPaths) -> None:
+    logs.job_report.mkdir(parents=True)
+    logs.processed.write_text(",".join(TRY_COLUMNS) + "\n")
+    report = JobReport(logs)
+    report.handle(tries_ended([(1, None)]))
     report.close()
-    assert len(rows(layout.processed)) == 1
-    assert len(rows(layout.job_report / "process_summary.csv")) == 1
+    assert len(rows(logs.processed)) == 1
+    assert len(rows(logs.job_report / "process_summary.csv")) == 1
 
 
-def test_many_tries_keep_their_order_and_number(layout: LogPaths) -> None:
-    report = JobReport(layout)
+def test_many_tries_keep_their_order_and_number(logs: LogPaths) -> None:
+    report = JobReport(logs)
     records = records_of([(0, None)]).repeat(25_000)
     records["index"] = np.arange(25_000)
     for start in range(0, 25_000, 500):
-        report.hear(TriesEnded(time=START, step="score", records=records[start : start + 500]))
+        report.handle(TriesEnded(time=START, step="score", records=records[start : start + 500]))
     report.close()
-    assert pd.read_csv(layout.processed, usecols=["Mini-batch Id"])["Mini-batch Id"].tolist() == list(
+    assert pd.read_csv(logs.processed, usecols=["Mini-batch Id"])["Mini-batch Id"].tolist() == list(
         range(25_000)
     )

@@ -9,21 +9,24 @@ from hypothesis import strategies as st
 from daskpar.events import (
     Event,
     NodeEvent,
+    NodeState,
     ProcessorEvent,
+    ProcessorState,
     Progress,
     RunEnded,
     RunStarted,
+    StepKind,
     StepStarted,
     Warned,
 )
-from daskpar.reports.progress_view import View, bar, frame, live_line, plain_line
-from daskpar.results import Counts, Reason
+from daskpar.reports.progress_view import ProgressView, bar, frame, live_line, plain_line
+from daskpar.results import Counts, Reason, Status
 
 from .conftest import START, ended, failure, planned, tries_ended
 
 
 def step(name: str = "score") -> StepStarted:
-    return StepStarted(time=START, step=name, kind="parallel", folder="/run/steps/score")
+    return StepStarted(time=START, step=name, kind=StepKind.PARALLEL, folder="/run/steps/score")
 
 
 def progress(after: float, doing: str = "", running: int = 2, name: str = "score", **counts: int) -> Progress:
@@ -32,11 +35,18 @@ def progress(after: float, doing: str = "", running: int = 2, name: str = "score
     )
 
 
-def view_of(*events: Event) -> View:
-    view = View()
+def view_of(*events: Event) -> ProgressView:
+    view = ProgressView()
     for event in events:
-        view.hear(event)
+        view.handle(event)
+    view.take_messages()
     return view
+
+
+def messages(view: ProgressView, event: Event) -> list[str]:
+    """What an event is worth saying."""
+    view.handle(event)
+    return view.take_messages()
 
 
 BUSY = (
@@ -125,7 +135,7 @@ def test_the_first_lines_name_the_run_and_the_dashboard() -> None:
         dashboard="http://x/status",
         notes=("n",),
     )
-    assert View().hear(start) == [
+    assert messages(ProgressView(), start) == [
         "running iris (a, b) in /runs/1",
         "Dask dashboard: http://x/status",
         "note: n",
@@ -139,21 +149,23 @@ def test_the_first_lines_name_the_run_and_the_dashboard() -> None:
         dashboard="",
         resumed=True,
     )
-    assert View().hear(resumed) == ["resuming iris (a) in /runs/1"]
+    assert messages(ProgressView(), resumed) == ["resuming iris (a) in /runs/1"]
 
 
 def test_warnings_are_said_once_for_each_text() -> None:
-    view = View()
+    view = ProgressView()
     warnings = [Warned(time=START + i, step="score", text=text) for i, text in enumerate("aabab")]
-    assert [view.hear(warning) for warning in warnings] == [
+    assert [messages(view, warning) for warning in warnings] == [
         ["warning: score: a"],
         [],
         ["warning: score: b"],
         [],
         [],
     ]
-    lost = NodeEvent(time=START, step="score", node=1, address="tcp://b", state="lost")
-    assert view.hear(lost) == ["warning: score: node 1 at tcp://b is lost; its mini-batches go elsewhere"]
+    lost = NodeEvent(time=START, step="score", node=1, address="tcp://b", state=NodeState.LOST)
+    assert messages(view, lost) == [
+        "warning: score: node 1 at tcp://b is lost; its mini-batches go elsewhere"
+    ]
     bad = ProcessorEvent(
         time=START,
         step="score",
@@ -161,37 +173,43 @@ def test_warnings_are_said_once_for_each_text() -> None:
         address="x",
         processor=1,
         pid=2,
-        state="init_failed",
+        state=ProcessorState.INIT_FAILED,
         detail="KeyError: 'M'",
     )
-    assert view.hear(bad) == ["warning: score: import or init() of the entry script failed: KeyError: 'M'"]
-    assert view.hear(bad) == []
-    assert view.hear(NodeEvent(time=START, step="score", node=1, address="tcp://b", state="joined")) == []
+    assert messages(view, bad) == [
+        "warning: score: import or init() of the entry script failed: KeyError: 'M'"
+    ]
+    assert messages(view, bad) == []
+    assert (
+        messages(view, NodeEvent(time=START, step="score", node=1, address="tcp://b", state=NodeState.JOINED))
+        == []
+    )
 
 
 def test_the_first_failure_of_a_step_is_said_at_once_the_others_are_counted() -> None:
-    view = View()
-    said = view.hear(
+    view = ProgressView()
+    shown = messages(
+        view,
         tries_ended(
             [(1, Reason.EXCEPTION), (2, Reason.EXCEPTION)],
             (failure(1, time=START + 5), failure(2, time=START + 4)),
-        )
+        ),
     )
-    assert said == [
+    assert shown == [
         'score: mini-batch 2 failed and is tried again: ValueError: bad, "value" 1 (logs/user/error/0/process000.txt); '
         "later failures are counted only"
     ]
-    assert view.hear(tries_ended([(3, Reason.EXCEPTION)], (failure(3),))) == []
+    assert messages(view, tries_ended([(3, Reason.EXCEPTION)], (failure(3),))) == []
 
 
 def test_a_step_that_ended_is_a_line_and_no_longer_shown() -> None:
     view = view_of(*BUSY)
-    assert view.hear(ended("failed", "too\nmany", planned=3, succeeded=1, failed=2, items=10)) == [
+    assert messages(view, ended("failed", "too\nmany", planned=3, succeeded=1, failed=2, items=10)) == [
         "score: failed after 1 min 0 s: 1 of 3 mini-batches succeeded, 2 failed; 10 items (too many)"
     ]
     assert frame(view, START, 80, 24) == []
-    assert view.hear(progress(120)) == []
-    assert view.hear(RunEnded(time=START, status="failed", reason="", seconds=1, exit_code=1)) == []
+    assert messages(view, progress(120)) == []
+    assert messages(view, RunEnded(time=START, status=Status.FAILED, reason="", seconds=1, exit_code=1)) == []
 
 
 def test_a_resumed_step_does_not_count_what_was_done_before_as_speed() -> None:

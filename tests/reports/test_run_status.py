@@ -9,9 +9,9 @@ import pytest
 
 from daskpar.driver.result import completed_before
 from daskpar.errors import RunDirectoryError, UsageError
-from daskpar.events import Event, Progress, StepStarted
+from daskpar.events import Event, Progress, StepKind, StepStarted
 from daskpar.reports.log_tree import LogTree
-from daskpar.reports.run_status import follow, logs_text, status_text
+from daskpar.reports.run_status import logs_text, status_text
 from daskpar.results import Counts, Reason
 from daskpar.rundir.run_directory import RunDirectory, StepState
 
@@ -27,12 +27,11 @@ def save(run: RunDirectory, name: str = "score", kind: str = "parallel", **value
     run.step(name).save(StepState(step=name, kind=kind, started=1.0, **values))  # type: ignore[arg-type]
 
 
-def write(run: RunDirectory, *events: Event, name: str = "score") -> LogTree:
+def write(run: RunDirectory, *events: Event, name: str = "score") -> None:
     tree = LogTree(run.path)
-    tree.hear(StepStarted(time=START, step=name, kind="parallel", folder=str(run.step(name).path)))
+    tree.handle(StepStarted(time=START, step=name, kind=StepKind.PARALLEL, folder=str(run.step(name).path)))
     for event in events:
-        tree.hear(event)
-    return tree
+        tree.handle(event)
 
 
 def progress(done: int, after: float) -> Progress:
@@ -144,7 +143,7 @@ def test_a_torn_table_of_progress_is_left_out(run: RunDirectory, table: str) -> 
     assert "done" not in status_text(run.path).replace("not done", "")
 
 
-@pytest.mark.parametrize("read", [status_text, logs_text, lambda path: list(follow(path))])
+@pytest.mark.parametrize("read", [status_text, logs_text])
 def test_a_folder_that_is_no_run_directory(tmp_path: Path, read: Callable[[Path], object]) -> None:
     with pytest.raises(RunDirectoryError):
         read(tmp_path)
@@ -158,7 +157,7 @@ def test_logs_name_every_file_that_there_is(run: RunDirectory) -> None:
     )
     run.close()
     text = logs_text(run.path)
-    logs = run.step("score").logs.root
+    root = run.step("score").logs.root
     for name in (
         "job_result.txt",
         "job_progress_overview.2026112313.txt",
@@ -166,8 +165,8 @@ def test_logs_name_every_file_that_there_is(run: RunDirectory) -> None:
         "user/error",
         "sys/master_role.txt",
     ):
-        assert str(logs / name) in text
-    assert str(logs / "user" / "stdout") not in text, "nothing was printed"
+        assert str(root / name) in text
+    assert str(root / "user" / "stdout") not in text, "nothing was printed"
     assert "  | Status: failed\n  | Reason: too many\n" in text
 
 
@@ -203,29 +202,4 @@ def test_an_unknown_step_is_named_with_the_nearest(run: RunDirectory) -> None:
     with pytest.raises(UsageError, match=r"'scoer' has not started.*Did you mean 'score'"):
         logs_text(run.path, step="scoer")
     with pytest.raises(UsageError, match=r"Steps that have started: score\."):
-        list(follow(run.path, step="zzz"))
-
-
-def test_follow_tells_what_there_is_then_what_comes_until_nobody_runs_it(run: RunDirectory) -> None:
-    save(run, status="running")
-    tree = write(run)
-    waits = []
-
-    def wait(_: float) -> None:
-        waits.append(1)
-        if len(waits) == 1:
-            tree.hear(planned(20))
-            with next(run.step("score").logs.root.glob("job_progress*")).open("a") as file:
-                file.write("half a li")
-        else:
-            with next(run.step("score").logs.root.glob("job_progress*")).open("a") as file:
-                file.write("ne\n")
-            run.close()
-
-    told = list(follow(run.path, wait=wait))
-    assert [line.split("Z ")[-1] for line in told] == [
-        "step score started",
-        "20 mini-batches, 200 items; on 1 node with 2 processors",
-        "score: half a line",
-    ]
-    assert len(waits) == 2
+        logs_text(run.path, step="zzz")

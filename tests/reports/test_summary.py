@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from daskpar.reports.summary import first_failure, next_commands, step_result, summary_of_run
+from daskpar.events import StepKind
+from daskpar.reports.summary import first_failure, job_result_text, next_commands, summary_of_run
 from daskpar.results import Counts, Failure, InitFailed, Reason, Status, StepResult
 
 from .conftest import START, ended, failure
@@ -35,7 +36,7 @@ def init_failed(time: float) -> InitFailed:
 def test_a_completed_run_says_counts_durations_outputs_and_logs(tmp_path: Path) -> None:
     text = summary_of_run(
         run_directory=tmp_path,
-        status="completed",
+        status=Status.COMPLETED,
         reason="",
         seconds=61.0,
         results=[ended(planned=20, succeeded=20, items=200).result],
@@ -65,7 +66,7 @@ def test_a_failed_run_ends_with_the_first_failure_in_time_and_what_to_do(tmp_pat
     ]
     text = summary_of_run(
         run_directory=tmp_path / "my run",
-        status="failed",
+        status=Status.FAILED,
         reason="step score: too many",
         seconds=5,
         results=results,
@@ -86,7 +87,7 @@ def test_a_failed_run_ends_with_the_first_failure_in_time_and_what_to_do(tmp_pat
 def test_an_entry_script_that_does_not_start_is_the_first_error(tmp_path: Path) -> None:
     text = summary_of_run(
         run_directory=tmp_path,
-        status="failed",
+        status=Status.FAILED,
         reason="init failed",
         seconds=5,
         results=[other("failed", init_failed(START))],
@@ -96,8 +97,8 @@ def test_an_entry_script_that_does_not_start_is_the_first_error(tmp_path: Path) 
     assert "export" not in text, "there are no rows to export"
 
 
-@pytest.mark.parametrize("status", ["interrupted", "lost"])
-def test_a_run_that_was_stopped_can_be_resumed(tmp_path: Path, status: str) -> None:
+@pytest.mark.parametrize("status", [Status.INTERRUPTED, Status.LOST])
+def test_a_run_that_was_stopped_can_be_resumed(tmp_path: Path, status: Status) -> None:
     text = summary_of_run(run_directory=tmp_path, status=status, reason="why", seconds=1, results=[])
     assert text.startswith(f"{status.capitalize()} after 1.00 s: {tmp_path}\nReason: why\nNext:\n")
     assert f"resume {tmp_path} " in text and "--retry-failed" not in text
@@ -125,7 +126,7 @@ def test_a_run_that_was_stopped_between_its_steps_can_be_resumed(tmp_path: Path)
 def test_grave_warnings_come_before_the_last_lines(tmp_path: Path) -> None:
     text = summary_of_run(
         run_directory=tmp_path,
-        status="completed",
+        status=Status.COMPLETED,
         reason="",
         seconds=1.0,
         results=[other("completed")],
@@ -140,9 +141,11 @@ def test_outputs_at_a_url_are_looked_at(tmp_path: Path) -> None:
     fsspec.filesystem("memory").pipe("/looked/at.txt", b"x")
     places = {"there": "memory://looked/at.txt", "not": "memory://looked/not.txt", "odd": "nowhere://x"}
     done = StepResult(
-        step="s", status=Status("completed"), reason="", counts=Counts(), seconds=1.0, outputs=places
+        step="s", status=Status.COMPLETED, reason="", counts=Counts(), seconds=1.0, outputs=places
     )
-    text = summary_of_run(run_directory=tmp_path, status="completed", reason="", seconds=1.0, results=[done])
+    text = summary_of_run(
+        run_directory=tmp_path, status=Status.COMPLETED, reason="", seconds=1.0, results=[done]
+    )
     assert "there: memory://looked/at.txt\n" in text
     assert "not: memory://looked/not.txt (nothing is there)\n" in text
     assert "odd: nowhere://x (what is there could not be looked at: " in text
@@ -171,7 +174,7 @@ def test_a_long_traceback_is_cut_and_escapes_are_taken_out(tmp_path: Path) -> No
     trace = "\n".join(f"\x1b[31mline {i}" for i in range(500))
     first = Failure(index=1, reason=Reason.EXCEPTION, message="boom\x07", trace=trace, time=START)
     text = summary_of_run(
-        run_directory=tmp_path, status="failed", reason="", seconds=1, results=[other("failed", first)]
+        run_directory=tmp_path, status=Status.FAILED, reason="", seconds=1, results=[other("failed", first)]
     )
     assert "\x1b" not in text and "\x07" not in text
     assert "441 lines left out" in text and "line 499" in text
@@ -180,18 +183,18 @@ def test_a_long_traceback_is_cut_and_escapes_are_taken_out(tmp_path: Path) -> No
 def test_the_result_of_a_command_step_points_to_its_output() -> None:
     result = StepResult(
         step="prep",
-        status=Status("failed"),
+        status=Status.FAILED,
         reason="exit code 2",
         counts=Counts(),
         seconds=0.5,
         exit_code=2,
     )
-    text = step_result(result, "command")
+    text = job_result_text(result, StepKind.COMMAND)
     assert "Exit code: 2" in text and "what the command wrote" in text
     assert "Counts" not in text and "mini-batch" not in text
 
 
-def test_an_output_that_was_there_before_and_is_as_it_was_is_told(tmp_path: Path) -> None:
+def test_an_output_that_was_there_before_and_is_as_it_was_is_noted(tmp_path: Path) -> None:
     old, new = tmp_path / "old.txt", tmp_path / "new.txt"
     old.write_text("of another run")
     os.utime(old, (START, START))
@@ -201,14 +204,14 @@ def test_an_output_that_was_there_before_and_is_as_it_was_is_told(tmp_path: Path
     for path, remark in ((old, " (there before; nothing was written there)"), (new, "")):
         result = StepResult(
             step="s",
-            status=Status("completed"),
+            status=Status.COMPLETED,
             reason="",
             counts=Counts(),
             seconds=2.0,
             outputs={"o": str(path)},
         )
         text = summary_of_run(
-            run_directory=tmp_path, status="completed", reason="", seconds=1.0, results=[result]
+            run_directory=tmp_path, status=Status.COMPLETED, reason="", seconds=1.0, results=[result]
         )
         assert f"  o: {path}{remark}\n" in text
 

@@ -1,0 +1,43 @@
+"""Base of what the display writes with: one class for each kind of stream."""
+
+from __future__ import annotations
+
+from typing import TextIO
+
+from daskpar.reports.progress_view import ProgressView
+
+REDRAW_SECONDS = 0.2
+
+_SIMPLER = str.maketrans({"█": "#", "░": "-", "…": "~"})
+"""For terminals that know no more than ASCII."""
+
+
+class DisplayWriter:
+    """Turns new messages and the state of the steps into text, and writes it to a stream."""
+
+    period = REDRAW_SECONDS
+    """Seconds between two looks at the state."""
+    redraws = False
+    """Whether it moves the cursor back: then nobody else may write between two drawings."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def text(self, messages: list[str], view: ProgressView, now: float) -> str:
+        """What to write at the time `now` (seconds since the epoch); empty for nothing."""
+        raise AssertionError("every kind of writer has its own")
+
+    def ending(self) -> str:
+        """What to write last."""
+        return ""
+
+    def write(self, text: str) -> None:
+        """Write in one piece: less can come in between."""
+        if not text:
+            return
+        try:
+            self.stream.write(text)
+        except UnicodeEncodeError:
+            code = self.stream.encoding or "ascii"
+            self.stream.write(text.translate(_SIMPLER).encode(code, "replace").decode(code))
+        self.stream.flush()
