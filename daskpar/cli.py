@@ -1,4 +1,4 @@
-"""The command line: `python -m daskpar SPEC` and its verbs. Turns errors into a message and an exit code."""
+"""The command line `python -m daskpar`: a table of its verbs, and what each of them does."""
 
 from __future__ import annotations
 
@@ -6,61 +6,27 @@ import argparse
 import errno
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from daskpar import _version
-from daskpar.errors import DaskparError, UsageError, nearest
+from daskpar.errors import DaskparError, Interrupted, UsageError, nearest
+from daskpar.results import Status
 
-VERBS = ("run", "validate", "plan", "resume", "status", "logs", "export")
-
-DESCRIPTION = """\
-Run Azure ML pipeline jobs with parallel steps on Dask, here or on a cluster.
-
-  daskpar SPEC              run the job of a YAML file (the same as: daskpar run SPEC)
-  daskpar validate SPEC     check it and say every mistake at once
-  daskpar plan SPEC         show what would run: effective values and where each came from, mini-batches
-  daskpar resume RUN        go on with a run where it was
-  daskpar status RUN        how far a run is, or how it ended
-  daskpar logs RUN          where its logs are, and the first errors
-  daskpar export RUN --partial FILE   the rows committed so far, in order
-
-Exit codes: 0 completed, 1 the job failed, 2 bad spec or usage, 3 infrastructure lost, 130 interrupted.
-"""
+if TYPE_CHECKING:
+    from daskpar.driver.result import Run
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code."""
-    given = list(sys.argv[1:] if argv is None else argv)
+    """Run one command; its exit code."""
     try:
-        return run_command(given)
+        return run_command(list(sys.argv[1:] if argv is None else argv))
     except DaskparError as error:
-        _say(f"daskpar: {error}", sys.stderr)
-        return error.exit_code
+        return _report(error)
     except KeyboardInterrupt:
-        _say("daskpar: interrupted before anything ran", sys.stderr)
-        return 130
-
-
-def _say(text: str, stream: TextIO | None = None) -> None:
-    """Print a text, on the output if not said otherwise; all verbs do it here.
-
-    A reader that has gone (`| head`, a closed terminal) changes no exit code, nor do errors that can't be
-    written. Raises DaskparError where output can't be written.
-    """
-    stream = stream or sys.stdout
-    try:
-        print(text, file=stream, flush=True)
-    except OSError as error:
-        _nobody_reads(stream)
-        if stream is not sys.stderr and error.errno not in (errno.EPIPE, errno.EIO):
-            raise DaskparError(f"its output could not be written: {error.strerror}") from error
-
-
-def _nobody_reads(stream: TextIO) -> None:
-    """Send what a stream still holds nowhere, so that Python's own end does not complain."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return _report(Interrupted("interrupted before anything ran"))
 
 
 def run_command(argv: list[str]) -> int:
@@ -74,113 +40,127 @@ def run_command(argv: list[str]) -> int:
     parser = _parser()
     arguments = parser.parse_args(argv)
     if arguments.verb is None:
-        _say(parser.format_help().rstrip("\n"))
+        _print(parser.format_help().rstrip("\n"))
         return UsageError.exit_code
-    handler: Callable[[argparse.Namespace], int] = arguments.handler
-    return handler(arguments)
+    return VERBS[arguments.verb].handler(arguments)
 
 
-def _parser() -> argparse.ArgumentParser:
-
-    parser = argparse.ArgumentParser(
-        prog="daskpar",
-        description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("--version", action="version", version=f"daskpar {_version.__version__}")
-    verbs = parser.add_subparsers(dest="verb", metavar="|".join(VERBS))
-
-    def verb(name: str, handler: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
-        added = verbs.add_parser(name, help=text, description=text, allow_abbrev=False)
-        added.set_defaults(handler=handler)
-        return added
-
-    run = verb("run", _run, "run the job of a YAML file")
-    run.add_argument("spec", help="pipeline job, parallel component or command component (YAML)")
-    run.add_argument(
-        "--run-dir", metavar="DIR", help="new folder for everything about this run (default runs/NAME-TIME)"
-    )
-    _spec_options(run)
-    _cluster_options(run)
-
-    validate = verb("validate", _validate, "check a spec and say every mistake at once")
-    validate.add_argument("spec")
-    _spec_options(validate)
-
-    plan = verb("plan", _plan, "show what would run, without running user code")
-    plan.add_argument("spec")
-    _spec_options(plan)
-
-    resume = verb("resume", _resume, "go on with a run where it was")
-    resume.add_argument("run", help="run directory")
-    resume.add_argument(
-        "--retry-failed", action="store_true", help="run the failed mini-batches of a completed run again too"
-    )
-    resume.add_argument(
-        "--allow-changes",
-        action="store_true",
-        help="go on although code, inputs or arguments have changed since",
-    )
-    _spec_options(resume)
-    _cluster_options(resume)
-
-    status = verb("status", _status, "how far a run is, or how it ended")
-    status.add_argument("run", help="run directory")
-
-    logs = verb("logs", _logs, "where the logs of a run are, and its first errors")
-    logs.add_argument("run", help="run directory")
-    logs.add_argument("--step", help="of this step only")
-    logs.add_argument("--errors", action="store_true", help="the errors with their traces")
-
-    export = verb("export", _export, "write the rows committed so far, in order")
-    export.add_argument("run", help="run directory")
-    export.add_argument("--partial", metavar="FILE", required=True, help="where to write them")
-    export.add_argument("--step", help="of this step (needed where several aggregate rows)")
-    return parser
+def _report(error: DaskparError) -> int:
+    """Print what went wrong; the exit code that stands for it."""
+    _print(f"daskpar: {error}", sys.stderr)
+    return error.exit_code
 
 
-def _spec_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="inputs.NAME=VALUE, or a compute setting such as instance_count=2, jobs.STEP.max_concurrency_per_instance=4 (repeatable)",
-    )
-    parser.add_argument(
-        "--datastore",
-        action="append",
-        default=[],
-        metavar="NAME=PLACE",
-        help="folder or URL behind azureml://datastores/NAME (repeatable)",
+def _print(text: str, stream: TextIO | None = None) -> None:
+    """Print a text, on the output if not said otherwise; all verbs do it here.
+
+    A reader that has gone (`| head`, a closed terminal) changes no exit code, nor do errors that can't be
+    written. Raises DaskparError where output can't be written.
+    """
+    stream = stream or sys.stdout
+    try:
+        print(text, file=stream, flush=True)
+    except OSError as error:
+        # What the stream still holds goes nowhere, else Python would complain when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        if stream is not sys.stderr and error.errno not in (errno.EPIPE, errno.EIO):
+            raise DaskparError(f"its output could not be written: {error.strerror}") from error
+
+
+# -- what the verbs do
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from daskpar import pipeline
+
+    spec = _file(arguments.spec)
+    if arguments.quiet:
+        for warning in pipeline.validate(spec, pairs(arguments.set, "--set")):
+            _print(f"warning: {warning}", sys.stderr)
+    return _show_end(pipeline.run(spec, run_dir=arguments.run_dir, **_run_options(arguments)))
+
+
+def _resume(arguments: argparse.Namespace) -> int:
+    from daskpar import pipeline
+
+    return _show_end(
+        pipeline.resume(
+            arguments.run,
+            retry_failed=arguments.retry_failed,
+            allow_changes=arguments.allow_changes,
+            **_run_options(arguments),
+        )
     )
 
 
-def _cluster_options(parser: argparse.ArgumentParser) -> None:
-    where = parser.add_mutually_exclusive_group()
-    where.add_argument(
-        "--scheduler",
-        metavar="ADDRESS",
-        help="use a running Dask cluster, e.g. tcp://host:8786 (or its scheduler file)",
-    )
-    where.add_argument(
-        "--compute",
-        metavar="NAME",
-        help="start the cluster described at daskpar.computes.NAME in Dask's configuration",
-    )
-    where.add_argument(
-        "--worker-processes", action="store_true", help="local nodes in processes of their own"
-    )
-    parser.add_argument(
-        "--dashboard",
-        metavar="ADDRESS",
-        default="127.0.0.1:8787",
-        help="address of the local Dask dashboard, or `none`",
-    )
-    parser.add_argument(
-        "--quiet", action="store_true", help="no progress; the summary at the end and errors only"
-    )
+def _validate(arguments: argparse.Namespace) -> int:
+    from daskpar import pipeline
+
+    warnings = pipeline.validate(_file(arguments.spec), **_spec_options(arguments))
+    for warning in warnings:
+        _print(f"warning: {warning}")
+    warned = f", {len(warnings)} warning{'s' if len(warnings) > 1 else ''}" if warnings else ""
+    _print(f"{arguments.spec}: no mistakes found{warned}")
+    return 0
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    from daskpar.driver.plan_text import plan_text
+
+    text, troubles = plan_text(_file(arguments.spec), **_spec_options(arguments))
+    _print(text)
+    for trouble in troubles:
+        _report(UsageError(trouble))
+    return UsageError.exit_code if troubles else 0
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    from daskpar.reports.run_status import status_text
+
+    _print(status_text(_run_directory(arguments.run)))
+    return 0
+
+
+def _logs(arguments: argparse.Namespace) -> int:
+    from daskpar.reports.run_status import logs_text
+
+    _print(logs_text(_run_directory(arguments.run), step=arguments.step, errors=arguments.errors))
+    return 0
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from daskpar.outputs.export import export_partial
+
+    _print(str(export_partial(_run_directory(arguments.run), arguments.partial, step=arguments.step)))
+    return 0
+
+
+def _show_end(run: Run) -> int:
+    _print(run.summary, sys.stdout if run.status == Status.COMPLETED else sys.stderr)
+    return run.exit_code
+
+
+# -- what they are given
+
+
+def _spec_options(arguments: argparse.Namespace) -> dict[str, dict[str, str]]:
+    """What changes a spec, as arguments of the functions that read it."""
+    return {
+        "overrides": pairs(arguments.set, "--set"),
+        "datastores": pairs(arguments.datastore, "--datastore"),
+    }
+
+
+def _run_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What `pipeline.run` and `pipeline.resume` both take."""
+    return {
+        **_spec_options(arguments),
+        "scheduler": arguments.scheduler,
+        "compute": arguments.compute,
+        "worker_processes": arguments.worker_processes,
+        "dashboard": None if arguments.dashboard.lower() == "none" else arguments.dashboard,
+        "display": not arguments.quiet,
+    }
 
 
 def pairs(texts: Sequence[str], option: str) -> dict[str, str]:
@@ -192,98 +172,6 @@ def pairs(texts: Sequence[str], option: str) -> dict[str, str]:
             raise UsageError(f"{option} {text!r}: write it as {option} NAME=VALUE")
         found[name.strip()] = value
     return found
-
-
-def _run(arguments: argparse.Namespace) -> int:
-    from daskpar import pipeline
-
-    if arguments.quiet:
-        for warning in pipeline.validate(_file(arguments.spec), pairs(arguments.set, "--set")):
-            _say(f"warning: {warning}", sys.stderr)
-    ended = pipeline.run(
-        _file(arguments.spec),
-        overrides=pairs(arguments.set, "--set"),
-        datastores=pairs(arguments.datastore, "--datastore"),
-        run_dir=arguments.run_dir,
-        scheduler=arguments.scheduler,
-        compute=arguments.compute,
-        worker_processes=arguments.worker_processes,
-        dashboard=_dashboard(arguments.dashboard),
-        display=not arguments.quiet,
-    )
-    return _show_end(ended)
-
-
-def _resume(arguments: argparse.Namespace) -> int:
-    from daskpar import pipeline
-
-    ended = pipeline.resume(
-        arguments.run,
-        overrides=pairs(arguments.set, "--set"),
-        datastores=pairs(arguments.datastore, "--datastore"),
-        retry_failed=arguments.retry_failed,
-        allow_changes=arguments.allow_changes,
-        scheduler=arguments.scheduler,
-        compute=arguments.compute,
-        worker_processes=arguments.worker_processes,
-        dashboard=_dashboard(arguments.dashboard),
-        display=not arguments.quiet,
-    )
-    return _show_end(ended)
-
-
-def _show_end(ended: object) -> int:
-    from daskpar.driver.result import Run
-
-    assert isinstance(ended, Run)
-    stream = sys.stdout if ended.status == "completed" else sys.stderr
-    _say(ended.summary, stream)
-    return ended.exit_code
-
-
-def _validate(arguments: argparse.Namespace) -> int:
-    from daskpar import pipeline
-
-    datastores = pairs(arguments.datastore, "--datastore")
-    warnings = pipeline.validate(_file(arguments.spec), pairs(arguments.set, "--set"), datastores)
-    for warning in warnings:
-        _say(f"warning: {warning}")
-    warned = f", {len(warnings)} warning{'s' if len(warnings) > 1 else ''}" if warnings else ""
-    _say(f"{arguments.spec}: no mistakes found{warned}")
-    return 0
-
-
-def _plan(arguments: argparse.Namespace) -> int:
-    from daskpar.driver.plan_text import plan_text
-
-    text, troubles = plan_text(
-        _file(arguments.spec), pairs(arguments.set, "--set"), pairs(arguments.datastore, "--datastore")
-    )
-    _say(text)
-    for trouble in troubles:
-        _say(f"daskpar: {trouble}", sys.stderr)
-    return UsageError.exit_code if troubles else 0
-
-
-def _status(arguments: argparse.Namespace) -> int:
-    from daskpar.reports.run_status import status_text
-
-    _say(status_text(_run_directory(arguments.run)))
-    return 0
-
-
-def _logs(arguments: argparse.Namespace) -> int:
-    from daskpar.reports.run_status import logs_text
-
-    _say(logs_text(_run_directory(arguments.run), step=arguments.step, errors=arguments.errors))
-    return 0
-
-
-def _export(arguments: argparse.Namespace) -> int:
-    from daskpar.outputs.export import export_partial
-
-    _say(str(export_partial(_run_directory(arguments.run), arguments.partial, step=arguments.step)))
-    return 0
 
 
 def _file(text: str) -> Path:
@@ -302,5 +190,171 @@ def _run_directory(text: str) -> Path:
     return RunDirectory.open(text, lock=False).path
 
 
-def _dashboard(text: str) -> str | None:
-    return None if text.lower() == "none" else text
+# -- the table of verbs
+
+
+@dataclass(frozen=True)
+class Option:
+    """An argument of some verbs."""
+
+    name: str
+    settings: Mapping[str, Any]
+    """Of `argparse.add_argument`."""
+    excludes_others: bool
+    """Whether at most one of the verb's options of this kind may be given."""
+
+
+def option(name: str, help: str, *, excludes_others: bool = False, **settings: Any) -> Option:
+    """An option; `settings` are those of `argparse.add_argument`."""
+    return Option(name, {"help": help, **settings}, excludes_others)
+
+
+def flag(name: str, help: str, *, excludes_others: bool = False) -> Option:
+    """An option without a value."""
+    return option(name, help, excludes_others=excludes_others, action="store_true")
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One command."""
+
+    usage: str
+    """What is written after `daskpar`."""
+    text: str
+    """What it does."""
+    handler: Callable[[argparse.Namespace], int]
+    """Does it; returns the exit code."""
+    options: tuple[Option, ...]
+
+
+SPEC = option("spec", "pipeline job, parallel component or command component (YAML)")
+RUN_DIRECTORY = option("run", "run directory")
+SPEC_OPTIONS = (
+    option(
+        "--set",
+        "inputs.NAME=VALUE, or a compute setting such as instance_count=2, "
+        "jobs.STEP.max_concurrency_per_instance=4 (repeatable)",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+    ),
+    option(
+        "--datastore",
+        "folder or URL behind azureml://datastores/NAME (repeatable)",
+        action="append",
+        default=[],
+        metavar="NAME=PLACE",
+    ),
+)
+RUN_OPTIONS = (
+    *SPEC_OPTIONS,
+    option(
+        "--scheduler",
+        "use a running Dask cluster, e.g. tcp://host:8786 (or its scheduler file)",
+        excludes_others=True,
+        metavar="ADDRESS",
+    ),
+    option(
+        "--compute",
+        "start the cluster described at daskpar.computes.NAME in Dask's configuration",
+        excludes_others=True,
+        metavar="NAME",
+    ),
+    flag("--worker-processes", "local nodes in processes of their own", excludes_others=True),
+    option(
+        "--dashboard",
+        "address of the local Dask dashboard, or `none`",
+        metavar="ADDRESS",
+        default="127.0.0.1:8787",
+    ),
+    flag("--quiet", "no progress; the summary at the end and errors only"),
+)
+
+VERBS: Mapping[str, Verb] = {
+    "run": Verb(
+        "SPEC",
+        "run the job of a YAML file (the same as: daskpar run SPEC)",
+        _run,
+        (
+            SPEC,
+            option(
+                "--run-dir",
+                "new folder for everything about this run (default runs/NAME-TIME)",
+                metavar="DIR",
+            ),
+            *RUN_OPTIONS,
+        ),
+    ),
+    "validate": Verb(
+        "validate SPEC", "check a spec and say every mistake at once", _validate, (SPEC, *SPEC_OPTIONS)
+    ),
+    "plan": Verb(
+        "plan SPEC",
+        "show what would run, without user code: values and where each came from, mini-batches",
+        _plan,
+        (SPEC, *SPEC_OPTIONS),
+    ),
+    "resume": Verb(
+        "resume RUN",
+        "go on with a run where it was",
+        _resume,
+        (
+            RUN_DIRECTORY,
+            flag("--retry-failed", "run the failed mini-batches of a completed run again too"),
+            flag("--allow-changes", "go on although code, inputs or arguments have changed since"),
+            *RUN_OPTIONS,
+        ),
+    ),
+    "status": Verb("status RUN", "how far a run is, or how it ended", _status, (RUN_DIRECTORY,)),
+    "logs": Verb(
+        "logs RUN",
+        "where the logs of a run are, and its first errors",
+        _logs,
+        (
+            RUN_DIRECTORY,
+            option("--step", "of this step only"),
+            flag("--errors", "the errors with their traces"),
+        ),
+    ),
+    "export": Verb(
+        "export RUN --partial FILE",
+        "write the rows committed so far, in order",
+        _export,
+        (
+            RUN_DIRECTORY,
+            option("--partial", "where to write them", metavar="FILE", required=True),
+            option("--step", "of this step (needed where several aggregate rows)"),
+        ),
+    ),
+}
+"""Name -> verb, in the order in which a user needs them."""
+
+DESCRIPTION = """\
+Run Azure ML pipeline jobs with parallel steps on Dask, here or on a cluster.
+
+{verbs}
+
+Exit codes: 0 completed, 1 the job failed, 2 bad spec or usage, 3 infrastructure lost, 130 interrupted.
+"""
+
+
+def _parser() -> argparse.ArgumentParser:
+    lines = [f"  {f'daskpar {verb.usage}':<24}  {verb.text}" for verb in VERBS.values()]
+    parser = argparse.ArgumentParser(
+        prog="daskpar",
+        description=DESCRIPTION.format(verbs="\n".join(lines)),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"daskpar {_version.__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="|".join(VERBS))
+    for name, verb in VERBS.items():
+        added = verbs.add_parser(name, help=verb.text, description=verb.text, allow_abbrev=False)
+        for each in verb.options:
+            if not each.excludes_others:
+                added.add_argument(each.name, **each.settings)
+        if excluding := [each for each in verb.options if each.excludes_others]:
+            group = added.add_mutually_exclusive_group()
+            for each in excluding:
+                group.add_argument(each.name, **each.settings)
+    return parser

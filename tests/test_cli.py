@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import fcntl
 import os
 import select
@@ -13,7 +14,9 @@ import time
 import psutil
 import pytest
 
+from daskpar import cli
 from daskpar.cli import main
+from daskpar.errors import InfrastructureLost, UsageError
 
 SLOW = """
 import os, pathlib, time
@@ -378,3 +381,39 @@ def test_help_and_version(capsys):
     assert ended.value.code == 0
     assert main([]) == 2
     assert "daskpar resume RUN" in capsys.readouterr().out
+
+
+def test_each_verb_is_on_the_page_of_all_and_has_one_of_its_own(capsys):
+    assert main([]) == 2
+    page = capsys.readouterr().out
+    for name, verb in cli.VERBS.items():
+        assert f"daskpar {verb.usage}" in page
+        with pytest.raises(SystemExit) as ended:
+            main([name, "--help"])
+        assert ended.value.code == 0
+        assert f"usage: daskpar {name} " in capsys.readouterr().out
+
+
+def test_a_cluster_is_chosen_in_one_way(work, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["run", "job.yml", "--scheduler", "tcp://a:1", "--worker-processes"])
+    assert ended.value.code == 2
+    assert "not allowed with argument" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (UsageError("bad"), 2, "daskpar: bad\n"),
+        (InfrastructureLost("gone"), 3, "daskpar: gone\n"),
+        (KeyboardInterrupt(), 130, "daskpar: interrupted before anything ran\n"),
+    ],
+)
+def test_an_error_becomes_a_message_and_its_exit_code(monkeypatch, capsys, error, code, message):
+    def fail(arguments):
+        raise error
+
+    failing = dataclasses.replace(cli.VERBS["status"], handler=fail)
+    monkeypatch.setattr(cli, "VERBS", {**cli.VERBS, "status": failing})
+    assert main(["status", "run"]) == code
+    assert capsys.readouterr() == ("", message)
