@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from daskpar.results import Counts, Status, StepResult
+from daskpar.results import Counts, Failure, Status, StepResult
 
 if TYPE_CHECKING:
     import numpy as np
@@ -117,8 +117,8 @@ class TriesEnded:
     """Name of the step."""
     records: np.ndarray
     """One row of `batches.records.RECORD` for each try; not to be written to."""
-    failures: tuple[object, ...] = ()
-    """A `results.Failure` for each failed try among them, as far as it has words."""
+    failures: tuple[Failure, ...] = ()
+    """The failed tries among them in words."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -112,7 +112,7 @@ class JobReport(Watcher):
         self._begun = True
         path = self._logs.processed
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists():  # a resumed step
+        if path.exists():  # a resumed step: its table goes on
             cut_torn_line(path)
         if path.exists() and path.stat().st_size:
             self._totals = totals_of(path)

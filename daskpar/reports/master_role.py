@@ -24,7 +24,6 @@ from daskpar.reports.wording import (
     result_in_words,
     some,
 )
-from daskpar.results import Failure
 
 
 class MasterRole(Watcher):
@@ -54,8 +53,8 @@ class MasterRole(Watcher):
         self._write(event.time, "WARNING", event.text)
 
     def tries_ended(self, event: TriesEnded) -> None:
-        failed = sum(isinstance(failure, Failure) for failure in event.failures)
-        committed = f"{some(len(event.records), 'try')} committed, {number(failed)} of them failed"
+        failed = number(len(event.failures))
+        committed = f"{some(len(event.records), 'try')} committed, {failed} of them failed"
         self._write(event.time, "DEBUG", committed)
 
     def step_ended(self, event: StepEnded) -> None:

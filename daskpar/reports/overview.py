@@ -63,6 +63,7 @@ class Overview(Watcher):
 
     def progress(self, event: Progress) -> None:
         self._samples.add(event.time, event.counts.done)
+        # `grouping 40 %` and `grouping 41 %` are one phase.
         phase, before = event.doing.split(" ")[0], self._doing.split(" ")[0]
         if event.time - self._written >= OVERVIEW_SECONDS or phase != before:
             self._doing = event.doing

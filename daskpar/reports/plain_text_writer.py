@@ -26,7 +26,7 @@ class PlainTextWriter(DisplayWriter):
     def text(self, messages: list[str], view: ProgressView, now: float) -> str:
         lines = list(messages)
         for step in view.steps.values():
-            phase = step.doing.split(" ")[0]
+            phase = step.doing.split(" ")[0]  # without its per cent
             last, before = self._shown.get(step.name, (step.started, ""))
             if phase != before or now - last >= plain_pause(now - step.started):
                 self._shown[step.name] = (now, phase)

@@ -12,7 +12,6 @@ from daskpar.events import (
     Progress,
     RunStarted,
     StepEnded,
-    StepKind,
     StepPlanned,
     StepStarted,
     TriesEnded,
@@ -45,7 +44,6 @@ class StepView:
     """One step that is running."""
 
     name: str
-    kind: StepKind
     started: float
     """Seconds since the epoch."""
     planned: int = 0
@@ -85,11 +83,12 @@ class ProgressView(Watcher):
         self._messages += first_lines(event)
 
     def step_started(self, event: StepStarted) -> None:
-        self.steps[event.step] = StepView(event.step, event.kind, event.time)
+        self.steps[event.step] = StepView(event.step, event.time)
 
     def step_planned(self, event: StepPlanned) -> None:
-        step = self.steps.setdefault(event.step, StepView(event.step, StepKind.PARALLEL, event.time))
+        step = self.steps.setdefault(event.step, StepView(event.step, event.time))
         step.planned = event.mini_batches
+        # What an earlier process has done does not count as speed.
         step.samples.add(event.time, event.already_done)
         self._messages.append(f"{event.step}: {plan_in_words(event)}")
 
@@ -99,19 +98,17 @@ class ProgressView(Watcher):
             return
         step.counts, step.running, step.doing = event.counts, event.running, event.doing
         step.planned = event.counts.planned or step.planned
-        if not event.doing:
+        if not event.doing:  # the time that listing or grouping took says nothing about mini-batches
             step.samples.add(event.time, event.counts.done)
 
     def tries_ended(self, event: TriesEnded) -> None:
         """Show the first failed try of a step at once: a user who watches can stop a job that is wrong."""
-        if event.step in self._failed_once:
+        if not event.failures or event.step in self._failed_once:
             return
-        failed = [failure for failure in event.failures if isinstance(failure, Failure)]
-        if failed:
-            self._failed_once.add(event.step)
-            self._messages.append(
-                first_failure_line(event.step, min(failed, key=lambda failure: failure.time))
-            )
+        self._failed_once.add(event.step)
+        # A bulk is in the order of the commits, and processors send their failures when they can.
+        first = min(event.failures, key=lambda failure: failure.time)
+        self._messages.append(first_failure_line(event.step, first))
 
     def warned(self, event: Warned) -> None:
         self._warn(event.step, event.text)
@@ -163,16 +160,17 @@ def plain_line(step: StepView, now: float) -> str:
 
 
 def live_line(step: StepView, now: float, width: int, name_width: int) -> str:
-    """A step's progress in exactly one line of a terminal, at most `width` - 1 wide; what matters least is
-    left out first.
+    """A step's progress in exactly one line of a terminal that is `width` characters wide.
+
+    What matters least is left out first.
     """
     name = step.name if len(step.name) <= name_width else step.name[: name_width - 1] + "…"
-    facts = _facts(step, now)
-    shown = f"{name:<{name_width}}  {clock(now - step.started)}"
+    # A character less than the terminal has: at its last column some fold the line.
     room = width - 1
+    shown = f"{name:<{name_width}}  {clock(now - step.started)}"
     if step.planned and not step.doing and (width_of_bar := bar_width(room)):
         shown += f"  {bar(step.counts.done, step.planned, width_of_bar)}"
-    for fact in facts:
+    for fact in _facts(step, now):
         longer = f"{shown}  {fact}"
         if len(longer) > room:
             break
@@ -209,10 +207,12 @@ def bar(done: int, planned: int, width: int = BAR_WIDTH) -> str:
 
 
 def frame(view: ProgressView, now: float, width: int, height: int) -> list[str]:
-    """The lines of all running steps, for a terminal of this size; steps that do not fit are counted in the
-    last line.
+    """The lines of all running steps, for a terminal of this size (characters, lines).
+
+    Steps that do not fit are counted in the last line.
     """
     steps = list(view.steps.values())
+    # The cursor stands in the line below them.
     room = max(height - 1, 1)
     shown = steps if len(steps) <= room else steps[: max(room - 1, 0)]
     name_width = min(max((len(step.name) for step in shown), default=0), NAME_WIDTH, max(width // 3, 1))

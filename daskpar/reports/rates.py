@@ -47,6 +47,7 @@ class Samples:
         if self._last is not None and (time < self._last.time or done < self._last.done):
             self._kept.clear()
         self._last = Sample(time, done)
+        # A sample at which nothing more was finished is not kept: `_last` has its time.
         newest = self._kept[-1] if self._kept else None
         if newest is None or (done > newest.done and time - newest.time >= self._window / 60):
             self._kept.append(self._last)

@@ -165,16 +165,16 @@ def lines(count: int, *pieces: Column) -> bytes:
     return "".join([form % row for row in rows]).encode("utf-8", "backslashreplace")
 
 
-def pair(records: np.ndarray, failures: Sequence[object]) -> list[tuple[int, Failure]]:
+def pair(records: np.ndarray, failures: Sequence[Failure]) -> list[tuple[int, Failure]]:
     """Each failure with the row of its try in `records`.
 
     That is the first failed try of its mini-batch that no other failure has. A failure whose try is not among
     the records is left out.
     """
-    wanted = [failure for failure in failures if isinstance(failure, Failure)]
-    if not wanted:
+    if not failures:
         return []
+    # The failed tries of each mini-batch, the first one at the end, where `pop` takes it.
     rows: dict[int, list[int]] = {}
     for row in np.flatnonzero(records["status"] == TryStatus.FAILED)[::-1].tolist():
         rows.setdefault(int(records["index"][row]), []).append(row)
-    return [(rows[failure.index].pop(), failure) for failure in wanted if rows.get(failure.index)]
+    return [(rows[failure.index].pop(), failure) for failure in failures if rows.get(failure.index)]

@@ -128,10 +128,11 @@ def measured(logs: LogPaths, started: float | None) -> list[str]:
 
 
 def logs_text(path: Path | str, *, step: str | None = None, errors: bool = False) -> str:
-    """Where the logs of a run are and how each step ended; with `errors`, the errors themselves, first in
-    time first.
+    """Where the logs of a run are and how each step ended.
 
-    `step`: only that one. Raises RunDirectoryError for a folder that is no run directory, UsageError for an
+    `step`: only that one. `errors`: the errors themselves instead, first in time first.
+
+    Raises RunDirectoryError for a folder that is no run directory, UsageError for an
     unknown step.
     """
     run = RunDirectory.open(path, lock=False)

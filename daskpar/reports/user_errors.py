@@ -90,6 +90,7 @@ class UserErrors(Watcher):
             self._append(path, "".join(texts))
 
     def _trace(self, path: Path, failure: Failure, attempt: int, now: float) -> str:
+        # Hashes, since traces may have 64 kB each.
         known = self._traces.setdefault(path, {})
         mark = hash(failure.trace)
         same = known.get(mark)
@@ -109,6 +110,7 @@ class UserErrors(Watcher):
         )
 
     def _append(self, path: Path, text: str) -> None:
+        # What an earlier process of the run has written counts too.
         size = self._sizes[path] if path in self._sizes else (path.stat().st_size if path.exists() else 0)
         if not text or size > FILE_LIMIT_BYTES:
             return
@@ -130,6 +132,7 @@ class UserErrors(Watcher):
                 self._changed = True
                 return
             kind = self._kinds[key] = FailureKind(failure, where)
+        # Bulks come in the order of their commits, which need not be that of the failures.
         elif failure.time and failure.time < kind.first.time:
             kind.first, kind.where = failure, where
         kind.tries += 1

@@ -77,7 +77,7 @@ def rate(per_second: float) -> str:
 
 def iso(seconds: float) -> str:
     """UTC with microseconds and a Z: `2026-11-23T13:03:23.000120Z`."""
-    micros = round(seconds * 1e6)
+    micros = round(seconds * 1e6)  # whole numbers, so that .9999996 s becomes the next second
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(micros // 1_000_000))}.{micros % 1_000_000:06d}Z"
 
 
