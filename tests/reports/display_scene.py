@@ -1,14 +1,13 @@
-"""A fake terminal, and a display that is drawn by hand at chosen times."""
+"""A fake terminal, and a writer of the display that is used without its thread."""
 
 from __future__ import annotations
 
 import io
 import re
-import threading
 
 from daskpar.events import Event, Progress, StepKind, StepStarted, Warned
-from daskpar.reports.display import Display
 from daskpar.reports.display_writer import DisplayWriter
+from daskpar.reports.progress_view import ProgressView
 from daskpar.results import Counts
 
 from .conftest import START
@@ -57,15 +56,13 @@ def warned(text: str) -> Warned:
 
 
 class Scene:
-    """A display that is drawn by hand at chosen times."""
+    """A writer that writes when it is told to, at chosen times."""
 
     def __init__(self, writer: DisplayWriter) -> None:
-        self.now = START
-        self.display = Display(writer, clock=lambda: self.now)
-        self.display._thread = threading.Thread()  # drawn below, and by nobody else
+        self.writer = writer
+        self.view = ProgressView()
 
     def show(self, *events: Event, now: float = 0.0) -> None:
-        self.now = START + now
         for event in events:
-            self.display.handle(event)
-        self.display.draw()
+            self.view.handle(event)
+        self.writer.write(self.writer.text(self.view.take_messages(), self.view, START + now))

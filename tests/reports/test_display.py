@@ -52,3 +52,11 @@ def test_the_writer_that_suits_the_stream(
 ) -> None:
     monkeypatch.setenv("TERM", term)
     assert type(writer_of_process(stream)) is writer
+
+
+def test_escapes_of_a_script_do_not_reach_the_terminal() -> None:
+    stream = io.StringIO()
+    shown = Display(PlainTextWriter(stream))
+    shown.handle(warned("\x1b[2Jgone"))
+    shown.close()
+    assert stream.getvalue() == "warning: score: \ufffd[2Jgone\n"

@@ -8,7 +8,7 @@ import pytest
 
 from daskpar.reports.plain_text_writer import PlainTextWriter, plain_pause
 
-from .display_scene import Scene, progress, step, warned
+from .display_scene import Scene, progress, step
 
 
 def test_plain_lines_come_seldom_and_at_each_change_of_phase() -> None:
@@ -30,10 +30,3 @@ def test_plain_lines_come_seldom_and_at_each_change_of_phase() -> None:
 @pytest.mark.parametrize(("age", "pause"), [(0, 5), (100, 5), (600, 30), (100_000, 60)])
 def test_a_long_job_does_not_fill_its_log(age: float, pause: float) -> None:
     assert plain_pause(age) == pause
-
-
-def test_escapes_of_a_script_do_not_reach_the_terminal() -> None:
-    stream = io.StringIO()
-    scene = Scene(PlainTextWriter(stream))
-    scene.show(warned("\x1b[2Jgone"))
-    assert stream.getvalue() == "warning: score: \ufffd[2Jgone\n"
