@@ -13,7 +13,9 @@ import numpy as np
 import pyarrow as pa
 
 from daskpar.batches.grouping import Execute, group_table
-from daskpar.batches.plan import GROUPED, PlanSummary, path_array, write_plan
+from daskpar.batches.plan import GROUPED, PlanSummary
+from daskpar.batches.plan_arrow import path_array
+from daskpar.batches.plan_writer import write_plan
 from daskpar.data.columns.row_keys import check_keys, group_rows
 from daskpar.data.files import FileList
 from daskpar.data.tables.table import Table

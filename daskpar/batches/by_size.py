@@ -1,11 +1,12 @@
-"""Split by size: files by count, tables by bytes; from metadata alone."""
+"""Plans mini-batches by size: files by their number, tables by bytes, from metadata alone."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from daskpar.batches.plan import FILES, PIECES, PlanSummary, write_plan
+from daskpar.batches.plan import FILES, PIECES, PlanSummary
+from daskpar.batches.plan_writer import write_plan
 from daskpar.data.files import FileList
 from daskpar.errors import InputError
 from daskpar.jobspec.model import BySize
@@ -15,22 +16,25 @@ if TYPE_CHECKING:
 
 
 def plan_by_size(source: Table | FileList, by_size: BySize, folder: str | Path) -> PlanSummary:
-    """Write the plan of `source` in mini-batches of `by_size`: a number of files (default 1), or about so
-    many bytes of a table (1 MB).
+    """Write the plan of `source` in mini-batches of `by_size`.
 
-    InputError where the size is none for what the input is (bytes for files).
+    The size is a number of files (default 1), or about so many bytes of a table (default 1 MB). InputError
+    where bytes are given for a list of files.
     """
     if isinstance(source, FileList):
         if by_size.unit != 1:
             raise InputError(
-                f"mini_batch_size is a number of bytes, but {source.origin or 'the input'} is a list of files: give a number of files"
+                f"mini_batch_size is a number of bytes, but {source.origin or 'the input'} is a list of files: "
+                "give a number of files"
             )
         return write_plan(folder, kind=FILES, paths=source.paths, per_batch=by_size.number or 1)
+    from daskpar.data.tables.cutting import cut_into_pieces  # file lists are planned without the readers
+
     return write_plan(
         folder,
         kind=PIECES,
         table=source,
-        pieces=source.cut(by_size.size_bytes),
+        pieces=cut_into_pieces(source, by_size.size_bytes),
         items=source.rows,
         size_bytes=source.size_bytes,
     )

@@ -36,7 +36,7 @@ class GroupFrames:
         self._stop = len(pieces)
         self._rows_at_once = max(1, GATHER_BYTES * (table.rows or 1) // max(table.size_bytes, 1))
 
-    def span(self, start: int, stop: int) -> None:
+    def expect(self, start: int, stop: int) -> None:
         """Hint: the pieces [start, stop) are wanted next, so gathering ends at `stop`."""
         self._stop = stop
 

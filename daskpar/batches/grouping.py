@@ -31,12 +31,14 @@ import numpy as np
 import pyarrow as pa
 
 from daskpar.batches.key_partition import partition_of_rows
-from daskpar.batches.plan import GROUPED, PlanSummary, write_plan
+from daskpar.batches.plan import GROUPED, PlanSummary
+from daskpar.batches.plan_writer import write_plan
 from daskpar.data.columns.buffers import integers, numbers
-from daskpar.data.columns.row_keys import Grouped, check_keys, group_rows, stable_order
-from daskpar.data.columns.values import Failure
+from daskpar.data.columns.row_keys import GroupedRows, check_keys, group_rows, stable_order
+from daskpar.data.columns.text_values import LostValues
+from daskpar.data.tables.cutting import cut_into_pieces
+from daskpar.data.tables.lost_values import LossCounter
 from daskpar.data.tables.table import PIECE, Table
-from daskpar.data.tables.transformations import Losses
 
 if TYPE_CHECKING:
     from daskpar.data.tables.table_reader import TableReader
@@ -102,7 +104,7 @@ def group_table(
             min(partition_bytes, SMALL_SPAN_BYTES),
         )
     partitions = max(1, min(-(-size // partition_bytes), MOST_PARTITIONS))
-    pieces = table.cut(max(span_bytes, partitions * LEAST_SHARE))
+    pieces = cut_into_pieces(table, max(span_bytes, partitions * LEAST_SHARE))
     np.save(work / "spans.npy", pieces)
     recipe = Recipe(table=table.to_json(), keys=tuple(keys), spans=len(pieces), partitions=partitions)
     (work / RECIPE).write_text(json.dumps(vars(recipe)), encoding="utf-8")
@@ -112,7 +114,7 @@ def group_table(
         execute("split", [str(work), "split"], len(pieces))
         execute("gather", [str(work), "gather"], partitions)
     summary = _write_plan(table, recipe, target)
-    warnings = tuple(f"{table.origin}: {text}" for text in _all_losses(work).drain())
+    warnings = tuple(f"{table.origin}: {text}" for text in _all_losses(work).take_messages())
     shutil.rmtree(work, ignore_errors=True)
     return replace(summary, warnings=warnings)
 
@@ -193,7 +195,7 @@ class _Pass:
                 Table.from_json(self._recipe.table), np.load(self._work / "spans.npy").astype(PIECE)
             )
         table = _whole(self._reader.arrow(span))
-        losses, self._reader.losses = self._reader.losses, Losses()
+        losses, self._reader.losses = self._reader.losses, LossCounter()
         if losses.found:
             _write_text(
                 self._work / f"losses-{span:06d}.json",
@@ -311,16 +313,16 @@ def _mapped(path: Path, count: int, kind: np.dtype) -> np.ndarray:
     return np.memmap(path, kind, "w+", shape=(count,))
 
 
-def _all_losses(work: Path) -> Losses:
+def _all_losses(work: Path) -> LossCounter:
     """What reading the spans lost, together."""
-    losses = Losses()
+    losses = LossCounter()
     for path in sorted(work.glob("losses-*.json")):
         for column, cause, lost in json.loads(path.read_text(encoding="utf-8")):
-            losses.add(column, cause, Failure(**lost))
+            losses.add(column, cause, LostValues(**lost))
     return losses
 
 
-def _in_order(table: pa.Table, grouped: Grouped) -> Iterator[pa.RecordBatch]:
+def _in_order(table: pa.Table, grouped: GroupedRows) -> Iterator[pa.RecordBatch]:
     for start in range(0, len(grouped.order), BATCH_ROWS):
         yield _one(table.take(pa.array(grouped.order[start : start + BATCH_ROWS])))
 

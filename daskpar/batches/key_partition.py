@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from daskpar.data.columns.row_keys import comparable, encoded, filled
+from daskpar.data.columns.row_keys import comparable_array, encode_distinct, index_numbers
 
 MIX = np.uint64(0x9E3779B97F4A7C15)
 NULL_HASH = np.uint64(0xD6E8FEB86659FD93)
@@ -21,19 +21,19 @@ def partition_of_rows(table: pa.Table, keys: Sequence[str], partitions: int) -> 
     """
     mixed = np.zeros(table.num_rows, np.uint64)
     for key in keys:
-        mixed = (mixed ^ _hashes(comparable(table.column(key), key))) * MIX
+        mixed = (mixed ^ _hashes(comparable_array(table.column(key), key))) * MIX
         mixed ^= mixed >> np.uint64(29)
     number = mixed % np.uint64(partitions)
     return number.astype(np.uint16 if partitions <= 0xFFFF else np.int64)
 
 
 def _hashes(array: pa.Array) -> np.ndarray:
-    coded = encoded(array)
+    coded = encode_distinct(array)
     values = coded.dictionary
     hashes = _hash_values(values)
     if values.null_count:
         hashes[values.is_null().to_numpy(zero_copy_only=False)] = NULL_HASH
-    result: np.ndarray = hashes[filled(coded.indices)]
+    result: np.ndarray = hashes[index_numbers(coded.indices)]
     return result
 
 

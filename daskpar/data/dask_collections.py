@@ -19,17 +19,18 @@ from dask.delayed import delayed
 
 from daskpar.data.arrow_memory import prefer_system_pool
 from daskpar.data.columns.row_keys import check_keys, group_rows
-from daskpar.data.columns.types import StreamInfo
+from daskpar.data.columns.special_types import StreamInfo
 from daskpar.data.files import FileList, list_files
 from daskpar.data.mltable.open import open_mltable
+from daskpar.data.tables.cutting import cut_into_pieces
 from daskpar.data.tables.frame_slices import to_frame
 from daskpar.data.tables.partitions import (
     JoinedPartition,
     KnownPartition,
     Partition,
     PiecePartition,
-    Reading,
-    groups_of_pieces,
+    TableRead,
+    places_of_groups,
 )
 from daskpar.data.tables.table import Table
 from daskpar.errors import InputError, UsageError
@@ -141,7 +142,9 @@ def read_mltable(
     if partition_keys:
         return _by_keys(opened, partition_keys, meta, nulls)
     bytes_ = size.size_bytes if size else partition_bytes
-    return _from_map(_parts(opened, opened.cut(bytes_) if bytes_ else _partitions(opened), nulls), meta)
+    return _from_map(
+        _parts(opened, cut_into_pieces(opened, bytes_) if bytes_ else _partitions(opened), nulls), meta
+    )
 
 
 def _size(written: int | str) -> BySize:
@@ -154,10 +157,10 @@ def _size(written: int | str) -> BySize:
 
 
 def _parts(table: Table, pieces: np.ndarray, nulls: tuple[str, ...]) -> list[PiecePartition]:
-    reading = Reading(uuid.uuid4().hex, len(pieces), nulls)
+    table_read = TableRead(uuid.uuid4().hex, len(pieces), nulls)
     of_file = {file: table.only(file) for file in np.unique(pieces["file"]).tolist()}
     return [
-        PiecePartition(of_file[file], start, stop, reading, number)
+        PiecePartition(of_file[file], start, stop, table_read, number)
         for number, (file, start, stop) in enumerate(pieces.tolist())
     ]
 
@@ -179,11 +182,12 @@ def _by_keys(
             meta,
         )
     parts = _parts(table, _partitions(table), nulls)
-    found = compute(*[delayed(_keys)(part, keys) for part in parts])
-    groups = groups_of_pieces(found, keys)
-    dealt = [delayed(_deal)(part, keys) for part in parts]
+    found = compute(*[delayed(_group_keys)(part, keys) for part in parts])
+    groups = places_of_groups(found, keys)
+    rows_by_group = [delayed(_split_by_group)(part, keys) for part in parts]
     joined = [
-        delayed(_join)([dealt[piece][own] for piece, own in places], parts[0].reading) for places in groups
+        delayed(_join)([rows_by_group[piece][own] for piece, own in places], parts[0].table_read)
+        for places in groups
     ]
     if not joined:
         return _from_map([], meta)
@@ -194,21 +198,25 @@ def _by_keys(
     return made
 
 
-def _keys(part: PiecePartition, keys: Sequence[str]) -> pa.Table:
-    return part.first_of_groups(keys)
+def _group_keys(part: PiecePartition, keys: Sequence[str]) -> pa.Table:
+    return part.group_keys(keys)
 
 
-def _deal(part: PiecePartition, keys: Sequence[str]) -> list[pa.Table]:
-    return part.dealt(keys)
+def _split_by_group(part: PiecePartition, keys: Sequence[str]) -> list[pa.Table]:
+    return part.rows_by_group(keys)
 
 
-def _join(tables: Sequence[pa.Table], reading: Reading) -> pd.DataFrame:
-    return reading.frame(pa.concat_tables(tables))
+def _join(tables: Sequence[pa.Table], table_read: TableRead) -> pd.DataFrame:
+    return table_read.frame(pa.concat_tables(tables))
 
 
 def _partitions(table: Table) -> np.ndarray:
     """Pieces of the default size; Parquet by row groups, so that none is decoded twice."""
-    return table.cut(GROUP_BYTES, whole_groups=True) if table.by_rows else table.cut(table.partition_size)
+    return (
+        cut_into_pieces(table, GROUP_BYTES, whole_groups=True)
+        if table.by_rows
+        else cut_into_pieces(table, table.partition_size)
+    )
 
 
 def read_files(path: str | Path) -> dask.bag.Bag:

@@ -54,13 +54,13 @@ def walk(folder: str) -> list[str]:
     """The files below a local folder, as `list_files` orders them."""
     found: list[str] = []
     try:
-        _walk(folder.rstrip("/") or "/", found, (identity(folder),))
+        _walk(folder.rstrip("/") or "/", found, (folder_identity(folder),))
     except OSError as error:
         raise InputError(f"{folder} can't be listed: {error.strerror or error}") from None
     return found
 
 
-def size_of(path: str) -> int:
+def file_size(path: str) -> int:
     """Bytes of a file; OSError where it is missing or a folder."""
     if is_url(path):
         found, inner = filesystem(path)
@@ -88,7 +88,7 @@ def _walk(folder: str, found: list[str], above: tuple[tuple[int, int], ...]) -> 
         path = prefix + name
         if name not in folders:
             found.append(path)
-        elif (own := identity(path)) not in above:
+        elif (own := folder_identity(path)) not in above:
             _walk(path, found, (*above, own))
 
 
@@ -104,7 +104,7 @@ def is_folder(entry: os.DirEntry[str]) -> bool:
         raise
 
 
-def identity(folder: str) -> tuple[int, int]:
+def folder_identity(folder: str) -> tuple[int, int]:
     """What a local folder has in common with links to it."""
     seen = os.stat(folder)
     return seen.st_dev, seen.st_ino

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from daskpar.batches.plan import Plan, PlanSummary, write_plan
+from daskpar.batches.plan import Plan, PlanSummary
+from daskpar.batches.plan_writer import write_plan
 from daskpar.batches.records import unpack
 from daskpar.engine.cluster import Cluster
 from daskpar.engine.execution import Execution

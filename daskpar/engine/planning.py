@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from daskpar.batches.plan import PlanSummary, write_plan
+from daskpar.batches.plan import PlanSummary
+from daskpar.batches.plan_writer import write_plan
 from daskpar.engine.server_needs import FILE_MODES
 from daskpar.errors import InputError
 from daskpar.jobspec.model import BySize, Input, ParallelStep

@@ -195,7 +195,7 @@ class Host:
                 )
                 raise
         plan, page = self._plan, self._page
-        plan.span(order.start, order.stop)
+        plan.expect(order.start, order.stop)
         self._order = order
         self._records: list[bytes] = []
         self._failures: list[Failure] = []

@@ -21,13 +21,13 @@ from daskpar.batches.by_keys import plan_by_keys
 from daskpar.batches.by_size import plan_by_size
 from daskpar.batches.grouping import group_table
 from daskpar.batches.plan import Plan
-from daskpar.data.columns.types import any_field, to_any
+from daskpar.data.columns.special_types import any_field, to_any
 from daskpar.data.dask_collections import read_mltable
 from daskpar.data.files import FileList
 from daskpar.data.mltable.open import open_mltable
 from daskpar.data.tables.frame_slices import to_frame
 from daskpar.data.tables.table import Table
-from daskpar.data.tables.table_reader import read_all
+from daskpar.data.tables.table_reader import TableReader
 from daskpar.errors import InputError, UsageError
 from daskpar.jobspec.model import BySize
 
@@ -69,6 +69,13 @@ def arrow_table(folder, *tables):
             writer.write_table(table, max_chunksize=7)
         paths.append(str(path))
     return Table.of_arrow_files(paths, origin="the table")
+
+
+def whole_table(table):
+    """All rows of a table, as one Arrow table."""
+    pieces = table.files_pieces()
+    reader = TableReader(table, pieces)
+    return pa.concat_tables([reader.arrow(i) for i in range(len(pieces))])
 
 
 def same(value):
@@ -154,7 +161,7 @@ def test_groups_of_what_the_steps_leave(steps, cut, tmp_path):
     }
     (tmp_path / "MLTable").write_text(yaml.safe_dump(document))
     table = open_mltable(str(tmp_path))
-    whole = read_all(table, table.files_pieces())
+    whole = whole_table(table)
     assert (whole.num_rows == 0) == (steps == "none left")
     check(grouped(table, ["k"], tmp_path / "plan", **CUTS[cut]), whole, ["k"])
 
@@ -169,9 +176,7 @@ def test_ranges_of_what_the_steps_leave(steps, tmp_path):
     plan_by_size(table, BySize(number=5, unit=1), tmp_path / "plan")
     plan = Plan.open(tmp_path / "plan")
     found = [plan.load(i)["v"].tolist() for i in range(plan.count)]
-    assert [v for batch in found for v in batch] == read_all(table, table.files_pieces()).column(
-        "v"
-    ).to_pylist()
+    assert [v for batch in found for v in batch] == whole_table(table).column("v").to_pylist()
     if steps in ("filter", "sample", "all", "none left"):
         assert [] in found
 
@@ -225,7 +230,7 @@ def test_a_group_does_not_depend_on_what_was_loaded_before(tmp_path):
     several = grouped(table, ["Store"], tmp_path / "plan", **CUTS["two passes"])
     for i in (3, 0, 2, 2, 1):
         alone = Plan.open(tmp_path / "plan")
-        alone.span(i, i + 1)
+        alone.expect(i, i + 1)
         pd.testing.assert_frame_equal(several.load(i), alone.load(i))
 
 
@@ -320,7 +325,7 @@ def test_only_what_the_plan_needs_is_left(tmp_path):
 @pytest.mark.parametrize("at_once", [1, 3, 8])
 def test_more_groups_than_are_merged_or_mapped_at_once(tmp_path, monkeypatch, at_once):
     monkeypatch.setattr(grouping, "MERGED_GROUPS", at_once)
-    monkeypatch.setattr("daskpar.batches.plan.GROUPS_AT_ONCE", at_once)
+    monkeypatch.setattr("daskpar.batches.plan_arrow.GROUPS_AT_ONCE", at_once)
     data = pa.table({"key": [k * 7 % 23 for k in range(60)], "row": range(60)})
     check(
         grouped(arrow_table(tmp_path, data), ["key"], tmp_path / "plan", **CUTS["two passes"]), data, ["key"]
@@ -536,7 +541,7 @@ def test_keys_from_the_path_group_whole_files_without_a_pass(tmp_path):
 @pytest.mark.parametrize("cut", CUTS)
 def test_keys_from_path_and_rows_group_rows(tmp_path, keys, cut):
     table = write_sales(tmp_path, FOLDERS, "/{Store}/{Brand}/*.csv")
-    whole = read_all(table, table.files_pieces())
+    whole = whole_table(table)
     check(grouped(table, keys, tmp_path / "plan", **CUTS[cut]), whole, keys)
 
 
@@ -547,7 +552,7 @@ def test_rows_in_any_order_on_disk(tmp_path):
     cut = {"small_bytes": 0, "span_bytes": 5000, "partition_bytes": 10_000}
     check(
         grouped(table, ["Store", "Brand"], tmp_path / "plan", **cut),
-        read_all(table, table.files_pieces()),
+        whole_table(table),
         ["Store", "Brand"],
     )
 

@@ -61,7 +61,7 @@ def test_any_order_any_hint(table, data, pieces, size):
         group_frames.GATHER_BYTES = before
     for _ in range(4):
         if data.draw(st.booleans()):
-            reader.span(
+            reader.expect(
                 *sorted(data.draw(st.tuples(st.integers(0, len(pieces)), st.integers(0, len(pieces)))))
             )
         start = data.draw(st.integers(0, len(pieces) - 1))
@@ -80,7 +80,7 @@ def test_a_hint_bounds_what_is_converted(table, monkeypatch):
 
     monkeypatch.setattr(group_frames, "FrameSlices", counted)
     reader = GroupFrames(table, np.array([(0, k, k + 1) for k in range(30)], PIECE))
-    reader.span(2, 6)
+    reader.expect(2, 6)
     for i in range(2, 6):
         reader.frame(i)
     assert converted == [4]

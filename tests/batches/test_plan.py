@@ -13,7 +13,8 @@ import pyarrow as pa
 import pytest
 
 from daskpar.batches.by_size import plan_by_size
-from daskpar.batches.plan import FileMiniBatch, Plan, write_plan
+from daskpar.batches.plan import FileMiniBatch, Plan
+from daskpar.batches.plan_writer import write_plan
 from daskpar.data.files import list_files
 from daskpar.data.mltable.open import open_mltable
 from daskpar.data.tables.table import Table
@@ -71,7 +72,7 @@ def test_pieces_of_a_table(tmp_path: Path) -> None:
     )
     plan = Plan.open(tmp_path / "plan")
     assert plan.table == Table.from_json(table.to_json())
-    plan.span(1, 3)
+    plan.expect(1, 3)
     assert [value for i in range(plan.count) for value in plan.load(i)["a"]] == list(range(500))
     assert plan.describe(1) == "d.csv bytes 1025–2049" and plan.items(1) is None
 

@@ -13,7 +13,7 @@ import fsspec
 import pandas as pd
 import pytest
 
-from daskpar.data.columns.types import StreamInfo
+from daskpar.data.columns.special_types import StreamInfo
 from daskpar.data.dask_collections import read_files, read_mltable
 from daskpar.data.tables import partitions, table_reader
 from daskpar.errors import InputError
@@ -90,7 +90,7 @@ def test_the_last_partition_tells_how_many_values_were_lost_each_time(make_table
 def test_readings_that_never_end_are_forgotten(
     make_table: MakeTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(partitions, "READINGS", 3)
+    monkeypatch.setattr(partitions, "READS_REMEMBERED", 3)
     folder = make_table({"d.csv": "a\n" + "5\n" * 300 + "x\n"}, "read_delimited")
     whole = read_mltable(folder, partition_bytes=200)
     whole.head()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from daskpar.data.files import list_files
-from daskpar.data.mltable.globbing import files_of_item
+from daskpar.data.mltable.path_items import files_of_item
 from daskpar.errors import InputError, UsageError
 from daskpar.locations import is_url, join, resolve
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from daskpar.data.mltable.open import open_mltable
 from daskpar.data.tables import table_reader
+from daskpar.data.tables.cutting import cut_into_pieces
 from daskpar.data.tables.table import Table
 from daskpar.data.tables.table_reader import TableReader
 
@@ -118,8 +119,8 @@ def test_delimited_text_however_it_is_cut(
         read = {"read_delimited": {"support_multi_line": multi_line, "encoding": encoding}}
         table = opened(Path(folder), {"1.csv": data, "2.csv": data}, read, *steps)
         whole = rows_of(table, table.files_pieces())
-        assert rows_of(table, table.cut(size)) == whole
-        assert rows_of(Table.from_json(table.to_json()), table.cut(7)) == whole
+        assert rows_of(table, cut_into_pieces(table, size)) == whole
+        assert rows_of(Table.from_json(table.to_json()), cut_into_pieces(table, 7)) == whole
 
 
 @given(
@@ -149,7 +150,7 @@ def test_json_lines_however_they_are_cut(rows: list[str], size: int, steps: list
             Path(folder), {"1.jsonl": data.encode(), "2.jsonl": data.encode()}, "read_json_lines", *steps
         )
         whole = rows_of(table, table.files_pieces())
-        assert rows_of(table, table.cut(size)) == whole
+        assert rows_of(table, cut_into_pieces(table, size)) == whole
 
 
 @given(
@@ -170,7 +171,7 @@ def test_parquet_however_it_is_cut(rows: list[int | None], group: int, size: int
         pq.write_table(values, Path(folder) / "w.parquet", row_group_size=group)
         data = (Path(folder) / "w.parquet").read_bytes()
         table = opened(Path(folder), {"1.parquet": data, "2.parquet": data}, "read_parquet", *steps)
-        assert rows_of(table, table.cut(size)) == rows_of(table, table.files_pieces())
+        assert rows_of(table, cut_into_pieces(table, size)) == rows_of(table, table.files_pieces())
 
 
 LONG = "x" * (5 * 1024 * 1024)
@@ -201,7 +202,7 @@ def test_records_longer_than_what_is_read_at_once(
     whole = rows_of(table, table.files_pieces())
     assert [row[0] for row in whole] == list(range(1, rows + 1)) and len(whole[0][1]) > 100_000
     for size in (1 << 20, 6 << 20):
-        assert rows_of(table, table.cut(size)) == whole
+        assert rows_of(table, cut_into_pieces(table, size)) == whole
 
 
 @pytest.mark.parametrize("span", [1, 64, 4096])
@@ -212,7 +213,7 @@ def test_rows_do_not_depend_on_how_much_is_read_together(
     table = opened(tmp_path, {"d.csv": data.encode()}, "read_delimited")
     whole = rows_of(table, table.files_pieces())
     monkeypatch.setattr(table_reader, "SPAN", span)
-    pieces = table.cut(20)
+    pieces = cut_into_pieces(table, 20)
     assert rows_of(table, pieces) == whole
     reader = TableReader(table, pieces)
     backwards = [reader.frame(i) for i in reversed(range(len(pieces)))]

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from daskpar.batches.plan import write_plan
+from daskpar.batches.plan_writer import write_plan
 from daskpar.batches.records import unpack
 from daskpar.processor.fork_server import ForkServer
 from daskpar.processor.pool import ProcessorPool

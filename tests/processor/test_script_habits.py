@@ -7,7 +7,8 @@ import threading
 
 import pytest
 
-from daskpar.batches.plan import write_plan
+from daskpar.data.tables.cutting import cut_into_pieces
+from daskpar.batches.plan_writer import write_plan
 from daskpar.batches.records import unpack
 from daskpar.processor.pool import ProcessorPool
 from daskpar.processor.protocol import BlockOrder, Ended, Flushed, ProcessorSettings
@@ -135,7 +136,7 @@ def table_plan(tmp_path):
         "paths:\n  - file: ./a.csv\ntransformations:\n  - read_delimited:\n      delimiter: ','\n      header: all_files_same_headers\n"
     )
     table = open_mltable(str(folder))
-    write_plan(tmp_path / "plan", kind="pieces", table=table, pieces=table.cut(1 << 20))
+    write_plan(tmp_path / "plan", kind="pieces", table=table, pieces=cut_into_pieces(table, 1 << 20))
     return tmp_path / "plan"
 
 

@@ -21,25 +21,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from daskpar.data.columns.dates import check_formats
-from daskpar.data.columns.kinds import Kind
-from daskpar.data.columns.values import HIGHEST, LOWEST, Failure, failure, from_text
-
-__all__ = ["check_formats", "convert", "convert_values", "result_type"]
+from daskpar.data.columns.kinds import ColumnKind
+from daskpar.data.columns.text_values import HIGHEST, LOWEST, LostValues, count_lost, from_text
 
 _PLAIN_NUMBER = "[eE]|[iI]nf|[nN]a[nN]|^-0$"
 
 
-def result_type(source: pa.DataType, kind: Kind) -> pa.DataType:
-    """The type that `convert` gives for columns of type `source`; null where no value of such a column can
-    convert.
-    """
-    if not _is_possible(source, kind):
-        return pa.null()
-    return pa.timestamp("ns") if _is_date(source) and kind.name == "datetime" else kind.arrow
-
-
-def convert(column: pa.Array | pa.ChunkedArray, kind: Kind) -> tuple[pa.Array, Failure | None]:
+def convert(column: pa.Array | pa.ChunkedArray, kind: ColumnKind) -> tuple[pa.Array, LostValues | None]:
     """`column` as `kind`; values that don't convert become null and are counted."""
     array = _whole(column)
     if _is_text(array.type):
@@ -56,21 +44,21 @@ def convert(column: pa.Array | pa.ChunkedArray, kind: Kind) -> tuple[pa.Array, F
         result = _to_number(array).cast(pa.float64(), safe=False)
     else:
         result = _to_timestamp(array)
-    return result, failure(array, result)
+    return result, count_lost(array, result)
 
 
-def convert_values(values: Sequence[Any], kind: Kind) -> tuple[pa.Array, Failure | None]:
+def convert_values(values: Sequence[Any], kind: ColumnKind) -> tuple[pa.Array, LostValues | None]:
     """Values of any kinds, each converted by its own; what doesn't convert becomes null and is counted."""
     found = [
         _nested_text(value) if isinstance(value, (dict, list)) and kind.name == "string" else value
         for value in values
     ]
     out: list[Any] = [None] * len(found)
-    lost: Failure | None = None
+    lost: LostValues | None = None
     for (type_, large), rows in _by_type(found).items():
         given = [found[row] for row in rows]
         if type_ in (dict, list):
-            failed: Failure | None = Failure(len(given), str(given[0]))
+            failed: LostValues | None = LostValues(len(given), str(given[0]))
         else:
             array, failed = _convert_large(given, kind) if large else convert(pa.array(given), kind)
             for row, value in zip(
@@ -99,12 +87,12 @@ def _by_type(values: Sequence[Any]) -> dict[tuple[type, bool], list[int]]:
     return found
 
 
-def _convert_large(values: Sequence[Any], kind: Kind) -> tuple[pa.Array, Failure | None]:
+def _convert_large(values: Sequence[Any], kind: ColumnKind) -> tuple[pa.Array, LostValues | None]:
     """Integers that Arrow has no type for: by their digits, where they can be of the kind at all."""
     if kind.name == "bool":
         return pa.array([True] * len(values)), None
     if kind.name not in ("string", "int", "float"):
-        return pa.nulls(len(values), kind.arrow), Failure(len(values), str(values[0]))
+        return pa.nulls(len(values), kind.arrow), LostValues(len(values), str(values[0]))
     return from_text(pa.array([str(value) for value in values], pa.string()), kind)
 
 
@@ -136,7 +124,7 @@ def _is_date(kind: pa.DataType) -> bool:
     return bool(pa.types.is_timestamp(kind) or pa.types.is_date(kind))
 
 
-def _is_possible(source: pa.DataType, kind: Kind) -> bool:
+def _is_possible(source: pa.DataType, kind: ColumnKind) -> bool:
     """Whether values of a column of type `source` can become values of `kind` at all."""
     if _is_text(source) or kind.name == "string":
         return kind.name != "null"

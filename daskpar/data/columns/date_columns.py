@@ -19,8 +19,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from daskpar.data.columns.dates import IMPOSSIBLE, MONTHS, OUT_OF_RANGE, Format, compile_format
-from daskpar.data.columns.kinds import Kind
+from daskpar.data.columns.date_formats import IMPOSSIBLE, MONTHS, OUT_OF_RANGE, Format, compile_format
+from daskpar.data.columns.kinds import ColumnKind
 
 Bytes = NDArray[np.uint8]
 Numbers = NDArray[np.int64]
@@ -30,7 +30,7 @@ _BLANK = 32
 _EDGE = 2**63 // 10**9  # whole seconds that surely fit a timestamp lie below
 
 
-def to_timestamps(texts: pa.Array, kind: Kind) -> pa.Array:
+def to_timestamps(texts: pa.Array, kind: ColumnKind) -> pa.Array:
     """Timestamps of `texts` by the formats of `kind`."""
     if kind.date_constant or not len(texts):
         return _one_by_one(texts, kind, None, None)
@@ -50,7 +50,7 @@ def to_timestamps(texts: pa.Array, kind: Kind) -> pa.Array:
                 zero_copy_only=False
             )
             open_ = open_ & ~earlier.astype(np.bool_)
-        _read_layouts(column, made, values, open_)
+        _read_by_layouts(column, made, values, open_)
     # a given format that fits ends the search, so what is left with a value of OUT_OF_RANGE and closed is
     # null for good
     rest = (values == OUT_OF_RANGE) & ~column.settled & texts.is_valid().to_numpy(zero_copy_only=False)
@@ -61,7 +61,7 @@ _BY_ARROW = {"%Y-%m-%d": (10, None), "%Y-%m-%d %H:%M:%S": (19, " "), "%Y-%m-%dT%
 """Formats whose texts of that length Arrow reads as we do, with this character in the middle."""
 
 
-def _by_arrow(texts: pa.Array, column: _Column, kind: Kind) -> pa.Array | None:
+def _by_arrow(texts: pa.Array, column: _Column, kind: ColumnKind) -> pa.Array | None:
     """The timestamps where Arrow's own reading of ISO dates gives them for every text."""
     length, gap = _BY_ARROW.get(kind.formats[0], (0, None))
     if not length or len(kind.formats) > 1:
@@ -91,7 +91,7 @@ def _loose(made: Format) -> str:
     )
 
 
-def _one_by_one(texts: pa.Array, kind: Kind, values: Numbers | None, rest: Flags | None) -> pa.Array:
+def _one_by_one(texts: pa.Array, kind: ColumnKind, values: Numbers | None, rest: Flags | None) -> pa.Array:
     """Read the texts at `rest` (all, without it) one distinct text at a time, the others are in `values`."""
     if rest is None or rest.any():
         picked = texts if rest is None else texts.filter(pa.array(rest))
@@ -107,7 +107,7 @@ def _one_by_one(texts: pa.Array, kind: Kind, values: Numbers | None, rest: Flags
     return pa.array(values.view("M8[ns]"), mask=nulls if nulls.any() else None)
 
 
-def read_date(text: str, kind: Kind) -> int | None:
+def read_date(text: str, kind: ColumnKind) -> int | None:
     """Nanoseconds of one text, None where no format fits or the date is impossible or too large.
 
     A format that fits ends the search, a given one even if a field is impossible.
@@ -154,7 +154,7 @@ class _Column:
 
 
 @dataclass(frozen=True)
-class _Layout:
+class _DateLayout:
     """A format with every part at a fixed place: (part, position, width) and (character, position)."""
 
     length: int
@@ -162,9 +162,9 @@ class _Layout:
     literals: tuple[tuple[int, int], ...]
 
 
-def _read_layouts(column: _Column, made: Format, values: Numbers, open_: Flags) -> None:
+def _read_by_layouts(column: _Column, made: Format, values: Numbers, open_: Flags) -> None:
     """Put the timestamps of the open texts that have a layout of the format into `values` and close them."""
-    layouts = _layouts(made.parts)
+    layouts = _date_layouts(made.parts)
     if not layouts:
         return
     lengths = np.bincount(column.lengths[open_])
@@ -186,7 +186,7 @@ def _read_layouts(column: _Column, made: Format, values: Numbers, open_: Flags) 
             open_[at] &= ~good
 
 
-def _read(text: Bytes, layout: _Layout) -> tuple[Numbers, Flags]:
+def _read(text: Bytes, layout: _DateLayout) -> tuple[Numbers, Flags]:
     """Timestamps of texts of one layout (OUT_OF_RANGE: impossible), and which texts have that layout at all."""
     fits: Flags = np.ones(text.shape[1], np.bool_)
     for character, at in layout.literals:
@@ -286,7 +286,7 @@ def _first_days() -> Numbers:
 
 
 @lru_cache(maxsize=256)
-def _layouts(parts: Sequence[tuple[str, str]]) -> tuple[_Layout, ...]:
+def _date_layouts(parts: Sequence[tuple[str, str]]) -> tuple[_DateLayout, ...]:
     """Every layout of a format that is worth reading all at once; none for formats with full month names."""
     if any(part == ("%", "B") for part in parts) or not any(
         mark == "%" and name in "Yy" for mark, name in parts
@@ -313,7 +313,7 @@ def _widths(parts: Sequence[tuple[str, str]], index: int) -> tuple[int, ...]:
     }.get(name, (2,))
 
 
-def _placed(parts: Sequence[tuple[str, str]], widths: Sequence[int]) -> _Layout:
+def _placed(parts: Sequence[tuple[str, str]], widths: Sequence[int]) -> _DateLayout:
     fields, literals = [], []
     at = 0
     for (mark, name), width in zip(parts, widths, strict=True):
@@ -329,7 +329,7 @@ def _placed(parts: Sequence[tuple[str, str]], widths: Sequence[int]) -> _Layout:
         else:
             fields.append((name, at, width))
         at += width
-    return _Layout(at, tuple(fields), tuple(literals))
+    return _DateLayout(at, tuple(fields), tuple(literals))
 
 
 def _literal(encoded: bytes, at: int) -> Iterator[tuple[int, int]]:

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from daskpar.data.columns.dates import infer_formats
+from daskpar.data.columns.date_formats import infer_formats
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -36,7 +36,7 @@ NUMBER = re.compile(r"[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|(
 
 
 @dataclass(frozen=True)
-class Kind:
+class ColumnKind:
     """What a column's values are, and how texts become such values: fixed once for a table and used for every
     piece of it.
 
@@ -77,7 +77,7 @@ class Kind:
         }
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Kind:
+    def from_json(cls, value: Mapping[str, Any]) -> ColumnKind:
         """The kind that `to_json` described."""
         plain: dict[str, Any] = {
             name: tuple(item) if isinstance(item, list) else item for name, item in value.items()
@@ -94,10 +94,10 @@ _DEFAULTS: Mapping[str, Any] = {
     "mismatch": None,
 }
 
-STRING, INT, FLOAT, BOOL = Kind("string"), Kind("int"), Kind("float"), Kind("bool")
+STRING, INT, FLOAT, BOOL = ColumnKind("string"), ColumnKind("int"), ColumnKind("float"), ColumnKind("bool")
 
 
-def infer_kind(values: Iterable[str | None]) -> Kind:
+def infer_kind(values: Iterable[str | None]) -> ColumnKind:
     """The kind of a column from its sampled texts: the first of bool, int, float, datetime that all of them
     can be, else string.
 
@@ -114,7 +114,7 @@ def infer_kind(values: Iterable[str | None]) -> Kind:
     if all(NUMBER.fullmatch(text) for text in trimmed):
         return FLOAT
     formats = infer_formats(texts)
-    return STRING if formats is None else Kind("datetime", formats=formats, inferred=True)
+    return STRING if formats is None else ColumnKind("datetime", formats=formats, inferred=True)
 
 
 def _integer(text: str) -> int | None:

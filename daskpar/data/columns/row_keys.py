@@ -17,7 +17,7 @@ from daskpar.errors import InputError, nearest
 
 
 @dataclass(frozen=True, slots=True)
-class Grouped:
+class GroupedRows:
     """Rows group by group: group g holds the rows `order[starts[g]:starts[g + 1]]`; groups come in order of
     first appearance.
     """
@@ -43,18 +43,18 @@ def check_keys(keys: Sequence[str], columns: Sequence[str], where: str) -> None:
             )
 
 
-def group_rows(table: pa.Table, keys: Sequence[str]) -> Grouped:
+def group_rows(table: pa.Table, keys: Sequence[str]) -> GroupedRows:
     """The rows of `table` by group."""
     codes, count = np.zeros(table.num_rows, np.int64), min(table.num_rows, 1)
     for key in keys:
-        coded = encoded(comparable(table.column(key), key))
-        own = filled(coded.indices)
+        coded = encode_distinct(comparable_array(table.column(key), key))
+        own = index_numbers(coded.indices)
         if count > 1:
             coded = pa.array(codes * len(coded.dictionary) + own).dictionary_encode()
-            own = filled(coded.indices)
+            own = index_numbers(coded.indices)
         codes, count = own, len(coded.dictionary)
     order = stable_order(codes, count)
-    return Grouped(
+    return GroupedRows(
         order, np.concatenate([[0], np.cumsum(np.bincount(codes, minlength=count))]).astype(np.int64)
     )
 
@@ -72,7 +72,7 @@ def stable_order(codes: np.ndarray, count: int) -> np.ndarray:
     return order
 
 
-def comparable(column: pa.ChunkedArray, key: str) -> pa.Array:
+def comparable_array(column: pa.ChunkedArray, key: str) -> pa.Array:
     """The key column as one array in which equal values have equal bits."""
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
@@ -95,7 +95,7 @@ def _large(kind: pa.DataType) -> pa.DataType:
     return {pa.string(): pa.large_string(), pa.binary(): pa.large_binary()}.get(kind, kind)
 
 
-def encoded(array: pa.Array) -> pa.DictionaryArray:
+def encode_distinct(array: pa.Array) -> pa.DictionaryArray:
     """The distinct values, the null among them, and for each row which one it has."""
     if pa.types.is_null(array.type):
         return pa.DictionaryArray.from_arrays(
@@ -104,7 +104,7 @@ def encoded(array: pa.Array) -> pa.DictionaryArray:
     return array.dictionary_encode(null_encoding="encode")
 
 
-def filled(indices: pa.Array) -> np.ndarray:
+def index_numbers(indices: pa.Array) -> np.ndarray:
     """Indices without nulls, as numbers of 64 bits."""
     values: np.ndarray = indices.to_numpy(zero_copy_only=False).astype(np.int64)
     return values

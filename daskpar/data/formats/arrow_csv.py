@@ -29,7 +29,7 @@ _MARK = b"\xef\xbb\xbf"
 
 
 @dataclass
-class Odd:
+class IrregularRecords:
     """Records with another number of fields: their row numbers (from 0), their texts and numbers of fields."""
 
     rows: list[int] = field(default_factory=list)
@@ -44,15 +44,15 @@ class Odd:
 
 
 @dataclass(frozen=True)
-class Quick:
+class FastColumns:
     """What the fast reader read."""
 
     columns: Mapping[int, pa.Array]
     rows: int
-    odd: Odd
+    odd: IrregularRecords
 
 
-class Unconverted(Exception):
+class UnconvertedColumn(Exception):
     """Values of this column are not of the type that was asked for."""
 
     def __init__(self, column: int) -> None:
@@ -60,7 +60,7 @@ class Unconverted(Exception):
         self.column = column
 
 
-def read(data: bytes, dialect: Dialect, width: int, types: Mapping[int, pa.DataType]) -> Quick | None:
+def read(data: bytes, dialect: Dialect, width: int, types: Mapping[int, pa.DataType]) -> FastColumns | None:
     """The columns `types` of records with `width` fields; None where pyarrow would read other records than
     ours. Raises Unconverted.
     """
@@ -75,7 +75,7 @@ def read(data: bytes, dialect: Dialect, width: int, types: Mapping[int, pa.DataT
     if not data.endswith(b"\n"):
         data += b"\n"  # without it pyarrow takes an empty last field behind a quoted one for quoted too
     names = [str(number) for number in range(width)]
-    odd = Odd()
+    odd = IrregularRecords()
     try:
         table = csv.read_csv(
             pa.BufferReader(data),
@@ -97,14 +97,14 @@ def read(data: bytes, dialect: Dialect, width: int, types: Mapping[int, pa.DataT
             ),
         )
     except pa.ArrowInvalid as error:
-        raise Unconverted(_column_of(error)) from None
+        raise UnconvertedColumn(_column_of(error)) from None
     if (
         b'"' in data
         and not dialect.support_multi_line
         and _has_swallowed_breaks(data, table.num_rows + len(odd.rows))
     ):
         return None
-    return Quick({number: _whole(table.column(str(number))) for number in types}, table.num_rows, odd)
+    return FastColumns({number: _whole(table.column(str(number))) for number in types}, table.num_rows, odd)
 
 
 def _has_swallowed_breaks(data: bytes, rows: int) -> bool:

@@ -10,7 +10,7 @@ from daskpar.errors import InputError
 from daskpar.locations import filesystem, is_url, remote_errors
 
 
-class Source:
+class ByteSource:
     """One open file; `read` gives bytes at an offset (fewer at its end)."""
 
     def __init__(self, path: str) -> None:
@@ -50,7 +50,7 @@ class Source:
             os.close(self._descriptor)
             self._descriptor = None
 
-    def __enter__(self) -> Source:
+    def __enter__(self) -> ByteSource:
         return self
 
     def __exit__(

@@ -34,12 +34,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from daskpar.data.columns.kinds import BOOL, FLOAT, INT, STRING, Kind
-from daskpar.data.columns.values import Failure, from_text
+from daskpar.data.columns.kinds import BOOL, FLOAT, INT, STRING, ColumnKind
+from daskpar.data.columns.text_values import LostValues, from_text
 from daskpar.data.formats import arrow_csv
 from daskpar.data.formats.byte_scan import has_pair
+from daskpar.data.formats.careful_lines import split_careful_lines
 from daskpar.data.formats.dialect import Dialect, mark_length, to_utf8
-from daskpar.data.formats.odd_lines import set_apart
 from daskpar.data.formats.record_bounds import record_end
 from daskpar.data.formats.tokenizer import Row, rows
 
@@ -49,7 +49,7 @@ _FIRST_READ = 1 << 16
 
 
 @dataclass(frozen=True)
-class Head:
+class FileHead:
     """What stands before the data of a file: the header's fields as written, and the byte at which the data
     starts.
     """
@@ -59,22 +59,22 @@ class Head:
 
 
 @dataclass(frozen=True)
-class Parsed:
+class ParsedRecords:
     """A table, and what was lost on the way to it."""
 
     table: pa.Table
-    failures: Mapping[str, Failure] = field(default_factory=dict)
-    surplus: Mapping[int, Failure] = field(default_factory=dict)
+    failures: Mapping[str, LostValues] = field(default_factory=dict)
+    surplus: Mapping[int, LostValues] = field(default_factory=dict)
 
 
-def read_head(read: Read, size: int, dialect: Dialect, header: bool, source: str = "") -> Head:
+def read_head(read: Read, size: int, dialect: Dialect, header: bool, source: str = "") -> FileHead:
     """The head of a file of `size` bytes. With `header` the first line that is not empty is the header, and
     the data starts behind it.
     """
     data = read(0, min(size, _FIRST_READ))
     start = mark_length(data, dialect, source)
     if not header:
-        return Head((), start)
+        return FileHead((), start)
     while True:
         begin = _skip_blank_lines(data, start, dialect)
         end = record_end(data, begin, dialect)
@@ -83,7 +83,7 @@ def read_head(read: Read, size: int, dialect: Dialect, header: bool, source: str
         data = read(0, min(size, 2 * len(data)))
     end = len(data) if end is None else end
     found = next(iter(rows(to_utf8(data[begin:end], dialect, begin, source).decode(), dialect)), [])
-    return Head(tuple(name or "" for name in found), end)
+    return FileHead(tuple(name or "" for name in found), end)
 
 
 def _skip_blank_lines(data: bytes, at: int, dialect: Dialect) -> int:
@@ -131,20 +131,7 @@ def _last_start(data: bytes, dialect: Dialect) -> int:
     return (data.rfind(b"\n\0") & ~1) + 2 if dialect.wide else data.rfind(b"\n") + 1
 
 
-def parse(
-    chunk: bytes,
-    dialect: Dialect,
-    columns: Sequence[tuple[str, Kind]],
-    *,
-    keep: Sequence[str] | None = None,
-    offset: int = 0,
-    source: str = "",
-) -> Parsed:
-    """The table of the whole records in `chunk`."""
-    return Parser(dialect, columns, keep, source).parse(chunk, offset)
-
-
-class Parser:
+class DelimitedParser:
     """Reads chunks of one file, or of files with the same columns, by fixed kinds.
 
     It remembers what it met: columns whose texts are not all plain values are read as text at once in the
@@ -154,7 +141,7 @@ class Parser:
     def __init__(
         self,
         dialect: Dialect,
-        columns: Sequence[tuple[str, Kind]],
+        columns: Sequence[tuple[str, ColumnKind]],
         keep: Sequence[str] | None = None,
         source: str = "",
     ) -> None:
@@ -168,7 +155,7 @@ class Parser:
         self._usual = len(self.columns)  # fields of most records
         self._as_text = {number for number in self._wanted if not _is_direct(self.columns[number][1])}
 
-    def parse(self, chunk: bytes, offset: int = 0) -> Parsed:
+    def parse(self, chunk: bytes, offset: int = 0) -> ParsedRecords:
         """The table of the whole records in `chunk`, which lies at byte `offset`."""
         data = to_utf8(chunk, self.dialect, offset, self.source)
         quick = self._quick(data)
@@ -183,7 +170,7 @@ class Parser:
             return self._mixed(quick)
         return self._typed(quick)
 
-    def _quick(self, data: bytes) -> arrow_csv.Quick | None:
+    def _quick(self, data: bytes) -> arrow_csv.FastColumns | None:
         """What the fast reader makes of `data`, with columns read as text where their values need care."""
         wanted = [number for number in self._wanted if number < self._usual]
         wanted += range(len(self.columns), self._usual)  # the fields too many, to count them
@@ -196,25 +183,29 @@ class Parser:
             }
         try:
             return self._careful_quick(data, wanted, careful)
-        except arrow_csv.Unconverted as found:
+        except arrow_csv.UnconvertedColumn as found:
             if found.column < 0:
                 return None
         return self._careful_quick(data, wanted, set(wanted))
 
-    def _quick_but_odd_lines(self, data: bytes) -> arrow_csv.Quick | None:
+    def _quick_but_odd_lines(self, data: bytes) -> arrow_csv.FastColumns | None:
         """What the fast reader makes of lines without quotes; those with quotes count among the odd records."""
-        apart = set_apart(data) if data else None
+        apart = split_careful_lines(data) if data else None
         quick = self._quick(apart.rest) if apart else None
         if apart is None or quick is None:
             return None
         others = np.delete(np.arange(apart.total), apart.rows)
         odd = quick.odd
-        merged = arrow_csv.Odd([*apart.rows, *others[odd.rows].tolist()], [*apart.texts, *odd.texts])
+        merged = arrow_csv.IrregularRecords(
+            [*apart.rows, *others[odd.rows].tolist()], [*apart.texts, *odd.texts]
+        )
         order = np.argsort(merged.rows)
         merged.rows, merged.texts = [merged.rows[at] for at in order], [merged.texts[at] for at in order]
-        return arrow_csv.Quick(quick.columns, quick.rows, merged)
+        return arrow_csv.FastColumns(quick.columns, quick.rows, merged)
 
-    def _careful_quick(self, data: bytes, wanted: Sequence[int], careful: set[int]) -> arrow_csv.Quick | None:
+    def _careful_quick(
+        self, data: bytes, wanted: Sequence[int], careful: set[int]
+    ) -> arrow_csv.FastColumns | None:
         types = {
             number: pa.string()
             if number in careful or number >= len(self.columns)
@@ -234,7 +225,7 @@ class Parser:
             return self._careful_quick(data, wanted, careful | set(odd_numbers))
         return quick
 
-    def _typed(self, quick: arrow_csv.Quick) -> Parsed:
+    def _typed(self, quick: arrow_csv.FastColumns) -> ParsedRecords:
         """The table of what the fast reader read, where all records have the same number of fields."""
         names, arrays, failures = [], [], {}
         for number in self._wanted:
@@ -251,11 +242,13 @@ class Parser:
             number: quick.columns[number].drop_null() for number in range(len(self.columns), self._usual)
         }
         surplus = {
-            number + 1: Failure(len(found), found[0].as_py()) for number, found in extra.items() if len(found)
+            number + 1: LostValues(len(found), found[0].as_py())
+            for number, found in extra.items()
+            if len(found)
         }
-        return Parsed(pa.Table.from_arrays(arrays, names=names), failures, surplus)
+        return ParsedRecords(pa.Table.from_arrays(arrays, names=names), failures, surplus)
 
-    def _value(self, number: int, column: pa.Array) -> tuple[pa.Array, Failure | None]:
+    def _value(self, number: int, column: pa.Array) -> tuple[pa.Array, LostValues | None]:
         kind = self.columns[number][1]
         if not pa.types.is_string(column.type) or kind == STRING:
             return column, None
@@ -264,7 +257,7 @@ class Parser:
             self._as_text.add(number)
         return array, lost
 
-    def _mixed(self, quick: arrow_csv.Quick) -> Parsed:
+    def _mixed(self, quick: arrow_csv.FastColumns) -> ParsedRecords:
         """The table of regular records from the fast reader and the odd ones from the careful one, in order."""
         first = self._typed(quick)
         second = self._rows_to_table([row for text in quick.odd.texts for row in rows(text, self.dialect)])
@@ -275,19 +268,21 @@ class Parser:
         place[odd] = np.arange(quick.rows, count)
         place[~odd] = np.arange(quick.rows)
         table = pa.concat_tables([first.table, second.table]).take(pa.array(place))
-        return Parsed(table, _sums(first.failures, second.failures), _sums(first.surplus, second.surplus))
+        return ParsedRecords(
+            table, _sums(first.failures, second.failures), _sums(first.surplus, second.surplus)
+        )
 
-    def _tokenized(self, text: str) -> Parsed:
+    def _tokenized(self, text: str) -> ParsedRecords:
         return self._rows_to_table(list(rows(text, self.dialect)))
 
-    def _rows_to_table(self, found: list[Row]) -> Parsed:
+    def _rows_to_table(self, found: list[Row]) -> ParsedRecords:
         width = len(self.columns)
         texts = [list(column) for column in zip_longest(*found)]
         extra = {
             number: [value for value in column if value is not None]
             for number, column in enumerate(texts[width:], width + 1)
         }
-        surplus = {number: Failure(len(values), values[0]) for number, values in extra.items() if values}
+        surplus = {number: LostValues(len(values), values[0]) for number, values in extra.items() if values}
         texts = texts[:width]
         texts += [[None] * len(found) for _ in range(width - len(texts))]
         names, arrays, failures = [], [], {}
@@ -298,14 +293,14 @@ class Parser:
             arrays.append(array)
             if lost:
                 failures[name] = lost
-        return Parsed(pa.Table.from_arrays(arrays, names=names), failures, surplus)
+        return ParsedRecords(pa.Table.from_arrays(arrays, names=names), failures, surplus)
 
 
-def _sums(first: Mapping[Any, Failure], second: Mapping[Any, Failure]) -> dict[Any, Failure]:
+def _sums(first: Mapping[Any, LostValues], second: Mapping[Any, LostValues]) -> dict[Any, LostValues]:
     return {**first, **{key: first[key] + lost if key in first else lost for key, lost in second.items()}}
 
 
-def _is_direct(kind: Kind) -> bool:
+def _is_direct(kind: ColumnKind) -> bool:
     """Whether pyarrow's reader makes such values itself, as we do."""
     return kind in (STRING, INT, FLOAT, BOOL)
 

@@ -19,22 +19,22 @@ import pyarrow.compute as pc
 from pyarrow import json as arrow_json
 
 from daskpar.data.columns.conversion import convert_values
-from daskpar.data.columns.kinds import Kind
-from daskpar.data.columns.types import any_field, is_any, to_any
-from daskpar.data.columns.values import Failure
+from daskpar.data.columns.kinds import ColumnKind
+from daskpar.data.columns.special_types import any_field, is_any, to_any
+from daskpar.data.columns.text_values import LostValues
 from daskpar.errors import InputError
 
 
 @dataclass(frozen=True)
-class Lines:
+class ParsedLines:
     """A table, which of the chunk's lines became its rows (None: all that are not empty), and what was lost."""
 
     table: pa.Table
     kept: np.ndarray | None = None
-    failures: Mapping[str, Failure] = field(default_factory=dict)
-    surplus: Mapping[str, Failure] = field(default_factory=dict)
+    failures: Mapping[str, LostValues] = field(default_factory=dict)
+    surplus: Mapping[str, LostValues] = field(default_factory=dict)
     """Keys that are no columns, with the number of their values."""
-    dropped: Failure | None = None
+    dropped: LostValues | None = None
     """Invalid lines that were left out."""
 
 
@@ -83,12 +83,12 @@ def parse_lines(
     data: bytes,
     fields: Sequence[pa.Field],
     *,
-    kinds: Mapping[str, Kind] | None = None,
+    kinds: Mapping[str, ColumnKind] | None = None,
     keep: set[str] | None = None,
     drop_invalid: bool = False,
     offset: int = 0,
     source: str = "",
-) -> Lines:
+) -> ParsedLines:
     """The rows of the whole lines in `data` (UTF-8, at byte `offset` of the file `source`).
 
     Values of the columns in `kinds` are converted to their kind, those of other columns must be of the
@@ -151,10 +151,10 @@ _DECODER = json.JSONDecoder(parse_constant=_refuse, parse_float=_float)
 
 def _fast(
     data: bytes, starts: np.ndarray, fields: Sequence[pa.Field], wanted: Sequence[pa.Field]
-) -> Lines | None:
+) -> ParsedLines | None:
     """What pyarrow makes of the chunk, or None where it may not be what the lines say."""
     if not len(starts):
-        return Lines(pa.schema([pa.field(item.name, item.type) for item in wanted]).empty_table())
+        return ParsedLines(pa.schema([pa.field(item.name, item.type) for item in wanted]).empty_table())
     if not (np.frombuffer(data, np.uint8)[starts] == ord("{")).all():
         return None
     schema = pa.schema([pa.field(item.name, item.type) for item in wanted])
@@ -183,8 +183,8 @@ def _fast(
             column = found.column(name)
             count = len(column) - column.null_count
             if count:
-                surplus[name] = Failure(count, str(column.drop_null()[0].as_py()))
-    return Lines(found.select([item.name for item in wanted]), surplus=surplus)
+                surplus[name] = LostValues(count, str(column.drop_null()[0].as_py()))
+    return ParsedLines(found.select([item.name for item in wanted]), surplus=surplus)
 
 
 def _slow(
@@ -195,10 +195,10 @@ def _slow(
     drop_invalid: bool,
     offset: int,
     source: str,
-    kinds: Mapping[str, Kind],
-) -> Lines:
+    kinds: Mapping[str, ColumnKind],
+) -> ParsedLines:
     known = {item.name for item in fields}
-    objects, kept, surplus, dropped = [], [], dict[str, Failure](), 0
+    objects, kept, surplus, dropped = [], [], dict[str, LostValues](), 0
     first = ""
     for number, start in enumerate(starts.tolist()):
         end = data.find(b"\n", start)
@@ -218,7 +218,7 @@ def _slow(
         kept.append(number)
         for name in item.keys() - known:
             if item[name] is not None:
-                surplus[name] = surplus.get(name, Failure(0, str(item[name]))) + Failure(1, "")
+                surplus[name] = surplus.get(name, LostValues(0, str(item[name]))) + LostValues(1, "")
     columns, failures = [], {}
     for column in wanted:
         values = [item.get(column.name) for item in objects]
@@ -229,12 +229,12 @@ def _slow(
         if lost:
             failures[column.name] = lost
     table = pa.Table.from_arrays(columns, schema=pa.schema(list(wanted)))
-    return Lines(
-        table, np.array(kept, np.int64), failures, surplus, Failure(dropped, first) if dropped else None
+    return ParsedLines(
+        table, np.array(kept, np.int64), failures, surplus, LostValues(dropped, first) if dropped else None
     )
 
 
-def _column(values: list[Any], column: pa.Field) -> tuple[pa.Array, Failure | None]:
+def _column(values: list[Any], column: pa.Field) -> tuple[pa.Array, LostValues | None]:
     if is_any(column):
         return to_any(values), None
     fits = _FITS[str(column.type)]
@@ -242,7 +242,7 @@ def _column(values: list[Any], column: pa.Field) -> tuple[pa.Array, Failure | No
     lost = [value for value, kept in zip(values, good, strict=True) if kept is None and value is not None]
     if column.type == pa.float64():
         good = [None if value is None else float(value) for value in good]
-    return pa.array(good, column.type), Failure(len(lost), str(lost[0])) if lost else None
+    return pa.array(good, column.type), LostValues(len(lost), str(lost[0])) if lost else None
 
 
 _BEYOND_FLOAT = 2**1024 - 2**970

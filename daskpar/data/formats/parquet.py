@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from daskpar.data.columns.types import any_field, to_any
+from daskpar.data.columns.special_types import any_field, to_any
 from daskpar.data.formats.byte_source import unreadable
 from daskpar.errors import InputError
 from daskpar.locations import open_file

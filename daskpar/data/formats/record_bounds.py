@@ -43,7 +43,7 @@ begins.
 
 
 @dataclass(frozen=True)
-class Span:
+class RecordBytes:
     """Bytes of whole records, and where in the file they lie."""
 
     offset: int
@@ -52,7 +52,7 @@ class Span:
 
 def read_records(
     read: Callable[[int, int], bytes], size: int, start: int, stop: int, dialect: Dialect, body: int = 0
-) -> Span:
+) -> RecordBytes:
     """The records of a file of `size` bytes whose first byte s is in start <= s < stop; records begin at byte
     `body`.
 
@@ -61,10 +61,10 @@ def read_records(
     """
     stop = min(stop, size)
     if stop <= max(start, body):
-        return Span(min(max(start, body), size), b"")
+        return RecordBytes(min(max(start, body), size), b"")
     if dialect.support_multi_line:
         exact = max(start, body)
-        return Span(exact, read(exact, stop - exact))
+        return RecordBytes(exact, read(exact, stop - exact))
     origin = body if start <= body else (start - 1) // _scale(dialect) * _scale(dialect)
     data = read(origin, min(stop + _SLACK, size) - origin)
     while True:
@@ -77,7 +77,7 @@ def read_records(
             break
         data += more
     first, last = (len(data) if found is None else found for found in (begin, end))
-    return Span(origin + first, data[first:last] if first < last else b"")
+    return RecordBytes(origin + first, data[first:last] if first < last else b"")
 
 
 def _scale(dialect: Dialect) -> int:

@@ -1,16 +1,19 @@
-"""The MLTable file as a checked document: paths and steps with the line each stands on. Planning only:
-processors never read YAML.
+"""Reads an MLTable file as a checked document: its paths and transformations, each with its line.
+
+Used for planning alone: processors never read YAML.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
 
-from daskpar.data.mltable.step_options import Wrong, check_step
+from daskpar.data.mltable.option_checks import TransformationError
+from daskpar.data.mltable.transformation_options import check_transformation
 from daskpar.errors import InputError, nearest
 from daskpar.locations import filesystem, is_url, join, read_bytes, remote_errors
 
@@ -28,14 +31,14 @@ class PathItem:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
+class Transformation:
     """One item of `transformations`, its options checked and completed with their defaults."""
 
     name: str
     options: Mapping[str, Any]
     line: int
     number: int
-    """Its place among the steps, from 0."""
+    """Its place among the transformations, from 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,24 +50,25 @@ class Document:
     folder: str
     """What its relative paths are relative to."""
     items: tuple[PathItem, ...]
-    steps: tuple[Step, ...]
+    transformations: tuple[Transformation, ...]
     lines: Mapping[tuple[str | int, ...], int] = field(default_factory=dict, repr=False)
 
     def error(self, line: int | None, what: str) -> InputError:
         """An error that names the line of this MLTable."""
         return InputError(f"{self.file}:{line}: {what}" if line else f"{self.file}: {what}")
 
-    def wrong(self, step: int, mistake: Wrong) -> InputError:
-        """The error for a mistake in a step, with the line of the option that is wrong."""
-        path: tuple[str | int, ...] = ("transformations", step, *mistake.path)
+    def transformation_error(self, number: int, mistake: TransformationError) -> InputError:
+        """The error for a mistake in a transformation, with the line of the option that is wrong."""
+        path: tuple[str | int, ...] = ("transformations", number, *mistake.path)
         while path not in self.lines and len(path) > 2:
             path = path[:-1]
         return self.error(self.lines.get(path), str(mistake))
 
 
 def read_document(folder: str) -> Document:
-    """The MLTable in a folder (or the MLTable file itself), checked; InputError with file and line for what
-    is wrong in it.
+    """The MLTable in a folder, or the MLTable file itself, checked.
+
+    InputError with file and line for what is wrong in it.
     """
     file, base = _find(folder)
     try:
@@ -84,7 +88,7 @@ def parse_document(data: bytes, file: str, folder: str) -> Document:
             f"{file}:{line}: byte {error.start} is not UTF-8; an MLTable is UTF-8 text"
         ) from None
     value, lines = _load(text, file)
-    top = Document(file=file, folder=folder, items=(), steps=(), lines=lines)
+    top = Document(file=file, folder=folder, items=(), transformations=(), lines=lines)
     if not isinstance(value, dict):
         raise top.error(
             1 if value is not None else None,
@@ -95,7 +99,7 @@ def parse_document(data: bytes, file: str, folder: str) -> Document:
         file=file,
         folder=folder,
         items=tuple(_items(top, value["paths"])),
-        steps=tuple(_steps(top, value.get("transformations", []))),
+        transformations=tuple(_transformations(top, value.get("transformations", []))),
         lines=lines,
     )
 
@@ -117,15 +121,11 @@ def _is_file(path: str) -> bool:
                 return bool(found.isfile(inner))
         except OSError as error:
             raise InputError(f"{path} can't be read: {error}") from None
-    import os
-
     return os.path.isfile(path)
 
 
-class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, which tells where a value stands that is none of its type (`!!bool foo`, the day
-    2020-13-45).
-    """
+class _LineLoader(yaml.SafeLoader):
+    """PyYAML's safe loader, which names the line of a value that is none of its type (the day 2020-13-45)."""
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
@@ -138,18 +138,19 @@ class _Loader(yaml.SafeLoader):
 def _load(text: str, file: str) -> tuple[Any, dict[tuple[str | int, ...], int]]:
     lines: dict[tuple[str | int, ...], int] = {}
     try:
-        loader = _Loader(text)
+        loader = _LineLoader(text)
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
+        code = f"U+{ord(text[error.position]):04X}"
         raise InputError(
-            f"{file}:{line}: this is not valid YAML: the character U+{ord(text[error.position]):04X} is not allowed"
+            f"{file}:{line}: this is not valid YAML: the character {code} is not allowed"
         ) from None
     try:
         node = loader.get_single_node()
         if node is None:
             return None, lines
         value = loader.construct_document(node)
-        _number(node, (), lines, frozenset())
+        _note_lines(node, (), lines, frozenset())
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{file}:{mark.line + 1}" if mark else file
@@ -165,7 +166,7 @@ def _load(text: str, file: str) -> tuple[Any, dict[tuple[str | int, ...], int]]:
     return value, lines
 
 
-def _number(
+def _note_lines(
     node: yaml.Node,
     path: tuple[str | int, ...],
     lines: dict[tuple[str | int, ...], int],
@@ -183,10 +184,10 @@ def _number(
                     del lines[known]
             lines[below] = key.start_mark.line + 1
             if below != ("metadata",):  # free, and as large as its aliases make it
-                _number(value, below, lines, above | {id(node)})
+                _note_lines(value, below, lines, above | {id(node)})
     elif isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
-            _number(value, (*path, index), lines, above | {id(node)})
+            _note_lines(value, (*path, index), lines, above | {id(node)})
 
 
 def _check_top(top: Document, value: Mapping[Any, Any]) -> None:
@@ -249,9 +250,9 @@ def _items(top: Document, paths: list[Any]) -> list[PathItem]:
     return out
 
 
-def _steps(top: Document, steps: list[Any]) -> list[Step]:
+def _transformations(top: Document, written: list[Any]) -> list[Transformation]:
     out = []
-    for index, item in enumerate(steps):
+    for index, item in enumerate(written):
         at: tuple[str | int, ...] = ("transformations", index)
         if isinstance(item, dict) and len(item) == 1:
             name, options = next(iter(item.items()))
@@ -261,13 +262,14 @@ def _steps(top: Document, steps: list[Any]) -> list[Step]:
         else:
             raise top.error(
                 top.lines.get(at),
-                f"each item of `transformations` is one step: a name, or a name with its options, not {item!r}",
+                "each item of `transformations` is one step: a name, or a name with its options, "
+                f"not {item!r}",
             )
         try:
-            checked = check_step(name, options, bare)
-        except Wrong as wrong:
-            raise top.wrong(index, wrong) from None
-        out.append(Step(name=name, options=checked, line=top.lines.get(at, 0), number=index))
+            checked = check_transformation(name, options, bare)
+        except TransformationError as error:
+            raise top.transformation_error(index, error) from None
+        out.append(Transformation(name=name, options=checked, line=top.lines.get(at, 0), number=index))
     return out
 
 

@@ -1,37 +1,56 @@
-"""Where a file may be cut into pieces of about a size: from its size or its row groups alone, wherever that
-is possible.
-"""
+"""Cuts a table into pieces of about a size, from file sizes and row groups alone wherever that is possible."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from daskpar.data.formats.byte_source import Source
+from daskpar.data.formats.byte_source import ByteSource
 from daskpar.data.formats.delimited import read_head
 from daskpar.data.formats.record_bounds import find_starts
+from daskpar.data.tables.table import PIECE, Table
 
-if TYPE_CHECKING:
-    from daskpar.data.tables.table import Table
-
-_CHUNK = 8 * 1024 * 1024
+READ_BYTES = 8 * 1024 * 1024
+"""Bytes read at a time in the pass over a file whose records span lines."""
 
 
-def boundaries(table: Table, number: int, size_bytes: int, whole_groups: bool = False) -> np.ndarray:
-    """The inner cuts of file `number`: sorted, in rows or bytes; they depend on the file alone, never on what
-    of it is wanted.
+def cut_into_pieces(table: Table, size_bytes: int, whole_groups: bool = False) -> np.ndarray:
+    """The table as pieces (an array of PIECE) of about `size_bytes`, in table order.
+
+    Made from metadata alone, except that records that span lines (`support_multi_line`) need a pass over the
+    bytes. A piece never crosses a file, and may turn out to hold no row. With `whole_groups` no row group of
+    Parquet is cut, however large it is.
+    """
+    known: dict[int, np.ndarray] = {}
+    pieces = []
+    for number, start, stop in table.spans():
+        if number not in known:  # `take` and `skip` may leave several spans of one file
+            known[number] = cuts_of_file(table, number, size_bytes, whole_groups)
+        cuts = known[number]
+        inner = cuts[(cuts > start) & (cuts < stop)]
+        edges = np.concatenate([[start], inner, [stop]])
+        part = np.zeros(len(edges) - 1, PIECE)
+        part["file"], part["start"], part["stop"] = number, edges[:-1], edges[1:]
+        if stop > start:
+            pieces.append(part)
+    return np.concatenate(pieces) if pieces else np.zeros(0, PIECE)
+
+
+def cuts_of_file(table: Table, number: int, size_bytes: int, whole_groups: bool = False) -> np.ndarray:
+    """The inner cuts of file `number`, sorted, in rows or bytes.
+
+    They depend on the file alone, never on what of it is wanted: a `take` leaves the other pieces as they are.
     """
     size_bytes = max(size_bytes, 1)
     if table.by_rows:
-        return _of_rows(table.groups[number], size_bytes, whole_groups)
-    # a record that starts exactly on a boundary belongs to the piece before it
+        return _cuts_of_row_groups(table.groups[number], size_bytes, whole_groups)
+    # as Microsoft's reader: a record that starts exactly on a boundary belongs to the piece before it
     nominal = np.arange(size_bytes + 1, table.sizes[number], size_bytes, dtype=np.int64)
     assert table.dialect is not None
     if not table.dialect.support_multi_line or not len(nominal):
-        return nominal
-    with Source(table.files[number]) as source:
+        return nominal  # reading moves on to the next line break by itself
+    with ByteSource(table.files[number]) as source:
         head = read_head(
             source.read, table.sizes[number], table.dialect, table.has_header(number), table.files[number]
         )
@@ -41,19 +60,19 @@ def boundaries(table: Table, number: int, size_bytes: int, whole_groups: bool = 
     return np.asarray(starts, np.int64)
 
 
-def _chunks(source: Source, start: int, stop: int) -> Iterator[bytes]:
+def _chunks(source: ByteSource, start: int, stop: int) -> Iterator[bytes]:
     while start < stop:
-        data = source.read(start, min(_CHUNK, stop - start))
-        if not data:
+        data = source.read(start, min(READ_BYTES, stop - start))
+        if not data:  # the file became shorter since it was listed
             return
         yield data
         start += len(data)
 
 
-def _of_rows(groups: tuple[tuple[int, int], ...], size_bytes: int, whole_groups: bool) -> np.ndarray:
-    """Row groups joined up to the size; one that is larger is cut into even runs of rows, unless groups stay
-    whole.
-    """
+def _cuts_of_row_groups(
+    groups: tuple[tuple[int, int], ...], size_bytes: int, whole_groups: bool
+) -> np.ndarray:
+    """Row groups joined up to the size; a larger one is cut into even runs of rows, unless groups stay whole."""
     cuts: list[int] = []
     at = filled = 0
     for rows, size in groups:

@@ -56,7 +56,7 @@ class BadExpression(ValueError):
 
 
 @lru_cache(maxsize=64)
-def parse(text: str) -> Node:
+def parse_filter(text: str) -> Node:
     """The tree of a filter's text; BadExpression where it is none."""
     try:
         node = _Parser(text).whole()

@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from daskpar.data.columns.frames import to_pandas
-from daskpar.data.columns.types import is_any, is_stream, values_of
+from daskpar.data.columns.pandas_frames import to_pandas
+from daskpar.data.columns.special_types import is_any, is_stream, values_of
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,16 +16,16 @@ import pyarrow as pa
 
 from daskpar.data.columns.row_keys import group_rows
 from daskpar.data.tables.frame_slices import to_frame
+from daskpar.data.tables.lost_values import LossCounter, LossReporter
 from daskpar.data.tables.table import PIECE, Table
 from daskpar.data.tables.table_reader import TableReader
-from daskpar.data.tables.transformations import Losses, RunningLosses
 
-READINGS = 32
+READS_REMEMBERED = 32
 """Readings under way that a process keeps in mind; one of which it reads a part only (`head()`, a worker of a
 cluster) never ends.
 """
 
-_running: dict[tuple[str, tuple[str, ...]], RunningLosses] = {}
+_running: dict[tuple[str, tuple[str, ...]], LossReporter] = {}
 """What this process lost on the way, for each reading of a table under way and the columns that it asks for;
 the latest is the last.
 """
@@ -33,7 +33,7 @@ _lock = threading.Lock()
 
 
 @dataclass(frozen=True)
-class Reading:
+class TableRead:
     """One call of `read_mltable`, as all its partitions know it."""
 
     token: str
@@ -42,15 +42,15 @@ class Reading:
     nulls: tuple[str, ...]
     """Columns without any value."""
 
-    def tell(self, origin: str, columns: Sequence[str], piece: int, losses: Losses) -> None:
+    def warn(self, origin: str, columns: Sequence[str], piece: int, losses: LossCounter) -> None:
         """Warn of what a piece lost, where that is news."""
         key = self.token, tuple(columns)
         with _lock:
-            running = _running.pop(key, None) or RunningLosses(self.pieces)
+            running = _running.pop(key, None) or LossReporter(self.pieces)
             _running[key] = running
-            if len(_running) > READINGS:
+            if len(_running) > READS_REMEMBERED:
                 del _running[next(iter(_running))]
-        for text in running.news(piece, losses):
+        for text in running.add(piece, losses):
             # with a registry of its own, Python shows a warning each time: also when the table is computed
             # again
             warnings.warn_explicit(f"{origin}: {text}", UserWarning, "daskpar.read_mltable", 0, registry={})
@@ -77,33 +77,33 @@ class PiecePartition:
     table: Table
     start: int
     stop: int
-    reading: Reading
+    table_read: TableRead
     number: int
     """Which of the pieces it is."""
 
     def __dask_tokenize__(self) -> tuple[str, int]:
-        return self.reading.token, self.number
+        return self.table_read.token, self.number
 
     def load(self, columns: Sequence[str]) -> pd.DataFrame:
         """The rows; no more columns are read than these need."""
         reader = self._reader(columns)
         frame = reader.frame(0)
-        self._told(reader, columns)
-        return self.reading.finished(frame)
+        self._close_and_warn(reader, columns)
+        return self.table_read.finished(frame)
 
-    def rows(self, columns: Sequence[str], tell: bool = True) -> pa.Table:
+    def rows(self, columns: Sequence[str], warn: bool = True) -> pa.Table:
         """The rows as they are before they become a data frame; at least one column."""
         reader = self._reader(columns)
         rows = reader.arrow(0)
-        self._told(reader, columns, tell)
+        self._close_and_warn(reader, columns, warn)
         return rows
 
-    def first_of_groups(self, keys: Sequence[str]) -> pa.Table:
+    def group_keys(self, keys: Sequence[str]) -> pa.Table:
         """The keys of the groups that the piece has rows of, in order of first appearance."""
-        rows = self.rows(keys, tell=False)
+        rows = self.rows(keys, warn=False)
         return rows.take(pa.array(group_rows(rows, keys).first))
 
-    def dealt(self, keys: Sequence[str]) -> list[pa.Table]:
+    def rows_by_group(self, keys: Sequence[str]) -> list[pa.Table]:
         """The rows of each of these groups."""
         rows = self.rows(self.table.schema.names)
         grouped = group_rows(rows, keys)
@@ -113,10 +113,10 @@ class PiecePartition:
         table = self.table if list(columns) == self.table.schema.names else self.table.select(columns)
         return TableReader(table, np.array([(0, self.start, self.stop)], PIECE))
 
-    def _told(self, reader: TableReader, columns: Sequence[str], tell: bool = True) -> None:
+    def _close_and_warn(self, reader: TableReader, columns: Sequence[str], warn: bool = True) -> None:
         reader.close()
-        if tell:
-            self.reading.tell(self.table.origin, columns, self.number, reader.losses)
+        if warn:
+            self.table_read.warn(self.table.origin, columns, self.number, reader.losses)
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ class JoinedPartition:
         """The rows of all pieces."""
         if not columns:
             return pd.DataFrame(index=pd.RangeIndex(sum(len(part.load(columns)) for part in self.parts)))
-        return self.parts[0].reading.frame(pa.concat_tables([part.rows(columns) for part in self.parts]))
+        return self.parts[0].table_read.frame(pa.concat_tables([part.rows(columns) for part in self.parts]))
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ class KnownPartition:
 Partition = PiecePartition | JoinedPartition | KnownPartition
 
 
-def groups_of_pieces(found: Sequence[pa.Table], keys: Sequence[str]) -> list[list[tuple[int, int]]]:
+def places_of_groups(found: Sequence[pa.Table], keys: Sequence[str]) -> list[list[tuple[int, int]]]:
     """For each group of a table, in order of first appearance, the pieces that hold rows of it and which of
     their groups it is; `found` holds what `first_of_groups` says of each piece."""
     piece = np.repeat(np.arange(len(found)), [len(table) for table in found])

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pyarrow as pa
 
-from daskpar.data.columns.kinds import Kind
+from daskpar.data.columns.kinds import ColumnKind
 from daskpar.data.formats.dialect import Dialect
-from daskpar.data.tables.transformations import Part, Step, apply, drops_rows, needed_columns
+from daskpar.data.tables.table_steps import RowChunk, TableStep, apply, drops_rows, needed_columns
 
 PIECE = np.dtype([("file", "<i4"), ("start", "<i8"), ("stop", "<i8")])
 """Records of one file (its number in the table): those whose first byte s is in start <= s < stop (delimited,
@@ -40,11 +40,11 @@ class Table:
     """Columns that the reader gives, before any step."""
     schema: pa.Schema
     """Columns of the table, behind all steps."""
-    steps: tuple[Step, ...] = ()
+    steps: tuple[TableStep, ...] = ()
     needed: frozenset[str] = frozenset()
     """Columns of `base` that have to be read."""
     dialect: Dialect | None = None
-    kinds: Mapping[str, Kind] = field(default_factory=dict)
+    kinds: Mapping[str, ColumnKind] = field(default_factory=dict)
     """Delimited: kind of each column of `base`; JSON lines: of each column that `columns:` declares."""
     header_files: int = 0
     """Delimited: how many files, from the first on, begin with a header (which is not read)."""
@@ -135,27 +135,6 @@ class Table:
         """Rows or bytes of a file."""
         return sum(rows for rows, _ in self.groups[number]) if self.by_rows else self.sizes[number]
 
-    def cut(self, size_bytes: int, whole_groups: bool = False) -> np.ndarray:
-        """The table as pieces (PIECE) of about `size_bytes`, in table order; from metadata alone, except that
-        records that span lines (`support_multi_line`) need a pass over the bytes. A piece never crosses a
-        file, and may turn out to hold no row. With `whole_groups` no row group of Parquet is cut, however
-        large it is."""
-        from daskpar.data.tables.cutting import boundaries
-
-        known: dict[int, np.ndarray] = {}
-        pieces = []
-        for number, start, stop in self.spans():
-            if number not in known:
-                known[number] = boundaries(self, number, size_bytes, whole_groups)
-            cuts = known[number]
-            inner = cuts[(cuts > start) & (cuts < stop)]
-            edges = np.concatenate([[start], inner, [stop]])
-            part = np.zeros(len(edges) - 1, PIECE)
-            part["file"], part["start"], part["stop"] = number, edges[:-1], edges[1:]
-            if stop > start:
-                pieces.append(part)
-        return np.concatenate(pieces) if pieces else np.zeros(0, PIECE)
-
     def files_pieces(self) -> np.ndarray:
         """One piece for each span: whole files, unless `take`, `skip` or `select_partitions` narrow them."""
         return np.array([span for span in self.spans() if span[2] > span[1]], PIECE)
@@ -211,7 +190,7 @@ class Table:
             return None
         if self.values is not None and any(self.values.column_names.count(name) > 1 for name in names):
             return None  # extracted twice, and perhaps changed in between: the rows tell
-        part = Part(
+        part = RowChunk(
             pa.table({name: own[name] for name in names}), 0, np.arange(len(self.files), dtype=np.int64)
         )
         return apply([step for step in self.steps if step["op"] == "convert"], part).table
@@ -258,7 +237,7 @@ class Table:
         for name in ("base", "schema"):
             found[name] = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(found[name])))
         found["dialect"] = None if found["dialect"] is None else Dialect.from_json(found["dialect"])
-        found["kinds"] = {name: Kind.from_json(kind) for name, kind in found["kinds"].items()}
+        found["kinds"] = {name: ColumnKind.from_json(kind) for name, kind in found["kinds"].items()}
         if found["values"] is not None:
             found["values"] = pa.ipc.open_stream(base64.b64decode(found["values"])).read_all()
         if found["extents"] is not None:

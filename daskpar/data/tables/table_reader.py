@@ -4,23 +4,23 @@ row group one decoding.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
-from daskpar.data.formats.byte_source import Source
-from daskpar.data.formats.delimited import Parser, read_head
+from daskpar.data.formats.byte_source import ByteSource
+from daskpar.data.formats.delimited import DelimitedParser, read_head
 from daskpar.data.formats.dialect import Dialect, mark_length, to_utf8
 from daskpar.data.formats.json_lines import parse_lines
 from daskpar.data.formats.parquet import ParquetRows, conform
 from daskpar.data.formats.record_bounds import read_records, row_ends, row_starts
 from daskpar.data.tables import filter_parser
 from daskpar.data.tables.frame_slices import FrameSlices, to_frame
-from daskpar.data.tables.table import ARROW, DELIMITED, PARQUET, PIECE, Table
-from daskpar.data.tables.transformations import Losses, Part, apply, drops_rows
+from daskpar.data.tables.lost_values import LossCounter
+from daskpar.data.tables.table import ARROW, DELIMITED, PARQUET, Table
+from daskpar.data.tables.table_steps import RowChunk, apply, drops_rows
 from daskpar.errors import InputError
 
 if TYPE_CHECKING:
@@ -31,12 +31,12 @@ SPAN = 4 * 1024 * 1024
 
 
 @dataclass
-class _Span:
+class _PieceRun:
     """Pieces [first, last) read together: their rows behind all steps, and where each piece's rows begin."""
 
     first: int
     last: int
-    part: Part
+    part: RowChunk
     bounds: np.ndarray
     slices: FrameSlices | None = None
 
@@ -50,13 +50,13 @@ class TableReader:
         self.table = table
         self.pieces = pieces
         self._positions = positions or drops_rows(table.steps)
-        self.losses = Losses()
+        self.losses = LossCounter()
         """Values lost on the way, counted as pieces are read."""
         self._stop = len(pieces)
-        self._span: _Span | None = None
+        self._span: _PieceRun | None = None
         self._alone_until = 0
         self._file: _File | None = None
-        self._parsers: dict[int, Parser] = {}
+        self._parsers: dict[int, DelimitedParser] = {}
 
     def frame(self, i: int) -> pd.DataFrame:
         """The rows of piece `i`, with a fresh RangeIndex."""
@@ -73,27 +73,27 @@ class TableReader:
 
     def arrow(self, i: int) -> pa.Table:
         """The rows of piece `i` as an Arrow table with the schema of the table."""
-        return self.part(i).table
+        return self.chunk(i).table
 
-    def part(self, i: int) -> Part:
+    def chunk(self, i: int) -> RowChunk:
         """The rows of piece `i` with the position of each record in its file."""
         span = self._covering(i)
         start, stop = span.bounds[i - span.first : i - span.first + 2].tolist()
         whole = span.part
-        return Part(whole.table.slice(start, stop - start), whole.file, whole.positions[start:stop])
+        return RowChunk(whole.table.slice(start, stop - start), whole.file, whole.positions[start:stop])
 
     def joined(self, start: int, stop: int) -> pd.DataFrame:
         """The rows of the pieces [start, stop) as one frame."""
         if stop - start == 1:
             return self.frame(start)
-        parts = [self.part(i) for i in range(start, stop)]
+        parts = [self.chunk(i) for i in range(start, stop)]
         rows = sum(len(part.positions) for part in parts)
         return to_frame(
             pa.concat_tables([part.table for part in parts]) if parts else self.table.schema.empty_table(),
             rows,
         )
 
-    def span(self, start: int, stop: int) -> None:
+    def expect(self, start: int, stop: int) -> None:
         """Hint: the pieces [start, stop) are wanted next, so reading ahead ends at `stop`."""
         self._stop = stop
 
@@ -104,7 +104,7 @@ class TableReader:
             self._file.close()
             self._file = None
 
-    def _covering(self, i: int) -> _Span:
+    def _covering(self, i: int) -> _PieceRun:
         span = self._span
         if span is None or not span.first <= i < span.last:
             span = self._span = None
@@ -142,7 +142,7 @@ class TableReader:
                 return max(1, min(int(SPAN * rows / max(size, 1)), at - start))
         return 1
 
-    def _read(self, first: int, last: int) -> _Span:
+    def _read(self, first: int, last: int) -> _PieceRun:
         piece = self.pieces[first]
         number = int(piece["file"])
         if self._file is None or self._file.number != number:
@@ -151,9 +151,9 @@ class TableReader:
             self._file = None
             self._file = _File(self.table, number, self._positions, self._parsers)
         stops = self.pieces["stop"][first:last].astype(np.int64)
-        losses = Losses()
+        losses = LossCounter()
         base, positions, ends = self._file.read(int(piece["start"]), stops, losses)
-        part = Part(
+        part = RowChunk(
             base,
             self.table.first + number,
             positions,
@@ -169,20 +169,22 @@ class TableReader:
         if not self.table.schema.equals(part.table.schema, check_metadata=True):
             part.table = conform(part.table, list(self.table.schema), len(part.positions))
         self.losses.merge(losses)
-        return _Span(first, last, part, np.concatenate([[0], ends]).astype(np.int64))
+        return _PieceRun(first, last, part, np.concatenate([[0], ends]).astype(np.int64))
 
 
 class _File:
     """One open file of a table, read by its format: columns of the base schema before any step."""
 
-    def __init__(self, table: Table, number: int, positions: bool, parsers: dict[int, Parser]) -> None:
+    def __init__(
+        self, table: Table, number: int, positions: bool, parsers: dict[int, DelimitedParser]
+    ) -> None:
         self.table = table
         self.number = number
         self._positions = positions
         self.path = table.files[number]
         self.size = table.end_of(number)
         self.fields = [found for found in table.base if found.name in table.needed]
-        self._source: Source | None = None
+        self._source: ByteSource | None = None
         self._parquet: ParquetRows | None = None
         self._arrow: pa.Table | None = None
         if table.format == PARQUET:
@@ -193,7 +195,7 @@ class _File:
             self._open_text(parsers)
 
     def read(
-        self, start: int, stops: np.ndarray, losses: Losses
+        self, start: int, stops: np.ndarray, losses: LossCounter
     ) -> tuple[pa.Table, np.ndarray, np.ndarray | None]:
         """The rows from `start` to the last of `stops`, the position of each, and how many of them each stop
         ends (None: by position).
@@ -215,10 +217,10 @@ class _File:
             if found is not None:
                 found.close()
 
-    def _open_text(self, parsers: dict[int, Parser]) -> None:
+    def _open_text(self, parsers: dict[int, DelimitedParser]) -> None:
         dialect = self.table.dialect
         assert dialect is not None
-        self._source = Source(self.path)
+        self._source = ByteSource(self.path)
         self._dialect: Dialect = dialect
         if self.table.format == DELIMITED:
             layout = self.table.header_of[self.number]
@@ -229,7 +231,7 @@ class _File:
             keep = [found.name for found in self.fields if found.name in names]
             # a row without any field that is wanted is still a row
             if layout not in parsers:  # it remembers from file to file which columns need care
-                parsers[layout] = Parser(
+                parsers[layout] = DelimitedParser(
                     dialect, [(name, self.table.kinds[name]) for name in names], keep or names[:1]
                 )
             self._parser = parsers[layout]
@@ -237,7 +239,7 @@ class _File:
         else:
             self._body = mark_length(self._source.read(0, 4), dialect, self.path)
 
-    def _in_parts(self, start: int, stop: int, losses: Losses) -> tuple[pa.Table, np.ndarray, None]:
+    def _in_parts(self, start: int, stop: int, losses: LossCounter) -> tuple[pa.Table, np.ndarray, None]:
         """A large piece read a span at a time, so that its bytes are never all in memory beside its values."""
         parts = [
             self._read_text(at, np.array([min(at + SPAN, stop)]), losses) for at in range(start, stop, SPAN)
@@ -249,7 +251,7 @@ class _File:
         )
 
     def _read_text(
-        self, start: int, stops: np.ndarray, losses: Losses
+        self, start: int, stops: np.ndarray, losses: LossCounter
     ) -> tuple[pa.Table, np.ndarray, np.ndarray | None]:
         assert self._source is not None
         span = read_records(self._source.read, self.size, start, int(stops[-1]), self._dialect, self._body)
@@ -278,7 +280,7 @@ class _File:
         return conform(parsed.table, self.fields, rows), positions, ends
 
     def _read_json(
-        self, data: bytes, offset: int, losses: Losses, alone: bool
+        self, data: bytes, offset: int, losses: LossCounter, alone: bool
     ) -> tuple[pa.Table, np.ndarray, None]:
         text = to_utf8(data, self._dialect, offset, self.path)
         keep = {found.name for found in self.fields}
@@ -316,16 +318,6 @@ def _terms(table: Table) -> list[tuple[str, str, Any]]:
         elif step["op"] == "keep":
             changed |= set(table.base.names) - set(step["names"])
         elif step["op"] == "filter":
-            found = filter_parser.simple_terms(filter_parser.parse(step["text"]))
+            found = filter_parser.simple_terms(filter_parser.parse_filter(step["text"]))
             terms += [term for term in found if term[0] not in changed and term[0] in table.base.names]
     return terms
-
-
-def read_all(table: Table, pieces: Sequence[tuple[int, int, int]] | np.ndarray) -> pa.Table:
-    """All rows of pieces, as one Arrow table."""
-    reader = TableReader(table, np.array(pieces, PIECE))
-    return (
-        pa.concat_tables([reader.arrow(i) for i in range(len(pieces))])
-        if len(pieces)
-        else table.schema.empty_table()
-    )

@@ -5,12 +5,12 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from daskpar.data.columns.conversion import convert, result_type
-from daskpar.data.columns.kinds import BOOL, FLOAT, INT, STRING, Kind
-from daskpar.data.columns.values import Failure
+from daskpar.data.columns.conversion import convert
+from daskpar.data.columns.kinds import BOOL, FLOAT, INT, STRING, ColumnKind
+from daskpar.data.columns.text_values import LostValues
 
-DAY = Kind("datetime", formats=("%Y-%m-%d",))
-STREAM = Kind("stream_info")
+DAY = ColumnKind("datetime", formats=("%Y-%m-%d",))
+STREAM = ColumnKind("stream_info")
 MOMENT = datetime(2020, 1, 31, 10, 20, 30)
 NAN, INF = float("nan"), float("inf")
 
@@ -60,10 +60,11 @@ NAN, INF = float("nan"), float("inf")
         ([True], DAY, [None]),
     ],
 )
-def test_conversions(values: list[Any], kind: Kind, expected: list[Any]) -> None:
+def test_conversions(values: list[Any], kind: ColumnKind, expected: list[Any]) -> None:
     column = pa.array(values)
     got, lost = convert(column, kind)
-    assert got.type == result_type(column.type, kind)
+    possible = pa.types.is_string(column.type) or any(value is not None for value in expected)
+    assert got.type == (kind.arrow if possible else pa.null())
     assert repr(
         got.to_pylist() if not pa.types.is_timestamp(got.type) else got.cast(pa.timestamp("us")).to_pylist()
     ) == repr(expected)
@@ -98,26 +99,26 @@ def test_zones_are_turned_into_utc() -> None:
 
 
 def test_own_words_of_booleans() -> None:
-    kind = Kind("bool", true_values=("yes",), false_values=("no",))
+    kind = ColumnKind("bool", true_values=("yes",), false_values=("no",))
     texts = pa.array(["yes", "no", "YES", "1", None, " yes "])
     assert convert(texts, kind)[0].to_pylist() == [True, False, None, None, None, True]
-    assert convert(pa.array([True, False]), Kind("bool", true_values=("false",), false_values=("true",)))[
-        0
-    ].to_pylist() == [True, False]
+    assert convert(
+        pa.array([True, False]), ColumnKind("bool", true_values=("false",), false_values=("true",))
+    )[0].to_pylist() == [True, False]
 
 
 @pytest.mark.parametrize(("mismatch", "value"), [(None, None), (False, False), (True, True)])
 def test_mismatches_of_booleans(mismatch: bool | None, value: bool | None) -> None:
-    got, lost = convert(pa.array(["YES", "maybe", None]), Kind("bool", mismatch=mismatch))
+    got, lost = convert(pa.array(["YES", "maybe", None]), ColumnKind("bool", mismatch=mismatch))
     assert got.to_pylist() == [True, value, None]
-    assert lost == (Failure(1, "maybe") if mismatch is None else None)
+    assert lost == (LostValues(1, "maybe") if mismatch is None else None)
 
 
 def test_columns_that_cannot_convert_have_no_type() -> None:
-    assert result_type(pa.bool_(), INT) == pa.null()
-    assert result_type(pa.int64(), DAY) == pa.null()
-    assert result_type(pa.int64(), STREAM) == pa.null()
-    assert result_type(pa.string(), INT) == pa.int64()
+    assert convert(pa.array([], pa.bool_()), INT)[0].type == pa.null()
+    assert convert(pa.array([], pa.int64()), DAY)[0].type == pa.null()
+    assert convert(pa.array([], pa.int64()), STREAM)[0].type == pa.null()
+    assert convert(pa.array([], pa.string()), INT)[0].type == pa.int64()
 
 
 def test_stream_info() -> None:
@@ -131,7 +132,7 @@ def test_stream_info() -> None:
     got, lost = convert(pa.array(texts), STREAM)
     address = "https://x.blob.core.windows.net/c/a.png"
     assert got.to_pylist() == [address, address, "/data/a b.png", None, None]
-    assert lost == Failure(1, "/data/a.png")
+    assert lost == LostValues(1, "/data/a.png")
 
 
 def test_chunks_and_dictionaries_are_columns_too() -> None:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daskpar.data.columns.date_columns import read_date, to_timestamps
-from daskpar.data.columns.kinds import Kind
+from daskpar.data.columns.kinds import ColumnKind
 
 FORMATS = [
     "%Y-%m-%d",
@@ -47,7 +47,7 @@ def test_a_column_is_read_as_its_texts_one_by_one(
     data: st.DataObject, formats: list[str], inferred: bool
 ) -> None:
     texts = data.draw(st.lists(dated(formats), max_size=30))
-    kind = Kind("datetime", formats=tuple(formats), inferred=inferred)
+    kind = ColumnKind("datetime", formats=tuple(formats), inferred=inferred)
     expected = [None if text is None else read_date(text, kind) for text in texts]
     column = pa.array(texts, pa.string())
     assert to_timestamps(column, kind).cast(pa.int64()).to_pylist() == expected
@@ -58,14 +58,15 @@ def test_a_column_is_read_as_its_texts_one_by_one(
 def test_regular_columns(format_: str) -> None:
     days = [datetime(1970, 1, 1) + timedelta(days=37 * number) for number in range(500)]
     got = to_timestamps(
-        pa.array([day.strftime(format_) for day in days]), Kind("datetime", formats=(format_,), inferred=True)
+        pa.array([day.strftime(format_) for day in days]),
+        ColumnKind("datetime", formats=(format_,), inferred=True),
     )
     assert got.type == pa.timestamp("ns")
     assert got.cast(pa.timestamp("us")).to_pylist() == days
 
 
 def test_a_given_format_that_fits_an_impossible_date_ends_the_search() -> None:
-    kind = Kind("datetime", formats=("%m/%d/%Y", "%Y-%m-%d", "%d/%m/%Y"))
+    kind = ColumnKind("datetime", formats=("%m/%d/%Y", "%Y-%m-%d", "%d/%m/%Y"))
     got = (
         to_timestamps(pa.array(["2020-01-31", "31/01/2020", "1/31/2020"]), kind)
         .cast(pa.timestamp("s"))
@@ -75,13 +76,13 @@ def test_a_given_format_that_fits_an_impossible_date_ends_the_search() -> None:
 
 
 def test_an_inferred_format_that_fits_an_impossible_date_does_not() -> None:
-    kind = Kind("datetime", formats=("%Y/%m/%d", "%d/%m/%y"), inferred=True)
+    kind = ColumnKind("datetime", formats=("%Y/%m/%d", "%d/%m/%y"), inferred=True)
     got = to_timestamps(pa.array(["31/12/20", "13/12/99"]), kind).cast(pa.timestamp("s")).to_pylist()
     assert got == [None, datetime(1999, 12, 13)]
 
 
 def test_the_date_constant_stands_in_front() -> None:
-    kind = Kind("datetime", formats=("%Y-%m-%d %H:%M",), date_constant="2020-01-01")
+    kind = ColumnKind("datetime", formats=("%Y-%m-%d %H:%M",), date_constant="2020-01-01")
     assert to_timestamps(pa.array(["10:20", None, "x"]), kind).cast(pa.timestamp("s")).to_pylist() == [
         datetime(2020, 1, 1, 10, 20),
         None,
@@ -90,6 +91,6 @@ def test_the_date_constant_stands_in_front() -> None:
 
 
 def test_other_formats_than_the_seen_ones_give_null() -> None:
-    kind = Kind("datetime", formats=("%Y-%m-%d",), inferred=True)
+    kind = ColumnKind("datetime", formats=("%Y-%m-%d",), inferred=True)
     texts = ["2020-02-03", "2020-02-03 10:00:00", "01/31/2020", "zz", "2020/02/03", "0000-01-01"]
     assert to_timestamps(pa.array(texts), kind).null_count == 5

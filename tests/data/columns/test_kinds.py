@@ -3,7 +3,7 @@ import json
 import pyarrow as pa
 import pytest
 
-from daskpar.data.columns.kinds import BOOL, FLOAT, INT, STRING, Kind, infer_kind
+from daskpar.data.columns.kinds import BOOL, FLOAT, INT, STRING, ColumnKind, infer_kind
 
 
 @pytest.mark.parametrize(
@@ -37,32 +37,40 @@ from daskpar.data.columns.kinds import BOOL, FLOAT, INT, STRING, Kind, infer_kin
         ([], STRING),
     ],
 )
-def test_inference(texts: list[str | None], kind: Kind) -> None:
+def test_inference(texts: list[str | None], kind: ColumnKind) -> None:
     assert infer_kind(texts) == kind
 
 
 def test_dates_are_inferred_with_their_formats() -> None:
-    assert infer_kind(["2020-01-31", None]) == Kind("datetime", formats=("%Y-%m-%d",), inferred=True)
+    assert infer_kind(["2020-01-31", None]) == ColumnKind("datetime", formats=("%Y-%m-%d",), inferred=True)
 
 
 def test_dates_whose_order_stays_unknown_are_a_datetime_kind_without_values() -> None:
     kind = infer_kind(["1/2/2020", "3/4/2020"])
-    assert kind == Kind("datetime", inferred=True)
+    assert kind == ColumnKind("datetime", inferred=True)
     assert kind.arrow == pa.null()
 
 
 def test_a_kind_survives_json() -> None:
     for kind in (
         INT,
-        Kind("datetime", formats=("%d/%m/%Y",), inferred=True),
-        Kind("datetime", formats=("%Y %H:%M",), date_constant="2020 "),
-        Kind("bool", true_values=("x",), false_values=(), mismatch=False),
+        ColumnKind("datetime", formats=("%d/%m/%Y",), inferred=True),
+        ColumnKind("datetime", formats=("%Y %H:%M",), date_constant="2020 "),
+        ColumnKind("bool", true_values=("x",), false_values=(), mismatch=False),
     ):
-        assert Kind.from_json(json.loads(json.dumps(kind.to_json()))) == kind
+        assert ColumnKind.from_json(json.loads(json.dumps(kind.to_json()))) == kind
 
 
 def test_arrow_types() -> None:
-    kinds = [STRING, INT, FLOAT, BOOL, Kind("datetime", formats=("%Y",)), Kind("null"), Kind("stream_info")]
+    kinds = [
+        STRING,
+        INT,
+        FLOAT,
+        BOOL,
+        ColumnKind("datetime", formats=("%Y",)),
+        ColumnKind("null"),
+        ColumnKind("stream_info"),
+    ]
     assert [kind.arrow for kind in kinds] == [
         pa.string(),
         pa.int64(),

@@ -6,17 +6,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from daskpar.data.columns.kinds import BOOL, FLOAT, INT, STRING, Kind
-from daskpar.data.columns.values import Failure
+from daskpar.data.columns.kinds import BOOL, FLOAT, INT, STRING, ColumnKind
+from daskpar.data.columns.text_values import LostValues
 from daskpar.data.formats import arrow_csv
-from daskpar.data.formats.delimited import Head, Parsed, Parser, column_names, parse, read_head, sample_rows
+from daskpar.data.formats.delimited import (
+    DelimitedParser,
+    FileHead,
+    ParsedRecords,
+    column_names,
+    read_head,
+    sample_rows,
+)
 from daskpar.data.formats.dialect import Dialect
 from daskpar.data.formats.record_bounds import find_starts, read_records, row_ends
 from daskpar.errors import InputError
 
 LINES = Dialect()
 MULTI = Dialect(support_multi_line=True)
-DAY = Kind("datetime", formats=("%Y-%m-%d",), inferred=True)
+DAY = ColumnKind("datetime", formats=("%Y-%m-%d",), inferred=True)
 
 PIECES = [
     "a",
@@ -57,11 +64,19 @@ def encoded(text: str, dialect: Dialect) -> bytes:
     return text.encode("utf-16-le" if dialect.wide else "utf-8")
 
 
-def columns_of(kinds: list[Kind]) -> list[tuple[str, Kind]]:
+def parse(
+    chunk: bytes, dialect: Dialect, columns: list[tuple[str, ColumnKind]], **where: Any
+) -> ParsedRecords:
+    """One chunk read by a parser of its own."""
+    offset = where.pop("offset", 0)
+    return DelimitedParser(dialect, columns, **where).parse(chunk, offset)
+
+
+def columns_of(kinds: list[ColumnKind]) -> list[tuple[str, ColumnKind]]:
     return [(f"c{number}", kind) for number, kind in enumerate(kinds)]
 
 
-def carefully(chunk: bytes, dialect: Dialect, columns: list[tuple[str, Kind]]) -> Parsed:
+def carefully(chunk: bytes, dialect: Dialect, columns: list[tuple[str, ColumnKind]]) -> ParsedRecords:
     """The table by the careful reader alone."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(arrow_csv, "read", lambda *_: None)
@@ -72,16 +87,18 @@ def content(table: pa.Table) -> tuple[pa.Schema, list[str]]:
     return table.schema, [repr(column.to_pylist()) for column in table.columns]
 
 
-def counts(parsed: Parsed) -> dict[str, int]:
+def counts(parsed: ParsedRecords) -> dict[str, int]:
     found = {name: lost.count for name, lost in parsed.failures.items()}
     return {**found, **{f"#{number}": lost.count for number, lost in parsed.surplus.items()}}
 
 
 @settings(max_examples=400)
 @given(texts, kinds, dialects)
-def test_the_fast_reader_reads_as_the_careful_one(text: str, kinds: list[Kind], dialect: Dialect) -> None:
+def test_the_fast_reader_reads_as_the_careful_one(
+    text: str, kinds: list[ColumnKind], dialect: Dialect
+) -> None:
     columns, chunk = columns_of(kinds), encoded(text, dialect)
-    parser = Parser(dialect, columns)
+    parser = DelimitedParser(dialect, columns)
     expected = carefully(chunk, dialect, columns)
     for _ in range(2):  # the second time it knows which columns need care
         got = parser.parse(chunk)
@@ -92,14 +109,14 @@ def test_the_fast_reader_reads_as_the_careful_one(text: str, kinds: list[Kind], 
 @settings(max_examples=400)
 @given(texts, kinds, dialects, st.lists(st.integers(0, 80), max_size=6), st.integers(1, 9))
 def test_any_cut_gives_the_same_table(
-    text: str, kinds: list[Kind], dialect: Dialect, cuts: list[int], step: int
+    text: str, kinds: list[ColumnKind], dialect: Dialect, cuts: list[int], step: int
 ) -> None:
     columns, data = columns_of(kinds), encoded(text, dialect)
     bounds = sorted({0, *cuts})
     if dialect.support_multi_line:
         chunks = [data[at : at + step] for at in range(0, len(data), step)]
         bounds = [int(found) for found in find_starts(chunks, bounds, dialect)]
-    parser = Parser(dialect, columns)
+    parser = DelimitedParser(dialect, columns)
     tables = []
     for start, stop in zip(bounds, [*bounds[1:], max(len(data), bounds[-1])], strict=True):
         span = read_records(
@@ -116,7 +133,7 @@ def fast_reads(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     found: list[bool] = []
     real = arrow_csv.read
 
-    def read(*arguments: Any) -> arrow_csv.Quick | None:
+    def read(*arguments: Any) -> arrow_csv.FastColumns | None:
         quick = real(*arguments)
         found.append(quick is not None)
         return quick
@@ -167,19 +184,19 @@ def test_bytes_that_pyarrow_reads_otherwise_are_read_with_care(
 def test_values_that_do_not_convert_are_null_and_counted() -> None:
     parsed = parse(b"5,true\nx,2\n,\n2.9,no\n1e2,\n", LINES, [("i", INT), ("b", BOOL)])
     assert parsed.table.to_pydict() == {"i": [5, None, None, 2, 100], "b": [True, None, None, None, None]}
-    assert parsed.failures == {"i": Failure(1, "x"), "b": Failure(2, "2")}
+    assert parsed.failures == {"i": LostValues(1, "x"), "b": LostValues(2, "2")}
 
 
 def test_rows_that_are_too_long_are_counted() -> None:
     parsed = parse(b"5,6\n7,8,9,10\n11\n12,13,,14\n", LINES, [("a", INT), ("b", INT)])
     assert parsed.table.to_pydict() == {"a": [5, 7, 11, 12], "b": [6, 8, None, 13]}
-    assert parsed.surplus == {3: Failure(1, "9"), 4: Failure(2, "10")}
+    assert parsed.surplus == {3: LostValues(1, "9"), 4: LostValues(2, "10")}
 
 
 @pytest.mark.parametrize("rows", [3, 300])
 def test_fields_too_many_in_most_rows_are_counted_by_column(rows: int) -> None:
     parsed = parse(b"5,6,,7,8\n" * rows + b"1,2,,\n", LINES, [("a", INT), ("b", INT)])
-    assert parsed.surplus == {4: Failure(rows, "7"), 5: Failure(rows, "8")}
+    assert parsed.surplus == {4: LostValues(rows, "7"), 5: LostValues(rows, "8")}
 
 
 def test_only_the_kept_columns_are_delivered() -> None:
@@ -202,7 +219,7 @@ def test_undecodable_bytes_are_named_by_their_place() -> None:
 
 
 def test_columns_without_a_resolved_order_of_day_and_month_are_null() -> None:
-    parsed = parse(b"1/2/2020\n", LINES, [("a", Kind("datetime", inferred=True))])
+    parsed = parse(b"1/2/2020\n", LINES, [("a", ColumnKind("datetime", inferred=True))])
     assert parsed.table.schema.field("a").type == pa.null()
     assert parsed.failures["a"].count == 1
 
@@ -222,23 +239,23 @@ def test_column_names(header: list[str], width: int, names: tuple[str, ...]) -> 
     assert column_names(header, width) == names
 
 
-def head(data: bytes, dialect: Dialect = LINES, header: bool = True) -> Head:
+def head(data: bytes, dialect: Dialect = LINES, header: bool = True) -> FileHead:
     return read_head(lambda offset, length: data[offset : offset + length], len(data), dialect, header)
 
 
 def test_the_head_of_a_file() -> None:
-    assert head(b"\xef\xbb\xbf\n\r\na,\r\n5,6\n") == Head(("a", ""), 10)
-    assert head(b'"a\nb",c\n5,6\n', MULTI) == Head(("a\nb", "c"), 8)
-    assert head(b"\xef\xbb\xbf5,6\n", header=False) == Head((), 3)
-    assert head(b"a,b") == Head(("a", "b"), 3)
-    assert head(b"") == Head((), 0)
-    assert head("\ufeffä\n5\n".encode("utf-16-le"), Dialect(encoding="utf16")) == Head(("ä",), 6)
+    assert head(b"\xef\xbb\xbf\n\r\na,\r\n5,6\n") == FileHead(("a", ""), 10)
+    assert head(b'"a\nb",c\n5,6\n', MULTI) == FileHead(("a\nb", "c"), 8)
+    assert head(b"\xef\xbb\xbf5,6\n", header=False) == FileHead((), 3)
+    assert head(b"a,b") == FileHead(("a", "b"), 3)
+    assert head(b"") == FileHead((), 0)
+    assert head("\ufeffä\n5\n".encode("utf-16-le"), Dialect(encoding="utf16")) == FileHead(("ä",), 6)
 
 
 def test_a_header_longer_than_the_first_read() -> None:
     names = [f"column_{number}" for number in range(20_000)]
     line = ",".join(names).encode() + b"\n"
-    assert head(line + b"5\n") == Head(tuple(names), len(line))
+    assert head(line + b"5\n") == FileHead(tuple(names), len(line))
 
 
 @pytest.mark.parametrize("dialect", [LINES, MULTI])

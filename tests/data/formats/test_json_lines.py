@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daskpar.data.columns.kinds import Kind
-from daskpar.data.columns.types import any_field, is_any
+from daskpar.data.columns.kinds import ColumnKind
+from daskpar.data.columns.special_types import any_field, is_any
 from daskpar.data.formats import json_lines
 from daskpar.data.formats.json_lines import decode_line, infer_fields, line_starts, parse_lines
 from daskpar.errors import InputError
@@ -49,20 +49,20 @@ def test_kinds_of_sampled_values(values: list[Any], kind: str) -> None:
     ("kind", "values", "given", "lost"),
     [
         (
-            Kind("string"),
+            ColumnKind("string"),
             [5, "x", 2.5, True, [1, "y"], 2**64],
             ["5", "x", "2.5", "True", '[1, "y"]', str(2**64)],
             0,
         ),
         (
-            Kind("int"),
+            ColumnKind("int"),
             [5, 1.9, "7", "x", True, 2**63, 10**400],
             [5, 1, 7, None, None, 2**63 - 1, 2**63 - 1],
             2,
         ),
-        (Kind("float"), [5, 1.5, "1e3", None, {"a": 1}], [5.0, 1.5, 1000.0, None, None], 1),
+        (ColumnKind("float"), [5, 1.5, "1e3", None, {"a": 1}], [5.0, 1.5, 1000.0, None, None], 1),
         (
-            Kind("bool", true_values=("on",), false_values=("off",)),
+            ColumnKind("bool", true_values=("on",), false_values=("off",)),
             ["on", "off", "Yes", 0, 2**64],
             [True, False, None, False, True],
             1,
@@ -70,7 +70,7 @@ def test_kinds_of_sampled_values(values: list[Any], kind: str) -> None:
     ],
 )
 def test_values_of_declared_columns_are_converted(
-    kind: Kind, values: list[Any], given: list[Any], lost: int
+    kind: ColumnKind, values: list[Any], given: list[Any], lost: int
 ) -> None:
     data = "\n".join(json.dumps({"a": value}) for value in values).encode()
     found = parse_lines(data, [pa.field("a", kind.arrow)], kinds={"a": kind})

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from daskpar.data.formats.dialect import Dialect
 from daskpar.data.formats.record_bounds import (
-    Span,
+    RecordBytes,
     count_lines,
     find_starts,
     read_records,
@@ -31,7 +31,7 @@ class File:
         return self.data[offset : offset + length]
 
 
-def cut(data: bytes, start: int, stop: int, dialect: Dialect = LINES, body: int = 0) -> Span:
+def cut(data: bytes, start: int, stop: int, dialect: Dialect = LINES, body: int = 0) -> RecordBytes:
     return read_records(File(data), len(data), start, stop, dialect, body)
 
 
@@ -39,24 +39,24 @@ def test_a_record_belongs_to_the_range_of_its_first_byte() -> None:
     data = b"aa\nbb\ncc\n"
     assert cut(data, 0, 3).data == b"aa\n"
     assert cut(data, 0, 4).data == b"aa\nbb\n"
-    assert cut(data, 3, 6) == Span(3, b"bb\n")
+    assert cut(data, 3, 6) == RecordBytes(3, b"bb\n")
     assert cut(data, 4, 6).data == b""
-    assert cut(data, 4, 100) == Span(6, b"cc\n")
+    assert cut(data, 4, 100) == RecordBytes(6, b"cc\n")
 
 
 def test_the_last_record_needs_no_line_break() -> None:
-    assert cut(b"aa\nbb", 1, 9) == Span(3, b"bb")
+    assert cut(b"aa\nbb", 1, 9) == RecordBytes(3, b"bb")
     assert cut(b"aa\nbb", 4, 9).data == b""
 
 
 def test_the_header_is_no_record() -> None:
-    assert cut(b"head\n5\n6\n", 0, 6, body=5) == Span(5, b"5\n")
+    assert cut(b"head\n5\n6\n", 0, 6, body=5) == RecordBytes(5, b"5\n")
     assert cut(b"head\n5\n6\n", 0, 3, body=5).data == b""
 
 
 def test_a_record_longer_than_what_is_read_at_once_is_found_whole() -> None:
     data = b"a\n" + b"b" * 50_000 + b"\nc\n"
-    assert cut(data, 2, 3) == Span(2, b"b" * 50_000 + b"\n")
+    assert cut(data, 2, 3) == RecordBytes(2, b"b" * 50_000 + b"\n")
     assert cut(data, 100, 200).data == b""
     assert cut(data, 100, len(data)).data == b"c\n"
 

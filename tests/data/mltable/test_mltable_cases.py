@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from daskpar.data.columns.types import StreamInfo
+from daskpar.data.columns.special_types import StreamInfo
 from daskpar.data.dask_collections import read_mltable
 from daskpar.errors import DaskparError
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daskpar.data.columns.types import any_field, to_any
+from daskpar.data.columns.special_types import any_field, to_any
 from daskpar.data.tables.filter_mask import mask
-from daskpar.data.tables.filter_parser import BadExpression, columns_of, parse, simple_terms
+from daskpar.data.tables.filter_parser import BadExpression, columns_of, parse_filter, simple_terms
 from daskpar.errors import InputError
 
 TABLE = pa.table(
@@ -33,7 +33,7 @@ TABLE = pa.table(
 
 def kept(text: str, table: pa.Table = TABLE) -> list[int]:
     """Numbers of the rows that a filter keeps."""
-    return [row for row, stays in enumerate(mask(parse(text), table).to_pylist()) if stays]
+    return [row for row, stays in enumerate(mask(parse_filter(text), table).to_pylist()) if stays]
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_numbers_of_all_sizes_are_compared_by_value(text: str, rows: list[int]) 
 )
 def test_what_is_no_expression(text: str, why: str) -> None:
     with pytest.raises(BadExpression, match=why.replace("(", r"\(").replace(")", r"\)")):
-        parse(text)
+        parse_filter(text)
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_sums_beyond_64_bits_are_told(text: str) -> None:
 
 
 def test_columns_and_terms_of_a_filter() -> None:
-    node = parse('a > 5 and (b == "x" or c == 1) and 3 <= d')
+    node = parse_filter('a > 5 and (b == "x" or c == 1) and 3 <= d')
     assert columns_of(node) == {"a", "b", "c", "d"}
     assert simple_terms(node) == [("a", ">", 5), ("d", ">=", 3)]
 

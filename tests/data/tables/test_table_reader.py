@@ -17,6 +17,7 @@ from daskpar.data.dask_collections import read_mltable
 from daskpar.data.formats import parquet
 from daskpar.data.mltable.open import open_mltable
 from daskpar.data.tables import table_reader
+from daskpar.data.tables.cutting import cut_into_pieces
 from daskpar.data.tables.table import PIECE, Table
 from daskpar.data.tables.table_reader import TableReader
 from daskpar.errors import InputError
@@ -38,7 +39,7 @@ def numbered(rows: int) -> str:
 
 def test_frames_are_independent_of_each_other(make_table: MakeTable) -> None:
     table = table_of(make_table({"d.csv": numbered(50)}, "read_delimited"))
-    reader = TableReader(table, table.cut(100))
+    reader = TableReader(table, cut_into_pieces(table, 100))
     first = reader.frame(1)
     kept = first.copy()
     first["a"] = -1
@@ -50,7 +51,7 @@ def test_frames_are_independent_of_each_other(make_table: MakeTable) -> None:
 def test_an_error_hits_the_piece_that_has_it(make_table: MakeTable) -> None:
     data = numbered(9000).encode().replace(b"text 8300\n", b"text \xff\n")
     table = table_of(make_table({"d.csv": data}, "read_delimited"))
-    pieces = table.cut(500)
+    pieces = cut_into_pieces(table, 500)
     reader = TableReader(table, pieces)
     failed = []
     for i in range(len(pieces)):
@@ -68,7 +69,7 @@ def test_small_pieces_share_one_parse(make_table: MakeTable, monkeypatch: pytest
     read: list[int] = []
     original = table_reader.read_records
     monkeypatch.setattr(table_reader, "read_records", lambda *args: read.append(1) or original(*args))
-    pieces = table.cut(100)
+    pieces = cut_into_pieces(table, 100)
     reader = TableReader(table, pieces)
     assert sum(len(reader.frame(i)) for i in range(len(pieces))) == 2000
     assert len(read) == 1
@@ -81,9 +82,9 @@ def test_reading_ahead_ends_where_the_span_ends(
     read: list[int] = []
     original = table_reader.read_records
     monkeypatch.setattr(table_reader, "read_records", lambda *args: read.append(args[3]) or original(*args))
-    pieces = table.cut(100)
+    pieces = cut_into_pieces(table, 100)
     reader = TableReader(table, pieces)
-    reader.span(3, 6)
+    reader.expect(3, 6)
     reader.frame(3)
     assert read == [int(pieces["stop"][5])]
 
@@ -101,7 +102,7 @@ def test_a_row_group_is_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
         return original(self, group, start)
 
     monkeypatch.setattr(parquet.ParquetRows, "_decode", counting)
-    pieces = table.cut(100)
+    pieces = cut_into_pieces(table, 100)
     assert len(pieces) > 20
     reader = TableReader(table, pieces)
     assert [value for i in range(len(pieces)) for value in reader.frame(i)["a"]] == list(range(1000))
@@ -113,7 +114,7 @@ def test_a_large_row_group_is_decoded_in_parts(tmp_path: Path, monkeypatch: pyte
     pq.write_table(pa.table({"a": np.random.default_rng(1).permutation(5000)}), tmp_path / "d.parquet")
     (tmp_path / "MLTable").write_text("paths:\n- file: d.parquet\ntransformations:\n- read_parquet\n")
     table = table_of(tmp_path)
-    pieces = table.cut(1000)
+    pieces = cut_into_pieces(table, 1000)
     reader = TableReader(table, pieces)
     expected = pd.read_parquet(tmp_path / "d.parquet")["a"].tolist()
     assert [value for i in range(len(pieces)) for value in reader.frame(i)["a"]] == expected
@@ -127,7 +128,7 @@ def test_only_the_columns_that_are_wanted_are_read(tmp_path: Path) -> None:
     (tmp_path / "MLTable").write_text(f"paths:\n- file: d.parquet\ntransformations:\n{steps}")
     table = table_of(tmp_path)
     assert table.needed == {"b", "c"}
-    assert TableReader(table, table.cut(10**6)).frame(0).to_dict("list") == {"b": ["y"]}
+    assert TableReader(table, cut_into_pieces(table, 10**6)).frame(0).to_dict("list") == {"b": ["y"]}
 
 
 def test_row_groups_that_a_filter_rules_out_are_not_decoded(
@@ -165,9 +166,9 @@ def test_what_is_lost_behind_the_sample_is_counted(late: str, told: list[str], m
     reader = TableReader(table, table.files_pieces())
     frame = reader.frame(0)
     assert len(frame) == 8001 and list(frame.columns) == ["a", "b"]
-    found = reader.losses.drain()
+    found = reader.losses.take_messages()
     assert len(found) == len(told) and all(words in text for words, text in zip(told, found, strict=True))
-    assert reader.losses.drain() == []
+    assert reader.losses.take_messages() == []
 
 
 def test_a_json_key_behind_the_sample_is_counted_or_declared(make_table: MakeTable) -> None:

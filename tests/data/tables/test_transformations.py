@@ -17,8 +17,9 @@ from daskpar.data.dask_collections import read_mltable
 from daskpar.data.mltable.open import open_mltable
 from daskpar.data.mltable.partition_format import extract, parse_format
 from daskpar.data.tables import table_reader
+from daskpar.data.tables.cutting import cut_into_pieces
 from daskpar.data.tables.table import Table
-from daskpar.data.tables.transformations import uniform
+from daskpar.data.tables.table_steps import uniform
 from daskpar.errors import InputError
 
 MakeTable = Callable[..., Path]
@@ -100,7 +101,7 @@ def test_take_reads_no_more_than_it_needs(make_table: MakeTable, monkeypatch: py
     )
     table = open_mltable(str(folder))
     assert sum(read) < 500_000
-    assert isinstance(table, Table) and len(table.cut(1024)) == 1
+    assert isinstance(table, Table) and len(cut_into_pieces(table, 1024)) == 1
     assert len(read_mltable(folder).compute()) == 20
 
 

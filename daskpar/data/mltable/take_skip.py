@@ -12,10 +12,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from daskpar.data.tables.cutting import boundaries
+from daskpar.data.tables.cutting import cut_into_pieces, cuts_of_file
 from daskpar.data.tables.table import Table
 from daskpar.data.tables.table_reader import TableReader
-from daskpar.data.tables.transformations import drops_rows, needed_columns
+from daskpar.data.tables.table_steps import drops_rows, needed_columns
 from daskpar.errors import InputError
 
 _SPAN = 4 * 1024 * 1024
@@ -80,7 +80,7 @@ def _partitions(table: Table) -> list[tuple[int, int, int]]:
         elif table.dialect is not None and table.dialect.support_multi_line:
             inner = np.zeros(0, np.int64)
         else:
-            inner = boundaries(table, number, table.partition_size)
+            inner = cuts_of_file(table, number, table.partition_size)
         edges = [0, *inner.tolist(), end]
         parts += [(number, start, stop) for start, stop in itertools.pairwise(edges)]
     return parts
@@ -106,7 +106,7 @@ class _Scan:
         if self._by_count:
             self.spans = list(table.spans())
             return
-        pieces = table.cut(_SPAN)
+        pieces = cut_into_pieces(table, _SPAN)
         # the first rows usually do: the first span is a small one
         if (
             len(pieces)
@@ -127,13 +127,13 @@ class _Scan:
         if self._by_count:
             _, start, stop = self.spans[i]
             return np.arange(start, stop)
-        self._reader.span(i, i + 1)
-        return self._reader.part(i).positions
+        self._reader.expect(i, i + 1)
+        return self._reader.chunk(i).positions
 
     def behind(self, i: int, position: int) -> int:
         """Where span `i` ends when its last record is the one at `position`."""
         if not self._multi_line:
             return position + 1
-        records = self._records.part(i).positions
+        records = self._records.chunk(i).positions
         later = records[records > position]
         return int(later[0]) if len(later) else self.spans[i][2]

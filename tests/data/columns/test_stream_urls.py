@@ -1,6 +1,6 @@
 import pytest
 
-from daskpar.data.columns.streams import read_stream
+from daskpar.data.columns.stream_urls import parse_stream_url
 
 LONG = "azureml://subscriptions/s/resourcegroups/r/workspaces/w/datastores/d/paths/p"
 
@@ -21,4 +21,4 @@ LONG = "azureml://subscriptions/s/resourcegroups/r/workspaces/w/datastores/d/pat
     ],
 )
 def test_locations(text: str, location: str | None) -> None:
-    assert read_stream(text) == location
+    assert parse_stream_url(text) == location

@@ -11,15 +11,15 @@ from typing import Any
 
 import pyarrow as pa
 
-from daskpar.data.columns.kinds import STRING, Kind, infer_kind
-from daskpar.data.columns.types import stream_field
-from daskpar.data.formats.byte_source import Source
+from daskpar.data.columns.kinds import STRING, ColumnKind, infer_kind
+from daskpar.data.columns.special_types import stream_field
+from daskpar.data.formats.byte_source import ByteSource
 from daskpar.data.formats.delimited import column_names, read_head, sample_rows
 from daskpar.data.formats.dialect import Dialect, mark_length, to_utf8
 from daskpar.data.formats.json_lines import decode_line, infer_fields
 from daskpar.data.formats.parquet import Footer, read_footer, unify
 from daskpar.data.formats.record_bounds import read_records
-from daskpar.data.mltable.step_options import Wrong
+from daskpar.data.mltable.option_checks import TransformationError
 from daskpar.data.tables.table import DELIMITED, JSON_LINES, PARQUET, Table
 from daskpar.errors import InputError
 
@@ -30,25 +30,25 @@ JSON_FILES = 100
 SAMPLE_BYTES = 64 * 1024
 
 
-def read_delimited(
+def infer_delimited_table(
     origin: str, files: tuple[str, ...], sizes: tuple[int, ...], options: Mapping[str, Any]
 ) -> Table:
     """The table of delimited files: names by the header mode, kinds from the first `sample_size` records."""
     dialect = Dialect(
         options["delimiter"], options["encoding"], options["support_multi_line"], options["empty_as_string"]
     )
-    sample = _Sample(files, sizes, dialect, options["header"], options["sample_size"])
+    sample = _DelimitedSample(files, sizes, dialect, options["header"], options["sample_size"])
     layouts = [_declared_width(layout, options["columns"]) for layout in sample.layouts]
     names = list(dict.fromkeys(name for layout in layouts for name in layout))
     values: dict[str, list[str | None]] = {name: [] for name in names}
     for layout, rows in sample.rows:
         for number, name in enumerate(layouts[layout]):
             values[name] += [row[number] if number < len(row) else None for row in rows]
-    fixed: dict[str, Kind] = {}
+    fixed: dict[str, ColumnKind] = {}
     for declared, what in ((options["overrides"], "overridden"), (options["columns"], "declared")):
         for name, kind in declared.items():
             if name not in values and files:
-                raise Wrong(
+                raise TransformationError(
                     f"the {what} column {name!r} is not in the data; its columns are {', '.join(names)}",
                     *options["places"][name],
                 )
@@ -74,7 +74,7 @@ def read_delimited(
     )
 
 
-def _field(name: str, kind: Kind) -> pa.Field:
+def _field(name: str, kind: ColumnKind) -> pa.Field:
     return stream_field(name) if kind.name == "stream_info" else pa.field(name, kind.arrow)
 
 
@@ -82,13 +82,13 @@ def _schema(fields: Sequence[pa.Field]) -> pa.Schema:
     return pa.schema(list(fields))
 
 
-def _declared_width(names: list[str], declared: Mapping[str, Kind]) -> list[str]:
+def _declared_width(names: list[str], declared: Mapping[str, ColumnKind]) -> list[str]:
     """The names, with the columns `Column<N>` that are declared for rows longer than those of the sample."""
     widths = [int(found[1]) for found in (re.fullmatch(r"Column(\d+)", name) for name in declared) if found]
     return list(column_names(names, max([len(names), *widths])))
 
 
-class _Sample:
+class _DelimitedSample:
     """Headers and first records of delimited files."""
 
     def __init__(
@@ -108,7 +108,7 @@ class _Sample:
         for number, (path, size) in enumerate(zip(files, sizes, strict=True)):
             if limit <= 0 and mode != "all_files_different_headers":
                 break
-            with Source(path) as source:
+            with ByteSource(path) as source:
                 with_header = mode not in ("no_header", "from_first_file") or (
                     mode == "from_first_file" and not found_first
                 )
@@ -141,7 +141,7 @@ class _Sample:
         ] or [[]]
 
 
-def read_parquet(
+def infer_parquet_table(
     origin: str, files: tuple[str, ...], sizes: tuple[int, ...], options: Mapping[str, Any]
 ) -> Table:
     """The table of Parquet files: schema and row groups from their footers."""
@@ -164,7 +164,7 @@ def read_parquet(
     )
 
 
-def read_json_lines(
+def infer_json_lines_table(
     origin: str, files: tuple[str, ...], sizes: tuple[int, ...], options: Mapping[str, Any]
 ) -> Table:
     """The table of JSON lines: columns and kinds from the first objects of each file."""
@@ -176,7 +176,7 @@ def read_json_lines(
     for name, kind in options["columns"].items():
         if kind.name in ("datetime", "stream_info"):
             what = f"the column {name!r} can't be declared as {kind.name}: JSON has none; use convert_column_types behind the reader"
-            raise Wrong(what, "read_json_lines", "columns", name)
+            raise TransformationError(what, "read_json_lines", "columns", name)
         fields[name] = pa.field(name, kind.arrow)
     schema = _schema(list(fields.values()))
     return Table(
@@ -195,7 +195,7 @@ def read_json_lines(
 
 
 def _sampled_objects(path: str, size: int, dialect: Dialect, drop_invalid: bool) -> list[dict[str, Any]]:
-    with Source(path) as source:
+    with ByteSource(path) as source:
         body = mark_length(source.read(0, 4), dialect, path)
         span = read_records(source.read, size, 0, SAMPLE_BYTES, dialect, body)
     found: list[dict[str, Any]] = []
@@ -215,9 +215,9 @@ def _sampled_objects(path: str, size: int, dialect: Dialect, drop_invalid: bool)
     return found
 
 
-READERS: Mapping[str, Callable[..., Table]] = {
-    "read_delimited": read_delimited,
-    "read_parquet": read_parquet,
-    "read_delta_lake": read_parquet,
-    "read_json_lines": read_json_lines,
+INFER_TABLE: Mapping[str, Callable[..., Table]] = {
+    "read_delimited": infer_delimited_table,
+    "read_parquet": infer_parquet_table,
+    "read_delta_lake": infer_parquet_table,
+    "read_json_lines": infer_json_lines_table,
 }

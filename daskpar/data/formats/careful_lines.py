@@ -18,7 +18,7 @@ _QUOTE, _BREAK, _RETURN = 34, 10, 13
 
 
 @dataclass(frozen=True)
-class Apart:
+class CarefulLines:
     """Lines with quotes or lone `\\r` and the bytes of the other lines."""
 
     rest: bytes
@@ -30,7 +30,7 @@ class Apart:
     """How many rows there are in all."""
 
 
-def set_apart(data: bytes) -> Apart | None:
+def split_careful_lines(data: bytes) -> CarefulLines | None:
     """Split `data` (UTF-8, whole lines, each a record)."""
     array = np.frombuffer(data, np.uint8)
     odd = np.flatnonzero(array == _QUOTE)
@@ -50,4 +50,4 @@ def set_apart(data: bytes) -> Apart | None:
         texts.append((line.removesuffix(b"\r") if found else line).decode())
         done = end
     pieces.append(data[done:])
-    return Apart(b"".join(pieces), rows.tolist(), texts, len(starts))
+    return CarefulLines(b"".join(pieces), rows.tolist(), texts, len(starts))

@@ -2,7 +2,13 @@ from datetime import UTC, datetime
 
 import pytest
 
-from daskpar.data.columns.dates import IMPOSSIBLE, OUT_OF_RANGE, check_formats, compile_format, infer_formats
+from daskpar.data.columns.date_formats import (
+    IMPOSSIBLE,
+    OUT_OF_RANGE,
+    check_formats,
+    compile_format,
+    infer_formats,
+)
 
 
 def nanoseconds(text: str) -> int:

@@ -1,8 +1,8 @@
 import pyarrow as pa
 import pytest
 
-from daskpar.data.columns.kinds import BOOL, FLOAT, INT, STRING, Kind
-from daskpar.data.columns.values import Failure, from_text, read_float, read_int
+from daskpar.data.columns.kinds import BOOL, FLOAT, INT, STRING, ColumnKind
+from daskpar.data.columns.text_values import LostValues, from_text, read_float, read_int
 
 
 def test_plain_values_and_others_are_read_side_by_side() -> None:
@@ -34,10 +34,10 @@ def test_integers_at_the_ends_of_64_bits() -> None:
 
 
 def test_failures_are_counted_with_an_example() -> None:
-    assert from_text(pa.array(["5", None, "x", "y"]), INT)[1] == Failure(2, "x")
+    assert from_text(pa.array(["5", None, "x", "y"]), INT)[1] == LostValues(2, "x")
     assert from_text(pa.array(["5", None]), INT)[1] is None
     assert from_text(pa.array(["x"]), STRING)[1] is None
-    assert Failure(2, "x") + Failure(1, "y") == Failure(3, "x")
+    assert LostValues(2, "x") + LostValues(1, "y") == LostValues(3, "x")
 
 
 def test_booleans_are_trimmed_words() -> None:
@@ -51,9 +51,9 @@ def test_booleans_are_trimmed_words() -> None:
 
 
 def test_kinds_without_values() -> None:
-    got, lost = from_text(pa.array(["x", None]), Kind("null"))
+    got, lost = from_text(pa.array(["x", None]), ColumnKind("null"))
     assert got.type == pa.null()
-    assert lost == Failure(1, "x")
+    assert lost == LostValues(1, "x")
 
 
 @pytest.mark.parametrize(

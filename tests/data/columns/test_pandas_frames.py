@@ -3,7 +3,7 @@ from datetime import datetime
 import pandas as pd
 import pyarrow as pa
 
-from daskpar.data.columns.frames import to_pandas
+from daskpar.data.columns.pandas_frames import to_pandas
 
 DAY = pa.timestamp("ns")
 TEXT = "str" if int(pd.__version__.split(".")[0]) >= 3 else "object"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from daskpar.data.files import identity, is_folder, list_files
+from daskpar.data.files import folder_identity, is_folder, list_files
 from daskpar.errors import InputError
 from daskpar.locations import filesystem, is_url, remote_errors
 
@@ -92,17 +92,17 @@ class _Tree:
 
     def entries(self, folder: str) -> list[tuple[str, bool]]:
         """Names in a folder, sorted, each with whether it is a folder; nothing for what is no folder."""
-        with _told(folder):
+        with _naming(folder):
             try:
                 with os.scandir(folder) as found:
                     return sorted((entry.name, is_folder(entry)) for entry in found)
             except (NotADirectoryError, FileNotFoundError):
                 return []
 
-    def identity(self, folder: str) -> Any:
+    def folder_identity(self, folder: str) -> Any:
         """What a folder has in common with links to it."""
-        with _told(folder):
-            return identity(folder)
+        with _naming(folder):
+            return folder_identity(folder)
 
 
 class _RemoteTree(_Tree):
@@ -112,15 +112,15 @@ class _RemoteTree(_Tree):
         self._fs = fs
 
     def is_file(self, path: str) -> bool:
-        with _told(path):
+        with _naming(path):
             return bool(self._fs.isfile(path))
 
     def is_folder(self, path: str) -> bool:
-        with _told(path):
+        with _naming(path):
             return bool(self._fs.isdir(path))
 
     def entries(self, folder: str) -> list[tuple[str, bool]]:
-        with _told(folder):
+        with _naming(folder):
             try:
                 listed = self._fs.ls(folder, detail=True)
             except (NotADirectoryError, FileNotFoundError):
@@ -129,12 +129,12 @@ class _RemoteTree(_Tree):
             (item["name"].rstrip("/").rsplit("/", 1)[-1], item["type"] == "directory") for item in listed
         )
 
-    def identity(self, folder: str) -> Any:
+    def folder_identity(self, folder: str) -> Any:
         return folder
 
 
 @contextmanager
-def _told(path: str) -> Iterator[None]:
+def _naming(path: str) -> Iterator[None]:
     """InputError, with the path, for what a filesystem refuses."""
     try:
         with remote_errors():
@@ -146,7 +146,7 @@ def _told(path: str) -> Iterator[None]:
 def _descend(tree: _Tree, folder: str, segments: list[str]) -> Iterator[str]:
     """Files below `folder` that match, depth first, each once."""
     parts = [None if part == "**" else _expression(part) for part in segments]
-    above = (tree.identity(folder),) if None in parts and tree.is_folder(folder) else ()
+    above = (tree.folder_identity(folder),) if None in parts and tree.is_folder(folder) else ()
     yield from _visit(tree, folder, frozenset({0}), parts, above)
 
 
@@ -180,7 +180,7 @@ def _visit(
             after.discard(len(parts))
             if not after:
                 continue
-            known = tree.identity(prefix + name) if above else None
+            known = tree.folder_identity(prefix + name) if above else None
             if known not in above or all(parts[state] is not None for state in after):
                 yield from _visit(
                     tree, prefix + name, frozenset(after), parts, (*above, known) if above else ()

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from daskpar.data.columns.date_columns import to_timestamps
-from daskpar.data.columns.kinds import FALSE_WORDS, INTEGER, NUMBER, TRUE_WORDS, Kind
+from daskpar.data.columns.kinds import FALSE_WORDS, INTEGER, NUMBER, TRUE_WORDS, ColumnKind
 
 LOWEST, HIGHEST = -(2**63), 2**63 - 1
 
@@ -30,17 +30,17 @@ _MARGIN = " \t"
 
 
 @dataclass(frozen=True)
-class Failure:
+class LostValues:
     """Values of one column that became null because they don't convert: how many, and one of them."""
 
     count: int
     example: str
 
-    def __add__(self, other: Failure) -> Failure:
-        return Failure(self.count + other.count, self.example)
+    def __add__(self, other: LostValues) -> LostValues:
+        return LostValues(self.count + other.count, self.example)
 
 
-def from_text(texts: pa.ChunkedArray | pa.Array, kind: Kind) -> tuple[pa.Array, Failure | None]:
+def from_text(texts: pa.ChunkedArray | pa.Array, kind: ColumnKind) -> tuple[pa.Array, LostValues | None]:
     """Values of `kind` read from `texts`; missing texts stay null, texts that don't convert become null and
     are counted.
     """
@@ -48,19 +48,19 @@ def from_text(texts: pa.ChunkedArray | pa.Array, kind: Kind) -> tuple[pa.Array, 
     if isinstance(column, pa.ChunkedArray):  # combine_chunks of pyarrow keeps texts of more than 2 GB apart
         column = pa.concat_arrays([chunk.cast(pa.large_string()) for chunk in column.chunks])
     result = _READERS[kind.name](column, kind)
-    return result, failure(column, result)
+    return result, count_lost(column, result)
 
 
-def failure(texts: pa.Array, result: pa.Array) -> Failure | None:
+def count_lost(texts: pa.Array, result: pa.Array) -> LostValues | None:
     """What became null between `texts` and `result`."""
     count = result.null_count - texts.null_count
     if count <= 0:
         return None
     lost = pc.and_(pc.is_valid(texts), pc.is_null(result))
-    return Failure(count, shown(texts[pc.index(lost, True).as_py()]))
+    return LostValues(count, example_text(texts[pc.index(lost, True).as_py()]))
 
 
-def shown(value: pa.Scalar) -> str:
+def example_text(value: pa.Scalar) -> str:
     """The value in a message; moments beyond Python's years included."""
     try:
         return str(value.as_py())
@@ -89,25 +89,27 @@ def read_float(text: str) -> float | None:
     return float(trimmed) if NUMBER.fullmatch(trimmed) else None
 
 
-def _ints(texts: pa.Array, kind: Kind) -> pa.Array:
-    return _mostly(texts, pa.int64(), _SHORT_INTEGER, read_int)
+def _ints(texts: pa.Array, kind: ColumnKind) -> pa.Array:
+    return _cast_plain_texts(texts, pa.int64(), _SHORT_INTEGER, read_int)
 
 
-def _floats(texts: pa.Array, kind: Kind) -> pa.Array:
-    return _mostly(texts, pa.float64(), _PLAIN_NUMBER, read_float)
+def _floats(texts: pa.Array, kind: ColumnKind) -> pa.Array:
+    return _cast_plain_texts(texts, pa.float64(), _PLAIN_NUMBER, read_float)
 
 
-def _mostly(texts: pa.Array, kind: pa.DataType, pattern: str, read: Callable[[str], Any]) -> pa.Array:
+def _cast_plain_texts(
+    texts: pa.Array, kind: pa.DataType, pattern: str, read: Callable[[str], Any]
+) -> pa.Array:
     """Cast what matches `pattern` at once, read every other distinct text by itself."""
     plain = pc.fill_null(pc.match_substring_regex(texts, pattern), False)
     try:
         result = pc.ascii_trim(pc.if_else(plain, texts, pa.scalar(None, texts.type)), _MARGIN).cast(kind)
     except pa.ArrowInvalid:  # a number too large for Arrow's reading
-        return by_distinct(texts, pc.is_valid(texts), kind, read, pa.nulls(len(texts), kind))
-    return by_distinct(texts, pc.and_(pc.is_valid(texts), pc.invert(plain)), kind, read, result)
+        return convert_distinct(texts, pc.is_valid(texts), kind, read, pa.nulls(len(texts), kind))
+    return convert_distinct(texts, pc.and_(pc.is_valid(texts), pc.invert(plain)), kind, read, result)
 
 
-def by_distinct(
+def convert_distinct(
     texts: pa.Array, chosen: pa.Array, kind: pa.DataType, read: Callable[[str], Any], result: pa.Array
 ) -> pa.Array:
     """`result` with the `chosen` places replaced by what `read` makes of each distinct text there."""
@@ -119,7 +121,7 @@ def by_distinct(
     return pc.replace_with_mask(result, chosen, values.take(coded.indices))
 
 
-def _bools(texts: pa.Array, kind: Kind) -> pa.Array:
+def _bools(texts: pa.Array, kind: ColumnKind) -> pa.Array:
     own = kind.true_values is not None and kind.false_values is not None
     true, false = (kind.true_values or (), kind.false_values or ()) if own else (TRUE_WORDS, FALSE_WORDS)
     trimmed = pc.utf8_trim_whitespace(texts)
@@ -129,25 +131,27 @@ def _bools(texts: pa.Array, kind: Kind) -> pa.Array:
     return pc.if_else(pc.is_valid(texts), pc.if_else(known, is_true, other), pa.scalar(None, pa.bool_()))
 
 
-def _nothing(texts: pa.Array, kind: Kind) -> pa.Array:
+def _nothing(texts: pa.Array, kind: ColumnKind) -> pa.Array:
     return pa.nulls(len(texts), pa.null())
 
 
-def _dates(texts: pa.Array, kind: Kind) -> pa.Array:
+def _dates(texts: pa.Array, kind: ColumnKind) -> pa.Array:
     return to_timestamps(texts, kind) if kind.formats else _nothing(texts, kind)
 
 
-def _strings(texts: pa.Array, kind: Kind) -> pa.Array:
+def _strings(texts: pa.Array, kind: ColumnKind) -> pa.Array:
     return texts
 
 
-def _streams(texts: pa.Array, kind: Kind) -> pa.Array:
-    from daskpar.data.columns.streams import read_stream
+def _streams(texts: pa.Array, kind: ColumnKind) -> pa.Array:
+    from daskpar.data.columns.stream_urls import parse_stream_url
 
-    return by_distinct(texts, pc.is_valid(texts), pa.string(), read_stream, pa.nulls(len(texts), pa.string()))
+    return convert_distinct(
+        texts, pc.is_valid(texts), pa.string(), parse_stream_url, pa.nulls(len(texts), pa.string())
+    )
 
 
-_READERS: dict[str, Callable[[pa.Array, Kind], pa.Array]] = {
+_READERS: dict[str, Callable[[pa.Array, ColumnKind], pa.Array]] = {
     "int": _ints,
     "float": _floats,
     "bool": _bools,

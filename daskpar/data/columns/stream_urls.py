@@ -9,7 +9,7 @@ _STORE = re.compile(r"(?:wasbs?|abfss)://(?P<container>[^@/]+)@(?P<account>[^/]+
 _KEPT = re.compile(r"(?:https?|adl)://[^/]+.*|azureml://subscriptions/.+", re.IGNORECASE)
 
 
-def read_stream(text: str) -> str | None:
+def parse_stream_url(text: str) -> str | None:
     """Path or URL of the file that `text` names; None for texts that are no URL of a known store.
 
     `file://` becomes a local path, the short forms of Azure's stores their `https` address.

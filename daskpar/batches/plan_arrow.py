@@ -1,0 +1,178 @@
+"""The Arrow files of a plan: its paths, pieces and groups, each with what writes it and what reads it.
+
+They are read by memory map, and a bounded part at a time: a plan may have more mini-batches than fit in memory.
+"""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import mmap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from daskpar.batches.plan_files import write_arrow
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+PATHS_AT_ONCE = 4096
+"""Paths decoded in one go."""
+GROUPS_AT_ONCE = 1 << 16
+"""Groups in one record batch, which is mapped as a whole."""
+KEYS_AT_ONCE = 256
+"""Groups whose keys become Python objects in one go."""
+
+
+def write_paths(path: Path, paths: Sequence[str] | pa.Array) -> dict[str, int]:
+    """Write the paths of a file list; where the buffers of the column lie in the file, for `StoredPaths`."""
+    import pyarrow as pa
+
+    column = path_array(paths)
+    write_arrow(path, pa.table({"path": column}))
+    if not len(column):
+        return {"count": 0, "offsets": 0, "data": 0}
+    source = pa.memory_map(str(path))
+    base = source.read_buffer().address
+    source.seek(0)
+    batch = pa.ipc.open_file(source).get_batch(0)
+    _, offsets, data = batch.column(0).buffers()
+    return {
+        "count": len(column),
+        "offsets": offsets.address - base,
+        "data": data.address - base if data is not None else 0,
+    }
+
+
+def path_array(paths: Sequence[str] | pa.Array) -> pa.Array:
+    """Paths as one Arrow array of bytes; names that are no UTF-8 keep their bytes."""
+    import pyarrow as pa
+
+    from daskpar.data.columns.buffers import byte_strings
+
+    if isinstance(paths, pa.ChunkedArray):
+        paths = paths.combine_chunks()
+    if isinstance(paths, pa.Array):
+        return pa.concat_arrays([paths]).cast(pa.large_binary())
+    return byte_strings(path.encode("utf-8", "surrogateescape") for path in paths)
+
+
+class StoredPaths:
+    """The paths of a plan, decoded in chunks from the mapped buffers of an Arrow file.
+
+    Read without pyarrow: a processor of images starts faster by what importing it takes.
+    """
+
+    def __init__(self, path: Path, layout: Mapping[str, int]) -> None:
+        self.count = layout["count"]
+        self._start = self._stop = 0
+        self._chunk: list[str] = []
+        if not self.count:
+            return
+        with open(path, "rb") as file:
+            self._map = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        self._offsets = self._map[layout["offsets"] : layout["offsets"] + 8 * (self.count + 1)].cast("q")
+        self._data = layout["data"]
+
+    def slice(self, start: int, stop: int) -> list[str]:
+        """The paths [start, stop)."""
+        if start < self._start or stop > self._stop:
+            self._start, self._stop = start, min(self.count, max(stop, start + PATHS_AT_ONCE))
+            self._chunk = self._decode(self._start, self._stop)
+        return self._chunk[start - self._start : stop - self._start]
+
+    def _decode(self, start: int, stop: int) -> list[str]:
+        if start >= stop:
+            return []
+        ends = self._offsets[start : stop + 1].tolist()
+        data = bytes(self._map[self._data + ends[0] : self._data + ends[-1]])
+        base = ends[0]
+        parts = itertools.pairwise(ends)
+        if data.isascii():
+            text = data.decode("ascii")
+            return [text[a - base : b - base] for a, b in parts]
+        return [data[a - base : b - base].decode("utf-8", "surrogateescape") for a, b in parts]
+
+
+def write_pieces(path: Path, pieces: np.ndarray) -> None:
+    """Write an array of PIECE."""
+    import numpy as np
+    import pyarrow as pa
+
+    data = np.ascontiguousarray(pieces)
+    width = data.dtype.itemsize
+    buffer = pa.py_buffer(data.view(np.uint8)) if len(data) else pa.py_buffer(b"")
+    column = pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), len(data), [None, buffer])
+    write_arrow(path, pa.table({"piece": column}))
+
+
+def read_pieces(path: Path) -> np.ndarray:
+    """The array that `write_pieces` wrote, memory-mapped."""
+    import numpy as np
+    import pyarrow as pa
+
+    from daskpar.data.tables.table import PIECE
+
+    column = pa.ipc.open_file(pa.memory_map(str(path))).read_all().column(0)
+    if not len(column):
+        return np.zeros(0, PIECE)
+    return np.frombuffer(column.chunk(0).buffers()[1], PIECE, len(column))
+
+
+def write_groups(path: Path, offsets: np.ndarray, keys: pa.Table) -> None:
+    """Write where the rows of each group end (`offsets` without its first, 0), and the keys of each."""
+    import pyarrow as pa
+
+    from daskpar.data.columns.buffers import integers
+
+    stops = integers(offsets[1:])
+    schema = pa.schema([pa.field("offset", pa.int64()), *keys.schema])
+    write_arrow(
+        path, pa.Table.from_arrays([pa.chunked_array([stops]), *keys.columns], schema=schema), GROUPS_AT_ONCE
+    )
+
+
+class StoredGroups:
+    """Where each group's rows lie, and its keys; one record batch is held at a time."""
+
+    def __init__(self, path: Path) -> None:
+        import pyarrow as pa
+
+        self._file = pa.ipc.open_file(pa.memory_map(str(path)))
+        self._names: list[str] = self._file.schema.names[1:]
+        sizes = (self._file.get_batch(number).num_rows for number in range(self._file.num_record_batches))
+        self._starts = [0, *itertools.accumulate(sizes)]
+        self._current = -1
+        self._stops: np.ndarray
+        self._columns: pa.RecordBatch
+        self._start = self._stop = 0
+        self._chunk: list[tuple[Any, ...]] = []
+
+    def rows(self, i: int) -> tuple[int, int]:
+        """Where the paths or pieces of group `i` begin and end."""
+        start = self._at(i - 1) if i else 0
+        return start, self._at(i)
+
+    def keys(self, i: int) -> dict[str, Any]:
+        """Key column -> value of group `i`."""
+        from daskpar.data.columns.special_types import values_of
+
+        if not self._start <= i < self._stop:
+            self._at(i)
+            part = self._columns.slice(i - self._starts[self._current], KEYS_AT_ONCE)
+            self._start, self._stop = i, i + part.num_rows
+            values = (
+                values_of(column, field)
+                for column, field in zip(part.columns[1:], list(part.schema)[1:], strict=True)
+            )
+            self._chunk = list(zip(*values, strict=True))
+        return dict(zip(self._names, self._chunk[i - self._start], strict=True))
+
+    def _at(self, i: int) -> int:
+        if self._current < 0 or not self._starts[self._current] <= i < self._starts[self._current + 1]:
+            self._current = bisect.bisect_right(self._starts, i) - 1
+            self._columns = self._file.get_batch(self._current)
+            self._stops = self._columns.column(0).to_numpy()
+        return int(self._stops[i - self._starts[self._current]])

@@ -1,0 +1,105 @@
+"""Writes the plan of a split input into a folder: once, by the driver."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from daskpar.batches.plan import FORMAT, GROUPED, NUMBERS, PIECES, PlanSummary
+from daskpar.batches.plan_arrow import write_groups, write_paths, write_pieces
+from daskpar.batches.plan_files import mark, sync
+from daskpar.rundir.boot import boot_id
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+    from daskpar.data.tables.table import Table
+
+
+def write_plan(
+    folder: str | Path,
+    *,
+    kind: str,
+    count: int | None = None,
+    paths: Sequence[str] | pa.Array | None = None,
+    per_batch: int = 1,
+    table: Table | None = None,
+    pieces: np.ndarray | None = None,
+    offsets: np.ndarray | None = None,
+    keys: pa.Table | None = None,
+    items: int | None = None,
+    size_bytes: int | None = None,
+) -> PlanSummary:
+    """Write a plan; `plan.json` appears last and whole, so a folder without it is no plan.
+
+    `files` takes `paths` and `per_batch`; `pieces` takes `table` and `pieces`; `grouped` takes `offsets`
+    (groups + 1 numbers), `keys` (a row for each group, columns named as the keys) and either `paths` or
+    `table` with `pieces`; `numbers` takes `count`. Other files may lie in the folder already (those that the
+    pieces of `grouped` read).
+    """
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    (target / "plan.json").unlink(missing_ok=True)
+    document: dict[str, Any] = {"format": FORMAT, "kind": kind, "per_batch": per_batch, "boot": boot_id()}
+    written: list[Path] = []
+    if paths is not None:
+        document["paths"] = write_paths(target / "plan.arrow", paths)
+        written.append(target / "plan.arrow")
+        rows = len(paths)
+        count = -(-rows // per_batch) if count is None else count
+        items = rows if items is None else items
+    elif pieces is not None and table is not None:
+        document["table"] = table.to_json()
+        document["breaks"] = _row_group_starts(table, pieces) if kind == PIECES else []
+        write_pieces(target / "plan.arrow", pieces)
+        written.append(target / "plan.arrow")
+        count = len(pieces) if count is None else count
+    if kind == GROUPED:
+        assert offsets is not None and keys is not None
+        count = len(offsets) - 1
+        write_groups(target / "groups.arrow", offsets, keys)
+        written.append(target / "groups.arrow")
+    if kind == NUMBERS:
+        items = count
+    summary = PlanSummary(
+        count=count or 0, items=items, size_bytes=size_bytes, tabular=pieces is not None, kind=kind
+    )
+    document |= {"count": summary.count, "items": items, "size_bytes": size_bytes, "tabular": summary.tabular}
+    document["files"] = mark(written, _own_files(table))
+    sync(target)  # the names of the files above, before plan.json speaks of them
+    temporary = target / "plan.json.new"
+    with open(temporary, "w", encoding="utf-8") as file:
+        json.dump(document, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, target / "plan.json")
+    sync(target)  # what is committed from here on counts by this plan
+    return summary
+
+
+def _own_files(table: Table | None) -> list[Path]:
+    """Files of a plan's folder that its table reads: those of a grouping."""
+    if table is None:
+        return []
+    from daskpar.data.tables.table import ARROW  # file lists are planned without the readers
+
+    return [Path(path) for path in table.files] if table.format == ARROW else []
+
+
+def _row_group_starts(table: Table, pieces: np.ndarray) -> list[int]:
+    """First pieces of row groups, which are costly to decode twice."""
+    if not table.by_rows:
+        return []
+    import numpy as np
+
+    found = []
+    for number, groups in enumerate(table.groups):
+        starts = np.cumsum([0, *(rows for rows, _ in groups)])[:-1]
+        mine = np.flatnonzero(pieces["file"] == number)
+        at = np.searchsorted(pieces["start"][mine], starts[starts < pieces["stop"][mine].max(initial=0)])
+        found.append(mine[at[at < len(mine)]])  # a piece may hold several whole row groups
+    return [int(i) for i in np.unique(np.concatenate(found))] if found else []
