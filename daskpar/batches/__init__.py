@@ -1,1 +1,1 @@
-"""The plan of mini-batches: which pieces of the input each call of `run()` gets."""
+"""Mini-batches: how an input is split, the plan that says so, and the records of their tries."""

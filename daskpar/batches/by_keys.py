@@ -1,4 +1,4 @@
-"""Plan mini-batches by keys: one for each distinct tuple of the partition keys, in order of first appearance.
+"""Plans mini-batches by keys: one for each distinct tuple of the partition keys, in order of appearance.
 
 Keys that all come from the paths group whole files, for file lists and tables alike; otherwise the rows are
 brought together first.
@@ -24,11 +24,10 @@ from daskpar.data.tables.table import Table
 def plan_by_keys(
     source: Table | FileList, keys: Sequence[str], folder: str | Path, execute: Execute
 ) -> PlanSummary:
-    """Write the plan of `source` by `keys` in `folder`; `execute` runs the passes that bring rows together,
-    where there must be any.
+    """Write the plan of `source` by `keys` in `folder`.
 
-    InputError where a key is no column. A group of whole files may turn out to hold no row; a group of rows
-    has at least one.
+    `execute` runs the passes that bring rows together, where there must be any. A group of whole files may
+    turn out to hold no row; a group of rows has at least one. InputError where a key is no column.
     """
     if isinstance(source, FileList):
         return _group_files(source, keys, folder)

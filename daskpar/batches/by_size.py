@@ -24,8 +24,8 @@ def plan_by_size(source: Table | FileList, by_size: BySize, folder: str | Path) 
     if isinstance(source, FileList):
         if by_size.unit != 1:
             raise InputError(
-                f"mini_batch_size is a number of bytes, but {source.origin or 'the input'} is a list of files: "
-                "give a number of files"
+                f"mini_batch_size is a number of bytes, but {source.origin or 'the input'} "
+                "is a list of files: give a number of files"
             )
         return write_plan(folder, kind=FILES, paths=source.paths, per_batch=by_size.number or 1)
     from daskpar.data.tables.cutting import cut_into_pieces  # file lists are planned without the readers

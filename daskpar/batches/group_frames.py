@@ -1,5 +1,6 @@
-"""Groups of rows as data frames: a run of neighbouring groups is gathered from the partition files and
-converted at once, then sliced.
+"""Loads groups of rows as data frames.
+
+A run of neighbouring groups is gathered from the partition files and converted at once, then sliced.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ GATHER_BYTES = 4 * 1024**2
 
 
 class GroupFrames:
-    """Reads the pieces of a table of Arrow files, each a run of rows anywhere in them; cheapest in ascending
-    order.
+    """Reads the pieces of a table of Arrow files, each a run of rows anywhere in them.
+
+    Fastest in ascending order.
     """
 
     def __init__(self, table: Table, pieces: np.ndarray) -> None:
@@ -51,9 +53,7 @@ class GroupFrames:
         return self._slices.slice(self._starts[i - self._first], self._stops[i - self._first])
 
     def _gather(self, i: int) -> None:
-        """Convert piece `i` and those behind it. Those of one file follow each other there, so few runs of
-        rows hold them all.
-        """
+        """Convert piece `i` and as many behind it as are converted together."""
         ceiling = self._stop if i < self._stop else len(self._pieces)
         ahead = self._pieces[i : min(ceiling, i + self._rows_at_once)]
         count = max(
@@ -64,6 +64,7 @@ class GroupFrames:
         if count == 1:
             return
         ahead = ahead[:count]
+        # groups of one file follow each other there, so few runs of rows hold them all
         order = np.argsort(ahead["file"], kind="stable")
         sorted_ = ahead[order]
         breaks = np.flatnonzero(

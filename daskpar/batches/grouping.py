@@ -1,14 +1,12 @@
-"""Bring the rows of each group of a table together, whatever their order on disk: one pass over small tables,
-two over larger ones.
+"""Brings the rows of each group of a table together: one pass over small tables, two over larger ones.
 
 The passes are entry scripts of our own, run by the engine like a user's (`init()`, `run(numbers)`; arguments:
 working folder, name of the pass), over plans of kind `numbers`:
 
-    split     number = span of the table: read it, deal its rows out to partitions by a hash of their keys,
-    write one Arrow file with
-              one record batch for each partition
-    gather    number = partition: take its batch from every span, order the rows by group, write them and an
-    index of the groups
+    split     number = span of the table: read it, divide its rows among partitions by a hash of their keys,
+              and write one Arrow file with one record batch for each partition
+    gather    number = partition: take its batch from every span, order the rows by group, write them and
+              an index of the groups
     together  the only number = the whole of a small table: both passes in memory
 
 All files appear under their names complete, and a repeat writes the same bytes, so a pass may be killed,
@@ -87,10 +85,10 @@ def group_table(
     span_bytes: int = SPAN_BYTES,
     partition_bytes: int = PARTITION_BYTES,
 ) -> PlanSummary:
-    """Write the plan in `folder` whose mini-batches are the groups of `table` by `keys`: in order of first
-    appearance, rows in table order.
+    """Write the plan in `folder` whose mini-batches are the groups of `table` by `keys`.
 
-    Sizes choose how the work is cut; the plan's groups, their order and their rows do not depend on them.
+    Groups come in order of first appearance, their rows in table order. Sizes choose how the work is cut; the
+    plan's groups, their order and their rows do not depend on them.
     """
     check_keys(keys, table.schema.names, table.origin)
     target = Path(folder)
@@ -158,12 +156,13 @@ class _Pass:
         }[name]
 
     def _split(self, span: int) -> None:
-        rows, batches = self._dealt(span)
+        rows, batches = self._divided(span)
         _write(self._work / _span_name(span), rows.schema, batches)
 
-    def _dealt(self, span: int) -> tuple[pa.Table, Iterator[pa.RecordBatch]]:
-        """The rows of a span by partition, each with its row number before its columns; and a record batch
-        for each partition.
+    def _divided(self, span: int) -> tuple[pa.Table, Iterator[pa.RecordBatch]]:
+        """The rows of a span by partition, each with its row number before its columns.
+
+        And a record batch for each partition.
         """
         table = self._span(span)
         partitions = self._recipe.partitions
@@ -181,11 +180,11 @@ class _Pass:
         self._finish(partition, [span.get_batch(partition) for span in spans])
 
     def _together(self, _: int) -> None:
-        # dealt out in memory: ordering rows by group is several times faster where a partition fits the
+        # divided in memory first: ordering rows by group is several times faster where a partition fits the
         # processor's caches
-        dealt = [list(self._dealt(span)[1]) for span in range(self._recipe.spans)]
+        divided = [list(self._divided(span)[1]) for span in range(self._recipe.spans)]
         for partition in range(self._recipe.partitions):
-            self._finish(partition, [batches[partition] for batches in dealt])
+            self._finish(partition, [batches[partition] for batches in divided])
 
     def _span(self, span: int) -> pa.Table:
         from daskpar.data.tables.table_reader import TableReader  # only processors read tables
@@ -204,8 +203,10 @@ class _Pass:
         return table
 
     def _finish(self, partition: int, batches: list[pa.RecordBatch]) -> None:
-        """Write the rows of a partition (a batch from each span) by group, and the index of its groups: place
-        of the first row, end of the rows, the keys."""
+        """Write the rows of a partition (a batch from each span) by group, and the index of its groups.
+
+        The index holds the place of each group's first row, where its rows end, and its keys.
+        """
         places = np.concatenate(
             [np.zeros(0, np.int64)]
             + [
@@ -284,7 +285,7 @@ class _Index:
         self._taken = 0
 
     def until(self, bound: int) -> tuple[np.ndarray, np.ndarray, pa.Table]:
-        """Of the groups not taken yet, those whose first rows lie before `bound`: first rows, pieces, keys."""
+        """First rows, pieces and keys of the groups not taken yet whose first rows lie before `bound`."""
         start, stop = self._taken, int(np.searchsorted(self.first, bound))
         self._taken = stop
         pieces = np.zeros(stop - start, PIECE)
@@ -297,8 +298,9 @@ class _Index:
 
 
 def _windows(indices: Sequence[_Index]) -> Iterator[int]:
-    """Places in the table between which about as many groups begin as are merged at once; the last lies
-    behind all.
+    """Places in the table between which about as many groups begin as are merged at once.
+
+    The last one lies behind all groups.
     """
     spacing = max(1, MERGED_GROUPS // len(indices))
     samples = np.sort(np.concatenate([index.first[spacing::spacing] for index in indices]))
@@ -352,9 +354,8 @@ def _one(table: pa.Table, start: int = 0, stop: int | None = None) -> pa.RecordB
 
 
 def _write(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch] | list[pa.RecordBatch]) -> None:
-    """An Arrow file, under its name only when complete; the writer's own file name is its own, for the same
-    pass may run twice at once.
-    """
+    """Write an Arrow file that appears under its name only when complete."""
+    # a name of its own for each process: the same pass may run twice at once
     temporary = path.with_name(f"{path.name}.{os.getpid()}.new")
     with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
         for batch in batches:

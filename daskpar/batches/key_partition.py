@@ -1,4 +1,4 @@
-"""In which partition of a grouping a row belongs: a number from its keys that is the same in every process."""
+"""Says in which partition of a grouping a row belongs: a number from its keys, the same in every process."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ NULL_HASH = np.uint64(0xD6E8FEB86659FD93)
 
 
 def partition_of_rows(table: pa.Table, keys: Sequence[str], partitions: int) -> np.ndarray:
-    """The partition of each row, 0 <= p < partitions: a function of the values of its keys alone, the same in
-    every process.
+    """The partition of each row, 0 <= p < partitions.
+
+    A function of the values of its keys alone, the same in every process.
     """
     mixed = np.zeros(table.num_rows, np.uint64)
     for key in keys:
@@ -38,8 +39,9 @@ def _hashes(array: pa.Array) -> np.ndarray:
 
 
 def _hash_values(values: pa.Array) -> np.ndarray:
-    """A number for each value that depends on the value and not on the width of its type: 1, 1.0 and true
-    hash alike.
+    """A number for each value that depends on the value and not on the width of its type.
+
+    1, 1.0 and true hash alike.
     """
     kind = values.type
     if pa.types.is_boolean(kind) or pa.types.is_integer(kind):
@@ -67,7 +69,7 @@ def _integers(values: pa.Array) -> np.ndarray:
 
 
 def _spread(numbers: np.ndarray) -> np.ndarray:
-    """Bits of numbers spread over 64, so that neighbours do not fall into neighbouring partitions by pattern."""
+    """Bits of numbers spread over 64, so that neighbours do not fall into partitions by a pattern."""
     mixed = numbers.astype(np.int64).view(np.uint64) + MIX
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -1,8 +1,9 @@
 """The plan of mini-batches in a folder, opened: says what each mini-batch is, and loads its paths or rows.
 
-It is written once by the driver (`plan_writer`) and read by every processor. A plan is a folder with `plan.json` (what kind, how many, how to read) and Arrow IPC files with one row for
-each file, piece or group. Mini-batch `i` of a plan is the same whoever reads it, whenever: never a matter of
-the cluster, the blocks, a retry or a resume.
+It is written once by the driver (`plan_writer`) and read by every processor. A plan is a folder with
+`plan.json` (what kind, how many, how to read) and Arrow IPC files with one row for each file, piece or group
+(`plan_arrow`). Mini-batch `i` of a plan is the same whoever reads it, whenever: never a matter of the
+cluster, the blocks, a retry or a resume.
 
     kind      plan.arrow holds                                   mini-batch i is
     files     path                                               `per_batch` paths from row i * per_batch
@@ -75,7 +76,7 @@ class PlanSummary:
 
 
 class Plan:
-    """A written plan, opened for reading; mini-batches are loaded one at a time, cheapest in ascending order."""
+    """A plan opened for reading; mini-batches are loaded one at a time, fastest in ascending order."""
 
     def __init__(self, folder: Path, document: Mapping[str, Any]) -> None:
         self.folder = folder
@@ -112,7 +113,8 @@ class Plan:
             raise PlanDamaged(f"{path / 'plan.json'} is damaged: {error}") from None
         if document.get("format") != FORMAT:
             raise RunDirectoryError(
-                f"{path / 'plan.json'} has format {document.get('format')}; this daskpar reads format {FORMAT}"
+                f"{path / 'plan.json'} has format {document.get('format')}; "
+                f"this daskpar reads format {FORMAT}"
             )
         check_present(path, marks_of(document))
         return cls(path, document)
@@ -210,7 +212,7 @@ class Plan:
         return None if self._groups is None else self._groups.keys(i)
 
     def describe(self, i: int) -> str:
-        """The items of mini-batch `i` for messages: file names, or file and range of bytes or rows, and the keys."""
+        """The items of mini-batch `i`, for messages: its keys, and file names or ranges of bytes or rows."""
         start, stop = self._rows(i)
         if self.kind == NUMBERS:
             return f"number {i}"

@@ -1,6 +1,7 @@
 """The Arrow files of a plan: its paths, pieces and groups, each with what writes it and what reads it.
 
-They are read by memory map, and a bounded part at a time: a plan may have more mini-batches than fit in memory.
+They are read by memory map, and a bounded part at a time: a plan may have more mini-batches than fit in
+memory.
 """
 
 from __future__ import annotations

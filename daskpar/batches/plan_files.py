@@ -1,6 +1,4 @@
-"""The files of a plan: how they reach the disk, and whether they still are what was written, after a power
-cut for example.
-"""
+"""How the files of a plan reach the disk, and whether they still are what was written."""
 
 from __future__ import annotations
 
@@ -22,8 +20,9 @@ Marks = Mapping[str, Mapping[str, int]]
 
 
 def write_arrow(path: Path, table: pa.Table, rows: int | None = None) -> None:
-    """Write a table as one record batch for each of its chunks, of at most `rows` rows; it is on the disk
-    before it has its name.
+    """Write a table as one record batch for each of its chunks, of at most `rows` rows.
+
+    It is on the disk before it has its name.
     """
     import pyarrow as pa
 
@@ -48,16 +47,18 @@ def sync(path: Path) -> None:
 
 
 def mark(synced: Iterable[Path], others: Iterable[Path] = ()) -> dict[str, dict[str, int]]:
-    """What to remember of files of one folder: checksums of those that were synced, the sizes alone of the
-    others, which are large.
+    """What to remember of files of one folder.
+
+    Checksums of those that were synced; the sizes alone of the others, which are large.
     """
     marks = {path.name: {"size": path.stat().st_size, "crc": _checksum(path)} for path in synced}
     return marks | {path.name: {"size": path.stat().st_size} for path in others}
 
 
 def check_present(folder: Path, marks: Marks) -> None:
-    """Quick, for every process that opens a plan: the synced files are there at full length. Raises
-    PlanDamaged.
+    """PlanDamaged unless the synced files are there at full length.
+
+    Quick: every process that opens a plan does it.
     """
     _check_sizes(folder, {name: known for name, known in marks.items() if "crc" in known})
 
@@ -74,7 +75,8 @@ def check_whole(folder: Path, marks: Marks, *, same_boot: bool) -> None:
     for name, known in marks.items():
         if "crc" not in known:
             raise PlanDamaged(
-                f"the machine has booted since {folder / name} was written, which may have cost some of its rows"
+                f"the machine has booted since {folder / name} was written, "
+                "which may have cost some of its rows"
             )
         if _checksum(folder / name) != known["crc"]:
             raise PlanDamaged(

@@ -1,5 +1,4 @@
-"""The record of one try of one mini-batch: what processors report, the tracker counts, the journal keeps and
-reports show.
+"""The record of one try of one mini-batch, as processors report it and the journal keeps it.
 
 Records travel and are stored as packed little-endian bytes, many at a time, so that no Python object per
 mini-batch is needed above the processor.

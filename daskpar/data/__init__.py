@@ -1,1 +1,1 @@
-"""Where data is and what it holds: locations, file lists, MLTables."""
+"""Data: lists of files, kinds of columns, stored formats, tables, and MLTables that describe them."""

@@ -1,4 +1,4 @@
-"""Which of Arrow's memory pools tables are read from."""
+"""Chooses which of Arrow's memory pools tables are read from."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ import pyarrow as pa
 
 @cache
 def prefer_system_pool() -> None:
-    """From now on Arrow allocates from the system's memory in this process, unless the user has chosen
-    (ARROW_DEFAULT_MEMORY_POOL).
+    """Let Arrow allocate from the system's memory in this process from now on.
 
-    Arrow's own pool takes huge pages, whose first use is dear: a table that is read once took up to twice as
-    long with it (measured), most of it where Dask puts the partitions together. Asked for once only: a pool
-    that is set later stays.
+    Not where the user has chosen (ARROW_DEFAULT_MEMORY_POOL). Arrow's own pool takes huge pages, whose first
+    use is slow: a table that is read once took up to twice as long with it (measured), most of it where Dask
+    puts the partitions together. Asked for once only: a pool that is set later stays.
     """
     if "ARROW_DEFAULT_MEMORY_POOL" not in os.environ:
         pa.set_memory_pool(pa.system_memory_pool())

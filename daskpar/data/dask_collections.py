@@ -1,4 +1,7 @@
-"""MLTables and file lists as lazy Dask collections. The only module of daskpar.data that imports Dask."""
+"""MLTables and file lists as lazy Dask collections.
+
+The only module of daskpar.data that imports Dask.
+"""
 
 from __future__ import annotations
 
@@ -53,15 +56,14 @@ def read_mltable(
     partition_bytes: int | None = None,
     datastores: Mapping[str, str] | None = None,
 ) -> dask.dataframe.DataFrame:
-    """The table of an MLTable folder as a lazy Dask dataframe, with the columns, dtypes, values and nulls of
-    Microsoft's `mltable`.
+    """The table of an MLTable folder as a lazy Dask dataframe, as Microsoft's `mltable` reads it.
 
-    `path` is the folder (or the MLTable file) on any filesystem that fsspec knows. Only metadata and the
-    inference sample are read now: mistakes in the MLTable, missing files and unreadable samples raise
-    InputError with the MLTable's line. `partition_bytes` cuts partitions of that size (default: the MLTable's
-    `partition_size`, 20 MiB; Parquet: row groups); the rows are the same whatever it is. Each partition
-    counts its index from 0. `datastores` maps names in `azureml://datastores/NAME/paths/…` to folders or
-    URLs.
+    Columns, dtypes, values and nulls are the same as there. `path` is the folder (or the MLTable file) on any
+    filesystem that fsspec knows. Only metadata and the inference sample are read now: mistakes in the
+    MLTable, missing files and unreadable samples raise InputError with the MLTable's line. `partition_bytes`
+    cuts partitions of that size (default: the MLTable's `partition_size`, 20 MiB; Parquet: row groups); the
+    rows are the same whatever it is. Each partition counts its index from 0. `datastores` maps names in
+    `azureml://datastores/NAME/paths/…` to folders or URLs.
 
     `mini_batch_size` and `partition_keys` give one partition for each mini-batch that a job with these
     settings has, with the same rows in the same order. A plain number counts files: for a table it raises
@@ -73,45 +75,38 @@ def read_mltable(
     Arrow allocates from the system's memory from then on, in this process and in workers, unless
     ARROW_DEFAULT_MEMORY_POOL is set.
 
-    Values that don't convert become null, as there; a warning tells column, count and an example.
+    Values that don't convert become null, as there; a warning names column, count and an example.
 
     Deliberate differences from Microsoft's reader, each where that one crashes, depends on chance or loses
-    values silently:
+    values silently (there → here):
 
-    =====================================================
-    =====================================================================
-    Microsoft's reader                                     daskpar
-    =====================================================
-    =====================================================================
-    JSON lines: the kind of a column's first value wins,   int and float give float64, other mixtures keep
-    each value (object)
-    values of other kinds become null
-    JSON lines: integers from 2**63 on turn negative       uint64 (float64 where a column has negative ones
-    too)
-    JSON lines: a repeated key crashes                     the last one counts
-    folders are listed in the order of the disk            sorted: depth first, names by their bytes
-    two- and four-digit years in one date column: either   each value is read by the format that fits it
-    reading, by chance
-    a partition format is a regular expression by          literal text stands for itself, `+` and parentheses
-    included
-    accident
-    Parquet: dictionary, fixed-size binary, map,           read
-    duration, float16 columns and LZ4 are refused
-    delta tables: partition columns are missing,           delivered; an error
-    a second folder is ignored
-    columns that first appear in a later partition are     columns are those of the sample (all headers and
-    footers included); later
-    added to it                                            values are left out with a counted warning,
-    `columns:` declares them
-    a table too large for the sample: no row left gives    the columns of the table; the dtype of its kind
-    no column; a column of nulls alone is object
-    =====================================================
-    =====================================================================
+        JSON lines, mixed kinds in a column: values of other kinds than the first one's become null
+            → int and float give float64, other mixtures keep each value (object)
+        JSON lines, integers from 2**63 on: turn negative
+            → uint64 (float64 where a column has negative ones too)
+        JSON lines, a repeated key: crashes
+            → the last one counts
+        folders: listed in the order of the disk
+            → sorted: depth first, names by their bytes
+        two- and four-digit years in one date column: either reading, by chance
+            → each value is read by the format that fits it
+        a partition format: a regular expression by accident
+            → literal text stands for itself, `+` and parentheses included
+        Parquet with dictionary, fixed-size binary, map, duration, float16 columns or LZ4: refused
+            → read
+        delta tables: partition columns are missing, a second folder is ignored
+            → delivered; an error
+        columns that first appear in a later partition: added to it
+            → columns are those of the sample (all headers and footers included); later values are left out
+              with a counted warning, `columns:` declares them
+        a table too large for the sample: no row left gives no column, a column of nulls alone is object
+            → the columns of the table; the dtype of its kind
     """
     size = None if mini_batch_size is None else _size(mini_batch_size)
     if sum(given is not None for given in (size, partition_keys, partition_bytes)) > 1:
         raise UsageError(
-            "mini_batch_size, partition_keys and partition_bytes each say how to cut the table: give one of them"
+            "mini_batch_size, partition_keys and partition_bytes each say how to cut the table: "
+            "give one of them"
         )
     if isinstance(partition_keys, str):
         raise UsageError(f"partition_keys is a list of names of columns: write [{partition_keys!r}]")
@@ -168,7 +163,7 @@ def _parts(table: Table, pieces: np.ndarray, nulls: tuple[str, ...]) -> list[Pie
 def _by_keys(
     table: Table, keys: Sequence[str], meta: pd.DataFrame, nulls: tuple[str, ...]
 ) -> dask.dataframe.DataFrame:
-    """One partition for each distinct tuple of keys, in order of first appearance, its rows in table order."""
+    """One partition for each distinct tuple of keys, in order of first appearance, rows in table order."""
     known = table.path_keys(keys)
     if known is not None:
         pieces = table.files_pieces()
@@ -220,8 +215,9 @@ def _partitions(table: Table) -> np.ndarray:
 
 
 def read_files(path: str | Path) -> dask.bag.Bag:
-    """The files at a location (a folder: all below it, sorted, hidden ones included) as a lazy Dask bag of
-    their paths.
+    """The files at a location as a lazy Dask bag of their paths.
+
+    All files below a folder, sorted, hidden ones included.
     """
     found = list_files(resolve(str(path), Path.cwd(), {}))
     bag: dask.bag.Bag = dask.bag.from_sequence(list(found.paths), partition_size=FILES_IN_PARTITION)
@@ -254,7 +250,8 @@ def _of_files(files: FileList, size: BySize | None, keys: Sequence[str] | None) 
     known = [] if files.columns is None else files.columns.column_names
     if size is not None and size.unit != 1:
         raise InputError(
-            f"mini_batch_size is a number of bytes, but {files.origin} is a list of files: give a number of files"
+            f"mini_batch_size is a number of bytes, but {files.origin} is a list of files: "
+            "give a number of files"
         )
     if keys is not None:
         check_keys(keys, known, f"the file list {files.origin}")

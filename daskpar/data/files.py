@@ -1,4 +1,4 @@
-"""Lists of files: what lies at a location, sorted."""
+"""Lists the files that lie at a location, sorted."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def list_files(path: str) -> FileList:
     """All files at a location: the file itself, or what lies below the folder, hidden files included.
 
     The order is depth first, the entries of each folder sorted by name (files and folders interleaved, as
-    their bytes compare). Links to folders are followed, but never in circles. InputError where nothing is
-    there.
+    their bytes compare); Microsoft's reader gives the order of the disk. Links to folders are followed, but
+    never in circles. InputError where nothing is there.
     """
     if is_url(path):
         return FileList(paths=_list_url(path), origin=path)
@@ -93,8 +93,9 @@ def _walk(folder: str, found: list[str], above: tuple[tuple[int, int], ...]) -> 
 
 
 def is_folder(entry: os.DirEntry[str]) -> bool:
-    """Whether an entry is a folder or a link to one. A link in a circle leads nowhere; OSError where it can't
-    be followed otherwise.
+    """Whether an entry is a folder or a link to one; a link in a circle leads nowhere, so it is none.
+
+    OSError where a link can't be followed for another reason.
     """
     try:
         return entry.is_dir()
@@ -105,7 +106,7 @@ def is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def folder_identity(folder: str) -> tuple[int, int]:
-    """What a local folder has in common with links to it."""
+    """What a local folder has in common with links to it: device and inode."""
     seen = os.stat(folder)
     return seen.st_dev, seen.st_ino
 

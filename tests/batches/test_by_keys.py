@@ -558,7 +558,7 @@ def test_rows_in_any_order_on_disk(tmp_path):
 
 
 @pytest.mark.parametrize("cut", CUTS)
-def test_values_lost_while_grouping_are_told(tmp_path, cut):
+def test_values_lost_while_grouping_are_reported(tmp_path, cut):
     rows = (
         [f"{k % 3},{k}" for k in range(300)] + ["1,many"] + [f"{k % 3},{k}" for k in range(100)] + ["2,few"]
     )
@@ -653,7 +653,7 @@ def test_partitions_that_can_not_be_cut_so(tmp_path, given, error, why):
         read_mltable(tmp_path, **given)
 
 
-def test_what_is_lost_in_groups_is_told_once(tmp_path):
+def test_what_is_lost_in_groups_is_reported_once(tmp_path):
     write_sales(tmp_path, {"d.csv": "Store,Row\n" + "5,1\n" * 300 + "x,1\n5,x\n"})
     frame = read_mltable(tmp_path, partition_keys=["Store"])
     with pytest.warns(UserWarning, match="became null") as caught:

@@ -15,7 +15,7 @@ import pytest
 
 from daskpar.data.columns.special_types import StreamInfo
 from daskpar.data.dask_collections import read_files, read_mltable
-from daskpar.data.tables import partitions, table_reader
+from daskpar.data.tables import file_reader, partitions, table_reader
 from daskpar.errors import InputError
 
 MakeTable = Callable[..., Path]
@@ -27,9 +27,9 @@ def test_columns_and_kinds_before_any_row_is_read(
     data = "a,b,d\n" + "".join(f"{row},t{row},2020-01-{1 + row % 28:02}\n" for row in range(20000))
     folder = make_table({"d.csv": data}, "read_delimited")
     read: list[int] = []
-    original = table_reader.read_records
+    original = file_reader.read_records
     monkeypatch.setattr(
-        table_reader, "read_records", lambda *args: read.append(args[3] - args[2]) or original(*args)
+        file_reader, "read_records", lambda *args: read.append(args[3] - args[2]) or original(*args)
     )
     frame = read_mltable(folder, partition_bytes=50_000)
     assert sum(read) <= 64 * 1024
@@ -73,7 +73,7 @@ def lost(caught: list[warnings.WarningMessage]) -> list[str]:
     ]
 
 
-def test_the_last_partition_tells_how_many_values_were_lost_each_time(make_table: MakeTable) -> None:
+def test_the_last_partition_reports_how_many_values_were_lost_each_time(make_table: MakeTable) -> None:
     data = "a\n" + "5\n" * 300 + "".join("x" + "\n5" * 99 + "\n" for _ in range(9))
     frame = read_mltable(make_table({"d.csv": data}, "read_delimited"), partition_bytes=200)
     assert frame.npartitions >= 9
@@ -87,9 +87,7 @@ def test_the_last_partition_tells_how_many_values_were_lost_each_time(make_table
         assert len(lost(caught.list)) <= 3
 
 
-def test_readings_that_never_end_are_forgotten(
-    make_table: MakeTable, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_reads_that_never_end_are_forgotten(make_table: MakeTable, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(partitions, "READS_REMEMBERED", 3)
     folder = make_table({"d.csv": "a\n" + "5\n" * 300 + "x\n"}, "read_delimited")
     whole = read_mltable(folder, partition_bytes=200)
@@ -97,7 +95,7 @@ def test_readings_that_never_end_are_forgotten(
     for _ in range(5):
         read_mltable(folder, partition_bytes=200).head()
         whole.head()
-    assert len(partitions._running) <= 3
+    assert len(partitions.reporters) <= 3
     with pytest.warns(UserWarning, match="1 value of column 'a' became null"):
         whole.compute()
 
@@ -120,14 +118,14 @@ def test_only_the_columns_that_are_used_are_read(
     values.to_parquet(folder / "d.parquet")
     stored = make_table({"d.parquet": (folder / "d.parquet").read_bytes()}, "read_parquet", name="parquet")
     read: list[set[str]] = []
-    original = table_reader._File.__init__
+    original = table_reader.FileReader
 
-    def spy(self: Any, table: Any, *rest: Any) -> None:
+    def spy(table: Any, *rest: Any) -> Any:
         read.append(set(table.needed))
-        original(self, table, *rest)
+        return original(table, *rest)
 
     frames = [read_mltable(path) for path in (folder, plain, stored)]
-    monkeypatch.setattr(table_reader._File, "__init__", spy)
+    monkeypatch.setattr(table_reader, "FileReader", spy)
     for frame, needed in zip(frames, ({"a", "c"}, {"a"}, {"a"}), strict=True):
         assert frame["a"].sum().compute() == 12 and read == [needed]
         assert frame[["c", "a"]].compute().columns.tolist() == ["c", "a"]

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from daskpar.data.mltable.open import open_mltable
-from daskpar.data.tables import table_reader
+from daskpar.data.tables import file_reader
 from daskpar.data.tables.cutting import cut_into_pieces
 from daskpar.data.tables.table import Table
 from daskpar.data.tables.table_reader import TableReader
@@ -212,7 +212,7 @@ def test_rows_do_not_depend_on_how_much_is_read_together(
     data = "a,b\n" + "".join(f"{'' if row % 7 == 3 else row},t{row}\n" for row in range(200))
     table = opened(tmp_path, {"d.csv": data.encode()}, "read_delimited")
     whole = rows_of(table, table.files_pieces())
-    monkeypatch.setattr(table_reader, "SPAN", span)
+    monkeypatch.setattr(file_reader, "READ_BYTES", span)
     pieces = cut_into_pieces(table, 20)
     assert rows_of(table, pieces) == whole
     reader = TableReader(table, pieces)

@@ -1,7 +1,7 @@
-"""Numbers and bytes between NumPy and Arrow by their buffers.
+"""Passes numbers and bytes between NumPy and Arrow by their buffers, without loading pandas.
 
 Arrow's own conversions (`pa.array`, `to_numpy`) load pandas where it is installed, a third of a second and 60
-MB: the driver, which needs pandas for nothing else, goes by these.
+MB: the driver, which needs pandas for nothing else, uses these functions instead.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ def integers(values: np.ndarray) -> pa.Array:
 
 
 def numbers(column: pa.Array | pa.ChunkedArray, dtype: Any = np.int64) -> np.ndarray:
-    """The values of a column of a type of fixed width, `dtype` in NumPy; what stands for a null is anything."""
+    """The values of a column of a type of fixed width, `dtype` in NumPy.
+
+    What stands for a null is any number.
+    """
     kind = np.dtype(dtype)
     chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
     parts = [

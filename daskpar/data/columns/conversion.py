@@ -1,14 +1,4 @@
-"""`convert_column_types`: columns of any kind to another kind, value by value as Microsoft's engine does it.
-
-API
-    convert(column, kind) -> (array, Failure | None)      column: pyarrow Array or ChunkedArray; array: of
-    `result_type(column.type, kind)`
-    convert_values(values, kind) -> (array, Failure | None)   values: a list of Python values of any kinds;
-    array: of `kind.arrow`
-    result_type(source, kind) -> pyarrow.DataType         the type that `convert` gives; null where no value
-    of the source can convert
-    check_formats(formats, date_constant=None)            ValueError says why the formats can't give a date
-"""
+"""Converts columns of any kind to another kind, value by value as Microsoft's `convert_column_types` does."""
 
 from __future__ import annotations
 
@@ -28,7 +18,10 @@ _PLAIN_NUMBER = "[eE]|[iI]nf|[nN]a[nN]|^-0$"
 
 
 def convert(column: pa.Array | pa.ChunkedArray, kind: ColumnKind) -> tuple[pa.Array, LostValues | None]:
-    """`column` as `kind`; values that don't convert become null and are counted."""
+    """The column as `kind`; values that don't convert become null and are counted.
+
+    The array has the type `kind.arrow`, or null where no value of such a column can convert.
+    """
     array = _whole(column)
     if _is_text(array.type):
         return from_text(array, kind)

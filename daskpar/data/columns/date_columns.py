@@ -1,9 +1,6 @@
-"""Columns of date texts to nanosecond timestamps: texts laid out as their format says by numpy, all at once,
-the others one by one.
+"""Reads columns of date texts as nanosecond timestamps, by the formats of their kind.
 
-API
-    to_timestamps(texts, kind) -> pyarrow timestamp[ns] Array      null for texts that no format fits, or that
-    a timestamp can't hold
+Texts that have every part of a format at a fixed place are read by numpy, all at once; the others one by one.
 """
 
 from __future__ import annotations
@@ -31,7 +28,10 @@ _EDGE = 2**63 // 10**9  # whole seconds that surely fit a timestamp lie below
 
 
 def to_timestamps(texts: pa.Array, kind: ColumnKind) -> pa.Array:
-    """Timestamps of `texts` by the formats of `kind`."""
+    """Timestamps of `texts` by the formats of `kind`.
+
+    Null for texts that no format fits, or whose date a timestamp can't hold.
+    """
     if kind.date_constant or not len(texts):
         return _one_by_one(texts, kind, None, None)
     column = _Column.of(texts)
@@ -142,8 +142,9 @@ class _Column:
         return cls(content, ends[:-1], np.diff(ends), np.zeros(len(texts), np.bool_))
 
     def matrix(self, rows: NDArray[np.intp] | None, length: int) -> Bytes:
-        """Bytes of the texts at `rows` (None: all, lying behind one another), one row of the result for each
-        position in the text.
+        """Bytes of the texts at `rows`, one row of the result for each position in the text.
+
+        None for all texts, which then lie behind one another in the buffer.
         """
         if rows is None:
             first = int(self.starts[0])
@@ -187,7 +188,7 @@ def _read_by_layouts(column: _Column, made: Format, values: Numbers, open_: Flag
 
 
 def _read(text: Bytes, layout: _DateLayout) -> tuple[Numbers, Flags]:
-    """Timestamps of texts of one layout (OUT_OF_RANGE: impossible), and which texts have that layout at all."""
+    """Timestamps of texts of one layout (OUT_OF_RANGE: impossible), and which texts have that layout."""
     fits: Flags = np.ones(text.shape[1], np.bool_)
     for character, at in layout.literals:
         fits &= text[at] == character

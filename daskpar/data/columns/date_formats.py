@@ -1,15 +1,7 @@
-"""Dates in texts: which formats a sample of texts has, and texts to nanoseconds by formats.
+"""Formats of dates: which ones a sample of texts has, and how one text is read by them.
 
-Formats are written with strptime's directives (`%Y-%m-%d %H:%M:%S`), here and in what `convert_column_types`
-is given.
-
-API
-    infer_formats(texts) -> tuple of formats | None     formats of a column from its sampled texts; () where
-    day and month stay unknown
-    check_formats(formats, date_constant=None)          ValueError says why the formats can't give a date
-    compile_format(text, inferred) -> Format | None     None: an unknown directive, which fits no value
-    Format.read(text) -> int | None                     nanoseconds since 1970, OUT_OF_RANGE or IMPOSSIBLE;
-    None: does not fit
+Formats are written with strptime's directives (`%Y-%m-%d %H:%M:%S`), here and in `convert_column_types`. The
+rules are those of Microsoft's reader, whose directives are those of Rust's chrono.
 """
 
 from __future__ import annotations
@@ -59,8 +51,9 @@ _DIRECTIVE = re.compile(r"%\.f|\.%f|%[A-Za-z%]|\s+|[^%\s]|%")
 
 @dataclass(frozen=True)
 class Format:
-    """A compiled format: its parts in order (`("%", directive)`, `(" ", "")` for blanks or `("=",
-    character)`) and how to read one text.
+    """A compiled format: its parts, and the expression that reads one text.
+
+    A part is `("%", directive)`, `(" ", "")` for blanks or `("=", character)`.
     """
 
     parts: tuple[tuple[str, str], ...]
@@ -75,10 +68,10 @@ class Format:
 
 @lru_cache(maxsize=512)
 def compile_format(text: str, inferred: bool) -> Format | None:
-    """The format that `text` writes down. Given (not `inferred`) formats let blanks be absent or more and the
-    value be padded.
+    """The format that `text` writes down; None for an unknown directive, which fits no value.
 
-    None for a directive that is not known here: such a format fits no value.
+    As Microsoft's reader: formats that are given (not `inferred`) let blanks be absent or more, and ignore
+    blanks around the value.
     """
     parts: list[tuple[str, str]] = []
     for token in _DIRECTIVE.findall(re.sub(r"%([FTDR])", lambda found: _EXPANDED[found[1]], text)):
@@ -155,7 +148,7 @@ def _offset(zone: str | None) -> int:
 
 
 def check_formats(formats: Sequence[str], date_constant: str | None = None) -> None:
-    """Raise ValueError where the formats could never give a date: none at all, or one without a year."""
+    """ValueError where the formats could never give a date: none at all, or one without a year."""
     if not formats:
         raise ValueError("At least one datetime format is needed, e.g. '%Y-%m-%d'.")
     for text in formats:
@@ -171,12 +164,13 @@ def check_formats(formats: Sequence[str], date_constant: str | None = None) -> N
             )
 
 
-# Inference
-# ---------------------------------------------------------------------------------------------------------------
+# Which formats a sample has. As Microsoft's reader: three families of dates are known, and hours with minutes
+# but without seconds are no time in the first of them.
 
 _TIME = r"(?P<hour>\d{1,2}):(?P<minute>\d{1,2})"
 _YEAR_FIRST = re.compile(
-    rf"\d{{1,4}}(?P<sep>[-/])\d{{1,2}}(?P=sep)\d{{1,2}}(?:(?P<gap>T|[ \t]+){_TIME}:(?P<second>\d{{1,2}})(?P<fraction>\.\d{{1,9}})?"
+    rf"\d{{1,4}}(?P<sep>[-/])\d{{1,2}}(?P=sep)\d{{1,2}}"
+    rf"(?:(?P<gap>T|[ \t]+){_TIME}:(?P<second>\d{{1,2}})(?P<fraction>\.\d{{1,9}})?"
     r"(?P<zone>[ \t]*(?:Z|UTC|[+-]\d\d:?\d\d))?)?"
 )
 _YEAR_LAST = re.compile(
@@ -190,11 +184,11 @@ _NAMED_MONTH = re.compile(
 
 
 def infer_formats(texts: Iterable[str]) -> tuple[str, ...] | None:
-    """Formats by which all `texts` are dates; None where one of them is no date, or where both orders of day
-    and month are seen.
+    """Formats by which all `texts` are dates; None where they are none.
 
-    The order of day and month is settled for each separator by a value that only fits one order. Values of a
-    separator that stays unsettled are read by no format, so the answer is () where that is all there is.
+    As Microsoft's reader: the order of day and month is settled for each separator by a value that only fits
+    one order. Where both orders are seen the texts are no dates. Values of a separator that stays unsettled
+    are read by no format, so the answer is () where that is all there is.
     """
     certain: dict[str, None] = {}
     orders: dict[str, set[str]] = {}

@@ -1,14 +1,4 @@
-"""What the values of a column are: the kind, and how it is inferred from sampled texts.
-
-API
-    Kind(name, formats=(), inferred=False, date_constant=None, true_values=None, false_values=None,
-    mismatch=None)
-        name: "string" | "int" | "float" | "bool" | "datetime" | "stream_info" | "null"; frozen, hashable,
-        `.to_json()`, `Kind.from_json(value)`, `.arrow` (the pyarrow type of its values)
-    STRING, INT, FLOAT, BOOL        ready-made plain kinds
-    infer_kind(values) -> Kind      kind of one column from its sampled texts (None = missing)
-    TRUE_WORDS, FALSE_WORDS         the spellings of booleans
-"""
+"""The kinds of a column's values, and how a kind is inferred from sampled texts."""
 
 from __future__ import annotations
 
@@ -37,15 +27,14 @@ NUMBER = re.compile(r"[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|(
 
 @dataclass(frozen=True)
 class ColumnKind:
-    """What a column's values are, and how texts become such values: fixed once for a table and used for every
-    piece of it.
+    """What a column's values are, and how texts become such values; fixed once for a whole table.
 
     A datetime kind reads by its `formats`, in order: `inferred` ones match a value exactly as it stands,
     given ones (of `convert_column_types` and overrides) ignore blanks around it and put `date_constant` in
     front. A datetime kind without formats (day and month could not be told apart in the sample) makes every
     value null, and so does "null". A bool kind with `true_values` and `false_values` looks texts up there
-    instead of in the usual words; `mismatch` is the value of texts found in neither (None: null, counted as a
-    failure).
+    instead of in the usual words; `mismatch` is the value of texts found in neither (None: null, counted as
+    lost).
     """
 
     name: Name
@@ -98,9 +87,9 @@ STRING, INT, FLOAT, BOOL = ColumnKind("string"), ColumnKind("int"), ColumnKind("
 
 
 def infer_kind(values: Iterable[str | None]) -> ColumnKind:
-    """The kind of a column from its sampled texts: the first of bool, int, float, datetime that all of them
-    can be, else string.
+    """The kind of a column from its sampled texts.
 
+    As Microsoft's reader: the first of bool, int, float and datetime that all texts can be, else string.
     Missing values (None) say nothing; a sample without values is text. Integers 0 and 1 alone are booleans.
     """
     texts = list(dict.fromkeys(value for value in values if value is not None))

@@ -1,8 +1,4 @@
-"""Arrow tables to the data frames that users see: Microsoft's dtypes.
-
-API
-    to_pandas(table, partition=False) -> pandas.DataFrame
-"""
+"""Turns Arrow tables into data frames with Microsoft's dtypes."""
 
 from __future__ import annotations
 
@@ -15,11 +11,11 @@ if TYPE_CHECKING:
 
 
 def to_pandas(table: pa.Table, partition: bool = False) -> pd.DataFrame:
-    """The table with the dtypes int64, float64, bool, datetime64[ns] and text (object on pandas 2, str on
-    pandas 3), fresh and writable.
+    """The table as a fresh, writable data frame with the dtypes of Microsoft's reader.
 
-    Integers with nulls are float64 with NaN, booleans with nulls object with None. Columns without any value
-    are object with None in a whole table; in a `partition`, whose other parts may have values, they keep the
+    These are int64, float64, bool, datetime64[ns] and text (object on pandas 2, str on pandas 3). Integers
+    with nulls are float64 with NaN, booleans with nulls object with None. Columns without any value are
+    object with None in a whole table; in a `partition`, whose other parts may have values, they keep the
     dtype of their type.
     """
     if not partition:

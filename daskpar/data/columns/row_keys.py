@@ -1,4 +1,4 @@
-"""Keys of rows as numbers: in which group a row belongs, whatever kinds the key columns have.
+"""Groups the rows of a table by key columns of whatever kinds.
 
 Equal keys are those that a user calls equal: NaN equals NaN, -0.0 equals 0.0, a null equals a null and
 nothing else.
@@ -18,8 +18,9 @@ from daskpar.errors import InputError, nearest
 
 @dataclass(frozen=True, slots=True)
 class GroupedRows:
-    """Rows group by group: group g holds the rows `order[starts[g]:starts[g + 1]]`; groups come in order of
-    first appearance.
+    """Rows group by group: group g holds the rows `order[starts[g]:starts[g + 1]]`.
+
+    Groups come in order of first appearance.
     """
 
     order: np.ndarray
@@ -60,10 +61,8 @@ def group_rows(table: pa.Table, keys: Sequence[str]) -> GroupedRows:
 
 
 def stable_order(codes: np.ndarray, count: int) -> np.ndarray:
-    """The rows sorted by code (0 <= code < count), equal ones in their order; 16 bits at a time, for which
-    numpy sorts by radix.
-    """
-    order = np.argsort(codes.astype(np.uint16), kind="stable")
+    """The rows sorted by code (0 <= code < count), equal ones in their order."""
+    order = np.argsort(codes.astype(np.uint16), kind="stable")  # numpy sorts 16 bits by radix, in linear time
     shift = 16
     while count > 1 << shift:
         digit = (codes[order] >> shift).astype(np.uint16)
@@ -78,7 +77,8 @@ def comparable_array(column: pa.ChunkedArray, key: str) -> pa.Array:
         column = column.cast(column.type.value_type)
     if pa.types.is_nested(column.type):
         raise InputError(
-            f"partition key {key!r} holds {column.type} values; keys must be plain values such as text, numbers or dates"
+            f"partition key {key!r} holds {column.type} values; "
+            "keys must be plain values such as text, numbers or dates"
         )
     array = column.combine_chunks()
     if isinstance(array, pa.ChunkedArray):  # more than one array can hold
@@ -86,6 +86,7 @@ def comparable_array(column: pa.ChunkedArray, key: str) -> pa.Array:
     if pa.types.is_float16(array.type):
         array = array.cast(pa.float32())
     if pa.types.is_floating(array.type):
+        # adding 0.0 makes -0.0 of one kind with it; one NaN stands for all
         zero, nan = pa.scalar(0.0, array.type), pa.scalar(float("nan"), array.type)
         return pc.if_else(pc.is_nan(array), nan, pc.add(array, zero))
     return array
@@ -105,6 +106,6 @@ def encode_distinct(array: pa.Array) -> pa.DictionaryArray:
 
 
 def index_numbers(indices: pa.Array) -> np.ndarray:
-    """Indices without nulls, as numbers of 64 bits."""
+    """The numbers of the distinct values, as 64 bits."""
     values: np.ndarray = indices.to_numpy(zero_copy_only=False).astype(np.int64)
     return values

@@ -1,5 +1,6 @@
-"""Columns that Arrow has no type for: values of several kinds (kind "any", kept as JSON text) and locations
-of files (kind "stream").
+"""Columns that Arrow has no type for: values of several kinds, and locations of files.
+
+Both are texts marked in their field's metadata: "any" columns hold JSON, "stream" columns a path or URL.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ _MARK = b"daskpar.kind"
 
 @dataclass(frozen=True, order=True)
 class StreamInfo:
-    """The location of a file as a table holds it, with the attributes of Azure ML's StreamInfo; `open()`
-    takes a local one.
+    """The location of a file as a table holds it, with the attributes of Azure ML's StreamInfo.
+
+    `open()` takes one that is local.
     """
 
     resource_identifier: str

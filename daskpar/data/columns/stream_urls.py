@@ -1,4 +1,4 @@
-"""Texts that name a stored file by its URL: what a `stream_info` column makes of them."""
+"""Reads texts that name a stored file by its URL: the values of a `stream_info` column."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ _KEPT = re.compile(r"(?:https?|adl)://[^/]+.*|azureml://subscriptions/.+", re.IG
 def parse_stream_url(text: str) -> str | None:
     """Path or URL of the file that `text` names; None for texts that are no URL of a known store.
 
-    `file://` becomes a local path, the short forms of Azure's stores their `https` address.
+    As Microsoft's reader: `file://` becomes a local path, the short forms of Azure's stores their `https`
+    address.
     """
     trimmed = text.strip()
     if trimmed.startswith("file://"):

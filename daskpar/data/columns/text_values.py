@@ -1,12 +1,6 @@
-"""Texts to values, a column at a time: pyarrow where its reading is the same as Microsoft's, Python for what
-is left.
+"""Reads texts as values of a kind, a column at a time, as Microsoft's reader does.
 
-API
-    from_text(texts, kind) -> (array of kind.arrow, Failure | None)     texts: a pyarrow string Array or
-    ChunkedArray
-    Failure(count, example)                                             values that became null because they
-    don't convert
-    failure(texts, result) -> Failure | None                            counted by comparing nulls
+pyarrow reads what it reads in the same way; Python reads each other distinct text.
 """
 
 from __future__ import annotations
@@ -31,7 +25,7 @@ _MARGIN = " \t"
 
 @dataclass(frozen=True)
 class LostValues:
-    """Values of one column that became null because they don't convert: how many, and one of them."""
+    """Values of one column that became null or were left out: how many, and one of them."""
 
     count: int
     example: str
@@ -41,8 +35,9 @@ class LostValues:
 
 
 def from_text(texts: pa.ChunkedArray | pa.Array, kind: ColumnKind) -> tuple[pa.Array, LostValues | None]:
-    """Values of `kind` read from `texts`; missing texts stay null, texts that don't convert become null and
-    are counted.
+    """Values of `kind` read from `texts`: an array of `kind.arrow`, and what was lost.
+
+    Missing texts stay null, texts that don't convert become null and are counted.
     """
     column = texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
     if isinstance(column, pa.ChunkedArray):  # combine_chunks of pyarrow keeps texts of more than 2 GB apart
@@ -69,8 +64,9 @@ def example_text(value: pa.Scalar) -> str:
 
 
 def read_int(text: str) -> int | None:
-    """An integer as `convert_column_types` reads it: numbers are cut toward zero and kept inside 64 bits,
-    `nan` is 0.
+    """An integer as Microsoft's reader makes it of a text; None where it is no number.
+
+    Numbers are cut toward zero and kept inside 64 bits, and `nan` is 0.
     """
     trimmed = text.strip(_MARGIN)
     if INTEGER.fullmatch(trimmed) and len(trimmed) < 25:

@@ -1,1 +1,1 @@
-"""Stored formats to Arrow tables: delimited text, JSON lines, Parquet, Delta."""
+"""Stored formats as Arrow tables: delimited text, JSON lines, Parquet, Delta."""

@@ -1,13 +1,10 @@
-"""The fast reader of delimited text: pyarrow's, used only on bytes that it reads as Microsoft's engine would.
+"""The fast reader of delimited text: pyarrow's, used where it reads as Microsoft's reader does.
 
-pyarrow agrees on quotes wherever each quoted field is closed within its record; it differs on lone `\\r`, on
+pyarrow agrees on quotes wherever each quoted field is closed within its record. It differs on lone `\\r`, on
 line breaks inside quotes when `support_multi_line` is off, on unclosed quotes, and on a byte order mark,
-which it drops from the start of any chunk. `read` finds such bytes and answers None: the caller then takes
-the careful reader. Records with more or fewer fields than most are handed back as text, to be read there too.
-
-API
-    read(data, dialect, width, types) -> Quick | None
-    Quick(columns, rows, odd): pyarrow columns by number, how many rows they have, the other records
+which it drops from the start of any chunk. `read_fast` finds such bytes and answers None: the caller then
+takes the careful reader. Records with more or fewer fields than most are handed back as text, to be read
+there too.
 """
 
 from __future__ import annotations
@@ -24,17 +21,19 @@ from daskpar.data.formats.byte_scan import count_byte, count_pair
 from daskpar.data.formats.dialect import Dialect
 from daskpar.data.formats.record_bounds import count_breaks, count_lines, ends_inside_quotes, has_glued_breaks
 
-_LONGEST = 1 << 30
+_LONGEST = 1 << 30  # bytes: one block of pyarrow holds less than 2 GiB
 _MARK = b"\xef\xbb\xbf"
 
 
 @dataclass
 class IrregularRecords:
-    """Records with another number of fields: their row numbers (from 0), their texts and numbers of fields."""
+    """Records with another number of fields than most, collected while pyarrow reads."""
 
     rows: list[int] = field(default_factory=list)
+    """Their row numbers among all records of the chunk, from 0."""
     texts: list[str] = field(default_factory=list)
     widths: list[int] = field(default_factory=list)
+    """Their numbers of fields."""
 
     def __call__(self, row: Any) -> str:
         self.rows.append(row.number - 1)
@@ -45,11 +44,11 @@ class IrregularRecords:
 
 @dataclass(frozen=True)
 class FastColumns:
-    """What the fast reader read."""
+    """What the fast reader read: columns by number, how many rows they have, and the other records."""
 
     columns: Mapping[int, pa.Array]
     rows: int
-    odd: IrregularRecords
+    irregular: IrregularRecords
 
 
 class UnconvertedColumn(Exception):
@@ -60,9 +59,12 @@ class UnconvertedColumn(Exception):
         self.column = column
 
 
-def read(data: bytes, dialect: Dialect, width: int, types: Mapping[int, pa.DataType]) -> FastColumns | None:
-    """The columns `types` of records with `width` fields; None where pyarrow would read other records than
-    ours. Raises Unconverted.
+def read_fast(
+    data: bytes, dialect: Dialect, width: int, types: Mapping[int, pa.DataType]
+) -> FastColumns | None:
+    """The columns `types` (by number) of records with `width` fields.
+
+    None where pyarrow would read other records than Microsoft's reader. Raises UnconvertedColumn.
     """
     if (
         not data
@@ -75,7 +77,7 @@ def read(data: bytes, dialect: Dialect, width: int, types: Mapping[int, pa.DataT
     if not data.endswith(b"\n"):
         data += b"\n"  # without it pyarrow takes an empty last field behind a quoted one for quoted too
     names = [str(number) for number in range(width)]
-    odd = IrregularRecords()
+    irregular = IrregularRecords()
     try:
         table = csv.read_csv(
             pa.BufferReader(data),
@@ -83,7 +85,7 @@ def read(data: bytes, dialect: Dialect, width: int, types: Mapping[int, pa.DataT
             csv.ParseOptions(
                 delimiter=dialect.delimiter,
                 newlines_in_values=dialect.support_multi_line,
-                invalid_row_handler=odd,
+                invalid_row_handler=irregular,
             ),
             csv.ConvertOptions(
                 check_utf8=False,
@@ -101,10 +103,12 @@ def read(data: bytes, dialect: Dialect, width: int, types: Mapping[int, pa.DataT
     if (
         b'"' in data
         and not dialect.support_multi_line
-        and _has_swallowed_breaks(data, table.num_rows + len(odd.rows))
+        and _has_swallowed_breaks(data, table.num_rows + len(irregular.rows))
     ):
         return None
-    return FastColumns({number: _whole(table.column(str(number))) for number in types}, table.num_rows, odd)
+    return FastColumns(
+        {number: _whole(table.column(str(number))) for number in types}, table.num_rows, irregular
+    )
 
 
 def _has_swallowed_breaks(data: bytes, rows: int) -> bool:

@@ -1,6 +1,4 @@
-"""Counting bytes and pairs of bytes in chunks of megabytes, several times faster than `bytes.count` where
-they are frequent.
-"""
+"""Counts bytes and pairs of bytes in chunks of megabytes, several times faster than `bytes.count`."""
 
 from __future__ import annotations
 
@@ -13,7 +11,7 @@ def count_byte(data: bytes, byte: int) -> int:
 
 
 def count_pair(data: bytes, pair: bytes) -> int:
-    """How often the two bytes, which must differ or not overlap in what is counted, stand behind one another."""
+    """How often the two bytes stand behind one another; they must not overlap in what is counted."""
     wanted = int.from_bytes(pair, "little")
     return sum(int(np.count_nonzero(words == wanted)) for words in _words(data))
 

@@ -1,9 +1,4 @@
-"""Lines that the fast reader may read otherwise than we do, set apart so that the rest of a chunk can still
-be read fast.
-
-API
-    set_apart(data) -> Apart | None      None: too many such lines to be worth it, or none
-"""
+"""Splits off the lines that only the careful reader reads right, so that the others can be read fast."""
 
 from __future__ import annotations
 
@@ -19,9 +14,9 @@ _QUOTE, _BREAK, _RETURN = 34, 10, 13
 
 @dataclass(frozen=True)
 class CarefulLines:
-    """Lines with quotes or lone `\\r` and the bytes of the other lines."""
+    """Lines with quotes or a lone `\\r`, and the bytes of the other lines."""
 
-    rest: bytes
+    others: bytes
     rows: list[int]
     """Row number (from 0, of all lines with content) of each line apart."""
     texts: list[str]
@@ -31,7 +26,10 @@ class CarefulLines:
 
 
 def split_careful_lines(data: bytes) -> CarefulLines | None:
-    """Split `data` (UTF-8, whole lines, each a record)."""
+    """Split `data` (UTF-8, whole lines, each a record).
+
+    None where there is no such line, or so many that splitting is not worth it.
+    """
     array = np.frombuffer(data, np.uint8)
     odd = np.flatnonzero(array == _QUOTE)
     if b"\r" in data:

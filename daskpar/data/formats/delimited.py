@@ -1,25 +1,7 @@
-"""Delimited text: bytes of whole records to Arrow tables by fixed kinds, headers, and the sample that kinds
-are inferred from.
+"""Delimited text to Arrow tables by fixed kinds; headers; and the sample that kinds are inferred from.
 
-API (bytes of whole records come from `daskpar.data.formats.record_bounds`)
-    read_head(read, size, dialect, header, source="") -> Head(names, body)
-        names: header fields as written, () without `header`; body: byte at which the data starts
-    column_names(header_fields, width) -> tuple[str, ...]    trimmed, `Column<N>` for empty and missing ones,
-    duplicates with suffixes
-    sample_rows(read, size, body, dialect, limit, source="") -> list of rows (lists of text | None), at most
-    `limit`
-    parse(chunk, dialect, columns, *, keep=None, offset=0, source="") -> Parsed
-        columns: sequence of (name, Kind); keep: names to deliver (default all); offset, source: where the
-        chunk lies, for errors
-    Parsed(table, failures, surplus)
-        table: pyarrow.Table with the columns asked for, types `kind.arrow`
-        failures: {name: Failure(count, example)}: values that became null because they don't convert
-        surplus: {number of the field, from 1: Failure(count, example)}: fields with a value behind the last
-        column, which are left out
-    Parser(dialect, columns, keep=None, source="").parse(chunk, offset=0) -> Parsed
-        the same, remembering from chunk to chunk which columns need care: use one per file and process
-
-`read` is any callable (offset, length) -> bytes over one file (shorter at its end).
+`read` is any callable (offset, length) -> bytes over one file, shorter at its end. Bytes of whole records
+come from `record_bounds`.
 """
 
 from __future__ import annotations
@@ -50,9 +32,7 @@ _FIRST_READ = 1 << 16
 
 @dataclass(frozen=True)
 class FileHead:
-    """What stands before the data of a file: the header's fields as written, and the byte at which the data
-    starts.
-    """
+    """What stands before the data of a file."""
 
     names: tuple[str, ...]
     body: int
@@ -68,8 +48,9 @@ class ParsedRecords:
 
 
 def read_head(read: Read, size: int, dialect: Dialect, header: bool, source: str = "") -> FileHead:
-    """The head of a file of `size` bytes. With `header` the first line that is not empty is the header, and
-    the data starts behind it.
+    """The head of a file of `size` bytes.
+
+    With `header` the first line that is not empty is the header, and the data starts behind it.
     """
     data = read(0, min(size, _FIRST_READ))
     start = mark_length(data, dialect, source)
@@ -96,8 +77,9 @@ def _skip_blank_lines(data: bytes, at: int, dialect: Dialect) -> int:
 
 
 def column_names(names: Sequence[str], width: int) -> tuple[str, ...]:
-    """Names of `width` columns: trimmed, `Column<N>` where there is none, `_1`, `_2`… behind names that came
-    before.
+    """Names of `width` columns from the fields of a header, as Microsoft's reader makes them.
+
+    Trimmed, `Column<N>` where there is none, `_1`, `_2`… behind names that came before.
     """
     repeats: dict[str, int] = {}
     made: dict[str, None] = {}
@@ -134,8 +116,8 @@ def _last_start(data: bytes, dialect: Dialect) -> int:
 class DelimitedParser:
     """Reads chunks of one file, or of files with the same columns, by fixed kinds.
 
-    It remembers what it met: columns whose texts are not all plain values are read as text at once in the
-    next chunks.
+    It remembers from chunk to chunk which columns need care: those whose texts are not all plain values are
+    read as text at once. Use one for each list of columns and process.
     """
 
     def __init__(
@@ -152,94 +134,94 @@ class DelimitedParser:
         self._wanted = [
             number for number, (name, _) in enumerate(self.columns) if wanted is None or name in wanted
         ]
-        self._usual = len(self.columns)  # fields of most records
-        self._as_text = {number for number in self._wanted if not _is_direct(self.columns[number][1])}
+        self._usual_width = len(self.columns)  # fields of most records
+        self._as_text = {number for number in self._wanted if not _is_read_by_arrow(self.columns[number][1])}
 
     def parse(self, chunk: bytes, offset: int = 0) -> ParsedRecords:
-        """The table of the whole records in `chunk`, which lies at byte `offset`."""
+        """The table of the whole records in `chunk`, which lies at byte `offset` of its file."""
         data = to_utf8(chunk, self.dialect, offset, self.source)
-        quick = self._quick(data)
-        if quick is not None and len(quick.odd.rows) > quick.rows:
-            self._usual = Counter(quick.odd.widths).most_common(1)[0][0]
-            quick = self._quick(data)
-        if quick is None and not self.dialect.support_multi_line:
-            quick = self._quick_but_odd_lines(data)
-        if quick is None:
-            return self._tokenized(data.decode())
-        if quick.odd.rows:
-            return self._mixed(quick)
-        return self._typed(quick)
+        fast = self._read_fast(data)
+        if fast is not None and len(fast.irregular.rows) > fast.rows:
+            self._usual_width = Counter(fast.irregular.widths).most_common(1)[0][0]
+            fast = self._read_fast(data)
+        if fast is None and not self.dialect.support_multi_line:
+            fast = self._read_fast_but_careful_lines(data)
+        if fast is None:
+            return self._read_carefully(data.decode())
+        if fast.irregular.rows:
+            return self._merged(fast)
+        return self._converted(fast)
 
-    def _quick(self, data: bytes) -> arrow_csv.FastColumns | None:
+    def _read_fast(self, data: bytes) -> arrow_csv.FastColumns | None:
         """What the fast reader makes of `data`, with columns read as text where their values need care."""
-        wanted = [number for number in self._wanted if number < self._usual]
-        wanted += range(len(self.columns), self._usual)  # the fields too many, to count them
-        careful = set(self._as_text)
+        wanted = [number for number in self._wanted if number < self._usual_width]
+        wanted += range(len(self.columns), self._usual_width)  # the fields too many, to count them
+        as_text = set(self._as_text)
         if _has_hexadecimal(data):
-            careful |= {
+            as_text |= {
                 number
                 for number in wanted
                 if number < len(self.columns) and self.columns[number][1].name == "int"
             }
         try:
-            return self._careful_quick(data, wanted, careful)
+            return self._read_fast_with_texts(data, wanted, as_text)
         except arrow_csv.UnconvertedColumn as found:
             if found.column < 0:
                 return None
-        return self._careful_quick(data, wanted, set(wanted))
+        return self._read_fast_with_texts(data, wanted, set(wanted))
 
-    def _quick_but_odd_lines(self, data: bytes) -> arrow_csv.FastColumns | None:
-        """What the fast reader makes of lines without quotes; those with quotes count among the odd records."""
-        apart = split_careful_lines(data) if data else None
-        quick = self._quick(apart.rest) if apart else None
-        if apart is None or quick is None:
+    def _read_fast_but_careful_lines(self, data: bytes) -> arrow_csv.FastColumns | None:
+        """What the fast reader makes of lines without quotes; those with quotes count as irregular."""
+        split = split_careful_lines(data) if data else None
+        fast = self._read_fast(split.others) if split else None
+        if split is None or fast is None:
             return None
-        others = np.delete(np.arange(apart.total), apart.rows)
-        odd = quick.odd
+        others = np.delete(np.arange(split.total), split.rows)
+        irregular = fast.irregular
         merged = arrow_csv.IrregularRecords(
-            [*apart.rows, *others[odd.rows].tolist()], [*apart.texts, *odd.texts]
+            [*split.rows, *others[irregular.rows].tolist()], [*split.texts, *irregular.texts]
         )
         order = np.argsort(merged.rows)
         merged.rows, merged.texts = [merged.rows[at] for at in order], [merged.texts[at] for at in order]
-        return arrow_csv.FastColumns(quick.columns, quick.rows, merged)
+        return arrow_csv.FastColumns(fast.columns, fast.rows, merged)
 
-    def _careful_quick(
-        self, data: bytes, wanted: Sequence[int], careful: set[int]
+    def _read_fast_with_texts(
+        self, data: bytes, wanted: Sequence[int], as_text: set[int]
     ) -> arrow_csv.FastColumns | None:
         types = {
             number: pa.string()
-            if number in careful or number >= len(self.columns)
+            if number in as_text or number >= len(self.columns)
             else self.columns[number][1].arrow
             for number in wanted
         }
-        quick = arrow_csv.read(data, self.dialect, self._usual, types)
-        odd_numbers = [
+        fast = arrow_csv.read_fast(data, self.dialect, self._usual_width, types)
+        doubtful = [
             number
             for number, kind in types.items()
-            if quick is not None
+            if fast is not None
             and pa.types.is_floating(kind)
             and b"(" in data
-            and pc.any(pc.is_nan(quick.columns[number])).as_py()
+            and pc.any(pc.is_nan(fast.columns[number])).as_py()
         ]
-        if odd_numbers:  # pyarrow takes nan(…) for a number
-            return self._careful_quick(data, wanted, careful | set(odd_numbers))
-        return quick
+        if doubtful:  # pyarrow takes nan(…) for a number
+            return self._read_fast_with_texts(data, wanted, as_text | set(doubtful))
+        return fast
 
-    def _typed(self, quick: arrow_csv.FastColumns) -> ParsedRecords:
+    def _converted(self, fast: arrow_csv.FastColumns) -> ParsedRecords:
         """The table of what the fast reader read, where all records have the same number of fields."""
         names, arrays, failures = [], [], {}
         for number in self._wanted:
             name, kind = self.columns[number]
-            column = quick.columns.get(number)
+            column = fast.columns.get(number)
             array, lost = (
-                (pa.nulls(quick.rows, kind.arrow), None) if column is None else self._value(number, column)
+                (pa.nulls(fast.rows, kind.arrow), None) if column is None else self._value(number, column)
             )
             names.append(name)
             arrays.append(array)
             if lost:
                 failures[name] = lost
         extra = {
-            number: quick.columns[number].drop_null() for number in range(len(self.columns), self._usual)
+            number: fast.columns[number].drop_null() for number in range(len(self.columns), self._usual_width)
         }
         surplus = {
             number + 1: LostValues(len(found), found[0].as_py())
@@ -253,26 +235,28 @@ class DelimitedParser:
         if not pa.types.is_string(column.type) or kind == STRING:
             return column, None
         array, lost = from_text(column, kind)
-        if lost and _is_direct(kind):
+        if lost and _is_read_by_arrow(kind):
             self._as_text.add(number)
         return array, lost
 
-    def _mixed(self, quick: arrow_csv.FastColumns) -> ParsedRecords:
-        """The table of regular records from the fast reader and the odd ones from the careful one, in order."""
-        first = self._typed(quick)
-        second = self._rows_to_table([row for text in quick.odd.texts for row in rows(text, self.dialect)])
-        count = quick.rows + len(quick.odd.rows)
+    def _merged(self, fast: arrow_csv.FastColumns) -> ParsedRecords:
+        """The table of regular records from the fast reader and the others from the careful one, in order."""
+        first = self._converted(fast)
+        second = self._rows_to_table(
+            [row for text in fast.irregular.texts for row in rows(text, self.dialect)]
+        )
+        count = fast.rows + len(fast.irregular.rows)
         place = np.zeros(count, np.int64)
-        odd = np.zeros(count, np.bool_)
-        odd[quick.odd.rows] = True
-        place[odd] = np.arange(quick.rows, count)
-        place[~odd] = np.arange(quick.rows)
+        irregular = np.zeros(count, np.bool_)
+        irregular[fast.irregular.rows] = True
+        place[irregular] = np.arange(fast.rows, count)
+        place[~irregular] = np.arange(fast.rows)
         table = pa.concat_tables([first.table, second.table]).take(pa.array(place))
         return ParsedRecords(
             table, _sums(first.failures, second.failures), _sums(first.surplus, second.surplus)
         )
 
-    def _tokenized(self, text: str) -> ParsedRecords:
+    def _read_carefully(self, text: str) -> ParsedRecords:
         return self._rows_to_table(list(rows(text, self.dialect)))
 
     def _rows_to_table(self, found: list[Row]) -> ParsedRecords:
@@ -300,7 +284,7 @@ def _sums(first: Mapping[Any, LostValues], second: Mapping[Any, LostValues]) -> 
     return {**first, **{key: first[key] + lost if key in first else lost for key, lost in second.items()}}
 
 
-def _is_direct(kind: ColumnKind) -> bool:
+def _is_read_by_arrow(kind: ColumnKind) -> bool:
     """Whether pyarrow's reader makes such values itself, as we do."""
     return kind in (STRING, INT, FLOAT, BOOL)
 

@@ -1,6 +1,4 @@
-"""Delta tables: which Parquet files a version is made of, as the `deltalake` package tells it (an extra of
-daskpar).
-"""
+"""Names the Parquet files that a version of a delta table is made of, by the package `deltalake`."""
 
 from __future__ import annotations
 
@@ -20,9 +18,11 @@ _UNREADABLE = {"deletionVectors": "deletion vectors", "columnMapping": "renamed 
 
 
 def delta_files(folder: str, version: int | None, timestamp: str | None) -> tuple[list[str], pa.Table | None]:
-    """Files of a delta table, in the order in which they were added, and its partition columns (whose values
-    are only in its log), a row for each file. `timestamp` picks the newest version that is not younger,
-    the first one where all are."""
+    """Files of a delta table, in the order in which they were added, and its partition columns.
+
+    The values of partition columns stand only in the log; there is a row for each file. As Microsoft's
+    reader: `timestamp` picks the newest version that is not younger, the first one where all are.
+    """
     try:
         from deltalake import DeltaTable
         from deltalake.exceptions import DeltaError

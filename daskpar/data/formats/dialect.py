@@ -1,14 +1,4 @@
-"""How a delimited text is written: delimiter, encoding, line breaks inside quotes, and what an empty field
-means.
-
-API
-    Dialect(delimiter=",", encoding="utf8", support_multi_line=False, empty_as_string=False), `.to_json()`,
-    `Dialect.from_json(value)`
-    to_utf8(chunk, dialect, offset=0, source="") -> bytes      the chunk in UTF-8, checked; InputError names
-    the byte that can't be decoded
-    mark_length(head, dialect, source="") -> int               length of the byte order mark at the start of a
-    file (0: none)
-"""
+"""How a delimited text is written: delimiter, encoding, quoted line breaks, and what an empty field means."""
 
 from __future__ import annotations
 
@@ -32,8 +22,7 @@ ENCODINGS: Mapping[str, str] = {
     "utf16": "utf16",
     "utf-16": "utf16",
 }
-"""Every accepted spelling of an encoding, and which of the three readers it means (`latin1` is Windows-1252).
-"""
+"""As Microsoft's reader: the accepted spellings of encodings, and what they mean (`latin1`: Windows-1252)."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +42,8 @@ class Dialect:
         first = self.delimiter[:1]
         if not first or not first.isascii() or first in '"\r\n\0':
             raise InputError(
-                f"The delimiter {self.delimiter!r} can't be used: give one ASCII character other than a quote or line break."
+                f"The delimiter {self.delimiter!r} can't be used: "
+                "give one ASCII character other than a quote or line break."
             )
         if self.encoding not in ENCODINGS:
             known = ", ".join(ENCODINGS)
@@ -86,15 +76,17 @@ def mark_length(head: bytes, dialect: Dialect, source: str = "") -> int:
     if dialect.encoding == "utf16":
         if head.startswith(b"\xfe\xff"):
             raise InputError(
-                f"{source or 'The file'} is big-endian UTF-16, which is not supported: store it as UTF-8 or little-endian UTF-16."
+                f"{source or 'The file'} is big-endian UTF-16, which is not supported: "
+                "store it as UTF-8 or little-endian UTF-16."
             )
         return 2 if head.startswith(b"\xff\xfe") else 0
     return 0
 
 
 def to_utf8(chunk: bytes, dialect: Dialect, offset: int = 0, source: str = "") -> bytes:
-    """`chunk` as UTF-8, checked. `offset` is where it lies in its file, `source` the file's name: both for
-    the error's words.
+    """The bytes as UTF-8, checked; InputError names the first byte that can't be decoded.
+
+    `offset` is where they lie in their file, `source` the file's name: both for the error.
     """
     if dialect.encoding != "utf16" and chunk.isascii():
         return chunk
@@ -108,7 +100,8 @@ def to_utf8(chunk: bytes, dialect: Dialect, offset: int = 0, source: str = "") -
         at = error.start if isinstance(error, UnicodeDecodeError) else 0
         seen = chunk[at : at + 4].hex(" ")
         raise InputError(
-            f"{source or 'The file'}: byte {offset + at} ({seen}) is not {codec.upper()}; set `encoding` of the reader to the file's own."
+            f"{source or 'The file'}: byte {offset + at} ({seen}) is not {codec.upper()}; "
+            "set `encoding` of the reader to the file's own."
         ) from None
 
 

@@ -1,5 +1,4 @@
-"""JSON lines: bytes of whole lines to Arrow tables by fixed kinds, and the kinds inferred from sampled
-objects.
+"""JSON lines to Arrow tables by fixed kinds, and the kinds inferred from sampled objects.
 
 pyarrow reads what is plain; a chunk with anything else (nested values, several kinds in a column, invalid
 lines) is read line by line.
@@ -27,7 +26,7 @@ from daskpar.errors import InputError
 
 @dataclass(frozen=True)
 class ParsedLines:
-    """A table, which of the chunk's lines became its rows (None: all that are not empty), and what was lost."""
+    """A table, which lines became its rows, and what was lost."""
 
     table: pa.Table
     kept: np.ndarray | None = None
@@ -39,8 +38,9 @@ class ParsedLines:
 
 
 def infer_fields(objects: Iterable[Mapping[str, Any]]) -> list[pa.Field]:
-    """Columns of sampled objects, in order of first appearance: bool, int64, uint64, float64, text, or values
-    of any kind.
+    """Columns of sampled objects, in order of first appearance.
+
+    Types are bool, int64, uint64, float64, text, or values of any kind.
     """
     kinds: dict[str, set[str]] = {}
     limits: dict[str, list[int]] = {}
@@ -97,10 +97,10 @@ def parse_lines(
     wanted = [found for found in fields if keep is None or found.name in keep]
     starts = line_starts(data)
     if not any(is_any(found) for found in wanted):
-        found = _fast(data, starts, fields, wanted)
+        found = _parse_fast(data, starts, fields, wanted)
         if found is not None:
             return found
-    return _slow(data, starts, fields, wanted, drop_invalid, offset, source, kinds or {})
+    return parse_lines_carefully(data, starts, fields, wanted, drop_invalid, offset, source, kinds or {})
 
 
 def line_starts(data: bytes) -> np.ndarray:
@@ -119,7 +119,10 @@ def line_starts(data: bytes) -> np.ndarray:
 
 
 def decode_line(text: str) -> dict[str, Any]:
-    """The object that a line begins with (what follows it is not looked at); ValueError where there is none."""
+    """The object that a line begins with; ValueError where there is none.
+
+    As Microsoft's reader: what follows the object on its line is not looked at.
+    """
     value, _ = _DECODER.raw_decode(text.lstrip())
     if not isinstance(value, dict):
         raise ValueError("the line is no object")
@@ -149,7 +152,7 @@ def _float(text: str) -> float:
 _DECODER = json.JSONDecoder(parse_constant=_refuse, parse_float=_float)
 
 
-def _fast(
+def _parse_fast(
     data: bytes, starts: np.ndarray, fields: Sequence[pa.Field], wanted: Sequence[pa.Field]
 ) -> ParsedLines | None:
     """What pyarrow makes of the chunk, or None where it may not be what the lines say."""
@@ -187,7 +190,7 @@ def _fast(
     return ParsedLines(found.select([item.name for item in wanted]), surplus=surplus)
 
 
-def _slow(
+def parse_lines_carefully(
     data: bytes,
     starts: np.ndarray,
     fields: Sequence[pa.Field],
@@ -197,6 +200,7 @@ def _slow(
     source: str,
     kinds: Mapping[str, ColumnKind],
 ) -> ParsedLines:
+    """As `parse_lines`, line by line: right for every line, and what the fast reader is compared with."""
     known = {item.name for item in fields}
     objects, kept, surplus, dropped = [], [], dict[str, LostValues](), 0
     first = ""

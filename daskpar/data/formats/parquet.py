@@ -1,6 +1,4 @@
-"""Parquet files: what their footers say (schema, row groups, statistics), and runs of their rows decoded
-once.
-"""
+"""Parquet files: what their footers say (schema, row groups, statistics), and their rows."""
 
 from __future__ import annotations
 
@@ -79,8 +77,11 @@ def _plain(found: pa.Field) -> pa.Field:
 
 
 def unify(schemas: Iterable[tuple[str, pa.Schema]]) -> pa.Schema:
-    """One schema for the files of a table: columns by name in order of first appearance, numbers widened,
-    plain values of different kinds kept side by side; InputError names two files that can't be one table."""
+    """One schema for the files of a table: columns by name, in order of first appearance.
+
+    Numbers are widened; plain values of different kinds are kept side by side (kind "any"). InputError names
+    two files that can't be one table.
+    """
     fields: dict[str, pa.Field] = {}
     first: dict[str, str] = {}
     for path, schema in schemas:
@@ -106,7 +107,8 @@ def _widest(known: pa.Field, found: pa.Field, first: str, path: str) -> pa.Field
         if all(_is_plain(item.type) for item in (known, found)):
             return any_field(known.name)
         raise InputError(
-            f"the column {known.name!r} is {known.type} in {first} and {found.type} in {path}: these can't be one column"
+            f"the column {known.name!r} is {known.type} in {first} and {found.type} in {path}: "
+            "these can't be one column"
         ) from None
     return pa.field(unified.name, unified.type)
 
@@ -122,10 +124,10 @@ def _is_plain(type_: pa.DataType) -> bool:
 
 
 def conform(table: pa.Table, fields: Sequence[pa.Field], rows: int, source: str = "") -> pa.Table:
-    """The columns `fields` of a table: missing ones as nulls, others cast to the type that the whole table
-    has.
+    """The columns `fields` of a table: missing ones as nulls, others cast to the type of the whole table.
 
-    InputError names the file `source` where a value is none of that type."""
+    InputError names the file `source` where a value is none of that type.
+    """
     if not fields:
         return table.select([])
     columns = []
@@ -150,12 +152,14 @@ def _cast(column: pa.ChunkedArray, wanted: pa.Field, source: str) -> pa.ChunkedA
     try:
         return column.cast(wanted.type, safe=not rounds)
     except pa.ArrowException as error:
-        what = f"the column {wanted.name!r} is {column.type} here and {wanted.type} in the whole table, and does not fit"
-        raise InputError(f"{source or 'a file'}: {what}: {error}") from None
+        raise InputError(
+            f"{source or 'a file'}: the column {wanted.name!r} is {column.type} here and {wanted.type} "
+            f"in the whole table, and does not fit: {error}"
+        ) from None
 
 
 class ParquetRows:
-    """Rows of one Parquet file; what was decoded last is kept, so that neighbouring ranges cost one decoding."""
+    """Rows of one Parquet file; what was decoded last is kept for the ranges next to it."""
 
     def __init__(self, path: str, columns: Sequence[str], terms: Sequence[tuple[str, str, Any]] = ()) -> None:
         self.path = path
@@ -172,8 +176,9 @@ class ParquetRows:
         self._ruled_out: dict[int, bool] = {}
 
     def rows(self, start: int, stop: int) -> tuple[pa.Table, np.ndarray]:
-        """Rows [start, stop) and their numbers in the file, without those of row groups whose statistics say
-        that a filter leaves none.
+        """Rows [start, stop) and their numbers in the file.
+
+        Without those of row groups whose statistics say that a filter leaves none.
         """
         parts: list[pa.Table] = []
         numbers: list[np.ndarray] = []

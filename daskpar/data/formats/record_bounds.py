@@ -1,23 +1,9 @@
-"""Where the records of a delimited file begin and end, found in its bytes: the cut of a file into pieces and
-the rows of each piece.
+"""Where the records of a delimited file begin and end, found in its bytes.
 
-A piece start, stop holds the records whose first byte s is in start <= s < stop. Without `support_multi_line`
-start and stop may be any bytes: reading moves on to the next line break. With it a line break may lie inside
-quotes, so pieces must begin at true record starts, which `find_starts` finds in one pass over the file.
-
-API (positions are bytes of the file, spans begin with a record)
-    read_records(read, size, start, stop, dialect, body=0) -> Span(offset, data)     the whole records of a
-    piece; `read` as in delimited.py
-    find_starts(chunks, positions, dialect, body=0) -> int64 array    first record start at or behind each
-    position (sorted; the end of the
-                                                                      bytes where there is none); chunks: the
-                                                                      file's bytes from `body` on
-    row_ends(data, offset, stops, dialect) -> int64 array             how many rows of a span start before
-    each of the sorted `stops`
-    row_starts(data, offset, dialect) -> int64 array                  the byte of the file at which each row
-    of a span starts
-    record_end(data, begin, dialect) -> int | None                    where the record that begins at `begin`
-    ends (None: not in `data`)
+A piece (start, stop) holds the records whose first byte s is in start <= s < stop. Without
+`support_multi_line` start and stop may be any bytes: reading moves on to the next line break. With it a line
+break may lie inside quotes, so pieces must begin at true record starts, which `find_starts` finds in one pass
+over the file.
 """
 
 from __future__ import annotations
@@ -53,8 +39,7 @@ class RecordBytes:
 def read_records(
     read: Callable[[int, int], bytes], size: int, start: int, stop: int, dialect: Dialect, body: int = 0
 ) -> RecordBytes:
-    """The records of a file of `size` bytes whose first byte s is in start <= s < stop; records begin at byte
-    `body`.
+    """The whole records of a piece of a file of `size` bytes whose records begin at byte `body`.
 
     `read(offset, length)` gives bytes of the file. With `support_multi_line`, start and stop must be record
     starts.
@@ -97,8 +82,9 @@ def _line_start(data: bytes, position: int, dialect: Dialect) -> int | None:
 
 
 def _units(data: bytes, dialect: Dialect) -> bytes:
-    """One byte for each character of the file's encoding; characters that can't be one are replaced by one
-    that means nothing.
+    """One byte for each character of the file's encoding.
+
+    Characters of two bytes that can't be one are replaced by one that means nothing here.
     """
     if not dialect.wide:
         return data
@@ -119,8 +105,9 @@ class _Quotes:
         self._regular[_QUOTE] = True
 
     def toggles(self, units: bytes) -> Positions:
-        """Positions at which quoted text begins or ends, in turn; `inside` (before the call) says what the
-        first one does.
+        """Positions at which quoted text begins or ends, in turn.
+
+        `inside` (before the call) says what the first one does.
         """
         if not units:
             return np.empty(0, np.int64)
@@ -225,8 +212,9 @@ def record_end(data: bytes, begin: int, dialect: Dialect) -> int | None:
 
 
 def row_ends(data: bytes, offset: int, stops: Sequence[int] | Positions, dialect: Dialect) -> Positions:
-    """For each of the sorted `stops` the number of rows in `data` (whole records, from byte `offset`) that
-    start before it.
+    """For each of the sorted `stops` the number of rows in `data` that start before it.
+
+    `data` holds whole records, from byte `offset` of the file.
     """
     scale = _scale(dialect)
     units = _units(data, dialect)

@@ -1,15 +1,10 @@
-"""Text into rows of fields by Microsoft's rules of quoting, one record at a time: right for every text, and
-the measure of the fast reader.
+"""The careful reader: text into rows of fields by Microsoft's rules of quoting, one record at a time.
 
-API
-    rows(text, dialect) -> iterator of rows (lists of text | None)      None: an unquoted empty field (unless
-    `empty_as_string`)
-
-Rules: a quote opens a field only as its first character and only if a closing one follows; `""` inside is one
-quote; what follows the closing quote up to the delimiter is appended. Lines end with `\\n` or `\\r\\n`; empty
-ones are dropped. With `support_multi_line` a quoted field may hold line breaks, an unclosed quote takes the
-text's whole rest into its record, and line breaks that stand alone before an unquoted field belong to that
-field.
+It is right for every text, and what the fast reader is compared with. As Microsoft's reader: a quote opens a
+field only as its first character and only if a closing one follows; `""` inside is one quote; what follows
+the closing quote up to the delimiter is appended. Lines end with `\\n` or `\\r\\n`; empty ones are dropped.
+With `support_multi_line` a quoted field may hold line breaks, an unclosed quote takes the text's whole rest
+into its record, and line breaks that stand alone before an unquoted field belong to that field.
 """
 
 from __future__ import annotations
@@ -24,7 +19,10 @@ Row = list[str | None]
 
 
 def rows(text: str, dialect: Dialect) -> Iterator[Row]:
-    """The records of `text`, which must begin and end at record boundaries."""
+    """The records of `text`, which must begin and end at record boundaries.
+
+    A field that is empty and not quoted is None (a text with `empty_as_string`).
+    """
     return _multi_line_rows(text, dialect) if dialect.support_multi_line else _line_rows(text, dialect)
 
 
@@ -76,8 +74,9 @@ def _quoted_field(delimiter: str, multi_line: bool) -> re.Pattern[str]:
 
 
 def _record(text: str, at: int, dialect: Dialect) -> tuple[Row, int]:
-    """Fields of the record that starts at `at`, and where the next one starts. Without multi-line, `text` is
-    one line without its end.
+    """Fields of the record that starts at `at`, and where the next one starts.
+
+    Without multi-line, `text` is one line without its end.
     """
     delimiter, size = dialect.delimiter, len(text)
     breaks = dialect.support_multi_line

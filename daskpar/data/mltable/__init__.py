@@ -1,3 +1,1 @@
-"""MLTable folders: the document checked, its files listed, its kinds inferred; opened as a table or a file
-list.
-"""
+"""MLTable folders: the document checked, its files listed, its kinds inferred, and the table opened."""

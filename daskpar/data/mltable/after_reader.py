@@ -26,9 +26,10 @@ _NARROWING: dict[str, Callable[[Table, Any], Table]] = {
 
 
 def transform_table(table: Table, transformation: Transformation, where: str) -> Table:
-    """The table behind one more transformation; `where` is the transformation's place, for errors of a filter.
+    """The table behind one more transformation.
 
-    InputError or ValueError where it can't be applied.
+    `where` is the transformation's place, for errors of a filter. InputError or ValueError where it can't be
+    applied.
     """
     name, options = transformation.name, transformation.options
     value, names = options.get("value"), table.schema.names
@@ -55,14 +56,14 @@ def with_step(table: Table, step: dict[str, Any]) -> Table:
     if table.values is not None and not table.files:
         schema = table.values.schema
         values = pa.table([pa.nulls(1, field.type) for field in schema], schema=schema)
-    # the step itself tells the schema: it is applied to the table without rows
+    # the step is applied to the table without rows, which gives the schema
     chunk = RowChunk(table.base.empty_table(), 0, np.zeros(0, np.int64), "", values)
     steps = (*table.steps, step)
     return replace(table, steps=steps, schema=apply(steps, chunk).table.schema)
 
 
 def _filtered(table: Table, text: str, where: str) -> Table:
-    parse_filter(text)  # a mistake in it is told when planning
+    parse_filter(text)  # a mistake in it is an error of planning
     table = with_step(table, {"op": "filter", "text": text, "where": where})
     # as Microsoft's reader: behind a filter, moments have nanoseconds
     coarse = [

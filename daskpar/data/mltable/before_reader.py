@@ -1,7 +1,7 @@
 """Transformations before the reader: they act on the list of files.
 
-As in Microsoft's reader the records are files then, with the column `Path` and those that come from the paths:
-`take: 1` is the first file, and `filter` sees `Path` alone.
+As in Microsoft's reader the records are files then, with the column `Path` and those that come from the
+paths: `take: 1` is the first file, and `filter` sees these columns alone.
 """
 
 from __future__ import annotations

@@ -23,7 +23,10 @@ DATETIME_OPTIONS = ("formats", "date_constant")
 
 
 def kind_of_column_type(value: Any, *at: str | int) -> ColumnKind:
-    """The kind that a `column_type` means; `at` is its place in the transformation. Raises TransformationError."""
+    """The kind that a `column_type` means; raises TransformationError.
+
+    `at` is its place in the transformation.
+    """
     if isinstance(value, str) and value in PLAIN_KINDS:
         return ColumnKind(PLAIN_KINDS[value])  # type: ignore[arg-type]
     if isinstance(value, dict) and len(value) == 1 and isinstance(next(iter(value.values())), dict):
@@ -38,7 +41,8 @@ def kind_of_column_type(value: Any, *at: str | int) -> ColumnKind:
     if value == "datetime":
         hint = "A datetime needs its formats: `column_type: {datetime: {formats: ['%Y-%m-%d']}}`."
     raise TransformationError(
-        f"{value!r} is no column type: use {', '.join(PLAIN_KINDS)} or datetime with formats. {hint}".rstrip(),
+        f"{value!r} is no column type: use {', '.join(PLAIN_KINDS)} "
+        f"or datetime with formats. {hint}".rstrip(),
         *at,
     )
 

@@ -26,10 +26,10 @@ def open_mltable(
 ) -> Table | FileList:
     """The table that the MLTable in a folder describes, or its list of files where it has no reader.
 
-    With `files` the list of files is wanted in any case. Reads the MLTable, lists its files, and reads no more
-    of them than metadata and the inference sample, and what `take` and `skip` need. `datastores` maps names in
-    `azureml://datastores/NAME/paths/…` to folders or URLs. InputError names the MLTable's line, and the file
-    and byte or row where it can.
+    With `files` the list of files is wanted in any case. Reads the MLTable, lists its files, and reads no
+    more of them than metadata and the inference sample, and what `take` and `skip` need. `datastores` maps
+    names in `azureml://datastores/NAME/paths/…` to folders or URLs. InputError names the MLTable's line, and
+    the file and byte or row where it can.
     """
     return _Opener(read_document(folder), datastores or {}).run(files)
 
@@ -130,7 +130,7 @@ class _Opener:
         return self._with_columns_of_files(table, bool(reader.options["include_path_column"]))
 
     def _with_columns_of_files(self, table: Table, include_path: bool) -> Table:
-        """The table with the column `Path`, where it is asked for, and the columns that come from the paths."""
+        """The table with `Path`, where it is asked for, and the columns that come from the paths."""
         steps: list[dict[str, Any]] = []
         new: list[str] = []
         if include_path:

@@ -54,7 +54,7 @@ def must_be_text(value: Any) -> str | None:
 
 
 def must_be_count(value: Any) -> str | None:
-    """0, 1, 2…"""
+    """A whole number, 0 or more."""
     return (
         None
         if isinstance(value, int) and not isinstance(value, bool) and value >= 0

@@ -1,5 +1,6 @@
-"""`extract_columns_from_partition_format`: a format such as `/{store}/{day:yyyy/MM/dd}/{name}.csv` gives
-columns from paths.
+"""Gives columns from the paths of files: `extract_columns_from_partition_format`.
+
+A format such as `/{store}/{day:yyyy/MM/dd}/{name}.csv` names the columns.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _PARTS = {**_DATE_PARTS, **_TIME_PARTS}
 
 @dataclass(frozen=True)
 class PartitionFormat:
-    """A parsed format: searched in the whole path, the leftmost match counts."""
+    """A parsed format, searched in the whole path; as in Microsoft's reader the leftmost match counts."""
 
     pattern: re.Pattern[str]
     names: tuple[str, ...]
@@ -45,7 +46,8 @@ def parse_format(text: str) -> PartitionFormat:
         if not (piece.startswith("{") and piece.endswith("}")):
             if "{" in piece or "}" in piece:
                 raise ValueError(
-                    f"the brackets of {text!r} do not pair up: write each part as {{name}} or {{name:yyyy/MM/dd}}"
+                    f"the brackets of {text!r} do not pair up: "
+                    "write each part as {name} or {name:yyyy/MM/dd}"
                 )
             out.append("[^/]*".join(re.escape(literal) for literal in piece.split("*")))
             continue
@@ -57,7 +59,7 @@ def parse_format(text: str) -> PartitionFormat:
                 raise ValueError(f"{text!r} has two dates; write one date part, e.g. {{day:yyyy/MM/dd}}")
             date = name
             out.append(_date_pattern(layout))
-        elif name in names:
+        elif name in names:  # as Microsoft's reader: a repeated name is taken once
             out.append("[^/]+")
         else:
             out.append(f"(?P<c{len(names)}>[^/]+)")
@@ -85,7 +87,7 @@ def _date_pattern(layout: str) -> str:
 def extract(form: PartitionFormat, paths: Sequence[str]) -> pa.Table:
     """The columns of a list of paths, a row for each, with kinds inferred as those of delimited files.
 
-    Paths that do not fit give nulls; ValueError where none fits.
+    As Microsoft's reader: paths that do not fit give nulls. ValueError where none fits.
     """
     found = [form.pattern.search(path) for path in paths]
     if paths and not any(found):

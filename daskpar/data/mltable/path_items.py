@@ -1,5 +1,6 @@
-"""The items of `paths`: a file, a folder or a pattern of an MLTable become files, in the order in which
-Microsoft's reader lists them.
+"""Lists the files of an MLTable's `paths`: each item is a file, a folder or a pattern.
+
+As Microsoft's reader lists patterns: depth first, the entries of each folder by the bytes of their names.
 """
 
 from __future__ import annotations
@@ -157,8 +158,11 @@ def _visit(
     parts: list[re.Pattern[str] | None],
     above: tuple[Any, ...],
 ) -> Iterator[str]:
-    """`states`: how many segments may have been consumed on the way to `folder`; `above`: the folder and
-    those above it, which `**` does not follow links to."""
+    """Files below `folder` that match, one folder deeper with each call.
+
+    `states`: how many segments may have been consumed on the way to `folder`; `above`: the folder and those
+    above it, which `**` does not follow links to.
+    """
     open_states = set(states)
     for state in sorted(states):
         while state < len(parts) and parts[state] is None:  # `**/` may stand for no folder at all
@@ -190,8 +194,9 @@ def _visit(
 
 
 def _expression(segment: str) -> re.Pattern[str]:
-    """One path part with `*`, `?`, `[a-z]` and `[!a]` as a regular expression; an unclosed bracket is
-    literal.
+    """One path part with `*`, `?`, `[a-z]` and `[!a]` as a regular expression.
+
+    An unclosed bracket is literal.
     """
     out, i = [], 0
     while i < len(segment):

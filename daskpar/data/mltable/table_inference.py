@@ -1,6 +1,4 @@
-"""What each `read_*` step makes of its files: the columns and kinds of the table, inferred once from the
-sample.
-"""
+"""What each `read_*` transformation makes of its files: a table, its kinds inferred once from the sample."""
 
 from __future__ import annotations
 
@@ -33,7 +31,10 @@ SAMPLE_BYTES = 64 * 1024
 def infer_delimited_table(
     origin: str, files: tuple[str, ...], sizes: tuple[int, ...], options: Mapping[str, Any]
 ) -> Table:
-    """The table of delimited files: names by the header mode, kinds from the first `sample_size` records."""
+    """The table of delimited files: names by the header mode, kinds from the first `sample_size` records.
+
+    The sample is taken over all files, as in Microsoft's reader.
+    """
     dialect = Dialect(
         options["delimiter"], options["encoding"], options["support_multi_line"], options["empty_as_string"]
     )
@@ -175,7 +176,10 @@ def infer_json_lines_table(
     fields = {found.name: found for found in infer_fields(objects)}
     for name, kind in options["columns"].items():
         if kind.name in ("datetime", "stream_info"):
-            what = f"the column {name!r} can't be declared as {kind.name}: JSON has none; use convert_column_types behind the reader"
+            what = (
+                f"the column {name!r} can't be declared as {kind.name}: JSON has none; "
+                "use convert_column_types behind the reader"
+            )
             raise TransformationError(what, "read_json_lines", "columns", name)
         fields[name] = pa.field(name, kind.arrow)
     schema = _schema(list(fields.values()))

@@ -1,8 +1,7 @@
-"""`take`, `skip` and `select_partitions` behind a reader, resolved when planned: each leaves a table made of
-fewer, or narrower, spans.
+"""Resolves `take`, `skip` and `select_partitions` of rows when a table is planned.
 
-A take or skip of rows that filters let through ends at a record, so it is a cut of the table like any other;
-only as much is read as is needed to find that record.
+Each leaves a table made of fewer, or narrower, spans. A take or skip of rows that filters let through ends at
+a record, so it is a cut of the table like any other; only as much is read as is needed to find that record.
 """
 
 from __future__ import annotations

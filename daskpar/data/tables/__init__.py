@@ -1,1 +1,1 @@
-"""A table as plain values, its pieces read as mini-batches, and the transformations applied to them."""
+"""A table as plain values, its pieces read as mini-batches, and the steps applied to them."""

@@ -1,4 +1,4 @@
-"""Cuts a table into pieces of about a size, from file sizes and row groups alone wherever that is possible."""
+"""Cuts a table into pieces of about a size, from file sizes and row groups alone where that is possible."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ def cut_into_pieces(table: Table, size_bytes: int, whole_groups: bool = False) -
 def cuts_of_file(table: Table, number: int, size_bytes: int, whole_groups: bool = False) -> np.ndarray:
     """The inner cuts of file `number`, sorted, in rows or bytes.
 
-    They depend on the file alone, never on what of it is wanted: a `take` leaves the other pieces as they are.
+    They depend on the file alone, never on what of it is wanted: a `take` leaves the other pieces as they
+    are.
     """
     size_bytes = max(size_bytes, 1)
     if table.by_rows:
@@ -72,7 +73,7 @@ def _chunks(source: ByteSource, start: int, stop: int) -> Iterator[bytes]:
 def _cuts_of_row_groups(
     groups: tuple[tuple[int, int], ...], size_bytes: int, whole_groups: bool
 ) -> np.ndarray:
-    """Row groups joined up to the size; a larger one is cut into even runs of rows, unless groups stay whole."""
+    """Row groups joined up to the size; a larger one is cut into even runs of rows, or stays whole."""
     cuts: list[int] = []
     at = filled = 0
     for rows, size in groups:

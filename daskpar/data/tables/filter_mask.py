@@ -1,7 +1,7 @@
 """Evaluates a filter over an Arrow table, whole columns at once: which rows stay.
 
-Nulls, kinds and their order are those of Microsoft's reader. Columns that hold values of several kinds are left
-to `filter_rows`, which follows the same rules.
+Nulls, kinds and their order are those of Microsoft's reader. Columns that hold values of several kinds are
+left to `filter_rows`, which follows the same rules.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ def mask(node: Node, table: pa.Table) -> Value:
 class _Columns:
     """Evaluates the nodes of a filter over whole columns.
 
-    `active` marks the rows whose outcome counts: those that an `and`, `or` or `if` further up has not decided. An
-    error in the others (a division by zero behind `x != 0 and …`) is none.
+    `active` marks the rows whose outcome counts: those that an `and`, `or` or `if` further up has not
+    decided. An error in the others (a division by zero behind `x != 0 and …`) is none.
     """
 
     def __init__(self, table: pa.Table) -> None:

@@ -1,9 +1,9 @@
-"""The language of `filter`: a parser of its own, from text to a tree of plain tuples. Nothing is ever handed
-to Python's `eval`.
+"""Parses the text of a `filter`: an expression in a small language of Microsoft's, to a tree of tuples.
 
-Nodes: ("value", constant), ("list", nodes), ("column", name), ("field", node, name), ("startswith", text,
-prefix), ("not", node), ("negative", node), ("positive", node), ("and" | "or", nodes), ("if", condition, then,
-otherwise), ("compare", sign, left, right), ("arithmetic", sign, left, right).
+Nothing is ever handed to Python's `eval`. Nodes: ("value", constant), ("list", nodes), ("column", name),
+("field", node, name), ("startswith", text, prefix), ("not", node), ("negative", node), ("positive", node),
+("and" | "or", nodes), ("if", condition, then, otherwise), ("compare", sign, left, right), ("arithmetic",
+sign, left, right).
 
 The language looks like Python and differs: comparisons do not chain (`3 < i < 10` is `(3 < i) < 10`), there
 is no `in`, `is`, `&` or `|`, an empty text can't be written, and words such as `or` need blanks around them.
@@ -77,8 +77,9 @@ def columns_of(node: Node) -> frozenset[str]:
 
 
 def simple_terms(node: Node) -> list[tuple[str, str, Any]]:
-    """Comparisons (column, sign, constant) that must all be true for the tree to be true: what row-group
-    statistics can rule out.
+    """Comparisons (column, sign, constant) that must all be true for the tree to be true.
+
+    These are what the statistics of row groups can rule out.
     """
     if node[0] == "and":
         return [term for part in node[1] for term in simple_terms(part)]
@@ -297,7 +298,8 @@ class _Parser:
         found = self._list(")")
         if not least <= len(found) <= most:
             self._stop(
-                f"{name!r} takes {least if least == most else f'{least} to {most}'} values in its parentheses, not {len(found)}"
+                f"{name!r} takes {least if least == most else f'{least} to {most}'} values "
+                f"in its parentheses, not {len(found)}"
             )
         return found
 

@@ -1,4 +1,7 @@
-"""Evaluates a filter row by row, on Python values: for columns that hold values of several kinds (kind "any")."""
+"""Evaluates a filter row by row, on Python values.
+
+For columns that hold values of several kinds (kind "any"), by the same rules as `filter_mask`.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +69,8 @@ def _of_row(node: Node, row: dict[str, Any]) -> Any:
         start = _of_row(parts[1], row)
         if not isinstance(value, str) or not isinstance(start, str):
             raise InputError(
-                "startswith was asked of a value that is no text: filter those out first, or name another column"
+                "startswith was asked of a value that is no text: "
+                "filter those out first, or name another column"
             )
         return value.startswith(start)
     if name == "not":

@@ -1,4 +1,4 @@
-"""A decoded span as data frames: converted to pandas once, cut into mini-batches by slicing.
+"""Turns decoded rows into data frames: converted to pandas once, cut into mini-batches by slicing.
 
 pandas is loaded on first use: a driver plans tables without it.
 """
@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 
 def to_frame(table: pa.Table, rows: int, partition: bool = True) -> pd.DataFrame:
-    """The table as a fresh data frame; columns of any kind hold Python values, nested lists as arrays,
-    locations as StreamInfo.
+    """The table as a fresh data frame.
+
+    Columns of any kind hold Python values, nested lists as arrays, locations as StreamInfo.
     """
     import pandas as pd
 
@@ -47,9 +48,7 @@ def _array(values: list[Any]) -> np.ndarray:
 
 
 class FrameSlices:
-    """Mini-batches out of one span: each has the dtypes that its own rows would have alone, and a fresh
-    index.
-    """
+    """Mini-batches out of one table: each has the dtypes that its own rows have alone, and a fresh index."""
 
     def __init__(self, table: pa.Table, rows: int) -> None:
         import pandas as pd
@@ -59,11 +58,11 @@ class FrameSlices:
         self._copy = int(pd.__version__.split(".")[0]) < 3
         """Before pandas 3 a slice that the script changes would change its span."""
         # integers and booleans whose span has nulls: a mini-batch without one gets its own dtype back
-        self._narrow: list[tuple[int, np.ndarray, np.ndarray]] = []
+        self._with_nulls: list[tuple[int, np.ndarray, np.ndarray]] = []
         for number, column in enumerate(table.columns):
             if column.null_count and (pa.types.is_integer(column.type) or pa.types.is_boolean(column.type)):
                 filled = pc.fill_null(column, pa.scalar(0).cast(column.type)).to_numpy()
-                self._narrow.append((number, filled, column.is_null().to_numpy()))
+                self._with_nulls.append((number, filled, column.is_null().to_numpy()))
 
     def slice(self, start: int, stop: int) -> pd.DataFrame:
         """Rows [start, stop)."""
@@ -71,7 +70,7 @@ class FrameSlices:
         if self._copy:
             frame = frame.copy()
         frame.index = self._range(stop - start)
-        for number, filled, nulls in self._narrow:
+        for number, filled, nulls in self._with_nulls:
             if not nulls[start:stop].any():
                 frame.isetitem(number, filled[start:stop])
         return frame

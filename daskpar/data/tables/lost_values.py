@@ -17,8 +17,8 @@ class LossCounter:
     def add(self, column: str, cause: str, lost: LostValues | None) -> None:
         """Count values that were lost for one of three causes.
 
-        `convert`: no value of the column's kind; `late`: a column that the sample did not have; `invalid`: lines
-        that were left out (no column).
+        `convert`: no value of the column's kind; `late`: a column that the sample did not have; `invalid`:
+        lines that were left out (no column).
         """
         if lost:
             known = self.found.get((column, cause))
@@ -38,8 +38,8 @@ class LossCounter:
 class LossReporter:
     """Says what the partitions of one table lost, and never floods.
 
-    A count is reported when it is new, whenever it is ten times as large, and in full once every partition has
-    been read. Partitions may be read in threads, and more than once.
+    A count is reported when it is new, whenever it is ten times as large, and in full once every partition
+    has been read. Partitions may be read in threads, and more than once.
     """
 
     def __init__(self, partitions: int) -> None:

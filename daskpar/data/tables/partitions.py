@@ -1,5 +1,6 @@
-"""What a partition of a Dask collection is, as a plain value that loads itself anywhere: a piece of a table,
-several, or known rows.
+"""The partitions of a Dask collection as plain values that load themselves anywhere.
+
+A partition is a piece of a table, several pieces, or rows that are known already.
 """
 
 from __future__ import annotations
@@ -21,15 +22,13 @@ from daskpar.data.tables.table import PIECE, Table
 from daskpar.data.tables.table_reader import TableReader
 
 READS_REMEMBERED = 32
-"""Readings under way that a process keeps in mind; one of which it reads a part only (`head()`, a worker of a
-cluster) never ends.
+"""Reads of tables that a process remembers. One of which it reads a part only never ends: `head()`, for example,
+or a worker of a cluster.
 """
 
-_running: dict[tuple[str, tuple[str, ...]], LossReporter] = {}
-"""What this process lost on the way, for each reading of a table under way and the columns that it asks for;
-the latest is the last.
-"""
-_lock = threading.Lock()
+reporters: dict[tuple[str, tuple[str, ...]], LossReporter] = {}
+"""What this process lost, by read of a table and the columns that it asks for; the latest is the last."""
+_reporters_lock = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -43,20 +42,20 @@ class TableRead:
     """Columns without any value."""
 
     def warn(self, origin: str, columns: Sequence[str], piece: int, losses: LossCounter) -> None:
-        """Warn of what a piece lost, where that is news."""
+        """Warn of what a piece lost, where the message is new."""
         key = self.token, tuple(columns)
-        with _lock:
-            running = _running.pop(key, None) or LossReporter(self.pieces)
-            _running[key] = running
-            if len(_running) > READS_REMEMBERED:
-                del _running[next(iter(_running))]
-        for text in running.add(piece, losses):
+        with _reporters_lock:
+            reporter = reporters.pop(key, None) or LossReporter(self.pieces)
+            reporters[key] = reporter
+            if len(reporters) > READS_REMEMBERED:
+                del reporters[next(iter(reporters))]
+        for text in reporter.add(piece, losses):
             # with a registry of its own, Python shows a warning each time: also when the table is computed
             # again
             warnings.warn_explicit(f"{origin}: {text}", UserWarning, "daskpar.read_mltable", 0, registry={})
-        if running.complete:
-            with _lock:
-                _running.pop(key, None)
+        if reporter.complete:
+            with _reporters_lock:
+                reporters.pop(key, None)
 
     def frame(self, table: pa.Table) -> pd.DataFrame:
         """Rows as the data frame of a partition."""
@@ -104,7 +103,7 @@ class PiecePartition:
         return rows.take(pa.array(group_rows(rows, keys).first))
 
     def rows_by_group(self, keys: Sequence[str]) -> list[pa.Table]:
-        """The rows of each of these groups."""
+        """The rows of each group, in the order of `group_keys`."""
         rows = self.rows(self.table.schema.names)
         grouped = group_rows(rows, keys)
         return [rows.take(pa.array(grouped.order[start:stop])) for start, stop in pairwise(grouped.starts)]
@@ -150,8 +149,10 @@ Partition = PiecePartition | JoinedPartition | KnownPartition
 
 
 def places_of_groups(found: Sequence[pa.Table], keys: Sequence[str]) -> list[list[tuple[int, int]]]:
-    """For each group of a table, in order of first appearance, the pieces that hold rows of it and which of
-    their groups it is; `found` holds what `first_of_groups` says of each piece."""
+    """For each group of a table the pieces that hold rows of it, and which of their groups it is.
+
+    Groups come in order of first appearance; `found` holds what `group_keys` says of each piece.
+    """
     piece = np.repeat(np.arange(len(found)), [len(table) for table in found])
     own = np.concatenate([np.arange(len(table)) for table in found]) if found else piece
     if not len(piece):

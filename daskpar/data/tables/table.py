@@ -1,5 +1,6 @@
-"""A table as a plain value: its files, how they are read and which steps follow; made by the driver, read by
-in processors.
+"""A table as a plain value: its files, how they are read, and which steps follow.
+
+The driver makes it and a plan holds it; processors read by it.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ DELIMITED, JSON_LINES, PARQUET, ARROW = "delimited", "json_lines", "parquet", "a
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """The recipe of a table. Rows come file by file, in the order of `files`; the same rows whatever the
-    pieces are.
+    """The recipe of a table.
+
+    Rows come file by file, in the order of `files`; they are the same whatever the pieces are.
     """
 
     origin: str
@@ -75,8 +77,9 @@ class Table:
 
     @classmethod
     def of_arrow_files(cls, files: Sequence[str], origin: str = "") -> Table:
-        """The rows of Arrow IPC files as they are; what grouped rows are written to. All files have the
-        schema of the first.
+        """The rows of Arrow IPC files as they are; grouped rows are written to such files.
+
+        All files have the schema of the first.
         """
         groups, schema = [], pa.schema([])
         for number, path in enumerate(files):
@@ -160,8 +163,9 @@ class Table:
         )
 
     def pruned(self) -> Table:
-        """The table, reading no more columns than the result and its filters look at (at least one, to know
-        its rows).
+        """The table, reading no more columns than the result and its filters look at.
+
+        At least one is read, to know the rows.
         """
         needed = needed_columns(self.steps, self.base.names, self.schema.names) or set(self.base.names[:1])
         return replace(self, needed=frozenset(needed))
@@ -174,8 +178,9 @@ class Table:
         ).pruned()
 
     def path_keys(self, names: Sequence[str]) -> pa.Table | None:
-        """The final values of columns, a row for each file, where all of them come from the path alone; None
-        where one does not.
+        """The final values of columns, a row for each file, where all of them come from the path alone.
+
+        None where one does not.
         """
         own = (
             {}

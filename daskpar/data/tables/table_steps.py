@@ -28,7 +28,7 @@ TableStep = Mapping[str, Any]
     sample       low, high, seed      rows whose drawn number u is low <= u < high
     nanoseconds  names                moments get this unit
     path                              the file's path as the first column
-    files        names, first, at     columns from the file's path: names, number of the first one, where they go
+    files        names, first, at     columns from the file's path; first: number of the first one
     nulls        names                columns without values, at the end
 """
 

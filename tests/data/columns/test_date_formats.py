@@ -111,7 +111,7 @@ def test_the_fraction_may_be_absent() -> None:
         ("01/01/20", OUT_OF_RANGE),
     ],
 )
-def test_impossible_fields_and_far_years_are_told_apart(text: str, value: int) -> None:
+def test_impossible_fields_and_far_years_differ(text: str, value: int) -> None:
     compiled = compile_format("%d/%m/%Y", False)
     assert compiled is not None
     assert compiled.read(text) == value

@@ -79,7 +79,7 @@ def columns_of(kinds: list[ColumnKind]) -> list[tuple[str, ColumnKind]]:
 def carefully(chunk: bytes, dialect: Dialect, columns: list[tuple[str, ColumnKind]]) -> ParsedRecords:
     """The table by the careful reader alone."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(arrow_csv, "read", lambda *_: None)
+        patch.setattr(arrow_csv, "read_fast", lambda *_: None)
         return parse(chunk, dialect, columns)
 
 
@@ -131,14 +131,14 @@ def test_any_cut_gives_the_same_table(
 def fast_reads(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Whether the fast reader took the bytes, for each time that it was asked."""
     found: list[bool] = []
-    real = arrow_csv.read
+    real = arrow_csv.read_fast
 
     def read(*arguments: Any) -> arrow_csv.FastColumns | None:
         quick = real(*arguments)
         found.append(quick is not None)
         return quick
 
-    monkeypatch.setattr(arrow_csv, "read", read)
+    monkeypatch.setattr(arrow_csv, "read_fast", read)
     return found
 
 

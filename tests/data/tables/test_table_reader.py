@@ -16,7 +16,7 @@ import pytest
 from daskpar.data.dask_collections import read_mltable
 from daskpar.data.formats import parquet
 from daskpar.data.mltable.open import open_mltable
-from daskpar.data.tables import table_reader
+from daskpar.data.tables import file_reader
 from daskpar.data.tables.cutting import cut_into_pieces
 from daskpar.data.tables.table import PIECE, Table
 from daskpar.data.tables.table_reader import TableReader
@@ -67,8 +67,8 @@ def test_an_error_hits_the_piece_that_has_it(make_table: MakeTable) -> None:
 def test_small_pieces_share_one_parse(make_table: MakeTable, monkeypatch: pytest.MonkeyPatch) -> None:
     table = table_of(make_table({"d.csv": numbered(2000)}, "read_delimited"))
     read: list[int] = []
-    original = table_reader.read_records
-    monkeypatch.setattr(table_reader, "read_records", lambda *args: read.append(1) or original(*args))
+    original = file_reader.read_records
+    monkeypatch.setattr(file_reader, "read_records", lambda *args: read.append(1) or original(*args))
     pieces = cut_into_pieces(table, 100)
     reader = TableReader(table, pieces)
     assert sum(len(reader.frame(i)) for i in range(len(pieces))) == 2000
@@ -80,8 +80,8 @@ def test_reading_ahead_ends_where_the_span_ends(
 ) -> None:
     table = table_of(make_table({"d.csv": numbered(2000)}, "read_delimited"))
     read: list[int] = []
-    original = table_reader.read_records
-    monkeypatch.setattr(table_reader, "read_records", lambda *args: read.append(args[3]) or original(*args))
+    original = file_reader.read_records
+    monkeypatch.setattr(file_reader, "read_records", lambda *args: read.append(args[3]) or original(*args))
     pieces = cut_into_pieces(table, 100)
     reader = TableReader(table, pieces)
     reader.expect(3, 6)
@@ -153,7 +153,7 @@ def test_row_groups_that_a_filter_rules_out_are_not_decoded(
 
 
 @pytest.mark.parametrize(
-    ("late", "told"),
+    ("late", "messages"),
     [
         ("x,t\n", ["1 value of column 'a' became null"]),
         ("1,t,extra\n", ["1 value of 'Column3', a column that the inference sample did not have"]),
@@ -161,13 +161,17 @@ def test_row_groups_that_a_filter_rules_out_are_not_decoded(
         ("1,t,,,G\n", ["1 value of 'Column5'"]),
     ],
 )
-def test_what_is_lost_behind_the_sample_is_counted(late: str, told: list[str], make_table: MakeTable) -> None:
+def test_what_is_lost_behind_the_sample_is_counted(
+    late: str, messages: list[str], make_table: MakeTable
+) -> None:
     table = table_of(make_table({"d.csv": numbered(8000) + late}, "read_delimited"))
     reader = TableReader(table, table.files_pieces())
     frame = reader.frame(0)
     assert len(frame) == 8001 and list(frame.columns) == ["a", "b"]
     found = reader.losses.take_messages()
-    assert len(found) == len(told) and all(words in text for words, text in zip(told, found, strict=True))
+    assert len(found) == len(messages) and all(
+        words in text for words, text in zip(messages, found, strict=True)
+    )
     assert reader.losses.take_messages() == []
 
 

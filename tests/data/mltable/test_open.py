@@ -1,8 +1,7 @@
-"""What is wrong in an MLTable is told with its line, before any job starts."""
+"""Opening an MLTable: what is wrong in it is reported with its line, before any job starts."""
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,11 +10,8 @@ from typing import Any
 import fsspec
 import pytest
 
-from daskpar.data.dask_collections import read_mltable
 from daskpar.data.files import FileList
-from daskpar.data.mltable.document import read_document
 from daskpar.data.mltable.open import open_mltable
-from daskpar.data.tables.table import Table
 from daskpar.errors import DaskparError, InputError, UsageError
 
 MakeTable = Callable[..., Path]
@@ -41,6 +37,7 @@ class Refused(fsspec.AbstractFileSystem):
 
 
 fsspec.register_implementation("refused", Refused, clobber=True)
+
 
 HEAD = "paths:\n- file: d.csv\ntransformations:\n"
 
@@ -181,55 +178,9 @@ def test_a_missing_mltable_and_bytes_that_are_no_text(tmp_path: Path) -> None:
         open_mltable(str(tmp_path))
 
 
-def test_the_last_of_repeated_keys_counts_and_gives_the_line(tmp_path: Path) -> None:
-    (tmp_path / "MLTable").write_text("paths:\n- file: a\n- file: b\npaths:\n- file: c\n")
-    document = read_document(str(tmp_path / "MLTable"))
-    assert [(item.text, item.line) for item in document.items] == [("c", 5)]
-
-
-def test_a_folder_that_refuses_is_told() -> None:
+def test_a_folder_that_refuses_is_named() -> None:
     with pytest.raises(InputError, match="refused://bucket/MLTable can't be read: Refusal: no credentials"):
         open_mltable("refused://bucket")
-
-
-def odd_name(folder: Path) -> str:
-    """A file whose name is no text."""
-    path = os.fsdecode(os.fsencode(folder) + b"/caf\xe9.csv")
-    Path(path).write_text("v\n5\n6\n")
-    return path
-
-
-def test_a_name_that_is_no_text_is_one_of_a_file_still(make_table: MakeTable) -> None:
-    path = odd_name(make_table({}, {"take": 5}, {"drop_columns": "x"}, paths=[{"pattern": "*.csv"}]))
-    found = open_mltable(os.path.dirname(path))
-    assert isinstance(found, FileList) and found.paths == [path]
-    make_table({}, "read_delimited", paths=[{"pattern": "*.csv"}])
-    assert read_mltable(os.path.dirname(path)).compute()["v"].tolist() == [5, 6]
-
-
-@pytest.mark.parametrize(
-    "step", [{"filter": 'not startswith(Path, "x")'}, {"read_delimited": {"include_path_column": True}}]
-)
-def test_a_name_that_is_no_text_is_no_value(step: Any, make_table: MakeTable) -> None:
-    path = odd_name(make_table({}, step, paths=[{"pattern": "*.csv"}]))
-    with pytest.raises(InputError, match=r"MLTable:4: the name of the file .*caf.udce9\.csv' is not UTF-8"):
-        open_mltable(os.path.dirname(path))
-
-
-@pytest.mark.parametrize("pattern", ["./**/*.csv", "./*/**/*.csv"])
-def test_patterns_follow_no_links_in_circles(pattern: str, make_table: MakeTable) -> None:
-    folder = make_table({"x.csv": "v\n1\n", "sub/y.csv": "v\n2\n"}, paths=[{"pattern": pattern}])
-    (folder / "loop").symlink_to(".")
-    (folder / "sub" / "up").symlink_to("..")
-    found = open_mltable(str(folder))
-    assert [os.path.relpath(path, folder) for path in found.paths] == (
-        ["sub/y.csv", "x.csv"] if pattern[2:4] == "**" else ["sub/y.csv"]
-    )  # type: ignore[union-attr]
-
-
-def test_metadata_may_contain_itself(tmp_path: Path) -> None:
-    (tmp_path / "MLTable").write_text("metadata: &a {x: *a}\npaths:\n- file: c\n")
-    assert [item.line for item in read_document(str(tmp_path)).items] == [3]
 
 
 def test_a_table_without_a_reader_is_a_file_list(make_table: MakeTable) -> None:
@@ -248,18 +199,6 @@ def test_files_of_a_table_that_is_only_mounted(make_table: MakeTable) -> None:
     )
     found = open_mltable(str(folder), files=True)
     assert isinstance(found, FileList) and [Path(path).name for path in found.paths] == ["a.csv"]
-
-
-def test_keys_that_come_from_paths(make_table: MakeTable) -> None:
-    form = {"extract_columns_from_partition_format": {"partition_format": "/{store}/{name}.csv"}}
-    convert = {"convert_column_types": [{"columns": "store", "column_type": "string"}]}
-    table = open_mltable(
-        str(make_table({"1/a.csv": "v\n1\n", "2/b.csv": "v\n2\n"}, form, "read_delimited", convert))
-    )
-    assert isinstance(table, Table)
-    keys = table.path_keys(["store"])
-    assert keys is not None and keys.column("store").to_pylist() == ["1", "2"]
-    assert table.path_keys(["store", "v"]) is None
 
 
 def test_delta_tables_need_their_package(make_table: MakeTable, monkeypatch: pytest.MonkeyPatch) -> None:

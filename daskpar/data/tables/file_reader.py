@@ -1,0 +1,175 @@
+"""Reads rows of one file of a table by its format, before any step of the table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from daskpar.data.formats.byte_source import ByteSource
+from daskpar.data.formats.delimited import DelimitedParser, read_head
+from daskpar.data.formats.dialect import Dialect, mark_length, to_utf8
+from daskpar.data.formats.json_lines import parse_lines
+from daskpar.data.formats.parquet import ParquetRows, conform
+from daskpar.data.formats.record_bounds import read_records, row_ends, row_starts
+from daskpar.data.tables import filter_parser
+from daskpar.data.tables.lost_values import LossCounter
+from daskpar.data.tables.table import ARROW, DELIMITED, PARQUET, Table
+from daskpar.errors import InputError
+
+READ_BYTES = 4 * 1024 * 1024
+"""Bytes of a file that are read and parsed together."""
+
+
+class FileReader:
+    """One open file of a table, read by its format: columns of the base schema before any step."""
+
+    def __init__(
+        self, table: Table, number: int, positions: bool, parsers: dict[int, DelimitedParser]
+    ) -> None:
+        self.table = table
+        self.number = number
+        self._positions = positions
+        self.path = table.files[number]
+        self.size = table.end_of(number)
+        self.fields = [found for found in table.base if found.name in table.needed]
+        self._source: ByteSource | None = None
+        self._parquet: ParquetRows | None = None
+        self._arrow: pa.Table | None = None
+        if table.format == PARQUET:
+            self._parquet = ParquetRows(self.path, [found.name for found in self.fields], _terms(table))
+        elif table.format == ARROW:
+            self._arrow = pa.ipc.open_file(pa.memory_map(self.path)).read_all()
+        else:
+            self._open_text(parsers)
+
+    def read(
+        self, start: int, stops: np.ndarray, losses: LossCounter
+    ) -> tuple[pa.Table, np.ndarray, np.ndarray | None]:
+        """The rows from `start` to the last of `stops`, and the position of each.
+
+        Also how many of them each stop ends; None where the positions tell.
+        """
+        stop = int(stops[-1])
+        if self._parquet is not None:
+            table, positions = self._parquet.rows(start, stop)
+            return conform(table, self.fields, len(positions), self.path), positions, None
+        if self._arrow is not None:
+            table = self._arrow.slice(start, stop - start).select([found.name for found in self.fields])
+            return table, np.arange(start, stop, dtype=np.int64), None
+        if len(stops) == 1 and stop - start > READ_BYTES and not self._dialect.support_multi_line:
+            return self._read_in_parts(start, stop, losses)
+        return self._read_text(start, stops, losses)
+
+    def close(self) -> None:
+        """Close what is open."""
+        for found in (self._source, self._parquet):
+            if found is not None:
+                found.close()
+
+    def _open_text(self, parsers: dict[int, DelimitedParser]) -> None:
+        dialect = self.table.dialect
+        assert dialect is not None
+        self._source = ByteSource(self.path)
+        self._dialect: Dialect = dialect
+        if self.table.format == DELIMITED:
+            layout = self.table.header_of[self.number]
+            names = self.table.headers[layout]
+            self._body = read_head(
+                self._source.read, self.size, dialect, self.table.has_header(self.number), self.path
+            ).body
+            keep = [found.name for found in self.fields if found.name in names]
+            # a row without any field that is wanted is still a row
+            if layout not in parsers:  # it remembers from file to file which columns need care
+                parsers[layout] = DelimitedParser(
+                    dialect, [(name, self.table.kinds[name]) for name in names], keep or names[:1]
+                )
+            self._parser = parsers[layout]
+            self._parser.source = self.path
+        else:
+            self._body = mark_length(self._source.read(0, 4), dialect, self.path)
+
+    def _read_in_parts(self, start: int, stop: int, losses: LossCounter) -> tuple[pa.Table, np.ndarray, None]:
+        """A large piece read a part at a time, so that its bytes and its values are never all in memory."""
+        parts = [
+            self._read_text(at, np.array([min(at + READ_BYTES, stop)]), losses)
+            for at in range(start, stop, READ_BYTES)
+        ]
+        return (
+            pa.concat_tables([part[0] for part in parts]),
+            np.concatenate([part[1] for part in parts]),
+            None,
+        )
+
+    def _read_text(
+        self, start: int, stops: np.ndarray, losses: LossCounter
+    ) -> tuple[pa.Table, np.ndarray, np.ndarray | None]:
+        assert self._source is not None
+        span = read_records(self._source.read, self.size, start, int(stops[-1]), self._dialect, self._body)
+        if self.table.format != DELIMITED:
+            return self._read_json(span.data, span.offset, losses, alone=len(stops) == 1)
+        parsed = self._parser.parse(span.data, span.offset)
+        for name, lost in parsed.failures.items():
+            losses.add(name, "convert", lost)
+        for number, lost in parsed.surplus.items():
+            losses.add(f"Column{number}", "late", lost)
+        rows = parsed.table.num_rows
+        if self._positions:
+            positions, ends = row_starts(span.data, span.offset, self._dialect), None
+            counted = len(positions)
+        elif len(stops) == 1:
+            positions, ends, counted = np.arange(rows, dtype=np.int64), np.array([rows], np.int64), rows
+        else:
+            ends = row_ends(span.data, span.offset, stops, self._dialect)
+            positions, counted = np.arange(rows, dtype=np.int64), int(ends[-1])
+        if counted != rows:
+            if len(stops) > 1:
+                raise InputError(
+                    f"{self.path}: bytes {start} to {stops[-1]} hold {counted} lines and {rows} records"
+                )
+            positions, ends = np.full(rows, span.offset, np.int64), np.array([rows], np.int64)
+        return conform(parsed.table, self.fields, rows), positions, ends
+
+    def _read_json(
+        self, data: bytes, offset: int, losses: LossCounter, alone: bool
+    ) -> tuple[pa.Table, np.ndarray, None]:
+        text = to_utf8(data, self._dialect, offset, self.path)
+        keep = {found.name for found in self.fields}
+        found = parse_lines(
+            text,
+            list(self.table.base),
+            kinds=self.table.kinds,
+            keep=keep,
+            drop_invalid=self.table.drop_invalid,
+            offset=offset,
+            source=self.path,
+        )
+        for name, lost in found.failures.items():
+            losses.add(name, "convert", lost)
+        for name, lost in found.surplus.items():
+            losses.add(name, "late", lost)
+        losses.add("", "invalid", found.dropped)
+        if alone and not self._positions:  # nobody asks where they stand
+            return found.table, np.arange(found.table.num_rows, dtype=np.int64), None
+        positions = row_starts(data, offset, self._dialect)
+        return (
+            found.table,
+            positions[: found.table.num_rows] if found.kept is None else positions[found.kept],
+            None,
+        )
+
+
+def _terms(table: Table) -> list[tuple[str, str, Any]]:
+    """What the filters ask of columns as they are in the file: what statistics of row groups can rule out."""
+    terms: list[tuple[str, str, Any]] = []
+    changed: set[str] = set()
+    for step in table.steps:
+        if step["op"] == "convert":
+            changed.add(step["column"])
+        elif step["op"] == "keep":
+            changed |= set(table.base.names) - set(step["names"])
+        elif step["op"] == "filter":
+            found = filter_parser.simple_terms(filter_parser.parse_filter(step["text"]))
+            terms += [term for term in found if term[0] not in changed and term[0] in table.base.names]
+    return terms
