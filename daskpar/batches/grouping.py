@@ -47,15 +47,22 @@ done; raises when one failed.
 """
 
 SMALL_BYTES = 128 * 1024**2
+"""A table up to this size is grouped in memory, in one pass."""
 SPAN_BYTES = 16 * 1024**2
+"""What `split` reads at a time."""
 SMALL_SPAN_BYTES = 8 * 1024**2
+"""Spans and partitions of a small table: what fits a processor's caches is ordered faster."""
 PARTITION_BYTES = 32 * 1024**2
+"""What `gather` holds in memory."""
 MOST_PARTITIONS = 1024
+"""Each is a record batch in the file of each span."""
 LEAST_SHARE = 64 * 1024
 """Bytes of a partition in a span, below which reading the batches one by one would cost more than their rows.
 """
 BATCH_ROWS = 1 << 16
+"""Rows of a record batch of the grouped rows."""
 MERGED_GROUPS = 1 << 19
+"""Groups that are merged into the plan at once; where there are more, the plan grows in mapped files."""
 ROW_BITS = 32
 """A row's place in the table: the number of its span above these bits, its row in the span below them."""
 

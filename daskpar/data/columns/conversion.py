@@ -137,7 +137,7 @@ def _to_number(array: pa.Array) -> pa.Array:
 
 
 def _to_int(array: pa.Array) -> pa.Array:
-    """Cut toward zero, kept inside 64 bits; nan and inf become null."""
+    """As Microsoft's reader: cut toward zero, kept inside 64 bits; nan and inf become null."""
     number = _to_number(array)
     if pa.types.is_integer(number.type):
         if number.type == pa.uint64():
@@ -153,7 +153,7 @@ def _to_int(array: pa.Array) -> pa.Array:
 
 
 def _to_bool(array: pa.Array) -> pa.Array:
-    """Numbers that are not zero are true, nan among them."""
+    """As Microsoft's reader: numbers that are not zero are true, nan among them."""
     return (
         array
         if pa.types.is_boolean(array.type)
@@ -195,7 +195,7 @@ def _plain_text(value: Any) -> str:
 
 
 def _number_text(array: pa.Array) -> pa.Array:
-    """The shortest digits that mean the same number, never with an exponent."""
+    """As Microsoft's reader: the shortest digits that mean the same number, never with an exponent."""
     array = array.cast(pa.float64())
     texts = array.cast(pa.string())
     odd = pc.fill_null(pc.match_substring_regex(texts, _PLAIN_NUMBER), False)
@@ -216,7 +216,7 @@ def _number(value: float) -> str:
 
 
 def _date_text(array: pa.Array) -> pa.Array:
-    """ISO 8601 in UTC with 3, 6 or 9 digits of fraction, or none."""
+    """As Microsoft's reader: ISO 8601 in UTC with 3, 6 or 9 digits of fraction, or none."""
     whole = pc.strftime(pc.floor_temporal(array, unit="second").cast(pa.timestamp("s")), "%Y-%m-%dT%H:%M:%S")
     values = array.cast(pa.int64()).fill_null(0).to_numpy() % 10**9
     if not values.any():

@@ -24,7 +24,8 @@ Numbers = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
 _BLANK = 32
-_EDGE = 2**63 // 10**9  # whole seconds that surely fit a timestamp lie below
+_EDGE = 2**63 // 10**9
+"""Whole seconds that surely fit a timestamp lie below."""
 
 
 def to_timestamps(texts: pa.Array, kind: ColumnKind) -> pa.Array:
@@ -210,7 +211,7 @@ def _number(digits: Bytes) -> tuple[Numbers, Flags]:
     right: Flags = np.all(plain <= 9, axis=0)
     if len(digits) == 2:
         return (plain[0] * np.uint8(10) + plain[1]).astype(np.int64), right
-    value = plain[0].astype(np.int32)
+    value = plain[0].astype(np.int32)  # 32 bits hold the nine digits at most
     for row in plain[1:]:
         value *= 10
         value += row
@@ -222,7 +223,7 @@ _MONTH_ORDER = np.argsort(_MONTH_CODES)
 
 
 def _month(text: Bytes) -> tuple[Numbers, Flags]:
-    low = (text | np.uint8(32)).astype(np.int64)
+    low = (text | np.uint8(32)).astype(np.int64)  # letters in lower case
     code = (low[0] << 16) + (low[1] << 8) + low[2]
     place = _MONTH_ORDER[np.minimum(np.searchsorted(_MONTH_CODES, code, sorter=_MONTH_ORDER), 11)]
     letters = ((text | np.uint8(32)) - np.uint8(97) < 26).all(axis=0)

@@ -116,7 +116,7 @@ def _nanoseconds(fields: dict[str, str | None]) -> int:
     minute, second = int(fields.get("M") or 0), int(fields.get("S") or 0)
     if not (year >= 1 and 1 <= month <= 12 and 1 <= day <= calendar.monthrange(year, month)[1]):
         return IMPOSSIBLE
-    if hour is None or minute > 59 or second > 60:
+    if hour is None or minute > 59 or second > 60:  # second 60 rolls over, as in Microsoft's reader
         return IMPOSSIBLE
     seconds = calendar.timegm((year, month, day, hour, minute, 0)) + second - _offset(fields.get("z"))
     value = seconds * 10**9 + int((fields.get("f") or "0").ljust(9, "0"))
@@ -124,6 +124,7 @@ def _nanoseconds(fields: dict[str, str | None]) -> int:
 
 
 def _century(year: int) -> int:
+    """The year that two digits mean, as strptime: 00 to 69 are 20xx."""
     return year + (2000 if year < 70 else 1900)
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 Name = Literal["string", "int", "float", "bool", "datetime", "stream_info", "null"]
 
+# as Microsoft's reader: exactly these spellings; `yes`, `on` and `tRuE` are texts
 TRUE_WORDS = ("true", "True", "TRUE", "t", "T", "Yes", "YES", "Y", "1")
 FALSE_WORDS = ("false", "False", "FALSE", "f", "F", "No", "NO", "N", "0")
 
@@ -108,7 +109,7 @@ def infer_kind(values: Iterable[str | None]) -> ColumnKind:
 
 def _integer(text: str) -> int | None:
     """The integer of 64 bits that the text is."""
-    digits = text.lstrip("+-").lstrip("0")
+    digits = text.lstrip("+-").lstrip("0")  # Microsoft's reader takes leading zeros
     if not INTEGER.fullmatch(text) or len(digits) > 19:
         return None
     value = int(f"-{digits or 0}" if text.startswith("-") else digits or 0)

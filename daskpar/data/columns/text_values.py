@@ -17,6 +17,7 @@ from daskpar.data.columns.date_columns import to_timestamps
 from daskpar.data.columns.kinds import FALSE_WORDS, INTEGER, NUMBER, TRUE_WORDS, ColumnKind
 
 LOWEST, HIGHEST = -(2**63), 2**63 - 1
+"""The integers of 64 bits."""
 
 _SHORT_INTEGER = r"^[ \t]*-?[0-9]{1,18}[ \t]*$"
 _PLAIN_NUMBER = r"^[ \t]*-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?[ \t]*$"
@@ -69,7 +70,7 @@ def read_int(text: str) -> int | None:
     Numbers are cut toward zero and kept inside 64 bits, and `nan` is 0.
     """
     trimmed = text.strip(_MARGIN)
-    if INTEGER.fullmatch(trimmed) and len(trimmed) < 25:
+    if INTEGER.fullmatch(trimmed) and len(trimmed) < 25:  # more digits are beyond 64 bits in any case
         return max(LOWEST, min(HIGHEST, int(trimmed)))
     number = read_float(trimmed)
     if number is None or math.isnan(number):
@@ -123,6 +124,7 @@ def _bools(texts: pa.Array, kind: ColumnKind) -> pa.Array:
     trimmed = pc.utf8_trim_whitespace(texts)
     is_true = pc.is_in(trimmed, pa.array(true, texts.type))
     known = pc.or_(is_true, pc.is_in(trimmed, pa.array(false, texts.type)))
+    # as Microsoft's reader: words are compared exactly, blanks around them ignored
     other = pa.scalar(kind.mismatch, pa.bool_())
     return pc.if_else(pc.is_valid(texts), pc.if_else(known, is_true, other), pa.scalar(None, pa.bool_()))
 
@@ -140,7 +142,7 @@ def _strings(texts: pa.Array, kind: ColumnKind) -> pa.Array:
 
 
 def _streams(texts: pa.Array, kind: ColumnKind) -> pa.Array:
-    from daskpar.data.columns.stream_urls import parse_stream_url
+    from daskpar.data.columns.stream_urls import parse_stream_url  # rare: few tables hold locations
 
     return convert_distinct(
         texts, pc.is_valid(texts), pa.string(), parse_stream_url, pa.nulls(len(texts), pa.string())

@@ -24,7 +24,7 @@ def files_of_item(how: str, location: str) -> list[str]:
     A `file` is not looked up (a reader notices when it is missing). InputError where a folder is missing or
     nothing matches a pattern.
     """
-    if how == "file":
+    if how == "file":  # brackets in it are literal
         if "*" in location or location.endswith("/"):
             raise InputError(
                 "`file` takes the name of one file: use `pattern` for wildcards and `folder` for a folder"
@@ -51,7 +51,7 @@ def _matching(location: str) -> list[str]:
         root, path, tree, restore = "", location.lstrip("/"), _Tree(), str
     segments = [segment for segment in path.split("/") if segment]
     for segment in segments:
-        if "**" in segment and segment != "**":
+        if "**" in segment and segment != "**":  # as Microsoft's reader, which calls it invalid
             raise InputError(
                 f"`**` must be a whole part of the path between slashes, not a piece of {segment!r}"
             )
@@ -68,6 +68,7 @@ def _matching(location: str) -> list[str]:
             else []
         )
         return _some(found if base not in found else [restore(base)], location)
+    # as Microsoft's reader: `**` stands for folders, so a pattern that ends with it matches no file
     matched = [name for name in _descend(tree, base, segments[fixed:]) if segments[-1] != "**"]
     if not matched and tree.is_file(
         "/".join([root, *segments])

@@ -25,7 +25,8 @@ JSON_SAMPLE = 200
 """Objects sampled from each file of JSON lines."""
 JSON_FILES = 100
 """Files of JSON lines that are sampled."""
-SAMPLE_BYTES = 64 * 1024
+JSON_SAMPLE_BYTES = 64 * 1024
+"""Bytes read for it from each."""
 
 
 def infer_delimited_table(
@@ -110,6 +111,7 @@ class _DelimitedSample:
             if limit <= 0 and mode != "all_files_different_headers":
                 break
             with ByteSource(path) as source:
+                # as Microsoft's reader: with `from_first_file` the first line of the other files is data
                 with_header = mode not in ("no_header", "from_first_file") or (
                     mode == "from_first_file" and not found_first
                 )
@@ -126,6 +128,7 @@ class _DelimitedSample:
                 raw.append(head.names)
                 widths.append(0)
             layout = heads[key]
+            # as Microsoft's reader: the names come from the first file that has a record
             if not found_first and mode != "all_files_different_headers":
                 raw[layout] = head.names or raw[layout]
             if rows and not found_first:
@@ -201,7 +204,7 @@ def infer_json_lines_table(
 def _sampled_objects(path: str, size: int, dialect: Dialect, drop_invalid: bool) -> list[dict[str, Any]]:
     with ByteSource(path) as source:
         body = mark_length(source.read(0, 4), dialect, path)
-        span = read_records(source.read, size, 0, SAMPLE_BYTES, dialect, body)
+        span = read_records(source.read, size, 0, JSON_SAMPLE_BYTES, dialect, body)
     found: list[dict[str, Any]] = []
     at = span.offset
     for line in to_utf8(span.data, dialect, span.offset, path).split(b"\n"):

@@ -17,8 +17,10 @@ from daskpar.data.tables.table_reader import TableReader
 from daskpar.data.tables.table_steps import drops_rows, needed_columns
 from daskpar.errors import InputError
 
-_SPAN = 4 * 1024 * 1024
-_FIRST = 64 * 1024
+SPAN_BYTES = 4 * 1024 * 1024
+"""Bytes of the table that are read at a time while rows are counted."""
+FIRST_BYTES = 64 * 1024
+"""Bytes of the first such part."""
 
 
 def take(table: Table, count: int) -> Table:
@@ -70,7 +72,7 @@ def select_partitions(table: Table, numbers: list[int]) -> Table:
 
 
 def _partitions(table: Table) -> list[tuple[int, int, int]]:
-    """All partitions: delimited files and JSON lines are cut by `partition_size`, Parquet by row groups."""
+    """All partitions as in Microsoft's reader: text is cut by `partition_size`, Parquet by row groups."""
     parts: list[tuple[int, int, int]] = []
     for number in range(len(table.files)):
         end = table.end_of(number)
@@ -105,16 +107,16 @@ class _Scan:
         if self._by_count:
             self.spans = list(table.spans())
             return
-        pieces = cut_into_pieces(table, _SPAN)
+        pieces = cut_into_pieces(table, SPAN_BYTES)
         # the first rows usually do: the first span is a small one
         if (
             len(pieces)
             and not table.by_rows
             and not self._multi_line
-            and pieces[0]["stop"] - pieces[0]["start"] > _FIRST
+            and pieces[0]["stop"] - pieces[0]["start"] > FIRST_BYTES
         ):
             pieces = np.concatenate([pieces[:1], pieces])
-            pieces["stop"][0] = pieces["start"][1] = pieces["start"][0] + _FIRST
+            pieces["stop"][0] = pieces["start"][1] = pieces["start"][0] + FIRST_BYTES
         self.spans = [(int(number), int(start), int(stop)) for number, start, stop in pieces.tolist()]
         needed = needed_columns(table.steps, table.base.names, ())
         narrow = replace(table, needed=frozenset(needed or table.base.names[:1]))

@@ -80,7 +80,7 @@ class _Columns:
         return pa.scalar([0], pa.list_(pa.int64())) if nodes else pa.scalar([], pa.list_(pa.int64()))
 
     def _column(self, name: str) -> Value:
-        if name not in self.table.column_names:
+        if name not in self.table.column_names:  # as Microsoft's reader: an unknown column is null
             return pa.scalar(None)
         return _widened(self.table.column(name))
 
@@ -94,7 +94,7 @@ class _Columns:
         value, start = self.evaluate(text), self.evaluate(prefix)
         if not isinstance(start, pa.Scalar) or kind_of_type(start.type) != "text":
             raise InputError("startswith takes a constant text")
-        if self._any(pc.is_null(value)):
+        if self._any(pc.is_null(value)):  # as Microsoft's reader, which fails the whole read
             raise InputError(
                 "startswith was asked of a missing value: filter those out first, or name another column"
             )
@@ -106,6 +106,7 @@ class _Columns:
         return pc.invert(self._truth(self.evaluate(node), "not"))
 
     def _and(self, nodes: list[Node]) -> Value:
+        # as Microsoft's reader: a null on the left decides, other than in SQL
         found = self._truth(self.evaluate(nodes[0]), "and")
         for node in nodes[1:]:
             found = pc.if_else(found, self._truth(self._where(found, node), "and"), pa.scalar(False))
@@ -131,7 +132,7 @@ class _Columns:
         kinds = kind_of_type(a.type), kind_of_type(b.type)
         if "null" in kinds:
             return pa.scalar(None, pa.bool_())
-        if kinds[0] != kinds[1]:
+        if kinds[0] != kinds[1]:  # as Microsoft's reader: never equal, and ordered by kind
             outcome = {"==": False, "!=": True}.get(sign)
             if outcome is None:
                 order = RANK[kinds[0]] - RANK[kinds[1]]
@@ -240,6 +241,7 @@ def _calculate(sign: str, a: Value, b: Value) -> Value:
         return pc.divide(pc.cast(a, pa.float64()), _no_zero(pc.cast(b, pa.float64())))
     if sign == "**":
         return pc.power(pc.cast(a, pa.float64()), pc.cast(b, pa.float64()))
+    # as Microsoft's reader: `//` cuts toward zero, and `%` has the sign of the divisor
     b = _no_zero(b)
     quotient = pc.divide(a, b)
     if not pa.types.is_integer(quotient.type):

@@ -22,8 +22,8 @@ from daskpar.data.tables.table import PIECE, Table
 from daskpar.data.tables.table_reader import TableReader
 
 READS_REMEMBERED = 32
-"""Reads of tables that a process remembers. One of which it reads a part only never ends: `head()`, for example,
-or a worker of a cluster.
+"""Reads of tables that a process remembers. One of which it reads a part only never ends: `head()`, for
+example, or a worker of a cluster.
 """
 
 reporters: dict[tuple[str, tuple[str, ...]], LossReporter] = {}
