@@ -73,11 +73,9 @@ def _print(text: str, stream: TextIO | None = None) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     from daskpar import pipeline
 
-    spec = _file(arguments.spec)
-    if arguments.quiet:
-        for warning in pipeline.validate(spec, pairs(arguments.set, "--set")):
-            _print(f"warning: {warning}", sys.stderr)
-    return _show_end(pipeline.run(spec, run_dir=arguments.run_dir, **_run_options(arguments)))
+    show_warning = (lambda text: _print(f"warning: {text}", sys.stderr)) if arguments.quiet else None
+    options = pipeline.Options(show_warning=show_warning, **_run_options(arguments))
+    return _show_end(pipeline.start(_file(arguments.spec), {}, arguments.run_dir, options))
 
 
 def _resume(arguments: argparse.Namespace) -> int:

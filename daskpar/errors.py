@@ -3,6 +3,7 @@
 DaskparError
 ├── SpecError            2   the job's YAML is wrong: all mistakes at once
 ├── UsageError           2   the command line or an argument of a public function is wrong
+│   └── LocationError    2   a text names no place that can be reached from here
 ├── InputError           2   data that a spec names is missing or can't be read (1 once the job runs)
 ├── RunDirectoryError    2   not a run directory, in use, of a newer version, or changed since
 │   └── PlanDamaged      2   a plan of mini-batches has lost something; it can be made anew
@@ -71,6 +72,18 @@ class UsageError(DaskparError):
     """A command-line argument, or an argument of a public function, is wrong."""
 
     exit_code = 2
+
+
+class LocationError(UsageError):
+    """A text means no location: `what` is wrong with it, and in `hint` what to do (may be empty)."""
+
+    def __init__(self, what: str, hint: str = "") -> None:
+        super().__init__(what, hint)
+        self.what = what
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.what} {self.hint}".rstrip()
 
 
 class InputError(DaskparError):

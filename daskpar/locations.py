@@ -1,6 +1,10 @@
-"""Where data is: an absolute local path or a URL, and what the short forms of Azure ML's references mean.
+"""Locations of data: what a text in a spec, an MLTable or an option means, and how bytes there are read.
 
-A location is a plain string. fsspec is imported only where one is a URL.
+A location is an absolute local path or a URL, as a plain string. `tests/test_locations.py` holds a table of what each
+form means; it is the same wherever a location may stand. fsspec is imported only where one is a URL.
+
+Arguments of fsspec's methods other than paths go by keyword: their order differs between filesystems (the second one
+of `cat_file` is `version_id` for S3), and so do the names of the paths.
 """
 
 from __future__ import annotations
@@ -11,13 +15,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
-from daskpar.errors import InputError, UsageError, nearest
+from daskpar.errors import InputError, LocationError, nearest
 
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+# One letter before the colon is a drive of Windows, not a scheme.
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+# The first `datastores/` counts: a path in the datastore may hold another one.
 _DATASTORE = re.compile(
-    r"azureml://(?:subscriptions/.*/)?datastores/(?P<name>[^/]+)/paths/?(?P<path>.*)", re.IGNORECASE
+    r"azureml://(?:.*?/)??datastores/(?P<name>[^/]+)(?:/paths)?(?:/(?P<rest>.*))?", re.DOTALL | re.IGNORECASE
 )
+_AZUREML = re.compile(r"azureml:", re.IGNORECASE)
+_FILE = re.compile(r"file:(?://)?", re.IGNORECASE)
 
 
 def is_url(path: str) -> bool:
@@ -25,41 +34,38 @@ def is_url(path: str) -> bool:
     return _URL.match(path) is not None
 
 
-def resolve(text: str, base: str | Path, datastores: Mapping[str, str]) -> str:
-    """The location that `text` means in a file below the folder `base`: an absolute local path, normalised,
-    or a URL.
+def datastore_of(text: str) -> str:
+    """The name of the datastore in which `text` names a place; empty where it is in none."""
+    match = _DATASTORE.fullmatch(text)
+    return match["name"] if match else ""
 
-    Takes relative and absolute paths, `file://`, URLs, `azureml:./x` and `azureml://datastores/NAME/paths/P`;
-    `datastores` maps names to locations. UsageError where the text names a datastore that is not configured,
-    or a data asset (there is no registry here).
+
+def resolve(text: str, folder: str | Path, datastores: Mapping[str, str]) -> str:
+    """The location that `text` means in a file of `folder`: an absolute local path, normalised, or a URL.
+
+    Takes relative and absolute paths, `~`, `file:` with and without slashes, URLs, `azureml:./x` and
+    `azureml://datastores/NAME/paths/P`. `folder` may be a URL. `datastores` maps names to folders or URLs.
+
+    Raises LocationError for an empty text, a datastore that is not known, and what only Azure ML can look up.
     """
-    found = _DATASTORE.match(text)
-    if found:
-        name = found["name"]
-        if name not in datastores:
-            known = ", ".join(sorted(datastores)) or "none"
-            hint = (
-                nearest(name, datastores)
-                or f"Known datastores: {known}. `--datastore {name}=PLACE` says which folder or URL it is."
-            )
-            raise UsageError(f"{text!r} names the datastore {name!r}, which is not configured. {hint}")
-        return join(datastores[name], found["path"])
-    if text.startswith("azureml:") and not text.startswith("azureml://"):
-        rest = text.removeprefix("azureml:")
-        if not rest.startswith((".", "/")):
-            raise UsageError(
-                f"{text!r} names a registered data asset, and there is no workspace to look it up in: give a path or URL instead."
-            )
-        text = rest
-    if text.startswith("file://"):
-        text = text.removeprefix("file://")
-    if is_url(text):
+    if not text:
+        raise LocationError("the path is empty.")
+    if _AZUREML.match(text):
+        if is_url(text):
+            return _in_datastore(text, datastores)
+        text = _without_azureml(text)
+    elif is_url(text) and not _FILE.match(text):
         return text
-    return join(str(base), text)
+    if file := _FILE.match(text):
+        text = unquote(text[file.end() :])  # a URL, in which `%20` is a blank
+    if text.startswith(".\\"):
+        text = text.replace("\\", "/")  # as Windows writes what lies in the folder
+    return join(folder, os.path.expanduser(text))
 
 
-def join(folder: str, name: str) -> str:
+def join(folder: str | Path, name: str) -> str:
     """The location of `name` below `folder`; `name` may be absolute, contain `..`, or be empty."""
+    folder = str(folder)
     if is_url(folder) and not name.startswith("/"):
         head, _, tail = folder.partition("://")
         host, _, path = tail.partition("/")
@@ -68,11 +74,40 @@ def join(folder: str, name: str) -> str:
     return os.path.normpath(os.path.join(folder if is_url(folder) else os.path.abspath(folder), name))
 
 
+def _in_datastore(text: str, datastores: Mapping[str, str]) -> str:
+    match = _DATASTORE.fullmatch(text)
+    if match is None:
+        raise LocationError(
+            f"{text!r} is a place that only Azure ML can look up.",
+            "Give a local path, a URL or azureml://datastores/NAME/paths/PATH.",
+        )
+    name = match["name"]
+    if name not in datastores:
+        known = ", ".join(sorted(datastores)) or "none"
+        raise LocationError(
+            f"the datastore {name!r} is not known here.",
+            nearest(name, datastores)
+            or f"Known datastores: {known}. `--datastore {name}=PLACE` says which folder or URL it is.",
+        )
+    # What a datastore stands for is a location too, but never one in another datastore.
+    target = resolve(datastores[name], Path.cwd(), {})
+    return join(target, (match["rest"] or "").strip("/"))
+
+
+def _without_azureml(text: str) -> str:
+    """Azure's own dump of a job glues `azureml:` to local paths; anything else after it is an asset's name."""
+    rest = _AZUREML.sub("", text, count=1)
+    if not rest.startswith((".", "/", "~")):
+        raise LocationError(
+            f"{text!r} is an asset of an Azure ML workspace (a registered data asset), which can't be read here.",
+            "Give a local path or a URL.",
+        )
+    return rest
+
+
 @contextmanager
 def remote_errors() -> Iterator[None]:
-    """Errors of a filesystem's own kind (missing credentials, a refused connection) become OSError, which all
-    callers know.
-    """
+    """Turn errors of a filesystem's own kind (missing credentials, a refused connection) into OSError."""
     try:
         yield
     except (OSError, InputError):
@@ -82,8 +117,9 @@ def remote_errors() -> Iterator[None]:
 
 
 def filesystem(path: str, **options: Any) -> tuple[Any, str]:
-    """The fsspec filesystem of a URL, and the path in it; InputError where the protocol's package is missing
-    or the address is refused.
+    """The fsspec filesystem of a URL, and the path in it.
+
+    Raises InputError where the protocol's package is missing or the address is refused.
     """
     from fsspec.core import url_to_fs
 
@@ -95,20 +131,19 @@ def filesystem(path: str, **options: Any) -> tuple[Any, str]:
 
 
 def read_bytes(path: str, start: int = 0, stop: int | None = None) -> bytes:
-    """Bytes [start, stop) of the file at a location (to its end without `stop`); OSError where it can't be
-    read.
-    """
+    """Bytes [start, stop) of the file at a location, to its end without `stop`; OSError where it can't be read."""
     if is_url(path):
         found, inner = filesystem(path)
         with remote_errors():
-            return bytes(found.cat_file(inner, start, stop))
+            # Without a range where the whole file is wanted: S3 refuses one of an empty object.
+            return bytes(found.cat_file(inner, start=start or None, end=stop))
     with open(path, "rb", buffering=0) as file:
         size = os.fstat(file.fileno()).st_size
         wanted = (size if stop is None else min(stop, size)) - start
         parts = []
         while wanted > 0:
             part = os.pread(file.fileno(), wanted, start)
-            if not part:
+            if not part:  # the file has become shorter
                 break
             parts.append(part)
             start += len(part)
@@ -117,11 +152,9 @@ def read_bytes(path: str, start: int = 0, stop: int | None = None) -> bytes:
 
 
 def open_file(path: str) -> Any:
-    """The file at a location, opened for reading in binary at any position: what pyarrow's Parquet reader
-    takes.
-    """
+    """The file at a location, open for reading at any position, as pyarrow's Parquet reader takes it."""
     if is_url(path):
         found, inner = filesystem(path)
         with remote_errors():
-            return found.open(inner, "rb")
+            return found.open(inner, mode="rb")
     return path

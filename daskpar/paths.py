@@ -192,3 +192,49 @@ class StepPaths:
 def step_path(run_directory: Path, step: str) -> Path:
     """The folder of a step in a run directory."""
     return run_directory / "steps" / step
+
+
+class RunPaths:
+    """The directory of one run; what is below it need not exist yet."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def step(self, name: str) -> StepPaths:
+        """The folder of the step `name`."""
+        return StepPaths(step_path(self.path, name))
+
+    @property
+    def identity_file(self) -> Path:
+        """What the run is and how it ended; a directory that holds it is one of a run."""
+        return self.path / "run.json"
+
+    @property
+    def started_with(self) -> Path:
+        """How the run was started, beside what the spec says."""
+        return self.path / "started-with.json"
+
+    @property
+    def effective_spec(self) -> Path:
+        """The whole job with nothing left to resolve."""
+        return self.path / "effective-spec.yml"
+
+    @property
+    def staged_inputs(self) -> Path:
+        """Inputs given from Python, a folder for each."""
+        return self.path / "inputs"
+
+    @property
+    def datastores(self) -> Path:
+        """Datastores that begin empty in each run: the default one in the folder `default`."""
+        return self.path / "datastores"
+
+    @property
+    def outputs(self) -> Path:
+        """Pipeline outputs without a path of their own."""
+        return self.path / "outputs"
+
+    @property
+    def logs(self) -> Path:
+        """Copies of the steps' logs, where `--copy_logs_to_parent` asks for them."""
+        return self.path / "logs"

@@ -1,6 +1,4 @@
-"""The public door of a run: load the spec, make or reopen its run directory, run, give back what became of
-it.
-"""
+"""The public door of a run: read the spec, make or reopen its run directory, run the job, return its result."""
 
 from __future__ import annotations
 
@@ -12,18 +10,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from daskpar.driver.options import Options, all_datastores
+from daskpar.driver.options import Datastores, Options, all_datastores
 from daskpar.errors import Problem, RunDirectoryError, UsageError
 from daskpar.jobspec.model import ParallelStep
+from daskpar.paths import RunPaths
 
 if TYPE_CHECKING:
     from distributed import Client
 
     from daskpar.driver.result import Run
-    from daskpar.jobspec.load import JobDefinition
-
-NO_COLLECTION = "/given"
-"""Stands for the folder of inputs given from Python before they are staged."""
+    from daskpar.jobspec.model import PipelineJob
 
 
 def validate(
@@ -38,8 +34,8 @@ def validate(
     """
     from daskpar.jobspec.load import load_job
 
-    known = all_datastores(datastores) if datastores else None
-    return tuple(load_job(Path(spec), overrides=overrides or {}, datastores=known).warnings)
+    known = Datastores(datastores) if datastores else None
+    return load_job(Path(spec), overrides=overrides, datastores=known).warnings
 
 
 def run(
@@ -77,7 +73,7 @@ def run(
         dashboard=dashboard,
         display=display,
     )
-    return _start(Path(spec), inputs or {}, run_dir, options)
+    return start(Path(spec), inputs or {}, run_dir, options)
 
 
 def resume(
@@ -119,6 +115,98 @@ def resume(
     return _resume(Path(run) if isinstance(run, str | os.PathLike) else run.path, options=options)
 
 
+def start(
+    spec: Path, inputs: Mapping[str, Any], run_dir: str | os.PathLike[str] | None, options: Options
+) -> Run:
+    """`run` with its options as one value."""
+    from daskpar.driver.staged_inputs import split_inputs
+    from daskpar.rundir.run_directory import PathTaken
+
+    literals, collections = split_inputs(inputs)
+    overrides = {**options.overrides, **{f"inputs.{name}": value for name, value in literals.items()}}
+    options = replace(options, overrides=overrides)
+    while True:
+        # A job knows where it is going to run, so one whose place was taken meanwhile is read again.
+        with suppress(PathTaken):
+            return _start(spec, collections, run_dir, options)
+
+
+def _start(
+    spec: Path, collections: Mapping[str, Any], run_dir: str | os.PathLike[str] | None, options: Options
+) -> Run:
+    """Read the job and run it in a new run directory, or in an earlier one where it says so."""
+    from daskpar.driver.startup import started_ahead
+    from daskpar.jobspec.load import read_definition, resolve_job
+    from daskpar.rundir.run_directory import new_path
+
+    definition = read_definition(
+        spec,
+        overrides=options.overrides,
+        given=collections,
+        run_directory=new_path if run_dir is None else Path(run_dir),
+    )
+    if definition.may_go_on and (earlier := _resume_from(job := resolve_job(definition))):
+        # Datastores were not looked at: the earlier run has its own.
+        if collections:
+            raise UsageError(
+                "--resume_from goes on with the inputs of the earlier run; "
+                f"leave out {', '.join(collections)}"
+            )
+        _show_warnings(job, options)
+        return _resume(*_resumed_from(earlier, spec, run_dir), options=options)
+    job = resolve_job(definition, datastores=Datastores(options.datastores))
+    _show_warnings(job, options)
+    with started_ahead(job, options):
+        return _run_new(job, definition.run_directory, collections, run_dir, options)
+
+
+def _resume_from(job: PipelineJob) -> str:
+    """What `--resume_from` of the job's steps names; empty where none gives it."""
+    names = (step.settings.resume_from for step in job.steps if isinstance(step, ParallelStep))
+    return next((name for name in names if name), "")
+
+
+def _show_warnings(job: PipelineJob, options: Options) -> None:
+    for warning in job.warnings if options.show_warning else ():
+        assert options.show_warning is not None
+        options.show_warning(str(warning))
+
+
+def _run_new(
+    job: PipelineJob,
+    place: Path,
+    collections: Mapping[str, Any],
+    run_dir: str | os.PathLike[str] | None,
+    options: Options,
+) -> Run:
+    """Run a job in a new run directory at `place`; `collections` are its inputs that have to be staged."""
+    from daskpar.driver.pipeline_run import PipelineRun
+    from daskpar.driver.resume import remember
+    from daskpar.driver.staged_inputs import stage
+    from daskpar.rundir.run_directory import RunDirectory
+
+    directory = RunDirectory.create(
+        place if run_dir is None else os.fspath(run_dir), job.name, job.spec.resolve(), new=run_dir is None
+    )
+    pipeline: PipelineRun | None = None
+    try:
+        with directory:
+            remember(
+                directory,
+                overrides=options.overrides,
+                given={name: str(directory.staged_inputs / name) for name in collections},
+                datastores=all_datastores(options.datastores),
+                cluster=options.cluster,
+            )
+            stage(collections, directory.staged_inputs, options.client)
+            pipeline = PipelineRun(job, directory, options, warnings=job.warnings)
+            return pipeline.run()
+    except BaseException:
+        if pipeline is None or not pipeline.begun:
+            _leave_nothing(directory.path, made_parent=run_dir is None)
+        raise
+
+
 def _resume(path: Path, warnings: Sequence[Problem] = (), *, options: Options) -> Run:
     from daskpar.driver.pipeline_run import PipelineRun
     from daskpar.driver.result import completed_before
@@ -133,72 +221,6 @@ def _resume(path: Path, warnings: Sequence[Problem] = (), *, options: Options) -
             return PipelineRun(
                 opened.job, directory, opened.options, resumed=True, warnings=[*warnings, *opened.warnings]
             ).run()
-
-
-def _start(
-    spec: Path, inputs: Mapping[str, Any], run_dir: str | os.PathLike[str] | None, options: Options
-) -> Run:
-    from daskpar.driver.staged_inputs import split_inputs
-    from daskpar.driver.startup import started_ahead
-    from daskpar.jobspec.load import NO_RUN, load_job
-
-    literals, collections = split_inputs(inputs)
-    overrides = {**options.overrides, **{f"inputs.{name}": value for name, value in literals.items()}}
-    definition = load_job(
-        spec, overrides=overrides, given={name: f"{NO_COLLECTION}/{name}" for name in collections}
-    )
-    if earlier := next(
-        (
-            s.settings.resume_from
-            for s in definition.preview.steps
-            if isinstance(s, ParallelStep) and s.settings.resume_from
-        ),
-        "",
-    ):
-        if collections:
-            raise UsageError(
-                f"--resume_from goes on with the inputs of the earlier run; leave out {', '.join(collections)}"
-            )
-        return _resume(*_resumed_from(earlier, spec, run_dir), options=replace(options, overrides=overrides))
-    with started_ahead(definition.preview, options, placeholders=(f"{NO_RUN}/", f"{NO_COLLECTION}/")):
-        return _run_new(definition, collections, run_dir, options, overrides)
-
-
-def _run_new(
-    definition: JobDefinition,
-    collections: Mapping[str, Any],
-    run_dir: str | os.PathLike[str] | None,
-    options: Options,
-    overrides: Mapping[str, str],
-) -> Run:
-    """Run a job that was read and checked; `collections` are its inputs that have to be staged."""
-    from daskpar.driver.pipeline_run import PipelineRun
-    from daskpar.driver.resume import remember
-    from daskpar.driver.staged_inputs import stage
-    from daskpar.jobspec.load import load_job, resolve_job
-    from daskpar.rundir.run_directory import RunDirectory
-
-    directory = RunDirectory.create(
-        os.fspath(run_dir) if run_dir is not None else None, definition.name, definition.spec.resolve()
-    )
-    pipeline: PipelineRun | None = None
-    try:
-        with directory:
-            given = {name: str(directory.path / "inputs" / name) for name in collections}
-            datastores = all_datastores(options.datastores)
-            remember(
-                directory, overrides=overrides, given=given, datastores=datastores, cluster=options.cluster
-            )
-            stage(collections, directory.path / "inputs", options.client)
-            if given:
-                definition = load_job(definition.spec, overrides=overrides, given=given)
-            job = resolve_job(definition, run_directory=directory.path, datastores=datastores)
-            pipeline = PipelineRun(job, directory, options, warnings=definition.warnings)
-            return pipeline.run()
-    except BaseException:
-        if pipeline is None or not pipeline.begun:
-            _leave_nothing(directory.path, made_parent=run_dir is None)
-        raise
 
 
 def _leave_nothing(run_directory: Path, *, made_parent: bool) -> None:
@@ -231,17 +253,15 @@ def _resumed_from(
 
 
 def _earlier_run(name: str, run_dir: str | os.PathLike[str] | None) -> Path:
-    """The run directory that `--resume_from` names: a path, or the name of one beside the directory of new
-    runs.
-    """
+    """The run directory that `--resume_from` names: a path, or the name of one where new runs go."""
     for candidate in (
         Path(name),
         Path("runs") / name,
         Path(run_dir).parent / name if run_dir is not None else Path(name),
     ):
-        if (candidate / "run.json").is_file():
+        if RunPaths(candidate).identity_file.is_file():
             return candidate
     raise RunDirectoryError(f"--resume_from {name}: no run directory of that name here or below runs/")
 
 
-__all__ = ["Options", "resume", "run", "validate"]
+__all__ = ["Options", "resume", "run", "start", "validate"]

@@ -1,17 +1,15 @@
-"""How to run, beside what the spec says: given on the command line or from Python, and in Dask's
-configuration.
-"""
+"""How to run, in addition to what the spec says: options of the command line or Python, Dask's configuration."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from daskpar.errors import UsageError
-from daskpar.jobspec.locations import without_scheme
-from daskpar.locations import is_url
+from daskpar.errors import LocationError, UsageError
+from daskpar.locations import resolve
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -19,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How to run, beside what the spec says."""
+    """How to run, in addition to what the spec says."""
 
     overrides: Mapping[str, str] = field(default_factory=dict)
     """`--set`: `inputs.NAME`, `instance_count`, `jobs.STEP.SETTING` -> value."""
@@ -32,6 +30,8 @@ class Options:
     dashboard: str | None = "127.0.0.1:8787"
     display: bool | None = None
     """Progress on the terminal or in the notebook; None: yes."""
+    show_warning: Callable[[str], None] | None = None
+    """Gets each warning of the spec before anything starts; without it they are shown with the progress."""
     retry_failed: bool = False
     allow_changes: bool = False
 
@@ -48,17 +48,45 @@ class Options:
         return self.client is None and not self.scheduler and not self.compute and not self.worker_processes
 
 
-def all_datastores(given: Mapping[str, str]) -> dict[str, str]:
-    """Datastore name -> absolute folder or URL: `daskpar.datastores` in Dask's configuration (files and
-    environment), then `given`.
-    """
-    import dask
+class Datastores(Mapping[str, str]):
+    """Datastore name -> absolute folder or URL: those given, over `daskpar.datastores` in Dask's configuration.
 
-    configured = dask.config.get("daskpar.datastores", {}) or {}
-    if not isinstance(configured, Mapping):
-        raise UsageError("daskpar.datastores in Dask's configuration has to map names to folders or URLs")
-    places = {str(name): without_scheme(str(place)) for name, place in {**configured, **given}.items()}
-    return {
-        name: place if is_url(place) else os.path.abspath(os.path.expanduser(place))
-        for name, place in places.items()
-    }
+    The configuration (files and environment) is read when a name is first asked for that is not given: that takes
+    the import of Dask, and few jobs need it.
+    """
+
+    def __init__(self, given: Mapping[str, str]) -> None:
+        self._given = _places(given)
+
+    @cached_property
+    def _all(self) -> Mapping[str, str]:
+        import dask
+
+        configured = dask.config.get("daskpar.datastores", {}) or {}
+        if not isinstance(configured, Mapping):
+            raise UsageError("daskpar.datastores in Dask's configuration has to map names to folders or URLs")
+        return {**_places(configured), **self._given}
+
+    def __getitem__(self, name: str) -> str:
+        return self._given[name] if name in self._given else self._all[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all)
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+
+def all_datastores(given: Mapping[str, str]) -> dict[str, str]:
+    """All of `Datastores` as a plain value."""
+    return dict(Datastores(given))
+
+
+def _places(written: Mapping[str, object]) -> dict[str, str]:
+    places = {}
+    for name, place in written.items():
+        try:
+            places[str(name)] = resolve(str(place), Path.cwd(), {})
+        except LocationError as error:
+            raise UsageError(f"the datastore {name}: {error}") from None
+    return places

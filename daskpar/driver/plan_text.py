@@ -90,16 +90,15 @@ def plan_text(
     nothing behind.
     """
     from daskpar.driver.options import all_datastores
-    from daskpar.jobspec.load import load_job, resolve_job
+    from daskpar.jobspec.load import load_job
 
-    definition = load_job(spec, overrides=overrides)
     places = all_datastores(datastores)
     troubles: list[str] = []
     with tempfile.TemporaryDirectory(prefix="daskpar-plan-") as scratch:
         run = Path(scratch) / "RUN"
-        job = resolve_job(definition, run_directory=run, datastores=places)
+        job = load_job(spec, overrides=overrides, run_directory=run, datastores=places)
         lines = [f"job {job.name} ({job.spec})"]
-        lines += [f"  {warning}" for warning in definition.warnings]
+        lines += [f"  {warning}" for warning in job.warnings]
         lines += [f"  note: {note}" for note in job.notes]
         for step in job.steps:
             lines += ["", *_step_lines(step, run, places, troubles)]

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from daskpar.errors import DaskparError, InfrastructureLost, Interrupted, JobFailed
 from daskpar.results import Counts
-from daskpar.rundir.run_directory import RunDirectory, StepState
+from daskpar.rundir.run_directory import RunDirectory
+from daskpar.rundir.step_folder import StepState
 
 if TYPE_CHECKING:
     from daskpar.results import StepResult

@@ -13,7 +13,8 @@ from daskpar.atomic import replace_json
 from daskpar.errors import Problem, RunDirectoryError
 from daskpar.jobspec.model import ParallelStep, PipelineJob, Step
 from daskpar.outputs.journal_reader import has_commits
-from daskpar.rundir.run_directory import STARTED_WITH, RunDirectory, StepState
+from daskpar.rundir.run_directory import RunDirectory
+from daskpar.rundir.step_folder import StepState
 
 if TYPE_CHECKING:
     from daskpar.driver.options import Options
@@ -39,7 +40,7 @@ def remember(
         "datastores": dict(datastores),
         "cluster": cluster,
     }
-    replace_json(directory.path / STARTED_WITH, value)
+    replace_json(directory.started_with, value)
 
 
 def _elsewhere(directory: RunDirectory, started: Mapping[str, Any], options: Options) -> tuple[Problem, ...]:
@@ -81,14 +82,14 @@ def reopen(path: Path, options: Options) -> Reopened:
 
 
 def _reopen(directory: RunDirectory, options: Options) -> Reopened:
-    from daskpar.jobspec.load import load_job, resolve_job
+    from daskpar.jobspec.load import load_job
 
     if directory.identity.status == "completed":
         states = [folder.state() for folder in directory.steps()]
         if not (options.retry_failed and any(state is not None and state.counts.failed for state in states)):
             return Reopened(directory=directory, job=None, options=options)
     try:
-        started = json.loads((directory.path / STARTED_WITH).read_text())
+        started = json.loads(directory.started_with.read_text())
     except (OSError, ValueError) as error:
         raise RunDirectoryError(
             f"{directory.path} does not say how its run was started ({error}): it ended before anything ran. Start a new run."
@@ -103,8 +104,15 @@ def _reopen(directory: RunDirectory, options: Options) -> Reopened:
         raise RunDirectoryError(
             f"the spec {spec} of this run is gone; put it back to resume, or `export {directory.path} --partial FILE`"
         )
-    definition = load_job(spec, overrides=overrides, folders=folders, given=started["given"], begun=True)
-    job = resolve_job(definition, run_directory=directory.path, datastores=datastores, begun=True)
+    job = load_job(
+        spec,
+        overrides=overrides,
+        folders=folders,
+        given=started["given"],
+        run_directory=directory.path,
+        datastores=datastores,
+        begun=True,
+    )
     changes, unknown = ([], []) if options.allow_changes else changes_since(directory, job)
     if changes:
         listed = "\n".join(f"  - {change}" for change in changes)
@@ -120,7 +128,7 @@ def _reopen(directory: RunDirectory, options: Options) -> Reopened:
         options=replace(options, overrides=overrides, datastores=datastores),
         warnings=(
             *_elsewhere(directory, started, options),
-            *(warning for warning in definition.warnings if warning.grave),
+            *(warning for warning in job.warnings if warning.grave),
             *(Problem(file=str(directory.path), line=None, path="", what=text) for text in unknown),
         ),
     )

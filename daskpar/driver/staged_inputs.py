@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from daskpar.errors import UsageError
+from daskpar.locations import is_url
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -100,8 +101,7 @@ def _write_list(name: str, items: list[Any], folder: Path) -> None:
         )
     # JSON text is YAML text: quoting done right, and quick for long lists.
     lines = "".join(
-        f"  - file: {json.dumps(str(Path(item).absolute()) if '://' not in item else item)}\n"
-        for item in items
+        f"  - file: {json.dumps(item if is_url(item) else str(Path(item).absolute()))}\n" for item in items
     )
     (folder / "MLTable").write_text(
         f"type: mltable\npaths:\n{lines}" if items else "type: mltable\npaths: []\n"

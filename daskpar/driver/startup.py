@@ -1,12 +1,10 @@
-"""What happens before the first step: inputs are looked at, fork servers and the cluster start, all at the
-same time.
-"""
+"""Start-up of a run: inputs are looked at while fork servers and the cluster start."""
 
 from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -40,18 +38,15 @@ def named_compute(job: PipelineJob) -> str:
 
 
 @contextmanager
-def started_ahead(job: PipelineJob, options: Options, placeholders: Sequence[str] = ()) -> Iterator[None]:
-    """Start what takes longest as soon as the spec is read: the import of Dask, and for a run on this machine
-    the fork servers of its first parallel step, unless its variables hold one of the `placeholders`, whose
-    values only a run has. At the end, fork servers that nobody took are dropped."""
+def started_ahead(job: PipelineJob, options: Options) -> Iterator[None]:
+    """Start what takes longest as soon as the spec is read; at the end, drop the fork servers that nobody took.
+
+    That is the import of Dask, and for a run on this machine the fork servers of its first parallel step.
+    """
     from daskpar.processor import prestart
 
     try:
-        first = _first_parallel(job)
-        if first is not None and not any(
-            text in value for text in placeholders for value in first.environment_variables.values()
-        ):
-            start_servers(job, options)
+        start_servers(job, options)
         threading.Thread(target=_import_dask, name="daskpar-import", daemon=True).start()
         yield
     finally:

@@ -21,7 +21,8 @@ from daskpar.rundir.fingerprint import (
     seen_inputs,
     step_fingerprint,
 )
-from daskpar.rundir.run_directory import RunDirectory, StepFolder, StepState
+from daskpar.rundir.run_directory import RunDirectory
+from daskpar.rundir.step_folder import StepFolder, StepState
 
 if TYPE_CHECKING:
     from daskpar.engine.cluster import Cluster

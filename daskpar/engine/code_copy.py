@@ -13,7 +13,7 @@ from pathlib import Path
 
 from daskpar.atomic import explained, replace_json
 from daskpar.outputs.output_folders import move_aside
-from daskpar.rundir.run_directory import is_run_directory
+from daskpar.rundir.identity import is_run_directory
 
 _LEFT_OUT = {".git", ".hg", ".svn", "__pycache__"}
 """History and caches: large, and made anew by whoever needs them."""

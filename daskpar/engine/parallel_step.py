@@ -44,7 +44,7 @@ from daskpar.outputs.journal_reader import has_commits
 from daskpar.outputs.ledger import Ledger
 from daskpar.processor.protocol import Flushed, ProcessorSettings
 from daskpar.results import Counts, StepResult
-from daskpar.rundir.run_directory import StepFolder
+from daskpar.rundir.step_folder import StepFolder
 
 if TYPE_CHECKING:
     from daskpar.data.files import FileList

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from daskpar.batches.plan import PlanSummary
 from daskpar.batches.plan_writer import write_plan
-from daskpar.engine.server_needs import FILE_MODES
 from daskpar.errors import InputError
 from daskpar.jobspec.model import BySize, Input, ParallelStep
 
@@ -36,7 +35,7 @@ def open_input(data: Input, datastores: Mapping[str, str]) -> Table | FileList:
         return list_files(data.path)
     from daskpar.data.mltable.open import open_mltable
 
-    opened = open_mltable(data.path, datastores, files=data.mode in FILE_MODES)
+    opened = open_mltable(data.path, datastores, files=data.is_file_list)
     if (
         isinstance(opened, FileList)
         and data.mode != "direct"

@@ -7,8 +7,6 @@ from __future__ import annotations
 from daskpar.jobspec.model import ParallelStep
 from daskpar.processor.resource_usage import cores
 
-FILE_MODES = ("eval_mount", "eval_download", "ro_mount", "download", "mount")
-
 
 def looks_tabular(step: ParallelStep) -> bool:
     """True for an MLTable that is not a file list by its mode; an MLTable without a reader turns out to be
@@ -17,7 +15,7 @@ def looks_tabular(step: ParallelStep) -> bool:
     if not step.input_data or step.settings.rank_mini_batch_count > 0:
         return False
     data = step.inputs[step.input_data[0]]
-    return data.type == "mltable" and data.mode not in FILE_MODES
+    return data.type == "mltable" and not data.is_file_list
 
 
 def local_threads(nodes: int, processors: int | None) -> int:

@@ -20,7 +20,7 @@ _STEP_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 @dataclass(frozen=True, kw_only=True)
-class StepSource:
+class DeclaredStep:
     """One step as declared."""
 
     name: str
@@ -36,7 +36,7 @@ class StepSource:
 
 
 @dataclass(frozen=True, kw_only=True)
-class JobSource:
+class DeclaredJob:
     """A whole job as declared."""
 
     spec: Path
@@ -44,7 +44,7 @@ class JobSource:
     tree: Value
     inputs: Mapping[str, InputPort]
     outputs: Mapping[str, OutputPort]
-    steps: Mapping[str, StepSource]
+    steps: Mapping[str, DeclaredStep]
     given: frozenset[str] = frozenset()
     """Paths that were put in from Python: nothing may be there yet."""
 
@@ -133,13 +133,19 @@ def _without_rules(port: Value) -> Value:
     )
 
 
+def job_name(tree: Value, path: Path) -> str:
+    """The name of a job: `name`, else `display_name`, else the stem of its file."""
+    named = tree.get("name") or tree.get("display_name")
+    return str(named.data) if named else path.stem
+
+
 def read_job(
     tree: Value,
     path: Path,
     settings: Mapping[str, Mapping[str, Value]],
     problems: Problems,
     given: frozenset[str] = frozenset(),
-) -> JobSource:
+) -> DeclaredJob:
     """The job that a pipeline's tree declares; mistakes are recorded, and what has them is left out."""
     scalars.unknown_keys(tree, known_fields.PIPELINE, problems, "a pipeline")
     check_meta(tree, problems)
@@ -162,10 +168,9 @@ def read_job(
         name: output_port(name, value, None, problems)
         for name, value in flatten_groups(tree.get("outputs"), problems).items()
     }
-    named = tree.get("name") or tree.get("display_name")
-    return JobSource(
+    return DeclaredJob(
         spec=path,
-        name=str(named.data) if named else path.stem,
+        name=job_name(tree, path),
         tree=tree,
         inputs=inputs,
         outputs=outputs,
@@ -176,7 +181,7 @@ def read_job(
 
 def _steps(
     tree: Value, settings: Mapping[str, Mapping[str, Value]], problems: Problems
-) -> dict[str, StepSource]:
+) -> dict[str, DeclaredStep]:
     jobs = tree.get("jobs")
     if jobs is None or not jobs.is_mapping or not jobs.data:
         hint = "" if jobs else nearest("jobs", (key for key, _ in tree.items()))
@@ -186,7 +191,7 @@ def _steps(
             hint,
         )
         return {}
-    steps: dict[str, StepSource] = {}
+    steps: dict[str, DeclaredStep] = {}
     for name, node in jobs.items():
         if not _STEP_NAME.fullmatch(name):
             problems.error(
@@ -221,7 +226,7 @@ def _refuse_settings(name: str, overrides: Mapping[str, Value], problems: Proble
             problems.error(value.place, f"the step {name!r} is a command, which has no {key}.", hint)
 
 
-def _step(name: str, node: Value, overrides: Mapping[str, Value], problems: Problems) -> StepSource | None:
+def _step(name: str, node: Value, overrides: Mapping[str, Value], problems: Problems) -> DeclaredStep | None:
     if not node.is_mapping:
         problems.error(node.place, f"a step is a mapping, not {scalars.shown(node.data)}.")
         return None
@@ -239,7 +244,7 @@ def _step(name: str, node: Value, overrides: Mapping[str, Value], problems: Prob
             check_step_keys(part, kind, problems)
     if kind == "command":
         _refuse_settings(name, overrides, problems)
-    return StepSource(
+    return DeclaredStep(
         name=name,
         kind=kind,
         place=node.place,

@@ -1,63 +1,64 @@
-"""The door to this folder: a file becomes a checked JobDefinition, and with a run directory a PipelineJob."""
+"""The door to this folder: a file is read once, becomes a job for one run directory, and is checked whole."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
-from daskpar.errors import Problem
-from daskpar.jobspec.declarations import JobSource, as_pipeline, read_job
+from daskpar.jobspec.declarations import DeclaredJob, as_pipeline, job_name, read_job
 from daskpar.jobspec.model import PipelineJob
 from daskpar.jobspec.overrides import apply_given, apply_overrides
 from daskpar.jobspec.problems import Problems
 from daskpar.jobspec.resolve import build_job
-from daskpar.jobspec.scope import Layout
-from daskpar.jobspec.yaml_source import read_yaml
+from daskpar.jobspec.spec_locations import RunLocations
+from daskpar.jobspec.yaml_source import read_yaml, texts
+from daskpar.paths import RunPaths
 
 NO_RUN = Path("/RUN")
-"""Stands for the run directory in a job that has none yet."""
+"""The run directory of a job that is only checked."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobDefinition:
-    """A job that was read and checked, before it has a run directory."""
+    """A job that was read, with its bindings still open."""
 
-    name: str
-    """`name`, else `display_name`, else the file's stem."""
-    spec: Path
-    """Absolute path of the YAML file."""
-    preview: PipelineJob
-    """The job as it would run, the run directory being `/RUN`."""
-    warnings: tuple[Problem, ...]
-    """Unknown keys, near misses and the like: the job runs, but perhaps not as its author thinks."""
-    source: JobSource
+    declared: DeclaredJob
+    run_directory: Path
+    """Where the job is going to run; absolute."""
+    problems: Problems
+    """What is wrong with the declaration: told with what is wrong with the meaning, all at once."""
 
     @property
-    def notes(self) -> tuple[str, ...]:
-        """What was read and has no effect here, one sentence each."""
-        return self.preview.notes
+    def may_go_on(self) -> bool:
+        """Whether a step may ask to go on with an earlier run (`--resume_from`); false where none can."""
+        steps = self.declared.steps.values()
+        settings = (setting for step in steps for setting in step.overrides)
+        written: Iterator[str] = chain(
+            settings, texts(self.declared.tree), *(texts(step.tree) for step in steps)
+        )
+        return any("resume_from" in text or "resume-from" in text for text in written)
 
 
-def load_job(
+def read_definition(
     path: str | Path,
     *,
     overrides: Mapping[str, str] | None = None,
     folders: Mapping[str, Path] | None = None,
-    given: Mapping[str, str] | None = None,
-    datastores: Mapping[str, str] | None = None,
-    begun: bool = False,
+    given: Collection[str] = (),
+    run_directory: Path | Callable[[str], Path] = NO_RUN,
 ) -> JobDefinition:
-    """Read and check a pipeline, or a parallel or command component, which is taken as a pipeline of one
-    step.
+    """Read a pipeline, or a parallel or command component, which is taken as a pipeline of one step.
 
     `overrides`: `inputs.NAME`, `outputs.NAME`, a setting such as `instance_count` (of every parallel step) or
     `jobs.STEP.SETTING`, each with its value as text; `folders`: key -> where its relative paths start, where
-    that is not the working directory. `given`: inputs, `NAME` or `STEP.NAME`, put at paths where nothing
-    needs to be yet. `datastores`: name -> folder or URL; None: not known yet, so any name is taken for one.
-    `begun`: for a run that goes on, whose outputs may be there already. Nothing of the user's is run. Raises
-    SpecError with all mistakes, UsageError for a key of `overrides` or `given` that the job does not have.
+    that is not the working directory. `given`: inputs, `NAME` or `STEP.NAME`, that are going to be staged in
+    the run directory. `run_directory`: a path that need not exist, or what chooses one by the job's name.
+
+    Raises SpecError for a file that can't be read, UsageError for a key of `overrides` or `given` that the
+    job does not have.
     """
     problems = Problems()
     spec = Path(os.path.abspath(path))
@@ -67,36 +68,49 @@ def load_job(
         problems.raise_errors()
         raise AssertionError("a file that can't be read has a problem recorded")
     placed = apply_overrides(tree, overrides or {}, folders or {})
-    source = read_job(
-        apply_given(placed.tree, given or {}),
-        spec,
-        placed.settings,
-        problems,
-        given=frozenset((given or {}).values()),
+    chosen = run_directory if isinstance(run_directory, Path) else run_directory(job_name(placed.tree, spec))
+    run = Path(os.path.abspath(chosen))
+    staged = {name: str(RunPaths(run).staged_inputs / name) for name in given}
+    declared = read_job(
+        apply_given(placed.tree, staged), spec, placed.settings, problems, given=frozenset(staged.values())
     )
-    layout = Layout(run_directory=NO_RUN, datastores=datastores or {}, any_datastore=datastores is None)
-    preview = build_job(source, layout, problems, check_files=True, begun=begun)
-    problems.raise_errors()
-    return JobDefinition(
-        name=source.name, spec=spec, preview=preview, warnings=problems.warnings, source=source
-    )
+    return JobDefinition(declared=declared, run_directory=run, problems=problems)
 
 
 def resolve_job(
-    definition: JobDefinition,
+    definition: JobDefinition, *, datastores: Mapping[str, str] | None = None, begun: bool = False
+) -> PipelineJob:
+    """The job with every binding and path filled in for its run directory. Nothing of the user's is run.
+
+    Outputs without a path go to RUN/outputs/NAME (the pipeline's) or RUN/steps/STEP/outputs/NAME; the default
+    datastore is RUN/datastores/default unless `datastores` says where it is. `datastores`: name -> folder or
+    URL; None: any name is taken for one. `begun`: for a run that goes on, whose outputs may be there already.
+
+    Raises SpecError with all mistakes.
+    """
+    problems = definition.problems.copy()
+    run = RunLocations(
+        run_directory=definition.run_directory,
+        datastores={} if datastores is None else datastores,
+        any_datastore=datastores is None,
+    )
+    job = build_job(definition.declared, run, problems, check_files=True, begun=begun)
+    problems.raise_errors()
+    return job
+
+
+def load_job(
+    path: str | Path,
     *,
-    run_directory: Path,
+    overrides: Mapping[str, str] | None = None,
+    folders: Mapping[str, Path] | None = None,
+    given: Collection[str] = (),
+    run_directory: Path | Callable[[str], Path] = NO_RUN,
     datastores: Mapping[str, str] | None = None,
     begun: bool = False,
 ) -> PipelineJob:
-    """The job with every path filled in for one run; `begun` as in `load_job`.
-
-    Outputs without a path go to RUN/outputs/NAME (the pipeline's) or RUN/steps/STEP/outputs/NAME; the default
-    datastore is RUN/datastores/default unless `datastores` says where it is. Raises SpecError for a datastore
-    that is not known.
-    """
-    problems = Problems()
-    layout = Layout(run_directory=Path(os.path.abspath(run_directory)), datastores=datastores or {})
-    job = build_job(definition.source, layout, problems, check_files=False, begun=begun)
-    problems.raise_errors()
-    return job
+    """Read and check a job: `read_definition` and `resolve_job`, whose arguments these are."""
+    definition = read_definition(
+        path, overrides=overrides, folders=folders, given=given, run_directory=run_directory
+    )
+    return resolve_job(definition, datastores=datastores, begun=begun)

@@ -1,5 +1,6 @@
-"""The job as frozen values: what `spec` hands to the rest. Knows nothing of Dask, of files' contents or of
-the machine.
+"""The job as frozen values: what the reader of specs hands to the rest.
+
+Knows nothing of Dask, of files' contents or of the machine.
 """
 
 from __future__ import annotations
@@ -8,7 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from daskpar.errors import Problem
+
 Seconds = float
+FILE_LIST_MODES = frozenset({"ro_mount", "download", "eval_mount", "eval_download"})
+"""Modes of an MLTable that is read as the list of its files."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +40,14 @@ class Input:
     def is_data(self) -> bool:
         """Whether this is data at `path` rather than a literal."""
         return self.type != "literal"
+
+    @property
+    def is_file_list(self) -> bool:
+        """Whether its mini-batches are lists of files, whatever the files hold: not those of a table.
+
+        An MLTable is a list of files where its mode says so.
+        """
+        return self.is_data and (self.type != "mltable" or self.mode in FILE_LIST_MODES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,6 +195,6 @@ class PipelineJob:
     sentence each.
     """
     effective: Mapping[str, object] = field(default_factory=dict)
-    """The whole job as plain YAML values with nothing left to resolve, for `effective spec` in the run
-    directory.
-    """
+    """The whole job as plain YAML values with nothing left to resolve, for `effective-spec.yml`."""
+    warnings: tuple[Problem, ...] = ()
+    """Unknown keys, near misses and the like: the job runs, but perhaps not as its author thinks."""

@@ -57,6 +57,13 @@ class Problems:
         self._errors: dict[str, Problem] = {}
         self._warnings: dict[str, Problem] = {}
 
+    def copy(self) -> Problems:
+        """The same problems, for what is found further on."""
+        other = Problems()
+        other._errors |= self._errors
+        other._warnings |= self._warnings
+        return other
+
     def error(self, place: Place, what: str, hint: str = "") -> None:
         """Record a mistake: the job can't run."""
         self._record(self._errors, place, what, hint)

@@ -141,7 +141,7 @@ _OWN_FIELDS = frozenset(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Effective:
+class ChosenSettings:
     """The settings that a step runs with, and where each came from."""
 
     values: Mapping[str, object]
@@ -153,13 +153,13 @@ class Effective:
         return DriverSettings(**values)
 
 
-def effective(
+def choose_settings(
     attribute: Callable[[tuple[str, ...]], Value | None],
     overrides: Mapping[str, Value],
     flags: DriverFlags,
     place_of: Callable[[str], Place],
     problems: Problems,
-) -> Effective:
+) -> ChosenSettings:
     """Command line over program argument over attribute (node over component, merged before) over default.
 
     `attribute` gives the value at a place in the step, `place_of` the place of a program argument. A mistake
@@ -192,7 +192,7 @@ def effective(
         if len(read) > 1:
             overruled = ", ".join(f"{source}: {_shown(value)}" for value, source in read[1:])
             sources[setting.name] += f" (overrules {overruled})"
-    return Effective(values=found, sources=sources)
+    return ChosenSettings(values=found, sources=sources)
 
 
 def _read(reader: Reader, value: Value, problems: Problems) -> object:

@@ -8,19 +8,19 @@ import posixpath
 from collections.abc import Iterator, Mapping
 
 from daskpar.jobspec import bindings
-from daskpar.jobspec.declarations import StepSource
-from daskpar.jobspec.locations import is_url
+from daskpar.jobspec.declarations import DeclaredStep
 from daskpar.jobspec.model import Input, Output
 from daskpar.jobspec.problems import Place, Problems
 from daskpar.jobspec.scope import Scope
 from daskpar.jobspec.yaml_source import texts
+from daskpar.locations import is_url
 
 _TEXTS = (("command",), ("task", "program_arguments"), ("environment_variables",))
 
 
 def check_urls(
     scope: Scope,
-    step: StepSource,
+    step: DeclaredStep,
     inputs: Mapping[str, Input],
     outputs: Mapping[str, Output],
     rows: str | None = None,
@@ -50,7 +50,7 @@ def check_urls(
             _refuse(scope.problems, f"what {binding} means", found.path, place)
 
 
-def _bound(step: StepSource) -> Iterator[tuple[bindings.Binding, Place]]:
+def _bound(step: DeclaredStep) -> Iterator[tuple[bindings.Binding, Place]]:
     """The bindings in what reaches the script or command as text."""
     for value in filter(None, (step.tree.get(*keys) for keys in _TEXTS)):
         for text in texts(value):

@@ -219,7 +219,7 @@ def _upload(source: Source, target: str, first: bytes, meter: _Meter, token: str
 
 def _send(source: Source, files: Any, name: str, first: bytes, meter: _Meter, whole_at_close: bool) -> None:
     # Leaving a `with` block would finish the upload on an error too, and so would the garbage collector.
-    file = files.open(name, "wb", autocommit=not whole_at_close)
+    file = files.open(name, mode="wb", autocommit=not whole_at_close)
     try:
         file.write(first)
         for data in source.pieces():

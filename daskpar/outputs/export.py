@@ -14,7 +14,8 @@ from daskpar.outputs.assembly import Progress, assemble
 from daskpar.outputs.commits import Commits
 from daskpar.outputs.journal_reader import JournalContents, read_journal
 from daskpar.outputs.part_check import lost_ranges
-from daskpar.rundir.run_directory import RunDirectory, StepFolder
+from daskpar.rundir.run_directory import RunDirectory
+from daskpar.rundir.step_folder import StepFolder
 
 _NOT_TEXT = {
     ".parquet",

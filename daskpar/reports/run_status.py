@@ -22,7 +22,8 @@ from daskpar.reports.wording import (
     status_after,
 )
 from daskpar.results import Status
-from daskpar.rundir.run_directory import RunDirectory, StepFolder, StepState
+from daskpar.rundir.run_directory import RunDirectory
+from daskpar.rundir.step_folder import StepFolder, StepState
 
 ERROR_LINES = 200
 """Lines shown of a file of errors."""

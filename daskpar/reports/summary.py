@@ -8,7 +8,7 @@ from pathlib import Path
 
 from daskpar.events import StepKind
 from daskpar.locations import filesystem, is_url
-from daskpar.paths import step_path
+from daskpar.paths import RunPaths, step_path
 from daskpar.reports.wording import (
     counts_in_words,
     cut_lines,
@@ -19,7 +19,7 @@ from daskpar.reports.wording import (
     shell_path,
 )
 from daskpar.results import Failure, InitFailed, Status, StepResult
-from daskpar.rundir.run_directory import STARTED_WITH, StepFolder
+from daskpar.rundir.step_folder import StepFolder
 
 NOTHING_THERE = " (nothing is there)"
 
@@ -84,7 +84,7 @@ def output_note(path: str, folder: StepFolder) -> str:
     except Exception as error:  # whatever the store's own package raises
         return f" (what is there could not be looked at: {error})"
     place = Path(path)
-    began = folder.path.parent.parent / STARTED_WITH
+    began = RunPaths(folder.path.parent.parent).started_with
     if place.is_file() and began.exists() and place.stat().st_mtime < began.stat().st_mtime:
         return " (there before; nothing was written there)"
     return "" if place.is_file() or (place.is_dir() and any(place.iterdir())) else NOTHING_THERE
@@ -153,7 +153,7 @@ def next_commands(run: Path, results: Sequence[StepResult]) -> list[tuple[str, s
 def _cluster_of(run: Path) -> str:
     """The option that names the cluster of the run, as it was started."""
     try:
-        found = json.loads((run / STARTED_WITH).read_text()).get("cluster", "")
+        found = json.loads(RunPaths(run).started_with.read_text()).get("cluster", "")
     except (OSError, ValueError):
         return ""
     return str(found)

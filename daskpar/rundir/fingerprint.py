@@ -14,7 +14,7 @@ from typing import Any
 from daskpar.errors import InputError, UsageError
 from daskpar.jobspec.model import BySize, CommandStep, Input, ParallelStep, Step
 from daskpar.jobspec.program_arguments import OURS_WITH_HYPHENS, SWITCHES, WITH_EFFECT, WITHOUT_EFFECT
-from daskpar.locations import is_url
+from daskpar.locations import is_url, resolve
 from daskpar.rundir.seen_files import changes, seen_code, seen_data, seen_list
 
 FORMAT = 1
@@ -179,7 +179,6 @@ def _table_files(path: str) -> list[str]:
     """The MLTable and the files that it names; what is wrong with it is told when it is opened."""
     from daskpar.data.mltable.document import read_document
     from daskpar.data.mltable.path_items import files_of_item
-    from daskpar.locations import resolve
 
     try:
         document = read_document(path)

@@ -13,7 +13,7 @@ from typing import Any
 
 from daskpar.data.files import is_folder
 from daskpar.locations import filesystem, is_url
-from daskpar.rundir.run_directory import is_run_directory
+from daskpar.rundir.identity import is_run_directory
 
 NAMED = 5000
 """Up to so many files are kept by name; of more only their number, size and a hash of all."""

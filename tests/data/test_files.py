@@ -1,4 +1,4 @@
-"""Locations, lists of files and patterns."""
+"""Lists of files and patterns."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ import pytest
 
 from daskpar.data.files import list_files
 from daskpar.data.mltable.path_items import files_of_item
-from daskpar.errors import InputError, UsageError
-from daskpar.locations import is_url, join, resolve
+from daskpar.errors import InputError
 
 
 @pytest.fixture
@@ -37,41 +36,6 @@ def tree(tmp_path: Path) -> Path:
 
 def below(folder: Path, paths: object) -> list[str]:
     return [os.path.relpath(path, folder) for path in paths]  # type: ignore[attr-defined]
-
-
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [
-        ("x.csv", "/base/x.csv"),
-        ("./a/../x.csv", "/base/x.csv"),
-        ("/abs/x", "/abs/x"),
-        ("file:///abs/x", "/abs/x"),
-        ("azureml:./x", "/base/x"),
-        ("azureml://datastores/store/paths/a/b.csv", "/stores/one/a/b.csv"),
-        ("azureml://subscriptions/s/resourcegroups/r/workspaces/w/datastores/store/paths/a", "/stores/one/a"),
-        ("azureml://datastores/cloud/paths/a", "s3://bucket/x/a"),
-        ("s3://bucket/x", "s3://bucket/x"),
-        ("a%20b.csv", "/base/a%20b.csv"),
-    ],
-)
-def test_what_a_path_means(text: str, found: str) -> None:
-    assert resolve(text, "/base", {"store": "/stores/one", "cloud": "s3://bucket/x"}) == found
-
-
-def test_unknown_datastores_and_assets_are_named() -> None:
-    with pytest.raises(UsageError, match="Did you mean 'store'"):
-        resolve("azureml://datastores/stor/paths/x", "/base", {"store": "/one"})
-    with pytest.raises(UsageError, match=r"Known datastores: none\. `--datastore x=PLACE` says"):
-        resolve("azureml://datastores/x/paths/y", "/base", {})
-    with pytest.raises(UsageError, match="registered data asset"):
-        resolve("azureml:iris:1", "/base", {})
-
-
-def test_joining_below_a_url() -> None:
-    assert join("memory://box/dir", "../x/y.csv") == "memory://box/x/y.csv"
-    assert join("memory://box", "MLTable") == "memory://box/MLTable"
-    assert join("memory://box", "sub\\y.csv") == "memory://box/sub/y.csv"
-    assert is_url("abfss://a/b") and not is_url("a/b:c")
 
 
 def test_files_are_listed_depth_first_by_the_bytes_of_their_names(tree: Path) -> None:

@@ -9,10 +9,8 @@ import pytest
 
 from daskpar.driver.options import Options
 from daskpar.driver.startup import start_servers, started_ahead
-from daskpar.jobspec.load import NO_RUN, load_job, resolve_job
+from daskpar.jobspec.load import load_job
 from daskpar.processor import prestart
-
-PLACEHOLDERS = (f"{NO_RUN}/",)
 
 
 def environments() -> list[dict[str, str]]:
@@ -20,23 +18,21 @@ def environments() -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize(
-    ("variables", "ahead"),
-    [({}, [{}]), ({"A": "1"}, [{"A": "1"}]), ({"OUT": "${{outputs.rows}}"}, [])],
+    "variables",
+    [{}, {"A": "1"}, {"OUT": "${{outputs.rows}}"}],
     ids=["none", "one", "of a run"],
 )
-def test_fork_servers_have_the_variables_of_the_run(
-    work: Any, variables: dict[str, str], ahead: list[dict[str, str]]
-) -> None:
+def test_fork_servers_have_the_variables_of_the_run(work: Any, variables: dict[str, str]) -> None:
     work.files(1)
     spec = work.spec(
         {"work": work.parallel(environment_variables=variables, outputs={"rows": {"type": "uri_file"}})}
     )
-    definition = load_job(spec)
-    job = resolve_job(definition, run_directory=Path(work.folder / "run"))
-    with started_ahead(definition.preview, Options(), placeholders=PLACEHOLDERS):
-        assert environments() == ahead
+    job = load_job(spec, run_directory=Path(work.folder / "run"))
+    with started_ahead(job, Options()):
+        ahead = environments()
+        assert [set(found) for found in ahead] == [set(variables)]
         start_servers(job, Options())
-        assert environments() == [dict(job.steps[0].environment_variables)]
+        assert environments() == ahead == [dict(job.steps[0].environment_variables)]
     assert environments() == []
 
 
@@ -45,7 +41,7 @@ def test_fork_servers_have_the_variables_of_the_run(
 )
 def test_other_machines_start_their_own(work: Any, options: Options) -> None:
     work.files(1)
-    with started_ahead(load_job(work.spec({"work": work.parallel()})).preview, options):
+    with started_ahead(load_job(work.spec({"work": work.parallel()})), options):
         assert environments() == []
 
 
@@ -56,5 +52,5 @@ def test_a_machine_that_refuses_processes_is_for_the_node_to_tell(
     monkeypatch.setattr(
         prestart, "ForkServer", lambda **_: (_ for _ in ()).throw(OSError("no more processes"))
     )
-    with started_ahead(load_job(work.spec({"work": work.parallel()})).preview, Options()):
+    with started_ahead(load_job(work.spec({"work": work.parallel()})), Options()):
         assert environments() == []

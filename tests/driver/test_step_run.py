@@ -13,8 +13,9 @@ import yaml
 from daskpar.driver import step_run
 from daskpar.driver.step_run import OneStep, Seen
 from daskpar.errors import UsageError
-from daskpar.jobspec.load import load_job, resolve_job
-from daskpar.rundir.run_directory import RunDirectory, StepState
+from daskpar.jobspec.load import load_job
+from daskpar.rundir.run_directory import RunDirectory
+from daskpar.rundir.step_folder import StepState
 
 BEGUN = {"values": {"x": 1}, "code": {}}
 
@@ -107,7 +108,7 @@ def test_a_command_whose_node_was_lost_keeps_what_other_steps_put_below_its_outp
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         (out / name).touch()
     with RunDirectory.create(tmp_path / "run", "job", tmp_path / "job.yml") as directory:
-        job = resolve_job(load_job(tmp_path / "job.yml"), run_directory=directory.path)
+        job = load_job(tmp_path / "job.yml", run_directory=directory.path)
         told: list[Any] = []
         nothing: dict[str, Any] = {
             "cluster": None,
@@ -138,7 +139,7 @@ def test_what_any_step_of_the_job_reads_or_writes_is_no_code_of_a_command(tmp_pa
     }
     (tmp_path / "job.yml").write_text(yaml.safe_dump({"type": "pipeline", "jobs": jobs}))
     with RunDirectory.create(tmp_path / "run", "job", tmp_path / "job.yml") as directory:
-        job = resolve_job(load_job(tmp_path / "job.yml"), run_directory=directory.path)
+        job = load_job(tmp_path / "job.yml", run_directory=directory.path)
         nothing: dict[str, Any] = {
             "cluster": None,
             "ready": None,

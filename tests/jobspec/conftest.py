@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from daskpar.errors import Problem, SpecError
-from daskpar.jobspec.load import JobDefinition, load_job, resolve_job
+from daskpar.jobspec.load import load_job
 from daskpar.jobspec.model import PipelineJob
 
 SCRIPT = "def init():\n    pass\n\n\ndef run(mini_batch):\n    return mini_batch\n"
@@ -29,17 +30,19 @@ class Folder:
         return target
 
     def load(
-        self, text: str, *, overrides: Mapping[str, str] | None = None, given: Mapping[str, str] | None = None
-    ) -> JobDefinition:
-        """Write `text` as pipeline.yml and load it."""
+        self, text: str, *, overrides: Mapping[str, str] | None = None, given: Collection[str] = ()
+    ) -> PipelineJob:
+        """Write `text` as pipeline.yml and check it, with no run directory; any datastore may be named."""
         return load_job(self.write("pipeline.yml", text), overrides=overrides, given=given)
 
     def job(self, text: str, **changes: str) -> PipelineJob:
         """The job with `RUN` (below this folder) as its run directory; `changes` are overrides with `__` for dots."""
-        definition = self.load(
-            text, overrides={key.replace("__", "."): value for key, value in changes.items()}
-        )
-        return resolve_job(definition, run_directory=self.path / "RUN")
+        overrides = {key.replace("__", "."): value for key, value in changes.items()}
+        return self.run_job(self.write("pipeline.yml", text), overrides=overrides)
+
+    def run_job(self, path: Path, **how: Any) -> PipelineJob:
+        """The job of a file as it would run in `RUN`, with no datastore but the default one."""
+        return load_job(path, **{"run_directory": self.path / "RUN", "datastores": {}, **how})
 
     def problems(self, text: str) -> tuple[Problem, ...]:
         """The mistakes in `text`, which has to have some."""

@@ -486,12 +486,12 @@ def test_a_component_input_that_is_not_given(folder: Folder) -> None:
         "the component's input 'who' is not given and has no default.",
         "the input 'n' is of type uri_file, and ${{parent.inputs.d}} is a literal.",
     ]
-    definition = load_job(
+    job = load_job(
         folder.write(
             "p.yml", "type: pipeline\njobs: {s: {component: ./c.yml, inputs: {who: x, n: file.csv, whom: y}}}"
         )
     )
-    assert "the component has no input 'whom'. Did you mean 'who'?" in str(definition.warnings[0])
+    assert "the component has no input 'whom'. Did you mean 'who'?" in str(job.warnings[0])
 
 
 @pytest.mark.parametrize(
@@ -635,9 +635,9 @@ def test_what_azure_accepts_gives_no_warning(folder: Folder, parallel_job: Text)
         head="experiment_name: e\nidentity: {type: user_identity}\nsettings: {force_rerun: true, default_compute: cpu}",
         task="environment: azureml:env@latest",
     )
-    definition = folder.load(text)
-    assert definition.warnings == ()
-    assert len([note for note in definition.notes if "not used here" in note]) == 6
+    job = folder.load(text)
+    assert job.warnings == ()
+    assert len([note for note in job.notes if "not used here" in note]) == 6
 
 
 def test_a_step_with_mistakes_is_no_missing_step(folder: Folder) -> None:

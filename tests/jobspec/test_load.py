@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from daskpar.errors import SpecError, UsageError
-from daskpar.jobspec.load import load_job, resolve_job
+from daskpar.jobspec.load import load_job
 from daskpar.jobspec.model import BySize, CommandStep, ParallelStep, PipelineJob
 
 Folder = Any
@@ -70,9 +70,8 @@ jobs:
 
 
 def test_the_articles_settings(folder: Folder) -> None:
-    definition = folder.load(ARTICLE_STEP)
-    assert [problem.what.split()[3] for problem in definition.warnings] == ["--resource_monitor_interva"]
-    job = resolve_job(definition, run_directory=folder.path / "RUN")
+    job = folder.job(ARTICLE_STEP)
+    assert [problem.what.split()[3] for problem in job.warnings] == ["--resource_monitor_interva"]
     step = first(job)
     settings = step.settings
     assert (job.name, job.spec) == ("iris", folder.path / "pipeline.yml")
@@ -262,7 +261,7 @@ def test_a_component_is_a_job_of_one_step(folder: Folder) -> None:
         match=r"the input 'images' has no value and no default. On the command line: --set inputs.images=VALUE.",
     ):
         load_job(path)
-    definition = load_job(
+    job = folder.run_job(
         path,
         overrides={
             "inputs.images": "data",
@@ -271,7 +270,6 @@ def test_a_component_is_a_job_of_one_step(folder: Folder) -> None:
             "instance_count": "1",
         },
     )
-    job = resolve_job(definition, run_directory=folder.path / "RUN")
     step = first(job)
     assert (job.name, step.name) == ("scorer", "scorer")
     assert step.arguments == ("--size", "3")
@@ -288,7 +286,7 @@ def test_a_command_component_too(folder: Folder) -> None:
         "hello.yml",
         'inputs:\n  who: {type: string, default: "you"}\noutputs:\n  o:\ncommand: echo ${{inputs.who}} > ${{outputs.o}}/x',
     )
-    job = resolve_job(load_job(path, overrides={"inputs.who": "Mr X"}), run_directory=folder.path / "RUN")
+    job = folder.run_job(path, overrides={"inputs.who": "Mr X"})
     assert command(job).command == f"echo Mr X > {folder.path}/RUN/outputs/o/x"
 
 
@@ -392,34 +390,28 @@ def test_inputs_given_from_python(folder: Folder, parallel_job: Text) -> None:
     text = parallel_job(
         head=head, inputs="other: ${{parent.inputs.src}}\nthird: {type: mltable, path: ./nor-this}"
     )
-    definition = folder.load(
-        text,
-        given={
-            "src": "/staged/src",
-            "score.third": "/staged/third",
-            "jobs.score.inputs.images": "/staged/images",
-        },
-    )
-    step = first(resolve_job(definition, run_directory=folder.path / "RUN"))
+    given = ["src", "score.third", "jobs.score.inputs.images"]
+    step = first(folder.run_job(folder.write("pipeline.yml", text), given=given))
+    staged = folder.path / "RUN/inputs"
     assert [step.inputs[name].path for name in ("images", "other", "third")] == [
-        "/staged/images",
-        "/staged/src",
-        "/staged/third",
+        f"{staged}/jobs.score.inputs.images",
+        f"{staged}/src",
+        f"{staged}/score.third",
     ]
     assert step.inputs["third"].type == "mltable"
     with pytest.raises(UsageError, match="no input 'sorce'"):
-        folder.load(text, given={"sorce": "/x"})
+        folder.load(text, given=["sorce"])
 
 
 def test_given_inputs_of_a_component_and_of_a_group(folder: Folder, parallel_job: Text) -> None:
     path = folder.write("parts/scorer.yml", COMPONENT)
-    job = resolve_job(load_job(path, given={"images": "/staged"}), run_directory=folder.path / "RUN")
-    assert first(job).inputs["images"].path == "/staged"
+    job = folder.run_job(path, given=["images"])
+    assert first(job).inputs["images"].path == str(folder.path / "RUN/inputs/images")
     text = parallel_job(
         head="inputs:\n  g: {a: {type: uri_folder, path: ./no}}", inputs="a: ${{parent.inputs.g.a}}"
     )
-    definition = folder.load(text, given={"g.a": "/staged"})
-    assert first(definition.preview).inputs["a"].path == "/staged"
+    job = folder.run_job(folder.write("pipeline.yml", text), given=["g.a"])
+    assert first(job).inputs["a"].path == str(folder.path / "RUN/inputs/g.a")
 
 
 def test_data_from_python_is_a_table_where_nothing_says_otherwise(folder: Folder, parallel_job: Text) -> None:
@@ -427,9 +419,10 @@ def test_data_from_python_is_a_table_where_nothing_says_otherwise(folder: Folder
         "images: {type: uri_folder, path: ./data}", "images: ${{parent.inputs.src}}"
     )
     text = text.replace("jobs:", "inputs: {src: {path: ./data}}\njobs:")
-    definition = folder.load(text, given={"src": "/staged"})
-    images = first(definition.preview).inputs["images"]
-    assert (images.type, images.mode, images.path) == ("mltable", "direct", "/staged")
+    job = folder.run_job(folder.write("pipeline.yml", text), given=["src"])
+    images = first(job).inputs["images"]
+    assert (images.type, images.mode) == ("mltable", "direct")
+    assert images.path == str(folder.path / "RUN/inputs/src")
 
 
 def test_a_changed_script_is_read_again(folder: Folder, parallel_job: Text) -> None:
@@ -550,19 +543,16 @@ def test_append_row_to_in_other_words(folder: Folder, parallel_job: Text, writte
 def test_datastores(folder: Folder, parallel_job: Text) -> None:
     folder.write("stores/pictures/sub/a.png")
     text = parallel_job(inputs="extra: {type: uri_folder, path: 'azureml://datastores/pictures/paths/sub'}")
-    definition = folder.load(text)
-    job = resolve_job(
-        definition,
-        run_directory=folder.path / "RUN",
-        datastores={"pictures": str(folder.path / "stores/pictures")},
-    )
+    folder.load(text)
+    path = folder.path / "pipeline.yml"
+    job = folder.run_job(path, datastores={"pictures": str(folder.path / "stores/pictures")})
     assert first(job).inputs["extra"].path == str(folder.path / "stores/pictures/sub")
     with pytest.raises(SpecError, match="the datastore 'pictures' is not known here"):
-        resolve_job(definition, run_directory=folder.path / "RUN")
+        folder.run_job(path)
     with pytest.raises(
         SpecError, match=r"the datastore 'pictures' is not known here. Did you mean 'picture'\?"
     ):
-        load_job(folder.path / "pipeline.yml", datastores={"picture": "/x"})
+        load_job(path, datastores={"picture": "/x"})
 
 
 def test_the_default_datastore_may_have_a_name(folder: Folder, parallel_job: Text) -> None:
@@ -662,12 +652,12 @@ def test_the_effective_spec_is_a_spec(folder: Folder) -> None:
         text + "inputs: {d: {type: uri_folder, path: ./data}, n: 5, o: {type: string, optional: true}}\n"
     )
     again = folder.write("again.yml", yaml.safe_dump(dict(job.effective), sort_keys=False))
-    definition = load_job(again)
-    assert [problem.path for problem in definition.warnings] == [
+    loaded = folder.run_job(again)
+    assert [problem.path for problem in loaded.warnings] == [
         "jobs.batch_prediction.driver",
         "jobs.batch_prediction.task.program_arguments",
     ]
-    before, after = first(job), first(resolve_job(definition, run_directory=folder.path / "RUN"))
+    before, after = first(job), first(loaded)
     for name in (
         "arguments",
         "code",

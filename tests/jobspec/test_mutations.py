@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from daskpar.errors import SpecError
-from daskpar.jobspec.load import load_job, resolve_job
+from daskpar.jobspec.load import load_job
 
 GOOD = yaml.safe_load("""
 type: pipeline
@@ -132,18 +132,17 @@ def spec(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def test_the_job_is_good(spec: Path) -> None:
     spec.write_text(yaml.safe_dump(GOOD))
-    assert [step.name for step in load_job(spec).preview.steps] == ["c", "p"]
+    assert [step.name for step in load_job(spec).steps] == ["c", "p"]
 
 
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(mutated())
 def test_a_mutation_is_a_job_or_has_mistakes(spec: Path, tree: Any) -> None:
-    """Every mistake has a text; a job that loads also resolves, and its effective spec is plain YAML."""
+    """Every mistake has a text; the effective spec of a job that loads is plain YAML."""
     spec.write_text(yaml.safe_dump(tree))
     try:
-        definition = load_job(spec, datastores={"q": "/q"})
+        job = load_job(spec, run_directory=spec.parent / "RUN", datastores={"q": "/q"})
     except SpecError as error:
         assert error.problems and str(error)
         return
-    job = resolve_job(definition, run_directory=spec.parent / "RUN", datastores={"q": "/q"})
     assert yaml.safe_load(yaml.safe_dump(dict(job.effective)))["type"] == "pipeline"

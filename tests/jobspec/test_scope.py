@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from daskpar.errors import SpecError
-from daskpar.jobspec.load import load_job, resolve_job
+from daskpar.jobspec.load import load_job
 
 Folder = Any
 Text = Callable[..., str]
@@ -98,21 +98,18 @@ def test_what_is_missing_in_a_datastore_is_told_once_the_datastores_are_known(
         inputs="side: {type: uri_file, path: 'azureml://datastores/mine/paths/x.csv'}\n"
         "other: {type: uri_file, path: 'azureml://datastores/workspaceblobstore/paths/y.csv'}"
     )
-    definition = folder.load(text)
+    folder.load(text)
+    path = folder.path / "pipeline.yml"
     with pytest.raises(SpecError) as caught:
-        resolve_job(
-            definition, run_directory=folder.path / "RUN", datastores={"mine": str(folder.path / "store")}
-        )
+        folder.run_job(path, datastores={"mine": str(folder.path / "store")})
     assert [problem.line for problem in caught.value.problems] == [8, 9]
     assert "store/x.csv does not exist" in str(caught.value)
     assert "--datastore workspaceblobstore=FOLDER" in str(caught.value)
     with pytest.raises(SpecError, match=r"store/x\.csv does not exist"):
-        load_job(folder.path / "pipeline.yml", datastores={"mine": str(folder.path / "store")})
+        load_job(path, datastores={"mine": str(folder.path / "store")})
     folder.write("store/x.csv")
     folder.write("RUN/datastores/default/y.csv")
-    resolve_job(
-        definition, run_directory=folder.path / "RUN", datastores={"mine": f"file://{folder.path}/store"}
-    )
+    folder.run_job(path, datastores={"mine": f"file://{folder.path}/store"})
 
 
 def test_what_a_step_writes_in_a_datastore_may_come_later(folder: Folder) -> None:

@@ -11,7 +11,8 @@ from daskpar.errors import RunDirectoryError, UsageError
 from daskpar.outputs.assembly import remove_parts
 from daskpar.outputs.export import export_partial
 from daskpar.outputs.ledger import Ledger
-from daskpar.rundir.run_directory import RunDirectory, StepState
+from daskpar.rundir.run_directory import RunDirectory
+from daskpar.rundir.step_folder import StepState
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ from daskpar.events import Event, Progress, StepKind, StepStarted
 from daskpar.reports.log_tree import LogTree
 from daskpar.reports.run_status import logs_text, status_text
 from daskpar.results import Counts, Reason
-from daskpar.rundir.run_directory import RunDirectory, StepState
+from daskpar.rundir.run_directory import RunDirectory
+from daskpar.rundir.step_folder import StepState
 
 from .conftest import START, ended, failure, planned, tries_ended
 

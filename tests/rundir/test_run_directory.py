@@ -14,8 +14,10 @@ import pytest
 
 from daskpar.errors import InfrastructureLost, RunDirectoryError, UsageError
 from daskpar.results import Counts
+from daskpar.rundir.identity import is_run_directory
 from daskpar.rundir.probe import clear_probe, read_probe, write_probe
-from daskpar.rundir.run_directory import RunDirectory, StepState, is_run_directory
+from daskpar.rundir.run_directory import PathTaken, RunDirectory, new_path
+from daskpar.rundir.step_folder import StepState
 
 
 def test_a_new_one_says_what_it_is(tmp_path: Path) -> None:
@@ -35,12 +37,19 @@ def test_a_new_one_says_what_it_is(tmp_path: Path) -> None:
 def test_names_that_are_chosen_never_clash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("time.strftime", lambda *_: "20260102-030405")
-    runs = [RunDirectory.create(None, "../my job: ä", "s") for _ in range(3)]
+    runs = [RunDirectory.create(new_path("../my job: ä"), "j", "s", new=True) for _ in range(3)]
     assert [run.path.name for run in runs] == [
         f"my-job-ä-20260102-030405{suffix}" for suffix in ("", "-2", "-3")
     ]
     assert all(run.path.parent == tmp_path / "runs" for run in runs)
     assert len({run.identity.id for run in runs}) == 3
+
+
+def test_a_path_that_was_taken_meanwhile_is_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    with pytest.raises(PathTaken, match="made by another process"):
+        RunDirectory.create(tmp_path / "run", "job", "s", new=True)
+    RunDirectory.create(tmp_path / "run", "job", "s").close()
 
 
 def test_a_used_or_foreign_folder_is_refused(tmp_path: Path) -> None:
@@ -185,4 +194,4 @@ def test_a_read_only_disk_is_no_place_for_a_new_run(
         InfrastructureLost,
         match=r"read-only\. Nothing has run yet: choose another place with --run-dir FOLDER",
     ):
-        RunDirectory.create(tmp_path / "run" if given else None, "job", "s")
+        RunDirectory.create(tmp_path / "run" if given else new_path("job"), "job", "s", new=not given)

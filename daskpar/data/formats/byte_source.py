@@ -33,7 +33,7 @@ class ByteSource:
             if self._remote is not None:
                 fs, inner = self._remote
                 with remote_errors():
-                    return bytes(fs.cat_file(inner, offset, offset + length))
+                    return bytes(fs.cat_file(inner, start=offset, end=offset + length))
             assert self._descriptor is not None
             data = os.pread(self._descriptor, length, offset)
             while len(data) < length and (

@@ -88,10 +88,9 @@ class _Opener:
         # an item may be given twice: as in Microsoft's reader its files are read twice; they are listed once
         known: dict[tuple[str, str], list[str]] = {}
         for item in self.document.items:
-            text = item.text.replace("\\", "/") if item.text.startswith(".\\") else item.text
             try:
-                location = resolve(text, self.document.folder, self.datastores)
-                if item.how == "file" and text.endswith("/"):
+                location = resolve(item.text, self.document.folder, self.datastores)
+                if item.how == "file" and item.text.endswith(("/", "\\")):
                     location += "/"  # a mistake that resolving would hide
                 found = known.get((item.how, location)) or files_of_item(item.how, location)
                 known[item.how, location] = found

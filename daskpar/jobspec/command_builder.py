@@ -1,0 +1,63 @@
+"""Command steps as declared to command steps as they run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from daskpar.jobspec import bindings, scalars
+from daskpar.jobspec.bindings import BindingError
+from daskpar.jobspec.command_text import Filling, fill_command
+from daskpar.jobspec.model import CommandStep, Input, Output
+from daskpar.jobspec.problems import Place
+from daskpar.jobspec.step_builder import StepBuilder
+from daskpar.jobspec.url_check import check_urls
+
+
+class CommandBuilder(StepBuilder):
+    """Builds one command step."""
+
+    def build(self) -> CommandStep:
+        """The step; where something is wrong, what stands in its place does not matter."""
+        inputs, outputs = self._inputs(), self._outputs()
+        inputs = {
+            name: replace(value, mode=value.mode or ("ro_mount" if value.is_data else ""))
+            for name, value in inputs.items()
+        }
+        check_urls(self.scope, self.step, inputs, outputs)
+        limit = self._literal(("limits", "timeout"))
+        self._source("limits.timeout", limit)
+        return CommandStep(
+            name=self.step.name,
+            display_name=self._display_name(),
+            code=self._code(("code",)),
+            command=self._command(),
+            environment_variables=self._environment_variables(),
+            inputs=inputs,
+            outputs=outputs,
+            compute=self._compute(),
+            timeout=scalars.time_limit(limit, self.problems) if limit else None,
+            sources=self.sources,
+            needs=self._needs(inputs),
+            where=self.step.place.where,
+            original=self.step.tree.plain(),
+        )
+
+    def _command(self) -> str:
+        value = self.step.tree.get("command")
+        self._source("command", value)
+        if value is None or (isinstance(value.data, str) and not value.data.strip()):
+            self.problems.error(value.place if value else self.step.place, "a command step needs a command.")
+            return ""
+        text = self._settled(value)
+        if text is None:
+            return ""
+        try:
+            return fill_command(text, lambda binding: self._filling(binding, value.place))
+        except BindingError as error:
+            self.problems.error(value.place, str(error))
+            return ""
+
+    def _filling(self, binding: bindings.Binding, place: Place) -> Filling:
+        found = self.scope.meaning(self.step, binding, place)
+        is_path = isinstance(found, Output) or (isinstance(found, Input) and found.is_data)
+        return Filling(self.scope.value_text(self.step, binding, place) or "", is_path)

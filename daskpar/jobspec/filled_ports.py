@@ -1,0 +1,272 @@
+"""The inputs and outputs of a job, filled in: what each declaration comes to, worked out once."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from daskpar.jobspec import bindings, known_fields, scalars
+from daskpar.jobspec.bindings import PARENT, SERVER, Binding
+from daskpar.jobspec.declarations import DeclaredJob, DeclaredStep
+from daskpar.jobspec.model import Input, Output
+from daskpar.jobspec.ports import InputPort, OutputPort, check_literal
+from daskpar.jobspec.problems import Problems
+from daskpar.jobspec.scope import Scope
+from daskpar.jobspec.spec_locations import RunLocations
+from daskpar.jobspec.yaml_source import Value
+from daskpar.locations import datastore_of, is_url
+
+_SINGLE_BRACES = re.compile(r"\$\{(name|default_datastore|output_name)\}")
+
+
+class FilledPorts(Scope):
+    """Every input and output of a job, filled in when it is asked for."""
+
+    def __init__(self, job: DeclaredJob, run: RunLocations, problems: Problems, *, check_files: bool) -> None:
+        super().__init__(job, run, problems)
+        self._check_files = check_files
+        self._inputs: dict[tuple[str | None, str], Input | None] = {}
+        self._outputs: dict[tuple[str | None, str], Output | None] = {}
+        self._open: set[tuple[str | None, str]] = set()
+        """Inputs that are being filled in now."""
+
+    def input(self, step: DeclaredStep | None, name: str) -> Input | None:
+        """An input of a step, or of the pipeline, filled in."""
+        key = (step.name if step else None, name)
+        if key not in self._inputs:
+            port = (step.inputs if step else self.job.inputs)[name]
+            self._inputs[key] = None  # what leads back here finds nothing
+            self._open.add(key)
+            self._inputs[key] = self._input(step, port)
+            self._open.discard(key)
+        elif key in self._open:
+            port = (step.inputs if step else self.job.inputs)[name]
+            self.problems.error(port.place, f"the input {name!r} leads back to itself.")
+        return self._inputs[key]
+
+    def output(self, step: DeclaredStep | None, name: str) -> Output | None:
+        """An output of a step, or of the pipeline, filled in."""
+        key = (step.name if step else None, name)
+        if key not in self._outputs:
+            port = (step.outputs if step else self.job.outputs)[name]
+            self._outputs[key] = None
+            self._outputs[key] = self._output(step, port)
+        return self._outputs[key]
+
+    # inputs
+
+    def _input(self, step: DeclaredStep | None, port: InputPort) -> Input | None:
+        given = port.path or port.value
+        if given is None:
+            return (
+                Input(name=port.name, type="literal", value=None, where=port.place.where)
+                if port.optional
+                else None
+            )
+        binding = bindings.whole(given.data) if isinstance(given.data, str) else None
+        if binding is not None:
+            if step is None:
+                self.problems.error(
+                    given.place, f"an input of the pipeline has nothing to bind to: {binding}."
+                )
+                return None
+            found = self.meaning(step, binding, given.place, unprefixed=PARENT)
+            return self._bound_input(step, port, found, given)
+        filled = given if step is None else self._filled(step, given)
+        if filled is None:
+            return None
+        maker = self._maker_within(step, given)
+        return (
+            self._path_input(port, filled, maker) if port.path else self._literal_input(port, filled, maker)
+        )
+
+    def _filled(self, step: DeclaredStep, given: Value) -> Value | None:
+        if not isinstance(given.data, str) or "${{" not in given.data:
+            return given
+        text = re.sub(r"\$\{\{\s*(inputs|outputs)\.", r"${{parent.\1.", given.data)
+        return self.literal(step, Value(text, given.place))
+
+    def _maker_within(self, step: DeclaredStep | None, given: Value) -> str | None:
+        """The step that writes the place which a text goes on from, as `${{parent.jobs.a.outputs.o}}/sub`."""
+        found = bindings.bindings_in(given.data) if isinstance(given.data, str) else ()
+        makers = [self.maker(step, binding, unprefixed=PARENT) for binding in found]
+        return next((maker for maker in makers if maker is not None), None)
+
+    def _bound_input(
+        self, step: DeclaredStep, port: InputPort, found: Input | Output | str | None, given: Value
+    ) -> Input | None:
+        if found is None:
+            return None
+        if isinstance(found, str):
+            return self._literal_input(port, Value(found, given.place))
+        if isinstance(found, Input) and not found.is_data:
+            if found.value is None:
+                if port.optional or port.type == "":
+                    return Input(name=port.name, type="literal", value=None, where=given.place.where)
+                self.problems.error(
+                    given.place, f"the input {port.name!r} needs a value, and {given.data} has none."
+                )
+                return None
+            if port.type in known_fields.DATA_TYPES:
+                self.problems.error(
+                    given.place,
+                    f"the input {port.name!r} is of type {port.type}, and {given.data} is a literal.",
+                )
+                return None
+            return self._literal_input(port, Value(found.value, given.place), found.made_by)
+        if port.is_literal:
+            self.problems.error(
+                given.place, f"the input {port.name!r} is of type {port.type}, and {given.data} is data."
+            )
+            return None
+        inherited = found.mode if isinstance(found, Input) else ""
+        made_by = found.made_by if isinstance(found, Input) else self._maker_of_output(step, found, given)
+        return Input(
+            name=port.name,
+            type=port.type or found.type,
+            mode=port.mode or inherited,
+            path=found.path,
+            made_by=made_by,
+            where=given.place.where,
+        )
+
+    def _maker_of_output(self, step: DeclaredStep, output: Output, given: Value) -> str | None:
+        maker = self.maker(step, bindings.whole(str(given.data)) or Binding(""), unprefixed=PARENT)
+        if maker is None or maker == step.name:
+            self.problems.error(given.place, f"no other step writes the pipeline's output {output.name!r}.")
+        return maker
+
+    def _literal_input(self, port: InputPort, value: Value, made_by: str | None = None) -> Input | None:
+        if port.type in known_fields.DATA_TYPES:
+            return self._path_input(port, value, made_by)
+        literal = scalars.literal(value, port.type, self.problems)
+        if literal is None:
+            return None
+        check_literal(port, literal, value.place, self.problems)
+        return Input(name=port.name, type="literal", value=literal, made_by=made_by, where=value.place.where)
+
+    def _path_input(self, port: InputPort, value: Value, made_by: str | None = None) -> Input | None:
+        if port.is_literal:
+            self.problems.error(
+                value.place, f"the input {port.name!r} is of type {port.type} and has a path."
+            )
+            return None
+        path = self.locations.of(value)
+        if path is None:
+            return None
+        kind = port.type or "uri_folder"
+        if made_by is None and path not in self.job.given and self._can_be_looked_for(path, value):
+            self.locations.check_exists(path, kind, value)
+        return Input(
+            name=port.name, type=kind, mode=port.mode, path=path, made_by=made_by, where=value.place.where
+        )
+
+    def _can_be_looked_for(self, path: str, value: Value) -> bool:
+        """Whether what a job's own input names has to be there by now."""
+        if is_url(path):
+            return False
+        if datastore_of(str(value.data).strip()):
+            return self.locations.may_be_looked_for(str(value.data)) and not self._is_written(path)
+        return self._check_files
+
+    def _is_written(self, path: str) -> bool:
+        """Whether a step has an output there or above: it may be there by the time that it is read."""
+        outputs = [self.output(step, name) for step in self.job.steps.values() for name in step.outputs]
+        return any(
+            output and (path == output.path or path.startswith(f"{output.path.rstrip('/')}/"))
+            for output in outputs
+        )
+
+    # outputs
+
+    def _output(self, step: DeclaredStep | None, port: OutputPort) -> Output | None:
+        if port.path is None:
+            return self._chosen(step, port)
+        binding = bindings.whole(str(port.path.data))
+        if (
+            binding is not None
+            and (reference := bindings.refer(binding, unprefixed=PARENT))
+            and reference.scope != SERVER
+        ):
+            return self._bound_output(step, port, binding, port.path)
+        named = _SINGLE_BRACES.sub(r"${{\1}}", str(port.path.data))
+        text = self.text(step, named, port.path.place)
+        if text is None:
+            return None
+        path = self.locations.of(Value(text.replace("${{output_name}}", port.name), port.path.place))
+        if path is None:
+            return None
+        kind = port.type or self._type_of_writer(step, port)
+        return Output(
+            name=port.name,
+            type=kind,
+            mode=port.mode or "rw_mount",
+            path=path,
+            given=True,
+            where=port.path.place.where,
+        )
+
+    def _bound_output(
+        self, step: DeclaredStep | None, port: OutputPort, binding: Binding, given: Value
+    ) -> Output | None:
+        if step is None:
+            self.problems.error(
+                given.place,
+                f"an output of the pipeline has nothing to bind to: {binding}.",
+                "Bind the step's output to it instead.",
+            )
+            return None
+        found = self.meaning(step, binding, given.place, unprefixed=PARENT)
+        if found is None:
+            return None
+        if isinstance(found, Input) and not found.is_data and isinstance(found.value, str):
+            path = self.locations.of(Value(found.value, given.place))
+            return path and Output(  # type: ignore[return-value]
+                name=port.name,
+                type=port.type or "uri_folder",
+                mode=port.mode or "rw_mount",
+                path=path,
+                given=True,
+                where=given.place.where,
+            )
+        if not isinstance(found, Output) or found.name not in self.job.outputs:
+            self.problems.error(
+                given.place, f"an output can be bound to an output of the pipeline, not to {binding}."
+            )
+            return None
+        return replace(
+            found,
+            name=port.name,
+            type=port.type or found.type,
+            mode=port.mode or found.mode,
+            where=given.place.where,
+        )
+
+    def _chosen(self, step: DeclaredStep | None, port: OutputPort) -> Output:
+        kind = port.type or self._type_of_writer(step, port)
+        path = self.locations.chosen(step.name if step else None, port.name)
+        return Output(
+            name=port.name,
+            type=kind,
+            mode=port.mode or "rw_mount",
+            path=path,
+            given=False,
+            where=port.place.where,
+        )
+
+    def _type_of_writer(self, step: DeclaredStep | None, port: OutputPort) -> str:
+        """An output of the pipeline without a type has that of the step's output bound to it."""
+        if step is None:
+            for writer in self.job.steps.values():
+                for own in writer.outputs.values():
+                    binding = bindings.whole(str(own.path.data)) if own.path else None
+                    reference = bindings.refer(binding, unprefixed=PARENT) if binding else None
+                    if (
+                        own.type
+                        and reference
+                        and reference.kind == "outputs"
+                        and reference.name == port.name
+                        and not reference.step
+                    ):
+                        return own.type
+        return "uri_folder"

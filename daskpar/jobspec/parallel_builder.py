@@ -1,0 +1,340 @@
+"""Parallel steps as declared to parallel steps as they run: settings chosen, script and split input checked."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from daskpar.errors import nearest
+from daskpar.jobspec import bindings, scalars
+from daskpar.jobspec.bindings import BindingError
+from daskpar.jobspec.model import BySize, Input, Output, ParallelStep
+from daskpar.jobspec.problems import Place
+from daskpar.jobspec.program_arguments import DriverFlags, UnclosedQuote, driver_flags, split
+from daskpar.jobspec.script_check import check_script, find_script, near_script
+from daskpar.jobspec.step_builder import StepBuilder
+from daskpar.jobspec.step_settings import LIMITS_OF_FAILURE, ChosenSettings, choose_settings
+from daskpar.jobspec.url_check import check_urls
+from daskpar.jobspec.yaml_source import Value
+from daskpar.jobspec.yaml_source import shown as shown_path
+from daskpar.locations import is_url
+
+FEW_BYTES = 10_000
+"""A plain `mini_batch_size` below this, for a table, was probably meant to be of rows."""
+DEFAULT_FILE_NAME = "parallel_run_step.txt"
+"""Name of the aggregated file inside a folder output, as Azure's driver calls it."""
+_NOT_IN_FILE_NAMES = frozenset('~"#%&*:<>?/\\{|}')
+
+
+class ParallelBuilder(StepBuilder):
+    """Builds one parallel step."""
+
+    def build(self) -> ParallelStep:
+        """The step; where something is wrong, what stands in its place does not matter."""
+        self._check_task_type()
+        inputs, outputs = self._inputs(), self._outputs()
+        code = self._code(("task", "code"))
+        arguments = self._arguments()
+        flags = self._driver_flags(arguments)
+        settings = choose_settings(
+            self._literal, self.step.overrides, flags, self._place_of_argument, self.problems
+        )
+        self.sources |= settings.sources
+        arguments = self._with_logging_level(arguments, flags, settings)
+        by_size, keys = settings.values["mini_batch_size"], settings.values["partition_keys"]
+        assert isinstance(by_size, BySize) and isinstance(keys, tuple)
+        split_inputs = self._input_data(inputs, settings)
+        inputs = self._with_modes(inputs, split_inputs, by_size, keys)
+        self._check_division(inputs, split_inputs, by_size, keys, settings.sources)
+        rows = self._append_row_to(outputs, flags)
+        check_urls(self.scope, self.step, inputs, outputs, rows)
+        concurrency = settings.values["max_concurrency_per_instance"]
+        instances = settings.values["instance_count"]
+        return ParallelStep(
+            name=self.step.name,
+            display_name=self._display_name(),
+            code=code,
+            entry_script=self._entry_script(code),
+            arguments=arguments,
+            environment_variables=self._environment_variables(),
+            inputs=inputs,
+            outputs=outputs,
+            input_data=split_inputs,
+            by_size=by_size,
+            partition_keys=keys,
+            append_row_to=rows,
+            instance_count=instances if isinstance(instances, int) else 1,
+            max_concurrency_per_instance=concurrency if isinstance(concurrency, int) else None,
+            compute=self._compute(),
+            settings=settings.driver_settings(),
+            sources=self.sources,
+            needs=self._needs(inputs),
+            where=self.step.place.where,
+            original=self.step.tree.plain(),
+        )
+
+    def _check_task_type(self) -> None:
+        if self.step.tree.get("task") is None:
+            self.problems.error(
+                self.step.place, "a parallel step needs a task: code, entry_script and program_arguments."
+            )
+        value = self.step.tree.get("task", "type")
+        if value is None or value.data in ("run_function", "function"):
+            return
+        what = f"tasks of type {scalars.shown(value.data)} are not run here; run_function is."
+        self.problems.error(value.place, what, nearest(str(value.data), ["run_function"]))
+
+    def _arguments(self) -> tuple[str, ...]:
+        value = self.step.tree.get("task", "program_arguments")
+        self._source("program_arguments", value)
+        text = self._settled(value) if value else None
+        if text is None or value is None:
+            return ()
+        try:
+            words = split(text)
+        except UnclosedQuote as error:
+            self.problems.error(value.place, str(error))
+            return ()
+        return tuple(self.scope.text(self.step, word, value.place) or "" for word in words)
+
+    def _with_logging_level(
+        self, arguments: tuple[str, ...], flags: DriverFlags, settings: ChosenSettings
+    ) -> tuple[str, ...]:
+        """As in Azure, scripts find the attribute among their arguments: the last one there is the level that
+        counts.
+        """
+        level = str(settings.values["logging_level"])
+        if settings.sources["logging_level"] == "default" or flags.values.get("logging_level") == level:
+            return arguments
+        return (*arguments, "--logging_level", level)
+
+    def _place_of_argument(self, argument: str) -> Place:
+        value = self.step.tree.get("task", "program_arguments")
+        return value.place_of(argument) if value else self.step.place
+
+    def _driver_flags(self, arguments: tuple[str, ...]) -> DriverFlags:
+        flags = driver_flags(arguments)
+        for flag in flags.missing:
+            self.problems.error(self._place_of_argument(flag), f"the program argument {flag} needs a value.")
+        for flag, meant in flags.near_misses.items():
+            what = f"the program argument {flag} is not the driver's and has no effect; the script gets it."
+            grave = meant.setting in LIMITS_OF_FAILURE
+            self.problems.warn(
+                self._place_of_argument(flag),
+                what,
+                f"If it is meant for the driver, {meant.right}.",
+                grave=grave,
+            )
+        for flag in flags.ignored:
+            self.notes.append(
+                f"The program argument {flag} ({self._place_of_argument(flag).where}) changes nothing here; the script gets it."
+            )
+        return flags
+
+    def _entry_script(self, code: Path | None) -> str:
+        value = self._literal(("task", "entry_script"))
+        self._source("entry_script", value)
+        text = scalars.text(value, self.problems, "the name of a Python file") if value else None
+        if value is None:
+            if self.step.tree.get("task") is not None:
+                self.problems.error(self._place("task"), "the task needs an entry_script.")
+            return ""
+        folder = code or value.place.folder
+        no_code = code is None and self.step.tree.get("task", "code") is not None
+        if text is None or no_code or (code is not None and not os.path.isdir(folder)):
+            return text or ""  # a missing code folder has its own mistake
+        found = find_script(text, folder)
+        if found is None:
+            hint = near_script(text, folder)
+            self.problems.error(
+                value.place, f"the entry script {text!r} does not exist in {shown_path(folder)}.", hint
+            )
+            return text
+        if self.check_files and found.path is not None:
+            for problem in check_script(found.path):
+                place = Place(file=shown_path(problem.path), line=problem.line, folder=folder)
+                self.problems.error(place, problem.what, problem.hint)
+        return found.name
+
+    def _input_data(self, inputs: Mapping[str, Input], settings: ChosenSettings) -> tuple[str, ...]:
+        value = self.step.tree.get("input_data")
+        self._source("input_data", value)
+        if value is None:
+            if not settings.values["rank_mini_batch_count"]:
+                data = [name for name, found in inputs.items() if found.is_data]
+                hint = f"Write input_data: ${{{{inputs.{data[0]}}}}}." if data else ""
+                self.problems.error(
+                    self.step.place,
+                    "a parallel step needs input_data: the input that is split into mini-batches.",
+                    hint,
+                )
+            return ()
+        names: list[str] = []
+        for element in value.elements() or [value]:
+            names += self._split_names(element, inputs)
+        found = tuple(dict.fromkeys(names))
+        if len(found) > 1:
+            hint = "Put the files of both into one MLTable (several entries of paths:), or write a step for each."
+            self.problems.error(
+                value.place,
+                f"names {len(found)} inputs ({', '.join(found)}); one input is split into mini-batches.",
+                hint,
+            )
+        return found[:1]
+
+    def _split_names(self, value: Value, inputs: Mapping[str, Input]) -> Iterator[str]:
+        text = scalars.text(value, self.problems, "a binding: ${{inputs.NAME}}")
+        if text is None:
+            return
+        found = list(bindings.bindings_in(text))
+        if not found or any(
+            not isinstance(part, bindings.Binding) and part.strip(" ,") for part in _parts(text)
+        ):
+            hint = (
+                f"Write ${{{{inputs.{text.strip()}}}}}."
+                if text.strip() in self.step.inputs
+                else "Write ${{inputs.NAME}}."
+            )
+            self.problems.error(
+                value.place,
+                f"has to be a binding to one of the step's inputs, not {scalars.shown(text)}.",
+                hint,
+            )
+            return
+        for binding in found:
+            reference = bindings.refer(binding)
+            if reference is None or reference.scope != bindings.OWN or reference.kind != "inputs":
+                self.problems.error(
+                    value.place,
+                    f"has to be a binding to one of the step's own inputs, not {binding}.",
+                    "Write ${{inputs.NAME}}.",
+                )
+            elif reference.name not in self.step.inputs:
+                listed = f"It has: {', '.join(self.step.inputs)}." if self.step.inputs else ""
+                self.problems.error(
+                    value.place,
+                    f"{binding}: the step has no input {reference.name!r}.",
+                    nearest(reference.name, self.step.inputs) or listed,
+                )
+            elif reference.name in inputs and not inputs[reference.name].is_data:
+                self._refuse_to_split(inputs[reference.name], value.place)
+            elif reference.name in inputs:
+                yield reference.name
+
+    def _refuse_to_split(self, literal: Input, place: Place) -> None:
+        if literal.value is None:
+            what = f"the input {literal.name!r} is optional and has no value; what is split into mini-batches needs one."
+            self.problems.error(place, what)
+            return
+        hint = (
+            f"For data, write {literal.name}: {{type: uri_folder, path: {literal.value}}}."
+            if isinstance(literal.value, str)
+            else ""
+        )
+        self.problems.error(
+            place, f"the input {literal.name!r} is a literal; only data can be split into mini-batches.", hint
+        )
+
+    def _with_modes(
+        self,
+        inputs: Mapping[str, Input],
+        split_inputs: tuple[str, ...],
+        by_size: BySize,
+        keys: tuple[str, ...],
+    ) -> dict[str, Input]:
+        """Inputs with a mode each. Without one an MLTable that is split is a table (`direct`), as people
+        expect of the type; where its mini-batches are given as a plain number, which for a table would be
+        bytes, it is a list of files (`eval_mount`)."""
+        counted = by_size.number > 0 and by_size.unit == 1 and not keys
+        filled = {}
+        for name, value in inputs.items():
+            mode = value.mode
+            if not mode and value.is_data:
+                mode = "ro_mount"
+                if value.type == "mltable" and name in split_inputs:
+                    mode = "eval_mount" if counted else "direct"
+                    self.sources[f"inputs.{name}.mode"] = "default"
+            filled[name] = replace(value, mode=mode)
+        return filled
+
+    def _check_division(
+        self,
+        inputs: Mapping[str, Input],
+        split_inputs: tuple[str, ...],
+        by_size: BySize,
+        keys: tuple[str, ...],
+        sources: Mapping[str, str],
+    ) -> None:
+        for name in split_inputs:
+            value = inputs[name]
+            if keys and value.type != "mltable":
+                what = f"partition_keys need an mltable, which has columns; the input {name!r} is of type {value.type}."
+                self.problems.error(self._place("partition_keys"), what)
+            elif by_size.unit > 1 and not keys and value.is_file_list:
+                what = f"the input {name!r} is a list of files ({value.type}, {value.mode}), and mini-batches of files are counted."
+                hint = 'Write a number of files, like "10"' + (
+                    "; for a table, mode: direct." if value.type == "mltable" else "."
+                )
+                self.problems.error(self._place("mini_batch_size"), what, hint)
+            elif 0 < by_size.number < FEW_BYTES and by_size.unit == 1 and not keys and value.mode == "direct":
+                what = f"{by_size.number} is a number of bytes, not of rows: the input {name!r} is a table (mode: direct)."
+                self.problems.warn(
+                    self._place("mini_batch_size"), what, 'Write a size with a unit, like "1mb".'
+                )
+        if keys and by_size.number and sources["mini_batch_size"] != "default":
+            self.notes.append(
+                f"mini_batch_size ({sources['mini_batch_size']}) has no effect: partition_keys decide."
+            )
+
+    def _append_row_to(self, outputs: Mapping[str, Output], flags: DriverFlags) -> str | None:
+        value = self.step.tree.get("task", "append_row_to")
+        self._source("append_row_to", value)
+        text = scalars.text(value, self.problems, "a path or a binding: ${{outputs.NAME}}") if value else None
+        if value is None or text is None:
+            return None
+        filled = self.scope.text(self.step, text, value.place)
+        path = self.scope.locations.of(Value(filled, value.place)) if filled is not None else None
+        if path is None:
+            return None
+        bound = bindings.whole(text)
+        meant = self.scope.meaning(self.step, bound, value.place) if bound else None
+        folders = {
+            output.path
+            for output in [*outputs.values(), meant]
+            if isinstance(output, Output) and output.type != "uri_file"
+        }
+        if path in folders:
+            name = flags.values.get("append_row_file_name") or DEFAULT_FILE_NAME
+            if _NOT_IN_FILE_NAMES & set(name):
+                self.problems.error(
+                    self._place_of_argument("--append_row_file_name"),
+                    f"--append_row_file_name {name!r} is no name for a file.",
+                )
+            path = posixpath.join(path, name) if is_url(path) else os.path.join(path, name)
+        if bound is None and path not in {output.path for output in outputs.values()}:
+            what = f"rows are appended to {self.scope.locations.shown(path)}, which is none of the step's outputs."
+            self.problems.warn(value.place, what, "Write ${{outputs.NAME}} for one of them.")
+        if path.lower().endswith(".parquet"):
+            what = f"rows are appended as text, and {path.rpartition('/')[2]} says Parquet."
+            self.problems.error(
+                value.place,
+                what,
+                "Give it another ending, like .txt or .csv; Parquet output is not there yet.",
+            )
+        elif self.check_files and not self.scope.locations.in_run(path) and os.path.isdir(path):
+            self.problems.error(
+                value.place,
+                f"{shown_path(Path(path))} is a folder; rows are appended to a file.",
+                "Give the output type: uri_folder.",
+            )
+        return path
+
+
+def _parts(text: str) -> list[str | bindings.Binding]:
+    try:
+        return bindings.parse(text)
+    except BindingError:
+        return ["${{"]

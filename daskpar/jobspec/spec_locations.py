@@ -1,0 +1,114 @@
+"""What paths in a spec mean for one run: locations in its run directory, in datastores and elsewhere."""
+
+from __future__ import annotations
+
+import os
+from collections import ChainMap
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from daskpar.errors import LocationError
+from daskpar.jobspec.problems import Problems
+from daskpar.jobspec.yaml_source import Value, near_file
+from daskpar.jobspec.yaml_source import shown as shown_path
+from daskpar.locations import datastore_of, is_url, resolve
+from daskpar.paths import RunPaths
+
+DEFAULT_DATASTORES = ("workspaceblobstore", "default")
+"""Names of the default datastore, which lies in the run directory."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunLocations:
+    """Where one run keeps what it makes, and what the names of datastores stand for."""
+
+    run_directory: Path
+    """Absolute; need not exist yet."""
+    datastores: Mapping[str, str] = field(default_factory=dict)
+    """Name -> folder or URL."""
+    any_datastore: bool = False
+    """True where the configuration is not looked at: every name is taken for that of a datastore."""
+
+
+class SpecLocations:
+    """Finds the location that a text in a spec means; why a text means none goes to `problems`."""
+
+    def __init__(self, run: RunLocations, default_datastore: str, problems: Problems) -> None:
+        self._run = run
+        self._paths = RunPaths(run.run_directory)
+        self._problems = problems
+        default = str(self._paths.datastores / "default")
+        in_the_run = dict.fromkeys((*DEFAULT_DATASTORES, default_datastore), default)
+        # Not copied: a mapping that reads Dask's configuration does so only when it is asked for a name.
+        self._datastores: Mapping[str, str] = ChainMap(run.datastores, in_the_run)  # type: ignore[arg-type]
+
+    @property
+    def run_name(self) -> str:
+        """The name of the run directory, which `${{name}}` stands for."""
+        return self._run.run_directory.name
+
+    def of(self, value: Value) -> str | None:
+        """The absolute path or URL that a text means, None after recording why it means none."""
+        text = str(value.data).strip()
+        try:
+            return resolve(text, value.place.folder, self._datastores_for(text))
+        except LocationError as error:
+            self._problems.error(value.place, error.what, error.hint)
+            return None
+
+    def chosen(self, step: str | None, output: str) -> str:
+        """Where the output of a step (None: of the pipeline) goes that names no place."""
+        return str((self._paths.step(step) if step else self._paths).outputs / output)
+
+    def in_run(self, path: str) -> bool:
+        """Whether a path lies in the run directory."""
+        return path.startswith(f"{self._run.run_directory}{os.sep}")
+
+    def shown(self, path: str) -> str:
+        """The path as messages show it: what lies in the run directory, from there on."""
+        if not self.in_run(path):
+            return path
+        return f"{path.removeprefix(f'{self._run.run_directory}{os.sep}')} in the run directory"
+
+    def may_be_looked_for(self, text: str) -> bool:
+        """Whether what `text` means can be looked for now: not in a datastore whose place is not known yet."""
+        return not (self._run.any_datastore and datastore_of(text.strip()))
+
+    def check_exists(self, path: str, kind: str, value: Value) -> None:
+        """Record a mistake where the local data of type `kind` that `value` names is not at `path`."""
+        if is_url(path):
+            return
+        here, place = Path(path), value.place
+        if not os.path.exists(here):
+            hint = near_file(here)
+            store = datastore_of(str(value.data).strip())
+            if store and store not in self._run.datastores:
+                hint = (
+                    f"The datastore {store!r} begins empty in each run; "
+                    f"name the folder that it is: --datastore {store}=FOLDER."
+                )
+            self._problems.error(place, f"{shown_path(here)} does not exist.", hint)
+        elif wrong := _wrong_kind(here, kind):
+            self._problems.error(place, *wrong)
+
+    def _datastores_for(self, text: str) -> Mapping[str, str]:
+        store = datastore_of(text) if self._run.any_datastore else ""
+        if not store:
+            return self._datastores
+        place = str(self._paths.datastores / store)
+        return ChainMap(self._datastores, {store: place})  # type: ignore[arg-type]
+
+
+def _wrong_kind(here: Path, kind: str) -> tuple[str, str] | None:
+    """What speaks against data of type `kind` at an existing path, and a hint; None where nothing does."""
+    name = shown_path(here)
+    if kind == "mltable" and not os.path.isdir(here):
+        return f"{name} is a file; an mltable is the folder that holds a file named MLTable.", ""
+    if kind == "mltable" and not os.path.isfile(here / "MLTable"):
+        return f"{name} holds no file named MLTable.", near_file(here / "MLTable")
+    if kind == "uri_folder" and not os.path.isdir(here):
+        return f"{name} is a file, and the input is a folder.", "Write type: uri_file."
+    if kind == "uri_file" and os.path.isdir(here):
+        return f"{name} is a folder, and the input is a file.", "Write type: uri_folder."
+    return None

@@ -1,0 +1,118 @@
+"""The folder of one step: how far the step is, from one process of a run to the next."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+
+from daskpar import atomic
+from daskpar.errors import RunDirectoryError
+from daskpar.locations import filesystem, is_url
+from daskpar.paths import StepPaths
+from daskpar.results import Counts, Status
+from daskpar.rundir.json_files import read_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepState:
+    """step.json: how far a step is, and what it was made of."""
+
+    step: str
+    kind: str
+    """`parallel` or `command`."""
+    status: Status
+    reason: str = ""
+    counts: Counts = field(default_factory=Counts)
+    fingerprint: Mapping[str, object] = field(default_factory=dict)
+    exit_code: int | None = None
+    """Of a command."""
+    started: float | None = None
+    ended: float | None = None
+    seconds: float = 0.0
+    """Time spent on the step, those of earlier driver processes included."""
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    """Output name -> path."""
+    rows: str = ""
+    """Where the rows of a completed step were put together: path or URL; empty where nothing is aggregated
+    (append_row_to).
+    """
+    extra: Mapping[str, object] = field(default_factory=dict)
+    """Anything else that should be there after a resume; JSON values."""
+
+    @property
+    def completed(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.status == Status.COMPLETED
+
+
+class StepFolder(StepPaths):
+    """The folder of one step, and what is kept in it from one process of the run to the next."""
+
+    def state(self) -> StepState | None:
+        """What step.json says; None before the step's first start."""
+        value = read_json(self.path / "step.json")
+        if value is None:
+            return None
+        known = {name: value[name] for name in (f.name for f in fields(StepState)) if name in value}
+        numbers = {f.name for f in fields(Counts)}
+        known["counts"] = Counts(
+            **{name: n for name, n in value.get("counts", {}).items() if name in numbers}
+        )
+        try:
+            return StepState(**{**known, "status": Status(known["status"])})
+        except (KeyError, TypeError, ValueError) as error:
+            raise RunDirectoryError(f"{self.path / 'step.json'} is damaged: {error}.") from error
+
+    def rows_gone(self, output: str) -> str:
+        """What to say where the completed step's rows were put at `output`, or in it, and are no longer
+        there; empty where they are.
+
+        Raises what the store of a URL raises.
+        """
+        state = self.state()
+        if (
+            state is None
+            or not state.rows
+            or not (state.rows == output or state.rows.startswith(f"{output.rstrip('/')}/"))
+        ):
+            return ""
+        if _exists(state.rows):
+            return ""
+        what = "it is" if state.rows == output else f"{state.rows} is"
+        if self.parts.is_dir():  # kept where some mini-batches failed
+            run = self.path.parent.parent
+            return f"{what} no longer there; `python -m daskpar export {run} --partial FILE --step {self.name}` writes its rows again"
+        return f"{what} no longer there, and its rows are gone with it: start a new run"
+
+    def keep_before(self, there: Mapping[str, str]) -> None:
+        """Remember what lay in the places of the step's outputs before it first began
+        (`folders.there_before`).
+        """
+        if there:
+            self.path.mkdir(parents=True, exist_ok=True)
+            atomic.replace_json(self.path / "outputs-before.json", there)
+
+    def before(self) -> dict[str, str]:
+        """What `keep_before` was told."""
+        return read_json(self.path / "outputs-before.json") or {}
+
+    def forget_plan(self) -> None:
+        """Nothing of the plan is committed yet: it is to be made anew, from the input as it is now."""
+        with atomic.explained(f"The plan {self.plan} can't be removed"):
+            self.journal.unlink(missing_ok=True)
+            if self.plan.exists():
+                shutil.rmtree(self.plan)
+
+    def save(self, state: StepState) -> None:
+        """Write step.json, whole or not at all."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        atomic.replace_json(self.path / "step.json", asdict(state))
+
+
+def _exists(place: str) -> bool:
+    if not is_url(place):
+        return os.path.exists(place)
+    files, inner = filesystem(place)
+    return bool(files.exists(inner))
