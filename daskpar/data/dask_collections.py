@@ -39,9 +39,8 @@ from daskpar.data.tables.table import Table
 from daskpar.errors import InputError, UsageError
 from daskpar.jobspec import scalars
 from daskpar.jobspec.model import BySize
-from daskpar.jobspec.problems import Place, Problems
-from daskpar.jobspec.yaml_source import Value
 from daskpar.locations import resolve
+from daskpar.sizes import parse_size
 
 FILES_IN_PARTITION = 1000
 GROUP_BYTES = 4 * 1024 * 1024
@@ -143,12 +142,13 @@ def read_mltable(
 
 
 def _size(written: int | str) -> BySize:
-    problems = Problems()
-    place = Place(file="read_mltable", line=None, path=("mini_batch_size",), folder=Path.cwd())
-    found = scalars.size(Value(written, place), problems)
-    if found is None:
-        raise UsageError(str(problems.errors[0]))
-    return found
+    try:
+        number, unit = parse_size(written)
+    except ValueError as error:
+        raise UsageError(
+            f"read_mltable: mini_batch_size: {scalars.shown(written)} is no mini-batch size. {error}"
+        ) from None
+    return BySize(number=number, unit=unit)
 
 
 def _parts(table: Table, pieces: np.ndarray, nulls: tuple[str, ...]) -> list[PiecePartition]:

@@ -55,7 +55,7 @@ def shown_settings(step: Step) -> dict[str, object]:
         **asdict(own),
         "instance_count": step.instance_count,
         "max_concurrency_per_instance": step.max_concurrency_per_instance or _processors_here(step),
-        "mini_batch_size": size_text(step),
+        "mini_batch_size": _size_text(step),
         "partition_keys": list(step.partition_keys) or None,
         "append_row_to": step.append_row_to,
         "progress_update_timeout": progress_timeout(
@@ -73,14 +73,11 @@ def _processors_here(step: ParallelStep) -> str:
     return f"{here} here (cores / instance_count, or one for each GPU)"
 
 
-def size_text(step: ParallelStep) -> str:
+def _size_text(step: ParallelStep) -> str:
     """The mini-batch size as a user would write it."""
     if step.partition_keys:
         return "by partition_keys"
-    units = {1024: "kb", 1024**2: "mb", 1024**3: "gb"}
-    if not step.by_size.number:
-        return "1 file, or 1 MB of a table"
-    return f"{step.by_size.number}{units.get(step.by_size.unit, '')}"
+    return step.by_size.written if step.by_size.number else "1 file, or 1 MB of a table"
 
 
 def plan_text(

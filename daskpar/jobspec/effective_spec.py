@@ -7,7 +7,6 @@ from dataclasses import fields, replace
 
 from daskpar.jobspec.model import CommandStep, DriverSettings, Input, Output, ParallelStep, PipelineJob
 from daskpar.jobspec.program_arguments import join
-from daskpar.jobspec.step_settings import size_text
 
 _ATTRIBUTES = frozenset(
     {"error_threshold", "mini_batch_error_threshold", "max_retries", "timeout", "logging_level"}
@@ -80,7 +79,7 @@ def _parallel(step: ParallelStep) -> dict[str, object]:
     mapping: dict[str, object] = {"type": "parallel", **_ports(step)}
     mapping["input_data"] = ", ".join("${{inputs." + name + "}}" for name in step.input_data)
     if step.by_size.number:
-        mapping["mini_batch_size"] = size_text(step.by_size)
+        mapping["mini_batch_size"] = step.by_size.written
     if step.partition_keys:
         mapping["partition_keys"] = list(step.partition_keys)
     mapping["resources"] = {"instance_count": step.instance_count}

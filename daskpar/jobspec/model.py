@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from daskpar.errors import Problem
+from daskpar.sizes import UNITS, written_size
 
 Seconds = float
 FILE_LIST_MODES = frozenset({"ro_mount", "download", "eval_mount", "eval_download"})
@@ -79,7 +80,12 @@ class BySize:
     @property
     def size_bytes(self) -> int:
         """Bytes of a table mini-batch."""
-        return self.number * self.unit if self.number else 1024**2
+        return self.number * self.unit if self.number else UNITS["mb"]
+
+    @property
+    def written(self) -> str:
+        """As a spec has it: `10`, `10kb`."""
+        return written_size(self.number, self.unit)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,14 +15,9 @@ from daskpar.errors import nearest
 from daskpar.jobspec.model import BySize
 from daskpar.jobspec.problems import Problems
 from daskpar.jobspec.yaml_source import Value
+from daskpar.sizes import parse_size
 
 LONGEST_SECONDS = 259_200
-_UNITS = {"": 1, "kb": 1024, "mb": 1024**2, "gb": 1024**3}
-_SIZE = re.compile(r"(\d{1,18}) ?(kb|mb|gb)?", re.IGNORECASE | re.ASCII)
-_FRACTION = re.compile(r"(\d{0,18}\.\d{1,18}) ?(kb|mb|gb)", re.IGNORECASE | re.ASCII)
-_SIZE_HELP = (
-    'Write a whole number of files, like "10", or a size for tables: a number and kb, mb or gb, like "100kb".'
-)
 
 
 def shown(data: object) -> str:
@@ -212,26 +207,13 @@ def port_word(data: object) -> str:
 
 
 def size(value: Value, problems: Problems) -> BySize | None:
-    """A mini-batch size: `10` files, or `10kb` of a table; units of 1024, one blank before the unit allowed.
-    0 is as good as none.
-    """
-    data = value.data
-    if isinstance(data, int) and not isinstance(data, bool) and data >= 0:
-        return BySize(number=data, unit=1)
-    match = _SIZE.fullmatch(data.strip()) if isinstance(data, str) else None
-    if match:
-        return BySize(number=int(match[1]), unit=_UNITS[(match[2] or "").lower()])
-    problems.error(value.place, f"{shown(data)} is no mini-batch size.", _size_hint(data))
-    return None
-
-
-def _size_hint(data: object) -> str:
-    match = _FRACTION.fullmatch(data.strip()) if isinstance(data, str) else None
-    if match:
-        unit = match[2].lower()
-        smaller = {"kb": "", "mb": "kb", "gb": "mb"}[unit]
-        return f'A size is a whole number: write "{round(float(match[1]) * 1024)}{smaller}".'
-    return _SIZE_HELP
+    """A mini-batch size: `10` files, or `10kb` of a table. 0 is as good as none."""
+    try:
+        number, unit = parse_size(value.data)
+    except ValueError as error:
+        problems.error(value.place, f"{shown(value.data)} is no mini-batch size.", str(error))
+        return None
+    return BySize(number=number, unit=unit)
 
 
 def memory(value: Value, problems: Problems) -> int | None:

@@ -203,10 +203,5 @@ def _read(reader: Reader, value: Value, problems: Problems) -> object:
 
 def _shown(value: object) -> str:
     if isinstance(value, BySize):
-        return size_text(value)
+        return value.written
     return ", ".join(value) if isinstance(value, tuple) else str(value)
-
-
-def size_text(size: BySize) -> str:
-    """The size as YAML has it: `10`, `10kb`."""
-    return f"{size.number}{ {1: '', 1024: 'kb', 1024**2: 'mb', 1024**3: 'gb'}[size.unit] }"

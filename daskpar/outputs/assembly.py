@@ -22,6 +22,7 @@ from daskpar.errors import InfrastructureLost, UsageError
 from daskpar.locations import filesystem, is_url
 from daskpar.outputs.commits import Commits
 from daskpar.outputs.part_reader import Source
+from daskpar.sizes import disk_size
 
 Progress = Callable[[int, int], None]
 """Called with (bytes done, bytes in all) a few times a second; may raise to stop the assembly."""
@@ -150,7 +151,7 @@ def space_warning(target: str, size_bytes: int) -> str:
     free = shutil.disk_usage(folder).free
     if free >= size_bytes:
         return ""
-    return f"The output {target} needs {_megabytes(size_bytes)} beside its parts, and its disk has {_megabytes(free)} free."
+    return f"The output {target} needs {disk_size(size_bytes)} beside its parts, and its disk has {disk_size(free)} free."
 
 
 def remove_parts(parts: Path) -> None:
@@ -254,10 +255,6 @@ def temporary_beside(target: Path, parts: Path) -> Path:
 
 def _token(parts: Path) -> str:
     return hashlib.blake2b(os.fsencode(os.path.realpath(parts)), digest_size=6).hexdigest()
-
-
-def _megabytes(size_bytes: int) -> str:
-    return f"{size_bytes / 1e6:,.1f} MB"
 
 
 class _Meter:

@@ -56,16 +56,6 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole // 60 % 60} min"
 
 
-def size(size_bytes: float) -> str:
-    """`812 B`, `1.5 MB`: steps of 1024, as in mini-batch sizes."""
-    value = float(size_bytes)
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if value < 1023.95 or unit == "TB":
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1024
-    raise AssertionError("unreachable: the last unit takes every size")
-
-
 def rate(per_second: float) -> str:
     """Mini-batches per second, or per minute where that is the clearer number."""
     if per_second <= 0:

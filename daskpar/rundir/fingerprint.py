@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from daskpar.errors import InputError, UsageError
-from daskpar.jobspec.model import BySize, CommandStep, Input, ParallelStep, Step
+from daskpar.jobspec.model import CommandStep, Input, ParallelStep, Step
 from daskpar.jobspec.program_arguments import OURS_WITH_HYPHENS, SWITCHES, WITH_EFFECT, WITHOUT_EFFECT
 from daskpar.locations import is_url, resolve
 from daskpar.rundir.seen_files import changes, seen_code, seen_data, seen_list
@@ -23,7 +23,6 @@ INPUTS = "inputs"
 _RUN = "RUN"
 """Stands for the run directory in values, which may be moved between two processes of a run."""
 _SHAPES_THE_PLAN = ("input_data", "rank_mini_batch_count", "partition_keys", "mini_batch_size")
-_UNITS = {1: "", 1024: "kb", 1024**2: "mb", 1024**3: "gb"}
 
 
 def step_fingerprint(
@@ -120,18 +119,12 @@ def _parallel_values(step: ParallelStep) -> dict[str, object]:
         "partition_keys": list(step.partition_keys),
     }
     if not step.partition_keys:
-        values["mini_batch_size"] = _size(step.by_size)
+        values["mini_batch_size"] = step.by_size.written if step.by_size.number else "default"
     return values
 
 
 def _command_values(step: CommandStep) -> dict[str, object]:
     return {"command": step.command, "code": str(step.code) if step.code is not None else None}
-
-
-def _size(by_size: BySize) -> str:
-    return (
-        f"{by_size.number}{_UNITS.get(by_size.unit, f' x {by_size.unit}')}" if by_size.number else "default"
-    )
 
 
 def _for_script(arguments: tuple[str, ...]) -> Iterable[str]:

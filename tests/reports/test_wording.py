@@ -65,21 +65,6 @@ def test_duration(seconds: float, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (0, "0 B"),
-        (1023, "1023 B"),
-        (1024, "1.0 kB"),
-        (1536, "1.5 kB"),
-        (1024**2 - 1, "1.0 MB"),
-        (1024**5, "1024.0 TB"),
-    ],
-)
-def test_size(value: int, text: str) -> None:
-    assert wording.size(value) == text
-
-
-@pytest.mark.parametrize(
     ("per_second", "text"),
     [(0, ""), (0.01, "0.6/min"), (0.5, "0.5/s"), (12.34, "12.3/s"), (12_345.6, "12,346/s")],
 )
