@@ -120,7 +120,7 @@ def start(
 ) -> Run:
     """`run` with its options as one value."""
     from daskpar.driver.staged_inputs import split_inputs
-    from daskpar.rundir.run_directory import PathTaken
+    from daskpar.rundir.new_path import PathTaken
 
     literals, collections = split_inputs(inputs)
     overrides = {**options.overrides, **{f"inputs.{name}": value for name, value in literals.items()}}
@@ -137,7 +137,7 @@ def _start(
     """Read the job and run it in a new run directory, or in an earlier one where it says so."""
     from daskpar.driver.startup import started_ahead
     from daskpar.jobspec.load import read_definition, resolve_job
-    from daskpar.rundir.run_directory import new_path
+    from daskpar.rundir.new_path import new_path
 
     definition = read_definition(
         spec,

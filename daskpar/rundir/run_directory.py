@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import re
 import secrets
 import time
 from dataclasses import replace
@@ -19,21 +18,10 @@ from daskpar.results import Status
 from daskpar.rundir.boot import boot_id
 from daskpar.rundir.identity import RunIdentity, read_identity, save_identity
 from daskpar.rundir.lock import Lock, holder
+from daskpar.rundir.new_path import PathTaken
 from daskpar.rundir.step_folder import StepFolder
 
 _ELSEWHERE = "Nothing has run yet: choose another place with --run-dir FOLDER."
-
-
-class PathTaken(RunDirectoryError):
-    """Another process has made the folder that was going to be a new run directory."""
-
-
-def new_path(job_name: str) -> Path:
-    """A path for a run directory at which nothing is yet: `runs/NAME-TIME` below the working directory."""
-    name = re.sub(r"[^\w.-]+", "-", job_name).strip("-.")[:60] or "job"
-    base = Path.cwd() / "runs" / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    numbered = (base if n == 1 else base.with_name(f"{base.name}-{n}") for n in itertools.count(1))
-    return next(path for path in numbered if not os.path.lexists(path))
 
 
 class RunDirectory(RunPaths):

@@ -15,8 +15,9 @@ import pytest
 from daskpar.errors import InfrastructureLost, RunDirectoryError, UsageError
 from daskpar.results import Counts
 from daskpar.rundir.identity import is_run_directory
+from daskpar.rundir.new_path import PathTaken, new_path
 from daskpar.rundir.probe import clear_probe, read_probe, write_probe
-from daskpar.rundir.run_directory import PathTaken, RunDirectory, new_path
+from daskpar.rundir.run_directory import RunDirectory
 from daskpar.rundir.step_folder import StepState
 
 
