@@ -33,12 +33,11 @@ class Problem:
     line: int | None
     """1-based line of the key or value, None where there is none (a missing file)."""
     path: str
-    """Dotted path in the document, e.g. `jobs.train.retry_settings.timeout`; empty for the document itself.
-    """
+    """Dotted path in the document, as `jobs.train.retry_settings.timeout`; empty for the document itself."""
     what: str
     hint: str = ""
     grave: bool = False
-    """Of a warning: a limit on failures that does not hold. It is said again when the run ends."""
+    """Of a warning: a limit on failures that has no effect. It is shown again when the run ends."""
 
     def __str__(self) -> str:
         where = self.file if self.line is None else f"{self.file}:{self.line}"
@@ -93,16 +92,15 @@ class InputError(DaskparError):
 
 
 class RunDirectoryError(DaskparError):
-    """A run directory can't be used: unknown, foreign, in use, of a newer version, damaged, or its inputs
-    changed.
-    """
+    """A run directory can't be used: foreign, in use, of a newer version, damaged, or its inputs changed."""
 
     exit_code = 2
 
 
 class PlanDamaged(RunDirectoryError):
-    """A plan of mini-batches is not what was written: a power cut or a failing disk; it is a function of spec
-    and data.
+    """A plan of mini-batches is not what was written: a power cut or a failing disk.
+
+    It can be made again from spec and data.
     """
 
 

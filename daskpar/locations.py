@@ -1,10 +1,10 @@
 """Locations of data: what a text in a spec, an MLTable or an option means, and how bytes there are read.
 
-A location is an absolute local path or a URL, as a plain string. `tests/test_locations.py` holds a table of what each
-form means; it is the same wherever a location may stand. fsspec is imported only where one is a URL.
+A location is an absolute local path or a URL, as a plain string. `tests/test_locations.py` holds a table of
+what each form means; it is the same wherever a location may stand. fsspec is imported only for URLs.
 
-Arguments of fsspec's methods other than paths go by keyword: their order differs between filesystems (the second one
-of `cat_file` is `version_id` for S3), and so do the names of the paths.
+Arguments of fsspec's methods other than paths go by keyword: their order differs between filesystems (the
+second one of `cat_file` is `version_id` for S3). Paths go by position: their names differ.
 """
 
 from __future__ import annotations
@@ -95,11 +95,12 @@ def _in_datastore(text: str, datastores: Mapping[str, str]) -> str:
 
 
 def _without_azureml(text: str) -> str:
-    """Azure's own dump of a job glues `azureml:` to local paths; anything else after it is an asset's name."""
+    """The local path after `azureml:`, which Azure's own dump of a job puts before one."""
     rest = _AZUREML.sub("", text, count=1)
     if not rest.startswith((".", "/", "~")):
         raise LocationError(
-            f"{text!r} is an asset of an Azure ML workspace (a registered data asset), which can't be read here.",
+            f"{text!r} is an asset of an Azure ML workspace (a registered data "
+            "asset), which can't be read here.",
             "Give a local path or a URL.",
         )
     return rest
@@ -131,7 +132,10 @@ def filesystem(path: str, **options: Any) -> tuple[Any, str]:
 
 
 def read_bytes(path: str, start: int = 0, stop: int | None = None) -> bytes:
-    """Bytes [start, stop) of the file at a location, to its end without `stop`; OSError where it can't be read."""
+    """Bytes [start, stop) of the file at a location, to its end without `stop`.
+
+    Raises OSError where it can't be read.
+    """
     if is_url(path):
         found, inner = filesystem(path)
         with remote_errors():

@@ -1,4 +1,4 @@
-"""The public door of a run: read the spec, make or reopen its run directory, run the job, return its result."""
+"""The public functions: check a spec, run it in a new run directory, go on with an earlier run."""
 
 from __future__ import annotations
 
@@ -234,8 +234,9 @@ def _leave_nothing(run_directory: Path, *, made_parent: bool) -> None:
 def _resumed_from(
     name: str, spec: Path, run_dir: str | os.PathLike[str] | None
 ) -> tuple[Path, list[Problem]]:
-    """The run directory that `--resume_from` in `spec` names, and what to warn of. UsageError where that run
-    is of another spec.
+    """The run directory that `--resume_from` in `spec` names, and what to warn of.
+
+    Raises UsageError where that run is of another spec.
     """
     from daskpar.rundir.run_directory import RunDirectory
 
@@ -243,7 +244,8 @@ def _resumed_from(
     of = RunDirectory.open(path, lock=False).identity.spec
     if os.path.realpath(of) != os.path.realpath(spec):
         raise UsageError(
-            f"--resume_from {name} is written in {os.path.abspath(spec)}, but {path} is a run of {of}: write it there, "
+            f"--resume_from {name} is written in {os.path.abspath(spec)}, but {path} is a "
+            f"run of {of}: write it there, "
             f"or go on with that run by `python -m daskpar resume {path}`."
         )
     if run_dir is None or os.path.realpath(run_dir) == os.path.realpath(path):

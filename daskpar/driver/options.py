@@ -1,4 +1,4 @@
-"""How to run, in addition to what the spec says: options of the command line or Python, Dask's configuration."""
+"""How to run, in addition to what the spec says: from the command line, Python or Dask's configuration."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ class Options:
 
 
 class Datastores(Mapping[str, str]):
-    """Datastore name -> absolute folder or URL: those given, over `daskpar.datastores` in Dask's configuration.
+    """Datastore name -> absolute folder or URL: those given, then those of Dask's configuration.
 
-    The configuration (files and environment) is read when a name is first asked for that is not given: that takes
-    the import of Dask, and few jobs need it.
+    The configuration's lie at `daskpar.datastores` (files and environment). It is read when a name is first
+    asked for that is not given: that takes the import of Dask, and few jobs need it.
     """
 
     def __init__(self, given: Mapping[str, str]) -> None:

@@ -83,8 +83,9 @@ def _size_text(step: ParallelStep) -> str:
 def plan_text(
     spec: Path, overrides: Mapping[str, str], datastores: Mapping[str, str]
 ) -> tuple[str, list[str]]:
-    """The whole answer of `daskpar plan`, and why steps in it can't be planned; runs no user code and leaves
-    nothing behind.
+    """The whole answer of `daskpar plan`, and why steps in it can't be planned.
+
+    Runs no user code and leaves nothing behind.
     """
     from daskpar.driver.options import all_datastores
     from daskpar.jobspec.load import load_job
@@ -115,9 +116,8 @@ def _step_lines(step: Step, run: Path, datastores: Mapping[str, str], troubles: 
         value = f"{data.type} {mode} {data.path}{made}" if data.is_data else repr(data.value)
         lines.append(f"  input {name}: {value}  {data.where}".rstrip())
     for name, output in step.outputs.items():
-        lines.append(
-            f"  output {name}: {output.type} {output.path}  {output.where if output.given else 'default'}".rstrip()
-        )
+        where = output.where if output.given else "default"
+        lines.append(f"  output {name}: {output.type} {output.path}  {where}".rstrip())
     if isinstance(step, ParallelStep) and step.append_row_to and os.path.isfile(step.append_row_to):
         lines.append(f"  the file at {step.append_row_to} is replaced when the rows are complete")
     settings = {**_shown_texts(step), **shown_settings(step)}

@@ -28,10 +28,10 @@ def remember(
     datastores: Mapping[str, str],
     cluster: str = "",
 ) -> None:
-    """Write down how the run was started, beside what the spec says, and where: relative paths in `overrides`
-    start from there.
+    """Write down how the run was started, in addition to the spec, for a resume.
 
-    `cluster`: the option that named it, such as `--scheduler tcp://host:8786`.
+    The working directory too: relative paths in `overrides` start from there. `cluster`: the option that
+    named it, such as `--scheduler tcp://host:8786`.
     """
     value = {
         "folder": os.getcwd(),
@@ -92,7 +92,8 @@ def _reopen(directory: RunDirectory, options: Options) -> Reopened:
         started = json.loads(directory.started_with.read_text())
     except (OSError, ValueError) as error:
         raise RunDirectoryError(
-            f"{directory.path} does not say how its run was started ({error}): it ended before anything ran. Start a new run."
+            f"{directory.path} does not say how its run was started ({error}): it ended before "
+            "anything ran. Start a new run."
         ) from error
     overrides = {**started["overrides"], **options.overrides}
     folders = {
@@ -102,7 +103,8 @@ def _reopen(directory: RunDirectory, options: Options) -> Reopened:
     spec = Path(directory.identity.spec)
     if not spec.is_file():
         raise RunDirectoryError(
-            f"the spec {spec} of this run is gone; put it back to resume, or `export {directory.path} --partial FILE`"
+            f"the spec {spec} of this run is gone; put it back to resume, or `export "
+            f"{directory.path} --partial FILE`"
         )
     job = load_job(
         spec,
@@ -117,8 +119,10 @@ def _reopen(directory: RunDirectory, options: Options) -> Reopened:
     if changes:
         listed = "\n".join(f"  - {change}" for change in changes)
         raise RunDirectoryError(
-            f"this run can't go on, because what its results depend on has changed since it started:\n{listed}\n"
-            "Start a new run, undo the changes, or pass --allow-changes to mix old and new results (the mini-batches stay as planned)."
+            "this run can't go on, because what its results depend on has "
+            f"changed since it started:\n{listed}\n"
+            "Start a new run, undo the changes, or pass --allow-changes to mix old and new results "
+            "(the mini-batches stay as planned)."
         )
     _forget_uncertain_plans(directory, job)
     directory.resumed()
@@ -161,25 +165,23 @@ def changes_since(directory: RunDirectory, job: PipelineJob) -> tuple[list[str],
             for name, found in newer.items()
         ]
         unknown.append(
-            f"step {step.name} ended before all its input files had been looked at. No local one was changed since; whether some are new, "
+            f"step {step.name} ended before all its input files had been looked at. No local one was "
+            "changed since; whether some are new, "
             "gone, or changed at a URL is not known: start a new run if so"
         )
     return changes, unknown
 
 
 def _inputs_unknown(step: Step, state: StepState) -> bool:
-    """Whether the step ended before its input files were looked at. A command begins anew, so it does not
-    matter there.
-    """
+    """Whether a parallel step ended before its input files were looked at."""
+    # A command begins anew, so it does not matter there.
     from daskpar.rundir.fingerprint import INPUTS
 
     return isinstance(step, ParallelStep) and INPUTS not in state.fingerprint
 
 
 def _forget_uncertain_plans(directory: RunDirectory, job: PipelineJob) -> None:
-    """Where a plan was made of input files that nobody looked at to the end, and nothing of it is committed,
-    it is made anew.
-    """
+    """Remove plans of which nothing is committed and whose input files were not looked at to the end."""
     for step in job.steps:
         folder = directory.step(step.name)
         state = folder.state()

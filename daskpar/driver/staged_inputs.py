@@ -1,6 +1,4 @@
-"""Collections given from Python become inputs like any other: files in the run directory, described by an
-MLTable.
-"""
+"""Turns collections given from Python into files in the run directory, described by an MLTable."""
 
 from __future__ import annotations
 
@@ -17,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def split_inputs(inputs: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, Any]]:
-    """What a spec can say itself (literals and paths, as text) and what has to be staged (DataFrames, bags)."""
+    """Split into what a spec can say itself (literals, paths: as text) and what has to be staged."""
     literals: dict[str, str] = {}
     collections: dict[str, Any] = {}
     for name, value in inputs.items():
@@ -72,9 +70,8 @@ def _stage(name: str, value: Any, folder: Path) -> Path:
 
 
 def _compute(collections: Sequence[Any]) -> Sequence[Any]:
-    """Compute by the scheduler in force, threads where there is none: Dask's own choice for bags would start
-    a pool of processes.
-    """
+    """Compute by the scheduler in force, by threads where there is none."""
+    # Dask's own choice for bags would start a pool of processes.
     from dask.base import compute, get_scheduler
 
     results: Sequence[Any] = compute(
@@ -97,7 +94,8 @@ def _write_list(name: str, items: list[Any], folder: Path) -> None:
     wrong = next((item for item in items if not isinstance(item, str)), None)
     if wrong is not None:
         raise UsageError(
-            f"input {name!r} is a bag that holds a {type(wrong).__name__}; its elements have to be paths of files, as text"
+            f"input {name!r} is a bag that holds a {type(wrong).__name__}; its elements have "
+            "to be paths of files, as text"
         )
     # JSON text is YAML text: quoting done right, and quick for long lists.
     lines = "".join(

@@ -21,10 +21,9 @@ CLOSE_SECONDS = 30.0
 
 
 def named_compute(job: PipelineJob) -> str:
-    """The compute that the job's steps name and Dask's configuration describes at `daskpar.computes`, empty
-    where there is none.
+    """The compute that the job's steps name and Dask's configuration describes; empty where there is none.
 
-    UsageError where steps name several of them: a run has one cluster.
+    It is described at `daskpar.computes`. UsageError where steps name several: a run has one cluster.
     """
     import dask
 
@@ -32,16 +31,18 @@ def named_compute(job: PipelineJob) -> str:
     found = sorted({step.compute for step in job.steps if step.compute in configured})
     if len(found) > 1:
         raise UsageError(
-            f"the steps name {len(found)} computes ({', '.join(found)}); a run has one cluster: choose it with --compute"
+            f"the steps name {len(found)} computes ({', '.join(found)}); a run has one "
+            "cluster: choose it with --compute"
         )
     return found[0] if found else ""
 
 
 @contextmanager
 def started_ahead(job: PipelineJob, options: Options) -> Iterator[None]:
-    """Start what takes longest as soon as the spec is read; at the end, drop the fork servers that nobody took.
+    """Start what takes longest as soon as the spec is read: the import of Dask, and fork servers.
 
-    That is the import of Dask, and for a run on this machine the fork servers of its first parallel step.
+    These are those of the first parallel step of a run on this machine. The ones that nobody took are dropped
+    at the end.
     """
     from daskpar.processor import prestart
 
@@ -54,9 +55,7 @@ def started_ahead(job: PipelineJob, options: Options) -> Iterator[None]:
 
 
 def start_servers(job: PipelineJob, options: Options) -> None:
-    """Start the fork servers that the first parallel step of a run on this machine will need, unless they
-    wait already.
-    """
+    """Start the fork servers of the first parallel step of a local run, unless they wait already."""
     first = _first_parallel(job)
     if not options.is_local or first is None:
         return
@@ -79,7 +78,7 @@ def _import_dask() -> None:
 
 
 class Opening:
-    """Opens one run. `session` names it on the cluster."""
+    """Opens the cluster and the inputs of one run. `session` names the run on the cluster."""
 
     def __init__(
         self,
@@ -101,8 +100,10 @@ class Opening:
         self._opened = threading.Event()
 
     def begin(self) -> None:
-        """Open the cluster, and at the same time look at the inputs that exist before the run: one that can't
-        be read stops the job before any user code runs. Raises InputError for it."""
+        """Open the cluster, and at the same time look at the inputs that exist before the run.
+
+        Raises InputError for one that can't be read: that stops the job before any user code runs.
+        """
         start_servers(self.job, self.options)
         threading.Thread(target=self._open_cluster, name="daskpar-cluster", daemon=True).start()
         for step in self.job.steps:
@@ -176,8 +177,9 @@ class Opening:
             raise UsageError(found[0])
 
     def ready(self, stop_reason: Callable[[], str]) -> Cluster:
-        """The open cluster; what went wrong is raised. Interrupted when `stop_reason` gives one while it is
-        waited for.
+        """The open cluster; what went wrong is raised.
+
+        Interrupted when `stop_reason` gives a reason while the cluster is waited for.
         """
         while not self._opened.wait(0.2):
             if reason := stop_reason():

@@ -1,6 +1,4 @@
-"""The binding grammar: `${{...}}` anywhere in a text, and `$[[...]]` segments that vanish where an optional
-input has no value.
-"""
+"""Bindings in a text: `${{...}}`, and segments `$[[...]]` that vanish where an optional input is empty."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Puts values into a shell command: a literal as the text that it is, as Azure does, and a path so that it
-stays one word.
-"""
+"""Puts values into a shell command: literals as they are, as Azure does, and paths quoted as one word."""
 
 from __future__ import annotations
 

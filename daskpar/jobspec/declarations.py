@@ -73,7 +73,8 @@ def as_pipeline(document: Value, path: Path, problems: Problems) -> Value | None
         hint = nearest(word, ("pipeline", *known_fields.STEP_TYPES))
         problems.error(
             place,
-            f"a file of type {scalars.shown(kind.data)} can't be run: it has to be pipeline, parallel or command.",
+            f"a file of type {scalars.shown(kind.data)} can't be run: it has to "
+            "be pipeline, parallel or command.",
             hint,
         )
     return None

@@ -1,4 +1,4 @@
-"""The names that a spec may use: what is read, and what is accepted without effect, for each kind of mapping."""
+"""The names that each mapping of a spec may use: those that are read, and those that have no effect."""
 
 from __future__ import annotations
 

@@ -29,9 +29,7 @@ class Input:
     path: str = ""
     """Absolute local path or URL; empty for literals."""
     value: object = None
-    """The literal, typed as the YAML or the component's input says; None for an optional input without a
-    value.
-    """
+    """The literal, typed as YAML or the component says; None for an optional input without a value."""
     made_by: str | None = None
     """Name of the earlier step that writes it, or None when it exists before the run."""
     where: str = ""
@@ -68,8 +66,9 @@ class Output:
 
 @dataclass(frozen=True, kw_only=True)
 class BySize:
-    """Split by size. `count` files for file lists, `size_bytes` for tables; which applies is known when the
-    input is opened.
+    """Split by size: `number` files for file lists, `size_bytes` for tables.
+
+    Which of them applies is known when the input is opened.
     """
 
     number: int
@@ -90,7 +89,7 @@ class BySize:
 
 @dataclass(frozen=True, kw_only=True)
 class DriverSettings:
-    """Settings that Azure's driver takes as program arguments; defaults are the article's where it has one."""
+    """Settings that Azure's driver takes as program arguments, with the defaults of Azure's documentation."""
 
     error_threshold: int = -1
     mini_batch_error_threshold: int = -1
@@ -145,9 +144,7 @@ class ParallelStep:
     """Name as written, without `azureml:`."""
     settings: DriverSettings
     sources: Mapping[str, str] = field(default_factory=dict)
-    """Setting name -> where its effective value came from, e.g. `node pipeline.yml:31`, `program argument`,
-    `default`.
-    """
+    """Setting name -> where its value came from: `node pipeline.yml:31`, `program argument`, `default`."""
     needs: tuple[str, ...] = ()
     """Names of the steps that must complete first."""
     where: str = ""
@@ -182,9 +179,7 @@ Step = ParallelStep | CommandStep
 
 @dataclass(frozen=True, kw_only=True)
 class PipelineJob:
-    """A pipeline job, resolved against one run directory: `steps` in an order in which each comes after those
-    it needs.
-    """
+    """A pipeline job, resolved against one run directory; each of `steps` comes after those it needs."""
 
     name: str
     """`name`, else `display_name`, else the file's stem; used in the run directory's name."""
@@ -197,9 +192,7 @@ class PipelineJob:
     steps: tuple[Step, ...]
     continue_on_step_failure: bool = False
     notes: tuple[str, ...] = ()
-    """What was read and has no effect here (compute names, environments, registries, unknown keys), one
-    sentence each.
-    """
+    """What was read and has no effect here (compute names, environments, registries), one sentence each."""
     effective: Mapping[str, object] = field(default_factory=dict)
     """The whole job as plain YAML values with nothing left to resolve, for `effective-spec.yml`."""
     warnings: tuple[Problem, ...] = ()

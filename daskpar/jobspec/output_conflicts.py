@@ -22,28 +22,21 @@ def check_outputs(
     writers: dict[str, tuple[str, str, Place]] = {}
     refused: set[str] = set()
     for name, step in steps.items():
-        source = job.steps[name]
-        listed = [(output.path, output.name, _written_at(source, output)) for output in step.outputs.values()]
-        if (
-            isinstance(step, ParallelStep)
-            and step.append_row_to
-            and step.append_row_to not in {output.path for output in step.outputs.values()}
-        ):
-            written = source.tree.get("task", "append_row_to")
-            listed.append((step.append_row_to, "append_row_to", written.place if written else source.place))
-        for path, output_name, place in listed:
+        for path, output_name, place in _written_by(step, job.steps[name]):
+            shown = scope.locations.shown(path)
             key = path.rstrip("/")
             if key in writers:
                 other, other_output, other_place = writers[key]
-                what = f"{scope.locations.shown(path)} is written twice: here, and by {other_output} of the step {other!r} ({other_place.where})."
+                what = (
+                    f"{shown} is written twice: here, "
+                    f"and by {other_output} of the step {other!r} ({other_place.where})."
+                )
                 problems.error(place, what, "Give each its own path.")
             writers.setdefault(key, (name, output_name, place))
             if wrong := _in_the_way(path, _kept(job, step), moved=not isinstance(step, ParallelStep)):
-                problems.error(place, f"{scope.locations.shown(path)} {wrong}.", "Give it a path of its own.")
+                problems.error(place, f"{shown} {wrong}.", "Give it a path of its own.")
             elif not begun and (wrong := _file_of_an_input(path, step)):
-                problems.error(
-                    place, f"{scope.locations.shown(path)} {wrong}.", "Give it a place outside of the input."
-                )
+                problems.error(place, f"{shown} {wrong}.", "Give it a place outside of the input.")
                 refused.add(key)
     _warn_of_outputs_in_inputs(
         scope, steps, {path: writer for path, writer in writers.items() if path not in refused}, problems
@@ -61,7 +54,8 @@ def _warn_of_outputs_in_inputs(
                 where = scope.locations.shown(value.path)
                 problems.warn(
                     place,
-                    f"the output of {writer!r} goes to {where}, which {step.name!r} reads as its input {value.name!r}.",
+                    f"the output of {writer!r} goes to {where}, which {step.name!r} reads as "
+                    f"its input {value.name!r}.",
                 )
             elif (
                 isinstance(step, ParallelStep)
@@ -71,7 +65,10 @@ def _warn_of_outputs_in_inputs(
             ):
                 for path, (writer, output_name, place) in writers.items():
                     if _place(path).startswith(_place(value.path).rstrip("/") + "/"):
-                        what = f"the output {output_name} of {writer!r} lies in the input {value.name!r} of {step.name!r}"
+                        what = (
+                            f"the output {output_name} of {writer!r} lies in the input "
+                            f"{value.name!r} of {step.name!r}"
+                        )
                         problems.warn(
                             place,
                             f"{what} ({scope.locations.shown(value.path)}): the next run may read it.",
@@ -80,22 +77,24 @@ def _warn_of_outputs_in_inputs(
 
 
 def _in_the_way(path: str, kept: list[tuple[str, str]], *, moved: bool) -> str:
-    """Why nothing may be written to `path`; empty where it may. `moved`: what an unfinished try leaves there
-    is moved aside.
+    """Why nothing may be written to `path`; empty where it may.
+
+    `moved`: what an unfinished try leaves there is moved aside.
     """
     place = _place(path)
     for other, what in kept:
         if place == _place(other):
             return f"is {what}, which this output would replace"
         if moved and _place(other).startswith(place.rstrip("/") + "/"):
-            return f"holds {what}, {other}: what an unfinished step leaves in its output is moved aside, and it would go along"
+            return (
+                f"holds {what}, {other}: what an unfinished step leaves in its output is moved "
+                "aside, and it would go along"
+            )
     return ""
 
 
 def _file_of_an_input(path: str, step: Step) -> str:
-    """Which input of the step the file at `path` is or belongs to, as what speaks against writing there;
-    empty where it belongs to none.
-    """
+    """Why the file at `path` may not be replaced: it is or belongs to an input; empty where it may."""
     if is_url(path) or not os.path.isfile(path):
         return ""
     place, seen = _place(path), os.stat(path)
@@ -146,6 +145,16 @@ def _kept(job: DeclaredJob, step: Step) -> list[tuple[str, str]]:
             value for value in given if value.path == step.append_row_to
         ]  # its folders are filled in place, and never moved aside
     return kept + [(value.path, f"the input {value.name!r}") for value in given]
+
+
+def _written_by(step: Step, source: DeclaredStep) -> list[tuple[str, str, Place]]:
+    """What a step writes: path, name of the output, and where the path stands in the spec."""
+    written = [(output.path, output.name, _written_at(source, output)) for output in step.outputs.values()]
+    rows = step.append_row_to if isinstance(step, ParallelStep) else None
+    if rows and rows not in {path for path, _, _ in written}:
+        value = source.tree.get("task", "append_row_to")
+        written.append((rows, "append_row_to", value.place if value else source.place))
+    return written
 
 
 def _written_at(source: DeclaredStep, output: Output) -> Place:

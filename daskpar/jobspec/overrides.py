@@ -1,4 +1,4 @@
-"""Values from the command line (`--set KEY=VALUE`) or from Python, put into a spec's tree before it is read."""
+"""Puts values from the command line (`--set KEY=VALUE`) or from Python into a spec's tree."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ _STEP_KEYS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Overridden:
-    """A spec's tree with values put in, and the settings that go over everything else: step -> setting ->
-    value.
-    """
+    """A spec's tree with values put in, and the settings that win over everything else."""
 
     tree: Value
     settings: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
+    """Step -> setting -> value."""
 
 
 def apply_overrides(tree: Value, overrides: Mapping[str, str], folders: Mapping[str, Path]) -> Overridden:
-    """Put `overrides` into a pipeline's tree. Relative paths start from the key's folder in `folders`, else
-    from the working directory.
+    """Put `overrides` into a pipeline's tree.
+
+    Relative paths start from the key's folder in `folders`, else from the working directory.
 
     Raises UsageError for a key that nothing has.
     """
@@ -137,9 +137,8 @@ def _has_port(tree: Value, words: list[str]) -> bool:
 
 
 def _port_keys(ports: Value, words: list[str]) -> list[str] | None:
-    """The keys that lead to a port: `a.b` may be one dotted key or two nested ones; `.path` at the end is
-    allowed.
-    """
+    """The keys that lead to a port; `.path` at the end is allowed."""
+    # `a.b` may be one dotted key, or two nested ones of a group.
     if words and words[-1] == "path" and len(words) > 1:
         words = words[:-1]
     dotted = ".".join(words)

@@ -1,4 +1,4 @@
-"""Parallel steps as declared to parallel steps as they run: settings chosen, script and split input checked."""
+"""Parallel steps as declared to parallel steps as they run: settings, entry script, split input, rows."""
 
 from __future__ import annotations
 
@@ -103,9 +103,7 @@ class ParallelBuilder(StepBuilder):
     def _with_logging_level(
         self, arguments: tuple[str, ...], flags: DriverFlags, settings: ChosenSettings
     ) -> tuple[str, ...]:
-        """As in Azure, scripts find the attribute among their arguments: the last one there is the level that
-        counts.
-        """
+        """The arguments with the logging level that counts at their end, as scripts find it in Azure."""
         level = str(settings.values["logging_level"])
         if settings.sources["logging_level"] == "default" or flags.values.get("logging_level") == level:
             return arguments
@@ -130,7 +128,8 @@ class ParallelBuilder(StepBuilder):
             )
         for flag in flags.ignored:
             self.notes.append(
-                f"The program argument {flag} ({self._place_of_argument(flag).where}) changes nothing here; the script gets it."
+                f"The program argument {flag} ({self._place_of_argument(flag).where}) changes "
+                "nothing here; the script gets it."
             )
         return flags
 
@@ -177,7 +176,10 @@ class ParallelBuilder(StepBuilder):
             names += self._split_names(element, inputs)
         found = tuple(dict.fromkeys(names))
         if len(found) > 1:
-            hint = "Put the files of both into one MLTable (several entries of paths:), or write a step for each."
+            hint = (
+                "Put the files of both into one MLTable (several entries of "
+                "paths:), or write a step for each."
+            )
             self.problems.error(
                 value.place,
                 f"names {len(found)} inputs ({', '.join(found)}); one input is split into mini-batches.",
@@ -226,7 +228,10 @@ class ParallelBuilder(StepBuilder):
 
     def _refuse_to_split(self, literal: Input, place: Place) -> None:
         if literal.value is None:
-            what = f"the input {literal.name!r} is optional and has no value; what is split into mini-batches needs one."
+            what = (
+                f"the input {literal.name!r} is optional and has no value; what is "
+                "split into mini-batches needs one."
+            )
             self.problems.error(place, what)
             return
         hint = (
@@ -245,9 +250,9 @@ class ParallelBuilder(StepBuilder):
         by_size: BySize,
         keys: tuple[str, ...],
     ) -> dict[str, Input]:
-        """Inputs with a mode each. Without one an MLTable that is split is a table (`direct`), as people
-        expect of the type; where its mini-batches are given as a plain number, which for a table would be
-        bytes, it is a list of files (`eval_mount`)."""
+        """Inputs with a mode each."""
+        # An MLTable that is split and has no mode is a table (`direct`), as people expect of the type; where
+        # its mini-batches are given as a plain number, which for a table would be bytes, it is a file list.
         counted = by_size.number > 0 and by_size.unit == 1 and not keys
         filled = {}
         for name, value in inputs.items():
@@ -271,16 +276,25 @@ class ParallelBuilder(StepBuilder):
         for name in split_inputs:
             value = inputs[name]
             if keys and value.type != "mltable":
-                what = f"partition_keys need an mltable, which has columns; the input {name!r} is of type {value.type}."
+                what = (
+                    "partition_keys need an mltable, which has columns; the input "
+                    f"{name!r} is of type {value.type}."
+                )
                 self.problems.error(self._place("partition_keys"), what)
             elif by_size.unit > 1 and not keys and value.is_file_list:
-                what = f"the input {name!r} is a list of files ({value.type}, {value.mode}), and mini-batches of files are counted."
+                what = (
+                    f"the input {name!r} is a list of files ({value.type}, {value.mode}), and "
+                    "mini-batches of files are counted."
+                )
                 hint = 'Write a number of files, like "10"' + (
                     "; for a table, mode: direct." if value.type == "mltable" else "."
                 )
                 self.problems.error(self._place("mini_batch_size"), what, hint)
             elif 0 < by_size.number < FEW_BYTES and by_size.unit == 1 and not keys and value.mode == "direct":
-                what = f"{by_size.number} is a number of bytes, not of rows: the input {name!r} is a table (mode: direct)."
+                what = (
+                    f"{by_size.number} is a number of bytes, not of rows: the input "
+                    f"{name!r} is a table (mode: direct)."
+                )
                 self.problems.warn(
                     self._place("mini_batch_size"), what, 'Write a size with a unit, like "1mb".'
                 )
@@ -315,7 +329,10 @@ class ParallelBuilder(StepBuilder):
                 )
             path = posixpath.join(path, name) if is_url(path) else os.path.join(path, name)
         if bound is None and path not in {output.path for output in outputs.values()}:
-            what = f"rows are appended to {self.scope.locations.shown(path)}, which is none of the step's outputs."
+            what = (
+                f"rows are appended to {self.scope.locations.shown(path)}, "
+                "which is none of the step's outputs."
+            )
             self.problems.warn(value.place, what, "Write ${{outputs.NAME}} for one of them.")
         if path.lower().endswith(".parquet"):
             what = f"rows are appended as text, and {path.rpartition('/')[2]} says Parquet."

@@ -1,6 +1,4 @@
-"""Inputs and outputs as a spec declares them: what a component asks for joined with what a pipeline or node
-gives.
-"""
+"""Inputs and outputs as declared: what a component asks for, and what a pipeline or node gives."""
 
 from __future__ import annotations
 
@@ -67,7 +65,8 @@ def flatten_groups(mapping: Value | None, problems: Problems) -> dict[str, Value
         if not _NAME.fullmatch(name):
             problems.error(
                 value.place,
-                f"{name!r} is no name: letters, digits and _ (and dots in groups), not starting with a digit.",
+                f"{name!r} is no name: letters, digits and _ (and dots in "
+                "groups), not starting with a digit.",
             )
         elif _is_group(value):
             found |= {f"{name}.{member}": inner for member, inner in flatten_groups(value, problems).items()}
@@ -85,8 +84,7 @@ def _is_group(value: Value) -> bool:
 def input_port(
     name: str, given: Value | None, asked: Value | None, problems: Problems, hint: str = ""
 ) -> InputPort:
-    """The input `name`: `given` at the pipeline or node, `asked` for by the component (None for an inline
-    one).
+    """The input `name`: `given` at the pipeline or node, `asked` for by the component (None without one).
 
     `hint` says how else a missing one can be given.
     """
@@ -111,9 +109,8 @@ def input_port(
 
 
 def _bare(port: InputPort, given: Value, problems: Problems) -> InputPort:
-    """`name: value`: a literal, or a path where the component asks for data (a binding is sorted out when it
-    is filled in).
-    """
+    """`name: value`: a literal, or a path where the component asks for data."""
+    # What a binding means is known when it is filled in.
     if isinstance(given.data, list):
         problems.error(given.place, "has to be a single value or a mapping, not a list.")
         return replace(port, optional=False)
@@ -161,9 +158,8 @@ def _declare(port: InputPort, value: Value | None, problems: Problems) -> InputP
 
 
 def output_port(name: str, given: Value | None, asked: Value | None, problems: Problems) -> OutputPort:
-    """The output `name`: the type is the component's where there is one (Azure's dump says uri_folder for
-    every bound output).
-    """
+    """The output `name`; its type is the component's where there is one."""
+    # Azure's own dump of a job says uri_folder for every bound output.
     known = given if given is not None else asked
     if known is None:
         raise ValueError(f"the output {name} is neither given nor asked for")

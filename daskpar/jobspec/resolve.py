@@ -77,7 +77,8 @@ def in_order(steps: Mapping[str, Step], job: DeclaredJob, problems: Problems) ->
 
 
 def _circle(waiting: Mapping[str, Step]) -> list[str]:
-    """Steps that need each other, in the order of the data; every step that waits needs another that waits."""
+    """Steps that need each other, in the order of the data."""
+    # Every step that waits needs another one that waits, so following them leads back to one of them.
     path: list[str] = []
     name = next(iter(waiting))
     while name not in path:
@@ -129,13 +130,15 @@ def _step_notes(source: DeclaredStep, step: Step) -> Sequence[str]:
     notes = []
     if step.compute and step.compute not in {"local", "serverless"}:
         notes.append(
-            f"The compute {step.compute!r} is a cluster only where Dask's configuration has daskpar.computes.{step.compute}."
+            f"The compute {step.compute!r} is a cluster only where Dask's configuration has "
+            f"daskpar.computes.{step.compute}."
         )
     for keys in (("environment",), ("task", "environment")):
         value = source.tree.get(*keys)
         if value:
             notes.append(
-                f"The environment of {step.name!r} ({value.place.where}) is not built: code runs in this Python."
+                f"The environment of {step.name!r} ({value.place.where}) is not "
+                "built: code runs in this Python."
             )
     for keys in (
         ("identity",),

@@ -204,5 +204,8 @@ def _form_hint(binding: Binding) -> str:
     word = binding.body.partition(".")[0]
     known = ("inputs", "outputs", "parent", "jobs", "default_datastore", "name", "output_name")
     if word in {"inputs", "outputs", "parent", "jobs"}:
-        return "Bindings are inputs.NAME, outputs.NAME, parent.inputs.NAME, parent.outputs.NAME and parent.jobs.STEP.outputs.NAME."
+        return (
+            "Bindings are inputs.NAME, outputs.NAME, parent.inputs.NAME, parent.outputs.NAME and "
+            "parent.jobs.STEP.outputs.NAME."
+        )
     return nearest(word, known)

@@ -1,6 +1,4 @@
-"""Looks at an entry script without running it: is it there, and are init, run and shutdown what they have to
-be.
-"""
+"""Checks an entry script without running it: its file, and its functions init, run and shutdown."""
 
 from __future__ import annotations
 
@@ -19,7 +17,7 @@ _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
 @dataclass(frozen=True, kw_only=True)
-class EntryScript:
+class FoundScript:
     """Where an entry script was found."""
 
     name: str
@@ -38,28 +36,28 @@ class ScriptProblem:
     hint: str = ""
 
 
-def find_script(name: str, code: Path) -> EntryScript | None:
+def find_script(name: str, code: Path) -> FoundScript | None:
     """The script `name` in the folder `code`: a path, with or without `.py`, or a module, which may also be
     an installed one.
     """
     name = name.strip().replace("\\", "/")
     path = Path(os.path.abspath(code / name))
     if os.path.isfile(path):
-        return EntryScript(name=str(path), path=path)
+        return FoundScript(name=str(path), path=path)
     module = name.removeprefix("./").removesuffix(".py").replace("/", ".")
     if not _MODULE.fullmatch(module):
         return None
     inside = code.joinpath(*module.split("."))
     for candidate in (inside.with_name(inside.name + ".py"), inside / "__init__.py"):
         if os.path.isfile(candidate):
-            return EntryScript(
+            return FoundScript(
                 name=module if "." in module or candidate.name == "__init__.py" else str(candidate),
                 path=candidate,
             )
     return None if name.endswith(".py") else _installed(module)
 
 
-def _installed(module: str) -> EntryScript | None:
+def _installed(module: str) -> FoundScript | None:
     """An installed module, found without importing anything."""
     search: list[str] | None = sys.path
     spec = None
@@ -69,7 +67,7 @@ def _installed(module: str) -> EntryScript | None:
             return None
         search = list(spec.submodule_search_locations or [])
     origin = spec.origin if spec else None
-    return EntryScript(name=module, path=Path(origin) if origin and origin.endswith(".py") else None)
+    return FoundScript(name=module, path=Path(origin) if origin and origin.endswith(".py") else None)
 
 
 def near_script(name: str, code: Path) -> str:
@@ -190,9 +188,15 @@ def _wrong(definition: ast.FunctionDef | ast.AsyncFunctionDef, most: int) -> str
     if keywords:
         return f" requires the keyword argument {keywords[0]}, which nobody gives it."
     if most and not positional and not takes.vararg:
-        return " takes no arguments; it has to take the mini-batch: run(mini_batch) or run(mini_batch, mini_batch_context)."
+        return (
+            " takes no arguments; it has to take the mini-batch: run(mini_batch) or "
+            "run(mini_batch, mini_batch_context)."
+        )
     if required > most:
         if most:
-            return f" requires {required} arguments; it gets the mini-batch and, where it takes a second one, the mini_batch_context."
+            return (
+                f" requires {required} arguments; it gets the mini-batch and, where it takes a second "
+                "one, the mini_batch_context."
+            )
         return f" requires {required} argument{'s' if required > 1 else ''}; it is called without any."
     return ""

@@ -72,7 +72,7 @@ class SpecLocations:
         return f"{path.removeprefix(f'{self._run.run_directory}{os.sep}')} in the run directory"
 
     def may_be_looked_for(self, text: str) -> bool:
-        """Whether what `text` means can be looked for now: not in a datastore whose place is not known yet."""
+        """Whether what `text` means can be looked for: not in a datastore whose place is not known."""
         return not (self._run.any_datastore and datastore_of(text.strip()))
 
     def check_exists(self, path: str, kind: str, value: Value) -> None:

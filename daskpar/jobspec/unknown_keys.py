@@ -1,6 +1,4 @@
-"""The keys of a pipeline's and a step's mappings: what nobody reads is warned of, with what it may have been
-meant to be.
-"""
+"""Warns of keys of a pipeline or step that nobody reads, with the nearest known one."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""What a step may have at a URL. Nothing is copied from or to one, so most things there would reach a script
-as mere text.
-"""
+"""Checks what a step has at a URL: nothing is copied from or to one, so a script gets most of it as text."""
 
 from __future__ import annotations
 
@@ -25,12 +23,11 @@ def check_urls(
     outputs: Mapping[str, Output],
     rows: str | None = None,
 ) -> None:
-    """Record a mistake for each input, output and text of the step that means a URL, but for what can be
-    there.
+    """Record a mistake for each input, output and text of the step that means a URL and can't be there.
 
-    That is the file of appended `rows`, a table that is split, which the reader opens itself (both have the
-    mode `direct` or need none), and whatever is of `mode: direct`: that says in so many words that the script
-    takes URLs.
+    What can be there is the file of appended `rows`, a table that is split, which the reader opens itself
+    (both have the mode `direct` or need none), and whatever is of `mode: direct`, by which the user says that
+    the script takes URLs.
     """
     for data in inputs.values():
         if data.is_data and is_url(data.path) and data.mode != "direct":

@@ -11,8 +11,9 @@ _LINUX = "/proc/sys/kernel/random/boot_id"
 
 @cache
 def boot_id() -> str:
-    """A text that is the same until this machine boots again; empty where the system tells none (taken as
-    another boot each time).
+    """A text that is the same until this machine boots again.
+
+    Empty where the system has none, which is taken as another boot each time.
     """
     try:
         with open(_LINUX) as file:
@@ -24,10 +25,10 @@ def boot_id() -> str:
 def _boot_session() -> str:
     if os.uname().sysname != "Darwin":
         return ""
-    told = subprocess.run(
+    answer = subprocess.run(
         ["sysctl", "-n", "kern.bootsessionuuid"], capture_output=True, text=True, check=False
     )
-    return told.stdout.strip()
+    return answer.stdout.strip()
 
 
 def same_boot(earlier: str) -> bool:

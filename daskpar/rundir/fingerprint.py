@@ -1,8 +1,7 @@
-"""What a step's results depend on, as a plain value: compared when a run goes on, so that old and new results
-are never mixed unseen.
+"""What a step's results depend on, as a plain value: compared when a run goes on.
 
-Thresholds, timeouts, retries, logging and compute settings are left out: they may change between two
-processes of one run.
+Old and new results are never mixed unseen. Thresholds, timeouts, retries, logging and compute settings are
+left out: they may change between two processes of one run.
 """
 
 from __future__ import annotations
@@ -28,8 +27,7 @@ _SHAPES_THE_PLAN = ("input_data", "rank_mini_batch_count", "partition_keys", "mi
 def step_fingerprint(
     step: Step, run_directory: Path | str, skip: Iterable[Path | str] = ()
 ) -> dict[str, object]:
-    """What shapes the step's plan or reaches its script or command: values, code (by content) and input files
-    (by size and time).
+    """What shapes a step's plan or reaches its script: values, code (content), input files (size, time).
 
     Inputs that another step makes are left out. `skip`: paths that other steps write, which are neither code
     nor input. A JSON value; takes as long as listing the inputs and asking for the size and time of each
@@ -75,9 +73,7 @@ def _unseen(step: Step, skip: Iterable[Path | str]) -> set[str]:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """What has changed between two fingerprints of a step: a sentence for each value and each kind of file
-    change.
-    """
+    """What has changed between two fingerprints: a sentence for each value and each kind of file change."""
     found = []
     before, now = old.get("values", {}), new.get("values", {})
     for name in sorted({*before, *now}):
@@ -128,9 +124,8 @@ def _command_values(step: CommandStep) -> dict[str, object]:
 
 
 def _for_script(arguments: tuple[str, ...]) -> Iterable[str]:
-    """The arguments without the driver's flags: these may change, and those that shape something are values
-    of their own.
-    """
+    """The arguments without the driver's flags."""
+    # These may change, and those that shape the plan are values of their own.
     position = 0
     while position < len(arguments):
         argument = arguments[position]

@@ -49,7 +49,7 @@ def save_identity(folder: Path, identity: RunIdentity) -> None:
 
 
 def read_identity(folder: Path) -> RunIdentity:
-    """What run.json says. RunDirectoryError where the folder is none of ours, of a newer version or damaged."""
+    """What run.json says; RunDirectoryError where it is none of ours, of a newer version or damaged."""
     if not folder.is_dir():
         what = "is a file, not a run directory" if folder.exists() else "does not exist"
         raise RunDirectoryError(f"{folder} {what}. Give the folder that the run printed at its start.")

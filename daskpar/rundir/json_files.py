@@ -11,7 +11,10 @@ from daskpar.errors import RunDirectoryError
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """The mapping in a file, None where there is no file or no mapping; RunDirectoryError where it can't be read."""
+    """The mapping in a file, None where there is no file or no mapping.
+
+    Raises RunDirectoryError where it can't be read.
+    """
     try:
         value = json.loads(path.read_bytes())
     except FileNotFoundError:

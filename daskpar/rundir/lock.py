@@ -17,8 +17,9 @@ _UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 
 
 class Lock:
-    """An flock on the file `lock`, on a close-on-exec descriptor: no child process inherits it. Says who
-    holds it.
+    """An flock on the file `lock`, which holds the name of its holder.
+
+    Its descriptor is close-on-exec: no child process inherits it.
     """
 
     def __init__(self, fd: int) -> None:
@@ -26,8 +27,9 @@ class Lock:
 
     @classmethod
     def take(cls, folder: Path, advice: str = atomic.ADVICE) -> Lock:
-        """Lock the run directory `folder`; RunDirectoryError names the holder when it is in use. `advice`:
-        for a disk that says no.
+        """Lock the run directory `folder`; RunDirectoryError names the holder when it is in use.
+
+        `advice`: what to do where the disk refuses.
         """
         path = folder / "lock"
         with atomic.explained(f"The run directory {folder} can't be locked", advice):
@@ -72,9 +74,10 @@ def _lock(fd: int, folder: Path) -> None:
         except OSError as error:
             if error.errno in _UNSUPPORTED and not _still_runs(fd):
                 return  # a file system without locks: what the file says has to do
-            time.sleep(patience)  # `holder` may be having a look
+            time.sleep(patience)  # `holder` locks it for a moment to look
     raise RunDirectoryError(
-        f"The run directory {folder} is in use by {_readable(fd)}. Wait until that ends, or use another --run-dir."
+        f"The run directory {folder} is in use by {_readable(fd)}. Wait until "
+        "that ends, or use another --run-dir."
     )
 
 
@@ -86,7 +89,7 @@ def _who() -> str:
     )
 
 
-def _told(fd: int) -> dict[str, object]:
+def _holder_facts(fd: int) -> dict[str, object]:
     try:
         value = json.loads(os.pread(fd, 4096, 0) or b"{}")
     except ValueError:
@@ -95,18 +98,18 @@ def _told(fd: int) -> dict[str, object]:
 
 
 def _readable(fd: int) -> str:
-    told = _told(fd)
-    if "pid" not in told:
+    facts = _holder_facts(fd)
+    if "pid" not in facts:
         return "another process"
-    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(float(str(told.get("since", 0)))))
-    return f"process {told['pid']} of {told.get('user', '?')} on {told.get('host', '?')} since {since}"
+    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(float(str(facts.get("since", 0)))))
+    return f"process {facts['pid']} of {facts.get('user', '?')} on {facts.get('host', '?')} since {since}"
 
 
 def _still_runs(fd: int) -> bool:
-    told = _told(fd)
+    facts = _holder_facts(fd)
     if (
-        told.get("host") != socket.gethostname()
-        or not isinstance(pid := told.get("pid"), int)
+        facts.get("host") != socket.gethostname()
+        or not isinstance(pid := facts.get("pid"), int)
         or pid == os.getpid()
     ):
         return False

@@ -1,4 +1,4 @@
-"""Does every node reach the run directory? One node writes a file there, another one reads it."""
+"""Checks that every node reaches the run directory: one node writes a file there, the others read it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ PATIENCE_SECONDS = 10.0
 
 
 def write_probe(run_directory: str, token: str) -> str:
-    """Runs on one node: leaves the file that the others look for. Returns what is wrong, in one sentence, or
-    an empty text.
+    """Write the file that the other nodes look for; runs on one node.
+
+    Returns what is wrong, in one sentence, or an empty text.
     """
     path = _path(run_directory, token)
     try:
@@ -25,13 +26,17 @@ def write_probe(run_directory: str, token: str) -> str:
             atomic.write_all(fd, token.encode())
             os.fsync(fd)
     except OSError as error:
-        return f"{socket.gethostname()} can't write in the run directory {run_directory}: {error.strerror}. {_ADVICE}"
+        return (
+            f"{socket.gethostname()} can't write in the run directory "
+            f"{run_directory}: {error.strerror}. {_ADVICE}"
+        )
     return ""
 
 
 def read_probe(run_directory: str, token: str, patience: float = PATIENCE_SECONDS) -> str:
-    """Runs on every other node, the driver included. Returns what is wrong, in one sentence, or an empty
-    text.
+    """Look for the file of `write_probe`; runs on every other node, the driver included.
+
+    Returns what is wrong, in one sentence, or an empty text.
     """
     end = time.monotonic() + patience
     while True:
@@ -41,7 +46,10 @@ def read_probe(run_directory: str, token: str, patience: float = PATIENCE_SECOND
         except OSError:
             pass
         if time.monotonic() >= end:
-            return f"{socket.gethostname()} does not see in {run_directory} what another node has written there. {_ADVICE}"
+            return (
+                f"{socket.gethostname()} does not see in {run_directory} what "
+                f"another node has written there. {_ADVICE}"
+            )
         time.sleep(0.1)
 
 
@@ -54,4 +62,7 @@ def _path(run_directory: str, token: str) -> Path:
     return Path(run_directory) / f".probe-{token}"
 
 
-_ADVICE = "The run directory must lie on a file system that all nodes share, at the same path: choose one with --run-dir."
+_ADVICE = (
+    "The run directory must lie on a file system that all nodes share, at the "
+    "same path: choose one with --run-dir."
+)

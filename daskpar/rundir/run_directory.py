@@ -141,10 +141,12 @@ def _refuse_used(folder: Path) -> None:
     names = set(os.listdir(folder)) - {"lock", ".run.json.tmp"}
     if "run.json" in names:
         raise RunDirectoryError(
-            f"{folder} already holds a run. `python -m daskpar resume {folder}` goes on with it; a new run needs another --run-dir."
+            f"{folder} already holds a run. `python -m daskpar resume {folder}` goes on with it; a "
+            "new run needs another --run-dir."
         )
     if names:
         raise RunDirectoryError(
-            f"{folder} is not empty ({', '.join(sorted(names)[:3])}{', ...' if len(names) > 3 else ''}) and no run directory: "
+            f"{folder} is not empty "
+            f"({', '.join(sorted(names)[:3])}{', ...' if len(names) > 3 else ''}) and no run directory: "
             "choose a new or empty folder as --run-dir."
         )

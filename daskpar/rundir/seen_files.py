@@ -1,6 +1,4 @@
-"""Files as they were seen at one moment: enough to say later which of them have changed, in a value that
-stays small.
-"""
+"""Files as they were seen at one moment: a small value that later says which of them have changed."""
 
 from __future__ import annotations
 

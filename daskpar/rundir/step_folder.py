@@ -35,9 +35,7 @@ class StepState:
     outputs: Mapping[str, str] = field(default_factory=dict)
     """Output name -> path."""
     rows: str = ""
-    """Where the rows of a completed step were put together: path or URL; empty where nothing is aggregated
-    (append_row_to).
-    """
+    """Path or URL of a completed step's rows (append_row_to); empty where nothing is aggregated."""
     extra: Mapping[str, object] = field(default_factory=dict)
     """Anything else that should be there after a resume; JSON values."""
 
@@ -66,10 +64,9 @@ class StepFolder(StepPaths):
             raise RunDirectoryError(f"{self.path / 'step.json'} is damaged: {error}.") from error
 
     def rows_gone(self, output: str) -> str:
-        """What to say where the completed step's rows were put at `output`, or in it, and are no longer
-        there; empty where they are.
+        """What to say where the rows of a completed step, at `output` or in it, are gone; else empty.
 
-        Raises what the store of a URL raises.
+        Raises what the filesystem of a URL raises.
         """
         state = self.state()
         if (
@@ -83,19 +80,20 @@ class StepFolder(StepPaths):
         what = "it is" if state.rows == output else f"{state.rows} is"
         if self.parts.is_dir():  # kept where some mini-batches failed
             run = self.path.parent.parent
-            return f"{what} no longer there; `python -m daskpar export {run} --partial FILE --step {self.name}` writes its rows again"
+            return (
+                f"{what} no longer there; `python -m daskpar export {run} --partial FILE --step "
+                f"{self.name}` writes its rows again"
+            )
         return f"{what} no longer there, and its rows are gone with it: start a new run"
 
     def keep_before(self, there: Mapping[str, str]) -> None:
-        """Remember what lay in the places of the step's outputs before it first began
-        (`folders.there_before`).
-        """
+        """Remember what lay in the places of the step's outputs before it first began."""
         if there:
             self.path.mkdir(parents=True, exist_ok=True)
             atomic.replace_json(self.path / "outputs-before.json", there)
 
     def before(self) -> dict[str, str]:
-        """What `keep_before` was told."""
+        """What `keep_before` has kept."""
         return read_json(self.path / "outputs-before.json") or {}
 
     def forget_plan(self) -> None:
