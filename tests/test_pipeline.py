@@ -437,3 +437,74 @@ def test_values_that_were_lost_are_told_at_the_end_where_nothing_is_shown_before
     assert ended.status == "completed", ended.reason
     assert ("5 values of column 'x' became null" in ended.summary) == (display is False)
     assert ("5 values of column 'x' became null" in capfd.readouterr().err) == (display is None)
+
+
+@pytest.mark.parametrize("given", [False, True], ids=["as written", "a DataFrame"])
+def test_a_job_is_read_and_built_once(work, monkeypatch, given):
+    """With data from Python and with the warnings that `--quiet` shows before the start, too."""
+    from daskpar import pipeline
+    from daskpar.jobspec import load
+
+    counted: list[str] = []
+    for name in ("read_yaml", "build_job"):
+        real = getattr(load, name)
+        monkeypatch.setattr(
+            load,
+            name,
+            lambda *args, real=real, name=name, **more: (counted.append(name), real(*args, **more))[1],
+        )
+    work.write("table/MLTable", "paths:\n  - file: ./t.csv\ntransformations:\n  - read_delimited\n")
+    work.write("table/t.csv", "a\n1\n2\n")
+    table = {"type": "mltable", "path": "./table", "mode": "direct"}
+    step = work.parallel(
+        "def run(frame): return list(frame.a)",
+        inputs={"files": "${{parent.inputs.t}}"},
+        mini_batch_size=None,
+        environment_variables={"OUT": "${{outputs.rows}}"},
+    )
+    spec = work.spec({"work": step}, inputs={"t": table}, unknown_key=1)
+    warned: list[str] = []
+    options = pipeline.Options(dashboard=None, display=False, show_warning=warned.append)
+    inputs = {"t": pd.DataFrame({"a": [1, 2]})} if given else {}
+    ended = pipeline.start(spec, inputs, work.folder / "run", options)
+    assert ended.status == "completed", ended.reason
+    assert counted == ["read_yaml", "build_job"]
+    assert len(warned) == 1 and "'unknown_key' is no setting of a pipeline" in warned[0]
+
+
+def test_a_path_that_another_run_takes_meanwhile_is_left_to_it(work, monkeypatch):
+    from daskpar import pipeline
+    from daskpar.rundir import new_path
+
+    monkeypatch.chdir(work.folder)
+    monkeypatch.setattr(new_path.time, "strftime", lambda *_: "20260102-030405")
+    other = work.folder / "runs" / "job-20260102-030405"
+    other.mkdir(parents=True)
+    unseen = iter([False])
+    real = os.path.lexists
+    monkeypatch.setattr(new_path.os.path, "lexists", lambda path: next(unseen, None) is None and real(path))
+    spec = work.spec({"a": work.command("echo ${{name}} > ${{outputs.o}}/name", outputs={"o": FOLDER})})
+    ended = pipeline.start(spec, {}, None, pipeline.Options(dashboard=None, display=False))
+    assert (ended.status, ended.path.name) == ("completed", f"{other.name}-2")
+    assert (ended.path / "steps/a/outputs/o/name").read_text() == f"{other.name}-2_a\n"
+    assert list(other.iterdir()) == []
+
+
+def test_nothing_is_made_for_a_bad_spec(work, monkeypatch):
+    monkeypatch.chdir(work.folder)
+    side = {"x": {"type": "uri_folder", "path": "azureml://datastores/nowhere/paths/x"}}
+    spec = work.spec({"a": work.command("ls", inputs=side)})
+    with pytest.raises(daskpar.SpecError, match="the datastore 'nowhere' is not known here"):
+        daskpar.run(spec, inputs={}, dashboard=None, display=False)
+    assert [path.name for path in work.folder.iterdir()] == ["job.yml"]
+
+
+def test_resume_from_takes_the_datastores_of_the_earlier_run(work):
+    work.files(2)
+    place = {"type": "uri_folder", "path": "azureml://datastores/mine/paths/data"}
+    step = work.parallel(inputs={"files": place})
+    ended = work.run({"work": step}, datastores={"mine": str(work.folder)})
+    assert ended.status == "completed", ended.reason
+    step = work.parallel(inputs={"files": place}, arguments=f"--resume_from {ended.path}")
+    again = daskpar.run(work.spec({"work": step}), dashboard=None, display=False)
+    assert (again.status, again.path) == ("completed", ended.path)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from daskpar.errors import LocationError
 from daskpar.jobspec import scalars
 from daskpar.jobspec.problems import COMPONENT, Problems
 from daskpar.jobspec.yaml_source import Value, read_yaml
+from daskpar.locations import resolve
 
 _JOINED = frozenset({"task", "retry_settings", "resources", "environment_variables", "limits"})
 """Mappings of which node and component may each give a part."""
@@ -15,16 +17,15 @@ _NOT_INHERITED = frozenset({"inputs", "outputs", "component", "name", "version",
 
 
 def read_component(reference: Value, problems: Problems) -> Value | None:
-    """The mapping that `component:` refers to, inline or in a file, or None after recording what is wrong
-    with it.
-    """
+    """The mapping that `component:` refers to, inline or in a file; None after recording what is wrong."""
     if reference.is_mapping:
         return reference.from_origin(COMPONENT)
     name = scalars.text(reference, problems, "a path or a mapping")
     if name is None:
         return None
-    path = component_path(name, reference.place.folder)
-    if path is None:
+    try:
+        path = component_path(name, reference.place.folder)
+    except LocationError:
         what = f"{name!r} is a component of an Azure ML workspace or registry, which can't be read here."
         problems.error(
             reference.place, what, "Save it as a file beside the pipeline, and write component: ./NAME.yml."
@@ -37,19 +38,17 @@ def read_component(reference: Value, problems: Problems) -> Value | None:
     return document.from_origin(COMPONENT) if document else None
 
 
-def component_path(name: str, folder: Path) -> Path | None:
-    """The absolute path of a component's file; None for the name of a registered one."""
-    name = name.strip()
-    if name.startswith("azureml:"):
-        name = name.removeprefix("azureml:")
-        if not name.startswith((".", "/")) or name.startswith("//"):
-            return None
-    return Path(os.path.abspath(folder / name.removeprefix("file:")))
+def component_path(name: str, folder: Path) -> Path:
+    """The absolute path of a component's file; LocationError for the name of a registered one."""
+    location = resolve(name.strip() or ".", folder, {})  # no text at all means the folder, which is no file
+    # Components are files of the project: what looks like a URL is the name of one that is not there.
+    return Path(os.path.abspath(folder / location))
 
 
 def merge(node: Value, component: Value | None) -> Value:
-    """The node's settings over the component's: what the node gives wins, 0 included; inputs and outputs stay
-    the node's.
+    """The node's settings over the component's: what the node gives wins, 0 included.
+
+    Inputs and outputs stay the node's.
     """
     node = _with_usual_names(node)
     if component is None:
