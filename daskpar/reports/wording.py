@@ -12,6 +12,7 @@ from pathlib import Path
 from daskpar.events import NodeEvent, ProcessorEvent, StepPlanned
 from daskpar.paths import process_name
 from daskpar.results import Counts, StepResult
+from daskpar.sizes import readable_size
 
 TRACE_LINES = 60
 """What is shown of a traceback where it is one of several things to read."""
@@ -142,7 +143,7 @@ def plan_in_words(event: StepPlanned) -> str:
     """`2,000 mini-batches, 20,000 items, 1.5 GB; 40 done before; 8 processors on 2 nodes`."""
     parts = [some(event.mini_batches, "mini-batch")]
     parts += [some(event.items, "item")] if event.items is not None else []
-    parts += [size(event.size_bytes)] if event.size_bytes is not None else []
+    parts += [readable_size(event.size_bytes)] if event.size_bytes is not None else []
     before = [f"{number(event.already_done)} done before"] if event.already_done else []
     where = f"{some(event.processors, 'processor')} on {some(event.nodes, 'node')}"
     return "; ".join([", ".join(parts), *before, where])
