@@ -29,7 +29,7 @@ class JobDefinition:
     run_directory: Path
     """Where the job is going to run; absolute."""
     problems: Problems
-    """What is wrong with the declaration: told with what is wrong with the meaning, all at once."""
+    """What is wrong so far; `resolve_job` adds to a copy and raises all of it at once."""
 
     @property
     def may_go_on(self) -> bool:

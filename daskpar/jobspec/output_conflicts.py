@@ -121,7 +121,7 @@ def _holds(folder: str, seen: os.stat_result) -> bool:
                         waiting.append(entry.path)
                     elif entry.inode() == seen.st_ino and os.path.samestat(entry.stat(), seen):
                         return True
-        except OSError:  # what can't be listed is told when the input is read
+        except OSError:  # what can't be listed is an error when the input is read
             continue
     return False
 

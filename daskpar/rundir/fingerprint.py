@@ -164,7 +164,7 @@ def _input_files(given: Input, unseen: set[str]) -> dict[str, object]:
 
 
 def _table_files(path: str) -> list[str]:
-    """The MLTable and the files that it names; what is wrong with it is told when it is opened."""
+    """The MLTable and the files that it names; what is wrong with it is an error when it is opened."""
     from daskpar.data.mltable.document import read_document
     from daskpar.data.mltable.path_items import files_of_item
 
