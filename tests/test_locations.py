@@ -10,7 +10,7 @@ import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from daskpar.data.formats.byte_source import Source
+from daskpar.data.formats.byte_source import ByteSource
 from daskpar.data.mltable.open import open_mltable
 from daskpar.driver.options import Datastores
 from daskpar.errors import DaskparError, LocationError, UsageError
@@ -252,5 +252,5 @@ def test_ranges_reach_a_filesystem_by_name(versioned: str) -> None:
     assert read_bytes(versioned) == b"0123456789"
     assert read_bytes(versioned, 2, 5) == b"234"
     assert read_bytes(versioned, 7) == b"789"
-    with Source(versioned) as source:
+    with ByteSource(versioned) as source:
         assert source.read(3, 4) == b"3456"
