@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import daskpar.outputs.journal
-import daskpar.processor.policies
+import daskpar.processor.timeouts
 import daskpar.reports.watchers
 from daskpar.__main__ import main
 
@@ -28,7 +28,7 @@ def strip() -> None:
     daskpar.reports.watchers.watchers = lambda *_, **__: []
     daskpar.outputs.journal.Journal.append = nothing
     daskpar.outputs.journal.Journal.sync = nothing
-    daskpar.processor.policies.overdue = never
+    daskpar.processor.timeouts.is_overdue = never
 
 
 if __name__ == "__main__":

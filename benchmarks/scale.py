@@ -33,7 +33,7 @@ from daskpar.engine.plugins.tracker import Tracker
 from daskpar.engine.rules.block_size import BlockSizer
 from daskpar.engine.rules.counter import Thresholds
 from daskpar.engine.rules.dispatch import Dispatcher
-from daskpar.processor.protocol import BlockOrder, Ended, Flushed, Message
+from daskpar.processor.protocol import BlockEnded, BlockOrder, Flushed, Message
 from daskpar.results import Counts, TryStatus
 
 REPORT_SECONDS = 0.1
@@ -154,7 +154,7 @@ class Simulation:
                 at += max((stop - start) * self.seconds, 0.0)
                 messages: list[Message] = [self._flush(order, start, stop)]
                 if stop == order.stop:
-                    messages.append(Ended(block=order.block, token=str(order.block)))
+                    messages.append(BlockEnded(block=order.block, token=str(order.block)))
                 self._number += 1
                 when = (int(at / REPORT_SECONDS) + 1) * REPORT_SECONDS
                 heapq.heappush(self.events, (when, self._number, node.name, messages))
@@ -209,7 +209,7 @@ class Simulation:
                 assert accepted.all()
                 dispatcher.sizer.measure(len(records), float(records["elapsed"].sum()))
                 self.flushes += 1
-            elif isinstance(message, Ended):
+            elif isinstance(message, BlockEnded):
                 dispatcher.end(message.block, message.token)
                 node.free += 1
 

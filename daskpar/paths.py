@@ -13,6 +13,11 @@ def process_name(processor: int) -> str:
     return f"process{processor:03d}"
 
 
+def processor_work(work: Path, node: int, processor: int) -> Path:
+    """Working directory of one processor, below the `work` folder of its step."""
+    return work / str(node) / process_name(processor)
+
+
 @dataclass(frozen=True)
 class LogPaths:
     """The log tree of one step."""
@@ -186,7 +191,7 @@ class StepPaths:
 
     def processor_work(self, node: int, processor: int) -> Path:
         """Working directory of one processor."""
-        return self.work / str(node) / process_name(processor)
+        return processor_work(self.work, node, processor)
 
 
 def step_path(run_directory: Path, step: str) -> Path:

@@ -44,7 +44,7 @@ class PipelineRun:
     def __post_init__(self) -> None:
         if self.options.is_local and (named := named_compute(self.job)):
             self.options = replace(self.options, compute=named)
-            prestart.drop()
+            prestart.close_all()
         self._running: dict[str, Any] = {}
         self._threads: list[threading.Thread] = []
         self._changed = threading.Condition()

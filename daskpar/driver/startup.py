@@ -51,7 +51,7 @@ def started_ahead(job: PipelineJob, options: Options) -> Iterator[None]:
         threading.Thread(target=_import_dask, name="daskpar-import", daemon=True).start()
         yield
     finally:
-        prestart.drop()
+        prestart.close_all()
 
 
 def start_servers(job: PipelineJob, options: Options) -> None:
@@ -132,9 +132,9 @@ class Opening:
         if data.made_by is not None or (folder.plan / "plan.json").exists():
             return
         if not step.partition_keys and data.type == "mltable":
-            prestart.lend(plan_ahead, data, step.by_size, folder.plan, self.datastores)
+            prestart.run_in_prestarted(plan_ahead, data, step.by_size, folder.plan, self.datastores)
         elif data.type == "mltable":
-            self.inputs[step.name] = prestart.lend(open_with_keys, data, step.partition_keys, self.datastores)
+            self.inputs[step.name] = prestart.run_in_prestarted(open_with_keys, data, step.partition_keys, self.datastores)
 
     def _open_cluster(self) -> None:
         try:

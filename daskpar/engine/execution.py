@@ -29,14 +29,14 @@ from daskpar.engine.worker_calls import await_last_words, close_on_worker, leave
 from daskpar.errors import DaskparError, InfrastructureLost, JobFailed
 from daskpar.events import Event, NodeEvent, NodeState, Progress, TriesEnded, Warned
 from daskpar.processor import last_state
-from daskpar.processor.last_state import LastWords
+from daskpar.processor.last_state import LastState
 from daskpar.processor.protocol import (
-    Broken,
-    Ended,
+    BlockEnded,
     Flushed,
-    Left,
+    LogMessage,
     Message,
-    Notice,
+    NodeClosed,
+    NodeFailed,
     ProcessorChanged,
     ProcessorSettings,
     Released,
@@ -208,9 +208,9 @@ class Execution:
             self._flushed(message)
         elif isinstance(message, Released):
             self._released(address, message)
-        elif isinstance(message, Broken):
+        elif isinstance(message, NodeFailed):
             self._broken(address, message)
-        elif isinstance(message, Ended):
+        elif isinstance(message, BlockEnded):
             self.members.task_ended_well(address)
             owned = self.dispatcher.owns(message.block, message.token)
             self.dispatcher.end(message.block, message.token)
@@ -221,7 +221,7 @@ class Execution:
             self._tell_of(address, message)
             if message.fatal:
                 self._end("failed", message.message)
-        elif isinstance(message, Notice):
+        elif isinstance(message, LogMessage):
             if message.level != "debug":
                 self._warn(message.text)
         elif isinstance(message, ProcessorChanged):
@@ -278,7 +278,7 @@ class Execution:
                 "their size, or the memory that is left",
             )
 
-    def _broken(self, address: str, broken: Broken) -> None:
+    def _broken(self, address: str, broken: NodeFailed) -> None:
         if broken.disk:
             advice = (
                 "what is committed is kept: put that right, then `python -m daskpar resume` goes on from here"
@@ -376,7 +376,7 @@ class Execution:
         self._losses.lost(address, node, running)
         await_last_words(node.settings(self.settings), address, self.inbox)
 
-    def _bury(self, address: str, number: int | None = None, words: LastWords | None = None) -> None:
+    def _bury(self, address: str, number: int | None = None, words: LastState | None = None) -> None:
         """What a lost node owed goes to others, now that its last words have come, or will not."""
         if (lost := self._losses.known(address, number, words)) is None:
             return
@@ -571,9 +571,9 @@ class Execution:
         """What processors say at their end: warnings of `shutdown()`, their exits; whether that was all."""
         messages = pickle.loads(fact[2]) if fact[0] == "messages" else ()
         for message in messages:
-            if isinstance(message, Notice | ProcessorChanged | Sampled):
+            if isinstance(message, LogMessage | ProcessorChanged | Sampled):
                 self._take_message(fact[1], message)
-        return any(isinstance(message, Left) for message in messages)
+        return any(isinstance(message, NodeClosed) for message in messages)
 
     def _tell_of(self, address: str, message: InitFailed | ProcessorChanged) -> None:
         self.publish(processor_event(self.settings.step, self.members.number(address), address, message))

@@ -48,7 +48,7 @@ def open_on_worker(client: Client, member: Member, settings: ProcessorSettings, 
 
 
 def await_last_words(settings: ProcessorSettings, address: str, inbox: Inbox) -> None:
-    """Look for what a lost node was at when it died; ("words", address, number, LastWords or None) follows in
+    """Look for what a lost node was at when it died; ("words", address, number, LastState or None) follows in
     `inbox` within seconds.
     """
 

@@ -1,1 +1,1 @@
-"""The child process that hosts an entry script, and the node's side of it. Knows nothing of Dask."""
+"""The processes that run an entry script on a node, and the node's side of them. Nothing here knows of Dask."""

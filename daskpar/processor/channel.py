@@ -1,5 +1,6 @@
-"""Pickled values over a stream socket, each with its length in front. Both ends are ours; nothing of a user's
-travels here.
+"""Sends and receives pickled values over a stream socket, each with its length in front.
+
+Both ends are daskpar's own; no data of a user's travels here.
 """
 
 from __future__ import annotations
@@ -36,20 +37,18 @@ def _exactly(sock: socket.socket, length: int) -> bytes:
 
 
 class Inbox:
-    """Values from a socket that must not be waited for."""
+    """Values from a socket, read without waiting."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._data = bytearray()
         self.closed = False
-        """The other end has gone, or what it said last makes no sense; nothing more will come."""
+        """Whether nothing more will come: the other end has gone, or has sent what can't be read."""
         self.damaged = False
-        """Something that is no value of ours has arrived: a script has written to a descriptor that is not
-        its own.
-        """
+        """Whether bytes have arrived that are no value of ours: a script has written to our descriptor."""
 
     def read(self) -> list[Any]:
-        """What has arrived whole since the last call."""
+        """The values that have arrived whole since the last call."""
         while not self.closed:
             try:
                 piece = self._sock.recv(_PIECE, socket.MSG_DONTWAIT)
@@ -68,7 +67,7 @@ class Inbox:
                 break
             try:
                 values.append(pickle.loads(self._data[start + _LENGTH.size : end]))
-            except Exception:  # pickle raises whatever it likes on bytes that are none of its own
+            except Exception:  # pickle may raise anything on bytes that it did not write
                 self.damaged = self.closed = True
                 end = len(self._data)
             start = end

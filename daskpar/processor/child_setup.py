@@ -1,6 +1,4 @@
-"""What a forked child does before it hosts user code, or becomes a command: streams, folder, environment,
-limits.
-"""
+"""Sets a forked child up before it hosts user code or becomes a command: streams, folder, variables, limits."""
 
 from __future__ import annotations
 
@@ -10,27 +8,16 @@ import resource
 import socket
 import sys
 from dataclasses import dataclass, field
-from typing import TextIO
 
 from daskpar.paths import process_name
-from daskpar.processor.fork_server import Order
+from daskpar.processor.fork_protocol import ChildTask
 from daskpar.processor.protocol import ProcessorSettings
-from daskpar.processor.shared_page import Page
-
-
-def _redirect(path: str, target: int) -> None:
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
-    os.dup2(fd, target)
-    os.close(fd)
-
-
-def _text_stream(fd: int) -> TextIO:
-    return os.fdopen(fd, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
+from daskpar.processor.shared_page import SharedPage
+from daskpar.processor.std_streams import redirect, text_stream
 
 
 @dataclass(frozen=True)
-class CommandOrder(Order):
+class CommandTask(ChildTask):
     """Become `/bin/sh -c command`."""
 
     command: str
@@ -41,15 +28,15 @@ class CommandOrder(Order):
 
     def run(self, fds: list[int]) -> None:
         """In the forked child; does not return."""
-        _redirect(self.stdout, 1)
-        _redirect(self.stderr, 2)
+        redirect(self.stdout, 1)
+        redirect(self.stderr, 2)
         os.chdir(self.cwd)
         shell = "/bin/bash" if os.path.exists("/bin/bash") else "/bin/sh"
         os.execve(shell, [shell, "-c", self.command], {**os.environ, **self.environment})
 
 
 @dataclass(frozen=True)
-class ProcessorOrder(Order):
+class ProcessorTask(ChildTask):
     """Become processor `number`. File descriptors: control socket, page."""
 
     settings: ProcessorSettings
@@ -61,64 +48,61 @@ class ProcessorOrder(Order):
 
         settings, name = self.settings, process_name(self.number)
         logs, node = settings.log_paths, settings.node
-        _redirect(str(logs.stdout(node, self.number)), 1)
-        _redirect(str(logs.stderr(node, self.number)), 2)
-        logs.stacks(node, self.number).parent.mkdir(parents=True, exist_ok=True)
-        stacks = os.open(
-            logs.stacks(node, self.number), os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666
-        )
-        # The server's stream objects may be shared with nothing here: fresh ones, line by line, so that the
-        # order of prints is kept.
-        sys.stdout, sys.stderr = _text_stream(1), _text_stream(2)
-        cwd = os.path.join(settings.work, str(node), name)
-        os.makedirs(cwd, exist_ok=True)
-        os.chdir(cwd)
-        self._environment(name)
-        self._limits()
+        redirect(logs.stdout(node, self.number), 1)
+        redirect(logs.stderr(node, self.number), 2)
+        stacks_path = logs.stacks(node, self.number)
+        stacks_path.parent.mkdir(parents=True, exist_ok=True)
+        stacks = os.open(stacks_path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+        # Fresh stream objects: what the server's ones hold is the server's to write. Line by line, so that
+        # prints keep their order with what C code and child processes write.
+        sys.stdout, sys.stderr = text_stream(1), text_stream(2)
+        directory = settings.working_directory(self.number)
+        directory.mkdir(parents=True, exist_ok=True)
+        os.chdir(directory)
+        self._set_environment(name)
+        self._set_limits()
         sys.argv = [settings.entry_script, *settings.arguments]
         import multiprocessing
 
         multiprocessing.current_process().name = name
         if (numpy_random := sys.modules.get("numpy.random")) is not None:
-            # Python's own `random` sees to that itself; numpy's would give the same numbers in every
-            # processor
+            # Forked copies of numpy's generator would give the same numbers in every processor; Python's
+            # own `random` seeds itself again after a fork.
             numpy_random.seed()
-        self._logging(name)
+        self._set_up_logging(name)
         for fd in fds:
             os.set_inheritable(fd, False)
-        sock, page = socket.socket(fileno=fds[0]), Page(fds[1])
-        Host(settings, self.number, sock, page, stacks).live()
+        sock, page = socket.socket(fileno=fds[0]), SharedPage(fds[1])
+        Host(settings, self.number, sock, page, stacks).run()
 
-    def watch(self, fds: list[int]) -> tuple[ProcessorSettings, Page]:
-        """In the fork server: the page is read once more should the node be killed."""
-        return self.settings, Page(os.dup(fds[1]))
+    def watched_page(self, fds: list[int]) -> tuple[ProcessorSettings, SharedPage]:
+        """In the fork server, which reads the page once more should the node be killed."""
+        return self.settings, SharedPage(os.dup(fds[1]))
 
-    def _environment(self, name: str) -> None:
+    def _set_environment(self, name: str) -> None:
         settings = self.settings
         os.environ.setdefault("AZUREML_RUN_ID", f"{settings.run_id}-{settings.step}")
         os.environ.setdefault("AZUREML_BI_OUTPUT_PATH", settings.output_dir)
         os.environ.setdefault("MLFLOW_TRACKING_URI", f"file://{settings.working_dir}/mlruns")
         os.environ["DASKPAR_PROCESSOR"] = name
         if settings.gpus:
-            os.environ["CUDA_VISIBLE_DEVICES"] = (
-                settings.gpus[self.number] if self.number < len(settings.gpus) else ""
-            )
+            device = settings.gpus[self.number] if self.number < len(settings.gpus) else ""
+            os.environ["CUDA_VISIBLE_DEVICES"] = device
             os.environ["AZ_BATCHAI_GPU_COUNT_FOUND"] = str(len([gpu for gpu in settings.gpus if gpu]))
 
-    def _limits(self) -> None:
+    def _set_limits(self) -> None:
         if self.settings.nice:
             os.nice(self.settings.nice)
         if self.settings.memory_limit:
-            limit = self.settings.memory_limit
-            # Private memory. Address space that the libraries have only reserved so far (a gigabyte by
-            # Arrow's allocator) comes on top.
-            limit += _reserved()
+            # RLIMIT_DATA counts private memory that is only reserved, too (setrlimit(2)): libraries have
+            # reserved address space at their import, Arrow's allocator a gigabyte, which comes on top.
+            limit = self.settings.memory_limit + _reserved_bytes()
             resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
         # A core file of each crash would fill the working folders.
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
-    def _logging(self, name: str) -> None:
-        from daskpar.processor.context import offer_helper
+    def _set_up_logging(self, name: str) -> None:
+        from daskpar.processor.context import provide_helper
 
         settings = self.settings
         logging.basicConfig(
@@ -127,7 +111,7 @@ class ProcessorOrder(Order):
             format="%(asctime)s|%(levelname)s|%(process)d|%(name)s|%(message)s",
             force=True,
         )
-        offer_helper(
+        provide_helper(
             logging_level=settings.logging_level,
             log_dir=str(settings.log_paths.script_log(settings.node)),
             output_dir=settings.output_dir,
@@ -136,7 +120,7 @@ class ProcessorOrder(Order):
         )
 
 
-def _reserved() -> int:
+def _reserved_bytes() -> int:
     """Bytes of private address space that hold nothing yet."""
     try:
         with open("/proc/self/status") as file:

@@ -1,4 +1,4 @@
-"""A command below a fork server of its own: it ends with everything that it started, however its node ends."""
+"""Runs a command below a fork server of its own, so that all it started ends with it, however its node ends."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from time import monotonic
 
 from daskpar.processor import linux
-from daskpar.processor.child_setup import CommandOrder
-from daskpar.processor.fork_server import Exited, ForkServer, Spawned
+from daskpar.processor.child_setup import CommandTask
+from daskpar.processor.fork_protocol import Exited, Spawned
+from daskpar.processor.fork_server import ForkServer
 
 TIMED_OUT = 124
 """Exit code of a command that ran past its limit, as of timeout(1)."""
@@ -30,7 +31,7 @@ class CommandRunner:
         stderr_path: str,
         timeout: float | None = None,
     ) -> None:
-        self._order = CommandOrder(
+        self._task = CommandTask(
             command=command, cwd=cwd, stdout=stdout_path, stderr=stderr_path, environment=dict(environment)
         )
         self._timeout = timeout
@@ -53,7 +54,7 @@ class CommandRunner:
             if self._killed.is_set():
                 return 128 + 9
             server = ForkServer(light=True)
-            server.spawn(self._order, [])
+            server.spawn(self._task, [])
             deadline = monotonic() + self._timeout if self._timeout else None
             pid = 0
             while True:
@@ -65,11 +66,11 @@ class CommandRunner:
                     if pid:
                         linux.kill_group(pid)
                     return 128 + 9
-                for word in server.hear():
-                    if isinstance(word, Spawned):
-                        pid = word.pid
-                    elif isinstance(word, Exited):
-                        status = word.status
+                for event in server.read_events():
+                    if isinstance(event, Spawned):
+                        pid = event.pid
+                    elif isinstance(event, Exited):
+                        status = event.status
                         return 128 + (status & 0x7F) if status & 0x7F else status >> 8
         finally:
             if server is not None:

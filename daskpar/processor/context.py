@@ -1,6 +1,4 @@
-"""What a script sees of daskpar: the mini-batch context and the EntryScript helper that Azure ML's scripts
-import.
-"""
+"""What a script sees of daskpar: the mini-batch context, and the EntryScript helper of Azure ML."""
 
 from __future__ import annotations
 
@@ -41,7 +39,7 @@ class MiniBatchContext:
 
 
 class EntryScript:
-    """`from azureml_user.parallel_run import EntryScript`: one per processor, whoever asks."""
+    """`from azureml_user.parallel_run import EntryScript`: one instance in each processor."""
 
     _facts: ClassVar[dict[str, Any]] = {}
     _instance: EntryScript | None = None
@@ -68,7 +66,7 @@ class EntryScript:
         return logger
 
     def config_log(self) -> None:
-        """Kept for scripts that call it: the logger is ready when it is asked for."""
+        """Does nothing: the logger needs no setup, but Azure ML's scripts may call this."""
 
     @property
     def logging_level(self) -> str:
@@ -96,9 +94,9 @@ class EntryScript:
         return str(self._facts["agent_name"])
 
 
-def offer_helper(**facts: Any) -> None:
-    """Make `azureml_user.parallel_run` importable; a package of that name that the user brings is left alone
-    by Python's rules only when it was imported before."""
+def provide_helper(**facts: Any) -> None:
+    """Make `azureml_user.parallel_run` importable, with `facts` as the helper's values."""
+    # It hides a package of that name that the user brings, unless that was imported before.
     EntryScript._facts = facts
     if "azureml_user.parallel_run" in sys.modules:
         return

@@ -1,6 +1,4 @@
-"""The entry script in its processor: where it is found, how it is imported, which of its functions are called
-and how.
-"""
+"""Finds and imports the entry script, and tells which of its functions are called and how."""
 
 from __future__ import annotations
 
@@ -52,9 +50,8 @@ def load(entry_script: str, code: str | None) -> Entry:
 
 
 def _import_file(path: str, code: str | None) -> ModuleType:
-    """As the module that `import` would make of it from the code folder, so that classes pickled there are
-    found again.
-    """
+    """Import a file as the module that `import` would make of it from the code folder."""
+    # Under that name, classes that the script pickles are found again.
     code = os.path.abspath(code) if code else None
     base = code if code and os.path.commonpath([code, path]) == code else os.path.dirname(path)
     parts = os.path.splitext(os.path.relpath(path, base))[0].split(os.sep)
@@ -68,9 +65,8 @@ def _import_file(path: str, code: str | None) -> ModuleType:
         else:
             if module.__file__ is not None and os.path.realpath(module.__file__) == os.path.realpath(path):
                 return module
-    # A name that is no module's, or one that another module has: loaded by its path alone, under a name of
-    # its own, so that whoever
-    # imports the other module still gets that one.
+    # A name that can't be imported, or that another module has: loaded by its path alone, under a name of its
+    # own, so that whoever imports the other module still gets that one.
     spec = importlib.util.spec_from_file_location(
         "entry_script_" + "".join(c if c.isalnum() else "_" for c in parts[-1]), path
     )
@@ -87,12 +83,11 @@ def _optional(module: ModuleType, name: str) -> Callable[[], Any] | None:
 
 
 def takes_context(run: Callable[..., Any]) -> bool:
-    """Whether `run` is to be called with the context: it has a second positional parameter, or takes any
-    number.
+    """Whether to call `run` with the context: it has a second positional parameter, or takes any number.
 
     A second one with a default of its own (`run(mini_batch, threshold=0.5)`) is the script's, unless its name
-    speaks of a context. Raises TypeError for one that can't be called with the mini-batch, needs more than
-    both, or is async.
+    contains "context" or "ctx". Raises TypeError for a function that can't be called with the mini-batch,
+    needs more than both, or is async.
     """
     try:
         parameters = list(inspect.signature(run).parameters.values())
@@ -104,12 +99,12 @@ def takes_context(run: Callable[..., Any]) -> bool:
     keywords = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
     if inspect.iscoroutinefunction(run) or inspect.isasyncgenfunction(run):
         raise TypeError(
-            "run() is an async function, which nobody would await: make it a plain one (asyncio.run inside it is fine)"
+            "run() is an async function, which nobody would await: "
+            "make it a plain one (asyncio.run inside it is fine)"
         )
     if len(needed) > 2 or keywords or (not positional and not any_number):
-        raise TypeError(
-            f"run{inspect.signature(run)} can't be called as run(mini_batch) or run(mini_batch, mini_batch_context)"
-        )
+        ways = "run(mini_batch) or run(mini_batch, mini_batch_context)"
+        raise TypeError(f"run{inspect.signature(run)} can't be called as {ways}")
     if len(positional) < 2:
         return any_number
     second = positional[1]

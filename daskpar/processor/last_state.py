@@ -1,8 +1,7 @@
-"""What a node's processors were at when it died: written by its fork server, which outlives the node by a
-moment, and read by the driver.
+"""What a node's processors were doing when the node died: written by its fork server, read by the driver.
 
-A node that is killed takes its unsent reports along, and a mini-batch that takes nodes down must be told from
-those that merely were there.
+The fork server outlives its node by a moment. A node that is killed takes its unsent reports along, and a
+mini-batch that takes nodes down must be told from those that merely ran on the same node.
 """
 
 from __future__ import annotations
@@ -14,11 +13,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from daskpar.processor.protocol import ProcessorSettings
-from daskpar.processor.shared_page import Announced, Phase
+from daskpar.processor.shared_page import Announcement, Phase
 
 
 @dataclass(frozen=True)
-class LastWords:
+class LastState:
     """What is known of a node that is gone."""
 
     running: frozenset[int] = frozenset()
@@ -26,50 +25,51 @@ class LastWords:
     writing: frozenset[int] = frozenset()
     """The last ones of those whose rows were being written."""
     orderly: bool = False
-    """Whether the node ended by itself, as when a cluster shrinks: nothing that it ran is to blame."""
+    """Whether the node ended by itself, as when a cluster shrinks: no mini-batch is to blame."""
 
 
 def path_of(settings: ProcessorSettings) -> str:
-    """Where a node's last words are; beside its part files, which every node and the driver reach, and which
-    go when a step is complete.
-    """
-    return os.path.join(settings.parts, f"{settings.node}-{settings.session}.words")
+    """Path of the file with a node's last state."""
+    # With the part files: every node and the driver reach that folder, and it goes when a step is complete.
+    return os.path.join(settings.parts, f"{settings.node}-{settings.session}.last_state")
 
 
-def leave(settings: ProcessorSettings, said: Iterable[Announced], *, orderly: bool = False) -> None:
-    """Write down what each processor announced last. Never raises: without its words a node's loss is only
-    less precise.
-    """
+def write(
+    settings: ProcessorSettings, announcements: Iterable[Announcement], *, orderly: bool = False
+) -> None:
+    """Write what each processor announced last. Never raises."""
     path = path_of(settings)
     temporary = f"{path}.tmp"
+    last = [[one.index, int(one.phase)] for one in announcements]
     try:
         with open(temporary, "w") as file:
-            json.dump({"orderly": orderly, "said": [[one.index, int(one.phase)] for one in said]}, file)
+            json.dump({"orderly": orderly, "last": last}, file)
         os.replace(temporary, path)
     except OSError:
-        pass  # a full disk, or the step is complete and its folder gone
+        # A full disk, or the step is complete and its folder gone. Without this file more mini-batches are
+        # suspected of the node's loss than had to be, and nothing else is wrong.
+        pass
 
 
-def read(settings: ProcessorSettings) -> LastWords | None:
-    """The last words of the node of `settings`; None while there are none."""
+def read(settings: ProcessorSettings) -> LastState | None:
+    """The last state of the node of `settings`; None while there is none, or where it is damaged."""
     path = path_of(settings)
     try:
-        # A network file system may remember for a while that there was no such file, but not what is in the
-        # folder.
+        # A network file system may remember for a while that a file was missing, but lists a folder afresh.
         if os.path.basename(path) not in os.listdir(settings.parts):
             return None
         with open(path) as file:
             found = json.load(file)
-        return LastWords(
-            running=frozenset(index for index, phase in found["said"] if phase in (Phase.LOAD, Phase.RUN)),
-            writing=frozenset(index for index, phase in found["said"] if phase == Phase.FLUSH),
+        return LastState(
+            running=frozenset(index for index, phase in found["last"] if phase in (Phase.LOAD, Phase.RUN)),
+            writing=frozenset(index for index, phase in found["last"] if phase == Phase.FLUSH),
             orderly=bool(found["orderly"]),
         )
     except (OSError, ValueError, TypeError, KeyError):
         return None
 
 
-def forget(settings: ProcessorSettings) -> None:
-    """The node lives on with another fork server: what the one before said of it no longer holds."""
+def delete(settings: ProcessorSettings) -> None:
+    """The node lives on with another fork server: the state that the one before left is wrong."""
     with contextlib.suppress(OSError):
         os.unlink(path_of(settings))

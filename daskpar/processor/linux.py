@@ -1,5 +1,6 @@
-"""The few kernel calls that Python has no name for. Elsewhere than on Linux they do nothing, and process
-groups have to do.
+"""The few kernel calls that Python has no name for, and ways to kill processes with all that they started.
+
+Elsewhere than on Linux the calls do nothing, and process groups have to do.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 def die_with_parent(parent: int) -> None:
     """Be killed when the parent dies; at once when it has died already."""
+    # PR_SET_PDEATHSIG (prctl(2)); a parent that died before the call is noticed by its number.
     if _LIBC is not None:
         _LIBC.prctl(_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != parent:
@@ -29,7 +31,7 @@ def become_subreaper() -> None:
 
 
 def prefer_for_oom_kill() -> None:
-    """Let the kernel, short of memory, take a processor before anything else."""
+    """Let the kernel, short of memory, kill this process before others."""
     try:
         with open("/proc/self/oom_score_adj", "w") as file:
             file.write("500")
@@ -67,10 +69,8 @@ def descendants_of(pid: int) -> list[int]:
 
 
 def kill_group(pid: int) -> None:
-    """SIGKILL the process group that `pid` leads, and `pid`; nothing for one that is not known yet (0 would
-    be our own group).
-    """
-    if pid <= 0:
+    """SIGKILL the process group that `pid` leads, and `pid`; nothing when `pid` is 0."""
+    if pid <= 0:  # not known yet; to kill(2), 0 means our own group
         return
     for kill in (os.killpg, os.kill):
         try:
@@ -80,8 +80,9 @@ def kill_group(pid: int) -> None:
 
 
 def kill_tree(pid: int) -> None:
-    """SIGKILL `pid`, its group and every descendant, those in sessions of their own included (but daemons,
-    which have left the tree).
+    """SIGKILL `pid`, its group and every descendant, those in sessions of their own included.
+
+    Daemons have left the tree and stay; they end with the fork server.
     """
     if pid <= 0:
         return

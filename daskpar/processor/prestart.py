@@ -1,5 +1,7 @@
-"""Fork servers that wait for the steps that will use them: started ahead, so that they import pandas while
-this process imports Dask, or left by a step that has no more use for them."""
+"""Fork servers that were started before the step that will use them, or that an earlier step no longer needs.
+
+One that is started ahead imports pandas while this process imports Dask.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ from typing import Any
 
 from daskpar.processor.fork_server import ForkServer
 from daskpar.processor.protocol import ProcessorSettings
-from daskpar.processor.remote_call import run_errand
+from daskpar.processor.remote_call import call_in_child
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,9 @@ _lock = threading.Lock()
 
 
 def prestart(environment: Mapping[str, str], *, tabular: bool, threads: int = 1, number: int = 1) -> None:
-    """Start fork servers for nodes that will live in this process, until `number` that fit wait. OSError
-    where one can't be started.
+    """Start fork servers until `number` of them that fit wait, for nodes that will live in this process.
+
+    OSError where one can't be started.
     """
     with _lock:
         number -= sum(found.fits(environment, tabular, threads) for found in _waiting)
@@ -45,21 +48,22 @@ def prestart(environment: Mapping[str, str], *, tabular: bool, threads: int = 1,
             _waiting.append(_Waiting(dict(environment), tabular, threads, server))
 
 
-def lend(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Run a function in a child of a waiting fork server, or here when none waits or its child dies; its
-    answer, or what it raises.
+def run_in_prestarted(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function in a child of a waiting fork server, or here when none waits or its child dies.
+
+    Returns what it returns, raises what it raises.
     """
     with _lock:
         server = _waiting[0].server if _waiting else None
         if server is not None:
             try:
-                return run_errand(server, function, *arguments)
+                return call_in_child(server, function, *arguments)
             except (EOFError, ConnectionError):
-                pass  # the child was killed: its work is done here, where what is wrong can be seen
+                pass  # the child was killed: the work is done here, where an error can be seen
     return function(*arguments)
 
 
-def take(settings: ProcessorSettings) -> ForkServer | None:
+def take_server(settings: ProcessorSettings) -> ForkServer | None:
     """A waiting fork server that fits a step, if there is one; it is the caller's from now on."""
     with _lock:
         for at, found in enumerate(_waiting):
@@ -69,16 +73,15 @@ def take(settings: ProcessorSettings) -> ForkServer | None:
     return None
 
 
-def leave(settings: ProcessorSettings, server: ForkServer) -> None:
-    """A fork server that a step has no more use for waits for the next one."""
+def keep_server(settings: ProcessorSettings, server: ForkServer) -> None:
+    """Keep the fork server of a step that has ended for the next one."""
     with _lock:
         _waiting.append(_Waiting(settings.environment, settings.tabular, settings.threads, server))
 
 
-def drop() -> None:
-    """End the fork servers that nobody took. Those of another run in this process are among them, which costs
-    it its head start alone.
-    """
+def close_all() -> None:
+    """End the fork servers that nobody took."""
+    # Those of another run in this process are among them: it then starts its own, somewhat later.
     with _lock:
         left, _waiting[:] = list(_waiting), []
     for found in left:

@@ -1,6 +1,4 @@
-"""Where a processor's time goes: `--profiling_module cProfile` (or `profile`) round the functions of the
-entry script.
-"""
+"""Profiles the functions of the entry script (`--profiling_module`), with `cProfile` or `profile`."""
 
 from __future__ import annotations
 
@@ -17,12 +15,13 @@ from typing import Any
 from daskpar.processor.entry_script import Entry
 
 SAVE_SECONDS = 5.0
-"""What a processor that is killed loses of its profile at most, but for the call that it was killed in."""
+"""A processor that is killed loses at most so much of its profile, and the call that it was killed in."""
 
 
 class Profiling:
-    """Profiles the calls of `module` into the file `path`, on top of what an earlier processor of that name
-    left there.
+    """Profiles calls with `module` into the file `path`.
+
+    What an earlier processor of that name left there is added to.
     """
 
     def __init__(self, module: str, path: str) -> None:
@@ -33,8 +32,8 @@ class Profiling:
         with contextlib.suppress(Exception):  # none, or one that was cut off
             self._stats = pstats.Stats(path)
 
-    def round(self, entry: Entry) -> Entry:
-        """The entry script with every call profiled."""
+    def wrap(self, entry: Entry) -> Entry:
+        """The entry script with each of its calls profiled."""
         return replace(
             entry,
             init=entry.init and self._profiled(entry.init),

@@ -1,11 +1,15 @@
-"""What a node and its processors say to each other: plain values, a few bytes each, never rows of data."""
+"""Settings of a node's processors, orders to them, and the messages in which a node reports to the driver.
+
+All are plain values of a few bytes each; rows of data never travel here.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 
-from daskpar.paths import LogPaths
+from daskpar.paths import LogPaths, processor_work
 from daskpar.results import Failure, InitFailed
 
 Seconds = float
@@ -13,9 +17,7 @@ Seconds = float
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessorSettings:
-    """Everything that the processors of one step on one node need; JSON-able, made by the driver, completed
-    by the node.
-    """
+    """Everything that the processors of one step on one node need; values that JSON can hold."""
 
     run_id: str
     step: str
@@ -66,18 +68,44 @@ class ProcessorSettings:
     resource_interval: Seconds = 0.0
     """How often the node samples its resources; 0: never."""
     spare_server: bool = False
-    """Whether the node's fork server is left to the step that follows; only where no code of the user's runs
-    below it.
-    """
+    """Whether the next step may reuse the node's fork server; only where no user code runs below it."""
     session: str = ""
-    """Random text of one process's try at the step: what an earlier one's nodes leave behind is told apart by
-    it.
-    """
+    """Random text of one driver process's run of the step: it marks the files that its nodes leave behind."""
 
     @property
     def log_paths(self) -> LogPaths:
         """The step's log tree."""
         return LogPaths(Path(self.logs))
+
+    def working_directory(self, processor: int) -> Path:
+        """Working directory of a processor of this node."""
+        return processor_work(Path(self.work), self.node, processor)
+
+
+class ReleaseReason(StrEnum):
+    """Why the rest of a block's range is given back."""
+
+    SLOW = "slow"
+    """Its current mini-batch takes long; other processors can do the rest."""
+    STOPPED = "stopped"
+    """The step was told to stop."""
+    UNFLUSHED = "unflushed"
+    """Run already, but the result was lost with the processor."""
+    UNWRITTEN = "unwritten"
+    """The same, and the processor died while it wrote their rows."""
+    UNBEGUN = "unbegun"
+    """The processor died with the block before its first mini-batch."""
+    DIED = "died"
+    """The processor died at an earlier mini-batch of the block; these were not begun."""
+
+
+class ProcessorState(StrEnum):
+    """How far a processor is, as its node reports it."""
+
+    STARTED = "started"
+    READY = "ready"
+    """`init()` has returned."""
+    ENDED = "ended"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,9 +113,9 @@ class BlockOrder:
     """A contiguous range of mini-batches for one processor."""
 
     block: int
-    """Number of the block, unique in the run; drawn anew whenever a range is planned again."""
+    """Number of the block, unique in the run; a range that is planned again gets a new one."""
     token: str
-    """Random text drawn when the block starts on a node: two starts of one block can be told apart."""
+    """Random text, new for each start of the block on a node, so that two starts differ."""
     start: int
     stop: int
     tries: int = 0
@@ -121,14 +149,11 @@ class Released:
     token: str
     start: int
     stop: int
-    reason: str
-    """`slow`; `stopped`; `unflushed`: run already, but the result was lost with the processor; `unwritten`:
-    the same, and the processor died while it wrote their rows; `unbegun`: the processor died with the
-    block before its first mini-batch; `died`: behind a death, not begun."""
+    reason: ReleaseReason
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ended:
+class BlockEnded:
     """A block is over: every index of its range was reported in a Flushed or a Released."""
 
     block: int
@@ -136,7 +161,7 @@ class Ended:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Broken:
+class NodeFailed:
     """A node can't go on with the step; its blocks are given back."""
 
     node: int
@@ -146,10 +171,8 @@ class Broken:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Notice:
-    """Something for the logs and, once per text, for the terminal: a warning of `shutdown()`, more returns
-    than items, a near-miss.
-    """
+class LogMessage:
+    """A text for the logs and, once per text, for the terminal: `shutdown()` raised, more returns than items."""
 
     level: str
     text: str
@@ -162,8 +185,7 @@ class ProcessorChanged:
     node: int
     processor: int
     pid: int
-    state: str
-    """`started`, `ready`, `ended`."""
+    state: ProcessorState
     detail: str = ""
     time: float = 0.0
 
@@ -180,10 +202,21 @@ class Sampled:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Left:
-    """The last word of a node of a step: all its processors have ended, and everything was said before it."""
+class NodeClosed:
+    """The last message of a node of a step: all its processors have ended, and no other message follows."""
 
     node: int
 
 
-Message = Flushed | Released | Ended | InitFailed | Broken | Notice | ProcessorChanged | Sampled | Left
+Message = (
+    Flushed
+    | Released
+    | BlockEnded
+    | InitFailed
+    | NodeFailed
+    | LogMessage
+    | ProcessorChanged
+    | Sampled
+    | NodeClosed
+)
+"""What a node reports, in the order in which it happened."""

@@ -1,5 +1,4 @@
-"""A function run in a child of a fork server, its answer sent back: for work that needs what the server has
-loaded and this process not.
+"""Calls of a function in a child of a fork server: for work that needs what the server has already imported.
 
 Planning is such work: the fork server imports pandas and pyarrow anyway, while the driver imports Dask.
 """
@@ -12,14 +11,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from daskpar.processor import channel
-from daskpar.processor.fork_server import ForkServer, Order
+from daskpar.processor.fork_protocol import ChildTask
+from daskpar.processor.fork_server import ForkServer
 
 
 @dataclass(frozen=True)
-class Errand(Order):
-    """What the child does; `function` is found again by its name, arguments and answer are pickled."""
+class RemoteCall(ChildTask):
+    """Call `function` and send back (True, what it returned) or (False, what it raised)."""
 
     function: Callable[..., Any]
+    """Pickled by its name; arguments and answer are pickled whole."""
     arguments: tuple[Any, ...]
 
     def run(self, fds: list[int]) -> None:
@@ -32,15 +33,18 @@ class Errand(Order):
         channel.send(socket.socket(fileno=fds[0]), answer)
 
 
-def run_errand(server: ForkServer, function: Callable[..., Any], *arguments: Any) -> Any:
-    """The function's answer; what it raised is raised. EOFError when the child died without one."""
+def call_in_child(server: ForkServer, function: Callable[..., Any], *arguments: Any) -> Any:
+    """What the function returns in a child of `server`; what it raises is raised here.
+
+    EOFError when the child died without an answer, OSError when the server is gone.
+    """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        server.spawn(Errand(function, arguments), [theirs.fileno()])
+        server.spawn(RemoteCall(function, arguments), [theirs.fileno()])
         theirs.close()
-        good, value = channel.receive(ours)
+        returned, value = channel.receive(ours)
     finally:
         ours.close()
-    if good:
+    if returned:
         return value
     raise value

@@ -1,6 +1,4 @@
-"""Samples of what a node uses, taken on a thread of their own: a slow or failing look at the machine must not
-hold up the processors.
-"""
+"""Samples what a node uses, on a thread of its own: a slow look at the machine must not hold up processors."""
 
 from __future__ import annotations
 
@@ -15,14 +13,16 @@ logger = logging.getLogger(__name__)
 
 Seconds = float
 
+# A sample takes some hundredths of a second of the node's own process: start-up and short steps should not
+# pay for it.
 FIRST_SECONDS = 0.5
-"""From the start to the first sample (never more than the interval): a look costs some hundredths of a second
-of the node's own process, which neither start-up nor a step that is done at once should pay."""
+"""From the start to the first sample, unless the interval is shorter."""
 
 
 class Sampler:
-    """Hands a sample of `node` and of the processors that `pids` names to `take`, every `interval` seconds
-    (0: never).
+    """Gives `take` a sample of `node` and of the processors that `pids` returns, every `interval` seconds.
+
+    An interval of 0: never. `look` takes one sample.
     """
 
     def __init__(
@@ -42,9 +42,7 @@ class Sampler:
         self._ended = threading.Event()
 
     def start(self) -> None:
-        """Begin, if that has not been done; the first sample is taken soon, so that a step shorter than the
-        interval has one.
-        """
+        """Begin, unless it has begun."""
         if self._interval > 0 and not self._started:
             self._started = True
             threading.Thread(target=self._main, name=f"daskpar-samples-{self._node}", daemon=True).start()
@@ -54,6 +52,7 @@ class Sampler:
         self._ended.set()
 
     def _main(self) -> None:
+        # The first one comes soon, so that a step shorter than the interval has one.
         self._ended.wait(min(FIRST_SECONDS, self._interval))
         while not self._ended.is_set():
             try:

@@ -1,6 +1,4 @@
-"""What a node and its processors use: for the memory watch and for `sys/perf`, whose columns follow Azure
-ML's logs.
-"""
+"""What a node and its processors use of the machine: for the memory watchdog, and for the files in `sys/perf`."""
 
 from __future__ import annotations
 
@@ -20,8 +18,7 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def free_memory() -> tuple[int, int]:
-    """(available, total) bytes of what is nearest to its end: the machine, or one of the control groups that
-    this process is in.
+    """(available, total) bytes of memory: of the machine, or of the control group that has the smallest share left.
 
     (0, 0) where none can be read.
     """
@@ -40,9 +37,7 @@ def free_memory() -> tuple[int, int]:
 def control_groups(
     controller: str, own: str = "/proc/self/cgroup", root: str = "/sys/fs/cgroup"
 ) -> list[Path]:
-    """Folders of the control groups that this process is in, of both versions, from the innermost to the
-    root.
-    """
+    """Folders of the control groups (cgroups(7), versions 1 and 2) of this process, from the innermost up."""
     try:
         lines = [line.split(":", 2) for line in Path(own).read_text().splitlines()]
     except OSError:
@@ -75,9 +70,7 @@ def _memory_of(folder: Path) -> tuple[int, int]:
 
 
 def cores() -> int:
-    """Cores that this process may use: its affinity, or what the tightest of its control groups leaves it,
-    rounded up.
-    """
+    """Cores that this process may use: the least of its affinity and its control groups' limits, rounded up."""
     found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quotas = [quota for folder in control_groups("cpu") if (quota := cpu_quota(folder))]
     return max(1, min([found, *map(math.ceil, quotas)]))
@@ -95,8 +88,9 @@ def cpu_quota(folder: Path) -> float:
 
 
 def oom_kills() -> int:
-    """Processes that the kernel of this machine, or of this control group, has killed for want of memory; 0
-    where it does not count.
+    """How many processes of this machine or control group the kernel has killed for want of memory.
+
+    0 where it does not count them.
     """
     for path in ("/proc/vmstat", "/sys/fs/cgroup/memory.events"):
         with contextlib.suppress(OSError, ValueError, IndexError), open(path) as file:
@@ -104,6 +98,18 @@ def oom_kills() -> int:
             if counts:
                 return counts[0]
     return 0
+
+
+class OomKillCounter:
+    """Notices that the kernel has killed processes for want of memory."""
+
+    def __init__(self) -> None:
+        self._last = oom_kills()
+
+    def any_since_last_time(self) -> bool:
+        """Whether there were any since this was asked last, or since the counter was made."""
+        before, self._last = self._last, oom_kills()
+        return self._last > before
 
 
 def resident_bytes(pid: int) -> int:
@@ -121,6 +127,7 @@ def sample(node: int, processors: Mapping[int, int]) -> Sampled:
 
     memory, disk, network = psutil.virtual_memory(), psutil.disk_io_counters(), psutil.net_io_counters()
     kinds = [connection.type.name for connection in _connections(psutil)]
+    # The names follow the columns of Azure ML's own files in `sys/perf`.
     node_usage = {
         "Cpu Percent": psutil.cpu_percent(),
         "Memory Total (MB)": memory.total / _MB,

@@ -1,6 +1,6 @@
-"""What a return of `run()` means for its mini-batch: pure, by the table of the design.
+"""What a return of `run()` means for its mini-batch: its number of elements against the number of items.
 
-A return is measured by its number of elements against the mini-batch's items, unless nobody asks for returns.
+Pure decisions; where nobody asks for returns, none is made.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ WHAT_TO_RETURN = "return a DataFrame, list, tuple, Series, array or generator wi
 
 
 @dataclass(frozen=True)
-class Verdict:
+class TryResult:
     """How a try ended."""
 
-    status: int
-    reason: int = Reason.NONE
+    status: TryStatus
+    reason: Reason = Reason.NONE
     failed_items: int = 0
     message: str = ""
 
 
-SUCCEEDED = Verdict(TryStatus.SUCCEEDED)
+SUCCEEDED = TryResult(TryStatus.SUCCEEDED)
 
 
-def countable(returned: Any) -> str:
-    """Why `returned` is nothing that can be counted, in one sentence; empty when it can."""
+def why_not_countable(returned: Any) -> str:
+    """Why the elements of `returned` can't be counted, as one sentence; empty when they can."""
     kind = type(returned)
     if kind is list or kind is tuple:
         return ""
@@ -38,16 +38,15 @@ def countable(returned: Any) -> str:
         return f"run() returned one {kind.__name__}: {WHAT_TO_RETURN}; for a single line, a list with it"
     if isinstance(returned, Mapping):
         return f"run() returned a mapping ({kind.__name__}): {WHAT_TO_RETURN}"
+    # An array of no dimension has `__len__`, which raises.
     if isinstance(returned, Sized | Iterator) and getattr(returned, "shape", None) != ():
         return ""
     return f"run() returned a {kind.__name__}, which has no number of elements: {WHAT_TO_RETURN}"
 
 
-def judge(*, items: int, returned: int) -> Verdict:
-    """The verdict on `returned` elements for `items` items."""
+def compare_counts(*, items: int, returned: int) -> TryResult:
+    """The result of a try that returned so many elements for so many items."""
     if returned >= items:
         return SUCCEEDED
-    gap = items - returned
-    return Verdict(
-        TryStatus.FAILED, Reason.SHORT, gap, f"run() returned {returned} elements for {items} items"
-    )
+    message = f"run() returned {returned} elements for {items} items"
+    return TryResult(TryStatus.FAILED, Reason.SHORT, items - returned, message)

@@ -1,5 +1,6 @@
-"""The page of shared memory in which a processor says what it is doing and reads how far it may go. No
-message per mini-batch.
+"""The page of shared memory in which a processor announces what it does and reads how far it may go.
+
+It takes the place of a message for each mini-batch.
 
     what    since   limit   items
     int64   double  int64   int64      `what` is index * 8 + phase; all are the processor's but the limit,
@@ -26,13 +27,13 @@ from enum import IntEnum
 from daskpar.processor import linux
 
 SIZE = 64
-CONDEMNED = -1
-"""A limit that says: you are about to be killed, nothing that you say from now on counts."""
+KILL_PENDING = -1
+"""A limit that tells the processor: the node is about to kill you, no further report of yours counts."""
 _WHAT, _SINCE, _LIMIT, _ITEMS = range(4)
 
 
 class Phase(IntEnum):
-    """What a processor is at."""
+    """What a processor is doing."""
 
     IDLE = 0
     INIT = 1
@@ -43,16 +44,17 @@ class Phase(IntEnum):
 
 
 @dataclass(frozen=True)
-class Announced:
-    """What a processor said last."""
+class Announcement:
+    """What a processor announced last."""
 
     index: int
+    """Mini-batch; -1 for none."""
     phase: int
     since: float
     """On the machine's monotonic clock."""
 
 
-class Page:
+class SharedPage:
     """One page, mapped; `fd` is to be handed to the other side."""
 
     def __init__(self, fd: int) -> None:
@@ -64,14 +66,14 @@ class Page:
         self._fence = threading.Lock()
 
     @classmethod
-    def create(cls) -> Page:
-        """A new page, that no file system shows."""
+    def create(cls) -> SharedPage:
+        """A new page, in a file that no file system shows."""
         fd = linux.anonymous_file("daskpar-page")
         os.ftruncate(fd, SIZE)
         return cls(fd)
 
     def announce(self, index: int, phase: int, since: float) -> None:
-        """Processor: say what is about to happen."""
+        """Processor: announce what is about to happen."""
         self._real[_SINCE] = since
         self._whole[_WHAT] = index * 8 + phase
 
@@ -89,7 +91,7 @@ class Page:
         """Node: the last such number; of any meaning only in phase RUN."""
         return self._whole[_ITEMS]
 
-    def set_limit(self, limit: int) -> Announced:
+    def set_limit(self, limit: int) -> Announcement:
         """Node: set the limit; what is announced afterwards."""
         self._whole[_LIMIT] = limit
         self._fence.acquire()
@@ -97,28 +99,27 @@ class Page:
         return self.announced()
 
     def lower_limit(self, limit: int) -> int | None:
-        """Node: have the processor stop before `limit`, or behind what it has begun by now; the limit that
-        holds.
+        """Node: have the processor stop before `limit`, or after what it has begun by now.
 
-        None where it is at no mini-batch: it has not begun its range yet or has just ended it, and says
-        itself how far it came.
+        Returns the limit that holds. None where it is at no mini-batch: it has not begun its range yet or has
+        just ended it, and reports itself how far it came.
         """
-        said = self.set_limit(limit)
-        if said.phase not in (Phase.LOAD, Phase.RUN, Phase.FLUSH):
+        last = self.set_limit(limit)
+        if last.phase not in (Phase.LOAD, Phase.RUN, Phase.FLUSH):
             return None
-        if said.index >= limit:
-            # It moved on before it could see the limit: that one is its own.
-            limit = said.index + 1
+        if last.index >= limit:
+            # It had begun this one before it could see the limit.
+            limit = last.index + 1
             self.set_limit(limit)
         return limit
 
-    def announced(self) -> Announced:
-        """Node: what the processor said last; `since` may already be that of what it says next."""
+    def announced(self) -> Announcement:
+        """Node: what the processor announced last; `since` may already be that of its next announcement."""
         what = self._whole[_WHAT]
         since = self._real[_SINCE]
         while (again := self._whole[_WHAT]) != what:
             what, since = again, self._real[_SINCE]
-        return Announced(what >> 3, what & 7, since)
+        return Announcement(what >> 3, what & 7, since)
 
     def close(self) -> None:
         """Unmap it."""

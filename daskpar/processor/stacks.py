@@ -1,21 +1,36 @@
-"""The stacks that a processor writes when it is killed or crashes, from C, made readable: the user's frames,
-the latest call last.
-"""
+"""The stacks that a processor writes when it is killed or crashes, made readable: the user's frames alone."""
 
 from __future__ import annotations
 
-import os
 import re
+import signal
 
-_OURS = os.path.dirname(os.path.abspath(__file__))
+from daskpar.processor.error_text import OUR_FOLDERS, TRACE_CHARACTERS
+from daskpar.processor.protocol import ProcessorSettings
+
+STACK_SIGNAL: int | None = (
+    signal.SIGRTMIN + 13 if hasattr(signal, "SIGRTMIN") else getattr(signal, "SIGUSR2", None)
+)
+"""A processor that gets it writes the stacks of all its threads.
+
+That is done in C (faulthandler), so it works whichever thread holds the GIL. No script is likely to use a
+real-time signal; where there are none, it is SIGUSR2.
+"""
 _HEAD = re.compile(r"^((?:Current t|T)hread) (0x[0-9a-f]+)(.*) \(most recent call first\):$")
 _FRAME = re.compile(r'^  File "(.*)", line (\d+|\?\?\?) in (.*)$')
 
 
+def read_stacks(settings: ProcessorSettings, processor: int) -> str:
+    """The stacks that a processor wrote when it was killed or crashed; empty where it ended otherwise."""
+    try:
+        with open(settings.log_paths.stacks(settings.node, processor), errors="replace") as file:
+            return readable(file.read()[-TRACE_CHARACTERS:])
+    except OSError:
+        return ""
+
+
 def readable(text: str) -> str:
-    """`text` as faulthandler writes it, each thread's frames in the order of a traceback and without ours,
-    with which all begin.
-    """
+    """What faulthandler wrote, as a traceback: the latest call of each thread last, without our own frames."""
     out: list[str] = []
     frames: list[str] = []
 
@@ -39,4 +54,4 @@ def readable(text: str) -> str:
 
 def _ours(line: str) -> bool:
     frame = _FRAME.match(line)
-    return frame is not None and (frame[1] == "<string>" or frame[1].startswith(_OURS + os.sep))
+    return frame is not None and (frame[1] == "<string>" or frame[1].startswith(OUR_FOLDERS))

@@ -18,7 +18,7 @@ from daskpar import atomic
 from daskpar.batches import grouping
 from daskpar.driver import step_run
 from daskpar.outputs import assembly, early_copy, journal, ledger
-from daskpar.processor import pool
+from daskpar.processor import block_queue
 from daskpar.rundir import run_directory
 
 
@@ -148,7 +148,7 @@ def arm_grouping(death: Death) -> None:
         return call
 
     wrap(grouping, "_write_plan", planning)
-    wrap(pool.ProcessorPool, "_give", giving)
+    wrap(block_queue.BlockQueue, "give", giving)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import signal
 import time
 
 from daskpar.batches.plan import Plan
-from daskpar.processor import channel, host, part_file
+from daskpar.processor import block_runner, channel, part_file
 
 parser = argparse.ArgumentParser(allow_abbrev=False)
 parser.add_argument("--world")
@@ -167,7 +167,7 @@ def run(mini_batch, context):
     index = CURRENT["index"] = int(context.minibatch_index)
     line("calls", index, os.getpid(), WORKER, time.monotonic())
     # A death while its rows are written comes only where there is a write just then.
-    host.FLUSH_SECONDS = 0.0 if f"write {index}" in FAULTS or f"say {index}" in FAULTS else 0.1
+    block_runner.FLUSH_SECONDS = 0.0 if f"write {index}" in FAULTS or f"say {index}" in FAULTS else 0.1
     moment("run", index)
     if isinstance(mini_batch, list):
         return [f"{index} {os.path.basename(item)}" for item in mini_batch]

@@ -20,7 +20,15 @@ from daskpar.engine.rules.counter import Tally, Thresholds
 from daskpar.engine.rules.dispatch import Dispatcher
 from daskpar.errors import InfrastructureLost
 from daskpar.events import TriesEnded, Warned
-from daskpar.processor.protocol import Broken, Ended, Flushed, Left, Notice, ProcessorSettings, Released
+from daskpar.processor.protocol import (
+    BlockEnded,
+    Flushed,
+    LogMessage,
+    NodeClosed,
+    NodeFailed,
+    ProcessorSettings,
+    Released,
+)
 from daskpar.results import Counts, TryStatus
 
 SETTINGS = ProcessorSettings(
@@ -72,7 +80,7 @@ class Invented:
             if self.habits[workers[0]] == "closed":
                 raise RuntimeError("no room")
         elif function in (close_step, finish_step):
-            self.say(workers[0], Notice(level="warning", text="said on the way out"), Left(node=0))
+            self.say(workers[0], LogMessage(level="warning", text="said on the way out"), NodeClosed(node=0))
 
     def submit(
         self, function: Any, run_id: str, step: str, order: Any, *, workers: list[str], **_: Any
@@ -88,14 +96,14 @@ class Invented:
             )
             future.add_done_callback = lambda told: told(future)
         elif habit == "broken":
-            self.say(address, Broken(node=0, message="can't go on", disk=False))
+            self.say(address, NodeFailed(node=0, message="can't go on", disk=False))
         elif habit == "deadly":
             self.say(
                 address,
                 Released(
                     block=order.block, token=token, start=order.start, stop=order.stop, reason="unbegun"
                 ),
-                Ended(block=order.block, token=token),
+                BlockEnded(block=order.block, token=token),
             )
         elif habit == "fine":
             records = np.zeros(order.stop - order.start, dtype=RECORD)
@@ -107,7 +115,7 @@ class Invented:
             flushed = Flushed(
                 block=order.block, token=token, part="", offset=0, length=0, crc=0, records=records.tobytes()
             )
-            self.say(address, flushed, Ended(block=order.block, token=token))
+            self.say(address, flushed, BlockEnded(block=order.block, token=token))
         return future
 
     def say(self, address: str, *messages: object) -> None:

@@ -18,7 +18,7 @@ from daskpar.batches.plan_writer import write_plan
 from daskpar.batches.records import unpack
 from daskpar.processor.fork_server import ForkServer
 from daskpar.processor.pool import ProcessorPool
-from daskpar.processor.protocol import BlockOrder, Ended, Flushed, Message, ProcessorSettings, Released
+from daskpar.processor.protocol import BlockEnded, BlockOrder, Flushed, Message, ProcessorSettings, Released
 from daskpar.results import Failure
 
 LONG = 60.0
@@ -81,7 +81,7 @@ class Zoo:
             assert self._changed.wait_for(lambda: true(self.messages), LONG), self.messages
 
     def wait_ended(self, *blocks: int) -> None:
-        self.wait(lambda said: {m.block for m in said if isinstance(m, Ended)} >= set(blocks or {1}))
+        self.wait(lambda said: {m.block for m in said if isinstance(m, BlockEnded)} >= set(blocks or {1}))
 
     def of(self, kind: type) -> list[Any]:
         return [message for message in self.messages if isinstance(message, kind)]

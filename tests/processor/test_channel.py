@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daskpar.processor import channel
-from daskpar.processor.protocol import BlockOrder, Notice
+from daskpar.processor.protocol import BlockOrder, LogMessage
 
 VALUES = st.lists(
     st.one_of(
         st.integers(),
         st.binary(max_size=300),
         st.text(),
-        st.builds(Notice, level=st.just("info"), text=st.text()),
+        st.builds(LogMessage, level=st.just("info"), text=st.text()),
     )
 )
 

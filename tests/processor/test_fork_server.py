@@ -10,9 +10,10 @@ import threading
 
 import pytest
 
-from daskpar.processor.child_setup import CommandOrder
+from daskpar.processor.child_setup import CommandTask
 from daskpar.processor.command_process import TIMED_OUT, CommandRunner
-from daskpar.processor.fork_server import Exited, ForkServer, Spawned
+from daskpar.processor.fork_protocol import Exited, Spawned
+from daskpar.processor.fork_server import ForkServer
 
 # A child, one in a session of its own, and a daemon: each leaves its number.
 FAMILY = """
@@ -23,20 +24,20 @@ sleep 3600
 """
 
 
-def order(folder, command: str) -> CommandOrder:
-    return CommandOrder(
+def task(folder, command: str) -> CommandTask:
+    return CommandTask(
         command=command, cwd=str(folder), stdout=str(folder / "stdout"), stderr=str(folder / "stderr")
     )
 
 
-def hear(server, number: int) -> list:
+def read_events(server, number: int) -> list:
     import select
 
-    words: list = []
-    while len(words) < number:
+    events: list = []
+    while len(events) < number:
         assert select.select([server], [], [], 60)[0]
-        words += server.hear()
-    return words
+        events += server.read_events()
+    return events
 
 
 def family(zoo, folder) -> list[int]:
@@ -48,27 +49,27 @@ def family(zoo, folder) -> list[int]:
 @pytest.mark.parametrize(
     ("command", "status"), [("exit 3", 3 << 8), ("true", 0), ("kill -9 $$", 9), ("kill -SEGV $$", 11)]
 )
-def test_a_child_is_told_of_from_birth_to_death(tmp_path, command, status):
+def test_the_start_and_the_end_of_a_child_are_reported(tmp_path, command, status):
     server = ForkServer(light=True)
-    key = server.spawn(order(tmp_path, command), [])
-    born, died = hear(server, 2)
-    assert isinstance(born, Spawned) and isinstance(died, Exited)
-    assert (born.key, died.key, died.pid, died.status) == (key, key, born.pid, status)
+    key = server.spawn(task(tmp_path, command), [])
+    spawned, exited = read_events(server, 2)
+    assert isinstance(spawned, Spawned) and isinstance(exited, Exited)
+    assert (spawned.key, exited.key, exited.pid, exited.status) == (key, key, spawned.pid, status)
     server.close()
 
 
-def test_many_children_at_once_are_all_told_of(tmp_path):
+def test_many_children_at_once_are_all_reported(tmp_path):
     server = ForkServer(light=True)
-    keys = [server.spawn(order(tmp_path, "true"), []) for _ in range(50)]
-    words = hear(server, 100)
-    assert sorted(w.key for w in words if isinstance(w, Spawned)) == keys
-    assert sorted(w.key for w in words if isinstance(w, Exited)) == keys
+    keys = [server.spawn(task(tmp_path, "true"), []) for _ in range(50)]
+    events = read_events(server, 100)
+    assert sorted(e.key for e in events if isinstance(e, Spawned)) == keys
+    assert sorted(e.key for e in events if isinstance(e, Exited)) == keys
     server.close()
 
 
 def test_closing_takes_every_descendant_with_it(zoo, tmp_path):
     server = ForkServer(light=True)
-    server.spawn(order(tmp_path, FAMILY), [])
+    server.spawn(task(tmp_path, FAMILY), [])
     pids = family(zoo, tmp_path)
     server.close()
     assert all(zoo.gone(pid) for pid in pids)
@@ -80,9 +81,9 @@ def test_a_node_that_is_killed_leaves_nothing(zoo, tmp_path):
 import time
 from pathlib import Path
 from daskpar.processor.fork_server import ForkServer
-from daskpar.processor.child_setup import CommandOrder
+from daskpar.processor.child_setup import CommandTask
 server = ForkServer(light=True)
-server.spawn(CommandOrder(command={FAMILY!r}, cwd={str(tmp_path)!r}, stdout="/dev/null", stderr="/dev/null"), [])
+server.spawn(CommandTask(command={FAMILY!r}, cwd={str(tmp_path)!r}, stdout="/dev/null", stderr="/dev/null"), [])
 Path({str(tmp_path / "server")!r}).write_text(str(server.process.pid))
 time.sleep(3600)
 """
@@ -95,12 +96,12 @@ time.sleep(3600)
 
 def test_signals_to_everybody_are_left_to_the_driver(tmp_path):
     server = ForkServer(light=True)
-    server.spawn(order(tmp_path, "true"), [])
-    hear(server, 2)  # it is up
+    server.spawn(task(tmp_path, "true"), [])
+    read_events(server, 2)  # it is up
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         os.kill(server.process.pid, number)
-    key = server.spawn(order(tmp_path, "exit 4"), [])
-    assert {w.key for w in hear(server, 2)} == {key}
+    key = server.spawn(task(tmp_path, "exit 4"), [])
+    assert {e.key for e in read_events(server, 2)} == {key}
     server.close()
 
 
@@ -108,15 +109,15 @@ def test_a_server_that_is_killed_says_how_it_ended(tmp_path):
     server = ForkServer(light=True)
     server.process.kill()
     with pytest.raises(ConnectionResetError, match="SIGKILL"):
-        hear(server, 1)
+        read_events(server, 1)
     server.close()
 
 
-def test_a_server_that_can_not_start_says_where_its_words_are(tmp_path):
+def test_a_server_that_can_not_start_says_where_its_log_is(tmp_path):
     log = tmp_path / "sys" / "forkserver.txt"
     server = ForkServer(environment={"PYTHONHOME": str(tmp_path)}, log=str(log))
     with pytest.raises(ConnectionResetError, match=rf"exit code 1; what it said is in {log}"):
-        hear(server, 1)
+        read_events(server, 1)
     server.close()
     assert "Python" in log.read_text()
 
@@ -124,8 +125,8 @@ def test_a_server_that_can_not_start_says_where_its_words_are(tmp_path):
 def test_a_server_that_has_nothing_to_say_leaves_no_log(tmp_path):
     log = tmp_path / "forkserver.txt"
     server = ForkServer(light=True, log=str(log))
-    server.spawn(order(tmp_path, "true"), [])
-    hear(server, 2)
+    server.spawn(task(tmp_path, "true"), [])
+    read_events(server, 2)
     assert log.exists()
     server.close()
     assert not log.exists()
@@ -136,8 +137,8 @@ def test_a_module_in_the_folder_of_the_node_does_not_stand_in_for_another(tmp_pa
         (tmp_path / name).write_text("raise SystemExit('the wrong one')\n")
     monkeypatch.chdir(tmp_path)
     server = ForkServer(light=True)
-    server.spawn(order(tmp_path, "true"), [])
-    assert len(hear(server, 2)) == 2
+    server.spawn(task(tmp_path, "true"), [])
+    assert len(read_events(server, 2)) == 2
     server.close()
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from daskpar.processor import last_state
-from daskpar.processor.last_state import LastWords
-from daskpar.processor.shared_page import Announced, Phase
+from daskpar.processor.last_state import LastState
+from daskpar.processor.shared_page import Announcement, Phase
 
 NODE = """
 import pickle, sys, time
@@ -28,53 +28,56 @@ time.sleep(3600)
 
 
 @pytest.mark.parametrize(
-    "text", ["[[3,", "[]", '{"said": 3, "orderly": false}', '{"said": [[1]], "orderly": false}', "null"]
+    "text", ["[[3,", "[]", '{"last": 3, "orderly": false}', '{"last": [[1]], "orderly": false}', "null"]
 )
-def test_a_damaged_file_is_no_word(zoo, text):
+def test_a_damaged_file_is_no_state(zoo, text):
     settings = zoo().settings
     Path(last_state.path_of(settings)).write_text(text)
     assert last_state.read(settings) is None
 
 
-def test_another_fork_server_of_a_living_node_takes_back_the_words_of_the_one_before(zoo):
+def test_another_fork_server_of_a_living_node_deletes_the_state_of_the_one_before(zoo):
     made = zoo({3: "hang"}, max_retries=1)
     made.submit(0, 5)
     zoo.wait_for(lambda: 3 in made.calls, "the hanging call")
-    last_state.leave(made.settings, [])
-    made.pool._server.process.kill()
-    zoo.wait_for(lambda: last_state.read(made.settings) is None, "the end of the old words")
+    last_state.write(made.settings, [])
+    made.pool.processors.server.process.kill()
+    zoo.wait_for(lambda: last_state.read(made.settings) is None, "the end of the old state")
 
 
 @pytest.mark.parametrize(
-    ("said", "words"),
+    ("announced", "state"),
     [
-        ([], LastWords()),
+        ([], LastState()),
         (
             [
-                Announced(-1, Phase.INIT, 0.0),
-                Announced(-1, Phase.IDLE, 0.0),
-                Announced(-1, Phase.SHUTDOWN, 0.0),
+                Announcement(-1, Phase.INIT, 0.0),
+                Announcement(-1, Phase.IDLE, 0.0),
+                Announcement(-1, Phase.SHUTDOWN, 0.0),
             ],
-            LastWords(),
+            LastState(),
         ),
-        ([Announced(7, Phase.LOAD, 0.0), Announced(9, Phase.RUN, 0.0)], LastWords(running=frozenset({7, 9}))),
         (
-            [Announced(5, Phase.FLUSH, 0.0), Announced(9, Phase.RUN, 0.0)],
-            LastWords(running=frozenset({9}), writing=frozenset({5})),
+            [Announcement(7, Phase.LOAD, 0.0), Announcement(9, Phase.RUN, 0.0)],
+            LastState(running=frozenset({7, 9})),
+        ),
+        (
+            [Announcement(5, Phase.FLUSH, 0.0), Announcement(9, Phase.RUN, 0.0)],
+            LastState(running=frozenset({9}), writing=frozenset({5})),
         ),
     ],
 )
-def test_what_is_left_is_read(zoo, said, words):
+def test_what_is_written_is_read(zoo, announced, state):
     settings = zoo().settings
     assert last_state.read(settings) is None
-    last_state.leave(settings, said)
-    assert last_state.read(settings) == words
+    last_state.write(settings, announced)
+    assert last_state.read(settings) == state
     assert last_state.read(replace(settings, session="another")) is None
 
 
 def test_a_folder_that_has_gone_is_not_made_again(zoo, tmp_path):
     settings = replace(zoo().settings, parts=str(tmp_path / "gone"))
-    last_state.leave(settings, [])
+    last_state.write(settings, [])
     assert not (tmp_path / "gone").exists()
 
 
@@ -86,8 +89,8 @@ def test_a_node_that_is_killed_has_said_what_its_processors_were_at(zoo):
     zoo.wait_for(lambda: {3, 7} <= set(made.calls), "the hanging calls")
     node.kill()
     node.wait()
-    zoo.wait_for(lambda: last_state.read(made.settings) is not None, "its last words")
-    assert last_state.read(made.settings) == LastWords(running=frozenset({3, 7}))
+    zoo.wait_for(lambda: last_state.read(made.settings) is not None, "its last state")
+    assert last_state.read(made.settings) == LastState(running=frozenset({3, 7}))
 
 
 def test_a_pool_that_is_closed_blames_nobody(zoo):
@@ -95,5 +98,5 @@ def test_a_pool_that_is_closed_blames_nobody(zoo):
     made.submit(0, 5)
     zoo.wait_for(lambda: 3 in made.calls, "the hanging call")
     made.pool.close()
-    assert last_state.read(made.settings) == LastWords(running=frozenset({3}), orderly=True)
+    assert last_state.read(made.settings) == LastState(running=frozenset({3}), orderly=True)
     assert [name for name in os.listdir(made.settings.parts) if name.endswith(".tmp")] == []

@@ -7,8 +7,8 @@ import signal
 
 import pytest
 
-from daskpar.processor import deadlines, prestart
-from daskpar.processor.protocol import Broken, Ended, Flushed, Notice, ProcessorChanged
+from daskpar.processor import memory_watchdog, prestart
+from daskpar.processor.protocol import BlockEnded, Flushed, LogMessage, NodeFailed, ProcessorChanged
 from daskpar.results import InitFailed, Reason, TryStatus
 
 LONG = 60.0
@@ -80,7 +80,7 @@ def test_the_stacks_of_what_was_killed_or_crashed_show_the_users_line(zoo, fault
     trace = at.failures[0].trace
     assert f"in {fault.replace(' ', '_')}" in trace
     assert "zoo.py" in trace
-    assert "host.py" not in trace
+    assert "block_runner.py" not in trace and "host.py" not in trace
 
 
 def test_what_a_killed_script_has_started_ends_with_it_whatever_session_it_is_in(zoo):
@@ -132,8 +132,8 @@ def test_a_failing_shutdown_is_a_warning(zoo, what):
     at.submit(0, 2)
     at.wait_ended()
     at.pool.finish()
-    assert [m.level for m in at.of(Notice)] == ["warning"]
-    assert "shutdown()" in at.of(Notice)[0].text
+    assert [m.level for m in at.of(LogMessage)] == ["warning"]
+    assert "shutdown()" in at.of(LogMessage)[0].text
     assert not at.failures
 
 
@@ -165,7 +165,7 @@ def test_stop_in_init_gives_everything_back(zoo):
     at = zoo({"init": "hang"}, count=4)
     at.submit(0, 4)
     zoo.wait_for((at.folder / "code/in-init").exists)
-    at.pool.stop("test")
+    at.pool.stop()
     at.wait_ended()
     assert at.released == [(0, 4, "stopped")]
     at.wait(lambda said: any(isinstance(m, ProcessorChanged) and m.state == "ended" for m in said))
@@ -176,7 +176,7 @@ def test_stop_in_run_kills_after_a_while_and_charges_nobody(zoo):
     at = zoo({2: "hang"}, count=6)
     at.submit(0, 6)
     zoo.wait_for(lambda: at.calls == [0, 1, 2])
-    at.pool.stop("test")
+    at.pool.stop()
     at.wait_ended()
     assert at.accounted(0, 6)
     assert not at.failures
@@ -191,7 +191,7 @@ def test_blocks_submitted_when_all_is_over_are_given_back(zoo):
     at.submit(0, 2)
     at.wait_ended()
     assert at.released == [(0, 2, "stopped")]
-    at.pool.stop("again")
+    at.pool.stop()
     at.pool.finish()
     at.pool.close()
 
@@ -205,7 +205,7 @@ def test_close_ends_everything_at_once(zoo):
     pids = [m.pid for m in at.of(ProcessorChanged) if m.state == "started"]
     at.pool.close()
     assert all(zoo.gone(pid) for pid in pids)
-    assert {m.block for m in at.of(Ended)} == {1, 2, 3}
+    assert {m.block for m in at.of(BlockEnded)} == {1, 2, 3}
     assert at.accounted(0, 8)
 
 
@@ -221,7 +221,7 @@ def test_a_fork_server_that_is_killed_is_started_again(zoo):
     at = zoo({}, count=3)
     at.submit(0, 1)
     at.wait_ended()
-    os.kill(at.pool._server.process.pid, signal.SIGKILL)
+    os.kill(at.pool.processors.server.process.pid, signal.SIGKILL)
     at.wait(lambda said: sum(isinstance(m, ProcessorChanged) and m.state == "ready" for m in said) == 2)
     at.submit(1, 3, block=2)
     at.wait_ended(2)
@@ -232,8 +232,8 @@ def test_an_interpreter_that_is_none_is_said_and_nothing_hangs(zoo):
     at = zoo({}, count=2, python="/nowhere/python")
     at.submit(0, 2)
     at.wait_ended()
-    at.wait(lambda said: any(isinstance(m, Broken) for m in said))
-    assert "/nowhere/python" in at.of(Broken)[0].message
+    at.wait(lambda said: any(isinstance(m, NodeFailed) for m in said))
+    assert "/nowhere/python" in at.of(NodeFailed)[0].message
     at.pool.finish()
 
 
@@ -252,8 +252,8 @@ def test_rows_that_cannot_be_written_end_the_node_and_charge_nobody(zoo):
     (at.folder / "parts").rmdir()
     at.submit(0, 3)
     at.wait_ended()
-    at.wait(lambda said: any(isinstance(m, Broken) for m in said))
-    assert at.of(Broken)[0].disk
+    at.wait(lambda said: any(isinstance(m, NodeFailed) for m in said))
+    assert at.of(NodeFailed)[0].disk
     assert at.accounted(0, 3)
     assert all(record["status"] != TryStatus.FAILED for record in at.records)
 
@@ -276,7 +276,7 @@ def test_where_memory_runs_out_the_largest_goes_with_all_that_it_started_and_oth
     def short() -> bool:
         return (code / "swollen").exists() and (code / "heavy").exists() and not (code / "ended").exists()
 
-    monkeypatch.setattr(deadlines, "free_memory", lambda: (1 if short() else 50, 100))
+    monkeypatch.setattr(memory_watchdog, "free_memory", lambda: (1 if short() else 50, 100))
     at = zoo({0: "swell", 1: "heavy"}, count=2, processors=2)
     at.submit(0, 1, block=1)
     at.submit(1, 2, block=2)
@@ -293,13 +293,13 @@ def test_a_fork_server_that_only_ran_our_own_code_is_left_to_the_next_step(zoo):
     first.submit(0, 1)
     first.wait_ended()
     first.pool.finish()
-    server = prestart.take(first.settings)
+    server = prestart.take_server(first.settings)
     assert server is not None and server.process.poll() is None
-    prestart.leave(first.settings, server)
-    again = zoo({}, count=1, server=prestart.take(first.settings))
+    prestart.keep_server(first.settings, server)
+    again = zoo({}, count=1, server=prestart.take_server(first.settings))
     again.submit(0, 1)
     again.wait_ended()
-    assert again.pool._server is server
+    assert again.pool.processors.server is server
     again.pool.finish()
     assert again.rows == {0: "row 0\n"}
     assert server.process.poll() is not None
@@ -310,7 +310,7 @@ def test_a_step_that_is_closed_leaves_no_fork_server(zoo, settings):
     at = zoo({}, count=1, **settings)
     at.submit(0, 1)
     at.wait_ended()
-    server = at.pool._server
+    server = at.pool.processors.server
     at.pool.close()
-    assert prestart.take(at.settings) is None
+    assert prestart.take_server(at.settings) is None
     assert server.process.poll() is not None

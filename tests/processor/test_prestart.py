@@ -26,9 +26,9 @@ class Wanted:
 
 @pytest.fixture(autouse=True)
 def none_left() -> Iterator[None]:
-    prestart.drop()
+    prestart.close_all()
     yield
-    prestart.drop()
+    prestart.close_all()
 
 
 def waiting() -> list[ForkServer]:
@@ -56,7 +56,7 @@ def test_as_many_as_are_wanted_are_started_and_no_more() -> None:
 def test_a_step_takes_one_that_fits(wanted: Any, fits: bool) -> None:
     prestart.prestart(ENVIRONMENT, tabular=False)
     (server,) = waiting()
-    taken = prestart.take(wanted)
+    taken = prestart.take_server(wanted)
     assert taken is (server if fits else None)
     assert waiting() == ([] if fits else [server])
     if taken is not None:
@@ -65,7 +65,7 @@ def test_a_step_takes_one_that_fits(wanted: Any, fits: bool) -> None:
 
 def test_one_with_pandas_serves_files_too() -> None:
     prestart.prestart(ENVIRONMENT, tabular=True)
-    taken = prestart.take(Wanted(tabular=False))  # type: ignore[arg-type]
+    taken = prestart.take_server(Wanted(tabular=False))  # type: ignore[arg-type]
     assert taken is not None
     taken.kill()
 
@@ -74,14 +74,14 @@ def test_what_nobody_took_is_ended_at_once() -> None:
     """It is still importing, and hears nothing."""
     prestart.prestart(ENVIRONMENT, tabular=True)
     (server,) = waiting()
-    prestart.drop()
+    prestart.close_all()
     assert server.process.returncode == -9 and waiting() == []
 
 
 def test_work_is_done_in_a_server_that_waits_and_here_where_there_is_none() -> None:
-    assert prestart.lend(os.getpid) == os.getpid()
+    assert prestart.run_in_prestarted(os.getpid) == os.getpid()
     prestart.prestart(ENVIRONMENT, tabular=False)
-    assert prestart.lend(os.getpid) != os.getpid()
-    assert prestart.lend(os.getenv, "A") == "1"
+    assert prestart.run_in_prestarted(os.getpid) != os.getpid()
+    assert prestart.run_in_prestarted(os.getenv, "A") == "1"
     with pytest.raises(ZeroDivisionError):
-        prestart.lend(divmod, 1, 0)
+        prestart.run_in_prestarted(divmod, 1, 0)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daskpar.processor.return_check import countable, judge
+from daskpar.processor.return_check import compare_counts, why_not_countable
 from daskpar.results import Reason, TryStatus
 
 
@@ -22,7 +22,7 @@ from daskpar.results import Reason, TryStatus
      range(3), pd.Index([1])],
 )  # fmt: skip
 def test_what_has_elements_can_be_counted(returned):
-    assert countable(returned) == ""
+    assert why_not_countable(returned) == ""
 
 
 @pytest.mark.parametrize(
@@ -43,14 +43,14 @@ def test_what_has_elements_can_be_counted(returned):
     ],
 )
 def test_what_has_none_is_refused_with_what_to_return(returned):
-    assert "return a DataFrame, list" in countable(returned)
+    assert "return a DataFrame, list" in why_not_countable(returned)
 
 
 @given(st.integers(0, 10**9), st.integers(0, 10**9))
 def test_the_gap_is_what_has_failed(items, returned):
-    verdict = judge(items=items, returned=returned)
-    assert verdict.failed_items == max(0, items - returned)
-    assert (verdict.status, verdict.reason) == (
+    result = compare_counts(items=items, returned=returned)
+    assert result.failed_items == max(0, items - returned)
+    assert (result.status, result.reason) == (
         (TryStatus.SUCCEEDED, Reason.NONE) if returned >= items else (TryStatus.FAILED, Reason.SHORT)
     )
-    assert bool(verdict.message) == (returned < items)
+    assert bool(result.message) == (returned < items)

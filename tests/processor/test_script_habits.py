@@ -11,7 +11,7 @@ from daskpar.data.tables.cutting import cut_into_pieces
 from daskpar.batches.plan_writer import write_plan
 from daskpar.batches.records import unpack
 from daskpar.processor.pool import ProcessorPool
-from daskpar.processor.protocol import BlockOrder, Ended, Flushed, ProcessorSettings
+from daskpar.processor.protocol import BlockEnded, BlockOrder, Flushed, ProcessorSettings
 from daskpar.results import Reason, TryStatus
 
 
@@ -36,7 +36,7 @@ def drive(tmp_path):
 
         def report(said):
             messages.extend(said)
-            left.difference_update(m.block for m in said if isinstance(m, Ended))
+            left.difference_update(m.block for m in said if isinstance(m, BlockEnded))
             if not left:
                 over.set()
 

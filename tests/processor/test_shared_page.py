@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daskpar.processor.shared_page import Announced, Page, Phase
+from daskpar.processor.shared_page import Announcement, Phase, SharedPage
 
 ROUNDS = 3000
 RANGE = 2000
 
 PROCESSOR = """
 import os, sys
-from daskpar.processor.shared_page import Page, Phase
-page = Page(int(sys.argv[1]))
+from daskpar.processor.shared_page import SharedPage, Phase
+page = SharedPage(int(sys.argv[1]))
 for line in sys.stdin.buffer:
     stop = int(line)
     index = 0
@@ -37,7 +37,7 @@ for line in sys.stdin.buffer:
 
 def test_a_range_is_handed_back_exactly_however_both_sides_race():
     """The processor has run precisely the mini-batches below the limit that its node believes in: none lost, none twice."""
-    page = Page.create()
+    page = SharedPage.create()
     os.set_inheritable(page.fd, True)
     child = subprocess.Popen(
         [sys.executable, "-c", PROCESSOR, str(page.fd)],
@@ -75,9 +75,9 @@ def test_a_range_is_handed_back_exactly_however_both_sides_race():
 
 @given(st.integers(-1, 2**59), st.sampled_from(Phase), st.floats(0, 1e12))
 def test_what_is_announced_is_what_is_read(index, phase, since):
-    page = Page.create()
+    page = SharedPage.create()
     page.announce(index, phase, since)
-    assert page.announced() == Announced(index, phase, since)
+    assert page.announced() == Announcement(index, phase, since)
     page.close()
 
 
@@ -94,7 +94,7 @@ def test_what_is_announced_is_what_is_read(index, phase, since):
     ],
 )
 def test_a_limit_is_never_below_what_has_begun(phase, at, asked, holds):
-    page = Page.create()
+    page = SharedPage.create()
     page.set_limit(100)
     page.announce(at, phase, 1.0)
     assert page.lower_limit(asked) == holds
@@ -103,10 +103,10 @@ def test_a_limit_is_never_below_what_has_begun(phase, at, asked, holds):
 
 
 def test_both_sides_see_one_page():
-    ours = Page.create()
-    theirs = Page(os.dup(ours.fd))
+    ours = SharedPage.create()
+    theirs = SharedPage(os.dup(ours.fd))
     theirs.announce(3, Phase.RUN, 2.5)
-    assert ours.set_limit(9) == Announced(3, Phase.RUN, 2.5)
+    assert ours.set_limit(9) == Announcement(3, Phase.RUN, 2.5)
     assert theirs.allowed() == 9
     theirs.close()
     ours.close()

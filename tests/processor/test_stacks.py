@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from daskpar.processor import host
+from daskpar.processor import block_runner
 from daskpar.processor.stacks import readable
 
-OURS = host.__file__
+OURS = block_runner.__file__
 
 
 def test_the_users_frames_stand_in_the_order_of_a_traceback_and_ours_are_left_out():
@@ -17,7 +17,7 @@ def test_the_users_frames_stand_in_the_order_of_a_traceback_and_ours_are_left_ou
         "Current thread 0x00007f02 [score] (most recent call first):\n"
         '  File "/home/me/score.py", line 30 in slow\n'
         '  File "/home/me/score.py", line 40 in run\n'
-        f'  File "{OURS}", line 180 in _one\n'
+        f'  File "{OURS}", line 180 in _run_one\n'
         '  File "<string>", line 1 in <module>\n'
     )
     assert readable(text) == (

@@ -27,7 +27,15 @@ from daskpar.engine.plugins.tracker import ignore, stop_name, tracker_name
 from daskpar.engine.rules.allocation import NodeFacts
 from daskpar.processor import prestart
 from daskpar.processor.pool import ProcessorPool
-from daskpar.processor.protocol import BlockOrder, Ended, Left, Message, Notice, ProcessorSettings, Released
+from daskpar.processor.protocol import (
+    BlockEnded,
+    BlockOrder,
+    LogMessage,
+    Message,
+    NodeClosed,
+    ProcessorSettings,
+    Released,
+)
 from daskpar.processor.resource_usage import cores
 
 if TYPE_CHECKING:
@@ -89,7 +97,7 @@ class Reporter:
 
     def __call__(self, messages: list[Message]) -> None:
         """Take messages, in order, from any thread."""
-        urgent = any(isinstance(m, Ended | Released | Left) for m in messages)
+        urgent = any(isinstance(m, BlockEnded | Released | NodeClosed) for m in messages)
         with self._lock:
             self._waiting.extend(messages)
             due = max(monotonic(), self._last + (URGENT_SECONDS if urgent else REPORT_SECONDS))
@@ -126,7 +134,7 @@ class _OpenStep:
     def hear(self, messages: list[Message]) -> None:
         self.reporter(messages)
         for message in messages:
-            if isinstance(message, Ended) and (event := self.waiting.get(message.block)) is not None:
+            if isinstance(message, BlockEnded) and (event := self.waiting.get(message.block)) is not None:
                 event.set()
 
     def run(self, order: BlockOrder) -> None:
@@ -139,7 +147,7 @@ class _OpenStep:
 
     def close(self) -> None:
         self.pool.close()
-        self.reporter([Left(node=self.settings.node)])
+        self.reporter([NodeClosed(node=self.settings.node)])
         for event in list(self.waiting.values()):
             event.set()
 
@@ -173,7 +181,7 @@ class NodePlugin(WorkerPlugin):
             self.close(step)
         for command in list(self.commands.values()):
             command.kill()
-        prestart.drop()
+        prestart.close_all()
 
     def open(self, settings: ProcessorSettings, server: ForkServer | None = None) -> None:
         """Start the processors of a step; idempotent, from any thread."""
@@ -184,12 +192,12 @@ class NodePlugin(WorkerPlugin):
                 what = f"run {self.run_id}" if self._over else f"step {settings.step}"
                 raise RuntimeError(f"{what} has ended on worker {self.worker.address}")
             opened = self.steps[settings.step] = _OpenStep(
-                self.worker, settings, server or prestart.take(settings)
+                self.worker, settings, server or prestart.take_server(settings)
             )
         # The first word makes this node known to the tracker, which may have to stop it before any block is
         # done.
         opened.reporter(
-            [Notice(level="debug", text=f"node {settings.node} is open on {socket.gethostname()}")]
+            [LogMessage(level="debug", text=f"node {settings.node} is open on {socket.gethostname()}")]
         )
 
     def run_block(self, step: str, order: BlockOrder) -> None:
@@ -202,7 +210,7 @@ class NodePlugin(WorkerPlugin):
     def stop(self, step: str, reason: str, **_: Any) -> None:
         """Start no further call of `run()`; kill what still runs after two seconds."""
         if (opened := self.steps.get(step)) is not None:
-            opened.pool.stop(reason)
+            opened.pool.stop()
 
     def begin_command(self, step: str, attempt: int, runner: Any) -> bool:
         """The command of a step is about to run; False when it was killed already."""

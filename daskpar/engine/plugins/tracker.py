@@ -18,7 +18,7 @@ from distributed.diagnostics.plugin import SchedulerPlugin
 
 from daskpar.batches.records import unpack
 from daskpar.engine.rules.counter import Tally, Thresholds
-from daskpar.processor.protocol import Ended, Flushed, Message
+from daskpar.processor.protocol import BlockEnded, Flushed, Message
 from daskpar.results import Counts
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class Tracker(SchedulerPlugin):
             # in the driver.
             if self._tokens.setdefault(message.block, message.token) == message.token:
                 return message.records
-        elif isinstance(message, Ended):
+        elif isinstance(message, BlockEnded):
             self._tokens.pop(message.block, None)
         return None
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from daskpar.processor.last_state import LastWords
+from daskpar.processor.last_state import LastState
 
 Interval = tuple[int, int]
 
@@ -46,7 +46,7 @@ def width(intervals: Iterable[Interval]) -> int:
 
 
 def may_have_run(
-    blocks: Sequence[tuple[list[Interval], bool]], running: int, words: LastWords | None
+    blocks: Sequence[tuple[list[Interval], bool]], running: int, words: LastState | None
 ) -> list[list[tuple[int, int, bool]]]:
     """What of each of a lost node's blocks may have taken it down: ranges [start, stop), and whether they
     count as having run just then.

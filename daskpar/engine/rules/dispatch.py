@@ -18,7 +18,7 @@ import numpy as np
 
 from daskpar.engine.rules.blame import Interval, Suspects, may_have_run, subtract
 from daskpar.engine.rules.block_size import BlockSizer
-from daskpar.processor.last_state import LastWords
+from daskpar.processor.last_state import LastState
 from daskpar.processor.protocol import BlockOrder
 
 QUEUED_AHEAD = 2
@@ -243,7 +243,7 @@ class Dispatcher:
         self._room.discard(node)
         return processors
 
-    def bury_node(self, node: str, *, running: int, words: LastWords | None = None) -> Loss:
+    def bury_node(self, node: str, *, running: int, words: LastState | None = None) -> Loss:
         """A lost node's blocks lose ownership; what they owed goes back to the queue. A mini-batch lost three
         times has failed.
 

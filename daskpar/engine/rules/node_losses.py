@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from daskpar.engine.rules.blame import LOSSES_AT_MOST
 from daskpar.engine.rules.members import Member
-from daskpar.processor.last_state import LastWords
+from daskpar.processor.last_state import LastState
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Losses:
         """A node is lost."""
         self.dying[address] = Dying(node, running)
 
-    def known(self, address: str, number: int | None, words: LastWords | None) -> Dying | None:
+    def known(self, address: str, number: int | None, words: LastState | None) -> Dying | None:
         """What node `number` (None: whichever it was) at `address` was at is known, or never will be; None
         where nobody asks any more.
         """

@@ -12,7 +12,7 @@ import pytest
 from daskpar.batches.records import RECORD
 from daskpar.engine.plugins.tracker import Tracker, ask_tracker, ignore, stop_name, tracker_name
 from daskpar.engine.rules.counter import Thresholds
-from daskpar.processor.protocol import Ended, Flushed, Notice
+from daskpar.processor.protocol import BlockEnded, Flushed, LogMessage
 from daskpar.results import Counts, TryStatus
 
 
@@ -83,7 +83,7 @@ def test_a_second_start_of_a_block_is_not_counted(tracker):
     say(tracker, "a", flushed(0, token="first"))
     say(tracker, "b", flushed(0, token="second"))
     assert tracker.tally.counts.failed == 1
-    say(tracker, "a", Ended(block=1, token="first"))
+    say(tracker, "a", BlockEnded(block=1, token="first"))
     say(tracker, "b", flushed(1, token="third", failed=False))
     assert (tracker.tally.counts.failed, tracker.tally.counts.succeeded) == (1, 1)
 
@@ -99,7 +99,7 @@ def test_a_lost_node_is_told_and_not_listened_to_until_it_comes_back(tracker, sc
 
 
 def test_the_nodes_stop_when_they_are_asked_to(tracker, scheduler):
-    say(tracker, "b", Notice(level="debug", text="open"))
+    say(tracker, "b", LogMessage(level="debug", text="open"))
     assert ask_tracker(scheduler, "R", "s", "interrupted")
     assert [(worker, reason) for worker, _, _, reason in scheduler.stopped] == [("b", "interrupted")]
     assert not ask_tracker(scheduler, "R", "another", "interrupted")

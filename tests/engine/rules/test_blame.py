@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from daskpar.engine.rules.blame import LOSSES, LOSSES_AT_MOST, Suspects, may_have_run
-from daskpar.processor.last_state import LastWords
+from daskpar.processor.last_state import LastState
 
 A, B, C = [(0, 10)], [(10, 20)], [(20, 21)]
 
 
-def words(*running: int, writing: tuple[int, ...] = ()) -> LastWords:
-    return LastWords(running=frozenset(running), writing=frozenset(writing))
+def words(*running: int, writing: tuple[int, ...] = ()) -> LastState:
+    return LastState(running=frozenset(running), writing=frozenset(writing))
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def words(*running: int, writing: tuple[int, ...] = ()) -> LastWords:
         ([A, B, C], 2, words(3), [[(0, 3, False), (3, 4, True)], [(10, 20, False)], [(20, 21, False)]]),
         # No processor was past init(), or the node ended in order.
         ([A, B], 0, words(), [[], []]),
-        ([A, B], 1, LastWords(running=frozenset({3}), orderly=True), [[], []]),
+        ([A, B], 1, LastState(running=frozenset({3}), orderly=True), [[], []]),
         ([], 1, words(), []),
         ([[]], 1, words(3), [[]]),
     ],

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from daskpar.engine.rules.blame import LOSSES, LOSSES_AT_MOST, subtract
 from daskpar.engine.rules.block_size import BlockSizer
 from daskpar.engine.rules.dispatch import QUEUED_AHEAD, Dispatcher, Loss, runs
-from daskpar.processor.last_state import LastWords
+from daskpar.processor.last_state import LastState
 
 
 def dispatcher(count: int, *, each: float | None = 0.1, nodes: dict[str, int] | None = None) -> Dispatcher:
@@ -29,14 +29,14 @@ def settle(made: Dispatcher, order, start: int, stop: int, token: str = "t") -> 
     return int(made.settle(order.block, token, np.arange(start, stop)).sum())
 
 
-def lose(made: Dispatcher, node: str, words: LastWords | None = None) -> Loss:
+def lose(made: Dispatcher, node: str, words: LastState | None = None) -> Loss:
     return made.bury_node(node, running=made.lose_node(node), words=words)
 
 
 def bury_unready(made: Dispatcher, node: str) -> Loss:
     """None of its processors had come past `init()`."""
     made.lose_node(node)
-    return made.bury_node(node, running=0, words=LastWords())
+    return made.bury_node(node, running=0, words=LastState())
 
 
 def test_every_processor_gets_one_block_to_run_and_one_to_wait():
@@ -196,7 +196,7 @@ def test_a_node_that_leaves_words_is_charged_to_what_it_ran_alone(killers, each)
             left[killer] -= 1
             losses += 1
             # What is done before it in its block was not said any more.
-            failed += lose(made, node, LastWords(running=frozenset({killer}))).failed
+            failed += lose(made, node, LastState(running=frozenset({killer}))).failed
             made.add_node(f"n{losses}", 1)
     guilty = {index for index, times in killers.items() if times >= LOSSES}
     assert (sorted(failed), done) == (sorted(guilty), set(range(100)) - guilty)
@@ -207,7 +207,7 @@ def test_a_node_that_died_while_rows_were_written_may_have_been_hit_by_any_of_th
     made = dispatcher(10, each=0.1, nodes={"a": 1})
     order = made.orders()[0][1]
     settle(made, order, order.start, order.start + 1)
-    loss = lose(made, "a", LastWords(writing=frozenset({order.start + 2})))
+    loss = lose(made, "a", LastState(writing=frozenset({order.start + 2})))
     assert loss.failed == ()
     assert made.suspects.apart(order.start + 1, 10) <= order.start + 3
     assert made.suspects.apart(order.start + 3, 10) == 10
@@ -228,7 +228,7 @@ def test_one_that_takes_its_node_down_and_goes_on_is_found_too(each, goes_on):
                 made.end(order.block, "t")
                 continue
             at = killer + goes_on
-            words = LastWords(running=frozenset({at})) if goes_on and at < order.stop else LastWords()
+            words = LastState(running=frozenset({at})) if goes_on and at < order.stop else LastState()
             failed += lose(made, node, words).failed
             losses += 1
             made.add_node(f"n{losses}", 1)
@@ -246,7 +246,7 @@ def test_it_is_found_also_where_nothing_of_its_node_was_heard_any_more(each, kil
         orders = [order for _, order in sorted(made.orders(), key=lambda given: given[1].block)]
         owed = [(start, stop) for block in made.blocks.values() for start, stop in block.due]
         if any(start <= killer < stop for start, stop in owed):
-            failed += lose(made, f"n{losses}", LastWords()).failed
+            failed += lose(made, f"n{losses}", LastState()).failed
             losses += 1
             made.add_node(f"n{losses}", 1)
             continue
@@ -261,7 +261,7 @@ def test_what_a_node_that_ends_in_order_was_at_is_not_to_blame():
     made = dispatcher(4, each=5.0, nodes={"n0": 1})
     for number in range(2 * LOSSES_AT_MOST):
         [first, *_] = [order.start for _, order in made.orders()]
-        loss = lose(made, f"n{number}", LastWords(orderly=True, running=frozenset({first})))
+        loss = lose(made, f"n{number}", LastState(orderly=True, running=frozenset({first})))
         assert (loss.failed, loss.requeued) == ((), 2)
         made.add_node(f"n{number + 1}", 1)
 

@@ -7,7 +7,7 @@ import pytest
 from daskpar.engine.rules.blame import LOSSES_AT_MOST
 from daskpar.engine.rules.members import Member
 from daskpar.engine.rules.node_losses import Losses
-from daskpar.processor.last_state import LastWords
+from daskpar.processor.last_state import LastState
 
 
 def member(number: int) -> Member:
@@ -16,7 +16,7 @@ def member(number: int) -> Member:
     )
 
 
-def come_and_go(losses: Losses, number: int, words: LastWords | None = None) -> None:
+def come_and_go(losses: Losses, number: int, words: LastState | None = None) -> None:
     losses.joined(number, 1)
     losses.lost(f"tcp://{number}", member(number), 0)
     assert losses.known(f"tcp://{number}", number, words) is not None
@@ -26,12 +26,12 @@ def test_nodes_that_come_and_go_without_a_mini_batch_done_end_the_step():
     losses = Losses()
     for number in range(LOSSES_AT_MOST):
         assert losses.verdict() == ""
-        come_and_go(losses, number, LastWords())
+        come_and_go(losses, number, LastState())
     assert losses.verdict().startswith(f"{LOSSES_AT_MOST} nodes were lost one after the other")
 
 
 @pytest.mark.parametrize(
-    "words", [LastWords(running=frozenset({1})), LastWords(writing=frozenset({1})), LastWords(orderly=True)]
+    "words", [LastState(running=frozenset({1})), LastState(writing=frozenset({1})), LastState(orderly=True)]
 )
 def test_a_node_that_ran_something_or_ended_in_order_did_not_come_for_nothing(words):
     losses = Losses()
@@ -40,7 +40,7 @@ def test_a_node_that_ran_something_or_ended_in_order_did_not_come_for_nothing(wo
     assert losses.verdict() == ""
 
 
-@pytest.mark.parametrize("words", [None, LastWords()])
+@pytest.mark.parametrize("words", [None, LastState()])
 def test_a_mini_batch_done_between_begins_the_count_anew(words):
     losses = Losses()
     for number in range(5 * LOSSES_AT_MOST):
@@ -67,7 +67,7 @@ def test_all_nodes_of_a_large_cluster_may_die_once_before_it_is_hopeless():
         losses.joined(number, number + 1)
     for number in range(50):
         losses.lost(f"tcp://{number}", member(number), 0)
-        losses.known(f"tcp://{number}", number, LastWords())
+        losses.known(f"tcp://{number}", number, LastState())
     assert losses.verdict() == ""
 
 

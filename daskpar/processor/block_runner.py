@@ -1,0 +1,343 @@
+"""Runs the mini-batches of a block, in a processor: load, `run()`, keep the rows, write and report them.
+
+The loop costs a few microseconds for each mini-batch, and must: it calls what it needs and nothing else. Rows
+are kept as plain objects until one write puts those of many mini-batches in the part file.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from daskpar.batches.plan import Plan
+from daskpar.batches.records import PACK, RECORD
+from daskpar.paths import process_name
+from daskpar.processor import channel, context
+from daskpar.processor.entry_script import Entry
+from daskpar.processor.error_text import describe_error, user_traceback
+from daskpar.processor.own_process import OwnProcess
+from daskpar.processor.part_file import PartFile
+from daskpar.processor.processor_messages import BlockDone, DiskFailed
+from daskpar.processor.protocol import BlockOrder, Flushed, LogMessage, ProcessorSettings
+from daskpar.processor.return_check import SUCCEEDED, compare_counts, why_not_countable
+from daskpar.processor.row_text import RowBuffer
+from daskpar.processor.shared_page import KILL_PENDING, Phase, SharedPage
+from daskpar.processor.std_streams import flush_streams, write_stderr
+from daskpar.results import Failure, Reason, TryStatus
+
+if TYPE_CHECKING:
+    from daskpar.processor.profiling import Profiling
+
+FLUSH_SECONDS = 0.1
+"""Work that may be lost with a processor."""
+FLUSH_BYTES = 4 << 20
+"""Rows that are kept in memory at most, about."""
+CPU_SECONDS = 0.001
+"""Shorter mini-batches are taken to use the processor as long as they last: to ask costs more than some of
+them."""
+
+
+class BlockRunner:
+    """Runs blocks for one processor, one after the other."""
+
+    def __init__(
+        self,
+        settings: ProcessorSettings,
+        number: int,
+        sock: socket.socket,
+        page: SharedPage,
+        entry: Entry,
+        profiling: Profiling | None,
+        process: OwnProcess,
+    ) -> None:
+        self.settings = settings
+        self._number = number
+        self._sock = sock
+        self._page = page
+        self._entry = entry
+        self._profiling = profiling
+        self._process = process
+        self._pid = process.pid
+        self._plan: Plan | None = None
+        self._part = PartFile(settings.parts, f"{settings.node}-{process_name(number)}")
+        self._buffer = RowBuffer(header=settings.dataframe_header)
+        self._warned_of_more = False
+        self._warned: set[str] = set()
+
+    # -- the loop ------------------------------------------------------------------------------------------
+
+    def run(self, order: BlockOrder) -> None:
+        """Run mini-batches of the range until its end or the limit, whichever comes first."""
+        plan, page = self._open_plan(), self._page
+        plan.expect(order.start, order.stop)
+        self._order = order
+        self._failures: list[Failure] = []
+        self._unflushed: list[tuple[Any, ...]] = []
+        monotonic, announce, allowed = time.monotonic, page.announce, page.allowed
+        flushed = monotonic()
+        self._epoch = time.time() - flushed
+        self._cpu, self._cpu_counted = time.process_time(), 0
+        index = order.start
+        while index < order.stop:
+            now = monotonic()
+            # First announced, then looked for the limit: see `shared_page`.
+            announce(index, Phase.LOAD, now)
+            if index >= allowed():
+                break
+            self._run_one(index, now)
+            index += 1
+            # A failed try is reported at once: the number of tries of a mini-batch is exact, whatever its
+            # neighbours do next.
+            if (
+                self._failures
+                or monotonic() - flushed >= FLUSH_SECONDS
+                or self._buffer.size_estimate >= FLUSH_BYTES
+            ):
+                announce(index - 1, Phase.FLUSH, monotonic())
+                self._flush()
+                flushed = monotonic()
+        announce(index - 1, Phase.FLUSH, monotonic())
+        self._flush()
+        if self._profiling is not None:
+            self._profiling.save()
+        announce(-1, Phase.IDLE, monotonic())
+        channel.send(self._sock, BlockDone(order.block, order.token, index))
+
+    def _open_plan(self) -> Plan:
+        if self._plan is None:
+            try:
+                self._plan = Plan.open(self.settings.plan)
+            except Exception as error:
+                text = f"the plan of mini-batches can't be read any more: {describe_error(error)}"
+                channel.send(self._sock, DiskFailed(text))
+                raise
+        return self._plan
+
+    def _run_one(self, index: int, began: float) -> None:
+        """One try of one mini-batch."""
+        try:
+            batch = self._plan.load(index)  # type: ignore[union-attr]
+            items = len(batch)
+        except Exception as error:
+            self._fail(index, Reason.LOAD_ERROR, self._planned_items(index), error, (began, None))
+            return
+        if items == 0 and self.settings.tabular:
+            self._keep(index, 0, 0, 0, TryStatus.EMPTY, Reason.NONE, 1, False, (began, None))
+            return
+        if self.settings.tabular:
+            self._page.announce_items(items)  # else known from the plan
+        running = time.monotonic()
+        self._page.announce(index, Phase.RUN, running)
+        try:
+            if self._entry.with_context:
+                keys = self._plan.keys(index)  # type: ignore[union-attr]
+                returned = self._entry.run(batch, context.MiniBatchContext(index, keys, batch))
+            else:
+                returned = self._entry.run(batch)
+            if type(returned) is not list and _is_iterator(returned):
+                # Also where nobody asks for what it gives: the body of a generator has not even begun.
+                returned = list(returned) if self.settings.returns_measured else deque(returned, maxlen=0)
+        except BaseException as error:
+            self._process.exit_if_copy()
+            reason = Reason.MEMORY if isinstance(error, MemoryError) else Reason.EXCEPTION
+            self._fail(index, reason, items, error, (began, running))
+            return
+        if os.getpid() != self._pid:  # the check stands here too, for it is cheaper than a call
+            self._process.exit_if_copy()
+        clocks = (began, running)
+        if not self.settings.returns_measured:
+            self._keep(index, items, 0, 0, TryStatus.SUCCEEDED, Reason.NONE, 1, False, clocks)
+        elif why := why_not_countable(returned):
+            self._fail(index, Reason.BAD_RETURN, items, why, clocks)
+        else:
+            self._take_return(index, items, returned, clocks)
+
+    def _take_return(self, index: int, items: int, returned: Any, clocks: tuple[Any, ...]) -> None:
+        """Count what was returned and keep its rows where they count."""
+        try:
+            count = len(returned)
+        except BaseException as error:  # a class of the script's own
+            self._process.exit_if_copy()
+            self._fail(index, Reason.BAD_RETURN, items, error, clocks)
+            return
+        result = SUCCEEDED if count >= items else compare_counts(items=items, returned=count)
+        final = result.status != TryStatus.FAILED or self._order.tries >= self.settings.max_retries
+        kept = False
+        if final and self.settings.append_row:
+            try:
+                self._buffer.add(returned)
+                kept = True
+            except BaseException as error:  # the same
+                self._process.exit_if_copy()
+                self._fail(index, Reason.BAD_RETURN, items, error, clocks)
+                return
+        if count > items and not self._warned_of_more:
+            self._warned_of_more = True
+            what = f"run() returned {count} elements for the {items} items of mini-batch {index}"
+            text = f"{what}; more than its items count as all (said once)"
+            channel.send(self._sock, LogMessage(level="warning", text=text))
+        if result.message:
+            self._add_failure(index, result.reason, result.message, "", final)
+        self._keep(
+            index, items, count, result.failed_items, result.status, result.reason, int(final), kept, clocks
+        )
+
+    # -- results -------------------------------------------------------------------------------------------
+
+    def _fail(
+        self, index: int, reason: int, items: int, error: BaseException | str, clocks: tuple[Any, ...]
+    ) -> None:
+        final = self._order.tries >= self.settings.max_retries
+        message = error if isinstance(error, str) else describe_error(error)
+        if reason == Reason.LOAD_ERROR:
+            message = f"the mini-batch could not be loaded: {message}"
+        trace = "" if isinstance(error, str) else user_traceback(error)
+        self._add_failure(index, reason, message, trace, final)
+        # None of its items count, and its charge is dropped where the try is repeated.
+        self._keep(index, items, 0, items, TryStatus.FAILED, reason, int(final), False, clocks)
+
+    def _add_failure(self, index: int, reason: int, message: str, trace: str, final: bool) -> None:
+        write_stderr(f"mini-batch {index}: {message}\n{trace}")
+        self._failures.append(
+            Failure(
+                index=index,
+                reason=int(reason),
+                message=message,
+                trace=trace,
+                items=self._describe(index),
+                log=str(self.settings.log_paths.stderr(self.settings.node, self._number)),
+                time=time.time(),
+                final=final,
+            )
+        )
+
+    def _keep(
+        self,
+        index: int,
+        items: int,
+        returned: int,
+        failed_items: int,
+        status: int,
+        reason: int,
+        final: int,
+        rows: bool,
+        clocks: tuple[Any, ...],
+    ) -> None:
+        """Keep the facts of a try until the next flush, in the order that `_pack` takes them in."""
+        began, running = clocks
+        now = time.monotonic()
+        elapsed = now - began
+        run = now - running if running is not None else 0.0
+        cpu = elapsed if elapsed < CPU_SECONDS else self._processor_time()
+        self._unflushed.append(
+            (index, items, returned, failed_items, rows, self._epoch + began, elapsed, run, cpu, status, reason, final)
+        )  # fmt: skip
+
+    def _processor_time(self) -> float:
+        """Seconds of processor time since the last call, less what the shorter mini-batches between used."""
+        before, self._cpu = self._cpu, time.process_time()
+        shorter: float = sum(kept[8] for kept in self._unflushed[self._cpu_counted :])
+        self._cpu_counted = len(self._unflushed) + 1  # the one that asks comes next
+        return max(0.0, self._cpu - before - shorter)
+
+    def _flush(self) -> None:
+        """Put the kept rows in the part file by one write, then report them: what is reported is done."""
+        while self._page.allowed() == KILL_PENDING:
+            time.sleep(0.001)  # the node is about to kill this process, and has charged the mini-batch
+        text, lengths = self._buffer.take()
+        offset = crc = 0
+        if text:
+            try:
+                offset, crc = self._part.append(text)
+            except OSError as error:
+                where = os.path.join(self.settings.parts, self._part.name)
+                problem = DiskFailed(f"rows can't be written to {where}: {error.strerror or error}")
+                channel.send(self._sock, problem)
+                raise
+        if not self._unflushed:
+            return
+        records = self._pack(offset, lengths)
+        failures, self._failures = tuple(self._failures), []
+        self._unflushed.clear()
+        self._cpu, self._cpu_counted = time.process_time(), 0
+        flush_streams()
+        channel.send(
+            self._sock,
+            Flushed(
+                block=self._order.block,
+                token=self._order.token,
+                part=self._part.name if text else "",
+                offset=offset,
+                length=len(text),
+                crc=crc,
+                records=records,
+                failures=failures,
+                columns=self._buffer.columns,
+            ),
+        )
+        self._report_warnings()
+
+    def _pack(self, offset: int, lengths: list[int]) -> bytes:
+        """The records of the kept tries; `lengths`: bytes of those that have rows, from `offset` on."""
+        at, lengths_left = offset, iter(lengths)
+        node, number, tries = self.settings.node, self._number, self._order.tries
+        pack, packed = PACK.pack, []
+        for (
+            index,
+            items,
+            returned,
+            failed,
+            rows,
+            started,
+            elapsed,
+            run,
+            cpu,
+            status,
+            reason,
+            final,
+        ) in self._unflushed:
+            length = next(lengths_left) if rows else 0
+            packed.append(
+                pack(
+                    index, items, returned, failed, at, length, started, elapsed, run, cpu,
+                    tries, number, node, status, reason, final,
+                )
+            )  # fmt: skip
+            at += length
+        return b"".join(packed)
+
+    def _report_warnings(self) -> None:
+        """Pass on what the reader of tables counted: values lost in conversion, columns that came late."""
+        if self._plan is None or not self._plan.tabular:
+            return
+        for text in self._plan.warnings():
+            if text not in self._warned:
+                self._warned.add(text)
+                channel.send(self._sock, LogMessage(level="warning", text=text))
+
+    # -- what the plan says of a mini-batch ----------------------------------------------------------------
+
+    def _planned_items(self, index: int) -> int:
+        """Items of a mini-batch that could not be loaded: as planned, else 1."""
+        try:
+            return self._plan.items(index) or 1  # type: ignore[union-attr]
+        except Exception:
+            return 1
+
+    def _describe(self, index: int) -> str:
+        try:
+            return self._plan.describe(index)  # type: ignore[union-attr]
+        except Exception as error:
+            return f"mini-batch {index} (its items can't be read: {error})"
+
+
+def _is_iterator(value: Any) -> bool:
+    # Of its type, where Python looks for it too: a DataFrame goes through its columns before it says that it
+    # has no such attribute.
+    return hasattr(type(value), "__next__")
+
+
+assert PACK.size == RECORD.itemsize

@@ -1,0 +1,39 @@
+"""Exceptions of user code as text: one sentence, and the traceback from the user's first line on."""
+
+from __future__ import annotations
+
+import os
+import traceback
+
+TRACE_CHARACTERS = 64_000
+MESSAGE_CHARACTERS = 4_000
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+OUR_FOLDERS = tuple(os.path.join(_PACKAGE, folder, "") for folder in ("processor", "rows"))
+"""Folders whose frames say nothing to a user; they lie between the start of a processor and user code."""
+
+
+def describe_error(error: BaseException) -> str:
+    """`ValueError: the file is empty`."""
+    name = type(error).__name__
+    try:
+        text = str(error)
+    except Exception:  # an exception class of the script's
+        text = "(its text can't be made)"
+    described = f"{name}: {text[:MESSAGE_CHARACTERS]}" if text else name
+    if isinstance(error, SystemExit):
+        # argparse, for one, writes what is wrong to standard error alone.
+        return f"{described} (the script ended itself; its log says what it printed before)"
+    return described
+
+
+def user_traceback(error: BaseException) -> str:
+    """The traceback without the frames of ours with which it begins; the middle of a long one is left out."""
+    tb = error.__traceback__
+    while tb is not None and _is_ours(tb.tb_frame.f_code.co_filename):
+        tb = tb.tb_next
+    text = "".join(traceback.format_exception(type(error), error, tb))
+    return text if len(text) <= TRACE_CHARACTERS else f"{text[:1000]}\n...\n{text[-TRACE_CHARACTERS:]}"
+
+
+def _is_ours(filename: str) -> bool:
+    return filename.startswith("<frozen importlib") or os.path.abspath(filename).startswith(OUR_FOLDERS)

@@ -1,0 +1,85 @@
+"""Why a processor ended: its exit status and what its node did to it, turned into a reason and a sentence."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+from enum import StrEnum
+
+from daskpar.processor.protocol import ProcessorSettings
+from daskpar.processor.shared_page import Phase
+from daskpar.results import Reason
+
+
+class KillReason(StrEnum):
+    """Why a node has killed a processor; `NOT_KILLED` is false."""
+
+    NOT_KILLED = ""
+    TIMEOUT = "timeout"
+    MEMORY = "memory"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True)
+class ExitReason:
+    """Why a processor ended."""
+
+    reason: Reason
+    text: str
+    """One sentence for users."""
+
+
+def exit_reason(
+    status: int,
+    *,
+    killed_for: KillReason,
+    phase: int,
+    settings: ProcessorSettings,
+    out_of_memory: bool = False,
+) -> ExitReason:
+    """What the exit `status` (of os.waitpid) of a processor in `phase` means.
+
+    `out_of_memory`: the kernel has killed some process for want of memory in the meantime.
+    """
+    if killed_for == KillReason.TIMEOUT:
+        return _timed_out(phase, settings)
+    if killed_for == KillReason.MEMORY:
+        return ExitReason(
+            Reason.MEMORY,
+            "the processor was killed because the node was running out of memory, and it was the largest one",
+        )
+    if number := status & 0x7F:
+        return _died_by_signal(number, out_of_memory)
+    where = "loading" if phase == Phase.LOAD else "run()"
+    return ExitReason(
+        Reason.DIED, f"the processor ended with exit code {status >> 8} in the middle of {where}"
+    )
+
+
+def _timed_out(phase: int, settings: ProcessorSettings) -> ExitReason:
+    if phase == Phase.LOAD:
+        limit = f"{settings.overhead_timeout:g} s (task_overhead_timeout)"
+        return ExitReason(Reason.LOAD_TIMEOUT, f"loading took longer than {limit}; the processor was killed")
+    limit = f"{settings.run_timeout:g} s (retry_settings.timeout)"
+    return ExitReason(Reason.TIMEOUT, f"run() took longer than {limit}; the processor was killed")
+
+
+def _died_by_signal(number: int, out_of_memory: bool) -> ExitReason:
+    name = signal.Signals(number).name if number in signal.valid_signals() else f"signal {number}"
+    died = f"the processor died by {name}"
+    if number != signal.SIGKILL:
+        return ExitReason(Reason.DIED, died)
+    if out_of_memory:
+        return ExitReason(Reason.MEMORY, f"{died}: killed by the kernel for want of memory")
+    return ExitReason(
+        Reason.DIED, f"{died}: killed from outside, or by a limit on its memory that is not daskpar's"
+    )
+
+
+def exit_text_in_init(status: int, *, killed_for: KillReason, settings: ProcessorSettings) -> str:
+    """The same as a sentence, of a processor that ended before `init()` had returned."""
+    if killed_for == KillReason.TIMEOUT:
+        limit = f"{settings.init_timeout:g} s (--init_timeout)"
+        return f"import or init() took longer than {limit}; the processor was killed"
+    found = exit_reason(status, killed_for=killed_for, phase=Phase.INIT, settings=settings)
+    return found.text.replace("in the middle of run()", "in import or init()")

@@ -1,0 +1,65 @@
+"""What a node and its fork server send each other, and the base class of what a forked child does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from daskpar.processor.protocol import ProcessorSettings
+from daskpar.processor.shared_page import SharedPage
+
+
+class ChildTask:
+    """What a forked child does; it is pickled on its way to the fork server."""
+
+    def run(self, fds: list[int]) -> None:
+        """Called in the child, with the file descriptors that were sent along."""
+        raise TypeError(f"{type(self).__name__} does not say what it does")
+
+    def watched_page(self, fds: list[int]) -> tuple[ProcessorSettings, SharedPage] | None:
+        """Called in the fork server: the settings and the shared page of a processor; None for other children."""
+        return None
+
+
+@dataclass(frozen=True)
+class Spawn:
+    """Node: fork a child that runs `task`."""
+
+    key: int
+    """Number by which the server's events name this child."""
+    task: ChildTask
+
+
+@dataclass(frozen=True)
+class CloseServer:
+    """Node: it ends in order, so no mini-batch is to blame for its end."""
+
+
+@dataclass(frozen=True)
+class Spawned:
+    """Fork server: the child of `key` is process `pid`."""
+
+    key: int
+    pid: int
+
+
+@dataclass(frozen=True)
+class SpawnFailed:
+    """Fork server: there is no child for `key`, because the machine refused the fork."""
+
+    key: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Exited:
+    """Fork server: the child of `key` has ended, and the process group that it led is gone."""
+
+    key: int
+    pid: int
+    status: int
+    """As of os.waitpid."""
+    max_rss: int
+    """Largest resident size in bytes."""
+
+
+ChildEvent = Spawned | SpawnFailed | Exited

@@ -1,0 +1,183 @@
+"""What runs in a fork server: a small single-threaded process from which processors are forked in milliseconds.
+
+It imports beforehand what processors need, reaps what dies and reports it, inherits orphans as a subreaper,
+and at the end of its node (end-of-file) kills every descendant before it ends. Its client is `fork_server`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import select
+import signal
+import socket
+import sys
+
+from daskpar.processor import channel, last_state, linux
+from daskpar.processor.fork_protocol import CloseServer, Exited, Spawn, Spawned, SpawnFailed
+from daskpar.processor.protocol import ProcessorSettings
+from daskpar.processor.shared_page import Announcement, SharedPage
+
+MAX_FDS = 4
+"""File descriptors that come with one `Spawn` at most."""
+
+
+def serve(fd: int, preload: str) -> None:
+    """Main of the fork server; `fd` is its socket, `preload` one of `commands`, `files`, `tables`."""
+    linux.become_subreaper()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # Signals to a whole group or machine are handled by the driver, which ends this process in order.
+        signal.signal(number, signal.SIG_IGN)
+    wake, waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC) if hasattr(os, "pipe2") else os.pipe()
+    os.set_blocking(waker, False)
+    # A handler of Python's own is needed for the wake-up descriptor to be written; it has nothing to do.
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
+    _preload(preload)
+    sock = socket.socket(fileno=fd)
+    sock.set_inheritable(False)
+    _Server(sock, wake, waker).run()
+
+
+def _preload(preload: str) -> None:
+    if preload == "commands":
+        return
+    import subprocess  # noqa: F401
+
+    import daskpar.processor.host  # what every processor needs
+
+    if preload == "tables":
+        import pandas  # noqa: F401
+        import pyarrow  # noqa: F401
+
+        import daskpar.data.tables.table_reader
+        import daskpar.processor.frame_text  # noqa: F401
+    gc.collect()
+    gc.freeze()  # the children's garbage collector then leaves these memory pages shared
+
+
+class _Server:
+    def __init__(self, sock: socket.socket, wake: int, waker: int) -> None:
+        self._sock, self._wake, self._waker = sock, wake, waker
+        self._keys: dict[int, int] = {}
+        """Key of each living child, by its process."""
+        self._watched: dict[int, tuple[ProcessorSettings, SharedPage]] = {}
+        """The same for processors: their settings and pages."""
+        self._last_of_dead: list[Announcement] = []
+        """Last announcements of the processors that died after the last fork."""
+        self._settings: ProcessorSettings | None = None
+        self._orderly = False
+
+    def run(self) -> None:
+        try:
+            while True:
+                ready, _, _ = select.select([self._sock.fileno(), self._wake], [], [])
+                if self._wake in ready:
+                    with contextlib.suppress(BlockingIOError):
+                        while os.read(self._wake, 4096):
+                            pass
+                self._reap()
+                if self._sock.fileno() in ready:
+                    request = channel.receive(self._sock)
+                    if isinstance(request, CloseServer):
+                        self._orderly = True
+                        break
+                    self._spawn(request)
+        except (EOFError, OSError):
+            pass  # the node is gone
+        finally:
+            self._kill_groups()
+            # Before the children's memory is gone, which takes time: the driver waits for the file.
+            self._write_last_state()
+            self._kill_all()
+        os._exit(0)
+
+    def _spawn(self, request: Spawn) -> None:
+        _, fds, _, _ = socket.recv_fds(self._sock, 1, MAX_FDS)
+        parent = os.getpid()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            for fd in fds:
+                os.close(fd)
+            why = f"{error.strerror} (too many processes, or too little memory)"
+            text = f"the machine refuses another process: {why}"
+            channel.send(self._sock, SpawnFailed(request.key, text))
+            return
+        if pid == 0:
+            self._run_child(request, fds, parent)
+        if (watched := request.task.watched_page(fds)) is not None:
+            self._watched[pid] = watched
+            self._settings = watched[0]
+        for fd in fds:
+            os.close(fd)
+        self._keys[pid] = request.key
+        self._last_of_dead.clear()  # the node lives, and has seen those deaths
+        channel.send(self._sock, Spawned(request.key, pid))
+
+    def _run_child(self, request: Spawn, fds: list[int], parent: int) -> None:
+        """In the forked child: undo what is the server's own, then run the task; never returns."""
+        try:
+            os.setsid()
+            linux.die_with_parent(parent)
+            signal.set_wakeup_fd(-1)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
+                signal.signal(number, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            for fd in (self._wake, self._waker):
+                os.close(fd)
+            for _, page in self._watched.values():
+                page.close()
+            self._sock.close()
+            linux.prefer_for_oom_kill()
+            request.task.run(fds)
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+            sys.stderr.flush()
+            os._exit(1)
+        os._exit(0)
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status, usage = os.wait3(os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            key = self._keys.pop(pid, None)
+            if key is not None:  # else an orphan that was inherited
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(pid, signal.SIGKILL)
+                if pid in self._watched:
+                    # Its node may have died with it, and would then not report it.
+                    self._last_of_dead.append(self._watched[pid][1].announced())
+                channel.send(self._sock, Exited(key, pid, status, usage.ru_maxrss * 1024))
+                if pid in self._watched:
+                    self._watched.pop(pid)[1].close()
+
+    def _kill_groups(self) -> None:
+        for pid in list(self._keys):
+            linux.kill_group(pid)
+
+    def _kill_all(self) -> None:
+        # Again and again: killing a parent makes its children ours (PR_SET_CHILD_SUBREAPER, prctl(2)).
+        while True:
+            for pid in linux.children_of(os.getpid()):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            try:
+                os.wait()
+            except ChildProcessError:
+                return
+            except InterruptedError:
+                continue
+
+    def _write_last_state(self) -> None:
+        """The node is gone, and its processors have just been killed: write what they were doing."""
+        if self._settings is not None:
+            last = [*self._last_of_dead, *(page.announced() for _, page in self._watched.values())]
+            last_state.write(self._settings, last, orderly=self._orderly)

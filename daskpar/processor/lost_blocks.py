@@ -1,0 +1,103 @@
+"""What happens to the block of a processor that has died: one mini-batch is charged, the rest is given back."""
+
+from __future__ import annotations
+
+import contextlib
+from time import monotonic, time
+
+from daskpar.batches.plan import Plan
+from daskpar.batches.records import PACK
+from daskpar.processor.exit_reasons import ExitReason, KillReason
+from daskpar.processor.processor_handle import ProcessorHandle
+from daskpar.processor.protocol import (
+    BlockEnded,
+    BlockOrder,
+    Flushed,
+    Message,
+    ProcessorSettings,
+    Released,
+    ReleaseReason,
+)
+from daskpar.processor.shared_page import Announcement, Phase
+from daskpar.processor.stacks import read_stacks
+from daskpar.results import Failure, TryStatus
+
+
+def charge_and_requeue(
+    processor: ProcessorHandle, last: Announcement, why: ExitReason, settings: ProcessorSettings
+) -> list[Message]:
+    """Charge the mini-batch that was running and give everything else of the block back, as messages.
+
+    `last`: what the processor announced last. It has no block afterwards.
+    """
+    order = processor.order
+    assert order is not None
+    found: list[Message] = []
+    stopped = processor.killed_for == KillReason.STOPPED
+
+    def release(start: int, stop: int, reason: ReleaseReason) -> None:
+        if start < stop:
+            found.append(
+                Released(block=order.block, token=order.token, start=start, stop=stop, reason=reason)
+            )
+
+    stop = processor.limit
+    begun = last.phase in (Phase.LOAD, Phase.RUN) and processor.reported <= last.index < stop
+    charged = last.index if begun and not stopped else None
+    rest = min(stop, max(processor.reported, last.index if charged is not None else last.index + 1))
+    # Any of these may have made the writing of its rows deadly, so the driver counts such deaths: what is
+    # repeated must come to an end.
+    deadly_write = last.phase == Phase.FLUSH and not processor.killed_for
+    release(processor.reported, rest, ReleaseReason.UNWRITTEN if deadly_write else ReleaseReason.UNFLUSHED)
+    if charged is not None:
+        found.append(_charge(processor, order, last, why, settings))
+        rest = charged + 1
+    # A block that is deadly before it begins would be given out without end: the driver counts these too.
+    unbegun = last.phase == Phase.IDLE and rest == order.start and not stopped
+    release(rest, stop, ReleaseReason.UNBEGUN if unbegun else ReleaseReason.DIED)
+    found.append(BlockEnded(block=order.block, token=order.token))
+    processor.order = None
+    return found
+
+
+def _charge(
+    processor: ProcessorHandle,
+    order: BlockOrder,
+    last: Announcement,
+    why: ExitReason,
+    settings: ProcessorSettings,
+) -> Flushed:
+    """The failed try of the mini-batch that was running."""
+    index, running = last.index, last.phase == Phase.RUN
+    final = order.tries >= settings.max_retries
+    items, described = 1, ""
+    with contextlib.suppress(Exception):  # a plan that can't be read must not hide the failure
+        plan = Plan.open(settings.plan)
+        items, described = plan.items(index) or 1, plan.describe(index)
+    if settings.tabular and running:
+        items = processor.page.items()
+    elapsed = monotonic() - last.since
+    record = PACK.pack(
+        index, items, 0, items, 0, 0, time() - elapsed, elapsed, elapsed if running else 0.0, 0.0,
+        order.tries, processor.number, settings.node, TryStatus.FAILED, why.reason, int(final),
+    )  # fmt: skip
+    failure = Failure(
+        index=index,
+        reason=int(why.reason),
+        message=why.text,
+        trace=read_stacks(settings, processor.number),
+        items=described,
+        log=str(settings.log_paths.stderr(settings.node, processor.number)),
+        time=time(),
+        final=final,
+    )
+    return Flushed(
+        block=order.block,
+        token=order.token,
+        part="",
+        offset=0,
+        length=0,
+        crc=0,
+        records=record,
+        failures=(failure,),
+    )

@@ -1,0 +1,52 @@
+"""Kills the largest processor of a node when its memory runs out, before the kernel picks a process itself."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from daskpar.processor import linux
+from daskpar.processor.exit_reasons import KillReason
+from daskpar.processor.processor_handle import ProcessorHandle
+from daskpar.processor.resource_usage import free_memory, resident_bytes
+
+CHECK_SECONDS = 0.2
+"""How often the memory is looked at."""
+MEMORY_FLOOR = 0.05
+"""Share of the memory below which the largest processor is killed."""
+
+
+class MemoryWatchdog:
+    """Watches the memory of one node."""
+
+    def __init__(self) -> None:
+        self._next_check = 0.0
+
+    def check(self, processors: Collection[ProcessorHandle], now: float) -> None:
+        """Kill the largest processor when too little memory is left."""
+        if now < self._next_check or any(p.killed_for == KillReason.MEMORY for p in processors):
+            return  # one at a time: the memory of the last one may not be free yet
+        self._next_check = now + CHECK_SECONDS
+        available, total = free_memory()
+        if available >= MEMORY_FLOOR * total:
+            return
+        living = {p.number: p for p in processors if p.pid and not p.killed_for}
+        sizes = {number: _tree_bytes(p.pid) for number, p in living.items()}
+        victim = memory_victim(available, total, sizes)
+        if victim is not None:
+            living[victim].killed_for = KillReason.MEMORY
+            linux.kill_tree(living[victim].pid)
+
+
+def memory_victim(available: int, total: int, sizes: Mapping[int, int]) -> int | None:
+    """Which processor (a key of `sizes`, in bytes) to kill when `available` of `total` bytes are left.
+
+    None where enough is left or nobody can be killed.
+    """
+    if total <= 0 or available >= MEMORY_FLOOR * total or not sizes:
+        return None
+    return max(sizes, key=lambda key: sizes[key])
+
+
+def _tree_bytes(pid: int) -> int:
+    """Resident memory of a processor and of all that its script has started, in bytes."""
+    return sum(map(resident_bytes, [pid, *linux.descendants_of(pid)]))

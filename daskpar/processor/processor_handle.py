@@ -1,0 +1,70 @@
+"""One processor as its node knows it: its process, its socket, its shared page, its block."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+from time import monotonic
+
+from daskpar.processor.channel import Inbox
+from daskpar.processor.child_setup import ProcessorTask
+from daskpar.processor.exit_reasons import KillReason
+from daskpar.processor.fork_server import ForkServer
+from daskpar.processor.protocol import BlockOrder, ProcessorSettings
+from daskpar.processor.shared_page import Announcement, Phase, SharedPage
+
+
+@dataclass
+class ProcessorHandle:
+    """A processor and what is known of it."""
+
+    number: int
+    sock: socket.socket
+    inbox: Inbox
+    page: SharedPage
+    key: int
+    """Number by which the fork server's events name it."""
+    pid: int = 0
+    """0 until the fork server has reported it."""
+    ready: bool = False
+    """Whether `init()` has returned."""
+    init_raised: bool = False
+    order: BlockOrder | None = None
+    """The block that it has."""
+    reported: int = 0
+    """First index of the order's range that has not been flushed."""
+    limit: int = 0
+    """End of the range as it stands, after what was given back."""
+    killed_for: KillReason = KillReason.NOT_KILLED
+    timed_out_at: Announcement | None = None
+    """What it was doing when its time was up."""
+    kill_at: float | None = None
+    """When its time to write its stacks is over, on the monotonic clock."""
+    finishing: bool = False
+    """Whether it was told to call `shutdown()` and end."""
+
+    @property
+    def is_free(self) -> bool:
+        """Whether it can be given a block."""
+        return self.ready and self.order is None and not self.finishing and not self.killed_for
+
+    def close(self) -> None:
+        """Release what its node shared with it."""
+        self.sock.close()
+        self.page.close()
+
+
+def start_processor(server: ForkServer, settings: ProcessorSettings, number: int) -> ProcessorHandle:
+    """Have `server` fork processor `number`; OSError when the server is gone."""
+    page = SharedPage.create()
+    page.announce(-1, Phase.INIT, monotonic())  # before the processor can announce anything itself
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        key = server.spawn(ProcessorTask(settings, number), [theirs.fileno(), page.fd])
+    except OSError:
+        ours.close()
+        page.close()
+        raise
+    finally:
+        theirs.close()
+    return ProcessorHandle(number=number, sock=ours, inbox=Inbox(ours), page=page, key=key)

@@ -1,0 +1,46 @@
+"""What only a processor and its node say to each other; the node passes the other messages on to the driver.
+
+A processor gets `BlockOrder`s, and None when it is to call `shutdown()` and end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class InitDone:
+    """`init()` has returned."""
+
+
+@dataclass(frozen=True)
+class InitRaised:
+    """Import or `init()` raised."""
+
+    what: str
+    """Which of them, as the start of a sentence."""
+    message: str
+    trace: str
+
+
+@dataclass(frozen=True)
+class BlockDone:
+    """A block's range is done up to `stop`."""
+
+    block: int
+    token: str
+    stop: int
+
+
+@dataclass(frozen=True)
+class DiskFailed:
+    """The disk refuses rows, or no longer has the plan."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class ShutdownDone:
+    """`shutdown()` has returned, or raised: `trace`."""
+
+    trace: str = ""

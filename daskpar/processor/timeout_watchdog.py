@@ -1,0 +1,52 @@
+"""Kills processors that have passed a timeout; what that means for their blocks is decided when they exit."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from time import monotonic
+
+from daskpar.processor import linux, timeouts
+from daskpar.processor.exit_reasons import KillReason
+from daskpar.processor.processor_handle import ProcessorHandle
+from daskpar.processor.protocol import ProcessorSettings
+from daskpar.processor.shared_page import KILL_PENDING, Announcement
+from daskpar.processor.stacks import STACK_SIGNAL
+
+STACK_SECONDS = 0.05
+"""What a processor that is about to be killed gets to write its stacks."""
+
+
+class TimeoutWatchdog:
+    """The timeouts of the processors of one step on one node."""
+
+    def __init__(self, settings: ProcessorSettings) -> None:
+        self._settings = settings
+
+    def check(self, processor: ProcessorHandle, announcement: Announcement, now: float) -> bool:
+        """Kill a processor whose time is up; returns whether it goes on."""
+        if processor.kill_at is not None and now >= processor.kill_at:
+            processor.kill_at = None
+            linux.kill_tree(processor.pid)
+        if processor.killed_for or not processor.pid:
+            return False
+        if timeouts.is_overdue(announcement.phase, announcement.since, now, self._settings):
+            self._time_out(processor, announcement)
+            return False
+        return True
+
+    def _time_out(self, processor: ProcessorHandle, announcement: Announcement) -> None:
+        # The signal for its stacks may interrupt the call that hangs. What the processor reports from here on
+        # must not count, so the limit makes it wait for its end before it reports.
+        now = processor.page.set_limit(KILL_PENDING)
+        if (now.index, now.phase) != (announcement.index, announcement.phase):
+            # It has come back by itself in this very moment.
+            processor.page.set_limit(processor.limit)
+            return
+        processor.timed_out_at, processor.killed_for = announcement, KillReason.TIMEOUT
+        if STACK_SIGNAL is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(processor.pid, STACK_SIGNAL)
+                processor.kill_at = monotonic() + STACK_SECONDS
+                return
+        linux.kill_tree(processor.pid)

@@ -1,0 +1,36 @@
+"""What the end of a processor gives back, and as what."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from daskpar.processor.exit_reasons import ExitReason
+from daskpar.processor.lost_blocks import charge_and_requeue
+from daskpar.processor.protocol import BlockEnded, BlockOrder, Released
+from daskpar.processor.shared_page import Announcement, Phase
+from daskpar.results import Reason
+
+WHY = ExitReason(Reason.DIED, "it died")
+
+
+@pytest.mark.parametrize(
+    ("reported", "killed_for", "last", "expected"),
+    [
+        (10, "", Announcement(-1, Phase.IDLE, 0.0), [(10, 20, "unbegun")]),
+        (10, "memory", Announcement(-1, Phase.IDLE, 0.0), [(10, 20, "unbegun")]),
+        (10, "stopped", Announcement(-1, Phase.IDLE, 0.0), [(10, 20, "died")]),
+        (20, "", Announcement(-1, Phase.IDLE, 0.0), []),
+        (12, "", Announcement(11, Phase.FLUSH, 0.0), [(12, 20, "died")]),
+        (10, "", Announcement(13, Phase.FLUSH, 0.0), [(10, 14, "unwritten"), (14, 20, "died")]),
+        (10, "stopped", Announcement(13, Phase.RUN, 0.0), [(10, 14, "unflushed"), (14, 20, "died")]),
+    ],
+)
+def test_what_a_death_gives_back(reported, killed_for, last, expected):
+    order = BlockOrder(block=1, token="t", start=10, stop=20)
+    processor = SimpleNamespace(order=order, limit=20, reported=reported, killed_for=killed_for)
+    *found, final = charge_and_requeue(processor, last, WHY, SimpleNamespace(max_retries=0))
+    assert [(m.start, m.stop, m.reason) for m in found if isinstance(m, Released)] == expected
+    assert isinstance(final, BlockEnded)
+    assert processor.order is None
