@@ -1,1 +1,1 @@
-"""The processes that run an entry script on a node, and the node's side of them. Nothing here knows of Dask."""
+"""The processes that run an entry script, and their node's side of them; nothing here knows of Dask."""

@@ -117,7 +117,7 @@ class BlockQueue:
         assert processor.order is not None
         limit = processor.page.lower_limit(start)
         if limit is None:
-            return  # it is between mini-batches: its own message about the end of the block says how far it came
+            return  # it is at no mini-batch: its message about the end of the block says how far it came
         if limit < processor.limit:
             self._release(processor.order, limit, processor.limit, reason)
             processor.limit = limit

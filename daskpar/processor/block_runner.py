@@ -40,6 +40,10 @@ CPU_SECONDS = 0.001
 them."""
 
 
+_CPU = 8
+"""Where the processor time stands in what `_keep` keeps of a try."""
+
+
 class BlockRunner:
     """Runs blocks for one processor, one after the other."""
 
@@ -232,14 +236,15 @@ class BlockRunner:
         elapsed = now - began
         run = now - running if running is not None else 0.0
         cpu = elapsed if elapsed < CPU_SECONDS else self._processor_time()
+        started = self._epoch + began
         self._unflushed.append(
-            (index, items, returned, failed_items, rows, self._epoch + began, elapsed, run, cpu, status, reason, final)
-        )  # fmt: skip
+            (index, items, returned, failed_items, rows, started, elapsed, run, cpu, status, reason, final)
+        )
 
     def _processor_time(self) -> float:
         """Seconds of processor time since the last call, less what the shorter mini-batches between used."""
         before, self._cpu = self._cpu, time.process_time()
-        shorter: float = sum(kept[8] for kept in self._unflushed[self._cpu_counted :])
+        shorter: float = sum(kept[_CPU] for kept in self._unflushed[self._cpu_counted :])
         self._cpu_counted = len(self._unflushed) + 1  # the one that asks comes next
         return max(0.0, self._cpu - before - shorter)
 

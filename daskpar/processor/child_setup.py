@@ -1,4 +1,4 @@
-"""Sets a forked child up before it hosts user code or becomes a command: streams, folder, variables, limits."""
+"""Sets up a forked child before it runs user code or a command: streams, folder, variables, limits."""
 
 from __future__ import annotations
 

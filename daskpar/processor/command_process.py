@@ -1,4 +1,4 @@
-"""Runs a command below a fork server of its own, so that all it started ends with it, however its node ends."""
+"""Runs a command below a fork server of its own, so that all that it started ends with it or its node."""
 
 from __future__ import annotations
 

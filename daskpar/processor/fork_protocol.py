@@ -16,7 +16,7 @@ class ChildTask:
         raise TypeError(f"{type(self).__name__} does not say what it does")
 
     def watched_page(self, fds: list[int]) -> tuple[ProcessorSettings, SharedPage] | None:
-        """Called in the fork server: the settings and the shared page of a processor; None for other children."""
+        """Called in the fork server: settings and shared page of a processor; None for other children."""
         return None
 
 

@@ -1,4 +1,4 @@
-"""What runs in a fork server: a small single-threaded process from which processors are forked in milliseconds.
+"""The main of a fork server: a small process of one thread from which processors are forked in milliseconds.
 
 It imports beforehand what processors need, reaps what dies and reports it, inherits orphans as a subreaper,
 and at the end of its node (end-of-file) kills every descendant before it ends. Its client is `fork_server`.

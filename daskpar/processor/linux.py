@@ -61,7 +61,7 @@ def children_of(pid: int) -> list[int]:
 
 
 def descendants_of(pid: int) -> list[int]:
-    """Children, their children and so on, as of now, whatever sessions and groups they have made themselves."""
+    """Children, their children and so on, as of now, in whatever sessions and groups."""
     found = children_of(pid)
     for child in found:
         found += children_of(child)  # grows while it is walked

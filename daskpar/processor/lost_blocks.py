@@ -1,4 +1,4 @@
-"""What happens to the block of a processor that has died: one mini-batch is charged, the rest is given back."""
+"""The block of a processor that has died: one mini-batch is charged with it, the rest is given back."""
 
 from __future__ import annotations
 

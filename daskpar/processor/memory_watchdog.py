@@ -1,4 +1,4 @@
-"""Kills the largest processor of a node when its memory runs out, before the kernel picks a process itself."""
+"""Kills the largest processor of a node that runs out of memory, before the kernel picks a process."""
 
 from __future__ import annotations
 

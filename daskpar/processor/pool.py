@@ -1,4 +1,4 @@
-"""The processors of one step on one node: one thread that starts them, gives them blocks, watches and ends them.
+"""The processors of one step on one node: one thread starts them, gives them blocks, watches and ends them.
 
 All state belongs to that thread. What happens is reported as protocol messages, in order; nothing here knows
 of Dask.
@@ -218,7 +218,8 @@ class ProcessorPool:
 
     def _handle(self, processor: ProcessorHandle, message: object) -> None:
         if processor.timed_out_at is not None and not isinstance(message, Flushed):
-            return  # the signal for its stacks has interrupted the call that hung: what follows must not count
+            # The signal for its stacks may have interrupted the call that hung: what follows must not count.
+            return
         match message:
             case Flushed():
                 self._blocks.flushed(processor, message)

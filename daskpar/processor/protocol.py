@@ -172,7 +172,7 @@ class NodeFailed:
 
 @dataclass(frozen=True, kw_only=True)
 class LogMessage:
-    """A text for the logs and, once per text, for the terminal: `shutdown()` raised, more returns than items."""
+    """A text for the logs and, once per text, for the terminal: `shutdown()` raised, for example."""
 
     level: str
     text: str

@@ -1,4 +1,4 @@
-"""Samples what a node uses, on a thread of its own: a slow look at the machine must not hold up processors."""
+"""Samples what a node uses, on a thread of its own: a slow sample must not hold up the processors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a node and its processors use of the machine: for the memory watchdog, and for the files in `sys/perf`."""
+"""What a node and its processors use of the machine, for the memory watchdog and the files in `sys/perf`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def free_memory() -> tuple[int, int]:
-    """(available, total) bytes of memory: of the machine, or of the control group that has the smallest share left.
+    """(available, total) bytes of the machine's memory, or of the control group with the smallest share left.
 
     (0, 0) where none can be read.
     """
@@ -70,7 +70,7 @@ def _memory_of(folder: Path) -> tuple[int, int]:
 
 
 def cores() -> int:
-    """Cores that this process may use: the least of its affinity and its control groups' limits, rounded up."""
+    """Cores that this process may use by its affinity and the limits of its control groups, rounded up."""
     found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quotas = [quota for folder in control_groups("cpu") if (quota := cpu_quota(folder))]
     return max(1, min([found, *map(math.ceil, quotas)]))

@@ -30,7 +30,7 @@ def read_stacks(settings: ProcessorSettings, processor: int) -> str:
 
 
 def readable(text: str) -> str:
-    """What faulthandler wrote, as a traceback: the latest call of each thread last, without our own frames."""
+    """What faulthandler wrote, as a traceback: latest calls last, and without our own frames."""
     out: list[str] = []
     frames: list[str] = []
 

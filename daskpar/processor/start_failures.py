@@ -10,7 +10,7 @@ from daskpar.results import InitFailed
 INIT_FAILURES = 3
 """Times processors: failures of `init()` in a row, with none that succeeded, that end the step."""
 SERVER_DEATHS = 3
-"""Fork servers that may die in a row, without a processor that got ready between, before the node gives up."""
+"""Deaths of fork servers in a row, with no processor that got ready between, with which a node gives up."""
 PAUSE_SECONDS = 0.2
 """From a failure to the next start of a processor."""
 

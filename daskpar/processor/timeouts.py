@@ -13,9 +13,9 @@ from daskpar.processor.shared_page import Phase
 Seconds = float
 
 SLOW_SECONDS = 0.2
-"""A mini-batch that runs this much longer than expected is slow: its block gives back the rest of its range."""
+"""A mini-batch that takes so much longer than expected is slow: the rest of its block is given back."""
 MOST_WEIGHT = 200
-"""Mini-batches that the mean time remembers: it follows what the last so many took."""
+"""The mean time follows what about the last so many mini-batches took."""
 
 
 def time_limit(phase: int, settings: ProcessorSettings) -> Seconds | None:
