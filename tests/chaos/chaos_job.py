@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -15,10 +13,11 @@ from typing import Any
 
 import psutil
 import yaml
-from chaos_cluster import QUICK, ROOT
 
+from chaos_cluster import QUICK, ROOT
 from daskpar.outputs.commits import Commits
 from daskpar.outputs.journal_reader import read_journal
+from faults import SCRIPT, install, schedule
 
 HERE = Path(__file__).parent
 KINDS = ("files", "table", "grouped")
@@ -27,7 +26,7 @@ GROUP_OF = 4
 ROW_BYTES = 256
 UNSAID_SECONDS = 1.0
 """For a failed try to be heard of by the driver, on a machine that is busy with other tests."""
-CHARGED = {"kill", "segfault", "leave", "stop", "hang", "raise", "grow"}
+CHARGED = {"kill", "segfault", "exit", "stop", "hang", "raise", "grow"}
 """Harms of a processor that cost a try when they come while a mini-batch is loaded or run."""
 
 
@@ -57,8 +56,7 @@ class ChaosJob:
 
     def write(self) -> Path:
         """Data, script and spec; the spec's path."""
-        (self.folder / "code").mkdir(parents=True, exist_ok=True)
-        shutil.copy(HERE / "chaos_script.py", self.folder / "code")
+        install(self.folder / "code")
         self.set_faults(self.faults)
         if not (self.folder / "data").exists():
             self._write_data()
@@ -71,7 +69,7 @@ class ChaosJob:
         task = {
             "type": "run_function",
             "code": "./code",
-            "entry_script": "chaos_script.py",
+            "entry_script": SCRIPT,
             "environment": "azureml:any:1",
             "append_row_to": "${{outputs.rows}}",
             "program_arguments": f"--world {self.folder} --resource_monitor_interval 0 --task_overhead_timeout {self.overhead} "
@@ -105,7 +103,7 @@ class ChaosJob:
     def set_faults(self, faults: dict[str, list[str]]) -> None:
         """What is to happen from now on."""
         self.faults = faults
-        (self.folder / "faults.json").write_text(json.dumps(faults))
+        schedule(self.folder, faults)
 
     def _write_data(self) -> None:
         data = self.folder / "data"

@@ -16,11 +16,11 @@ FAILS = {
     "hang in C": (Reason.TIMEOUT, 2, 0),
     "exit": (Reason.DIED, 2, 0),
     "segfault": (Reason.DIED, 2, 0),
-    "killed": (Reason.DIED, 2, 0),
+    "kill": (Reason.DIED, 2, 0),
     "sys.exit": (Reason.EXCEPTION, 2, 0),
     "memory": (Reason.MEMORY, 2, 0),
 }
-FINE = ["ok", "fork + exit", "fork + return", "fork + exception", "generator", "chatty"]
+FINE = ["ok", "fork + exit", "fork + return", "fork + exception", "generator", "print lines"]
 
 
 @pytest.mark.parametrize("retries", [0, 1])
