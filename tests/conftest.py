@@ -36,6 +36,16 @@ def run(mini_batch):
     return [os.path.basename(str(item)) for item in mini_batch]
 """
 
+MEETING = """
+import json, os, pathlib, time
+count, folder = os.environ["MEETING"].split(" ", 1)
+def run(mini_batch):
+    pathlib.Path(folder, str(os.getpid())).touch()
+    while len(os.listdir(folder)) < int(count):
+        time.sleep(0.005)
+    return [json.dumps([os.path.basename(mini_batch[0]), os.getpid(), os.getppid()])]
+"""
+
 
 @dataclass
 class Work:
@@ -87,6 +97,19 @@ class Work:
             },
         }
         return {key: value for key, value in {**step, **more}.items() if value is not None}
+
+    def meeting(self, count: int, name: str = "meeting", **more: Any) -> dict[str, Any]:
+        """A parallel step in which no call of run() returns before `count` processors have been given a mini-batch.
+
+        A row is the JSON of [file, process, its fork server].
+        """
+        (self.folder / name).mkdir()
+        return self.parallel(
+            MEETING,
+            environment_variables={"MEETING": f"{count} {self.folder / name}"},
+            retry_settings={"max_retries": 0, "timeout": 60},
+            **more,
+        )
 
     def command(self, text: str, **more: Any) -> dict[str, Any]:
         """A command step."""

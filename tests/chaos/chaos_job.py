@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from chaos_cluster import QUICK, ROOT
 from daskpar.outputs.commits import Commits
 from daskpar.outputs.journal_reader import read_journal
 from faults import SCRIPT, install, schedule
+from waiting import until
 
 HERE = Path(__file__).parent
 KINDS = ("files", "table", "grouped")
@@ -169,17 +169,16 @@ class ChaosJob:
 
     def wait_for_line(self, name: str, number: int = 1, patience: float = 30) -> None:
         """Until the script has written that many lines into a file of its world."""
-        end = time.monotonic() + patience
-        while len(self.lines(name)) < number:
-            assert time.monotonic() < end, f"{name} never came"
-            time.sleep(0.01)
+        until(lambda: len(self.lines(name)) >= number, f"line {number} of {name}", seconds=patience)
 
     def wait_for_no_process(self, patience: float = 15) -> None:
         """What a dead driver leaves ends by itself, soon."""
-        end = time.monotonic() + patience
-        while left := processes_with(str(self.folder)):
-            assert time.monotonic() < end, f"processes left behind: {left}"
-            psutil.wait_procs(left, timeout=0.2)
+
+        def gone() -> bool:
+            left = processes_with(str(self.folder))
+            return psutil.wait_procs(left, timeout=0.2)[1] == []
+
+        until(gone, "the end of all its processes", seconds=patience)
 
     def committed(self) -> set[int]:
         """Mini-batches that the journal on the disk says are done."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from daskpar.processor.fork_server import ForkServer
 from daskpar.processor.pool import ProcessorPool
 from daskpar.processor.protocol import BlockOrder, Ended, Flushed, Message, ProcessorSettings, Released
 from daskpar.results import Failure
+from waiting import until
 
 LONG = 60.0
 
@@ -136,15 +136,8 @@ def children() -> set[int]:
     return set(map(int, Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()))
 
 
-def wait_for(true: Callable[[], Any], what: str = "it") -> None:
-    deadline = time.monotonic() + LONG
-    while not true():
-        assert time.monotonic() < deadline, f"{what} did not happen"
-        time.sleep(0.005)
-
-
 def wait_gone(*pids: int) -> None:
-    wait_for(lambda: all(map(gone, pids)), f"the end of {pids}")
+    until(lambda: all(map(gone, pids)), f"the end of {pids}")
 
 
 @pytest.fixture
@@ -155,7 +148,7 @@ def zoo(tmp_path: Path):
         made.append(Zoo(tmp_path, table or {}, **settings))
         return made[-1]
 
-    make.wait_for, make.wait_gone, make.gone = wait_for, wait_gone, gone  # type: ignore[attr-defined]
+    make.wait_for, make.wait_gone, make.gone = until, wait_gone, gone  # type: ignore[attr-defined]
     yield make
     for one in made:
         one.pool.close()
