@@ -33,7 +33,7 @@ def run(mini_batch):
 def cluster():
     """Two workers in processes of their own."""
     with LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, memory_limit=0
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0", memory_limit=0
     ) as made:
         yield made
 
@@ -198,7 +198,7 @@ def test_a_compute_of_dasks_configuration_is_started_and_ended(work):
         "class": "distributed.LocalCluster",
         "n_workers": 2,
         "processes": False,
-        "dashboard_address": None,
+        "dashboard_address": ":0",
     }
     with dask.config.set({"daskpar.computes": {"mine": described}}):
         ended = work.run({"work": work.meeting(2, resources={"instance_count": 2})}, compute="mine")

@@ -252,7 +252,7 @@ def test_resource_monitor_interval_writes_the_use_of_the_node_or_nothing(work, i
         names if interval else set()
     )
     if interval:
-        rows = list(csv.reader((perf / "node_resource_usage.csv").open()))
+        rows = list(csv.reader((perf / "node_resource_usage.csv").read_text().splitlines()))
         assert rows[0][:3] == ["Utc Time", "Cpu Percent", "Memory Total (MB)"]
         assert len(rows) > 1
 
@@ -275,7 +275,8 @@ def test_instance_count_and_max_concurrency_are_nodes_and_processors_on_each(wor
 def test_the_report_of_tries_has_one_row_for_each(work):
     work.files(3)
     ended = work.run({"work": work.parallel(FIRST_FAILS, retry_settings={"max_retries": 1, "timeout": 10})})
-    rows = list(csv.DictReader((logs_of(ended) / "sys/job_report/processed_mini-batches.csv").open()))
+    text = (logs_of(ended) / "sys/job_report/processed_mini-batches.csv").read_text()
+    rows = list(csv.DictReader(text.splitlines()))
     assert len(rows) == 4
     failed = [row for row in rows if row["Status"] != "RUN_DONE"]
     assert [(row["Mini-batch Id"], row["Picked Count"], row["Status"]) for row in failed] == [
