@@ -21,14 +21,18 @@ def test_first_run_runs_and_shows_results(examples: Path) -> None:
     nbclient.NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(examples)}}).execute()
     after = [shown(cell) for cell in notebook.cells]
     for (given, saved), now in zip(before, after, strict=True):
-        differing = "the outputs in the repository are not those of this code: run the notebook again and save it"
+        differing = (
+            "the outputs in the repository are not those of this code: run the notebook again and save it"
+        )
         if FROM_THE_MODEL in given:
             assert words(now) == words(saved), differing
             assert figures(now) == pytest.approx(figures(saved), rel=0.02), differing
         else:
             assert now.split() == saved.split(), differing
     assert any("setosa" in text for text in after)
-    assert sum(FROM_THE_MODEL in given for given, _ in before) == 2, "the first rows, and how many of each species"
+    assert sum(FROM_THE_MODEL in given for given, _ in before) == 2, (
+        "the first rows, and how many of each species"
+    )
 
 
 def tags(cell: nbformat.NotebookNode) -> list[str]:

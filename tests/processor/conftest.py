@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 import faults
@@ -133,7 +133,7 @@ def gone(pid: int) -> bool:
 
 def children() -> set[int]:
     """Of this process."""
-    return set(map(int, Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()))
+    return {process.pid for process in psutil.Process().children()}
 
 
 def wait_gone(*pids: int) -> None:
