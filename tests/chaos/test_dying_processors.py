@@ -16,7 +16,7 @@ DEADLY = ("kill", "segfault", "exit")
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_any_death_at_any_moment_costs_one_try_at_most(chaos, kind):
-    """49 faults to a job: three ways to die before and in init(), while loading, running, writing, and between the write and its word."""
+    """45 faults in a job: three ways to die before and in init(), while loading, running, writing, and before the driver is told."""
     places = itertools.count(1, 4)
     faults = {
         f"{moment} {next(places)}": [harm] * times

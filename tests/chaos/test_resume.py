@@ -193,6 +193,7 @@ def test_a_damaged_journal_keeps_what_is_whole(chaos):
     data[middle : middle + 40] = b"\0" * 40
     journal.write_bytes(bytes(data) + b"torn")
     done = job.committed() - {50}
+    assert done
     job.set_faults({})
     again = job.resume()
     assert again.status == "completed", again.reason
@@ -236,6 +237,7 @@ def test_a_plan_that_a_power_cut_took_is_made_anew(chaos, kind, name):
     job = broken_at(chaos, 20, kind=kind, mini_batches=30, settings={"mini_batch_error_threshold": 0})
     assert job.run().status == "failed"
     done = job.committed() - {20}
+    assert done
     (lost,) = (job.run_dir / "steps" / "work" / "plan").glob(name)
     lost.write_bytes(b"")
     job.set_faults({})

@@ -20,7 +20,8 @@ class Job:
     """One parallel step over invented files, whose script has the faults of `tests/faults`."""
 
     folder: Path
-    faults: dict[int, list[str]] = field(default_factory=dict)
+    faults: dict[int | str, str | list[str]] = field(default_factory=dict)
+    """Mini-batch, or another moment of `faults.schedule` -> what happens there."""
     files: int = 20
     per_batch: int = 2
     settings: dict[str, Any] = field(default_factory=dict)
@@ -30,7 +31,6 @@ class Job:
     processors: int = 2
     nodes: int = 1
     append: bool = True
-    script: str = SCRIPT
 
     def write(self) -> Path:
         """The spec."""
@@ -38,11 +38,14 @@ class Job:
         for number in range(self.files):
             (self.folder / "data" / f"{number:05d}.txt").write_text(str(number))
         install(self.folder / "code")
-        schedule(self.folder, {f"run {index}": names for index, names in self.faults.items()})
+        schedule(
+            self.folder,
+            {f"run {at}" if isinstance(at, int) else at: what for at, what in self.faults.items()},
+        )
         task: dict[str, Any] = {
             "type": "run_function",
             "code": "./code",
-            "entry_script": self.script,
+            "entry_script": SCRIPT,
             "environment": "azureml:any:1",
             "program_arguments": f"--world {self.folder} --resource_monitor_interval 0 {self.arguments}",
         }

@@ -108,15 +108,9 @@ def test_returns_are_not_measured_where_nobody_asks_for_them(job):
     assert ended.steps["work"].counts.succeeded == 10
 
 
-@pytest.mark.parametrize(
-    "body", ["raise RuntimeError('no model here')", "import os; os._exit(4)", "import time; time.sleep(3600)"]
-)
-def test_an_init_that_never_succeeds_ends_the_step_and_charges_nobody(job, body):
-    made = job(script="broken.py", arguments="--init_timeout 1", processors=1)
-    made.write()
-    (made.folder / "code" / "broken.py").write_text(
-        f"def init():\n    {body}\n\ndef run(mini_batch):\n    return mini_batch\n"
-    )
+@pytest.mark.parametrize("fault", ["raise", "exit", "hang"])
+def test_an_init_that_never_succeeds_ends_the_step_and_charges_nobody(job, fault):
+    made = job(faults={"init": fault}, arguments="--init_timeout 1", processors=1)
     ended = made.run()
     assert (ended.status, ended.exit_code) == ("failed", 1)
     assert "init" in ended.reason
