@@ -59,9 +59,10 @@ def test_independent_steps_run_side_by_side(work):
 def test_continue_on_step_failure_runs_what_does_not_need_the_failed_step(work, goes_on):
     bad = work.command("exit 3", outputs={"o": FOLDER})
     after = work.command("true", inputs=link("bad"))
-    # `slow` ends after `bad` has failed, and `other` needs `slow`: whether it runs is decided when the failure is known.
-    failed = f"grep -q failed {work.folder}/run/steps/bad/step.json"
-    slow = work.command(f"until {failed}; do sleep 0.01; done", outputs={"o": FOLDER})
+    # `slow` ends after the failure of `bad` is on the disk, and a second later also known to the driver's loop, which
+    # then decides about `other`.
+    failed = f"grep -qs failed {work.folder}/run/steps/bad/step.json"
+    slow = work.command(f"until {failed}; do sleep 0.01; done; sleep 1", outputs={"o": FOLDER})
     other = work.command("true", inputs=link("slow"))
     jobs = {"bad": bad, "after": after, "slow": slow, "other": other}
     ended = work.run(jobs, top={"settings": {"continue_on_step_failure": goes_on}})
