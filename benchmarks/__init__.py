@@ -1,3 +1,4 @@
-"""What daskpar costs next to what a user would write instead. `python -m benchmarks` runs all, prints a
-table, draws a figure.
+"""Measures what daskpar costs next to what a user would write instead.
+
+`python -m benchmarks` runs every question, prints a table and draws a figure.
 """

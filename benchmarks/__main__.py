@@ -70,9 +70,8 @@ def main() -> int:
     path = RESULTS / f"{time.strftime('%Y%m%d-%H%M%S')}{'-small' if settings.small else ''}.jsonl"
     adopt_orphans()
     for folder in ("daskpar", "benchmarks"):
-        compileall.compile_dir(
-            ROOT / folder, quiet=1
-        )  # as an installed package is, and peers find themselves
+        # An installed package is compiled too, and so are those of the peers.
+        compileall.compile_dir(ROOT / folder, quiet=1)
     records = []
     with path.open("w") as file:
         for name in arguments.only:
@@ -92,9 +91,9 @@ def show(records: list[dict[str, object]], path: Path) -> int:
 
 
 def ask(name: str, settings: Settings) -> dict[str, object]:
-    """One question; what goes wrong is part of the answer and stops no other."""
+    """Ask one question; an error becomes part of its answer, and the next question is asked all the same."""
     print(f"{name}", flush=True)
-    os.sync()  # what the question before has left to be written is not this one's
+    os.sync()  # writes that the question before has left would slow this one down
     answer, wrong = Answer(question=name), ""
     try:
         answer = importlib.import_module(f"benchmarks.questions.{QUESTIONS[name]}").ask(settings)
@@ -119,7 +118,7 @@ def ask(name: str, settings: Settings) -> dict[str, object]:
 
 
 def versions() -> dict[str, object]:
-    """What was measured, on what."""
+    """The commit that was measured, the versions of its libraries, and the cores of this machine."""
     commit = subprocess.run(
         ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True
     ).stdout.strip()

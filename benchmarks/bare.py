@@ -1,7 +1,6 @@
-"""`python -m daskpar` without its safety net, to measure what the net costs: no deadlines, logs, progress,
-report or journal.
+"""Runs `python -m daskpar` without deadlines, logs, progress, report and journal, to measure what they cost.
 
-Takes the same arguments. What it leaves out can't be left out by a user.
+Takes the same arguments. A user can't leave these parts out.
 """
 
 from __future__ import annotations
@@ -15,16 +14,16 @@ from daskpar.__main__ import main
 
 
 def nothing(*_: Any, **__: Any) -> None:
-    """In place of what is left out."""
+    """Stand in for a function that is left out."""
 
 
 def never(*_: Any, **__: Any) -> bool:
-    """In place of a question whose answer would cost something."""
+    """Stand in for a test that is left out."""
     return False
 
 
 def strip() -> None:
-    """Take the net away in this process, where the driver and the node of a local run both live."""
+    """Leave the parts out in this process, in which both the driver and the node of a local run live."""
     daskpar.reports.watchers.watchers = lambda *_, **__: []
     daskpar.outputs.journal.Journal.append = nothing
     daskpar.outputs.journal.Journal.sync = nothing

@@ -1,4 +1,4 @@
-"""A bar: one measured number beside what the project asks of itself."""
+"""Bars: measured numbers, each with the limit that the project sets itself."""
 
 from __future__ import annotations
 

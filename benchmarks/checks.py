@@ -1,4 +1,4 @@
-"""Whether an output is what it should be."""
+"""Checks whether the output of a competitor is complete and right."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from benchmarks.harness import Wrong
 
 
 def scores_complete(output: Path, rows: int, *, ordered: bool = True) -> Callable[[], None]:
-    """A check that every row is there once, and in order; the first call that passes sets the sum that all
-    others must have.
+    """Make a check that every row is there once and, where `ordered`, in order.
+
+    The first output that passes also sets the sum of scores that every other one must have.
     """
 
     def check() -> None:
@@ -28,9 +29,8 @@ def scores_complete(output: Path, rows: int, *, ordered: bool = True) -> Callabl
         if not ordered:
             found = np.sort(found)
         if len(found) != rows or not np.array_equal(found, np.arange(rows)):
-            raise Wrong(
-                f"{output.name}: {len(found)} rows for {rows}, {'out of order' if len(found) == rows else 'wrong number'}"
-            )
+            fault = "out of order" if len(found) == rows else "wrong number"
+            raise Wrong(f"{output.name}: {len(found)} rows for {rows}, {fault}")
         total = float(table["score"].to_numpy().sum())
         expected = SUMS.setdefault(rows, total)
         if abs(total - expected) > 1e-6 * abs(expected):
@@ -44,15 +44,14 @@ SUMS: dict[int, float] = {}
 
 
 def models_complete(folder: Path, groups: int) -> Callable[[], None]:
-    """A check that there is one model for each group, each of all its rows."""
+    """Make a check that there is one model for each group, each of all its rows."""
 
     def check() -> None:
         lines = [line.split() for file in sorted(folder.iterdir()) for line in file.read_text().splitlines()]
         keys = {(line[0], line[1]) for line in lines}
         short = [line for line in lines if line[2] != "120"]
         if len(lines) != groups or len(keys) != groups or short:
-            raise Wrong(
-                f"{len(lines)} models of {len(keys)} groups for {groups}, {len(short)} of them not of 120 rows"
-            )
+            found = f"{len(lines)} models of {len(keys)} groups for {groups}"
+            raise Wrong(f"{found}, {len(short)} of them not of 120 rows")
 
     return check

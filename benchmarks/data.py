@@ -33,7 +33,7 @@ DAYS = 120
 
 
 def once(path: Path, make: Callable[[Path], None]) -> Path:
-    """The file or folder at `path`, made under another name first, so that what lies there is whole."""
+    """Return `path`; make it if need be, under another name first, so that it never exists half made."""
     if not path.exists():
         print(f"    making {path.name}")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -64,7 +64,7 @@ def scoring_csv(megabytes: int) -> tuple[Path, int]:
 
 
 def orders_csv(megabytes: int) -> tuple[Path, int]:
-    """Orders: integers, decimals, text of some words, true and false, moments; the kinds that a table of a
+    """Orders: integers, decimals, text of some words, true and false, timestamps; the kinds that a table of a
     business has.
     """
     rows = megabytes * 1_000_000 // ORDER_BYTES

@@ -1,5 +1,6 @@
-"""Runs commands in turn, so that what disturbs the machine disturbs all of them alike, and keeps times,
-memory and checks.
+"""Runs the commands of all competitors in turn, and keeps their times, memory and checks.
+
+In turn, so that anything that disturbs the machine disturbs all of them alike.
 """
 
 from __future__ import annotations
@@ -27,13 +28,14 @@ RESULTS = ROOT / "benchmarks" / "results"
 PATIENCE_SECONDS = 900
 PR_SET_CHILD_SUBREAPER = 36
 ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
-"""For peers with a process for each core: linear algebra with threads of its own makes them many times
-slower. daskpar sets it itself.
+"""Environment of peers that have a process for each core; daskpar sets the same itself.
+
+Threads of linear algebra in each process would make such a peer many times slower.
 """
 
 
 class Wrong(Exception):
-    """A command failed, or what it wrote is not what it should have written: its time means nothing."""
+    """A command failed or wrote a wrong output, so its time means nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,11 +47,9 @@ class Command:
     check: Callable[[], None] = lambda: None
     """Raises `Wrong` when the output is not right; not timed."""
     marks: Callable[[str], Mapping[str, float]] | None = None
-    """Moments (seconds since the epoch) by name, from what the command printed; by default from its `MARKS`
-    line.
-    """
+    """Gives times (seconds since the epoch) by name from the output; by default from the `MARKS` lines."""
     prepare: Callable[[], None] = lambda: None
-    """Clears the way; not timed."""
+    """Removes what an earlier run left; not timed."""
     environment: Mapping[str, str] = field(default_factory=dict)
     repeats: int | None = None
     """Fewer than the series' for a peer that takes minutes."""
@@ -113,7 +113,7 @@ def available(module: str) -> bool:
 
 
 def adopt_orphans() -> None:
-    """Let what a command leaves behind come to us, so that it is seen, counted and ended."""
+    """Become the parent of processes that a command leaves behind, so that they are counted and ended."""
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
@@ -195,8 +195,9 @@ def printed_marks(text: str) -> dict[str, float]:
 
 
 def end_leftovers(ours: set[int]) -> None:
-    """Kill what a command left running, `ours` spared; a peer's servers may take a moment to go by
-    themselves.
+    """Kill the processes that a command left running, all but `ours`.
+
+    They get three seconds first: the servers of some peers end by themselves, a little later.
     """
 
     def left() -> list[int]:
@@ -214,7 +215,7 @@ def end_leftovers(ours: set[int]) -> None:
 
 
 def reap_orphans() -> None:
-    """Take the exit status of ended children that came to us, so that what they read is counted."""
+    """Take the exit status of adopted children that have ended, so that the bytes they read are counted."""
     for entry in os.scandir("/proc"):
         if entry.name.isdigit():
             with suppress(OSError):

@@ -1,6 +1,4 @@
-"""Turns a workload into a daskpar job as a user writes one: an MLTable, a pipeline YAML, and the command that
-runs it.
-"""
+"""Turns a workload into a daskpar job as a user writes one: an MLTable, a pipeline YAML and a command."""
 
 from __future__ import annotations
 

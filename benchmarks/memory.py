@@ -42,7 +42,7 @@ def pss_bytes(pid: int) -> int:
 
 
 class MemorySampler(threading.Thread):
-    """Looks at the tree below `root` until `stop()`; `samples` holds (time, bytes)."""
+    """Samples the memory of the processes below `root` until `stop()`; `samples` holds (time, bytes)."""
 
     def __init__(self, root: int) -> None:
         super().__init__(daemon=True)

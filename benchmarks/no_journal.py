@@ -1,6 +1,4 @@
-"""`python -m daskpar` without its journal, to measure what writing down every outcome costs. Takes the same
-arguments.
-"""
+"""Runs `python -m daskpar` without its journal, to measure what it costs; takes the same arguments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One table and one figure out of the results."""
+"""Makes one table and one figure of the results."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""How far the scheduler side carries: the real tracker and the real dispatcher on a simulated cluster,
-without user code.
+"""Measures how large a cluster the tracker and the dispatcher can serve: real ones, on simulated nodes.
 
     python -m benchmarks.scale [--nodes 1000] [--processors 8] [--mini-batches 10000000] [--seconds 0.01]
 
@@ -45,14 +44,14 @@ class SchedulerStandIn:
     def __init__(self) -> None:
         self.stream_handlers: dict[str, Any] = {}
         self.workers: dict[str, Any] = {}
-        self.told: list[tuple[Any, ...]] = []
+        self.sent: list[tuple[Any, ...]] = []
 
     def client_send(self, client: str, message: dict[str, Any]) -> None:
         """Keep what is meant for the driver."""
-        self.told.append(message["event"][1])
+        self.sent.append(message["event"][1])
 
     def worker_send(self, worker: str, message: dict[str, Any]) -> None:
-        """Nothing is ever stopped here."""
+        """Do nothing: the simulation never stops a node."""
 
 
 @dataclass
@@ -141,9 +140,7 @@ class Simulation:
         return len(orders)
 
     def _work(self, node: SimulatedNode) -> None:
-        """Start waiting blocks on free processors: their flushes become events, those of one node and tenth
-        of a second together.
-        """
+        """Start waiting blocks on free processors; flushes of one node within 0.1 s become one event."""
         while node.free and node.waiting:
             node.free -= 1
             order = node.waiting.pop(0)
@@ -192,16 +189,16 @@ class Simulation:
         self.bytes += len(data)
         began = time.process_time()
         tracker.report(worker=node.name, messages=data)
-        told = time.process_time()
-        self.cost["tracker"] += told - began
-        for fact in scheduler.told:
+        tracked = time.process_time()
+        self.cost["tracker"] += tracked - began
+        for fact in scheduler.sent:
             self._drive(dispatcher, fact[2], node)
-        scheduler.told.clear()
-        self.cost["dispatcher"] += time.process_time() - told
+        scheduler.sent.clear()
+        self.cost["dispatcher"] += time.process_time() - tracked
         self._work(node)
 
     def _drive(self, dispatcher: Dispatcher, data: bytes, node: SimulatedNode) -> None:
-        """What the driver does with a report, short of the disk."""
+        """Do what the driver does with a report, except for writing to the disk."""
         for message in pickle.loads(data):
             if isinstance(message, Flushed):
                 records = unpack(message.records)
@@ -254,8 +251,9 @@ def main() -> int:
             }
         )
         print(
-            f"{nodes:>6} {count:>12,} {found['simulated_seconds']:>11.1f} {found['cpu_seconds']:>7.1f} {found['times_real_time']:>11.2f} "
-            f"{found['most_blocks_alive']:>12,.0f} {found['messages_per_cpu_second']:>9,.0f} {found['memory_grown_megabytes']:>6.0f}",
+            f"{nodes:>6} {count:>12,} {found['simulated_seconds']:>11.1f} {found['cpu_seconds']:>7.1f} "
+            f"{found['times_real_time']:>11.2f} {found['most_blocks_alive']:>12,.0f} "
+            f"{found['messages_per_cpu_second']:>9,.0f} {found['memory_grown_megabytes']:>6.0f}",
             flush=True,
         )
     results = Path(__file__).parent / "results"

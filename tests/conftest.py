@@ -1,4 +1,19 @@
-"""Settings that hold for every test, and a folder in which jobs are written and run as a user would."""
+"""How to work on daskpar; then the settings of every test, and the folder in which tests write and run jobs.
+
+Set up         python3.11 -m venv .venv && .venv/bin/pip install -e '.[test,lint,bench]' && . .venv/bin/activate
+Lint, types    ruff check . && ruff format . && mypy
+Fast tests     python -m pytest -q tests/jobspec tests/data tests/batches tests/outputs tests/rundir tests/reports
+All tests      python -m pytest -q -n 2 --dist loadfile       (.ci/run: everything in a fresh environment)
+Benchmarks     python -m benchmarks --only start-up --repeats 3
+Floors         `tests/test_layers.py` lists the folders of daskpar/ from the ground to the door; imports point down only
+Tests          tests/FOLDER/test_MODULE.py tests daskpar/FOLDER/MODULE.py; whole jobs: tests/jobs, tests/chaos, tests/notebooks
+Faults         tests/faults: a new way in which a script can fail is one more function in `fault_table.py`
+Settings       a key of the YAML: `jobspec/known_fields.py` and `jobspec/step_settings.py`; a flag: `jobspec/program_arguments.py`
+Events         what happens in a run: `events.py`; who shows it or writes it down: the watchers in `reports/`
+Messages       what processors, nodes and Dask tell the driver: `processor/protocol.py`, read in `engine/`
+Output         rows as text: `processor/row_text.py`; part files, journal and the joining of rows: `outputs/`
+Warnings       are errors, but for those that pyproject.toml names with the reason
+"""
 
 from __future__ import annotations
 
@@ -8,7 +23,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +34,12 @@ from hypothesis import settings
 
 from daskpar import atomic
 
-# Started in the background, this process may ignore the signals whose effect is tested, and what it starts would inherit that.
+# A process that is started in the background may ignore signals, and so would all that it starts: the tests send them.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
-# The machines that run this suite are small and shared: a slow example is no failure, and a failing one can be run again.
+# Machines that run this suite may be small and shared: a slow example is no failure. The blob lets one run it again.
 settings.register_profile("daskpar", deadline=None, print_blob=True)
 settings.load_profile("daskpar")
 
@@ -36,12 +51,23 @@ def run(mini_batch):
     return [os.path.basename(str(item)) for item in mini_batch]
 """
 
+MEETING = """
+import json, os, pathlib, time
+count, folder = os.environ["MEETING"].split(" ", 1)
+def run(mini_batch):
+    pathlib.Path(folder, str(os.getpid())).touch()
+    while len(os.listdir(folder)) < int(count):
+        time.sleep(0.005)
+    return [json.dumps([os.path.basename(mini_batch[0]), os.getpid(), os.getppid()])]
+"""
+
 
 @dataclass
 class Work:
     """A folder with a job in it."""
 
     folder: Path
+    _started: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def write(self, name: str, text: str) -> Path:
         """Write a text file below the folder."""
@@ -88,6 +114,19 @@ class Work:
         }
         return {key: value for key, value in {**step, **more}.items() if value is not None}
 
+    def meeting(self, count: int, name: str = "meeting", **more: Any) -> dict[str, Any]:
+        """A parallel step in which no call of run() returns before `count` processors have been given a mini-batch.
+
+        A row is the JSON of [file, process, its fork server].
+        """
+        (self.folder / name).mkdir()
+        return self.parallel(
+            MEETING,
+            environment_variables={"MEETING": f"{count} {self.folder / name}"},
+            retry_settings={"max_retries": 0, "timeout": 60},
+            **more,
+        )
+
     def command(self, text: str, **more: Any) -> dict[str, Any]:
         """A command step."""
         return {"type": "command", "command": text, "environment": "azureml:any:1", **more}
@@ -117,7 +156,7 @@ class Work:
         return subprocess.run(self.arguments(*argv), **options)
 
     def start(self, *argv: str, **options: Any) -> subprocess.Popen[str]:
-        """Start the command line in a process of its own."""
+        """Start the command line in a process of its own; its pipe is closed with the folder."""
         options = {
             "cwd": self.folder,
             "stdout": subprocess.PIPE,
@@ -125,7 +164,14 @@ class Work:
             "text": True,
             **options,
         }
-        return subprocess.Popen(self.arguments(*argv), **options)
+        self._started.append(subprocess.Popen(self.arguments(*argv), **options))
+        return self._started[-1]
+
+    def close_pipes(self) -> None:
+        """Close what the output of started processes was read from."""
+        for process in self._started:
+            if process.stdout:
+                process.stdout.close()
 
     def processes(self) -> list[psutil.Process]:
         """Processes whose command line or working directory names the folder; this one left out."""
@@ -148,6 +194,7 @@ def work(tmp_path: Path):
     before = {process.pid for process in psutil.Process().children(recursive=True)}
     made = Work(tmp_path)
     yield made
+    made.close_pipes()
     assert made.processes() == [], "processes left behind"
     children = [
         p
@@ -158,13 +205,13 @@ def work(tmp_path: Path):
 
 
 def _of_python(process: psutil.Process) -> bool:
-    """Whether it is the one that Python's multiprocessing keeps, once anybody (Dask's nannies) has used it, as long as this one lives."""
+    """Whether it belongs to Python's multiprocessing, which keeps it until this process ends once Dask's nannies have used it."""
     return "multiprocessing.resource_tracker" in " ".join(process.cmdline())
 
 
 @pytest.fixture
 def failing_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
-    """After `failing_disk(n, errno.ENOSPC)` the disk takes n more bytes, then says no to every write."""
+    """After `failing_disk(n, errno.ENOSPC)` n more bytes can be written, then every write fails with that error."""
 
     def fail_after(room: int, number: int) -> None:
         def write(fd: int, data: bytes | bytearray | memoryview) -> None:

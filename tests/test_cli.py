@@ -9,7 +9,6 @@ import select
 import signal
 import subprocess
 import termios
-import time
 
 import psutil
 import pytest
@@ -17,6 +16,7 @@ import pytest
 from daskpar import cli
 from daskpar.cli import main
 from daskpar.errors import InfrastructureLost, UsageError
+from waiting import until
 
 SLOW = """
 import os, pathlib, time
@@ -30,22 +30,13 @@ def run(mini_batch):
 """
 
 
-def until(condition, process: subprocess.Popen[str] | None = None, seconds: float = 60.0) -> None:
-    """Wait for what has to come."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert process is None or process.poll() is None, process.stdout.read() if process.stdout else ""
-        assert time.monotonic() < end, "it did not come"
-        time.sleep(0.02)
-
-
 @pytest.fixture
 def slow(work):
     """A job whose sixth mini-batch hangs until the file `go` is there, started on the command line."""
     work.files(8)
     work.spec({"work": work.parallel(SLOW, retry_settings={"max_retries": 0, "timeout": 3600})})
     work.process = work.start("job.yml", "--run-dir", "run", "--dashboard", "none")
-    until((work.folder / "code/called-0005.txt").exists, work.process)
+    until((work.folder / "code/called-0005.txt").exists, process=work.process)
     yield work
     work.process.kill()
     work.process.wait()
@@ -96,7 +87,7 @@ def test_the_dashboard_answers_at_the_address_that_is_shown(slow):
     (slow.folder / "code/go").unlink()
     (slow.folder / "code/called-0005.txt").unlink()
     slow.process = slow.start("job.yml", "--run-dir", "run2", "--dashboard", "127.0.0.1:0")
-    until((slow.folder / "code/called-0005.txt").exists, slow.process)
+    until((slow.folder / "code/called-0005.txt").exists, process=slow.process)
     address = ""
     while "http://" not in address:
         address = slow.process.stdout.readline()
@@ -177,7 +168,7 @@ def test_the_second_ctrl_c_ends_a_job_at_once(work):
     """
     work.spec({"work": work.parallel(script, retry_settings={"max_retries": 0, "timeout": 3600})})
     process = work.start("job.yml", "--run-dir", "run", "--dashboard", "none")
-    until((work.folder / "code/called").exists, process)
+    until((work.folder / "code/called").exists, process=process)
     process.send_signal(signal.SIGINT)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=30)
@@ -196,7 +187,7 @@ def test_a_driver_that_is_killed_takes_its_processes_along(slow):
 def test_a_command_ends_with_its_job_and_all_it_started(work):
     work.spec({"work": work.command("sleep 600 & setsid sleep 600 & touch started; wait")})
     process = work.start("job.yml", "--run-dir", "run", "--dashboard", "none")
-    until((work.folder / "run/steps/work/work/started").exists, process)
+    until((work.folder / "run/steps/work/work/started").exists, process=process)
     process.send_signal(signal.SIGTERM)
     said, _ = process.communicate(timeout=30)
     assert process.returncode == 130, said
@@ -215,7 +206,7 @@ def test_ctrl_c_stops_steps_side_by_side_and_skips_what_waits(work):
             (work.folder / "code/called").exists()
             and (work.folder / "run/steps/beside/work/started").exists()
         ),
-        process,
+        process=process,
     )
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=30)

@@ -1,3 +1,4 @@
-"""What a competent user would write instead of a daskpar job; each runs by itself: `python -m
-benchmarks.peers.csv pool_parts ...`.
+"""What a competent user would write instead of a daskpar job.
+
+Each runs by itself: `python -m benchmarks.peers.csv pool_parts ...`.
 """

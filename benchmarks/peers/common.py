@@ -35,9 +35,7 @@ def cut(path: str | Path, size: int) -> list[Range]:
 
 
 def join(parts: Iterable[str], output: str | Path) -> None:
-    """Append part files to one file in the order given, as they come, without their bytes passing through
-    Python.
-    """
+    """Append part files to one file in the order given, as soon as each comes, by the kernel alone."""
     with Path(output).open("wb") as target:
         for part in parts:
             append(target, part)

@@ -19,7 +19,7 @@ SPAN = 4_000_000
 PLAIN = pacsv.WriteOptions(include_header=False, delimiter=" ", quoting_style="none")
 
 job: tuple[str, list[str], str]
-"""What the forked processes need: input path, column names, folder of parts."""
+"""Values that forked processes inherit: input path, column names, folder of parts."""
 
 
 def read(start: int, stop: int) -> bytes:

@@ -1,4 +1,4 @@
-"""Mini-batches of ten paths that take next to no time."""
+"""Runs mini-batches of ten paths that take almost no time."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""One file for each question; `ask(bench)` runs its series and gives back the bars that it answers."""
+"""One module for each question; its `ask(settings)` runs the series and returns the answer with its bars."""

@@ -1,6 +1,4 @@
-"""500 MB of CSV in mini-batches of 1 MB, cheap scoring, one ordered output: does safety cost throughput or
-memory?
-"""
+"""Scores 500 MB of CSV in mini-batches of 1 MB into one ordered output: does safety cost time or memory?"""
 
 from __future__ import annotations
 

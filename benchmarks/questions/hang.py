@@ -1,6 +1,4 @@
-"""100 mini-batches of 20 ms, three of which never return: in Python, and in C with the interpreter's lock
-held.
-"""
+"""Runs 100 mini-batches of 20 ms, three of which hang for ever: in Python, and in C holding the GIL."""
 
 from __future__ import annotations
 

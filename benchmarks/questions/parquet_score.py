@@ -1,5 +1,6 @@
-"""The scoring table as Parquet, one file of 20 row groups and 50 files; and with a slow run(), which must not
-mean decoding again.
+"""Scores a table as Parquet: one file of 20 row groups, 50 files, and with a slow run().
+
+A slow run() must not make daskpar decode a row group twice.
 """
 
 from __future__ import annotations

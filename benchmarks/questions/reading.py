@@ -1,4 +1,4 @@
-"""Reading an MLTable into pandas on two cores, against Microsoft's package and plain Arrow on the same files."""
+"""Reads an MLTable into pandas on two cores, against Microsoft's package and plain Arrow on equal files."""
 
 from __future__ import annotations
 
@@ -69,9 +69,8 @@ def delimited(
     )
     if python:
         speed = faster(series["ours"], series["microsoft"])
-        # The must was set by what Microsoft's reads of a table of several kinds (40 MB/s). It reads numbers
-        # alone three times as fast, and
-        # Arrow's own reader, on both cores, is less than twice as fast there.
+        # The limit was set by the 40 MB/s that Microsoft's package reads of a table of several kinds.
+        # Of numbers alone it reads three times as much, and Arrow on both cores is less than twice as fast.
         answer.bar(
             f"delimited {kind}: times as fast as Microsoft's mltable",
             speed,
@@ -81,7 +80,7 @@ def delimited(
 
 
 def repeats(settings: Settings) -> int:
-    """A read takes a second, and what the machine does beside it shows: five at least."""
+    """Five at least: a read takes only a second, in which other work of the machine shows."""
     return settings.repeats if settings.small else max(5, settings.repeats)
 
 

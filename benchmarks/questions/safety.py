@@ -1,5 +1,6 @@
-"""Deadlines, retries, logs, journal and progress all on against all off, on the workload with the most calls
-of run() for its bytes.
+"""Compares deadlines, retries, logs, journal and progress all on with all off.
+
+The workload is the one with the most calls of run() for its bytes.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from benchmarks.questions.csv_score import job_over
 
 
 def ask(settings: Settings) -> Answer:
-    """The same command, and the same with the net taken away (`benchmarks.bare`)."""
+    """The same command, as it is and with these parts left out (`benchmarks.bare`)."""
     answer = Answer(question="safety")
     for megabytes, size in ((settings.scaled(500, 10), "1mb"), (settings.scaled(100, 5), "10kb")):
         job, rows = job_over(megabytes, size)

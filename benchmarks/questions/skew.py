@@ -1,4 +1,4 @@
-"""200 mini-batches of 20 ms and two of 5 s on four processors: is anyone idle while others have work queued?"""
+"""Runs 200 mini-batches of 20 ms and two of 5 s on four processors: is one idle while others have a queue?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the command to the first run() of a job of one mini-batch, beside what its imports alone cost."""
+"""From the command to the first run() of a job of one mini-batch, next to what its imports alone cost."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ import time
 
 
 def run(mini_batch):
-    """Write the moment down."""
+    """Write the time into a file."""
     with open(os.environ["MOMENTS"], "w") as moments:
         moments.write(str(time.time()))
     return mini_batch

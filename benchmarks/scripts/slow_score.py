@@ -6,6 +6,6 @@ from score import run as score
 
 
 def run(frame):
-    """The score of every row, late."""
+    """The score of every row, after 0.2 s."""
     time.sleep(0.2)
     return score(frame)

@@ -134,7 +134,9 @@ class Opening:
         if not step.partition_keys and data.type == "mltable":
             prestart.run_in_prestarted(plan_ahead, data, step.by_size, folder.plan, self.datastores)
         elif data.type == "mltable":
-            self.inputs[step.name] = prestart.run_in_prestarted(open_with_keys, data, step.partition_keys, self.datastores)
+            self.inputs[step.name] = prestart.run_in_prestarted(
+                open_with_keys, data, step.partition_keys, self.datastores
+            )
 
     def _open_cluster(self) -> None:
         try:

@@ -1,4 +1,7 @@
-"""Makes what the images job reads: the last 100 of scikit-learn's handwritten digits as PNG files, and a model trained on the others."""
+"""Makes what the images job reads: 100 handwritten digits as PNG files, and a model.
+
+The digits are the last of scikit-learn's; the model is trained on the others.
+"""
 
 import pickle
 from pathlib import Path

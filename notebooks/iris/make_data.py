@@ -1,4 +1,7 @@
-"""Makes what the iris job reads: 4,000 simulated flowers round scikit-learn's 150 real ones, and a model trained on the real ones."""
+"""Makes what the iris job reads: 4,000 simulated flowers, and a model.
+
+The flowers are simulated from scikit-learn's 150 real ones; the model is trained on the real ones.
+"""
 
 import pickle
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Makes what the many-models job reads: 100 weeks of invented sales of four brands in twenty stores, in no order."""
+"""Makes what the many-models job reads: 100 weeks of invented sales of 4 brands in 20 stores, unordered."""
 
 from pathlib import Path
 

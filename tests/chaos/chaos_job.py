@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 import subprocess
 import sys
-import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,10 +12,12 @@ from typing import Any
 
 import psutil
 import yaml
-from chaos_cluster import QUICK, ROOT
 
+from chaos_cluster import QUICK, ROOT
 from daskpar.outputs.commits import Commits
 from daskpar.outputs.journal_reader import read_journal
+from faults import SCRIPT, install, schedule
+from waiting import until
 
 HERE = Path(__file__).parent
 KINDS = ("files", "table", "grouped")
@@ -27,7 +26,7 @@ GROUP_OF = 4
 ROW_BYTES = 256
 UNSAID_SECONDS = 1.0
 """For a failed try to be heard of by the driver, on a machine that is busy with other tests."""
-CHARGED = {"kill", "segfault", "leave", "stop", "hang", "raise", "grow"}
+CHARGED = {"kill", "segfault", "exit", "stop", "hang", "raise", "grow"}
 """Harms of a processor that cost a try when they come while a mini-batch is loaded or run."""
 
 
@@ -57,8 +56,7 @@ class ChaosJob:
 
     def write(self) -> Path:
         """Data, script and spec; the spec's path."""
-        (self.folder / "code").mkdir(parents=True, exist_ok=True)
-        shutil.copy(HERE / "chaos_script.py", self.folder / "code")
+        install(self.folder / "code")
         self.set_faults(self.faults)
         if not (self.folder / "data").exists():
             self._write_data()
@@ -71,7 +69,7 @@ class ChaosJob:
         task = {
             "type": "run_function",
             "code": "./code",
-            "entry_script": "chaos_script.py",
+            "entry_script": SCRIPT,
             "environment": "azureml:any:1",
             "append_row_to": "${{outputs.rows}}",
             "program_arguments": f"--world {self.folder} --resource_monitor_interval 0 --task_overhead_timeout {self.overhead} "
@@ -105,7 +103,7 @@ class ChaosJob:
     def set_faults(self, faults: dict[str, list[str]]) -> None:
         """What is to happen from now on."""
         self.faults = faults
-        (self.folder / "faults.json").write_text(json.dumps(faults))
+        schedule(self.folder, faults)
 
     def _write_data(self) -> None:
         data = self.folder / "data"
@@ -171,17 +169,16 @@ class ChaosJob:
 
     def wait_for_line(self, name: str, number: int = 1, patience: float = 30) -> None:
         """Until the script has written that many lines into a file of its world."""
-        end = time.monotonic() + patience
-        while len(self.lines(name)) < number:
-            assert time.monotonic() < end, f"{name} never came"
-            time.sleep(0.01)
+        until(lambda: len(self.lines(name)) >= number, f"line {number} of {name}", seconds=patience)
 
     def wait_for_no_process(self, patience: float = 15) -> None:
         """What a dead driver leaves ends by itself, soon."""
-        end = time.monotonic() + patience
-        while left := processes_with(str(self.folder)):
-            assert time.monotonic() < end, f"processes left behind: {left}"
-            psutil.wait_procs(left, timeout=0.2)
+
+        def gone() -> bool:
+            left = processes_with(str(self.folder))
+            return psutil.wait_procs(left, timeout=0.2)[1] == []
+
+        until(gone, "the end of all its processes", seconds=patience)
 
     def committed(self) -> set[int]:
         """Mini-batches that the journal on the disk says are done."""

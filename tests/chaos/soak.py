@@ -9,15 +9,18 @@ import argparse
 import random
 import shutil
 import signal
+import sys
 import tempfile
 import time
 from collections import Counter
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # where `faults` is found when this file is the program
+
 from chaos_cluster import Cluster
 from chaos_job import KINDS, ChaosJob
 
-QUICK_HARMS = ("kill", "segfault", "leave", "raise")
+QUICK_HARMS = ("kill", "segfault", "exit", "raise")
 SLOW_HARMS = ("hang", "stop", "grow")
 NODE_HARMS = ("kill worker", "kill nanny", "kill node")
 DRIVER_MOMENTS = (

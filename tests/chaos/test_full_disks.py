@@ -14,7 +14,9 @@ from daskpar.outputs import early_copy
 
 LIMITED = """
 
-def _limited(self, data, append=part_file.PartFile.append):
+from daskpar.processor.part_file import PartFile
+
+def _limited(self, data, append=PartFile.append):
     import resource
 
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
@@ -24,7 +26,7 @@ def _limited(self, data, append=part_file.PartFile.append):
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
 
-part_file.PartFile.append = _limited
+PartFile.append = _limited
 """
 
 
@@ -102,7 +104,7 @@ def test_processors_that_can_not_write_their_rows_end_the_step(chaos):
     """A limit on the size of files stands for a full disk: no rights are needed for it."""
     job = chaos(mini_batches=40)
     job.write()
-    script = job.folder / "code" / "chaos_script.py"
+    script = job.folder / "code" / "faulty_script.py"
     text = script.read_text()
     script.write_text(text + LIMITED)
     ended = daskpar.run(job.folder / "job.yml", run_dir=job.run_dir, dashboard=None, display=False)

@@ -7,6 +7,7 @@ import os
 import signal
 
 import pytest
+
 from chaos_cluster import Cluster
 
 MOMENTS = (
@@ -48,9 +49,7 @@ def resumed_well(job, *options: str) -> None:
 
 def test_a_driver_that_dies_again_and_again(chaos):
     """One run, its driver killed at one moment after the other; each resume goes on from there."""
-    job = chaos(
-        kind="grouped", faults={"run 9": ["kill"], "write 30": ["kill"], "run 44": ["leave", "raise"]}
-    )
+    job = chaos(kind="grouped", faults={"run 9": ["kill"], "write 30": ["kill"], "run 44": ["exit", "raise"]})
     moments = [(moment, count) for moment, count, _ in MOMENTS[1:]]
     for at, (moment, count) in enumerate(moments):
         code, said = job.drive(moment=moment, count=count) if at == 0 else job.drive_resume(moment, count)
@@ -85,13 +84,13 @@ def test_a_driver_that_dies_before_it_has_looked_at_all_input_files(chaos):
     """Code and input that have changed are not mixed unseen with what was committed before; what can't be known is said."""
     job = chaos(mini_batches=40)
     assert job.drive(moment="unseen after commit", count=2)[0] == -signal.SIGKILL
-    script, data = job.folder / "code" / "chaos_script.py", job.folder / "data" / "00003.txt"
+    script, data = job.folder / "code" / "faulty_script.py", job.folder / "data" / "00003.txt"
     text, stamp = script.read_text(), data.stat().st_mtime_ns
     script.write_text(text + "# other\n")
     data.touch()
     code, said = job.drive_resume()
     assert code == 2, said
-    assert "chaos_script.py is changed" in said and "00003.txt changed after it began" in said
+    assert "faulty_script.py is changed" in said and "00003.txt changed after it began" in said
     script.write_text(text)
     os.utime(data, ns=(stamp, stamp))
     warned = job.run_dir / "steps" / "work" / "step.json"

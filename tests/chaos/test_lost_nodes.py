@@ -8,6 +8,7 @@ import threading
 from collections import Counter
 
 import pytest
+
 from chaos_cluster import Cluster, Relay
 from chaos_job import KINDS
 

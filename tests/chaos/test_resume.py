@@ -73,7 +73,7 @@ def test_a_completed_run_is_left_alone_unless_its_failed_ones_are_asked_for(chao
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ("code", "chaos_script.py is changed"),
+        ("code", "faulty_script.py is changed"),
         ("more input", "00999.txt is new"),
         ("less input", "00003.txt is gone"),
         ("size", "mini_batch_size was '2', is '3'"),
@@ -85,7 +85,7 @@ def test_what_results_depend_on_must_not_change(chaos, change, said):
     job = broken_at(chaos, 5, settings={"mini_batch_error_threshold": 0})
     assert job.run().status == "failed"
     if change == "code":
-        with open(job.folder / "code" / "chaos_script.py", "a") as file:
+        with open(job.folder / "code" / "faulty_script.py", "a") as file:
             file.write("# other\n")
     elif change == "more input":
         (job.folder / "data" / "00999.txt").touch()
@@ -193,6 +193,7 @@ def test_a_damaged_journal_keeps_what_is_whole(chaos):
     data[middle : middle + 40] = b"\0" * 40
     journal.write_bytes(bytes(data) + b"torn")
     done = job.committed() - {50}
+    assert done
     job.set_faults({})
     again = job.resume()
     assert again.status == "completed", again.reason
@@ -236,10 +237,11 @@ def test_a_plan_that_a_power_cut_took_is_made_anew(chaos, kind, name):
     job = broken_at(chaos, 20, kind=kind, mini_batches=30, settings={"mini_batch_error_threshold": 0})
     assert job.run().status == "failed"
     done = job.committed() - {20}
+    assert done
     (lost,) = (job.run_dir / "steps" / "work" / "plan").glob(name)
     lost.write_bytes(b"")
     job.set_faults({})
-    with open(job.folder / "code" / "chaos_script.py", "a") as file:
+    with open(job.folder / "code" / "faulty_script.py", "a") as file:
         file.write("# mended\n")
     (new := job.folder / "data" / ("99999.txt" if kind == "files" else "MLTable.bak")).touch()
     if kind == "files":

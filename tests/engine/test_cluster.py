@@ -19,6 +19,7 @@ import daskpar
 from daskpar import _version
 from daskpar.engine.cluster import Cluster, check_dashboard, check_scheduler
 from daskpar.engine.plugins.tracker import ignore
+from waiting import until
 
 WHERE = """
 import json, os, time
@@ -32,7 +33,7 @@ def run(mini_batch):
 def cluster():
     """Two workers in processes of their own."""
     with LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, memory_limit=0
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0", memory_limit=0
     ) as made:
         yield made
 
@@ -82,7 +83,7 @@ def test_a_running_cluster_by_its_address_is_left_as_it_was(work, cluster, clien
     work.files(20)
     pids = set(client.run(os.getpid).values())
     ended = work.run(
-        {"work": work.parallel(WHERE, resources={"instance_count": 2})}, scheduler=cluster.scheduler_address
+        {"work": work.meeting(2, resources={"instance_count": 2})}, scheduler=cluster.scheduler_address
     )
     assert ended.status == "completed", ended.reason
     assert names(work) == [f"{n:04}.txt" for n in range(20)]
@@ -120,7 +121,7 @@ def test_one_node_is_taken_where_one_is_asked_for(work, client):
 def test_all_nodes_are_taken_for_minus_one(work, client):
     work.files(20)
     assert (
-        work.run({"work": work.parallel(WHERE, resources={"instance_count": -1})}, client=client).status
+        work.run({"work": work.meeting(2, resources={"instance_count": -1})}, client=client).status
         == "completed"
     )
     assert len(servers(work)) == 2
@@ -139,8 +140,9 @@ def test_two_runs_at_once_on_one_cluster(work, client):
     ended = {}
     specs = {}
     for name in ("one", "two"):
-        step = work.parallel(
-            WHERE,
+        step = work.meeting(
+            2,
+            name,
             outputs={"rows": {"type": "uri_file", "path": f"./{name}.txt"}},
             resources={"instance_count": 2},
         )
@@ -196,10 +198,10 @@ def test_a_compute_of_dasks_configuration_is_started_and_ended(work):
         "class": "distributed.LocalCluster",
         "n_workers": 2,
         "processes": False,
-        "dashboard_address": None,
+        "dashboard_address": ":0",
     }
     with dask.config.set({"daskpar.computes": {"mine": described}}):
-        ended = work.run({"work": work.parallel(WHERE, resources={"instance_count": 2})}, compute="mine")
+        ended = work.run({"work": work.meeting(2, resources={"instance_count": 2})}, compute="mine")
     assert ended.status == "completed", ended.reason
     assert len(servers(work)) == 2
 
@@ -224,7 +226,7 @@ def test_a_compute_that_is_described_wrong_is_told(work, entry, said):
 
 def test_local_nodes_may_have_processes_of_their_own(work):
     work.files(20)
-    ended = work.run({"work": work.parallel(WHERE, resources={"instance_count": 2})}, worker_processes=True)
+    ended = work.run({"work": work.meeting(2, resources={"instance_count": 2})}, worker_processes=True)
     assert ended.status == "completed", ended.reason
     assert len(servers(work)) == 2
 
@@ -304,8 +306,7 @@ def test_a_cluster_without_daskpar_is_told(work, without):
         start("worker", "--no-nanny", "--no-dashboard", "--local-directory", "/tmp"),
     ]
     try:
-        while not file.exists():
-            assert processes[0].poll() is None
+        until(file.exists, "the scheduler's file", process=processes[0])
         with pytest.raises(daskpar.UsageError, match="daskpar"):
             work.run({"work": work.parallel()}, scheduler=str(file))
     finally:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,15 +12,16 @@ import psutil
 import pytest
 import yaml
 
-HERE = Path(__file__).parent
+from faults import SCRIPT, install, schedule
 
 
 @dataclass
 class Job:
-    """One parallel step over invented files, with the bestiary as its script."""
+    """One parallel step over invented files, whose script has the faults of `tests/faults`."""
 
     folder: Path
-    faults: dict[int, list[str]] = field(default_factory=dict)
+    faults: dict[int | str, str | list[str]] = field(default_factory=dict)
+    """Mini-batch, or another moment of `faults.schedule` -> what happens there."""
     files: int = 20
     per_batch: int = 2
     settings: dict[str, Any] = field(default_factory=dict)
@@ -31,23 +31,23 @@ class Job:
     processors: int = 2
     nodes: int = 1
     append: bool = True
-    script: str = "bestiary.py"
 
     def write(self) -> Path:
         """The spec."""
-        for name in ("calls", "data", "code"):
-            (self.folder / name).mkdir(parents=True, exist_ok=True)
+        (self.folder / "data").mkdir(exist_ok=True)
         for number in range(self.files):
             (self.folder / "data" / f"{number:05d}.txt").write_text(str(number))
-        shutil.copy(HERE / "bestiary.py", self.folder / "code")
-        (self.folder / "table.json").write_text(json.dumps(self.faults))
+        install(self.folder / "code")
+        schedule(
+            self.folder,
+            {f"run {at}" if isinstance(at, int) else at: what for at, what in self.faults.items()},
+        )
         task: dict[str, Any] = {
             "type": "run_function",
             "code": "./code",
-            "entry_script": self.script,
+            "entry_script": SCRIPT,
             "environment": "azureml:any:1",
-            "program_arguments": f"--table {self.folder}/table.json --calls {self.folder}/calls "
-            f"--resource_monitor_interval 0 {self.arguments}",
+            "program_arguments": f"--world {self.folder} --resource_monitor_interval 0 {self.arguments}",
         }
         if self.append:
             task["append_row_to"] = "${{outputs.rows}}"
@@ -76,12 +76,8 @@ class Job:
 
     def calls(self) -> dict[int, int]:
         """Mini-batch -> how often run() was called for it."""
-        found: dict[int, int] = {}
-        for path in (self.folder / "calls").iterdir():
-            if path.name != "init":
-                index = int(path.name.split(".")[0])
-                found[index] = found.get(index, 0) + 1
-        return found
+        lines = (self.folder / "calls").read_text().splitlines()
+        return dict(Counter(int(line.split()[0]) for line in lines))
 
     @property
     def mini_batches(self) -> int:

@@ -16,11 +16,11 @@ FAILS = {
     "hang in C": (Reason.TIMEOUT, 2, 0),
     "exit": (Reason.DIED, 2, 0),
     "segfault": (Reason.DIED, 2, 0),
-    "killed": (Reason.DIED, 2, 0),
+    "kill": (Reason.DIED, 2, 0),
     "sys.exit": (Reason.EXCEPTION, 2, 0),
     "memory": (Reason.MEMORY, 2, 0),
 }
-FINE = ["ok", "fork + exit", "fork + return", "fork + exception", "generator", "chatty"]
+FINE = ["ok", "fork + exit", "fork + return", "fork + exception", "generator", "print lines"]
 
 
 @pytest.mark.parametrize("retries", [0, 1])
@@ -108,15 +108,9 @@ def test_returns_are_not_measured_where_nobody_asks_for_them(job):
     assert ended.steps["work"].counts.succeeded == 10
 
 
-@pytest.mark.parametrize(
-    "body", ["raise RuntimeError('no model here')", "import os; os._exit(4)", "import time; time.sleep(3600)"]
-)
-def test_an_init_that_never_succeeds_ends_the_step_and_charges_nobody(job, body):
-    made = job(script="broken.py", arguments="--init_timeout 1", processors=1)
-    made.write()
-    (made.folder / "code" / "broken.py").write_text(
-        f"def init():\n    {body}\n\ndef run(mini_batch):\n    return mini_batch\n"
-    )
+@pytest.mark.parametrize("fault", ["raise", "exit", "hang"])
+def test_an_init_that_never_succeeds_ends_the_step_and_charges_nobody(job, fault):
+    made = job(faults={"init": fault}, arguments="--init_timeout 1", processors=1)
     ended = made.run()
     assert (ended.status, ended.exit_code) == ("failed", 1)
     assert "init" in ended.reason

@@ -252,30 +252,19 @@ def test_resource_monitor_interval_writes_the_use_of_the_node_or_nothing(work, i
         names if interval else set()
     )
     if interval:
-        rows = list(csv.reader((perf / "node_resource_usage.csv").open()))
+        rows = list(csv.reader((perf / "node_resource_usage.csv").read_text().splitlines()))
         assert rows[0][:3] == ["Utc Time", "Cpu Percent", "Memory Total (MB)"]
         assert len(rows) > 1
 
 
-WHERE = """
-import json, os, time
-def init():
-    global number
-    number = 0
-def run(mini_batch):
-    time.sleep(0.05)
-    return [json.dumps([os.getpid(), os.getppid()])]
-"""
-
-
 def test_instance_count_and_max_concurrency_are_nodes_and_processors_on_each(work):
     work.files(40)
-    ended = work.run(
-        {"work": work.parallel(WHERE, resources={"instance_count": 2}, max_concurrency_per_instance=2)}
-    )
+    step = work.meeting(4, resources={"instance_count": 2}, max_concurrency_per_instance=2)
+    ended = work.run({"work": step})
+    assert ended.status == "completed", ended.reason
     rows = [json.loads(row) for row in work.rows()]
-    assert len({pid for pid, _ in rows}) == 4
-    assert len({parent for _, parent in rows}) == 2
+    assert len({pid for _, pid, _ in rows}) == 4
+    assert len({parent for _, _, parent in rows}) == 2
     assert {path.name for path in (logs_of(ended) / "user/stdout").iterdir()} == {"0", "1"}
     assert {path.name for path in (logs_of(ended) / "user/stdout/1").iterdir()} == {
         "process000.stdout.txt",
@@ -286,7 +275,8 @@ def test_instance_count_and_max_concurrency_are_nodes_and_processors_on_each(wor
 def test_the_report_of_tries_has_one_row_for_each(work):
     work.files(3)
     ended = work.run({"work": work.parallel(FIRST_FAILS, retry_settings={"max_retries": 1, "timeout": 10})})
-    rows = list(csv.DictReader((logs_of(ended) / "sys/job_report/processed_mini-batches.csv").open()))
+    text = (logs_of(ended) / "sys/job_report/processed_mini-batches.csv").read_text()
+    rows = list(csv.DictReader(text.splitlines()))
     assert len(rows) == 4
     failed = [row for row in rows if row["Status"] != "RUN_DONE"]
     assert [(row["Mini-batch Id"], row["Picked Count"], row["Status"]) for row in failed] == [

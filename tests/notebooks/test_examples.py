@@ -57,8 +57,11 @@ def test_images_are_read_five_at_a_time_and_shown(examples: Path, tmp_path: Path
 
 def test_the_files_that_the_specs_name_are_there(examples: Path) -> None:
     """Azure ML refuses a spec whose conda file is missing; daskpar only notes that it builds no environment."""
+    named = 0
     for spec in examples.glob("*/pipeline.yml"):
         for step in yaml.safe_load(spec.read_text())["jobs"].values():
             environment = step.get("environment") or step["task"]["environment"]
             if "conda_file" in environment:
                 assert "dependencies" in yaml.safe_load((spec.parent / environment["conda_file"]).read_text())
+                named += 1
+    assert named >= 3, "each example has an environment of its own"

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,7 @@ def test_the_rights_of_a_target_that_is_replaced_stay(step: Path, ahead: bool, m
     commits, expected = scattered(step, [4])
     (step / "out").write_text("old")
     (step / "out").chmod(mode)
-    if os.getuid() == 0:
+    with suppress(OSError):  # only root may, and not in a container that knows few users
         os.chown(step / "out", 4321, 8765)
     before = (step / "out").stat()
     assemble(commits, step / "parts", str(step / "out"), begun=begin(step / "begun", None) if ahead else None)

@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
+import faults
 from daskpar.batches.plan_writer import write_plan
 from daskpar.batches.records import unpack
 from daskpar.processor.fork_server import ForkServer
 from daskpar.processor.pool import ProcessorPool
 from daskpar.processor.protocol import BlockEnded, BlockOrder, Flushed, Message, ProcessorSettings, Released
 from daskpar.results import Failure
+from waiting import until
 
 LONG = 60.0
-HERE = Path(__file__).parent
 
 
 class Zoo:
-    """Runs `zoo.py` over `count` mini-batches of one number each."""
+    """Runs the script of `tests/faults` over `count` mini-batches of one number each.
+
+    `table`: mini-batch, "init" or "shutdown" -> the fault that happens there, each time.
+    """
 
     def __init__(
         self,
@@ -39,10 +40,9 @@ class Zoo:
         self.folder = folder
         for name in ("code", "parts", "logs", "work", "out"):
             (folder / name).mkdir(exist_ok=True)
-        shutil.copy(HERE / "zoo.py", folder / "code")
-        (folder / "code" / "zoo.json").write_text(
-            json.dumps({str(key): value for key, value in table.items()})
-        )
+        faults.install(folder / "code")
+        moments = {f"run {key}" if isinstance(key, int) else key: fault for key, fault in table.items()}
+        faults.schedule(folder / "code", moments)
         write_plan(folder / "plan", kind="numbers", count=count)
         given: dict[str, Any] = {
             "run_id": "r",
@@ -50,7 +50,7 @@ class Zoo:
             "node": 0,
             "python": sys.executable,
             "processors": 1,
-            "entry_script": str(folder / "code" / "zoo.py"),
+            "entry_script": str(folder / "code" / faults.SCRIPT),
             "code": str(folder / "code"),
             "plan": str(folder / "plan"),
             "parts": str(folder / "parts"),
@@ -113,7 +113,7 @@ class Zoo:
     @property
     def calls(self) -> list[int]:
         path = self.folder / "code" / "calls"
-        return [int(line) for line in path.read_text().split()] if path.exists() else []
+        return [int(line.split()[0]) for line in path.read_text().splitlines()] if path.exists() else []
 
     def accounted(self, start: int, stop: int) -> bool:
         """Whether every index was reported exactly once, in a record or a range given back."""
@@ -133,18 +133,11 @@ def gone(pid: int) -> bool:
 
 def children() -> set[int]:
     """Of this process."""
-    return set(map(int, Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()))
-
-
-def wait_for(true: Callable[[], Any], what: str = "it") -> None:
-    deadline = time.monotonic() + LONG
-    while not true():
-        assert time.monotonic() < deadline, f"{what} did not happen"
-        time.sleep(0.005)
+    return {process.pid for process in psutil.Process().children()}
 
 
 def wait_gone(*pids: int) -> None:
-    wait_for(lambda: all(map(gone, pids)), f"the end of {pids}")
+    until(lambda: all(map(gone, pids)), f"the end of {pids}")
 
 
 @pytest.fixture
@@ -155,7 +148,7 @@ def zoo(tmp_path: Path):
         made.append(Zoo(tmp_path, table or {}, **settings))
         return made[-1]
 
-    make.wait_for, make.wait_gone, make.gone = wait_for, wait_gone, gone  # type: ignore[attr-defined]
+    make.wait_for, make.wait_gone, make.gone = until, wait_gone, gone  # type: ignore[attr-defined]
     yield make
     for one in made:
         one.pool.close()

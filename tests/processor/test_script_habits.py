@@ -7,9 +7,9 @@ import threading
 
 import pytest
 
-from daskpar.data.tables.cutting import cut_into_pieces
 from daskpar.batches.plan_writer import write_plan
 from daskpar.batches.records import unpack
+from daskpar.data.tables.cutting import cut_into_pieces
 from daskpar.processor.pool import ProcessorPool
 from daskpar.processor.protocol import BlockEnded, BlockOrder, Flushed, ProcessorSettings
 from daskpar.results import Reason, TryStatus

@@ -1,4 +1,4 @@
-"""Command step: one folder for each store and brand, and the MLTable that reads the two names back out of the path."""
+"""Command step: one folder for each store and brand, and an MLTable that reads both names from the path."""
 
 import argparse
 from pathlib import Path

@@ -132,9 +132,9 @@ HEAD = "paths:\n- file: d.csv\ntransformations:\n"
         (
             'paths:\n- file: "a\\0b"\ntransformations:\n- read_delimited\n',
             2,
-            "is no path: embedded null byte",
+            "is no path: ",  # what follows is the text of Python, which differs from version to version
         ),
-        ('paths:\n- pattern: "a\\0b/*"\n', 2, "embedded null byte"),
+        ('paths:\n- pattern: "a\\0b/*"\n', 2, "can't be listed: ValueError: "),
         (f"paths:\n- pattern: {'x' * 300}/*\n", 2, "can't be listed: File name too long"),
         (
             "paths:\n- folder: refused://bucket/x\n",

@@ -1,0 +1,326 @@
+"""The named faults: each is a function of the rows that run() would return, and gives what run() returns instead, if it returns."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+from fault_world import WORKER, WORLD, line, parent_of
+
+HELD = []
+
+
+def ok(rows):
+    return rows
+
+
+# -- returns ---------------------------------------------------------------------------------------------------------
+
+
+def short(rows):
+    return rows[:-1]
+
+
+def none(rows):
+    return None
+
+
+def text(rows):
+    return "one text"
+
+
+def mapping(rows):
+    return {"a": 1}
+
+
+class Unlengthy:
+    def __len__(self):
+        raise RuntimeError("no length")
+
+    def __iter__(self):
+        return iter(())
+
+
+def unlengthy(rows):
+    return Unlengthy()
+
+
+def generator(rows):
+    yield from rows
+
+
+def endless(rows):
+    while True:
+        yield "x"
+        time.sleep(0.001)
+
+
+# -- exceptions ------------------------------------------------------------------------------------------------------
+
+
+def throw(rows):
+    raise ValueError("the script says no")
+
+
+class Unspeakable(Exception):
+    def __str__(self):
+        raise RuntimeError("not even that")
+
+
+def unspeakable(rows):
+    raise Unspeakable
+
+
+def sys_exit(rows):
+    sys.exit(1)
+
+
+def memory_error(rows):
+    raise MemoryError
+
+
+# -- hanging ---------------------------------------------------------------------------------------------------------
+
+
+def hang(rows):
+    time.sleep(3600)
+
+
+def hang_in_c(rows):
+    # PyDLL keeps the GIL: no other thread of this process can run meanwhile.
+    ctypes.PyDLL(None).sleep(3600)
+
+
+def stop(rows):
+    os.kill(os.getpid(), signal.SIGSTOP)
+    return rows
+
+
+# -- sudden ends -----------------------------------------------------------------------------------------------------
+
+
+def leave(rows):
+    os._exit(7)
+
+
+def segfault(rows):
+    ctypes.string_at(0)
+
+
+def kill(rows):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+# -- memory ----------------------------------------------------------------------------------------------------------
+
+
+def memory(rows):
+    held = []
+    while True:
+        held.append(bytearray(64 << 20))
+
+
+def grow(rows):
+    # Unlike `memory`, this stays allocated when the call has failed.
+    while True:
+        HELD.append(bytearray(64 << 20))
+
+
+GREEDY = "import sys; held = bytearray(300 << 20); print('full', flush=True); sys.stdin.read()"
+
+
+def swell(rows):
+    """A child that holds 300 MB; then hang."""
+    child = subprocess.Popen([sys.executable, "-c", GREEDY], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    child.stdout.readline()
+    (WORLD / "swollen").touch()
+    time.sleep(3600)
+
+
+def heavy(rows):
+    """Hold 100 MB until the test has made the file `ended`."""
+    HELD.append(bytearray(100 << 20))
+    (WORLD / "heavy").touch()
+    wait_for_file("ended")
+    return rows
+
+
+# -- children --------------------------------------------------------------------------------------------------------
+
+
+def fork_and_exit(rows):
+    if os.fork() == 0:
+        sys.exit(3)
+    os.wait()
+    return rows
+
+
+def fork_and_return(rows):
+    if os.fork() == 0:
+        return ["from the child"] * len(rows)
+    os.wait()
+    return rows
+
+
+def fork_and_throw(rows):
+    if os.fork() == 0:
+        raise RuntimeError("from the child")
+    os.wait()
+    return rows
+
+
+def family(rows):
+    """Two children, one in the process group and one in a session of its own; then hang."""
+    for session in (False, True):
+        child = subprocess.Popen(["sleep", "3600"], start_new_session=session)
+        line("pids", child.pid)
+    time.sleep(3600)
+
+
+def daemon(rows):
+    """A daemon of the classical kind: forked twice, in a session of its own."""
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork():
+            os._exit(0)
+        # Renamed, so that who sees the file sees the number in it.
+        (WORLD / "pids.new").write_text(f"{os.getpid()}\n")
+        os.rename(WORLD / "pids.new", WORLD / "pids")
+        time.sleep(3600)
+    os.wait()
+    return rows
+
+
+# -- habits ----------------------------------------------------------------------------------------------------------
+
+
+def thread(rows):
+    threading.Thread(target=time.sleep, args=(3600,)).start()
+    return rows
+
+
+def stdin(rows):
+    assert sys.stdin.read() == ""
+    return rows
+
+
+def print_lines(rows):
+    for _ in range(1024):
+        print("x" * 1023)
+    return rows
+
+
+def print_much(rows):
+    for _ in range(100):
+        print("x" * (1 << 20))
+    return rows
+
+
+def close_streams(rows):
+    sys.stdout.close()
+    sys.stderr.close()
+    return rows
+
+
+def close_descriptors(rows):
+    os.close(1)
+    os.close(2)
+    return rows
+
+
+def move(rows):
+    os.chdir("/")
+    return rows
+
+
+# -- nodes -----------------------------------------------------------------------------------------------------------
+
+
+def kill_worker(rows):
+    os.kill(WORKER, signal.SIGKILL)
+    time.sleep(3600)
+
+
+def kill_worker_and_go_on(rows):
+    # It may be through with its block before its end reaches it.
+    os.kill(WORKER, signal.SIGKILL)
+    return rows
+
+
+def stop_worker(rows):
+    os.kill(WORKER, signal.SIGSTOP)
+    return rows
+
+
+def kill_nanny(rows):
+    os.kill(parent_of(WORKER), signal.SIGKILL)
+    return rows
+
+
+def kill_node(rows):
+    os.kill(parent_of(WORKER), signal.SIGKILL)
+    kill_worker(rows)
+
+
+# -- the test acts ---------------------------------------------------------------------------------------------------
+
+
+def call(rows):
+    """Tell the test which process this is, and go on when it has made the file `go`."""
+    line("wanted", os.getpid())
+    wait_for_file("go")
+    return rows
+
+
+def wait_for_file(name):
+    while not (WORLD / name).exists():
+        time.sleep(0.01)
+
+
+FAULTS = {
+    "ok": ok,
+    "short": short,
+    "none": none,
+    "text": text,
+    "mapping": mapping,
+    "unlengthy": unlengthy,
+    "generator": generator,
+    "endless": endless,
+    "raise": throw,
+    "unspeakable": unspeakable,
+    "sys.exit": sys_exit,
+    "memory error": memory_error,
+    "hang": hang,
+    "hang in C": hang_in_c,
+    "stop": stop,
+    "exit": leave,
+    "segfault": segfault,
+    "kill": kill,
+    "memory": memory,
+    "grow": grow,
+    "swell": swell,
+    "heavy": heavy,
+    "fork + exit": fork_and_exit,
+    "fork + return": fork_and_return,
+    "fork + exception": fork_and_throw,
+    "family": family,
+    "daemon": daemon,
+    "thread": thread,
+    "stdin": stdin,
+    "print lines": print_lines,
+    "print much": print_much,
+    "close streams": close_streams,
+    "close descriptors": close_descriptors,
+    "move": move,
+    "kill worker": kill_worker,
+    "kill worker, go on": kill_worker_and_go_on,
+    "stop worker": stop_worker,
+    "kill nanny": kill_nanny,
+    "kill node": kill_node,
+    "call": call,
+}
+OF_THE_NODE = {"kill worker", "kill worker, go on", "stop worker", "kill nanny", "kill node"}
+"""Faults that hit the whole node and not the processor alone."""
