@@ -1,6 +1,4 @@
-"""How a run writes its own files: every byte through one function, whole files by rename, and clear words
-when the disk says no.
-"""
+"""How a run writes its own files: whole or not at all, and with clear messages when the disk refuses."""
 
 from __future__ import annotations
 
@@ -75,22 +73,51 @@ def sync_folder(folder: str | Path) -> None:
             os.close(fd)
 
 
+@contextlib.contextmanager
+def replacing(
+    path: Path, *, durable: bool = True, shared: bool = False, temporary: Path | None = None
+) -> Iterator[Path]:
+    """A temporary path in the folder of `path`, for a new file that gets the name `path` at the end.
+
+    Whoever reads `path` sees the old or the new content whole, after a crash too. After a power cut that
+    holds only where it is `durable`, which takes the time of a sync. On an error inside, the temporary file
+    is removed and `path` stays as it was. `shared`: several processes may write the file at once, so each has
+    a temporary path of its own. Raises OSError.
+    """
+    if temporary is None:
+        # One name where it can be: what a crash leaves, the next write replaces.
+        own = f".{os.getpid()}" if shared else ""
+        temporary = path.with_name(f".{path.name}{own}.tmp")
+    try:
+        yield temporary
+        if durable:
+            sync_file(temporary)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    if durable:
+        sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def writing(path: Path, *, durable: bool = True, temporary: Path | None = None) -> Iterator[int]:
+    """As `replacing`, with a descriptor on the empty new file."""
+    with replacing(path, durable=False, temporary=temporary) as fresh, open_new(fresh) as fd:
+        yield fd
+        if durable:
+            os.fsync(fd)
+    if durable:
+        sync_folder(path.parent)
+
+
 def replace_file(path: Path, data: bytes) -> None:
     """Give `path` the content `data`, so that a reader, or a crash, sees the old or the new content whole.
 
     Raises InfrastructureLost or RunDirectoryError in clear words; the old content then stays.
     """
-    temporary = path.with_name(f".{path.name}.tmp")  # one name: what a crash leaves, the next write replaces
-    with explained(f"{path} can't be written"):
-        try:
-            with open_new(temporary) as fd:
-                write_all(fd, data)
-                os.fsync(fd)
-            os.replace(temporary, path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        sync_folder(path.parent)
+    with explained(f"{path} can't be written"), writing(path) as fd:
+        write_all(fd, data)
 
 
 def replace_json(path: Path, value: object) -> None:
@@ -102,6 +129,15 @@ def replace_json(path: Path, value: object) -> None:
     replace_file(path, data + b"\n")
 
 
+def sync_file(path: Path) -> None:
+    """Make the content of the file at `path` outlast a power cut."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 def take_rights(fd: int, path: Path) -> None:
     """Give the open file the owner, group and mode of the file at `path` that it will replace, as far as this
     user may; else its own.
@@ -111,9 +147,8 @@ def take_rights(fd: int, path: Path) -> None:
     except FileNotFoundError:
         return
     for owner, group in ((-1, old.st_gid), (old.st_uid, -1)):
-        with contextlib.suppress(
-            OSError
-        ):  # only root gives files away, and only to a group of ours they may go
+        # Only root gives files away, and only to a group of this user's they may go.
+        with contextlib.suppress(OSError):
             os.fchown(fd, owner, group)
     with contextlib.suppress(OSError):  # some network file systems have no modes
         os.fchmod(fd, stat.S_IMODE(old.st_mode))

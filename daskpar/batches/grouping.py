@@ -17,7 +17,6 @@ or one partition.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +27,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from daskpar import atomic
 from daskpar.batches.key_partition import partition_of_rows
 from daskpar.batches.plan import GROUPED, PlanSummary
 from daskpar.batches.plan_writer import write_plan
@@ -362,18 +362,19 @@ def _one(table: pa.Table, start: int = 0, stop: int | None = None) -> pa.RecordB
 
 def _write(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch] | list[pa.RecordBatch]) -> None:
     """Write an Arrow file that appears under its name only when complete."""
-    # a name of its own for each process: the same pass may run twice at once
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.new")
-    with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+    # shared, as the same pass may run twice at once; not durable, as a plan of another boot is made anew
+    with (
+        atomic.replacing(path, durable=False, shared=True) as temporary,
+        pa.OSFile(str(temporary), "wb") as sink,
+        pa.ipc.new_file(sink, schema) as writer,
+    ):
         for batch in batches:
             writer.write_batch(batch)
-    os.replace(temporary, path)
 
 
 def _write_text(path: Path, text: str) -> None:
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.new")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    with atomic.replacing(path, durable=False, shared=True) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def _span_name(span: int) -> str:

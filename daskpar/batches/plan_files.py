@@ -8,12 +8,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from daskpar import atomic
 from daskpar.errors import PlanDamaged
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-PIECE_BYTES = 4 << 20
 
 Marks = Mapping[str, Mapping[str, int]]
 """File name -> `size`, and `crc` where the file was synced when it was written."""
@@ -26,24 +25,12 @@ def write_arrow(path: Path, table: pa.Table, rows: int | None = None) -> None:
     """
     import pyarrow as pa
 
-    temporary = path.with_name(path.name + ".new")
-    with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+    with (
+        atomic.replacing(path) as temporary,
+        pa.OSFile(str(temporary), "wb") as sink,
+        pa.ipc.new_file(sink, table.schema) as writer,
+    ):
         writer.write_table(table, rows)
-    sync(temporary)
-    os.replace(temporary, path)
-
-
-def sync(path: Path) -> None:
-    """Have a file or the names in a folder outlast a power cut."""
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    except OSError:
-        if not path.is_dir():
-            raise
-        # some network file systems refuse to sync a folder; the names are there
-    finally:
-        os.close(fd)
 
 
 def mark(synced: Iterable[Path], others: Iterable[Path] = ()) -> dict[str, dict[str, int]]:
@@ -99,7 +86,7 @@ def _check_sizes(folder: Path, marks: Marks) -> None:
 def _checksum(path: Path) -> int:
     crc = 0
     with open(path, "rb") as file:
-        while data := file.read(PIECE_BYTES):
+        while data := file.read(atomic.PIECE_BYTES):
             crc = zlib.crc32(data, crc)
     return crc
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from daskpar import atomic
 from daskpar.batches.plan import FORMAT, GROUPED, NUMBERS, PIECES, PlanSummary
 from daskpar.batches.plan_arrow import write_groups, write_paths, write_pieces
-from daskpar.batches.plan_files import mark, sync
+from daskpar.batches.plan_files import mark
 from daskpar.rundir.boot import boot_id
 
 if TYPE_CHECKING:
@@ -70,14 +70,9 @@ def write_plan(
     )
     document |= {"count": summary.count, "items": items, "size_bytes": size_bytes, "tabular": summary.tabular}
     document["files"] = mark(written, _own_files(table))
-    sync(target)  # the names of the files above, before plan.json speaks of them
-    temporary = target / "plan.json.new"
-    with open(temporary, "w", encoding="utf-8") as file:
-        json.dump(document, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, target / "plan.json")
-    sync(target)  # what is committed from here on counts by this plan
+    # Durable, with all files above: what is committed from here on counts by this plan.
+    with atomic.writing(target / "plan.json") as fd:
+        atomic.write_all(fd, json.dumps(document).encode())
     return summary
 
 

@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from daskpar import atomic
 from daskpar.errors import UsageError
 from daskpar.locations import is_url
 
@@ -83,9 +84,8 @@ def _compute(collections: Sequence[Any]) -> Sequence[Any]:
 def write_partition(frame: Any, folder: Path, number: int) -> None:
     """Write one partition as Parquet; a repeat leaves the same file."""
     path = folder / f"part-{number:06d}.parquet"
-    temporary = path.with_suffix(".tmp")
-    frame.to_parquet(temporary, engine="pyarrow", index=False)
-    temporary.replace(path)
+    with atomic.replacing(path, durable=False, shared=True) as temporary:
+        frame.to_parquet(temporary, engine="pyarrow", index=False)
 
 
 def _write_list(name: str, items: list[Any], folder: Path) -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import cProfile
-import os
 import profile
 import pstats
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from time import monotonic
 from typing import Any
 
+from daskpar import atomic
 from daskpar.processor.entry_script import Entry
 
 SAVE_SECONDS = 5.0
@@ -49,10 +50,12 @@ class Profiling:
             self._add(self._profile)
             self._profile = cProfile.Profile()
         if self._stats is not None:
-            temporary = f"{self._path}.{os.getpid()}"
-            with contextlib.suppress(OSError):
+            path = Path(self._path)
+            with (
+                contextlib.suppress(OSError),
+                atomic.replacing(path, durable=False, shared=True) as temporary,
+            ):
                 self._stats.dump_stats(temporary)
-                os.replace(temporary, self._path)
         self._saved = monotonic()
 
     def _profiled(self, function: Callable[..., Any]) -> Callable[..., Any]:

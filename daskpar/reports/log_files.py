@@ -6,6 +6,7 @@ import os
 import threading
 from pathlib import Path
 
+from daskpar import atomic
 from daskpar.reports.wording import log_line
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
@@ -34,9 +35,8 @@ def replace(path: Path, text: str) -> None:
     must not wait for them.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
-    temporary.replace(path)
+    with atomic.writing(path, durable=False) as fd:
+        atomic.write_all(fd, text.encode("utf-8", "backslashreplace"))
 
 
 class SystemLog:

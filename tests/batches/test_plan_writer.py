@@ -45,5 +45,5 @@ def test_a_plan_is_on_the_disk_before_it_counts(tmp_path: Path, monkeypatch: pyt
     write_plan(
         tmp_path / "p", kind="grouped", paths=["p", "q"], offsets=np.array([0, 2]), keys=pa.table({"k": [1]})
     )
-    files = ["plan.arrow.new", "-> plan.arrow", "groups.arrow.new", "-> groups.arrow"]
-    assert log == [*files, "p", "plan.json.new", "-> plan.json", "p"]
+    files = ["plan.arrow", "groups.arrow", "plan.json"]
+    assert log == [done for file in files for done in (f".{file}.tmp", f"-> {file}", "p")]
