@@ -11,7 +11,7 @@ Faults         tests/faults: a new way in which a script can fail is one more fu
 Settings       a key of the YAML: `jobspec/known_fields.py` and `jobspec/step_settings.py`; a flag: `jobspec/program_arguments.py`
 Events         what happens in a run: `events.py`; who shows it or writes it down: the watchers in `reports/`
 Messages       what processors, nodes and Dask tell the driver: `processor/protocol.py`, read in `engine/`
-Output         rows as text: `processor/row_text.py`; part files, journal and the joining of rows: `outputs/`
+Output         a row format or a part store: one file in `rows/` and its line in `rows/registry.py`; journal, joining: `outputs/`
 Warnings       are errors, but for those that pyproject.toml names with the reason
 """
 

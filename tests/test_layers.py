@@ -22,6 +22,7 @@ FLOORS = (
     "data.files", "data.arrow_memory", "data.columns", "data.formats", "data.tables", "data.mltable", "data.dask_collections",
     "rundir",
     "batches",
+    "rows",
     "processor",
     "outputs",
     "engine.rules", "engine.plugins", "engine",
@@ -39,6 +40,7 @@ LIGHT_FLOORS = (
     "data.formats",
     "data.tables",
     "batches",
+    "rows",
     "processor",
 )
 """What is loaded in processors, beside user code."""

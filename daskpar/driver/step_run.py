@@ -308,10 +308,10 @@ def given(job: PipelineJob) -> list[str]:
 
 
 def drop_parts(directory: RunDirectory, state: StepState | None) -> None:
-    """Remove the part files of a step whose output is complete, unless `--retry-failed` may want to put it
+    """Remove the parts of a step whose output is complete, unless `--retry-failed` may want to put it
     together anew.
     """
-    from daskpar.outputs.assembly import remove_parts
+    from daskpar.rows.registry import store_of
 
     if state is not None and state.completed and not state.counts.failed:
-        remove_parts(directory.step(state.step).parts)
+        store_of(directory.step(state.step)).remove()

@@ -39,11 +39,13 @@ from daskpar.errors import (
 from daskpar.events import Event, Progress, StepPlanned, Warned
 from daskpar.jobspec.model import ParallelStep
 from daskpar.outputs.assembly import assemble, check_space
-from daskpar.outputs.early_copy import Growing, remove_stale
+from daskpar.outputs.early_copy import EarlyCopy, remove_stale
 from daskpar.outputs.journal_reader import has_commits
 from daskpar.outputs.ledger import Ledger
+from daskpar.paths import StepPaths
 from daskpar.processor.protocol import Flushed, ProcessorSettings
 from daskpar.results import Counts, StepResult
+from daskpar.rows.registry import format_of, store_of
 from daskpar.rundir.step_folder import StepFolder
 
 if TYPE_CHECKING:
@@ -212,7 +214,6 @@ class ParallelStepRun:
             logs=str(self.folder / "plan" / f"{name}-logs"),
             max_retries=2,
             run_timeout=max(3600.0, self.step.settings.task_overhead_timeout),
-            dataframe_header=False,
             profiling_module="",
         )
         tally = Tally(Thresholds(mini_batch_error_threshold=0), Counts(planned=count))
@@ -242,7 +243,7 @@ class ParallelStepRun:
             summary.count,
             step=step.name,
             retry_failed=self.retry_failed,
-            with_header=settings.append_row_dataframe_header,
+            row_format=format_of(step),
         )
         try:
             for note in ledger.notes:
@@ -256,12 +257,12 @@ class ParallelStepRun:
             missing = ledger.commits.missing()
             self.ready()
             self._announce(summary, ledger)
-            with self._growing(ledger) as growing:
+            with self._early_copy(ledger) as early_copy:
                 outcome = ExecutionResult()
                 if missing:
                     own = self._settings(self.folder / "plan", tabular=summary.tabular)
                     outcome = self._execute(own, tally, missing, commit=ledger.commit)
-                self._conclude(outcome, ledger, tally, growing, result)
+                self._conclude(outcome, ledger, tally, early_copy, result)
         finally:
             ledger.close()
 
@@ -270,7 +271,7 @@ class ParallelStepRun:
         outcome: ExecutionResult,
         ledger: Ledger,
         tally: Tally,
-        growing: Growing | None,
+        early_copy: EarlyCopy | None,
         result: StepResult,
     ) -> None:
         """What the step's end means: its counts, the verdict, and the output where it is completed."""
@@ -285,7 +286,7 @@ class ParallelStepRun:
         ):
             result.status, result.reason = "failed", reason
         if result.status == "completed":
-            self._assemble(ledger, tally, growing)
+            self._assemble(ledger, tally, early_copy)
 
     def _nodes_and_processors(self) -> tuple[int, int]:
         """How many of each take part, as the cluster is now."""
@@ -362,7 +363,8 @@ class ParallelStepRun:
 
     def _settings(self, plan: Path, *, tabular: bool) -> ProcessorSettings:
         step, own = self.step, self.step.settings
-        parts, logs, work = self.folder / "parts", self.folder / "logs", self.folder / "work"
+        paths = StepPaths(self.folder)
+        parts, logs, work = paths.parts, self.folder / "logs", self.folder / "work"
         output_dir = (
             Path(step.append_row_to).parent
             if step.append_row_to and "://" not in step.append_row_to
@@ -381,14 +383,15 @@ class ParallelStepRun:
             arguments=step.arguments,
             environment=dict(step.environment_variables),
             plan=str(plan),
-            parts=str(parts),
+            store=store_of(paths),
+            shared=str(parts),
             logs=str(logs),
             work=str(work),
             working_dir=str(self.folder),
             output_dir=str(output_dir),
             logging_level=own.logging_level,
             append_row=step.append_row_to is not None,
-            dataframe_header=own.append_row_dataframe_header,
+            row_format=format_of(step),
             returns_measured=step.append_row_to is not None or own.error_threshold >= 0,
             tabular=tabular,
             max_retries=own.max_retries,
@@ -408,26 +411,21 @@ class ParallelStepRun:
     def _check_output(self, summary: PlanSummary) -> None:
         """Before the first mini-batch: is there room for parts and output, and may they be written?"""
         if self.step.append_row_to is not None:
-            check_space(self.folder / "parts", self.step.append_row_to, 0)
+            check_space(store_of(StepPaths(self.folder)), self.step.append_row_to, 0)
 
-    def _growing(self, ledger: Ledger) -> AbstractContextManager[Growing | None]:
+    def _early_copy(self, ledger: Ledger) -> AbstractContextManager[EarlyCopy | None]:
         remove_stale(self.folder)
         if self.step.append_row_to is None:
             return nullcontext()
-        return Growing(
-            ledger,
-            self.folder,
-            self.step.append_row_to,
-            with_header=self.step.settings.append_row_dataframe_header,
-        )
+        return EarlyCopy(ledger, self.folder, self.step.append_row_to)
 
-    def _assemble(self, ledger: Ledger, tally: Tally, growing: Growing | None) -> None:
+    def _assemble(self, ledger: Ledger, tally: Tally, early_copy: EarlyCopy | None) -> None:
         if not ledger.commits.complete:
             missing = sum(stop - start for start, stop in ledger.commits.missing())
             raise RuntimeError(
                 f"the step ended well, but {missing} of {ledger.commits.count} mini-batches have no outcome"
             )
-        if self.step.append_row_to is None or growing is None:
+        if self.step.append_row_to is None or early_copy is None:
             return
 
         def progress(done: int, total: int) -> None:
@@ -442,14 +440,14 @@ class ParallelStepRun:
                 )
             )
 
-        header = ledger.columns if self.step.settings.append_row_dataframe_header else None
         assemble(
             ledger.commits,
-            self.folder / "parts",
+            ledger.store,
             self.step.append_row_to,
-            header=header,
+            row_format=ledger.row_format,
+            schema=ledger.schema,
             progress=progress,
-            begun=growing.take(),
+            start=early_copy.take(),
         )
 
     def _progress(self, doing: str) -> None:

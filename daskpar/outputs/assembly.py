@@ -1,30 +1,29 @@
-"""The one ordered output of a step, put together from committed rows by copying bytes; it has its name only
-once it is whole.
-"""
+"""The one ordered output of a step, made of its committed rows; it has its name only once it is whole."""
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import os
 import shutil
 import stat
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from daskpar import atomic
 from daskpar.errors import InfrastructureLost, UsageError
 from daskpar.locations import filesystem, is_url
 from daskpar.outputs.commits import Commits
-from daskpar.outputs.part_reader import Source
+from daskpar.outputs.part_reader import PartReader
+from daskpar.rows.part_store import PartStore
+from daskpar.rows.row_format import RowFormat, Schema
+from daskpar.rows.text_format import PLAIN_TEXT
 from daskpar.sizes import disk_size
 
-Progress = Callable[[int, int], None]
+OnProgress = Callable[[int, int], None]
 """Called with (bytes done, bytes in all) a few times a second; may raise to stop the assembly."""
 
 _WHOLE_AT_CLOSE = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "oci", "r2", "hf"}
@@ -42,8 +41,8 @@ class Assembled:
 
 
 @dataclass(kw_only=True)
-class Begun:
-    """The first mini-batches of an output, copied while the step ran."""
+class CopiedStart:
+    """The start of an output, copied while the step ran: the rows of its first mini-batches."""
 
     path: Path
     fd: int
@@ -58,57 +57,94 @@ class Begun:
             self.path.unlink()
 
 
-def header_line(columns: Sequence[str]) -> bytes:
-    """The first line of an aggregated file whose DataFrames have these columns: as pandas writes it,
-    separated by spaces.
-    """
-    text = io.StringIO()
-    csv.writer(text, delimiter=" ", lineterminator="\n").writerow(columns)
-    return text.getvalue().encode()
-
-
 def assemble(
     commits: Commits,
-    parts: Path,
+    store: PartStore,
     target: str,
     *,
-    header: Sequence[str] | None = None,
-    progress: Progress | None = None,
-    begun: Begun | None = None,
+    row_format: RowFormat = PLAIN_TEXT,
+    schema: Schema | None = None,
+    progress: OnProgress | None = None,
+    start: CopiedStart | None = None,
 ) -> Assembled:
-    """Write all committed rows to `target` (absolute path or URL) in mini-batch order, after a line with the
-    column names `header`.
+    """Write all committed rows to `target` (absolute path or URL) in mini-batch order, as `row_format` joins
+    them.
 
-    `begun` is a file on the disk of `target` that has the header and the rows of the first mini-batches
-    already.
+    `start` is a file on the disk of `target` that has the head and the rows of the first mini-batches.
 
     `target` is replaced in one step once everything is on the disk; before, and on any error, it is as it
-    was. The part files stay: `remove_parts` comes after the step is known to be complete. Raises
-    InfrastructureLost when the disk is too small, full or failing, or committed rows are gone; UsageError
-    when there is no place for a file at `target`.
+    was. The parts stay: they are removed after the step is known to be complete. Raises InfrastructureLost
+    when the disk is too small, full or failing, or committed rows are gone; UsageError when there is no place
+    for a file at `target`.
     """
     began = time.monotonic()
-    first = header_line(header) if header is not None else b""
-    total = commits.size_bytes + len(first)
+    head = row_format.head(schema) if row_format.concatenated else b""
+    total = commits.size_bytes + len(head)  # an estimate where the ranges are not concatenated
     meter = _Meter(total, progress)
-    if begun is not None:
-        with closing(begun):
-            check_space(parts, target, total - begun.size_bytes)
-            finished = _finish(begun, commits, parts, Path(os.path.realpath(target)), meter)
+    if start is not None:
+        with closing(start):
+            check_space(store, target, total - start.size_bytes)
+            finished = _finish(start, commits, store, Path(os.path.realpath(target)), meter)
         if finished:
             return Assembled(path=target, size_bytes=total, seconds=time.monotonic() - began)
-    check_space(parts, target, total)
-    with Source(commits.runs(), commits.part_names, parts) as source:
+    check_space(store, target, total)
+    ranges = commits.part_ranges(merged=row_format.concatenated)
+    with PartReader(ranges, commits.part_names, store) as rows:
+        content = _Concatenated(head, rows) if row_format.concatenated else _Joined(row_format, rows, schema)
         if is_url(target):
-            _upload(source, target, first, meter, _token(parts))
+            size = _upload(content, target, meter, _token(store))
         else:
-            _write(source, Path(os.path.realpath(target)), first, meter, parts)
-    return Assembled(path=target, size_bytes=total, seconds=time.monotonic() - began)
+            size = _write(content, Path(os.path.realpath(target)), meter, store)
+    return Assembled(path=target, size_bytes=size, seconds=time.monotonic() - began)
 
 
-def check_space(parts: Path, target: str, size_bytes: int) -> None:
-    """Make the folders above `target` and see that a file of `size_bytes` can be written there beside what is
-    there now.
+class _Content(Protocol):
+    """The bytes of the output, to be taken once, in one of two ways."""
+
+    def copy_to(self, target: int) -> Iterator[int]:
+        """Write all at the position of the descriptor `target`; yields the bytes of each piece."""
+
+    def pieces(self) -> Iterator[bytes]:
+        """All, a piece at a time."""
+
+
+class _Concatenated:
+    """The ranges as they are, after a head."""
+
+    def __init__(self, head: bytes, rows: PartReader) -> None:
+        self._head = head
+        self._rows = rows
+
+    def copy_to(self, target: int) -> Iterator[int]:
+        atomic.write_all(target, self._head)
+        yield len(self._head)
+        yield from self._rows.copy_to(target)
+
+    def pieces(self) -> Iterator[bytes]:
+        yield self._head
+        yield from self._rows.pieces()
+
+
+class _Joined:
+    """What the format makes of the ranges."""
+
+    def __init__(self, row_format: RowFormat, rows: PartReader, schema: Schema | None) -> None:
+        self._row_format = row_format
+        self._rows = rows
+        self._schema = schema
+
+    def copy_to(self, target: int) -> Iterator[int]:
+        for piece in self.pieces():
+            atomic.write_all(target, piece)
+            yield len(piece)
+
+    def pieces(self) -> Iterator[bytes]:
+        yield from self._row_format.join(self._rows.ranges(), self._schema)
+
+
+def check_space(store: PartStore, target: str, size_bytes: int) -> None:
+    """Make the folders above `target` and see that a file of `size_bytes` can be written there, next to the
+    one that is there now.
 
     Raises UsageError where `target` is no place for a file, InfrastructureLost where the disk is read-only or
     too small.
@@ -121,7 +157,8 @@ def check_space(parts: Path, target: str, size_bytes: int) -> None:
         if not stat.S_ISREG(os.stat(path).st_mode):
             what = "a folder" if path.is_dir() else "no regular file"
             raise UsageError(
-                f"The output {target} can't be written: there is {what} at that path. Give the path of a file (append_row_to)."
+                f"The output {target} can't be written: there is {what} at that path. "
+                "Give the path of a file (append_row_to)."
             )
     except FileNotFoundError:
         pass
@@ -131,7 +168,7 @@ def check_space(parts: Path, target: str, size_bytes: int) -> None:
         ) from None
     with atomic.explained(f"The output {target} can't be written"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = temporary_beside(path, parts)
+        temporary = temporary_path(path, store)
         with atomic.open_new(temporary):
             pass
         temporary.unlink()
@@ -151,28 +188,23 @@ def space_warning(target: str, size_bytes: int) -> str:
     free = shutil.disk_usage(folder).free
     if free >= size_bytes:
         return ""
-    return f"The output {target} needs {disk_size(size_bytes)} beside its parts, and its disk has {disk_size(free)} free."
+    needed = f"The output {target} needs {disk_size(size_bytes)} beside its parts"
+    return f"{needed}, and its disk has {disk_size(free)} free."
 
 
-def remove_parts(parts: Path) -> None:
-    """Remove the part files of a step whose output is complete. Never raises: what can't be removed only
-    takes up space.
+def _finish(start: CopiedStart, commits: Commits, store: PartStore, target: Path, meter: _Meter) -> bool:
+    """Add the rest to what was copied and give it its name; False where that can't be done, and the output
+    has to be written anew.
     """
-    shutil.rmtree(parts, ignore_errors=True)
-
-
-def _finish(begun: Begun, commits: Commits, parts: Path, target: Path, meter: _Meter) -> bool:
-    """Add the rest to what was begun and give it its name; False where that can't be done, and the output has
-    to be written anew.
-    """
-    meter.add(begun.size_bytes)
+    meter.add(start.size_bytes)
     try:
-        with Source(commits.runs(begun.mini_batches), commits.part_names, parts) as source:
-            for size in source.copy_to(begun.fd):
+        rest = commits.part_ranges(start.mini_batches)
+        with PartReader(rest, commits.part_names, store) as rows:
+            for size in rows.copy_to(start.fd):
                 meter.add(size)
-        atomic.take_rights(begun.fd, target)
-        os.fsync(begun.fd)
-        os.replace(begun.path, target)
+        atomic.take_rights(start.fd, target)
+        os.fsync(start.fd)
+        os.replace(start.path, target)
     except OSError:
         meter.begin_anew()
         return False
@@ -181,25 +213,18 @@ def _finish(begun: Begun, commits: Commits, parts: Path, target: Path, meter: _M
     return True
 
 
-def _write(source: Source, target: Path, first: bytes, meter: _Meter, parts: Path) -> None:
-    temporary = temporary_beside(target, parts)
-    with atomic.explained(f"The output {target} can't be written"):
-        try:
-            with atomic.open_new(temporary) as fd:
-                atomic.take_rights(fd, target)
-                atomic.write_all(fd, first)
-                for size in source.copy_to(fd):
-                    meter.add(size)
-                os.fsync(fd)
-            os.replace(temporary, target)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        atomic.sync_folder(target.parent)
-    meter.end()
+def _write(content: _Content, target: Path, meter: _Meter, store: PartStore) -> int:
+    with (
+        atomic.explained(f"The output {target} can't be written"),
+        atomic.writing(target, temporary=temporary_path(target, store)) as fd,
+    ):
+        atomic.take_rights(fd, target)
+        for size in content.copy_to(fd):
+            meter.add(size)
+    return meter.end()
 
 
-def _upload(source: Source, target: str, first: bytes, meter: _Meter, token: str) -> None:
+def _upload(content: _Content, target: str, meter: _Meter, token: str) -> int:
     files, path = filesystem(target)
     whole_at_close = target.partition("://")[0].lower() in _WHOLE_AT_CLOSE
     name = path if whole_at_close else f"{path}.{token}.tmp"
@@ -208,22 +233,22 @@ def _upload(source: Source, target: str, first: bytes, meter: _Meter, token: str
     except (OSError, NotImplementedError):
         pass  # a store without folders; if it is more than that, opening the file says so
     try:
-        _send(source, files, name, first, meter, whole_at_close)
+        _send(content, files, name, meter, whole_at_close)
         if not whole_at_close:
             files.mv(name, path)
     except OSError as error:
         raise InfrastructureLost(
-            f"The output {target} can't be written: {error}. What is committed is kept; `python -m daskpar resume` tries again."
+            f"The output {target} can't be written: {error}. "
+            "What is committed is kept; `python -m daskpar resume` tries again."
         ) from error
-    meter.end()
+    return meter.end()
 
 
-def _send(source: Source, files: Any, name: str, first: bytes, meter: _Meter, whole_at_close: bool) -> None:
+def _send(content: _Content, files: Any, name: str, meter: _Meter, whole_at_close: bool) -> None:
     # Leaving a `with` block would finish the upload on an error too, and so would the garbage collector.
     file = files.open(name, mode="wb", autocommit=not whole_at_close)
     try:
-        file.write(first)
-        for data in source.pieces():
+        for data in content.pieces():
             file.write(data)
             meter.add(len(data))
         file.close()
@@ -246,34 +271,37 @@ def _abandon(file: Any, files: Any, name: str, whole_at_close: bool) -> None:
         pass  # the error that led here is the one to tell
 
 
-def temporary_beside(target: Path, parts: Path) -> Path:
-    """Where the output is written before it has its name; one for each run and target: what a killed assembly
-    leaves, the next replaces.
-    """
-    return target.with_name(f".{target.name[:200]}.{_token(parts)}.tmp")
+def temporary_path(target: Path, store: PartStore) -> Path:
+    """Where the output is written before it has its name."""
+    # One for each run and target: what a killed assembly leaves, the next one replaces.
+    return target.with_name(f".{target.name[:200]}.{_token(store)}.tmp")
 
 
-def _token(parts: Path) -> str:
-    return hashlib.blake2b(os.fsencode(os.path.realpath(parts)), digest_size=6).hexdigest()
+def _token(store: PartStore) -> str:
+    return hashlib.blake2b(os.fsencode(store.identity), digest_size=6).hexdigest()
 
 
 class _Meter:
-    def __init__(self, total: int, progress: Progress | None) -> None:
+    """Counts the bytes of the output and says now and then how far it is."""
+
+    def __init__(self, total: int, on_progress: OnProgress | None) -> None:
         self._total = total
         self._done = 0
-        self._progress = progress
-        self._told = time.monotonic()
+        self._on_progress = on_progress
+        self._reported = time.monotonic()
 
     def add(self, size: int) -> None:
         self._done += size
         now = time.monotonic()
-        if self._progress is not None and now - self._told >= _PROGRESS_SECONDS:
-            self._told = now
-            self._progress(self._done, self._total)
+        if self._on_progress is not None and now - self._reported >= _PROGRESS_SECONDS:
+            self._reported = now
+            self._on_progress(min(self._done, self._total), self._total)
 
     def begin_anew(self) -> None:
         self._done = 0
 
-    def end(self) -> None:
-        if self._progress is not None:
-            self._progress(self._total, self._total)
+    def end(self) -> int:
+        """All is written: the number of bytes."""
+        if self._on_progress is not None:
+            self._on_progress(self._total, self._total)
+        return self._done

@@ -1,6 +1,4 @@
-"""Which mini-batches of a step are done and where their rows lie: a pure state in arrays, good for ten
-million mini-batches.
-"""
+"""Which mini-batches of a step are done and where their rows lie: pure state, good for ten million."""
 
 from __future__ import annotations
 
@@ -21,13 +19,11 @@ _CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class Runs:
-    """Contiguous stretches of part files whose concatenation is the rows of a range of mini-batches, in
-    order.
-    """
+class PartRanges:
+    """Ranges of bytes of parts; one after the other they are the rows of some mini-batches in order."""
 
     parts: np.ndarray
-    """Number of the part file (`Commits.part_names`)."""
+    """Number of the part (`Commits.part_names`) that each range lies in."""
     offsets: np.ndarray
     lengths: np.ndarray
 
@@ -115,15 +111,23 @@ class Commits:
         fitting = int(np.searchsorted(np.cumsum(self._length[start:stop]), most_bytes, "right"))
         return min(stop, start + max(1, fitting))
 
-    def runs(self, first: int = 0, last: int | None = None) -> Iterator[Runs]:
+    def part_ranges(
+        self, first: int = 0, last: int | None = None, *, merged: bool = True
+    ) -> Iterator[PartRanges]:
         """The committed rows of the mini-batches [first, last) (all) in their order, a million mini-batches
         at a time.
+
+        `merged`: rows that follow each other in a part too are one range; else each mini-batch is one.
         """
         last = self.count if last is None else last
         for start in range(first, last, _CHUNK):
             chosen = start + np.flatnonzero(self._length[start : min(start + _CHUNK, last)])
             if len(chosen):
-                yield _coalesced(self._part[chosen], self._offset[chosen], self._length[chosen])
+                part, offset, length = self._part[chosen], self._offset[chosen], self._length[chosen]
+                if merged:
+                    yield _merged(part, offset, length)
+                else:
+                    yield PartRanges(parts=part, offsets=offset, lengths=length)
 
     # ---- what changes
     # ----------------------------------------------------------------------------------------------------
@@ -265,7 +269,7 @@ def _ranges(chosen: np.ndarray) -> list[tuple[int, int]]:
     return [(start, stop) for start, stop in edges.reshape(-1, 2).tolist()]
 
 
-def _coalesced(part: np.ndarray, offset: np.ndarray, length: np.ndarray) -> Runs:
+def _merged(part: np.ndarray, offset: np.ndarray, length: np.ndarray) -> PartRanges:
     joins = (part[1:] == part[:-1]) & (offset[1:] == offset[:-1] + length[:-1])
     firsts = np.concatenate(([0], np.flatnonzero(~joins) + 1))
-    return Runs(parts=part[firsts], offsets=offset[firsts], lengths=np.add.reduceat(length, firsts))
+    return PartRanges(parts=part[firsts], offsets=offset[firsts], lengths=np.add.reduceat(length, firsts))

@@ -1,6 +1,4 @@
-"""What an unfinished or failed run has committed so far, as a file: `python -m daskpar export RUN --partial
-FILE`.
-"""
+"""Writes the rows that an unfinished or failed run has committed so far to a file (`daskpar export`)."""
 
 from __future__ import annotations
 
@@ -10,29 +8,14 @@ from pathlib import Path
 
 from daskpar.errors import RunDirectoryError, UsageError
 from daskpar.locations import is_url
-from daskpar.outputs.assembly import Progress, assemble
+from daskpar.outputs.assembly import OnProgress, assemble
 from daskpar.outputs.commits import Commits
 from daskpar.outputs.journal_reader import JournalContents, read_journal
+from daskpar.outputs.lost_output import rows_gone
 from daskpar.outputs.part_check import lost_ranges
+from daskpar.rows.registry import store_of
 from daskpar.rundir.run_directory import RunDirectory
 from daskpar.rundir.step_folder import StepFolder
-
-_NOT_TEXT = {
-    ".parquet",
-    ".parq",
-    ".pq",
-    ".arrow",
-    ".feather",
-    ".orc",
-    ".avro",
-    ".xlsx",
-    ".gz",
-    ".bz2",
-    ".xz",
-    ".zst",
-    ".zip",
-}
-"""Endings of names that promise other than text."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +36,10 @@ class Exported:
     def __str__(self) -> str:
         missing = self.mini_batches - self.committed
         held = self.committed - self.failed
-        text = f"{self.path}: {self.size_bytes:,} bytes, rows of {held:,} of {self.mini_batches:,} mini-batches of step {self.step}"
+        text = (
+            f"{self.path}: {self.size_bytes:,} bytes, rows of {held:,} of {self.mini_batches:,} mini-batches "
+        )
+        text += f"of step {self.step}"
         text += f" ({missing:,} missing)" if missing else ""
         text += f"; {self.failed:,} failed; what these returned at last is in it" if self.failed else ""
         return text + (
@@ -62,7 +48,7 @@ class Exported:
 
 
 def export_partial(
-    run: RunDirectory | Path | str, target: str, step: str | None = None, progress: Progress | None = None
+    run: RunDirectory | Path | str, target: str, step: str | None = None, progress: OnProgress | None = None
 ) -> Exported:
     """Write the committed rows of a step to `target`, in mini-batch order; the run goes on undisturbed if it
     is running.
@@ -73,15 +59,16 @@ def export_partial(
     """
     if not isinstance(run, RunDirectory):
         run = RunDirectory.open(run, lock=False)
-    _check_target(run, target)
+    _check_place(run, target)
     folder, contents = _choose(run, step)
+    row_format, store = contents.row_format, store_of(folder)
+    row_format.check_name(target)
     commits = Commits.load(contents.planned, contents)
-    lost = lost_ranges(contents, commits, folder.parts)
+    lost = lost_ranges(contents, commits, store)
     commits.revoke(lost)
-    header = contents.columns
     path = target if is_url(target) else os.path.abspath(target)
     counts = commits.counts()
-    done = assemble(commits, folder.parts, path, header=header, progress=progress)
+    done = assemble(commits, store, path, row_format=row_format, schema=contents.schema, progress=progress)
     return Exported(
         step=folder.name,
         path=path,
@@ -93,13 +80,7 @@ def export_partial(
     )
 
 
-def _check_target(run: RunDirectory, target: str) -> None:
-    _, ending = os.path.splitext(target)
-    if ending.lower() in _NOT_TEXT:
-        raise UsageError(
-            f"What is exported is text, as in the output that the run aggregates (append_row_to), and {target} says {ending}: "
-            "name a text file, such as FILE.txt."
-        )
+def _check_place(run: RunDirectory, target: str) -> None:
     if is_url(target):
         return
     above = os.path.dirname(os.path.abspath(target))
@@ -108,7 +89,8 @@ def _check_target(run: RunDirectory, target: str) -> None:
     inside, of = os.path.realpath(target), os.path.realpath(run.path)
     if inside == of or inside.startswith(of.rstrip("/") + "/"):
         raise UsageError(
-            f"{target} lies in the run directory {run.path}, whose files are the run's own: export to a file elsewhere."
+            f"{target} lies in the run directory {run.path}, whose files are the run's own: "
+            "export to a file elsewhere."
         )
 
 
@@ -127,9 +109,10 @@ def _choose(run: RunDirectory, step: str | None) -> tuple[StepFolder, JournalCon
     ]
     if not with_rows:
         raise RunDirectoryError(
-            f"{run.path} has no committed rows: nothing was returned yet, or nothing is aggregated (append_row_to)."
+            f"{run.path} has no committed rows: "
+            "nothing was returned yet, or nothing is aggregated (append_row_to)."
         )
-    there = [(folder, contents) for folder, contents in with_rows if folder.parts.is_dir()]
+    there = [(folder, contents) for folder, contents in with_rows if store_of(folder).exists()]
     if len(there) == 1:
         return there[0]
     if there:
@@ -157,7 +140,7 @@ def _without_rows(folder: StepFolder, put_together: list[StepFolder]) -> str:
     if folder in put_together:
         outputs = dict(state.outputs) if state else {}
         gone = "; ".join(
-            f"{name}, {path}: {what}" for name, path in outputs.items() if (what := folder.rows_gone(path))
+            f"{name}, {path}: {what}" for name, path in outputs.items() if (what := rows_gone(folder, path))
         )
         listed = ", ".join(f"{name}: {path}" for name, path in outputs.items()) or "see run.json"
         return (

@@ -11,7 +11,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +19,11 @@ import numpy as np
 from daskpar import atomic
 from daskpar.batches.records import RECORD
 from daskpar.errors import DaskparError, InfrastructureLost
-from daskpar.outputs.journal_frames import FLUSH_PACK, FORMAT, PART_PACK, Kind, frame
-from daskpar.outputs.journal_reader import JournalContents, copy_whole_frames, read_journal
+from daskpar.outputs.journal_frames import FLUSH_PACK, FORMAT, PART_PACK, FrameKind, frame
+from daskpar.outputs.journal_reader import JournalContents, copy_whole_frames
 from daskpar.processor.protocol import Flushed
 from daskpar.results import Failure
+from daskpar.rows.row_format import Schema
 from daskpar.rundir.boot import boot_id
 
 SYNC_SECONDS = 1.0
@@ -33,7 +34,7 @@ _TEXT_LIMITS = {"message": 500, "trace": 8000, "items": 500, "log": 500}
 
 
 class Journal:
-    """Appends to one journal. Not to be shared between processes; its methods may be called from any thread."""
+    """Appends to one journal, in one process; its methods may be called from any thread."""
 
     def __init__(
         self, path: Path, fd: int, *, parts: dict[str, int], next_part: int = 1, failures: int = 0
@@ -52,12 +53,17 @@ class Journal:
         self._syncer.start()
 
     @classmethod
-    def create(cls, path: Path, *, step: str, mini_batches: int, fingerprint: str = "") -> Journal:
-        """A new journal at `path`, which appears whole; an old one there is replaced."""
-        header = {"format": FORMAT, "step": step, "mini_batches": mini_batches, "fingerprint": fingerprint}
+    def create(
+        cls, path: Path, *, step: str, mini_batches: int, row_format: Mapping[str, object] | None = None
+    ) -> Journal:
+        """A new journal at `path`, which appears whole; an old one there is replaced.
+
+        `row_format` is that of the rows (`RowFormat.to_json`).
+        """
+        header = {"format": FORMAT, "step": step, "mini_batches": mini_batches, "row_format": row_format}
         header |= {"boot": boot_id(), "created": time.time()}
         path.parent.mkdir(parents=True, exist_ok=True)
-        atomic.replace_file(path, frame(bytes([Kind.HEADER]) + json.dumps(header).encode()))
+        atomic.replace_file(path, frame(bytes([FrameKind.HEADER]) + json.dumps(header).encode()))
         return cls(path, _open(path), parts={})
 
     @classmethod
@@ -79,7 +85,9 @@ class Journal:
                 path, _open(path), parts=parts, next_part=contents.next_part, failures=contents.texts
             )
         # In this order in one write: a session of this boot says that all before it was checked.
-        session = frame(bytes([Kind.SESSION]) + json.dumps({"boot": boot_id(), "time": time.time()}).encode())
+        session = frame(
+            bytes([FrameKind.SESSION]) + json.dumps({"boot": boot_id(), "time": time.time()}).encode()
+        )
         journal._write((_revocation(revoked) if revoked else b"") + session)
         return journal
 
@@ -95,9 +103,9 @@ class Journal:
             number = self._parts.get(flushed.part, 0) if flushed.part else 0
             if flushed.part and not number:
                 number = self._next_part
-                head = frame(PART_PACK.pack(Kind.PART, number) + flushed.part.encode())
+                head = frame(PART_PACK.pack(FrameKind.PART, number) + flushed.part.encode())
             fixed = FLUSH_PACK.pack(
-                Kind.FLUSH,
+                FrameKind.FLUSH,
                 number,
                 flushed.offset,
                 flushed.length,
@@ -110,9 +118,9 @@ class Journal:
                 self._parts[flushed.part] = number
                 self._next_part += 1
 
-    def columns(self, names: Sequence[str]) -> None:
-        """Remember the column names of the aggregated file's header."""
-        self._write(frame(bytes([Kind.COLUMNS]) + json.dumps(list(names)).encode()))
+    def add_schema(self, schema: Schema) -> None:
+        """Remember what the rows do not say themselves; replaces what was remembered before."""
+        self._write(frame(bytes([FrameKind.SCHEMA]) + json.dumps(list(schema)).encode()))
 
     def sync(self) -> None:
         """Wait until everything appended is on the disk; raises InfrastructureLost when it can't be."""
@@ -201,7 +209,7 @@ class Journal:
 
 
 def _revocation(ranges: Sequence[tuple[int, int]]) -> bytes:
-    return frame(bytes([Kind.REVOKED]) + np.array(ranges, "<i8").tobytes())
+    return frame(bytes([FrameKind.REVOKED]) + np.array(ranges, "<i8").tobytes())
 
 
 def _open(path: Path) -> int:
@@ -221,6 +229,3 @@ def _text_of(failure: Failure, *, trace: bool) -> dict[str, object]:
                 text if len(text) <= limit else f"{text[: limit // 4]}\n...\n{text[-(limit - limit // 4) :]}"
             )
     return value
-
-
-__all__ = ["Journal", "JournalContents", "read_journal"]

@@ -4,12 +4,12 @@ again.
     frame    [marker 4][length 4][CRC-32 of the payload 4][payload]
     payload  [kind 1][body]
 
-    HEADER   JSON: format, step, mini_batches, fingerprint, boot, created
+    HEADER   JSON: format, step, mini_batches, row_format, boot, created
     SESSION  JSON: boot, time; a later driver process goes on from here
-    PART     [number 4][name]: a part file, before its first flush
+    PART     [number 4][name]: a part, before its first flush
     FLUSH    [part 4][offset 8][length 8][CRC-32 4][records 4][texts 4][RECORD ...][failures as JSON]
     REVOKED  [start 8][stop 8] ...: mini-batches whose rows turned out to be gone
-    COLUMNS  JSON: names of the columns that the aggregated file's header shows
+    SCHEMA   JSON: texts that say what the rows do not, such as the names of columns (`rows.row_format`)
 
 Numbers are little-endian. The marker has bytes that no JSON of ours holds, and a frame counts only if its
 checksum fits.
@@ -47,7 +47,7 @@ PART_PACK = struct.Struct("<BI")
 assert FLUSH_PACK.size == FLUSH.itemsize
 
 
-class Kind(IntEnum):
+class FrameKind(IntEnum):
     """The first byte of a payload."""
 
     HEADER = 1
@@ -55,7 +55,7 @@ class Kind(IntEnum):
     PART = 3
     FLUSH = 4
     REVOKED = 5
-    COLUMNS = 6
+    SCHEMA = 6
 
 
 def frame(payload: bytes) -> bytes:

@@ -1,6 +1,4 @@
-"""Reading a journal back: what was committed, in bulk and in order, whatever a crash or a bad disk left of
-the file.
-"""
+"""Reading a journal back: what was committed, whatever a crash or a bad disk left of the file."""
 
 from __future__ import annotations
 
@@ -17,8 +15,10 @@ import numpy as np
 from daskpar import atomic
 from daskpar.batches.records import RECORD
 from daskpar.errors import RunDirectoryError
-from daskpar.outputs.journal_frames import FLUSH, FORMAT, PART_PACK, Frames, Kind, find_frames
+from daskpar.outputs.journal_frames import FLUSH, FORMAT, PART_PACK, FrameKind, Frames, find_frames
 from daskpar.results import Failure
+from daskpar.rows.registry import format_from_json
+from daskpar.rows.row_format import RowFormat, Schema
 
 BATCH_RECORDS = 200_000
 _READ_WHOLE_BYTES = 256 << 20
@@ -38,14 +38,15 @@ class JournalContents:
     """Boot id of each driver process that wrote here, in order."""
     parts: dict[int, str] = field(default_factory=dict)
     flushes: np.ndarray = field(default_factory=lambda: np.empty(0, FLUSH))
-    """`frames.FLUSH` of each flush, in order."""
+    """`journal_frames.FLUSH` of each flush, in order."""
     places: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     """Position of each flush's first record in the file."""
     sessions: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     """Number of the driver process (in `boots`) that wrote each flush."""
     revoked: tuple[tuple[int, np.ndarray], ...] = ()
     """(flushes before it, [[start, stop], ...]) of each revocation."""
-    columns: tuple[str, ...] | None = None
+    schema: Schema | None = None
+    """Of the rows (`rows.row_format`), where the format has one."""
     stop: int = 0
     """End of the whole part."""
     torn_bytes: int = 0
@@ -79,9 +80,10 @@ class JournalContents:
         return int(np.count_nonzero(self.flushes["texts"]))
 
     @property
-    def record_count(self) -> int:
-        """Records of all flushes."""
-        return int(self.flushes["records"].sum(dtype=np.int64))
+    def row_format(self) -> RowFormat:
+        """The format of the rows; RunDirectoryError for one that is not known."""
+        value = self.header.get("row_format")
+        return format_from_json(value if isinstance(value, dict) else None, self.schema)
 
     def records(self, first: int, last: int) -> np.ndarray:
         """The records of flushes [first, last), joined."""
@@ -147,24 +149,24 @@ def _parse(path: Path, data: mmap.mmap | bytes, frames: Frames) -> JournalConten
     changes: list[int] = []
     parts: dict[int, str] = {}
     revoked: list[tuple[int, np.ndarray]] = []
-    columns: tuple[str, ...] | None = None
-    is_flush = kinds == Kind.FLUSH
+    schema: Schema | None = None
+    is_flush = kinds == FrameKind.FLUSH
     before = np.cumsum(is_flush)
     for i in np.flatnonzero(~is_flush).tolist():
         start, kind = int(frames.starts[i]), int(kinds[i])
         body = data[start + 1 : start + int(frames.lengths[i])]
-        if kind == Kind.PART:
+        if kind == FrameKind.PART:
             parts[PART_PACK.unpack_from(data, start)[1]] = body[PART_PACK.size - 1 :].decode()
-        elif kind == Kind.HEADER:
+        elif kind == FrameKind.HEADER:
             header = _checked_header(path, json.loads(body))
             boots[0] = str(header.get("boot", ""))
-        elif kind == Kind.SESSION:
+        elif kind == FrameKind.SESSION:
             boots.append(str(json.loads(body).get("boot", "")))
             changes.append(int(before[i]))
-        elif kind == Kind.REVOKED:
+        elif kind == FrameKind.REVOKED:
             revoked.append((int(before[i]), np.frombuffer(body, "<i8").reshape(-1, 2)))
-        elif kind == Kind.COLUMNS:
-            columns = tuple(json.loads(body))
+        elif kind == FrameKind.SCHEMA:
+            schema = tuple(json.loads(body))
     places = frames.starts[is_flush]
     return JournalContents(
         path=path,
@@ -175,7 +177,7 @@ def _parse(path: Path, data: mmap.mmap | bytes, frames: Frames) -> JournalConten
         places=places + FLUSH.itemsize,
         sessions=np.searchsorted(np.array(changes, np.int64), np.arange(len(places)), "right"),
         revoked=tuple(revoked),
-        columns=columns,
+        schema=schema,
         stop=frames.stop,
         torn_bytes=len(data) - frames.stop,
         damaged=frames.damaged,
@@ -198,8 +200,8 @@ def _checked_header(path: Path, header: dict[str, object]) -> dict[str, object]:
     number = header.get("format")
     if not isinstance(number, int) or number > FORMAT:
         raise RunDirectoryError(
-            f"{path} has format {number}, this daskpar knows formats up to {FORMAT}: it was written by a newer version. "
-            "Update daskpar to resume it."
+            f"{path} has format {number}, this daskpar knows formats up to {FORMAT}: "
+            "it was written by a newer version. Update daskpar to resume it."
         )
     return header
 
@@ -211,8 +213,7 @@ def has_commits(journal: Path) -> bool:
 
 def copy_whole_frames(path: Path, contents: JournalContents) -> None:
     """Keep the damaged journal as `journal.damaged-N` and put its whole frames in its place."""
-    fresh = path.with_name(f".{path.name}.tmp")
-    with atomic.open_new(fresh) as fd:
+    with atomic.writing(path) as fd:
         position = 0
         for start, stop in (*contents.damaged, (contents.stop, contents.stop)):
             while position < start:
@@ -220,10 +221,7 @@ def copy_whole_frames(path: Path, contents: JournalContents) -> None:
                 atomic.write_all(fd, contents.data[position:end])
                 position = end
             position = stop
-        os.fsync(fd)
-    keep_damaged(path)
-    os.replace(fresh, path)
-    atomic.sync_folder(path.parent)
+        keep_damaged(path)
 
 
 def keep_damaged(path: Path) -> Path:

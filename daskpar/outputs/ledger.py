@@ -1,6 +1,4 @@
-"""The commit book of one step: the journal on the disk and the state in memory, changed together and in the
-right order.
-"""
+"""What the driver commits into: a step's rows, its journal and the state in memory, in this order."""
 
 from __future__ import annotations
 
@@ -10,31 +8,45 @@ from pathlib import Path
 import numpy as np
 
 from daskpar.batches.records import unpack
-from daskpar.errors import JobFailed, RunDirectoryError
+from daskpar.errors import RunDirectoryError
 from daskpar.outputs.commits import Commits
 from daskpar.outputs.journal import Journal
 from daskpar.outputs.journal_reader import JournalContents, keep_damaged, read_journal
 from daskpar.outputs.part_check import lost_ranges
+from daskpar.paths import StepPaths
 from daskpar.processor.protocol import Flushed
 from daskpar.results import Failure, TryStatus
+from daskpar.rows.part_store import PartStore
+from daskpar.rows.registry import store_of
+from daskpar.rows.row_format import RowFormat, Schema
+from daskpar.rows.text_format import PLAIN_TEXT
 
 
 class Ledger:
-    """What the driver commits into. One for each step being run; closed at the end."""
+    """The commits of one step that is being run; closed at the end."""
 
-    def __init__(self, journal: Journal, commits: Commits, *, columns: tuple[str, ...] | None = None) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        commits: Commits,
+        store: PartStore,
+        row_format: RowFormat,
+        schema: Schema | None = None,
+    ) -> None:
         self.journal = journal
         self.commits = commits
-        self.columns = columns
-        """Column names for the aggregated file's header, from the first flush that had any."""
+        self.store = store
+        self.row_format = row_format
+        self.schema = schema
+        """Of all committed rows; None before a flush has said it."""
         self.notes: tuple[str, ...] = ()
         """Sentences about what was found damaged, torn or gone, for a warning each."""
         self.earlier_failures: tuple[Failure, ...] = ()
         """Final failures of earlier driver processes that still stand, in words (at most 1000)."""
         self.lock = threading.Lock()
-        """Held while `commits` changes, for whoever looks at it from another thread."""
+        """Held while `commits` changes: other threads take it to read."""
         self.already_done = 0
-        """Mini-batches with a final outcome when it was opened."""
+        """Mini-batches that had a final outcome when the ledger was opened."""
 
     @classmethod
     def open(
@@ -43,20 +55,21 @@ class Ledger:
         mini_batches: int,
         *,
         step: str = "",
-        fingerprint: str = "",
+        store: PartStore | None = None,
+        row_format: RowFormat = PLAIN_TEXT,
         retry_failed: bool = False,
-        with_header: bool = False,
     ) -> Ledger:
-        """The ledger of the step folder `folder` (`journal`, `parts/`): a new one, or where the last driver
-        process stopped.
+        """The ledger of the step folder `folder`: a new one, or where the last driver process stopped.
 
-        With `retry_failed` its failed mini-batches are missing again. `with_header`: the output begins with
-        the names of the columns, and rows whose names a damaged journal has lost are run again. Raises
-        RunDirectoryError when the journal is of another plan or a newer version, InfrastructureLost when the
-        disk can't be written.
+        `store` is the step's own where none is given. With `retry_failed` the failed mini-batches are missing
+        again. Where the output can't be written without the rows' schema, rows whose schema a damaged journal
+        has lost are run again. Raises RunDirectoryError when the journal is of another plan, of another row
+        format or of a newer version, InfrastructureLost when the disk can't be written.
         """
-        path, parts = folder / "journal", folder / "parts"
-        parts.mkdir(parents=True, exist_ok=True)
+        paths = StepPaths(folder)
+        path = paths.journal
+        store = store_of(paths) if store is None else store
+        store.prepare()
         contents = read_journal(path)
         if not contents.found:
             notes = (
@@ -64,19 +77,19 @@ class Ledger:
                 if contents.torn_bytes
                 else ()
             )
-            ledger = cls(
-                Journal.create(path, step=step, mini_batches=mini_batches, fingerprint=fingerprint),
-                Commits(mini_batches),
+            journal = Journal.create(
+                path, step=step, mini_batches=mini_batches, row_format=row_format.to_json()
             )
+            ledger = cls(journal, Commits(mini_batches), store, row_format)
             ledger.notes = notes
             return ledger
-        _check_plan(contents, mini_batches)
+        _check_journal(contents, mini_batches, row_format)
         commits = Commits.load(mini_batches, contents)
-        if nameless := with_header and contents.columns is None and bool(contents.damaged):
+        if nameless := row_format.needs_schema and contents.schema is None and bool(contents.damaged):
             lost = commits.with_rows()
         else:
-            lost = lost_ranges(contents, commits, parts)
-        ledger = cls(Journal.reopen(path, contents, lost), commits, columns=contents.columns)
+            lost = lost_ranges(contents, commits, store)
+        ledger = cls(Journal.reopen(path, contents, lost), commits, store, row_format, contents.schema)
         commits.revoke(lost)
         ledger.notes = _notes(contents, lost, nameless=nameless)
         if retry_failed:
@@ -90,14 +103,16 @@ class Ledger:
         mini-batches are refused).
 
         The caller has checked that the flush's token still owns its block. Raises InfrastructureLost (nothing
-        was committed then), and JobFailed when a header is wanted and the columns differ from those before.
+        was committed then), and JobFailed when the rows can't be in one output with those before.
         """
         records = unpack(flushed.records)
         accepted = self.commits.acceptable(records)
         if not accepted.any():
             return records[:0]
-        if flushed.columns is not None and flushed.columns != self.columns:
-            self._take_columns(flushed.columns, records)
+        if flushed.schema is not None and flushed.schema != self.schema:
+            self._take_schema(flushed.schema, records)
+        if flushed.carried:  # rows first: what the journal says is there is there
+            self.store.keep(flushed.part, flushed.offset, flushed.carried)
         self.journal.append(flushed, accepted)
         with self.lock:
             self.commits.apply(records, flushed.part)
@@ -107,16 +122,13 @@ class Ledger:
         """Sync and close the journal."""
         self.journal.close()
 
-    def _take_columns(self, columns: tuple[str, ...], records: np.ndarray) -> None:
-        if self.columns is not None:
+    def _take_schema(self, found: Schema, records: np.ndarray) -> None:
+        if self.schema is not None:
             where = ", ".join(str(index) for index in records["index"][:3].tolist())
-            raise JobFailed(
-                f"Mini-batch {where} returned a DataFrame with the columns {list(columns)}, earlier ones had {list(self.columns)}: "
-                "one file with one header (--append_row_dataframe_header) can't hold both. "
-                "Return the same columns in the same order from every run()."
-            )
-        self.journal.columns(columns)
-        self.columns = columns
+            found = self.row_format.agreed(self.schema, found, f"Mini-batch {where}")
+        if found != self.schema:
+            self.journal.add_schema(found)
+            self.schema = found
 
 
 def _standing(contents: JournalContents, commits: Commits) -> list[Failure]:
@@ -126,12 +138,18 @@ def _standing(contents: JournalContents, commits: Commits) -> list[Failure]:
     return [failure for failure in last.values() if commits.status[failure.index] == TryStatus.FAILED]
 
 
-def _check_plan(contents: JournalContents, mini_batches: int) -> None:
+def _check_journal(contents: JournalContents, mini_batches: int, row_format: RowFormat) -> None:
     planned = contents.header.get("mini_batches", mini_batches)
     if planned != mini_batches:
         raise RunDirectoryError(
-            f"{contents.path} is about a plan of {planned} mini-batches, this one has {mini_batches}: what shapes the plan has changed. "
-            "Start a new run."
+            f"{contents.path} is about a plan of {planned} mini-batches, this one has {mini_batches}: "
+            "what shapes the plan has changed. Start a new run."
+        )
+    # A journal that lost its head no longer says which format it was.
+    if contents.header and contents.row_format.name != row_format.name:
+        raise RunDirectoryError(
+            f"The rows that {contents.path} is about are in the format {contents.row_format.name!r}, "
+            f"and {row_format.name!r} is asked for now. Start a new run."
         )
 
 
@@ -139,13 +157,14 @@ def _notes(contents: JournalContents, lost: list[tuple[int, int]], *, nameless: 
     notes = []
     if contents.torn_bytes:
         notes.append(
-            f"The last {contents.torn_bytes} bytes of the journal were torn and are cut off; all before them counts."
+            f"The last {contents.torn_bytes} bytes of the journal were torn and are cut off; "
+            "all before them counts."
         )
     if contents.damaged:
         size = sum(stop - start for start, stop in contents.damaged)
         notes.append(
-            f"{size} bytes in the middle of the journal {contents.path} are damaged; everything whole before and after them was checked "
-            "and is used, the damaged file is kept beside it."
+            f"{size} bytes in the middle of the journal {contents.path} are damaged; everything whole before "
+            "and after them was checked and is used, the damaged file is kept beside it."
         )
     if lost:
         number = sum(stop - start for start, stop in lost)

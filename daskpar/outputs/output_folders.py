@@ -1,6 +1,4 @@
-"""Output folders: made before a step fills them, and moved aside, never deleted, before a command step fills
-them again.
-"""
+"""Output folders: made before a step fills them; moved aside, never deleted, before it fills them again."""
 
 from __future__ import annotations
 
@@ -35,11 +33,13 @@ def prepare(outputs: Mapping[str, Output]) -> None:
             found = _mode(path)
             if is_file and stat.S_ISDIR(found):
                 raise UsageError(
-                    f"{_where(output)}The output {output.name} is a file, and there is a folder at {path}. Give another path."
+                    f"{_where(output)}The output {output.name} is a file, and there is a folder at {path}. "
+                    "Give another path."
                 )
             if not is_file and found and not stat.S_ISDIR(found):
                 raise UsageError(
-                    f"{_where(output)}The output {output.name} is a folder, and there is a file at {path}. Give another path."
+                    f"{_where(output)}The output {output.name} is a folder, and there is a file at {path}. "
+                    "Give another path."
                 )
             (path.parent if is_file else path).mkdir(parents=True, exist_ok=True)
 

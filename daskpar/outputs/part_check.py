@@ -1,29 +1,26 @@
-"""Which committed rows are really there: part files are not synced, so a power cut may have taken what the
-journal tells of.
-"""
+"""Which committed rows are really there: parts are not synced, so a power cut may have taken some."""
 
 from __future__ import annotations
 
-import os
 import zlib
-from pathlib import Path
 
 import numpy as np
 
 from daskpar.atomic import PIECE_BYTES
 from daskpar.outputs.commits import Commits
 from daskpar.outputs.journal_reader import JournalContents
+from daskpar.rows.part_store import PartStore, StoredPart
 from daskpar.rundir.boot import same_boot
 
 
-def lost_ranges(contents: JournalContents, commits: Commits, parts: Path) -> list[tuple[int, int]]:
-    """Ranges [start, stop) of committed mini-batches whose rows are not in the part files any more.
+def lost_ranges(contents: JournalContents, commits: Commits, store: PartStore) -> list[tuple[int, int]]:
+    """Ranges [start, stop) of committed mini-batches whose rows are not in the store any more.
 
-    By length of the part file; where the machine has booted since, or the journal is damaged, by the checksum
+    By length of the part; where the machine has booted since, or the journal is damaged, by the checksum
     of each flush.
     """
     lost = np.zeros(commits.count, bool)
-    for i in _bad_flushes(contents, parts).tolist():
+    for i in _bad_flushes(contents, store).tolist():
         records = contents.records(i, i + 1)
         records = records[(records["index"] >= 0) & (records["index"] < commits.count)]
         name = contents.parts.get(int(contents.flushes["part"][i]), "")
@@ -32,62 +29,58 @@ def lost_ranges(contents: JournalContents, commits: Commits, parts: Path) -> lis
     return [(start, stop) for start, stop in edges.reshape(-1, 2).tolist()]
 
 
-def _bad_flushes(contents: JournalContents, parts: Path) -> np.ndarray:
+def _bad_flushes(contents: JournalContents, store: PartStore) -> np.ndarray:
     flushes = contents.flushes
     numbers, inverse = np.unique(flushes["part"], return_inverse=True)
-    sizes = np.array([_size(parts, contents.parts.get(number, "")) for number in numbers.tolist()], np.int64)
+    names = [contents.parts.get(number, "") for number in numbers.tolist()]
+    sizes = np.array([store.size(name) if name else 0 for name in names], np.int64)
     with_rows = flushes["length"] > 0
     bad = with_rows & (flushes["offset"] + flushes["length"] > sizes[inverse]) if len(flushes) else with_rows
     doubtful = np.flatnonzero(with_rows & ~bad & (contents.sessions >= _first_doubtful_session(contents)))
     order = doubtful[np.lexsort((flushes["offset"][doubtful], flushes["part"][doubtful]))]
-    bad[_wrong_checksums(contents, parts, order)] = True
+    bad[_wrong_checksums(contents, store, order)] = True
     return np.flatnonzero(bad)
 
 
-def _size(parts: Path, name: str) -> int:
-    try:
-        return os.stat(parts / name).st_size if name else 0
-    except FileNotFoundError:
-        return 0
-
-
 def _first_doubtful_session(contents: JournalContents) -> int:
-    """Sessions before it were checked when the first one of a later boot began."""
     boots = contents.boots
     if contents.damaged:
-        return 0
+        return 0  # a disk that spoils the journal may have spoiled rows too
     if same_boot(boots[-1]):
         return len(boots)
+    # The first session of this boot has checked all flushes before it.
     first = len(boots) - 1
     while first and boots[first - 1] == boots[-1]:
         first -= 1
     return first
 
 
-def _wrong_checksums(contents: JournalContents, parts: Path, order: np.ndarray) -> np.ndarray:
+def _wrong_checksums(contents: JournalContents, store: PartStore, order: np.ndarray) -> np.ndarray:
+    """Those of the flushes `order` (sorted by part) whose rows are not those that were written."""
     wrong = []
-    opened, fd = 0, -1
+    number, stored = 0, None
     try:
         for i in order.tolist():
             part, offset, length, crc = (
                 int(contents.flushes[name][i]) for name in ("part", "offset", "length", "crc")
             )
-            if part != opened:
-                if fd >= 0:
-                    os.close(fd)
-                opened, fd = part, os.open(parts / contents.parts[part], os.O_RDONLY | os.O_CLOEXEC)
-            if _checksum(fd, offset, length) != crc:
+            if stored is None or part != number:
+                if stored is not None:
+                    stored.close()
+                    stored = None
+                number, stored = part, store.open(contents.parts[part])
+            if _checksum(stored, offset, length) != crc:
                 wrong.append(i)
     finally:
-        if fd >= 0:
-            os.close(fd)
+        if stored is not None:
+            stored.close()
     return np.array(wrong, np.int64)
 
 
-def _checksum(fd: int, offset: int, length: int) -> int | None:
+def _checksum(stored: StoredPart, offset: int, length: int) -> int | None:
     crc = 0
     while length:
-        data = os.pread(fd, min(length, PIECE_BYTES), offset)
+        data = stored.read(offset, min(length, PIECE_BYTES))
         if not data:
             return None
         crc = zlib.crc32(data, crc)

@@ -1,38 +1,38 @@
-"""Reading committed rows back out of part files, in mini-batch order and in pieces of a few megabytes."""
+"""Reading committed rows back out of their parts, in mini-batch order and in pieces of a few megabytes."""
 
 from __future__ import annotations
 
-import os
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 
 from daskpar import atomic
 from daskpar.atomic import PIECE_BYTES
 from daskpar.errors import InfrastructureLost
-from daskpar.outputs.commits import Runs
+from daskpar.outputs.commits import PartRanges
+from daskpar.rows.part_store import PartStore, StoredPart
 
-_OPEN_FILES = 64
+_OPEN_PARTS = 64
 _WORTH_A_COPY = 256 << 10
-"""Stretches at least this long are copied by the kernel, shorter ones are gathered in memory first."""
+"""Ranges at least this long are copied by the store, shorter ones are gathered in memory first."""
 
 
-class Source:
-    """Stretches of the files `part_names` in the folder `parts` (`Commits.runs`), as one stream. Holds at
-    most a piece in memory.
+class PartReader:
+    """Ranges (`Commits.part_ranges`) of the parts `part_names` in `store`, one after the other.
+
+    Holds no more than a piece in memory, or one range where it gives ranges.
     """
 
-    def __init__(self, runs: Iterable[Runs], part_names: Sequence[str], parts: Path) -> None:
-        self._runs = runs
+    def __init__(self, ranges: Iterable[PartRanges], part_names: Sequence[str], store: PartStore) -> None:
+        self._part_ranges = ranges
         self._part_names = part_names
-        self._parts = parts
-        self._fds: OrderedDict[int, int] = OrderedDict()
+        self._store = store
+        self._open_parts: OrderedDict[int, StoredPart] = OrderedDict()
 
     def pieces(self) -> Iterator[bytes]:
         """All rows, a piece at a time."""
         gathered: list[bytes] = []
         size = 0
-        for part, offset, length in self._stretches():
+        for part, offset, length in self._each():
             while length:
                 data = self._read(part, offset, min(length, PIECE_BYTES))
                 gathered.append(data)
@@ -43,13 +43,18 @@ class Source:
         if gathered:
             yield b"".join(gathered)
 
+    def ranges(self) -> Iterator[bytes]:
+        """The rows of each range."""
+        for part, offset, length in self._each():
+            yield self._read_whole(part, offset, length)
+
     def copy_to(self, target: int) -> Iterator[int]:
         """Write all rows at the position of the descriptor `target`; yields the number of bytes after each
         piece.
         """
         gathered: list[bytes] = []
         size = 0
-        for part, offset, length in self._stretches():
+        for part, offset, length in self._each():
             if length < _WORTH_A_COPY:
                 gathered.append(self._read_whole(part, offset, length))
                 size += length
@@ -66,56 +71,57 @@ class Source:
             yield size
 
     def close(self) -> None:
-        """Close the part files."""
-        while self._fds:
-            os.close(self._fds.popitem()[1])
+        """Close the parts."""
+        while self._open_parts:
+            self._open_parts.popitem()[1].close()
 
-    def __enter__(self) -> Source:
+    def __enter__(self) -> PartReader:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _stretches(self) -> Iterator[tuple[int, int, int]]:
-        for runs in self._runs:
-            yield from zip(runs.parts.tolist(), runs.offsets.tolist(), runs.lengths.tolist(), strict=True)
+    def _each(self) -> Iterator[tuple[int, int, int]]:
+        for found in self._part_ranges:
+            yield from zip(found.parts.tolist(), found.offsets.tolist(), found.lengths.tolist(), strict=True)
 
     def _copy(self, part: int, offset: int, length: int, target: int) -> Iterator[int]:
-        fd = self._open(part)
+        stored = self._open(part)
         while length:
-            copied = atomic.copy_range(fd, target, offset, min(length, 16 * PIECE_BYTES))
+            copied = stored.copy_to(target, offset, min(length, 16 * PIECE_BYTES))
             if not copied:
                 raise self._short(part)
             offset, length = offset + copied, length - copied
             yield copied
 
     def _read_whole(self, part: int, offset: int, length: int) -> bytes:
-        data = self._read(part, offset, length)
+        data = self._open(part).read(offset, length)
         while len(data) < length:
             data += self._read(part, offset + len(data), length - len(data))
         return data
 
     def _read(self, part: int, offset: int, length: int) -> bytes:
-        data = os.pread(self._open(part), length, offset)
+        data = self._open(part).read(offset, length)
         if not data:
             raise self._short(part)
         return data
 
-    def _open(self, part: int) -> int:
-        fd = self._fds.pop(part, None)
-        if fd is None:
-            if len(self._fds) >= _OPEN_FILES:
-                os.close(self._fds.popitem(last=False)[1])
+    def _open(self, part: int) -> StoredPart:
+        stored = self._open_parts.pop(part, None)
+        if stored is None:
+            # A step may have more parts than a process may have open files: the one unused for longest goes.
+            if len(self._open_parts) >= _OPEN_PARTS:
+                self._open_parts.popitem(last=False)[1].close()
             try:
-                fd = os.open(self._parts / self._part_names[part], os.O_RDONLY | os.O_CLOEXEC)
+                stored = self._store.open(self._part_names[part])
             except FileNotFoundError as error:
                 raise self._short(part) from error
-        self._fds[part] = fd
-        return fd
+        self._open_parts[part] = stored
+        return stored
 
     def _short(self, part: int) -> InfrastructureLost:
-        path = self._parts / self._part_names[part]
+        place = self._store.place_of(self._part_names[part])
         return InfrastructureLost(
-            f"Committed rows are missing from the part file {path}: it is shorter than the journal says, or gone. "
-            "`python -m daskpar resume` finds out which mini-batches these are and runs them again."
+            f"Committed rows are missing from the part file {place}: it is shorter than the journal says, "
+            "or gone. `python -m daskpar resume` finds out which mini-batches these are and runs them again."
         )

@@ -19,11 +19,9 @@ from daskpar.processor import channel, context
 from daskpar.processor.entry_script import Entry
 from daskpar.processor.error_text import describe_error, user_traceback
 from daskpar.processor.own_process import OwnProcess
-from daskpar.processor.part_file import PartFile
 from daskpar.processor.processor_messages import BlockDone, DiskFailed
 from daskpar.processor.protocol import BlockOrder, Flushed, LogMessage, ProcessorSettings
 from daskpar.processor.return_check import SUCCEEDED, compare_counts, why_not_countable
-from daskpar.processor.row_text import RowBuffer
 from daskpar.processor.shared_page import KILL_PENDING, Phase, SharedPage
 from daskpar.processor.std_streams import flush_streams, write_stderr
 from daskpar.results import Failure, Reason, TryStatus
@@ -66,8 +64,8 @@ class BlockRunner:
         self._process = process
         self._pid = process.pid
         self._plan: Plan | None = None
-        self._part = PartFile(settings.parts, f"{settings.node}-{process_name(number)}")
-        self._buffer = RowBuffer(header=settings.dataframe_header)
+        self._part = settings.store.writer(f"{settings.node}-{process_name(number)}")
+        self._buffer = settings.row_format.encoder()
         self._warned_of_more = False
         self._warned: set[str] = set()
 
@@ -253,13 +251,13 @@ class BlockRunner:
         while self._page.allowed() == KILL_PENDING:
             time.sleep(0.001)  # the node is about to kill this process, and has charged the mini-batch
         text, lengths = self._buffer.take()
-        offset = crc = 0
+        offset, crc, carried = 0, 0, b""
         if text:
             try:
-                offset, crc = self._part.append(text)
+                offset, crc, carried = self._part.append(text)
             except OSError as error:
-                where = os.path.join(self.settings.parts, self._part.name)
-                problem = DiskFailed(f"rows can't be written to {where}: {error.strerror or error}")
+                why = error.strerror or str(error)
+                problem = DiskFailed(f"rows can't be written to {self._part.place}: {why}")
                 channel.send(self._sock, problem)
                 raise
         if not self._unflushed:
@@ -280,7 +278,8 @@ class BlockRunner:
                 crc=crc,
                 records=records,
                 failures=failures,
-                columns=self._buffer.columns,
+                schema=self._buffer.schema,
+                carried=carried,
             ),
         )
         self._report_warnings()

@@ -52,7 +52,7 @@ def _preload(preload: str) -> None:
         import pyarrow  # noqa: F401
 
         import daskpar.data.tables.table_reader
-        import daskpar.processor.frame_text  # noqa: F401
+        import daskpar.rows.frame_text  # noqa: F401
     gc.collect()
     gc.freeze()  # the children's garbage collector then leaves these memory pages shared
 

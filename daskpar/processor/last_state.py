@@ -11,7 +11,9 @@ import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
+from daskpar import atomic
 from daskpar.processor.protocol import ProcessorSettings
 from daskpar.processor.shared_page import Announcement, Phase
 
@@ -30,25 +32,19 @@ class LastState:
 
 def path_of(settings: ProcessorSettings) -> str:
     """Path of the file with a node's last state."""
-    # With the part files: every node and the driver reach that folder, and it goes when a step is complete.
-    return os.path.join(settings.parts, f"{settings.node}-{settings.session}.last_state")
+    # With the rows: every node and the driver reach that folder, and it goes when a step is complete.
+    return os.path.join(settings.shared, f"{settings.node}-{settings.session}.last_state")
 
 
 def write(
     settings: ProcessorSettings, announcements: Iterable[Announcement], *, orderly: bool = False
 ) -> None:
     """Write what each processor announced last. Never raises."""
-    path = path_of(settings)
-    temporary = f"{path}.tmp"
     last = [[one.index, int(one.phase)] for one in announcements]
-    try:
-        with open(temporary, "w") as file:
-            json.dump({"orderly": orderly, "last": last}, file)
-        os.replace(temporary, path)
-    except OSError:
-        # A full disk, or the step is complete and its folder gone. Without this file more mini-batches are
-        # suspected of the node's loss than had to be, and nothing else is wrong.
-        pass
+    # It fails on a full disk, or where the step is complete and its folder gone. Without this file more
+    # mini-batches are suspected of the node's loss than had to be, and nothing else is wrong.
+    with contextlib.suppress(OSError), atomic.writing(Path(path_of(settings)), durable=False) as fd:
+        atomic.write_all(fd, json.dumps({"orderly": orderly, "last": last}).encode())
 
 
 def read(settings: ProcessorSettings) -> LastState | None:
@@ -56,7 +52,7 @@ def read(settings: ProcessorSettings) -> LastState | None:
     path = path_of(settings)
     try:
         # A network file system may remember for a while that a file was missing, but lists a folder afresh.
-        if os.path.basename(path) not in os.listdir(settings.parts):
+        if os.path.basename(path) not in os.listdir(settings.shared):
             return None
         with open(path) as file:
             found = json.load(file)

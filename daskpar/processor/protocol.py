@@ -1,6 +1,6 @@
 """Settings of a node's processors, orders to them, and the messages in which a node reports to the driver.
 
-All are plain values of a few bytes each; rows of data never travel here.
+All are plain values of a few bytes each; rows go to the store, and travel here only where it asks for that.
 """
 
 from __future__ import annotations
@@ -11,13 +11,16 @@ from pathlib import Path
 
 from daskpar.paths import LogPaths, processor_work
 from daskpar.results import Failure, InitFailed
+from daskpar.rows.part_store import PartStore
+from daskpar.rows.row_format import RowFormat, Schema
+from daskpar.rows.text_format import PLAIN_TEXT
 
 Seconds = float
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessorSettings:
-    """Everything that the processors of one step on one node need; values that JSON can hold."""
+    """Everything that the processors of one step on one node need; pickled on its way."""
 
     run_id: str
     step: str
@@ -34,8 +37,10 @@ class ProcessorSettings:
     """Set on top of the node's environment."""
     plan: str
     """Folder of the plan (`batches.plan`)."""
-    parts: str
-    """Folder of the part files."""
+    store: PartStore
+    """Where rows go."""
+    shared: str
+    """A folder that nodes and driver see, for small files that go with the rows when the step is complete."""
     logs: str
     """Root of the step's log tree; files go below `user/` and `sys/`."""
     work: str
@@ -46,9 +51,9 @@ class ProcessorSettings:
     """`EntryScript().output_dir`, exists."""
     logging_level: str = "INFO"
     append_row: bool = False
-    """Whether returns are written to part files."""
-    dataframe_header: bool = False
-    """Whether column names are reported, for `--append_row_dataframe_header`."""
+    """Whether returns are written to the store."""
+    row_format: RowFormat = PLAIN_TEXT
+    """How they become bytes."""
     returns_measured: bool = True
     """False: returns are neither asked for nor counted (no `append_row_to`, `error_threshold` -1)."""
     tabular: bool = False
@@ -129,16 +134,18 @@ class Flushed:
     block: int
     token: str
     part: str
-    """Name of the part file in the step's parts folder; empty when nothing is written."""
+    """Name of the part in the step's store; empty when nothing is written."""
     offset: int
     length: int
     crc: int
-    """CRC-32 of the bytes [offset, offset + length) of the part file."""
+    """CRC-32 of the bytes [offset, offset + length) of the part."""
     records: bytes
     """`batches.records.RECORD`s, in mini-batch order."""
     failures: tuple[Failure, ...] = ()
-    columns: tuple[str, ...] | None = None
-    """Column names of the DataFrames returned, where a header is wanted."""
+    schema: Schema | None = None
+    """Of all rows that the processor returned so far, where the row format has one."""
+    carried: bytes = b""
+    """The rows themselves, where the store lets them travel with the commit."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from daskpar.events import StepKind
 from daskpar.locations import filesystem, is_url
+from daskpar.outputs.lost_output import rows_gone
 from daskpar.paths import RunPaths, step_path
 from daskpar.reports.wording import (
     counts_in_words,
@@ -76,7 +77,7 @@ def output_note(path: str, folder: StepFolder) -> str:
     Empty for an output to which the step wrote, and which is there.
     """
     try:
-        if gone := folder.rows_gone(path):
+        if gone := rows_gone(folder, path):
             return f" ({gone})"
         if is_url(path):
             files, inner = filesystem(path)

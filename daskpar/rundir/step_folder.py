@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 
 from daskpar import atomic
 from daskpar.errors import RunDirectoryError
-from daskpar.locations import filesystem, is_url
 from daskpar.paths import StepPaths
 from daskpar.results import Counts, Status
 from daskpar.rundir.json_files import read_json
@@ -63,29 +61,6 @@ class StepFolder(StepPaths):
         except (KeyError, TypeError, ValueError) as error:
             raise RunDirectoryError(f"{self.path / 'step.json'} is damaged: {error}.") from error
 
-    def rows_gone(self, output: str) -> str:
-        """What to say where the rows of a completed step, at `output` or in it, are gone; else empty.
-
-        Raises what the filesystem of a URL raises.
-        """
-        state = self.state()
-        if (
-            state is None
-            or not state.rows
-            or not (state.rows == output or state.rows.startswith(f"{output.rstrip('/')}/"))
-        ):
-            return ""
-        if _exists(state.rows):
-            return ""
-        what = "it is" if state.rows == output else f"{state.rows} is"
-        if self.parts.is_dir():  # kept where some mini-batches failed
-            run = self.path.parent.parent
-            return (
-                f"{what} no longer there; `python -m daskpar export {run} --partial FILE --step "
-                f"{self.name}` writes its rows again"
-            )
-        return f"{what} no longer there, and its rows are gone with it: start a new run"
-
     def keep_before(self, there: Mapping[str, str]) -> None:
         """Remember what lay in the places of the step's outputs before it first began."""
         if there:
@@ -107,10 +82,3 @@ class StepFolder(StepPaths):
         """Write step.json, whole or not at all."""
         self.path.mkdir(parents=True, exist_ok=True)
         atomic.replace_json(self.path / "step.json", asdict(state))
-
-
-def _exists(place: str) -> bool:
-    if not is_url(place):
-        return os.path.exists(place)
-    files, inner = filesystem(place)
-    return bool(files.exists(inner))

@@ -90,7 +90,7 @@ def arm_output(death: Death) -> None:
     def assembling(write: Callable[..., Any]) -> Callable[..., Any]:
         def call(source: Any, target: Any, *rest: Any) -> Any:
             def half() -> None:
-                temporary = assembly.temporary_beside(target, rest[-1])
+                temporary = assembly.temporary_path(target, rest[-1])
                 temporary.write_bytes(b"half of it")
 
             death.at("assembling", half)
@@ -123,7 +123,7 @@ def arm_output(death: Death) -> None:
     wrap(assembly, "_finish", finishing)
     if death.moment == "growing":
         early_copy.LOOK_SECONDS = 0.001
-        wrap(early_copy.Growing, "advance", copying)
+        wrap(early_copy.EarlyCopy, "advance", copying)
 
 
 def arm_grouping(death: Death) -> None:

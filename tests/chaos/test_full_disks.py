@@ -14,7 +14,7 @@ from daskpar.outputs import early_copy
 
 LIMITED = """
 
-from daskpar.processor.part_file import PartFile
+from daskpar.rows.shared_folder import PartFile
 
 def _limited(self, data, append=PartFile.append):
     import resource
@@ -55,9 +55,9 @@ class Disk:
         ("/journal", errno.ENOSPC, 4, "grouped"),
         ("/journal", errno.EIO, 3, "table"),
         ("/journal", errno.EDQUOT, 5, "files"),
-        ("/.rows.txt /output.growing", errno.ENOSPC, 1, "files"),
-        ("/.rows.txt /output.growing", errno.EROFS, 1, "table"),
-        ("/.rows.txt /output.growing", errno.EIO, 1, "grouped"),
+        ("/.rows.txt /output.early", errno.ENOSPC, 1, "files"),
+        ("/.rows.txt /output.early", errno.EROFS, 1, "table"),
+        ("/.rows.txt /output.early", errno.EIO, 1, "grouped"),
         ("/.step.json", errno.ENOSPC, 2, "files"),
         ("/.run.json", errno.ENOSPC, 2, "table"),
     ],
@@ -84,7 +84,7 @@ def test_the_drivers_own_writing_fails(chaos, monkeypatch, name, number, after, 
 def test_a_disk_that_refuses_the_output_as_it_grows_is_asked_again_at_the_end(chaos, monkeypatch):
     job = chaos(kind="table", faults={"run 9": ["kill"], "run 33": ["raise"]})
     monkeypatch.setattr(early_copy, "LOOK_SECONDS", 0.001)
-    disk = Disk(monkeypatch, "/output.growing", errno.ENOSPC, 1)
+    disk = Disk(monkeypatch, "/output.early", errno.ENOSPC, 1)
     ended = job.run()
     assert ended.status == "completed", ended.reason
     assert disk.left <= 0

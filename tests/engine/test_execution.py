@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -30,9 +31,10 @@ from daskpar.processor.protocol import (
     Released,
 )
 from daskpar.results import Counts, TryStatus
+from daskpar.rows.shared_folder import SharedFolder
 
 SETTINGS = ProcessorSettings(
-    run_id="r", step="s", node=0, python="p", processors=1, entry_script="e", code=None, plan="", parts="", logs="", work="",
+    run_id="r", step="s", node=0, python="p", processors=1, entry_script="e", code=None, plan="", store=SharedFolder(Path("parts")), shared="", logs="", work="",
     working_dir="", output_dir="",
 )  # fmt: skip
 

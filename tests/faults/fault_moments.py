@@ -34,7 +34,8 @@ def arm():
     if not any(key.startswith(("load ", "write ", "say ")) for key in SCHEDULE):
         return
     from daskpar.batches.plan import Plan
-    from daskpar.processor import block_runner, channel, part_file
+    from daskpar.processor import block_runner, channel
+    from daskpar.rows import shared_folder
 
     patience = block_runner.FLUSH_SECONDS
 
@@ -42,7 +43,7 @@ def arm():
         moment("load", index)
         return load(self, index)
 
-    def writing(self, data, append=part_file.PartFile.append):
+    def writing(self, data, append=shared_folder.PartFile.append):
         index = CURRENT["index"]
         if f"write {index}" in SCHEDULE:
             # The write is torn in the middle: half of it is there, and nobody was told.
@@ -62,7 +63,7 @@ def arm():
         # A death while its rows are written comes only where there is a write just then.
         block_runner.FLUSH_SECONDS = 0.0 if {f"write {index}", f"say {index}"} & SCHEDULE.keys() else patience
 
-    Plan.load, part_file.PartFile.append, channel.send = loading, writing, saying
+    Plan.load, shared_folder.PartFile.append, channel.send = loading, writing, saying
     BEFORE_RUN.append(running)
 
 

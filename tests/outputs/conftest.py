@@ -29,7 +29,7 @@ class Processors:
         part: str = "a.rows",
         failed: Sequence[int] = (),
         retried: Sequence[int] = (),
-        columns: tuple[str, ...] | None = None,
+        schema: tuple[str, ...] | None = None,
     ) -> Flushed:
         """Mini-batch -> its rows. Those of `failed` end as failures, those of `retried` are failed tries that go back to the queue."""
         parts = self.folder / "parts"
@@ -59,7 +59,7 @@ class Processors:
                 Failure(index=index, reason=1, message=f"no luck with {index}", trace="trace", final=True)
                 for index in failed
             ),
-            columns=columns,
+            schema=schema,
         )
 
 

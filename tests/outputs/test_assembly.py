@@ -20,9 +20,11 @@ from daskpar import atomic
 from daskpar.batches.records import RECORD
 from daskpar.errors import InfrastructureLost, UsageError
 from daskpar.outputs import assembly, part_reader
-from daskpar.outputs.assembly import assemble, check_space, header_line, remove_parts, space_warning
+from daskpar.outputs.assembly import assemble, check_space, space_warning
 from daskpar.outputs.commits import Commits
 from daskpar.outputs.early_copy import begin
+from daskpar.rows.shared_folder import SharedFolder
+from daskpar.rows.text_format import TextFormat, header_line
 
 
 def scattered(step: Path, sizes: list[int], parts: int = 3) -> tuple[Commits, bytes]:
@@ -56,15 +58,15 @@ def test_rows_come_in_order(
     if not in_kernel:
         monkeypatch.setattr(atomic, "_copy_in_kernel", lambda *_: 0)
     commits, expected = scattered(step, sizes)
-    done = assemble(commits, step / "parts", str(step / "deep" / "er" / "out.csv"))
+    done = assemble(commits, SharedFolder(step / "parts"), str(step / "deep" / "er" / "out.csv"))
     assert (step / "deep" / "er" / "out.csv").read_bytes() == expected
     assert done.size_bytes == len(expected) and names(step / "deep" / "er") == ["out.csv"]
 
 
 def test_more_part_files_than_may_be_open(step: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(part_reader, "_OPEN_FILES", 4)
+    monkeypatch.setattr(part_reader, "_OPEN_PARTS", 4)
     commits, expected = scattered(step, [3] * 50, parts=20)
-    assemble(commits, step / "parts", str(step / "out"))
+    assemble(commits, SharedFolder(step / "parts"), str(step / "out"))
     assert (step / "out").read_bytes() == expected
 
 
@@ -73,7 +75,13 @@ def test_a_header_comes_first_and_is_quoted_as_pandas_does(step: Path) -> None:
 
     columns = ["a", "b c", 'say "x"', "", "é"]
     commits, expected = scattered(step, [4, 4])
-    assemble(commits, step / "parts", str(step / "out"), header=columns)
+    assemble(
+        commits,
+        SharedFolder(step / "parts"),
+        str(step / "out"),
+        row_format=TextFormat(header=True),
+        schema=tuple(columns),
+    )
     header = pd.DataFrame(columns=columns).to_csv(sep=" ", index=False).encode()
     assert (step / "out").read_bytes() == header + expected
     assert header_line(columns) == header
@@ -83,7 +91,7 @@ def test_an_existing_target_is_replaced_and_a_link_stays_a_link(step: Path) -> N
     commits, expected = scattered(step, [4])
     (step / "real").write_text("old")
     (step / "link").symlink_to(step / "real")
-    assemble(commits, step / "parts", str(step / "link"))
+    assemble(commits, SharedFolder(step / "parts"), str(step / "link"))
     assert (step / "link").is_symlink() and (step / "real").read_bytes() == expected
 
 
@@ -96,7 +104,12 @@ def test_the_rights_of_a_target_that_is_replaced_stay(step: Path, ahead: bool, m
     with suppress(OSError):  # only root may, and not in a container that knows few users
         os.chown(step / "out", 4321, 8765)
     before = (step / "out").stat()
-    assemble(commits, step / "parts", str(step / "out"), begun=begin(step / "begun", None) if ahead else None)
+    assemble(
+        commits,
+        SharedFolder(step / "parts"),
+        str(step / "out"),
+        start=begin(step / "begun", b"") if ahead else None,
+    )
     now = (step / "out").stat()
     assert (now.st_mode, now.st_uid, now.st_gid) == (before.st_mode, before.st_uid, before.st_gid)
     assert now.st_ino != before.st_ino and (step / "out").read_bytes() == expected
@@ -107,7 +120,10 @@ def test_progress_is_told_and_may_stop_it(step: Path, monkeypatch: pytest.Monkey
     commits, _ = scattered(step, [5_000_000, 5_000_000])
     seen: list[tuple[int, int]] = []
     assemble(
-        commits, step / "parts", str(step / "out"), progress=lambda done, total: seen.append((done, total))
+        commits,
+        SharedFolder(step / "parts"),
+        str(step / "out"),
+        progress=lambda done, total: seen.append((done, total)),
     )
     assert seen[-1] == (10_000_000, 10_000_000) and seen == sorted(seen)
 
@@ -116,7 +132,7 @@ def test_progress_is_told_and_may_stop_it(step: Path, monkeypatch: pytest.Monkey
 
     (step / "out").write_text("old")
     with pytest.raises(KeyboardInterrupt):
-        assemble(commits, step / "parts", str(step / "out"), progress=stop)
+        assemble(commits, SharedFolder(step / "parts"), str(step / "out"), progress=stop)
     assert (step / "out").read_text() == "old" and names(step) == ["out", "parts"]
 
 
@@ -129,7 +145,7 @@ def test_a_disk_that_says_no_leaves_the_old_target(
     (step / "out").write_text("old")
     failing_disk(room, number)
     with pytest.raises(InfrastructureLost, match="resume"):
-        assemble(commits, step / "parts", str(step / "out"))
+        assemble(commits, SharedFolder(step / "parts"), str(step / "out"))
     assert (step / "out").read_text() == "old" and names(step) == ["out", "parts"]
 
 
@@ -142,7 +158,7 @@ import test_assembly as t
 commits, _ = t.scattered(Path({str(step)!r}), [300_000] * 5)
 resource.setrlimit(resource.RLIMIT_FSIZE, (700_000, 700_000))
 try:
-    t.assemble(commits, Path({str(step / "parts")!r}), {str(step / "out")!r})
+    t.assemble(commits, t.SharedFolder(Path({str(step / "parts")!r})), {str(step / "out")!r})
 except t.InfrastructureLost as error:
     print(error)
 """
@@ -163,7 +179,7 @@ commits, _ = t.scattered(Path({str(step)!r}), [300_000] * 5)
 def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)
 t.atomic.copy_range, os.replace = {{"write": (die, os.replace), "replace": (t.atomic.copy_range, die)}}[{moment!r}]
-t.assemble(commits, Path({str(step / "parts")!r}), {str(step / "out")!r})
+t.assemble(commits, t.SharedFolder(Path({str(step / "parts")!r})), {str(step / "out")!r})
 """
     ended = subprocess.run([sys.executable, "-c", script], check=False)
     assert ended.returncode == -9
@@ -172,7 +188,7 @@ t.assemble(commits, Path({str(step / "parts")!r}), {str(step / "out")!r})
     for part in (step / "parts").iterdir():
         part.unlink()
     commits, expected = scattered(step, [300_000] * 5)
-    assemble(commits, step / "parts", str(step / "out"))
+    assemble(commits, SharedFolder(step / "parts"), str(step / "out"))
     assert names(step) == ["out", "parts"] and (step / "out").read_bytes() == expected
 
 
@@ -181,10 +197,10 @@ def test_rows_that_are_gone_are_told(step: Path, size: int) -> None:
     commits, _ = scattered(step, [size], parts=1)
     os.truncate(step / "parts" / "p0", size - 1)
     with pytest.raises(InfrastructureLost, match="shorter than the journal says"):
-        assemble(commits, step / "parts", str(step / "out"))
+        assemble(commits, SharedFolder(step / "parts"), str(step / "out"))
     (step / "parts" / "p0").unlink()
     with pytest.raises(InfrastructureLost, match="or gone"):
-        assemble(commits, step / "parts", str(step / "out"))
+        assemble(commits, SharedFolder(step / "parts"), str(step / "out"))
     assert names(step) == ["parts"]
 
 
@@ -192,19 +208,19 @@ def test_what_is_no_place_for_a_file_is_told_before(step: Path) -> None:
     (step / "folder").mkdir()
     (step / "file").write_text("x")
     with pytest.raises(UsageError, match="a folder at that path"):
-        check_space(step / "parts", str(step / "folder"), 0)
+        check_space(SharedFolder(step / "parts"), str(step / "folder"), 0)
     with pytest.raises(UsageError, match="no regular file"):
-        check_space(step / "parts", "/dev/null", 0)
+        check_space(SharedFolder(step / "parts"), "/dev/null", 0)
     with pytest.raises(UsageError, match="is a file"):
-        check_space(step / "parts", str(step / "file" / "out"), 0)
+        check_space(SharedFolder(step / "parts"), str(step / "file" / "out"), 0)
     assert names(step) == ["file", "folder"]
 
 
 def test_too_little_disk_is_said_early(step: Path) -> None:
-    check_space(step / "parts", str(step / "new" / "out"), 1000)
+    check_space(SharedFolder(step / "parts"), str(step / "new" / "out"), 1000)
     assert names(step / "new") == []
     with pytest.raises(InfrastructureLost, match=r"needs .* MB beside its parts"):
-        check_space(step / "parts", str(step / "out"), 1 << 60)
+        check_space(SharedFolder(step / "parts"), str(step / "out"), 1 << 60)
     assert space_warning(str(step / "not" / "there"), 10) == ""
     assert "free" in space_warning(str(step / "not" / "there"), 1 << 60)
     assert space_warning("memory://x/y", 1 << 60) == ""
@@ -212,8 +228,8 @@ def test_too_little_disk_is_said_early(step: Path) -> None:
 
 def test_parts_are_removed_and_missing_ones_are_no_matter(step: Path) -> None:
     scattered(step, [1])
-    remove_parts(step / "parts")
-    remove_parts(step / "parts")
+    SharedFolder(step / "parts").remove()
+    SharedFolder(step / "parts").remove()
     assert names(step) == []
 
 
@@ -258,14 +274,20 @@ def object_store() -> Iterator[ObjectStore]:
 
 def test_an_output_at_a_url_appears_whole(step: Path, memory: MemoryFileSystem) -> None:
     commits, expected = scattered(step, [5_000_000, 3, 1])
-    assemble(commits, step / "parts", "memory://bucket/a/out.csv", header=["x"])
+    assemble(
+        commits,
+        SharedFolder(step / "parts"),
+        "memory://bucket/a/out.csv",
+        row_format=TextFormat(header=True),
+        schema=("x",),
+    )
     assert memory.cat("/bucket/a/out.csv") == b"x\n" + expected
     assert memory.find("/bucket") == ["/bucket/a/out.csv"]
 
 
 def test_an_object_appears_whole(step: Path, object_store: ObjectStore) -> None:
     commits, expected = scattered(step, [3, 1])
-    assemble(commits, step / "parts", "s3://bucket/out.csv")
+    assemble(commits, SharedFolder(step / "parts"), "s3://bucket/out.csv")
     assert [file.getvalue() for file in ObjectStore.store.values()] == [expected]
 
 
@@ -276,7 +298,7 @@ def test_a_failing_upload_leaves_nothing(
     commits, _ = scattered(step, [5_000_000, 5_000_000], parts=2)
     os.truncate(step / "parts" / "p1", 10)
     with pytest.raises(InfrastructureLost, match="shorter"):
-        assemble(commits, step / "parts", target)
+        assemble(commits, SharedFolder(step / "parts"), target)
     assert memory.find("/") == [] and not ObjectStore.store
 
 
@@ -289,5 +311,5 @@ def test_a_store_that_says_no_is_told(
     monkeypatch.setattr(MemoryFileSystem, "mv", no)
     commits, _ = scattered(step, [3])
     with pytest.raises(InfrastructureLost, match="Forbidden"):
-        assemble(commits, step / "parts", "memory://bucket/out.csv")
+        assemble(commits, SharedFolder(step / "parts"), "memory://bucket/out.csv")
     assert not memory.exists("/bucket/out.csv")

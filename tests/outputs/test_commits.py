@@ -103,7 +103,7 @@ def test_rows_of_a_range() -> None:
     commits = Commits(4)
     commits.apply(records((0, 1, 1), (2, 1, 1), (3, 1, 1), length=5), "p")
     assert [
-        [sum(runs.lengths.tolist()) for runs in commits.runs(*span)]
+        [sum(found.lengths.tolist()) for found in commits.part_ranges(*span)]
         for span in ((0, 4), (1, 3), (1, 2), (3,))
     ] == [[15], [5], [], [5]]
 
@@ -114,7 +114,7 @@ def test_neighbouring_rows_become_one_stretch() -> None:
     made["length"][1] = 0
     made["offset"] = [10, 0, 15, 30]
     commits.apply(made, "a")
-    (runs,) = commits.runs()
+    (runs,) = commits.part_ranges()
     assert (runs.offsets.tolist(), runs.lengths.tolist(), runs.parts.tolist()) == ([10, 30], [10, 5], [1, 1])
 
 
@@ -164,6 +164,6 @@ def test_tiny_plans(count: int) -> None:
     commits = Commits(count)
     assert (
         commits.complete == (count == 0)
-        and list(commits.runs()) == []
+        and list(commits.part_ranges()) == []
         and commits.missing() == [(0, 1)][:count]
     )

@@ -1,4 +1,4 @@
-"""The output that grows while its step runs: the same bytes whenever it looks, and on any trouble as if it had never been."""
+"""The output that is copied while its step runs: the same bytes whenever it looks, and on any trouble as if it had never been."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ from daskpar.errors import InfrastructureLost
 from daskpar.outputs import early_copy as module
 from daskpar.outputs import part_reader
 from daskpar.outputs.assembly import assemble
-from daskpar.outputs.early_copy import NAME, Growing, may_be_moved
+from daskpar.outputs.early_copy import NAME, EarlyCopy, may_be_moved
 from daskpar.outputs.ledger import Ledger
+from daskpar.rows.shared_folder import SharedFolder
+from daskpar.rows.text_format import TextFormat, header_line
 
 
 @pytest.fixture(autouse=True)
@@ -53,12 +55,12 @@ def test_the_bytes_are_the_same_whenever_it_looks(
     step = tmp_path_factory.mktemp("step")
     processors, ledger = processors_in(step), Ledger.open(step, 8)
     out = step / "out"
-    with Growing(ledger, step, str(out)) as growing:
+    with EarlyCopy(ledger, step, str(out)) as early_copy:
         for place, index in enumerate(order):
             ledger.commit(processors.flush({index: text(index, sizes[index])}, part=f"p{index % parts}"))
             for _ in range(looks.count(place)):
-                growing.advance()
-        assemble(ledger.commits, step / "parts", str(out), begun=growing.take())
+                early_copy.advance()
+        assemble(ledger.commits, SharedFolder(step / "parts"), str(out), start=early_copy.take())
     ledger.close()
     assert out.read_bytes() == b"".join(text(index, size) for index, size in enumerate(sizes))
     assert left(step) == ["out"]
@@ -68,70 +70,75 @@ def test_its_own_thread_copies_what_is_complete(
     step: Path, processors: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "LOOK_SECONDS", 0.001)
-    copied, advance = threading.Event(), Growing.advance
+    copied, advance = threading.Event(), EarlyCopy.advance
 
-    def told(self: Growing) -> bool:
+    def told(self: EarlyCopy) -> bool:
         found = advance(self)
         if found:
             copied.set()
         return found
 
-    monkeypatch.setattr(Growing, "advance", told)
+    monkeypatch.setattr(EarlyCopy, "advance", told)
     ledger = Ledger.open(step, 3)
-    with Growing(ledger, step, str(step / "out")) as growing:
+    with EarlyCopy(ledger, step, str(step / "out")) as early_copy:
         ledger.commit(processors.flush({0: b"0\n", 2: b"2\n"}))
         assert copied.wait(60)
-        begun = growing.take()
-        assert begun is not None and (begun.mini_batches, begun.size_bytes) == (1, 2)
+        start = early_copy.take()
+        assert start is not None and (start.mini_batches, start.size_bytes) == (1, 2)
         ledger.commit(processors.flush({1: b"1\n"}))
-        assemble(ledger.commits, step / "parts", str(step / "out"), begun=begun)
+        assemble(ledger.commits, SharedFolder(step / "parts"), str(step / "out"), start=start)
     assert (step / "out").read_bytes() == b"0\n1\n2\n"
 
 
 def test_nothing_is_copied_before_the_names_of_the_columns_are_known(step: Path, processors: Any) -> None:
-    ledger = Ledger.open(step, 2, with_header=True)
-    with Growing(ledger, step, str(step / "out"), with_header=True) as growing:
+    ledger = Ledger.open(step, 2, row_format=TextFormat(header=True))
+    with EarlyCopy(ledger, step, str(step / "out")) as early_copy:
         ledger.commit(processors.flush({0: b""}))
-        growing.advance()
+        early_copy.advance()
         assert left(step) == []
-        ledger.commit(processors.flush({1: b"1 2\n"}, columns=("a", "b c")))
-        growing.advance()
+        ledger.commit(processors.flush({1: b"1 2\n"}, schema=("a", "b c")))
+        early_copy.advance()
         assert (step / NAME).read_bytes() == b'a "b c"\n1 2\n'
         assemble(
-            ledger.commits, step / "parts", str(step / "out"), header=ledger.columns, begun=growing.take()
+            ledger.commits,
+            SharedFolder(step / "parts"),
+            str(step / "out"),
+            row_format=ledger.row_format,
+            schema=ledger.schema,
+            start=early_copy.take(),
         )
     assert (step / "out").read_bytes() == b'a "b c"\n1 2\n'
 
 
 def test_a_step_that_does_not_complete_leaves_nothing(step: Path, processors: Any) -> None:
     ledger = Ledger.open(step, 2)
-    with Growing(ledger, step, str(step / "out")) as growing:
+    with EarlyCopy(ledger, step, str(step / "out")) as early_copy:
         assert left(step) == []
         ledger.commit(processors.flush({0: b"0\n"}))
-        growing.advance()
+        early_copy.advance()
         assert left(step) == [NAME]
     assert left(step) == []
 
 
-def run_through(growing: Growing) -> None:
+def run_through(early_copy: EarlyCopy) -> None:
     """As its thread does."""
     module.LOOK_SECONDS = 0.0
-    growing._grow()
+    early_copy._copy_until_the_end()
 
 
 def test_on_trouble_it_is_given_up_and_the_output_written_at_the_end(
     step: Path, processors: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ledger = Ledger.open(step, 2)
-    growing = Growing(ledger, step, str(step / "out"))
+    early_copy = EarlyCopy(ledger, step, str(step / "out"))
     ledger.commit(processors.flush({0: b"0\n"}))
-    growing.advance()
+    early_copy.advance()
     ledger.commit(processors.flush({1: b"1\n"}, part="gone"))
     (step / "parts" / "gone").rename(step / "parts" / "kept")
-    run_through(growing)
-    assert growing.take() is None and left(step) == []
+    run_through(early_copy)
+    assert early_copy.take() is None and left(step) == []
     (step / "parts" / "kept").rename(step / "parts" / "gone")
-    assemble(ledger.commits, step / "parts", str(step / "out"), begun=None)
+    assemble(ledger.commits, SharedFolder(step / "parts"), str(step / "out"), start=None)
     assert (step / "out").read_bytes() == b"0\n1\n"
 
 
@@ -139,22 +146,22 @@ def test_a_small_disk_keeps_its_room_for_the_rows(
     step: Path, processors: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ledger = Ledger.open(step, 4)
-    growing = Growing(ledger, step, str(step / "out"))
+    early_copy = EarlyCopy(ledger, step, str(step / "out"))
     ledger.commit(processors.flush({0: b"0" * 1000}))
     usage = namedtuple("usage", "total used free")
     needed = 2 * 7000 + module.SPARE_LEAST  # three more of 1000 in the parts, four in the output
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(0, 0, needed))
-    assert growing.advance()
+    assert early_copy.advance()
     ledger.commit(processors.flush({1: b"1" * 1000}))
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(50 << 30, 0, needed))
-    run_through(growing)
-    assert growing.take() is None and left(step) == []
+    run_through(early_copy)
+    assert early_copy.take() is None and left(step) == []
 
 
 def test_it_waits_for_no_output_at_a_url(step: Path, processors: Any) -> None:
     ledger = Ledger.open(step, 1)
-    with Growing(ledger, step, "memory://bucket/out") as growing:
-        assert growing.take() is None
+    with EarlyCopy(ledger, step, "memory://bucket/out") as early_copy:
+        assert early_copy.take() is None
 
 
 def test_the_end_of_a_step_waits_for_no_more_than_a_piece(
@@ -164,28 +171,28 @@ def test_the_end_of_a_step_waits_for_no_more_than_a_piece(
     monkeypatch.setattr(module, "COPY_BYTES", 3)
     monkeypatch.setattr(part_reader, "PIECE_BYTES", 100_000 // 16)
     ledger = Ledger.open(step, 3)
-    growing = Growing(ledger, step, str(step / "out"))
+    early_copy = EarlyCopy(ledger, step, str(step / "out"))
     ledger.commit(processors.flush({0: b"0\n"}))
     ledger.commit(processors.flush({1: b"1" * 300_000, 2: b"2\n"}))
-    copied = part_reader.Source.copy_to
+    copied = part_reader.PartReader.copy_to
 
     def ends(self: Any, fd: int) -> Any:
         for size in copied(self, fd):
             if size == 100_000:
-                growing._ending.set()
+                early_copy._ending.set()
             yield size
 
-    monkeypatch.setattr(part_reader.Source, "copy_to", ends)
-    run_through(growing)
+    monkeypatch.setattr(part_reader.PartReader, "copy_to", ends)
+    run_through(early_copy)
     monkeypatch.undo()
-    begun = growing.take()
-    assert begun is not None and (begun.mini_batches, begun.size_bytes) == (1, 2)
+    start = early_copy.take()
+    assert start is not None and (start.mini_batches, start.size_bytes) == (1, 2)
     seen: list[tuple[int, int]] = []
     assemble(
         ledger.commits,
-        step / "parts",
+        SharedFolder(step / "parts"),
         str(step / "out"),
-        begun=begun,
+        start=start,
         progress=lambda *told: seen.append(told),
     )
     assert (step / "out").read_bytes() == b"0\n" + b"1" * 300_000 + b"2\n"
@@ -197,9 +204,9 @@ def test_where_it_cannot_have_its_name_the_output_is_written_anew(
     step: Path, processors: Any, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     ledger = Ledger.open(step, 1)
-    growing = Growing(ledger, step, str(step / "out"))
+    early_copy = EarlyCopy(ledger, step, str(step / "out"))
     ledger.commit(processors.flush({0: b"0\n"}))
-    growing.advance()
+    early_copy.advance()
     replace = os.replace
 
     def refuse(source: Any, target: Any) -> None:
@@ -208,19 +215,19 @@ def test_where_it_cannot_have_its_name_the_output_is_written_anew(
         replace(source, target)
 
     monkeypatch.setattr(os, "replace", refuse)
-    assemble(ledger.commits, step / "parts", str(step / "out"), begun=growing.take())
+    assemble(ledger.commits, SharedFolder(step / "parts"), str(step / "out"), start=early_copy.take())
     assert (step / "out").read_bytes() == b"0\n" and left(step) == ["out"]
 
 
 def test_rows_that_are_gone_at_the_end_are_said(step: Path, processors: Any) -> None:
     ledger = Ledger.open(step, 2)
-    growing = Growing(ledger, step, str(step / "out"))
+    early_copy = EarlyCopy(ledger, step, str(step / "out"))
     ledger.commit(processors.flush({0: b"0\n"}))
-    growing.advance()
+    early_copy.advance()
     ledger.commit(processors.flush({1: b"1\n"}, part="gone"))
     (step / "parts" / "gone").unlink()
     with pytest.raises(InfrastructureLost, match="Committed rows are missing"):
-        assemble(ledger.commits, step / "parts", str(step / "out"), begun=growing.take())
+        assemble(ledger.commits, SharedFolder(step / "parts"), str(step / "out"), start=early_copy.take())
     assert left(step) == []
 
 
@@ -228,9 +235,11 @@ def test_rows_that_are_gone_at_the_end_are_said(step: Path, processors: Any) -> 
 def test_a_folder_that_hands_its_group_on_gets_a_file_of_its_own(tmp_path: Path, which: str) -> None:
     for name in ("source", "target"):
         (tmp_path / name).mkdir()
-    assert may_be_moved(tmp_path / "source", tmp_path / "target" / "out")
+    assert may_be_moved(tmp_path / "source", tmp_path / "target" / "out", SharedFolder(tmp_path / "parts"))
     (tmp_path / which).chmod(stat.S_ISGID | 0o755)
-    assert not may_be_moved(tmp_path / "source", tmp_path / "target" / "out")
+    assert not may_be_moved(
+        tmp_path / "source", tmp_path / "target" / "out", SharedFolder(tmp_path / "parts")
+    )
     assert list((tmp_path / "source").iterdir()) == list((tmp_path / "target").iterdir()) == []
 
 
@@ -244,8 +253,8 @@ def test_what_can_not_be_moved_is_not_begun(
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(os, "rename", refuse)
-    assert not may_be_moved(tmp_path, tmp_path / "out")
-    assert not may_be_moved(tmp_path, tmp_path / "none" / "out")
+    assert not may_be_moved(tmp_path, tmp_path / "out", SharedFolder(tmp_path / "parts"))
+    assert not may_be_moved(tmp_path, tmp_path / "none" / "out", SharedFolder(tmp_path / "parts"))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -253,5 +262,5 @@ def test_a_header_that_can_not_be_written_leaves_nothing(step: Path, failing_dis
     failing_disk(1, errno.ENOSPC)
     before = len(os.listdir("/proc/self/fd"))
     with pytest.raises(OSError, match="No space"):
-        module.begin(step / NAME, ["a", "b"])
+        module.begin(step / NAME, header_line(["a", "b"]))
     assert left(step) == [] and len(os.listdir("/proc/self/fd")) == before

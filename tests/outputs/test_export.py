@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from daskpar.errors import RunDirectoryError, UsageError
-from daskpar.outputs.assembly import remove_parts
 from daskpar.outputs.export import export_partial
 from daskpar.outputs.ledger import Ledger
+from daskpar.rows.registry import store_of
+from daskpar.rows.text_format import TextFormat
 from daskpar.rundir.run_directory import RunDirectory
 from daskpar.rundir.step_folder import StepState
 
@@ -31,8 +32,8 @@ def test_committed_rows_come_in_order_while_it_runs(
     run: RunDirectory, processors_in: Any, tmp_path: Path
 ) -> None:
     processors = processors_in(run.step("b").path)
-    ledger = Ledger.open(run.step("b").path, 5, step="b")
-    ledger.commit(processors.flush({3: b"3\n", 4: b"4\n"}, part="y", columns=("n",)))
+    ledger = Ledger.open(run.step("b").path, 5, step="b", row_format=TextFormat(header=True))
+    ledger.commit(processors.flush({3: b"3\n", 4: b"4\n"}, part="y", schema=("n",)))
     ledger.commit(processors.flush({1: b"1\n"}, part="x", failed=[1]))
     done = export_partial(run.path, str(tmp_path / "partial.txt"))
     assert (tmp_path / "partial.txt").read_bytes() == b"n\n1\n3\n4\n"
@@ -75,7 +76,7 @@ def test_when_there_is_nothing_to_export_it_says_why(
     with pytest.raises(RunDirectoryError, match=r"a, b\. Say which one with --step"):
         export_partial(run, out)
     for name in ("a", "b"):
-        remove_parts(run.step(name).parts)
+        store_of(run.step(name)).remove()
     with pytest.raises(
         RunDirectoryError, match=r"step a is complete: .*\(rows: /out\); .* --step NAME chooses"
     ):
@@ -98,7 +99,7 @@ def test_a_complete_step_is_left_out_and_its_output_that_is_gone_is_said(
         StepState(step="a", kind="parallel", status="completed", outputs={"rows": rows}, rows=rows)
     )
     assert export_partial(run, out).step == "a"
-    remove_parts(run.step("a").parts)
+    store_of(run.step("a")).remove()
     gone = (
         "step a is complete .*rows.txt: it is no longer there, and its rows are gone with it: start a new run"
     )

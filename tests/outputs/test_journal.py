@@ -22,7 +22,7 @@ from daskpar.batches.records import RECORD
 from daskpar.errors import InfrastructureLost, RunDirectoryError
 from daskpar.outputs.commits import Commits
 from daskpar.outputs.journal import Journal
-from daskpar.outputs.journal_frames import FLUSH_PACK, HEAD, PART_PACK, Kind, find_frames, frame
+from daskpar.outputs.journal_frames import FLUSH_PACK, HEAD, PART_PACK, FrameKind, find_frames, frame
 from daskpar.outputs.journal_reader import JournalContents, read_journal
 from daskpar.processor.protocol import Flushed
 from daskpar.results import Failure
@@ -164,7 +164,7 @@ def test_damage_costs_only_the_frames_that_it_hits_whatever_they_say(
                 journal.close()
                 journal = Journal.reopen(path, read_journal(path), [(values[0], values[0] + values[1])])
             else:
-                journal.columns(values[0])
+                journal.add_schema(values[0])
         journal.close()
         content = path.read_bytes()
         frames = find_frames(content)
@@ -185,25 +185,27 @@ def test_damage_costs_only_the_frames_that_it_hits_whatever_they_say(
             assert {
                 i: commits.part_names[commits._part[i]] for i in range(COUNT) if commits.is_final(i)
             } == done
-            assert contents.columns == columns
+            assert contents.schema == columns
 
 
 def said(payloads: list[bytes]) -> tuple[dict[int, str], tuple[str, ...] | None]:
     """Mini-batch -> part file, and the columns, that these payloads of a journal say, one after the other."""
-    names = {PART_PACK.unpack_from(p)[1]: p[PART_PACK.size :].decode() for p in payloads if p[0] == Kind.PART}
+    names = {
+        PART_PACK.unpack_from(p)[1]: p[PART_PACK.size :].decode() for p in payloads if p[0] == FrameKind.PART
+    }
     done: dict[int, str] = {}
     columns = None
     for payload in payloads:
-        if payload[0] == Kind.FLUSH and (part := FLUSH_PACK.unpack_from(payload)[1]) in names:
+        if payload[0] == FrameKind.FLUSH and (part := FLUSH_PACK.unpack_from(payload)[1]) in names:
             done.update(
                 dict.fromkeys(
                     np.frombuffer(payload[FLUSH_PACK.size :], RECORD)["index"].tolist(), names[part]
                 )
             )
-        elif payload[0] == Kind.REVOKED:
+        elif payload[0] == FrameKind.REVOKED:
             ((start, stop),) = np.frombuffer(payload[1:], "<i8").reshape(-1, 2).tolist()
             done = {index: part for index, part in done.items() if not start <= index < stop}
-        elif payload[0] == Kind.COLUMNS:
+        elif payload[0] == FrameKind.SCHEMA:
             columns = tuple(json.loads(payload[1:]))
     return done, columns
 
@@ -236,7 +238,7 @@ def test_a_missing_journal_says_nothing(tmp_path: Path) -> None:
 
 def test_a_newer_format_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "journal"
-    path.write_bytes(frame(bytes([Kind.HEADER]) + b'{"format": 99}'))
+    path.write_bytes(frame(bytes([FrameKind.HEADER]) + b'{"format": 99}'))
     with pytest.raises(RunDirectoryError, match="newer version"):
         read_journal(path)
 
@@ -259,13 +261,13 @@ def test_the_last_final_record_holds_and_revoked_ones_do_not(tmp_path: Path) -> 
     journal.close()
     journal = Journal.reopen(path, read_journal(path), [(1, 3)])
     journal.append(flushed(2, 3, part="b"))
-    journal.columns(("x", "y z"))
+    journal.add_schema(("x", "y z"))
     journal.close()
     contents = read_journal(path)
     commits = Commits.load(COUNT, contents)
-    assert commits.missing() == [(1, 2), (4, COUNT)] and contents.columns == ("x", "y z")
-    (runs,) = commits.runs()
-    assert [commits.part_names[n] for n in runs.parts.tolist()] == ["a", "b", "a"]
+    assert commits.missing() == [(1, 2), (4, COUNT)] and contents.schema == ("x", "y z")
+    (found,) = commits.part_ranges()
+    assert [commits.part_names[n] for n in found.parts.tolist()] == ["a", "b", "a"]
 
 
 def test_long_texts_are_cut_and_keep_their_end(tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ from daskpar.errors import InfrastructureLost, JobFailed, RunDirectoryError
 from daskpar.outputs import part_check
 from daskpar.outputs.assembly import assemble
 from daskpar.outputs.ledger import Ledger
+from daskpar.rows.shared_folder import SharedFolder
+from daskpar.rows.text_format import TextFormat
 
 
 def rows(index: int) -> bytes:
@@ -33,7 +35,7 @@ def undisturbed(count: int) -> bytes:
 
 
 def output(ledger: Ledger, step: Path) -> bytes:
-    assemble(ledger.commits, step / "parts", str(step / "out.txt"))
+    assemble(ledger.commits, SharedFolder(step / "parts"), str(step / "out.txt"))
     return (step / "out.txt").read_bytes()
 
 
@@ -205,28 +207,28 @@ def test_rows_whose_column_names_were_damaged_are_run_again_for_a_header(
     step: Path, processors: Any, with_header: bool
 ) -> None:
     ledger = Ledger.open(step, 3)
-    ledger.commit(processors.flush({0: b"1 2\n"}, columns=("apple", "b")))
+    ledger.commit(processors.flush({0: b"1 2\n"}, schema=("apple", "b")))
     ledger.commit(processors.flush({1: b""}))
     ledger.close()
     path = step / "journal"
     path.write_bytes(path.read_bytes().replace(b"apple", b"a\0\0\0e"))
-    again = Ledger.open(step, 3, with_header=with_header)
+    again = Ledger.open(step, 3, row_format=TextFormat(header=with_header))
     assert again.commits.missing() == ([(0, 1), (2, 3)] if with_header else [(2, 3)])
     assert any("column names of 1 committed" in note for note in again.notes) == with_header
     again.close()
-    last = Ledger.open(step, 3, with_header=with_header)
+    last = Ledger.open(step, 3, row_format=TextFormat(header=with_header))
     assert last.commits.missing() == again.commits.missing() and last.notes == ()
     last.close()
 
 
 def test_other_columns_under_one_header_name_both(step: Path, processors: Any) -> None:
     ledger = Ledger.open(step, 3)
-    ledger.commit(processors.flush({0: b"1 2\n"}, columns=("a", "b")))
+    ledger.commit(processors.flush({0: b"1 2\n"}, schema=("a", "b")))
     ledger.close()
     again = Ledger.open(step, 3)
-    assert again.columns == ("a", "b")
+    assert again.schema == ("a", "b")
     with pytest.raises(JobFailed, match=r"Mini-batch 1 .*\['b', 'a'\].*\['a', 'b'\]"):
-        again.commit(processors.flush({1: b"2 1\n"}, columns=("b", "a")))
+        again.commit(processors.flush({1: b"2 1\n"}, schema=("b", "a")))
     assert again.commits.missing() == [(1, 3)]
     again.close()
 

@@ -18,6 +18,7 @@ from daskpar.processor.fork_server import ForkServer
 from daskpar.processor.pool import ProcessorPool
 from daskpar.processor.protocol import BlockEnded, BlockOrder, Flushed, Message, ProcessorSettings, Released
 from daskpar.results import Failure
+from daskpar.rows.shared_folder import SharedFolder
 from waiting import until
 
 LONG = 60.0
@@ -53,7 +54,8 @@ class Zoo:
             "entry_script": str(folder / "code" / faults.SCRIPT),
             "code": str(folder / "code"),
             "plan": str(folder / "plan"),
-            "parts": str(folder / "parts"),
+            "store": SharedFolder(folder / "parts"),
+            "shared": str(folder / "parts"),
             "logs": str(folder / "logs"),
             "work": str(folder / "work"),
             "working_dir": str(folder),

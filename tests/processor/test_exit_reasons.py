@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -10,9 +11,10 @@ from daskpar.processor.exit_reasons import KillReason, exit_reason, exit_text_in
 from daskpar.processor.protocol import ProcessorSettings
 from daskpar.processor.shared_page import Phase
 from daskpar.results import Reason
+from daskpar.rows.shared_folder import SharedFolder
 
 SETTINGS = ProcessorSettings(
-    run_id="r", step="s", node=0, python="", processors=1, entry_script="", code=None, plan="", parts="", logs="", work="",
+    run_id="r", step="s", node=0, python="", processors=1, entry_script="", code=None, plan="", store=SharedFolder(Path("parts")), shared="", logs="", work="",
     working_dir="", output_dir="", run_timeout=10.0, overhead_timeout=20.0, init_timeout=30.0,
 )  # fmt: skip
 

@@ -76,7 +76,7 @@ def test_what_is_written_is_read(zoo, announced, state):
 
 
 def test_a_folder_that_has_gone_is_not_made_again(zoo, tmp_path):
-    settings = replace(zoo().settings, parts=str(tmp_path / "gone"))
+    settings = replace(zoo().settings, shared=str(tmp_path / "gone"))
     last_state.write(settings, [])
     assert not (tmp_path / "gone").exists()
 
@@ -99,4 +99,4 @@ def test_a_pool_that_is_closed_blames_nobody(zoo):
     zoo.wait_for(lambda: 3 in made.calls, "the hanging call")
     made.pool.close()
     assert last_state.read(made.settings) == LastState(running=frozenset({3}), orderly=True)
-    assert [name for name in os.listdir(made.settings.parts) if name.endswith(".tmp")] == []
+    assert [name for name in os.listdir(made.settings.shared) if name.endswith(".tmp")] == []

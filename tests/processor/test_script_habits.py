@@ -13,6 +13,7 @@ from daskpar.data.tables.cutting import cut_into_pieces
 from daskpar.processor.pool import ProcessorPool
 from daskpar.processor.protocol import BlockEnded, BlockOrder, Flushed, ProcessorSettings
 from daskpar.results import Reason, TryStatus
+from daskpar.rows.shared_folder import SharedFolder
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def drive(tmp_path):
         known = {
             "run_id": "run", "step": "step", "node": 0, "python": sys.executable, "processors": 1, "append_row": True,
             "entry_script": str(tmp_path / "code" / "score.py"), "code": str(tmp_path / "code"), "plan": str(plan), "max_retries": 0,
-            "parts": str(tmp_path / "parts"), "logs": str(tmp_path / "logs"), "work": str(tmp_path / "work"),
+            "store": SharedFolder(tmp_path / "parts"), "shared": str(tmp_path / "parts"), "logs": str(tmp_path / "logs"), "work": str(tmp_path / "work"),
             "working_dir": str(tmp_path), "output_dir": str(tmp_path / "out"),
         }  # fmt: skip
         left, over, messages = set(range(mini_batches)), threading.Event(), []

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from daskpar.processor import timeouts
 from daskpar.processor.protocol import ProcessorSettings
 from daskpar.processor.shared_page import Phase
+from daskpar.rows.shared_folder import SharedFolder
 
 SETTINGS = ProcessorSettings(
-    run_id="r", step="s", node=0, python="", processors=1, entry_script="", code=None, plan="", parts="", logs="", work="",
+    run_id="r", step="s", node=0, python="", processors=1, entry_script="", code=None, plan="", store=SharedFolder(Path("parts")), shared="", logs="", work="",
     working_dir="", output_dir="", run_timeout=10.0, overhead_timeout=20.0, init_timeout=30.0,
 )  # fmt: skip
 

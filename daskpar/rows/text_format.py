@@ -1,19 +1,26 @@
-"""The text of what `run()` returned, for the part file: a pure function of each mini-batch's own return.
+"""The text format: a DataFrame's rows as `to_csv` writes them, one `str()` per line of anything else.
 
 DataFrames become exactly what `frame.to_csv(sep=" ", header=False, index=False, lineterminator="\\n")` gives
-for that frame alone; elements of anything else become one `str()` per line. Everything that can fail (an
-element whose `str()` raises, text that is not UTF-8, other columns than before) fails in `RowBuffer.add`, and
-so costs its own mini-batch and no neighbour.
+for that frame alone. Everything that can fail (an element whose `str()` raises, text that is not UTF-8, other
+columns than before) fails in `TextEncoder.add`, and so costs its own mini-batch and no neighbour.
 """
 
 from __future__ import annotations
 
+import csv
+import io
+import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from daskpar.errors import JobFailed, UsageError
+from daskpar.rows.row_format import RowFormat, Schema
+
 if TYPE_CHECKING:
-    from daskpar.processor.frame_text import Snapshot
+    from daskpar.jobspec.model import ParallelStep
+    from daskpar.rows.frame_text import Snapshot
 
 JOIN_BELOW = 1000
 """Frames with fewer rows are formatted together with their neighbours; putting larger ones together costs
@@ -24,7 +31,67 @@ JOINED_ROWS = 50_000
 """Rows that wait to be formatted together; bounds the memory that snapshots take."""
 
 
-class RowBuffer:
+_TABLES = (".parquet", ".parq", ".pq", ".arrow", ".feather", ".orc", ".avro", ".xlsx")
+_PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip")
+_NOT_TEXT = frozenset((*_TABLES, *_PACKED))
+"""Endings of names that promise other than text."""
+
+
+@dataclass(frozen=True)
+class TextFormat(RowFormat):
+    """Lines of text, in UTF-8; what Azure ML's `append_row` writes."""
+
+    name = "text"
+    header: bool = False
+    """Whether the output begins with a line of the column names (`--append_row_dataframe_header`)."""
+
+    @classmethod
+    def for_step(cls, step: ParallelStep) -> TextFormat:
+        return cls(header=step.settings.append_row_dataframe_header)
+
+    def encoder(self) -> TextEncoder:
+        return TextEncoder(header=self.header)
+
+    @property
+    def needs_schema(self) -> bool:
+        return self.header
+
+    def head(self, schema: Schema | None) -> bytes:
+        return header_line(schema) if self.header and schema is not None else b""
+
+    def agreed(self, known: Schema, found: Schema, returned_by: str) -> Schema:
+        if found != known:
+            raise JobFailed(
+                f"{returned_by} returned a DataFrame with the columns {list(found)}, "
+                f"earlier ones had {list(known)}: "
+                "one file with one header (--append_row_dataframe_header) can't hold both. "
+                "Return the same columns in the same order from every run()."
+            )
+        return known
+
+    def check_name(self, target: str) -> None:
+        _, ending = os.path.splitext(target)
+        if ending.lower() in _NOT_TEXT:
+            raise UsageError(
+                "What is exported is text, as in the output that the run aggregates (append_row_to), "
+                f"and {target} says {ending}: name a text file, such as FILE.txt."
+            )
+
+
+PLAIN_TEXT = TextFormat()
+"""Without a line of column names."""
+
+
+def header_line(columns: Sequence[str]) -> bytes:
+    """The first line of an output whose DataFrames have these columns: as pandas writes it, separated by
+    spaces.
+    """
+    text = io.StringIO()
+    csv.writer(text, delimiter=" ", lineterminator="\n").writerow(columns)
+    return text.getvalue().encode()
+
+
+class TextEncoder:
     """The text of returned values since the last `take`, in the order in which they were added.
 
     A small DataFrame is kept as a snapshot until `take`, so that many are formatted at once; what the script
@@ -38,7 +105,7 @@ class RowBuffer:
         self._frames: list[Snapshot] = []
         self._frame_rows = 0
         self._size = 0
-        self.columns: tuple[str, ...] | None = None
+        self.schema: Schema | None = None
         """Column names of the first DataFrame that had columns; stays None unless a header is wanted."""
 
     @property
@@ -79,9 +146,8 @@ class RowBuffer:
         self._size += len(text)
 
     def _add_frame(self, frame: Any) -> int:
-        from daskpar.processor import (
-            frame_text,  # brings pyarrow and pandas: only scripts that return frames pay for that
-        )
+        # Brings pyarrow and pandas: only scripts that return frames pay for that.
+        from daskpar.rows import frame_text
 
         columns = self._checked_columns(frame) if self._header else None
         rows = len(frame)
@@ -100,22 +166,23 @@ class RowBuffer:
             if self._frames:
                 self._format_frames()
             self._append(text)
-        self.columns = columns
+        self.schema = columns
         return rows
 
     def _checked_columns(self, frame: Any) -> tuple[str, ...] | None:
         columns = tuple(map(str, frame.columns))
         if not columns:
-            return self.columns
-        if self.columns is not None and columns != self.columns:
+            return self.schema
+        if self.schema is not None and columns != self.schema:
             raise ValueError(
-                f"run() returned a DataFrame with the columns {list(columns)} after one with the columns {list(self.columns)}; "
+                f"run() returned a DataFrame with the columns {list(columns)} "
+                f"after one with the columns {list(self.schema)}; "
                 "with --append_row_dataframe_header all must have the same columns in the same order"
             )
         return columns
 
     def _format_frames(self) -> None:
-        from daskpar.processor import frame_text
+        from daskpar.rows import frame_text
 
         frames, self._frames, self._frame_rows = self._frames, [], 0
         text, lengths = frame_text.join(frames)

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from daskpar.processor.row_text import RowBuffer
+from daskpar.rows.text_format import TextEncoder
 
 
 def objects(values):
@@ -30,7 +30,7 @@ def expected(returned):
 
 
 def written(*returns, header=False):
-    buffer = RowBuffer(header)
+    buffer = TextEncoder(header)
     counts = [buffer.add(returned) for returned in returns]
     text, lengths = buffer.take()
     assert sum(lengths) == len(text)
@@ -176,7 +176,7 @@ class Refuses:
     ids=["element", "object in a frame", "surrogate", "surrogate in a frame"],
 )
 def test_what_cannot_be_written_fails_alone(bad):
-    buffer = RowBuffer()
+    buffer = TextEncoder()
     frame = pd.DataFrame({"a": objects(["x"])})
     buffer.add(frame)
     with pytest.raises((RuntimeError, UnicodeEncodeError)):
@@ -191,7 +191,7 @@ def test_a_frame_changed_after_its_return_keeps_its_text():
     frame = pd.DataFrame({"a": [1, 2, 3], "b": pd.array([1, None, 3], "Int64"), "c": ["x", "y", "z"]})
     shared = pd.DataFrame(numbers.reshape(3, 1), copy=False)
     before = [expected(frame), expected(shared)]
-    buffer = RowBuffer()
+    buffer = TextEncoder()
     buffer.add(frame)
     buffer.add(shared)
     frame.loc[0] = [9, 9, "changed"]
@@ -201,7 +201,7 @@ def test_a_frame_changed_after_its_return_keeps_its_text():
 
 
 def test_take_starts_afresh():
-    buffer = RowBuffer()
+    buffer = TextEncoder()
     buffer.add(["a"])
     assert buffer.size_estimate == 2
     assert buffer.take() == (b"a\n", [2])
@@ -210,7 +210,7 @@ def test_take_starts_afresh():
 
 
 def test_the_estimate_is_near_the_truth():
-    buffer = RowBuffer()
+    buffer = TextEncoder()
     frame = pd.DataFrame(
         {
             "row": np.arange(100) + 10**6,
@@ -226,11 +226,11 @@ def test_the_estimate_is_near_the_truth():
 
 
 def test_columns_are_kept_for_the_header():
-    buffer = RowBuffer(header=True)
+    buffer = TextEncoder(header=True)
     buffer.add(pd.DataFrame())
-    assert buffer.columns is None
+    assert buffer.schema is None
     buffer.add(pd.DataFrame({"id": [1], 2: ["x"]}))
-    assert buffer.columns == ("id", "2")
+    assert buffer.schema == ("id", "2")
     with pytest.raises(ValueError, match=r"\['id', 'score'\] after one with the columns \['id', '2'\]"):
         buffer.add(pd.DataFrame({"id": [1], "score": [0.5]}))
     assert buffer.take() == (b"1 x\n", [0, 4])
@@ -245,7 +245,7 @@ def test_without_a_header_columns_may_differ():
 
 def test_text_needs_no_pandas():
     code = (
-        "import sys; from daskpar.processor.row_text import RowBuffer; b = RowBuffer(); b.add(['x']); b.take(); "
+        "import sys; from daskpar.rows.text_format import TextEncoder; b = TextEncoder(); b.add(['x']); b.take(); "
         "print(sorted({'pandas', 'numpy', 'pyarrow'} & {*sys.modules}))"
     )
     assert (
@@ -302,7 +302,7 @@ def returns(draw):
 @settings(max_examples=300, deadline=None)
 @given(data=st.data(), several=returns())
 def test_text_is_a_function_of_each_return_alone(data, several):
-    buffer = RowBuffer()
+    buffer = TextEncoder()
     texts, lengths = [], []
     for returned in several:
         assert buffer.add(returned) == len(returned)

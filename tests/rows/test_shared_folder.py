@@ -10,7 +10,7 @@ import zlib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daskpar.processor.part_file import PartFile
+from daskpar.rows.shared_folder import PartFile
 
 
 @given(st.lists(st.binary(max_size=200)))
@@ -20,7 +20,7 @@ def test_what_is_appended_lies_where_it_says(tmp_path_factory, pieces):
     told = [part.append(piece) for piece in pieces]
     whole = (folder / part.name).read_bytes() if pieces else b""
     assert whole == b"".join(pieces)
-    for (offset, crc), piece in zip(told, pieces, strict=True):
+    for (offset, crc, _), piece in zip(told, pieces, strict=True):
         assert whole[offset : offset + len(piece)] == piece
         assert crc == zlib.crc32(piece)
 
@@ -35,7 +35,7 @@ def test_a_refused_write_leaves_the_file_as_it_was(tmp_path):
     """The file-size limit stands in for a full disk: both refuse in the middle of a write."""
     text = f"""
 import resource, signal
-from daskpar.processor.part_file import PartFile
+from daskpar.rows.shared_folder import PartFile
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 part = PartFile({str(tmp_path)!r}, "p")
 part.append(b"a" * 5000)

@@ -1,0 +1,36 @@
+"""Whether the output of a completed step is still where it was put, and what to do where it is not."""
+
+from __future__ import annotations
+
+import os
+
+from daskpar.locations import filesystem, is_url
+from daskpar.rows.registry import store_of
+from daskpar.rundir.step_folder import StepFolder
+
+
+def rows_gone(step: StepFolder, output: str) -> str:
+    """What to say where the completed step's rows were put at `output`, or in it, and are no longer there.
+
+    Empty where they are there. Raises what the store of a URL raises.
+    """
+    state = step.state()
+    if (
+        state is None
+        or not state.rows
+        or not (state.rows == output or state.rows.startswith(f"{output.rstrip('/')}/"))
+        or _exists(state.rows)
+    ):
+        return ""
+    what = "it is" if state.rows == output else f"{state.rows} is"
+    if store_of(step).exists():  # kept where some mini-batches failed
+        export = f"python -m daskpar export {step.path.parent.parent} --partial FILE --step {step.name}"
+        return f"{what} no longer there; `{export}` writes its rows again"
+    return f"{what} no longer there, and its rows are gone with it: start a new run"
+
+
+def _exists(place: str) -> bool:
+    if not is_url(place):
+        return os.path.exists(place)
+    files, inner = filesystem(place)
+    return bool(files.exists(inner))

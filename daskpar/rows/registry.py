@@ -1,0 +1,47 @@
+"""Which row formats and part stores there are, and which ones a step has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from daskpar.errors import RunDirectoryError
+from daskpar.paths import StepPaths
+from daskpar.rows.part_store import PartStore
+from daskpar.rows.row_format import RowFormat, Schema
+from daskpar.rows.shared_folder import SharedFolder
+from daskpar.rows.text_format import TextFormat
+
+if TYPE_CHECKING:
+    from daskpar.jobspec.model import ParallelStep
+
+FORMATS: dict[str, type[RowFormat]] = {TextFormat.name: TextFormat}
+"""Row formats by name."""
+
+
+def format_of(step: ParallelStep) -> RowFormat:
+    """The format of the rows that a step appends (`append_row_to`): text is the only one so far."""
+    return FORMATS[TextFormat.name].for_step(step)
+
+
+def format_from_json(value: Mapping[str, Any] | None, schema: Schema | None) -> RowFormat:
+    """The format that a journal names; `value` is None in one that lost its head or was written before there
+    were formats.
+
+    Raises RunDirectoryError for a format that is not known.
+    """
+    if value is None:
+        return TextFormat(header=schema is not None)
+    options = dict(value)
+    name = options.pop("name")
+    if name not in FORMATS:
+        raise RunDirectoryError(
+            f"The rows are in the format {name!r}, which this daskpar does not know: they were written by a "
+            "newer version. Update daskpar to use them."
+        )
+    return FORMATS[name](**options)
+
+
+def store_of(step: StepPaths) -> PartStore:
+    """The store of a step's rows: so far always the folder for parts in the step's folder."""
+    return SharedFolder(step.parts)

@@ -1,0 +1,94 @@
+"""What a row format is: how returned values become bytes, and how these are joined into the one output.
+
+A format is a small frozen value that is pickled on its way to the processors. A new one is a module of its
+own and its line in `rows.registry`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, is_dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from daskpar.jobspec.model import ParallelStep
+
+Schema = tuple[str, ...]
+"""What a reader has to know of all rows of a step and their bytes do not say, as texts: the names of columns,
+a serialized schema. It travels with the rows and is kept in the journal.
+"""
+
+
+class RowEncoder(Protocol):
+    """Makes bytes of what `run()` returns, in one processor; called once or twice for each mini-batch."""
+
+    schema: Schema | None
+    """Of what was added so far; None where nothing was, or the output needs none."""
+
+    @property
+    def size_estimate(self) -> int:
+        """About how many bytes wait for `take`."""
+
+    def add(self, returned: Any) -> int:
+        """Take in one mini-batch's return and give its number of elements; a DataFrame's are its rows.
+
+        Whatever is wrong with the value raises here and leaves the encoder as it was.
+        """
+
+    def take(self) -> tuple[bytes, list[int]]:
+        """All bytes since the last call, and the length of each added return's range, in their order.
+
+        A range must make sense without its neighbours: the output has the ranges in mini-batch order, without
+        those of repeated mini-batches.
+        """
+
+
+class RowFormat(ABC):
+    """One format, with its options as fields."""
+
+    name: ClassVar[str]
+    """Its name in the registry and in the journal."""
+    concatenated: ClassVar[bool] = True
+    """Whether the output is `head` and then all ranges as they are: these are then copied without being read,
+    and most of them while the step runs. A format of which this is not true has `join`.
+    """
+
+    @classmethod
+    @abstractmethod
+    def for_step(cls, step: ParallelStep) -> Self:
+        """The format with the options that the step's settings ask for."""
+
+    @abstractmethod
+    def encoder(self) -> RowEncoder:
+        """A new encoder, for one processor."""
+
+    @property
+    def needs_schema(self) -> bool:
+        """Whether nothing can be written to the output before the schema of its rows is known."""
+        return False
+
+    def head(self, schema: Schema | None) -> bytes:
+        """What stands before the first range."""
+        return b""
+
+    def join(self, ranges: Iterator[bytes], schema: Schema | None) -> Iterator[bytes]:
+        """The whole output, in pieces, made of the ranges of the mini-batches in their order.
+
+        Asked for only where `concatenated` is false. No more than a few ranges should be held in memory.
+        """
+        raise NotImplementedError(f"the ranges of {self.name} are concatenated")
+
+    @abstractmethod
+    def agreed(self, known: Schema, found: Schema, returned_by: str) -> Schema:
+        """One schema for the rows of both; JobFailed where there is none, with `returned_by` in its text."""
+
+    @abstractmethod
+    def check_name(self, target: str) -> None:
+        """UsageError where the name of the file `target` promises another format."""
+
+    def to_json(self) -> Mapping[str, object]:
+        """Its name and options; `registry.format_from_json` makes a format of it."""
+        return {"name": self.name, **(asdict(self) if is_dataclass(self) else {})}
