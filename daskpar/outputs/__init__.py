@@ -1,1 +1,1 @@
-"""What a run leaves behind: run directory, journal, part files, the one ordered output."""
+"""What a step commits and what becomes of it: journal, checks, the one ordered output, output folders."""

@@ -29,9 +29,7 @@ class PartRanges:
 
 
 class Commits:
-    """The final outcome of each of `count` mini-batches. Decides alone what is accepted; does no input or
-    output.
-    """
+    """The final outcome of each of `count` mini-batches. Decides what is accepted; does no input or output."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -51,8 +49,7 @@ class Commits:
         self.size_bytes = 0
         """Length of all committed rows."""
 
-    # ---- what is known
-    # ---------------------------------------------------------------------------------------------------
+    # -- what is known --
 
     def missing(self) -> list[tuple[int, int]]:
         """Ranges [start, stop) without a final outcome, in order."""
@@ -129,8 +126,7 @@ class Commits:
                 else:
                     yield PartRanges(parts=part, offsets=offset, lengths=length)
 
-    # ---- what changes
-    # ----------------------------------------------------------------------------------------------------
+    # -- what changes --
 
     def acceptable(self, records: np.ndarray) -> np.ndarray:
         """Which records may count: those of mini-batches of this plan without a final outcome, one final
@@ -143,6 +139,7 @@ class Commits:
         else:
             good = (self.status[index] & _FINAL) == 0
         final = np.flatnonzero(good & (records["final"] != 0))
+        # Nearly always ascending; else the first of several final records of one mini-batch counts.
         if len(final) > 1 and not (np.diff(index[final]) > 0).all():
             first = np.zeros(len(final), bool)
             first[np.unique(index[final], return_index=True)[1]] = True

@@ -64,6 +64,7 @@ def export_partial(
     row_format, store = contents.row_format, store_of(folder)
     row_format.check_name(target)
     commits = Commits.load(contents.planned, contents)
+    # The run may be going on: what is committed from here on is not looked at, and parts only grow.
     lost = lost_ranges(contents, commits, store)
     commits.revoke(lost)
     path = target if is_url(target) else os.path.abspath(target)
@@ -122,7 +123,7 @@ def _choose(run: RunDirectory, step: str | None) -> tuple[StepFolder, JournalCon
         )
     states = [
         f"the step {folder.name} {_without_rows(folder, [with_them for with_them, _ in with_rows])}"
-        for folder in _asked(run, step)
+        for folder in _steps(run, step)
     ]
     hint = (
         "" if step is not None or len(states) == 1 else " --step NAME chooses one of them, once it has rows."
@@ -130,7 +131,7 @@ def _choose(run: RunDirectory, step: str | None) -> tuple[StepFolder, JournalCon
     raise RunDirectoryError(f"{run.path} has no rows to export: {'; '.join(states)}.{hint}")
 
 
-def _asked(run: RunDirectory, step: str | None) -> list[StepFolder]:
+def _steps(run: RunDirectory, step: str | None) -> list[StepFolder]:
     return [folder for folder in run.steps() if step in (None, folder.name)]
 
 

@@ -1,4 +1,4 @@
-"""The journal of a step: an append-only file that says which mini-batches are done and where their rows lie.
+"""The journal of a step: an append-only file of which mini-batches are done and where their rows lie.
 
 Frames are appended whole and synced in groups by a thread of its own, so a commit costs its caller one write.
 Whatever a crash leaves of the file's end, every whole frame counts and the rest is cut off when the journal
@@ -84,7 +84,7 @@ class Journal:
             journal = cls(
                 path, _open(path), parts=parts, next_part=contents.next_part, failures=contents.texts
             )
-        # In this order in one write: a session of this boot says that all before it was checked.
+        # In this order and in one write: a session of this boot says that all before it was checked.
         session = frame(
             bytes([FrameKind.SESSION]) + json.dumps({"boot": boot_id(), "time": time.time()}).encode()
         )
@@ -100,6 +100,7 @@ class Journal:
         records, texts = self._kept(flushed, accepted)
         with self._lock:
             head = b""
+            # A part is named once, in the same write as its first flush: neither is there without the other.
             number = self._parts.get(flushed.part, 0) if flushed.part else 0
             if flushed.part and not number:
                 number = self._next_part
@@ -178,7 +179,7 @@ class Journal:
             self._cut_back()
             raise self._broken from error
         self._size += len(data)
-        self._unsynced = True
+        self._unsynced = True  # the thread syncs: each commit would wait for the disk otherwise
 
     def _cut_back(self) -> None:
         """Take a half-written frame away; if even that fails, the reader does it."""

@@ -1,5 +1,4 @@
-"""The journal's bytes: frames that carry their own length and checksum, so that every whole one can be found
-again.
+"""The journal's bytes: frames that carry their own length and checksum, so that each whole one is found.
 
     frame    [marker 4][length 4][CRC-32 of the payload 4][payload]
     payload  [kind 1][body]
@@ -11,7 +10,7 @@ again.
     REVOKED  [start 8][stop 8] ...: mini-batches whose rows turned out to be gone
     SCHEMA   JSON: texts that say what the rows do not, such as the names of columns (`rows.row_format`)
 
-Numbers are little-endian. The marker has bytes that no JSON of ours holds, and a frame counts only if its
+Numbers are little-endian. The marker has bytes that no JSON here holds, and a frame counts only if its
 checksum fits.
 """
 
@@ -96,6 +95,7 @@ def find_frames(data: mmap.mmap | bytes) -> Frames:
             lengths.append(length)
             position = stop = end
         else:
+            # Damage, or a torn tail: the next whole frame, if there is one, begins with a marker.
             position = data.find(MARKER, position + 1)
             if position < 0:
                 break

@@ -71,25 +71,37 @@ class Ledger:
         store = store_of(paths) if store is None else store
         store.prepare()
         contents = read_journal(path)
-        if not contents.found:
-            notes = (
-                (f"The journal {path} held nothing whole; it is kept as {keep_damaged(path)}.",)
-                if contents.torn_bytes
-                else ()
-            )
-            journal = Journal.create(
-                path, step=step, mini_batches=mini_batches, row_format=row_format.to_json()
-            )
-            ledger = cls(journal, Commits(mini_batches), store, row_format)
-            ledger.notes = notes
-            return ledger
+        if contents.found:
+            return cls._continued(contents, mini_batches, store, row_format, retry_failed=retry_failed)
+        notes = (
+            (f"The journal {path} held nothing whole; it is kept as {keep_damaged(path)}.",)
+            if contents.torn_bytes
+            else ()
+        )
+        journal = Journal.create(path, step=step, mini_batches=mini_batches, row_format=row_format.to_json())
+        ledger = cls(journal, Commits(mini_batches), store, row_format)
+        ledger.notes = notes
+        return ledger
+
+    @classmethod
+    def _continued(
+        cls,
+        contents: JournalContents,
+        mini_batches: int,
+        store: PartStore,
+        row_format: RowFormat,
+        *,
+        retry_failed: bool,
+    ) -> Ledger:
         _check_journal(contents, mini_batches, row_format)
         commits = Commits.load(mini_batches, contents)
+        # Only rows that come again can say their schema again.
         if nameless := row_format.needs_schema and contents.schema is None and bool(contents.damaged):
             lost = commits.with_rows()
         else:
             lost = lost_ranges(contents, commits, store)
-        ledger = cls(Journal.reopen(path, contents, lost), commits, store, row_format, contents.schema)
+        journal = Journal.reopen(contents.path, contents, lost)
+        ledger = cls(journal, commits, store, row_format, contents.schema)
         commits.revoke(lost)
         ledger.notes = _notes(contents, lost, nameless=nameless)
         if retry_failed:

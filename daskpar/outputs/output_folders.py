@@ -70,6 +70,7 @@ def move_aside(path: Path | str, keep: Collection[Path | str] = ()) -> Path | No
     )
     stays = {inside for name in keep for inside in _inside(path, name)}
     try:
+        # Nothing to move: the path itself stays, or it is an empty folder.
         if "" in stays or (path.is_dir() and not path.is_symlink() and not any(path.iterdir())):
             return None
         if not stays:
@@ -147,6 +148,7 @@ def _stamp(path: Path) -> str:
         if error.errno == errno.ELOOP:
             return ""
         raise
+    # A folder's time changes with anything that is made in it, what others make included.
     return "" if stat.S_ISDIR(seen.st_mode) else f"{seen.st_mtime_ns} {seen.st_size}"
 
 

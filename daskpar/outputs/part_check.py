@@ -36,6 +36,7 @@ def _bad_flushes(contents: JournalContents, store: PartStore) -> np.ndarray:
     sizes = np.array([store.size(name) if name else 0 for name in names], np.int64)
     with_rows = flushes["length"] > 0
     bad = with_rows & (flushes["offset"] + flushes["length"] > sizes[inverse]) if len(flushes) else with_rows
+    # Reading all rows again takes long, so only where a power cut or a bad disk may have changed them.
     doubtful = np.flatnonzero(with_rows & ~bad & (contents.sessions >= _first_doubtful_session(contents)))
     order = doubtful[np.lexsort((flushes["offset"][doubtful], flushes["part"][doubtful]))]
     bad[_wrong_checksums(contents, store, order)] = True

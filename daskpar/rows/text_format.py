@@ -7,8 +7,6 @@ columns than before) fails in `TextEncoder.add`, and so costs its own mini-batch
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import sys
 from collections.abc import Iterable, Sequence
@@ -86,6 +84,9 @@ def header_line(columns: Sequence[str]) -> bytes:
     """The first line of an output whose DataFrames have these columns: as pandas writes it, separated by
     spaces.
     """
+    import csv  # only the driver needs them
+    import io
+
     text = io.StringIO()
     csv.writer(text, delimiter=" ", lineterminator="\n").writerow(columns)
     return text.getvalue().encode()
