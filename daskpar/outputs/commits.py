@@ -29,7 +29,7 @@ class PartRanges:
 
 
 class Commits:
-    """The final outcome of each of `count` mini-batches. Decides what is accepted; does no input or output."""
+    """The final outcome of each of `count` mini-batches. Decides what is accepted; touches no file."""
 
     def __init__(self, count: int) -> None:
         self.count = count
