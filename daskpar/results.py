@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 
-from daskpar.errors import DaskparError
+from daskpar.errors import DaskparError, InfrastructureLost, Interrupted, JobFailed
 
 
 class Status(StrEnum):
@@ -24,6 +24,34 @@ class Status(StrEnum):
     """The disk, the cluster or daskpar itself failed; `resume` goes on."""
     SKIPPED = "skipped"
     """A step that was never started, for one that it needs did not complete."""
+
+    @property
+    def exit_code(self) -> int:
+        """Of the command line, for a run that ended so."""
+        error = _ERRORS.get(self)
+        return 0 if error is None else error.exit_code
+
+
+_ERRORS: dict[Status, type[DaskparError]] = {
+    Status.FAILED: JobFailed,
+    Status.LOST: InfrastructureLost,
+    Status.INTERRUPTED: Interrupted,
+}
+"""The error that stands for a run that ended so; the exit codes are those of the errors."""
+
+
+def status_of(error: DaskparError) -> Status:
+    """How a run or step ends that stops at `error`."""
+    for status in (Status.LOST, Status.INTERRUPTED):
+        if isinstance(error, _ERRORS[status]):
+            return status
+    return Status.FAILED  # errors of the spec, the input and the run directory too
+
+
+def error_of(status: Status, text: str) -> DaskparError | None:
+    """The error that stands for a run that ended with `status`, saying `text`; None for one that completed."""
+    kind = _ERRORS.get(status)
+    return None if kind is None else kind(text)
 
 
 class TryStatus(IntEnum):
@@ -110,7 +138,7 @@ class InitFailed:
     """True: 3 × processors such failures in a row on this node; the step ends."""
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class StepResult:
     """How a step ended."""
 
@@ -127,5 +155,3 @@ class StepResult:
     """The first in time."""
     exit_code: int | None = None
     """Of a command step."""
-    error: DaskparError | None = None
-    """What made the driver itself give up: the disk, the cluster."""

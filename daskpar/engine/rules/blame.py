@@ -46,7 +46,7 @@ def width(intervals: Iterable[Interval]) -> int:
 
 
 def may_have_run(
-    blocks: Sequence[tuple[list[Interval], bool]], running: int, words: LastState | None
+    blocks: Sequence[tuple[list[Interval], bool]], running: int, last_state: LastState | None
 ) -> list[list[tuple[int, int, bool]]]:
     """What of each of a lost node's blocks may have taken it down: ranges [start, stop), and whether they
     count as having run just then.
@@ -57,14 +57,14 @@ def may_have_run(
     any more, may have: a processor goes on until its node's end has reached it, through its block and into
     the next that waits.
     """
-    if words is None:
+    if last_state is None:
         return [
             [(start, stop, at < running or spoke) for start, stop in due]
             for at, (due, spoke) in enumerate(blocks)
         ]
-    if words.orderly:
+    if last_state.orderly:
         return [[] for _ in blocks]
-    said = words.running | words.writing
+    said = last_state.running | last_state.writing
     at_work = [
         {index for index in said if any(start <= index < stop for start, stop in due)} for due, _ in blocks
     ]
@@ -77,7 +77,7 @@ def may_have_run(
             continue
         end = max(at_work[at], default=1 << 62) + 1
         until = [(start, min(stop, end)) for start, stop in sorted(due) if start < end]
-        ran = at_work[at] & words.running
+        ran = at_work[at] & last_state.running
         if width(until) == 1 and (at_work[at] or not busy):
             ran = {until[0][0]}
         for index in ran:
@@ -105,12 +105,12 @@ class _Range:
 
 
 @dataclass
-class Suspects:
+class Blame:
     """The suspect ranges of one step, disjoint."""
 
     _ranges: list[_Range] = field(default_factory=list)
 
-    def mark(self, start: int, stop: int, *, running: bool = True, writing: bool = False) -> int | None:
+    def accuse(self, start: int, stop: int, *, running: bool = True, writing: bool = False) -> int | None:
         """[start, stop) was on a node that was lost, or (`writing`) died with its processor while its rows
         were written.
 
@@ -157,11 +157,11 @@ class Suspects:
             left += [replace(r, start=a, stop=b) for a, b in subtract([(r.start, r.stop)], start, stop)[0]]
         self._ranges = left
 
-    def alone(self, index: int) -> bool:
+    def needs_own_node(self, index: int) -> bool:
         """Whether `index` is to be the only such suspect on its node."""
         return any(r.start <= index < r.stop and r.seen >= ALONE_FROM for r in self._ranges)
 
-    def apart(self, start: int, stop: int) -> int:
+    def end_of_piece(self, start: int, stop: int) -> int:
         """Where a block from `start` ends at the latest, so that suspects travel in their pieces and nothing
         else with them.
         """

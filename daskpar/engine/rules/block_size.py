@@ -11,6 +11,8 @@ from collections.abc import Sequence
 
 Seconds = float
 
+LEAST_SECONDS = 1.0
+MOST_SECONDS = 10.0
 FIRST = 1
 """Mini-batches of the first blocks, while nothing has been measured: two slow ones side by side must not
 share a processor.
@@ -20,6 +22,12 @@ GROWTH = 16
 """
 MEMORY = 0.7
 """Weight of what was known when a new measurement comes in."""
+
+
+def block_seconds(processors: int) -> Seconds:
+    """Work of a block for a step on so many `processors`: 1 s, up to 10 s on 1,000 processors and more."""
+    # It grows with their number, so that the scheduler sees about a hundred blocks a second at most.
+    return min(MOST_SECONDS, max(LEAST_SECONDS, processors / 100))
 
 
 class BlockSizer:

@@ -23,7 +23,7 @@ class Thresholds:
     """Failed mini-batches to tolerate in percent of the planned ones, those without a row left out."""
 
 
-class Tally:
+class ThresholdCounter:
     """The running counts of one step and the verdict on them.
 
     Only final outcomes are charged: a try that will be repeated shows in `tries_failed` and `retried` alone,

@@ -16,7 +16,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from daskpar.engine.rules.blame import Interval, Suspects, may_have_run, subtract
+from daskpar.engine.rules.blame import Blame, Interval, may_have_run, subtract
 from daskpar.engine.rules.block_size import BlockSizer
 from daskpar.processor.last_state import LastState
 from daskpar.processor.protocol import BlockOrder
@@ -76,11 +76,11 @@ class Dispatcher:
     """Node -> processors."""
     blocks: dict[int, _Block] = field(default_factory=dict)
     """Blocks under way, by number."""
-    suspects: Suspects = field(default_factory=Suspects)
+    blame: Blame = field(default_factory=Blame)
     ready: set[str] | None = None
     """Nodes that have said that a processor is past `init()`; None: all have."""
     _queue: deque[tuple[int, int, int]] = field(default_factory=deque)
-    _aside: deque[tuple[int, int, int]] = field(default_factory=deque)
+    _waiting_alone: deque[tuple[int, int, int]] = field(default_factory=deque)
     """What waits for a node without another suspect."""
     waiting: int = 0
     """Mini-batches in the queue, or aside."""
@@ -103,7 +103,7 @@ class Dispatcher:
     @property
     def finished(self) -> bool:
         """Whether nothing waits and nothing is under way."""
-        return not self._queue and not self._aside and not self.blocks
+        return not self._queue and not self._waiting_alone and not self.blocks
 
     @property
     def processors(self) -> int:
@@ -118,7 +118,7 @@ class Dispatcher:
 
     def orders(self) -> list[tuple[str, BlockOrder]]:
         """Blocks to send now, each with its node: fills every node up to two blocks for each processor."""
-        orders = self._orders_alone() if self._aside else []
+        orders = self._orders_alone() if self._waiting_alone else []
         room = [(self._load[node] / self.nodes[node], node) for node in self._room] if self._queue else []
         heapq.heapify(room)
         while self._queue and room:
@@ -128,18 +128,18 @@ class Dispatcher:
             # A mini-batch with failures behind it travels alone: what it does then hits no other.
             if tries == 0:
                 stop = self.sizer.stop(start, limit, remaining=self.waiting, processors=self.processors)
-                stop = self.suspects.apart(start, stop)
+                stop = self.blame.end_of_piece(start, stop)
             if stop < limit:
                 self._queue.appendleft((stop, limit, tries))
-            if self.suspects.alone(start):
-                self._aside.append((start, stop, tries))
+            if self.blame.needs_own_node(start):
+                self._waiting_alone.append((start, stop, tries))
                 continue
             orders.append(self._order(node, start, stop, tries))
             if node in self._room:
                 heapq.heapreplace(room, (self._load[node] / self.nodes[node], node))
             else:
                 heapq.heappop(room)
-        return orders + self._orders_alone() if self._aside else orders
+        return orders + self._orders_alone() if self._waiting_alone else orders
 
     def _order(self, node: str, start: int, stop: int, tries: int) -> tuple[str, BlockOrder]:
         self.waiting -= stop - start
@@ -156,9 +156,9 @@ class Dispatcher:
         orders: list[tuple[str, BlockOrder]] = []
         able = self._room if self.ready is None else self._room & self.ready
         for node in sorted(able - self._with_suspect, key=lambda n: (self._load[n] / self.nodes[n], n))[
-            : len(self._aside)
+            : len(self._waiting_alone)
         ]:
-            orders.append(self._order(node, *self._aside.popleft()))
+            orders.append(self._order(node, *self._waiting_alone.popleft()))
             self.blocks[self._next - 1].alone = True
             # Nothing is queued behind it: a node lost to that, before the end of this one is heard, would be
             # blamed on this one.
@@ -192,7 +192,7 @@ class Dispatcher:
                     accepted[:] = True
                 else:
                     accepted |= (indices >= low) & (indices < high)
-                self.suspects.clear(low, high)
+                self.blame.clear(low, high)
         return accepted
 
     def retry(self, index: int, tries: int) -> None:
@@ -211,7 +211,7 @@ class Dispatcher:
         known = self.blocks[block]
         known.due, taken = subtract(known.due, start, stop)
         failed = (
-            [index for a, b in taken if (index := self.suspects.mark(a, b, writing=True)) is not None]
+            [index for a, b in taken if (index := self.blame.accuse(a, b, writing=True)) is not None]
             if suspect
             else []
         )
@@ -235,7 +235,7 @@ class Dispatcher:
 
     def lose_node(self, node: str) -> int:
         """A node is gone and gets no more blocks; how many of its processors had been counted on. What it
-        owes waits for `bury_node`.
+        owes waits for `requeue_lost_node`.
         """
         processors = self.nodes.pop(node, 0)
         self._processors -= processors
@@ -243,7 +243,7 @@ class Dispatcher:
         self._room.discard(node)
         return processors
 
-    def bury_node(self, node: str, *, running: int, words: LastState | None = None) -> Loss:
+    def requeue_lost_node(self, node: str, *, running: int, last_state: LastState | None = None) -> Loss:
         """A lost node's blocks lose ownership; what they owed goes back to the queue. A mini-batch lost three
         times has failed.
 
@@ -253,14 +253,14 @@ class Dispatcher:
         requeued, failed, suspects = 0, [], []
         numbers = sorted(n for n, b in self.blocks.items() if b.node == node)
         suspected = may_have_run(
-            [(self.blocks[n].due, bool(self.blocks[n].token)) for n in numbers], running, words
+            [(self.blocks[n].due, bool(self.blocks[n].token)) for n in numbers], running, last_state
         )
         # The latest first: each goes to the front of the queue, so the oldest work ends up foremost.
         for number, ranges in zip(reversed(numbers), reversed(suspected), strict=True):
             block = self.blocks[number]
             suspects += sorted(start for start, _, ran in ranges if ran)[:1]
             for start, stop, ran in ranges:
-                index = self.suspects.mark(start, stop, running=ran)
+                index = self.blame.accuse(start, stop, running=ran)
                 if index is not None:
                     failed.append(index)
                     block.due, _ = subtract(block.due, index, index + 1)
@@ -280,7 +280,7 @@ class Dispatcher:
     def drop_waiting(self) -> None:
         """Nothing more is to be started."""
         self._queue.clear()
-        self._aside.clear()
+        self._waiting_alone.clear()
         self.waiting = 0
 
     def _retire(self, number: int) -> int:

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import pytest
 
-from daskpar.engine.rules.clocks import Patience, Waiting, progress_timeout
+from daskpar.engine.rules.clocks import StepClocks, Timeouts, progress_timeout
 
-PATIENCE = Patience(progress=100, nodes=50, stopping=15)
+TIMEOUTS = Timeouts(progress=100, nodes=50, stopping=15)
 
 
 @pytest.mark.parametrize(
     ("waiting", "now", "overdue"),
     [
-        (Waiting(progress_since=0), 100, ""),
-        (Waiting(progress_since=0), 101, "progress"),
-        (Waiting(progress_since=0, nodes_since=60), 109, ""),
-        (Waiting(progress_since=0, nodes_since=60), 111, "nodes"),
-        (Waiting(progress_since=0, nodes_since=0, stopping_since=200), 214, ""),
-        (Waiting(progress_since=0, nodes_since=0, stopping_since=200), 216, "stopping"),
+        (StepClocks(progress_since=0), 100, ""),
+        (StepClocks(progress_since=0), 101, "progress"),
+        (StepClocks(progress_since=0, nodes_since=60), 109, ""),
+        (StepClocks(progress_since=0, nodes_since=60), 111, "nodes"),
+        (StepClocks(progress_since=0, nodes_since=0, stopping_since=200), 214, ""),
+        (StepClocks(progress_since=0, nodes_since=0, stopping_since=200), 216, "stopping"),
     ],
 )
-def test_which_patience_is_used_up(waiting, now, overdue):
-    assert waiting.overdue(now, PATIENCE) == overdue
+def test_which_timeout_is_over(waiting, now, overdue):
+    assert waiting.overdue(now, TIMEOUTS) == overdue
 
 
 @pytest.mark.parametrize(

@@ -1,19 +1,18 @@
-"""One step in its folder of the run directory: what it depends on is written down, its outputs are made, it
-runs, its end is kept.
-"""
+"""One step in its folder of the run directory, from its fingerprint to the record of how it ended."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from daskpar.driver.background_fingerprint import BackgroundFingerprint
 from daskpar.events import Event, StepEnded, StepKind, StepStarted, Warned
 from daskpar.jobspec.model import CommandStep, PipelineJob, Step
 from daskpar.outputs.journal_reader import has_commits
+from daskpar.results import Status, StepResult
 from daskpar.rundir.fingerprint import (
     INPUTS,
     begun_fingerprint,
@@ -25,95 +24,21 @@ from daskpar.rundir.run_directory import RunDirectory
 from daskpar.rundir.step_folder import StepFolder, StepState
 
 if TYPE_CHECKING:
+    from daskpar.data.files import FileList
+    from daskpar.data.tables.table import Table
     from daskpar.engine.cluster import Cluster
-    from daskpar.engine.command_step import CommandStepRun
-    from daskpar.engine.parallel_step import ParallelStepRun
-    from daskpar.results import StepResult
+    from daskpar.engine.step_run import StepRun
 
-SEEN_SECONDS = 10.0
-"""How long a step that was stopped waits for its input files to be looked at."""
+FINGERPRINT_SECONDS = 10.0
+"""How long a step that did not complete waits for its input files to be looked at."""
 PLANNED_FROM = "planned_from"
 """In `StepState.extra`: the fingerprint that the plan was made from, where what the step depends on may
 differ from it by now: after --allow-changes, and where not all input files were looked at."""
 
 
-class Seen:
-    """What a step depends on, looked at on a thread of its own unless it is `known` from an earlier process:
-    first all but the input files (`begin`), then those (`find`)."""
-
-    def __init__(
-        self,
-        find: Callable[[], Mapping[str, object]],
-        known: Mapping[str, object],
-        begin: Callable[[], Mapping[str, object]] = dict,
-    ) -> None:
-        self._find = find
-        self._begin = begin
-        self._found = dict(known)
-        self._thread: threading.Thread | None = None
-        self._begun = threading.Event()
-        self._lock = threading.Lock()
-        self._closed = False
-        self._trouble: Exception | None = None
-
-    def start(self, save: Callable[[Mapping[str, object]], None]) -> None:
-        """Begin; `save` gets what is found while the step still runs, and never after `close`."""
-        if INPUTS not in self._found:
-            self._thread = threading.Thread(
-                target=self._look, args=(save,), name="daskpar-fingerprint", daemon=True
-            )
-            self._thread.start()
-
-    def begun(self) -> None:
-        """After `start`: returns once all but the input files is saved, which it is before any code of the
-        user's runs. Raises what stood in the way."""
-        if self._thread is not None:
-            self._begun.wait()
-        if not self._found and self._trouble is not None:
-            raise self._trouble
-
-    def close(self, seconds: float | None = None) -> dict[str, object]:
-        """What is known, the input files too where they were looked at to the end in time."""
-        if self._thread is not None:
-            self._thread.join(seconds)
-        with self._lock:
-            self._closed = True
-            return self._found
-
-    @property
-    def gap(self) -> str:
-        """After `close`: a sentence where the input files are not known, else nothing."""
-        if INPUTS in self._found:
-            return ""
-        error = self._trouble
-        why = f" ({str(error) or type(error).__name__})" if error is not None else " in time"
-        return f"not all input files could be looked at{why}: when this run is resumed, nobody knows whether some are new or gone"
-
-    def _look(self, save: Callable[[Mapping[str, object]], None]) -> None:
-        try:
-            if not self._found:
-                self._take(self._begin(), save)
-            self._begun.set()
-            if INPUTS not in self._found:
-                self._take({INPUTS: self._find()}, save)
-        except Exception as error:  # a full disk, a store that refuses: the step's own work may not need what was asked for here
-            self._trouble = error
-        finally:
-            self._begun.set()
-
-    def _take(self, found: Mapping[str, object], save: Callable[[Mapping[str, object]], None]) -> None:
-        with self._lock:
-            if not self._closed:
-                together = {**self._found, **found}
-                save(together)
-                self._found = together
-
-
 @dataclass(frozen=True, kw_only=True)
-class OneStep:
-    """Runs `step` of `job`. `resumed`: an earlier process of this run may have begun it; `allow_changes`:
-    what it depends on may differ.
-    """
+class StepLifecycle:
+    """Runs `step` of `job` and keeps in its folder what a later process of this run needs to know."""
 
     step: Step
     job: PipelineJob
@@ -124,12 +49,14 @@ class OneStep:
     publish: Callable[[Event], None]
     datastores: Mapping[str, str]
     resumed: bool
+    """Whether an earlier process of this run may have begun it."""
     allow_changes: bool
-    opened: Any = None
+    """Whether what it depends on may differ from then."""
+    opened: Table | FileList | None = None
     """Its input, where it was opened already."""
 
-    def run(self, begun: Callable[[CommandStepRun | ParallelStepRun], None]) -> StepResult:
-        """Run to the end; `begun` hears of what can be stopped."""
+    def run(self, begun: Callable[[StepRun], None]) -> StepResult:
+        """Run to the end; `begun` gets what can be stopped."""
         from daskpar.driver.plan_text import shown_settings
         from daskpar.outputs.output_folders import there_before
 
@@ -151,50 +78,51 @@ class OneStep:
             known = (earlier.fingerprint if self.resumed and not self.allow_changes else {}) or begin()
         planned_from = self._planned_from(folder, earlier)
         state = StepState(
-            step=step.name, kind=kind, status="running", fingerprint=known, started=began, extra=planned_from
+            step=step.name,
+            kind=kind,
+            status=Status.RUNNING,
+            fingerprint=known,
+            started=began,
+            extra=planned_from,
         )
         folder.save(state)
-        # The code is looked at beside the planning, input files beside the work: asking millions of them for
+        # The code is looked at while the step plans, input files while it runs: asking millions of them for
         # their times takes a while.
-        seen = Seen(lambda: seen_inputs(step, not_ours), known, begin)
-        seen.start(lambda found: folder.save(replace(state, fingerprint=found)))
+        fingerprint = BackgroundFingerprint(lambda: seen_inputs(step, not_ours), known, begin)
+        fingerprint.start(lambda found: folder.save(replace(state, fingerprint=found)))
         self.publish(
             StepStarted(
                 time=began, step=step.name, kind=kind, folder=str(folder.path), settings=shown_settings(step)
             )
         )
         self._prepare_outputs(again=earlier is not None)
-        running = self._running(state, seen)
+        running = self._step_run(state, fingerprint)
         begun(running)
         result = running.run()
-        fingerprint = seen.close(None if result.status == "completed" else SEEN_SECONDS)
-        if result.status != "completed" and kind == StepKind.PARALLEL and seen.gap:
-            self.publish(Warned(time=time(), step=step.name, text=seen.gap))
+        completed = result.status == Status.COMPLETED
+        found = fingerprint.close(None if completed else FINGERPRINT_SECONDS)
+        if not completed and kind == StepKind.PARALLEL and fingerprint.gap:
+            self.publish(Warned(time=time(), step=step.name, text=fingerprint.gap))
         folder.save(
-            replace(
-                state,
-                status=result.status,
-                reason=result.reason,
-                counts=result.counts,
-                fingerprint=fingerprint,
-                exit_code=result.exit_code,
+            state.with_result(
+                result,
                 ended=time(),
-                seconds=result.seconds + (earlier.seconds if earlier is not None else 0.0),
-                outputs=result.outputs,
-                rows=(getattr(step, "append_row_to", None) or "") if result.status == "completed" else "",
+                seconds_before=earlier.seconds if earlier is not None else 0.0,
+                fingerprint=found,
+                rows=getattr(step, "append_row_to", None) or "",
             )
         )
         drop_parts(self.directory, folder.state())
         self.publish(StepEnded(time=time(), result=result))
         return result
 
-    def _running(self, state: StepState, seen: Seen) -> CommandStepRun | ParallelStepRun:
+    def _step_run(self, state: StepState, fingerprint: BackgroundFingerprint) -> StepRun:
         from daskpar.engine.command_step import CommandStepRun
         from daskpar.engine.parallel_step import ParallelStepRun
 
-        folder = self.directory.step(self.step.name).path
+        folder = self.directory.step(self.step.name)
         if isinstance(self.step, CommandStep):
-            seen.begun()
+            fingerprint.wait_begun()
             return CommandStepRun(
                 step=self.step,
                 run_id=self.session,
@@ -207,7 +135,7 @@ class OneStep:
             )
 
         def ready() -> None:
-            seen.begun()
+            fingerprint.wait_begun()
             self.ready()
 
         return ParallelStepRun(
@@ -216,8 +144,8 @@ class OneStep:
             run_directory=self.directory.path,
             folder=folder,
             cluster=self.cluster,
-            ready=ready,
             publish=self.publish,
+            ready=ready,
             datastores=self.datastores,
             retry_failed=self.resumed,
             plans_the_same=lambda: self._plans_the_same(state),
