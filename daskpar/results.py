@@ -1,6 +1,4 @@
-"""How tries, steps and runs ended: the values that travel from the processors to the driver, the journal and
-the reports.
-"""
+"""How tries, steps and runs ended, as values that go from the processors to the driver and the reports."""
 
 from __future__ import annotations
 
@@ -49,7 +47,7 @@ def status_of(error: DaskparError) -> Status:
 
 
 def error_of(status: Status, text: str) -> DaskparError | None:
-    """The error that stands for a run that ended with `status`, saying `text`; None for one that completed."""
+    """The error for a run that ended with `status`, with the message `text`; None for a completed one."""
     kind = _ERRORS.get(status)
     return None if kind is None else kind(text)
 
@@ -63,7 +61,7 @@ class TryStatus(IntEnum):
 
 
 class Reason(IntEnum):
-    """Why a try failed (`NONE` for one that did not), in the words of the report's "Error Category" column."""
+    """Why a try failed (`NONE` for one that did not); the report's column "Error Category" shows it."""
 
     NONE = 0
     EXCEPTION = 1
@@ -106,7 +104,7 @@ class Counts:
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """One failed try in words, beside its record."""
+    """What a user needs to know of a failed try; its figures are in its record."""
 
     index: int
     reason: int

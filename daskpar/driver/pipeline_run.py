@@ -1,4 +1,4 @@
-"""The straight line of a run: open, run the steps in order, record, report."""
+"""The run of a job from beginning to end: open the cluster, run the steps in order, record, report."""
 
 from __future__ import annotations
 

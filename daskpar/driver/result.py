@@ -51,7 +51,7 @@ class Run:
         return {name: StepPaths(step_path(self.path, name)).logs.root for name in self.steps}
 
     def check(self) -> Run:
-        """This run, or JobFailed, InfrastructureLost or Interrupted with the reason when it did not complete."""
+        """This run; raises JobFailed, InfrastructureLost or Interrupted when it did not complete."""
         if (error := error_of(self.status, f"{self.reason}\n{self.summary}")) is not None:
             raise error
         return self

@@ -28,7 +28,7 @@ class BlockTasks:
         from daskpar.engine.plugins.node import run_block
 
         # Positional values: submit would take keywords of its own names for itself. The worker is fixed: what
-        # a lost node owed is given out again by the dispatcher, under a new number.
+        # a lost node has not done is given out again by the dispatcher, under a new number.
         future = self.client.submit(
             run_block,
             self.run_id,

@@ -41,13 +41,12 @@ hung.
 """
 
 IN_PROCESS = {
-    # A node in this process can't be lost alone: when it has not been heard of, this process was stopped, or
-    # the machine asleep.
+    # A node in this process can't be lost alone: when its heartbeat is late, this process was stopped, or the
+    # machine asleep.
     "distributed.scheduler.worker-ttl": None,
     # Only waiting threads are to be seen here, and looking at them a hundred times a second may stop all of
-    # them for ever: up to Python
-    # 3.11 a collection of garbage in `sys._current_frames` keeps a lock that the next new thread waits for
-    # with the GIL.
+    # them for ever: up to Python 3.11 a collection of garbage in `sys._current_frames` keeps a lock that the
+    # next new thread waits for with the GIL.
     "distributed.worker.profile.enabled": False,
 }
 """Dask's configuration for nodes in the driver's own process."""
@@ -68,7 +67,7 @@ def bounded(function: Callable[..., Any], *args: Any, seconds: float | None = No
         except BaseException as error:  # raised again by the caller
             ended.put((None, error))
 
-    threading.Thread(target=call, daemon=True, name="daskpar-question").start()
+    threading.Thread(target=call, daemon=True, name="daskpar-bounded-call").start()
     try:
         value, error = ended.get(timeout=ANSWER_SECONDS if seconds is None else seconds)
     except queue.Empty:
@@ -111,7 +110,7 @@ class Cluster:
         self._client: Client | None = None
         self._plugged = False
         self.facts: dict[str, NodeFacts] = {}
-        """Worker address -> what it said of itself. Replaced as a whole, never changed: several steps may
+        """Worker address -> its facts. Replaced as a whole, never changed: several steps may
         look at it.
         """
         self.strangers: dict[str, str] = {}
@@ -186,7 +185,7 @@ class Cluster:
         from distributed import LocalCluster
 
         with dask.config.set(IN_PROCESS if self.in_process else {}), warnings.catch_warnings():
-            # A taken port makes Dask choose another one and say so; the address we print is the right one
+            # A taken port makes Dask choose another one and warn of it; the address we print is the right one
             # either way.
             warnings.simplefilter("ignore")
             self._cluster = LocalCluster(
@@ -214,8 +213,9 @@ class Cluster:
         entry = computes.get(self._compute)
         if not isinstance(entry, dict) or "class" not in entry:
             raise UsageError(
-                f"compute {self._compute!r} is not described in Dask's configuration (daskpar.computes.{self._compute}: "
-                f"{{class: package.ClusterClass, ...}}). {nearest(str(self._compute), computes)}"
+                f"compute {self._compute!r} is not described in Dask's configuration "
+                f"(daskpar.computes.{self._compute}: {{class: package.ClusterClass, ...}}). "
+                f"{nearest(str(self._compute), computes)}"
             )
         module, _, name = str(entry["class"]).rpartition(".")
         try:
@@ -258,7 +258,8 @@ class Cluster:
                 if "daskpar" not in str(error):
                     raise
                 raise UsageError(
-                    f"{where} can't import daskpar ({error}): install the same daskpar there as here (pip install 'daskpar=={_version.__version__}')"
+                    f"{where} can't import daskpar ({error}): install the same daskpar there as here "
+                    f"(pip install 'daskpar=={_version.__version__}')"
                 ) from error
 
     def refresh(self) -> list[str]:
@@ -285,7 +286,8 @@ class Cluster:
         for address, version in strangers.items():
             if not self._begun:
                 raise UsageError(
-                    f"worker {address} has daskpar {version}, this is {_version.__version__}: install the same version everywhere"
+                    f"worker {address} has daskpar {version}, this is {_version.__version__}: "
+                    "install the same version everywhere"
                 )
             logger.warning(
                 "worker %s has daskpar %s, this is %s: it is left out", address, version, _version.__version__
@@ -374,7 +376,8 @@ def check_scheduler(address: str) -> None:
         while not os.path.isfile(address):
             if monotonic() >= end:
                 raise UsageError(
-                    f"--scheduler {address}: there is no such file; `dask scheduler --scheduler-file {address}` writes it"
+                    f"--scheduler {address}: there is no such file; "
+                    f"`dask scheduler --scheduler-file {address}` writes it"
                 )
             sleep(FILE_SECONDS)
         return

@@ -1,6 +1,4 @@
-"""A command step: one shell text that runs once, below a fork server on a node, its output and exit code
-kept.
-"""
+"""Runs the command of a step on one node of the cluster, and on another one when that is lost."""
 
 from __future__ import annotations
 
@@ -101,8 +99,8 @@ class CommandExecution:
     before_again: Callable[[], object]
     _stop: threading.Event = field(default_factory=threading.Event)
     stop_reason: str = ""
-    patience: float = NODE_SECONDS
-    """How long to wait for a node where there is none."""
+    node_timeout: float = NODE_SECONDS
+    """How long to wait for a node where there is none, in seconds."""
 
     def stop(self, reason: str, *, at_once: bool = False) -> None:
         """Kill the command, from any thread."""
@@ -133,9 +131,10 @@ class CommandExecution:
             self._check_connection()
             if workers := self.cluster.refresh():
                 return workers
-            if monotonic() - since > self.patience:
+            if monotonic() - since > self.node_timeout:
                 raise InfrastructureLost(
-                    f"step {self.settings.step}: no node is left for its command and none came within {self.patience:g} s; {RESUME}"
+                    f"step {self.settings.step}: no node is left for its command and none came within "
+                    f"{self.node_timeout:g} s; {RESUME}"
                 )
             self._show("waiting for a node")
             self._stop.wait(LOOK_SECONDS)
@@ -194,7 +193,7 @@ class CommandExecution:
             )
         except Exception:
             logger.warning(
-                "worker %s could not be told to end its command; it ends with the run", worker, exc_info=True
+                "worker %s could not be asked to end its command; it ends with the run", worker, exc_info=True
             )
 
     def _ended(self, future: Future[Any]) -> tuple[bool, int | None]:

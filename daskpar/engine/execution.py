@@ -279,8 +279,8 @@ class Execution:
 
     def _look_at_clocks(self) -> None:
         if not self.cluster.connected:
-            # Dask connects again, but to a scheduler that has forgotten this run, or has told its nodes that
-            # the driver is gone.
+            # Dask connects again, but to a scheduler that has forgotten this run, or has ended its processors
+            # because the driver was gone.
             self._end(Status.LOST, SCHEDULER_GONE, nodes_know=True)
             self._drop_blocks()
             return
@@ -300,9 +300,9 @@ class Execution:
         elif overdue == "progress":
             self._end(
                 Status.FAILED,
-                f"no progress for {self.timeouts.progress:g} s (progress_update_timeout): no mini-batch ended "
-                f"and no processor got ready{self._under_way()}; look at the logs of the processors, or raise "
-                "--progress_update_timeout",
+                f"no progress for {self.timeouts.progress:g} s (progress_update_timeout): no mini-batch "
+                f"ended and no processor got ready{self._under_way()}; look at the logs of the processors, "
+                "or raise --progress_update_timeout",
             )
 
     def _under_way(self) -> str:
@@ -338,7 +338,7 @@ class Execution:
     # --------------------------------------------------------------------------------------------------------
 
     def _end(self, status: Status, reason: str, *, nodes_know: bool = False) -> None:
-        """Start nothing more; the first reason to end counts. `nodes_know`: they need not be told to stop."""
+        """Start nothing more; the first reason to end counts. `nodes_know`: they stop without being asked."""
         if self._stopped:
             return
         self._stopped = True

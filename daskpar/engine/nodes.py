@@ -24,8 +24,8 @@ from daskpar.processor.protocol import ProcessorChanged, ProcessorSettings
 class StepNodes:
     """The nodes of a step, from the request to start their processors to their loss.
 
-    A node that is lost owes its blocks until its last state is known: only then is it certain which
-    mini-batches may have taken it down.
+    A lost node keeps its blocks until its last state is known: only then is it certain which mini-batches may
+    have taken it down.
     """
 
     cluster: Cluster
@@ -69,7 +69,7 @@ class StepNodes:
         return self.members.any
 
     def opened(self, answer: StepOpened) -> bool:
-        """A worker has started its processors, or says why not; whether a node takes part by that."""
+        """A worker has started its processors, or could not; whether a new node takes part."""
         address, number = answer.address, answer.number
         if answer.trouble:
             opening = self.members.opening.get(address)
@@ -122,7 +122,7 @@ class StepNodes:
         self._requeue_lost(found.address, found.number, found.last_state)
 
     def _requeue_lost(self, address: str, number: int | None, state: LastState | None) -> None:
-        """What a lost node owed goes to others; mini-batches that took down too many nodes have failed."""
+        """Give a lost node's mini-batches to others; those that took down too many nodes have failed."""
         if (lost := self.losses.last_state_known(address, number, state)) is None:
             return
         loss = self.dispatcher.requeue_lost_node(address, running=lost.ready, last_state=state)
@@ -143,7 +143,7 @@ class StepNodes:
             self.end(verdict)
 
     def leave_out(self, address: str, trouble: str) -> None:
-        """A worker that is there can't go on: no mini-batch is to blame, and the worker is not asked again."""
+        """A worker can't go on, though it is not lost: no mini-batch is to blame; it is not asked again."""
         self.trouble = trouble
         self._warn(f"{trouble}; the node is left out")
         node = self.members.leave_out(address)
@@ -161,7 +161,7 @@ class StepNodes:
         block = self.dispatcher.blocks[number]
         self.tasks.drop(number)
         if block.node in self.losses.awaited:
-            return  # the last state of its node will say what becomes of the block
+            return  # what becomes of the block is decided when the last state of its node is known
         self.dispatcher.lose_block(number)
         if block.node in self.members.open and self.members.task_failed(block.node):
             self.leave_out(block.node, f"node {block.node}: its blocks can't be started: {error or status}")

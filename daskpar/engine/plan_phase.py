@@ -1,4 +1,4 @@
-"""The first phase of a parallel step: lists its input, groups it by keys where asked for, and writes the plan."""
+"""The first phase of a parallel step: lists its input, groups it by keys if asked for, writes the plan."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ class MakeExecution(Protocol):
 class PlanPhase:
     """Makes the plan of `step` in its folder, or takes that of an earlier process of this run.
 
-    Listing and grouping have the patience of `first_task_creation_timeout`, counted from the last progress;
-    each part that is grouped is progress.
+    Listing and grouping may take `first_task_creation_timeout` without progress; each part that is grouped is
+    progress.
     """
 
     step: ParallelStep

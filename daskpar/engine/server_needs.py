@@ -1,6 +1,4 @@
-"""What a fork server of a local node will need, told from the spec alone so that it can be started ahead of
-everything else.
-"""
+"""What a fork server of a local node will need, from the spec alone: it is started before everything else."""
 
 from __future__ import annotations
 
@@ -20,7 +18,7 @@ def looks_tabular(step: ParallelStep) -> bool:
 
 def local_threads(nodes: int, processors: int | None) -> int:
     """OMP_NUM_THREADS and its like for the processors of `nodes` nodes in this process, as
-    `dealing.threads_per_processor` will find.
+    `allocation.threads_per_processor` will find.
     """
     there = cores()
     return max(1, there // (nodes * (processors or max(1, there // nodes))))

@@ -28,7 +28,7 @@ class Stoppable(Protocol):
 
 @dataclass(kw_only=True)
 class StepRun(ABC):
-    """One step under way in `folder`; each kind of step has its own class. `stop` may come from any thread."""
+    """One step under way in `folder`; each kind of step has a class. `stop` may be called from any thread."""
 
     step: Step
     run_id: str
@@ -68,7 +68,7 @@ class StepRun(ABC):
         """Do the step's work. May raise a DaskparError that ends it."""
 
     def _judged(self, result: StepResult) -> StepResult:
-        """`result` as it is to be told where the step was stopped."""
+        """The result to report; a kind of step may see it otherwise where the step was stopped."""
         return result
 
     @contextmanager

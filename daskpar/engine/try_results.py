@@ -1,4 +1,4 @@
-"""Takes what the nodes report of mini-batches: commits it, counts it, and queues again what is to be retried."""
+"""Takes what nodes report of mini-batches: commits it, counts it, and queues again what is to be retried."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(kw_only=True)
 class TryResults:
-    """The ended tries of one step, or with `internal` of a pass over its input, of which nobody is told."""
+    """The ended tries of one step; or of an `internal` pass over its input: no event is published then."""
 
     step: str
     dispatcher: Dispatcher
@@ -94,7 +94,7 @@ class TryResults:
 
     def note_failure(self, failure: Failure | InitFailed) -> None:
         """Remember the failure that came first."""
-        # Reports of different nodes come in any order: the time says which was first.
+        # Reports of different nodes come in any order, so their times are compared.
         if self.first_failure is None or failure.time < self.first_failure.time:
             self.first_failure = failure
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from daskpar.driver import interrupts
-from daskpar.driver.interrupts import spare_imports
+from daskpar.driver.interrupts import delay_interrupts_in_imports
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +31,7 @@ def frame_in(file: str) -> FrameType:
 
 
 def handler() -> Any:
-    spare_imports()
+    delay_interrupts_in_imports()
     return signal.getsignal(signal.SIGINT)
 
 

@@ -1,4 +1,4 @@
-"""One step: only what it made is moved aside before it is run again, and its code runs after its fingerprint is kept."""
+"""One step: only what it made is moved aside, and its code runs after its fingerprint is kept."""
 
 from __future__ import annotations
 

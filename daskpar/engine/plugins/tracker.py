@@ -34,9 +34,7 @@ logger = logging.getLogger(__name__)
 
 
 def tracker_name(run_id: str, step: str) -> str:
-    """Name of the plugin, of the topic its driver subscribes to, and of the reports' stream: one for each step
-    of each run.
-    """
+    """Name of the plugin, of its driver's topic and of the reports' stream; one for each step of a run."""
     return f"daskpar-{run_id}-{step}"
 
 
@@ -124,7 +122,7 @@ class Tracker(SchedulerPlugin):
         self._send(WorkerLost(worker))
 
     def stop_nodes(self, reason: str) -> None:
-        """Tell every node to start no further call of `run()` and to kill what still runs after two seconds."""
+        """Have every node start no further call of `run()`, and kill what still runs after two seconds."""
         scheduler = self.scheduler
         if scheduler is None:
             return

@@ -20,7 +20,7 @@ class MessagesArrived:
 
 @dataclass(frozen=True)
 class VerdictReached:
-    """A threshold is exceeded; the tracker has told the nodes to stop."""
+    """A threshold is exceeded; the tracker has asked the nodes to stop."""
 
     reason: str
     """One sentence for the user."""

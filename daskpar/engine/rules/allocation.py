@@ -1,4 +1,4 @@
-"""How many processors, CUDA devices and threads each node gets: pure, from what the nodes say of themselves."""
+"""How many processors, CUDA devices and threads each node gets: pure, from the facts of the nodes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class NodeFacts:
-    """What a worker says of itself when a run connects."""
+    """Facts of a worker, asked for when a run connects."""
 
     address: str
     host: str
@@ -53,13 +53,13 @@ def gpus_per_node(
     Slots beyond the devices get none (empty text). `held`: (host, device) of the nodes that are open already.
     """
     taken = set(held)
-    dealt: dict[str, tuple[str, ...]] = {}
+    allocated: dict[str, tuple[str, ...]] = {}
     for facts in nodes:
         slots = processors[facts.address] if facts.gpus else 0
         mine = [device for device in facts.gpus if (facts.host, device) not in taken][:slots]
         taken.update((facts.host, device) for device in mine)
-        dealt[facts.address] = (*mine, *[""] * (slots - len(mine)))
-    return dealt
+        allocated[facts.address] = (*mine, *[""] * (slots - len(mine)))
+    return allocated
 
 
 def threads_per_processor(facts: NodeFacts, nodes: list[NodeFacts], processors: dict[str, int]) -> int:

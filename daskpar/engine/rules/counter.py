@@ -1,6 +1,4 @@
-"""Counting tries against the thresholds: pure, fed with record arrays, used by the tracker on the scheduler
-and by the driver.
-"""
+"""Counts tries against the thresholds of a step: pure, used by the tracker and by the driver."""
 
 from __future__ import annotations
 
@@ -63,21 +61,23 @@ class ThresholdCounter:
         limits, counts = self.thresholds, self.counts
         if 0 <= limits.error_threshold < counts.failed_items:
             return (
-                f"{_count(counts.failed_items, 'item', 'items')} failed, more than error_threshold allows ({limits.error_threshold}); "
-                "raise error_threshold or mend the script"
+                f"{_count(counts.failed_items, 'item', 'items')} failed, more than error_threshold allows "
+                f"({limits.error_threshold}); raise error_threshold or mend the script"
             )
         if 0 <= limits.mini_batch_error_threshold < counts.failed:
             return (
-                f"{_count(counts.failed, 'mini-batch', 'mini-batches')} failed, more than mini_batch_error_threshold allows "
-                f"({limits.mini_batch_error_threshold}); raise mini_batch_error_threshold or mend the script"
+                f"{_count(counts.failed, 'mini-batch', 'mini-batches')} failed, more than "
+                f"mini_batch_error_threshold allows ({limits.mini_batch_error_threshold}); "
+                "raise mini_batch_error_threshold or mend the script"
             )
         if limits.allowed_failed_percent < 100 and counts.failed:
             with_rows = max(1, counts.planned - counts.empty)
             percent = 100 * counts.failed / with_rows
             if percent > limits.allowed_failed_percent:
                 return (
-                    f"{counts.failed} of {with_rows} mini-batches failed ({percent:.3g} %), more than allowed_failed_percent allows "
-                    f"({limits.allowed_failed_percent:g} %); raise allowed_failed_percent or mend the script"
+                    f"{counts.failed} of {with_rows} mini-batches failed ({percent:.3g} %), more than "
+                    f"allowed_failed_percent allows ({limits.allowed_failed_percent:g} %); "
+                    "raise allowed_failed_percent or mend the script"
                 )
         return ""
 
@@ -91,7 +91,10 @@ class ThresholdCounter:
         if counts.succeeded == 0 and counts.failed:
             return "no mini-batch succeeded; the first error says why"
         if counts.succeeded == 0 and not allow_empty:
-            return "the input holds no items; check its path, or pass --allow-empty True in program_arguments if that is expected"
+            return (
+                "the input holds no items; check its path, or pass --allow-empty True in program_arguments "
+                "if that is expected"
+            )
         return ""
 
 

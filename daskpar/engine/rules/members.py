@@ -14,7 +14,7 @@ from daskpar.engine.rules.allocation import (
 from daskpar.processor.protocol import ProcessorSettings
 
 TASK_ERRORS = 3
-"""Block tasks of one node that may fail in a row, without a word from its processors between."""
+"""Block tasks of one node that may fail in a row, without any report from its processors between."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class Member:
     threads: int
 
     def settings(self, shared: ProcessorSettings) -> ProcessorSettings:
-        """What its processors are told, beside what all nodes share."""
+        """Settings of its processors: what all nodes share, and its own number, threads and devices."""
         return replace(
             shared,
             node=self.number,

@@ -1,4 +1,4 @@
-"""Counts nodes that are lost, and says when losing them has become hopeless: pure bookkeeping."""
+"""Counts lost nodes, and decides when it has become hopeless to go on: pure bookkeeping."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class NodeLosses:
         self._fruitless = 0
 
     def node_lost(self, address: str, node: Member, ready: int) -> None:
-        """`node`, with `ready` processors past `init()`, is lost; its last state is looked for from now on."""
+        """`node`, with `ready` processors past `init()`, is lost; its last state is looked for now."""
         self.awaited[address] = LostNode(node, ready)
 
     def last_state_known(
@@ -72,7 +72,7 @@ class NodeLosses:
         if self._fruitless < max(LOSSES_AT_MOST, 2 * self._most):
             return ""
         return (
-            f"{self._fruitless} nodes were lost one after the other, each before any mini-batch was done since "
-            "it came: import or init() of the script may take them down, or the cluster ends them; look at the "
-            "logs of the processors and of the workers"
+            f"{self._fruitless} nodes were lost one after the other, each before any mini-batch was done "
+            "since it came: import or init() of the script may take them down, or the cluster ends them; "
+            "look at the logs of the processors and of the workers"
         )
