@@ -58,63 +58,87 @@ class StepLifecycle:
     def run(self, begun: Callable[[StepRun], None]) -> StepResult:
         """Run to the end; `begun` gets what can be stopped."""
         from daskpar.driver.plan_text import shown_settings
-        from daskpar.outputs.output_folders import there_before
 
         step, folder = self.step, self.directory.step(self.step.name)
         earlier = folder.state()
-        kind = StepKind.COMMAND if isinstance(step, CommandStep) else StepKind.PARALLEL
-        began = time()
         if earlier is not None and earlier.completed:
             self._forget_what_follows()
-        not_ours: list[Path | str] = [*written(self.job), self.job.spec]
-
-        def begin() -> dict[str, object]:
-            return begun_fingerprint(step, self.directory.path, not_ours)
-
-        known: Mapping[str, object] = {}
-        if earlier is None:
-            folder.keep_before(there_before(step))
-        else:  # what an earlier process did is never without a fingerprint
-            known = (earlier.fingerprint if self.resumed and not self.allow_changes else {}) or begin()
-        planned_from = self._planned_from(folder, earlier)
-        state = StepState(
-            step=step.name,
-            kind=kind,
-            status=Status.RUNNING,
-            fingerprint=known,
-            started=began,
-            extra=planned_from,
-        )
+        state = self._running_state(folder, earlier)
         folder.save(state)
         # The code is looked at while the step plans, input files while it runs: asking millions of them for
         # their times takes a while.
-        fingerprint = BackgroundFingerprint(lambda: seen_inputs(step, not_ours), known, begin)
+        fingerprint = BackgroundFingerprint(
+            lambda: seen_inputs(step, self._not_ours), state.fingerprint, self._begun_fingerprint
+        )
         fingerprint.start(lambda found: folder.save(replace(state, fingerprint=found)))
         self.publish(
             StepStarted(
-                time=began, step=step.name, kind=kind, folder=str(folder.path), settings=shown_settings(step)
+                time=state.started or time(),
+                step=step.name,
+                kind=StepKind(state.kind),
+                folder=str(folder.path),
+                settings=shown_settings(step),
             )
         )
         self._prepare_outputs(again=earlier is not None)
         running = self._step_run(state, fingerprint)
         begun(running)
         result = running.run()
-        completed = result.status == Status.COMPLETED
-        found = fingerprint.close(None if completed else FINGERPRINT_SECONDS)
-        if not completed and kind == StepKind.PARALLEL and fingerprint.gap:
-            self.publish(Warned(time=time(), step=step.name, text=fingerprint.gap))
-        folder.save(
-            state.with_result(
-                result,
-                ended=time(),
-                seconds_before=earlier.seconds if earlier is not None else 0.0,
-                fingerprint=found,
-                rows=getattr(step, "append_row_to", None) or "",
-            )
-        )
-        drop_parts(self.directory, folder.state())
+        self._keep_end(folder, state, result, fingerprint, earlier.seconds if earlier is not None else 0.0)
         self.publish(StepEnded(time=time(), result=result))
         return result
+
+    @property
+    def _not_ours(self) -> list[Path | str]:
+        """What lies among the step's code and inputs, but is neither."""
+        return [*written(self.job), self.job.spec]
+
+    def _begun_fingerprint(self) -> dict[str, object]:
+        return begun_fingerprint(self.step, self.directory.path, self._not_ours)
+
+    def _running_state(self, folder: StepFolder, earlier: StepState | None) -> StepState:
+        """What is kept of the step while it runs; `earlier` is what an earlier process has kept."""
+        from daskpar.outputs.output_folders import there_before
+
+        began = time()
+        known: Mapping[str, object] = {}
+        if earlier is None:
+            folder.keep_before(there_before(self.step))
+        else:  # what an earlier process did is never without a fingerprint
+            keeps = self.resumed and not self.allow_changes
+            known = (earlier.fingerprint if keeps else {}) or self._begun_fingerprint()
+        return StepState(
+            step=self.step.name,
+            kind=StepKind.COMMAND if isinstance(self.step, CommandStep) else StepKind.PARALLEL,
+            status=Status.RUNNING,
+            fingerprint=known,
+            started=began,
+            extra=self._planned_from(folder, earlier),
+        )
+
+    def _keep_end(
+        self,
+        folder: StepFolder,
+        state: StepState,
+        result: StepResult,
+        fingerprint: BackgroundFingerprint,
+        seconds_before: float,
+    ) -> None:
+        """Write down how the step ended, and drop what is needed no more."""
+        completed = result.status == Status.COMPLETED
+        # A completed step without its whole fingerprint could not tell later whether it is still valid.
+        found = fingerprint.close(None if completed else FINGERPRINT_SECONDS)
+        if not completed and state.kind == StepKind.PARALLEL and fingerprint.gap:
+            self.publish(Warned(time=time(), step=self.step.name, text=fingerprint.gap))
+        ended = state.with_result(
+            result,
+            ended=time(),
+            seconds_before=seconds_before,
+            fingerprint=found,
+            rows=getattr(self.step, "append_row_to", None) or "",
+        )
+        folder.save(ended)
+        drop_parts(self.directory, ended)
 
     def _step_run(self, state: StepState, fingerprint: BackgroundFingerprint) -> StepRun:
         from daskpar.engine.command_step import CommandStepRun
@@ -165,11 +189,7 @@ class StepLifecycle:
     def _plans_the_same(self, state: StepState) -> bool:
         """Whether a plan made now would be that of an earlier process."""
         old = state.extra.get(PLANNED_FROM)
-        now = (
-            step_fingerprint(self.step, self.directory.path, [*written(self.job), self.job.spec])
-            if old is not None
-            else {}
-        )
+        now = step_fingerprint(self.step, self.directory.path, self._not_ours) if old is not None else {}
         return old is None or (isinstance(old, Mapping) and plans_the_same(old, now))
 
     def _prepare_outputs(self, *, again: bool) -> None:

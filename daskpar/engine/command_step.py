@@ -68,7 +68,7 @@ class CommandStepRun(StepRun):
             status, reason = Status.INTERRUPTED, self._stopped
         elif code != 0:
             tail = _tail(stderr)
-            last = f"; its last words on stderr:\n{tail}" if tail else ""
+            last = f"; the end of its stderr:\n{tail}" if tail else ""
             timeout = self.step.timeout
             limit = f" (limits.timeout is {timeout:g} s)" if code == TIMEOUT_CODE and timeout else ""
             status = Status.FAILED

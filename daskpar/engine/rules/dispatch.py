@@ -69,7 +69,6 @@ class Dispatcher:
 
     missing: Iterable[Interval]
     sizer: BlockSizer
-    first_block: int = 0
 
     nodes: dict[str, int] = field(default_factory=dict)
     """Node -> processors."""
@@ -85,7 +84,7 @@ class Dispatcher:
     """Mini-batches that wait, suspects included."""
 
     def __post_init__(self) -> None:
-        self._next = self.first_block
+        self._next = 0
         self._load: dict[str, int] = {}
         self._room: set[str] = set()
         """Nodes that may take another block."""
@@ -202,8 +201,8 @@ class Dispatcher:
     def release(self, block: int, token: str, start: int, stop: int, *, suspect: bool = False) -> Loss:
         """Take back [start, stop) from a block: it goes back to the queue.
 
-        `suspect`: a processor died while it wrote their rows, so one of them may be to blame; one that is so
-        three times, alone at last, has failed.
+        `suspect`: a processor died while it wrote their rows, or before it began with them, so one of them
+        may be to blame; a mini-batch that is so three times, alone at last, has failed.
         """
         if not self.owns(block, token):
             return Loss(requeued=0, failed=())

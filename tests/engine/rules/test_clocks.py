@@ -30,3 +30,24 @@ def test_which_timeout_is_over(waiting, now, overdue):
 )
 def test_the_default_follows_from_the_other_timeouts(given, run, overhead, init, expected):
     assert progress_timeout(given=given, run=run, overhead=overhead, init=init) == expected
+
+
+def test_processors_that_get_ready_are_progress_only_until_mini_batches_end():
+    clocks = StepClocks(progress_since=0)
+    clocks.processor_ready(10)
+    assert clocks.progress_since == 10
+    clocks.result_came(20)
+    clocks.processor_ready(30)
+    assert clocks.progress_since == 20
+
+
+def test_the_time_without_a_node_is_no_time_without_progress():
+    clocks = StepClocks(progress_since=0)
+    clocks.node_came(5)
+    assert clocks.progress_since == 5
+    clocks.result_came(20)
+    clocks.nodes_since = 50
+    clocks.node_came(90)
+    assert (clocks.progress_since, clocks.nodes_since) == (60, None)
+    clocks.node_came(95)
+    assert clocks.progress_since == 60

@@ -369,7 +369,7 @@ class AnyCourseOfEvents(RuleBasedStateMachine):
     def every_mini_batch_is_in_exactly_one_place(self):
         if not hasattr(self, "made"):
             return
-        waiting = [i for a, b, _ in [*self.made._queue, *self.made._waiting_alone] for i in range(a, b)]
+        waiting = [i for a, b, _ in [*self.made._queue, *self.made._waiting_suspects] for i in range(a, b)]
         owed = [i for block in self.made.blocks.values() for a, b in block.due for i in range(a, b)]
         assert sorted(waiting + owed + self.settled + self.failed) == list(range(self.count))
         assert self.made.waiting == len(waiting)
