@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 
 @dataclass
 class PipelineRun:
-    """The steps of one job under way: each starts when those it needs have completed, independent ones side
-    by side.
+    """The steps of one job under way.
+
+    Each starts when those it needs have completed; independent ones run at the same time.
     """
 
     job: PipelineJob
@@ -167,9 +168,7 @@ class PipelineRun:
         thread.start()
 
     def _is_done(self, step: Step) -> bool:
-        """Whether an earlier process of this run has completed the step, and nothing of it is to be tried
-        again.
-        """
+        """Whether an earlier process has completed the step, and nothing of it is to be tried again."""
 
         state = self.directory.step(step.name).state() if self.resumed else None
         if state is None or not state.completed or (self.options.retry_failed and state.counts.failed):
@@ -223,8 +222,9 @@ class PipelineRun:
     # --------------------------------------------------------------------------------------------------------
 
     def stop(self, reason: str, *, at_once: bool = False) -> None:
-        """End the run, resumable: no new step, no new call of `run()`; running calls are killed after two
-        seconds, or at once.
+        """End the run, which can be resumed: no new step, and no new call of `run()`.
+
+        Calls under way are killed after two seconds, or at once.
         """
         self._stop_reason = self._stop_reason or reason
         for running in list(self._running.values()):

@@ -177,8 +177,9 @@ class StepLifecycle:
         )
 
     def _planned_from(self, folder: StepFolder, earlier: StepState | None) -> dict[str, object]:
-        """The fingerprint that a plan of an earlier process was made from, where that may not be what the
-        step depends on from now on.
+        """For `StepState.extra`: what the plan of an earlier process was made from.
+
+        Empty where that is what the step depends on from now on.
         """
         if earlier is None or not self.resumed or not (folder.plan.exists() or has_commits(folder.journal)):
             return {}
@@ -200,8 +201,10 @@ class StepLifecycle:
             self.publish(Warned(time=time(), step=self.step.name, text=note))
 
     def _not_made_by(self, names: Collection[str]) -> list[str]:
-        """What stays where the outputs of these steps are moved aside: outputs of the others, what was there
-        before, and what the job is made of."""
+        """What stays where the outputs of the steps `names` are moved aside.
+
+        That is the outputs of the others, what was there before, and what the job is made of.
+        """
         from daskpar.outputs.output_folders import unchanged
 
         kept = [str(self.job.spec), str(self.directory.path), *given(self.job)]
@@ -214,9 +217,7 @@ class StepLifecycle:
         return kept
 
     def _forget_what_follows(self) -> None:
-        """A completed step runs again: what was made of its output is set aside and made again, the last
-        steps first.
-        """
+        """Set aside the steps that used this one's output, for it runs again: the last ones first."""
         from daskpar.outputs.output_folders import set_outputs_aside
 
         stale = {self.step.name}
@@ -256,8 +257,9 @@ def given(job: PipelineJob) -> list[str]:
 
 
 def drop_parts(directory: RunDirectory, state: StepState | None) -> None:
-    """Remove the part files of a step whose output is complete, unless `--retry-failed` may want to put it
-    together anew.
+    """Remove the part files of a step whose output is complete.
+
+    They stay where `--retry-failed` may want to put the output together anew.
     """
     from daskpar.outputs.assembly import remove_parts
 

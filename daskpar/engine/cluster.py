@@ -1,5 +1,4 @@
-"""The Dask cluster that a run uses: one in this process by default, a running one by its address, or one
-named in Dask's configuration.
+"""The Dask cluster of a run: one in this process, a running one, or one named in Dask's configuration.
 
 Opening it in the background while the input is listed saves start-up time, hence `Cluster` connects in `open`
 and not before.
@@ -56,8 +55,9 @@ SCHEDULER_GONE = f"the connection to the Dask scheduler is lost; {RESUME}"
 
 
 def bounded(function: Callable[..., Any], *args: Any, seconds: float | None = None, **kwargs: Any) -> Any:
-    """What `function` returns or raises; TimeoutError when it takes longer than `seconds` (it is left behind
-    on its thread then).
+    """What `function` returns or raises; TimeoutError when it takes longer than `seconds`.
+
+    It is left behind on its thread then.
     """
     ended: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
 
@@ -240,9 +240,7 @@ class Cluster:
             ) from error
 
     def _check_imports(self) -> None:
-        """Raises UsageError where the scheduler or a worker can't import daskpar: it runs its own parts
-        there.
-        """
+        """Raises UsageError where the scheduler or a worker can't import daskpar, which runs there too."""
         from daskpar.engine.plugins.node import node_facts
 
         for where, ask in (
@@ -306,8 +304,9 @@ class Cluster:
         return list(self.facts)
 
     def workers(self) -> list[str]:
-        """Addresses of the workers that the scheduler knows, whatever their version. Raises
-        InfrastructureLost when it does not answer.
+        """Addresses of the workers that the scheduler knows, whatever their version.
+
+        Raises InfrastructureLost when it does not answer.
         """
         try:
             return list(bounded(self.client.scheduler_info, n_workers=-1)["workers"])
@@ -363,14 +362,11 @@ class Cluster:
 
 
 def check_scheduler(address: str) -> None:
-    """Raises UsageError for what can't be a scheduler: Dask's own client waits long for it, without end for a
-    missing file.
-
-    The file of a scheduler that is starting up gets `CONNECT_SECONDS` to come.
-    """
+    """Raises UsageError for what can't be the address or the file of a scheduler."""
     from distributed.comm.addressing import parse_address, parse_host_port
     from distributed.comm.registry import get_backend
 
+    # Dask's own client waits long for a wrong address, and without end for a file that is missing.
     if address.endswith(".json"):
         end = monotonic() + CONNECT_SECONDS
         while not os.path.isfile(address):
@@ -393,15 +389,14 @@ def check_scheduler(address: str) -> None:
 
 
 def check_dashboard(address: str) -> None:
-    """Raises UsageError for an address that the dashboard of a local cluster can't have. (A port that is
-    taken is another matter.)
-    """
+    """Raises UsageError for an address that the dashboard of a local cluster can't have."""
     match = re.fullmatch(r"(?:(?P<host>[^:/\[\]]*):)?(?P<port>\d{1,5})", address)
     try:
         if match is None or int(match["port"]) > 65535:
             raise ValueError("no host and port")
         kind, _, _, _, where = socket.getaddrinfo(match["host"] or None, 0, type=socket.SOCK_STREAM)[0]
         with socket.socket(kind, socket.SOCK_STREAM) as probe:
+            # Port 0: whether the host is one of this machine. Where the port is taken, Dask chooses another.
             probe.bind(where)
     except (OSError, ValueError) as error:
         what = "write it as HOST:PORT, with a host of this machine, such as 127.0.0.1:8787, or `none`"

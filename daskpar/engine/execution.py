@@ -57,11 +57,10 @@ LEAVING_SECONDS = 15.0
 
 @dataclass(kw_only=True)
 class Execution:
-    """Runs the mini-batches that `dispatcher` holds, of the plan that `settings` names, on up to
-    `instance_count` nodes (-1: all).
+    """Runs the mini-batches that `dispatcher` holds on up to `instance_count` nodes (-1: all).
 
-    `settings` is what all nodes share; each gets its own number, threads and devices. `counter` starts from
-    what is committed already.
+    `settings` names the plan and holds what all nodes share; each gets its own number, threads and devices.
+    `counter` starts from what is committed already.
     """
 
     cluster: Cluster
@@ -101,8 +100,9 @@ class Execution:
         self.publish(event)
 
     def stop(self, reason: str, *, at_once: bool = False) -> None:
-        """Ask for the end from any thread: no further call of `run()` is started, running ones are killed
-        after two seconds.
+        """Ask for the end, from any thread: nothing is started any more.
+
+        Calls of `run()` under way are killed after two seconds.
         """
         self.inbox.put(StopRequested(reason, at_once))
 
@@ -264,9 +264,7 @@ class Execution:
     # --------------------------------------------------------------------------------------------------------
 
     def _fill_up(self) -> None:
-        """Take in the workers that may take part; where none is left, wait for one or, where none can come,
-        end.
-        """
+        """Take in the workers that may take part; where no node is left, wait for one or end."""
         self._looked = monotonic()
         if self.nodes.fill_up():
             return

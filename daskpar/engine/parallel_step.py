@@ -1,5 +1,6 @@
-"""One parallel step from its input to its outputs: plan, run, assemble. What it has committed survives
-whatever ends it.
+"""One parallel step from its input to its outputs: plan, run, assemble.
+
+What it has committed survives whatever ends it: a resume goes on from there.
 """
 
 from __future__ import annotations

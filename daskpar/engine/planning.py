@@ -20,11 +20,11 @@ Execute = Callable[[str, Sequence[str], int], None]
 
 
 def open_input(data: Input, datastores: Mapping[str, str]) -> Table | FileList:
-    """What a step's major input holds: a table for an MLTable that is read as one (`mode: direct`), else a
-    file list.
+    """What a step's major input holds: a table, or a list of files.
 
-    Raises InputError when it is missing or can't be read, naming the MLTable's line or the file; and for a
-    list of files at a URL, unless `mode: direct` says that the script opens URLs itself.
+    A table is an MLTable that is read as one (`mode: direct`). Raises InputError when it is missing or can't
+    be read, naming the MLTable's line or the file; and for a list of files at a URL, unless `mode: direct`
+    says that the script opens URLs itself.
     """
     from daskpar.data.files import FileList, list_files
 
@@ -70,8 +70,9 @@ def open_with_keys(data: Input, keys: tuple[str, ...], datastores: Mapping[str, 
 
 
 def plan_ahead(data: Input, by_size: BySize, folder: Path, datastores: Mapping[str, str]) -> PlanSummary:
-    """Open an input that is split by size and write its plan: what can be done before there is a cluster, in
-    any process.
+    """Open an input that is split by size and write its plan, in any process.
+
+    This can be done before there is a cluster.
     """
     from daskpar.batches.by_size import plan_by_size
 

@@ -76,6 +76,7 @@ class StepRun(ABC):
         """While it lasts, `work` is what `stop` ends; at once where the step was stopped already."""
         with self._lock:
             self._current = work
+            # A stop that came before there was anything to stop.
             if self._stopped:
                 work.stop(self._stopped, at_once=self._at_once)
         try:

@@ -48,6 +48,7 @@ class TrackerLink:
             counts=counter.counts,
         )
         try:
+            # First the topic: what the tracker sends before anybody subscribes to it would be lost.
             bounded(self.client.subscribe_topic, self._topic, self._receive)
             bounded(self.client.register_plugin, tracker, name=self._topic)
         except (TimeoutError, OSError) as error:

@@ -53,6 +53,7 @@ def find_last_state(settings: ProcessorSettings, address: str, inbox: Inbox) -> 
         found = None
         try:
             deadline = monotonic() + LAST_STATE_SECONDS
+            # The fork server writes it when it sees its node die, which is a moment later.
             while (found := last_state.read(settings)) is None and monotonic() < deadline:
                 sleep(LAST_STATE_TICK_SECONDS)
         finally:

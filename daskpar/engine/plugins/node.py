@@ -152,8 +152,9 @@ class _OpenStep:
 
 
 class NodePlugin(WorkerPlugin):
-    """Lives on every worker of the cluster for the length of a run; `open` starts a step's processors on
-    those that take part.
+    """Lives on every worker of the cluster for the length of a run.
+
+    `open` starts a step's processors on those that take part.
     """
 
     def __init__(self, run_id: str) -> None:
@@ -236,10 +237,9 @@ class NodePlugin(WorkerPlugin):
             opened.pool.finish()
 
     def close(self, step: str) -> None:
-        """End all processes of a step at once, for good: a request to open it that was overtaken on the way
-        starts nothing any more.
-        """
+        """End all processes of a step at once, for good."""
         with self._lock:
+            # A request to open the step may have been overtaken on the way: it is to start nothing any more.
             self._left.add(step)
             opened = self.steps.pop(step, None)
         if opened is not None:
@@ -276,10 +276,9 @@ async def close_step(dask_worker: Worker, run_id: str, step: str) -> None:
 
 
 def run_block(run_id: str, step: str, order: BlockOrder) -> int:
-    """The Dask task of a block: hand it to the node's processors, wait outside Dask's slots; returns the
-    block's number.
-    """
+    """The Dask task of a block: runs it on the node's processors; returns the block's number."""
     plugin = _plugin(get_worker(), run_id)
+    # The task only waits: outside Dask's slots it keeps no other block from its processors.
     secede()
     plugin.run_block(step, order)
     return order.block

@@ -141,9 +141,7 @@ class Tracker(SchedulerPlugin):
 
 
 def ask_tracker(dask_scheduler: Scheduler, run_id: str, step: str, reason: str) -> bool:
-    """Runs on the scheduler (`client.run_on_scheduler`): have the tracker stop its nodes; False when there is
-    no tracker.
-    """
+    """Runs on the scheduler: have the tracker stop its nodes; False when there is no tracker."""
     tracker = dask_scheduler.plugins.get(tracker_name(run_id, step))
     if not isinstance(tracker, Tracker):
         return False

@@ -46,12 +46,11 @@ def width(intervals: Iterable[Interval]) -> int:
 def may_have_run(
     blocks: Sequence[tuple[list[Interval], bool]], running: int, last_state: LastState | None
 ) -> list[list[tuple[int, int, bool]]]:
-    """What of each of a lost node's blocks may have taken it down: ranges [start, stop), and whether they
-    count as having run just then.
+    """What of each of a lost node's blocks may have taken it down: ranges (start, stop, ran).
 
-    `blocks`: what was still due from each, and whether it had reported anything, in the order in which they
-    were given out. `running`: processors past `init()`. `last_state`: what the node's processors were at, if
-    that is known.
+    `ran`: whether the range counts as having run just then. `blocks`: what was still due from each, and
+    whether it had reported anything, in the order in which they were given out. `running`: processors past
+    `init()`. `last_state`: what the node's processors were at, if that is known.
     """
     # Without a last state, all that was due may have run, that of as many blocks as processors before all
     # others. With one, what was at work did run; and what was done before it, but not reported any more, may

@@ -51,13 +51,12 @@ class ThresholdCounter:
         )
 
     def add_repeats(self, number: int) -> None:
-        """Count mini-batches that are run again because their unflushed result was lost with a processor or
-        node.
-        """
+        """Count mini-batches that run again, for their result was lost with a processor or node."""
         self.counts = replace(self.counts, repeats=self.counts.repeats + number)
 
     def verdict(self) -> str:
         """One sentence on the threshold that is exceeded, naming count and limit; empty while none is."""
+        # Azure ML takes a threshold of -1 as none; equal to the threshold is still tolerated.
         limits, counts = self.thresholds, self.counts
         if 0 <= limits.error_threshold < counts.failed_items:
             return (
@@ -71,6 +70,7 @@ class ThresholdCounter:
                 "raise mini_batch_error_threshold or mend the script"
             )
         if limits.allowed_failed_percent < 100 and counts.failed:
+            # Mini-batches that turned out to hold no row would make the failed share look smaller than it is.
             with_rows = max(1, counts.planned - counts.empty)
             percent = 100 * counts.failed / with_rows
             if percent > limits.allowed_failed_percent:
@@ -82,8 +82,9 @@ class ThresholdCounter:
         return ""
 
     def closing_verdict(self, *, allow_empty: bool) -> str:
-        """The verdict once every mini-batch has its final outcome: thresholds, and whether anything succeeded
-        at all.
+        """The verdict once every mini-batch has its final outcome.
+
+        On the thresholds, and on whether anything succeeded at all.
         """
         if found := self.verdict():
             return found
