@@ -165,7 +165,6 @@ class StepLifecycle:
         return ParallelStepRun(
             step=self.step,
             run_id=self.session,
-            run_directory=self.directory.path,
             folder=folder,
             cluster=self.cluster,
             publish=self.publish,

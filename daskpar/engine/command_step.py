@@ -23,6 +23,7 @@ class CommandStepRun(StepRun):
     """Runs a command in a copy of its `code`; its output goes to the step's log tree."""
 
     step: CommandStep
+    run_directory: Path
     before_again: Callable[[], object]
     """Clears the outputs after a node was lost under the command."""
     data: Collection[str] = ()

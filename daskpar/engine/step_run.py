@@ -7,7 +7,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from time import monotonic, time
 from typing import Protocol
 
@@ -32,7 +31,6 @@ class StepRun(ABC):
 
     step: Step
     run_id: str
-    run_directory: Path
     folder: StepFolder
     cluster: Cluster
     publish: Callable[[Event], None]

@@ -45,7 +45,6 @@ def made(during: Callable[[StepRun], Any] = lambda _: None) -> OneWork:
     return OneWork(
         step=step,
         run_id="r",
-        run_directory=Path("r"),
         folder=StepFolder(Path("r/steps/s")),
         cluster=nothing,
         publish=print,
