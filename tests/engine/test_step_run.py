@@ -13,7 +13,7 @@ import pytest
 from daskpar.engine.step_run import StepRun
 from daskpar.errors import InfrastructureLost, InputError
 from daskpar.results import Status, StepResult
-from daskpar.rundir.run_directory import StepFolder
+from daskpar.rundir.step_folder import StepFolder
 
 
 class Work:
