@@ -27,9 +27,9 @@ from typing import Any
 import numpy as np
 
 from daskpar.batches.records import RECORD, unpack
-from daskpar.engine.parallel_step import block_seconds
 from daskpar.engine.plugins.tracker import Tracker
-from daskpar.engine.rules.block_size import BlockSizer
+from daskpar.engine.plugins.tracker_messages import MessagesArrived, TrackerMessage, from_wire
+from daskpar.engine.rules.block_size import BlockSizer, block_seconds
 from daskpar.engine.rules.counter import Thresholds
 from daskpar.engine.rules.dispatch import Dispatcher
 from daskpar.processor.protocol import BlockEnded, BlockOrder, Flushed, Message
@@ -44,11 +44,11 @@ class SchedulerStandIn:
     def __init__(self) -> None:
         self.stream_handlers: dict[str, Any] = {}
         self.workers: dict[str, Any] = {}
-        self.sent: list[tuple[Any, ...]] = []
+        self.sent: list[TrackerMessage] = []
 
     def client_send(self, client: str, message: dict[str, Any]) -> None:
         """Keep what is meant for the driver."""
-        self.sent.append(message["event"][1])
+        self.sent.append(from_wire(message["event"][1]))
 
     def worker_send(self, worker: str, message: dict[str, Any]) -> None:
         """Do nothing: the simulation never stops a node."""
@@ -107,7 +107,7 @@ class Simulation:
             self._report(tracker, dispatcher, scheduler, cluster[name], messages)
             blocks += self._hand_out(dispatcher, cluster)
         assert dispatcher.finished
-        assert tracker.tally.counts.succeeded == self.mini_batches
+        assert tracker.counter.counts.succeeded == self.mini_batches
         spent = sum(self.cost.values())
         grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
         return {
@@ -191,8 +191,9 @@ class Simulation:
         tracker.report(worker=node.name, messages=data)
         tracked = time.process_time()
         self.cost["tracker"] += tracked - began
-        for fact in scheduler.sent:
-            self._drive(dispatcher, fact[2], node)
+        for message in scheduler.sent:
+            if isinstance(message, MessagesArrived):
+                self._drive(dispatcher, message.pickled, node)
         scheduler.sent.clear()
         self.cost["dispatcher"] += time.process_time() - tracked
         self._work(node)

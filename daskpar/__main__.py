@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import NoReturn
 
 from daskpar import cli
-from daskpar.driver.interrupts import spare_imports
+from daskpar.driver.interrupts import delay_interrupts_in_imports
 
 
 def main() -> NoReturn:
@@ -19,7 +19,7 @@ def main() -> NoReturn:
     few thousand modules apart would keep the user waiting for a fifth of a second.
     """
     _open_closed_streams()
-    spare_imports()
+    delay_interrupts_in_imports()
     code = cli.main()
     with suppress(Exception):
         atexit._run_exitfuncs()

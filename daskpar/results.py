@@ -1,6 +1,4 @@
-"""How tries, steps and runs ended: the values that travel from the processors to the driver, the journal and
-the reports.
-"""
+"""How tries, steps and runs ended, as values that go from the processors to the driver and the reports."""
 
 from __future__ import annotations
 
@@ -8,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 
-from daskpar.errors import DaskparError
+from daskpar.errors import DaskparError, InfrastructureLost, Interrupted, JobFailed
 
 
 class Status(StrEnum):
@@ -25,6 +23,34 @@ class Status(StrEnum):
     SKIPPED = "skipped"
     """A step that was never started, for one that it needs did not complete."""
 
+    @property
+    def exit_code(self) -> int:
+        """Of the command line, for a run that ended so."""
+        error = _ERRORS.get(self)
+        return 0 if error is None else error.exit_code
+
+
+_ERRORS: dict[Status, type[DaskparError]] = {
+    Status.FAILED: JobFailed,
+    Status.LOST: InfrastructureLost,
+    Status.INTERRUPTED: Interrupted,
+}
+"""The error that stands for a run that ended so; the exit codes are those of the errors."""
+
+
+def status_of(error: DaskparError) -> Status:
+    """How a run or step ends that stops at `error`."""
+    for status in (Status.LOST, Status.INTERRUPTED):
+        if isinstance(error, _ERRORS[status]):
+            return status
+    return Status.FAILED  # errors of the spec, the input and the run directory too
+
+
+def error_of(status: Status, text: str) -> DaskparError | None:
+    """The error for a run that ended with `status`, with the message `text`; None for a completed one."""
+    kind = _ERRORS.get(status)
+    return None if kind is None else kind(text)
+
 
 class TryStatus(IntEnum):
     """How a try ended."""
@@ -35,7 +61,7 @@ class TryStatus(IntEnum):
 
 
 class Reason(IntEnum):
-    """Why a try failed (`NONE` for one that did not), in the words of the report's "Error Category" column."""
+    """Why a try failed (`NONE` for one that did not); the report's column "Error Category" shows it."""
 
     NONE = 0
     EXCEPTION = 1
@@ -78,7 +104,7 @@ class Counts:
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """One failed try in words, beside its record."""
+    """What a user needs to know of a failed try; its figures are in its record."""
 
     index: int
     reason: int
@@ -110,7 +136,7 @@ class InitFailed:
     """True: 3 × processors such failures in a row on this node; the step ends."""
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class StepResult:
     """How a step ended."""
 
@@ -127,5 +153,3 @@ class StepResult:
     """The first in time."""
     exit_code: int | None = None
     """Of a command step."""
-    error: DaskparError | None = None
-    """What made the driver itself give up: the disk, the cluster."""

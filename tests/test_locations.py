@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import fsspec
 import pytest
@@ -230,8 +230,8 @@ class Versioned(MemoryFileSystem):
     """As S3 has it: the second argument of `cat_file` is no offset."""
 
     protocol = "versioned"
-    store: dict[str, Any] = {}
-    pseudo_dirs = [""]
+    store: ClassVar[dict[str, Any]] = {}
+    pseudo_dirs: ClassVar[list[str]] = [""]
 
     def cat_file(
         self, path: str, version_id: str | None = None, start: int | None = None, end: int | None = None

@@ -8,25 +8,23 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-AGAIN_SECONDS = 0.01
+RETRY_SECONDS = 0.01
+"""After which an interrupt that came in the middle of an import is sent again."""
 _early: list[int] = []
-"""Interrupts that came before `interrupts` listened."""
+"""Signals that came before a run handled them (`interrupts`)."""
 
 
-def spare_imports() -> None:
-    """For a program, at its start: a Ctrl-C in the middle of Python's import machinery waits until it is out
-    of there.
+def delay_interrupts_in_imports() -> None:
+    """For a program, at its start: a Ctrl-C in the middle of an import takes effect right after it."""
+    # Python's own handler raises KeyboardInterrupt wherever the program is. In the callbacks of the import
+    # machinery that is printed and forgotten; and between the taking of a lock and the `try` behind it, it
+    # leaves the lock taken, so that the next import, on any thread, waits for ever.
 
-    Python's own handler raises KeyboardInterrupt wherever the program is. In the machinery's callbacks that
-    is printed and forgotten, and between the taking of a lock and the `try` behind it, it leaves the lock
-    taken: the next import, on any thread, waits for ever.
-    """
-
-    def hear(number: int, frame: FrameType | None) -> None:
+    def on_ctrl_c(number: int, frame: FrameType | None) -> None:
         _early.append(number)
         if frame is not None and frame.f_code.co_filename.startswith("<frozen importlib"):
             again = threading.Timer(
-                AGAIN_SECONDS, signal.pthread_kill, (threading.main_thread().ident, number)
+                RETRY_SECONDS, signal.pthread_kill, (threading.main_thread().ident, number)
             )
             again.daemon = True
             again.start()
@@ -34,22 +32,22 @@ def spare_imports() -> None:
         raise KeyboardInterrupt
 
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, hear)
+        signal.signal(signal.SIGINT, on_ctrl_c)
 
 
 @contextmanager
 def interrupts(stop: Callable[[str, bool], None], warn: Callable[[str], None]) -> Iterator[None]:
-    """Within it, a signal calls `stop(reason, at once?)` on a thread of its own, and the first one `warn`.
-    Only the main thread listens.
+    """Within it, a signal calls `stop(reason, at_once)` on a thread of its own, and the first one `warn`.
 
-    KeyboardInterrupt where a Ctrl-C had come before (`spare_imports`).
+    Does nothing on other threads than the main one. Raises KeyboardInterrupt where a Ctrl-C had come before
+    (`delay_interrupts_in_imports`).
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     seen = 0
 
-    def hear(number: int, _: object) -> None:
+    def on_signal(number: int, _: object) -> None:
         nonlocal seen
         seen += 1
         name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
@@ -62,7 +60,7 @@ def interrupts(stop: Callable[[str, bool], None], warn: Callable[[str], None]) -
     for wanted in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
         # A run started by nohup is not to be ended by the hang-up it was shielded from.
         if signal.getsignal(wanted) is not signal.SIG_IGN:
-            before[wanted] = signal.signal(wanted, hear)
+            before[wanted] = signal.signal(wanted, on_signal)
     try:
         if _early:
             raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""The straight line of a run: open, run the steps in order, record, report."""
+"""The run of a job from beginning to end: open the cluster, run the steps in order, record, report."""
 
 from __future__ import annotations
 
@@ -8,30 +8,32 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from time import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from daskpar.driver.interrupts import interrupts
 from daskpar.driver.options import Options, all_datastores
-from daskpar.driver.result import EXIT_CODES, Run, outputs_of, result_before
+from daskpar.driver.result import Run, outputs_of
 from daskpar.driver.startup import Opening, named_compute
-from daskpar.driver.step_run import OneStep, drop_parts
+from daskpar.driver.step_lifecycle import StepLifecycle, drop_parts
 from daskpar.errors import DaskparError, Problem, UsageError
 from daskpar.events import Event, RunEnded, RunStarted, StepEnded, Warned, Watcher
 from daskpar.jobspec.model import ParallelStep, PipelineJob, Step
 from daskpar.processor import prestart
 from daskpar.reports.event_bus import EventBus
 from daskpar.reports.warning_collector import WarningCollector
-from daskpar.results import Status, StepResult
+from daskpar.results import Status, StepResult, status_of
 from daskpar.rundir.run_directory import RunDirectory
 
 if TYPE_CHECKING:
     from daskpar.engine.cluster import Cluster
+    from daskpar.engine.step_run import StepRun
 
 
 @dataclass
 class PipelineRun:
-    """The steps of one job under way: each starts when those it needs have completed, independent ones side
-    by side.
+    """The steps of one job under way.
+
+    Each starts when those it needs have completed; independent ones run at the same time.
     """
 
     job: PipelineJob
@@ -45,7 +47,8 @@ class PipelineRun:
         if self.options.is_local and (named := named_compute(self.job)):
             self.options = replace(self.options, compute=named)
             prestart.close_all()
-        self._running: dict[str, Any] = {}
+        self._running: dict[str, StepRun | None] = {}
+        """Steps under way; None: about to begin."""
         self._threads: list[threading.Thread] = []
         self._changed = threading.Condition()
         self.begun = False
@@ -69,7 +72,7 @@ class PipelineRun:
             raise
         bus = EventBus([*self._watchers(), self._step_warnings])
         self.publish: Callable[[Event], None] = bus.publish
-        status, reason = "lost", "daskpar itself failed"
+        status, reason = Status.LOST, "daskpar itself failed"
         try:
             with interrupts(lambda why, at_once: self.stop(why, at_once=at_once), self._warn):
                 cluster = self._ready()
@@ -91,29 +94,31 @@ class PipelineRun:
                 self._run_steps()
                 status, reason = self._overall()
         except DaskparError as error:
-            status = {2: "failed", 3: "lost", 130: "interrupted"}.get(error.exit_code, "failed")
-            reason = str(error)
+            status, reason = status_of(error), str(error)
             if error.exit_code == UsageError.exit_code:
                 raise
         finally:
             self._opening.close()
             try:
-                self.directory.update(
-                    status=status, reason=reason, exit_code=EXIT_CODES[status], ended=time()
-                )
+                self.directory.update(status=status, reason=reason, exit_code=status.exit_code, ended=time())
             except DaskparError as error:
                 # Left as running by nobody, which is what a resume expects of a driver that died.
                 status, reason = (
-                    ("lost", str(error)) if status == "completed" else (status, f"{reason}; {error}")
+                    (Status.LOST, str(error))
+                    if status == Status.COMPLETED
+                    else (status, f"{reason}; {error}")
                 )
-            exit_code = EXIT_CODES[status]
             bus.publish(
                 RunEnded(
-                    time=time(), status=status, reason=reason, seconds=time() - began, exit_code=exit_code
+                    time=time(),
+                    status=status,
+                    reason=reason,
+                    seconds=time() - began,
+                    exit_code=status.exit_code,
                 )
             )
             bus.close()
-        return self._ended(status, reason, exit_code, time() - began)
+        return self._ended(status, reason, time() - began)
 
     def _ready(self) -> Cluster:
         return self._opening.ready(lambda: self._stop_reason)
@@ -135,9 +140,11 @@ class PipelineRun:
             thread.join()
 
     def _start_or_skip(self, step: Step) -> None:
-        blocked = [name for name in step.needs if self.results[name].status != "completed"]
+        blocked = [name for name in step.needs if self.results[name].status != Status.COMPLETED]
         failed = [
-            name for name, result in self.results.items() if result.status not in ("completed", "skipped")
+            name
+            for name, result in self.results.items()
+            if result.status not in (Status.COMPLETED, Status.SKIPPED)
         ]
         why = ""
         if self._stop_reason:
@@ -161,42 +168,35 @@ class PipelineRun:
         thread.start()
 
     def _is_done(self, step: Step) -> bool:
-        """Whether an earlier process of this run has completed the step, and nothing of it is to be tried
-        again.
-        """
+        """Whether an earlier process has completed the step, and nothing of it is to be tried again."""
 
         state = self.directory.step(step.name).state() if self.resumed else None
         if state is None or not state.completed or (self.options.retry_failed and state.counts.failed):
             return False
         drop_parts(self.directory, state)
-        self.results[step.name] = result_before(state)
+        self.results[step.name] = state.result()
         return True
 
     def _run_step(self, step: Step) -> None:
         try:
             result = self._run_one(step)
         except DaskparError as error:
-            result = StepResult(
-                step=step.name,
-                status="lost" if error.exit_code == 3 else "failed",
-                reason=str(error),
-                error=error,
-            )
+            result = StepResult(step=step.name, status=status_of(error), reason=str(error))
         except BaseException as error:  # our own mistake: it must not leave the run waiting for ever
             reason = (
-                f"daskpar itself failed; please report this, `resume {self.directory.path}` goes on where it was: "
-                f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
+                f"daskpar itself failed; please report this, `resume {self.directory.path}` goes on where it "
+                f"was: {type(error).__name__}: {error}\n{traceback.format_exc()}"
             )
-            result = StepResult(step=step.name, status="lost", reason=reason)
+            result = StepResult(step=step.name, status=Status.LOST, reason=reason)
         with self._changed:
             self._running.pop(step.name, None)
             self.results[step.name] = result
-            if result.status == "interrupted" and not self._stop_reason:
+            if result.status == Status.INTERRUPTED and not self._stop_reason:
                 self._stop_reason = result.reason
             self._changed.notify_all()
 
     def _run_one(self, step: Step) -> StepResult:
-        one = OneStep(
+        lifecycle = StepLifecycle(
             step=step,
             job=self.job,
             directory=self.directory,
@@ -210,39 +210,39 @@ class PipelineRun:
             opened=self._opening.inputs.pop(step.name, None),
         )
 
-        def begun(running: Any) -> None:
+        def begun(running: StepRun) -> None:
             with self._changed:
                 self._running[step.name] = running
                 if self._stop_reason:
                     running.stop(self._stop_reason)
 
-        return one.run(begun)
+        return lifecycle.run(begun)
 
     # -- the end
-    # -------------------------------------------------------------------------------------------------------------------
+    # --------------------------------------------------------------------------------------------------------
 
     def stop(self, reason: str, *, at_once: bool = False) -> None:
-        """End the run, resumable: no new step, no new call of `run()`; running calls are killed after two
-        seconds, or at once.
+        """End the run, which can be resumed: no new step, and no new call of `run()`.
+
+        Calls under way are killed after two seconds, or at once.
         """
         self._stop_reason = self._stop_reason or reason
         for running in list(self._running.values()):
             if running is not None:
                 running.stop(reason, at_once=at_once)
 
-    def _overall(self) -> tuple[str, str]:
-        for status in ("lost", "interrupted", "failed"):
+    def _overall(self) -> tuple[Status, str]:
+        """Status and reason of the run: of its steps, the first of the gravest status counts."""
+        for status in (Status.LOST, Status.INTERRUPTED, Status.FAILED):
             for name, result in self.results.items():
                 if result.status == status:
-                    return (
-                        status,
-                        f"step {name}: {result.reason}" if status != "interrupted" else result.reason,
-                    )
+                    stopped = status == Status.INTERRUPTED
+                    return status, result.reason if stopped else f"step {name}: {result.reason}"
         if self._stop_reason:
-            return "interrupted", self._stop_reason
-        return "completed", ""
+            return Status.INTERRUPTED, self._stop_reason
+        return Status.COMPLETED, ""
 
-    def _ended(self, status: str, reason: str, exit_code: int, seconds: float) -> Run:
+    def _ended(self, status: Status, reason: str, seconds: float) -> Run:
         from daskpar.reports.summary import summary_of_run
 
         text = summary_of_run(
@@ -259,7 +259,6 @@ class PipelineRun:
             path=self.directory.path,
             status=status,
             reason=reason,
-            exit_code=exit_code,
             seconds=seconds,
             steps=dict(self.results),
             outputs=outputs_of(

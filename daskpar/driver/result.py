@@ -1,6 +1,4 @@
-"""What became of a run, for whoever started it: its status, counts and outputs, and where everything about it
-is.
-"""
+"""How a run ended, as a value for who started it: status, counts, outputs, and where its folders are."""
 
 from __future__ import annotations
 
@@ -9,20 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from daskpar.errors import DaskparError, InfrastructureLost, Interrupted, JobFailed
-from daskpar.results import Counts
+from daskpar.paths import StepPaths, step_path
+from daskpar.results import Counts, Status, error_of
 from daskpar.rundir.run_directory import RunDirectory
-from daskpar.rundir.step_folder import StepState
 
 if TYPE_CHECKING:
     from daskpar.results import StepResult
-
-EXIT_CODES = {
-    "completed": 0,
-    "failed": JobFailed.exit_code,
-    "lost": InfrastructureLost.exit_code,
-    "interrupted": Interrupted.exit_code,
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,12 +21,10 @@ class Run:
 
     path: Path
     """The run directory."""
-    status: str
-    """`completed`, `failed`, `interrupted` or `lost`."""
+    status: Status
+    """`completed`, `failed`, `interrupted` or `lost`; compares equal to these texts."""
     reason: str
     """One sentence; empty when completed."""
-    exit_code: int
-    """Of the command line: 0 completed, 1 failed, 3 infrastructure lost, 130 interrupted."""
     seconds: float
     steps: Mapping[str, StepResult]
     """Step name -> status, reason, counts, seconds, outputs, first failure."""
@@ -48,6 +36,11 @@ class Run:
     """What the terminal shows at the end."""
 
     @property
+    def exit_code(self) -> int:
+        """Of the command line: 0 completed, 1 failed, 3 infrastructure lost, 130 interrupted."""
+        return self.status.exit_code
+
+    @property
     def counts(self) -> Mapping[str, Counts]:
         """Step name -> counts of mini-batches and items."""
         return {name: result.counts for name, result in self.steps.items()}
@@ -55,35 +48,16 @@ class Run:
     @property
     def logs(self) -> Mapping[str, Path]:
         """Step name -> root of its log tree."""
-        return {name: self.path / "steps" / name / "logs" for name in self.steps}
+        return {name: StepPaths(step_path(self.path, name)).logs.root for name in self.steps}
 
     def check(self) -> Run:
-        """This run, or JobFailed, InfrastructureLost or Interrupted with the reason when it did not complete."""
-        kinds: dict[str, type[DaskparError]] = {
-            "failed": JobFailed,
-            "lost": InfrastructureLost,
-            "interrupted": Interrupted,
-        }
-        if self.status in kinds:
-            raise kinds[self.status](f"{self.reason}\n{self.summary}")
+        """This run; raises JobFailed, InfrastructureLost or Interrupted when it did not complete."""
+        if (error := error_of(self.status, f"{self.reason}\n{self.summary}")) is not None:
+            raise error
         return self
 
     def __repr__(self) -> str:
         return f"<Run {self.path.name}: {self.status}{', ' + self.reason if self.reason else ''}>"
-
-
-def result_before(state: StepState) -> StepResult:
-    """What an earlier process of this run has completed, as it is now."""
-    from daskpar.results import StepResult
-
-    return StepResult(
-        step=state.step,
-        status=state.status,
-        counts=state.counts,
-        seconds=state.seconds,
-        outputs=state.outputs,
-        exit_code=state.exit_code,
-    )
 
 
 def outputs_of(results: Mapping[str, StepResult], of_pipeline: Mapping[str, str]) -> dict[str, str]:
@@ -103,20 +77,19 @@ def completed_before(directory: RunDirectory) -> Run:
     from daskpar.reports.summary import summary_of_run
 
     states = [state for folder in directory.steps() if (state := folder.state()) is not None]
-    results = {state.step: result_before(state) for state in states}
+    results = {state.step: state.result() for state in states}
     seconds = sum(state.seconds for state in states)
     text = summary_of_run(
         run_directory=directory.path,
-        status="completed",
+        status=Status.COMPLETED,
         reason="",
         seconds=seconds,
         results=list(results.values()),
     )
     return Run(
         path=directory.path,
-        status="completed",
+        status=Status.COMPLETED,
         reason="",
-        exit_code=0,
         seconds=seconds,
         steps=results,
         outputs=outputs_of(results, {}),

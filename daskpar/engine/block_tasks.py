@@ -1,12 +1,12 @@
-"""The Dask tasks of a step's blocks: handed to their nodes, and let go of when their block is over."""
+"""The Dask tasks of a step's blocks: each is sent to its node, and released when its block is over."""
 
 from __future__ import annotations
 
-import queue
 from collections.abc import Container
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from daskpar.engine.inbox import Inbox, TaskEnded
 from daskpar.processor.protocol import BlockOrder
 
 if TYPE_CHECKING:
@@ -15,21 +15,20 @@ if TYPE_CHECKING:
 
 @dataclass
 class BlockTasks:
-    """Tasks under way. How each ends comes as ("task", block, status, error) in `inbox`."""
+    """Tasks under way. How each ends comes as `TaskEnded` into `inbox`."""
 
     client: Client
     run_id: str
     step: str
-    inbox: queue.SimpleQueue[tuple[Any, ...]]
+    inbox: Inbox
     _futures: dict[int, Future[Any]] = field(default_factory=dict)
 
     def send(self, address: str, order: BlockOrder) -> None:
         """Hand a block to a node."""
         from daskpar.engine.plugins.node import run_block
 
-        # One positional value: submit would swallow keywords of its own names. The worker is fixed: what a
-        # lost node owed is
-        # planned again by the dispatcher, under a new number.
+        # Positional values: submit would take keywords of its own names for itself. The worker is fixed: what
+        # a lost node has not done is given out again by the dispatcher, under a new number.
         future = self.client.submit(
             run_block,
             self.run_id,
@@ -46,7 +45,7 @@ class BlockTasks:
 
     def _done(self, block: int, future: Future[Any]) -> None:
         error = repr(future.exception()) if future.status == "error" else ""
-        self.inbox.put(("task", block, future.status, error))
+        self.inbox.put(TaskEnded(block, future.status, error))
 
     def drop(self, block: int) -> None:
         """A block is over."""

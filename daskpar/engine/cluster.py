@@ -1,5 +1,4 @@
-"""The Dask cluster that a run uses: one in this process by default, a running one by its address, or one
-named in Dask's configuration.
+"""The Dask cluster of a run: one in this process, a running one, or one named in Dask's configuration.
 
 Opening it in the background while the input is listed saves start-up time, hence `Cluster` connects in `open`
 and not before.
@@ -41,13 +40,12 @@ hung.
 """
 
 IN_PROCESS = {
-    # A node in this process can't be lost alone: when it has not been heard of, this process was stopped, or
-    # the machine asleep.
+    # A node in this process can't be lost alone: when its heartbeat is late, this process was stopped, or the
+    # machine asleep.
     "distributed.scheduler.worker-ttl": None,
     # Only waiting threads are to be seen here, and looking at them a hundred times a second may stop all of
-    # them for ever: up to Python
-    # 3.11 a collection of garbage in `sys._current_frames` keeps a lock that the next new thread waits for
-    # with the GIL.
+    # them for ever: up to Python 3.11 a collection of garbage in `sys._current_frames` keeps a lock that the
+    # next new thread waits for with the GIL.
     "distributed.worker.profile.enabled": False,
 }
 """Dask's configuration for nodes in the driver's own process."""
@@ -57,8 +55,9 @@ SCHEDULER_GONE = f"the connection to the Dask scheduler is lost; {RESUME}"
 
 
 def bounded(function: Callable[..., Any], *args: Any, seconds: float | None = None, **kwargs: Any) -> Any:
-    """What `function` returns or raises; TimeoutError when it takes longer than `seconds` (it is left behind
-    on its thread then).
+    """What `function` returns or raises; TimeoutError when it takes longer than `seconds`.
+
+    It is left behind on its thread then.
     """
     ended: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
 
@@ -68,7 +67,7 @@ def bounded(function: Callable[..., Any], *args: Any, seconds: float | None = No
         except BaseException as error:  # raised again by the caller
             ended.put((None, error))
 
-    threading.Thread(target=call, daemon=True, name="daskpar-question").start()
+    threading.Thread(target=call, daemon=True, name="daskpar-bounded-call").start()
     try:
         value, error = ended.get(timeout=ANSWER_SECONDS if seconds is None else seconds)
     except queue.Empty:
@@ -111,7 +110,7 @@ class Cluster:
         self._client: Client | None = None
         self._plugged = False
         self.facts: dict[str, NodeFacts] = {}
-        """Worker address -> what it said of itself. Replaced as a whole, never changed: several steps may
+        """Worker address -> its facts. Replaced as a whole, never changed: several steps may
         look at it.
         """
         self.strangers: dict[str, str] = {}
@@ -186,7 +185,7 @@ class Cluster:
         from distributed import LocalCluster
 
         with dask.config.set(IN_PROCESS if self.in_process else {}), warnings.catch_warnings():
-            # A taken port makes Dask choose another one and say so; the address we print is the right one
+            # A taken port makes Dask choose another one and warn of it; the address we print is the right one
             # either way.
             warnings.simplefilter("ignore")
             self._cluster = LocalCluster(
@@ -214,8 +213,9 @@ class Cluster:
         entry = computes.get(self._compute)
         if not isinstance(entry, dict) or "class" not in entry:
             raise UsageError(
-                f"compute {self._compute!r} is not described in Dask's configuration (daskpar.computes.{self._compute}: "
-                f"{{class: package.ClusterClass, ...}}). {nearest(str(self._compute), computes)}"
+                f"compute {self._compute!r} is not described in Dask's configuration "
+                f"(daskpar.computes.{self._compute}: {{class: package.ClusterClass, ...}}). "
+                f"{nearest(str(self._compute), computes)}"
             )
         module, _, name = str(entry["class"]).rpartition(".")
         try:
@@ -240,9 +240,7 @@ class Cluster:
             ) from error
 
     def _check_imports(self) -> None:
-        """Raises UsageError where the scheduler or a worker can't import daskpar: it runs its own parts
-        there.
-        """
+        """Raises UsageError where the scheduler or a worker can't import daskpar, which runs there too."""
         from daskpar.engine.plugins.node import node_facts
 
         for where, ask in (
@@ -258,7 +256,8 @@ class Cluster:
                 if "daskpar" not in str(error):
                     raise
                 raise UsageError(
-                    f"{where} can't import daskpar ({error}): install the same daskpar there as here (pip install 'daskpar=={_version.__version__}')"
+                    f"{where} can't import daskpar ({error}): install the same daskpar there as here "
+                    f"(pip install 'daskpar=={_version.__version__}')"
                 ) from error
 
     def refresh(self) -> list[str]:
@@ -285,7 +284,8 @@ class Cluster:
         for address, version in strangers.items():
             if not self._begun:
                 raise UsageError(
-                    f"worker {address} has daskpar {version}, this is {_version.__version__}: install the same version everywhere"
+                    f"worker {address} has daskpar {version}, this is {_version.__version__}: "
+                    "install the same version everywhere"
                 )
             logger.warning(
                 "worker %s has daskpar %s, this is %s: it is left out", address, version, _version.__version__
@@ -304,8 +304,9 @@ class Cluster:
         return list(self.facts)
 
     def workers(self) -> list[str]:
-        """Addresses of the workers that the scheduler knows, whatever their version. Raises
-        InfrastructureLost when it does not answer.
+        """Addresses of the workers that the scheduler knows, whatever their version.
+
+        Raises InfrastructureLost when it does not answer.
         """
         try:
             return list(bounded(self.client.scheduler_info, n_workers=-1)["workers"])
@@ -361,20 +362,18 @@ class Cluster:
 
 
 def check_scheduler(address: str) -> None:
-    """Raises UsageError for what can't be a scheduler: Dask's own client waits long for it, without end for a
-    missing file.
-
-    The file of a scheduler that is starting up gets `CONNECT_SECONDS` to come.
-    """
+    """Raises UsageError for what can't be the address or the file of a scheduler."""
     from distributed.comm.addressing import parse_address, parse_host_port
     from distributed.comm.registry import get_backend
 
+    # Dask's own client waits long for a wrong address, and without end for a file that is missing.
     if address.endswith(".json"):
         end = monotonic() + CONNECT_SECONDS
         while not os.path.isfile(address):
             if monotonic() >= end:
                 raise UsageError(
-                    f"--scheduler {address}: there is no such file; `dask scheduler --scheduler-file {address}` writes it"
+                    f"--scheduler {address}: there is no such file; "
+                    f"`dask scheduler --scheduler-file {address}` writes it"
                 )
             sleep(FILE_SECONDS)
         return
@@ -390,15 +389,14 @@ def check_scheduler(address: str) -> None:
 
 
 def check_dashboard(address: str) -> None:
-    """Raises UsageError for an address that the dashboard of a local cluster can't have. (A port that is
-    taken is another matter.)
-    """
+    """Raises UsageError for an address that the dashboard of a local cluster can't have."""
     match = re.fullmatch(r"(?:(?P<host>[^:/\[\]]*):)?(?P<port>\d{1,5})", address)
     try:
         if match is None or int(match["port"]) > 65535:
             raise ValueError("no host and port")
         kind, _, _, _, where = socket.getaddrinfo(match["host"] or None, 0, type=socket.SOCK_STREAM)[0]
         with socket.socket(kind, socket.SOCK_STREAM) as probe:
+            # Port 0: whether the host is one of this machine. Where the port is taken, Dask chooses another.
             probe.bind(where)
     except (OSError, ValueError) as error:
         what = "write it as HOST:PORT, with a host of this machine, such as 127.0.0.1:8787, or `none`"

@@ -51,9 +51,7 @@ def lay_out_code(
 
 
 def _mark(folder: Path) -> Path:
-    """Where the state of a copy is written down: empty while it is made, so no command has seen it, and its
-    digest after that.
-    """
+    """The file with the digest of a copy; its text is empty while the copy is made."""
     return folder.with_name(f"{folder.name}.copied.json")
 
 
@@ -110,12 +108,14 @@ class _Copy:
                     if entry.name not in _LEFT_OUT and not self._entry(entry, target / entry.name):
                         return False
                 except FileNotFoundError:
+                    # What is gone by now, such as an editor's temporary file, is left out.
                     if os.path.lexists(entry.path):
                         raise
         return True
 
     def _entry(self, entry: os.DirEntry[str], place: Path) -> bool:
         if entry.is_symlink():
+            # A relative link that stays inside leads to the copy of its target, any other to the original.
             leads_to, end = os.readlink(entry.path), Path(os.path.realpath(entry.path))
             stays_inside = not os.path.isabs(leads_to) and end.is_relative_to(os.path.realpath(self.code))
             place.symlink_to(leads_to if stays_inside else end)
@@ -129,5 +129,6 @@ class _Copy:
                 return self.folder(entry.path, place)
         elif entry.is_file():
             shutil.copyfile(entry.path, place)
+            # A command may write to its own copy, also where the original is read-only.
             place.chmod(entry.stat().st_mode | stat.S_IWUSR)
         return True

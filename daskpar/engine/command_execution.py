@@ -1,6 +1,4 @@
-"""A command step: one shell text that runs once, below a fork server on a node, its output and exit code
-kept.
-"""
+"""Runs the command of a step on one node of the cluster, and on another one when that is lost."""
 
 from __future__ import annotations
 
@@ -54,14 +52,15 @@ class CommandSettings:
 
 
 def run_command(settings: CommandSettings) -> int:
-    """The Dask task of a command step; returns the exit code, 128 + N for a death by signal N as a shell
-    would.
+    """The Dask task of a command step; returns the exit code.
+
+    That is 128 + N for a death by signal N, as in a shell.
     """
     worker = get_worker()
     plugin = worker.plugins.get(plugin_name(settings.run_id))
     if not isinstance(plugin, NodePlugin):
         raise RuntimeError(f"run {settings.run_id} is not known to worker {worker.address}; it has ended")
-    secede()
+    secede()  # a command may run for days, and must not keep Dask's slots from other tasks
     # `python` in a command is the Python that daskpar runs in, also where no environment is activated.
     path = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)])
     runner = CommandRunner(
@@ -81,8 +80,9 @@ def run_command(settings: CommandSettings) -> int:
 
 
 def kill_command(dask_worker: Any, run_id: str, step: str, attempt: int) -> None:
-    """Runs on a worker: end the command of a step and everything it started, also where it is only about to
-    begin.
+    """Runs on a worker: end the command of a step and everything that it has started.
+
+    Also where the command is only about to begin.
     """
     plugin = dask_worker.plugins.get(plugin_name(run_id))
     if plugin is not None:
@@ -91,8 +91,9 @@ def kill_command(dask_worker: Any, run_id: str, step: str, attempt: int) -> None
 
 @dataclass(kw_only=True)
 class CommandExecution:
-    """Runs one command on one node of the cluster; on another one when that is lost, after `before_again` has
-    cleared the outputs.
+    """Runs one command on one node of the cluster, and on another one when that is lost.
+
+    `before_again` clears the outputs in between.
     """
 
     cluster: Cluster
@@ -101,8 +102,8 @@ class CommandExecution:
     before_again: Callable[[], object]
     _stop: threading.Event = field(default_factory=threading.Event)
     stop_reason: str = ""
-    patience: float = NODE_SECONDS
-    """How long to wait for a node where there is none."""
+    node_timeout: float = NODE_SECONDS
+    """How long to wait for a node where there is none, in seconds."""
 
     def stop(self, reason: str, *, at_once: bool = False) -> None:
         """Kill the command, from any thread."""
@@ -110,8 +111,9 @@ class CommandExecution:
         self._stop.set()
 
     def run(self) -> int | None:
-        """The exit code, or None when it was stopped. Raises InfrastructureLost when its nodes keep being
-        lost, or none comes.
+        """The exit code, or None when it was stopped.
+
+        Raises InfrastructureLost when its nodes keep being lost, or none comes.
         """
         for attempt in range(LOSSES):
             if attempt:
@@ -119,6 +121,7 @@ class CommandExecution:
             workers = self._workers()
             if not workers:
                 return None
+            # Another node for each attempt, as far as there is one: the last one may be what was wrong.
             done, code = self._attempt(workers[attempt % len(workers)], attempt)
             if done:
                 return code
@@ -133,9 +136,10 @@ class CommandExecution:
             self._check_connection()
             if workers := self.cluster.refresh():
                 return workers
-            if monotonic() - since > self.patience:
+            if monotonic() - since > self.node_timeout:
                 raise InfrastructureLost(
-                    f"step {self.settings.step}: no node is left for its command and none came within {self.patience:g} s; {RESUME}"
+                    f"step {self.settings.step}: no node is left for its command and none came within "
+                    f"{self.node_timeout:g} s; {RESUME}"
                 )
             self._show("waiting for a node")
             self._stop.wait(LOOK_SECONDS)
@@ -194,7 +198,7 @@ class CommandExecution:
             )
         except Exception:
             logger.warning(
-                "worker %s could not be told to end its command; it ends with the run", worker, exc_info=True
+                "worker %s could not be asked to end its command; it ends with the run", worker, exc_info=True
             )
 
     def _ended(self, future: Future[Any]) -> tuple[bool, int | None]:

@@ -13,8 +13,9 @@ from tornado import web
 
 
 def show_on_demand(scheduler: Any) -> None:
-    """Serve the pages of `scheduler`, which was started without them, from the first request on. Call it on
-    the scheduler's loop.
+    """Serve the pages of `scheduler`, which was started without them, from the first request on.
+
+    Call it on the scheduler's loop.
     """
     application = scheduler.http_application
     waiting = web.Application([(r"/.*", _FirstLook, {"scheduler": scheduler})])

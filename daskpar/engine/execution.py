@@ -9,27 +9,26 @@ from __future__ import annotations
 import logging
 import pickle
 import queue
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from time import monotonic, time
-from typing import Any
 
-from daskpar.batches.records import unpack
 from daskpar.engine.block_tasks import BlockTasks
-from daskpar.engine.cluster import RESUME, SCHEDULER_GONE, Cluster, bounded
-from daskpar.engine.conversion_to_events import given_up, processor_event, resource_sample
+from daskpar.engine.cluster import RESUME, SCHEDULER_GONE, Cluster
 from daskpar.engine.execution_result import Commit, ExecutionResult
-from daskpar.engine.rules.blame import LOSSES
-from daskpar.engine.rules.clocks import Patience, Waiting
-from daskpar.engine.rules.counter import Tally
+from daskpar.engine.inbox import DriverMessage, Inbox, LastStateKnown, StepOpened, StopRequested, TaskEnded
+from daskpar.engine.message_events import processor_event, resource_sample
+from daskpar.engine.nodes import StepNodes
+from daskpar.engine.plugins.tracker_messages import MessagesArrived, VerdictReached, WorkerJoined, WorkerLost
+from daskpar.engine.rules.clocks import StepClocks, Timeouts
+from daskpar.engine.rules.counter import ThresholdCounter
 from daskpar.engine.rules.dispatch import Dispatcher
 from daskpar.engine.rules.members import Members
-from daskpar.engine.rules.node_losses import Losses
-from daskpar.engine.worker_calls import await_last_words, close_on_worker, leave_on_workers, open_on_worker
-from daskpar.errors import DaskparError, InfrastructureLost, JobFailed
-from daskpar.events import Event, NodeEvent, NodeState, Progress, TriesEnded, Warned
-from daskpar.processor import last_state
-from daskpar.processor.last_state import LastState
+from daskpar.engine.tracker_link import TrackerLink
+from daskpar.engine.try_results import TryResults
+from daskpar.engine.worker_calls import leave_workers
+from daskpar.errors import DaskparError, InfrastructureLost, RunDirectoryError
+from daskpar.events import Event, Progress, Warned
 from daskpar.processor.protocol import (
     BlockEnded,
     Flushed,
@@ -42,34 +41,33 @@ from daskpar.processor.protocol import (
     Released,
     Sampled,
 )
-from daskpar.results import Failure, InitFailed
+from daskpar.results import InitFailed, Status, status_of
 
 logger = logging.getLogger(__name__)
 
 PROGRESS_SECONDS = 0.2
-"""How often watchers hear of progress at most."""
+"""How often progress is published at most."""
 TICK_SECONDS = 0.25
-"""How long the loop waits for a fact before it looks at its clocks."""
+"""How long the loop waits for a message before it looks at its clocks."""
 LOOK_SECONDS = 5.0
 """How often the cluster is asked for nodes while there is none."""
 LEAVING_SECONDS = 15.0
-"""What a node gets to end its processors, beside what `shutdown()` may take."""
+"""What a node gets to end its processors; what `shutdown()` may take comes on top."""
 
 
 @dataclass(kw_only=True)
 class Execution:
-    """Runs the mini-batches that `dispatcher` holds, of the plan that `settings` names, on up to
-    `instance_count` nodes (-1: all).
+    """Runs the mini-batches that `dispatcher` holds on up to `instance_count` nodes (-1: all).
 
-    `settings` is what all nodes share; each gets its own number, threads and devices. `tally` starts from
-    what is committed already.
+    `settings` names the plan and holds what all nodes share; each gets its own number, threads and devices.
+    `counter` starts from what is committed already.
     """
 
     cluster: Cluster
     settings: ProcessorSettings
     dispatcher: Dispatcher
-    tally: Tally
-    patience: Patience
+    counter: ThresholdCounter
+    timeouts: Timeouts
     commit: Commit
     publish: Callable[[Event], None]
     instance_count: int = 1
@@ -78,438 +76,231 @@ class Execution:
     """Name of the phase for progress displays; empty for the step's own mini-batches."""
     charged_items: Callable[[int], int] = lambda _: 1
     """Items of a mini-batch that was lost for good."""
-
-    inbox: queue.SimpleQueue[tuple[Any, ...]] = field(default_factory=queue.SimpleQueue)
-    outcome: ExecutionResult = field(default_factory=ExecutionResult)
+    inbox: Inbox = field(default_factory=queue.SimpleQueue)
+    _status: Status = Status.COMPLETED
+    _reason: str = ""
+    _error: DaskparError | None = None
     _stopped: bool = False
     _last_progress: float = 0.0
-    _flushed_any: bool = False
-    _look_for_nodes: bool = True
     _looked: float = 0.0
-    _trouble: str = ""
-    """What the last node to leave had."""
-    _told: set[str] = field(default_factory=set)
-    """Workers of another version that were warned of."""
-    _ready: dict[str, set[int]] = field(default_factory=dict)
-    """Node -> its processors past `init()`; their word may come before that of the node."""
-    _losses: Losses = field(default_factory=Losses)
+    """When workers were looked for last."""
+
+    def __post_init__(self) -> None:
+        self.results = TryResults(
+            step=self.settings.step,
+            dispatcher=self.dispatcher,
+            counter=self.counter,
+            commit=self.commit,
+            publish=self._publish,
+            charged_items=self.charged_items,
+            internal=bool(self.doing),
+        )
+
+    def _publish(self, event: Event) -> None:
+        self.publish(event)
 
     def stop(self, reason: str, *, at_once: bool = False) -> None:
-        """Ask for the end from any thread: no further call of `run()` is started, running ones are killed
-        after two seconds.
+        """Ask for the end, from any thread: nothing is started any more.
+
+        Calls of `run()` under way are killed after two seconds.
         """
-        self.inbox.put(("stop", reason, at_once))
+        self.inbox.put(StopRequested(reason, at_once))
 
     def run(self) -> ExecutionResult:
         """Run to the end; the nodes' processors have ended when this returns, whatever happened."""
-        from daskpar.engine.plugins.tracker import tracker_name
-
         if self.dispatcher.finished:
-            return self.outcome
-        topic = tracker_name(self.settings.run_id, self.settings.step)
-        self._waiting = Waiting(progress_since=monotonic())
-        self.members = Members(instance_count=self.instance_count, processors_wanted=self.processors_wanted)
-        self._tasks = BlockTasks(self.cluster.client, self.settings.run_id, self.settings.step, self.inbox)
+            return ExecutionResult()
+        client, settings = self.cluster.client, self.settings
+        self._clocks = StepClocks(progress_since=monotonic())
+        self._tracker = TrackerLink(
+            client=client, run_id=settings.run_id, step=settings.step, inbox=self.inbox
+        )
+        self._tasks = BlockTasks(client, settings.run_id, settings.step, self.inbox)
+        self.nodes = StepNodes(
+            cluster=self.cluster,
+            settings=settings,
+            inbox=self.inbox,
+            dispatcher=self.dispatcher,
+            tasks=self._tasks,
+            members=Members(instance_count=self.instance_count, processors_wanted=self.processors_wanted),
+            publish=self._publish,
+            give_up=self.results.give_up,
+            end=lambda reason: self._end(Status.FAILED, reason),
+        )
         try:
-            self._listen(topic)
+            self._tracker.open(self.counter)
             self._fill_up()
             self._loop()
         except DaskparError as error:
-            status = "failed" if isinstance(error, JobFailed) else "lost"
-            self.outcome.status, self.outcome.reason, self.outcome.error = status, str(error), error
-            self._ask_nodes_to_stop("driver")
+            # A run directory that can't be written any more, in the middle of the run, is lost like a disk.
+            status = Status.LOST if isinstance(error, RunDirectoryError) else status_of(error)
+            self._status, self._reason, self._error = status, str(error), error
+            self._tracker.stop_nodes("driver")
         except Exception as error:
             if self.cluster.connected:
                 raise
-            self.outcome.status, self.outcome.reason = "lost", SCHEDULER_GONE
-            self.outcome.error = InfrastructureLost(f"{SCHEDULER_GONE}: {error!r}")
+            self._status, self._reason = Status.LOST, SCHEDULER_GONE
+            self._error = InfrastructureLost(f"{SCHEDULER_GONE}: {error!r}")
         finally:
-            self._leave(topic)
-        return self.outcome
-
-    # -- facts in
-    # ------------------------------------------------------------------------------------------------------------------
-
-    def _listen(self, topic: str) -> None:
-        from daskpar.engine.plugins.tracker import Tracker
-
-        client, step = self.cluster.client, self.settings.step
-        counts, thresholds = self.tally.counts, self.tally.thresholds
-        tracker = Tracker(
-            run_id=self.settings.run_id, step=step, driver=client.id, thresholds=thresholds, counts=counts
+            self._leave()
+        return ExecutionResult(
+            status=self._status,
+            reason=self._reason,
+            first_failure=self.results.first_failure,
+            error=self._error,
         )
-        try:
-            bounded(client.subscribe_topic, topic, self._hear)
-            bounded(client.register_plugin, tracker, name=topic)
-        except (TimeoutError, OSError) as error:
-            raise InfrastructureLost(f"the Dask scheduler does not answer ({error}); {RESUME}") from error
 
-    def _hear(self, event: tuple[float, tuple[Any, ...]]) -> None:
-        self.inbox.put(event[1])
+    # -- messages in
+    # --------------------------------------------------------------------------------------------------------
 
     def _loop(self) -> None:
         while True:
-            try:
-                fact: tuple[Any, ...] | None = self.inbox.get(timeout=TICK_SECONDS)
-            except queue.Empty:
-                fact = None
-            while fact is not None:
-                self._take(fact)
-                try:
-                    fact = self.inbox.get_nowait()
-                except queue.Empty:
-                    fact = None
+            # All that waits is handled before anything is sent out: a node that was lost gets no block.
+            for message in self._arrived():
+                self._take(message)
             if self._stopped and not self.dispatcher.blocks:
                 return
             if not self._stopped:
                 if self.dispatcher.finished:
                     return
-                if verdict := self.tally.verdict():
-                    self._end("failed", verdict)
-                if self._look_for_nodes:
+                if verdict := self.counter.verdict():
+                    self._end(Status.FAILED, verdict)
+                if self.nodes.wanted:
                     self._fill_up()
-                self._send_orders()
+                for address, order in self.dispatcher.orders():
+                    self._tasks.send(address, order)
             self._look_at_clocks()
             self._show_progress()
-            if self._stopped and self.outcome.status == "lost":
+            if self._stopped and self._status == Status.LOST:
                 return
 
-    def _take(self, fact: tuple[Any, ...]) -> None:
-        kind = fact[0]
-        if kind == "messages":
-            for message in pickle.loads(fact[2]):
-                self._take_message(fact[1], message)
-        elif kind == "verdict":
-            self._end("failed", fact[1], nodes_know=True)
-        elif kind == "joined":
-            self._look_for_nodes = True
-        elif kind == "opened":
-            self._opened(*fact[1:])
-        elif kind == "lost":
-            self._lose(fact[1])
-        elif kind == "words":
-            self._bury(*fact[1:])
-        elif kind == "task":
-            self._task_ended(*fact[1:])
-        elif kind == "stop":
-            self._end("interrupted", fact[1])
-            if fact[2]:
-                self._waiting.stopping_since = float("-inf")
-
-    def _take_message(self, address: str, message: Message) -> None:
-        if isinstance(message, Flushed) or (
-            not self._flushed_any and isinstance(message, ProcessorChanged) and message.state == "ready"
-        ):
-            # Once mini-batches have run, processors that come and go without one are no progress.
-            self._waiting.progress_since = monotonic()
-            self._flushed_any = self._flushed_any or isinstance(message, Flushed)
-        if isinstance(message, Flushed):
-            self._losses.done()
-            self._flushed(message)
-        elif isinstance(message, Released):
-            self._released(address, message)
-        elif isinstance(message, NodeFailed):
-            self._broken(address, message)
-        elif isinstance(message, BlockEnded):
-            self.members.task_ended_well(address)
-            owned = self.dispatcher.owns(message.block, message.token)
-            self.dispatcher.end(message.block, message.token)
-            if owned:
-                self._tasks.drop(message.block)
-        elif isinstance(message, InitFailed):
-            self._note_failure(message)
-            self._tell_of(address, message)
-            if message.fatal:
-                self._end("failed", message.message)
-        elif isinstance(message, LogMessage):
-            if message.level != "debug":
-                self._warn(message.text)
-        elif isinstance(message, ProcessorChanged):
-            self._note_ready(address, message)
-            self._tell_of(address, message)
-        elif isinstance(message, Sampled):
-            self.publish(resource_sample(self.settings.step, message))
-
-    def _flushed(self, flushed: Flushed) -> None:
-        records = unpack(flushed.records)
-        accepted = self.dispatcher.settle(flushed.block, flushed.token, records["index"])
-        if not accepted.any():
-            logger.info("refused %d results of block %d: given to another since", len(records), flushed.block)
+    def _arrived(self) -> Iterator[DriverMessage]:
+        """What is in the inbox; the first message is waited for, up to a tick."""
+        try:
+            yield self.inbox.get(timeout=TICK_SECONDS)
+            while True:
+                yield self.inbox.get_nowait()
+        except queue.Empty:
             return
-        if not accepted.all():
-            flushed = replace(flushed, records=records[accepted].tobytes())
-        records = self.commit(flushed)
-        for record in records[records["final"] == 0]:
-            self.dispatcher.retry(int(record["index"]), int(record["tries"]) + 1)
-        self.tally.add(records)
-        self.dispatcher.sizer.measure(len(records), float(records["elapsed"].sum()))
-        for failure in flushed.failures:
-            self._note_failure(failure)
-        if not self.doing:
-            self.publish(
-                TriesEnded(time=time(), step=self.settings.step, records=records, failures=flushed.failures)
-            )
 
-    def _note_ready(self, address: str, changed: ProcessorChanged) -> None:
-        ready = self._ready.setdefault(address, set())
-        if changed.state == "ready":
-            ready.add(changed.processor)
-        else:
-            ready.discard(changed.processor)
-        self._count_ready()
+    def _take(self, message: DriverMessage) -> None:
+        match message:
+            case MessagesArrived(address, pickled):
+                for one in pickle.loads(pickled):
+                    self._take_report(address, one)
+            case VerdictReached(reason):
+                self._end(Status.FAILED, reason, nodes_know=True)
+            case WorkerJoined():
+                self.nodes.wanted = True
+            case StepOpened():
+                if self.nodes.opened(message):
+                    self._clocks.node_came(monotonic())
+            case WorkerLost(address):
+                self.nodes.lost(address)
+            case LastStateKnown():
+                self.nodes.last_state_known(message)
+            case TaskEnded(block, status, error):
+                # A block reports its end ahead of its task: one that is still open has lost its node, or
+                # never started.
+                if status != "finished" and block in self.dispatcher.blocks:
+                    logger.info("the task of block %d ended as %s: %s", block, status, error)
+                    self.nodes.task_ended(block, status, error)
+            case StopRequested(reason, at_once):
+                self._end(Status.INTERRUPTED, reason)
+                if at_once:
+                    self._clocks.stopping_since = float("-inf")
 
-    def _count_ready(self) -> None:
-        self.dispatcher.ready = {node for node, processors in self._ready.items() if processors}
+    def _take_report(self, address: str, message: Message) -> None:
+        """What the processors of the node at `address` report."""
+        match message:
+            case Flushed():
+                self._clocks.result_came(monotonic())
+                self.nodes.losses.mini_batch_done()
+                self.results.flushed(message)
+            case Released():
+                if self.results.released(message, self.nodes.members.number(address) or 0):
+                    self.nodes.losses.mini_batch_done()
+            case NodeFailed():
+                self._take_broken(address, message)
+            case BlockEnded(block=block, token=token):
+                self.nodes.members.task_ended_well(address)
+                owned = self.dispatcher.owns(block, token)
+                self.dispatcher.end(block, token)
+                if owned:
+                    self._tasks.drop(block)
+            case InitFailed():
+                self.results.note_failure(message)
+                self._publish_processor(address, message)
+                if message.fatal:
+                    self._end(Status.FAILED, message.message)
+            case LogMessage(level=level, text=text):
+                if level != "debug":
+                    self._warn(text)
+            case ProcessorChanged():
+                if message.state == "ready":
+                    self._clocks.processor_ready(monotonic())
+                self.nodes.processor_changed(address, message)
+                self._publish_processor(address, message)
+            case Sampled():
+                self.publish(resource_sample(self.settings.step, message))
 
-    def _released(self, address: str, released: Released) -> None:
-        suspect = released.reason in ("unwritten", "unbegun")
-        taken = self.dispatcher.release(
-            released.block, released.token, released.start, released.stop, suspect=suspect
-        )
-        if released.reason in ("unflushed", "unwritten"):
-            self.tally.add_repeats(taken.requeued)
-        for index in taken.failed:
-            what = "before it began" if released.reason == "unbegun" else "while its rows were written"
-            number = self.members.number(address) or 0
-            self._give_up(
-                index,
-                number,
-                f"its processor died each time {what}",
-                "their size, or the memory that is left",
-            )
-
-    def _broken(self, address: str, broken: NodeFailed) -> None:
+    def _take_broken(self, address: str, broken: NodeFailed) -> None:
         if broken.disk:
             advice = (
                 "what is committed is kept: put that right, then `python -m daskpar resume` goes on from here"
             )
-            self._end("lost", f"{broken.message}; {advice}")
+            self._end(Status.LOST, f"{broken.message}; {advice}")
         else:
-            self._leave_out(address, broken.message)
+            self.nodes.leave_out(address, broken.message)
 
-    def _note_failure(self, failure: Failure | InitFailed) -> None:
-        first = self.outcome.first_failure
-        if first is None or failure.time < first.time:
-            self.outcome.first_failure = failure
-
-    def _task_ended(self, number: int, status: str, error: str) -> None:
-        # The word of the block's end travels ahead of the task's: a block that is still open has lost its
-        # node, or never started.
-        block = self.dispatcher.blocks.get(number)
-        if block is None or status == "finished":
-            return
-        logger.info("the task of block %d ended as %s: %s", number, status, error)
-        self._tasks.drop(number)
-        if block.node in self._losses.dying:
-            return  # what that means is told by the loss of its node
-        self.dispatcher.lose_block(number)
-        if block.node in self.members.open and self.members.task_failed(block.node):
-            self._leave_out(block.node, f"node {block.node}: its blocks can't be started: {error or status}")
-
-    # -- nodes
-    # ---------------------------------------------------------------------------------------------------------------------
-
-    def _fill_up(self) -> None:
-        """Open the step on as many more workers as may take part; where nobody is left, wait for one or,
-        where none can come, end.
-        """
-        self._look_for_nodes, self._looked = False, monotonic()
-        if self._stopped:
-            return
-        self.cluster.refresh()
-        for address, version in self.cluster.strangers.items():
-            if address not in self._told:
-                self._told.add(address)
-                self._warn(
-                    f"worker {address} has another daskpar ({version}) and is left out; install the same version everywhere"
-                )
-        for member in self.members.fill_up(self.cluster.facts):
-            open_on_worker(self.cluster.client, member, member.settings(self.settings), self.inbox)
-        if self.members.any:
-            return
-        if self.cluster.in_process:
-            self._end("lost", self._trouble or "there is no node")
-        elif self._waiting.nodes_since is None:
-            self._waiting.nodes_since = monotonic()
-            patience = f"up to {self.patience.nodes:g} s; a worker may be started by hand"
-            self._warn(f"no node is left; waiting for the cluster to bring a new one ({patience})")
-
-    def _opened(self, address: str, number: int, trouble: str) -> None:
-        if trouble:
-            if address in self.members.opening and self.members.opening[address].number == number:
-                self._leave_out(address, f"node {address} could not start its processors: {trouble}")
-            return
-        member = self.members.opened(address, number)
-        if member is None:
-            return
-        now = monotonic()
-        if not self._flushed_any:
-            self._waiting.progress_since = now
-        elif self._waiting.nodes_since is not None:
-            self._waiting.progress_since += (
-                now - self._waiting.nodes_since
-            )  # that was no time without progress of anybody
-        self._waiting.nodes_since = None
-        if (lost := self._losses.dying.get(address)) is not None:  # this is another one, come in its place
-            self._bury(address, words=last_state.read(lost.node.settings(self.settings)))
-        self._losses.joined(number, len(self.members.open))
-        if not self._stopped:
-            self.dispatcher.add_node(address, member.processors)
-        self.publish(
-            NodeEvent(
-                time=time(), step=self.settings.step, node=number, address=address, state=NodeState.JOINED
-            )
-        )
-
-    def _lose(self, address: str) -> None:
-        """The cluster has lost a worker."""
-        self.cluster.forget(address)
-        node = self.members.lose(address)
-        self._look_for_nodes = True
-        if node is None:
-            return
-        running = min(self.dispatcher.lose_node(address), len(self._ready.pop(address, ())))
-        self._count_ready()
-        # Should another worker come under this address, Dask would run these there again.
-        for number in [number for number, block in self.dispatcher.blocks.items() if block.node == address]:
-            self._tasks.drop(number)
-        self._losses.lost(address, node, running)
-        await_last_words(node.settings(self.settings), address, self.inbox)
-
-    def _bury(self, address: str, number: int | None = None, words: LastState | None = None) -> None:
-        """What a lost node owed goes to others, now that its last words have come, or will not."""
-        if (lost := self._losses.known(address, number, words)) is None:
-            return
-        node = lost.node
-        loss = self.dispatcher.bury_node(address, running=lost.running, words=words)
-        self._tasks.keep(self.dispatcher.blocks)
-        detail = f"{loss.requeued} mini-batches go to other nodes"
-        if loss.suspects:
-            detail += f"; running: {', '.join(map(str, loss.suspects))}"
-        self.publish(
-            NodeEvent(
-                time=time(),
-                step=self.settings.step,
-                node=node.number,
-                address=address,
-                state=NodeState.LOST,
-                detail=detail,
-            )
-        )
-        for index in loss.failed:
-            self._give_up(
-                index,
-                node.number,
-                f"it was running each time when {LOSSES} nodes were lost",
-                "memory, a crash of the machine",
-            )
-        if verdict := self._losses.verdict():
-            self._end("failed", verdict)
-
-    def _leave_out(self, address: str, trouble: str) -> None:
-        """A worker that is there can't go on: no fault of any mini-batch, and no reason to ask it again."""
-        self._trouble = trouble
-        self._warn(f"{trouble}; the node is left out")
-        node = self.members.leave_out(address)
-        self._look_for_nodes = True
-        close_on_worker(self.cluster.client, address, self.settings)
-        if node is None:
-            return
-        self._ready.pop(address, None)
-        detail = f"{self.dispatcher.leave_node(address)} mini-batches go to other nodes"
-        self._tasks.keep(self.dispatcher.blocks)
-        self.publish(
-            NodeEvent(
-                time=time(),
-                step=self.settings.step,
-                node=node.number,
-                address=address,
-                state=NodeState.LOST,
-                detail=detail,
-            )
-        )
+    def _publish_processor(self, address: str, message: InitFailed | ProcessorChanged) -> None:
+        number = self.nodes.members.number(address)
+        self.publish(processor_event(self.settings.step, number, address, message))
 
     def _warn(self, text: str) -> None:
         self.publish(Warned(time=time(), step=self.settings.step, text=text))
 
-    def _give_up(self, index: int, node: int, what: str, why: str) -> None:
-        """A mini-batch that was running at its third loss has failed, though it never said a word."""
-        record, failure = given_up(index, items=self.charged_items(index), node=node, what=what, why=why)
-        flushed = Flushed(
-            block=-1,
-            token="",
-            part="",
-            offset=0,
-            length=0,
-            crc=0,
-            records=record.tobytes(),
-            failures=(failure,),
-        )
-        self.commit(flushed)
-        self._losses.done()
-        self.tally.add(record)
-        self._note_failure(failure)
-        self.publish(TriesEnded(time=time(), step=self.settings.step, records=record, failures=(failure,)))
+    # -- nodes and clocks
+    # --------------------------------------------------------------------------------------------------------
 
-    # -- orders out
-    # ----------------------------------------------------------------------------------------------------------------
-
-    def _send_orders(self) -> None:
-        for address, order in self.dispatcher.orders():
-            self._tasks.send(address, order)
-
-    # -- the end
-    # -------------------------------------------------------------------------------------------------------------------
-
-    def _end(self, status: str, reason: str, *, nodes_know: bool = False) -> None:
-        if self._stopped:
+    def _fill_up(self) -> None:
+        """Take in the workers that may take part; where no node is left, wait for one or end."""
+        self._looked = monotonic()
+        if self.nodes.fill_up():
             return
-        self._stopped = True
-        self.outcome.status, self.outcome.reason = status, reason
-        self._waiting.stopping_since = monotonic()
-        self.dispatcher.drop_waiting()
-        if not nodes_know:
-            self._ask_nodes_to_stop(status)
-
-    def _ask_nodes_to_stop(self, reason: str) -> None:
-        from daskpar.engine.plugins.tracker import ask_tracker
-
-        try:
-            bounded(
-                self.cluster.client.run_on_scheduler,
-                ask_tracker,
-                run_id=self.settings.run_id,
-                step=self.settings.step,
-                reason=reason,
-            )
-        except Exception:
-            logger.warning("could not ask the nodes to stop; they are closed instead", exc_info=True)
+        if self.cluster.in_process:
+            self._end(Status.LOST, self.nodes.trouble or "there is no node")
+        elif self._clocks.nodes_since is None:
+            self._clocks.nodes_since = monotonic()
+            limit = f"up to {self.timeouts.nodes:g} s; a worker may be started by hand"
+            self._warn(f"no node is left; waiting for the cluster to bring a new one ({limit})")
 
     def _look_at_clocks(self) -> None:
         if not self.cluster.connected:
-            # Dask connects again, but to a scheduler that has forgotten this run, or has told its nodes that
-            # the driver is gone.
-            self._end("lost", SCHEDULER_GONE, nodes_know=True)
+            # Dask connects again, but to a scheduler that has forgotten this run, or has ended its processors
+            # because the driver was gone.
+            self._end(Status.LOST, SCHEDULER_GONE, nodes_know=True)
             self._drop_blocks()
             return
         now = monotonic()
-        if self._waiting.nodes_since is not None and now - self._looked > LOOK_SECONDS:
-            self._look_for_nodes = True  # one that did not answer may do so now
-        overdue = self._waiting.overdue(now, self.patience)
+        if self._clocks.nodes_since is not None and now - self._looked > LOOK_SECONDS:
+            self.nodes.wanted = True  # a worker that did not answer may do so now
+        overdue = self._clocks.overdue(now, self.timeouts)
         if overdue == "stopping":
             self._drop_blocks()
         elif overdue == "nodes":
-            last = f" (the last one: {self._trouble})" if self._trouble else ""
+            last = f" (the last one: {self.nodes.trouble})" if self.nodes.trouble else ""
             self._end(
-                "lost",
-                f"no node is left{last} and none came within {self.patience.nodes:g} s; {RESUME}",
+                Status.LOST,
+                f"no node is left{last} and none came within {self.timeouts.nodes:g} s; {RESUME}",
                 nodes_know=True,
             )
         elif overdue == "progress":
             self._end(
-                "failed",
-                f"no progress for {self.patience.progress:g} s (progress_update_timeout): no mini-batch ended and no processor got "
-                f"ready{self._under_way()}; look at the logs of the processors, or raise --progress_update_timeout",
+                Status.FAILED,
+                f"no progress for {self.timeouts.progress:g} s (progress_update_timeout): no mini-batch "
+                f"ended and no processor got ready{self._under_way()}; look at the logs of the processors, "
+                "or raise --progress_update_timeout",
             )
 
     def _under_way(self) -> str:
@@ -518,7 +309,7 @@ class Execution:
         return f" (under way or about to be: mini-batch {shown})" if first else ""
 
     def _drop_blocks(self) -> None:
-        """Nobody will say any more what became of them: they stay uncommitted."""
+        """Nothing more will be reported of the blocks under way: they stay uncommitted."""
         for block in list(self.dispatcher.blocks):
             self.dispatcher.lose_block(block)
         self.dispatcher.drop_waiting()
@@ -528,52 +319,66 @@ class Execution:
         if not force and now - self._last_progress < PROGRESS_SECONDS:
             return
         self._last_progress = now
-        running = min(len(self.dispatcher.blocks), self.dispatcher.processors)
-        doing = self.doing
-        if doing and self.tally.counts.planned:
-            doing = f"{doing} {100 * self.tally.counts.done // self.tally.counts.planned} %"
+        counts, doing = self.counter.counts, self.doing
+        if doing and counts.planned:
+            doing = f"{doing} {100 * counts.done // counts.planned} %"
         self.publish(
             Progress(
-                time=time(), step=self.settings.step, counts=self.tally.counts, running=running, doing=doing
+                time=time(),
+                step=self.settings.step,
+                counts=counts,
+                running=min(len(self.dispatcher.blocks), self.dispatcher.processors),
+                doing=doing,
             )
         )
 
-    def _leave(self, topic: str) -> None:
-        """End the processors (with `shutdown()` where all is well), take our plugin and topic away."""
-        from daskpar.engine.plugins.guard import remove_tracker
+    # -- the end
+    # --------------------------------------------------------------------------------------------------------
+
+    def _end(self, status: Status, reason: str, *, nodes_know: bool = False) -> None:
+        """Start nothing more; the first reason to end counts. `nodes_know`: they stop without being asked."""
+        if self._stopped:
+            return
+        self._stopped = True
+        self._status, self._reason = status, reason
+        self._clocks.stopping_since = monotonic()
+        self.nodes.closed = True
+        self.dispatcher.drop_waiting()
+        if not nodes_know:
+            self._tracker.stop_nodes(status)
+
+    def _leave(self) -> None:
+        """End the processors (with `shutdown()` where all is well), and take the tracker away."""
         from daskpar.engine.plugins.node import close_step, finish_step
 
-        client = self.cluster.client
         self._tasks.keep(())
-        leave = finish_step if self.outcome.status == "completed" else close_step
-        patience = LEAVING_SECONDS + (self.settings.run_timeout if leave is finish_step else 0.0)
-        taking_part = [*self.members.open, *self.members.opening]
+        completed = self._status == Status.COMPLETED
+        members = self.nodes.members
         try:
-            talking = list(self.members.open)
-            leave_on_workers(
-                client,
-                taking_part,
-                leave,
+            leave_workers(
+                self.cluster.client,
+                [*members.open, *members.opening],
+                finish_step if completed else close_step,
                 self.settings,
                 self.inbox,
-                seconds=patience,
-                talking=talking,
-                hear=self._hear_last,
+                seconds=LEAVING_SECONDS + (self.settings.run_timeout if completed else 0.0),
+                reporting=list(members.open),
+                take=self._take_last,
             )
-            if client.status == "running":
-                bounded(client.run_on_scheduler, remove_tracker, name=topic)
-                bounded(client.unsubscribe_topic, topic)
+            self._tracker.close()
         except Exception:
             logger.warning("leaving the cluster: some of the clean-up failed", exc_info=True)
         self._show_progress(force=True)
 
-    def _hear_last(self, fact: tuple[Any, ...]) -> bool:
-        """What processors say at their end: warnings of `shutdown()`, their exits; whether that was all."""
-        messages = pickle.loads(fact[2]) if fact[0] == "messages" else ()
-        for message in messages:
-            if isinstance(message, LogMessage | ProcessorChanged | Sampled):
-                self._take_message(fact[1], message)
-        return any(isinstance(message, NodeClosed) for message in messages)
+    def _take_last(self, message: DriverMessage) -> str:
+        """Take what processors report at their end: warnings of `shutdown()`, their exits.
 
-    def _tell_of(self, address: str, message: InitFailed | ProcessorChanged) -> None:
-        self.publish(processor_event(self.settings.step, self.members.number(address), address, message))
+        Returns the address of a node whose last message that was, else an empty text.
+        """
+        if not isinstance(message, MessagesArrived):
+            return ""
+        reports = pickle.loads(message.pickled)
+        for report in reports:
+            if isinstance(report, LogMessage | ProcessorChanged | Sampled):
+                self._take_report(message.address, report)
+        return message.address if any(isinstance(report, NodeClosed) for report in reports) else ""

@@ -1,6 +1,4 @@
-"""From a step's input to its plan of mini-batches: opens the input, splits it, groups it by keys where that
-is asked for.
-"""
+"""Makes the plan of mini-batches from a step's input: opens the input, splits it or groups it by keys."""
 
 from __future__ import annotations
 
@@ -22,12 +20,11 @@ Execute = Callable[[str, Sequence[str], int], None]
 
 
 def open_input(data: Input, datastores: Mapping[str, str]) -> Table | FileList:
-    """What a step's major input holds: a table for an MLTable that is read as one (`mode: direct`), else a
-    file list.
+    """What a step's major input holds: a table, or a list of files.
 
-    Raises InputError when it is missing or can't be read; the message names the MLTable's line or the file.
-    So does a list of files at a URL: nothing is copied from there, and only `mode: direct` says that the
-    script opens URLs itself.
+    A table is an MLTable that is read as one (`mode: direct`). Raises InputError when it is missing or can't
+    be read, naming the MLTable's line or the file; and for a list of files at a URL, unless `mode: direct`
+    says that the script opens URLs itself.
     """
     from daskpar.data.files import FileList, list_files
 
@@ -42,14 +39,14 @@ def open_input(data: Input, datastores: Mapping[str, str]) -> Table | FileList:
         and (url := next((path for path in opened.paths if "://" in path), ""))
     ):
         raise InputError(
-            f"{opened.origin} lists {url}, and nothing is copied from a URL: run() would get it as text. Mount it and list its files, "
-            "or write mode: direct for a script that opens URLs itself."
+            f"{opened.origin} lists {url}, and nothing is copied from a URL: run() would get it as text. "
+            "Mount it and list its files, or write mode: direct for a script that opens URLs itself."
         )
     return opened
 
 
 def check_keys(opened: Table | FileList, keys: tuple[str, ...]) -> None:
-    """Raises InputError for a partition key that is no column of the input, naming the nearest one that is."""
+    """Raises InputError for a partition key that is no column of the input, and names the nearest one."""
     if not keys:
         return
     from daskpar.data.columns.row_keys import check_keys as check
@@ -66,15 +63,16 @@ def check_keys(opened: Table | FileList, keys: tuple[str, ...]) -> None:
 
 
 def open_with_keys(data: Input, keys: tuple[str, ...], datastores: Mapping[str, str]) -> Table | FileList:
-    """Open an input, and see that it has the keys by which it is split, if any."""
+    """Open an input, and check that it has the `keys` by which it is split, if any."""
     opened = open_input(data, datastores)
     check_keys(opened, keys)
     return opened
 
 
 def plan_ahead(data: Input, by_size: BySize, folder: Path, datastores: Mapping[str, str]) -> PlanSummary:
-    """Open an input that is split by size and write its plan: what can be done before there is a cluster, in
-    any process.
+    """Open an input that is split by size and write its plan, in any process.
+
+    This can be done before there is a cluster.
     """
     from daskpar.batches.by_size import plan_by_size
 

@@ -1,6 +1,4 @@
-"""What a fork server of a local node will need, told from the spec alone so that it can be started ahead of
-everything else.
-"""
+"""What a fork server of a local node will need, from the spec alone: it is started before everything else."""
 
 from __future__ import annotations
 
@@ -9,8 +7,9 @@ from daskpar.processor.resource_usage import cores
 
 
 def looks_tabular(step: ParallelStep) -> bool:
-    """True for an MLTable that is not a file list by its mode; an MLTable without a reader turns out to be
-    one later, at no harm.
+    """Whether a step's input is a table, as far as its mode says.
+
+    An MLTable without a reader may turn out to be a list of files later, at no harm.
     """
     if not step.input_data or step.settings.rank_mini_batch_count > 0:
         return False
@@ -19,8 +18,9 @@ def looks_tabular(step: ParallelStep) -> bool:
 
 
 def local_threads(nodes: int, processors: int | None) -> int:
-    """OMP_NUM_THREADS and its like for the processors of `nodes` nodes in this process, as
-    `dealing.threads_per_processor` will find.
+    """Threads (OMP_NUM_THREADS and its like) of each processor of `nodes` nodes in this process.
+
+    The same as `allocation.threads_per_processor` finds later.
     """
     there = cores()
     return max(1, there // (nodes * (processors or max(1, there // nodes))))

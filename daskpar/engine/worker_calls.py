@@ -1,5 +1,6 @@
-"""Asks workers to begin and to end a step, each on a thread of its own: a worker that does not answer
-holds up no other.
+"""Calls to workers that begin and end a step, each on a thread of its own.
+
+A worker that does not answer holds up no other, and the answers come into the driver's inbox.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from collections.abc import Callable, Iterable
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
+from daskpar.engine.inbox import DriverMessage, Inbox, LastStateKnown, StepOpened, StopRequested, WorkerLeft
+from daskpar.engine.plugins.tracker_messages import WorkerLost
 from daskpar.engine.rules.members import Member
 from daskpar.processor import last_state
 from daskpar.processor.protocol import ProcessorSettings
@@ -21,19 +24,15 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-WORDS_SECONDS = 5.0
-"""How long the last words of a lost node are waited for; one that has gone with its whole machine leaves
-none.
-"""
-WORDS_TICK_SECONDS = 0.05
-LAST_WORD_SECONDS = 2.0
-"""What the last word of a node gets to arrive, once it has answered that it has left."""
-
-Inbox = queue.SimpleQueue[tuple[Any, ...]]
+LAST_STATE_SECONDS = 5.0
+"""How long the last state of a lost node is looked for. A node lost with its whole machine leaves none."""
+LAST_STATE_TICK_SECONDS = 0.05
+LAST_MESSAGE_SECONDS = 2.0
+"""What the last message of a node gets to arrive, once its worker has answered that it has left."""
 
 
 def open_on_worker(client: Client, member: Member, settings: ProcessorSettings, inbox: Inbox) -> None:
-    """Have a worker start the processors of a step; ("opened", address, number, trouble) follows in `inbox`."""
+    """Have a worker start the processors of a step; `StepOpened` follows in `inbox`."""
     from daskpar.engine.plugins.node import open_step
 
     def ask() -> None:
@@ -42,26 +41,25 @@ def open_on_worker(client: Client, member: Member, settings: ProcessorSettings, 
             client.run(open_step, run_id=settings.run_id, settings=settings, workers=[member.address])
         except Exception as error:  # whatever it is, it is this node's trouble alone
             trouble = f"{type(error).__name__}: {error}"
-        inbox.put(("opened", member.address, member.number, trouble))
+        inbox.put(StepOpened(member.address, member.number, trouble))
 
     threading.Thread(target=ask, daemon=True, name=f"daskpar-open-{member.address}").start()
 
 
-def await_last_words(settings: ProcessorSettings, address: str, inbox: Inbox) -> None:
-    """Look for what a lost node was at when it died; ("words", address, number, LastState or None) follows in
-    `inbox` within seconds.
-    """
+def find_last_state(settings: ProcessorSettings, address: str, inbox: Inbox) -> None:
+    """Look for what a lost node was running when it died; `LastStateKnown` follows in `inbox` in seconds."""
 
     def look() -> None:
-        words = None
+        found = None
         try:
-            deadline = monotonic() + WORDS_SECONDS
-            while (words := last_state.read(settings)) is None and monotonic() < deadline:
-                sleep(WORDS_TICK_SECONDS)
+            deadline = monotonic() + LAST_STATE_SECONDS
+            # The fork server writes it when it sees its node die, which is a moment later.
+            while (found := last_state.read(settings)) is None and monotonic() < deadline:
+                sleep(LAST_STATE_TICK_SECONDS)
         finally:
-            inbox.put(("words", address, settings.node, words))
+            inbox.put(LastStateKnown(address, settings.node, found))
 
-    threading.Thread(target=look, daemon=True, name=f"daskpar-words-{address}").start()
+    threading.Thread(target=look, daemon=True, name=f"daskpar-last-state-{address}").start()
 
 
 def close_on_worker(client: Client, address: str, settings: ProcessorSettings) -> None:
@@ -79,7 +77,7 @@ def close_on_worker(client: Client, address: str, settings: ProcessorSettings) -
     threading.Thread(target=ask, daemon=True, name=f"daskpar-close-{address}").start()
 
 
-def leave_on_workers(
+def leave_workers(
     client: Client,
     addresses: Iterable[str],
     leave: Callable[..., Any],
@@ -87,17 +85,17 @@ def leave_on_workers(
     inbox: Inbox,
     *,
     seconds: float,
-    talking: Iterable[str],
-    hear: Callable[[tuple[Any, ...]], bool],
+    reporting: Iterable[str],
+    take: Callable[[DriverMessage], str],
 ) -> None:
-    """Have every worker end its processors; one that is lost meanwhile, or does not answer within `seconds`,
-    is not waited for.
+    """Have the workers at `addresses` end their processors by calling `leave` there.
 
-    What else comes in meanwhile goes to `hear`, which tells the last word of a node; those who were `talking`
-    get a moment to say it.
+    A worker that is lost meanwhile, or does not answer within `seconds`, is not waited for. Any other message
+    goes to `take`, which returns the address of a node whose last message it was, else an empty text. Those
+    that were `reporting` get a moment for their last message.
     """
     waiting, deadline = set(addresses), monotonic() + seconds
-    unheard = set(talking) & waiting
+    still_reporting = set(reporting) & waiting
 
     def ask(address: str) -> None:
         try:
@@ -106,28 +104,29 @@ def leave_on_workers(
             )
         except Exception as error:
             logger.info("node %s could not be left in order: %r", address, error)
-        inbox.put(("left", address))
+        inbox.put(WorkerLeft(address))
 
     if client.status == "running":
         for address in waiting:
             threading.Thread(
                 target=ask, args=(address,), daemon=True, name=f"daskpar-leave-{address}"
             ).start()
-    while waiting or unheard or not inbox.empty():
+    while waiting or still_reporting or not inbox.empty():
         if client.status != "running" or monotonic() > deadline:
             return
         try:
-            fact = inbox.get(timeout=0.25)
+            message = inbox.get(timeout=0.25)
         except queue.Empty:
             continue
-        if fact[0] in ("left", "lost"):
-            waiting.discard(fact[1])
-            if fact[0] == "lost":
-                unheard.discard(fact[1])
-            if not waiting:
-                # It was sent before the answer, but by another way.
-                deadline = min(deadline, monotonic() + LAST_WORD_SECONDS)
-        elif fact[0] == "stop" and fact[2]:
-            deadline = monotonic()
-        elif hear(fact):
-            unheard.discard(fact[1])
+        match message:
+            case WorkerLeft(address) | WorkerLost(address):
+                waiting.discard(address)
+                if isinstance(message, WorkerLost):
+                    still_reporting.discard(address)
+                if not waiting:
+                    # The last messages were sent before the answers, but come by another way.
+                    deadline = min(deadline, monotonic() + LAST_MESSAGE_SECONDS)
+            case StopRequested(at_once=True):
+                deadline = monotonic()
+            case _:
+                still_reporting.discard(take(message))

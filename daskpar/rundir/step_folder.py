@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 
 from daskpar import atomic
 from daskpar.errors import RunDirectoryError
 from daskpar.paths import StepPaths
-from daskpar.results import Counts, Status
+from daskpar.results import Counts, Status, StepResult
 from daskpar.rundir.json_files import read_json
 
 
@@ -41,6 +41,45 @@ class StepState:
     def completed(self) -> bool:
         """Whether nothing is left to do."""
         return self.status == Status.COMPLETED
+
+    def with_result(
+        self,
+        result: StepResult,
+        *,
+        ended: float,
+        seconds_before: float,
+        fingerprint: Mapping[str, object],
+        rows: str,
+    ) -> StepState:
+        """This state of a running step, now that it has ended with `result` at `ended`.
+
+        `seconds_before` is the time that earlier processes have spent on it. `rows` counts where the step is
+        completed.
+        """
+        return replace(
+            self,
+            status=result.status,
+            reason=result.reason,
+            counts=result.counts,
+            fingerprint=fingerprint,
+            exit_code=result.exit_code,
+            ended=ended,
+            seconds=seconds_before + result.seconds,
+            outputs=result.outputs,
+            rows=rows if result.status == Status.COMPLETED else "",
+        )
+
+    def result(self) -> StepResult:
+        """How the step ended, for a process that does not run it again."""
+        return StepResult(
+            step=self.step,
+            status=self.status,
+            reason=self.reason,
+            counts=self.counts,
+            seconds=self.seconds,
+            outputs=self.outputs,
+            exit_code=self.exit_code,
+        )
 
 
 class StepFolder(StepPaths):

@@ -34,14 +34,14 @@ class Invented:
         return self.rounds.pop(0) if len(self.rounds) > 1 else self.rounds[0]
 
 
-def execution(cluster: Invented, *, patience: float = 60.0) -> CommandExecution:
+def execution(cluster: Invented, *, node_timeout: float = 60.0) -> CommandExecution:
     settings = CommandSettings(run_id="r", step="s", command="true", cwd="/", stdout="", stderr="")
     return CommandExecution(
         cluster=cluster,  # type: ignore[arg-type]
         settings=settings,
         publish=lambda event: None,
         before_again=lambda: None,
-        patience=patience,
+        node_timeout=node_timeout,
     )
 
 
@@ -51,7 +51,7 @@ def test_a_node_is_waited_for():
 
 def test_but_not_without_end():
     with pytest.raises(InfrastructureLost, match=r"none came within 0 s; .*resume"):
-        execution(Invented([]), patience=0.0).run()
+        execution(Invented([]), node_timeout=0.0).run()
 
 
 def test_a_command_whose_nodes_are_lost_says_so():

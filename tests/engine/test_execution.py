@@ -14,10 +14,11 @@ from daskpar.batches.records import RECORD, unpack
 from daskpar.engine.cluster import SCHEDULER_GONE
 from daskpar.engine.execution import Execution
 from daskpar.engine.plugins.node import close_step, finish_step, open_step, run_block
+from daskpar.engine.plugins.tracker_messages import MessagesArrived, TrackerMessage, WorkerJoined, to_wire
 from daskpar.engine.rules.allocation import NodeFacts
 from daskpar.engine.rules.block_size import BlockSizer
-from daskpar.engine.rules.clocks import Patience
-from daskpar.engine.rules.counter import Tally, Thresholds
+from daskpar.engine.rules.clocks import Timeouts
+from daskpar.engine.rules.counter import ThresholdCounter, Thresholds
 from daskpar.engine.rules.dispatch import Dispatcher
 from daskpar.errors import InfrastructureLost
 from daskpar.events import TriesEnded, Warned
@@ -120,8 +121,11 @@ class Invented:
             self.say(address, flushed, BlockEnded(block=order.block, token=token))
         return future
 
+    def send(self, message: TrackerMessage) -> None:
+        self.hear((0.0, to_wire(message)))
+
     def say(self, address: str, *messages: object) -> None:
-        self.hear((0.0, ("messages", address, pickle.dumps(list(messages)))))
+        self.send(MessagesArrived(address, pickle.dumps(list(messages))))
 
 
 def execution(
@@ -132,8 +136,8 @@ def execution(
         cluster=cluster,  # type: ignore[arg-type]
         settings=SETTINGS,
         dispatcher=Dispatcher([(0, count)], BlockSizer()),
-        tally=Tally(Thresholds(), Counts(planned=count)),
-        patience=Patience(progress=60.0, nodes=patience, stopping=60.0),
+        counter=ThresholdCounter(Thresholds(), Counts(planned=count)),
+        timeouts=Timeouts(progress=60.0, nodes=patience, stopping=60.0),
         commit=lambda flushed: unpack(flushed.records),
         publish=said.append,
         instance_count=nodes,
@@ -157,8 +161,8 @@ def test_a_node_that_can_not_is_left_out_and_replaced(habit, word):
     cluster = Invented(a=habit, b="fine", c="fine")
     made, said = execution(cluster)
     assert made.run().status == "completed"
-    assert made.tally.counts.succeeded == 5
-    assert made.tally.counts.failed == 0
+    assert made.counter.counts.succeeded == 5
+    assert made.counter.counts.failed == 0
     assert cluster.opened == ["a", "b"]
     assert word in warnings(said)
     assert "left out" in warnings(said)
@@ -183,7 +187,7 @@ def test_elsewhere_a_new_node_is_waited_for():
         publish(event)
         if isinstance(event, Warned) and "waiting for the cluster" in event.text:
             cluster.habits["b"] = "fine"
-            cluster.hear((0.0, ("joined", "b")))
+            cluster.send(WorkerJoined("b"))
 
     made.publish = join
     assert made.run().status == "completed"
@@ -207,8 +211,8 @@ def test_all_nodes_are_opened_once_though_they_join_while_others_open():
         publish(event)
         if getattr(event, "state", "") == "joined" and "c" not in cluster.habits:
             cluster.habits["c"] = "deaf"
-            cluster.hear((0.0, ("joined", "c")))
-        if len(made.members.open) == 3:
+            cluster.send(WorkerJoined("c"))
+        if len(made.nodes.members.open) == 3:
             made.stop("enough", at_once=True)
 
     made.publish = more
@@ -261,6 +265,6 @@ def test_a_worker_of_another_version_is_warned_of_once():
 def test_what_dies_before_it_begins_has_failed_in_the_end():
     made, said = execution(Invented(a="deadly"), count=3)
     assert made.run().status == "completed"
-    assert (made.tally.counts.failed, made.tally.counts.repeats) == (3, 0)
+    assert (made.counter.counts.failed, made.counter.counts.repeats) == (3, 0)
     [first, *_] = [event.failures[0] for event in said if isinstance(event, TriesEnded)]
     assert "died each time before it began" in first.message

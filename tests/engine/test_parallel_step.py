@@ -19,9 +19,11 @@ def without_the_last_two(work: Any, **step: Any) -> Any:
     work.files(7)
     execute = ParallelStepRun._execute
 
-    def half(self: ParallelStepRun, settings: Any, tally: Any, missing: Any, **more: Any) -> ExecutionResult:
+    def half(
+        self: ParallelStepRun, settings: Any, counter: Any, missing: Any, **more: Any
+    ) -> ExecutionResult:
         ((start, stop),) = missing
-        return execute(self, settings, tally, [(start, stop - 2)], **more)
+        return execute(self, settings, counter, [(start, stop - 2)], **more)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ParallelStepRun, "_execute", half)

@@ -108,7 +108,7 @@ def test_progress_update_timeout_ends_a_step_that_does_not_move(work):
 def test_first_task_creation_timeout_ends_a_step_whose_input_is_not_listed_in_time(work, monkeypatch):
     work.files(1)
     listed = threading.Event()
-    monkeypatch.setattr("daskpar.engine.parallel_step.make_plan", lambda *_, **__: listed.wait())
+    monkeypatch.setattr("daskpar.engine.plan_phase.make_plan", lambda *_, **__: listed.wait())
     ended = work.run({"work": work.parallel(arguments="--first_task_creation_timeout 1")})
     listed.set()
     assert ended.status == "failed"
@@ -132,7 +132,7 @@ def test_first_task_creation_timeout_ends_a_grouping_under_way(work, monkeypatch
     work.files(1)
     monkeypatch.setattr("daskpar.engine.parallel_step.Execution", Grouping)
     monkeypatch.setattr(
-        "daskpar.engine.parallel_step.make_plan", lambda *_, execute, **__: execute("pass", [], 1)
+        "daskpar.engine.plan_phase.make_plan", lambda *_, execute, **__: execute("pass", [], 1)
     )
     ended = work.run({"work": work.parallel(arguments="--first_task_creation_timeout 1")})
     assert ended.status == "failed"

@@ -1,6 +1,4 @@
-"""The guard: a Dask scheduler plugin that ends what a run has on the cluster when its driver has gone without
-a word.
-"""
+"""The guard: a Dask scheduler plugin that cleans up after a run whose driver has vanished."""
 
 from __future__ import annotations
 
@@ -24,7 +22,7 @@ def guard_name(run_id: str) -> str:
 
 
 class Guard(SchedulerPlugin):
-    """Watches the driver's Dask client `driver`.
+    """Watches the driver's Dask client, whose id is `driver`.
 
     Without its driver nothing of a run can be committed: processors and commands end, and no worker that
     joins later hears of the run.

@@ -1,5 +1,4 @@
-"""The node: a Dask worker plugin that owns the processors of each step on its worker, and the task that runs
-a block on it.
+"""The node: a Dask worker plugin that owns a step's processors on its worker, and the task that runs a block.
 
 User code never runs inside the Dask worker. A block's task only hands its order to the processors and waits,
 outside Dask's slots; what happened travels as messages over the worker's stream to the tracker.
@@ -72,7 +71,7 @@ def node_facts(dask_worker: Worker) -> NodeFacts:
 
 
 def devices(visible: str | None, files: list[str]) -> tuple[str, ...]:
-    """The devices that CUDA_VISIBLE_DEVICES names, or where it is not set (None) those of the device `files`."""
+    """The devices that CUDA_VISIBLE_DEVICES names; where that is not set, those of the device `files`."""
     if visible is None:
         return tuple(map(str, sorted(int(file.rpartition("nvidia")[2]) for file in files)))
     named = [device.strip() for device in visible.split(",")]
@@ -129,9 +128,9 @@ class _OpenStep:
         self.settings = settings
         self.reporter = Reporter(worker, tracker_name(settings.run_id, settings.step))
         self.waiting: dict[int, threading.Event] = {}
-        self.pool = ProcessorPool(settings, self.hear, server)
+        self.pool = ProcessorPool(settings, self.take, server)
 
-    def hear(self, messages: list[Message]) -> None:
+    def take(self, messages: list[Message]) -> None:
         self.reporter(messages)
         for message in messages:
             if isinstance(message, BlockEnded) and (event := self.waiting.get(message.block)) is not None:
@@ -153,8 +152,9 @@ class _OpenStep:
 
 
 class NodePlugin(WorkerPlugin):
-    """Lives on every worker of the cluster for the length of a run; `open` starts a step's processors on
-    those that take part.
+    """Lives on every worker of the cluster for the length of a run.
+
+    `open` starts a step's processors on those that take part.
     """
 
     def __init__(self, run_id: str) -> None:
@@ -194,7 +194,7 @@ class NodePlugin(WorkerPlugin):
             opened = self.steps[settings.step] = _OpenStep(
                 self.worker, settings, server or prestart.take_server(settings)
             )
-        # The first word makes this node known to the tracker, which may have to stop it before any block is
+        # This first report makes the node known to the tracker, which may have to stop it before any block is
         # done.
         opened.reporter(
             [LogMessage(level="debug", text=f"node {settings.node} is open on {socket.gethostname()}")]
@@ -213,13 +213,13 @@ class NodePlugin(WorkerPlugin):
             opened.pool.stop()
 
     def begin_command(self, step: str, attempt: int, runner: Any) -> bool:
-        """The command of a step is about to run; False when it was killed already."""
+        """Note that the command of a step is about to run; False when it was killed already."""
         with self._lock:
             self.commands[step, attempt] = runner
             return not self._over and (step, attempt) not in self._killed
 
     def end_command(self, step: str, attempt: int) -> None:
-        """It has ended."""
+        """Note that the command of a step has ended."""
         with self._lock:
             self.commands.pop((step, attempt), None)
 
@@ -237,10 +237,9 @@ class NodePlugin(WorkerPlugin):
             opened.pool.finish()
 
     def close(self, step: str) -> None:
-        """End all processes of a step at once, for good: a request to open it that was overtaken on the way
-        starts nothing any more.
-        """
+        """End all processes of a step at once, for good."""
         with self._lock:
+            # A request to open the step may have been overtaken on the way: it is to start nothing any more.
             self._left.add(step)
             opened = self.steps.pop(step, None)
         if opened is not None:
@@ -277,10 +276,9 @@ async def close_step(dask_worker: Worker, run_id: str, step: str) -> None:
 
 
 def run_block(run_id: str, step: str, order: BlockOrder) -> int:
-    """The Dask task of a block: hand it to the node's processors, wait outside Dask's slots; returns the
-    block's number.
-    """
+    """The Dask task of a block: runs it on the node's processors; returns the block's number."""
     plugin = _plugin(get_worker(), run_id)
+    # The task only waits: outside Dask's slots it keeps no other block from its processors.
     secede()
     plugin.run_block(step, order)
     return order.block

@@ -1,6 +1,4 @@
-"""Which mini-batches may be what takes nodes or processors down: pure bookkeeping that narrows a range down
-to the one to blame.
-"""
+"""Finds the mini-batch that takes nodes or processors down, by narrowing ranges of suspects: pure."""
 
 from __future__ import annotations
 
@@ -16,7 +14,7 @@ LOSSES = 3
 LOSSES_AT_MOST = 6
 """The same where it never was certain that it was running: everything comes to an end."""
 NARROWING = 16
-"""A suspect range is given out again in so many pieces, until its mini-batches travel alone."""
+"""A suspect range is given out again in so many pieces, until each of its mini-batches has its own block."""
 ALONE_FROM = 2
 """From so many losses on no two suspects are on one node, so that no innocent one is lost a third time with
 the one to blame.
@@ -46,38 +44,38 @@ def width(intervals: Iterable[Interval]) -> int:
 
 
 def may_have_run(
-    blocks: Sequence[tuple[list[Interval], bool]], running: int, words: LastState | None
+    blocks: Sequence[tuple[list[Interval], bool]], running: int, last_state: LastState | None
 ) -> list[list[tuple[int, int, bool]]]:
-    """What of each of a lost node's blocks may have taken it down: ranges [start, stop), and whether they
-    count as having run just then.
+    """What of each of a lost node's blocks may have taken it down: ranges (start, stop, ran).
 
-    `blocks`: what each still owed and whether it had spoken, in the order in which they were given out.
-    `running`: processors past `init()`. Without `words` all that was owed may have, that of as many blocks as
-    processors before all others. With them what was at work did; and what was done before it, but not said
-    any more, may have: a processor goes on until its node's end has reached it, through its block and into
-    the next that waits.
+    `ran`: whether the range counts as having run just then. `blocks`: what was still due from each, and
+    whether it had reported anything, in the order in which they were given out. `running`: processors past
+    `init()`. `last_state`: what the node's processors were at, if that is known.
     """
-    if words is None:
+    # Without a last state, all that was due may have run, that of as many blocks as processors before all
+    # others. With one, what was at work did run; and what was done before it, but not reported any more, may
+    # have: a processor goes on until its node's end has reached it, through its block and into the next.
+    if last_state is None:
         return [
-            [(start, stop, at < running or spoke) for start, stop in due]
-            for at, (due, spoke) in enumerate(blocks)
+            [(start, stop, at < running or reported) for start, stop in due]
+            for at, (due, reported) in enumerate(blocks)
         ]
-    if words.orderly:
+    if last_state.orderly:
         return [[] for _ in blocks]
-    said = words.running | words.writing
+    named = last_state.running | last_state.writing
     at_work = [
-        {index for index in said if any(start <= index < stop for start, stop in due)} for due, _ in blocks
+        {index for index in named if any(start <= index < stop for start, stop in due)} for due, _ in blocks
     ]
     busy = sum(map(len, at_work))
     last = max((at for at, found in enumerate(at_work) if found), default=-1)
     accused: list[list[tuple[int, int, bool]]] = []
-    for at, (due, spoke) in enumerate(blocks):
-        if not (at <= last or spoke or busy < running):  # an idle processor leaves no block waiting
+    for at, (due, reported) in enumerate(blocks):
+        if not (at <= last or reported or busy < running):  # an idle processor leaves no block waiting
             accused.append([])
             continue
         end = max(at_work[at], default=1 << 62) + 1
         until = [(start, min(stop, end)) for start, stop in sorted(due) if start < end]
-        ran = at_work[at] & words.running
+        ran = at_work[at] & last_state.running
         if width(until) == 1 and (at_work[at] or not busy):
             ran = {until[0][0]}
         for index in ran:
@@ -95,30 +93,29 @@ class _Range:
     start: int
     stop: int
     piece: int
-    """How many of them travel together the next time."""
+    """How many of its mini-batches go into one block the next time."""
     losses: int
     """Of nodes, those at which it may have been running."""
     seen: int
-    """Of nodes, all."""
+    """Of nodes, all: it was there, running or waiting."""
     writes: int
     """Deaths of processors while its rows were written."""
 
 
 @dataclass
-class Suspects:
-    """The suspect ranges of one step, disjoint."""
+class Blame:
+    """The suspects of one step: disjoint ranges, each with the losses that it may have caused."""
 
     _ranges: list[_Range] = field(default_factory=list)
 
-    def mark(self, start: int, stop: int, *, running: bool = True, writing: bool = False) -> int | None:
-        """[start, stop) was on a node that was lost, or (`writing`) died with its processor while its rows
-        were written.
+    def accuse(self, start: int, stop: int, *, running: bool = True, writing: bool = False) -> int | None:
+        """Blame [start, stop) for a lost node, or (`writing`) for a processor that died writing its rows.
 
-        Gives the mini-batch that has failed by that, if one has: never one that was not `running` as far as
-        is known, but waited.
+        `running`: whether it ran just then, or only waited there. Returns the mini-batch that has failed by
+        that, else None.
         """
-        # Each keeps its own history: what shares a range with one that was there before is no more to blame
-        # for that.
+        # Each range keeps its own history: a mini-batch does not take over the losses of another one that is
+        # now accused together with it.
         known = [
             replace(r, start=max(start, r.start), stop=min(stop, r.stop))
             for r in self._ranges
@@ -149,7 +146,7 @@ class Suspects:
         return start if guilty else None
 
     def clear(self, start: int, stop: int) -> None:
-        """[start, stop) did no harm."""
+        """[start, stop) has ended well, or by itself: it is no suspect any more."""
         if not self._ranges:
             return
         left = []
@@ -157,14 +154,12 @@ class Suspects:
             left += [replace(r, start=a, stop=b) for a, b in subtract([(r.start, r.stop)], start, stop)[0]]
         self._ranges = left
 
-    def alone(self, index: int) -> bool:
-        """Whether `index` is to be the only such suspect on its node."""
+    def needs_own_node(self, index: int) -> bool:
+        """Whether `index` is to be the only suspect on its node."""
         return any(r.start <= index < r.stop and r.seen >= ALONE_FROM for r in self._ranges)
 
-    def apart(self, start: int, stop: int) -> int:
-        """Where a block from `start` ends at the latest, so that suspects travel in their pieces and nothing
-        else with them.
-        """
+    def end_of_piece(self, start: int, stop: int) -> int:
+        """Where a block from `start` ends, at most `stop`: suspects go in small pieces, with nothing else."""
         for r in self._ranges:
             if r.start <= start < r.stop:
                 stop = min(stop, r.stop, start + r.piece)

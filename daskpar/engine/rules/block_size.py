@@ -11,15 +11,22 @@ from collections.abc import Sequence
 
 Seconds = float
 
-FIRST = 1
-"""Mini-batches of the first blocks, while nothing has been measured: two slow ones side by side must not
-share a processor.
-"""
-GROWTH = 16
+LEAST_SECONDS = 1.0
+MOST_SECONDS = 10.0
+FIRST_SIZE = 1
+"""Mini-batches of the first blocks, while nothing has been measured."""
+# More than one would put two slow neighbours on one processor, while others idle.
+MAX_GROWTH = 16
 """A block holds at most this many times the mini-batches measured so far: one fast mini-batch proves little.
 """
-MEMORY = 0.7
+OLD_WEIGHT = 0.7
 """Weight of what was known when a new measurement comes in."""
+
+
+def block_seconds(processors: int) -> Seconds:
+    """Work of a block for a step on so many `processors`: 1 s, up to 10 s on 1,000 processors and more."""
+    # It grows with their number, so that the scheduler sees about a hundred blocks a second at most.
+    return min(MOST_SECONDS, max(LEAST_SECONDS, processors / 100))
 
 
 class BlockSizer:
@@ -44,19 +51,19 @@ class BlockSizer:
         if known is None:
             self.seconds_per_mini_batch = each
         else:
-            # A bulk counts by its size against the block it stands for, so that a single slow one does not
-            # shrink all to come.
-            weight = (1 - MEMORY) * min(1.0, mini_batches / max(1, self._measured / 8))
+            # A few mini-batches weigh little against what was measured before, so that a single slow one does
+            # not shrink all blocks to come.
+            weight = (1 - OLD_WEIGHT) * min(1.0, mini_batches / max(1, self._measured / 8))
             self.seconds_per_mini_batch = known + weight * (each - known)
         self._measured = max(self._measured, min(self._measured + mini_batches, 10**9))
 
     def size(self, *, remaining: int, processors: int) -> int:
         """Mini-batches for the next block when `remaining` wait for `processors`."""
         if self.seconds_per_mini_batch is None:
-            wanted = FIRST
+            wanted = FIRST_SIZE
         else:
             wanted = int(self.target / max(self.seconds_per_mini_batch, 1e-7))
-            wanted = min(wanted, GROWTH * max(1, self._measured))
+            wanted = min(wanted, MAX_GROWTH * max(1, self._measured))
         # Guided: towards the end blocks shrink, so that all processors end together.
         fair = -(-remaining // (2 * max(1, processors)))
         return max(1, min(wanted, fair))

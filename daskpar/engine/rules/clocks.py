@@ -8,11 +8,11 @@ Seconds = float
 
 
 @dataclass(frozen=True, kw_only=True)
-class Patience:
+class Timeouts:
     """How long a step waits for what."""
 
     progress: Seconds
-    """`progress_update_timeout`: without any word of progress from the processors."""
+    """`progress_update_timeout`: without any progress of the processors."""
     nodes: Seconds = 300.0
     """Without any node, for the cluster to bring a new one."""
     stopping: Seconds = 15.0
@@ -20,26 +20,49 @@ class Patience:
 
 
 def progress_timeout(*, given: Seconds | None, run: Seconds, overhead: Seconds, init: Seconds) -> Seconds:
-    """`progress_update_timeout`, or three times what one mini-batch may take, and never less than one
-    `init()` before it may take.
+    """`progress_update_timeout`: what is `given`, else what follows from the other timeouts.
+
+    That is three times what one mini-batch may take, and never less than one `init()` and a mini-batch.
     """
     return given if given is not None else max(3 * (run + overhead), init + run + overhead)
 
 
 @dataclass(kw_only=True)
-class Waiting:
-    """Since when a step has been waiting for something; None: it is not."""
+class StepClocks:
+    """Since when a step has been waiting for something; None: it is not waiting for that."""
 
     progress_since: Seconds
     nodes_since: Seconds | None = None
     stopping_since: Seconds | None = None
+    any_result: bool = False
+    """Whether any mini-batch has ended."""
 
-    def overdue(self, now: Seconds, patience: Patience) -> str:
-        """Which patience is used up at `now`: `stopping`, `nodes`, `progress`, or empty."""
+    def result_came(self, now: Seconds) -> None:
+        """A processor has reported ended mini-batches."""
+        self.progress_since = now
+        self.any_result = True
+
+    def processor_ready(self, now: Seconds) -> None:
+        """A processor is past `init()`."""
+        # Once mini-batches have run, processors that come and go without one are no progress.
+        if not self.any_result:
+            self.progress_since = now
+
+    def node_came(self, now: Seconds) -> None:
+        """A node has started its processors."""
+        if not self.any_result:
+            self.progress_since = now
+        elif self.nodes_since is not None:
+            # While there was no node, nobody could make progress: that time does not count.
+            self.progress_since += now - self.nodes_since
+        self.nodes_since = None
+
+    def overdue(self, now: Seconds, timeouts: Timeouts) -> str:
+        """Which of `timeouts` is over at `now`: `stopping`, `nodes`, `progress`, or an empty text."""
         if self.stopping_since is not None:
-            return "stopping" if now - self.stopping_since > patience.stopping else ""
-        if self.nodes_since is not None and now - self.nodes_since > patience.nodes:
+            return "stopping" if now - self.stopping_since > timeouts.stopping else ""
+        if self.nodes_since is not None and now - self.nodes_since > timeouts.nodes:
             return "nodes"
-        if self.nodes_since is None and now - self.progress_since > patience.progress:
+        if self.nodes_since is None and now - self.progress_since > timeouts.progress:
             return "progress"
         return ""

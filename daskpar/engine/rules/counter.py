@@ -1,6 +1,4 @@
-"""Counting tries against the thresholds: pure, fed with record arrays, used by the tracker on the scheduler
-and by the driver.
-"""
+"""Counts tries against the thresholds of a step: pure, used by the tracker and by the driver."""
 
 from __future__ import annotations
 
@@ -23,7 +21,7 @@ class Thresholds:
     """Failed mini-batches to tolerate in percent of the planned ones, those without a row left out."""
 
 
-class Tally:
+class ThresholdCounter:
     """The running counts of one step and the verdict on them.
 
     Only final outcomes are charged: a try that will be repeated shows in `tries_failed` and `retried` alone,
@@ -53,37 +51,40 @@ class Tally:
         )
 
     def add_repeats(self, number: int) -> None:
-        """Count mini-batches that are run again because their unflushed result was lost with a processor or
-        node.
-        """
+        """Count mini-batches that run again, for their result was lost with a processor or node."""
         self.counts = replace(self.counts, repeats=self.counts.repeats + number)
 
     def verdict(self) -> str:
         """One sentence on the threshold that is exceeded, naming count and limit; empty while none is."""
+        # Azure ML takes a threshold of -1 as none; equal to the threshold is still tolerated.
         limits, counts = self.thresholds, self.counts
         if 0 <= limits.error_threshold < counts.failed_items:
             return (
-                f"{_count(counts.failed_items, 'item', 'items')} failed, more than error_threshold allows ({limits.error_threshold}); "
-                "raise error_threshold or mend the script"
+                f"{_count(counts.failed_items, 'item', 'items')} failed, more than error_threshold allows "
+                f"({limits.error_threshold}); raise error_threshold or mend the script"
             )
         if 0 <= limits.mini_batch_error_threshold < counts.failed:
             return (
-                f"{_count(counts.failed, 'mini-batch', 'mini-batches')} failed, more than mini_batch_error_threshold allows "
-                f"({limits.mini_batch_error_threshold}); raise mini_batch_error_threshold or mend the script"
+                f"{_count(counts.failed, 'mini-batch', 'mini-batches')} failed, more than "
+                f"mini_batch_error_threshold allows ({limits.mini_batch_error_threshold}); "
+                "raise mini_batch_error_threshold or mend the script"
             )
         if limits.allowed_failed_percent < 100 and counts.failed:
+            # Mini-batches that turned out to hold no row would make the failed share look smaller than it is.
             with_rows = max(1, counts.planned - counts.empty)
             percent = 100 * counts.failed / with_rows
             if percent > limits.allowed_failed_percent:
                 return (
-                    f"{counts.failed} of {with_rows} mini-batches failed ({percent:.3g} %), more than allowed_failed_percent allows "
-                    f"({limits.allowed_failed_percent:g} %); raise allowed_failed_percent or mend the script"
+                    f"{counts.failed} of {with_rows} mini-batches failed ({percent:.3g} %), more than "
+                    f"allowed_failed_percent allows ({limits.allowed_failed_percent:g} %); "
+                    "raise allowed_failed_percent or mend the script"
                 )
         return ""
 
     def closing_verdict(self, *, allow_empty: bool) -> str:
-        """The verdict once every mini-batch has its final outcome: thresholds, and whether anything succeeded
-        at all.
+        """The verdict once every mini-batch has its final outcome.
+
+        On the thresholds, and on whether anything succeeded at all.
         """
         if found := self.verdict():
             return found
@@ -91,7 +92,10 @@ class Tally:
         if counts.succeeded == 0 and counts.failed:
             return "no mini-batch succeeded; the first error says why"
         if counts.succeeded == 0 and not allow_empty:
-            return "the input holds no items; check its path, or pass --allow-empty True in program_arguments if that is expected"
+            return (
+                "the input holds no items; check its path, or pass --allow-empty True in program_arguments "
+                "if that is expected"
+            )
         return ""
 
 

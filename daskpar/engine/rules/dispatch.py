@@ -1,5 +1,4 @@
-"""Which mini-batches go to which node, who owns them, and what goes back to the queue: pure bookkeeping, no
-Dask, no clock.
+"""Which mini-batches go to which node, who owns them, and what goes back to the queue: pure bookkeeping.
 
 Facts go in (a node joined, rows were flushed, a range was released, a node was lost), orders come out. A
 range is owned by the block it was last given to; what comes from any other block is refused, so that no
@@ -16,7 +15,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from daskpar.engine.rules.blame import Interval, Suspects, may_have_run, subtract
+from daskpar.engine.rules.blame import Blame, Interval, may_have_run, subtract
 from daskpar.engine.rules.block_size import BlockSizer
 from daskpar.processor.last_state import LastState
 from daskpar.processor.protocol import BlockOrder
@@ -41,11 +40,11 @@ class _Block:
     node: str
     tries: int
     due: list[Interval]
-    """What it still owes: neither flushed nor released."""
+    """What is still due from it: neither flushed nor released."""
     alone: bool = False
-    """Whether its node gets no other suspect meanwhile."""
+    """Whether its node gets no other block meanwhile, for it is a suspect."""
     token: str = ""
-    """Of the start that owns it; empty until the first word from it."""
+    """Of the start that owns it; empty until its first report."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,28 +69,26 @@ class Dispatcher:
 
     missing: Iterable[Interval]
     sizer: BlockSizer
-    first_block: int = 0
 
     nodes: dict[str, int] = field(default_factory=dict)
     """Node -> processors."""
     blocks: dict[int, _Block] = field(default_factory=dict)
     """Blocks under way, by number."""
-    suspects: Suspects = field(default_factory=Suspects)
+    blame: Blame = field(default_factory=Blame)
     ready: set[str] | None = None
-    """Nodes that have said that a processor is past `init()`; None: all have."""
+    """Nodes with a processor past `init()`, as far as reported; None: all have one."""
     _queue: deque[tuple[int, int, int]] = field(default_factory=deque)
-    _aside: deque[tuple[int, int, int]] = field(default_factory=deque)
-    """What waits for a node without another suspect."""
+    _waiting_suspects: deque[tuple[int, int, int]] = field(default_factory=deque)
+    """Suspects that wait for a node without another suspect."""
     waiting: int = 0
-    """Mini-batches in the queue, or aside."""
+    """Mini-batches that wait, suspects included."""
 
     def __post_init__(self) -> None:
-        self._next = self.first_block
+        self._next = 0
         self._load: dict[str, int] = {}
         self._room: set[str] = set()
-        """Nodes that may take another block: few of a large busy cluster, so that handing out one does not
-        ask them all.
-        """
+        """Nodes that may take another block."""
+        # Kept up to date, for on a large busy cluster they are few: an order need not look at all nodes.
         self._with_suspect: set[str] = set()
         """Nodes that run a suspect and get nothing else meanwhile."""
         self._processors = 0
@@ -103,7 +100,7 @@ class Dispatcher:
     @property
     def finished(self) -> bool:
         """Whether nothing waits and nothing is under way."""
-        return not self._queue and not self._aside and not self.blocks
+        return not self._queue and not self._waiting_suspects and not self.blocks
 
     @property
     def processors(self) -> int:
@@ -118,7 +115,7 @@ class Dispatcher:
 
     def orders(self) -> list[tuple[str, BlockOrder]]:
         """Blocks to send now, each with its node: fills every node up to two blocks for each processor."""
-        orders = self._orders_alone() if self._aside else []
+        orders = self._orders_for_suspects() if self._waiting_suspects else []
         room = [(self._load[node] / self.nodes[node], node) for node in self._room] if self._queue else []
         heapq.heapify(room)
         while self._queue and room:
@@ -128,18 +125,18 @@ class Dispatcher:
             # A mini-batch with failures behind it travels alone: what it does then hits no other.
             if tries == 0:
                 stop = self.sizer.stop(start, limit, remaining=self.waiting, processors=self.processors)
-                stop = self.suspects.apart(start, stop)
+                stop = self.blame.end_of_piece(start, stop)
             if stop < limit:
                 self._queue.appendleft((stop, limit, tries))
-            if self.suspects.alone(start):
-                self._aside.append((start, stop, tries))
+            if self.blame.needs_own_node(start):
+                self._waiting_suspects.append((start, stop, tries))
                 continue
             orders.append(self._order(node, start, stop, tries))
             if node in self._room:
                 heapq.heapreplace(room, (self._load[node] / self.nodes[node], node))
             else:
                 heapq.heappop(room)
-        return orders + self._orders_alone() if self._aside else orders
+        return orders + self._orders_for_suspects() if self._waiting_suspects else orders
 
     def _order(self, node: str, start: int, stop: int, tries: int) -> tuple[str, BlockOrder]:
         self.waiting -= stop - start
@@ -149,25 +146,25 @@ class Dispatcher:
         self._change_load(node, 1)
         return node, BlockOrder(block=number, token="", start=start, stop=stop, tries=tries)
 
-    def _orders_alone(self) -> list[tuple[str, BlockOrder]]:
-        """Give what waits aside to nodes that have nothing else of that kind, and where its running is
-        certain to be known.
-        """
+    def _orders_for_suspects(self) -> list[tuple[str, BlockOrder]]:
+        """Blocks for suspects that need a node of their own: nodes that have no other suspect."""
+        # Only nodes with a ready processor: were such a node lost, it would be certain that the suspect ran.
         orders: list[tuple[str, BlockOrder]] = []
         able = self._room if self.ready is None else self._room & self.ready
         for node in sorted(able - self._with_suspect, key=lambda n: (self._load[n] / self.nodes[n], n))[
-            : len(self._aside)
+            : len(self._waiting_suspects)
         ]:
-            orders.append(self._order(node, *self._aside.popleft()))
+            orders.append(self._order(node, *self._waiting_suspects.popleft()))
             self.blocks[self._next - 1].alone = True
-            # Nothing is queued behind it: a node lost to that, before the end of this one is heard, would be
-            # blamed on this one.
+            # Nothing is queued behind it: if that took the node down before the end of this one is reported,
+            # this one would be blamed.
             self._with_suspect.add(node)
             self._room.discard(node)
         return orders
 
     def owns(self, block: int, token: str) -> bool:
-        """Whether `token` is the start of `block` that is listened to; the first one to speak is."""
+        """Whether `token` is the start of `block` that owns it: the first one that reports."""
+        # Dask may start a task twice; only one start may commit the block's mini-batches.
         known = self.blocks.get(block)
         if known is None:
             return False
@@ -176,8 +173,9 @@ class Dispatcher:
         return known.token == token
 
     def settle(self, block: int, token: str, indices: np.ndarray) -> np.ndarray:
-        """Mark records of a flush as delivered; a mask of those that were due from this block (the others are
-        refused).
+        """Mark the records of a flush, of mini-batches `indices`, as delivered.
+
+        A mask of those that were due from this block; the others are refused.
         """
         accepted = np.zeros(len(indices), dtype=bool)
         if not len(indices) or not self.owns(block, token):
@@ -192,7 +190,7 @@ class Dispatcher:
                     accepted[:] = True
                 else:
                     accepted |= (indices >= low) & (indices < high)
-                self.suspects.clear(low, high)
+                self.blame.clear(low, high)
         return accepted
 
     def retry(self, index: int, tries: int) -> None:
@@ -203,15 +201,15 @@ class Dispatcher:
     def release(self, block: int, token: str, start: int, stop: int, *, suspect: bool = False) -> Loss:
         """Take back [start, stop) from a block: it goes back to the queue.
 
-        `suspect`: a processor died while it wrote their rows, so one of them may be to blame; one that is so
-        three times, alone at last, has failed.
+        `suspect`: a processor died while it wrote their rows, or before it began with them, so one of them
+        may be to blame; a mini-batch that is so three times, alone at last, has failed.
         """
         if not self.owns(block, token):
             return Loss(requeued=0, failed=())
         known = self.blocks[block]
         known.due, taken = subtract(known.due, start, stop)
         failed = (
-            [index for a, b in taken if (index := self.suspects.mark(a, b, writing=True)) is not None]
+            [index for a, b in taken if (index := self.blame.accuse(a, b, writing=True)) is not None]
             if suspect
             else []
         )
@@ -220,22 +218,22 @@ class Dispatcher:
         return Loss(requeued=self._requeue(taken, known.tries), failed=tuple(failed))
 
     def end(self, block: int, token: str) -> int:
-        """A block is over; what it still owed (nothing, unless something went wrong on its node) goes back to
-        the queue.
+        """A block is over; how many mini-batches that were still due go back to the queue.
+
+        There are none, unless something went wrong on its node.
         """
         if not self.owns(block, token):
             return 0
         return self._retire(block)
 
     def lose_block(self, block: int) -> int:
-        """A block will not be heard of again, without a fault of any mini-batch: back to the queue with what
-        it owed.
-        """
+        """Nothing more will be reported of a block, and no mini-batch is to blame; how many go back."""
         return self._retire(block) if block in self.blocks else 0
 
     def lose_node(self, node: str) -> int:
-        """A node is gone and gets no more blocks; how many of its processors had been counted on. What it
-        owes waits for `bury_node`.
+        """A node is gone and gets no more blocks; how many processors it had.
+
+        What is due from its blocks waits for `requeue_lost_node`.
         """
         processors = self.nodes.pop(node, 0)
         self._processors -= processors
@@ -243,24 +241,24 @@ class Dispatcher:
         self._room.discard(node)
         return processors
 
-    def bury_node(self, node: str, *, running: int, words: LastState | None = None) -> Loss:
-        """A lost node's blocks lose ownership; what they owed goes back to the queue. A mini-batch lost three
-        times has failed.
+    def requeue_lost_node(self, node: str, *, running: int, last_state: LastState | None = None) -> Loss:
+        """Take back the blocks of a lost node: what was due goes to the queue.
 
-        `running`: its processors past `init()`. What may have taken it down (`may_have_run`) is given out
-        again in smaller pieces, after a second loss never two of them on one node.
+        `running`: its processors past `init()`. `last_state`: what is known of its end. What may have taken
+        it down (`may_have_run`) is given out again in smaller pieces, after a second loss never two of them
+        on one node; a mini-batch that was running at its third loss has failed.
         """
         requeued, failed, suspects = 0, [], []
         numbers = sorted(n for n, b in self.blocks.items() if b.node == node)
         suspected = may_have_run(
-            [(self.blocks[n].due, bool(self.blocks[n].token)) for n in numbers], running, words
+            [(self.blocks[n].due, bool(self.blocks[n].token)) for n in numbers], running, last_state
         )
         # The latest first: each goes to the front of the queue, so the oldest work ends up foremost.
         for number, ranges in zip(reversed(numbers), reversed(suspected), strict=True):
             block = self.blocks[number]
             suspects += sorted(start for start, _, ran in ranges if ran)[:1]
             for start, stop, ran in ranges:
-                index = self.suspects.mark(start, stop, running=ran)
+                index = self.blame.accuse(start, stop, running=ran)
                 if index is not None:
                     failed.append(index)
                     block.due, _ = subtract(block.due, index, index + 1)
@@ -268,7 +266,7 @@ class Dispatcher:
         return Loss(requeued=requeued, failed=tuple(failed), suspects=tuple(suspects))
 
     def leave_node(self, node: str) -> int:
-        """A node takes no more part, without a fault of any mini-batch: what it owed goes back to the queue."""
+        """A node takes no more part, and no mini-batch is to blame; how many go back to the queue."""
         self._processors -= self.nodes.pop(node, 0)
         self._load.pop(node, None)
         self._room.discard(node)
@@ -280,7 +278,7 @@ class Dispatcher:
     def drop_waiting(self) -> None:
         """Nothing more is to be started."""
         self._queue.clear()
-        self._aside.clear()
+        self._waiting_suspects.clear()
         self.waiting = 0
 
     def _retire(self, number: int) -> int:
@@ -299,9 +297,9 @@ class Dispatcher:
             self._room.discard(node)
 
     def _requeue(self, intervals: Iterable[Interval], tries: int) -> int:
-        owed = 0
+        requeued = 0
         for start, stop in sorted(intervals, reverse=True):
             self._queue.appendleft((start, stop, tries))
-            owed += stop - start
-        self.waiting += owed
-        return owed
+            requeued += stop - start
+        self.waiting += requeued
+        return requeued

@@ -14,7 +14,7 @@ from daskpar.engine.rules.allocation import (
 from daskpar.processor.protocol import ProcessorSettings
 
 TASK_ERRORS = 3
-"""Block tasks of one node that may fail in a row, without a word from its processors between."""
+"""Block tasks of one node that may fail in a row, without any report from its processors between."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class Member:
     threads: int
 
     def settings(self, shared: ProcessorSettings) -> ProcessorSettings:
-        """What its processors are told, beside what all nodes share."""
+        """Settings of its processors: what all nodes share, and its own number, threads and devices."""
         return replace(
             shared,
             node=self.number,
@@ -44,8 +44,9 @@ class Member:
 
 @dataclass(kw_only=True)
 class Members:
-    """The workers of one step: up to `instance_count` at a time (-1: all there are), each with
-    `processors_wanted` processors.
+    """The workers of one step, each with `processors_wanted` processors.
+
+    Up to `instance_count` at a time (-1: all there are).
     """
 
     instance_count: int
@@ -67,14 +68,16 @@ class Members:
         return bool(self.open or self.opening)
 
     def fill_up(self, there: Mapping[str, NodeFacts]) -> list[Member]:
-        """Take in as many workers of those that are `there` as are still wanted; those, which count as
-        opening from here on.
+        """Take in workers of those that are `there`, as many as are still wanted.
+
+        Returns the new members; they count as opening from here on.
         """
         free = [a for a in there if a not in self.open and a not in self.opening and a not in self.left_out]
         if self.instance_count != -1:
             free = free[: max(0, self.instance_count - len(self.open) - len(self.opening))]
         if not free:
             return []
+        # Members keep what they were given: their processors run already.
         known = {m.address: m for m in [*self.open.values(), *self.opening.values()]}
         facts = [there[address] for address in [*known, *free] if address in there]
         processors = processors_per_node(facts, self.processors_wanted)
@@ -99,9 +102,7 @@ class Members:
         return chosen
 
     def opened(self, address: str, number: int) -> Member | None:
-        """The worker has answered the request to open as member `number`; None when that one is no member any
-        more.
-        """
+        """The worker has started its processors as member `number`; None when that is no member any more."""
         member = self.opening.get(address)
         if member is None or member.number != number:
             return None

@@ -1,6 +1,4 @@
-"""Nodes that were lost: whose last words are waited for, and how many came and went without a mini-batch
-being done. Pure bookkeeping.
-"""
+"""Counts lost nodes, and decides when it has become hopeless to go on: pure bookkeeping."""
 
 from __future__ import annotations
 
@@ -12,63 +10,69 @@ from daskpar.processor.last_state import LastState
 
 
 @dataclass(frozen=True)
-class Dying:
-    """A lost node of which it is not known yet what it was at."""
+class LostNode:
+    """A lost node of which it is not known yet what it was running."""
 
     node: Member
-    running: int
+    ready: int
     """How many of its processors were past `init()`."""
 
 
 @dataclass
-class Losses:
-    """The losses of one step."""
+class NodeLosses:
+    """The lost nodes of one step."""
 
-    dying: dict[str, Dying] = field(default_factory=dict)
-    """By address."""
+    awaited: dict[str, LostNode] = field(default_factory=dict)
+    """By address: lost nodes whose last state is being looked for."""
     _new: set[int] = field(default_factory=set)
-    """Numbers of the nodes that came since a mini-batch was done last."""
+    """Numbers of the nodes that joined since a mini-batch was done last."""
     _fruitless: int = 0
-    """Of these, how many were lost."""
+    """How many of these were lost."""
     _most: int = 0
+    """The most nodes that there were at a time."""
 
-    def joined(self, number: int, there: int) -> None:
-        """A node has come; `there` are there now."""
+    def node_joined(self, number: int, there: int) -> None:
+        """Node `number` has joined; `there` nodes take part now."""
         self._new.add(number)
         self._most = max(self._most, there)
 
-    def done(self) -> None:
-        """A mini-batch is done."""
+    def mini_batch_done(self) -> None:
+        """A mini-batch has ended, so the nodes do not come and go for nothing."""
         self._new.clear()
         self._fruitless = 0
 
-    def lost(self, address: str, node: Member, running: int) -> None:
-        """A node is lost."""
-        self.dying[address] = Dying(node, running)
+    def node_lost(self, address: str, node: Member, ready: int) -> None:
+        """`node`, with `ready` processors past `init()`, is lost; its last state is looked for now."""
+        self.awaited[address] = LostNode(node, ready)
 
-    def known(self, address: str, number: int | None, words: LastState | None) -> Dying | None:
-        """What node `number` (None: whichever it was) at `address` was at is known, or never will be; None
-        where nobody asks any more.
+    def last_state_known(
+        self, address: str, number: int | None, last_state: LastState | None
+    ) -> LostNode | None:
+        """The lost node at `address`, once its last state is known or will never be (`last_state` None).
+
+        `number` is that of the node that was asked about, None for whichever was lost there. None where this
+        node is not awaited, or no longer.
         """
-        found = self.dying.get(address)
+        found = self.awaited.get(address)
         if found is None or number not in (None, found.node.number):
             return None
-        del self.dying[address]
-        # A cluster that shrinks ends its nodes in order: that takes nobody down. And where a mini-batch ran,
-        # its own losses are counted.
+        del self.awaited[address]
+        # A cluster that shrinks ends its nodes in order: nothing took them down. And where a mini-batch was
+        # running, the losses of that mini-batch are counted instead.
         if found.node.number in self._new and not (
-            words is not None and (words.orderly or words.running or words.writing)
+            last_state is not None and (last_state.orderly or last_state.running or last_state.writing)
         ):
             self._fruitless += 1
         return found
 
     def verdict(self) -> str:
-        """One sentence where nodes come and go for nothing, else an empty text: without an end to it, it
-        would go on for ever.
-        """
+        """One sentence where nodes come and go for nothing, else an empty text."""
+        # Without this end, a script that takes down each node before `run()` would go on for ever. All nodes
+        # of a large cluster may be lost once, and come again, before it counts as hopeless.
         if self._fruitless < max(LOSSES_AT_MOST, 2 * self._most):
             return ""
         return (
-            f"{self._fruitless} nodes were lost one after the other, each before any mini-batch was done since it came: import or init() "
-            "of the script may take them down, or the cluster ends them; look at the logs of the processors and of the workers"
+            f"{self._fruitless} nodes were lost one after the other, each before any mini-batch was done "
+            "since it came: import or init() of the script may take them down, or the cluster ends them; "
+            "look at the logs of the processors and of the workers"
         )

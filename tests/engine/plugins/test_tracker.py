@@ -11,6 +11,13 @@ import pytest
 
 from daskpar.batches.records import RECORD
 from daskpar.engine.plugins.tracker import Tracker, ask_tracker, ignore, stop_name, tracker_name
+from daskpar.engine.plugins.tracker_messages import (
+    MessagesArrived,
+    VerdictReached,
+    WorkerJoined,
+    WorkerLost,
+    from_wire,
+)
 from daskpar.engine.rules.counter import Thresholds
 from daskpar.processor.protocol import BlockEnded, Flushed, LogMessage
 from daskpar.results import Counts, TryStatus
@@ -23,7 +30,7 @@ class Scheduler(SimpleNamespace):
         super().__init__(stream_handlers={}, workers={"a", "b"}, plugins={}, told=[], stopped=[])
 
     def client_send(self, client, message) -> None:
-        self.told.append((client, message["event"][1]))
+        self.told.append((client, from_wire(message["event"][1])))
 
     def worker_send(self, worker, message) -> None:
         self.stopped.append((worker, message["op"], message["step"], message["reason"]))
@@ -63,9 +70,10 @@ def say(tracker: Tracker, worker: str, *messages) -> None:
 
 def test_reports_are_counted_and_passed_on_as_they_came(tracker, scheduler):
     say(tracker, "a", flushed(0, 1, failed=False), flushed(2))
-    assert (tracker.tally.counts.succeeded, tracker.tally.counts.failed) == (2, 1)
-    [(client, (kind, worker, messages))] = scheduler.told
-    assert (client, kind, worker, len(pickle.loads(messages))) == ("client", "messages", "a", 2)
+    assert (tracker.counter.counts.succeeded, tracker.counter.counts.failed) == (2, 1)
+    [(client, message)] = scheduler.told
+    assert isinstance(message, MessagesArrived)
+    assert (client, message.address, len(pickle.loads(message.pickled))) == ("client", "a", 2)
     assert scheduler.stopped == []
 
 
@@ -73,8 +81,8 @@ def test_a_count_above_its_threshold_stops_the_nodes_that_have_spoken_once(track
     say(tracker, "a", flushed(0))
     say(tracker, "a", flushed(1))
     assert scheduler.stopped == [("a", stop_name("R"), "s", "threshold")]
-    kinds = [fact[0] for _, fact in scheduler.told]
-    assert kinds == ["messages", "messages", "verdict"]
+    kinds = [type(message) for _, message in scheduler.told]
+    assert kinds == [MessagesArrived, MessagesArrived, VerdictReached]
     say(tracker, "a", flushed(2))
     assert len(scheduler.stopped) == 1
 
@@ -82,20 +90,20 @@ def test_a_count_above_its_threshold_stops_the_nodes_that_have_spoken_once(track
 def test_a_second_start_of_a_block_is_not_counted(tracker):
     say(tracker, "a", flushed(0, token="first"))
     say(tracker, "b", flushed(0, token="second"))
-    assert tracker.tally.counts.failed == 1
+    assert tracker.counter.counts.failed == 1
     say(tracker, "a", BlockEnded(block=1, token="first"))
     say(tracker, "b", flushed(1, token="third", failed=False))
-    assert (tracker.tally.counts.failed, tracker.tally.counts.succeeded) == (1, 1)
+    assert (tracker.counter.counts.failed, tracker.counter.counts.succeeded) == (1, 1)
 
 
 def test_a_lost_node_is_told_and_not_listened_to_until_it_comes_back(tracker, scheduler):
     tracker.remove_worker(scheduler, "a")
     say(tracker, "a", flushed(0))
-    assert tracker.tally.counts.failed == 0
+    assert tracker.counter.counts.failed == 0
     tracker.add_worker(scheduler, "a")
     say(tracker, "a", flushed(0, failed=False))
-    assert tracker.tally.counts.succeeded == 1
-    assert [fact[:2] for _, fact in scheduler.told][:2] == [("lost", "a"), ("joined", "a")]
+    assert tracker.counter.counts.succeeded == 1
+    assert [message for _, message in scheduler.told][:2] == [WorkerLost("a"), WorkerJoined("a")]
 
 
 def test_the_nodes_stop_when_they_are_asked_to(tracker, scheduler):

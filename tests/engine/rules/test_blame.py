@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from daskpar.engine.rules.blame import LOSSES, LOSSES_AT_MOST, Suspects, may_have_run
+from daskpar.engine.rules.blame import LOSSES, LOSSES_AT_MOST, Blame, may_have_run
 from daskpar.processor.last_state import LastState
 
 A, B, C = [(0, 10)], [(10, 20)], [(20, 21)]
 
 
-def words(*running: int, writing: tuple[int, ...] = ()) -> LastState:
+def state(*running: int, writing: tuple[int, ...] = ()) -> LastState:
     return LastState(running=frozenset(running), writing=frozenset(writing))
 
 
@@ -21,25 +21,25 @@ def words(*running: int, writing: tuple[int, ...] = ()) -> LastState:
         ([A, B], 1, None, [[(0, 10, True)], [(10, 20, False)]]),
         ([A, B, C], 2, None, [[(0, 10, True)], [(10, 20, True)], [(20, 21, False)]]),
         # What was at work did run; what was done before it and not said may be to blame.
-        ([A, B], 1, words(0), [[(0, 1, True)], []]),
-        ([A, B], 1, words(4), [[(0, 4, False), (4, 5, True)], []]),
-        ([A, B], 2, words(4, 10), [[(0, 4, False), (4, 5, True)], [(10, 11, True)]]),
+        ([A, B], 1, state(0), [[(0, 1, True)], []]),
+        ([A, B], 1, state(4), [[(0, 4, False), (4, 5, True)], []]),
+        ([A, B], 2, state(4, 10), [[(0, 4, False), (4, 5, True)], [(10, 11, True)]]),
         # The processor has come into its next block: the one before is done, but not said.
-        ([A, B], 1, words(11), [[(0, 10, False)], [(10, 11, False), (11, 12, True)]]),
-        ([C, B], 1, words(10), [[(20, 21, False)], [(10, 11, True)]]),
+        ([A, B], 1, state(11), [[(0, 10, False)], [(10, 11, False), (11, 12, True)]]),
+        ([C, B], 1, state(10), [[(20, 21, False)], [(10, 11, True)]]),
         # Rows were being written: any of theirs.
-        ([A, B], 1, words(writing=(2,)), [[(0, 3, False)], []]),
-        ([C, B], 1, words(writing=(20,)), [[(20, 21, True)], []]),
+        ([A, B], 1, state(writing=(2,)), [[(0, 3, False)], []]),
+        ([C, B], 1, state(writing=(20,)), [[(20, 21, True)], []]),
         # A processor was idle: whatever had waited for it is done.
-        ([A, B], 1, words(), [[(0, 10, False)], [(10, 20, False)]]),
-        ([A, C], 1, words(), [[(0, 10, False)], [(20, 21, True)]]),
-        ([C], 1, words(), [[(20, 21, True)]]),
-        ([A, B, C], 2, words(3), [[(0, 3, False), (3, 4, True)], [(10, 20, False)], [(20, 21, False)]]),
+        ([A, B], 1, state(), [[(0, 10, False)], [(10, 20, False)]]),
+        ([A, C], 1, state(), [[(0, 10, False)], [(20, 21, True)]]),
+        ([C], 1, state(), [[(20, 21, True)]]),
+        ([A, B, C], 2, state(3), [[(0, 3, False), (3, 4, True)], [(10, 20, False)], [(20, 21, False)]]),
         # No processor was past init(), or the node ended in order.
-        ([A, B], 0, words(), [[], []]),
+        ([A, B], 0, state(), [[], []]),
         ([A, B], 1, LastState(running=frozenset({3}), orderly=True), [[], []]),
-        ([], 1, words(), []),
-        ([[]], 1, words(3), [[]]),
+        ([], 1, state(), []),
+        ([[]], 1, state(3), [[]]),
     ],
 )
 def test_what_may_have_run(blocks, running, said, accused):
@@ -48,31 +48,35 @@ def test_what_may_have_run(blocks, running, said, accused):
 
 def test_a_block_that_has_spoken_had_begun():
     assert may_have_run([(A, False), (B, True)], 1, None) == [[(0, 10, True)], [(10, 20, True)]]
-    assert may_have_run([(A, False), (B, True)], 0, words()) == [[], [(10, 20, False)]]
+    assert may_have_run([(A, False), (B, True)], 0, state()) == [[], [(10, 20, False)]]
 
 
 def test_one_that_is_marked_among_others_does_not_give_them_its_history():
-    suspects = Suspects()
+    blame = Blame()
     for _ in range(LOSSES - 1):
-        assert suspects.mark(7, 8) is None
-    assert suspects.mark(0, 10, running=False) is None
-    assert suspects.mark(3, 4) is None
-    assert suspects.mark(7, 8) == 7
+        assert blame.accuse(7, 8) is None
+    assert blame.accuse(0, 10, running=False) is None
+    assert blame.accuse(3, 4) is None
+    assert blame.accuse(7, 8) == 7
 
 
 def test_a_single_one_is_given_up_at_its_third_loss_while_running_or_at_its_sixth_at_all():
-    running, waiting, writing = Suspects(), Suspects(), Suspects()
-    assert [running.mark(1, 2) for _ in range(LOSSES)] == [None] * (LOSSES - 1) + [1]
-    assert [waiting.mark(1, 2, running=False) for _ in range(LOSSES_AT_MOST)] == [None] * (
+    running, waiting, writing = Blame(), Blame(), Blame()
+    assert [running.accuse(1, 2) for _ in range(LOSSES)] == [None] * (LOSSES - 1) + [1]
+    assert [waiting.accuse(1, 2, running=False) for _ in range(LOSSES_AT_MOST)] == [None] * (
         LOSSES_AT_MOST - 1
     ) + [1]
-    assert [writing.mark(1, 2, writing=True) for _ in range(LOSSES)] == [None] * (LOSSES - 1) + [1]
+    assert [writing.accuse(1, 2, writing=True) for _ in range(LOSSES)] == [None] * (LOSSES - 1) + [1]
 
 
 def test_what_did_no_harm_is_forgotten():
-    suspects = Suspects()
-    suspects.mark(0, 32)
-    suspects.mark(0, 32)
-    assert (suspects.apart(0, 100), suspects.alone(5), suspects.alone(32)) == (2, True, False)
-    suspects.clear(0, 16)
-    assert (suspects.apart(0, 100), suspects.alone(5), suspects.alone(16)) == (16, False, True)
+    blame = Blame()
+    blame.accuse(0, 32)
+    blame.accuse(0, 32)
+    assert (blame.end_of_piece(0, 100), blame.needs_own_node(5), blame.needs_own_node(32)) == (2, True, False)
+    blame.clear(0, 16)
+    assert (blame.end_of_piece(0, 100), blame.needs_own_node(5), blame.needs_own_node(16)) == (
+        16,
+        False,
+        True,
+    )

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daskpar.engine.rules.block_size import FIRST, GROWTH, BlockSizer
+from daskpar.engine.rules.block_size import FIRST_SIZE, MAX_GROWTH, BlockSizer
 
 
 def sizer(each: float | None = None, measured: int = 1000, **kwargs) -> BlockSizer:
@@ -17,7 +17,7 @@ def sizer(each: float | None = None, measured: int = 1000, **kwargs) -> BlockSiz
 
 
 def test_first_blocks_are_small_because_nothing_is_known():
-    assert sizer().size(remaining=10_000, processors=2) == FIRST
+    assert sizer().size(remaining=10_000, processors=2) == FIRST_SIZE
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def test_a_block_holds_about_a_second_of_work(each, size):
 
 def test_growth_is_bounded_by_what_was_measured():
     made = sizer(1e-6, measured=2)
-    assert made.size(remaining=10**7, processors=2) == 2 * GROWTH
+    assert made.size(remaining=10**7, processors=2) == 2 * MAX_GROWTH
 
 
 def test_towards_the_end_blocks_shrink_so_that_all_processors_end_together():

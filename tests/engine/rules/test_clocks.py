@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import pytest
 
-from daskpar.engine.rules.clocks import Patience, Waiting, progress_timeout
+from daskpar.engine.rules.clocks import StepClocks, Timeouts, progress_timeout
 
-PATIENCE = Patience(progress=100, nodes=50, stopping=15)
+TIMEOUTS = Timeouts(progress=100, nodes=50, stopping=15)
 
 
 @pytest.mark.parametrize(
     ("waiting", "now", "overdue"),
     [
-        (Waiting(progress_since=0), 100, ""),
-        (Waiting(progress_since=0), 101, "progress"),
-        (Waiting(progress_since=0, nodes_since=60), 109, ""),
-        (Waiting(progress_since=0, nodes_since=60), 111, "nodes"),
-        (Waiting(progress_since=0, nodes_since=0, stopping_since=200), 214, ""),
-        (Waiting(progress_since=0, nodes_since=0, stopping_since=200), 216, "stopping"),
+        (StepClocks(progress_since=0), 100, ""),
+        (StepClocks(progress_since=0), 101, "progress"),
+        (StepClocks(progress_since=0, nodes_since=60), 109, ""),
+        (StepClocks(progress_since=0, nodes_since=60), 111, "nodes"),
+        (StepClocks(progress_since=0, nodes_since=0, stopping_since=200), 214, ""),
+        (StepClocks(progress_since=0, nodes_since=0, stopping_since=200), 216, "stopping"),
     ],
 )
-def test_which_patience_is_used_up(waiting, now, overdue):
-    assert waiting.overdue(now, PATIENCE) == overdue
+def test_which_timeout_is_over(waiting, now, overdue):
+    assert waiting.overdue(now, TIMEOUTS) == overdue
 
 
 @pytest.mark.parametrize(
@@ -30,3 +30,24 @@ def test_which_patience_is_used_up(waiting, now, overdue):
 )
 def test_the_default_follows_from_the_other_timeouts(given, run, overhead, init, expected):
     assert progress_timeout(given=given, run=run, overhead=overhead, init=init) == expected
+
+
+def test_processors_that_get_ready_are_progress_only_until_mini_batches_end():
+    clocks = StepClocks(progress_since=0)
+    clocks.processor_ready(10)
+    assert clocks.progress_since == 10
+    clocks.result_came(20)
+    clocks.processor_ready(30)
+    assert clocks.progress_since == 20
+
+
+def test_the_time_without_a_node_is_no_time_without_progress():
+    clocks = StepClocks(progress_since=0)
+    clocks.node_came(5)
+    assert clocks.progress_since == 5
+    clocks.result_came(20)
+    clocks.nodes_since = 50
+    clocks.node_came(90)
+    assert (clocks.progress_since, clocks.nodes_since) == (60, None)
+    clocks.node_came(95)
+    assert clocks.progress_since == 60

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daskpar.batches.records import RECORD
-from daskpar.engine.rules.counter import Tally, Thresholds
+from daskpar.engine.rules.counter import ThresholdCounter, Thresholds
 from daskpar.results import Counts, TryStatus
 
 
@@ -49,10 +49,10 @@ EMPTY = (TryStatus.EMPTY, True, 0, 0)
     ],
 )
 def test_a_count_above_its_threshold_fails_the_step_and_one_equal_to_it_does_not(limits, outcomes, exceeded):
-    tally = Tally(Thresholds(**limits), Counts(planned=10))
-    tally.add(records(*outcomes))
-    assert exceeded in tally.verdict()
-    assert bool(exceeded) == bool(tally.verdict())
+    counter = ThresholdCounter(Thresholds(**limits), Counts(planned=10))
+    counter.add(records(*outcomes))
+    assert exceeded in counter.verdict()
+    assert bool(exceeded) == bool(counter.verdict())
 
 
 @pytest.mark.parametrize(
@@ -68,16 +68,19 @@ def test_a_count_above_its_threshold_fails_the_step_and_one_equal_to_it_does_not
     ],
 )
 def test_a_step_of_which_nothing_succeeded_fails_whatever_the_thresholds(outcomes, allow_empty, reason):
-    tally = Tally(Thresholds(), Counts(planned=len(outcomes)))
+    counter = ThresholdCounter(Thresholds(), Counts(planned=len(outcomes)))
     if outcomes:
-        tally.add(records(*outcomes))
-    assert reason in tally.closing_verdict(allow_empty=allow_empty)
-    assert bool(reason) == bool(tally.closing_verdict(allow_empty=allow_empty))
+        counter.add(records(*outcomes))
+    assert reason in counter.closing_verdict(allow_empty=allow_empty)
+    assert bool(reason) == bool(counter.closing_verdict(allow_empty=allow_empty))
 
 
 @given(st.lists(st.sampled_from([OK, SHORT, FAILED, RETRIED, EMPTY])), st.integers(1, 5))
 def test_counts_do_not_depend_on_how_records_are_bundled(outcomes, bundle):
-    whole, parts = Tally(Thresholds(), Counts(planned=100)), Tally(Thresholds(), Counts(planned=100))
+    whole, parts = (
+        ThresholdCounter(Thresholds(), Counts(planned=100)),
+        ThresholdCounter(Thresholds(), Counts(planned=100)),
+    )
     whole.add(records(*outcomes))
     for start in range(0, len(outcomes), bundle):
         parts.add(records(*outcomes[start : start + bundle]))

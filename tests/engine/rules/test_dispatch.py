@@ -29,14 +29,14 @@ def settle(made: Dispatcher, order, start: int, stop: int, token: str = "t") -> 
     return int(made.settle(order.block, token, np.arange(start, stop)).sum())
 
 
-def lose(made: Dispatcher, node: str, words: LastState | None = None) -> Loss:
-    return made.bury_node(node, running=made.lose_node(node), words=words)
+def lose(made: Dispatcher, node: str, last_state: LastState | None = None) -> Loss:
+    return made.requeue_lost_node(node, running=made.lose_node(node), last_state=last_state)
 
 
 def bury_unready(made: Dispatcher, node: str) -> Loss:
     """None of its processors had come past `init()`."""
     made.lose_node(node)
-    return made.bury_node(node, running=0, words=LastState())
+    return made.requeue_lost_node(node, running=0, last_state=LastState())
 
 
 def test_every_processor_gets_one_block_to_run_and_one_to_wait():
@@ -69,7 +69,7 @@ def test_a_node_that_leaves_gives_back_what_it_owed_and_nothing_is_suspected():
     assert made.leave_node("a") == owed
     assert (list(made.nodes), made.processors) == (["b"], 1)
     assert {block.node for block in made.blocks.values()} == {"b"}
-    assert made.suspects.apart(0, 1000) == 1000
+    assert made.blame.end_of_piece(0, 1000) == 1000
     assert made.leave_node("a") == 0
 
 
@@ -209,8 +209,8 @@ def test_a_node_that_died_while_rows_were_written_may_have_been_hit_by_any_of_th
     settle(made, order, order.start, order.start + 1)
     loss = lose(made, "a", LastState(writing=frozenset({order.start + 2})))
     assert loss.failed == ()
-    assert made.suspects.apart(order.start + 1, 10) <= order.start + 3
-    assert made.suspects.apart(order.start + 3, 10) == 10
+    assert made.blame.end_of_piece(order.start + 1, 10) <= order.start + 3
+    assert made.blame.end_of_piece(order.start + 3, 10) == 10
 
 
 @pytest.mark.parametrize("goes_on", [0, 1, 5])
@@ -228,8 +228,8 @@ def test_one_that_takes_its_node_down_and_goes_on_is_found_too(each, goes_on):
                 made.end(order.block, "t")
                 continue
             at = killer + goes_on
-            words = LastState(running=frozenset({at})) if goes_on and at < order.stop else LastState()
-            failed += lose(made, node, words).failed
+            last_state = LastState(running=frozenset({at})) if goes_on and at < order.stop else LastState()
+            failed += lose(made, node, last_state).failed
             losses += 1
             made.add_node(f"n{losses}", 1)
     assert failed == [killer]
@@ -273,7 +273,7 @@ def test_a_node_whose_processors_were_still_in_init_blames_nobody():
         made.orders()
         loss = bury_unready(made, name)
         assert (loss.failed, loss.suspects) == ((), ())
-    assert made.suspects.apart(0, 100) == 100
+    assert made.blame.end_of_piece(0, 100) == 100
 
 
 def test_rows_that_kill_their_writer_three_times_have_failed():
@@ -369,7 +369,7 @@ class AnyCourseOfEvents(RuleBasedStateMachine):
     def every_mini_batch_is_in_exactly_one_place(self):
         if not hasattr(self, "made"):
             return
-        waiting = [i for a, b, _ in [*self.made._queue, *self.made._aside] for i in range(a, b)]
+        waiting = [i for a, b, _ in [*self.made._queue, *self.made._waiting_suspects] for i in range(a, b)]
         owed = [i for block in self.made.blocks.values() for a, b in block.due for i in range(a, b)]
         assert sorted(waiting + owed + self.settled + self.failed) == list(range(self.count))
         assert self.made.waiting == len(waiting)

@@ -6,7 +6,7 @@ import pytest
 
 from daskpar.engine.rules.blame import LOSSES_AT_MOST
 from daskpar.engine.rules.members import Member
-from daskpar.engine.rules.node_losses import Losses
+from daskpar.engine.rules.node_losses import NodeLosses
 from daskpar.processor.last_state import LastState
 
 
@@ -16,14 +16,14 @@ def member(number: int) -> Member:
     )
 
 
-def come_and_go(losses: Losses, number: int, words: LastState | None = None) -> None:
-    losses.joined(number, 1)
-    losses.lost(f"tcp://{number}", member(number), 0)
-    assert losses.known(f"tcp://{number}", number, words) is not None
+def come_and_go(losses: NodeLosses, number: int, last_state: LastState | None = None) -> None:
+    losses.node_joined(number, 1)
+    losses.node_lost(f"tcp://{number}", member(number), 0)
+    assert losses.last_state_known(f"tcp://{number}", number, last_state) is not None
 
 
 def test_nodes_that_come_and_go_without_a_mini_batch_done_end_the_step():
-    losses = Losses()
+    losses = NodeLosses()
     for number in range(LOSSES_AT_MOST):
         assert losses.verdict() == ""
         come_and_go(losses, number, LastState())
@@ -31,51 +31,52 @@ def test_nodes_that_come_and_go_without_a_mini_batch_done_end_the_step():
 
 
 @pytest.mark.parametrize(
-    "words", [LastState(running=frozenset({1})), LastState(writing=frozenset({1})), LastState(orderly=True)]
+    "last_state",
+    [LastState(running=frozenset({1})), LastState(writing=frozenset({1})), LastState(orderly=True)],
 )
-def test_a_node_that_ran_something_or_ended_in_order_did_not_come_for_nothing(words):
-    losses = Losses()
+def test_a_node_that_ran_something_or_ended_in_order_did_not_come_for_nothing(last_state):
+    losses = NodeLosses()
     for number in range(5 * LOSSES_AT_MOST):
-        come_and_go(losses, number, words)
+        come_and_go(losses, number, last_state)
     assert losses.verdict() == ""
 
 
-@pytest.mark.parametrize("words", [None, LastState()])
-def test_a_mini_batch_done_between_begins_the_count_anew(words):
-    losses = Losses()
+@pytest.mark.parametrize("last_state", [None, LastState()])
+def test_a_mini_batch_done_between_begins_the_count_anew(last_state):
+    losses = NodeLosses()
     for number in range(5 * LOSSES_AT_MOST):
-        come_and_go(losses, number, words)
+        come_and_go(losses, number, last_state)
         if number % 2:
-            losses.done()
+            losses.mini_batch_done()
     assert losses.verdict() == ""
 
 
 def test_nodes_that_had_done_something_do_not_count_when_all_are_lost_at_once():
-    losses = Losses()
+    losses = NodeLosses()
     for number in range(100):
-        losses.joined(number, number + 1)
-    losses.done()
+        losses.node_joined(number, number + 1)
+    losses.mini_batch_done()
     for number in range(100):
-        losses.lost(f"tcp://{number}", member(number), 1)
-        losses.known(f"tcp://{number}", None, None)
+        losses.node_lost(f"tcp://{number}", member(number), 1)
+        losses.last_state_known(f"tcp://{number}", None, None)
     assert losses.verdict() == ""
 
 
 def test_all_nodes_of_a_large_cluster_may_die_once_before_it_is_hopeless():
-    losses = Losses()
+    losses = NodeLosses()
     for number in range(50):
-        losses.joined(number, number + 1)
+        losses.node_joined(number, number + 1)
     for number in range(50):
-        losses.lost(f"tcp://{number}", member(number), 0)
-        losses.known(f"tcp://{number}", number, LastState())
+        losses.node_lost(f"tcp://{number}", member(number), 0)
+        losses.last_state_known(f"tcp://{number}", number, LastState())
     assert losses.verdict() == ""
 
 
-def test_words_of_an_earlier_node_at_an_address_are_not_those_of_the_next():
-    losses = Losses()
-    losses.lost("tcp://1", member(1), 2)
-    assert losses.known("tcp://1", 7, None) is None
-    assert losses.known("tcp://2", None, None) is None
-    found = losses.known("tcp://1", 1, None)
-    assert found is not None and (found.node.number, found.running) == (1, 2)
-    assert losses.known("tcp://1", 1, None) is None
+def test_the_last_state_of_an_earlier_node_at_an_address_is_not_that_of_the_next():
+    losses = NodeLosses()
+    losses.node_lost("tcp://1", member(1), 2)
+    assert losses.last_state_known("tcp://1", 7, None) is None
+    assert losses.last_state_known("tcp://2", None, None) is None
+    found = losses.last_state_known("tcp://1", 1, None)
+    assert found is not None and (found.node.number, found.ready) == (1, 2)
+    assert losses.last_state_known("tcp://1", 1, None) is None

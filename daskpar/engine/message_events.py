@@ -1,4 +1,4 @@
-"""What a node said, or never could say, as what the driver commits and tells its watchers: pure."""
+"""Turns what nodes report into what the driver commits and publishes: pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from daskpar.results import Failure, InitFailed, Reason, TryStatus
 
 
 def given_up(index: int, *, items: int, node: int, what: str, why: str) -> tuple[np.ndarray, Failure]:
-    """The record and the words of a mini-batch that has failed though it never said a word."""
+    """The record and the failure of a mini-batch that could not report its own failure."""
     record = np.zeros(1, dtype=RECORD)
     record["index"], record["items"], record["failed_items"], record["node"] = index, items, items, node
     record["status"], record["reason"], record["final"], record["started"] = (

@@ -1,0 +1,266 @@
+"""One step in its folder of the run directory, from its fingerprint to the record of how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import time
+from typing import TYPE_CHECKING
+
+from daskpar.driver.background_fingerprint import BackgroundFingerprint
+from daskpar.events import Event, StepEnded, StepKind, StepStarted, Warned
+from daskpar.jobspec.model import CommandStep, PipelineJob, Step
+from daskpar.outputs.journal_reader import has_commits
+from daskpar.results import Status, StepResult
+from daskpar.rundir.fingerprint import (
+    INPUTS,
+    begun_fingerprint,
+    plans_the_same,
+    seen_inputs,
+    step_fingerprint,
+)
+from daskpar.rundir.run_directory import RunDirectory
+from daskpar.rundir.step_folder import StepFolder, StepState
+
+if TYPE_CHECKING:
+    from daskpar.data.files import FileList
+    from daskpar.data.tables.table import Table
+    from daskpar.engine.cluster import Cluster
+    from daskpar.engine.step_run import StepRun
+
+FINGERPRINT_SECONDS = 10.0
+"""How long a step that did not complete waits for its input files to be looked at."""
+PLANNED_FROM = "planned_from"
+"""In `StepState.extra`: the fingerprint that the plan was made from, where what the step depends on may
+differ from it by now: after --allow-changes, and where not all input files were looked at."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepLifecycle:
+    """Runs `step` of `job` and keeps in its folder what a later process of this run needs to know."""
+
+    step: Step
+    job: PipelineJob
+    directory: RunDirectory
+    session: str
+    cluster: Cluster
+    ready: Callable[[], object]
+    publish: Callable[[Event], None]
+    datastores: Mapping[str, str]
+    resumed: bool
+    """Whether an earlier process of this run may have begun it."""
+    allow_changes: bool
+    """Whether what it depends on may differ from then."""
+    opened: Table | FileList | None = None
+    """Its input, where it was opened already."""
+
+    def run(self, begun: Callable[[StepRun], None]) -> StepResult:
+        """Run to the end; `begun` gets what can be stopped."""
+        from daskpar.driver.plan_text import shown_settings
+
+        step, folder = self.step, self.directory.step(self.step.name)
+        earlier = folder.state()
+        if earlier is not None and earlier.completed:
+            self._forget_what_follows()
+        state = self._running_state(folder, earlier)
+        folder.save(state)
+        # The code is looked at while the step plans, input files while it runs: asking millions of them for
+        # their times takes a while.
+        fingerprint = BackgroundFingerprint(
+            lambda: seen_inputs(step, self._not_ours), state.fingerprint, self._begun_fingerprint
+        )
+        fingerprint.start(lambda found: folder.save(replace(state, fingerprint=found)))
+        self.publish(
+            StepStarted(
+                time=state.started or time(),
+                step=step.name,
+                kind=StepKind(state.kind),
+                folder=str(folder.path),
+                settings=shown_settings(step),
+            )
+        )
+        self._prepare_outputs(again=earlier is not None)
+        running = self._step_run(state, fingerprint)
+        begun(running)
+        result = running.run()
+        self._keep_end(folder, state, result, fingerprint, earlier.seconds if earlier is not None else 0.0)
+        self.publish(StepEnded(time=time(), result=result))
+        return result
+
+    @property
+    def _not_ours(self) -> list[Path | str]:
+        """What lies among the step's code and inputs, but is neither."""
+        return [*written(self.job), self.job.spec]
+
+    def _begun_fingerprint(self) -> dict[str, object]:
+        return begun_fingerprint(self.step, self.directory.path, self._not_ours)
+
+    def _running_state(self, folder: StepFolder, earlier: StepState | None) -> StepState:
+        """What is kept of the step while it runs; `earlier` is what an earlier process has kept."""
+        from daskpar.outputs.output_folders import there_before
+
+        began = time()
+        known: Mapping[str, object] = {}
+        if earlier is None:
+            folder.keep_before(there_before(self.step))
+        else:  # what an earlier process did is never without a fingerprint
+            keeps = self.resumed and not self.allow_changes
+            known = (earlier.fingerprint if keeps else {}) or self._begun_fingerprint()
+        return StepState(
+            step=self.step.name,
+            kind=StepKind.COMMAND if isinstance(self.step, CommandStep) else StepKind.PARALLEL,
+            status=Status.RUNNING,
+            fingerprint=known,
+            started=began,
+            extra=self._planned_from(folder, earlier),
+        )
+
+    def _keep_end(
+        self,
+        folder: StepFolder,
+        state: StepState,
+        result: StepResult,
+        fingerprint: BackgroundFingerprint,
+        seconds_before: float,
+    ) -> None:
+        """Write down how the step ended, and drop what is needed no more."""
+        completed = result.status == Status.COMPLETED
+        # A completed step without its whole fingerprint could not tell later whether it is still valid.
+        found = fingerprint.close(None if completed else FINGERPRINT_SECONDS)
+        if not completed and state.kind == StepKind.PARALLEL and fingerprint.gap:
+            self.publish(Warned(time=time(), step=self.step.name, text=fingerprint.gap))
+        ended = state.with_result(
+            result,
+            ended=time(),
+            seconds_before=seconds_before,
+            fingerprint=found,
+            rows=getattr(self.step, "append_row_to", None) or "",
+        )
+        folder.save(ended)
+        drop_parts(self.directory, ended)
+
+    def _step_run(self, state: StepState, fingerprint: BackgroundFingerprint) -> StepRun:
+        from daskpar.engine.command_step import CommandStepRun
+        from daskpar.engine.parallel_step import ParallelStepRun
+
+        folder = self.directory.step(self.step.name)
+        if isinstance(self.step, CommandStep):
+            fingerprint.wait_begun()
+            return CommandStepRun(
+                step=self.step,
+                run_id=self.session,
+                run_directory=self.directory.path,
+                folder=folder,
+                cluster=self.cluster,
+                publish=self.publish,
+                before_again=lambda: self._prepare_outputs(again=True),
+                data=[*written(self.job), *given(self.job)],
+            )
+
+        def ready() -> None:
+            fingerprint.wait_begun()
+            self.ready()
+
+        return ParallelStepRun(
+            step=self.step,
+            run_id=self.session,
+            folder=folder,
+            cluster=self.cluster,
+            publish=self.publish,
+            ready=ready,
+            datastores=self.datastores,
+            retry_failed=self.resumed,
+            plans_the_same=lambda: self._plans_the_same(state),
+            opened=self.opened,
+        )
+
+    def _planned_from(self, folder: StepFolder, earlier: StepState | None) -> dict[str, object]:
+        """For `StepState.extra`: what the plan of an earlier process was made from.
+
+        Empty where that is what the step depends on from now on.
+        """
+        if earlier is None or not self.resumed or not (folder.plan.exists() or has_commits(folder.journal)):
+            return {}
+        if not earlier.extra.get(PLANNED_FROM) and not self.allow_changes and INPUTS in earlier.fingerprint:
+            return {}
+        return {PLANNED_FROM: earlier.extra.get(PLANNED_FROM) or earlier.fingerprint}
+
+    def _plans_the_same(self, state: StepState) -> bool:
+        """Whether a plan made now would be that of an earlier process."""
+        old = state.extra.get(PLANNED_FROM)
+        now = step_fingerprint(self.step, self.directory.path, self._not_ours) if old is not None else {}
+        return old is None or (isinstance(old, Mapping) and plans_the_same(old, now))
+
+    def _prepare_outputs(self, *, again: bool) -> None:
+        from daskpar.outputs.output_folders import prepare_outputs
+
+        keep = self._not_made_by({self.step.name}) if again else ()
+        for note in prepare_outputs(self.step, again=again, keep=keep):
+            self.publish(Warned(time=time(), step=self.step.name, text=note))
+
+    def _not_made_by(self, names: Collection[str]) -> list[str]:
+        """What stays where the outputs of the steps `names` are moved aside.
+
+        That is the outputs of the others, what was there before, and what the job is made of.
+        """
+        from daskpar.outputs.output_folders import unchanged
+
+        kept = [str(self.job.spec), str(self.directory.path), *given(self.job)]
+        for step in self.job.steps:
+            kept += [str(step.code)] if step.code is not None else []
+            if step.name in names:
+                kept += unchanged(self.directory.step(step.name).before())
+            else:
+                kept += [output.path for output in step.outputs.values()]
+        return kept
+
+    def _forget_what_follows(self) -> None:
+        """Set aside the steps that used this one's output, for it runs again: the last ones first."""
+        from daskpar.outputs.output_folders import set_outputs_aside
+
+        stale = {self.step.name}
+        for other in self.job.steps:
+            if stale & set(other.needs):
+                stale.add(other.name)
+        for other in reversed(self.job.steps):
+            if (
+                other.name == self.step.name
+                or other.name not in stale
+                or self.directory.step(other.name).state() is None
+            ):
+                continue
+            notes = set_outputs_aside(other, keep=self._not_made_by(stale))
+            aside = self.directory.set_aside(other.name)
+            notes.append(
+                f"Step {other.name} runs again, as {self.step.name} does; what was kept of it is now {aside}."
+            )
+            for note in notes:
+                self.publish(Warned(time=time(), step=self.step.name, text=note))
+
+
+def written(job: PipelineJob) -> list[str]:
+    """What the steps of a job write: neither code nor input, wherever it lies."""
+    return [output.path for step in job.steps for output in step.outputs.values()]
+
+
+def given(job: PipelineJob) -> list[str]:
+    """What the steps of a job read that none of them writes."""
+    made = set(written(job))
+    return [
+        data.path
+        for step in job.steps
+        for data in step.inputs.values()
+        if data.is_data and data.path and data.path not in made
+    ]
+
+
+def drop_parts(directory: RunDirectory, state: StepState | None) -> None:
+    """Remove the part files of a step whose output is complete.
+
+    They stay where `--retry-failed` may want to put the output together anew.
+    """
+    from daskpar.rows.registry import store_of
+
+    if state is not None and state.completed and not state.counts.failed:
+        store_of(directory.step(state.step)).remove()

@@ -1,0 +1,87 @@
+"""What the run of a step is to its driver, whatever its kind: it runs to the end once, and can be stopped."""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from time import monotonic, time
+from typing import Protocol
+
+from daskpar.engine.cluster import Cluster
+from daskpar.errors import DaskparError
+from daskpar.events import Event, Warned
+from daskpar.jobspec.model import Step
+from daskpar.results import StepResult, status_of
+from daskpar.rundir.step_folder import StepFolder
+
+
+class Stoppable(Protocol):
+    """Work that another thread may end."""
+
+    def stop(self, reason: str, *, at_once: bool = False) -> None:
+        """Start nothing more; `at_once`: wait for nothing that is under way."""
+
+
+@dataclass(kw_only=True)
+class StepRun(ABC):
+    """One step under way in `folder`; each kind of step has a class. `stop` may be called from any thread."""
+
+    step: Step
+    run_id: str
+    folder: StepFolder
+    cluster: Cluster
+    publish: Callable[[Event], None]
+    _stopped: str = ""
+    """Why it was stopped; empty while nobody has."""
+    _at_once: bool = False
+    _current: Stoppable | None = None
+    """What of the step runs now."""
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def stop(self, reason: str, *, at_once: bool = False) -> None:
+        """End the step: nothing new is started, running calls are killed after two seconds (or at once)."""
+        with self._lock:
+            self._stopped, self._at_once = reason, at_once or self._at_once
+            if self._current is not None:
+                self._current.stop(reason, at_once=at_once)
+
+    def run(self) -> StepResult:
+        """Run to the end. Never raises for what the step did, only for our own mistakes."""
+        began = monotonic()
+        try:
+            result = self._run()
+        except DaskparError as error:
+            result = StepResult(step=self.step.name, status=status_of(error), reason=str(error))
+        return replace(
+            self._judged(result),
+            seconds=monotonic() - began,
+            outputs={name: output.path for name, output in self.step.outputs.items()},
+        )
+
+    @abstractmethod
+    def _run(self) -> StepResult:
+        """Do the step's work. May raise a DaskparError that ends it."""
+
+    def _judged(self, result: StepResult) -> StepResult:
+        """The result to report; a kind of step may see it otherwise where the step was stopped."""
+        return result
+
+    @contextmanager
+    def _stoppable(self, work: Stoppable) -> Iterator[None]:
+        """While it lasts, `work` is what `stop` ends; at once where the step was stopped already."""
+        with self._lock:
+            self._current = work
+            # A stop that came before there was anything to stop.
+            if self._stopped:
+                work.stop(self._stopped, at_once=self._at_once)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._current = None
+
+    def _warn(self, text: str) -> None:
+        self.publish(Warned(time=time(), step=self.step.name, text=text))

@@ -1,0 +1,77 @@
+"""The driver's end of the tracker: puts it on the scheduler, receives what it sends, and takes it away."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from daskpar.engine.cluster import RESUME, bounded
+from daskpar.engine.inbox import Inbox
+from daskpar.engine.plugins.tracker_messages import Wire, from_wire
+from daskpar.engine.rules.counter import ThresholdCounter
+from daskpar.errors import InfrastructureLost
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackerLink:
+    """The tracker of one step of run `run_id`; its messages come into `inbox`."""
+
+    client: Client
+    run_id: str
+    step: str
+    inbox: Inbox
+
+    @property
+    def _topic(self) -> str:
+        from daskpar.engine.plugins.tracker import tracker_name
+
+        return tracker_name(self.run_id, self.step)
+
+    def open(self, counter: ThresholdCounter) -> None:
+        """Put the tracker on the scheduler; it counts on from `counter`.
+
+        Raises InfrastructureLost when the scheduler does not answer.
+        """
+        from daskpar.engine.plugins.tracker import Tracker
+
+        tracker = Tracker(
+            run_id=self.run_id,
+            step=self.step,
+            driver=self.client.id,
+            thresholds=counter.thresholds,
+            counts=counter.counts,
+        )
+        try:
+            # First the topic: what the tracker sends before anybody subscribes to it would be lost.
+            bounded(self.client.subscribe_topic, self._topic, self._receive)
+            bounded(self.client.register_plugin, tracker, name=self._topic)
+        except (TimeoutError, OSError) as error:
+            raise InfrastructureLost(f"the Dask scheduler does not answer ({error}); {RESUME}") from error
+
+    def _receive(self, event: tuple[float, Wire]) -> None:
+        self.inbox.put(from_wire(event[1]))
+
+    def stop_nodes(self, reason: str) -> None:
+        """Have the nodes start no further call of `run()` and kill running ones after two seconds."""
+        from daskpar.engine.plugins.tracker import ask_tracker
+
+        try:
+            bounded(
+                self.client.run_on_scheduler, ask_tracker, run_id=self.run_id, step=self.step, reason=reason
+            )
+        except Exception:
+            logger.warning("could not ask the nodes to stop; they are closed instead", exc_info=True)
+
+    def close(self) -> None:
+        """Take the tracker away. Raises what the scheduler raises, TimeoutError when it does not answer."""
+        from daskpar.engine.plugins.guard import remove_tracker
+
+        if self.client.status == "running":
+            bounded(self.client.run_on_scheduler, remove_tracker, name=self._topic)
+            bounded(self.client.unsubscribe_topic, self._topic)

@@ -1,0 +1,102 @@
+"""Takes what nodes report of mini-batches: commits it, counts it, and queues again what is to be retried."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from time import time
+
+import numpy as np
+
+from daskpar.batches.records import unpack
+from daskpar.engine.execution_result import Commit
+from daskpar.engine.message_events import given_up
+from daskpar.engine.rules.counter import ThresholdCounter
+from daskpar.engine.rules.dispatch import Dispatcher
+from daskpar.events import Event, TriesEnded
+from daskpar.processor.protocol import Flushed, Released
+from daskpar.results import Failure, InitFailed
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(kw_only=True)
+class TryResults:
+    """The ended tries of one step; or of an `internal` pass over its input: no event is published then."""
+
+    step: str
+    dispatcher: Dispatcher
+    counter: ThresholdCounter
+    commit: Commit
+    publish: Callable[[Event], None]
+    charged_items: Callable[[int], int]
+    """Items of a mini-batch that was lost for good."""
+    internal: bool = False
+    first_failure: Failure | InitFailed | None = None
+    """The first in time."""
+
+    def flushed(self, flushed: Flushed) -> None:
+        """A processor has written the rows of some mini-batches."""
+        records = unpack(flushed.records)
+        accepted = self.dispatcher.settle(flushed.block, flushed.token, records["index"])
+        if not accepted.any():
+            logger.info("refused %d results of block %d: given to another since", len(records), flushed.block)
+            return
+        if not accepted.all():
+            flushed = replace(flushed, records=records[accepted].tobytes())
+        records = self.commit(flushed)
+        for record in records[records["final"] == 0]:
+            self.dispatcher.retry(int(record["index"]), int(record["tries"]) + 1)
+        self.counter.add(records)
+        self.dispatcher.sizer.measure(len(records), float(records["elapsed"].sum()))
+        for failure in flushed.failures:
+            self.note_failure(failure)
+        if not self.internal:
+            self._publish(records, flushed.failures)
+
+    def released(self, released: Released, node: int) -> bool:
+        """A processor of `node` gives back what it has not done; whether a mini-batch has failed by that."""
+        died_with_it = released.reason in ("unwritten", "unbegun")
+        loss = self.dispatcher.release(
+            released.block, released.token, released.start, released.stop, suspect=died_with_it
+        )
+        if released.reason in ("unflushed", "unwritten"):
+            self.counter.add_repeats(loss.requeued)
+        what = "before it began" if released.reason == "unbegun" else "while its rows were written"
+        for index in loss.failed:
+            self.give_up(
+                index,
+                node,
+                f"its processor died each time {what}",
+                "their size, or the memory that is left",
+            )
+        return bool(loss.failed)
+
+    def give_up(self, index: int, node: int, what: str, why: str) -> None:
+        """Fail a mini-batch that can't report itself: it takes its processor or `node` down each time."""
+        record, failure = given_up(index, items=self.charged_items(index), node=node, what=what, why=why)
+        self.commit(
+            Flushed(
+                block=-1,
+                token="",
+                part="",
+                offset=0,
+                length=0,
+                crc=0,
+                records=record.tobytes(),
+                failures=(failure,),
+            )
+        )
+        self.counter.add(record)
+        self.note_failure(failure)
+        self._publish(record, (failure,))
+
+    def note_failure(self, failure: Failure | InitFailed) -> None:
+        """Remember the failure that came first."""
+        # Reports of different nodes come in any order, so their times are compared.
+        if self.first_failure is None or failure.time < self.first_failure.time:
+            self.first_failure = failure
+
+    def _publish(self, records: np.ndarray, failures: tuple[Failure, ...]) -> None:
+        self.publish(TriesEnded(time=time(), step=self.step, records=records, failures=failures))
