@@ -23,6 +23,10 @@ class Status(StrEnum):
     SKIPPED = "skipped"
     """A step that was never started, for one that it needs did not complete."""
 
+    def __repr__(self) -> str:
+        # `run.status` in a notebook is the text that people compare with.
+        return repr(self.value)
+
     @property
     def exit_code(self) -> int:
         """Of the command line, for a run that ended so."""

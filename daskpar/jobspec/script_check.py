@@ -7,12 +7,16 @@ import importlib.machinery
 import os
 import re
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from daskpar.errors import nearest
 
+_PARSING = threading.Lock()
+# CPython 3.11 counts the depth of recursion of a conversion per interpreter, not per thread: two at once end in
+# SystemError (python/cpython#106905).
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
@@ -84,7 +88,8 @@ def check_script(path: Path) -> tuple[ScriptProblem, ...]:
     has to fit the calls.
     """
     try:
-        tree = ast.parse(path.read_bytes(), filename=str(path))
+        with _PARSING:
+            tree = ast.parse(path.read_bytes(), filename=str(path))
     except SyntaxError as error:
         return (
             ScriptProblem(

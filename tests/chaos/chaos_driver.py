@@ -16,7 +16,7 @@ from typing import Any
 
 from daskpar import atomic
 from daskpar.batches import grouping
-from daskpar.driver import step_run
+from daskpar.driver import step_lifecycle
 from daskpar.outputs import assembly, early_copy, journal, ledger
 from daskpar.processor import block_queue
 from daskpar.rundir import run_directory
@@ -78,7 +78,7 @@ def arm(death: Death) -> None:
 
     if death.moment.startswith("unseen "):
         death.moment = death.moment.removeprefix("unseen ")
-        wrap(step_run, "seen_inputs", looking)
+        wrap(step_lifecycle, "seen_inputs", looking)
     wrap(ledger.Ledger, "commit", committing)
     wrap(journal.Journal, "_write_locked", writing_frame)
     wrap(atomic, "replace_json", saving)

@@ -213,7 +213,7 @@ def test_a_run_that_was_on_a_cluster_says_so_when_it_goes_on_here(
     from distributed import LocalCluster
 
     with LocalCluster(
-        n_workers=1, processes=False, dashboard_address=None, host="127.0.0.1", protocol="tcp"
+        n_workers=1, processes=False, dashboard_address=":0", host="127.0.0.1", protocol="tcp"
     ) as cluster:
         address = cluster.scheduler_address
         first = daskpar.run(two_steps / "job.yml", run_dir=two_steps / "run", scheduler=address, **QUIET)
