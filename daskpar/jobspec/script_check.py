@@ -15,8 +15,8 @@ from pathlib import Path
 from daskpar.errors import nearest
 
 _PARSING = threading.Lock()
-# CPython 3.11 counts the depth of recursion of a conversion per interpreter, not per thread: two at once end in
-# SystemError (python/cpython#106905).
+# CPython 3.11 counts how deep a tree is for all threads together: two that parse at once end in SystemError
+# (python/cpython#106905).
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
