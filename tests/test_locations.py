@@ -61,7 +61,7 @@ LOCAL = {
     "azureml://datastores/here/paths/datastores/bucket/paths/a": "/stores/here/datastores/bucket/paths/a",
     "azureml://datastores/home/paths/a": "/home/me/store/a",
     "azureml://datastores/file/paths/a": "/stores/a b/a",
-    "azureml://datastores/relative/paths/a": "/work/store/a",
+    "azureml://datastores/relative/paths/a": "/here/store/a",
 }
 URLS = {
     "s3://b/k": "s3://b/k",
@@ -83,7 +83,7 @@ NONE = {
 def places(monkeypatch: pytest.MonkeyPatch) -> None:
     """A home and a working directory; neither need exist."""
     monkeypatch.setenv("HOME", "/home/me")
-    monkeypatch.setattr("os.getcwd", lambda: "/work")
+    monkeypatch.setattr("os.getcwd", lambda: "/here")
 
 
 @pytest.mark.parametrize(("text", "place"), [*LOCAL.items(), *URLS.items()])
@@ -117,7 +117,7 @@ def test_no_datastore_at_all_says_what_to_do() -> None:
     [(text, place) for text, place in {**LOCAL, **URLS}.items() if not datastore_of(text)],
 )
 def test_a_datastore_may_be_at_each_of_them(text: str, place: str) -> None:
-    expected = place if not place.startswith("/base") else place.replace("/base", "/work", 1)
+    expected = place if not place.startswith("/base") else place.replace("/base", "/here", 1)
     expected = "/x" if text == "../x/" else expected
     assert Datastores({"s": text})["s"] == expected
 

@@ -80,7 +80,9 @@ class PartStore(ABC):
 
         The same rows may come twice. Raises InfrastructureLost where they can't be kept.
         """
-        raise NotImplementedError("the rows of this store do not travel with the commits")
+        raise TypeError(
+            f"rows came with a commit, but those of {type(self).__name__} lie where they were written"
+        )
 
     @abstractmethod
     def open(self, part: str) -> StoredPart:

@@ -53,7 +53,7 @@ class RowFormat(ABC):
     """Its name in the registry and in the journal."""
     concatenated: ClassVar[bool] = True
     """Whether the output is `head` and then all ranges as they are: these are then copied without being read,
-    and most of them while the step runs. A format of which this is not true has `join`.
+    and most of them while the step runs. A format of which this is not true has a `join` of its own.
     """
 
     @classmethod
@@ -77,9 +77,11 @@ class RowFormat(ABC):
     def join(self, ranges: Iterator[bytes], schema: Schema | None) -> Iterator[bytes]:
         """The whole output, in pieces, made of the ranges of the mini-batches in their order.
 
-        Asked for only where `concatenated` is false. No more than a few ranges should be held in memory.
+        Called only where `concatenated` is false; else the bytes are copied without being read. No more than
+        a few ranges should be held in memory.
         """
-        raise NotImplementedError(f"the ranges of {self.name} are concatenated")
+        yield self.head(schema)
+        yield from ranges
 
     @abstractmethod
     def agreed(self, known: Schema, found: Schema, returned_by: str) -> Schema:
