@@ -81,7 +81,7 @@ class PartStore(ABC):
         The same rows may come twice. Raises InfrastructureLost where they can't be kept.
         """
         raise TypeError(
-            f"rows came with a commit, but those of {type(self).__name__} lie where they were written"
+            f"rows came with a commit that {type(self).__name__} does not keep"
         )
 
     @abstractmethod
