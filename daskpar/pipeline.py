@@ -142,10 +142,10 @@ def _start(
     definition = read_definition(
         spec,
         overrides=options.overrides,
-        given=collections,
+        staged=collections,
         run_directory=new_path if run_dir is None else Path(run_dir),
     )
-    if definition.may_go_on and (earlier := _resume_from(job := resolve_job(definition))):
+    if definition.may_resume_from and (earlier := _resume_from(job := resolve_job(definition))):
         # Datastores were not looked at: the earlier run has its own.
         if collections:
             raise UsageError(
@@ -194,7 +194,7 @@ def _run_new(
             remember(
                 directory,
                 overrides=options.overrides,
-                given={name: str(directory.staged_inputs / name) for name in collections},
+                staged={name: str(directory.staged_inputs / name) for name in collections},
                 datastores=all_datastores(options.datastores),
                 cluster=options.cluster,
             )

@@ -146,7 +146,7 @@ def _size(written: int | str) -> BySize:
         number, unit = parse_size(written)
     except ValueError as error:
         raise UsageError(
-            f"read_mltable: mini_batch_size: {scalars.shown(written)} is no mini-batch size. {error}"
+            f"read_mltable: mini_batch_size: {scalars.quoted(written)} is no mini-batch size. {error}"
         ) from None
     return BySize(number=number, unit=unit)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from daskpar.engine.rules.clocks import progress_timeout
 from daskpar.errors import DaskparError
 from daskpar.jobspec.model import CommandStep, ParallelStep, Step
-from daskpar.jobspec.program_arguments import join
+from daskpar.jobspec.program_arguments import join_arguments
 from daskpar.processor.resource_usage import cores
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def _step_lines(step: Step, run: Path, datastores: Mapping[str, str], troubles: 
         value = f"{data.type} {mode} {data.path}{made}" if data.is_data else repr(data.value)
         lines.append(f"  input {name}: {value}  {data.where}".rstrip())
     for name, output in step.outputs.items():
-        where = output.where if output.given else "default"
+        where = output.where if output.chosen_by_user else "default"
         lines.append(f"  output {name}: {output.type} {output.path}  {where}".rstrip())
     if isinstance(step, ParallelStep) and step.append_row_to and os.path.isfile(step.append_row_to):
         lines.append(f"  the file at {step.append_row_to} is replaced when the rows are complete")
@@ -132,8 +132,8 @@ def _shown_texts(step: Step) -> dict[str, object]:
     """What a step runs, and where."""
     texts: dict[str, object] = {"code": step.code}
     if isinstance(step, ParallelStep):
-        texts |= {"entry_script": step.entry_script, "program_arguments": join(step.arguments)}
-    variables = join([f"{name}={value}" for name, value in step.environment_variables.items()])
+        texts |= {"entry_script": step.entry_script, "program_arguments": join_arguments(step.arguments)}
+    variables = join_arguments([f"{name}={value}" for name, value in step.environment_variables.items()])
     return {**texts, "environment_variables": variables, "compute": step.compute}
 
 

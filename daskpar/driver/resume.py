@@ -24,7 +24,7 @@ def remember(
     directory: RunDirectory,
     *,
     overrides: Mapping[str, str],
-    given: Mapping[str, str],
+    staged: Mapping[str, str],
     datastores: Mapping[str, str],
     cluster: str = "",
 ) -> None:
@@ -36,7 +36,7 @@ def remember(
     value = {
         "folder": os.getcwd(),
         "overrides": dict(overrides),
-        "given": dict(given),
+        "given": dict(staged),  # the key's older name: runs of earlier versions have it too
         "datastores": dict(datastores),
         "cluster": cluster,
     }
@@ -110,10 +110,10 @@ def _reopen(directory: RunDirectory, options: Options) -> Reopened:
         spec,
         overrides=overrides,
         folders=folders,
-        given=started["given"],
+        staged=started["given"],
         run_directory=directory.path,
         datastores=datastores,
-        begun=True,
+        resumed=True,
     )
     changes, unknown = ([], []) if options.allow_changes else changes_since(directory, job)
     if changes:

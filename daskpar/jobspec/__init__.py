@@ -1,1 +1,1 @@
-"""YAML text to frozen values: what the job is, checked whole before anything starts."""
+"""From YAML text to a checked job of frozen values (`model`), before anything starts. Way in: `load`."""

@@ -1,4 +1,4 @@
-"""Bindings in a text: `${{...}}`, and segments `$[[...]]` that vanish where an optional input is empty."""
+"""Parses bindings in a text: `${{...}}`, and segments `$[[...]]` that vanish with an empty optional input."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Binding:
 
 @dataclass(frozen=True, kw_only=True)
 class Reference:
-    """A binding understood: whose input or output it means."""
+    """What a binding refers to: an input or output, and whose."""
 
     scope: str
     """`own` (the step's), `parent` (the pipeline's, or another step's where `step` is set), or `server` (a
@@ -72,14 +72,14 @@ def bindings_in(text: str) -> Iterator[Binding]:
     return (Binding(match.group(1).strip()) for match in _BINDING.finditer(text))
 
 
-def whole(text: str) -> Binding | None:
-    """The binding, where the text is one and nothing else."""
+def only_binding(text: str) -> Binding | None:
+    """The binding that the text consists of; None where there is anything else in it."""
     match = _BINDING.fullmatch(text.strip())
     return Binding(match.group(1).strip()) if match else None
 
 
-def refer(binding: Binding, *, unprefixed: str = OWN) -> Reference | None:
-    """What the binding means, or None where it is no form of the grammar.
+def reference_of(binding: Binding, *, unprefixed: str = OWN) -> Reference | None:
+    """What the binding refers to, or None where it has none of the allowed forms.
 
     `unprefixed` is the scope of `inputs.x` and `outputs.x`: `own` in a command or in arguments, `parent` (an
     older form) in a step's own inputs and outputs.
@@ -99,14 +99,14 @@ def substitute(text: str, lookup: Callable[[Binding], str]) -> str:
     return "".join(part if isinstance(part, str) else lookup(part) for part in parse(text))
 
 
-def settle_segments(text: str, has_value: Callable[[Binding], bool]) -> str:
+def fill_segments(text: str, has_value: Callable[[Binding], bool]) -> str:
     """The text with each `$[[...]]` replaced by its content, or by nothing where a binding in it has no
     value.
 
     Raises BindingError where one is not closed.
     """
 
-    def settle(match: re.Match[str]) -> str:
+    def fill(match: re.Match[str]) -> str:
         content = match.group(1)
         return content if all(has_value(binding) for binding in bindings_in(content)) else ""
 
@@ -116,4 +116,4 @@ def settle_segments(text: str, has_value: Callable[[Binding], bool]) -> str:
         raise BindingError(
             f"'{rest[start : start + 40]}' is not closed: an optional segment is '$[[', a text, ']]'."
         )
-    return _SEGMENT.sub(settle, text)
+    return _SEGMENT.sub(fill, text)

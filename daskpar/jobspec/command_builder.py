@@ -1,4 +1,4 @@
-"""Command steps as declared to command steps as they run."""
+"""Builds command steps that can run from declared ones: their inputs, variables and shell text."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class CommandBuilder(StepBuilder):
         if value is None or (isinstance(value.data, str) and not value.data.strip()):
             self.problems.error(value.place if value else self.step.place, "a command step needs a command.")
             return ""
-        text = self._settled(value)
+        text = self._with_segments_filled(value)
         if text is None:
             return ""
         try:

@@ -1,4 +1,4 @@
-"""Steps that refer to a component: where the component is, and how the node's own values go over it."""
+"""Steps that refer to a component: finds the component, and merges it with the values of the node itself."""
 
 from __future__ import annotations
 
@@ -57,11 +57,13 @@ def merge(node: Value, component: Value | None) -> Value:
     merged = {key: value for key, value in component.items() if key not in _NOT_INHERITED}
     for key, value in node.items():
         below = merged.get(key)
-        if not value.given and below is not None:
+        if not value.is_set and below is not None:
             continue
         if key in _JOINED and below is not None and below.is_mapping and value.is_mapping:
-            given = {name: inner for name, inner in value.items() if inner.given or below.get(name) is None}
-            merged[key] = Value({**dict(below.items()), **given}, value.place)
+            set_here = {
+                name: inner for name, inner in value.items() if inner.is_set or below.get(name) is None
+            }
+            merged[key] = Value({**dict(below.items()), **set_here}, value.place)
         else:
             merged[key] = value
     return Value(merged, node.place)
@@ -72,4 +74,4 @@ def _with_usual_names(tree: Value) -> Value:
     task, arguments = tree.get("task"), tree.get("task", "args")
     if task is None or arguments is None or tree.get("task", "program_arguments"):
         return tree
-    return tree.having({"task": task.having({"program_arguments": arguments})})
+    return tree.with_keys({"task": task.with_keys({"program_arguments": arguments})})

@@ -1,4 +1,4 @@
-"""A spec's tree as the steps it declares: node and component joined, keys checked, bindings still open."""
+"""Turns a spec into declared steps: node and component joined, keys checked, bindings not filled in yet."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ class DeclaredJob:
     inputs: Mapping[str, InputPort]
     outputs: Mapping[str, OutputPort]
     steps: Mapping[str, DeclaredStep]
-    given: frozenset[str] = frozenset()
-    """Paths that were put in from Python: nothing may be there yet."""
+    staged_paths: frozenset[str] = frozenset()
+    """Where inputs that were passed from Python are going to be staged: nothing may be there yet."""
 
 
 def as_pipeline(document: Value, path: Path, problems: Problems) -> Value | None:
@@ -54,7 +54,7 @@ def as_pipeline(document: Value, path: Path, problems: Problems) -> Value | None
     is neither.
     """
     if not document.is_mapping:
-        problems.error(document.place, f"a job is a mapping, not {scalars.shown(document.data)}.")
+        problems.error(document.place, f"a job is a mapping, not {scalars.quoted(document.data)}.")
         return None
     kind = document.get("type")
     word = str(kind.data).strip().lower() if kind else _guess(document)
@@ -73,7 +73,7 @@ def as_pipeline(document: Value, path: Path, problems: Problems) -> Value | None
         hint = nearest(word, ("pipeline", *known_fields.STEP_TYPES))
         problems.error(
             place,
-            f"a file of type {scalars.shown(kind.data)} can't be run: it has to "
+            f"a file of type {scalars.quoted(kind.data)} can't be run: it has to "
             "be pipeline, parallel or command.",
             hint,
         )
@@ -109,8 +109,8 @@ def _around_component(component: Value, kind: str, path: Path) -> Value:
 
     declared = ports("inputs")
     # The pipeline's inputs are held to `enum`, `min` and `max`; once is enough.
-    asked = {key: _without_rules(value) for key, value in declared.items()}
-    component = component.having({"inputs": Value(asked, place)}) if asked else component
+    in_component = {key: _without_rules(value) for key, value in declared.items()}
+    component = component.with_keys({"inputs": Value(in_component, place)}) if in_component else component
     node = Value(
         {
             "type": Value(kind, place),
@@ -145,7 +145,7 @@ def read_job(
     path: Path,
     settings: Mapping[str, Mapping[str, Value]],
     problems: Problems,
-    given: frozenset[str] = frozenset(),
+    staged_paths: frozenset[str] = frozenset(),
 ) -> DeclaredJob:
     """The job that a pipeline's tree declares; mistakes are recorded, and what has them is left out."""
     scalars.unknown_keys(tree, known_fields.PIPELINE, problems, "a pipeline")
@@ -154,7 +154,7 @@ def read_job(
     if own is not None and own.is_mapping:
         scalars.unknown_keys(own, known_fields.PIPELINE_SETTINGS, problems, "settings")
     elif own is not None:
-        problems.error(own.place, f"has to be a mapping, not {scalars.shown(own.data)}.")
+        problems.error(own.place, f"has to be a mapping, not {scalars.quoted(own.data)}.")
     inputs = {
         name: input_port(
             name,
@@ -176,7 +176,7 @@ def read_job(
         inputs=inputs,
         outputs=outputs,
         steps=_steps(tree, settings, problems),
-        given=given,
+        staged_paths=staged_paths,
     )
 
 
@@ -229,7 +229,7 @@ def _refuse_settings(name: str, overrides: Mapping[str, Value], problems: Proble
 
 def _step(name: str, node: Value, overrides: Mapping[str, Value], problems: Problems) -> DeclaredStep | None:
     if not node.is_mapping:
-        problems.error(node.place, f"a step is a mapping, not {scalars.shown(node.data)}.")
+        problems.error(node.place, f"a step is a mapping, not {scalars.quoted(node.data)}.")
         return None
     reference = node.get("component")
     component = read_component(reference, problems) if reference else None
@@ -270,7 +270,7 @@ def _kind(node: Value, component: Value | None, problems: Problems) -> str:
         if kind and word not in known_fields.STEP_TYPES:
             problems.error(
                 place,
-                f"{scalars.shown(kind.data)} is no type of step; parallel and command are.",
+                f"{scalars.quoted(kind.data)} is no type of step; parallel and command are.",
                 nearest(word, known_fields.STEP_TYPES),
             )
             return ""
@@ -286,21 +286,21 @@ def _kind(node: Value, component: Value | None, problems: Problems) -> str:
 
 
 def _inputs(node: Value, component: Value | None, problems: Problems) -> dict[str, InputPort]:
-    given = flatten_groups(node.get("inputs"), problems)
+    at_node = flatten_groups(node.get("inputs"), problems)
     if component is None:
         return {
             name: input_port(name, value, value if value.is_mapping else None, problems)
-            for name, value in given.items()
+            for name, value in at_node.items()
         }
-    asked = flatten_groups(component.get("inputs"), problems)
-    for name, extra in given.items():
-        if name not in asked:
+    in_component = flatten_groups(component.get("inputs"), problems)
+    for name, extra in at_node.items():
+        if name not in in_component:
             record = problems.error if extra.place.origin == COMMAND_LINE else problems.warn
-            record(extra.place, f"the component has no input {name!r}.", nearest(name, asked))
+            record(extra.place, f"the component has no input {name!r}.", nearest(name, in_component))
     missing_at = node.place.below("inputs")
     ports: dict[str, InputPort] = {}
-    for name in [*asked, *(name for name in given if name not in asked)]:
-        value, declared = given.get(name), asked.get(name)
+    for name in [*in_component, *(name for name in at_node if name not in in_component)]:
+        value, declared = at_node.get(name), in_component.get(name)
         if (
             value is None
             and declared is not None
@@ -320,12 +320,15 @@ def _optional(declared: Value, problems: Problems) -> bool:
 
 
 def _outputs(node: Value, component: Value | None, problems: Problems) -> dict[str, OutputPort]:
-    given = flatten_groups(node.get("outputs"), problems)
-    asked = flatten_groups(component.get("outputs"), problems) if component else {}
+    at_node = flatten_groups(node.get("outputs"), problems)
+    in_component = flatten_groups(component.get("outputs"), problems) if component else {}
     if component:
-        for name, value in given.items():
-            if name not in asked:
-                problems.warn(value.place, f"the component has no output {name!r}.", nearest(name, asked))
+        for name, value in at_node.items():
+            if name not in in_component:
+                problems.warn(
+                    value.place, f"the component has no output {name!r}.", nearest(name, in_component)
+                )
     return {
-        name: output_port(name, given.get(name), asked.get(name), problems) for name in {**asked, **given}
+        name: output_port(name, at_node.get(name), in_component.get(name), problems)
+        for name in {**in_component, **at_node}
     }

@@ -1,4 +1,4 @@
-"""The effective spec: a job as plain YAML values in the words of the format, with nothing left to look up."""
+"""Writes a job as the effective spec: plain YAML values in words of the format, nothing left to look up."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 
 from daskpar.jobspec.model import CommandStep, DriverSettings, Input, Output, ParallelStep, PipelineJob
-from daskpar.jobspec.program_arguments import join
+from daskpar.jobspec.program_arguments import join_arguments
 
 _ATTRIBUTES = frozenset(
     {"error_threshold", "mini_batch_error_threshold", "max_retries", "timeout", "logging_level"}
@@ -70,7 +70,7 @@ def _parallel(step: ParallelStep) -> dict[str, object]:
     task: dict[str, object] = {
         "type": "run_function",
         "entry_script": step.entry_script,
-        "program_arguments": join(step.arguments),
+        "program_arguments": join_arguments(step.arguments),
     }
     if step.code:
         task["code"] = str(step.code)

@@ -1,4 +1,4 @@
-"""The inputs and outputs of a job, filled in: what each declaration comes to, worked out once."""
+"""Fills in the bindings of a job's inputs and outputs, each once: ports become model inputs and outputs."""
 
 from __future__ import annotations
 
@@ -56,84 +56,84 @@ class FilledPorts(Scope):
     # inputs
 
     def _input(self, step: DeclaredStep | None, port: InputPort) -> Input | None:
-        given = port.path or port.value
-        if given is None:
+        written = port.path or port.value
+        if written is None:
             return (
                 Input(name=port.name, type="literal", value=None, where=port.place.where)
                 if port.optional
                 else None
             )
-        binding = bindings.whole(given.data) if isinstance(given.data, str) else None
+        binding = bindings.only_binding(written.data) if isinstance(written.data, str) else None
         if binding is not None:
             if step is None:
                 self.problems.error(
-                    given.place, f"an input of the pipeline has nothing to bind to: {binding}."
+                    written.place, f"an input of the pipeline has nothing to bind to: {binding}."
                 )
                 return None
-            found = self.meaning(step, binding, given.place, unprefixed=PARENT)
-            return self._bound_input(step, port, found, given)
-        filled = given if step is None else self._filled(step, given)
+            found = self.meaning(step, binding, written.place, unprefixed=PARENT)
+            return self._bound_input(step, port, found, written)
+        filled = written if step is None else self._filled(step, written)
         if filled is None:
             return None
-        maker = self._maker_within(step, given)
+        maker = self._maker_within(step, written)
         return (
             self._path_input(port, filled, maker) if port.path else self._literal_input(port, filled, maker)
         )
 
-    def _filled(self, step: DeclaredStep, given: Value) -> Value | None:
-        if not isinstance(given.data, str) or "${{" not in given.data:
-            return given
-        text = re.sub(r"\$\{\{\s*(inputs|outputs)\.", r"${{parent.\1.", given.data)
-        return self.literal(step, Value(text, given.place))
+    def _filled(self, step: DeclaredStep, written: Value) -> Value | None:
+        if not isinstance(written.data, str) or "${{" not in written.data:
+            return written
+        text = re.sub(r"\$\{\{\s*(inputs|outputs)\.", r"${{parent.\1.", written.data)
+        return self.literal(step, Value(text, written.place))
 
-    def _maker_within(self, step: DeclaredStep | None, given: Value) -> str | None:
+    def _maker_within(self, step: DeclaredStep | None, written: Value) -> str | None:
         """The step that writes the place which a text goes on from, as `${{parent.jobs.a.outputs.o}}/sub`."""
-        found = bindings.bindings_in(given.data) if isinstance(given.data, str) else ()
+        found = bindings.bindings_in(written.data) if isinstance(written.data, str) else ()
         makers = [self.maker(step, binding, unprefixed=PARENT) for binding in found]
         return next((maker for maker in makers if maker is not None), None)
 
     def _bound_input(
-        self, step: DeclaredStep, port: InputPort, found: Input | Output | str | None, given: Value
+        self, step: DeclaredStep, port: InputPort, found: Input | Output | str | None, written: Value
     ) -> Input | None:
         if found is None:
             return None
         if isinstance(found, str):
-            return self._literal_input(port, Value(found, given.place))
+            return self._literal_input(port, Value(found, written.place))
         if isinstance(found, Input) and not found.is_data:
             if found.value is None:
                 if port.optional or port.type == "":
-                    return Input(name=port.name, type="literal", value=None, where=given.place.where)
+                    return Input(name=port.name, type="literal", value=None, where=written.place.where)
                 self.problems.error(
-                    given.place, f"the input {port.name!r} needs a value, and {given.data} has none."
+                    written.place, f"the input {port.name!r} needs a value, and {written.data} has none."
                 )
                 return None
             if port.type in known_fields.DATA_TYPES:
                 self.problems.error(
-                    given.place,
-                    f"the input {port.name!r} is of type {port.type}, and {given.data} is a literal.",
+                    written.place,
+                    f"the input {port.name!r} is of type {port.type}, and {written.data} is a literal.",
                 )
                 return None
-            return self._literal_input(port, Value(found.value, given.place), found.made_by)
+            return self._literal_input(port, Value(found.value, written.place), found.made_by)
         if port.is_literal:
             self.problems.error(
-                given.place, f"the input {port.name!r} is of type {port.type}, and {given.data} is data."
+                written.place, f"the input {port.name!r} is of type {port.type}, and {written.data} is data."
             )
             return None
         inherited = found.mode if isinstance(found, Input) else ""
-        made_by = found.made_by if isinstance(found, Input) else self._maker_of_output(step, found, given)
+        made_by = found.made_by if isinstance(found, Input) else self._maker_of_output(step, found, written)
         return Input(
             name=port.name,
             type=port.type or found.type,
             mode=port.mode or inherited,
             path=found.path,
             made_by=made_by,
-            where=given.place.where,
+            where=written.place.where,
         )
 
-    def _maker_of_output(self, step: DeclaredStep, output: Output, given: Value) -> str | None:
-        maker = self.maker(step, bindings.whole(str(given.data)) or Binding(""), unprefixed=PARENT)
+    def _maker_of_output(self, step: DeclaredStep, output: Output, written: Value) -> str | None:
+        maker = self.maker(step, bindings.only_binding(str(written.data)) or Binding(""), unprefixed=PARENT)
         if maker is None or maker == step.name:
-            self.problems.error(given.place, f"no other step writes the pipeline's output {output.name!r}.")
+            self.problems.error(written.place, f"no other step writes the pipeline's output {output.name!r}.")
         return maker
 
     def _literal_input(self, port: InputPort, value: Value, made_by: str | None = None) -> Input | None:
@@ -151,22 +151,22 @@ class FilledPorts(Scope):
                 value.place, f"the input {port.name!r} is of type {port.type} and has a path."
             )
             return None
-        path = self.locations.of(value)
+        path = self.locations.location_of(value)
         if path is None:
             return None
         kind = port.type or "uri_folder"
-        if made_by is None and path not in self.job.given and self._can_be_looked_for(path, value):
+        if made_by is None and path not in self.job.staged_paths and self._can_be_checked(path, value):
             self.locations.check_exists(path, kind, value)
         return Input(
             name=port.name, type=kind, mode=port.mode, path=path, made_by=made_by, where=value.place.where
         )
 
-    def _can_be_looked_for(self, path: str, value: Value) -> bool:
+    def _can_be_checked(self, path: str, value: Value) -> bool:
         """Whether what a job's own input names has to be there by now."""
         if is_url(path):
             return False
         if datastore_of(str(value.data).strip()):
-            return self.locations.may_be_looked_for(str(value.data)) and not self._is_written(path)
+            return self.locations.can_be_checked(str(value.data)) and not self._is_written(path)
         return self._check_files
 
     def _is_written(self, path: str) -> bool:
@@ -181,11 +181,11 @@ class FilledPorts(Scope):
 
     def _output(self, step: DeclaredStep | None, port: OutputPort) -> Output | None:
         if port.path is None:
-            return self._chosen(step, port)
-        binding = bindings.whole(str(port.path.data))
+            return self._default_output(step, port)
+        binding = bindings.only_binding(str(port.path.data))
         if (
             binding is not None
-            and (reference := bindings.refer(binding, unprefixed=PARENT))
+            and (reference := bindings.reference_of(binding, unprefixed=PARENT))
             and reference.scope != SERVER
         ):
             return self._bound_output(step, port, binding, port.path)
@@ -193,7 +193,7 @@ class FilledPorts(Scope):
         text = self.text(step, named, port.path.place)
         if text is None:
             return None
-        path = self.locations.of(Value(text.replace("${{output_name}}", port.name), port.path.place))
+        path = self.locations.location_of(Value(text.replace("${{output_name}}", port.name), port.path.place))
         if path is None:
             return None
         kind = port.type or self._type_of_writer(step, port)
@@ -202,36 +202,36 @@ class FilledPorts(Scope):
             type=kind,
             mode=port.mode or "rw_mount",
             path=path,
-            given=True,
+            chosen_by_user=True,
             where=port.path.place.where,
         )
 
     def _bound_output(
-        self, step: DeclaredStep | None, port: OutputPort, binding: Binding, given: Value
+        self, step: DeclaredStep | None, port: OutputPort, binding: Binding, written: Value
     ) -> Output | None:
         if step is None:
             self.problems.error(
-                given.place,
+                written.place,
                 f"an output of the pipeline has nothing to bind to: {binding}.",
                 "Bind the step's output to it instead.",
             )
             return None
-        found = self.meaning(step, binding, given.place, unprefixed=PARENT)
+        found = self.meaning(step, binding, written.place, unprefixed=PARENT)
         if found is None:
             return None
         if isinstance(found, Input) and not found.is_data and isinstance(found.value, str):
-            path = self.locations.of(Value(found.value, given.place))
+            path = self.locations.location_of(Value(found.value, written.place))
             return path and Output(  # type: ignore[return-value]
                 name=port.name,
                 type=port.type or "uri_folder",
                 mode=port.mode or "rw_mount",
                 path=path,
-                given=True,
-                where=given.place.where,
+                chosen_by_user=True,
+                where=written.place.where,
             )
         if not isinstance(found, Output) or found.name not in self.job.outputs:
             self.problems.error(
-                given.place, f"an output can be bound to an output of the pipeline, not to {binding}."
+                written.place, f"an output can be bound to an output of the pipeline, not to {binding}."
             )
             return None
         return replace(
@@ -239,18 +239,18 @@ class FilledPorts(Scope):
             name=port.name,
             type=port.type or found.type,
             mode=port.mode or found.mode,
-            where=given.place.where,
+            where=written.place.where,
         )
 
-    def _chosen(self, step: DeclaredStep | None, port: OutputPort) -> Output:
+    def _default_output(self, step: DeclaredStep | None, port: OutputPort) -> Output:
         kind = port.type or self._type_of_writer(step, port)
-        path = self.locations.chosen(step.name if step else None, port.name)
+        path = self.locations.default_output(step.name if step else None, port.name)
         return Output(
             name=port.name,
             type=kind,
             mode=port.mode or "rw_mount",
             path=path,
-            given=False,
+            chosen_by_user=False,
             where=port.place.where,
         )
 
@@ -259,8 +259,8 @@ class FilledPorts(Scope):
         if step is None:
             for writer in self.job.steps.values():
                 for own in writer.outputs.values():
-                    binding = bindings.whole(str(own.path.data)) if own.path else None
-                    reference = bindings.refer(binding, unprefixed=PARENT) if binding else None
+                    binding = bindings.only_binding(str(own.path.data)) if own.path else None
+                    reference = bindings.reference_of(binding, unprefixed=PARENT) if binding else None
                     if (
                         own.type
                         and reference

@@ -1,4 +1,4 @@
-"""The door to this folder: a file is read once, becomes a job for one run directory, and is checked whole."""
+"""Loads a job, for all callers outside this folder: its file is read once, filled in and checked whole."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from daskpar.jobspec.declarations import DeclaredJob, as_pipeline, job_name, read_job
 from daskpar.jobspec.model import PipelineJob
-from daskpar.jobspec.overrides import apply_given, apply_overrides
+from daskpar.jobspec.overrides import apply_overrides, apply_staged
 from daskpar.jobspec.problems import Problems
 from daskpar.jobspec.resolve import build_job
 from daskpar.jobspec.spec_locations import RunLocations
@@ -23,7 +23,7 @@ NO_RUN = Path("/RUN")
 
 @dataclass(frozen=True, kw_only=True)
 class JobDefinition:
-    """A job that was read, with its bindings still open."""
+    """A job that was read; its bindings (`${{...}}`) are not filled in yet."""
 
     declared: DeclaredJob
     run_directory: Path
@@ -32,8 +32,8 @@ class JobDefinition:
     """What is wrong so far; `resolve_job` adds to a copy and raises all of it at once."""
 
     @property
-    def may_go_on(self) -> bool:
-        """Whether a step may ask to go on with an earlier run (`--resume_from`); false where none can."""
+    def may_resume_from(self) -> bool:
+        """Whether a step may have `--resume_from`; only then is it worth resolving the job to find out."""
         steps = self.declared.steps.values()
         settings = (setting for step in steps for setting in step.overrides)
         written: Iterator[str] = chain(
@@ -47,17 +47,17 @@ def read_definition(
     *,
     overrides: Mapping[str, str] | None = None,
     folders: Mapping[str, Path] | None = None,
-    given: Collection[str] = (),
+    staged: Collection[str] = (),
     run_directory: Path | Callable[[str], Path] = NO_RUN,
 ) -> JobDefinition:
     """Read a pipeline, or a parallel or command component, which is taken as a pipeline of one step.
 
     `overrides`: `inputs.NAME`, `outputs.NAME`, a setting such as `instance_count` (of every parallel step) or
     `jobs.STEP.SETTING`, each with its value as text; `folders`: key -> where its relative paths start, where
-    that is not the working directory. `given`: inputs, `NAME` or `STEP.NAME`, that are going to be staged in
+    that is not the working directory. `staged`: inputs, `NAME` or `STEP.NAME`, that are going to be staged in
     the run directory. `run_directory`: a path that need not exist, or what chooses one by the job's name.
 
-    Raises SpecError for a file that can't be read, UsageError for a key of `overrides` or `given` that the
+    Raises SpecError for a file that can't be read, UsageError for a key of `overrides` or `staged` that the
     job does not have.
     """
     problems = Problems()
@@ -70,21 +70,25 @@ def read_definition(
     placed = apply_overrides(tree, overrides or {}, folders or {})
     chosen = run_directory if isinstance(run_directory, Path) else run_directory(job_name(placed.tree, spec))
     run = Path(os.path.abspath(chosen))
-    staged = {name: str(RunPaths(run).staged_inputs / name) for name in given}
+    places = {name: str(RunPaths(run).staged_inputs / name) for name in staged}
     declared = read_job(
-        apply_given(placed.tree, staged), spec, placed.settings, problems, given=frozenset(staged.values())
+        apply_staged(placed.tree, places),
+        spec,
+        placed.settings,
+        problems,
+        staged_paths=frozenset(places.values()),
     )
     return JobDefinition(declared=declared, run_directory=run, problems=problems)
 
 
 def resolve_job(
-    definition: JobDefinition, *, datastores: Mapping[str, str] | None = None, begun: bool = False
+    definition: JobDefinition, *, datastores: Mapping[str, str] | None = None, resumed: bool = False
 ) -> PipelineJob:
     """The job with every binding and path filled in for its run directory. Nothing of the user's is run.
 
     Outputs without a path go to RUN/outputs/NAME (the pipeline's) or RUN/steps/STEP/outputs/NAME; the default
     datastore is RUN/datastores/default unless `datastores` says where it is. `datastores`: name -> folder or
-    URL; None: any name is taken for one. `begun`: for a run that goes on, whose outputs may be there already.
+    URL; None: any name is taken for one. `resumed`: the run was started before, so its outputs may be there.
 
     Raises SpecError with all mistakes.
     """
@@ -94,7 +98,7 @@ def resolve_job(
         datastores={} if datastores is None else datastores,
         any_datastore=datastores is None,
     )
-    job = build_job(definition.declared, run, problems, check_files=True, begun=begun)
+    job = build_job(definition.declared, run, problems, check_files=True, resumed=resumed)
     problems.raise_errors()
     return job
 
@@ -104,13 +108,13 @@ def load_job(
     *,
     overrides: Mapping[str, str] | None = None,
     folders: Mapping[str, Path] | None = None,
-    given: Collection[str] = (),
+    staged: Collection[str] = (),
     run_directory: Path | Callable[[str], Path] = NO_RUN,
     datastores: Mapping[str, str] | None = None,
-    begun: bool = False,
+    resumed: bool = False,
 ) -> PipelineJob:
     """Read and check a job: `read_definition` and `resolve_job`, whose arguments these are."""
     definition = read_definition(
-        path, overrides=overrides, folders=folders, given=given, run_directory=run_directory
+        path, overrides=overrides, folders=folders, staged=staged, run_directory=run_directory
     )
-    return resolve_job(definition, datastores=datastores, begun=begun)
+    return resolve_job(definition, datastores=datastores, resumed=resumed)

@@ -59,8 +59,8 @@ class Output:
     mode: str
     path: str
     """Absolute local path or URL."""
-    given: bool
-    """True where the user named the path, False where daskpar chose it in the run directory."""
+    chosen_by_user: bool
+    """True where the spec names the path, False where it is daskpar's own choice, in the run directory."""
     where: str = ""
 
 

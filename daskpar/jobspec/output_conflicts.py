@@ -13,17 +13,17 @@ from daskpar.locations import is_url
 
 
 def check_outputs(
-    job: DeclaredJob, scope: Scope, steps: Mapping[str, Step], problems: Problems, *, begun: bool
+    job: DeclaredJob, scope: Scope, steps: Mapping[str, Step], problems: Problems, *, resumed: bool
 ) -> None:
     """Record a mistake for two outputs at one path, and for an output where the job's own input is read from.
 
-    `begun`: the run goes on, so files of an output may be there already.
+    `resumed`: the run was started before, so files of an output may be there already.
     """
     writers: dict[str, tuple[str, str, Place]] = {}
     refused: set[str] = set()
     for name, step in steps.items():
         for path, output_name, place in _written_by(step, job.steps[name]):
-            shown = scope.locations.shown(path)
+            shown = scope.locations.shown_path(path)
             key = path.rstrip("/")
             if key in writers:
                 other, other_output, other_place = writers[key]
@@ -35,7 +35,7 @@ def check_outputs(
             writers.setdefault(key, (name, output_name, place))
             if wrong := _in_the_way(path, _kept(job, step), moved=not isinstance(step, ParallelStep)):
                 problems.error(place, f"{shown} {wrong}.", "Give it a path of its own.")
-            elif not begun and (wrong := _file_of_an_input(path, step)):
+            elif not resumed and (wrong := _file_of_an_input(path, step)):
                 problems.error(place, f"{shown} {wrong}.", "Give it a place outside of the input.")
                 refused.add(key)
     _warn_of_outputs_in_inputs(
@@ -51,7 +51,7 @@ def _warn_of_outputs_in_inputs(
         for value in step.inputs.values():
             if value.is_data and value.made_by is None and value.path.rstrip("/") in writers:
                 writer, _, place = writers[value.path.rstrip("/")]
-                where = scope.locations.shown(value.path)
+                where = scope.locations.shown_path(value.path)
                 problems.warn(
                     place,
                     f"the output of {writer!r} goes to {where}, which {step.name!r} reads as "
@@ -71,7 +71,7 @@ def _warn_of_outputs_in_inputs(
                         )
                         problems.warn(
                             place,
-                            f"{what} ({scope.locations.shown(value.path)}): the next run may read it.",
+                            f"{what} ({scope.locations.shown_path(value.path)}): the next run may read it.",
                             "Give it a place elsewhere.",
                         )
 
@@ -135,16 +135,16 @@ def _kept(job: DeclaredJob, step: Step) -> list[tuple[str, str]]:
     kept = [(str(job.spec), "this spec")]
     if step.code is not None:
         kept.append((str(step.code), "the code folder"))
-    given = [
+    inputs_kept = [
         value for value in step.inputs.values() if value.is_data and value.path and value.made_by is None
     ]
     if isinstance(step, ParallelStep):
         if os.path.isabs(step.entry_script):  # else it is the name of a module
             kept.append((step.entry_script, "the entry script"))
-        given = [
-            value for value in given if value.path == step.append_row_to
+        inputs_kept = [
+            value for value in inputs_kept if value.path == step.append_row_to
         ]  # its folders are filled in place, and never moved aside
-    return kept + [(value.path, f"the input {value.name!r}") for value in given]
+    return kept + [(value.path, f"the input {value.name!r}") for value in inputs_kept]
 
 
 def _written_by(step: Step, source: DeclaredStep) -> list[tuple[str, str, Place]]:

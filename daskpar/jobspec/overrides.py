@@ -63,60 +63,60 @@ def apply_overrides(tree: Value, overrides: Mapping[str, str], folders: Mapping[
                 origin=COMMAND_LINE,
             ),
         )
-        words = key.split(".")
+        keys = key.split(".")
         if key in BY_KEY:
             for step in steps:
                 settings.setdefault(step, {})[BY_KEY[key].name] = value
         elif key in _JOB_KEYS:
-            tree = _put(tree, words, value)
-        elif words[0] in {"inputs", "outputs"} and _has_port(tree, words):
-            tree = _put_port(tree, words, value)
-        elif words[0] == "jobs" and len(words) > 2 and words[1] in steps:
-            rest = words[2:]
+            tree = _put(tree, keys, value)
+        elif keys[0] in {"inputs", "outputs"} and _has_port(tree, keys):
+            tree = _put_port(tree, keys, value)
+        elif keys[0] == "jobs" and len(keys) > 2 and keys[1] in steps:
+            rest = keys[2:]
             setting = BY_KEY.get(".".join(rest))
             if setting is not None:
-                settings.setdefault(words[1], {})[setting.name] = value
+                settings.setdefault(keys[1], {})[setting.name] = value
             else:
-                tree = _put(tree, words[:2], _step_override(steps[words[1]], rest, value, key, tree))
+                tree = _put(tree, keys[:2], _step_override(steps[keys[1]], rest, value, key, tree))
                 steps = dict((tree.get("jobs") or tree).items())
         else:
             raise UsageError(_unknown(key, tree))
     return Overridden(tree=tree, settings=settings)
 
 
-def apply_given(tree: Value, given: Mapping[str, str]) -> Value:
+def apply_staged(tree: Value, staged: Mapping[str, str]) -> Value:
     """Put paths in the place of inputs: `NAME` of the pipeline (or component), or `STEP.NAME`.
 
     Raises UsageError for an unknown one.
     """
-    for key, path in given.items():
-        words = _given_words(tree, key.split("."))
-        if words is None:
+    for key, path in staged.items():
+        keys = _keys_of_input(tree, key.split("."))
+        if keys is None:
             raise UsageError(f"The job has no input {key!r} to take data. {_near_input(key, tree)}".rstrip())
         place = Place(file="argument of run()", line=None, path=(key,), folder=Path("/"), origin=COMMAND_LINE)
-        tree = _put_port(tree, words, Value(path, place), as_path=True)
-        tree = _with_type(tree, words, place)
+        tree = _put_port(tree, keys, Value(path, place), as_path=True)
+        tree = _with_type(tree, keys, place)
     return tree
 
 
-def _with_type(tree: Value, words: list[str], place: Place) -> Value:
+def _with_type(tree: Value, keys: list[str], place: Place) -> Value:
     """Data from Python for an input of which nothing says the type is a table."""
-    port = tree.get(*words)
-    in_component = words[0] == "jobs" and tree.get(*words[:2], "component") is not None
+    port = tree.get(*keys)
+    in_component = keys[0] == "jobs" and tree.get(*keys[:2], "component") is not None
     if port is None or not port.is_mapping or port.get("type") or in_component:
         return tree
-    return _put(tree, words, port.having({"type": Value("mltable", place), "mode": Value("direct", place)}))
+    return _put(tree, keys, port.with_keys({"type": Value("mltable", place), "mode": Value("direct", place)}))
 
 
-def _given_words(tree: Value, words: list[str]) -> list[str] | None:
-    """The keys of the input that `words` names: the pipeline's, or a step's."""
-    if _has_port(tree, ["inputs", *words]):
-        return ["inputs", *words]
-    words = words if words[0] == "jobs" else ["jobs", words[0], "inputs", *words[1:]]
-    node = tree.get(*words[:2])
-    if node is None or len(words) < 4 or words[2] != "inputs":
+def _keys_of_input(tree: Value, keys: list[str]) -> list[str] | None:
+    """The keys of the input that `keys` name: the pipeline's, or a step's."""
+    if _has_port(tree, ["inputs", *keys]):
+        return ["inputs", *keys]
+    keys = keys if keys[0] == "jobs" else ["jobs", keys[0], "inputs", *keys[1:]]
+    node = tree.get(*keys[:2])
+    if node is None or len(keys) < 4 or keys[2] != "inputs":
         return None
-    return words if node.get("component") or _has_port(node, words[2:]) else None
+    return keys if node.get("component") or _has_port(node, keys[2:]) else None
 
 
 def _step_override(node: Value, rest: list[str], value: Value, key: str, tree: Value) -> Value:
@@ -131,38 +131,40 @@ def _step_override(node: Value, rest: list[str], value: Value, key: str, tree: V
     raise UsageError(_unknown(key, tree))
 
 
-def _has_port(tree: Value, words: list[str]) -> bool:
-    ports = tree.get(words[0])
-    return ports is not None and _port_keys(ports, words[1:]) is not None
+def _has_port(tree: Value, keys: list[str]) -> bool:
+    ports = tree.get(keys[0])
+    return ports is not None and _port_keys(ports, keys[1:]) is not None
 
 
-def _port_keys(ports: Value, words: list[str]) -> list[str] | None:
+def _port_keys(ports: Value, keys: list[str]) -> list[str] | None:
     """The keys that lead to a port; `.path` at the end is allowed."""
     # `a.b` may be one dotted key, or two nested ones of a group.
-    if words and words[-1] == "path" and len(words) > 1:
-        words = words[:-1]
-    dotted = ".".join(words)
-    if not isinstance(ports.data, dict) or not words:
+    if keys and keys[-1] == "path" and len(keys) > 1:
+        keys = keys[:-1]
+    dotted = ".".join(keys)
+    if not isinstance(ports.data, dict) or not keys:
         return None
     if dotted in ports.data:
         return [dotted]
-    below = ports.data.get(words[0])
-    if len(words) > 1 and below is not None:
-        rest = _port_keys(below, words[1:])
-        return [words[0], *rest] if rest else None
+    below = ports.data.get(keys[0])
+    if len(keys) > 1 and below is not None:
+        rest = _port_keys(below, keys[1:])
+        return [keys[0], *rest] if rest else None
     return None
 
 
-def _put_port(tree: Value, words: list[str], value: Value, *, as_path: bool = False) -> Value:
+def _put_port(tree: Value, keys: list[str], value: Value, *, as_path: bool = False) -> Value:
     """Set an input's or output's path or value, keeping its type, mode and limits."""
-    depth = 3 if words[0] == "jobs" else 1
-    ports = tree.get(*words[:depth]) or Value({}, value.place)
-    keys = _port_keys(ports, words[depth:]) or [".".join(words[depth:])]
+    depth = 3 if keys[0] == "jobs" else 1
+    ports = tree.get(*keys[:depth]) or Value({}, value.place)
+    port_keys = _port_keys(ports, keys[depth:]) or [".".join(keys[depth:])]
     old = ports
-    for key in keys:
+    for key in port_keys:
         old = dict(old.items()).get(key, Value(None, value.place))
-    is_output = words[depth - 1] == "outputs"
-    return _put(tree, [*words[:depth], *keys], _port_value(old, value, as_path=as_path, is_output=is_output))
+    is_output = keys[depth - 1] == "outputs"
+    return _put(
+        tree, [*keys[:depth], *port_keys], _port_value(old, value, as_path=as_path, is_output=is_output)
+    )
 
 
 def _port_value(old: Value, value: Value, *, as_path: bool, is_output: bool) -> Value:
@@ -180,11 +182,11 @@ def _port_value(old: Value, value: Value, *, as_path: bool, is_output: bool) -> 
     return value
 
 
-def _put(tree: Value, words: list[str], value: Value) -> Value:
-    if not words:
+def _put(tree: Value, keys: list[str], value: Value) -> Value:
+    if not keys:
         return value
-    inner = dict(tree.items()).get(words[0], Value({}, value.place))
-    return tree.having({words[0]: _put(inner, words[1:], value)})
+    inner = dict(tree.items()).get(keys[0], Value({}, value.place))
+    return tree.with_keys({keys[0]: _put(inner, keys[1:], value)})
 
 
 def _unknown(key: str, tree: Value) -> str:

@@ -1,4 +1,4 @@
-"""Parallel steps as declared to parallel steps as they run: settings, entry script, split input, rows."""
+"""Builds parallel steps that can run from declared ones: settings, entry script, split input, rows."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ from daskpar.jobspec import bindings, scalars
 from daskpar.jobspec.bindings import BindingError
 from daskpar.jobspec.model import BySize, Input, Output, ParallelStep
 from daskpar.jobspec.problems import Place
-from daskpar.jobspec.program_arguments import DriverFlags, UnclosedQuote, driver_flags, split
+from daskpar.jobspec.program_arguments import DriverFlags, UnclosedQuote, driver_flags, split_arguments
 from daskpar.jobspec.script_check import check_script, find_script, near_script
 from daskpar.jobspec.step_builder import StepBuilder
 from daskpar.jobspec.step_settings import LIMITS_OF_FAILURE, ChosenSettings, choose_settings
 from daskpar.jobspec.url_check import check_urls
-from daskpar.jobspec.yaml_source import Value
-from daskpar.jobspec.yaml_source import shown as shown_path
+from daskpar.jobspec.yaml_source import Value, shown_path
 from daskpar.locations import is_url
 
 FEW_BYTES = 10_000
@@ -84,17 +83,17 @@ class ParallelBuilder(StepBuilder):
         value = self.step.tree.get("task", "type")
         if value is None or value.data in ("run_function", "function"):
             return
-        what = f"tasks of type {scalars.shown(value.data)} are not run here; run_function is."
+        what = f"tasks of type {scalars.quoted(value.data)} are not run here; run_function is."
         self.problems.error(value.place, what, nearest(str(value.data), ["run_function"]))
 
     def _arguments(self) -> tuple[str, ...]:
         value = self.step.tree.get("task", "program_arguments")
         self._source("program_arguments", value)
-        text = self._settled(value) if value else None
+        text = self._with_segments_filled(value) if value else None
         if text is None or value is None:
             return ()
         try:
-            words = split(text)
+            words = split_arguments(text)
         except UnclosedQuote as error:
             self.problems.error(value.place, str(error))
             return ()
@@ -202,12 +201,12 @@ class ParallelBuilder(StepBuilder):
             )
             self.problems.error(
                 value.place,
-                f"has to be a binding to one of the step's inputs, not {scalars.shown(text)}.",
+                f"has to be a binding to one of the step's inputs, not {scalars.quoted(text)}.",
                 hint,
             )
             return
         for binding in found:
-            reference = bindings.refer(binding)
+            reference = bindings.reference_of(binding)
             if reference is None or reference.scope != bindings.OWN or reference.kind != "inputs":
                 self.problems.error(
                     value.place,
@@ -310,10 +309,10 @@ class ParallelBuilder(StepBuilder):
         if value is None or text is None:
             return None
         filled = self.scope.text(self.step, text, value.place)
-        path = self.scope.locations.of(Value(filled, value.place)) if filled is not None else None
+        path = self.scope.locations.location_of(Value(filled, value.place)) if filled is not None else None
         if path is None:
             return None
-        bound = bindings.whole(text)
+        bound = bindings.only_binding(text)
         meant = self.scope.meaning(self.step, bound, value.place) if bound else None
         folders = {
             output.path
@@ -330,7 +329,7 @@ class ParallelBuilder(StepBuilder):
             path = posixpath.join(path, name) if is_url(path) else os.path.join(path, name)
         if bound is None and path not in {output.path for output in outputs.values()}:
             what = (
-                f"rows are appended to {self.scope.locations.shown(path)}, "
+                f"rows are appended to {self.scope.locations.shown_path(path)}, "
                 "which is none of the step's outputs."
             )
             self.problems.warn(value.place, what, "Write ${{outputs.NAME}} for one of them.")

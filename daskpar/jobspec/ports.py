@@ -1,4 +1,4 @@
-"""Inputs and outputs as declared: what a component asks for, and what a pipeline or node gives."""
+"""Inputs and outputs as declared, by a component and by the node or pipeline that uses it, taken together."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from daskpar.errors import nearest
 from daskpar.jobspec import known_fields, scalars
-from daskpar.jobspec.bindings import whole
+from daskpar.jobspec.bindings import only_binding
 from daskpar.jobspec.problems import Place, Problems
 from daskpar.jobspec.yaml_source import Value
 
@@ -59,7 +59,7 @@ def flatten_groups(mapping: Value | None, problems: Problems) -> dict[str, Value
     if mapping is None:
         return found
     if not mapping.is_mapping:
-        problems.error(mapping.place, f"has to be a mapping of names, not {scalars.shown(mapping.data)}.")
+        problems.error(mapping.place, f"has to be a mapping of names, not {scalars.quoted(mapping.data)}.")
         return found
     for name, value in mapping.items():
         if not _NAME.fullmatch(name):
@@ -82,47 +82,47 @@ def _is_group(value: Value) -> bool:
 
 
 def input_port(
-    name: str, given: Value | None, asked: Value | None, problems: Problems, hint: str = ""
+    name: str, at_node: Value | None, in_component: Value | None, problems: Problems, hint: str = ""
 ) -> InputPort:
-    """The input `name`: `given` at the pipeline or node, `asked` for by the component (None without one).
+    """The input `name`, from what the pipeline or node says of it and what its component declares.
 
     `hint` says how else a missing one can be given.
     """
-    known = given if given is not None else asked
+    known = at_node if at_node is not None else in_component
     if known is None:
-        raise ValueError(f"the input {name} is neither given nor asked for")
-    port = _declare(InputPort(name=name, place=known.place), asked, problems)
-    if given is None or not given.given:
-        return _with_default(port, asked, hint, problems)
-    if not given.is_mapping:
-        return _bare(port, given, problems)
-    scalars.unknown_keys(given, known_fields.INPUT, problems, "an input")
-    port = _declare(port, given, problems)
-    path, value = given.get("path"), given.get("value") or given.get("default")
+        raise ValueError(f"the input {name} is neither at the node nor in its component")
+    port = _declare(InputPort(name=name, place=known.place), in_component, problems)
+    if at_node is None or not at_node.is_set:
+        return _with_default(port, in_component, hint, problems)
+    if not at_node.is_mapping:
+        return _bare(port, at_node, problems)
+    scalars.unknown_keys(at_node, known_fields.INPUT, problems, "an input")
+    port = _declare(port, at_node, problems)
+    path, value = at_node.get("path"), at_node.get("value") or at_node.get("default")
     if path is not None and value is not None:
-        problems.error(given.place, "has both a path and a value; give one of them.")
+        problems.error(at_node.place, "has both a path and a value; give one of them.")
     if path is None and value is None:
-        return _with_default(port, asked, hint, problems)
+        return _with_default(port, in_component, hint, problems)
     if path is not None:
         return replace(port, optional=False) if _not_text(path, problems) else replace(port, path=path)
     return replace(port, value=value)
 
 
-def _bare(port: InputPort, given: Value, problems: Problems) -> InputPort:
+def _bare(port: InputPort, at_node: Value, problems: Problems) -> InputPort:
     """`name: value`: a literal, or a path where the component asks for data."""
     # What a binding means is known when it is filled in.
-    if isinstance(given.data, list):
-        problems.error(given.place, "has to be a single value or a mapping, not a list.")
+    if isinstance(at_node.data, list):
+        problems.error(at_node.place, "has to be a single value or a mapping, not a list.")
         return replace(port, optional=False)
     if port.type not in known_fields.DATA_TYPES:
-        return replace(port, value=given)
-    if _not_text(given, problems):
+        return replace(port, value=at_node)
+    if _not_text(at_node, problems):
         return replace(port, optional=False)
-    return replace(port, value=given) if whole(str(given.data)) else replace(port, path=given)
+    return replace(port, value=at_node) if only_binding(str(at_node.data)) else replace(port, path=at_node)
 
 
-def _with_default(port: InputPort, asked: Value | None, hint: str, problems: Problems) -> InputPort:
-    default = asked.get("default") if asked is not None else None
+def _with_default(port: InputPort, in_component: Value | None, hint: str, problems: Problems) -> InputPort:
+    default = in_component.get("default") if in_component is not None else None
     if default is not None:
         is_path = port.type in known_fields.DATA_TYPES and not _not_text(default, problems)
         return replace(
@@ -144,7 +144,7 @@ def _declare(port: InputPort, value: Value | None, problems: Problems) -> InputP
         problems.error(_place(value, "mode"), f"the mode {mode} is for the type mltable, not {kind}.")
     optional, enum = value.get("optional"), value.get("enum")
     if enum is not None and not isinstance(enum.data, list):
-        problems.error(enum.place, f"has to be a list of allowed values, not {scalars.shown(enum.data)}.")
+        problems.error(enum.place, f"has to be a list of allowed values, not {scalars.quoted(enum.data)}.")
     least, most = _limit(value.get("min"), problems), _limit(value.get("max"), problems)
     return replace(
         port,
@@ -157,16 +157,18 @@ def _declare(port: InputPort, value: Value | None, problems: Problems) -> InputP
     )
 
 
-def output_port(name: str, given: Value | None, asked: Value | None, problems: Problems) -> OutputPort:
+def output_port(
+    name: str, at_node: Value | None, in_component: Value | None, problems: Problems
+) -> OutputPort:
     """The output `name`; its type is the component's where there is one."""
     # Azure's own dump of a job says uri_folder for every bound output.
-    known = given if given is not None else asked
+    known = at_node if at_node is not None else in_component
     if known is None:
-        raise ValueError(f"the output {name} is neither given nor asked for")
+        raise ValueError(f"the output {name} is neither at the node nor in its component")
     kind = mode = ""
     path: Value | None = None
-    for value in (asked, given):
-        if value is None or not value.given:
+    for value in (in_component, at_node):
+        if value is None or not value.is_set:
             continue
         if isinstance(value.data, dict):
             scalars.unknown_keys(value, known_fields.OUTPUT, problems, "an output")
@@ -174,12 +176,12 @@ def output_port(name: str, given: Value | None, asked: Value | None, problems: P
             mode = _word(value.get("mode"), known_fields.OUTPUT_MODES, problems) or mode
             own = value.get("path")
             path = path if own is None or _not_text(own, problems) else own
-        elif isinstance(value.data, str) and whole(value.data):
+        elif isinstance(value.data, str) and only_binding(value.data):
             path = value
         else:
             hint = f"Write {{path: {value.data}}}." if isinstance(value.data, str) else ""
             problems.error(
-                value.place, f"an output is a mapping or a binding, not {scalars.shown(value.data)}.", hint
+                value.place, f"an output is a mapping or a binding, not {scalars.quoted(value.data)}.", hint
             )
     return OutputPort(
         name=name, place=known.place, type=kind, mode="rw_mount" if mode == "mount" else mode, path=path
@@ -192,7 +194,7 @@ def check_literal(port: InputPort, value: object, place: Place, problems: Proble
         allowed = ", ".join(port.enum)
         problems.error(
             place,
-            f"the input {port.name!r} has to be one of {allowed}, not {scalars.shown(value)}.",
+            f"the input {port.name!r} has to be one of {allowed}, not {scalars.quoted(value)}.",
             nearest(str(value), port.enum),
         )
     number = scalars.as_number(value)
@@ -200,11 +202,11 @@ def check_literal(port: InputPort, value: object, place: Place, problems: Proble
         return
     if port.least is not None and number < port.least:
         problems.error(
-            place, f"the input {port.name!r} has to be {port.least:g} or more, not {scalars.shown(value)}."
+            place, f"the input {port.name!r} has to be {port.least:g} or more, not {scalars.quoted(value)}."
         )
     if port.most is not None and number > port.most:
         problems.error(
-            place, f"the input {port.name!r} has to be {port.most:g} or less, not {scalars.shown(value)}."
+            place, f"the input {port.name!r} has to be {port.most:g} or less, not {scalars.quoted(value)}."
         )
 
 
@@ -222,7 +224,7 @@ def _limit(value: Value | None, problems: Problems) -> float | None:
         return None
     number = scalars.as_number(value.data)
     if number is None:
-        problems.error(value.place, f"has to be a number, not {scalars.shown(value.data)}.")
+        problems.error(value.place, f"has to be a number, not {scalars.quoted(value.data)}.")
     return number
 
 
@@ -235,7 +237,7 @@ def _word(value: Value | None, allowed: tuple[str, ...], problems: Problems) -> 
         return word
     problems.error(
         value.place,
-        f"has to be one of {', '.join(allowed)}, not {scalars.shown(value.data)}.",
+        f"has to be one of {', '.join(allowed)}, not {scalars.quoted(value.data)}.",
         nearest(word, allowed),
     )
     return ""

@@ -1,4 +1,8 @@
-"""Program arguments: text to `sys.argv`, and the flags among them that are meant for the driver."""
+"""Splits program arguments into `sys.argv` of the script, and finds the flags that are meant for the driver.
+
+A new flag of the driver: its name in `WITH_EFFECT` (and in `SWITCHES`, if it needs no value), its setting in
+`step_settings.SETTINGS`, and its field in `model.DriverSettings`.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 _BINDING = re.compile(r"\$\{\{[^{}]*\}\}")
-_PLUMBING_INPUT = re.compile(r"--input(_ds_|_fds_|_pipeline_param_)?\w*\d")
+_SERVICE_INPUT = re.compile(r"--input(_ds_|_fds_|_pipeline_param_)?\w*\d")
 
 SWITCHES = frozenset(
     {
@@ -71,7 +75,7 @@ WITHOUT_EFFECT = frozenset(
 )
 """Azure's flags that a user may give and that change nothing here."""
 
-PLUMBING = frozenset(
+SERVICE_FLAGS = frozenset(
     {
         "output",
         "output_action",
@@ -85,7 +89,7 @@ PLUMBING = frozenset(
         "input_format",
     }
 )
-"""Flags that Azure's service hands to its own driver; a script may well use such a name for itself."""
+"""Flags that Azure's service passes to its own driver; a script may use such a name for itself."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,7 @@ class NearMiss:
     """What somebody meant who wrote a name that the driver does not know."""
 
     setting: str
-    """Name of the setting, as in `spec.settings`."""
+    """Name of the setting, as in `step_settings`."""
     right: str
     """What to do instead, in words."""
 
@@ -123,7 +127,7 @@ class UnclosedQuote(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class DriverFlags:
-    """What a step's arguments say to the driver."""
+    """The flags for the driver among a step's arguments."""
 
     values: Mapping[str, str] = field(default_factory=dict)
     """Flag without dashes -> its text; the last one wins."""
@@ -135,7 +139,7 @@ class DriverFlags:
     """Argument that looks like a driver's flag -> what is meant. It has no effect, as in Azure."""
 
 
-def split(text: str) -> tuple[str, ...]:
+def split_arguments(text: str) -> tuple[str, ...]:
     """The arguments in a text: cut at blanks and line breaks outside quotes and bindings, quotes taken off.
 
     In double quotes, a backslash before a double quote or a backslash is taken off too; else backslashes are
@@ -144,7 +148,8 @@ def split(text: str) -> tuple[str, ...]:
     """
     words: list[str] = []
     word: list[str] = []
-    begun = bare = False  # `bare`: nothing in quotes, so a lone backslash is a line's end
+    # `begun`: an argument has begun. `bare`: nothing of it is in quotes, so a lone backslash is a line's end.
+    begun = bare = False
     position = 0
     while position < len(text):
         sign = text[position]
@@ -193,8 +198,8 @@ def _end(words: list[str], word: list[str], begun: bool, bare: bool) -> None:
     word.clear()
 
 
-def join(arguments: Sequence[str]) -> str:
-    """The text that `split` cuts into `arguments`."""
+def join_arguments(arguments: Sequence[str]) -> str:
+    """The text that `split_arguments` cuts into `arguments`."""
     return " ".join(_quote(argument) for argument in arguments)
 
 
@@ -233,8 +238,8 @@ def driver_flags(arguments: Sequence[str]) -> DriverFlags:
         elif flag in WITHOUT_EFFECT:
             ignored.append(f"--{flag}")
         elif (
-            flag not in PLUMBING
-            and not _PLUMBING_INPUT.fullmatch(f"--{flag}")
+            flag not in SERVICE_FLAGS
+            and not _SERVICE_INPUT.fullmatch(f"--{flag}")
             and (meant := _near_miss(flag))
         ):
             near.setdefault(f"--{flag}", meant)

@@ -1,4 +1,4 @@
-"""A job as declared to a job as it runs: every step built, put in order, and checked against the others."""
+"""Turns a declared job into one that can run: builds every step, puts them in order, checks their outputs."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from daskpar.jobspec.spec_locations import RunLocations
 
 
 def build_job(
-    job: DeclaredJob, run: RunLocations, problems: Problems, *, check_files: bool, begun: bool = False
+    job: DeclaredJob, run: RunLocations, problems: Problems, *, check_files: bool, resumed: bool = False
 ) -> PipelineJob:
     """The job in one run directory. Mistakes are recorded; with one recorded, the value is not to be used.
 
     `check_files` also looks for the inputs, folders and scripts that the spec names, and reads the scripts
-    (never runs them). `begun`: the run goes on, so its outputs may be there already.
+    (never runs them). `resumed`: the run was started before, so its outputs may be there already.
     """
     scope = FilledPorts(job, run, problems, check_files=check_files)
     inputs = {name: value for name in job.inputs if (value := scope.input(None, name))}
@@ -34,7 +34,7 @@ def build_job(
         builder = kind(scope, source, check_files=check_files)
         steps[name] = builder.build()
         notes += [*_step_notes(source, steps[name]), *builder.notes]
-    check_outputs(job, scope, steps, problems, begun=begun)
+    check_outputs(job, scope, steps, problems, resumed=resumed)
     _check_written(job, outputs, steps, problems)
     ordered = in_order(steps, job, problems)
     built = PipelineJob(

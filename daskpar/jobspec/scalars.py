@@ -20,7 +20,7 @@ from daskpar.sizes import parse_size
 LONGEST_SECONDS = 259_200
 
 
-def shown(data: object) -> str:
+def quoted(data: object) -> str:
     """A value as messages quote it: short, and a boolean as YAML writes it."""
     if isinstance(data, bool):
         return "true" if data else "false"
@@ -51,7 +51,7 @@ def text(value: Value, problems: Problems, what: str = "a text") -> str | None:
     """A text; anything else is a mistake."""
     if isinstance(value.data, str):
         return value.data
-    problems.error(value.place, f"has to be {what}, not {shown(value.data)}.")
+    problems.error(value.place, f"has to be {what}, not {quoted(value.data)}.")
     return None
 
 
@@ -68,13 +68,13 @@ def whole_number(
     """
     number = as_number(value.data)
     if number is None:
-        problems.error(value.place, f"has to be a whole number, not {shown(value.data)}.")
+        problems.error(value.place, f"has to be a whole number, not {quoted(value.data)}.")
         return None
     if number < least:
-        problems.error(value.place, f"has to be {least} or more, not {shown(value.data)}.", meaning)
+        problems.error(value.place, f"has to be {least} or more, not {quoted(value.data)}.", meaning)
         return None
     if number != int(number):
-        problems.warn(value.place, f"{shown(value.data)} is no whole number; {whole(number)} is used.")
+        problems.warn(value.place, f"{quoted(value.data)} is no whole number; {whole(number)} is used.")
     return whole(number)
 
 
@@ -123,7 +123,7 @@ def percent(value: Value, problems: Problems) -> float | None:
     """0 to 100."""
     number = as_number(value.data)
     if number is None or not 0 <= number <= 100:
-        problems.error(value.place, f"has to be a percentage from 0 to 100, not {shown(value.data)}.")
+        problems.error(value.place, f"has to be a percentage from 0 to 100, not {quoted(value.data)}.")
         return None
     return float(number)
 
@@ -134,7 +134,7 @@ def seconds(value: Value, problems: Problems) -> float | None:
     if number is None or not 0 < number <= LONGEST_SECONDS:
         problems.error(
             value.place,
-            f"has to be seconds, more than 0 and at most {LONGEST_SECONDS}, not {shown(value.data)}.",
+            f"has to be seconds, more than 0 and at most {LONGEST_SECONDS}, not {quoted(value.data)}.",
         )
         return None
     return float(number)
@@ -144,7 +144,7 @@ def time_limit(value: Value, problems: Problems) -> float | None:
     """Seconds, more than 0."""
     number = as_number(value.data)
     if number is None or number <= 0:
-        problems.error(value.place, f"has to be seconds, more than 0, not {shown(value.data)}.")
+        problems.error(value.place, f"has to be seconds, more than 0, not {quoted(value.data)}.")
         return None
     return float(number)
 
@@ -153,7 +153,7 @@ def interval(value: Value, problems: Problems) -> float | None:
     """Seconds from 0 on; 0 is off."""
     number = as_number(value.data)
     if number is None or number < 0:
-        problems.error(value.place, f"has to be seconds, 0 (off) or more, not {shown(value.data)}.")
+        problems.error(value.place, f"has to be seconds, 0 (off) or more, not {quoted(value.data)}.")
         return None
     return float(number)
 
@@ -171,7 +171,7 @@ def switch(value: Value, problems: Problems) -> bool | None:
     """True or False, also as text; yes, no, 1 and 0 as well."""
     answer = _switch(value.data)
     if answer is None:
-        problems.error(value.place, f"has to be True or False, not {shown(value.data)}.")
+        problems.error(value.place, f"has to be True or False, not {quoted(value.data)}.")
     return answer
 
 
@@ -192,7 +192,7 @@ def choice(*allowed: str) -> Callable[[Value, Problems], str | None]:
             return value.data
         words = ", ".join(word or "''" for word in allowed)
         hint = nearest(str(value.data).upper(), allowed) or nearest(str(value.data), allowed)
-        problems.error(value.place, f"has to be one of {words}, not {shown(value.data)}.", hint)
+        problems.error(value.place, f"has to be one of {words}, not {quoted(value.data)}.", hint)
         return None
 
     return read
@@ -211,7 +211,7 @@ def size(value: Value, problems: Problems) -> BySize | None:
     try:
         number, unit = parse_size(value.data)
     except ValueError as error:
-        problems.error(value.place, f"{shown(value.data)} is no mini-batch size.", str(error))
+        problems.error(value.place, f"{quoted(value.data)} is no mini-batch size.", str(error))
         return None
     return BySize(number=number, unit=unit)
 
@@ -230,7 +230,7 @@ def keys(value: Value, problems: Problems) -> tuple[str, ...] | None:
     if not isinstance(value.data, list):
         problems.error(
             value.place,
-            f"has to be a list of column names, not {shown(value.data)}.",
+            f"has to be a list of column names, not {quoted(value.data)}.",
             "Write [Store, Brand].",
         )
         return None
@@ -239,7 +239,7 @@ def keys(value: Value, problems: Problems) -> tuple[str, ...] | None:
         if not isinstance(element.data, str) or not element.data:
             problems.error(
                 element.place,
-                f"a key has to be the name of a column, not {shown(element.data)}.",
+                f"a key has to be the name of a column, not {quoted(element.data)}.",
                 "Put it in quotes.",
             )
             return None
@@ -257,7 +257,7 @@ def keys_in_text(value: Value, problems: Problems) -> tuple[str, ...] | None:
     except ValueError:
         listed = [name.strip() for name in str(value.data).split(",")]
     if not isinstance(listed, list):
-        problems.error(value.place, f"has to be a list of column names, not {shown(value.data)}.")
+        problems.error(value.place, f"has to be a list of column names, not {quoted(value.data)}.")
         return None
     return keys(Value([Value(name, value.place) for name in listed], value.place), problems)
 
@@ -268,7 +268,7 @@ def literal(value: Value, kind: str, problems: Problems) -> object:
     """
     data = value.data
     if isinstance(data, dict | list):
-        problems.error(value.place, f"has to be a single value, not {shown(data)}.")
+        problems.error(value.place, f"has to be a single value, not {quoted(data)}.")
         return None
     if kind == "string":
         return str(data)
@@ -277,14 +277,14 @@ def literal(value: Value, kind: str, problems: Problems) -> object:
             data if isinstance(data, bool) else {"true": True, "false": False}.get(str(data).strip().lower())
         )
         if answer is None:
-            problems.error(value.place, f"has to be true or false, not {shown(data)}.")
+            problems.error(value.place, f"has to be true or false, not {quoted(data)}.")
         return answer
     if kind in {"number", "integer"}:
         number = as_number(data)
         if number is None or (kind == "integer" and number != int(number)):
             problems.error(
                 value.place,
-                f"has to be {'an integer' if kind == 'integer' else 'a number'}, not {shown(data)}.",
+                f"has to be {'an integer' if kind == 'integer' else 'a number'}, not {quoted(data)}.",
             )
             return None
         return int(number) if kind == "integer" else number

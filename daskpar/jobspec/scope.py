@@ -1,4 +1,4 @@
-"""What the bindings of a job mean, and the texts of a spec with their bindings filled in."""
+"""Says what the bindings of a job mean, and fills them in in the texts of a spec."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Scope(ABC):
         """
         if not isinstance(value.data, str) or "${{" not in value.data:
             return value
-        binding = bindings.whole(value.data)
+        binding = bindings.only_binding(value.data)
         found = self.meaning(step, binding, value.place) if binding else None
         if isinstance(found, Input) and not found.is_data:
             return Value(found.value, value.place) if found.value is not None else None
@@ -97,7 +97,7 @@ class Scope(ABC):
         self, step: DeclaredStep | None, binding: Binding, place: Place, *, unprefixed: str = OWN
     ) -> Input | Output | str | None:
         """The input, output or text that a binding means; None after recording why it means nothing."""
-        reference = bindings.refer(binding, unprefixed=unprefixed if step else PARENT)
+        reference = bindings.reference_of(binding, unprefixed=unprefixed if step else PARENT)
         if reference is None:
             self.problems.error(place, f"{binding} is no binding that is known here.", _form_hint(binding))
             return None
@@ -126,7 +126,7 @@ class Scope(ABC):
         """The step that writes what a binding means, None where it means nothing that a step writes. Records
         no mistake.
         """
-        reference = bindings.refer(binding, unprefixed=unprefixed if step else PARENT)
+        reference = bindings.reference_of(binding, unprefixed=unprefixed if step else PARENT)
         if reference is None or reference.scope == SERVER:
             return None
         owner = (
@@ -145,7 +145,8 @@ class Scope(ABC):
         for step in self.job.steps.values() if output else ():
             rows = step.tree.get("task", "append_row_to")
             found = [
-                bindings.refer(binding) for binding in bindings.bindings_in(str(rows.data) if rows else "")
+                bindings.reference_of(binding)
+                for binding in bindings.bindings_in(str(rows.data) if rows else "")
             ]
             if Reference(scope=PARENT, kind="outputs", name=name) in found:
                 return step.name

@@ -99,7 +99,7 @@ def check_script(path: Path) -> tuple[ScriptProblem, ...]:
     except (OSError, ValueError, RecursionError) as error:
         return (ScriptProblem(path=path, line=None, what=f"the entry script can't be read: {error}."),)
     found = _Names()
-    found.look_at(tree.body)
+    found.collect(tree.body)
     if not (
         found.anything
         or "run" in found.bound
@@ -124,7 +124,7 @@ class _Names:
         self.otherwise: set[str] = set()
         """Names that are bound by something else than a `def` too."""
 
-    def look_at(self, body: list[ast.stmt]) -> None:
+    def collect(self, body: list[ast.stmt]) -> None:
         for statement in body:
             if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
                 self.bound.add(statement.name)
@@ -139,7 +139,7 @@ class _Names:
                 for name in _assigned(statement):
                     self._bind(name)
                 for inner in _blocks(statement):
-                    self.look_at(inner)
+                    self.collect(inner)
 
     def _bind(self, name: str) -> None:
         self.bound.add(name)

@@ -10,8 +10,7 @@ from pathlib import Path
 
 from daskpar.errors import LocationError
 from daskpar.jobspec.problems import Problems
-from daskpar.jobspec.yaml_source import Value, near_file
-from daskpar.jobspec.yaml_source import shown as shown_path
+from daskpar.jobspec.yaml_source import Value, near_file, shown_path
 from daskpar.locations import datastore_of, is_url, resolve
 from daskpar.paths import RunPaths
 
@@ -48,7 +47,7 @@ class SpecLocations:
         """The name of the run directory, which `${{name}}` stands for."""
         return self._run.run_directory.name
 
-    def of(self, value: Value) -> str | None:
+    def location_of(self, value: Value) -> str | None:
         """The absolute path or URL that a text means, None after recording why it means none."""
         text = str(value.data).strip()
         try:
@@ -57,7 +56,7 @@ class SpecLocations:
             self._problems.error(value.place, error.what, error.hint)
             return None
 
-    def chosen(self, step: str | None, output: str) -> str:
+    def default_output(self, step: str | None, output: str) -> str:
         """Where the output of a step (None: of the pipeline) goes that names no place."""
         return str((self._paths.step(step) if step else self._paths).outputs / output)
 
@@ -65,13 +64,13 @@ class SpecLocations:
         """Whether a path lies in the run directory."""
         return path.startswith(f"{self._run.run_directory}{os.sep}")
 
-    def shown(self, path: str) -> str:
+    def shown_path(self, path: str) -> str:
         """The path as messages show it: what lies in the run directory, from there on."""
         if not self.in_run(path):
             return path
         return f"{path.removeprefix(f'{self._run.run_directory}{os.sep}')} in the run directory"
 
-    def may_be_looked_for(self, text: str) -> bool:
+    def can_be_checked(self, text: str) -> bool:
         """Whether what `text` means can be looked for: not in a datastore whose place is not known."""
         return not (self._run.any_datastore and datastore_of(text.strip()))
 

@@ -12,8 +12,7 @@ from daskpar.jobspec.declarations import DeclaredStep
 from daskpar.jobspec.model import Input, Output
 from daskpar.jobspec.problems import NODE, Place
 from daskpar.jobspec.scope import Scope
-from daskpar.jobspec.yaml_source import Value, near_file, texts
-from daskpar.jobspec.yaml_source import shown as shown_path
+from daskpar.jobspec.yaml_source import Value, near_file, shown_path, texts
 from daskpar.locations import is_url
 
 
@@ -99,7 +98,7 @@ class StepBuilder:
             return {}
         if not mapping.is_mapping:
             self.problems.error(
-                mapping.place, f"has to be a mapping of names to texts, not {scalars.shown(mapping.data)}."
+                mapping.place, f"has to be a mapping of names to texts, not {scalars.quoted(mapping.data)}."
             )
             return {}
         found = {}
@@ -107,12 +106,12 @@ class StepBuilder:
             if not isinstance(value.data, str):
                 self.problems.error(
                     value.place,
-                    f"has to be a text, not {scalars.shown(value.data)}.",
+                    f"has to be a text, not {scalars.quoted(value.data)}.",
                     f'Quote it: {name}: "{value.data}".',
                 )
             elif not name or "=" in name or "\0" in name:
                 self.problems.error(value.place, f"{name!r} is no name for an environment variable.")
-            elif (settled := self._settled(value)) is not None and (
+            elif (settled := self._with_segments_filled(value)) is not None and (
                 text := self.scope.text(self.step, settled, value.place)
             ) is not None:
                 found[name] = text
@@ -125,7 +124,9 @@ class StepBuilder:
         text = scalars.text(value, self.problems, "the path of a folder") if value else None
         if text is None or value is None:
             return None
-        place = None if text.startswith("git+") else self.scope.locations.of(Value(text, value.place))
+        place = (
+            None if text.startswith("git+") else self.scope.locations.location_of(Value(text, value.place))
+        )
         if text.startswith("git+") or (place is not None and is_url(place)):
             self.problems.error(value.place, f"code can't be taken from {text!r}.", "Give a local folder.")
             return None
@@ -134,7 +135,7 @@ class StepBuilder:
         path = Path(place)
         if os.path.isfile(path):
             return path.parent
-        if self.check_files and self.scope.locations.may_be_looked_for(text) and not os.path.isdir(path):
+        if self.check_files and self.scope.locations.can_be_checked(text) and not os.path.isdir(path):
             self.problems.error(
                 value.place, f"the folder {shown_path(path)} does not exist.", near_file(path)
             )
@@ -154,13 +155,13 @@ class StepBuilder:
                     ]
         return tuple(dict.fromkeys(maker for maker in makers if maker not in (None, self.step.name)))
 
-    def _settled(self, value: Value) -> str | None:
+    def _with_segments_filled(self, value: Value) -> str | None:
         """The text of a command, of arguments or of a variable, its optional segments kept or dropped."""
         text = scalars.text(value, self.problems, "one text (a folded block: >-)")
         if text is None:
             return None
         try:
-            return bindings.settle_segments(
+            return bindings.fill_segments(
                 text, lambda binding: self.scope.has_value(self.step, binding, value.place)
             )
         except BindingError as error:

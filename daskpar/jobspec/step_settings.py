@@ -1,4 +1,4 @@
-"""The settings of a parallel step: where each may be given, how it is read, which place wins."""
+"""The settings of a parallel step: where a user may write each, how it is read, which place wins."""
 
 from __future__ import annotations
 

@@ -26,12 +26,12 @@ def check_meta(tree: Value, problems: Problems) -> None:
     for key in _TEXTS:
         value = tree.get(key)
         if value is not None and isinstance(value.data, dict | list):
-            problems.error(value.place, f"has to be a text, not {scalars.shown(value.data)}.")
+            problems.error(value.place, f"has to be a text, not {scalars.quoted(value.data)}.")
     for key in ("tags", "properties"):
         value = tree.get(key)
         if value is not None and not value.is_mapping:
             problems.error(
-                value.place, f"has to be a mapping of names to texts, not {scalars.shown(value.data)}."
+                value.place, f"has to be a mapping of names to texts, not {scalars.quoted(value.data)}."
             )
     deterministic = tree.get("is_deterministic")
     if deterministic is not None:
@@ -49,7 +49,7 @@ def check_step_keys(tree: Value, kind: str, problems: Problems) -> None:
         if below is None or key not in known:
             continue
         if not below.is_mapping:
-            problems.error(below.place, f"has to be a mapping, not {scalars.shown(below.data)}.")
+            problems.error(below.place, f"has to be a mapping, not {scalars.quoted(below.data)}.")
             continue
         for name, value in below.items():
             if name not in names:

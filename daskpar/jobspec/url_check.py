@@ -39,7 +39,7 @@ def check_urls(
                 scope.problems, f"the output {output.name!r}", output.path, step.outputs[output.name].place
             )
     for binding, place in _bound(step):
-        reference = bindings.refer(binding)
+        reference = bindings.reference_of(binding)
         if reference is None or reference.scope != bindings.PARENT:
             continue
         found = scope.meaning(step, binding, place)

@@ -1,4 +1,4 @@
-"""YAML text to plain values that remember where they were written."""
+"""Reads YAML text as plain values that remember where they were written."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ class Value:
         return self.place
 
     @property
-    def given(self) -> bool:
+    def is_set(self) -> bool:
         """Whether there is a value: an empty one (`key:` and nothing more) is as good as none."""
         return self.data is not None
 
     @property
     def is_mapping(self) -> bool:
-        """Whether `items()` and `get()` have something to say."""
+        """Whether it is a mapping, so that `items()` and `get()` give anything."""
         return isinstance(self.data, dict)
 
     def items(self) -> Iterator[tuple[str, Value]]:
@@ -62,7 +62,7 @@ class Value:
             if found is None or not isinstance(found.data, dict):
                 return None
             found = found.data.get(key)
-        return found if found is not None and found.given else None
+        return found if found is not None and found.is_set else None
 
     def plain(self) -> Any:
         """The value without places."""
@@ -72,7 +72,7 @@ class Value:
             return [value.plain() for value in self.data]
         return self.data
 
-    def having(self, changes: Mapping[str, Value]) -> Value:
+    def with_keys(self, changes: Mapping[str, Value]) -> Value:
         """The mapping with some keys set."""
         return Value({**dict(self.items()), **changes}, self.place)
 
@@ -94,7 +94,7 @@ def texts(value: Value, leave_out: Collection[str] = ()) -> Iterator[str]:
         yield from texts(inner, leave_out)
 
 
-def shown(path: Path) -> str:
+def shown_path(path: Path) -> str:
     """The path as messages show it: relative where it lies below the working directory."""
     try:
         relative = os.path.relpath(path)
@@ -117,15 +117,15 @@ def read_yaml(path: Path, problems: Problems, asked_at: Place | None = None) -> 
     `asked_at` is the place that names the file, for the message when it is missing. Duplicate keys are
     mistakes; dates stay text.
     """
-    top = Place(file=shown(path), line=None, folder=path.parent)
+    top = Place(file=shown_path(path), line=None, folder=path.parent)
     try:
         content = path.read_bytes()
     except IsADirectoryError:
-        problems.error(asked_at or top, f"{shown(path)} is a folder; name the YAML file in it.")
+        problems.error(asked_at or top, f"{shown_path(path)} is a folder; name the YAML file in it.")
         return None
     except OSError as error:
         problems.error(
-            asked_at or top, f"can't read {shown(path)}: {error.strerror or error}.", near_file(path)
+            asked_at or top, f"can't read {shown_path(path)}: {error.strerror or error}.", near_file(path)
         )
         return None
     try:

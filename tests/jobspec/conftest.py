@@ -30,10 +30,10 @@ class Folder:
         return target
 
     def load(
-        self, text: str, *, overrides: Mapping[str, str] | None = None, given: Collection[str] = ()
+        self, text: str, *, overrides: Mapping[str, str] | None = None, staged: Collection[str] = ()
     ) -> PipelineJob:
         """Write `text` as pipeline.yml and check it, with no run directory; any datastore may be named."""
-        return load_job(self.write("pipeline.yml", text), overrides=overrides, given=given)
+        return load_job(self.write("pipeline.yml", text), overrides=overrides, staged=staged)
 
     def job(self, text: str, **changes: str) -> PipelineJob:
         """The job with `RUN` (below this folder) as its run directory; `changes` are overrides with `__` for dots."""

@@ -10,11 +10,11 @@ from daskpar.jobspec.bindings import (
     Binding,
     BindingError,
     Reference,
+    fill_segments,
+    only_binding,
     parse,
-    refer,
-    settle_segments,
+    reference_of,
     substitute,
-    whole,
 )
 
 names = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,8}(\.[A-Za-z_][A-Za-z0-9_]{0,4}){0,2}", fullmatch=True)
@@ -50,11 +50,11 @@ bodies = st.builds(
     ],
 )
 def test_forms(body: str, meaning: Reference | None) -> None:
-    assert refer(Binding(body)) == meaning
+    assert reference_of(Binding(body)) == meaning
 
 
 def test_an_unprefixed_input_of_a_node_is_the_pipelines() -> None:
-    assert refer(Binding("inputs.a"), unprefixed="parent") == Reference(
+    assert reference_of(Binding("inputs.a"), unprefixed="parent") == Reference(
         scope="parent", kind="inputs", name="a"
     )
 
@@ -77,8 +77,8 @@ def test_substitution_replaces_bindings_and_nothing_else(parts: list[str | Bindi
 
 @given(bodies, blanks)
 def test_whole(body: str, blank: str) -> None:
-    assert whole(f"{blank}${{{{{blank}{body}{blank}}}}}{blank}") == Binding(body)
-    assert whole(f"x${{{{{body}}}}}") is None
+    assert only_binding(f"{blank}${{{{{blank}{body}{blank}}}}}{blank}") == Binding(body)
+    assert only_binding(f"x${{{{{body}}}}}") is None
 
 
 @pytest.mark.parametrize("text", ["${{inputs.a", "a ${{ inputs.a } b", "${{inputs.a}} ${{inputs.{b}}}"])
@@ -104,10 +104,10 @@ def test_what_is_no_binding_stays(text: str) -> None:
     ],
 )
 def test_optional_segments(text: str, settled: str) -> None:
-    assert settle_segments(text, lambda binding: binding.body == "inputs.yes") == settled
+    assert fill_segments(text, lambda binding: binding.body == "inputs.yes") == settled
 
 
 @pytest.mark.parametrize("text", ["a $[[--m ${{inputs.yes}} end", "$[[a]] $[[b]", "$[["])
 def test_unclosed_segments(text: str) -> None:
     with pytest.raises(BindingError, match="is not closed: an optional segment"):
-        settle_segments(text, lambda binding: True)
+        fill_segments(text, lambda binding: True)

@@ -619,7 +619,7 @@ def test_a_run_that_goes_on_may_have_written_a_file_in_an_input(folder: Folder, 
     assert "lies in the input 'images'" in warning
     folder.write("data/new")
     folder.problems(text)
-    load_job(folder.path / "pipeline.yml", begun=True)
+    load_job(folder.path / "pipeline.yml", resumed=True)
 
 
 def test_what_azure_accepts_gives_no_warning(folder: Folder, parallel_job: Text) -> None:

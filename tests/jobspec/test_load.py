@@ -385,13 +385,13 @@ def test_a_wrong_override_is_a_problem_of_the_command_line(folder: Folder, paral
         folder.load(parallel_job(), overrides={"instance_count": "x"})
 
 
-def test_inputs_given_from_python(folder: Folder, parallel_job: Text) -> None:
+def test_inputs_staged_from_python(folder: Folder, parallel_job: Text) -> None:
     head = "inputs:\n  src: {type: mltable, path: ./not-there}"
     text = parallel_job(
         head=head, inputs="other: ${{parent.inputs.src}}\nthird: {type: mltable, path: ./nor-this}"
     )
-    given = ["src", "score.third", "jobs.score.inputs.images"]
-    step = first(folder.run_job(folder.write("pipeline.yml", text), given=given))
+    staged = ["src", "score.third", "jobs.score.inputs.images"]
+    step = first(folder.run_job(folder.write("pipeline.yml", text), staged=staged))
     staged = folder.path / "RUN/inputs"
     assert [step.inputs[name].path for name in ("images", "other", "third")] == [
         f"{staged}/jobs.score.inputs.images",
@@ -400,17 +400,17 @@ def test_inputs_given_from_python(folder: Folder, parallel_job: Text) -> None:
     ]
     assert step.inputs["third"].type == "mltable"
     with pytest.raises(UsageError, match="no input 'sorce'"):
-        folder.load(text, given=["sorce"])
+        folder.load(text, staged=["sorce"])
 
 
-def test_given_inputs_of_a_component_and_of_a_group(folder: Folder, parallel_job: Text) -> None:
+def test_staged_inputs_of_a_component_and_of_a_group(folder: Folder, parallel_job: Text) -> None:
     path = folder.write("parts/scorer.yml", COMPONENT)
-    job = folder.run_job(path, given=["images"])
+    job = folder.run_job(path, staged=["images"])
     assert first(job).inputs["images"].path == str(folder.path / "RUN/inputs/images")
     text = parallel_job(
         head="inputs:\n  g: {a: {type: uri_folder, path: ./no}}", inputs="a: ${{parent.inputs.g.a}}"
     )
-    job = folder.run_job(folder.write("pipeline.yml", text), given=["g.a"])
+    job = folder.run_job(folder.write("pipeline.yml", text), staged=["g.a"])
     assert first(job).inputs["a"].path == str(folder.path / "RUN/inputs/g.a")
 
 
@@ -419,7 +419,7 @@ def test_data_from_python_is_a_table_where_nothing_says_otherwise(folder: Folder
         "images: {type: uri_folder, path: ./data}", "images: ${{parent.inputs.src}}"
     )
     text = text.replace("jobs:", "inputs: {src: {path: ./data}}\njobs:")
-    job = folder.run_job(folder.write("pipeline.yml", text), given=["src"])
+    job = folder.run_job(folder.write("pipeline.yml", text), staged=["src"])
     images = first(job).inputs["images"]
     assert (images.type, images.mode) == ("mltable", "direct")
     assert images.path == str(folder.path / "RUN/inputs/src")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daskpar.jobspec.program_arguments import UnclosedQuote, driver_flags, join, split
+from daskpar.jobspec.program_arguments import UnclosedQuote, driver_flags, join_arguments, split_arguments
 
 words = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 
@@ -35,18 +35,18 @@ words = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
     ],
 )
 def test_split(text: str, arguments: tuple[str, ...]) -> None:
-    assert split(text) == arguments
+    assert split_arguments(text) == arguments
 
 
 @given(st.lists(words, max_size=6))
 def test_split_undoes_join(arguments: list[str]) -> None:
-    assert split(join(arguments)) == tuple(arguments)
+    assert split_arguments(join_arguments(arguments)) == tuple(arguments)
 
 
 @pytest.mark.parametrize("text", ["--a 'b", 'x "', "don't"])
 def test_an_open_quote_is_an_error(text: str) -> None:
     with pytest.raises(UnclosedQuote, match="is not closed"):
-        split(text)
+        split_arguments(text)
 
 
 @pytest.mark.parametrize(

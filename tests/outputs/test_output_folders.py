@@ -12,7 +12,9 @@ from daskpar.outputs.output_folders import move_aside, prepare, prepare_outputs,
 
 
 def output(name: str, path: Path | str, type: str = "uri_folder") -> Output:
-    return Output(name=name, type=type, mode="rw_mount", path=str(path), given=True, where="job.yml:7")
+    return Output(
+        name=name, type=type, mode="rw_mount", path=str(path), chosen_by_user=True, where="job.yml:7"
+    )
 
 
 def command(*outputs: Output) -> CommandStep:

@@ -54,7 +54,11 @@ def step(tmp_path: Path) -> ParallelStep:
         },
         outputs={
             "o": Output(
-                name="o", type="uri_folder", mode="rw_mount", path=str(tmp_path / "code" / "out"), given=True
+                name="o",
+                type="uri_folder",
+                mode="rw_mount",
+                path=str(tmp_path / "code" / "out"),
+                chosen_by_user=True,
             )
         },
         input_data=("data",),
