@@ -181,7 +181,7 @@ def _run_new(
 ) -> Run:
     """Run a job in a new run directory at `place`; `collections` are its inputs that have to be staged."""
     from daskpar.driver.pipeline_run import PipelineRun
-    from daskpar.driver.resume import remember
+    from daskpar.driver.resume import write_started_with
     from daskpar.driver.staged_inputs import stage
     from daskpar.rundir.run_directory import RunDirectory
 
@@ -191,7 +191,7 @@ def _run_new(
     pipeline: PipelineRun | None = None
     try:
         with directory:
-            remember(
+            write_started_with(
                 directory,
                 overrides=options.overrides,
                 staged={name: str(directory.staged_inputs / name) for name in collections},
@@ -202,7 +202,7 @@ def _run_new(
             pipeline = PipelineRun(job, directory, options, warnings=job.warnings)
             return pipeline.run()
     except BaseException:
-        if pipeline is None or not pipeline.begun:
+        if pipeline is None or not pipeline.may_have_run_steps:
             _leave_nothing(directory.path, made_parent=run_dir is None)
         raise
 

@@ -1,3 +1,1 @@
-"""The run of a job: start-up, steps in order, each in its folder of the run directory, resume, and what came
-of it.
-"""
+"""Runs a job: start-up, its steps in order, each with a folder in the run directory, resume, the result."""

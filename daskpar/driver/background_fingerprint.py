@@ -1,4 +1,4 @@
-"""Finds out on a thread of its own what a step depends on, while the step plans and runs already."""
+"""Finds out what a step depends on (its fingerprint), on a thread of its own, while the step already runs."""
 
 from __future__ import annotations
 
@@ -9,48 +9,48 @@ from daskpar.rundir.fingerprint import INPUTS
 
 
 class BackgroundFingerprint:
-    """The fingerprint of a step, in two parts: all but the input files (`begin`), then those (`find`).
+    """The fingerprint of a step, in two parts: `look_at_rest` (code, values), then `look_at_inputs` (files).
 
-    What is `known` from an earlier process of the run is not looked at again.
+    The second may take long. What an `earlier` process of the run has found is not looked at again.
     """
 
     def __init__(
         self,
-        find: Callable[[], Mapping[str, object]],
-        known: Mapping[str, object],
-        begin: Callable[[], Mapping[str, object]] = dict,
+        look_at_inputs: Callable[[], Mapping[str, object]],
+        earlier: Mapping[str, object],
+        look_at_rest: Callable[[], Mapping[str, object]] = dict,
     ) -> None:
-        self._find = find
-        self._begin = begin
-        self._found = dict(known)
+        self._look_at_inputs = look_at_inputs
+        self._look_at_rest = look_at_rest
+        self._found = dict(earlier)
         self._thread: threading.Thread | None = None
-        self._begun = threading.Event()
+        self._rest_known = threading.Event()
         self._lock = threading.Lock()
         self._closed = False
         self._trouble: Exception | None = None
 
     def start(self, save: Callable[[Mapping[str, object]], None]) -> None:
-        """Begin; `save` gets what is found while the step still runs, and is never called after `close`."""
+        """Start the thread; `save` gets what is found while the step runs, never after `close`."""
         if INPUTS not in self._found:
             self._thread = threading.Thread(
-                target=self._look, args=(save,), name="daskpar-fingerprint", daemon=True
+                target=self._look_at_all, args=(save,), name="daskpar-fingerprint", daemon=True
             )
             self._thread.start()
 
-    def wait_begun(self) -> None:
-        """After `start`: wait until all but the input files is saved. Raises what stood in the way.
+    def wait_for_code(self) -> None:
+        """After `start`: wait until the first part, with the step's code, is saved. Raises what went wrong.
 
-        No code of the user runs before that: it might change what is still to be looked at.
+        No code of the user runs before that: it might change its own files before they are looked at.
         """
         if self._thread is not None:
-            self._begun.wait()
+            self._rest_known.wait()
         if not self._found and self._trouble is not None:
             raise self._trouble
 
     def close(self, seconds: float | None = None) -> dict[str, object]:
-        """What is known; the input files too, if looking at them ends within `seconds` (None: it is awaited).
+        """What was found; waits `seconds` for the input files (None: as long as it takes).
 
-        Later finds are dropped.
+        What is found later is dropped.
         """
         if self._thread is not None:
             self._thread.join(seconds)
@@ -70,18 +70,18 @@ class BackgroundFingerprint:
             "some are new or gone"
         )
 
-    def _look(self, save: Callable[[Mapping[str, object]], None]) -> None:
+    def _look_at_all(self, save: Callable[[Mapping[str, object]], None]) -> None:
         try:
             if not self._found:
-                self._add(self._begin(), save)
-            self._begun.set()
+                self._add(self._look_at_rest(), save)
+            self._rest_known.set()
             if INPUTS not in self._found:
-                self._add({INPUTS: self._find()}, save)
+                self._add({INPUTS: self._look_at_inputs()}, save)
         except Exception as error:
-            # A full disk, a store that refuses: the step's own work may not need what was asked for here.
+            # A full disk, a store that refuses: the step itself may not need what could not be read here.
             self._trouble = error
         finally:
-            self._begun.set()
+            self._rest_known.set()
 
     def _add(self, found: Mapping[str, object], save: Callable[[Mapping[str, object]], None]) -> None:
         with self._lock:

@@ -1,4 +1,4 @@
-"""How to run, in addition to what the spec says: from the command line, Python or Dask's configuration."""
+"""Options of a run that the spec does not have: from the command line, Python or Dask's configuration."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Options:
 
     @property
     def cluster(self) -> str:
-        """The option that names a cluster that others could use again, empty where there is none."""
+        """The command line's option for the same cluster, such as `--compute big`; empty for a local one."""
         if self.scheduler:
             return f"--scheduler {self.scheduler}"
         return f"--compute {self.compute}" if self.compute else ""
@@ -49,14 +49,14 @@ class Options:
 
 
 class Datastores(Mapping[str, str]):
-    """Datastore name -> absolute folder or URL: those given, then those of Dask's configuration.
+    """Datastore name -> absolute folder or URL: those of the options, then those of Dask's configuration.
 
-    The configuration's lie at `daskpar.datastores` (files and environment). It is read when a name is first
-    asked for that is not given: that takes the import of Dask, and few jobs need it.
+    The configuration has them at `daskpar.datastores` (files and environment). It is read for the first name
+    that the options do not have: that takes the import of Dask, and few jobs need it.
     """
 
-    def __init__(self, given: Mapping[str, str]) -> None:
-        self._given = _places(given)
+    def __init__(self, of_options: Mapping[str, str]) -> None:
+        self._of_options = _places(of_options)
 
     @cached_property
     def _all(self) -> Mapping[str, str]:
@@ -65,10 +65,10 @@ class Datastores(Mapping[str, str]):
         configured = dask.config.get("daskpar.datastores", {}) or {}
         if not isinstance(configured, Mapping):
             raise UsageError("daskpar.datastores in Dask's configuration has to map names to folders or URLs")
-        return {**_places(configured), **self._given}
+        return {**_places(configured), **self._of_options}
 
     def __getitem__(self, name: str) -> str:
-        return self._given[name] if name in self._given else self._all[name]
+        return self._of_options[name] if name in self._of_options else self._all[name]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._all)
@@ -77,9 +77,9 @@ class Datastores(Mapping[str, str]):
         return len(self._all)
 
 
-def all_datastores(given: Mapping[str, str]) -> dict[str, str]:
+def all_datastores(of_options: Mapping[str, str]) -> dict[str, str]:
     """All of `Datastores` as a plain value."""
-    return dict(Datastores(given))
+    return dict(Datastores(of_options))
 
 
 def _places(written: Mapping[str, object]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The run of a job from beginning to end: open the cluster, run the steps in order, record, report."""
+"""Runs a job from beginning to end: opens the cluster, runs the steps in order, records and reports."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from daskpar.driver.interrupts import interrupts
 from daskpar.driver.options import Options, all_datastores
 from daskpar.driver.result import Run, outputs_of
-from daskpar.driver.startup import Opening, named_compute
+from daskpar.driver.startup import Startup, named_compute
 from daskpar.driver.step_lifecycle import StepLifecycle, drop_parts
 from daskpar.errors import DaskparError, Problem, UsageError
 from daskpar.events import Event, RunEnded, RunStarted, StepEnded, Warned, Watcher
@@ -51,46 +51,32 @@ class PipelineRun:
         """Steps under way; None: about to begin."""
         self._threads: list[threading.Thread] = []
         self._changed = threading.Condition()
-        self.begun = False
+        self.may_have_run_steps = False
         """Whether any step may have run."""
         self._stop_reason = ""
         self._step_warnings = WarningCollector()
-        # Nothing that an earlier driver of this run may have left on a cluster is taken for ours.
+        # New for each driver process of a run: what an earlier one has left on a cluster is not ours.
         session = self.directory.identity.id + (f"-{secrets.token_hex(3)}" if self.resumed else "")
-        self._opening = Opening(
+        self._startup = Startup(
             self.job, self.directory, self.options, all_datastores(self.options.datastores), session
         )
 
     def run(self) -> Run:
-        """Run all steps; the run directory says how it ended, whatever happened."""
+        """Run all steps; `run.json` says how the run ended, whatever happened."""
         began = time()
         try:
-            self._opening.begin()
+            self._startup.start()
             self._write_effective_spec()
         except BaseException:
-            self._opening.close()
+            self._startup.close()
             raise
         bus = EventBus([*self._watchers(), self._step_warnings])
         self.publish: Callable[[Event], None] = bus.publish
         status, reason = Status.LOST, "daskpar itself failed"
         try:
             with interrupts(lambda why, at_once: self.stop(why, at_once=at_once), self._warn):
-                cluster = self._ready()
-                self.publish(
-                    RunStarted(
-                        time=began,
-                        name=self.job.name,
-                        spec=str(self.job.spec),
-                        run_directory=str(self.directory.path),
-                        steps=tuple(step.name for step in self.job.steps),
-                        dashboard=cluster.dashboard_link,
-                        resumed=self.resumed,
-                        notes=self.job.notes,
-                    )
-                )
-                for warning in self.warnings:
-                    self._warn(str(warning))
-                self.begun = True
+                self._publish_start(began)
+                self.may_have_run_steps = True
                 self._run_steps()
                 status, reason = self._overall()
         except DaskparError as error:
@@ -98,16 +84,8 @@ class PipelineRun:
             if error.exit_code == UsageError.exit_code:
                 raise
         finally:
-            self._opening.close()
-            try:
-                self.directory.update(status=status, reason=reason, exit_code=status.exit_code, ended=time())
-            except DaskparError as error:
-                # Left as running by nobody, which is what a resume expects of a driver that died.
-                status, reason = (
-                    (Status.LOST, str(error))
-                    if status == Status.COMPLETED
-                    else (status, f"{reason}; {error}")
-                )
+            self._startup.close()
+            status, reason = self._record_end(status, reason)
             bus.publish(
                 RunEnded(
                     time=time(),
@@ -118,10 +96,39 @@ class PipelineRun:
                 )
             )
             bus.close()
-        return self._ended(status, reason, time() - began)
+        return self._result(status, reason, time() - began)
+
+    def _publish_start(self, began: float) -> None:
+        cluster = self._ready()
+        self.publish(
+            RunStarted(
+                time=began,
+                name=self.job.name,
+                spec=str(self.job.spec),
+                run_directory=str(self.directory.path),
+                steps=tuple(step.name for step in self.job.steps),
+                dashboard=cluster.dashboard_link,
+                resumed=self.resumed,
+                notes=self.job.notes,
+            )
+        )
+        for warning in self.warnings:
+            self._warn(str(warning))
+
+    def _record_end(self, status: Status, reason: str) -> tuple[Status, str]:
+        """Write down in `run.json` how the run ended; status and reason, others where that fails."""
+        try:
+            self.directory.update(status=status, reason=reason, exit_code=status.exit_code, ended=time())
+        except DaskparError as error:
+            # run.json goes on to say "running", as after a driver that died: the run can be resumed.
+            if status == Status.COMPLETED:
+                return Status.LOST, str(error)
+            return status, f"{reason}; {error}"
+        return status, reason
 
     def _ready(self) -> Cluster:
-        return self._opening.ready(lambda: self._stop_reason)
+        """The open cluster; waits for it."""
+        return self._startup.ready(lambda: self._stop_reason)
 
     def _warn(self, text: str) -> None:
         self.publish(Warned(time=time(), step="", text=text))
@@ -169,7 +176,6 @@ class PipelineRun:
 
     def _is_done(self, step: Step) -> bool:
         """Whether an earlier process has completed the step, and nothing of it is to be tried again."""
-
         state = self.directory.step(step.name).state() if self.resumed else None
         if state is None or not state.completed or (self.options.retry_failed and state.counts.failed):
             return False
@@ -179,10 +185,12 @@ class PipelineRun:
 
     def _run_step(self, step: Step) -> None:
         try:
-            result = self._run_one(step)
+            result = self._run_lifecycle(step)
         except DaskparError as error:
             result = StepResult(step=step.name, status=status_of(error), reason=str(error))
-        except BaseException as error:  # our own mistake: it must not leave the run waiting for ever
+        except (
+            BaseException
+        ) as error:  # a mistake of daskpar's own: it must not leave the run waiting for ever
             reason = (
                 f"daskpar itself failed; please report this, `resume {self.directory.path}` goes on where it "
                 f"was: {type(error).__name__}: {error}\n{traceback.format_exc()}"
@@ -195,31 +203,30 @@ class PipelineRun:
                 self._stop_reason = result.reason
             self._changed.notify_all()
 
-    def _run_one(self, step: Step) -> StepResult:
+    def _run_lifecycle(self, step: Step) -> StepResult:
         lifecycle = StepLifecycle(
             step=step,
             job=self.job,
             directory=self.directory,
-            session=self._opening.session,
+            session=self._startup.session,
             cluster=self._ready(),
             ready=self._ready,
             publish=self.publish,
-            datastores=self._opening.datastores,
+            datastores=self._startup.datastores,
             resumed=self.resumed,
             allow_changes=self.options.allow_changes,
-            opened=self._opening.inputs.pop(step.name, None),
+            opened=self._startup.inputs.pop(step.name, None),
         )
 
-        def begun(running: StepRun) -> None:
+        def keep_for_stop(running: StepRun) -> None:
             with self._changed:
                 self._running[step.name] = running
                 if self._stop_reason:
                     running.stop(self._stop_reason)
 
-        return lifecycle.run(begun)
+        return lifecycle.run(keep_for_stop)
 
-    # -- the end
-    # --------------------------------------------------------------------------------------------------------
+    # -- the end --------------------------------------------------------------------------------------------
 
     def stop(self, reason: str, *, at_once: bool = False) -> None:
         """End the run, which can be resumed: no new step, and no new call of `run()`.
@@ -232,7 +239,7 @@ class PipelineRun:
                 running.stop(reason, at_once=at_once)
 
     def _overall(self) -> tuple[Status, str]:
-        """Status and reason of the run: of its steps, the first of the gravest status counts."""
+        """Status and reason of the run: those of the first of the steps that ended worst."""
         for status in (Status.LOST, Status.INTERRUPTED, Status.FAILED):
             for name, result in self.results.items():
                 if result.status == status:
@@ -242,7 +249,7 @@ class PipelineRun:
             return Status.INTERRUPTED, self._stop_reason
         return Status.COMPLETED, ""
 
-    def _ended(self, status: Status, reason: str, seconds: float) -> Run:
+    def _result(self, status: Status, reason: str, seconds: float) -> Run:
         from daskpar.reports.summary import summary_of_run
 
         text = summary_of_run(
@@ -251,7 +258,7 @@ class PipelineRun:
             reason=reason,
             seconds=seconds,
             results=list(self.results.values()),
-            # Those of the steps have been shown as they came, unless nothing is.
+            # Warnings of steps have been shown when they came, unless the display is off.
             warnings=[str(warning) for warning in self.warnings if warning.grave]
             + (self._step_warnings.texts if self.options.display is False else []),
         )

@@ -1,4 +1,4 @@
-"""What a run remembers of how it was started, and whether it may go on."""
+"""Writes down how a run was started, and opens it again, unless what its results depend on has changed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from daskpar.driver.options import Options
 
 
-def remember(
+def write_started_with(
     directory: RunDirectory,
     *,
     overrides: Mapping[str, str],
@@ -30,8 +30,8 @@ def remember(
 ) -> None:
     """Write down how the run was started, in addition to the spec, for a resume.
 
-    The working directory too: relative paths in `overrides` start from there. `cluster`: the option that
-    named it, such as `--scheduler tcp://host:8786`.
+    That includes the working directory, from which relative paths in `overrides` start. `cluster`: the option
+    that named it, such as `--scheduler tcp://host:8786`.
     """
     value = {
         "folder": os.getcwd(),
@@ -43,8 +43,10 @@ def remember(
     replace_json(directory.started_with, value)
 
 
-def _elsewhere(directory: RunDirectory, started: Mapping[str, Any], options: Options) -> tuple[Problem, ...]:
-    """A warning where the run was on a cluster, and goes on on this machine."""
+def _warn_of_other_machine(
+    directory: RunDirectory, started: Mapping[str, Any], options: Options
+) -> tuple[Problem, ...]:
+    """A warning where the run was started on a cluster, and is resumed on this machine."""
     cluster = started.get("cluster", "")
     if not cluster or not options.is_local:
         return ()
@@ -54,19 +56,19 @@ def _elsewhere(directory: RunDirectory, started: Mapping[str, Any], options: Opt
 
 @dataclass(frozen=True, kw_only=True)
 class Reopened:
-    """A run to go on with."""
+    """A run that is opened to be resumed."""
 
     directory: RunDirectory
     job: PipelineJob | None
     """As the spec says now."""
     options: Options
-    """Joined with those of the start."""
+    """Those of the resume, joined with those of the start."""
     warnings: tuple[Problem, ...] = ()
-    """The grave ones of the spec, and what is not known."""
+    """The grave ones of the spec, and what can't be known about changes."""
 
 
 def reopen(path: Path, options: Options) -> Reopened:
-    """Open a run to go on with it, locked.
+    """Open a run to resume it, locked.
 
     The job is None where nothing is left to do: the run is completed, and nothing of it is to be tried again.
 
@@ -88,13 +90,7 @@ def _reopen(directory: RunDirectory, options: Options) -> Reopened:
         states = [folder.state() for folder in directory.steps()]
         if not (options.retry_failed and any(state is not None and state.counts.failed for state in states)):
             return Reopened(directory=directory, job=None, options=options)
-    try:
-        started = json.loads(directory.started_with.read_text())
-    except (OSError, ValueError) as error:
-        raise RunDirectoryError(
-            f"{directory.path} does not say how its run was started ({error}): it ended before "
-            "anything ran. Start a new run."
-        ) from error
+    started = _read_started_with(directory)
     overrides = {**started["overrides"], **options.overrides}
     folders = {
         key: Path(started.get("folder", ".")) for key in started["overrides"] if key not in options.overrides
@@ -115,7 +111,35 @@ def _reopen(directory: RunDirectory, options: Options) -> Reopened:
         datastores=datastores,
         resumed=True,
     )
-    changes, unknown = ([], []) if options.allow_changes else changes_since(directory, job)
+    unknown = [] if options.allow_changes else _refuse_changes(directory, job)
+    _forget_uncertain_plans(directory, job)
+    directory.resumed()
+    return Reopened(
+        directory=directory,
+        job=job,
+        options=replace(options, overrides=overrides, datastores=datastores),
+        warnings=(
+            *_warn_of_other_machine(directory, started, options),
+            *(warning for warning in job.warnings if warning.grave),
+            *(Problem(file=str(directory.path), line=None, path="", what=text) for text in unknown),
+        ),
+    )
+
+
+def _read_started_with(directory: RunDirectory) -> dict[str, Any]:
+    try:
+        started: dict[str, Any] = json.loads(directory.started_with.read_text())
+    except (OSError, ValueError) as error:
+        raise RunDirectoryError(
+            f"{directory.path} does not say how its run was started ({error}): it ended before "
+            "anything ran. Start a new run."
+        ) from error
+    return started
+
+
+def _refuse_changes(directory: RunDirectory, job: PipelineJob) -> list[str]:
+    """RunDirectoryError where something has changed; else what is not known, one sentence each."""
+    changes, unknown = changes_since(directory, job)
     if changes:
         listed = "\n".join(f"  - {change}" for change in changes)
         raise RunDirectoryError(
@@ -124,22 +148,11 @@ def _reopen(directory: RunDirectory, options: Options) -> Reopened:
             "Start a new run, undo the changes, or pass --allow-changes to mix old and new results "
             "(the mini-batches stay as planned)."
         )
-    _forget_uncertain_plans(directory, job)
-    directory.resumed()
-    return Reopened(
-        directory=directory,
-        job=job,
-        options=replace(options, overrides=overrides, datastores=datastores),
-        warnings=(
-            *_elsewhere(directory, started, options),
-            *(warning for warning in job.warnings if warning.grave),
-            *(Problem(file=str(directory.path), line=None, path="", what=text) for text in unknown),
-        ),
-    )
+    return unknown
 
 
 def changes_since(directory: RunDirectory, job: PipelineJob) -> tuple[list[str], list[str]]:
-    """What has changed in the steps that have begun, and what is not known of that: one sentence each."""
+    """What has changed for the steps that were started, and what is not known of that: one sentence each."""
     from daskpar.rundir.fingerprint import INPUTS, differences, step_fingerprint
     from daskpar.rundir.seen_files import changed_after, some
 
@@ -174,7 +187,7 @@ def changes_since(directory: RunDirectory, job: PipelineJob) -> tuple[list[str],
 
 def _inputs_unknown(step: Step, state: StepState) -> bool:
     """Whether a parallel step ended before its input files were looked at."""
-    # A command begins anew, so it does not matter there.
+    # A command runs from its beginning in each resume, so it does not matter there.
     from daskpar.rundir.fingerprint import INPUTS
 
     return isinstance(step, ParallelStep) and INPUTS not in state.fingerprint

@@ -1,4 +1,4 @@
-"""Start-up of a run: inputs are looked at while fork servers and the cluster start."""
+"""Starts up a run: opens its inputs while fork servers and the cluster start."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from daskpar.rundir.run_directory import RunDirectory
 
 CLOSE_SECONDS = 30.0
-"""How long the end of a run waits for a cluster that is still being opened, so as to close it again."""
+"""How long the end of a run waits for a cluster that is still being opened, in order to close it."""
 
 
 def named_compute(job: PipelineJob) -> str:
@@ -41,8 +41,8 @@ def named_compute(job: PipelineJob) -> str:
 def started_ahead(job: PipelineJob, options: Options) -> Iterator[None]:
     """Start what takes longest as soon as the spec is read: the import of Dask, and fork servers.
 
-    These are those of the first parallel step of a run on this machine. The ones that nobody took are dropped
-    at the end.
+    The fork servers are those of the first parallel step of a run on this machine. Those that no node took
+    are closed at the end.
     """
     from daskpar.processor import prestart
 
@@ -64,7 +64,7 @@ def start_servers(job: PipelineJob, options: Options) -> None:
 
     nodes = max(1, first.instance_count)
     threads = local_threads(nodes, first.max_concurrency_per_instance)
-    with suppress(OSError):  # what is wrong is said when the node tries
+    with suppress(OSError):  # the node tries again, and reports what is wrong
         prestart(first.environment_variables, tabular=looks_tabular(first), threads=threads, number=nodes)
 
 
@@ -73,12 +73,15 @@ def _first_parallel(job: PipelineJob) -> ParallelStep | None:
 
 
 def _import_dask() -> None:
-    with suppress(Exception):  # what is wrong is said where it is imported to be used
+    with suppress(Exception):  # the import that uses it fails too, and is reported
         import daskpar.engine.plugins.node  # noqa: F401
 
 
-class Opening:
-    """Opens the cluster and the inputs of one run. `session` names the run on the cluster."""
+class Startup:
+    """Opens the cluster and the inputs of one run, at the same time.
+
+    `session` names the run on the cluster.
+    """
 
     def __init__(
         self,
@@ -99,7 +102,7 @@ class Opening:
         self._error: BaseException | None = None
         self._opened = threading.Event()
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """Open the cluster, and at the same time look at the inputs that exist before the run.
 
         Raises InputError for one that can't be read: that stops the job before any user code runs.
@@ -114,20 +117,21 @@ class Opening:
             ):
                 data = step.inputs[step.input_data[0]]
                 try:
-                    self._look_ahead(step, data)
+                    self._open_early(step, data)
                 except InputError as error:
                     raise InputError(
                         f"{error} (input {data.name!r} of step {step.name!r}, {data.where})"
                     ) from error
 
-    def _look_ahead(self, step: ParallelStep, data: Input) -> None:
+    def _open_early(self, step: ParallelStep, data: Input) -> None:
+        """Open and plan what the step splits, before the step starts, where a table makes that slow."""
         from daskpar.engine.planning import open_with_keys, plan_ahead
         from daskpar.processor import prestart
 
         folder = self.directory.step(step.name)
         if folder.state() is None:
-            # Planned ahead by an earlier process of this run, but never begun: spec and input may be others
-            # by now.
+            # An earlier process of this run made the plan, but never started the step: spec and input may
+            # have changed since then.
             shutil.rmtree(folder.plan, ignore_errors=True)
         if data.made_by is not None or (folder.plan / "plan.json").exists():
             return
@@ -160,7 +164,7 @@ class Opening:
         self._opened.set()
 
     def _probe(self, cluster: Cluster) -> None:
-        """Does every node reach the run directory? Raises UsageError with what to do where one does not."""
+        """Check that every node reaches the run directory; UsageError with what to do where one does not."""
         from daskpar.rundir.probe import clear_probe, read_probe, write_probe
 
         folder, token = str(self.directory.path), self.session

@@ -1,4 +1,4 @@
-"""One step in its folder of the run directory, from its fingerprint to the record of how it ended."""
+"""Runs one step with its folder in the run directory, from its fingerprint to the record of how it ended."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from daskpar.outputs.journal_reader import has_commits
 from daskpar.results import Status, StepResult
 from daskpar.rundir.fingerprint import (
     INPUTS,
-    begun_fingerprint,
+    fingerprint_without_inputs,
     plans_the_same,
     seen_inputs,
     step_fingerprint,
@@ -55,8 +55,8 @@ class StepLifecycle:
     opened: Table | FileList | None = None
     """Its input, where it was opened already."""
 
-    def run(self, begun: Callable[[StepRun], None]) -> StepResult:
-        """Run to the end; `begun` gets what can be stopped."""
+    def run(self, on_start: Callable[[StepRun], None]) -> StepResult:
+        """Run to the end; `on_start` gets the running step, so that it can be stopped."""
         from daskpar.driver.plan_text import shown_settings
 
         step, folder = self.step, self.directory.step(self.step.name)
@@ -68,7 +68,9 @@ class StepLifecycle:
         # The code is looked at while the step plans, input files while it runs: asking millions of them for
         # their times takes a while.
         fingerprint = BackgroundFingerprint(
-            lambda: seen_inputs(step, self._not_ours), state.fingerprint, self._begun_fingerprint
+            lambda: seen_inputs(step, self._neither_code_nor_input),
+            state.fingerprint,
+            self._fingerprint_without_inputs,
         )
         fingerprint.start(lambda found: folder.save(replace(state, fingerprint=found)))
         self.publish(
@@ -82,19 +84,19 @@ class StepLifecycle:
         )
         self._prepare_outputs(again=earlier is not None)
         running = self._step_run(state, fingerprint)
-        begun(running)
+        on_start(running)
         result = running.run()
         self._keep_end(folder, state, result, fingerprint, earlier.seconds if earlier is not None else 0.0)
         self.publish(StepEnded(time=time(), result=result))
         return result
 
     @property
-    def _not_ours(self) -> list[Path | str]:
-        """What lies among the step's code and inputs, but is neither."""
-        return [*written(self.job), self.job.spec]
+    def _neither_code_nor_input(self) -> list[Path | str]:
+        """Paths that may lie among the step's code and inputs, but are neither: outputs and the spec."""
+        return [*output_paths(self.job), self.job.spec]
 
-    def _begun_fingerprint(self) -> dict[str, object]:
-        return begun_fingerprint(self.step, self.directory.path, self._not_ours)
+    def _fingerprint_without_inputs(self) -> dict[str, object]:
+        return fingerprint_without_inputs(self.step, self.directory.path, self._neither_code_nor_input)
 
     def _running_state(self, folder: StepFolder, earlier: StepState | None) -> StepState:
         """What is kept of the step while it runs; `earlier` is what an earlier process has kept."""
@@ -104,9 +106,9 @@ class StepLifecycle:
         known: Mapping[str, object] = {}
         if earlier is None:
             folder.keep_before(there_before(self.step))
-        else:  # what an earlier process did is never without a fingerprint
+        else:  # the plan and commits of an earlier process must never be without a fingerprint
             keeps = self.resumed and not self.allow_changes
-            known = (earlier.fingerprint if keeps else {}) or self._begun_fingerprint()
+            known = (earlier.fingerprint if keeps else {}) or self._fingerprint_without_inputs()
         return StepState(
             step=self.step.name,
             kind=StepKind.COMMAND if isinstance(self.step, CommandStep) else StepKind.PARALLEL,
@@ -146,7 +148,7 @@ class StepLifecycle:
 
         folder = self.directory.step(self.step.name)
         if isinstance(self.step, CommandStep):
-            fingerprint.wait_begun()
+            fingerprint.wait_for_code()
             return CommandStepRun(
                 step=self.step,
                 run_id=self.session,
@@ -155,11 +157,11 @@ class StepLifecycle:
                 cluster=self.cluster,
                 publish=self.publish,
                 before_again=lambda: self._prepare_outputs(again=True),
-                data=[*written(self.job), *given(self.job)],
+                data=[*output_paths(self.job), *outside_inputs(self.job)],
             )
 
         def ready() -> None:
-            fingerprint.wait_begun()
+            fingerprint.wait_for_code()
             self.ready()
 
         return ParallelStepRun(
@@ -189,7 +191,11 @@ class StepLifecycle:
     def _plans_the_same(self, state: StepState) -> bool:
         """Whether a plan made now would be that of an earlier process."""
         old = state.extra.get(PLANNED_FROM)
-        now = step_fingerprint(self.step, self.directory.path, self._not_ours) if old is not None else {}
+        now = (
+            step_fingerprint(self.step, self.directory.path, self._neither_code_nor_input)
+            if old is not None
+            else {}
+        )
         return old is None or (isinstance(old, Mapping) and plans_the_same(old, now))
 
     def _prepare_outputs(self, *, again: bool) -> None:
@@ -200,13 +206,13 @@ class StepLifecycle:
             self.publish(Warned(time=time(), step=self.step.name, text=note))
 
     def _not_made_by(self, names: Collection[str]) -> list[str]:
-        """What stays where the outputs of the steps `names` are moved aside.
+        """Paths that are not moved aside together with the outputs of the steps `names`.
 
-        That is the outputs of the others, what was there before, and what the job is made of.
+        These are the outputs of other steps, what was there before, and the job's own code, spec and inputs.
         """
         from daskpar.outputs.output_folders import unchanged
 
-        kept = [str(self.job.spec), str(self.directory.path), *given(self.job)]
+        kept = [str(self.job.spec), str(self.directory.path), *outside_inputs(self.job)]
         for step in self.job.steps:
             kept += [str(step.code)] if step.code is not None else []
             if step.name in names:
@@ -216,7 +222,7 @@ class StepLifecycle:
         return kept
 
     def _forget_what_follows(self) -> None:
-        """Set aside the steps that used this one's output, for it runs again: the last ones first."""
+        """Set aside the steps that read this one's output, since it runs again; the last ones first."""
         from daskpar.outputs.output_folders import set_outputs_aside
 
         stale = {self.step.name}
@@ -239,14 +245,14 @@ class StepLifecycle:
                 self.publish(Warned(time=time(), step=self.step.name, text=note))
 
 
-def written(job: PipelineJob) -> list[str]:
-    """What the steps of a job write: neither code nor input, wherever it lies."""
+def output_paths(job: PipelineJob) -> list[str]:
+    """Where the steps of a job write."""
     return [output.path for step in job.steps for output in step.outputs.values()]
 
 
-def given(job: PipelineJob) -> list[str]:
-    """What the steps of a job read that none of them writes."""
-    made = set(written(job))
+def outside_inputs(job: PipelineJob) -> list[str]:
+    """Paths that the steps of a job read and that none of them writes."""
+    made = set(output_paths(job))
     return [
         data.path
         for step in job.steps

@@ -34,10 +34,10 @@ def step_fingerprint(
     file.
     """
     paths = [*skip]
-    return {**begun_fingerprint(step, run_directory, paths), INPUTS: seen_inputs(step, paths)}
+    return {**fingerprint_without_inputs(step, run_directory, paths), INPUTS: seen_inputs(step, paths)}
 
 
-def begun_fingerprint(
+def fingerprint_without_inputs(
     step: Step, run_directory: Path | str, skip: Iterable[Path | str] = ()
 ) -> dict[str, object]:
     """The part of `step_fingerprint` that is known at once: all but the input files, where there are any."""
@@ -50,12 +50,12 @@ def begun_fingerprint(
     values |= {f"environment_variables.{name}": value for name, value in step.environment_variables.items()}
     data = _data(step)
     local = {given.path for given in data if not is_url(given.path)}
-    begun: dict[str, object] = {
+    without_inputs: dict[str, object] = {
         "format": FORMAT,
         "values": {name: _movable(value, run) for name, value in values.items()},
         "code": _code(step, _unseen(step, skip) | local),
     }
-    return begun if data else {**begun, INPUTS: {}}
+    return without_inputs if data else {**without_inputs, INPUTS: {}}
 
 
 def seen_inputs(step: Step, skip: Iterable[Path | str] = ()) -> dict[str, object]:

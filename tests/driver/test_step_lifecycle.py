@@ -86,7 +86,7 @@ def test_no_code_of_the_user_runs_before_what_the_step_depends_on_is_written_dow
     work: Any, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     asked_for = threading.Event()
-    look, begun = step_lifecycle.begun_fingerprint, BackgroundFingerprint.wait_begun
+    look, without_inputs = step_lifecycle.fingerprint_without_inputs, BackgroundFingerprint.wait_for_code
 
     def late(*arguments: Any) -> dict[str, object]:
         assert asked_for.wait(10)
@@ -94,10 +94,10 @@ def test_no_code_of_the_user_runs_before_what_the_step_depends_on_is_written_dow
 
     def ask(self: BackgroundFingerprint) -> None:
         asked_for.set()
-        begun(self)
+        without_inputs(self)
 
-    monkeypatch.setattr(step_lifecycle, "begun_fingerprint", late)
-    monkeypatch.setattr(BackgroundFingerprint, "wait_begun", ask)
+    monkeypatch.setattr(step_lifecycle, "fingerprint_without_inputs", late)
+    monkeypatch.setattr(BackgroundFingerprint, "wait_for_code", ask)
     work.files(1)
     state = work.folder / "run" / "steps" / "work" / "step.json"
     check = f"import json; json.load(open({str(state)!r}))['fingerprint']['code']"

@@ -14,8 +14,8 @@ from daskpar.jobspec.model import BySize, CommandStep, DriverSettings, Input, Ou
 from daskpar.rundir import seen_files
 from daskpar.rundir.fingerprint import (
     INPUTS,
-    begun_fingerprint,
     differences,
+    fingerprint_without_inputs,
     plans_the_same,
     seen_inputs,
     step_fingerprint,
@@ -94,15 +94,15 @@ def test_the_drivers_flags_may_change_however_they_are_spelt(
 
 
 def test_all_but_the_input_files_is_known_at_once(step: ParallelStep, tmp_path: Path) -> None:
-    begun = begun_fingerprint(step, tmp_path / "run")
-    assert {**begun, "inputs": seen_inputs(step)} == step_fingerprint(step, tmp_path / "run")
-    assert INPUTS not in begun
+    without_inputs = fingerprint_without_inputs(step, tmp_path / "run")
+    assert {**without_inputs, "inputs": seen_inputs(step)} == step_fingerprint(step, tmp_path / "run")
+    assert INPUTS not in without_inputs
     (tmp_path / "data" / "c.csv").touch()
-    assert differences(begun, seen(step, tmp_path)) == []
+    assert differences(without_inputs, seen(step, tmp_path)) == []
     (tmp_path / "code" / "score.py").write_text("def run(b): return []")
-    assert differences(begun, seen(step, tmp_path)) == ["code: score.py is changed"]
+    assert differences(without_inputs, seen(step, tmp_path)) == ["code: score.py is changed"]
     nothing = replace(step, inputs={"made": step.inputs["made"]})
-    assert begun_fingerprint(nothing, tmp_path / "run")[INPUTS] == {}
+    assert fingerprint_without_inputs(nothing, tmp_path / "run")[INPUTS] == {}
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_whether_a_plan_made_anew_is_the_same(step: ParallelStep, tmp_path: Path
     (tmp_path / "code" / "score.py").write_text("def run(b): return []")
     mended = replace(step, environment_variables={}, arguments=("--other",))
     assert plans_the_same(old, seen(mended, tmp_path))
-    assert not plans_the_same(begun_fingerprint(step, tmp_path / "run"), seen(step, tmp_path))
+    assert not plans_the_same(fingerprint_without_inputs(step, tmp_path / "run"), seen(step, tmp_path))
     assert not plans_the_same(old, seen(replace(step, by_size=BySize(number=11, unit=1024)), tmp_path))
     assert not plans_the_same(old, seen(replace(step, partition_keys=("a",)), tmp_path))
     (tmp_path / "data" / "c.csv").touch()
