@@ -154,7 +154,7 @@ def _refuse_changes(directory: RunDirectory, job: PipelineJob) -> list[str]:
 def changes_since(directory: RunDirectory, job: PipelineJob) -> tuple[list[str], list[str]]:
     """What has changed for the steps that were started, and what is not known of that: one sentence each."""
     from daskpar.rundir.fingerprint import INPUTS, differences, step_fingerprint
-    from daskpar.rundir.seen_files import changed_after, some
+    from daskpar.rundir.seen_files import changed_after, first_few
 
     changes, unknown = [], []
     # The spec may lie among the code; its values are compared one by one.
@@ -174,7 +174,7 @@ def changes_since(directory: RunDirectory, job: PipelineJob) -> tuple[list[str],
             if (found := changed_after(seen, state.started or 0.0))
         }
         changes += [
-            f"step {step.name}: files of input {name}: {some(found)} changed after it began"
+            f"step {step.name}: files of input {name}: {first_few(found)} changed after it began"
             for name, found in newer.items()
         ]
         unknown.append(

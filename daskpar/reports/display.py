@@ -43,7 +43,7 @@ class Display(Watcher):
         return cls(writer_of_process(stream))
 
     def handle(self, event: Event) -> None:
-        """Take in any event; what is shown of it is a matter of the view."""
+        """Take in any event; the view (`progress_view`) decides what is shown of it."""
         with self._lock:
             self._view.handle(event)
             self._messages += [printable(text) for text in self._view.take_messages()]
@@ -57,12 +57,12 @@ class Display(Watcher):
             self._thread.join(5.0)  # a terminal that is stopped (Ctrl-S) must not hold up the end
 
     def add_message(self, text: str) -> None:
-        """Write a text of another's as it is, above the lines that are redrawn; from any thread."""
+        """Write text of other code (`stream_capture`) as it is, above the redrawn lines; from any thread."""
         with self._lock:
             self._messages.append(text)
 
     def draw(self) -> None:
-        """Write what is due now."""
+        """Write what is new since the last call."""
         with self._lock:
             messages, self._messages = self._messages, []
             text = self._writer.text(messages, self._view, self._clock())

@@ -1,4 +1,4 @@
-"""Base of what the display writes with: one class for each kind of stream."""
+"""The base class of the display's writers: there is one for each kind of stream."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class DisplayWriter:
     period = REDRAW_SECONDS
     """Seconds between two looks at the state."""
     redraws = False
-    """Whether it moves the cursor back: then nobody else may write between two drawings."""
+    """Whether it moves the cursor back: then no other code may write between two drawings."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream

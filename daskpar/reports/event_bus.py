@@ -1,4 +1,4 @@
-"""Brings events to watchers: on a thread of their own, in order, and past those that fail."""
+"""Delivers events to watchers: on a thread of its own, in order, whether or not some watchers fail."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ JOINED_TRIES = 100_000
 
 
 class WatcherGroup(Watcher):
-    """Several watchers as one: a watcher that fails is closed off with one warning, and the others go on."""
+    """Several watchers as one: one that fails gets no more events, with one warning; the others go on."""
 
     def __init__(self, watchers: Iterable[Watcher]) -> None:
         self._watchers = list(watchers)

@@ -53,9 +53,9 @@ SUM_COLUMNS = (
     "Last End Time",
 )
 
-HELD_RECORDS = 10_000
-HELD_SECONDS = 2.0
-"""Rows are written when this many wait, or when the oldest has waited this long: each write has its price."""
+WAITING_RECORDS = 10_000
+WAITING_SECONDS = 2.0
+"""Rows are written when this many wait, or when the oldest has waited this long: each write costs time."""
 CHUNK = 2_500
 """Rows that are made at once: pieces that stay in the processor's cache."""
 
@@ -65,14 +65,14 @@ class JobReport(Watcher):
 
     def __init__(self, logs: LogPaths) -> None:
         self._logs = logs
-        self._held: list[TriesEnded] = []
-        self._held_records = 0
+        self._waiting: list[TriesEnded] = []
+        self._waiting_records = 0
         self._totals = ProcessorTotals()
-        self._begun = False
+        self._table_open = False
 
     def tries_ended(self, event: TriesEnded) -> None:
-        self._held.append(event)
-        self._held_records += len(event.records)
+        self._waiting.append(event)
+        self._waiting_records += len(event.records)
         self._write_when_due(event.time)
 
     def progress(self, event: Progress) -> None:
@@ -83,24 +83,26 @@ class JobReport(Watcher):
 
     def close(self) -> None:
         self._write()
-        if self._begun:
+        if self._table_open:
             replace(self._logs.job_report / "process_summary.csv", self._totals.by_processor())
             replace(self._logs.job_report / "node_summary.csv", self._totals.by_node())
 
     def _write_when_due(self, now: float) -> None:
-        if not self._held:
+        if not self._waiting:
             return
-        if self._held_records >= HELD_RECORDS or now - self._held[0].time >= HELD_SECONDS:
+        if self._waiting_records >= WAITING_RECORDS or now - self._waiting[0].time >= WAITING_SECONDS:
             self._write()
 
     def _write(self) -> None:
-        if not self._held:
+        if not self._waiting:
             return
-        if not self._begun:
-            self._begin()
-        held, self._held, self._held_records = self._held, [], 0
-        records = np.concatenate([bulk.records for bulk in held])
-        failures = record_columns.pair(records, [failure for bulk in held for failure in bulk.failures])
+        if not self._table_open:
+            self._open_table()
+        waiting, self._waiting, self._waiting_records = self._waiting, [], 0
+        records = np.concatenate([bulk.records for bulk in waiting])
+        failures = record_columns.with_rows(
+            records, [failure for bulk in waiting for failure in bulk.failures]
+        )
         with self._logs.processed.open("ab") as file:
             for start in range(0, len(records), CHUNK):
                 part = records[start : start + CHUNK]
@@ -108,8 +110,8 @@ class JobReport(Watcher):
                 theirs = [(row - start, failure) for row, failure in failures if 0 <= row - start < CHUNK]
                 file.write(rows_of(part, theirs))
 
-    def _begin(self) -> None:
-        self._begun = True
+    def _open_table(self) -> None:
+        self._table_open = True
         path = self._logs.processed
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():  # a resumed step: its table goes on
@@ -121,7 +123,7 @@ class JobReport(Watcher):
 
 
 def cut_torn_line(path: Path) -> None:
-    """Take away what a driver that was killed left of its last line."""
+    """Cut off a last line without its end, which a driver that was killed may have left."""
     with path.open("r+b") as file:
         size = end = file.seek(0, io.SEEK_END)
         while end:
@@ -189,16 +191,16 @@ def rows_of(records: np.ndarray, failures: Sequence[tuple[int, Failure]]) -> byt
     Joined here and not by Arrow's CSV writer, which quotes every text.
     """
     ran = (records["status"] != TryStatus.EMPTY) & ~np.isin(records["reason"], record_columns.NOT_RUN)
-    index = record_columns.whole(records["index"])
+    index = record_columns.whole_numbers(records["index"])
     message, detail = _texts(len(records), index, failures)
     cells = [
         index,
-        record_columns.whole(records["tries"] + np.uint32(1)),
+        record_columns.whole_numbers(records["tries"] + np.uint32(1)),
         record_columns.process_names(*record_columns.processors(records)),
         record_columns.iso_times(records["started"]),
-        record_columns.whole(records["items"]),
-        record_columns.whole(np.maximum(records["items"] - records["failed_items"], 0)),
-        record_columns.whole(records["failed_items"]),
+        record_columns.whole_numbers(records["items"]),
+        record_columns.whole_numbers(np.maximum(records["items"] - records["failed_items"], 0)),
+        record_columns.whole_numbers(records["failed_items"]),
         record_columns.seconds_text(records["elapsed"]),
         record_columns.seconds_text(records["cpu"]),
         record_columns.seconds_text(records["run"], ran),
@@ -207,7 +209,7 @@ def rows_of(records: np.ndarray, failures: Sequence[tuple[int, Failure]]) -> byt
         message,
     ]
     between = [piece for cell in cells for piece in (cell, ",")]
-    return record_columns.lines(len(records), *between, *detail, "\n")
+    return record_columns.join_rows(len(records), *between, *detail, "\n")
 
 
 def _texts(count: int, index: Column, failures: Sequence[tuple[int, Failure]]) -> tuple[Column, list[Column]]:
@@ -302,7 +304,7 @@ class ProcessorTotals:
             last.tolist(),
             strict=True,
         )
-        for processor, (done, empty, failed, items, failed_items, elapsed, cpu, run, begun, ended) in zip(
+        for processor, (done, empty, failed, items, failed_items, elapsed, cpu, run, began, ended) in zip(
             processors, totals, strict=True
         ):
             here = Totals(
@@ -314,7 +316,7 @@ class ProcessorTotals:
                 elapsed=elapsed,
                 cpu=cpu,
                 run=run,
-                first=begun,
+                first=began,
                 last=ended,
             )
             self._totals[processor] = self._totals.get(processor, Totals()) + here

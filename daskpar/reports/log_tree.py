@@ -1,4 +1,4 @@
-"""The log tree of each step: gives every event to the watchers that write the logs of its step."""
+"""Writes the log tree of each step: passes every event to the watchers that write the logs of its step."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class LogTree(Watcher):
 
 
 def logs_of_step(logs: LogPaths, level: str) -> WatcherGroup:
-    """Everything that writes into one step's log tree."""
+    """All watchers that write into one step's log tree; a new report is added here."""
     return WatcherGroup(
         [
             Overview(logs),
@@ -75,7 +75,7 @@ def logs_of_step(logs: LogPaths, level: str) -> WatcherGroup:
 
 
 def logging_level(event: StepStarted) -> str:
-    """The step's logging level; its settings for display may also say where the value came from."""
+    """The step's logging level. In the settings for display, text may follow the level."""
     found = re.search(r"DEBUG|INFO|WARNING", str(event.settings.get("logging_level", "")))
     return found.group() if found else "INFO"
 

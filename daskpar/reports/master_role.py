@@ -17,12 +17,12 @@ from daskpar.events import (
 from daskpar.paths import LogPaths
 from daskpar.reports.log_files import SystemLog
 from daskpar.reports.wording import (
+    counted,
     node_in_words,
     number,
     plan_in_words,
     processor_in_words,
     result_in_words,
-    some,
 )
 
 
@@ -54,7 +54,7 @@ class MasterRole(Watcher):
 
     def tries_ended(self, event: TriesEnded) -> None:
         failed = number(len(event.failures))
-        committed = f"{some(len(event.records), 'try')} committed, {failed} of them failed"
+        committed = f"{counted(len(event.records), 'try')} committed, {failed} of them failed"
         self._write(event.time, "DEBUG", committed)
 
     def step_ended(self, event: StepEnded) -> None:

@@ -20,11 +20,11 @@ from daskpar.events import (
 from daskpar.paths import LogPaths
 from daskpar.reports import record_columns
 from daskpar.reports.log_files import SystemLog, append
-from daskpar.reports.wording import log_line, node_in_words, one_line, processor_in_words, some
+from daskpar.reports.wording import counted, log_line, node_in_words, one_line, processor_in_words
 from daskpar.results import Failure, TryStatus
 
-HELD_RECORDS = 10_000
-HELD_SECONDS = 2.0
+WAITING_RECORDS = 10_000
+WAITING_SECONDS = 2.0
 """Tries are written when this many wait, or when the oldest of them has waited this long."""
 
 
@@ -37,8 +37,8 @@ class NodeLogs(Watcher):
     def __init__(self, logs: LogPaths, level: str = "INFO") -> None:
         self._logs = logs
         self._log = SystemLog(level)
-        self._held: list[TriesEnded] = []
-        self._held_records = 0
+        self._waiting: list[TriesEnded] = []
+        self._waiting_records = 0
         self._pids: dict[tuple[int, int], tuple[str, int]] = {}
         """Node and processor -> address and pid."""
 
@@ -52,8 +52,8 @@ class NodeLogs(Watcher):
         self._log.write(self._logs.node(event.node), event.time, level, node_in_words(event))
 
     def tries_ended(self, event: TriesEnded) -> None:
-        self._held.append(event)
-        self._held_records += len(event.records)
+        self._waiting.append(event)
+        self._waiting_records += len(event.records)
         self._write_when_due(event.time)
 
     def progress(self, event: Progress) -> None:
@@ -66,17 +66,19 @@ class NodeLogs(Watcher):
         self._write()
 
     def _write_when_due(self, now: float) -> None:
-        if not self._held:
+        if not self._waiting:
             return
-        if self._held_records >= HELD_RECORDS or now - self._held[0].time >= HELD_SECONDS:
+        if self._waiting_records >= WAITING_RECORDS or now - self._waiting[0].time >= WAITING_SECONDS:
             self._write()
 
     def _write(self) -> None:
-        if not self._held:
+        if not self._waiting:
             return
-        held, self._held, self._held_records = self._held, [], 0
-        records = np.concatenate([bulk.records for bulk in held])
-        failures = record_columns.pair(records, [failure for bulk in held for failure in bulk.failures])
+        waiting, self._waiting, self._waiting_records = self._waiting, [], 0
+        records = np.concatenate([bulk.records for bulk in waiting])
+        failures = record_columns.with_rows(
+            records, [failure for bulk in waiting for failure in bulk.failures]
+        )
         processors, which = record_columns.processors(records)
         failures_of: dict[int, list[Failure]] = defaultdict(list)
         for row, failure in failures:
@@ -85,7 +87,7 @@ class NodeLogs(Watcher):
         order = np.argsort(which, kind="stable")
         ends = np.cumsum(np.bincount(which, minlength=len(processors))).tolist()
         for number, (processor, start, end) in enumerate(zip(processors, [0, *ends], ends, strict=False)):
-            text = self._text(processor, records[order[start:end]], failures_of[number], held[-1].time)
+            text = self._text(processor, records[order[start:end]], failures_of[number], waiting[-1].time)
             if text:
                 append(self._logs.processor(*processor), text)
 
@@ -115,31 +117,31 @@ def bulk_line(records: np.ndarray) -> str:
     """A bulk of tries in one sentence."""
     done = int((records["status"] == TryStatus.SUCCEEDED).sum())
     failed = int((records["status"] == TryStatus.FAILED).sum())
-    parts = [f"{some(done, 'mini-batch')} done"]
-    parts += [some(failed, "failed try")] if failed else []
+    parts = [f"{counted(done, 'mini-batch')} done"]
+    parts += [counted(failed, "failed try")] if failed else []
     span = (int(records["index"].min()), int(records["index"].max()))
     items = int(records["items"].sum())
     seconds = f"{float(records['run'].sum()):.3f} s in run(), {float(records['elapsed'].sum()):.3f} s in all"
-    return f"{', '.join(parts)} (indices {span[0]} to {span[1]}), {some(items, 'item')}, {seconds}"
+    return f"{', '.join(parts)} (indices {span[0]} to {span[1]}), {counted(items, 'item')}, {seconds}"
 
 
 def try_lines(records: np.ndarray, address: str, pid: int, thread: int) -> str:
     """One DEBUG line for each try, at the time of its end."""
-    text = record_columns.lines(
+    text = record_columns.join_rows(
         len(records),
         record_columns.log_times(records["started"] + records["elapsed"]),
         f"|DEBUG|{pid}|{thread}|mini-batch ",
-        record_columns.whole(records["index"]),
+        record_columns.whole_numbers(records["index"]),
         f" ip={address or 'N/A'} pid={pid} try=",
-        record_columns.whole(records["tries"] + np.uint32(1)),
+        record_columns.whole_numbers(records["tries"] + np.uint32(1)),
         " status=",
         record_columns.try_status(records),
         " total=",
-        record_columns.whole(records["items"]),
+        record_columns.whole_numbers(records["items"]),
         " succeeded=",
-        record_columns.whole(np.maximum(records["items"] - records["failed_items"], 0)),
+        record_columns.whole_numbers(np.maximum(records["items"] - records["failed_items"], 0)),
         " failed=",
-        record_columns.whole(records["failed_items"]),
+        record_columns.whole_numbers(records["failed_items"]),
         " start=",
         record_columns.iso_times(records["started"]),
         " duration=",

@@ -12,6 +12,7 @@ from daskpar.reports.readme_texts import README_TEXTS
 from daskpar.reports.summary import job_result_text
 from daskpar.reports.wording import (
     clock,
+    counted,
     csv_row,
     iso,
     number,
@@ -20,7 +21,6 @@ from daskpar.reports.wording import (
     plan_in_words,
     rate,
     result_in_words,
-    some,
 )
 from daskpar.results import Counts
 
@@ -106,16 +106,17 @@ def progress_in_words(event: Progress, planned: int, pace: Pace) -> str:
     """Progress in a line of the overview."""
     counts = event.counts
     if event.doing:
-        return f"{event.doing}; {some(event.running, 'processor')} busy" if event.running else event.doing
+        return f"{event.doing}; {counted(event.running, 'processor')} busy" if event.running else event.doing
     if not counts.done:
-        return f"nothing processed yet; {some(event.running, 'processor')} busy"
+        return f"nothing processed yet; {counted(event.running, 'processor')} busy"
     parts = [
-        f"{number(counts.done)} of {some(planned, 'mini-batch')} processed ({percent(counts.done, planned)})"
+        f"{number(counts.done)} of {counted(planned, 'mini-batch')} processed"
+        f" ({percent(counts.done, planned)})"
     ]
     parts += [f"{number(counts.failed)} failed"] if counts.failed else []
     parts += [f"{number(counts.retried)} retried"] if counts.retried else []
     parts.append(
-        some(counts.items, "item")
+        counted(counts.items, "item")
         + (f" ({number(counts.failed_items)} failed)" if counts.failed_items else "")
     )
     parts += [rate(pace.per_second)] if pace.per_second else []

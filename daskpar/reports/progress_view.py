@@ -1,4 +1,4 @@
-"""What the display shows: the state of each step from events, and its lines as pure text for a width."""
+"""What the display shows: keeps the state of each step, from events, and words its lines for a width."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from daskpar.events import (
 from daskpar.reports.rates import Pace, Samples
 from daskpar.reports.wording import (
     clock,
+    counted,
     number,
     one_line,
     percent,
     plan_in_words,
     rate,
     result_in_words,
-    some,
 )
 from daskpar.results import Counts, Failure
 
@@ -35,8 +35,8 @@ BAR_WIDTH = 20
 """Characters of a full bar; half of it on a terminal of medium width."""
 NAME_WIDTH = 24
 """Characters of a step's name at most."""
-WARNINGS_KNOWN = 10_000
-"""Different warnings that are shown; a script that makes up ever new ones must not fill the memory."""
+MOST_WARNINGS = 10_000
+"""Different warnings that are shown at most: a script that always makes new ones must not fill the memory."""
 
 
 @dataclass
@@ -57,11 +57,11 @@ class StepView:
 
     @property
     def has_progress(self) -> bool:
-        """Whether there is more to show of it than that it has started."""
+        """Whether there is anything to show but that it has started."""
         return bool(self.planned or self.doing)
 
     def pace(self, now: float) -> Pace:
-        """How fast it is and how long it takes yet."""
+        """How fast it is, and how long it will still take."""
         return self.samples.pace(now, self.planned)
 
 
@@ -71,11 +71,11 @@ class ProgressView(Watcher):
     def __init__(self) -> None:
         self.steps: dict[str, StepView] = {}
         self._messages: list[str] = []
-        self._known: set[str] = set()
+        self._warnings_shown: set[str] = set()
         self._failed_once: set[str] = set()
 
     def take_messages(self) -> list[str]:
-        """The lines to be shown once that the events since the last call are worth."""
+        """New messages since the last call, each a line that is shown once."""
         messages, self._messages = self._messages, []
         return messages
 
@@ -131,8 +131,8 @@ class ProgressView(Watcher):
     def _warn(self, step: str, text: str) -> None:
         """Show a warning, each text once in a run: a thousand processors may say the same."""
         line = f"warning: {step}: {text}" if step else f"warning: {text}"
-        if line not in self._known and len(self._known) < WARNINGS_KNOWN:
-            self._known.add(line)
+        if line not in self._warnings_shown and len(self._warnings_shown) < MOST_WARNINGS:
+            self._warnings_shown.add(line)
             self._messages.append(line)
 
 
@@ -190,13 +190,13 @@ def _facts(step: StepView, now: float) -> list[str]:
     facts += [f"{clock(pace.seconds_left)} left"] if pace.seconds_left is not None else []
     facts += [rate(pace.per_second)] if pace.per_second else []
     facts += [f"{number(counts.retried)} retried"] if counts.retried else []
-    facts += [some(counts.items, "item")] if counts.items else []
-    facts += [f"{some(counts.failed_items, 'item')} failed"] if counts.failed_items else []
+    facts += [counted(counts.items, "item")] if counts.items else []
+    facts += [f"{counted(counts.failed_items, 'item')} failed"] if counts.failed_items else []
     return [*facts, f"{number(step.running)} busy"]
 
 
 def bar_width(room: int) -> int:
-    """A matter of the terminal alone, so that the line does not jump while its numbers grow."""
+    """Depends on the terminal's width alone, so that the line does not jump while its numbers grow."""
     return BAR_WIDTH if room >= 99 else BAR_WIDTH // 2 if room >= 69 else 0
 
 
@@ -218,5 +218,5 @@ def frame(view: ProgressView, now: float, width: int, height: int) -> list[str]:
     name_width = min(max((len(step.name) for step in shown), default=0), NAME_WIDTH, max(width // 3, 1))
     lines = [live_line(step, now, width, name_width) for step in shown]
     if len(shown) < len(steps):
-        lines.append(f"… and {some(len(steps) - len(shown), 'more step')}"[: max(width - 1, 0)])
+        lines.append(f"… and {counted(len(steps) - len(shown), 'more step')}"[: max(width - 1, 0)])
     return lines

@@ -1,4 +1,4 @@
-"""How fast a step is and when it will be done, from samples of its progress: pure, time included."""
+"""Estimates how fast a step is and when it will be done, from samples of its progress; it has no clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Record arrays as columns of text, a whole bulk at a time: a million tries cost seconds, not minutes.
+"""Formats record arrays as columns of text, a bulk at a time: a million tries cost seconds, not minutes.
 
 A column is a list of texts, or one text where all rows have the same: most columns of most bulks are such.
 Arrow would make the lists in half the time, but loads pandas with it (pyarrow asks whether what it is given
@@ -44,12 +44,14 @@ def try_status(records: np.ndarray) -> Column:
     names = [TRY_STATUS[reason] for reason in Reason]
     names.append("LOAD_DONE")
     codes = np.where(records["status"] == TryStatus.EMPTY, len(names) - 1, records["reason"])
-    return named(codes, names)
+    return texts_by_code(codes, names)
 
 
 def category(records: np.ndarray) -> Column:
     """The reason in words, `N/A` for a try that did not fail."""
-    return named(records["reason"], ["N/A" if reason is Reason.NONE else reason.name for reason in Reason])
+    return texts_by_code(
+        records["reason"], ["N/A" if reason is Reason.NONE else reason.name for reason in Reason]
+    )
 
 
 def reason_name(reason: int) -> str:
@@ -57,8 +59,8 @@ def reason_name(reason: int) -> str:
     return Reason(reason).name if reason in Reason._value2member_map_ else f"REASON_{reason}"
 
 
-def named(codes: np.ndarray, names: Sequence[str]) -> Column:
-    """Text from a table of texts."""
+def texts_by_code(codes: np.ndarray, names: Sequence[str]) -> Column:
+    """For each code its text in `names`."""
     return names[int(codes[0])] if is_constant(codes) else [names[code] for code in codes.tolist()]
 
 
@@ -83,8 +85,8 @@ def processors(records: np.ndarray) -> tuple[list[tuple[int, int]], np.ndarray]:
 
 
 def process_names(processors: list[tuple[int, int]], which: np.ndarray) -> Column:
-    """`<node>/processNNN` of each try, from what `processors` says."""
-    return named(which, [f"{node}/{process_name(processor)}" for node, processor in processors])
+    """`<node>/processNNN` of each try, from the result of `processors`."""
+    return texts_by_code(which, [f"{node}/{process_name(processor)}" for node, processor in processors])
 
 
 def iso_times(seconds: np.ndarray) -> list[str]:
@@ -149,12 +151,12 @@ def seconds_text(seconds: np.ndarray, known: np.ndarray | None = None) -> Column
     return [text if there else "N/A" for text, there in zip(texts, known.tolist(), strict=True)]
 
 
-def whole(values: np.ndarray) -> Column:
+def whole_numbers(values: np.ndarray) -> Column:
     """A column of whole numbers, as text."""
     return str(int(values[0])) if is_constant(values) else [str(value) for value in values.tolist()]
 
 
-def lines(count: int, *pieces: Column) -> bytes:
+def join_rows(count: int, *pieces: Column) -> bytes:
     """The rows' texts one after the other as UTF-8: in each row the pieces in their order, with nothing
     between them.
     """
@@ -165,7 +167,7 @@ def lines(count: int, *pieces: Column) -> bytes:
     return "".join([form % row for row in rows]).encode("utf-8", "backslashreplace")
 
 
-def pair(records: np.ndarray, failures: Sequence[Failure]) -> list[tuple[int, Failure]]:
+def with_rows(records: np.ndarray, failures: Sequence[Failure]) -> list[tuple[int, Failure]]:
     """Each failure with the row of its try in `records`.
 
     That is the first failed try of its mini-batch that no other failure has. A failure whose try is not among

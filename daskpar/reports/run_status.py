@@ -1,4 +1,4 @@
-"""What a run directory says about its run: the texts of `python -m daskpar status` and `logs`."""
+"""Reads from a run directory how its run is: the texts of `python -m daskpar status` and `logs`."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from daskpar.paths import LogPaths
 from daskpar.reports.summary import output_lines
 from daskpar.reports.wording import (
     clock,
+    counted,
     counts_in_words,
     indent,
     local_time,
     number,
     printable,
     shell_path,
-    some,
     status_after,
 )
 from daskpar.results import Status
@@ -26,9 +26,9 @@ from daskpar.rundir.run_directory import RunDirectory
 from daskpar.rundir.step_folder import StepFolder, StepState
 
 ERROR_LINES = 200
-"""Lines shown of a file of errors."""
+"""Lines that are shown of a file of errors."""
 UNFINISHED = "crashed (its driver is gone)"
-"""Shown for a run that was running when its driver ended without a word."""
+"""Shown for a run whose driver died, and so could not write down how the run ended."""
 
 
 def status_text(path: Path | str) -> str:
@@ -72,18 +72,21 @@ def run_status(run: RunDirectory, holder: str | None) -> str:
 def step_status(state: StepState, of_run: str) -> str:
     """The status of a step of a run that has the status `of_run`.
 
-    A step that could not say how it ended, ended as its run did.
+    A step that still has the status "running" when its run has ended, ended as the run did.
     """
     return of_run if state.status == Status.RUNNING else state.status
 
 
 def step_lines(folder: StepFolder, state: StepState, *, of_run: str) -> list[str]:
-    """What is said about one step of a run that has the status `of_run`."""
+    """The lines about one step of a run that has the status `of_run`."""
     lines = [f"{state.step} ({state.kind}): {status_after(step_status(state, of_run), state.seconds)}"]
     if state.reason:
         lines.append(indent(f"reason: {state.reason}", "  "))
     if state.status == Status.RUNNING:
-        lines += [f"  {text}" for text in [*committed(folder), *measured(folder.logs, state.started)]]
+        lines += [
+            f"  {text}"
+            for text in [*committed_lines(folder), *last_progress_lines(folder.logs, state.started)]
+        ]
     elif state.counts.planned:
         lines.append(f"  {counts_in_words(state.counts)}")
     if state.exit_code is not None:
@@ -93,8 +96,8 @@ def step_lines(folder: StepFolder, state: StepState, *, of_run: str) -> list[str
     return [*lines, f"  logs: {folder.logs.root}"]
 
 
-def committed(folder: StepFolder) -> list[str]:
-    """How far a running (or crashed) step is by its journal, as a resume takes it: a line, or none."""
+def committed_lines(folder: StepFolder) -> list[str]:
+    """What a running (or crashed) step has committed; a resume starts from there. A line, or none."""
     if not folder.journal.exists():
         return []
     contents = read_journal(folder.journal)
@@ -103,7 +106,7 @@ def committed(folder: StepFolder) -> list[str]:
     return [f"committed: {counts_in_words(Commits.load(contents.planned, contents).counts())}"]
 
 
-def measured(logs: LogPaths, started: float | None) -> list[str]:
+def last_progress_lines(logs: LogPaths, started: float | None) -> list[str]:
     """How far a running (or crashed) step was when progress was last written: a line, or none.
 
     `started`: when the step began, seconds since the epoch.
@@ -124,20 +127,20 @@ def measured(logs: LogPaths, started: float | None) -> list[str]:
         return []
     of_them = f", {number(failed)} of them failed" if failed else ""
     return [
-        f"{number(done)} of {some(planned, 'mini-batch')} done{of_them}{left} (written {row['Datetime']})"
+        f"{number(done)} of {counted(planned, 'mini-batch')} done{of_them}{left} (written {row['Datetime']})"
     ]
 
 
 def logs_text(path: Path | str, *, step: str | None = None, errors: bool = False) -> str:
     """Where the logs of a run are and how each step ended.
 
-    `step`: only that one. `errors`: the errors themselves instead, first in time first.
+    `step`: only that one. `errors`: the errors themselves instead, oldest first.
 
     Raises RunDirectoryError for a folder that is no run directory, UsageError for an
     unknown step.
     """
     run = RunDirectory.open(path, lock=False)
-    folders = chosen(run, step)
+    folders = steps_to_show(run, step)
     if not folders:
         return "No step has started, so there are no logs yet."
     status = run_status(run, run.holder())
@@ -145,7 +148,7 @@ def logs_text(path: Path | str, *, step: str | None = None, errors: bool = False
     return printable("\n\n".join(parts))
 
 
-def chosen(run: RunDirectory, step: str | None) -> list[StepFolder]:
+def steps_to_show(run: RunDirectory, step: str | None) -> list[StepFolder]:
     """The started steps of a run, or the one that is asked for."""
     folders = run.steps()
     if step is None:

@@ -32,7 +32,7 @@ class CapturedStream(io.TextIOBase):
         return len(text)
 
     def show_rest(self) -> None:
-        """Show what has no line end yet."""
+        """Show the last line, which has no line break yet."""
         with self._lock:
             rest, self._begun = self._begun, ""
         if rest:
@@ -80,7 +80,7 @@ def captured_streams(stream: TextIO, show: Callable[[str], None]) -> Iterator[No
     finally:
         for capturing in captured.values():
             capturing.show_rest()
-        # What somebody else has put there in the meantime stays.
+        # A stream that other code has put there in the meantime stays.
         for name in names:
             if isinstance(current := getattr(sys, name), CapturedStream):
                 setattr(sys, name, current.original)

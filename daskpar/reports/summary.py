@@ -1,4 +1,4 @@
-"""How a run or a step ended, in words: the end of the terminal's output, and `job_result.txt`."""
+"""Words the summary: how a run ended, for the end of the output, and how a step did, in `job_result.txt`."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def summary_of_run(
 ) -> str:
     """The summary at the end of a run, many lines without a final line break.
 
-    Steps in the given order with counts, durations, outputs and logs; where the run did not complete: the
-    first failure in time of its failed steps with traceback, mini-batch, items and log, and what to do next.
-    `seconds`: how long the run took. `warnings`: what has to be seen before its last lines.
+    Steps in the order of `results` with counts, durations, outputs and logs. Where the run did not complete:
+    its earliest failure with traceback, mini-batch, items and log, and what to do next. `seconds`: how long
+    the run took. `warnings`: shown just before the last lines.
     """
     run = Path(run_directory)
     parts = [_step(result, StepFolder(step_path(run, result.step))) for result in results]
@@ -67,14 +67,14 @@ def _step(result: StepResult, folder: StepFolder) -> str:
 
 
 def output_lines(outputs: Mapping[str, str], folder: StepFolder) -> list[str]:
-    """A line for each output (name -> path or URL) of a completed step, with what is odd about it."""
+    """A line for each output (name -> path or URL) of a completed step, with a note where it needs one."""
     return [f"  {name}: {path}{output_note(path, folder)}" for name, path in outputs.items()]
 
 
 def output_note(path: str, folder: StepFolder) -> str:
-    """What is to be said of an output of a completed step: it is gone, was left empty, or was there before.
+    """A note on an output of a completed step: it is gone, was left empty, or was there before.
 
-    Empty for an output to which the step wrote, and which is there.
+    An empty text for an output that is there and to which the step wrote.
     """
     try:
         if gone := rows_gone(folder, path):
@@ -92,7 +92,7 @@ def output_note(path: str, folder: StepFolder) -> str:
 
 
 def first_failure(results: Sequence[StepResult]) -> tuple[str, Failure | InitFailed] | None:
-    """The first failure in time of the steps that did not complete, with its step."""
+    """The earliest failure of the steps that did not complete, with its step."""
     known = [
         (r.step, r.first_failure)
         for r in results

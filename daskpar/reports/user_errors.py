@@ -9,8 +9,8 @@ from pathlib import Path
 from daskpar.events import ProcessorEvent, ProcessorState, Progress, StepEnded, TriesEnded, Watcher
 from daskpar.paths import LogPaths, process_name
 from daskpar.reports.log_files import append, replace
-from daskpar.reports.record_columns import pair, reason_name
-from daskpar.reports.wording import cut_lines, indent, iso, number, one_line, some
+from daskpar.reports.record_columns import reason_name, with_rows
+from daskpar.reports.wording import counted, cut_lines, indent, iso, number, one_line
 from daskpar.results import Failure
 
 FILE_LIMIT_BYTES = 32 * 1024**2
@@ -31,7 +31,7 @@ class FailureKind:
     first: Failure
     """The first in time."""
     where: str
-    """Where it was: `<node>/processNNN`."""
+    """Its processor: `<node>/processNNN`."""
     tries: int = 0
     """Failed tries of this kind."""
     final: int = 0
@@ -39,7 +39,7 @@ class FailureKind:
 
 
 class UserErrors(Watcher):
-    """Writes each failed try once; equal traces of one processor are written once and then named."""
+    """Writes each failed try once; a trace that comes again from one processor is not written again."""
 
     def __init__(self, logs: LogPaths) -> None:
         self._logs = logs
@@ -75,7 +75,7 @@ class UserErrors(Watcher):
     def _add_failures(self, event: TriesEnded) -> None:
         lines: list[str] = []
         traces: dict[Path, list[str]] = {}
-        for row, failure in pair(event.records, event.failures):
+        for row, failure in with_rows(event.records, event.failures):
             record = event.records[row]
             node, processor = int(record["node"]), int(record["processor"])
             where = f"{node}/{process_name(processor)}"
@@ -170,7 +170,7 @@ def error_line(failure: Failure, where: str, now: float) -> str:
 
 
 def trace_text(failure: Failure, attempt: int, seconds: float, same_as: int | None) -> str:
-    """A failed try in full; a trace that was written before is named by its mini-batch."""
+    """A failed try in full; `same_as` names the mini-batch with which its trace was written already."""
     lines = [
         f"{iso(seconds)} mini-batch {failure.index}, try {attempt}: {reason_name(failure.reason)}",
         indent(failure.message),
@@ -185,17 +185,17 @@ def trace_text(failure: Failure, attempt: int, seconds: float, same_as: int | No
 
 
 def kinds_text(kinds: list[FailureKind], other_tries: int) -> str:
-    """`job_error.txt`: the failures by kind, first in time first."""
+    """`job_error.txt`: the failures by kind, oldest first."""
     total = sum(kind.tries for kind in kinds) + other_tries
     lines = [
-        f"{some(total, 'failed try')} of run() or of loading, by kind. "
+        f"{counted(total, 'failed try')} of run() or of loading, by kind. "
         "Full traces: user/error/<node>/<process>.txt",
         "",
     ]
     for place, kind in enumerate(kinds, 1):
         first = kind.first
         lines.append(
-            f"{place}. {reason_name(first.reason)}: {some(kind.tries, 'failed try')}, "
+            f"{place}. {reason_name(first.reason)}: {counted(kind.tries, 'failed try')}, "
             f"{number(kind.final)} of them final. First: mini-batch {first.index} on {kind.where}"
             + (f" at {iso(first.time)}" if first.time else "")
         )
@@ -205,5 +205,5 @@ def kinds_text(kinds: list[FailureKind], other_tries: int) -> str:
         lines += [indent(f"log: {os.fspath(first.log)}")] if first.log else []
         lines.append("")
     if other_tries:
-        lines.append(f"... and {some(other_tries, 'failed try')} of other kinds: see user/error.txt")
+        lines.append(f"... and {counted(other_tries, 'failed try')} of other kinds: see user/error.txt")
     return "\n".join(lines).rstrip("\n") + "\n"

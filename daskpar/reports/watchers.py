@@ -1,4 +1,4 @@
-"""The watchers that every run has, and their order."""
+"""Lists the watchers that every run has, in order; those that write a step's logs are in `log_tree`."""
 
 from __future__ import annotations
 

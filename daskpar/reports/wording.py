@@ -1,4 +1,4 @@
-"""Numbers, times, counts and events in words: pure text, used by every report."""
+"""Formats numbers, times, counts and events as text: pure functions, used by every report."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from daskpar.results import Counts, StepResult
 from daskpar.sizes import readable_size
 
 TRACE_LINES = 60
-"""What is shown of a traceback where it is one of several things to read."""
+"""Lines of a traceback that are shown where it is one of several things to read."""
 
 
 def number(value: int) -> str:
@@ -23,7 +23,7 @@ def number(value: int) -> str:
     return f"{value:,}"
 
 
-def some(value: int, noun: str) -> str:
+def counted(value: int, noun: str) -> str:
     """`1 item`, `1,204 items`, `2 tries`."""
     if value == 1:
         return f"1 {noun}"
@@ -35,7 +35,7 @@ def some(value: int, noun: str) -> str:
 
 
 def percent(part: int, whole: int) -> str:
-    """Rounded down, so that 100 % is said only of all: `99 %`; empty where there is no whole."""
+    """Rounded down, so that 100 % means all: `99 %`; empty where `whole` is 0."""
     return f"{min(part, whole) * 100 // whole} %" if whole > 0 else ""
 
 
@@ -114,22 +114,22 @@ def counts_in_words(counts: Counts) -> str:
     """`1,900 of 2,000 mini-batches succeeded, 3 failed, 97 empty; 19,000 items, 30 failed; 12 failed tries, 9
     retried, 1 repeat`.
     """
-    parts = [f"{number(counts.succeeded)} of {some(counts.planned, 'mini-batch')} succeeded"]
+    parts = [f"{number(counts.succeeded)} of {counted(counts.planned, 'mini-batch')} succeeded"]
     parts += [f"{number(counts.failed)} failed"] if counts.failed else []
     parts += [f"{number(counts.empty)} empty"] if counts.empty else []
     left = counts.planned - counts.done
     parts += [f"{number(left)} not run"] if left > 0 else []
-    items = some(counts.items, "item") + (
+    items = counted(counts.items, "item") + (
         f", {number(counts.failed_items)} failed" if counts.failed_items else ""
     )
-    tries = [some(counts.tries_failed, "failed try")] if counts.tries_failed else []
+    tries = [counted(counts.tries_failed, "failed try")] if counts.tries_failed else []
     tries += [f"{number(counts.retried)} retried"] if counts.retried else []
-    tries += [some(counts.repeats, "repeat")] if counts.repeats else []
+    tries += [counted(counts.repeats, "repeat")] if counts.repeats else []
     return "; ".join([", ".join(parts), items, *([", ".join(tries)] if tries else [])])
 
 
 def result_in_words(result: StepResult) -> str:
-    """`completed after 1 min 0 s: 20 of 20 mini-batches succeeded; 200 items`; its reason is left out."""
+    """`completed after 1 min 0 s: 20 of 20 mini-batches succeeded; 200 items`, without the reason."""
     counts = f": {counts_in_words(result.counts)}" if result.counts.planned else ""
     return f"{status_after(result.status, result.seconds)}{counts}"
 
@@ -141,27 +141,27 @@ def status_after(status: str, seconds: float) -> str:
 
 def plan_in_words(event: StepPlanned) -> str:
     """`2,000 mini-batches, 20,000 items, 1.5 GB; 40 done before; 8 processors on 2 nodes`."""
-    parts = [some(event.mini_batches, "mini-batch")]
-    parts += [some(event.items, "item")] if event.items is not None else []
+    parts = [counted(event.mini_batches, "mini-batch")]
+    parts += [counted(event.items, "item")] if event.items is not None else []
     parts += [readable_size(event.size_bytes)] if event.size_bytes is not None else []
     before = [f"{number(event.already_done)} done before"] if event.already_done else []
-    where = f"{some(event.processors, 'processor')} on {some(event.nodes, 'node')}"
+    where = f"{counted(event.processors, 'processor')} on {counted(event.nodes, 'node')}"
     return "; ".join([", ".join(parts), *before, where])
 
 
 def node_in_words(event: NodeEvent) -> str:
     """`node 1 at tcp://10.0.0.5:4000 lost: connection closed`."""
-    return f"node {event.node} at {event.address} {event.state}{detail(event.detail)}"
+    return f"node {event.node} at {event.address} {event.state}{after_colon(event.detail)}"
 
 
 def processor_in_words(event: ProcessorEvent) -> str:
     """`process007 (pid 4711) init failed: KeyError: 'MODEL'`."""
     state = event.state.replace("_", " ")
-    return f"{process_name(event.processor)} (pid {event.pid}) {state}{detail(event.detail)}"
+    return f"{process_name(event.processor)} (pid {event.pid}) {state}{after_colon(event.detail)}"
 
 
-def detail(text: str) -> str:
-    """What follows a statement after a colon, where there is more to say."""
+def after_colon(text: str) -> str:
+    """`: text`; empty where there is no text."""
     return f": {text}" if text else ""
 
 

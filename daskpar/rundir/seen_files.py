@@ -82,7 +82,9 @@ def changes(what: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[s
     changed = sorted(name for name in set(now) & set(before) if now[name] != before[name])
     kinds = (("changed", changed), ("new", added), ("gone", removed))
     return [
-        f"{what}: {some(names)} {'is' if len(names) == 1 else 'are'} {kind}" for kind, names in kinds if names
+        f"{what}: {first_few(names)} {'is' if len(names) == 1 else 'are'} {kind}"
+        for kind, names in kinds
+        if names
     ]
 
 
@@ -107,7 +109,7 @@ def _in_numbers(what: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> st
     return f"{what}: was {words(old)}, is {words(new)}; the newest is {new.get('newest', '?')}"
 
 
-def some(names: list[str]) -> str:
+def first_few(names: list[str]) -> str:
     """The first few names, and how many more there are."""
     shown = ", ".join(names[:3])
     return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"

@@ -78,7 +78,7 @@ def test_pandas_reads_it_with_the_right_types(logs: LogPaths) -> None:
 
 
 def test_rows_wait_for_more_but_not_for_long(logs: LogPaths, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job_report, "HELD_RECORDS", 5)
+    monkeypatch.setattr(job_report, "WAITING_RECORDS", 5)
     report = JobReport(logs)
     report.handle(tries_ended([(0, None)], time=START))
     assert not logs.processed.exists()

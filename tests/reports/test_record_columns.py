@@ -88,8 +88,14 @@ def test_processors(pairs: list[tuple[int, int]]) -> None:
 @given(st.lists(st.tuples(st.integers(-5, 10**12), st.sampled_from([0, 0, 0, 7])), max_size=20))
 def test_lines_are_the_pieces_of_each_row(rows: list[tuple[int, int]]) -> None:
     values = np.array(rows, np.int64).reshape(-1, 2)
-    text = record_columns.lines(
-        len(rows), "a", record_columns.whole(values[:, 0]), ",", "ü", record_columns.whole(values[:, 1]), "\n"
+    text = record_columns.join_rows(
+        len(rows),
+        "a",
+        record_columns.whole_numbers(values[:, 0]),
+        ",",
+        "ü",
+        record_columns.whole_numbers(values[:, 1]),
+        "\n",
     )
     assert text.decode() == "".join(f"a{first},ü{second}\n" for first, second in rows)
 
@@ -102,7 +108,7 @@ def test_failures_find_the_row_of_their_try() -> None:
         failure(5, Reason.TIMEOUT),
         failure(9),
     )
-    assert record_columns.pair(records, (first, second, third, stranger, "text")) == [
+    assert record_columns.with_rows(records, (first, second, third, stranger, "text")) == [
         (0, first),
         (3, second),
         (2, third),

@@ -28,7 +28,7 @@ from daskpar.results import Counts
     ],
 )
 def test_some(value: int, noun: str, text: str) -> None:
-    assert wording.some(value, noun) == text
+    assert wording.counted(value, noun) == text
 
 
 @pytest.mark.parametrize(
