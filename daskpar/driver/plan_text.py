@@ -59,7 +59,7 @@ def shown_settings(step: Step) -> dict[str, object]:
         "partition_keys": list(step.partition_keys) or None,
         "append_row_to": step.append_row_to,
         "progress_update_timeout": progress_timeout(
-            given=own.progress_update_timeout,
+            chosen=own.progress_update_timeout,
             run=own.timeout,
             overhead=own.task_overhead_timeout,
             init=own.init_timeout,

@@ -1,1 +1,1 @@
-"""Dask: cluster, dispatch of blocks, node plugin, tracker plugin."""
+"""Runs steps on Dask: the cluster, the driver's loop (`execution`), its rules, plugins that Dask loads."""

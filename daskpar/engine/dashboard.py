@@ -1,4 +1,4 @@
-"""Dask's dashboard, loaded when somebody first looks at it.
+"""Loads Dask's dashboard at the first request for one of its pages.
 
 Loading its pages takes bokeh half a second and more, which every start would pay for; its address is served
 from the beginning.

@@ -150,8 +150,7 @@ class Execution:
             error=self._error,
         )
 
-    # -- messages in
-    # --------------------------------------------------------------------------------------------------------
+    # -- messages in -----------------------------------------------------------------------------------------
 
     def _loop(self) -> None:
         while True:
@@ -260,8 +259,7 @@ class Execution:
     def _warn(self, text: str) -> None:
         self.publish(Warned(time=time(), step=self.settings.step, text=text))
 
-    # -- nodes and clocks
-    # --------------------------------------------------------------------------------------------------------
+    # -- nodes and clocks ------------------------------------------------------------------------------------
 
     def _fill_up(self) -> None:
         """Take in the workers that may take part; where no node is left, wait for one or end."""
@@ -332,8 +330,7 @@ class Execution:
             )
         )
 
-    # -- the end
-    # --------------------------------------------------------------------------------------------------------
+    # -- the end ---------------------------------------------------------------------------------------------
 
     def _end(self, status: Status, reason: str, *, nodes_know: bool = False) -> None:
         """Start nothing more; the first reason to end counts. `nodes_know`: they stop without being asked."""

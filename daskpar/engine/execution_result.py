@@ -1,4 +1,4 @@
-"""What an execution is given to keep results with, and how it ended."""
+"""How an execution ended, and the type of the function by which it commits results."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from daskpar.processor.protocol import Flushed
 from daskpar.results import Failure, InitFailed, Status
 
 Commit = Callable[[Flushed], np.ndarray]
-"""Takes a flush for good, in the journal of a step or, for an internal pass, nowhere; returns the records
-that count. Raises InfrastructureLost when it can't be kept, JobFailed when it must not."""
+"""Commits a flush: to the journal of a step or, for an internal pass, nowhere. Returns the counted records.
+
+Raises InfrastructureLost when it can't be stored, JobFailed when it must not be.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)

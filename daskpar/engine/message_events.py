@@ -1,4 +1,4 @@
-"""Turns what nodes report into what the driver commits and publishes: pure."""
+"""Turns messages of nodes into events and records, which the driver publishes and commits: pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from daskpar.processor.protocol import ProcessorChanged, Sampled
 from daskpar.results import Failure, InitFailed, Reason, TryStatus
 
 
-def given_up(index: int, *, items: int, node: int, what: str, why: str) -> tuple[np.ndarray, Failure]:
+def given_up_record(index: int, *, items: int, node: int, what: str, why: str) -> tuple[np.ndarray, Failure]:
     """The record and the failure of a mini-batch that could not report its own failure."""
     record = np.zeros(1, dtype=RECORD)
     record["index"], record["items"], record["failed_items"], record["node"] = index, items, items, node
@@ -49,8 +49,6 @@ def processor_event(
         address=address,
         processor=message.processor,
         pid=0 if isinstance(message, InitFailed) else message.pid,
-        state=ProcessorState.INIT_FAILED
-        if isinstance(message, InitFailed)
-        else ProcessorState(message.state),
+        state=ProcessorState.INIT_FAILED if isinstance(message, InitFailed) else message.state,
         detail=message.message if isinstance(message, InitFailed) else message.detail,
     )

@@ -67,8 +67,7 @@ class ParallelStepRun(StepRun):
             return replace(result, status=Status.INTERRUPTED, reason=self._stopped)
         return result
 
-    # -- plan
-    # --------------------------------------------------------------------------------------------------------
+    # -- plan ------------------------------------------------------------------------------------------------
 
     def _plan(self) -> PlanSummary:
         return PlanPhase(
@@ -96,8 +95,7 @@ class ParallelStepRun(StepRun):
             made = f" that step {data.made_by} wrote" if data.made_by else ""
             raise InputError(f"{error} (input {data.name!r}{made}, {data.where})") from error
 
-    # -- run
-    # --------------------------------------------------------------------------------------------------------
+    # -- run -------------------------------------------------------------------------------------------------
 
     def _run_planned(self, summary: PlanSummary) -> StepResult:
         step, settings = self.step, self.step.settings
@@ -213,7 +211,7 @@ class ParallelStepRun(StepRun):
         plan = Plan.open(settings.plan)
         sizer = BlockSizer(target=block_seconds(self._nodes_and_processors()[1]), breaks=plan.breaks())
         progress = progress_timeout(
-            given=self.step.settings.progress_update_timeout,
+            chosen=self.step.settings.progress_update_timeout,
             run=settings.run_timeout,
             overhead=settings.overhead_timeout,
             init=settings.init_timeout,
@@ -275,8 +273,7 @@ class ParallelStepRun(StepRun):
             session=secrets.token_hex(4),
         )
 
-    # -- outputs
-    # --------------------------------------------------------------------------------------------------------
+    # -- outputs ---------------------------------------------------------------------------------------------
 
     def _early_copy(self, ledger: Ledger) -> AbstractContextManager[EarlyCopy | None]:
         remove_stale(self.folder.path)

@@ -1,4 +1,4 @@
-"""What a fork server of a local node will need, from the spec alone: it is started before everything else."""
+"""Finds out from the spec alone what a local node's fork server will need, as it starts before all else."""
 
 from __future__ import annotations
 

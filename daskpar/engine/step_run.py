@@ -1,4 +1,4 @@
-"""What the run of a step is to its driver, whatever its kind: it runs to the end once, and can be stopped."""
+"""The base class of step runs, one for each kind of step: it runs to its end once, and can be stopped."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class StepRun(ABC):
     cluster: Cluster
     publish: Callable[[Event], None]
     _stopped: str = ""
-    """Why it was stopped; empty while nobody has."""
+    """Why it was stopped; empty while it was not."""
     _at_once: bool = False
     _current: Stoppable | None = None
-    """What of the step runs now."""
+    """The part of the step that runs now, for `stop`."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def stop(self, reason: str, *, at_once: bool = False) -> None:
@@ -49,7 +49,7 @@ class StepRun(ABC):
                 self._current.stop(reason, at_once=at_once)
 
     def run(self) -> StepResult:
-        """Run to the end. Never raises for what the step did, only for our own mistakes."""
+        """Run to the end. Never raises for what the step did, only for mistakes of daskpar itself."""
         began = monotonic()
         try:
             result = self._run()
@@ -66,7 +66,7 @@ class StepRun(ABC):
         """Do the step's work. May raise a DaskparError that ends it."""
 
     def _judged(self, result: StepResult) -> StepResult:
-        """The result to report; a kind of step may see it otherwise where the step was stopped."""
+        """The result to report; a kind of step may change it where the step was stopped."""
         return result
 
     @contextmanager

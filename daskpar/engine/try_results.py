@@ -1,4 +1,7 @@
-"""Takes what nodes report of mini-batches: commits it, counts it, and queues again what is to be retried."""
+"""Takes what nodes report of mini-batches: commits it, counts it, and queues again what is to be retried.
+
+Whether a failed try is the last one is decided in the processor (`BlockOrder.is_last_try`) and recorded.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ import numpy as np
 
 from daskpar.batches.records import unpack
 from daskpar.engine.execution_result import Commit
-from daskpar.engine.message_events import given_up
+from daskpar.engine.message_events import given_up_record
 from daskpar.engine.rules.counter import ThresholdCounter
 from daskpar.engine.rules.dispatch import Dispatcher
 from daskpar.events import Event, TriesEnded
@@ -75,7 +78,9 @@ class TryResults:
 
     def give_up(self, index: int, node: int, what: str, why: str) -> None:
         """Fail a mini-batch that can't report itself: it takes its processor or `node` down each time."""
-        record, failure = given_up(index, items=self.charged_items(index), node=node, what=what, why=why)
+        record, failure = given_up_record(
+            index, items=self.charged_items(index), node=node, what=what, why=why
+        )
         self.commit(
             Flushed(
                 block=-1,

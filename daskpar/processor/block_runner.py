@@ -166,7 +166,7 @@ class BlockRunner:
             self._fail(index, Reason.BAD_RETURN, items, error, clocks)
             return
         result = SUCCEEDED if count >= items else compare_counts(items=items, returned=count)
-        final = result.status != TryStatus.FAILED or self._order.tries >= self.settings.max_retries
+        final = result.status != TryStatus.FAILED or self._order.is_last_try(self.settings.max_retries)
         kept = False
         if final and self.settings.append_row:
             try:
@@ -192,7 +192,7 @@ class BlockRunner:
     def _fail(
         self, index: int, reason: int, items: int, error: BaseException | str, clocks: tuple[Any, ...]
     ) -> None:
-        final = self._order.tries >= self.settings.max_retries
+        final = self._order.is_last_try(self.settings.max_retries)
         message = error if isinstance(error, str) else describe_error(error)
         if reason == Reason.LOAD_ERROR:
             message = f"the mini-batch could not be loaded: {message}"

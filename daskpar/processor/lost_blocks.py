@@ -69,7 +69,7 @@ def _charge(
 ) -> Flushed:
     """The failed try of the mini-batch that was running."""
     index, running = last.index, last.phase == Phase.RUN
-    final = order.tries >= settings.max_retries
+    final = order.is_last_try(settings.max_retries)
     items, described = 1, ""
     with contextlib.suppress(Exception):  # a plan that can't be read must not hide the failure
         plan = Plan.open(settings.plan)

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable
 from time import monotonic, time
 
+from daskpar.events import ProcessorState
 from daskpar.paths import process_name
 from daskpar.processor import channel, linux
 from daskpar.processor.block_queue import BlockQueue
@@ -32,7 +33,6 @@ from daskpar.processor.protocol import (
     NodeFailed,
     ProcessorChanged,
     ProcessorSettings,
-    ProcessorState,
     ReleaseReason,
 )
 from daskpar.processor.resource_sampler import Sampler

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from daskpar.events import ProcessorState
 from daskpar.paths import LogPaths, processor_work
 from daskpar.results import Failure, InitFailed
 from daskpar.rows.part_store import PartStore
@@ -104,15 +105,6 @@ class ReleaseReason(StrEnum):
     """The processor died at an earlier mini-batch of the block; these were not begun."""
 
 
-class ProcessorState(StrEnum):
-    """How far a processor is, as its node reports it."""
-
-    STARTED = "started"
-    READY = "ready"
-    """`init()` has returned."""
-    ENDED = "ended"
-
-
 @dataclass(frozen=True, kw_only=True)
 class BlockOrder:
     """A contiguous range of mini-batches for one processor."""
@@ -125,6 +117,10 @@ class BlockOrder:
     stop: int
     tries: int = 0
     """Failed tries that its mini-batches have behind them (above 0 only for a block of one)."""
+
+    def is_last_try(self, max_retries: int) -> bool:
+        """Whether a mini-batch of the block that fails now is not tried again."""
+        return self.tries >= max_retries
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,1 +1,1 @@
-"""What is decided while a step runs, as pure bookkeeping: no Dask, no clock of its own."""
+"""Decisions while a step runs, as pure functions and bookkeeping: without Dask and without a clock."""

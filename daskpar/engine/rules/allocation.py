@@ -1,4 +1,4 @@
-"""How many processors, CUDA devices and threads each node gets: pure, from the facts of the nodes."""
+"""Decides how many processors, CUDA devices and threads each node gets: pure, from the facts of the nodes."""
 
 from __future__ import annotations
 

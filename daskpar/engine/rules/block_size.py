@@ -1,4 +1,4 @@
-"""How many mini-batches go into a block: pure, from measured run times.
+"""Decides how many mini-batches go into a block: pure, from measured run times.
 
 A block is one Dask task. Too small, and scheduling (some ms each) outweighs the work; too large, and the end
 of the step waits for one processor, a lost node loses more, and a stop takes effect later.

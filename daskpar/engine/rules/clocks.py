@@ -1,4 +1,4 @@
-"""When a step has waited long enough: pure, fed with times on one monotonic clock."""
+"""Decides when a step has waited too long (its timeouts): pure, gets the times of one monotonic clock."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class Timeouts:
     """For the nodes to end their blocks after they were told to stop."""
 
 
-def progress_timeout(*, given: Seconds | None, run: Seconds, overhead: Seconds, init: Seconds) -> Seconds:
-    """`progress_update_timeout`: what is `given`, else what follows from the other timeouts.
+def progress_timeout(*, chosen: Seconds | None, run: Seconds, overhead: Seconds, init: Seconds) -> Seconds:
+    """`progress_update_timeout`: what the user has `chosen`, else what follows from the other timeouts.
 
     That is three times what one mini-batch may take, and never less than one `init()` and a mini-batch.
     """
-    return given if given is not None else max(3 * (run + overhead), init + run + overhead)
+    return chosen if chosen is not None else max(3 * (run + overhead), init + run + overhead)
 
 
 @dataclass(kw_only=True)

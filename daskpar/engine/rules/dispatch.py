@@ -1,4 +1,4 @@
-"""Which mini-batches go to which node, who owns them, and what goes back to the queue: pure bookkeeping.
+"""Decides which mini-batches go to which node, which block owns them, and what goes back to the queue: pure.
 
 Facts go in (a node joined, rows were flushed, a range was released, a node was lost), orders come out. A
 range is owned by the block it was last given to; what comes from any other block is refused, so that no

@@ -1,4 +1,4 @@
-"""Which workers of a cluster take part in a step, and with what. Pure bookkeeping."""
+"""Keeps which workers of a cluster take part in a step, with how many processors: pure bookkeeping."""
 
 from __future__ import annotations
 

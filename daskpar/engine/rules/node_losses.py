@@ -1,4 +1,7 @@
-"""Counts lost nodes, and decides when it has become hopeless to go on: pure bookkeeping."""
+"""Counts lost nodes, and decides when a step gives up because of them: pure bookkeeping.
+
+What the loss of one node means for the mini-batches that ran there is decided in `blame` and `dispatch`.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ class NodeLosses:
     """The lost nodes of one step."""
 
     awaited: dict[str, LostNode] = field(default_factory=dict)
-    """By address: lost nodes whose last state is being looked for."""
+    """By address: lost nodes whose last state (what they were running) is not known yet."""
     _new: set[int] = field(default_factory=set)
     """Numbers of the nodes that joined since a mini-batch was done last."""
     _fruitless: int = 0
@@ -37,7 +40,7 @@ class NodeLosses:
         self._most = max(self._most, there)
 
     def mini_batch_done(self) -> None:
-        """A mini-batch has ended, so the nodes do not come and go for nothing."""
+        """A mini-batch has ended: the nodes have done something, so counting starts again."""
         self._new.clear()
         self._fruitless = 0
 
@@ -66,7 +69,7 @@ class NodeLosses:
         return found
 
     def verdict(self) -> str:
-        """One sentence where nodes come and go for nothing, else an empty text."""
+        """One sentence where nodes come and are lost without ending a mini-batch, else an empty text."""
         # Without this end, a script that takes down each node before `run()` would go on for ever. All nodes
         # of a large cluster may be lost once, and come again, before it counts as hopeless.
         if self._fruitless < max(LOSSES_AT_MOST, 2 * self._most):

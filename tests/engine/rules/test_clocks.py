@@ -25,11 +25,11 @@ def test_which_timeout_is_over(waiting, now, overdue):
 
 
 @pytest.mark.parametrize(
-    ("given", "run", "overhead", "init", "expected"),
+    ("chosen", "run", "overhead", "init", "expected"),
     [(600, 60, 600, 3600, 600), (None, 60, 30, 10, 270), (None, 60, 600, 3600, 4260)],
 )
-def test_the_default_follows_from_the_other_timeouts(given, run, overhead, init, expected):
-    assert progress_timeout(given=given, run=run, overhead=overhead, init=init) == expected
+def test_the_default_follows_from_the_other_timeouts(chosen, run, overhead, init, expected):
+    assert progress_timeout(chosen=chosen, run=run, overhead=overhead, init=init) == expected
 
 
 def test_processors_that_get_ready_are_progress_only_until_mini_batches_end():
