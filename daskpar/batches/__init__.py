@@ -1,1 +1,1 @@
-"""Mini-batches: how an input is split, the plan that says so, and the records of their tries."""
+"""Mini-batches: splits an input by size or keys, writes and reads the plan of it, and records their tries."""

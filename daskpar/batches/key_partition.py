@@ -1,4 +1,4 @@
-"""Says in which partition of a grouping a row belongs: a number from its keys, the same in every process."""
+"""Computes in which partition of a grouping a row belongs: from its keys, the same in every process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The plan of mini-batches in a folder, opened: says what each mini-batch is, and loads its paths or rows.
+"""Reads a plan of mini-batches from its folder: says what each mini-batch is, and loads its paths or rows.
 
 It is written once by the driver (`plan_writer`) and read by every processor. A plan is a folder with
 `plan.json` (what kind, how many, how to read) and Arrow IPC files with one row for each file, piece or group
@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from daskpar.batches.plan_arrow import StoredGroups, StoredPaths, read_pieces
-from daskpar.batches.plan_files import check_present, check_whole, marks_of
+from daskpar.batches.plan_files import check_present, check_whole, checks_in
 from daskpar.errors import PlanDamaged, RunDirectoryError
 from daskpar.rundir.boot import same_boot
 
@@ -80,7 +80,7 @@ class Plan:
 
     def __init__(self, folder: Path, document: Mapping[str, Any]) -> None:
         self.folder = folder
-        self.marks = marks_of(document)
+        self.checks = checks_in(document)
         self.boot: str = document.get("boot", "")
         """Of the machine, when it was written."""
         self.kind: str = document["kind"]
@@ -116,7 +116,7 @@ class Plan:
                 f"{path / 'plan.json'} has format {document.get('format')}; "
                 f"this daskpar reads format {FORMAT}"
             )
-        check_present(path, marks_of(document))
+        check_present(path, checks_in(document))
         return cls(path, document)
 
     @classmethod
@@ -126,7 +126,7 @@ class Plan:
         PlanDamaged also where the files of the plan are not certainly whole.
         """
         plan = cls.open(folder)
-        check_whole(plan.folder, plan.marks, same_boot=same_boot(plan.boot))
+        check_whole(plan.folder, plan.checks, same_boot=same_boot(plan.boot))
         return plan
 
     @property

@@ -1,4 +1,4 @@
-"""How the files of a plan reach the disk, and whether they still are what was written."""
+"""Writes the Arrow files of a plan, and checks later that no power cut or bad disk has changed them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from daskpar.errors import PlanDamaged
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Marks = Mapping[str, Mapping[str, int]]
+FileChecks = Mapping[str, Mapping[str, int]]
 """File name -> `size`, and `crc` where the file was synced when it was written."""
 
 
 def write_arrow(path: Path, table: pa.Table, rows: int | None = None) -> None:
     """Write a table as one record batch for each of its chunks, of at most `rows` rows.
 
-    It is on the disk before it has its name.
+    The content is synced to the disk before the file gets its name.
     """
     import pyarrow as pa
 
@@ -33,53 +33,53 @@ def write_arrow(path: Path, table: pa.Table, rows: int | None = None) -> None:
         writer.write_table(table, rows)
 
 
-def mark(synced: Iterable[Path], others: Iterable[Path] = ()) -> dict[str, dict[str, int]]:
-    """What to remember of files of one folder.
+def checks_of_files(synced: Iterable[Path], others: Iterable[Path] = ()) -> dict[str, dict[str, int]]:
+    """For `check_present` and `check_whole`: the size of each file, and its checksum where it was synced.
 
-    Checksums of those that were synced; the sizes alone of the others, which are large.
+    The `others` are large, and neither synced nor read again.
     """
-    marks = {path.name: {"size": path.stat().st_size, "crc": _checksum(path)} for path in synced}
-    return marks | {path.name: {"size": path.stat().st_size} for path in others}
+    checks = {path.name: {"size": path.stat().st_size, "crc": _checksum(path)} for path in synced}
+    return checks | {path.name: {"size": path.stat().st_size} for path in others}
 
 
-def check_present(folder: Path, marks: Marks) -> None:
+def check_present(folder: Path, checks: FileChecks) -> None:
     """PlanDamaged unless the synced files are there at full length.
 
     Quick: every process that opens a plan does it.
     """
-    _check_sizes(folder, {name: known for name, known in marks.items() if "crc" in known})
+    _check_sizes(folder, {name: expected for name, expected in checks.items() if "crc" in expected})
 
 
-def check_whole(folder: Path, marks: Marks, *, same_boot: bool) -> None:
-    """For the driver that goes on with a plan: all files are as they were written. Raises PlanDamaged.
+def check_whole(folder: Path, checks: FileChecks, *, same_boot: bool) -> None:
+    """PlanDamaged unless all files are as they were written; for a driver that uses an earlier one's plan.
 
-    Where the machine has booted since, the small ones by their checksums; the large ones were never synced
-    and are not trusted then.
+    In the same boot of the machine the sizes say so. After another boot the checksums do, and files without
+    one are not trusted: they were never synced.
     """
-    _check_sizes(folder, marks)
+    _check_sizes(folder, checks)
     if same_boot:
         return
-    for name, known in marks.items():
-        if "crc" not in known:
+    for name, expected in checks.items():
+        if "crc" not in expected:
             raise PlanDamaged(
                 f"the machine has booted since {folder / name} was written, "
                 "which may have cost some of its rows"
             )
-        if _checksum(folder / name) != known["crc"]:
+        if _checksum(folder / name) != expected["crc"]:
             raise PlanDamaged(
                 f"the plan of mini-batches is damaged: the content of {folder / name} is not what was written"
             )
 
 
-def _check_sizes(folder: Path, marks: Marks) -> None:
-    for name, known in marks.items():
+def _check_sizes(folder: Path, checks: FileChecks) -> None:
+    for name, expected in checks.items():
         try:
             size = os.stat(folder / name).st_size
         except FileNotFoundError:
             raise PlanDamaged(f"the plan of mini-batches is damaged: {folder / name} is missing") from None
-        if size != known["size"]:
+        if size != expected["size"]:
             raise PlanDamaged(
-                f"the plan of mini-batches is damaged: {folder / name} has {size} bytes of {known['size']}"
+                f"the plan of mini-batches is damaged: {folder / name} has {size} bytes of {expected['size']}"
             )
 
 
@@ -91,7 +91,7 @@ def _checksum(path: Path) -> int:
     return crc
 
 
-def marks_of(document: Mapping[str, Any]) -> Marks:
-    """The marks in a plan.json; none in one that an earlier version wrote."""
-    found: Marks = document.get("files", {})
+def checks_in(document: Mapping[str, Any]) -> FileChecks:
+    """The checks in a plan.json; none in one that an earlier version wrote."""
+    found: FileChecks = document.get("files", {})
     return found

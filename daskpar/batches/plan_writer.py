@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from daskpar import atomic
 from daskpar.batches.plan import FORMAT, GROUPED, NUMBERS, PIECES, PlanSummary
 from daskpar.batches.plan_arrow import write_groups, write_paths, write_pieces
-from daskpar.batches.plan_files import mark
+from daskpar.batches.plan_files import checks_of_files
 from daskpar.rundir.boot import boot_id
 
 if TYPE_CHECKING:
@@ -69,8 +69,8 @@ def write_plan(
         count=count or 0, items=items, size_bytes=size_bytes, tabular=pieces is not None, kind=kind
     )
     document |= {"count": summary.count, "items": items, "size_bytes": size_bytes, "tabular": summary.tabular}
-    document["files"] = mark(written, _own_files(table))
-    # Durable, with all files above: what is committed from here on counts by this plan.
+    document["files"] = checks_of_files(written, _own_files(table))
+    # Synced to the disk, as all files above: commits name mini-batches by their number in this plan.
     with atomic.writing(target / "plan.json") as fd:
         atomic.write_all(fd, json.dumps(document).encode())
     return summary

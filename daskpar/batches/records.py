@@ -1,4 +1,4 @@
-"""The record of one try of one mini-batch, as processors report it and the journal keeps it.
+"""The record of one try of one mini-batch, in the form that processors report and the journal stores.
 
 Records travel and are stored as packed little-endian bytes, many at a time, so that no Python object per
 mini-batch is needed above the processor.

@@ -1,4 +1,4 @@
-"""What a part store is: the place where the rows of one step lie, from the flush to the complete output.
+"""The base classes of a part store: the place where the rows of one step are, from the flush to the output.
 
 Rows are appended to *parts*, each written by one processor alone. A store is a small frozen value that is
 pickled on its way to the processors: they get writers from it, the driver opens parts by their names. A new

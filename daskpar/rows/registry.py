@@ -1,4 +1,4 @@
-"""Which row formats and part stores there are, and which ones a step has."""
+"""Lists the row formats and part stores that there are, and chooses those of a step."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def format_of(step: ParallelStep) -> RowFormat:
 
 
 def format_from_json(value: Mapping[str, Any] | None, schema: Schema | None) -> RowFormat:
-    """The format that a journal names; `value` is None in one that lost its head or was written before there
-    were formats.
+    """The format that a journal names; `value` is None where its head is damaged or it names no format, as in
+    earlier versions: text.
 
     Raises RunDirectoryError for a format that is not known.
     """

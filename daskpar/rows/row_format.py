@@ -1,4 +1,4 @@
-"""What a row format is: how returned values become bytes, and how these are joined into the one output.
+"""The base classes of a row format: turns returned values into bytes, and joins these into the one output.
 
 A format is a small frozen value that is pickled on its way to the processors. A new one is a module of its
 own and its line in `rows.registry`.

@@ -114,14 +114,14 @@ def arm_output(death: Death) -> None:
         def call(self: Any) -> Any:
             found = advance(self)
             if found:
-                death.at("growing")
+                death.at("early-copy")
             return found
 
         return call
 
     wrap(assembly, "_write", assembling)
     wrap(assembly, "_finish", finishing)
-    if death.moment == "growing":
+    if death.moment == "early-copy":
         early_copy.LOOK_SECONDS = 0.001
         wrap(early_copy.EarlyCopy, "advance", copying)
 

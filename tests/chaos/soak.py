@@ -27,7 +27,7 @@ DRIVER_MOMENTS = (
     "torn commit",
     "before commit",
     "after commit",
-    "growing",
+    "early-copy",
     "assembling",
     "assembled",
     "step.json completed",

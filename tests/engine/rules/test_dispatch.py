@@ -33,7 +33,7 @@ def lose(made: Dispatcher, node: str, last_state: LastState | None = None) -> Lo
     return made.requeue_lost_node(node, running=made.lose_node(node), last_state=last_state)
 
 
-def bury_unready(made: Dispatcher, node: str) -> Loss:
+def lose_unready(made: Dispatcher, node: str) -> Loss:
     """None of its processors had come past `init()`."""
     made.lose_node(node)
     return made.requeue_lost_node(node, running=0, last_state=LastState())
@@ -271,7 +271,7 @@ def test_a_node_whose_processors_were_still_in_init_blames_nobody():
     for name in "abcdefgh":
         made.add_node(name, 2)
         made.orders()
-        loss = bury_unready(made, name)
+        loss = lose_unready(made, name)
         assert (loss.failed, loss.suspects) == ((), ())
     assert made.blame.end_of_piece(0, 100) == 100
 
