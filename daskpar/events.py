@@ -3,8 +3,8 @@
 Nothing flows back: who publishes an event does not know its watchers. Events are frozen values. Facts about
 single mini-batches come in bulk, as record arrays (`batches.records.RECORD`), never one by one.
 
-A new event is added here in three places: its class, its name in `RunEvent` or `StepEvent`, and its hook in
-`Watcher` together with the line in `HOOKS`. Watchers that have no use for it stay as they are.
+A new event is added here in four places: its class, its name in `RunEvent` or `StepEvent`, its hook in
+`Watcher`, and its line in `HOOKS`. Watchers that have no use for it stay as they are.
 """
 
 from __future__ import annotations

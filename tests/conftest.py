@@ -2,16 +2,21 @@
 
 Set up         python3.11 -m venv .venv && .venv/bin/pip install -e '.[test,lint,bench]' && . .venv/bin/activate
 Lint, types    ruff check . && ruff format . && mypy
-Fast tests     python -m pytest -q tests/jobspec tests/data tests/batches tests/outputs tests/rundir tests/reports
+Fast tests     python -m pytest -q tests/jobspec tests/data tests/batches tests/rows tests/outputs tests/rundir tests/reports
 All tests      python -m pytest -q -n 2 --dist loadfile       (.ci/run: everything in a fresh environment)
 Benchmarks     python -m benchmarks --only start-up --repeats 3
 Floors         `tests/test_layers.py` lists the folders of daskpar/ from the ground to the door; imports point down only
 Tests          tests/FOLDER/test_MODULE.py tests daskpar/FOLDER/MODULE.py; whole jobs: tests/jobs, tests/chaos, tests/notebooks
 Faults         tests/faults: a new way in which a script can fail is one more function in `fault_table.py`
-Settings       a key of the YAML: `jobspec/known_fields.py` and `jobspec/step_settings.py`; a flag: `jobspec/program_arguments.py`
-Events         what happens in a run: `events.py`; who shows it or writes it down: the watchers in `reports/`
-Messages       what processors, nodes and Dask tell the driver: `processor/protocol.py`, read in `engine/`
+Settings       a program argument: `jobspec/program_arguments.py`, `step_settings.py`, `model.py`, shown by `driver/plan_text.py`;
+               a key of the YAML: also `jobspec/known_fields.py`
+Events         a new one: `events.py`, and where it is published; on the terminal: `reports/progress_view.py`;
+               in a log or report: one of the watchers that `reports/log_tree.py` lists
+Messages       from processors: `processor/processor_messages.py`; from nodes: `processor/protocol.py`; from the scheduler:
+               `engine/plugins/tracker_messages.py`; `engine/inbox.py` names all that reach the driver, `engine/execution.py` acts
 Output         a row format or a part store: one file in `rows/` and its line in `rows/registry.py`; journal, joining: `outputs/`
+Decisions      timeouts, retries: `processor/timeouts.py`, `processor/protocol.py`; nodes, blocks, thresholds: `engine/rules/`
+Exit codes     `errors.py`, one for each error; `results.py` has the status that belongs to it
 Warnings       are errors, but for those that pyproject.toml names with the reason
 """
 

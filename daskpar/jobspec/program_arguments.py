@@ -1,7 +1,7 @@
 """Splits program arguments into `sys.argv` of the script, and finds the flags that are meant for the driver.
 
-A new flag of the driver: its name in `WITH_EFFECT` (and in `SWITCHES`, if it needs no value), its setting in
-`step_settings.SETTINGS`, and its field in `model.DriverSettings`.
+A new flag of the driver needs its name in `WITH_EFFECT` (and in `SWITCHES`, if it can stand without a value),
+its setting in `step_settings.SETTINGS`, and its field in `model.DriverSettings`.
 """
 
 from __future__ import annotations
