@@ -1,4 +1,4 @@
-"""The one ordered output of a step, made of its committed rows; it has its name only once it is whole."""
+"""Writes the one ordered output of a step from its committed rows; it gets its name only once it is whole."""
 
 from __future__ import annotations
 

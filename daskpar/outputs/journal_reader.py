@@ -1,4 +1,4 @@
-"""Reading a journal back: what was committed, whatever a crash or a bad disk left of the file."""
+"""Reads a journal: what was committed, whatever a crash or a bad disk has left of the file."""
 
 from __future__ import annotations
 

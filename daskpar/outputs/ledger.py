@@ -1,4 +1,4 @@
-"""What the driver commits into: a step's rows, its journal and the state in memory, in this order."""
+"""The ledger of a step: every commit goes to its rows, its journal and its state in memory, in this order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the output of a completed step is still where it was put, and what to do where it is not."""
+"""Checks whether the output of a completed step is still where it was put; if not, says what to do."""
 
 from __future__ import annotations
 

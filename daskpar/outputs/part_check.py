@@ -1,4 +1,4 @@
-"""Which committed rows are really there: parts are not synced, so a power cut may have taken some."""
+"""Finds committed rows that are not in their parts any more: parts are not synced, and a power cut may come."""
 
 from __future__ import annotations
 

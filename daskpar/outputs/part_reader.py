@@ -1,4 +1,4 @@
-"""Reading committed rows back out of their parts, in mini-batch order and in pieces of a few megabytes."""
+"""Reads committed rows from their parts, in mini-batch order and in pieces of a few megabytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a script sees of daskpar: the mini-batch context, and the EntryScript helper of Azure ML."""
+"""What an entry script may use of daskpar: the mini-batch context, and Azure ML's helper `EntryScript`."""
 
 from __future__ import annotations
 

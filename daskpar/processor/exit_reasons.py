@@ -1,4 +1,4 @@
-"""Why a processor ended: its exit status and what its node did to it, turned into a reason and a sentence."""
+"""Says why a processor ended: a reason and a sentence, from its exit status and what its node did to it."""
 
 from __future__ import annotations
 

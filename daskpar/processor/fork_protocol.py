@@ -1,4 +1,4 @@
-"""What a node and its fork server send each other, and the base class of what a forked child does."""
+"""Messages between a node and its fork server, and the base class of what a forked child does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The block of a processor that has died: one mini-batch is charged with it, the rest is given back."""
+"""Ends the block of a processor that has died: the running mini-batch is charged, the rest is given back."""
 
 from __future__ import annotations
 

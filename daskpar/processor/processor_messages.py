@@ -1,4 +1,4 @@
-"""What only a processor and its node say to each other; the node passes the other messages on to the driver.
+"""Messages from a processor that its node alone reads; it passes all others (`protocol`) on to the driver.
 
 A processor gets `BlockOrder`s, and None when it is to call `shutdown()` and end.
 """

@@ -1,4 +1,4 @@
-"""What a return of `run()` means for its mini-batch: its number of elements against the number of items.
+"""Decides what a return of `run()` means for its mini-batch: its number of elements against that of items.
 
 Pure decisions; where nobody asks for returns, none is made.
 """

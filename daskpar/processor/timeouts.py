@@ -1,4 +1,4 @@
-"""The timeouts of a processor: how long each phase may take, and when a mini-batch counts as slow.
+"""Decides the timeouts of a processor: how long each phase may take, and when a mini-batch counts as slow.
 
 Pure decisions on plain values, the time included. `timeout_watchdog` acts on them.
 """

@@ -1,1 +1,1 @@
-"""The run directory: identity, lock, fingerprints of what a run depends on, and every path in it."""
+"""The run directory: made, opened, locked; fingerprints of what a run depends on. Paths: `daskpar.paths`."""

@@ -1,4 +1,4 @@
-"""Which boot of which machine this is: after another one, bytes that were not synced may be gone."""
+"""Identifies the current boot of this machine: after a new boot, bytes that were not synced may be gone."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What a step's results depend on, as a plain value: compared when a run goes on.
+"""What a step's results depend on, as a plain value that is compared when a run is resumed.
 
-Old and new results are never mixed unseen. Thresholds, timeouts, retries, logging and compute settings are
-left out: they may change between two processes of one run.
+So old and new results are never mixed without notice. Thresholds, timeouts, retries, logging and compute
+settings are left out: they may change between two processes of one run.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from daskpar.rundir.seen_files import changes, seen_code, seen_data, seen_list
 
 FORMAT = 1
 INPUTS = "inputs"
-"""The key of a fingerprint that comes last; without it, nobody has looked at the input files to the end."""
+"""The key of a fingerprint that is added last; without it, not all input files were looked at."""
 _RUN = "RUN"
 """Stands for the run directory in values, which may be moved between two processes of a run."""
 _SHAPES_THE_PLAN = ("input_data", "rank_mini_batch_count", "partition_keys", "mini_batch_size")
@@ -40,7 +40,7 @@ def step_fingerprint(
 def fingerprint_without_inputs(
     step: Step, run_directory: Path | str, skip: Iterable[Path | str] = ()
 ) -> dict[str, object]:
-    """The part of `step_fingerprint` that is known at once: all but the input files, where there are any."""
+    """The quick part of `step_fingerprint`: all but the input files, where there are any."""
     run = str(run_directory)
     values = _parallel_values(step) if isinstance(step, ParallelStep) else _command_values(step)
     for name, given in step.inputs.items():

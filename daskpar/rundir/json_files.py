@@ -1,4 +1,4 @@
-"""JSON files of a run directory as they are read; they are written by `atomic.replace_json`."""
+"""Reads the JSON files of a run directory, which `atomic.replace_json` writes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The path of a run directory that is still to be made: chosen early, so that the job knows where it runs."""
+"""Chooses the path of a new run directory early, for the job has to know it; `run_directory` makes it."""
 
 # Imported before the first fork server starts: nothing that takes time to import.
 from __future__ import annotations

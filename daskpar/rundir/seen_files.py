@@ -1,4 +1,4 @@
-"""Files as they were seen at one moment: a small value that later says which of them have changed."""
+"""Records files as they are now, in a small value with which they are compared later: which have changed?"""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from daskpar.rundir.identity import is_run_directory
 NAMED = 5000
 """Up to so many files are kept by name; of more only their number, size and a hash of all."""
 _HASHED_BYTES = 16 << 20
-"""A code file larger than this is known by size and time alone: it is data that lies beside the code."""
+"""A code file larger than this is compared by size and time alone: it is data in the folder of the code."""
 _CODE = (
     ".py",
     ".pyi",

@@ -1,4 +1,4 @@
-"""The folder of one step: how far the step is, from one process of a run to the next."""
+"""The folder of one step: reads and writes `step.json`, from which a later process of the run goes on."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class StepFolder(StepPaths):
         return read_json(self.path / "outputs-before.json") or {}
 
     def forget_plan(self) -> None:
-        """Nothing of the plan is committed yet: it is to be made anew, from the input as it is now."""
+        """Remove the plan, of which nothing is committed: it is made anew from the input as it is now."""
         with atomic.explained(f"The plan {self.plan} can't be removed"):
             self.journal.unlink(missing_ok=True)
             if self.plan.exists():
