@@ -1,4 +1,4 @@
-"""Finds committed rows that are not in their parts any more: parts are not synced, and a power cut may come."""
+"""Finds committed rows that are gone from their parts: parts are not synced, and a power cut may come."""
 
 from __future__ import annotations
 
