@@ -80,9 +80,7 @@ class PartStore(ABC):
 
         The same rows may come twice. Raises InfrastructureLost where they can't be kept.
         """
-        raise TypeError(
-            f"rows came with a commit that {type(self).__name__} does not keep"
-        )
+        raise TypeError(f"rows came with a commit that {type(self).__name__} does not keep")
 
     @abstractmethod
     def open(self, part: str) -> StoredPart:
