@@ -28,39 +28,6 @@ def write_all(fd: int, data: bytes | bytearray | memoryview) -> None:
         view = view[os.write(fd, view) :]
 
 
-def copy_range(source: int, target: int, offset: int, length: int) -> int:
-    """Copy up to `length` bytes of `source` from `offset` to the position of `target`, in the kernel where it
-    can; 0 at the end of file.
-    """
-    copied = _copy_in_kernel(source, target, offset, min(length, 1 << 30))
-    if copied:
-        return copied
-    data = os.pread(source, min(length, PIECE_BYTES), offset)
-    write_all(target, data)
-    return len(data)
-
-
-def _copy_in_kernel(source: int, target: int, offset: int, length: int) -> int:
-    """Bytes copied, 0 where this pair of files needs reading and writing (some file systems say so by copying
-    nothing).
-    """
-    if not hasattr(os, "copy_file_range"):
-        return 0  # macOS
-    try:
-        return os.copy_file_range(source, target, length, offset)
-    except OSError as error:
-        if error.errno in (
-            errno.EXDEV,
-            errno.ENOSYS,
-            errno.EINVAL,
-            errno.EOPNOTSUPP,
-            errno.EPERM,
-            errno.ETXTBSY,
-        ):
-            return 0  # other file systems, old kernels, seccomp, special files
-        raise
-
-
 def sync_folder(folder: str | Path) -> None:
     """Make a rename in `folder` outlast a power cut, where the file system knows how."""
     # Some network file systems refuse to sync a folder, and some folders may not be read; the rename itself

@@ -9,6 +9,7 @@ DaskparError
 │   └── PlanDamaged      2   a plan of mini-batches has lost something; it can be made anew
 ├── JobFailed            1   the job ended, and it failed
 ├── InfrastructureLost   3   the scheduler or every node is gone, the disk is full or read-only
+│   └── RowsDamaged      3   committed rows are not what was written; they can be run again
 └── Interrupted        130   Ctrl-C, SIGTERM or SIGHUP
 """
 
@@ -114,6 +115,10 @@ class InfrastructureLost(DaskparError):
     """What the job runs on is gone: scheduler, every node, or the disk; the run can be resumed."""
 
     exit_code = 3
+
+
+class RowsDamaged(InfrastructureLost):
+    """Committed rows are gone, or are not those that were written; their mini-batches can be run again."""
 
 
 class Interrupted(DaskparError):

@@ -227,12 +227,6 @@ def failing_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
             if len(taken) < len(data):
                 raise OSError(number, os.strerror(number))
 
-        def copy(source: int, target: int, offset: int, length: int) -> int:
-            data = os.pread(source, length, offset)
-            write(target, data)
-            return len(data)
-
         monkeypatch.setattr(atomic, "write_all", write)
-        monkeypatch.setattr(atomic, "copy_range", copy)
 
     return fail_after

@@ -113,9 +113,9 @@ class Execution:
         client, settings = self.cluster.client, self.settings
         self._clocks = StepClocks(progress_since=monotonic())
         self._tracker = TrackerLink(
-            client=client, run_id=settings.run_id, step=settings.step, inbox=self.inbox
+            client=client, run_id=settings.run_id, step=settings.opened_as, inbox=self.inbox
         )
-        self._tasks = BlockTasks(client, settings.run_id, settings.step, self.inbox)
+        self._tasks = BlockTasks(client, settings.run_id, settings.opened_as, self.inbox)
         self.nodes = StepNodes(
             cluster=self.cluster,
             settings=settings,

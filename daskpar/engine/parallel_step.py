@@ -25,12 +25,13 @@ from daskpar.engine.rules.clocks import Timeouts, progress_timeout
 from daskpar.engine.rules.counter import ThresholdCounter, Thresholds
 from daskpar.engine.rules.dispatch import Dispatcher
 from daskpar.engine.step_run import StepRun
-from daskpar.errors import DaskparError, InputError
+from daskpar.errors import DaskparError, InputError, RowsDamaged
 from daskpar.events import Progress, StepPlanned
 from daskpar.jobspec.model import ParallelStep
 from daskpar.outputs.assembly import assemble, check_space
 from daskpar.outputs.early_copy import EarlyCopy, remove_stale
 from daskpar.outputs.ledger import Ledger
+from daskpar.outputs.part_check import REPAIR_ROUNDS, damage_in_words
 from daskpar.processor.protocol import ProcessorSettings
 from daskpar.results import Counts, Status, StepResult, status_of
 from daskpar.rows.registry import format_of, store_of
@@ -119,13 +120,63 @@ class ParallelStepRun(StepRun):
             self.ready()
             self._announce(summary, ledger)
             with self._early_copy(ledger) as early_copy:
-                outcome = ExecutionResult()
-                if missing:
-                    own = self._settings(self.folder.plan, tabular=summary.tabular)
-                    outcome = self._execute(own, counter, missing, commit=ledger.commit)
-                return self._conclude(outcome, ledger, counter, early_copy)
+                outcome = self._run_missing(summary, ledger, counter, missing)
+                for repairs in range(1, REPAIR_ROUNDS + 2):
+                    try:
+                        return self._conclude(outcome, ledger, counter, early_copy)
+                    except RowsDamaged as error:
+                        if repairs > REPAIR_ROUNDS:
+                            return self._given_up(outcome, counter, str(error))
+                        counter, outcome = self._repair(summary, ledger, counter, outcome, repairs)
+                raise AssertionError("the last round returns")
         finally:
             ledger.close()
+
+    def _run_missing(
+        self,
+        summary: PlanSummary,
+        ledger: Ledger,
+        counter: ThresholdCounter,
+        missing: list[tuple[int, int]],
+        *,
+        repair: int = 0,
+    ) -> ExecutionResult:
+        if not missing:
+            return ExecutionResult()
+        own = replace(self._settings(self.folder.plan, tabular=summary.tabular), repair=repair)
+        return self._execute(own, counter, missing, commit=ledger.commit)
+
+    def _repair(
+        self,
+        summary: PlanSummary,
+        ledger: Ledger,
+        counter: ThresholdCounter,
+        outcome: ExecutionResult,
+        repair: int,
+    ) -> tuple[ThresholdCounter, ExecutionResult]:
+        """Find all committed rows that are not as they were written, and run their mini-batches again."""
+        self._publish_progress(counter.counts, "checking rows")
+        found = ledger.revoke_damaged()
+        if found.ranges:
+            self._warn(f"{damage_in_words(found)}; these are run again")
+        counts = replace(ledger.commits.counts(), repeats=counter.counts.repeats + found.count)
+        counter = ThresholdCounter(counter.thresholds, counts)
+        again = self._run_missing(summary, ledger, counter, found.ranges, repair=repair)
+        return counter, replace(again, first_failure=outcome.first_failure or again.first_failure)
+
+    def _given_up(self, outcome: ExecutionResult, counter: ThresholdCounter, error: str) -> StepResult:
+        reason = (
+            f"{error} Rows were damaged like that {REPAIR_ROUNDS + 1} times in this run, although they were "
+            f"run again. Find out what writes into {self.folder.parts}, then `python -m daskpar resume` runs "
+            "what is damaged again."
+        )
+        return StepResult(
+            step=self.step.name,
+            status=Status.LOST,
+            reason=reason,
+            counts=counter.counts,
+            first_failure=outcome.first_failure,
+        )
 
     def _conclude(
         self,
@@ -134,7 +185,10 @@ class ParallelStepRun(StepRun):
         counter: ThresholdCounter,
         early_copy: EarlyCopy | None,
     ) -> StepResult:
-        """What the end of the run means: its counts, the verdict, and the output where it is completed."""
+        """What the end of the run means: its counts, the verdict, and the output where it is completed.
+
+        Raises RowsDamaged where the output can't be put together of the rows that are there.
+        """
         first = outcome.first_failure
         for earlier in ledger.earlier_failures[:1]:
             first = earlier if first is None or earlier.time < first.time else first
@@ -151,6 +205,8 @@ class ParallelStepRun(StepRun):
             return replace(result, status=Status.FAILED, reason=reason)
         try:
             self._assemble(ledger, counter, early_copy)
+        except RowsDamaged:
+            raise
         except DaskparError as error:
             return replace(result, status=status_of(error), reason=str(error))
         return result

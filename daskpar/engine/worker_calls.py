@@ -68,9 +68,8 @@ def close_on_worker(client: Client, address: str, settings: ProcessorSettings) -
 
     def ask() -> None:
         try:
-            client.run(
-                close_step, run_id=settings.run_id, step=settings.step, workers=[address], on_error="ignore"
-            )
+            step = settings.opened_as
+            client.run(close_step, run_id=settings.run_id, step=step, workers=[address], on_error="ignore")
         except Exception as error:
             logger.info("node %s could not be closed: %r", address, error)
 
@@ -100,7 +99,7 @@ def leave_workers(
     def ask(address: str) -> None:
         try:
             client.run(
-                leave, run_id=settings.run_id, step=settings.step, workers=[address], on_error="ignore"
+                leave, run_id=settings.run_id, step=settings.opened_as, workers=[address], on_error="ignore"
             )
         except Exception as error:
             logger.info("node %s could not be left in order: %r", address, error)

@@ -49,6 +49,19 @@ class CopiedStart:
     """Open at the end of what is there; closed by whoever takes it over."""
     mini_batches: int = 0
     size_bytes: int = 0
+    _stamp: tuple[int, int] = (0, 0)
+
+    def written(self) -> None:
+        """What is there now is what this process has written."""
+        self._stamp = self._found()
+
+    def untouched(self) -> bool:
+        """Whether nobody else has written to it, or cut it short, since."""
+        return self._found() == self._stamp
+
+    def _found(self) -> tuple[int, int]:
+        found = os.fstat(self.fd)
+        return found.st_size, found.st_mtime_ns
 
     def close(self) -> None:
         """Close it, and remove it where it has no other name yet."""
@@ -74,8 +87,8 @@ def assemble(
 
     `target` is replaced in one step once everything is on the disk; before, and on any error, it is as it
     was. The parts stay: they are removed after the step is known to be complete. Raises InfrastructureLost
-    when the disk is too small, full or failing, or committed rows are gone; UsageError when there is no place
-    for a file at `target`.
+    when the disk is too small, full or failing; RowsDamaged when committed rows are gone or are not what was
+    written; UsageError when there is no place for a file at `target`.
     """
     began = time.monotonic()
     head = row_format.head(schema) if row_format.concatenated else b""
@@ -198,6 +211,8 @@ def _finish(start: CopiedStart, commits: Commits, store: PartStore, target: Path
     """
     meter.add(start.size_bytes)
     try:
+        if not start.untouched():
+            raise OSError("somebody else has written to it")
         rest = commits.part_ranges(start.mini_batches)
         with PartReader(rest, commits.part_names, store) as rows:
             for size in rows.copy_to(start.fd):

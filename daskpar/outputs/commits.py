@@ -26,6 +26,38 @@ class PartRanges:
     """Number of the part (`Commits.part_names`) that each range lies in."""
     offsets: np.ndarray
     lengths: np.ndarray
+    flushes: np.ndarray
+    """`FLUSHED` of the flush that each range was written by: the range, or more than it."""
+
+
+FLUSHED = np.dtype([("part", "i4"), ("offset", "i8"), ("length", "i8"), ("crc", "u4")])
+"""Where the rows of one flush lie, and their CRC-32: they are checked as a whole. Part -1: its name is not
+known."""
+
+
+class _FlushTable:
+    """`FLUSHED` of every flush with rows, by number; 0 is none."""
+
+    def __init__(self) -> None:
+        self._values = np.zeros(1, FLUSHED)
+        self._size = 1
+
+    @property
+    def values(self) -> np.ndarray:
+        return self._values[: self._size]
+
+    def add(self, part: int, offset: int, length: int, crc: int) -> int:
+        """The number of the new one."""
+        number = self._size
+        if number == len(self._values):
+            self._values = np.concatenate((self._values, np.zeros(max(64, number), FLUSHED)))
+        self._values[number] = (part, offset, length, crc)
+        self._size += 1
+        return number
+
+    def extend(self, more: np.ndarray) -> None:
+        self._values = np.concatenate((self.values, more))
+        self._size = len(self._values)
 
 
 class Commits:
@@ -38,7 +70,8 @@ class Commits:
         self.part_names: list[str] = [""]
         self._numbers: dict[str, int] = {"": 0}
         # Zeros that are never touched take no memory: a step without rows costs 5 bytes for each mini-batch.
-        self._part = np.zeros(count, np.int32)
+        self._flush = np.zeros(count, np.int32)
+        self._flushes = _FlushTable()
         self._offset = np.zeros(count, np.int64)
         self._length = np.zeros(count, np.int64)
         self._items = np.zeros(count, np.uint32)
@@ -85,20 +118,35 @@ class Commits:
             retried=self._retried,
         )
 
-    def in_force(self, records: np.ndarray, part: str) -> np.ndarray:
-        """Which of these records, once accepted with rows in `part`, still say where the rows of their
-        mini-batch lie.
+    @property
+    def flushes(self) -> np.ndarray:
+        """`FLUSHED` of each flush that had rows, by its number; 0 is none. Those of a journal that this was
+        loaded from are 1, 2, ... in its order.
         """
-        index = records["index"]
-        held = (
-            (records["final"] != 0)
-            & (records["length"] > 0)
-            & (self._part[index] == self._numbers.get(part, -1))
-        )
-        there: np.ndarray = (
-            held & (self._offset[index] == records["offset"]) & (self._length[index] == records["length"])
-        )
-        return there
+        return self._flushes.values
+
+    def flushes_in_force(self) -> np.ndarray:
+        """Numbers, ascending, of the flushes that some committed rows lie in."""
+        used = np.zeros(len(self.flushes), bool)
+        used[self._flush[self._length > 0]] = True
+        used[0] = False
+        return np.flatnonzero(used)
+
+    def rows_of_flushes(self, numbers: np.ndarray) -> list[tuple[int, int]]:
+        """Ranges [start, stop) of the mini-batches whose committed rows lie in these flushes."""
+        chosen = np.zeros(len(self.flushes), bool)
+        chosen[numbers] = True
+        return _ranges(chosen[self._flush] & (self._length > 0))
+
+    def whole_flushes(self, start: int, stop: int) -> int:
+        """The last place up to `stop` at which no flush is cut in two, or `stop` where [start, stop) lies
+        within one: a flush is checked as a whole, and read again for each of its pieces.
+        """
+        if not start < stop < self.count or not self._length[stop]:
+            return stop
+        within = (self._flush[start:stop] == self._flush[stop]) & (self._length[start:stop] > 0)
+        first = start + int(np.argmax(within)) if within.any() else stop
+        return first if first > start else stop
 
     def final_until(self, start: int, most_bytes: int) -> int:
         """Where the mini-batches from `start` on that have their final outcome end; fewer where their rows
@@ -114,17 +162,17 @@ class Commits:
         """The committed rows of the mini-batches [first, last) (all) in their order, a million mini-batches
         at a time.
 
-        `merged`: rows that follow each other in a part too are one range; else each mini-batch is one.
+        `merged`: rows that follow each other in a flush too are one range; else each mini-batch is one.
         """
         last = self.count if last is None else last
         for start in range(first, last, _CHUNK):
             chosen = start + np.flatnonzero(self._length[start : min(start + _CHUNK, last)])
             if len(chosen):
-                part, offset, length = self._part[chosen], self._offset[chosen], self._length[chosen]
+                flush, offset, length = self._flush[chosen], self._offset[chosen], self._length[chosen]
                 if merged:
-                    yield _merged(part, offset, length)
-                else:
-                    yield PartRanges(parts=part, offsets=offset, lengths=length)
+                    flush, offset, length = _merged(flush, offset, length)
+                flushes = self.flushes[flush]
+                yield PartRanges(parts=flushes["part"], offsets=offset, lengths=length, flushes=flushes)
 
     # -- what changes --
 
@@ -146,9 +194,11 @@ class Commits:
             good[final[~first]] = False
         return good
 
-    def apply(self, records: np.ndarray, part: str = "") -> np.ndarray:
-        """Take the records of one flush; returns which were accepted. A committed mini-batch is never
-        committed twice.
+    def apply(
+        self, records: np.ndarray, part: str = "", offset: int = 0, length: int = 0, crc: int = 0
+    ) -> np.ndarray:
+        """Take the records of one flush, whose rows are the bytes of `part` at `offset`; returns which were
+        accepted. A committed mini-batch is never committed twice.
         """
         accepted = self.acceptable(records)
         taken = records if accepted.all() else records[accepted]
@@ -156,7 +206,7 @@ class Commits:
         final = taken if taken["final"].all() else taken[taken["final"] != 0]
         if len(final):
             self._replace(final["index"])
-            self._put(final, self._number(part))
+            self._put(final, self._flushes.add(self._number(part), offset, length, crc) if part else 0)
             self._done += np.bincount(final["status"], minlength=4)[:4]
             self._sums["items"] += int(final["items"].sum())
             self._sums["failed_items"] += int(final["failed_items"].sum())
@@ -187,24 +237,28 @@ class Commits:
         commits = cls(count)
         ranks = {number: commits._number(name) for number, name in contents.parts.items()}
         ranks[0] = 0
+        known = np.zeros(len(contents.flushes), FLUSHED)
+        numbers, inverse = np.unique(contents.flushes["part"], return_inverse=True)
+        known["part"] = np.array([ranks.get(number, -1) for number in numbers.tolist()], np.int32)[inverse]
+        for name in ("offset", "length", "crc"):
+            known[name] = contents.flushes[name]
+        commits._flushes.extend(known)
         first = 0
         for stop, ranges in (*contents.revoked, (len(contents.flushes), np.empty((0, 2), np.int64))):
             for begin, end, records in contents.batches(first, stop):
-                flushes = contents.flushes[begin:end]
-                numbers, inverse = np.unique(flushes["part"], return_inverse=True)
-                known = np.array([ranks.get(number, -1) for number in numbers.tolist()], np.int32)[inverse]
-                commits._load(records, np.repeat(known, flushes["records"]))
+                of_each = contents.flushes["records"][begin:end]
+                commits._load(records, np.repeat(np.arange(begin + 1, end + 1, dtype=np.int32), of_each))
             commits._forget(ranges)
             first = stop
         commits._recount()
         return commits
 
-    def _load(self, records: np.ndarray, part: np.ndarray) -> None:
+    def _load(self, records: np.ndarray, flush: np.ndarray) -> None:
         index = records["index"]
-        good = (index >= 0) & (index < self.count) & (part >= 0)
+        good = (index >= 0) & (index < self.count) & (self.flushes["part"][flush] >= 0)
         self._count_tries(records)
         good &= records["final"] != 0
-        self._put(records[good], part[good])
+        self._put(records[good], flush[good])
 
     def _forget(self, ranges: np.ndarray) -> None:
         for start, stop in ranges.tolist():
@@ -225,7 +279,7 @@ class Commits:
             self._tries_failed += tries
             self._retried += tries - int(np.count_nonzero(records["final"][failed]))
 
-    def _put(self, final: np.ndarray, part: int | np.ndarray) -> None:
+    def _put(self, final: np.ndarray, flush: int | np.ndarray) -> None:
         index = final["index"]
         self.status[index] = final["status"]
         self._items[index] = final["items"]
@@ -234,7 +288,7 @@ class Commits:
         if np.any(final["length"]) or np.any(self._length[index]):
             self._length[index] = final["length"]
             self._offset[index] = final["offset"]
-            self._part[index] = part
+            self._flush[index] = flush
 
     def _replace(self, index: np.ndarray) -> None:
         """Take the rows of reopened mini-batches away before new ones come."""
@@ -250,7 +304,7 @@ class Commits:
 
     def _clear(self, index: np.ndarray | slice) -> None:
         self.size_bytes -= int(self._length[index].sum())
-        for array in (self.status, self._items, self._failed_items, self._length, self._offset, self._part):
+        for array in (self.status, self._items, self._failed_items, self._length, self._offset, self._flush):
             array[index] = 0
 
     def _number(self, part: str) -> int:
@@ -266,7 +320,9 @@ def _ranges(chosen: np.ndarray) -> list[tuple[int, int]]:
     return [(start, stop) for start, stop in edges.reshape(-1, 2).tolist()]
 
 
-def _merged(part: np.ndarray, offset: np.ndarray, length: np.ndarray) -> PartRanges:
-    joins = (part[1:] == part[:-1]) & (offset[1:] == offset[:-1] + length[:-1])
+def _merged(
+    flush: np.ndarray, offset: np.ndarray, length: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    joins = (flush[1:] == flush[:-1]) & (offset[1:] == offset[:-1] + length[:-1])
     firsts = np.concatenate(([0], np.flatnonzero(~joins) + 1))
-    return PartRanges(parts=part[firsts], offsets=offset[firsts], lengths=np.add.reduceat(length, firsts))
+    return flush[firsts], offset[firsts], np.add.reduceat(length, firsts)

@@ -1,7 +1,7 @@
 """Copies the start of the one ordered output while its step runs: what is committed without a gap.
 
-On any trouble the copy is given up without a message; the assembly at the end then begins anew and says what
-is wrong.
+On any trouble, rows that are not what was written among it, the copy is given up without a message; the
+assembly at the end then begins anew and says what is wrong.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class EarlyCopy:
         done = self._start.mini_batches if self._start is not None else 0
         with ledger.lock:
             commits = ledger.commits
-            stop = commits.final_until(done, COPY_BYTES)
+            stop = commits.whole_flushes(done, commits.final_until(done, COPY_BYTES))
             ranges = list(commits.part_ranges(done, stop))
             expected = self._expected_bytes()
             schema = ledger.schema
@@ -106,6 +106,8 @@ class EarlyCopy:
             raise OSError("the space on the disk is needed for other things")
         if self._start is None:
             self._start = begin(self._folder / NAME, ledger.row_format.head(schema))
+        elif not self._start.untouched():
+            raise OSError("somebody else has written to the copy")
         with PartReader(ranges, commits.part_names, ledger.store) as rows:
             self._copy(rows, self._start, stop, sum(int(found.lengths.sum()) for found in ranges))
         return True
@@ -117,9 +119,11 @@ class EarlyCopy:
             if copied < total and self._ending.is_set():  # in the middle of a very large mini-batch
                 os.ftruncate(start.fd, start.size_bytes)
                 os.lseek(start.fd, start.size_bytes, os.SEEK_SET)
+                start.written()
                 return
         start.size_bytes += copied
         start.mini_batches = stop
+        start.written()
         self._unsynced += copied
         if self._unsynced >= SYNC_BYTES:
             os.fsync(start.fd)
@@ -140,6 +144,7 @@ def begin(path: Path, head: bytes) -> CopiedStart:
     try:
         atomic.write_all(fd, head)
         start.size_bytes = len(head)
+        start.written()
     except BaseException:
         start.close()
         raise

@@ -6,14 +6,16 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from daskpar.errors import RunDirectoryError, UsageError
+from daskpar.errors import RowsDamaged, RunDirectoryError, UsageError
 from daskpar.locations import is_url
-from daskpar.outputs.assembly import OnProgress, assemble
+from daskpar.outputs.assembly import Assembled, OnProgress, assemble
 from daskpar.outputs.commits import Commits
 from daskpar.outputs.journal_reader import JournalContents, read_journal
 from daskpar.outputs.lost_output import rows_gone
-from daskpar.outputs.part_check import lost_ranges
+from daskpar.outputs.part_check import REPAIR_ROUNDS, damage, lost_ranges
+from daskpar.rows.part_store import PartStore
 from daskpar.rows.registry import store_of
+from daskpar.rows.row_format import RowFormat, Schema
 from daskpar.rundir.run_directory import RunDirectory
 from daskpar.rundir.step_folder import StepFolder
 
@@ -69,7 +71,7 @@ def export_partial(
     commits.revoke(lost)
     path = target if is_url(target) else os.path.abspath(target)
     counts = commits.counts()
-    done = assemble(commits, store, path, row_format=row_format, schema=contents.schema, progress=progress)
+    done, more_lost = _whole(commits, store, path, row_format, contents.schema, progress)
     return Exported(
         step=folder.name,
         path=path,
@@ -77,8 +79,32 @@ def export_partial(
         mini_batches=counts.planned,
         committed=counts.done,
         failed=counts.failed,
-        lost=sum(stop - start for start, stop in lost),
+        lost=sum(stop - start for start, stop in lost) + more_lost,
     )
+
+
+def _whole(
+    commits: Commits,
+    store: PartStore,
+    path: str,
+    row_format: RowFormat,
+    schema: Schema | None,
+    progress: OnProgress | None,
+) -> tuple[Assembled, int]:
+    """Put together what is as it was written; how many mini-batches are not, which are revoked."""
+    lost = 0
+    for last in (False,) * REPAIR_ROUNDS + (True,):
+        try:
+            return assemble(
+                commits, store, path, row_format=row_format, schema=schema, progress=progress
+            ), lost
+        except RowsDamaged:
+            if last:
+                raise
+            found = damage(commits, store)
+            commits.revoke(found.ranges)
+            lost += found.count
+    raise AssertionError("the last round returns or raises")
 
 
 def _check_place(run: RunDirectory, target: str) -> None:

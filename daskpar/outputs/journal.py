@@ -123,6 +123,10 @@ class Journal:
         """Remember what the rows do not say themselves; replaces what was remembered before."""
         self._write(frame(bytes([FrameKind.SCHEMA]) + json.dumps(list(schema)).encode()))
 
+    def revoke(self, ranges: Sequence[tuple[int, int]]) -> None:
+        """The mini-batches [start, stop) are as if never committed: their rows turned out to be gone."""
+        self._write(_revocation(ranges))
+
     def sync(self) -> None:
         """Wait until everything appended is on the disk; raises InfrastructureLost when it can't be."""
         with atomic.explained(f"{self.path} can't be synced"):

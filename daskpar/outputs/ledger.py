@@ -12,7 +12,7 @@ from daskpar.errors import RunDirectoryError
 from daskpar.outputs.commits import Commits
 from daskpar.outputs.journal import Journal
 from daskpar.outputs.journal_reader import JournalContents, keep_damaged, read_journal
-from daskpar.outputs.part_check import lost_ranges
+from daskpar.outputs.part_check import Damage, damage, lost_ranges
 from daskpar.paths import StepPaths
 from daskpar.processor.protocol import Flushed
 from daskpar.results import Failure, TryStatus
@@ -127,8 +127,19 @@ class Ledger:
             self.store.keep(flushed.part, flushed.offset, flushed.carried)
         self.journal.append(flushed, accepted)
         with self.lock:
-            self.commits.apply(records, flushed.part)
+            self.commits.apply(records, flushed.part, flushed.offset, flushed.length, flushed.crc)
         return records if accepted.all() else records[accepted]
+
+    def revoke_damaged(self) -> Damage:
+        """Compare all committed rows with their checksums; those that are not as written are missing from now
+        on, and may come again.
+        """
+        found = damage(self.commits, self.store)
+        if found.ranges:
+            self.journal.revoke(found.ranges)
+            with self.lock:
+                self.commits.revoke(found.ranges)
+        return found
 
     def close(self) -> None:
         """Sync and close the journal."""

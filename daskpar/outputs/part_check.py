@@ -1,46 +1,86 @@
-"""Finds committed rows that are gone from their parts: parts are not synced, and a power cut may come."""
+"""Finds committed rows that are gone from their parts, or are not what was written there.
+
+Disks fail, a power cut takes what was not synced, and scripts write where they should not.
+"""
 
 from __future__ import annotations
 
+import errno
 import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from daskpar.atomic import PIECE_BYTES
 from daskpar.outputs.commits import Commits
 from daskpar.outputs.journal_reader import JournalContents
+from daskpar.outputs.part_reader import READ_BYTES
 from daskpar.rows.part_store import PartStore, StoredPart
 from daskpar.rundir.boot import same_boot
 
+REPAIR_ROUNDS = 3
+"""How often damaged rows are looked for and run again, before what damages them has to be mended first."""
+
+
+@dataclass(frozen=True)
+class Damage:
+    """What of the committed rows is not as it was written."""
+
+    ranges: list[tuple[int, int]]
+    """[start, stop) of the mini-batches."""
+    places: tuple[str, ...] = ()
+    """The parts they were in."""
+
+    @property
+    def count(self) -> int:
+        """Mini-batches."""
+        return sum(stop - start for start, stop in self.ranges)
+
 
 def lost_ranges(contents: JournalContents, commits: Commits, store: PartStore) -> list[tuple[int, int]]:
-    """Ranges [start, stop) of committed mini-batches whose rows are not in the store any more.
+    """Ranges [start, stop) of committed mini-batches whose rows are not in the store any more; `commits` is
+    just loaded from `contents`.
 
-    By length of the part; where the machine has booted since, or the journal is damaged, by the checksum
-    of each flush.
+    By length of the part; where the machine has booted since, or the journal is damaged, by the checksum of
+    each flush. All checksums are compared when the rows are joined.
     """
-    lost = np.zeros(commits.count, bool)
-    for i in _bad_flushes(contents, store).tolist():
-        records = contents.records(i, i + 1)
-        records = records[(records["index"] >= 0) & (records["index"] < commits.count)]
-        name = contents.parts.get(int(contents.flushes["part"][i]), "")
-        lost[records["index"][commits.in_force(records, name)]] = True
-    edges = np.flatnonzero(np.diff(np.concatenate(([False], lost, [False])).astype(np.int8)))
-    return [(start, stop) for start, stop in edges.reshape(-1, 2).tolist()]
+    numbers = commits.flushes_in_force()
+    bad = _too_short(commits, store, numbers)
+    # Reading all rows twice takes long, so only where a power cut or a bad disk may have changed many.
+    doubtful = numbers[~bad & (contents.sessions[numbers - 1] >= _first_doubtful_session(contents))]
+    return commits.rows_of_flushes(np.concatenate((numbers[bad], _wrong(commits, store, doubtful))))
 
 
-def _bad_flushes(contents: JournalContents, store: PartStore) -> np.ndarray:
-    flushes = contents.flushes
-    numbers, inverse = np.unique(flushes["part"], return_inverse=True)
-    names = [contents.parts.get(number, "") for number in numbers.tolist()]
-    sizes = np.array([store.size(name) if name else 0 for name in names], np.int64)
-    with_rows = flushes["length"] > 0
-    bad = with_rows & (flushes["offset"] + flushes["length"] > sizes[inverse]) if len(flushes) else with_rows
-    # Reading all rows again takes long, so only where a power cut or a bad disk may have changed them.
-    doubtful = np.flatnonzero(with_rows & ~bad & (contents.sessions >= _first_doubtful_session(contents)))
-    order = doubtful[np.lexsort((flushes["offset"][doubtful], flushes["part"][doubtful]))]
-    bad[_wrong_checksums(contents, store, order)] = True
-    return np.flatnonzero(bad)
+def damage(commits: Commits, store: PartStore) -> Damage:
+    """Compare all committed rows with their checksums; reads all of them."""
+    numbers = commits.flushes_in_force()
+    bad = _too_short(commits, store, numbers)
+    found = np.concatenate((numbers[bad], _wrong(commits, store, numbers[~bad])))
+    parts = np.unique(commits.flushes["part"][found]).tolist()
+    return Damage(
+        commits.rows_of_flushes(found), tuple(store.place_of(commits.part_names[part]) for part in parts)
+    )
+
+
+def damage_in_words(found: Damage) -> str:
+    """A sentence on rows that are to be run again."""
+    shown = ", ".join(f"{a}" if b == a + 1 else f"{a}-{b - 1}" for a, b in found.ranges[:5])
+    more = ", ..." if len(found.ranges) > 5 else ""
+    places = ", ".join(found.places[:3]) + (", ..." if len(found.places) > 3 else "")
+    return (
+        f"The rows of {found.count} committed mini-batches ({shown}{more}) are not what was written (by "
+        f"their checksums): the script or another process has changed {places}, or the disk is bad"
+    )
+
+
+def _too_short(commits: Commits, store: PartStore, numbers: np.ndarray) -> np.ndarray:
+    """Which of these flushes end behind the end of their parts."""
+    flushes = commits.flushes[numbers]
+    parts, inverse = np.unique(flushes["part"], return_inverse=True)
+    names: Sequence[str] = [commits.part_names[part] for part in parts.tolist()]
+    sizes = np.array([store.size(name) for name in names], np.int64)
+    short: np.ndarray = flushes["offset"] + flushes["length"] > sizes[inverse]
+    return short
 
 
 def _first_doubtful_session(contents: JournalContents) -> int:
@@ -56,32 +96,43 @@ def _first_doubtful_session(contents: JournalContents) -> int:
     return first
 
 
-def _wrong_checksums(contents: JournalContents, store: PartStore, order: np.ndarray) -> np.ndarray:
-    """Those of the flushes `order` (sorted by part) whose rows are not those that were written."""
+def _wrong(commits: Commits, store: PartStore, numbers: np.ndarray) -> np.ndarray:
+    """Those of the flushes whose rows are not those that were written; parts are read from start to end."""
+    flushes = commits.flushes
+    order = numbers[np.lexsort((flushes["offset"][numbers], flushes["part"][numbers]))]
     wrong = []
-    number, stored = 0, None
+    current, stored = -1, None
     try:
-        for i in order.tolist():
-            part, offset, length, crc = (
-                int(contents.flushes[name][i]) for name in ("part", "offset", "length", "crc")
-            )
-            if stored is None or part != number:
+        for number in order.tolist():
+            part, offset, length, crc = flushes[number].tolist()
+            if part != current:
                 if stored is not None:
                     stored.close()
-                    stored = None
-                number, stored = part, store.open(contents.parts[part])
-            if _checksum(stored, offset, length) != crc:
-                wrong.append(i)
+                current, stored = part, _open(store, commits.part_names[part])
+            if stored is None or _checksum(stored, offset, length) != crc:
+                wrong.append(number)
     finally:
         if stored is not None:
             stored.close()
     return np.array(wrong, np.int64)
 
 
+def _open(store: PartStore, name: str) -> StoredPart | None:
+    try:
+        return store.open(name)
+    except FileNotFoundError:
+        return None
+
+
 def _checksum(stored: StoredPart, offset: int, length: int) -> int | None:
     crc = 0
     while length:
-        data = stored.read(offset, min(length, PIECE_BYTES))
+        try:
+            data = stored.read(offset, min(length, READ_BYTES))
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            return None  # a bad sector
         if not data:
             return None
         crc = zlib.crc32(data, crc)

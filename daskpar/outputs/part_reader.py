@@ -1,25 +1,37 @@
-"""Reads committed rows from their parts, in mini-batch order and in pieces of a few megabytes."""
+"""Reads committed rows from their parts, in mini-batch order and in pieces of a few megabytes.
+
+Every byte is checked on its way: a flush against its checksum in the journal, as it is read to be joined. So
+what is checked is what is written, whoever changes a part at whatever moment.
+"""
 
 from __future__ import annotations
 
+import errno
+import zlib
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 
 from daskpar import atomic
 from daskpar.atomic import PIECE_BYTES
-from daskpar.errors import InfrastructureLost
+from daskpar.errors import RowsDamaged
 from daskpar.outputs.commits import PartRanges
 from daskpar.rows.part_store import PartStore, StoredPart
 
 _OPEN_PARTS = 64
-_WORTH_A_COPY = 256 << 10
-"""Ranges at least this long are copied by the store, shorter ones are gathered in memory first."""
+READ_BYTES = 128 << 10
+"""What is read, checked and written at once: more would be out of the processor's cache again by the time
+that it is written."""
+
+_Range = tuple[int, int, int, int, int, int]
+"""Of a range: part, offset, length; of its flush: offset, length, CRC-32."""
 
 
 class PartReader:
     """Ranges (`Commits.part_ranges`) of the parts `part_names` in `store`, one after the other.
 
-    Holds no more than a piece in memory, or one range where it gives ranges.
+    Holds no more than a piece in memory; or one range where it gives ranges, and one flush where only some of
+    its rows are wanted. Raises RowsDamaged once it comes to a flush that is not what was written, when some
+    of its rows may have been given: what was made of them is to be thrown away.
     """
 
     def __init__(self, ranges: Iterable[PartRanges], part_names: Sequence[str], store: PartStore) -> None:
@@ -27,48 +39,25 @@ class PartReader:
         self._part_names = part_names
         self._store = store
         self._open_parts: OrderedDict[int, StoredPart] = OrderedDict()
+        self._held: tuple[tuple[int, int], bytes] | None = None
+        """Part and offset of a flush that was checked, and its rows."""
 
     def pieces(self) -> Iterator[bytes]:
         """All rows, a piece at a time."""
-        gathered: list[bytes] = []
-        size = 0
-        for part, offset, length in self._each():
-            while length:
-                data = self._read(part, offset, min(length, PIECE_BYTES))
-                gathered.append(data)
-                size, offset, length = size + len(data), offset + len(data), length - len(data)
-                if size >= PIECE_BYTES:
-                    yield b"".join(gathered)
-                    gathered, size = [], 0
-        if gathered:
-            yield b"".join(gathered)
+        return self._gathered(PIECE_BYTES)
 
     def ranges(self) -> Iterator[bytes]:
         """The rows of each range."""
-        for part, offset, length in self._each():
-            yield self._read_whole(part, offset, length)
+        for found in self._each():
+            yield b"".join(self._checked(found))
 
     def copy_to(self, target: int) -> Iterator[int]:
         """Write all rows at the position of the descriptor `target`; yields the number of bytes after each
         piece.
         """
-        gathered: list[bytes] = []
-        size = 0
-        for part, offset, length in self._each():
-            if length < _WORTH_A_COPY:
-                gathered.append(self._read_whole(part, offset, length))
-                size += length
-                if size < PIECE_BYTES:
-                    continue
-            if gathered:
-                atomic.write_all(target, b"".join(gathered))
-                yield size
-                gathered, size = [], 0
-            if length >= _WORTH_A_COPY:
-                yield from self._copy(part, offset, length, target)
-        if gathered:
-            atomic.write_all(target, b"".join(gathered))
-            yield size
+        for data in self._gathered(READ_BYTES):
+            atomic.write_all(target, data)
+            yield len(data)
 
     def close(self) -> None:
         """Close the parts."""
@@ -81,27 +70,62 @@ class PartReader:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _each(self) -> Iterator[tuple[int, int, int]]:
+    def _gathered(self, least: int) -> Iterator[bytes]:
+        gathered: list[bytes] = []
+        size = 0
+        for found in self._each():
+            for data in self._checked(found):
+                gathered.append(data)
+                size += len(data)
+                if size >= least:
+                    yield b"".join(gathered)
+                    gathered, size = [], 0
+        if gathered:
+            yield b"".join(gathered)
+
+    def _each(self) -> Iterator[_Range]:
         for found in self._part_ranges:
-            yield from zip(found.parts.tolist(), found.offsets.tolist(), found.lengths.tolist(), strict=True)
+            flushes = found.flushes
+            columns = (found.parts, found.offsets, found.lengths)
+            of_flush = (flushes[name] for name in ("offset", "length", "crc"))
+            yield from zip(*(column.tolist() for column in (*columns, *of_flush)), strict=True)
 
-    def _copy(self, part: int, offset: int, length: int, target: int) -> Iterator[int]:
-        stored = self._open(part)
-        while length:
-            copied = stored.copy_to(target, offset, min(length, 16 * PIECE_BYTES))
-            if not copied:
-                raise self._short(part)
-            offset, length = offset + copied, length - copied
-            yield copied
+    def _checked(self, found: _Range) -> Iterator[bytes]:
+        """The rows of a range; the last of them only once all of its flush was found to be as written."""
+        part, offset, length, flush_offset, flush_length, crc = found
+        if length == flush_length and offset == flush_offset:
+            yield from self._flush(part, offset, length, crc)
+            return
+        if not flush_offset <= offset <= offset + length <= flush_offset + flush_length:
+            raise self._damaged(part, offset)
+        held = (part, flush_offset)
+        if self._held is None or self._held[0] != held:
+            self._held = held, b"".join(self._flush(part, flush_offset, flush_length, crc))
+        first = offset - flush_offset
+        for at in range(first, first + length, READ_BYTES):
+            yield self._held[1][at : min(at + READ_BYTES, first + length)]
 
-    def _read_whole(self, part: int, offset: int, length: int) -> bytes:
-        data = self._open(part).read(offset, length)
-        while len(data) < length:
-            data += self._read(part, offset + len(data), length - len(data))
-        return data
+    def _flush(self, part: int, offset: int, length: int, crc: int) -> Iterator[bytes]:
+        begin, found = offset, 0
+        while True:
+            data = self._read(part, offset, min(length, READ_BYTES))
+            found = zlib.crc32(data, found)
+            offset, length = offset + len(data), length - len(data)
+            if length:
+                yield data
+                continue
+            if found != crc:
+                raise self._damaged(part, begin)
+            yield data
+            return
 
     def _read(self, part: int, offset: int, length: int) -> bytes:
-        data = self._open(part).read(offset, length)
+        try:
+            data = self._open(part).read(offset, length)
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            raise self._damaged(part, offset) from error  # a bad sector
         if not data:
             raise self._short(part)
         return data
@@ -119,9 +143,17 @@ class PartReader:
         self._open_parts[part] = stored
         return stored
 
-    def _short(self, part: int) -> InfrastructureLost:
+    def _short(self, part: int) -> RowsDamaged:
         place = self._store.place_of(self._part_names[part])
-        return InfrastructureLost(
+        return RowsDamaged(
             f"Committed rows are missing from the part file {place}: it is shorter than the journal says, "
             "or gone. `python -m daskpar resume` finds out which mini-batches these are and runs them again."
+        )
+
+    def _damaged(self, part: int, offset: int) -> RowsDamaged:
+        place = self._store.place_of(self._part_names[part])
+        return RowsDamaged(
+            f"Committed rows in the part file {place} are not those that were written there (by their "
+            f"checksum, from byte {offset} on): a script or another process has changed the file, or the "
+            "disk is bad."
         )

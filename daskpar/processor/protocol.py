@@ -77,6 +77,13 @@ class ProcessorSettings:
     """Whether the next step may reuse the node's fork server; only where no user code runs below it."""
     session: str = ""
     """Random text of one driver process's run of the step: it marks the files that its nodes leave behind."""
+    repair: int = 0
+    """How often damaged rows of the step were run again before, in the same run."""
+
+    @property
+    def opened_as(self) -> str:
+        """The name under which nodes and scheduler know these processors: what has ended stays so."""
+        return f"{self.step}.repair-{self.repair}" if self.repair else self.step
 
     @property
     def log_paths(self) -> LogPaths:

@@ -10,8 +10,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import NamedTuple, Protocol
 
-from daskpar import atomic
-
 
 class Written(NamedTuple):
     """What became of appended rows."""
@@ -28,14 +26,16 @@ class PartWriter(Protocol):
     """Appends to the part of one processor."""
 
     name: str
-    """Of the part; no two writers of a step have the same."""
+    """Of the part with the last rows; no two writers of a step ever have the same."""
 
     @property
     def place(self) -> str:
         """Where the part is, for messages."""
 
     def append(self, data: bytes) -> Written:
-        """Put rows at the end of the part. OSError when they can't be: the part is then as before."""
+        """Put rows at the end of the part, or of a new one where something has happened to it. OSError when
+        they can't be: the part is then as before.
+        """
 
 
 class StoredPart(ABC):
@@ -44,15 +44,6 @@ class StoredPart(ABC):
     @abstractmethod
     def read(self, offset: int, length: int) -> bytes:
         """Up to `length` bytes from `offset` on; fewer are no sign of the end, none are."""
-
-    def copy_to(self, target: int, offset: int, length: int) -> int:
-        """Write up to `length` bytes from `offset` on at the position of the descriptor `target`.
-
-        The number of bytes; 0 at the end of the part.
-        """
-        data = self.read(offset, min(length, atomic.PIECE_BYTES))
-        atomic.write_all(target, data)
-        return len(data)
 
     @abstractmethod
     def close(self) -> None:

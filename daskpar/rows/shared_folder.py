@@ -9,7 +9,6 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from daskpar import atomic
 from daskpar.rows.part_store import PartStore, StoredPart, Written
 
 
@@ -53,13 +52,22 @@ class PartFile:
 
     Its name carries a random token, so that no two processors ever share one. Nothing is buffered while user
     code runs.
+
+    The descriptor stands open beside user code, which may write to it, close it, give its number to another
+    file or cut the file short (by a loop over all numbers, /proc/self/fd, a forked child). So the file says
+    where rows lie, no count of our own; and where it is not the one that was opened, or has lost rows, a new
+    file is begun, so that no place in a file ever belongs to two flushes. What was damaged by then is found
+    by its checksum when the rows are joined.
     """
 
     def __init__(self, folder: str, processor: str) -> None:
         self._folder = folder
-        self.name = f"{processor}-{secrets.token_hex(8)}.part"
+        self._processor = processor
         self.size = 0
+        """Where the last rows end."""
         self._fd = -1
+        self._identity = (0, 0)
+        self._name_anew()
 
     @property
     def place(self) -> str:
@@ -68,19 +76,51 @@ class PartFile:
 
     def append(self, data: bytes) -> Written:
         """Write `data` at the end. OSError when the disk refuses: the file is then as before."""
-        if self._fd < 0:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
-            self._fd = os.open(self.place, flags, 0o666)
-        view, offset = memoryview(data), self.size
+        before = self._size_if_ours()
+        if before is None:
+            before = self._begin()
+        view = memoryview(data)
         try:
             while view:
                 view = view[os.write(self._fd, view) :]
         except OSError:
-            os.ftruncate(self._fd, offset)
+            os.ftruncate(self._fd, before)
             raise
-        self.size += len(data)
+        end = os.lseek(self._fd, 0, os.SEEK_CUR)
+        self.size = max(self.size, end)  # it may have been cut short since we looked: the next rows see that
         # Not synced: after a power cut the checksums tell which rows are gone, and these are run again.
-        return Written(offset, zlib.crc32(data))
+        return Written(end - len(data), zlib.crc32(data))
+
+    def _size_if_ours(self) -> int | None:
+        """Length of the file; None where there is none yet, or the descriptor is no longer that of our file
+        with all of its rows.
+        """
+        found = self._ours()
+        return found.st_size if found and found.st_nlink and found.st_size >= self.size else None
+
+    def _ours(self) -> os.stat_result | None:
+        """Of the descriptor, where it is still that of the file that we opened."""
+        try:
+            found = os.fstat(self._fd) if self._fd >= 0 else None
+        except OSError:
+            return None  # closed
+        return found if found and (found.st_dev, found.st_ino) == self._identity else None
+
+    def _begin(self) -> int:
+        """Open a new file; the length of it, 0."""
+        if self._fd >= 0:
+            self._name_anew()
+            if self._ours():  # else its number may be the script's by now
+                os.close(self._fd)
+                self._fd = -1
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
+        self._fd = os.open(self.place, flags, 0o666)
+        made = os.fstat(self._fd)
+        self._identity, self.size = (made.st_dev, made.st_ino), 0
+        return 0
+
+    def _name_anew(self) -> None:
+        self.name = f"{self._processor}-{secrets.token_hex(8)}.part"
 
 
 class OpenPartFile(StoredPart):
@@ -91,9 +131,6 @@ class OpenPartFile(StoredPart):
 
     def read(self, offset: int, length: int) -> bytes:
         return os.pread(self._fd, length, offset)
-
-    def copy_to(self, target: int, offset: int, length: int) -> int:
-        return atomic.copy_range(self._fd, target, offset, length)
 
     def close(self) -> None:
         os.close(self._fd)

@@ -167,3 +167,72 @@ def test_tiny_plans(count: int) -> None:
         and list(commits.part_ranges()) == []
         and commits.missing() == [(0, 1)][:count]
     )
+
+
+def in_flushes(*flushes: tuple[int, ...]) -> Commits:
+    """Nine mini-batches; those of each flush have two bytes each, one after the other."""
+    commits = Commits(9)
+    for number, indices in enumerate(flushes):
+        made = records(*((index, 1, 1) for index in indices), length=2)
+        made["offset"] = 100 * number + 2 * np.arange(len(indices))
+        commits.apply(made, "p", 100 * number, 2 * len(indices), 7 + number)
+    return commits
+
+
+def test_each_range_knows_the_flush_that_its_rows_are_checked_with() -> None:
+    commits = in_flushes((0, 1, 2), (5, 6, 4), (3,))
+    (found,) = commits.part_ranges()
+    assert (found.offsets.tolist(), found.lengths.tolist()) == ([0, 200, 104, 100], [6, 2, 2, 4])
+    assert found.flushes.tolist() == [(1, 0, 6, 7), (1, 200, 2, 9), (1, 100, 6, 8), (1, 100, 6, 8)]
+
+
+def test_rows_that_follow_each_other_in_two_flushes_stay_two_ranges() -> None:
+    commits = Commits(2)
+    for index in (0, 1):
+        made = records((index, 1, 1), length=2)
+        made["offset"] = 2 * index
+        commits.apply(made, "p", 2 * index, 2, index)
+    (found,) = commits.part_ranges()
+    assert (found.offsets.tolist(), found.lengths.tolist()) == ([0, 2], [2, 2])
+
+
+def test_what_a_bad_flush_costs() -> None:
+    commits = in_flushes((0, 1, 2), (5, 6, 4), (3,))
+    assert commits.flushes_in_force().tolist() == [1, 2, 3]
+    assert commits.rows_of_flushes(np.array([2])) == [(4, 7)]
+    assert commits.rows_of_flushes(np.array([1, 3])) == [(0, 4)]
+    commits.revoke([(0, 3), (5, 6)])
+    assert commits.flushes_in_force().tolist() == [2, 3]
+    assert commits.rows_of_flushes(np.array([1, 2])) == [(4, 5), (6, 7)]
+    assert commits.rows_of_flushes(np.array([], np.int64)) == []
+
+
+@pytest.mark.parametrize(
+    ("start", "stop", "cut"),
+    [
+        (0, 2, 2),  # within the first flush: there is no better place
+        (0, 3, 3),
+        (0, 4, 3),  # the second would be cut
+        (0, 5, 3),
+        (3, 5, 5),
+        (1, 5, 3),
+        (0, 6, 6),
+        (0, 7, 7),
+        (0, 8, 8),
+        (0, 9, 9),
+        (4, 4, 4),
+    ],
+)
+def test_no_flush_is_cut_in_two_where_it_need_not(start: int, stop: int, cut: int) -> None:
+    assert in_flushes((0, 1, 2), (3, 4, 5), (6,)).whole_flushes(start, stop) == cut
+
+
+def test_a_table_of_flushes_grows() -> None:
+    commits = Commits(1000)
+    for index in range(1000):
+        made = records((index, 1, 1), length=1)
+        made["offset"] = index
+        commits.apply(made, f"p{index % 3}", index, 1, index)
+    (found,) = commits.part_ranges()
+    assert found.flushes["crc"].tolist() == list(range(1000)) == found.offsets.tolist()
+    assert [commits.part_names[part] for part in found.parts.tolist()] == [f"p{i % 3}" for i in range(1000)]

@@ -169,7 +169,7 @@ def test_the_end_of_a_step_waits_for_no_more_than_a_piece(
 ) -> None:
     """A very large mini-batch under way is forgotten, and those before it are kept."""
     monkeypatch.setattr(module, "COPY_BYTES", 3)
-    monkeypatch.setattr(part_reader, "PIECE_BYTES", 100_000 // 16)
+    monkeypatch.setattr(part_reader, "READ_BYTES", 100_000)
     ledger = Ledger.open(step, 3)
     early_copy = EarlyCopy(ledger, step, str(step / "out"))
     ledger.commit(processors.flush({0: b"0\n"}))

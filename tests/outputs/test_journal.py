@@ -183,7 +183,9 @@ def test_damage_costs_only_the_frames_that_it_hits_whatever_they_say(
         for contents in (read_journal(path), reopened(path)):
             commits = Commits.load(COUNT, contents)
             assert {
-                i: commits.part_names[commits._part[i]] for i in range(COUNT) if commits.is_final(i)
+                i: commits.part_names[commits.flushes["part"][commits._flush[i]]]
+                for i in range(COUNT)
+                if commits.is_final(i)
             } == done
             assert contents.schema == columns
 

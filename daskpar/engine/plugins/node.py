@@ -126,7 +126,7 @@ class _OpenStep:
 
     def __init__(self, worker: Worker, settings: ProcessorSettings, server: ForkServer | None) -> None:
         self.settings = settings
-        self.reporter = Reporter(worker, tracker_name(settings.run_id, settings.step))
+        self.reporter = Reporter(worker, tracker_name(settings.run_id, settings.opened_as))
         self.waiting: dict[int, threading.Event] = {}
         self.pool = ProcessorPool(settings, self.take, server)
 
@@ -186,12 +186,12 @@ class NodePlugin(WorkerPlugin):
     def open(self, settings: ProcessorSettings, server: ForkServer | None = None) -> None:
         """Start the processors of a step; idempotent, from any thread."""
         with self._lock:
-            if settings.step in self.steps:
+            if settings.opened_as in self.steps:
                 return
-            if self._over or settings.step in self._left:
+            if self._over or settings.opened_as in self._left:
                 what = f"run {self.run_id}" if self._over else f"step {settings.step}"
                 raise RuntimeError(f"{what} has ended on worker {self.worker.address}")
-            opened = self.steps[settings.step] = _OpenStep(
+            opened = self.steps[settings.opened_as] = _OpenStep(
                 self.worker, settings, server or prestart.take_server(settings)
             )
         # This first report makes the node known to the tracker, which may have to stop it before any block is
