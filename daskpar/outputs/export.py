@@ -70,8 +70,8 @@ def export_partial(
     lost = lost_ranges(contents, commits, store)
     commits.revoke(lost)
     path = target if is_url(target) else os.path.abspath(target)
-    counts = commits.counts()
     done, more_lost = _whole(commits, store, path, row_format, contents.schema, progress)
+    counts = commits.counts()
     return Exported(
         step=folder.name,
         path=path,

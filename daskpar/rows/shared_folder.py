@@ -96,7 +96,13 @@ class PartFile:
         with all of its rows.
         """
         found = self._ours()
-        return found.st_size if found and found.st_nlink and found.st_size >= self.size else None
+        if not found or found.st_size < self.size:
+            return None
+        try:
+            named = os.stat(self.place)
+        except FileNotFoundError:
+            return None  # removed, or moved away
+        return found.st_size if (named.st_dev, named.st_ino) == self._identity else None
 
     def _ours(self) -> os.stat_result | None:
         """Of the descriptor, where it is still that of the file that we opened."""
