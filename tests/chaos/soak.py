@@ -22,6 +22,7 @@ from chaos_job import KINDS, ChaosJob
 
 QUICK_HARMS = ("kill", "segfault", "exit", "raise")
 SLOW_HARMS = ("hang", "stop", "grow")
+DAMAGES = ("write into descriptors", "close part", "cut part", "remove part", "flip bit")
 NODE_HARMS = ("kill worker", "kill nanny", "kill node")
 DRIVER_MOMENTS = (
     "torn commit",
@@ -42,6 +43,8 @@ def random_faults(chance: random.Random, mini_batches: int, *, nodes: bool) -> d
         if chance.random() < 0.5:
             moment = chance.choice(("load", "run", "write", "say"))
             harms = QUICK_HARMS if moment in ("load", "run") else QUICK_HARMS[:3]
+            if chance.random() < 0.2:
+                moment, harms = "run", (*DAMAGES, "turn clock")
             times = chance.choice((1, 1, 2)) if moment in ("write", "say") else chance.choice((1, 1, 2, 3))
             faults[f"{moment} {index}"] = [chance.choice(harms) for _ in range(times)]
     slow = chance.sample(range(mini_batches), 2)
@@ -59,14 +62,29 @@ def random_faults(chance: random.Random, mini_batches: int, *, nodes: bool) -> d
     return faults
 
 
+def damage_files(job: ChaosJob, chance: random.Random) -> None:
+    """Flip a bit of what a dead driver has left on the disk: of a part file or the journal."""
+    step = job.run_dir / "steps" / "work"
+    files = [path for path in (*sorted((step / "parts").glob("*.part")), step / "journal") if path.exists()]
+    files = [path for path in files if path.stat().st_size]
+    if files:
+        path = chance.choice(files)
+        flip_bit(path, chance)
+        with open(job.folder / "deaths", "a") as file:
+            file.write(f"disk 0 flip-bit-of-{path.suffix[1:] or path.name} resume -1 {time.monotonic()}\n")
+
+
+def flip_bit(path: Path, chance: random.Random) -> None:
+    data = bytearray(path.read_bytes())
+    data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+    path.write_bytes(data)
+
+
 def one_job(seed: int, folder: Path, cluster: Cluster | None = None) -> tuple[int, Counter[str]]:
     """Run and check one job; how many faults were done, by kind."""
     chance = random.Random(seed)
-    way = (
-        chance.choice(("processors", "processors", "processors", "driver", "nodes"))
-        if cluster
-        else "processors"
-    )
+    ways = ("processors", "processors", "processors", "driver", "driver", "nodes", "supervisors")
+    way = chance.choice(ways) if cluster else "processors"
     job = ChaosJob(
         folder=folder, kind=chance.choice(KINDS), mini_batches=chance.choice((30, 60, 90)), processors=2
     )
@@ -82,7 +100,19 @@ def one_job(seed: int, folder: Path, cluster: Cluster | None = None) -> tuple[in
                 job.drive(moment=moment, count=count) if deaths == 0 else job.drive_resume(moment, count)
             )
             deaths += 1
+            if code and chance.random() < 0.5:
+                damage_files(job, chance)
         assert code == 0, said
+        job.check_output()
+        job.check_calls()
+        job.check_leftovers()
+    elif way == "supervisors":
+        for index in chance.sample(range(job.mini_batches), 2):
+            job.faults[f"run {index}"] = ["kill fork server"]
+        ended, resumes = job.run(), 0
+        while ended.status == "lost" and resumes < 3:
+            ended, resumes = job.resume(), resumes + 1
+        assert (ended.status, ended.exit_code) == ("completed", 0), ended.reason
         job.check_output()
         job.check_calls()
         job.check_leftovers()
@@ -100,13 +130,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--faults", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no job after so many")
     given = parser.parse_args()
     seed = given.seed if given.seed is not None else time.time_ns() % 1_000_000
     began, total, kinds = time.monotonic(), 0, Counter[str]()
     base = Path(tempfile.mkdtemp(prefix="soak-"))
     cluster = Cluster(base)
     try:
-        while total < given.faults:
+        while total < given.faults and time.monotonic() - began < given.seconds:
             folder = base / f"job-{seed}"
             folder.mkdir()
             print(f"seed {seed}: {total} faults so far, {time.monotonic() - began:.0f} s", flush=True)

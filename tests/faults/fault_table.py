@@ -1,7 +1,9 @@
 """The named faults: each is a function of the rows that run() would return, and gives what run() returns instead, if it returns."""
 
+import contextlib
 import ctypes
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -236,6 +238,72 @@ def move(rows):
     return rows
 
 
+# -- rows that are committed, and clocks -----------------------------------------------------------------------------
+
+
+def descriptors_of_parts():
+    """As a script may find them that looks through its numbers."""
+    found = []
+    for number in range(3, 256):
+        try:
+            if os.readlink(f"/proc/self/fd/{number}").endswith(".part"):
+                found.append(number)
+        except OSError:
+            continue
+    return found
+
+
+def write_into_descriptors(rows):
+    for number in descriptors_of_parts():
+        os.write(number, b"!")
+    return rows
+
+
+def close_part(rows):
+    for number in descriptors_of_parts():
+        os.close(number)
+    return rows
+
+
+def cut_part(rows):
+    for number in descriptors_of_parts():
+        os.ftruncate(number, os.fstat(number).st_size // 2)
+    return rows
+
+
+def remove_part(rows):
+    parts = sorted((WORLD / "run" / "steps" / "work" / "parts").glob("*.part"))
+    if parts:
+        random.choice(parts).unlink(missing_ok=True)
+    return rows
+
+
+def flip_bit(rows):
+    """In the part of any processor."""
+    for path in (WORLD / "run" / "steps" / "work" / "parts").glob("*.part"):
+        with contextlib.suppress(OSError):
+            flip_bit_of(path)
+    return rows
+
+
+def flip_bit_of(path):
+    fd = os.open(path, os.O_RDWR)
+    try:
+        size = os.fstat(fd).st_size
+        if size:
+            at = random.randrange(size)
+            os.pwrite(fd, bytes([os.pread(fd, 1, at)[0] ^ 1 << random.randrange(8)]), at)
+    finally:
+        os.close(fd)
+
+
+def turn_clock(rows):
+    """As the wall clock is set back a day, for this process."""
+    now = time.time
+    time.time = lambda: now() - 86_400
+    return rows
+
+
 # -- nodes -----------------------------------------------------------------------------------------------------------
 
 
@@ -258,6 +326,11 @@ def stop_worker(rows):
 def kill_nanny(rows):
     os.kill(parent_of(WORKER), signal.SIGKILL)
     return rows
+
+
+def kill_fork_server(rows):
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(3600)
 
 
 def kill_node(rows):
@@ -315,12 +388,26 @@ FAULTS = {
     "close streams": close_streams,
     "close descriptors": close_descriptors,
     "move": move,
+    "write into descriptors": write_into_descriptors,
+    "close part": close_part,
+    "cut part": cut_part,
+    "remove part": remove_part,
+    "flip bit": flip_bit,
+    "turn clock": turn_clock,
     "kill worker": kill_worker,
     "kill worker, go on": kill_worker_and_go_on,
     "stop worker": stop_worker,
     "kill nanny": kill_nanny,
     "kill node": kill_node,
+    "kill fork server": kill_fork_server,
     "call": call,
 }
-OF_THE_NODE = {"kill worker", "kill worker, go on", "stop worker", "kill nanny", "kill node"}
+OF_THE_NODE = {
+    "kill worker",
+    "kill worker, go on",
+    "stop worker",
+    "kill nanny",
+    "kill node",
+    "kill fork server",
+}
 """Faults that hit the whole node and not the processor alone."""
