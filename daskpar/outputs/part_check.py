@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from daskpar import atomic
 from daskpar.outputs.commits import Commits
 from daskpar.outputs.journal_reader import JournalContents
 from daskpar.outputs.part_reader import READ_BYTES
@@ -42,20 +43,23 @@ def lost_ranges(contents: JournalContents, commits: Commits, store: PartStore) -
     just loaded from `contents`.
 
     By length of the part; where the machine has booted since, or the journal is damaged, by the checksum of
-    each flush. All checksums are compared when the rows are joined.
+    each flush. All checksums are compared when the rows are joined. Raises InfrastructureLost where the disk
+    does not answer.
     """
-    numbers = commits.flushes_in_force()
-    bad = _too_short(commits, store, numbers)
     # Reading all rows twice takes long, so only where a power cut or a bad disk may have changed many.
-    doubtful = numbers[~bad & (contents.sessions[numbers - 1] >= _first_doubtful_session(contents))]
-    return commits.rows_of_flushes(np.concatenate((numbers[bad], _wrong(commits, store, doubtful))))
+    first = _first_doubtful_session(contents)
+    numbers = commits.flushes_in_force()
+    doubtful = numbers[contents.sessions[numbers - 1] >= first]
+    return commits.rows_of_flushes(_bad(commits, store, numbers, doubtful))
 
 
 def damage(commits: Commits, store: PartStore) -> Damage:
-    """Compare all committed rows with their checksums; reads all of them."""
+    """Compare all committed rows with their checksums; reads all of them.
+
+    Raises InfrastructureLost where the disk does not answer.
+    """
     numbers = commits.flushes_in_force()
-    bad = _too_short(commits, store, numbers)
-    found = np.concatenate((numbers[bad], _wrong(commits, store, numbers[~bad])))
+    found = _bad(commits, store, numbers, numbers)
     parts = np.unique(commits.flushes["part"][found]).tolist()
     return Damage(
         commits.rows_of_flushes(found), tuple(store.place_of(commits.part_names[part]) for part in parts)
@@ -71,6 +75,13 @@ def damage_in_words(found: Damage) -> str:
         f"The rows of {found.count} committed mini-batches ({shown}{more}) are not what was written (by "
         f"their checksums): the script or another process has changed {places}, or the disk is bad"
     )
+
+
+def _bad(commits: Commits, store: PartStore, numbers: np.ndarray, doubtful: np.ndarray) -> np.ndarray:
+    """Which of the flushes `numbers` are not whole; the `doubtful` ones of them are read."""
+    with atomic.explained("Committed rows can't be read"):
+        short = numbers[_too_short(commits, store, numbers)]
+        return np.union1d(short, _wrong(commits, store, np.setdiff1d(doubtful, short)))
 
 
 def _too_short(commits: Commits, store: PartStore, numbers: np.ndarray) -> np.ndarray:

@@ -102,6 +102,8 @@ class PartFile:
             named = os.stat(self.place)
         except FileNotFoundError:
             return None  # removed, or moved away
+        except OSError:
+            return found.st_size  # a script that has given up its rights may not look; the descriptor is ours
         return found.st_size if (named.st_dev, named.st_ino) == self._identity else None
 
     def _ours(self) -> os.stat_result | None:

@@ -155,3 +155,19 @@ def test_no_place_in_a_file_is_given_to_two_flushes_unless_its_rows_are_spoiled(
                     data = file.read()
                 assert zlib.crc32(data[offset : offset + length]) != places[at][3]
                 assert zlib.crc32(data[offset2 : offset2 + length2]) == crc2
+
+
+def test_a_script_that_gave_up_its_rights_still_has_its_rows_written(tmp_path, monkeypatch):
+    part = PartFile(str(tmp_path), "p")
+    part.append(b"one\n")
+    stat = os.stat
+
+    def refuse(path, *args, **kwargs):
+        if str(path).endswith(".part"):
+            raise PermissionError(13, "Permission denied")
+        return stat(path, *args, **kwargs)
+
+    monkeypatch.setattr(os, "stat", refuse)
+    assert part.append(b"two\n")[0] == 4
+    monkeypatch.undo()
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"one\ntwo\n"]
