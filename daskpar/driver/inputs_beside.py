@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from daskpar.rundir.seen_files import changes
 
-START_SECONDS = 2.0
+START_SECONDS = 1.0
 """How long user code waits for the first look; a look that takes longer goes on beside it."""
 
 

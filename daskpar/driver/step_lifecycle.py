@@ -86,7 +86,8 @@ class StepLifecycle:
             )
         )
         self._prepare_outputs(again=earlier is not None)
-        running = self._step_run(state, fingerprint, beside)
+        beside.wait_begun()
+        running = self._step_run(state, fingerprint)
         on_start(running)
         result = running.run()
         result = replace(result, notes=(*result.notes, *beside.changed()))
@@ -146,16 +147,13 @@ class StepLifecycle:
         folder.save(ended)
         drop_parts(self.directory, ended)
 
-    def _step_run(
-        self, state: StepState, fingerprint: BackgroundFingerprint, beside: InputsBeside
-    ) -> StepRun:
+    def _step_run(self, state: StepState, fingerprint: BackgroundFingerprint) -> StepRun:
         from daskpar.engine.command_step import CommandStepRun
         from daskpar.engine.parallel_step import ParallelStepRun
 
         folder = self.directory.step(self.step.name)
         if isinstance(self.step, CommandStep):
             fingerprint.wait_for_code()
-            beside.wait_begun()
             return CommandStepRun(
                 step=self.step,
                 run_id=self.session,
@@ -169,7 +167,6 @@ class StepLifecycle:
 
         def ready() -> None:
             fingerprint.wait_for_code()
-            beside.wait_begun()
             self.ready()
 
         return ParallelStepRun(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -59,15 +60,23 @@ def parquet(data: Path) -> str:
     return mltable(data, "read_parquet", "in.parquet")
 
 
+def delta(data: Path) -> str:
+    deltalake = pytest.importorskip("deltalake", reason="needs the extra daskpar[delta]")
+    frame = pd.DataFrame({"a": range(ROWS), "b": [os.urandom(200).hex() for _ in range(ROWS)]})
+    deltalake.write_deltalake(str(data / "table"), frame)
+    mltable(data, "read_delta_lake", "table", how="folder")
+    return next(str(path.relative_to(data)) for path in (data / "table").glob("*.parquet"))
+
+
 def files(data: Path) -> str:
     for number in range(ROWS):
         (data / f"{number:02d}.txt").write_text("text")
     return "39.txt"
 
 
-def mltable(data: Path, reader: str, name: str) -> str:
+def mltable(data: Path, reader: str, name: str, how: str = "file") -> str:
     (data / "MLTable").write_text(
-        yaml.safe_dump({"paths": [{"file": f"./{name}"}], "transformations": [reader]})
+        yaml.safe_dump({"paths": [{how: f"./{name}"}], "transformations": [reader]})
     )
     return name
 
@@ -91,7 +100,7 @@ def job(folder: Path, make: Callable[[Path], str], what: str, **settings: Any) -
         },
         "outputs": {"rows": {"type": "uri_file", "path": "./rows.txt"}},
         "input_data": "${{inputs.data}}",
-        "mini_batch_size": ("1mb" if make is not parquet else "1kb") if tabular else "4",
+        "mini_batch_size": ("1kb" if make in (parquet, delta) else "1mb") if tabular else "4",
         "max_concurrency_per_instance": 1,
         "retry_settings": {"max_retries": 2, "timeout": 60},
         "environment_variables": {"FOLDER": str(folder)},
@@ -114,7 +123,7 @@ def run(spec: Path) -> Any:
 
 
 @pytest.mark.parametrize("what", ["truncate", "overwrite", "remove"])
-@pytest.mark.parametrize("make", [delimited, json_lines, parquet, files])
+@pytest.mark.parametrize("make", [delimited, json_lines, parquet, delta, files])
 def test_what_is_no_more_what_was_planned_fails_at_once_by_name(
     tmp_path: Path, make: Callable[[Path], str], what: str
 ) -> None:

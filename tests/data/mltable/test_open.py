@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+import pandas as pd
 import pytest
 
 from daskpar.data.files import FileList
@@ -212,3 +213,29 @@ def test_errors_keep_their_class(make_table: MakeTable) -> None:
     folder = make_table({}, paths=[{"file": "azureml:iris:1"}])
     with pytest.raises((UsageError, InputError), match="registered data asset"):
         open_mltable(str(folder))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        ".part-0.parquet.crc",
+        "_committed_123",
+        ".DS_Store",
+        "_metadata.json",
+        "part-0.parquet.crc",
+        "notes.txt",
+    ],
+)
+def test_what_lies_beside_parquet_is_told_with_the_pattern_that_would_do(tmp_path: Path, name: str) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    pd.DataFrame({"a": [1, 2]}).to_parquet(data / "part-0.parquet")
+    (data / "_SUCCESS").touch()  # empty files are skipped
+    (data / name).write_bytes(b"no parquet")
+    (tmp_path / "table").mkdir()
+    file = tmp_path / "table" / "MLTable"
+    file.write_text("paths:\n- folder: ../data\ntransformations:\n- read_parquet\n")
+    with pytest.raises(InputError, match=r"pattern: .*/\*\.parquet"):
+        open_mltable(str(file.parent))
+    file.write_text("paths:\n- pattern: ../data/*.parquet\ntransformations:\n- read_parquet\n")
+    assert open_mltable(str(file.parent)).rows == 2
