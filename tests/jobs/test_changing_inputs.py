@@ -62,7 +62,7 @@ def parquet(data: Path) -> str:
 
 def delta(data: Path) -> str:
     deltalake = pytest.importorskip("deltalake", reason="needs the extra daskpar[delta]")
-    frame = pd.DataFrame({"a": range(ROWS), "b": [os.urandom(200).hex() for _ in range(ROWS)]})
+    frame = pd.DataFrame({"a": range(ROWS), "b": [os.urandom(WIDE // 2).hex() for _ in range(ROWS)]})
     deltalake.write_deltalake(str(data / "table"), frame)
     mltable(data, "read_delta_lake", "table", how="folder")
     return next(str(path.relative_to(data)) for path in (data / "table").glob("*.parquet"))
@@ -100,7 +100,7 @@ def job(folder: Path, make: Callable[[Path], str], what: str, **settings: Any) -
         },
         "outputs": {"rows": {"type": "uri_file", "path": "./rows.txt"}},
         "input_data": "${{inputs.data}}",
-        "mini_batch_size": ("1kb" if make in (parquet, delta) else "1mb") if tabular else "4",
+        "mini_batch_size": ("1kb" if make is parquet else "1mb") if tabular else "4",
         "max_concurrency_per_instance": 1,
         "retry_settings": {"max_retries": 2, "timeout": 60},
         "environment_variables": {"FOLDER": str(folder)},
