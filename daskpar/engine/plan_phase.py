@@ -98,6 +98,8 @@ class PlanPhase:
                 found = Plan.reopen(plan)
                 if self.takes_changes:
                     take_changes(found)
+                for text in found.planning_warnings:  # one that was made ahead could tell nobody
+                    self.warn(text)
                 return found.summary
             except PlanDamaged as error:
                 self._check_plans_the_same(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -213,6 +214,20 @@ def test_errors_keep_their_class(make_table: MakeTable) -> None:
     folder = make_table({}, paths=[{"file": "azureml:iris:1"}])
     with pytest.raises((UsageError, InputError), match="registered data asset"):
         open_mltable(str(folder))
+
+
+def test_a_table_tells_what_was_left_out_of_its_files(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a.csv").write_text("a\n1\n")
+    os.mkfifo(tmp_path / "data" / "pipe.csv")
+    (tmp_path / "MLTable").write_text("paths:\n- folder: ./data\ntransformations:\n- read_delimited\n")
+    table = open_mltable(str(tmp_path))
+    assert len(table.files) == 1
+    (warning,) = table.warnings
+    assert "1 × a named pipe" in warning and "pipe.csv" in warning
+    (tmp_path / "MLTable").write_text("paths:\n- file: ./data/pipe.csv\ntransformations:\n- read_delimited\n")
+    with pytest.raises(InputError, match=r"MLTable:2: .*pipe\.csv is a named pipe, not a file"):
+        open_mltable(str(tmp_path))
 
 
 @pytest.mark.parametrize(
