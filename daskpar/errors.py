@@ -92,6 +92,32 @@ class InputError(DaskparError):
     exit_code = 2
 
 
+class InputChanged(InputError):
+    """A file was changed, replaced or removed since the work was planned: what it holds now is not read.
+
+    `path` says which; `gone` where nothing is there now.
+    """
+
+    def __init__(self, text: str, *, path: str = "", gone: bool = False) -> None:
+        super().__init__(text)
+        self.path = path
+        self.gone = gone
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _input_changed, (str(self), self.path, self.gone)
+
+
+def _input_changed(text: str, path: str, gone: bool) -> InputChanged:
+    return InputChanged(text, path=path, gone=gone)
+
+
+class DataUnreached(InputError):
+    """Data could not be reached: store or network are down, refuse for now, or want other credentials.
+
+    It says nothing of the data, which may be reached later or from another node.
+    """
+
+
 class RunDirectoryError(DaskparError):
     """A run directory can't be used: foreign, in use, of a newer version, damaged, or its inputs changed."""
 

@@ -77,6 +77,7 @@ class Reason(IntEnum):
     LOAD_ERROR = 7
     LOAD_TIMEOUT = 8
     LOST = 9  # running at its third loss of a node
+    INPUT_CHANGED = 10  # a file is not what was planned: final at once, for a retry would read the same
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,3 +158,5 @@ class StepResult:
     """The first in time."""
     exit_code: int | None = None
     """Of a command step."""
+    notes: tuple[str, ...] = ()
+    """What has to be said of it however it ended, a sentence each: its input changed while it ran."""

@@ -19,7 +19,7 @@ FLOORS = (
     "_version", "errors", "results", "sizes", "atomic", "paths", "events", "locations",
     # the stages, in the order in which data flows through them
     "jobspec",
-    "data.files", "data.arrow_memory", "data.columns", "data.formats", "data.tables", "data.mltable", "data.dask_collections",
+    "data.reach", "data.stamps", "data.files", "data.arrow_memory", "data.columns", "data.formats", "data.tables", "data.mltable", "data.dask_collections",
     "rundir",
     "batches",
     "rows",
@@ -34,6 +34,8 @@ FLOORS = (
 """From the ground to the door. A module belongs to the longest name here that is a prefix of its own."""
 HEAVY = {"dask", "distributed", "yaml", "bokeh", "tornado"}
 LIGHT_FLOORS = (
+    "data.reach",
+    "data.stamps",
     "data.files",
     "data.arrow_memory",
     "data.columns",

@@ -7,6 +7,7 @@ brought together first.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,10 @@ import pyarrow as pa
 
 from daskpar.batches.grouping import Execute, group_table
 from daskpar.batches.plan import GROUPED, PlanSummary
-from daskpar.batches.plan_arrow import path_array
 from daskpar.batches.plan_writer import write_plan
 from daskpar.data.columns.row_keys import check_keys, group_rows
 from daskpar.data.files import FileList
+from daskpar.data.stamps import stamps_of
 from daskpar.data.tables.table import Table
 
 
@@ -34,7 +35,8 @@ def plan_by_keys(
     check_keys(keys, source.schema.names, source.origin)
     values = source.path_keys(keys)
     if values is None:
-        return group_table(source, keys, folder, execute)
+        found = group_table(source, keys, folder, execute)
+        return replace(found, warnings=(*source.warnings, *found.warnings))
     pieces = source.files_pieces()
     values = values.take(pa.array(pieces["file"]))
     grouped = group_rows(values, keys)
@@ -47,6 +49,7 @@ def plan_by_keys(
         keys=values.take(pa.array(grouped.first)),
         items=source.rows,
         size_bytes=source.size_bytes,
+        warnings=source.warnings,
     )
 
 
@@ -62,10 +65,14 @@ def _group_files(files: FileList, keys: Sequence[str], folder: str | Path) -> Pl
     assert files.columns is not None
     values = files.columns.select(list(keys))
     grouped = group_rows(values, keys)
+    order = grouped.order.tolist()
+    paths = [files.paths[number] for number in order]
     return write_plan(
         folder,
         kind=GROUPED,
-        paths=path_array(files.paths).take(pa.array(grouped.order)),
+        paths=paths,
+        stamps=stamps_of(paths, files.stamps),
+        warnings=files.warnings,
         offsets=grouped.starts,
         keys=values.take(pa.array(grouped.first)),
         items=int(np.int64(len(files))),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from daskpar.batches.plan import FILES, PIECES, PlanSummary
 from daskpar.batches.plan_writer import write_plan
 from daskpar.data.files import FileList
+from daskpar.data.stamps import stamps_of
 from daskpar.errors import InputError
 from daskpar.jobspec.model import BySize
 
@@ -27,7 +28,14 @@ def plan_by_size(source: Table | FileList, by_size: BySize, folder: str | Path) 
                 f"mini_batch_size is a number of bytes, but {source.origin or 'the input'} "
                 "is a list of files: give a number of files"
             )
-        return write_plan(folder, kind=FILES, paths=source.paths, per_batch=by_size.number or 1)
+        return write_plan(
+            folder,
+            kind=FILES,
+            paths=source.paths,
+            stamps=stamps_of(source.paths, source.stamps),
+            per_batch=by_size.number or 1,
+            warnings=source.warnings,
+        )
     from daskpar.data.tables.cutting import cut_into_pieces  # file lists are planned without the readers
 
     return write_plan(
@@ -37,4 +45,5 @@ def plan_by_size(source: Table | FileList, by_size: BySize, folder: str | Path) 
         pieces=cut_into_pieces(source, by_size.size_bytes),
         items=source.rows,
         size_bytes=source.size_bytes,
+        warnings=source.warnings,
     )

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 from daskpar.batches.plan_arrow import StoredGroups, StoredPaths, read_pieces
 from daskpar.batches.plan_files import check_present, check_whole, checks_in
+from daskpar.batches.plan_stamps import StoredStamps
 from daskpar.errors import PlanDamaged, RunDirectoryError
 from daskpar.rundir.boot import same_boot
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from daskpar.batches.group_frames import GroupFrames
+    from daskpar.data.stamps import Stamp
     from daskpar.data.tables.table import Table
     from daskpar.data.tables.table_reader import TableReader
 
@@ -72,7 +74,7 @@ class PlanSummary:
     tabular: bool = False
     kind: str = PIECES
     warnings: tuple[str, ...] = ()
-    """What was lost in conversion where planning read the rows (groups); only of a plan just made."""
+    """What was left out of the list of files; what was lost in conversion where planning read the rows."""
 
 
 class Plan:
@@ -85,6 +87,8 @@ class Plan:
         """Of the machine, when it was written."""
         self.kind: str = document["kind"]
         self.count: int = document["count"]
+        self.planning_warnings = tuple(document.get("warnings", ()))
+        """What was left out of the list of files."""
         self.tabular: bool = document["tabular"]
         self.per_batch: int = document["per_batch"]
         self.total_items: int | None = document["items"]
@@ -92,6 +96,9 @@ class Plan:
         self._breaks: list[int] = document.get("breaks", [])
         self._table_text: str | None = document.get("table")
         self._paths = StoredPaths(folder / "plan.arrow", document["paths"]) if "paths" in document else None
+        self._stamps: StoredStamps | None = None
+        if self._paths is not None and "stamps" in document:
+            self._stamps = StoredStamps(folder, self._paths.count, local=document["stamps"]["local"])
         self._groups = StoredGroups(folder / "groups.arrow") if self.kind == GROUPED else None
         self._pieces: np.ndarray | None = None
         self._table: Table | None = None
@@ -138,6 +145,7 @@ class Plan:
             size_bytes=self.size_bytes,
             tabular=self.tabular,
             kind=self.kind,
+            warnings=self.planning_warnings,
         )
 
     @property
@@ -193,12 +201,19 @@ class Plan:
         return sum(known) if len(known) == len(counts) else None
 
     def load(self, i: int) -> FileMiniBatch | pd.DataFrame | list[int]:
-        """Mini-batch `i`: what `run()` gets."""
+        """Mini-batch `i`: what `run()` gets.
+
+        Raises InputChanged where a file is not what was planned, DataUnreached where nobody can say now, and
+        InputError where it can't be read.
+        """
         if not 0 <= i < self.count:
             raise IndexError(f"mini-batch {i} of {self.count}")
         if self._paths is not None:
             start, stop = self._rows(i)
-            return FileMiniBatch(self._paths.slice(start, stop), i)
+            paths = self._paths.slice(start, stop)
+            if self._stamps is not None:
+                self._stamps.check(paths, start)
+            return FileMiniBatch(paths, i)
         if self.kind == NUMBERS:
             return [i]
         if self._groups is None:
@@ -244,6 +259,14 @@ class Plan:
         if not self.tabular or self._reader is None:
             return []
         return [f"{self.table.origin}: {text}" for text in self._reader.losses.take_messages()]
+
+    def paths(self) -> list[str]:
+        """All files of a file list."""
+        return [] if self._paths is None else self._paths.slice(0, self._paths.count)
+
+    def stamps(self) -> list[Stamp] | None:
+        """What each file of a file list was known by when it was planned; None where that is not kept."""
+        return None if self._stamps is None else self._stamps.all()
 
     def breaks(self) -> list[int]:
         """First mini-batches of units that are costly to read twice (Parquet row groups), ascending."""

@@ -11,12 +11,15 @@ from daskpar import atomic
 from daskpar.batches.plan import FORMAT, GROUPED, NUMBERS, PIECES, PlanSummary
 from daskpar.batches.plan_arrow import write_groups, write_paths, write_pieces
 from daskpar.batches.plan_files import checks_of_files
+from daskpar.batches.plan_stamps import write_stamps
+from daskpar.locations import is_url
 from daskpar.rundir.boot import boot_id
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
+    from daskpar.data.stamps import Stamp
     from daskpar.data.tables.table import Table
 
 
@@ -25,7 +28,8 @@ def write_plan(
     *,
     kind: str,
     count: int | None = None,
-    paths: Sequence[str] | pa.Array | None = None,
+    paths: Sequence[str] | None = None,
+    stamps: Sequence[Stamp] = (),
     per_batch: int = 1,
     table: Table | None = None,
     pieces: np.ndarray | None = None,
@@ -33,13 +37,15 @@ def write_plan(
     keys: pa.Table | None = None,
     items: int | None = None,
     size_bytes: int | None = None,
+    warnings: Sequence[str] = (),
 ) -> PlanSummary:
     """Write a plan; `plan.json` appears last and whole, so a folder without it is no plan.
 
-    `files` takes `paths` and `per_batch`; `pieces` takes `table` and `pieces`; `grouped` takes `offsets`
-    (groups + 1 numbers), `keys` (a row for each group, columns named as the keys) and either `paths` or
-    `table` with `pieces`; `numbers` takes `count`. Other files may lie in the folder already (those that the
-    pieces of `grouped` read).
+    `files` takes `paths` (with `stamps`, where these are to be checked) and `per_batch`; `pieces` takes
+    `table` and `pieces`; `grouped` takes `offsets` (groups + 1 numbers), `keys` (a row for each group,
+    columns named as the keys) and either `paths` or `table` with `pieces`; `numbers` takes `count`.
+    `warnings` are of the listing, and stay with the plan. Other files may lie in the folder already (those
+    that the pieces of `grouped` read).
     """
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
@@ -49,6 +55,9 @@ def write_plan(
     if paths is not None:
         document["paths"] = write_paths(target / "plan.arrow", paths)
         written.append(target / "plan.arrow")
+        if any(stamp.known for stamp in stamps):
+            write_stamps(target, stamps)
+            document["stamps"] = {"local": not any("://" in path and is_url(path) for path in paths)}
         rows = len(paths)
         count = -(-rows // per_batch) if count is None else count
         items = rows if items is None else items
@@ -66,8 +75,14 @@ def write_plan(
     if kind == NUMBERS:
         items = count
     summary = PlanSummary(
-        count=count or 0, items=items, size_bytes=size_bytes, tabular=pieces is not None, kind=kind
+        count=count or 0,
+        items=items,
+        size_bytes=size_bytes,
+        tabular=pieces is not None,
+        kind=kind,
+        warnings=tuple(warnings),
     )
+    document["warnings"] = list(warnings)
     document |= {"count": summary.count, "items": items, "size_bytes": size_bytes, "tabular": summary.tabular}
     document["files"] = checks_of_files(written, _own_files(table))
     # Synced to the disk, as all files above: commits name mini-batches by their number in this plan.

@@ -5,11 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from daskpar.errors import InputError
+from daskpar.data.reach import Reach, reach_of
+from daskpar.data.stamps import Stamp, kind_of, remote_stamp
+from daskpar.errors import DataUnreached, InputError
 from daskpar.locations import filesystem, is_url, remote_errors
 
 if TYPE_CHECKING:
@@ -29,58 +32,86 @@ class FileList:
     """False where a step has dropped the column `Path`."""
     origin: str = ""
     """The folder or MLTable they were listed from, for messages."""
+    stamps: Mapping[str, Stamp] = field(default_factory=dict)
+    """What a listing of a store told of its objects, by path."""
+    warnings: tuple[str, ...] = ()
+    """What was left out of the list."""
 
     def __len__(self) -> int:
         return len(self.paths)
 
 
-def list_files(path: str) -> FileList:
+@dataclass
+class ListingNotes:
+    """What listing files finds out beside their names."""
+
+    stamps: dict[str, Stamp] = field(default_factory=dict)
+    """As `FileList.stamps`."""
+    left_out: dict[str, str] = field(default_factory=dict)
+    """What is no plain file, by path, and what it is instead."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """One sentence that counts and names what was left out; none where nothing was."""
+        if not self.left_out:
+            return ()
+        kinds = Counter(self.left_out.values())
+        counted = ", ".join(f"{number} × {kind}" for kind, number in sorted(kinds.items()))
+        names = sorted(self.left_out)
+        named = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        return (
+            f"left out, for {'they are' if len(names) > 1 else 'it is'} no plain file: {counted} ({named})",
+        )
+
+
+def list_files(path: str, notes: ListingNotes | None = None) -> FileList:
     """All files at a location: the file itself, or what lies below the folder, hidden files included.
 
     The order is depth first, the entries of each folder sorted by name (files and folders interleaved, as
     their bytes compare); Microsoft's reader gives the order of the disk. Links to folders are followed, but
-    never in circles. InputError where nothing is there.
+    never in circles. Pipes, sockets, devices and links to nothing are left out. InputError where nothing is
+    there, or one of these.
     """
+    notes = ListingNotes() if notes is None else notes
     if is_url(path):
-        return FileList(paths=_list_url(path), origin=path)
-    if os.path.isdir(path):
-        return FileList(paths=walk(path), origin=path)
-    if not os.path.exists(path):
-        raise InputError(f"{path} does not exist")
-    return FileList(paths=[path], origin=path)
+        found = _list_url(path, notes)
+    elif os.path.isdir(path):
+        found = walk(path, notes)
+    elif not os.path.exists(path):
+        nothing = "is a link to nothing" if os.path.islink(path) else "does not exist"
+        raise InputError(f"{path} {nothing}")
+    elif not os.path.isfile(path):
+        raise InputError(f"{path} is {kind_of(os.stat(path).st_mode)}, not a file or folder")
+    else:
+        found = [path]
+    return FileList(paths=found, origin=path, stamps=notes.stamps, warnings=notes.warnings)
 
 
-def walk(folder: str) -> list[str]:
+def walk(folder: str, notes: ListingNotes | None = None) -> list[str]:
     """The files below a local folder, as `list_files` orders them."""
     found: list[str] = []
+    notes = ListingNotes() if notes is None else notes
     try:
-        _walk(folder.rstrip("/") or "/", found, (folder_identity(folder),))
+        _walk(folder.rstrip("/") or "/", found, (folder_identity(folder),), notes.left_out)
     except OSError as error:
         raise InputError(f"{folder} can't be listed: {error.strerror or error}") from None
     return found
 
 
-def file_size(path: str) -> int:
-    """Bytes of a file; OSError where it is missing or a folder."""
-    if is_url(path):
-        found, inner = filesystem(path)
-        with remote_errors():
-            known = found.info(inner)
-        size, is_folder = int(known["size"] or 0), known["type"] == "directory"
-    else:
-        seen = os.stat(path)
-        size, is_folder = seen.st_size, stat.S_ISDIR(seen.st_mode)
-    if is_folder:
-        raise IsADirectoryError(errno.EISDIR, "is a folder, not a file", path)
-    return size
-
-
-def _walk(folder: str, found: list[str], above: tuple[tuple[int, int], ...]) -> None:
+def _walk(
+    folder: str, found: list[str], above: tuple[tuple[int, int], ...], left_out: dict[str, str]
+) -> None:
     with os.scandir(folder) as entries:
         listed = list(entries)
     prefix = "/" if folder == "/" else folder + "/"
     names = sorted([entry.name for entry in listed])
-    folders = {entry.name for entry in listed if is_folder(entry)}
+    # What is neither file nor folder by the folder's own words is looked at: links are.
+    special = [entry for entry in listed if not entry.is_file(follow_symlinks=False)]
+    folders = {entry.name for entry in special if is_folder(entry)}
+    odd = {entry.name: kind for entry in special if entry.name not in folders and (kind := odd_kind(entry))}
+    if odd:
+        left_out.update((prefix + name, kind) for name, kind in odd.items())
+        names = [name for name in names if name not in odd]
     if not folders:  # flat folders of millions of files are common: half a microsecond each
         found += map(prefix.__add__, names)
         return
@@ -89,7 +120,7 @@ def _walk(folder: str, found: list[str], above: tuple[tuple[int, int], ...]) -> 
         if name not in folders:
             found.append(path)
         elif (own := folder_identity(path)) not in above:
-            _walk(path, found, (*above, own))
+            _walk(path, found, (*above, own), left_out)
 
 
 def is_folder(entry: os.DirEntry[str]) -> bool:
@@ -105,20 +136,36 @@ def is_folder(entry: os.DirEntry[str]) -> bool:
         raise
 
 
+def odd_kind(entry: os.DirEntry[str]) -> str:
+    """What an entry is that is no folder: empty for a file or a link to one, else in words."""
+    if entry.is_file(follow_symlinks=False):
+        return ""
+    try:
+        mode = entry.stat().st_mode
+    except OSError as error:
+        nowhere = error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+        return "a link to nothing" if nowhere else ""  # what else is wrong is said where it is read
+    return "" if stat.S_ISREG(mode) else kind_of(mode)
+
+
 def folder_identity(folder: str) -> tuple[int, int]:
     """What a local folder has in common with links to it: device and inode."""
     seen = os.stat(folder)
     return seen.st_dev, seen.st_ino
 
 
-def _list_url(path: str) -> list[str]:
+def _list_url(path: str, notes: ListingNotes) -> list[str]:
     found, inner = filesystem(path)
     try:
         with remote_errors():
             details: dict[str, Any] = found.find(inner, detail=True)
     except OSError as error:
-        raise InputError(f"{path} can't be listed: {error}") from None
+        kind = DataUnreached if reach_of(error) == Reach.UNREACHED else InputError
+        raise kind(f"{path} can't be listed: {error}") from None
     names = sorted(details, key=lambda name: name.split("/"))
     if not names:
         raise InputError(f"{path} does not exist, or holds no file")
-    return [found.unstrip_protocol(name) for name in names]
+    paths = [found.unstrip_protocol(name) for name in names]
+    stamps = (remote_stamp(details[name]) for name in names)
+    notes.stamps.update((full, stamp) for full, stamp in zip(paths, stamps, strict=True) if stamp.known)
+    return paths

@@ -9,6 +9,7 @@ from time import time
 from typing import TYPE_CHECKING
 
 from daskpar.driver.background_fingerprint import BackgroundFingerprint
+from daskpar.driver.inputs_beside import InputsBeside
 from daskpar.events import Event, StepEnded, StepKind, StepStarted, Warned
 from daskpar.jobspec.model import CommandStep, PipelineJob, Step
 from daskpar.outputs.journal_reader import has_commits
@@ -17,6 +18,7 @@ from daskpar.rundir.fingerprint import (
     INPUTS,
     fingerprint_without_inputs,
     plans_the_same,
+    seen_beside,
     seen_inputs,
     step_fingerprint,
 )
@@ -73,6 +75,7 @@ class StepLifecycle:
             self._fingerprint_without_inputs,
         )
         fingerprint.start(lambda found: folder.save(replace(state, fingerprint=found)))
+        beside = InputsBeside(lambda: seen_beside(step, self._neither_code_nor_input))
         self.publish(
             StepStarted(
                 time=state.started or time(),
@@ -83,9 +86,11 @@ class StepLifecycle:
             )
         )
         self._prepare_outputs(again=earlier is not None)
+        beside.wait_begun()
         running = self._step_run(state, fingerprint)
         on_start(running)
         result = running.run()
+        result = replace(result, notes=(*result.notes, *beside.changed()))
         self._keep_end(folder, state, result, fingerprint, earlier.seconds if earlier is not None else 0.0)
         self.publish(StepEnded(time=time(), result=result))
         return result
@@ -175,6 +180,7 @@ class StepLifecycle:
             retry_failed=self.resumed,
             plans_the_same=lambda: self._plans_the_same(state),
             opened=self.opened,
+            takes_changes=self.resumed and self.allow_changes,
         )
 
     def _planned_from(self, folder: StepFolder, earlier: StepState | None) -> dict[str, object]:

@@ -26,6 +26,7 @@ from daskpar.engine.rules.dispatch import Dispatcher
 from daskpar.engine.rules.members import Members
 from daskpar.engine.tracker_link import TrackerLink
 from daskpar.engine.try_results import TryResults
+from daskpar.engine.unreached import UnreachedData
 from daskpar.engine.worker_calls import leave_workers
 from daskpar.errors import DaskparError, InfrastructureLost, RunDirectoryError
 from daskpar.events import Event, Progress, Warned
@@ -39,6 +40,7 @@ from daskpar.processor.protocol import (
     ProcessorChanged,
     ProcessorSettings,
     Released,
+    ReleaseReason,
     Sampled,
 )
 from daskpar.results import InitFailed, Status, status_of
@@ -51,6 +53,7 @@ TICK_SECONDS = 0.25
 """How long the loop waits for a message before it looks at its clocks."""
 LOOK_SECONDS = 5.0
 """How often the cluster is asked for nodes while there is none."""
+RESUME_LATER = "what is committed is kept: put that right, then `python -m daskpar resume` goes on from here"
 LEAVING_SECONDS = 15.0
 """What a node gets to end its processors; what `shutdown()` may take comes on top."""
 
@@ -95,6 +98,7 @@ class Execution:
             charged_items=self.charged_items,
             internal=bool(self.doing),
         )
+        self.unreached = UnreachedData(dispatcher=self.dispatcher, results=self.results, warn=self._warn)
 
     def _publish(self, event: Event) -> None:
         self.publish(event)
@@ -148,6 +152,7 @@ class Execution:
             reason=self._reason,
             first_failure=self.results.first_failure,
             error=self._error,
+            input_changed=self.results.input_changed,
         )
 
     # -- messages in -----------------------------------------------------------------------------------------
@@ -166,6 +171,7 @@ class Execution:
                     self._end(Status.FAILED, verdict)
                 if self.nodes.wanted:
                     self._fill_up()
+                self.unreached.let_go(monotonic())
                 for address, order in self.dispatcher.orders():
                     self._tasks.send(address, order)
             self._look_at_clocks()
@@ -215,10 +221,10 @@ class Execution:
             case Flushed():
                 self._clocks.result_came(monotonic())
                 self.nodes.losses.mini_batch_done()
-                self.results.flushed(message)
+                if self.results.flushed(message):
+                    self.unreached.reached(address)
             case Released():
-                if self.results.released(message, self.nodes.members.number(address) or 0):
-                    self.nodes.losses.mini_batch_done()
+                self._take_released(address, message)
             case NodeFailed():
                 self._take_broken(address, message)
             case BlockEnded(block=block, token=token):
@@ -243,12 +249,18 @@ class Execution:
             case Sampled():
                 self.publish(resource_sample(self.settings.step, message))
 
+    def _take_released(self, address: str, released: Released) -> None:
+        number = self.nodes.members.number(address) or 0
+        if released.reason == ReleaseReason.UNREACHED:
+            failed = self.unreached.released(address, number, released, monotonic())
+        else:
+            failed = self.results.released(released, number)
+        if failed:
+            self.nodes.losses.mini_batch_done()
+
     def _take_broken(self, address: str, broken: NodeFailed) -> None:
         if broken.disk:
-            advice = (
-                "what is committed is kept: put that right, then `python -m daskpar resume` goes on from here"
-            )
-            self._end(Status.LOST, f"{broken.message}; {advice}")
+            self._end(Status.LOST, f"{broken.message}; {RESUME_LATER}")
         else:
             self.nodes.leave_out(address, broken.message)
 
@@ -284,6 +296,15 @@ class Execution:
         if self._clocks.nodes_since is not None and now - self._looked > LOOK_SECONDS:
             self.nodes.wanted = True  # a worker that did not answer may do so now
         overdue = self._clocks.overdue(now, self.timeouts)
+        outages = self.unreached.outages
+        if not self._stopped and (
+            outages.lasts(now, self.timeouts.outage) or (overdue == "progress" and outages.since is not None)
+        ):
+            waited = now - (outages.since or now)
+            self._end(
+                Status.LOST, f"no data was reached for {waited:.0f} s: {outages.trouble}; {RESUME_LATER}"
+            )
+            return
         if overdue == "stopping":
             self._drop_blocks()
         elif overdue == "nodes":

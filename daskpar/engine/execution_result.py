@@ -28,3 +28,5 @@ class ExecutionResult:
     first_failure: Failure | InitFailed | None = None
     error: DaskparError | None = None
     """What made the driver itself give up: the disk, the cluster."""
+    input_changed: int = 0
+    """Mini-batches that failed because a file was not what was planned."""

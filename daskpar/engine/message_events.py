@@ -14,16 +14,23 @@ from daskpar.results import Failure, InitFailed, Reason, TryStatus
 
 def given_up_record(index: int, *, items: int, node: int, what: str, why: str) -> tuple[np.ndarray, Failure]:
     """The record and the failure of a mini-batch that could not report its own failure."""
+    message = f"mini-batch {index} is given up: {what}, so it probably is the cause ({why})"
+    return failed_record(index, items=items, node=node, reason=Reason.LOST, message=message)
+
+
+def failed_record(
+    index: int, *, items: int, node: int, reason: Reason, message: str
+) -> tuple[np.ndarray, Failure]:
+    """The record and the failure of a mini-batch that the driver fails."""
     record = np.zeros(1, dtype=RECORD)
     record["index"], record["items"], record["failed_items"], record["node"] = index, items, items, node
     record["status"], record["reason"], record["final"], record["started"] = (
         TryStatus.FAILED,
-        Reason.LOST,
+        reason,
         1,
         time(),
     )
-    message = f"mini-batch {index} is given up: {what}, so it probably is the cause ({why})"
-    return record, Failure(index=index, reason=Reason.LOST, message=message, time=time(), final=True)
+    return record, Failure(index=index, reason=reason, message=message, time=time(), final=True)
 
 
 def resource_sample(step: str, sample: Sampled) -> ResourceSample:

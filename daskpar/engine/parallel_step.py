@@ -33,7 +33,7 @@ from daskpar.outputs.early_copy import EarlyCopy, remove_stale
 from daskpar.outputs.ledger import Ledger
 from daskpar.outputs.part_check import REPAIR_ROUNDS, damage_in_words
 from daskpar.processor.protocol import ProcessorSettings
-from daskpar.results import Counts, Status, StepResult, status_of
+from daskpar.results import Counts, Reason, Status, StepResult, status_of
 from daskpar.rows.registry import format_of, store_of
 
 if TYPE_CHECKING:
@@ -54,6 +54,8 @@ class ParallelStepRun(StepRun):
     """As `PlanPhase.plans_the_same`."""
     opened: Table | FileList | None = None
     """The input where it was opened already."""
+    takes_changes: bool = False
+    """Whether the files of an earlier process' plan may be others by now (--allow-changes)."""
 
     def _run(self) -> StepResult:
         summary = self._plan()
@@ -76,6 +78,7 @@ class ParallelStepRun(StepRun):
             folder=self.folder,
             open_input=self._open_input,
             plans_the_same=self.plans_the_same,
+            takes_changes=self.takes_changes,
             ready=self.ready,
             settings=lambda plan: self._settings(plan, tabular=True),
             make_execution=self._execution,
@@ -198,6 +201,10 @@ class ParallelStepRun(StepRun):
             reason=outcome.reason,
             counts=counter.counts,
             first_failure=first,
+            notes=_on_changed(
+                outcome.input_changed
+                + sum(earlier.reason == Reason.INPUT_CHANGED for earlier in ledger.earlier_failures)
+            ),
         )
         if result.status != Status.COMPLETED:
             return result
@@ -361,3 +368,15 @@ class ParallelStepRun(StepRun):
 
     def _publish_progress(self, counts: Counts, doing: str) -> None:
         self.publish(Progress(time=time(), step=self.step.name, counts=counts, running=0, doing=doing))
+
+
+def _on_changed(mini_batches: int) -> tuple[str, ...]:
+    """What has to be said where mini-batches failed because their files were not what was planned."""
+    if not mini_batches:
+        return ()
+    failed = "1 mini-batch" if mini_batches == 1 else f"{mini_batches} mini-batches"
+    return (
+        f"the input changed while the step ran: {failed} failed because a file was not what was planned "
+        "(INPUT_CHANGED in the logs names each); put the files back and resume with --retry-failed, "
+        "or start a new run on what is there now",
+    )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from daskpar.batches.plan import Plan, PlanSummary
+from daskpar.batches.plan_changes import take_changes
 from daskpar.batches.plan_writer import write_plan
 from daskpar.batches.records import unpack
 from daskpar.engine.execution import Execution
@@ -66,6 +67,8 @@ class PlanPhase:
     """Whether a plan that is made anew is certainly the one of an earlier process of this run. Takes as long
     as looking at all files.
     """
+    takes_changes: bool = False
+    """Whether the files of an earlier process' plan may be others by now (--allow-changes)."""
     ready: Callable[[], object]
     """Returns once the cluster is open."""
     settings: Callable[[Path], ProcessorSettings]
@@ -92,7 +95,12 @@ class PlanPhase:
         plan = self.folder.plan
         if (plan / "plan.json").exists() or has_commits(self.folder.journal):
             try:
-                return Plan.reopen(plan).summary
+                found = Plan.reopen(plan)
+                if self.takes_changes:
+                    take_changes(found)
+                for text in found.planning_warnings:  # one that was made ahead could tell nobody
+                    self.warn(text)
+                return found.summary
             except PlanDamaged as error:
                 self._check_plans_the_same(error)
         self.progress("listing the input")
@@ -173,6 +181,7 @@ class PlanPhase:
             returns_measured=False,
             logs=str(self.folder.plan / f"{name}-logs"),
             max_retries=2,
+            internal=True,
             run_timeout=max(3600.0, self.step.settings.task_overhead_timeout),
             profiling_module="",
         )

@@ -14,12 +14,12 @@ import numpy as np
 
 from daskpar.batches.records import unpack
 from daskpar.engine.execution_result import Commit
-from daskpar.engine.message_events import given_up_record
+from daskpar.engine.message_events import failed_record, given_up_record
 from daskpar.engine.rules.counter import ThresholdCounter
 from daskpar.engine.rules.dispatch import Dispatcher
 from daskpar.events import Event, TriesEnded
 from daskpar.processor.protocol import Flushed, Released
-from daskpar.results import Failure, InitFailed
+from daskpar.results import Failure, InitFailed, Reason
 
 logger = logging.getLogger(__name__)
 
@@ -38,25 +38,29 @@ class TryResults:
     internal: bool = False
     first_failure: Failure | InitFailed | None = None
     """The first in time."""
+    input_changed: int = 0
+    """Mini-batches that failed because a file was not what was planned."""
 
-    def flushed(self, flushed: Flushed) -> None:
-        """A processor has written the rows of some mini-batches."""
+    def flushed(self, flushed: Flushed) -> bool:
+        """A processor has written the rows of some mini-batches; whether any of them counts."""
         records = unpack(flushed.records)
         accepted = self.dispatcher.settle(flushed.block, flushed.token, records["index"])
         if not accepted.any():
             logger.info("refused %d results of block %d: given to another since", len(records), flushed.block)
-            return
+            return False
         if not accepted.all():
             flushed = replace(flushed, records=records[accepted].tobytes())
         records = self.commit(flushed)
         for record in records[records["final"] == 0]:
             self.dispatcher.retry(int(record["index"]), int(record["tries"]) + 1)
         self.counter.add(records)
+        self.input_changed += int(np.count_nonzero(records["reason"] == Reason.INPUT_CHANGED))
         self.dispatcher.sizer.measure(len(records), float(records["elapsed"].sum()))
         for failure in flushed.failures:
             self.note_failure(failure)
         if not self.internal:
             self._publish(records, flushed.failures)
+        return True
 
     def released(self, released: Released, node: int) -> bool:
         """A processor of `node` gives back what it has not done; whether a mini-batch has failed by that."""
@@ -78,9 +82,22 @@ class TryResults:
 
     def give_up(self, index: int, node: int, what: str, why: str) -> None:
         """Fail a mini-batch that can't report itself: it takes its processor or `node` down each time."""
-        record, failure = given_up_record(
-            index, items=self.charged_items(index), node=node, what=what, why=why
+        self._fail(*given_up_record(index, items=self.charged_items(index), node=node, what=what, why=why))
+
+    def input_gone(self, index: int, node: int, message: str) -> None:
+        """Fail a mini-batch whose file is not there any more, as `node` has seen."""
+        self.input_changed += 1
+        self._fail(
+            *failed_record(
+                index,
+                items=self.charged_items(index),
+                node=node,
+                reason=Reason.INPUT_CHANGED,
+                message=message,
+            )
         )
+
+    def _fail(self, record: np.ndarray, failure: Failure) -> None:
         self.commit(
             Flushed(
                 block=-1,

@@ -79,7 +79,20 @@ class BlockQueue:
         if order is None or order.block != done.block:
             return
         processor.order = None
-        self._release(order, done.stop, processor.limit, ReleaseReason.STOPPED)
+        if done.unreached is None:
+            self._release(order, done.stop, processor.limit, ReleaseReason.STOPPED)
+        else:
+            self._report(
+                Released(
+                    block=order.block,
+                    token=order.token,
+                    start=done.stop,
+                    stop=processor.limit,
+                    reason=ReleaseReason.UNREACHED,
+                    trouble=done.unreached.trouble,
+                    missing=done.unreached.missing,
+                )
+            )
         self._report(BlockEnded(block=order.block, token=order.token))
 
     # -- giving back ---------------------------------------------------------------------------------------

@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 from daskpar.batches.plan import Plan
 from daskpar.batches.records import PACK, RECORD
+from daskpar.data.reach import Reach, reach_of
+from daskpar.errors import InputChanged, InputError
+from daskpar.locations import is_url
 from daskpar.paths import process_name
 from daskpar.processor import channel, context
 from daskpar.processor.entry_script import Entry
 from daskpar.processor.error_text import describe_error, user_traceback
 from daskpar.processor.own_process import OwnProcess
-from daskpar.processor.processor_messages import BlockDone, DiskFailed
+from daskpar.processor.processor_messages import BlockDone, DiskFailed, Unreached
 from daskpar.processor.protocol import BlockOrder, Flushed, LogMessage, ProcessorSettings
 from daskpar.processor.return_check import SUCCEEDED, compare_counts, why_not_countable
 from daskpar.processor.shared_page import KILL_PENDING, Phase, SharedPage
@@ -68,6 +71,8 @@ class BlockRunner:
         self._buffer = settings.row_format.encoder()
         self._warned_of_more = False
         self._warned: set[str] = set()
+        self._unreached: Unreached | None = None
+        """Why the current block ends before its next mini-batch."""
 
     # -- the loop ------------------------------------------------------------------------------------------
 
@@ -90,6 +95,8 @@ class BlockRunner:
             if index >= allowed():
                 break
             self._run_one(index, now)
+            if self._unreached is not None:
+                break
             index += 1
             # A failed try is reported at once: the number of tries of a mini-batch is exact, whatever its
             # neighbours do next.
@@ -106,7 +113,8 @@ class BlockRunner:
         if self._profiling is not None:
             self._profiling.save()
         announce(-1, Phase.IDLE, monotonic())
-        channel.send(self._sock, BlockDone(order.block, order.token, index))
+        channel.send(self._sock, BlockDone(order.block, order.token, index, self._unreached))
+        self._unreached = None
 
     def _open_plan(self) -> Plan:
         if self._plan is None:
@@ -124,7 +132,7 @@ class BlockRunner:
             batch = self._plan.load(index)  # type: ignore[union-attr]
             items = len(batch)
         except Exception as error:
-            self._fail(index, Reason.LOAD_ERROR, self._planned_items(index), error, (began, None))
+            self._not_loaded(index, error, began)
             return
         if items == 0 and self.settings.tabular:
             self._keep(index, 0, 0, 0, TryStatus.EMPTY, Reason.NONE, 1, False, (began, None))
@@ -144,6 +152,9 @@ class BlockRunner:
                 returned = list(returned) if self.settings.returns_measured else deque(returned, maxlen=0)
         except BaseException as error:
             self._process.exit_if_copy()
+            if self.settings.internal and isinstance(error, InputError):
+                self._not_loaded(index, error, began)
+                return
             reason = Reason.MEMORY if isinstance(error, MemoryError) else Reason.EXCEPTION
             self._fail(index, reason, items, error, (began, running))
             return
@@ -156,6 +167,24 @@ class BlockRunner:
             self._fail(index, Reason.BAD_RETURN, items, why, clocks)
         else:
             self._take_return(index, items, returned, clocks)
+
+    def _not_loaded(self, index: int, error: Exception, began: float) -> None:
+        """A mini-batch whose data can't be had: it has failed, or is handed back where it is not to blame.
+
+        A local file that is missing may be there for other nodes: that is for the driver to say.
+        """
+        changed = isinstance(error, InputChanged)
+        missing = (
+            error.path if isinstance(error, InputChanged) and error.gone and not is_url(error.path) else ""
+        )
+        if missing or reach_of(error) == Reach.UNREACHED:
+            self._unreached = Unreached(str(error) or describe_error(error), missing)
+            return
+        items, clocks = self._planned_items(index), (began, None)
+        if changed:  # where in our code that was noticed is no matter
+            self._fail(index, Reason.INPUT_CHANGED, items, str(error), clocks)
+        else:
+            self._fail(index, Reason.LOAD_ERROR, items, error, clocks)
 
     def _take_return(self, index: int, items: int, returned: Any, clocks: tuple[Any, ...]) -> None:
         """Count what was returned and keep its rows where they count."""
@@ -192,7 +221,7 @@ class BlockRunner:
     def _fail(
         self, index: int, reason: int, items: int, error: BaseException | str, clocks: tuple[Any, ...]
     ) -> None:
-        final = self._order.is_last_try(self.settings.max_retries)
+        final = self._order.is_last_try(self.settings.max_retries) or reason == Reason.INPUT_CHANGED
         message = error if isinstance(error, str) else describe_error(error)
         if reason == Reason.LOAD_ERROR:
             message = f"the mini-batch could not be loaded: {message}"

@@ -24,12 +24,22 @@ class InitRaised:
 
 
 @dataclass(frozen=True)
+class Unreached:
+    """The data of a mini-batch could not be reached."""
+
+    trouble: str
+    missing: str = ""
+    """The file that this node does not see, where that is the trouble."""
+
+
+@dataclass(frozen=True)
 class BlockDone:
-    """A block's range is done up to `stop`."""
+    """A block's range is done up to `stop`; `unreached` where that is so for want of the next one's data."""
 
     block: int
     token: str
     stop: int
+    unreached: Unreached | None = None
 
 
 @dataclass(frozen=True)

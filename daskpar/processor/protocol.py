@@ -75,6 +75,8 @@ class ProcessorSettings:
     """How often the node samples its resources; 0: never."""
     spare_server: bool = False
     """Whether the next step may reuse the node's fork server; only where no user code runs below it."""
+    internal: bool = False
+    """Whether the entry script is one of ours that reads the step's input (a pass of a grouping)."""
     session: str = ""
     """Random text of one driver process's run of the step: it marks the files that its nodes leave behind."""
     repair: int = 0
@@ -110,6 +112,8 @@ class ReleaseReason(StrEnum):
     """The processor died with the block before its first mini-batch."""
     DIED = "died"
     """The processor died at an earlier mini-batch of the block; these were not begun."""
+    UNREACHED = "unreached"
+    """The data of the first one could not be reached from this node; these were not begun."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,6 +164,10 @@ class Released:
     start: int
     stop: int
     reason: ReleaseReason
+    trouble: str = ""
+    """Of what was not reached: what stood in the way."""
+    missing: str = ""
+    """Of what was not reached: the file that this node does not see, where that is the trouble."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,10 +30,11 @@ TRY_STATUS = {
     Reason.LOAD_ERROR: "LOAD_EXCEPTION",
     Reason.LOAD_TIMEOUT: "LOAD_TIMEOUT",
     Reason.LOST: "RUN_EXCEPTION",
+    Reason.INPUT_CHANGED: "LOAD_EXCEPTION",
 }
 """Azure's status of a try that failed for this reason (`NONE`: one that succeeded)."""
 
-NOT_RUN = (Reason.LOAD_ERROR, Reason.LOAD_TIMEOUT, Reason.LOST)
+NOT_RUN = (Reason.LOAD_ERROR, Reason.LOAD_TIMEOUT, Reason.LOST, Reason.INPUT_CHANGED)
 """Reasons for which there is no time inside run()."""
 
 _THREE_DIGITS = np.array([f"{i:03d}".encode() for i in range(1000)]).view("u1").reshape(1000, 3)

@@ -46,6 +46,7 @@ def summary_of_run(
     if first is not None:
         parts.append(failure_in_full(*first))
     parts += [f"Warning: {warning}" for warning in warnings]
+    parts += [f"Warning: {result.step}: {note}" for result in results for note in result.notes]
     parts.append(_ending(run, status, reason, seconds, results))
     return printable("\n".join(part for part in parts if part))
 
@@ -165,6 +166,7 @@ def job_result_text(result: StepResult, kind: StepKind = StepKind.PARALLEL) -> s
     lines = [f"Status: {result.status}"]
     if result.reason:
         lines.append(f"Reason: {result.reason}")
+    lines += [f"Warning: {note}" for note in result.notes]
     lines.append(f"Duration: {duration(result.seconds)}")
     if result.exit_code is not None:
         lines.append(f"Exit code: {result.exit_code}")

@@ -64,6 +64,22 @@ def seen_inputs(step: Step, skip: Iterable[Path | str] = ()) -> dict[str, object
     return {given.name: _input_files(given, unseen) for given in _data(step)}
 
 
+def seen_beside(step: Step, skip: Iterable[Path | str] = ()) -> dict[str, object]:
+    """The files of each input that is not split into mini-batches, as they are now; those of steps too.
+
+    Nobody looks at them when a mini-batch is loaded.
+    """
+    unseen = _unseen(step, skip)
+    split = {""}
+    if isinstance(step, ParallelStep) and step.settings.rank_mini_batch_count == 0:
+        split = set(step.input_data[:1])
+    return {
+        given.name: _input_files(given, unseen)
+        for given in step.inputs.values()
+        if given.is_data and given.path and given.name not in split
+    }
+
+
 def _data(step: Step) -> list[Input]:
     return [given for given in step.inputs.values() if given.is_data and given.path and given.made_by is None]
 

@@ -199,6 +199,7 @@ def _identity(entry: os.DirEntry[str]) -> tuple[int, int]:
 
 def _stamped_remote(path: str) -> list[Stamp]:
     files, inner = filesystem(path)
+    files.invalidate_cache()  # what an earlier listing said is no answer
     try:
         found: dict[str, Any] = files.find(inner, detail=True) or {inner: files.info(inner)}
     except OSError:

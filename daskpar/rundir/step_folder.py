@@ -34,6 +34,8 @@ class StepState:
     """Output name -> path."""
     rows: str = ""
     """Path or URL of a completed step's rows (append_row_to); empty where nothing is aggregated."""
+    notes: tuple[str, ...] = ()
+    """As `StepResult.notes`."""
     extra: Mapping[str, object] = field(default_factory=dict)
     """Anything else that should be there after a resume; JSON values."""
 
@@ -66,6 +68,7 @@ class StepState:
             ended=ended,
             seconds=seconds_before + result.seconds,
             outputs=result.outputs,
+            notes=result.notes,
             rows=rows if result.status == Status.COMPLETED else "",
         )
 
@@ -79,6 +82,7 @@ class StepState:
             seconds=self.seconds,
             outputs=self.outputs,
             exit_code=self.exit_code,
+            notes=self.notes,
         )
 
 
@@ -92,6 +96,7 @@ class StepFolder(StepPaths):
             return None
         known = {name: value[name] for name in (f.name for f in fields(StepState)) if name in value}
         numbers = {f.name for f in fields(Counts)}
+        known["notes"] = tuple(known.get("notes", ()))
         known["counts"] = Counts(
             **{name: n for name, n in value.get("counts", {}).items() if name in numbers}
         )

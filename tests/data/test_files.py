@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from daskpar.data.files import list_files
+from daskpar.data.files import ListingNotes, list_files
 from daskpar.data.mltable.path_items import files_of_item
+from daskpar.data.stamps import planned_stamp
 from daskpar.errors import InputError
 
 
@@ -61,12 +64,63 @@ def test_links_are_followed_but_not_in_circles(tree: Path) -> None:
     assert "c/m.csv" in found and not any(name.startswith("a/up") for name in found)
 
 
-def test_a_link_in_a_circle_is_listed_as_one_that_leads_nowhere(tree: Path) -> None:
-    (tree / "a" / "me").symlink_to("me")
-    (tree / "a" / "nowhere").symlink_to("gone")
-    expected = ["a/.h/q.csv", "a/deep/er/w.txt", "a/me", "a/nowhere", "a/z.csv"]
-    assert below(tree, list_files(str(tree / "a")).paths) == expected
-    assert below(tree, files_of_item("pattern", str(tree / "a/*e"))) == ["a/me", "a/nowhere"]
+@pytest.fixture
+def odd(tree: Path) -> Iterator[Path]:
+    """A folder with one of each that is no plain file, beside two files."""
+    folder = tree / "a"
+    (folder / "me").symlink_to("me")  # a circle
+    (folder / "nowhere").symlink_to("gone")
+    os.mkfifo(folder / "pipe")
+    (folder / "null").symlink_to("/dev/null")
+    with socket.socket(socket.AF_UNIX) as listening:
+        before = os.getcwd()
+        os.chdir(folder)  # the names of sockets are short
+        listening.bind("socket")
+        os.chdir(before)
+        yield folder
+
+
+def test_what_is_no_plain_file_is_left_out_counted_and_named(odd: Path, tree: Path) -> None:
+    found = list_files(str(odd))
+    assert below(tree, found.paths) == ["a/.h/q.csv", "a/deep/er/w.txt", "a/z.csv"]
+    (warning,) = found.warnings
+    for words in (
+        "they are no plain file",
+        "2 × a link to nothing",
+        "1 × a named pipe",
+        "1 × a socket",
+        "1 × a device",
+    ):
+        assert words in warning
+    assert f"{odd}/me" in warning and "and 2 more" in warning
+
+
+def test_a_pattern_leaves_them_out_too(odd: Path, tree: Path) -> None:
+    notes = ListingNotes()
+    assert below(tree, files_of_item("pattern", str(odd / "*"), notes)) == ["a/z.csv"]
+    assert {os.path.basename(path) for path in notes.left_out} == {"me", "nowhere", "pipe", "null", "socket"}
+
+
+def test_a_pattern_that_they_alone_match_matches_no_file(odd: Path) -> None:
+    with pytest.raises(InputError, match="no file matches"):
+        files_of_item("pattern", str(odd / "p*"))
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("me", "is a link to nothing"),
+        ("nowhere", "is a link to nothing"),
+        ("pipe", "is a named pipe, not a file"),
+        ("null", "is a device, not a file"),
+        ("socket", "is a socket, not a file"),
+    ],
+)
+def test_one_that_is_named_is_an_error(odd: Path, name: str, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        list_files(str(odd / name))
+    with pytest.raises(InputError, match=words):
+        planned_stamp(str(odd / name))
 
 
 def test_nothing_there(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import os
 from types import TracebackType
 from typing import Any
 
-from daskpar.errors import InputError
+from daskpar.data.reach import unreadable
 from daskpar.locations import filesystem, is_url, remote_errors
 
 
@@ -21,9 +21,15 @@ class ByteSource:
             self._remote = filesystem(path)
             return
         try:
-            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            # A named pipe without a writer would be waited for without end.
+            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as error:
             raise unreadable(path, error) from None
+
+    @property
+    def descriptor(self) -> int | None:
+        """Of a local file."""
+        return self._descriptor
 
     def read(self, offset: int, length: int) -> bytes:
         """Bytes [offset, offset + length) of the file."""
@@ -60,8 +66,3 @@ class ByteSource:
 
     def __del__(self) -> None:
         self.close()
-
-
-def unreadable(path: str, error: OSError) -> InputError:
-    """The error for a file that can't be read."""
-    return InputError(f"{path} can't be read: {error.strerror or error}")

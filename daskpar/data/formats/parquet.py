@@ -14,12 +14,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from daskpar.data.columns.special_types import any_field, to_any
-from daskpar.data.formats.byte_source import unreadable
+from daskpar.data.reach import unreadable
 from daskpar.errors import InputError
 from daskpar.locations import open_file
 
 WINDOW = 64 * 1024 * 1024
 """Row groups of more bytes than this are decoded a part at a time."""
+
+PARQUET_NAMES = (".parquet", ".parq", ".pq")
+"""How the names of Parquet files end."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,18 @@ def open_parquet(path: str) -> pq.ParquetFile:
     except OSError as error:
         raise unreadable(path, error) from None
     except (pa.ArrowException, ValueError) as error:
-        raise InputError(f"{path} is no readable Parquet file: {error}") from None
+        raise InputError(f"{path} is no readable Parquet file: {error}{_beside(path)}") from None
+
+
+def _beside(path: str) -> str:
+    """What to do about a file that lies beside the files of a table and is none of them."""
+    folder, _, name = path.rpartition("/")
+    beside = name.startswith((".", "_")) or not name.lower().endswith(PARQUET_NAMES)
+    return (
+        f". It may be no part of the table: name those that are, by `pattern: {folder}/*.parquet`"
+        if beside
+        else ""
+    )
 
 
 def read_footer(path: str) -> Footer:

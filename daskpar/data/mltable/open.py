@@ -7,8 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
-from daskpar.data.files import FileList, file_size
-from daskpar.data.formats.byte_source import unreadable
+from daskpar.data.files import FileList, ListingNotes
 from daskpar.data.mltable.after_reader import transform_table, with_step
 from daskpar.data.mltable.before_reader import ListedFiles, path_column
 from daskpar.data.mltable.document import Document, Transformation, read_document
@@ -16,6 +15,7 @@ from daskpar.data.mltable.option_checks import TransformationError
 from daskpar.data.mltable.path_items import files_of_item
 from daskpar.data.mltable.table_inference import INFER_TABLE
 from daskpar.data.mltable.table_sample import has_rows, sample_table
+from daskpar.data.stamps import Stamp, planned_stamp
 from daskpar.data.tables.table import Table
 from daskpar.errors import DaskparError, InputError
 from daskpar.locations import resolve
@@ -40,6 +40,7 @@ class _Opener:
     def __init__(self, document: Document, datastores: Mapping[str, str]) -> None:
         self.document = document
         self.datastores = datastores
+        self.notes = ListingNotes()
         self.files = ListedFiles(*self._list())
         self.reader: Transformation | None = None
 
@@ -92,7 +93,7 @@ class _Opener:
                 location = resolve(item.text, self.document.folder, self.datastores)
                 if item.how == "file" and item.text.endswith(("/", "\\")):
                     location += "/"  # a mistake that resolving would hide
-                found = known.get((item.how, location)) or files_of_item(item.how, location)
+                found = known.get((item.how, location)) or files_of_item(item.how, location, self.notes)
                 known[item.how, location] = found
             except (DaskparError, ValueError) as error:
                 raise self.document.error(item.line, str(error)) from None
@@ -105,7 +106,12 @@ class _Opener:
         if not files.names:
             raise self.document.error(self._last_choice(), "no column is left of the list of files")
         return FileList(
-            paths=files.paths, columns=files.values, has_path=files.has_path, origin=self.document.file
+            paths=files.paths,
+            columns=files.values,
+            has_path=files.has_path,
+            origin=self.document.file,
+            stamps=self.notes.stamps,
+            warnings=self.notes.warnings,
         )
 
     def _read(self, reader: Transformation) -> Table:
@@ -116,16 +122,18 @@ class _Opener:
             )
         if reader.name == "read_delta_lake":
             self._list_delta(reader)
-        sizes = self._sizes()
+        stamps = self._stamps()
         # as Microsoft's reader: files of no bytes are skipped
-        full = [number for number, size in enumerate(sizes) if size > 0]
+        full = [number for number, stamp in enumerate(stamps) if stamp.size > 0]
         self.files.select(full)
         table = INFER_TABLE[reader.name](
             self.document.file,
             tuple(self.files.paths),
-            tuple(sizes[number] for number in full),
+            tuple(stamps[number].size for number in full),
             reader.options,
         )
+        marks = tuple(stamps[number].mark for number in full)
+        table = replace(table, marks=marks, warnings=self.notes.warnings)
         return self._with_columns_of_files(table, bool(reader.options["include_path_column"]))
 
     def _with_columns_of_files(self, table: Table, include_path: bool) -> Table:
@@ -171,18 +179,18 @@ class _Opener:
         paths, values = delta_files(folder, options["version_as_of"], options["timestamp_as_of"])
         self.files = ListedFiles(paths, [folders[0].line] * len(paths), values)
 
-    def _sizes(self) -> list[int]:
-        """Bytes of each file; the error of one that is missing names the line of its item."""
+    def _stamps(self) -> list[Stamp]:
+        """What each file is known by; the error of one that is missing names the line of its item."""
         files = self.files
 
-        def one(number: int) -> int:
+        def one(number: int) -> Stamp:
             path = files.paths[number]
+            if (known := self.notes.stamps.get(path)) is not None:
+                return known
             try:
-                return file_size(path)
-            except OSError as error:
-                raise self.document.error(files.lines[number], str(unreadable(path, error))) from None
-            except ValueError as error:  # a null character
-                raise self.document.error(files.lines[number], f"{path!r} is no path: {error}") from None
+                return planned_stamp(path)
+            except InputError as error:
+                raise self.document.error(files.lines[number], str(error)) from None
 
         if len(files.paths) < 16:
             return [one(number) for number in range(len(files.paths))]

@@ -11,15 +11,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from daskpar.data.files import folder_identity, is_folder, list_files
-from daskpar.errors import InputError
+from daskpar.data.files import ListingNotes, folder_identity, is_folder, list_files, odd_kind
+from daskpar.data.reach import Reach, reach_of
+from daskpar.data.stamps import UNKNOWN, Stamp, remote_stamp
+from daskpar.errors import DataUnreached, InputError
 from daskpar.locations import filesystem, is_url, remote_errors
 
 _MAGIC = re.compile(r"[*?\[]")
 
 
-def files_of_item(how: str, location: str) -> list[str]:
+def files_of_item(how: str, location: str, notes: ListingNotes | None = None) -> list[str]:
     """Files of one item; `how` is `file`, `folder` or `pattern`, `location` is resolved.
+
+    `notes` gets what listing finds out beside the names.
 
     A `file` is not looked up (a reader notices when it is missing). InputError where a folder is missing or
     nothing matches a pattern.
@@ -35,11 +39,11 @@ def files_of_item(how: str, location: str) -> list[str]:
             raise InputError("`folder` takes the name of one folder: use `pattern` for wildcards")
         if not is_url(location) and not os.path.isdir(location):
             raise InputError(f"the folder {location} does not exist")
-        return list(list_files(location).paths)
-    return _matching(location)
+        return list(list_files(location, notes).paths)
+    return _matching(location, ListingNotes() if notes is None else notes)
 
 
-def _matching(location: str) -> list[str]:
+def _matching(location: str, notes: ListingNotes) -> list[str]:
     if is_url(location):
         scheme, _, rest = location.partition("://")
         host, _, path = rest.partition("/")
@@ -63,7 +67,7 @@ def _matching(location: str) -> list[str]:
         found = (
             [base]
             if tree.is_file(base)
-            else list(list_files(restore(base)).paths)
+            else list(list_files(restore(base), notes).paths)
             if tree.is_folder(base)
             else []
         )
@@ -74,6 +78,11 @@ def _matching(location: str) -> list[str]:
         "/".join([root, *segments])
     ):  # a name with brackets, written as a pattern
         matched = ["/".join([root, *segments])]
+    notes.left_out.update((name, tree.odd[name]) for name in matched if name in tree.odd)
+    matched = [name for name in matched if name not in tree.odd]
+    notes.stamps.update(
+        (restore(name), tree.stamps[name]) for name in matched if tree.stamps.get(name, UNKNOWN).known
+    )
     return _some([restore(name) for name in matched], location)
 
 
@@ -86,6 +95,12 @@ def _some(found: list[str], location: str) -> list[str]:
 class _Tree:
     """The local file system, as far as patterns look at it."""
 
+    def __init__(self) -> None:
+        self.odd: dict[str, str] = {}
+        """What was seen that is neither file nor folder, by path, and what it is."""
+        self.stamps: dict[str, Stamp] = {}
+        """What listings of a store told of its objects, by path."""
+
     def is_file(self, path: str) -> bool:
         return os.path.isfile(path)
 
@@ -96,8 +111,18 @@ class _Tree:
         """Names in a folder, sorted, each with whether it is a folder; nothing for what is no folder."""
         with _naming(folder):
             try:
-                with os.scandir(folder) as found:
-                    return sorted((entry.name, is_folder(entry)) for entry in found)
+                with os.scandir(folder) as listed:
+                    entries = list(listed)
+                found = sorted((entry.name, is_folder(entry)) for entry in entries)
+                prefix = folder.rstrip("/") + "/"
+                self.odd.update(
+                    (prefix + entry.name, kind)
+                    for entry in entries
+                    if not entry.is_file(follow_symlinks=False)
+                    and not is_folder(entry)
+                    and (kind := odd_kind(entry))
+                )
+                return found
             except (NotADirectoryError, FileNotFoundError):
                 return []
 
@@ -111,6 +136,7 @@ class _RemoteTree(_Tree):
     """An fsspec filesystem, likewise."""
 
     def __init__(self, fs: Any) -> None:
+        super().__init__()
         self._fs = fs
 
     def is_file(self, path: str) -> bool:
@@ -127,6 +153,12 @@ class _RemoteTree(_Tree):
                 listed = self._fs.ls(folder, detail=True)
             except (NotADirectoryError, FileNotFoundError):
                 return []
+        prefix = folder.rstrip("/") + "/"
+        self.stamps.update(
+            (prefix + item["name"].rsplit("/", 1)[-1], remote_stamp(item))
+            for item in listed
+            if item["type"] != "directory"
+        )
         return sorted(
             (item["name"].rstrip("/").rsplit("/", 1)[-1], item["type"] == "directory") for item in listed
         )
@@ -142,7 +174,8 @@ def _naming(path: str) -> Iterator[None]:
         with remote_errors():
             yield
     except OSError as error:
-        raise InputError(f"{path} can't be listed: {error.strerror or error}") from None
+        kind = DataUnreached if reach_of(error) == Reach.UNREACHED else InputError
+        raise kind(f"{path} can't be listed: {error.strerror or error}") from None
 
 
 def _descend(tree: _Tree, folder: str, segments: list[str]) -> Iterator[str]:

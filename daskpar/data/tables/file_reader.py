@@ -13,6 +13,7 @@ from daskpar.data.formats.dialect import Dialect, mark_length, to_utf8
 from daskpar.data.formats.json_lines import parse_lines
 from daskpar.data.formats.parquet import ParquetRows, conform
 from daskpar.data.formats.record_bounds import read_records, row_ends, row_starts
+from daskpar.data.stamps import check, check_opened
 from daskpar.data.tables import filter_parser
 from daskpar.data.tables.lost_values import LossCounter
 from daskpar.data.tables.table import ARROW, DELIMITED, PARQUET, Table
@@ -33,11 +34,22 @@ class FileReader:
         self._positions = positions
         self.path = table.files[number]
         self.size = table.end_of(number)
+        self._stamp = table.stamp(number)
         self.fields = [found for found in table.base if found.name in table.needed]
         self._source: ByteSource | None = None
         self._parquet: ParquetRows | None = None
         self._arrow: pa.Table | None = None
+        try:
+            self._open(parsers)
+        except InputError:
+            self.close()
+            check(self.path, self._stamp)  # a header that can't be read may be that of another file
+            raise
+
+    def _open(self, parsers: dict[int, DelimitedParser]) -> None:
+        table = self.table
         if table.format == PARQUET:
+            check(self.path, self._stamp)
             self._parquet = ParquetRows(self.path, [found.name for found in self.fields], _terms(table))
         elif table.format == ARROW:
             self._arrow = pa.ipc.open_file(pa.memory_map(self.path)).read_all()
@@ -49,8 +61,19 @@ class FileReader:
     ) -> tuple[pa.Table, np.ndarray, np.ndarray | None]:
         """The rows from `start` to the last of `stops`, and the position of each.
 
-        Also how many of them each stop ends; None where the positions tell.
+        Also how many of them each stop ends; None where the positions tell. InputChanged where the file is
+        not the one that was planned.
         """
+        try:
+            return self._read(start, stops, losses)
+        finally:
+            # After it was read: nobody has written into it meanwhile. And what a wrong file gave or what was
+            # wrong with it is no matter.
+            check(self.path, self._stamp)
+
+    def _read(
+        self, start: int, stops: np.ndarray, losses: LossCounter
+    ) -> tuple[pa.Table, np.ndarray, np.ndarray | None]:
         stop = int(stops[-1])
         if self._parquet is not None:
             table, positions = self._parquet.rows(start, stop)
@@ -72,6 +95,8 @@ class FileReader:
         dialect = self.table.dialect
         assert dialect is not None
         self._source = ByteSource(self.path)
+        if self._source.descriptor is not None:
+            check_opened(self.path, self._source.descriptor, self._stamp)
         self._dialect: Dialect = dialect
         if self.table.format == DELIMITED:
             layout = self.table.header_of[self.number]

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from daskpar.data.columns.kinds import ColumnKind
 from daskpar.data.formats.dialect import Dialect
+from daskpar.data.stamps import UNKNOWN, Stamp
 from daskpar.data.tables.table_steps import RowChunk, TableStep, apply, drops_rows, needed_columns
 
 PIECE = np.dtype([("file", "<i4"), ("start", "<i8"), ("stop", "<i8")])
@@ -38,6 +39,8 @@ class Table:
     files: tuple[str, ...]
     sizes: tuple[int, ...]
     """Bytes of each file."""
+    marks: tuple[int, ...] = ()
+    """What, with its size, each file was known by at planning (`data.stamps`); empty where nobody looked."""
     base: pa.Schema
     """Columns that the reader gives, before any step."""
     schema: pa.Schema
@@ -74,6 +77,8 @@ class Table:
     """The first rows of the table, as planning saw them; not part of the recipe."""
     whole: bool = field(default=False, compare=False)
     """Whether `sample` holds all rows; not part of the recipe."""
+    warnings: tuple[str, ...] = field(default=(), compare=False)
+    """What was left out where its files were listed; not part of the recipe."""
 
     @classmethod
     def of_arrow_files(cls, files: Sequence[str], origin: str = "") -> Table:
@@ -138,6 +143,10 @@ class Table:
         """Rows or bytes of a file."""
         return sum(rows for rows, _ in self.groups[number]) if self.by_rows else self.sizes[number]
 
+    def stamp(self, number: int) -> Stamp:
+        """What a file was known by when the table was planned."""
+        return Stamp(self.sizes[number], self.marks[number]) if self.marks else UNKNOWN
+
     def files_pieces(self) -> np.ndarray:
         """One piece for each span: whole files, unless `take`, `skip` or `select_partitions` narrow them."""
         return np.array([span for span in self.spans() if span[2] > span[1]], PIECE)
@@ -153,6 +162,7 @@ class Table:
             self,
             files=self.files[number : number + 1],
             sizes=self.sizes[number : number + 1],
+            marks=self.marks[number : number + 1],
             header_files=int(self.has_header(number)),
             header_of=self.header_of[number : number + 1],
             groups=self.groups[number : number + 1],
@@ -212,6 +222,7 @@ class Table:
                 "format": self.format,
                 "files": self.files,
                 "sizes": self.sizes,
+                "marks": self.marks,
                 "base": _packed(self.base.serialize()),
                 "schema": _packed(self.schema.serialize()),
                 "steps": self.steps,
@@ -234,8 +245,8 @@ class Table:
     def from_json(cls, text: str) -> Table:
         """The table that `to_json` wrote."""
         found = json.loads(text)
-        for name in ("files", "sizes", "steps", "header_of"):
-            found[name] = tuple(found[name])
+        for name in ("files", "sizes", "marks", "steps", "header_of"):
+            found[name] = tuple(found.get(name, ()))
         found["headers"] = tuple(tuple(names) for names in found["headers"])
         found["groups"] = tuple(tuple((rows, size) for rows, size in file) for file in found["groups"])
         found["needed"] = frozenset(found["needed"])

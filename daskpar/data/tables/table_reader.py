@@ -19,6 +19,7 @@ from daskpar.data.tables.frame_slices import FrameSlices, to_frame
 from daskpar.data.tables.lost_values import LossCounter
 from daskpar.data.tables.table import Table
 from daskpar.data.tables.table_steps import RowChunk, apply, drops_rows
+from daskpar.errors import DataUnreached, InputChanged
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -102,6 +103,8 @@ class TableReader:
             last = i + 1 if i < self._alone_until else self._reach(i)
             try:
                 run = self._read(i, last)
+            except DataUnreached:
+                raise  # to ask for it again at once, and for less, would be of no use
             except Exception:
                 if last == i + 1:
                     raise
@@ -144,7 +147,12 @@ class TableReader:
             self._file = FileReader(self.table, number, self._positions, self._parsers)
         stops = self.pieces["stop"][first:last].astype(np.int64)
         losses = LossCounter()
-        base, positions, ends = self._file.read(int(piece["start"]), stops, losses)
+        try:
+            base, positions, ends = self._file.read(int(piece["start"]), stops, losses)
+        except (InputChanged, DataUnreached):
+            self._file.close()
+            self._file = None  # opened anew by the next try: what is there then may be what was planned
+            raise
         chunk = RowChunk(
             base,
             self.table.first + number,

@@ -15,6 +15,8 @@ class Timeouts:
     """`progress_update_timeout`: without any progress of the processors."""
     nodes: Seconds = 300.0
     """Without any node, for the cluster to bring a new one."""
+    outage: Seconds = 300.0
+    """Without any mini-batch whose data can be reached."""
     stopping: Seconds = 15.0
     """For the nodes to end their blocks after they were told to stop."""
 

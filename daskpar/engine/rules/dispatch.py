@@ -75,6 +75,10 @@ class Dispatcher:
     blocks: dict[int, _Block] = field(default_factory=dict)
     """Blocks under way, by number."""
     blame: Blame = field(default_factory=Blame)
+    paused: set[str] = field(default_factory=set)
+    """Nodes that get nothing for a while."""
+    held: dict[int, int] = field(default_factory=dict)
+    """Mini-batches that wait until they are let go (`let_go`), each with its failed tries."""
     ready: set[str] | None = None
     """Nodes with a processor past `init()`, as far as reported; None: all have one."""
     _queue: deque[tuple[int, int, int]] = field(default_factory=deque)
@@ -100,7 +104,7 @@ class Dispatcher:
     @property
     def finished(self) -> bool:
         """Whether nothing waits and nothing is under way."""
-        return not self._queue and not self._waiting_suspects and not self.blocks
+        return not self._queue and not self._waiting_suspects and not self.blocks and not self.held
 
     @property
     def processors(self) -> int:
@@ -116,7 +120,8 @@ class Dispatcher:
     def orders(self) -> list[tuple[str, BlockOrder]]:
         """Blocks to send now, each with its node: fills every node up to two blocks for each processor."""
         orders = self._orders_for_suspects() if self._waiting_suspects else []
-        room = [(self._load[node] / self.nodes[node], node) for node in self._room] if self._queue else []
+        able = self._room - self.paused if self.paused else self._room
+        room = [(self._load[node] / self.nodes[node], node) for node in able] if self._queue else []
         heapq.heapify(room)
         while self._queue and room:
             node = room[0][1]
@@ -150,7 +155,7 @@ class Dispatcher:
         """Blocks for suspects that need a node of their own: nodes that have no other suspect."""
         # Only nodes with a ready processor: were such a node lost, it would be certain that the suspect ran.
         orders: list[tuple[str, BlockOrder]] = []
-        able = self._room if self.ready is None else self._room & self.ready
+        able = self._room - self.paused if self.ready is None else (self._room & self.ready) - self.paused
         for node in sorted(able - self._with_suspect, key=lambda n: (self._load[n] / self.nodes[n], n))[
             : len(self._waiting_suspects)
         ]:
@@ -217,6 +222,26 @@ class Dispatcher:
             taken, _ = subtract(taken, index, index + 1)
         return Loss(requeued=self._requeue(taken, known.tries), failed=tuple(failed))
 
+    def take_out(self, block: int, token: str, index: int) -> int | None:
+        """Take one mini-batch from a block, to be held or failed by the caller; its failed tries so far.
+
+        None where it is not due from this block.
+        """
+        if not self.owns(block, token):
+            return None
+        known = self.blocks[block]
+        known.due, taken = subtract(known.due, index, index + 1)
+        return known.tries if taken else None
+
+    def hold(self, index: int, tries: int) -> None:
+        """Keep a mini-batch that was taken out until `let_go`."""
+        self.held[index] = tries
+
+    def let_go(self, index: int) -> None:
+        """A mini-batch that was held is queued again, ahead of all others."""
+        if (tries := self.held.pop(index, None)) is not None:
+            self.retry(index, tries)
+
     def end(self, block: int, token: str) -> int:
         """A block is over; how many mini-batches that were still due go back to the queue.
 
@@ -279,6 +304,7 @@ class Dispatcher:
         """Nothing more is to be started."""
         self._queue.clear()
         self._waiting_suspects.clear()
+        self.held.clear()
         self.waiting = 0
 
     def _retire(self, number: int) -> int:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import fsspec
+import pandas as pd
 import pytest
 
 from daskpar.data.files import FileList
@@ -212,3 +214,43 @@ def test_errors_keep_their_class(make_table: MakeTable) -> None:
     folder = make_table({}, paths=[{"file": "azureml:iris:1"}])
     with pytest.raises((UsageError, InputError), match="registered data asset"):
         open_mltable(str(folder))
+
+
+def test_a_table_tells_what_was_left_out_of_its_files(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a.csv").write_text("a\n1\n")
+    os.mkfifo(tmp_path / "data" / "pipe.csv")
+    (tmp_path / "MLTable").write_text("paths:\n- folder: ./data\ntransformations:\n- read_delimited\n")
+    table = open_mltable(str(tmp_path))
+    assert len(table.files) == 1
+    (warning,) = table.warnings
+    assert "1 × a named pipe" in warning and "pipe.csv" in warning
+    (tmp_path / "MLTable").write_text("paths:\n- file: ./data/pipe.csv\ntransformations:\n- read_delimited\n")
+    with pytest.raises(InputError, match=r"MLTable:2: .*pipe\.csv is a named pipe, not a file"):
+        open_mltable(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        ".part-0.parquet.crc",
+        "_committed_123",
+        ".DS_Store",
+        "_metadata.json",
+        "part-0.parquet.crc",
+        "notes.txt",
+    ],
+)
+def test_what_lies_beside_parquet_is_told_with_the_pattern_that_would_do(tmp_path: Path, name: str) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    pd.DataFrame({"a": [1, 2]}).to_parquet(data / "part-0.parquet")
+    (data / "_SUCCESS").touch()  # empty files are skipped
+    (data / name).write_bytes(b"no parquet")
+    (tmp_path / "table").mkdir()
+    file = tmp_path / "table" / "MLTable"
+    file.write_text("paths:\n- folder: ../data\ntransformations:\n- read_parquet\n")
+    with pytest.raises(InputError, match=r"pattern: .*/\*\.parquet"):
+        open_mltable(str(file.parent))
+    file.write_text("paths:\n- pattern: ../data/*.parquet\ntransformations:\n- read_parquet\n")
+    assert open_mltable(str(file.parent)).rows == 2

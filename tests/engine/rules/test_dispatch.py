@@ -376,3 +376,44 @@ class AnyCourseOfEvents(RuleBasedStateMachine):
 
 
 TestAnyCourseOfEvents = AnyCourseOfEvents.TestCase
+
+
+def test_what_is_held_waits_until_it_is_let_go_and_keeps_its_tries():
+    made = dispatcher(1, nodes={"a": 1})
+    ((_, order),) = made.orders()
+    assert made.take_out(order.block, "t", 0) == 0
+    assert made.take_out(order.block, "t", 0) is None  # it is not due any more
+    made.hold(0, 2)
+    made.end(order.block, "t")
+    assert made.orders() == [] and not made.finished
+    made.let_go(0)
+    ((_, again),) = made.orders()
+    assert (again.start, again.stop, again.tries) == (0, 1, 2)
+    made.let_go(0)
+    assert made.orders() == []
+
+
+def test_nothing_is_taken_from_a_block_by_a_start_that_does_not_own_it():
+    made = dispatcher(1, nodes={"a": 1})
+    ((_, order),) = made.orders()
+    made.owns(order.block, "t")
+    assert made.take_out(order.block, "other", 0) is None
+    assert settle(made, order, 0, 1) == 1
+
+
+def test_a_paused_node_gets_nothing_and_others_do():
+    made = dispatcher(1000, nodes={"a": 1, "b": 1})
+    made.paused = {"a"}
+    assert {node for node, _ in made.orders()} == {"b"}
+    made.paused = set()
+    assert {node for node, _ in made.orders()} == {"a"}
+
+
+def test_what_is_held_is_dropped_when_nothing_more_is_to_be_started():
+    made = dispatcher(1, nodes={"a": 1})
+    ((_, order),) = made.orders()
+    made.take_out(order.block, "t", 0)
+    made.hold(0, 0)
+    made.end(order.block, "t")
+    made.drop_waiting()
+    assert made.finished

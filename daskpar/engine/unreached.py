@@ -1,0 +1,67 @@
+"""Data that nodes could not reach: whose fault it is, what becomes of the mini-batch, and when it goes on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from daskpar.engine.rules.dispatch import Dispatcher
+from daskpar.engine.rules.outages import Outages, Seconds
+from daskpar.engine.try_results import TryResults
+from daskpar.processor.protocol import Released
+
+
+@dataclass(kw_only=True)
+class UnreachedData:
+    """The mini-batches of one step whose data was not reached: held, and let go again in time."""
+
+    dispatcher: Dispatcher
+    results: TryResults
+    warn: Callable[[str], None]
+    outages: Outages = field(default_factory=Outages)
+    _warned: set[str] = field(default_factory=set)
+    """Nodes of which it was said."""
+
+    def released(self, address: str, number: int, released: Released, now: Seconds) -> bool:
+        """A node gives back a range whose first mini-batch it could not load; whether that failed.
+
+        It has where its file is certainly not there: nor does this process see it, but the folder it was in.
+        """
+        index = released.start
+        tries = self.dispatcher.take_out(released.block, released.token, index)
+        self.dispatcher.release(released.block, released.token, index + 1, released.stop)
+        if tries is None:
+            return False
+        if released.missing and is_gone(released.missing):
+            self.results.input_gone(index, number, released.trouble)
+            return True
+        self.dispatcher.hold(index, tries)
+        trouble = released.trouble
+        if released.missing and os.path.exists(released.missing):
+            trouble = f"{released.missing} is not seen there, and is seen here"
+        if self.outages.failed(address, index, trouble, now) and address not in self._warned:
+            self._warned.add(address)
+            self.warn(
+                f"node {address} can't reach its data: {trouble}. No try is charged; "
+                "other nodes go on, and this one is asked again"
+            )
+        return False
+
+    def reached(self, address: str) -> None:
+        """A mini-batch was loaded on a node."""
+        if self.outages.any and self.outages.reached(address):
+            self.warn(f"node {address} reaches its data again")
+            self._warned.discard(address)
+
+    def let_go(self, now: Seconds) -> None:
+        """Queue what has waited long enough, and say which nodes get nothing now."""
+        if self.outages.any or self.dispatcher.paused:
+            for index in self.outages.due(now):
+                self.dispatcher.let_go(index)
+            self.dispatcher.paused = self.outages.paused(now)
+
+
+def is_gone(path: str) -> bool:
+    """Whether a file is certainly not there: it is not seen, and the folder in which it was is."""
+    return not os.path.exists(path) and os.path.isdir(os.path.dirname(path))

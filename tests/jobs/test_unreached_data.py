@@ -1,0 +1,266 @@
+"""Storage that goes away in mid-run: nothing is charged, other nodes go on, and what lasts can be resumed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import daskpar
+from waiting import until
+
+SCRIPT = """
+import os, pathlib, time
+calls = pathlib.Path(os.environ["FOLDER"], "calls")
+def run(mini_batch):
+    with calls.open("a") as opened:
+        opened.write("call\\n")
+    time.sleep(0.05)
+    return [str(item) for item in (mini_batch["a"] if hasattr(mini_batch, "columns") else mini_batch)]
+"""
+
+
+def job(folder: Path, data: dict[str, Any], **settings: Any) -> Path:
+    """A job of 24 mini-batches that takes a second; the spec."""
+    (folder / "code").mkdir()
+    (folder / "code" / "script.py").write_text(SCRIPT)
+    arguments = settings.pop("arguments", "")
+    step = {
+        "type": "parallel",
+        "inputs": {"data": data},
+        "outputs": {"rows": {"type": "uri_file", "path": "./rows.txt"}},
+        "input_data": "${{inputs.data}}",
+        "max_concurrency_per_instance": 2,
+        "retry_settings": {"max_retries": 0, "timeout": 60},
+        "environment_variables": {"FOLDER": str(folder)},
+        "task": {
+            "type": "run_function",
+            "code": "./code",
+            "entry_script": "script.py",
+            "environment": "azureml:any:1",
+            "program_arguments": f"--resource_monitor_interval 0 {arguments}",
+            "append_row_to": "${{outputs.rows}}",
+        },
+        **settings,
+    }
+    (folder / "job.yml").write_text(yaml.safe_dump({"type": "pipeline", "jobs": {"work": step}}))
+    return folder / "job.yml"
+
+
+def local_folder(folder: Path) -> dict[str, Any]:
+    (folder / "data").mkdir()
+    for number in range(24):
+        (folder / "data" / f"{number:02d}.txt").write_text("text")
+    return {"type": "uri_folder", "path": "./data", "mode": "ro_mount"}
+
+
+def calls(folder: Path) -> int:
+    return len((folder / "calls").read_text().split()) if (folder / "calls").exists() else 0
+
+
+def run(spec: Path, **options: Any) -> Any:
+    return daskpar.run(
+        spec, **{"run_dir": spec.parent / "run", "dashboard": None, "display": False, **options}
+    )
+
+
+def rows(folder: Path) -> int:
+    return len((folder / "rows.txt").read_text().split())
+
+
+def meanwhile(work: Any) -> threading.Thread:
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread
+
+
+def test_a_folder_that_goes_away_and_comes_back_costs_nothing(tmp_path: Path) -> None:
+    spec = job(tmp_path, local_folder(tmp_path), mini_batch_size="1")
+
+    def plot() -> None:
+        until(lambda: calls(tmp_path) >= 4)
+        (tmp_path / "data").rename(tmp_path / "away")
+        log = tmp_path / "run" / "steps" / "work" / "logs" / "sys" / "master_role.txt"
+        until(lambda: log.exists() and "can't reach its data" in log.read_text())
+        (tmp_path / "away").rename(tmp_path / "data")
+
+    plotting = meanwhile(plot)
+    ended = run(spec)
+    plotting.join()
+    counts = ended.steps["work"].counts
+    assert (ended.status, counts.succeeded, counts.tries_failed) == ("completed", 24, 0)
+    assert rows(tmp_path) == 24 and ended.steps["work"].notes == ()
+
+
+def test_one_that_stays_away_ends_the_step_lost_and_is_resumed(tmp_path: Path) -> None:
+    spec = job(tmp_path, local_folder(tmp_path), mini_batch_size="1", arguments="--progress_update_timeout 3")
+
+    def plot() -> None:
+        until(lambda: calls(tmp_path) >= 4)
+        (tmp_path / "data").rename(tmp_path / "away")
+
+    plotting = meanwhile(plot)
+    ended = run(spec)
+    plotting.join()
+    assert (ended.status, ended.exit_code) == ("lost", 3)
+    assert ended.steps["work"].counts.tries_failed == 0
+    assert "no data was reached for" in ended.reason and "resume" in ended.reason
+    (tmp_path / "away").rename(tmp_path / "data")
+    again = daskpar.resume(tmp_path / "run", dashboard=None, display=False)
+    assert again.status == "completed" and rows(tmp_path) == 24
+
+
+def hides_folders() -> bool:
+    """Whether this process may give a child a mount of its own."""
+    try:
+        done = subprocess.run(
+            ["unshare", "-rm", "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, timeout=10
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0
+
+
+@pytest.fixture
+def scheduler(tmp_path: Path) -> Iterator[str]:
+    """The address of a scheduler with three workers, one of which sees an empty folder in place of the data."""
+    from distributed import LocalCluster
+
+    hide = f'mount -t tmpfs none "{tmp_path / "data"}" && exec "$@"'
+    with LocalCluster(
+        n_workers=2, threads_per_worker=2, dashboard_address="127.0.0.1:0", processes=True
+    ) as cluster:
+        worker = [sys.executable, "-m", "distributed.cli.dask_worker", cluster.scheduler_address]
+        with subprocess.Popen(
+            [
+                "unshare",
+                "-rm",
+                "sh",
+                "-c",
+                hide,
+                "sh",
+                *worker,
+                "--no-nanny",
+                "--no-dashboard",
+                "--nthreads",
+                "2",
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        ) as hidden:
+            until(lambda: len(cluster.scheduler.workers) == 3, "the worker that sees no data", process=hidden)
+            yield cluster.scheduler_address
+            hidden.terminate()
+
+
+@pytest.mark.skipif(not hides_folders(), reason="this kernel gives no mount namespace to this user")
+@pytest.mark.timeout(180)
+def test_a_node_that_does_not_see_the_data_is_passed_over(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    spec = job(tmp_path, local_folder(tmp_path), mini_batch_size="1", resources={"instance_count": 3})
+    ended = run(spec, scheduler=request.getfixturevalue("scheduler"))
+    counts = ended.steps["work"].counts
+    assert (ended.status, counts.succeeded, counts.tries_failed) == ("completed", 24, 0)
+    assert "is not seen there, and is seen here" in ended.summary
+
+
+class Store:
+    """An S3 server in this process; it keeps its objects while it is stopped."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.server: Any = None
+        self.start()
+
+    def start(self) -> None:
+        from moto.server import ThreadedMotoServer
+
+        self.server = ThreadedMotoServer(ip_address="127.0.0.1", port=self.port, verbose=False)
+        self.server.start()
+        self.port = self.server.get_host_and_port()[1]
+
+    def stop(self) -> None:
+        self.server.stop()
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    pytest.importorskip("moto.server", reason="moto is not installed: pip install 'daskpar[test]'")
+    found = Store()
+    for name, value in {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{found.port}",
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_MAX_ATTEMPTS": "1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    reset = urllib.request.Request(f"http://127.0.0.1:{found.port}/moto-api/reset", method="POST")
+    urllib.request.urlopen(reset).close()  # its objects outlive a server, and other tests had some
+    yield found
+    found.stop()
+
+
+@pytest.fixture
+def bucket(store: Store) -> Any:
+    """A filesystem with a bucket of 24 small CSV files."""
+    import s3fs
+
+    found = s3fs.S3FileSystem(skip_instance_cache=True, use_listings_cache=False)
+    found.mkdir("bucket")
+    for number in range(24):
+        found.pipe_file(f"bucket/data/{number:02d}.csv", b"a\n1\n2\n")
+    return found
+
+
+def table_in(folder: Path) -> dict[str, Any]:
+    (folder / "table").mkdir()
+    (folder / "table" / "MLTable").write_text(
+        yaml.safe_dump({"paths": [{"folder": "s3://bucket/data/"}], "transformations": ["read_delimited"]})
+    )
+    return {"type": "mltable", "path": "./table", "mode": "direct"}
+
+
+@pytest.mark.timeout(180)
+def test_a_store_that_is_down_for_a_while_costs_nothing(tmp_path: Path, store: Store, bucket: Any) -> None:
+    spec = job(tmp_path, table_in(tmp_path), mini_batch_size="1kb")
+
+    def plot() -> None:
+        until(lambda: calls(tmp_path) >= 4)
+        store.stop()
+        log = tmp_path / "run" / "steps" / "work" / "logs" / "sys" / "master_role.txt"
+        until(lambda: log.exists() and "can't reach its data" in log.read_text())
+        store.start()
+
+    plotting = meanwhile(plot)
+    ended = run(spec)
+    plotting.join()
+    counts = ended.steps["work"].counts
+    assert (ended.status, counts.succeeded, counts.tries_failed) == ("completed", 24, 0)
+    assert rows(tmp_path) == 48
+
+
+@pytest.mark.timeout(180)
+def test_objects_that_change_or_go_fail_by_name(tmp_path: Path, store: Store, bucket: Any) -> None:
+    spec = job(tmp_path, table_in(tmp_path), mini_batch_size="1kb")
+
+    def plot() -> None:
+        until(lambda: calls(tmp_path) >= 1)
+        bucket.pipe_file("bucket/data/22.csv", b"a\n8\n9\n")  # of the same size
+        bucket.rm("bucket/data/23.csv")
+
+    plotting = meanwhile(plot)
+    ended = run(spec)
+    plotting.join()
+    counts = ended.steps["work"].counts
+    assert (counts.succeeded, counts.failed, counts.retried) == (22, 2, 0)
+    assert "2 mini-batches failed because a file was not what was planned" in ended.summary
+    assert not {"8", "9"} & set((tmp_path / "rows.txt").read_text().split())
