@@ -9,6 +9,7 @@ import socket
 import sys
 from dataclasses import dataclass, field
 
+from daskpar.own_calls import moved_up
 from daskpar.paths import process_name
 from daskpar.processor.fork_protocol import ChildTask
 from daskpar.processor.protocol import ProcessorSettings
@@ -52,7 +53,7 @@ class ProcessorTask(ChildTask):
         redirect(logs.stderr(node, self.number), 2)
         stacks_path = logs.stacks(node, self.number)
         stacks_path.parent.mkdir(parents=True, exist_ok=True)
-        stacks = os.open(stacks_path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+        stacks = moved_up(os.open(stacks_path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666))
         # Fresh stream objects: what the server's ones hold is the server's to write. Line by line, so that
         # prints keep their order with what C code and child processes write.
         sys.stdout, sys.stderr = text_stream(1), text_stream(2)
@@ -70,9 +71,7 @@ class ProcessorTask(ChildTask):
             # own `random` seeds itself again after a fork.
             numpy_random.seed()
         self._set_up_logging(name)
-        for fd in fds:
-            os.set_inheritable(fd, False)
-        sock, page = socket.socket(fileno=fds[0]), SharedPage(fds[1])
+        sock, page = socket.socket(fileno=moved_up(fds[0])), SharedPage.of_processor(fds[1])
         Host(settings, self.number, sock, page, stacks).run()
 
     def watched_page(self, fds: list[int]) -> tuple[ProcessorSettings, SharedPage]:

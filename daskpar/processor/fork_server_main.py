@@ -35,6 +35,7 @@ def serve(fd: int, preload: str) -> None:
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
     _preload(preload)
+    _hide_what_loads_dask()
     sock = socket.socket(fileno=fd)
     sock.set_inheritable(False)
     _Server(sock, wake, waker).run()
@@ -55,6 +56,15 @@ def _preload(preload: str) -> None:
         import daskpar.rows.frame_text  # noqa: F401
     gc.collect()
     gc.freeze()  # the children's garbage collector then leaves these memory pages shared
+
+
+def _hide_what_loads_dask() -> None:
+    """Leave the public names of the package out of its directory: they are loaded at their first use,
+    with Dask and its threads, and a script may walk over the attributes of all modules.
+    """
+    package = vars(sys.modules["daskpar"])
+    package["__all__"][:] = ["__version__"]
+    package.pop("__dir__", None)
 
 
 class _Server:

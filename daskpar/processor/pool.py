@@ -22,7 +22,7 @@ from daskpar.processor.exit_reasons import KillReason, exit_reason, exit_text_in
 from daskpar.processor.fork_protocol import Exited, Spawned, SpawnFailed
 from daskpar.processor.fork_server import ForkServer
 from daskpar.processor.memory_watchdog import MemoryWatchdog
-from daskpar.processor.processor_handle import ProcessorHandle
+from daskpar.processor.processor_handle import ProcessorHandle, makes_sense_of
 from daskpar.processor.processor_messages import BlockDone, DiskFailed, InitDone, InitRaised, ShutdownDone
 from daskpar.processor.processor_set import ProcessorSet
 from daskpar.processor.protocol import (
@@ -37,7 +37,7 @@ from daskpar.processor.protocol import (
 )
 from daskpar.processor.resource_sampler import Sampler
 from daskpar.processor.resource_usage import OomKillCounter
-from daskpar.processor.shared_page import Phase
+from daskpar.processor.shared_page import Announcement, Phase
 from daskpar.processor.stacks import read_stacks
 from daskpar.processor.start_failures import StartFailures
 from daskpar.processor.timeout_watchdog import TimeoutWatchdog
@@ -163,10 +163,21 @@ class ProcessorPool:
             self._kill_busy_at = None
             self._kill_busy()
         for processor in self.processors:
-            last = processor.page.announced()
+            last = processor.announced()
+            if not self._is_whole(processor, last):
+                continue
             if self._timeouts.check(processor, last, now):
                 self._blocks.take_back_if_slow(processor, last, now)
         self._memory.check(list(self.processors), now)
+
+    def _is_whole(self, processor: ProcessorHandle, last: Announcement) -> bool:
+        """Whether its page says what it can have announced; else it is killed, to be replaced."""
+        if makes_sense_of(processor, last):
+            return True
+        if not processor.killed_for:
+            processor.killed_for = KillReason.DAMAGED
+            linux.kill_tree(processor.pid)
+        return False
 
     def _end(self) -> None:
         self._sampler.stop()
@@ -214,6 +225,7 @@ class ProcessorPool:
             self.processors.stop_reading(processor)
         if processor.inbox.damaged and not processor.killed_for:
             # Its script writes to our descriptors: nothing that comes from there can be trusted.
+            processor.killed_for = KillReason.DAMAGED
             linux.kill_tree(processor.pid)
 
     def _handle(self, processor: ProcessorHandle, message: object) -> None:
@@ -293,7 +305,11 @@ class ProcessorPool:
 
     def _exited(self, processor: ProcessorHandle, event: Exited) -> None:
         self._read_messages(processor)  # what it sent before it died counts
-        last = processor.timed_out_at or processor.page.announced()
+        last = processor.timed_out_at or processor.announced()
+        if not makes_sense_of(processor, last):
+            # Any of those that it has not reported may be the one that wrote there.
+            processor.killed_for = KillReason.DAMAGED
+            last = Announcement(processor.limit - 1, Phase.FLUSH, monotonic())
         self.processors.forget(processor)
         why = exit_reason(
             event.status,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import shutil
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from daskpar import atomic
+from daskpar.own_calls import OWN, moved_up
 from daskpar.rows.part_store import PartStore, StoredPart, Written
 
 
@@ -60,6 +62,7 @@ class PartFile:
         self.name = f"{processor}-{secrets.token_hex(8)}.part"
         self.size = 0
         self._fd = -1
+        self._mode = 0o666 & ~_umask()
 
     @property
     def place(self) -> str:
@@ -70,17 +73,31 @@ class PartFile:
         """Write `data` at the end. OSError when the disk refuses: the file is then as before."""
         if self._fd < 0:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
-            self._fd = os.open(self.place, flags, 0o666)
+            self._fd = moved_up(OWN.open(self.place, flags, 0o666))
+            opened = OWN.fstat(self._fd)
+            self._inode = opened.st_ino
+            if opened.st_mode & 0o777 != self._mode:
+                # A script has changed the umask since: the driver must be able to read the file.
+                OWN.fchmod(self._fd, self._mode)
+        elif OWN.fstat(self._fd).st_ino != self._inode:
+            raise OSError(errno.EBADF, "its descriptor has been closed, and is another file's by now")
         view, offset = memoryview(data), self.size
         try:
             while view:
-                view = view[os.write(self._fd, view) :]
+                view = view[OWN.write(self._fd, view) :]
         except OSError:
-            os.ftruncate(self._fd, offset)
+            OWN.ftruncate(self._fd, offset)
             raise
         self.size += len(data)
         # Not synced: after a power cut the checksums tell which rows are gone, and these are run again.
         return Written(offset, zlib.crc32(data))
+
+
+def _umask() -> int:
+    """The file mode creation mask of this process."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 class OpenPartFile(StoredPart):
