@@ -10,6 +10,7 @@ import contextlib
 import faulthandler
 import socket
 import sys
+import threading
 from typing import TYPE_CHECKING
 
 from daskpar.own_calls import OWN
@@ -124,6 +125,10 @@ class Host:
             self._process.exit_if_copy()
         # The process ends by os._exit, so that no thread of the script's is waited for. That calls none of
         # the functions that scripts and libraries have registered with atexit.
+        # Nor those of `threading`, which stop the workers of executors: other exit functions wait for these.
+        for function in reversed(list(getattr(threading, "_threading_atexits", []))):
+            with contextlib.suppress(BaseException):
+                function()
         with contextlib.suppress(BaseException):
             atexit._run_exitfuncs()
         for stream in (sys.stdout, sys.stderr):  # the script's own ones, too, as Python does
