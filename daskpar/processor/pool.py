@@ -122,7 +122,8 @@ class ProcessorPool:
             while not self._is_over():
                 self._turn()
         except Exception as error:
-            logger.exception("the processors of step %s can't go on", self.settings.step)
+            if not isinstance(error, OSError):  # a mistake of ours, not of the machine's: where was it?
+                logger.exception("the processors of step %s can't go on", self.settings.step)
             text = f"node {self.settings.node}: its processors can't go on: {type(error).__name__}: {error}"
             self._report(NodeFailed(node=self.settings.node, message=text, disk=False))
             self._give_back_all()
