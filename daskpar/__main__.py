@@ -8,8 +8,7 @@ import sys
 from contextlib import suppress
 from typing import NoReturn
 
-from daskpar import cli
-from daskpar.driver.interrupts import delay_interrupts_in_imports
+from daskpar.driver.interrupts import delay_interrupts_in_imports, take_over_signals
 
 
 def main() -> NoReturn:
@@ -18,9 +17,17 @@ def main() -> NoReturn:
     Everything is closed and on the disk by then, and what others left for the exit is called; but to take a
     few thousand modules apart would keep the user waiting for a fifth of a second.
     """
-    _open_closed_streams()
-    delay_interrupts_in_imports()
-    code = cli.main()
+    take_over_signals()
+    try:
+        delay_interrupts_in_imports()
+        _open_closed_streams()
+        from daskpar import cli  # from here on an interrupt does not show where the imports were
+
+        code = cli.main()
+    except KeyboardInterrupt:
+        with suppress(OSError):
+            os.write(2, b"daskpar: interrupted before anything ran\n")
+        code = 130
     with suppress(Exception):
         atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):

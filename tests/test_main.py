@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import signal
 import subprocess
 import sys
 from unittest.mock import Mock
@@ -86,3 +88,48 @@ def test_a_system_error_that_has_nothing_to_do_with_output_is_not_taken_for_it(
         with pytest.raises(type(error)):
             cli.main(["validate", str(tmp_path / "job.yml")])
     assert "output" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("where", ["in the command", "before it"])
+def test_a_signal_during_start_up_ends_it_in_words(tmp_path, number, where):
+    """Whichever signal, and also where whoever started the command blocks it."""
+    text = f"""
+import os, signal, time
+signal.pthread_sigmask(signal.SIG_BLOCK, {{{int(number)}, signal.SIGCHLD}})
+def hang(*_):
+    os.kill(os.getpid(), {int(number)})
+    time.sleep(60)
+import daskpar.__main__ as program
+if {where == "before it"}:
+    program._open_closed_streams = hang
+else:
+    import daskpar.cli
+    daskpar.cli.run_command = hang
+program.main()
+"""
+    ended = run("-c", text, cwd=tmp_path)
+    assert (ended.returncode, ended.stderr) == (130, "daskpar: interrupted before anything ran\n")
+
+
+@pytest.mark.parametrize("files", [20, 24, 30])
+def test_too_few_descriptors_are_said_in_words(tmp_path, files):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a.txt").touch()
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "score.py").write_text("def run(batch): return batch\n")
+    (tmp_path / "job.yml").write_text(
+        "type: pipeline\njobs: {w: {type: parallel, inputs: {d: {type: uri_folder, path: ./data}}, input_data: '${{inputs.d}}', "
+        "mini_batch_size: '1', mini_batch_error_threshold: 0, error_threshold: -1, "
+        "task: {type: run_function, code: ./code, entry_script: score.py, environment: 'azureml:e:1'}}}\n"
+    )
+    command = (
+        f"ulimit -n {files}; exec {sys.executable} -m daskpar job.yml --quiet --run-dir run --dashboard none"
+    )
+    ended = subprocess.run(
+        ["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, timeout=60, env=os.environ
+    )
+    assert "Traceback" not in ended.stderr
+    assert ended.returncode == 0 or (ended.returncode == 3 and "oo many open files" in ended.stderr), (
+        ended.stderr
+    )

@@ -15,12 +15,15 @@ _early: list[int] = []
 
 
 def delay_interrupts_in_imports() -> None:
-    """For a program, at its start: a Ctrl-C in the middle of an import takes effect right after it."""
+    """For a program, at its start: a Ctrl-C in the middle of an import takes effect right after it.
+
+    SIGTERM and SIGHUP are the same as Ctrl-C from here on.
+    """
     # Python's own handler raises KeyboardInterrupt wherever the program is. In the callbacks of the import
     # machinery that is printed and forgotten; and between the taking of a lock and the `try` behind it, it
     # leaves the lock taken, so that the next import, on any thread, waits for ever.
 
-    def on_ctrl_c(number: int, frame: FrameType | None) -> None:
+    def on_signal(number: int, frame: FrameType | None) -> None:
         _early.append(number)
         if frame is not None and frame.f_code.co_filename.startswith("<frozen importlib"):
             again = threading.Timer(
@@ -31,8 +34,16 @@ def delay_interrupts_in_imports() -> None:
             return
         raise KeyboardInterrupt
 
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, on_ctrl_c)
+    for wanted in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        if signal.getsignal(wanted) in (signal.default_int_handler, signal.SIG_DFL):
+            signal.signal(wanted, on_signal)
+
+
+def take_over_signals() -> None:
+    """For a program, at its start: what whoever started it has blocked or ignored is ours to receive."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    # Where it is ignored the kernel forgets the exit codes of children.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from time import time
 from typing import TYPE_CHECKING
 
 from daskpar.driver.interrupts import interrupts
+from daskpar.driver.machine_limits import refused_by_a_limit
 from daskpar.driver.options import Options, all_datastores
 from daskpar.driver.result import Run, outputs_of
 from daskpar.driver.startup import Startup, named_compute
@@ -188,10 +189,8 @@ class PipelineRun:
             result = self._run_lifecycle(step)
         except DaskparError as error:
             result = StepResult(step=step.name, status=status_of(error), reason=str(error))
-        except (
-            BaseException
-        ) as error:  # a mistake of daskpar's own: it must not leave the run waiting for ever
-            reason = (
+        except BaseException as error:  # a mistake of ours must not leave the run waiting for ever
+            reason = refused_by_a_limit(error) or (
                 f"daskpar itself failed; please report this, `resume {self.directory.path}` goes on where it "
                 f"was: {type(error).__name__}: {error}\n{traceback.format_exc()}"
             )

@@ -76,7 +76,7 @@ class TryResults:
                 index,
                 node,
                 f"its processor died each time {what}",
-                "their size, or the memory that is left",
+                "their size, the memory that is left, or descriptors and limits that it has changed",
             )
         return bool(loss.failed)
 

@@ -16,6 +16,8 @@ from daskpar.jobspec.step_settings import BY_KEY
 from daskpar.jobspec.unknown_keys import check_meta, check_step_keys
 from daskpar.jobspec.yaml_source import Value
 
+STEP_NAME_CHARACTERS = 200
+"""Names of files may have 255 bytes, and what is added to the name of a step needs some."""
 _STEP_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -198,6 +200,13 @@ def _steps(
             problems.error(
                 node.place,
                 f"{name!r} is no name for a step: letters, digits and _, not starting with a digit.",
+            )
+            continue
+        if len(name) > STEP_NAME_CHARACTERS:
+            problems.error(
+                node.place,
+                f"{name[:20]}… is too long for a step, which gets a folder of that name: {len(name)} "
+                f"characters, {STEP_NAME_CHARACTERS} are allowed.",
             )
             continue
         twin = next((other for other in steps if other.lower() == name.lower()), None)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from time import monotonic
 
 from daskpar.batches.records import unpack
 from daskpar.processor import channel, timeouts
@@ -55,6 +56,7 @@ class BlockQueue:
         """Give a block to a processor."""
         processor.order, processor.reported, processor.limit = order, order.start, order.stop
         processor.page.set_limit(order.stop)
+        processor.sighting.start_again(monotonic())
         try:
             channel.send(processor.sock, order)
         except OSError:

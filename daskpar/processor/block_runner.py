@@ -6,10 +6,12 @@ are kept as plain objects until one write puts those of many mini-batches in the
 
 from __future__ import annotations
 
-import os
+import errno
 import socket
-import time
+import warnings
 from collections import deque
+from collections.abc import Callable
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from daskpar.batches.plan import Plan
@@ -17,17 +19,20 @@ from daskpar.batches.records import PACK, RECORD
 from daskpar.data.reach import Reach, reach_of
 from daskpar.errors import InputChanged, InputError
 from daskpar.locations import is_url
-from daskpar.paths import process_name
+from daskpar.own_calls import OWN
 from daskpar.processor import channel, context
 from daskpar.processor.entry_script import Entry
 from daskpar.processor.error_text import describe_error, user_traceback
+from daskpar.processor.own_ground import LOST_DESCRIPTORS, LOST_LIMITS, OwnGround
 from daskpar.processor.own_process import OwnProcess
 from daskpar.processor.processor_messages import BlockDone, DiskFailed, Unreached
 from daskpar.processor.protocol import BlockOrder, Flushed, LogMessage, ProcessorSettings
 from daskpar.processor.return_check import SUCCEEDED, compare_counts, why_not_countable
 from daskpar.processor.shared_page import KILL_PENDING, Phase, SharedPage
+from daskpar.processor.signal_guard import SignalGuard
 from daskpar.processor.std_streams import flush_streams, write_stderr
 from daskpar.results import Failure, Reason, TryStatus
+from daskpar.rows.part_store import PartWriter
 
 if TYPE_CHECKING:
     from daskpar.processor.profiling import Profiling
@@ -41,6 +46,8 @@ CPU_SECONDS = 0.001
 them."""
 
 
+_OF_THIS_PROCESS = {errno.EBADF, errno.EMFILE}
+"""Errors that say nothing of a disk, but of the descriptors of the process."""
 _CPU = 8
 """Where the processor time stands in what `_keep` keeps of a try."""
 
@@ -57,6 +64,9 @@ class BlockRunner:
         entry: Entry,
         profiling: Profiling | None,
         process: OwnProcess,
+        ground: OwnGround,
+        guard: SignalGuard,
+        part: PartWriter,
     ) -> None:
         self.settings = settings
         self._number = number
@@ -67,7 +77,14 @@ class BlockRunner:
         self._process = process
         self._pid = process.pid
         self._plan: Plan | None = None
-        self._part = settings.store.writer(f"{settings.node}-{process_name(number)}")
+        self._ground = ground
+        self._guard = guard
+        # The frame of a function in C is that of its caller: a handler which runs in one of ours may belong
+        # there.
+        plain = isinstance(entry.run, FunctionType) and profiling is None
+        self._own_code = guard.own_code = BlockRunner._run_one.__code__ if plain else None
+        self._fd = sock.fileno()
+        self._part = part
         self._buffer = settings.row_format.encoder()
         self._warned_of_more = False
         self._warned: set[str] = set()
@@ -78,15 +95,17 @@ class BlockRunner:
 
     def run(self, order: BlockOrder) -> None:
         """Run mini-batches of the range until its end or the limit, whichever comes first."""
-        plan, page = self._open_plan(), self._page
-        plan.expect(order.start, order.stop)
+        with self._ground.restored():
+            plan = self._open_plan()
+            plan.expect(order.start, order.stop)
+        page = self._page
         self._order = order
         self._failures: list[Failure] = []
         self._unflushed: list[tuple[Any, ...]] = []
-        monotonic, announce, allowed = time.monotonic, page.announce, page.allowed
+        monotonic, announce, allowed = OWN.monotonic, page.announce, page.allowed
         flushed = monotonic()
-        self._epoch = time.time() - flushed
-        self._cpu, self._cpu_counted = time.process_time(), 0
+        self._epoch = OWN.wall_clock() - flushed
+        self._cpu, self._cpu_counted = OWN.process_time(), 0
         index = order.start
         while index < order.stop:
             now = monotonic()
@@ -121,6 +140,8 @@ class BlockRunner:
             try:
                 self._plan = Plan.open(self.settings.plan)
             except Exception as error:
+                if isinstance(error, OSError) and error.errno in _OF_THIS_PROCESS:
+                    self._leave(LOST_LIMITS, error)
                 text = f"the plan of mini-batches can't be read any more: {describe_error(error)}"
                 channel.send(self._sock, DiskFailed(text))
                 raise
@@ -129,7 +150,10 @@ class BlockRunner:
     def _run_one(self, index: int, began: float) -> None:
         """One try of one mini-batch."""
         try:
-            batch = self._plan.load(index)  # type: ignore[union-attr]
+            try:
+                batch = self._plan.load(index)  # type: ignore[union-attr]
+            except Warning:  # the script has made warnings errors, which is for its own code
+                batch = _without_warnings(self._plan.load, index)  # type: ignore[union-attr]
             items = len(batch)
         except Exception as error:
             self._not_loaded(index, error, began)
@@ -139,27 +163,38 @@ class BlockRunner:
             return
         if self.settings.tabular:
             self._page.announce_items(items)  # else known from the plan
-        running = time.monotonic()
+        running = OWN.monotonic()
         self._page.announce(index, Phase.RUN, running)
+        guard = self._guard
         try:
             if self._entry.with_context:
                 keys = self._plan.keys(index)  # type: ignore[union-attr]
-                returned = self._entry.run(batch, context.MiniBatchContext(index, keys, batch))
+                about = context.MiniBatchContext(index, keys, batch)
+                guard.in_script = True
+                returned = self._entry.run(batch, about)
             else:
+                guard.in_script = True
                 returned = self._entry.run(batch)
             if type(returned) is not list and _is_iterator(returned):
                 # Also where nobody asks for what it gives: the body of a generator has not even begun.
+                guard.own_code = None
                 returned = list(returned) if self.settings.returns_measured else deque(returned, maxlen=0)
+                guard.own_code = self._own_code
+            guard.in_script = False
         except BaseException as error:
+            guard.in_script = False
+            guard.own_code = self._own_code
             self._process.exit_if_copy()
+            self._check_descriptor()
             if self.settings.internal and isinstance(error, InputError):
                 self._not_loaded(index, error, began)
                 return
             reason = Reason.MEMORY if isinstance(error, MemoryError) else Reason.EXCEPTION
             self._fail(index, reason, items, error, (began, running))
             return
-        if os.getpid() != self._pid:  # the check stands here too, for it is cheaper than a call
+        if OWN.getpid() != self._pid:  # the check stands here too, for it is cheaper than a call
             self._process.exit_if_copy()
+        self._check_descriptor()
         clocks = (began, running)
         if not self.settings.returns_measured:
             self._keep(index, items, 0, 0, TryStatus.SUCCEEDED, Reason.NONE, 1, False, clocks)
@@ -199,7 +234,10 @@ class BlockRunner:
         kept = False
         if final and self.settings.append_row:
             try:
-                self._buffer.add(returned)
+                try:
+                    self._buffer.add(returned)
+                except Warning:  # as in `_run_one`
+                    _without_warnings(self._buffer.add, returned)
                 kept = True
             except BaseException as error:  # the same
                 self._process.exit_if_copy()
@@ -240,7 +278,7 @@ class BlockRunner:
                 trace=trace,
                 items=self._describe(index),
                 log=str(self.settings.log_paths.stderr(self.settings.node, self._number)),
-                time=time.time(),
+                time=self._epoch + OWN.monotonic(),
                 final=final,
             )
         )
@@ -259,7 +297,7 @@ class BlockRunner:
     ) -> None:
         """Keep the facts of a try until the next flush, in the order that `_pack` takes them in."""
         began, running = clocks
-        now = time.monotonic()
+        now = OWN.monotonic()
         elapsed = now - began
         run = now - running if running is not None else 0.0
         cpu = elapsed if elapsed < CPU_SECONDS else self._processor_time()
@@ -270,7 +308,7 @@ class BlockRunner:
 
     def _processor_time(self) -> float:
         """Seconds of processor time since the last call, less what the shorter mini-batches between used."""
-        before, self._cpu = self._cpu, time.process_time()
+        before, self._cpu = self._cpu, OWN.process_time()
         shorter: float = sum(kept[_CPU] for kept in self._unflushed[self._cpu_counted :])
         self._cpu_counted = len(self._unflushed) + 1  # the one that asks comes next
         return max(0.0, self._cpu - before - shorter)
@@ -278,13 +316,19 @@ class BlockRunner:
     def _flush(self) -> None:
         """Put the kept rows in the part file by one write, then report them: what is reported is done."""
         while self._page.allowed() == KILL_PENDING:
-            time.sleep(0.001)  # the node is about to kill this process, and has charged the mini-batch
+            OWN.sleep(0.001)  # the node is about to kill this process, and has charged the mini-batch
+        with self._ground.restored():
+            self._write_and_report()
+
+    def _write_and_report(self) -> None:
         text, lengths = self._buffer.take()
         offset, crc, carried = 0, 0, b""
         if text:
             try:
                 offset, crc, carried = self._part.append(text)
             except OSError as error:
+                if error.errno in _OF_THIS_PROCESS or self._ground.lowered_limits():
+                    self._leave(LOST_LIMITS, error)
                 why = error.strerror or str(error)
                 problem = DiskFailed(f"rows can't be written to {self._part.place}: {why}")
                 channel.send(self._sock, problem)
@@ -294,8 +338,9 @@ class BlockRunner:
         records = self._pack(offset, lengths)
         failures, self._failures = tuple(self._failures), []
         self._unflushed.clear()
-        self._cpu, self._cpu_counted = time.process_time(), 0
+        self._cpu, self._cpu_counted = OWN.process_time(), 0
         flush_streams()
+        self._ground.check()
         channel.send(
             self._sock,
             Flushed(
@@ -312,6 +357,22 @@ class BlockRunner:
             ),
         )
         self._report_warnings()
+
+    def _check_descriptor(self) -> None:
+        """End this process, with the current mini-batch as the one to charge, where the script has closed the
+        descriptor of the control socket.
+        """
+        try:
+            OWN.get_inheritable(self._fd)  # the cheapest way to ask
+        except OSError:
+            OWN.exit(LOST_DESCRIPTORS)
+
+    def _leave(self, code: int, error: OSError) -> None:
+        """End this process, which can't do its work any more; another one takes its place."""
+        write_stderr(
+            f"this processor ends: {describe_error(error)} (a limit or descriptor changed by the script)"
+        )
+        OWN.exit(code)
 
     def _pack(self, offset: int, lengths: list[int]) -> bytes:
         """The records of the kept tries; `lengths`: bytes of those that have rows, from `offset` on."""
@@ -343,7 +404,12 @@ class BlockRunner:
         return b"".join(packed)
 
     def _report_warnings(self) -> None:
-        """Pass on what the reader of tables counted: values lost in conversion, columns that came late."""
+        """Pass on what the reader of tables counted: values lost in conversion, columns that came late; and
+        what a handler of the script's raised in our code.
+        """
+        if self._guard.stray and self._guard.stray not in self._warned:
+            self._warned.add(self._guard.stray)
+            channel.send(self._sock, LogMessage(level="warning", text=self._guard.stray))
         if self._plan is None or not self._plan.tabular:
             return
         for text in self._plan.warnings():
@@ -365,6 +431,13 @@ class BlockRunner:
             return self._plan.describe(index)  # type: ignore[union-attr]
         except Exception as error:
             return f"mini-batch {index} (its items can't be read: {error})"
+
+
+def _without_warnings(function: Callable[[Any], Any], argument: Any) -> Any:
+    """What it returns, with its warnings dropped."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return function(argument)
 
 
 def _is_iterator(value: Any) -> bool:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import resource
+import signal
 import socket
 import sys
 from dataclasses import dataclass, field
+from typing import Any
 
+from daskpar.own_calls import moved_up
 from daskpar.paths import process_name
 from daskpar.processor.fork_protocol import ChildTask
 from daskpar.processor.protocol import ProcessorSettings
 from daskpar.processor.shared_page import SharedPage
 from daskpar.processor.std_streams import redirect, text_stream
+
+LOG_FORMAT = "%(asctime)s|%(levelname)s|%(process)d|%(name)s|%(message)s"
+"""Of what a script logs without setting anything up."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +38,10 @@ class CommandTask(ChildTask):
         redirect(self.stdout, 1)
         redirect(self.stderr, 2)
         os.chdir(self.cwd)
+        # Python ignores these, for it has exceptions in their place; programs count on dying by them.
+        for name in ("SIGPIPE", "SIGXFSZ", "SIGXFZ"):
+            if number := getattr(signal, name, None):
+                signal.signal(number, signal.SIG_DFL)
         shell = "/bin/bash" if os.path.exists("/bin/bash") else "/bin/sh"
         os.execve(shell, [shell, "-c", self.command], {**os.environ, **self.environment})
 
@@ -52,7 +63,7 @@ class ProcessorTask(ChildTask):
         redirect(logs.stderr(node, self.number), 2)
         stacks_path = logs.stacks(node, self.number)
         stacks_path.parent.mkdir(parents=True, exist_ok=True)
-        stacks = os.open(stacks_path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+        stacks = moved_up(os.open(stacks_path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666))
         # Fresh stream objects: what the server's ones hold is the server's to write. Line by line, so that
         # prints keep their order with what C code and child processes write.
         sys.stdout, sys.stderr = text_stream(1), text_stream(2)
@@ -70,9 +81,7 @@ class ProcessorTask(ChildTask):
             # own `random` seeds itself again after a fork.
             numpy_random.seed()
         self._set_up_logging(name)
-        for fd in fds:
-            os.set_inheritable(fd, False)
-        sock, page = socket.socket(fileno=fds[0]), SharedPage(fds[1])
+        sock, page = socket.socket(fileno=moved_up(fds[0])), SharedPage.of_processor(fds[1])
         Host(settings, self.number, sock, page, stacks).run()
 
     def watched_page(self, fds: list[int]) -> tuple[ProcessorSettings, SharedPage]:
@@ -108,9 +117,10 @@ class ProcessorTask(ChildTask):
         logging.basicConfig(
             stream=sys.stdout,
             level=settings.logging_level,
-            format="%(asctime)s|%(levelname)s|%(process)d|%(name)s|%(message)s",
+            format=LOG_FORMAT,
             force=True,
         )
+        _step_aside_for_scripts(logging.getLogger().handlers[0])
         provide_helper(
             logging_level=settings.logging_level,
             log_dir=str(settings.log_paths.script_log(settings.node)),
@@ -118,6 +128,26 @@ class ProcessorTask(ChildTask):
             working_dir=settings.working_dir,
             agent_name=name,
         )
+
+
+def _step_aside_for_scripts(ours: logging.Handler) -> None:
+    """Let `logging.basicConfig` of the script have the effect that it has in a fresh Python.
+
+    It does nothing where the root logger has a handler, and there is `ours`.
+    """
+    plain = logging.basicConfig
+
+    @functools.wraps(plain)
+    def basic_config(**options: Any) -> None:
+        root = logging.getLogger()
+        if options and root.handlers == [ours]:
+            if not any(options.get(place) for place in ("filename", "stream", "handlers")):
+                # It names no place: that stays the log of the processor's output.
+                options = {"format": LOG_FORMAT, **options, "stream": sys.stdout}
+            root.removeHandler(ours)
+        plain(**options)
+
+    logging.basicConfig = basic_config
 
 
 def _reserved_bytes() -> int:

@@ -56,7 +56,9 @@ def _import_file(path: str, code: str | None) -> ModuleType:
     base = code if code and os.path.commonpath([code, path]) == code else os.path.dirname(path)
     parts = os.path.splitext(os.path.relpath(path, base))[0].split(os.sep)
     name = ".".join(parts)
-    if all(part.isidentifier() for part in parts) and name not in sys.modules:
+    # `my-score` can't be written in an import statement, but be imported: as the children of a
+    # multiprocessing pool do, which look for the functions that they are given by the names of their modules.
+    if not any("." in part for part in parts) and name not in sys.modules:
         try:
             module = importlib.import_module(name)
         except ModuleNotFoundError as error:

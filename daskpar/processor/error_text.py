@@ -17,7 +17,7 @@ def describe_error(error: BaseException) -> str:
     name = type(error).__name__
     try:
         text = str(error)
-    except Exception:  # an exception class of the script's
+    except BaseException:  # an exception class of the script's
         text = "(its text can't be made)"
     described = f"{name}: {text[:MESSAGE_CHARACTERS]}" if text else name
     if isinstance(error, SystemExit):
@@ -31,9 +31,12 @@ def user_traceback(error: BaseException) -> str:
     tb = error.__traceback__
     while tb is not None and _is_ours(tb.tb_frame.f_code.co_filename):
         tb = tb.tb_next
-    text = "".join(traceback.format_exception(type(error), error, tb))
+    try:
+        text = "".join(traceback.format_exception(type(error), error, tb))
+    except Exception as failed:  # what formats it is Python code, which a script may have broken
+        text = f"(its traceback can't be made: {type(failed).__name__})\n"
     return text if len(text) <= TRACE_CHARACTERS else f"{text[:1000]}\n...\n{text[-TRACE_CHARACTERS:]}"
 
 
 def _is_ours(filename: str) -> bool:
-    return filename.startswith("<frozen importlib") or os.path.abspath(filename).startswith(OUR_FOLDERS)
+    return filename.startswith(("<frozen importlib", *OUR_FOLDERS))

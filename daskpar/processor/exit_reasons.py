@@ -6,6 +6,7 @@ import signal
 from dataclasses import dataclass
 from enum import StrEnum
 
+from daskpar.processor.own_ground import LOST_DESCRIPTORS, LOST_LIMITS
 from daskpar.processor.protocol import ProcessorSettings
 from daskpar.processor.shared_page import Phase
 from daskpar.results import Reason
@@ -18,6 +19,17 @@ class KillReason(StrEnum):
     TIMEOUT = "timeout"
     MEMORY = "memory"
     STOPPED = "stopped"
+    DAMAGED = "damaged"
+    """Its script has written to, or read from, what only daskpar uses."""
+
+
+_LOST = {
+    LOST_DESCRIPTORS: "the script has closed descriptors that it did not open (os.closerange, or a recipe "
+    "for daemons?), daskpar's own among them: the processor was replaced",
+    LOST_LIMITS: "the script has set a limit on files, or closed descriptors, so that the processor could "
+    "not write or read any more (resource.setrlimit?): it was replaced",
+}
+"""Exit codes with which a processor ends by itself."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +60,17 @@ def exit_reason(
             Reason.MEMORY,
             "the processor was killed because the node was running out of memory, and it was the largest one",
         )
+    if killed_for == KillReason.DAMAGED:
+        return ExitReason(
+            Reason.DIED,
+            "the script has written to or read from descriptors or memory that it did not open: "
+            "they are daskpar's own, and the processor was replaced",
+        )
+    if text := _LOST.get(status >> 8, "") if not status & 0x7F else "":
+        return ExitReason(Reason.DIED, text)
     if number := status & 0x7F:
         return _died_by_signal(number, out_of_memory)
-    where = "loading" if phase == Phase.LOAD else "run()"
+    where = {Phase.LOAD: "loading", Phase.FLUSH: "writing its rows"}.get(Phase(phase), "run()")
     return ExitReason(
         Reason.DIED, f"the processor ended with exit code {status >> 8} in the middle of {where}"
     )
@@ -60,6 +80,9 @@ def _timed_out(phase: int, settings: ProcessorSettings) -> ExitReason:
     if phase == Phase.LOAD:
         limit = f"{settings.overhead_timeout:g} s (task_overhead_timeout)"
         return ExitReason(Reason.LOAD_TIMEOUT, f"loading took longer than {limit}; the processor was killed")
+    if phase == Phase.FLUSH:
+        limit = f"{settings.overhead_timeout:g} s (task_overhead_timeout)"
+        return ExitReason(Reason.TIMEOUT, f"writing rows took longer than {limit}; the processor was killed")
     limit = f"{settings.run_timeout:g} s (retry_settings.timeout)"
     return ExitReason(Reason.TIMEOUT, f"run() took longer than {limit}; the processor was killed")
 

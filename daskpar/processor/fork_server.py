@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 
-from daskpar.processor import channel
+from daskpar.processor import channel, linux
 from daskpar.processor.fork_protocol import ChildEvent, ChildTask, CloseServer, Spawn
 
 THREAD_VARIABLES = (
@@ -22,6 +23,11 @@ THREAD_VARIABLES = (
     "MKL_NUM_THREADS",
     "NUMEXPR_NUM_THREADS",
     "VECLIB_MAXIMUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "POLARS_MAX_THREADS",
+    "RAYON_NUM_THREADS",
+    "LOKY_MAX_CPU_COUNT",
 )
 # Arrow's own allocator keeps what it has had: 35 MB more in each processor that scores a table, and no faster
 # (measured). The C library's allocator returns the memory of each mini-batch to the kernel and fetches it
@@ -32,6 +38,12 @@ ALLOCATION = {
     "MALLOC_TRIM_THRESHOLD_": str(64 << 20),
 }
 """Variables of the memory allocators; those that the user sets are kept."""
+
+
+MARK = "DASKPAR_BELOW"
+"""Variable by which the processes below a fork server are known, should it be killed and they be inherited by
+others.
+"""
 
 
 class ForkServer:
@@ -58,11 +70,13 @@ class ForkServer:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         defaults = {} if light else {**dict.fromkeys(THREAD_VARIABLES, str(threads)), **ALLOCATION}
         variables = {**defaults, **os.environ, **(environment or {})}
+        self._mark = f"{MARK}={secrets.token_hex(16)}"
+        variables[MARK] = self._mark.partition("=")[2]
         preload = "commands" if light else "tables" if tabular else "files"
         stderr = _open_log(log)
         try:
             self.process = subprocess.Popen(
-                [python, "-c", _launch_code(theirs.fileno(), preload)],
+                [python, "-c", _launch_code(theirs.fileno(), preload, self._mark)],
                 env=variables,
                 stdin=subprocess.DEVNULL,
                 stderr=stderr,
@@ -126,7 +140,13 @@ class ForkServer:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        if self.process.returncode != 0:
+            self.kill_what_is_left()
         self._remove_empty_log()
+
+    def kill_what_is_left(self) -> None:
+        """After a death of the server by violence: end what it could not end, in whatever sessions."""
+        linux.kill_marked(self._mark)
 
     def kill(self) -> None:
         """End it at once, in the middle of its imports too; only where no user code runs below it."""
@@ -141,7 +161,7 @@ class ForkServer:
                 os.unlink(self._log)
 
 
-def _launch_code(fd: int, preload: str) -> str:
+def _launch_code(fd: int, preload: str, mark: str) -> str:
     """Python text that the server process runs."""
     # The package may lie anywhere on this process's path, and the server must find the same one. It is looked
     # for in its folder alone, which then goes to the end of the path: no other module in that folder, or in
@@ -150,7 +170,7 @@ def _launch_code(fd: int, preload: str) -> str:
     return (
         f"import sys; sys.path[:] = [{root!r}, *filter(None, sys.path)]; "
         "import daskpar; sys.path.append(sys.path.pop(0)); "
-        f"from daskpar.processor.fork_server_main import serve; serve({fd}, {preload!r})"
+        f"from daskpar.processor.fork_server_main import serve; serve({fd}, {preload!r}, {mark!r})"
     )
 
 

@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 
-from daskpar.processor import channel, last_state, linux
+from daskpar.processor import channel, guardian, last_state, linux
 from daskpar.processor.fork_protocol import CloseServer, Exited, Spawn, Spawned, SpawnFailed
 from daskpar.processor.protocol import ProcessorSettings
 from daskpar.processor.shared_page import Announcement, SharedPage
@@ -23,21 +23,28 @@ MAX_FDS = 4
 """File descriptors that come with one `Spawn` at most."""
 
 
-def serve(fd: int, preload: str) -> None:
-    """Main of the fork server; `fd` is its socket, `preload` one of `commands`, `files`, `tables`."""
+def serve(fd: int, preload: str, mark: str) -> None:
+    """Main of the fork server; `fd` is its socket, `preload` one of `commands`, `files`, `tables`.
+
+    `mark`: NAME=value, in the environment of this process and of all below it.
+    """
     linux.become_subreaper()
+    # Whoever started the run may block signals, and that is inherited: deaths of children would go unnoticed.
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         # Signals to a whole group or machine are handled by the driver, which ends this process in order.
         signal.signal(number, signal.SIG_IGN)
+    guarded = guardian.start(mark, fd)
     wake, waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC) if hasattr(os, "pipe2") else os.pipe()
     os.set_blocking(waker, False)
     # A handler of Python's own is needed for the wake-up descriptor to be written; it has nothing to do.
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
     _preload(preload)
+    _hide_what_loads_dask()
     sock = socket.socket(fileno=fd)
     sock.set_inheritable(False)
-    _Server(sock, wake, waker).run()
+    _Server(sock, wake, waker, guarded).run()
 
 
 def _preload(preload: str) -> None:
@@ -57,9 +64,20 @@ def _preload(preload: str) -> None:
     gc.freeze()  # the children's garbage collector then leaves these memory pages shared
 
 
+def _hide_what_loads_dask() -> None:
+    """Leave the public names of the package out of its directory: they are loaded at their first use,
+    with Dask and its threads, and a script may walk over the attributes of all modules.
+    """
+    package = vars(sys.modules["daskpar"])
+    package["__all__"][:] = ["__version__"]
+    package.pop("__dir__", None)
+
+
 class _Server:
-    def __init__(self, sock: socket.socket, wake: int, waker: int) -> None:
+    def __init__(self, sock: socket.socket, wake: int, waker: int, guarded: int) -> None:
         self._sock, self._wake, self._waker = sock, wake, waker
+        self._own = [fd for fd in (wake, waker, guarded) if fd >= 0]
+        """Descriptors that children must not have."""
         self._keys: dict[int, int] = {}
         """Key of each living child, by its process."""
         self._watched: dict[int, tuple[ProcessorSettings, SharedPage]] = {}
@@ -125,7 +143,7 @@ class _Server:
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
                 signal.signal(number, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.default_int_handler)
-            for fd in (self._wake, self._waker):
+            for fd in self._own:
                 os.close(fd)
             for _, page in self._watched.values():
                 page.close()

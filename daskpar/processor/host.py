@@ -9,16 +9,21 @@ import atexit
 import contextlib
 import faulthandler
 import socket
-import time
+import sys
+import threading
 from typing import TYPE_CHECKING
 
+from daskpar.own_calls import OWN
+from daskpar.paths import process_name
 from daskpar.processor import channel, entry_script
 from daskpar.processor.block_runner import BlockRunner
 from daskpar.processor.error_text import describe_error, user_traceback
+from daskpar.processor.own_ground import OwnGround
 from daskpar.processor.own_process import OwnProcess
 from daskpar.processor.processor_messages import InitDone, InitRaised, ShutdownDone
-from daskpar.processor.protocol import ProcessorSettings
+from daskpar.processor.protocol import BlockOrder, ProcessorSettings
 from daskpar.processor.shared_page import Phase, SharedPage
+from daskpar.processor.signal_guard import SignalGuard
 from daskpar.processor.stacks import STACK_SIGNAL
 from daskpar.processor.std_streams import flush_streams
 
@@ -37,6 +42,11 @@ class Host:
         self._sock = sock
         self._page = page
         self._process = OwnProcess()
+        self._ground = OwnGround(sock)
+        self._guard = SignalGuard()
+        self._guard.install()
+        # Before the script can change the umask.
+        self._part = settings.store.writer(f"{settings.node}-{process_name(number)}")
         self._profiling: Profiling | None = None
         if STACK_SIGNAL is not None:
             faulthandler.register(STACK_SIGNAL, file=stacks, all_threads=True, chain=False)
@@ -44,10 +54,11 @@ class Host:
 
     def run(self) -> None:
         """From `init()` to `shutdown()`; also returns when import or `init()` raised, which it reports."""
-        self._page.announce(-1, Phase.INIT, time.monotonic())
+        self._page.announce(-1, Phase.INIT, OWN.monotonic())
+        self._ground.remember_modules()
         if not self._start():
             return
-        self._page.announce(-1, Phase.IDLE, time.monotonic())
+        self._page.announce(-1, Phase.IDLE, OWN.monotonic())
         channel.send(self._sock, InitDone())
         blocks = BlockRunner(
             self.settings,
@@ -57,10 +68,20 @@ class Host:
             self._entry,
             self._profiling,
             self._process,
+            self._ground,
+            self._guard,
+            self._part,
         )
-        while (order := channel.receive(self._sock)) is not None:
+        while (order := self._next_order()) is not None:
             blocks.run(order)
         self._shut_down()
+
+    def _next_order(self) -> BlockOrder | None:
+        """Wait for an order; None: there are no more."""
+        self._ground.check()
+        self._ground.restore_modules()
+        order: BlockOrder | None = channel.receive(self._sock)
+        return order
 
     def _start(self) -> bool:
         what = "the entry script could not be imported"
@@ -70,11 +91,17 @@ class Host:
             self._profile()
             if self._entry.init is not None:
                 self._entry.init()
+            self._guard.in_script = False
         except BaseException as error:  # SystemExit too
+            self._guard.in_script = False
             self._process.exit_if_copy()
-            channel.send(self._sock, InitRaised(what, describe_error(error), user_traceback(error)))
+            with self._ground.restored():
+                self._ground.check()
+                channel.send(self._sock, InitRaised(what, describe_error(error), user_traceback(error)))
             return False
         self._process.exit_if_copy()
+        self._ground.check()
+        self._ground.restore_modules()
         return True
 
     def _profile(self) -> None:
@@ -88,7 +115,8 @@ class Host:
 
     def _shut_down(self) -> None:
         trace = ""
-        self._page.announce(-1, Phase.SHUTDOWN, time.monotonic())
+        self._page.announce(-1, Phase.SHUTDOWN, OWN.monotonic())
+        self._guard.in_script, self._guard.own_code = True, None
         if self._entry.shutdown is not None:
             try:
                 self._entry.shutdown()
@@ -97,10 +125,20 @@ class Host:
             self._process.exit_if_copy()
         # The process ends by os._exit, so that no thread of the script's is waited for. That calls none of
         # the functions that scripts and libraries have registered with atexit.
+        # Nor those of `threading`, which stop the workers of executors: other exit functions wait for these.
+        for function in reversed(list(getattr(threading, "_threading_atexits", []))):
+            with contextlib.suppress(BaseException):
+                function()
         with contextlib.suppress(BaseException):
             atexit._run_exitfuncs()
+        for stream in (sys.stdout, sys.stderr):  # the script's own ones, too, as Python does
+            with contextlib.suppress(BaseException):
+                stream.flush()
+        self._guard.in_script = False
         self._process.exit_if_copy()
         flush_streams()
+        self._ground.check()
+        self._ground.restore_modules()
         if self._profiling is not None:
             self._profiling.save(now=True)
         channel.send(self._sock, ShutdownDone(trace))

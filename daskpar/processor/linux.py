@@ -5,6 +5,7 @@ Elsewhere than on Linux the calls do nothing, and process groups have to do.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -77,6 +78,34 @@ def kill_group(pid: int) -> None:
             kill(pid, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):
             pass
+
+
+def kill_marked(mark: str) -> None:
+    """SIGKILL every process of this user that was started with `mark` (NAME=value) in its environment,
+    wherever it has gone, until none is left.
+    """
+    for _ in range(20):  # one that forks just then has a child the next time
+        found = [pid for pid in _processes() if _has_mark(pid, mark.encode())]
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        if not found:
+            return
+
+
+def _processes() -> list[int]:
+    try:
+        return [int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) != os.getpid()]
+    except OSError:
+        return []  # elsewhere than on Linux
+
+
+def _has_mark(pid: int, mark: bytes) -> bool:
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            return mark in file.read().split(b"\0")
+    except OSError:
+        return False
 
 
 def kill_tree(pid: int) -> None:

@@ -42,12 +42,15 @@ def charge_and_requeue(
             )
 
     stop = processor.limit
+    # What damaged it is one of those that have not been reported, and not surely the one that was running.
+    damaged = processor.killed_for == KillReason.DAMAGED
     begun = last.phase in (Phase.LOAD, Phase.RUN) and processor.reported <= last.index < stop
-    charged = last.index if begun and not stopped else None
+    charged = last.index if begun and not stopped and not damaged else None
     rest = min(stop, max(processor.reported, last.index if charged is not None else last.index + 1))
     # Any of these may have made the writing of its rows deadly, so the driver counts such deaths: what is
     # repeated must come to an end.
-    deadly_write = last.phase == Phase.FLUSH and not processor.killed_for
+    by_itself = not processor.killed_for or processor.killed_for == KillReason.TIMEOUT
+    deadly_write = (last.phase == Phase.FLUSH and by_itself) or damaged
     release(processor.reported, rest, ReleaseReason.UNWRITTEN if deadly_write else ReleaseReason.UNFLUSHED)
     if charged is not None:
         found.append(_charge(processor, order, last, why, settings))

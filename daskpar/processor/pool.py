@@ -22,7 +22,7 @@ from daskpar.processor.exit_reasons import KillReason, exit_reason, exit_text_in
 from daskpar.processor.fork_protocol import Exited, Spawned, SpawnFailed
 from daskpar.processor.fork_server import ForkServer
 from daskpar.processor.memory_watchdog import MemoryWatchdog
-from daskpar.processor.processor_handle import ProcessorHandle
+from daskpar.processor.processor_handle import ProcessorHandle, makes_sense_of
 from daskpar.processor.processor_messages import BlockDone, DiskFailed, InitDone, InitRaised, ShutdownDone
 from daskpar.processor.processor_set import ProcessorSet
 from daskpar.processor.protocol import (
@@ -37,7 +37,7 @@ from daskpar.processor.protocol import (
 )
 from daskpar.processor.resource_sampler import Sampler
 from daskpar.processor.resource_usage import OomKillCounter
-from daskpar.processor.shared_page import Phase
+from daskpar.processor.shared_page import Announcement, Phase
 from daskpar.processor.stacks import read_stacks
 from daskpar.processor.start_failures import StartFailures
 from daskpar.processor.timeout_watchdog import TimeoutWatchdog
@@ -122,7 +122,8 @@ class ProcessorPool:
             while not self._is_over():
                 self._turn()
         except Exception as error:
-            logger.exception("the processors of step %s can't go on", self.settings.step)
+            if not isinstance(error, OSError):  # a mistake of ours, not of the machine's: where was it?
+                logger.exception("the processors of step %s can't go on", self.settings.step)
             text = f"node {self.settings.node}: its processors can't go on: {type(error).__name__}: {error}"
             self._report(NodeFailed(node=self.settings.node, message=text, disk=False))
             self._give_back_all()
@@ -163,10 +164,21 @@ class ProcessorPool:
             self._kill_busy_at = None
             self._kill_busy()
         for processor in self.processors:
-            last = processor.page.announced()
+            last = processor.announced()
+            if not self._is_whole(processor, last):
+                continue
             if self._timeouts.check(processor, last, now):
                 self._blocks.take_back_if_slow(processor, last, now)
         self._memory.check(list(self.processors), now)
+
+    def _is_whole(self, processor: ProcessorHandle, last: Announcement) -> bool:
+        """Whether its page says what it can have announced; else it is killed, to be replaced."""
+        if makes_sense_of(processor, last):
+            return True
+        if not processor.killed_for:
+            processor.killed_for = KillReason.DAMAGED
+            linux.kill_tree(processor.pid)
+        return False
 
     def _end(self) -> None:
         self._sampler.stop()
@@ -214,6 +226,7 @@ class ProcessorPool:
             self.processors.stop_reading(processor)
         if processor.inbox.damaged and not processor.killed_for:
             # Its script writes to our descriptors: nothing that comes from there can be trusted.
+            processor.killed_for = KillReason.DAMAGED
             linux.kill_tree(processor.pid)
 
     def _handle(self, processor: ProcessorHandle, message: object) -> None:
@@ -293,7 +306,11 @@ class ProcessorPool:
 
     def _exited(self, processor: ProcessorHandle, event: Exited) -> None:
         self._read_messages(processor)  # what it sent before it died counts
-        last = processor.timed_out_at or processor.page.announced()
+        last = processor.timed_out_at or processor.announced()
+        if not makes_sense_of(processor, last):
+            # Any of those that it has not reported may be the one that wrote there.
+            processor.killed_for = KillReason.DAMAGED
+            last = Announcement(processor.limit - 1, Phase.FLUSH, monotonic())
         self.processors.forget(processor)
         why = exit_reason(
             event.status,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic
 
 from daskpar.processor.channel import Inbox
@@ -12,6 +12,7 @@ from daskpar.processor.exit_reasons import KillReason
 from daskpar.processor.fork_server import ForkServer
 from daskpar.processor.protocol import BlockOrder, ProcessorSettings
 from daskpar.processor.shared_page import Announcement, Phase, SharedPage
+from daskpar.processor.timeouts import Sighting, makes_sense
 
 
 @dataclass
@@ -43,6 +44,12 @@ class ProcessorHandle:
     finishing: bool = False
     """Whether it was told to call `shutdown()` and end."""
 
+    sighting: Sighting = field(default_factory=lambda: Sighting(monotonic()))
+
+    def announced(self) -> Announcement:
+        """What it announced last, with a time by this process's clock."""
+        return self.sighting.look(self.page.announced(), monotonic())
+
     @property
     def is_free(self) -> bool:
         """Whether it can be given a block."""
@@ -68,3 +75,11 @@ def start_processor(server: ForkServer, settings: ProcessorSettings, number: int
     finally:
         theirs.close()
     return ProcessorHandle(number=number, sock=ours, inbox=Inbox(ours), page=page, key=key)
+
+
+def makes_sense_of(processor: ProcessorHandle, announcement: Announcement) -> bool:
+    """Whether it can have announced this."""
+    order = processor.order
+    if order is None:
+        return makes_sense(announcement, announcement.index, announcement.index + 1)
+    return makes_sense(announcement, order.start, order.stop)

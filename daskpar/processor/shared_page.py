@@ -72,6 +72,20 @@ class SharedPage:
         os.ftruncate(fd, SIZE)
         return cls(fd)
 
+    @classmethod
+    def of_processor(cls, fd: int) -> SharedPage:
+        """The processor's side, without any descriptor on the page: its script could write there, or cut it
+        off, which would end the node too (SIGBUS). It lasts as long as the process.
+        """
+        # The mapping keeps a copy of the descriptor, which gets the lowest free number.
+        copy = os.dup(fd)
+        os.close(copy)
+        page = cls(fd)
+        for each in (fd, copy):
+            os.close(each)
+        page.fd = -1
+        return page
+
     def announce(self, index: int, phase: int, since: float) -> None:
         """Processor: announce what is about to happen."""
         self._real[_SINCE] = since

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from pathlib import Path
 from typing import TextIO
+
+from daskpar.own_calls import OWN
 
 
 def redirect(path: str | Path, target: int) -> None:
@@ -23,16 +26,23 @@ def text_stream(fd: int) -> TextIO:
 
 def write_stderr(text: str) -> None:
     """Write a line to standard error; never raises."""
+    # Past `sys.stderr`, which is the script's to replace; after what it holds.
+    flush_streams()
     try:
-        print(text, file=sys.stderr, flush=True)
-    except (OSError, ValueError, AttributeError):
-        pass  # a full disk, or a script that has closed or replaced it: the text is in the failure too
+        OWN.write(2, f"{text}\n".encode(errors="backslashreplace"))
+    except OSError:
+        pass  # a full disk, or a script that has closed it: the text is in the failure too
 
 
 def flush_streams() -> None:
-    """Write out what has been printed; never raises."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError, AttributeError):
-            pass  # a script may have closed or replaced it
+    """Write out what has been printed; never raises.
+
+    A stream that is not Python's own but a script's class is left to the script: it may raise anything, or
+    hang.
+    """
+    for stream in (getattr(sys, "stdout", None), getattr(sys, "stderr", None)):
+        if type(stream) is io.TextIOWrapper:
+            try:
+                stream.flush()
+            except BaseException:  # closed; or what lies below it is a script's
+                pass

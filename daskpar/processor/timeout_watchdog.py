@@ -10,7 +10,7 @@ from daskpar.processor import linux, timeouts
 from daskpar.processor.exit_reasons import KillReason
 from daskpar.processor.processor_handle import ProcessorHandle
 from daskpar.processor.protocol import ProcessorSettings
-from daskpar.processor.shared_page import KILL_PENDING, Announcement
+from daskpar.processor.shared_page import KILL_PENDING, Announcement, Phase
 from daskpar.processor.stacks import STACK_SIGNAL
 
 STACK_SECONDS = 0.05
@@ -33,7 +33,16 @@ class TimeoutWatchdog:
         if timeouts.is_overdue(announcement.phase, announcement.since, now, self._settings):
             self._time_out(processor, announcement)
             return False
+        if self._ignores_its_order(processor, announcement, now):
+            processor.killed_for = KillReason.DAMAGED
+            linux.kill_tree(processor.pid)
+            return False
         return True
+
+    def _ignores_its_order(self, processor: ProcessorHandle, last: Announcement, now: float) -> bool:
+        # A script that reads from descriptors that are not its own may have taken the order away.
+        waiting = last.phase == Phase.IDLE and processor.order is not None
+        return waiting and now - last.since > self._settings.overhead_timeout
 
     def _time_out(self, processor: ProcessorHandle, announcement: Announcement) -> None:
         # The signal for its stacks may interrupt the call that hangs. What the processor reports from here on

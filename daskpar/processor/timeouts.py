@@ -5,10 +5,10 @@ Pure decisions on plain values, the time included. `timeout_watchdog` acts on th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from daskpar.processor.protocol import ProcessorSettings
-from daskpar.processor.shared_page import Phase
+from daskpar.processor.shared_page import Announcement, Phase
 
 Seconds = float
 
@@ -24,6 +24,9 @@ def time_limit(phase: int, settings: ProcessorSettings) -> Seconds | None:
         Phase.INIT: settings.init_timeout,
         Phase.LOAD: settings.overhead_timeout,
         Phase.RUN: settings.run_timeout,
+        # Whoever writes and reports rows may wait for a stream that the script has put in the place of its
+        # own.
+        Phase.FLUSH: settings.overhead_timeout,
         Phase.SHUTDOWN: settings.run_timeout,
     }.get(Phase(phase))
 
@@ -40,6 +43,44 @@ def is_slow(phase: int, since: Seconds, now: Seconds, expected: Seconds) -> bool
     `expected`: what a mini-batch takes on average. One that merely takes as long as all others is not slow.
     """
     return phase in (Phase.LOAD, Phase.RUN) and now - since > SLOW_SECONDS + 2 * expected
+
+
+def makes_sense(announcement: Announcement, start: int, stop: int) -> bool:
+    """Whether a processor that has the range [start, stop) can have announced this, or its page was written
+    to by somebody else.
+    """
+    if announcement.phase not in list(Phase):
+        return False
+    # Before its first mini-batch it may find that all of the range was taken back, and reports that.
+    at_one = announcement.phase in (Phase.LOAD, Phase.RUN, Phase.FLUSH)
+    return not at_one or start - 1 <= announcement.index < stop
+
+
+@dataclass
+class Sighting:
+    """When a processor has made its last announcement, by the clock of its node.
+
+    The processor writes the time down, but its script may have frozen the clock, or turned it back. Between
+    two looks of the node, what is written down counts; anything else does not.
+    """
+
+    looked: Seconds
+    """When the node looked last; at first, when the processor was started."""
+    _last: Announcement | None = None
+    _since: Seconds = 0.0
+
+    def look(self, found: Announcement, now: Seconds) -> Announcement:
+        """What is announced as of `now`, with a time that can be relied on."""
+        found = found if found.since == found.since else replace(found, since=0.0)  # not a number
+        if found != self._last:
+            self._last = found
+            self._since = found.since if self.looked <= found.since <= now else now
+        self.looked = now
+        return replace(found, since=self._since)
+
+    def start_again(self, now: Seconds) -> None:
+        """The processor is given something to do: what it announces from here on is new."""
+        self._last, self.looked = None, now
 
 
 @dataclass

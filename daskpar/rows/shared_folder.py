@@ -9,6 +9,7 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from daskpar.own_calls import OWN, moved_up
 from daskpar.rows.part_store import PartStore, StoredPart, Written
 
 
@@ -67,6 +68,7 @@ class PartFile:
         """Where the last rows end."""
         self._fd = -1
         self._identity = (0, 0)
+        self._mode = 0o666 & ~_umask()
         self._name_anew()
 
     @property
@@ -82,11 +84,11 @@ class PartFile:
         view = memoryview(data)
         try:
             while view:
-                view = view[os.write(self._fd, view) :]
+                view = view[OWN.write(self._fd, view) :]
         except OSError:
-            os.ftruncate(self._fd, before)
+            OWN.ftruncate(self._fd, before)
             raise
-        end = os.lseek(self._fd, 0, os.SEEK_CUR)
+        end = OWN.lseek(self._fd, 0, os.SEEK_CUR)
         self.size = max(self.size, end)  # it may have been cut short since we looked: the next rows see that
         # Not synced: after a power cut the checksums tell which rows are gone, and these are run again.
         return Written(end - len(data), zlib.crc32(data))
@@ -99,7 +101,7 @@ class PartFile:
         if not found or found.st_size < self.size:
             return None
         try:
-            named = os.stat(self.place)
+            named = OWN.stat(self.place)
         except FileNotFoundError:
             return None  # removed, or moved away
         except OSError:
@@ -109,7 +111,7 @@ class PartFile:
     def _ours(self) -> os.stat_result | None:
         """Of the descriptor, where it is still that of the file that we opened."""
         try:
-            found = os.fstat(self._fd) if self._fd >= 0 else None
+            found = OWN.fstat(self._fd) if self._fd >= 0 else None
         except OSError:
             return None  # closed
         return found if found and (found.st_dev, found.st_ino) == self._identity else None
@@ -119,16 +121,26 @@ class PartFile:
         if self._fd >= 0:
             self._name_anew()
             if self._ours():  # else its number may be the script's by now
-                os.close(self._fd)
+                OWN.close(self._fd)
                 self._fd = -1
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
-        self._fd = os.open(self.place, flags, 0o666)
-        made = os.fstat(self._fd)
+        self._fd = moved_up(OWN.open(self.place, flags, 0o666))
+        made = OWN.fstat(self._fd)
+        if made.st_mode & 0o777 != self._mode:
+            # A script has changed the umask since: the driver must be able to read the file.
+            OWN.fchmod(self._fd, self._mode)
         self._identity, self.size = (made.st_dev, made.st_ino), 0
         return 0
 
     def _name_anew(self) -> None:
         self.name = f"{self._processor}-{secrets.token_hex(8)}.part"
+
+
+def _umask() -> int:
+    """The file mode creation mask of this process."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 class OpenPartFile(StoredPart):

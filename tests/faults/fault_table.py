@@ -304,6 +304,201 @@ def turn_clock(rows):
     return rows
 
 
+# -- its own process -------------------------------------------------------------------------------------------------
+
+
+def only_for_the_script(function, fake):
+    """`function` where a module of the script's calls it, `fake` for daskpar."""
+
+    def patched(*arguments, **options):
+        ours = sys._getframe(1).f_globals.get("__name__", "").startswith("daskpar")
+        return (fake if ours else function)(*arguments, **options)
+
+    return patched
+
+
+def refuse(*arguments, **options):
+    raise RuntimeError("patched")
+
+
+def freeze_clocks(rows):
+    """As date-freezing packages do: in the module, and in every module that has the functions by name."""
+    frozen = {}
+    for name in ("time", "monotonic", "process_time", "perf_counter"):
+        frozen[getattr(time, name)] = only_for_the_script(getattr(time, name), lambda: 1.0)
+    for module in list(sys.modules.values()):
+        for name, value in list(vars(module).items()):
+            if callable(value) and type(value) is type(len) and value in frozen:
+                setattr(module, name, frozen[value])
+    return rows
+
+
+def patch_functions(rows):
+    """All that a mock, a fake file system or a cooperative library takes over, in one."""
+    import builtins
+    import pickle
+    import socket
+
+    for module, names in (
+        (os, "open write read close fstat ftruncate getpid get_inheritable"),
+        (time, "sleep time monotonic process_time"),
+        (pickle, "dumps loads"),
+        (builtins, "print open"),
+    ):
+        for name in names.split():
+            setattr(module, name, only_for_the_script(getattr(module, name), refuse))
+    for name in ("send", "sendall", "recv", "fileno"):
+        setattr(socket.socket, name, only_for_the_script(getattr(socket.socket, name), refuse))
+    return rows
+
+
+class Late(Exception):
+    pass
+
+
+def stray_alarms(rows):
+    """An alarm every half millisecond from here on, whose handler raises wherever it is."""
+
+    def in_our_code(number, frame):  # but for what runs on behalf of the script
+        path = frame.f_code.co_filename
+        if os.sep + "daskpar" + os.sep in path and not path.endswith(("context.py", "signal_guard.py")):
+            raise Late
+
+    signal.signal(signal.SIGALRM, in_our_code)
+    signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+    return rows
+
+
+def walk_modules(rows):
+    for module in list(sys.modules.values()):
+        for name in dir(module) + list(getattr(module, "__all__", [])):
+            try:
+                getattr(module, name)
+            except Exception:  # other people's modules
+                pass
+    return rows
+
+
+def on_descriptors(first, last, do):
+    for fd in range(first, last):
+        try:
+            do(fd)
+        except OSError:
+            pass
+
+
+def garbage(rows):
+    on_descriptors(3, 60, lambda fd: os.write(fd, b"garbage\n"))
+    return rows
+
+
+def garbage_everywhere(rows):
+    on_descriptors(3, 4096, lambda fd: os.write(fd, b"\xff" * 100))
+    return rows
+
+
+def cut_everything(rows):
+    on_descriptors(3, 4096, lambda fd: os.ftruncate(fd, 0))
+    return rows
+
+
+def close_low(rows):
+    os.closerange(3, 256)
+    return rows
+
+
+def close_all(rows):
+    os.closerange(3, 65536)
+    return rows
+
+
+def close_and_reuse(rows):
+    os.closerange(3, 65536)
+    HELD.extend(os.open(WORLD / "victim", os.O_RDWR | os.O_CREAT) for _ in range(1021))
+    return rows
+
+
+def no_files(rows):
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+    return rows
+
+
+def no_files_for_good(rows):
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    return rows
+
+
+def few_descriptors(rows):
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_NOFILE, (8, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    return rows
+
+
+def umask(rows):
+    os.umask(0o777)
+    return rows
+
+
+def nowhere(rows):
+    os.mkdir("gone")
+    os.chdir("gone")
+    os.rmdir("../gone")
+    return rows
+
+
+def no_streams(rows):
+    sys.stdout = sys.stderr = None
+    return rows
+
+
+class Deaf:
+    def write(self, text):
+        raise KeyError(text)
+
+    def flush(self):
+        time.sleep(3600)
+
+
+def deaf_streams(rows):
+    sys.stdout = sys.stderr = Deaf()
+    return rows
+
+
+def shallow(rows):
+    sys.setrecursionlimit(50)
+    return rows
+
+
+def unload_modules(rows):
+    for name in list(sys.modules):
+        if name.startswith("daskpar"):
+            del sys.modules[name]
+    return rows
+
+
+def strict(rows):
+    """What libraries may be told to be strict about."""
+    import decimal
+    import gc
+    import locale
+    import warnings
+
+    warnings.simplefilter("error")
+    decimal.getcontext().prec = 1
+    decimal.getcontext().traps[decimal.Inexact] = True
+    locale.setlocale(locale.LC_ALL, "C")
+    gc.disable()
+    threading.settrace(refuse)
+    threading.setprofile(refuse)
+    os.nice(1)
+    return rows
+
+
 # -- nodes -----------------------------------------------------------------------------------------------------------
 
 
@@ -394,6 +589,26 @@ FAULTS = {
     "remove part": remove_part,
     "flip bit": flip_bit,
     "turn clock": turn_clock,
+    "freeze clocks": freeze_clocks,
+    "patch functions": patch_functions,
+    "stray alarms": stray_alarms,
+    "walk modules": walk_modules,
+    "garbage": garbage,
+    "garbage everywhere": garbage_everywhere,
+    "cut everything": cut_everything,
+    "close low": close_low,
+    "close all": close_all,
+    "close and reuse": close_and_reuse,
+    "no files": no_files,
+    "no files for good": no_files_for_good,
+    "few descriptors": few_descriptors,
+    "umask": umask,
+    "nowhere": nowhere,
+    "no streams": no_streams,
+    "deaf streams": deaf_streams,
+    "shallow": shallow,
+    "unload modules": unload_modules,
+    "strict": strict,
     "kill worker": kill_worker,
     "kill worker, go on": kill_worker_and_go_on,
     "stop worker": stop_worker,

@@ -252,6 +252,7 @@ REPLACED = {
     ),
     "component list": ("    type: parallel", "    component: [a]", "has to be a path or a mapping"),
     "step name": ("  score:", "  my-score:", "'my-score' is no name for a step"),
+    "long step name": ("  score:", f"  {'s' * 300}:", "is too long for a step"),
     "pipeline type": ("type: pipeline", "type: pipelin", "Did you mean 'pipeline'?"),
     "twice": ("type: pipeline", "type: pipeline\ntype: pipeline", "the key is given twice, first in line 1"),
 }

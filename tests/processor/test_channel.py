@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import socket
 import struct
+import zlib
 
 import pytest
 from hypothesis import given
@@ -25,7 +26,8 @@ VALUES = st.lists(
 
 def wire(values):
     return b"".join(
-        struct.pack("<I", len(data)) + data for data in (pickle.dumps(value, protocol=5) for value in values)
+        struct.pack("<4sII", b"dkp1", len(data), zlib.crc32(data)) + data
+        for data in (pickle.dumps(value, protocol=5) for value in values)
     )
 
 
@@ -72,16 +74,35 @@ def test_what_was_said_before_the_end_is_still_heard():
         assert inbox.read() == []
 
 
-def test_foreign_bytes_end_the_talk_and_nothing_else():
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        struct.pack("<I", 5) + b"hello",
+        b"g",  # shorter than any head: what follows shows it
+        b"dkp",  # as ours begin
+        b"\xff" * 4096,  # as a length: more than will ever come
+        struct.pack("<4sII", b"dkp1", 5, 0) + b"hello",
+        struct.pack("<4sII", b"dkp1", 5, zlib.crc32(b"hello")) + b"hello",
+    ],
+)
+def test_foreign_bytes_end_the_talk_and_nothing_else(foreign):
     ours, theirs = socket.socketpair()
     with ours, theirs:
         channel.send(theirs, 1)
-        theirs.sendall(struct.pack("<I", 5) + b"hello")
+        theirs.sendall(foreign)
         channel.send(theirs, 2)
         inbox = channel.Inbox(ours)
         assert inbox.read() == [1]
         assert inbox.damaged and inbox.closed
         assert inbox.read() == []
+
+
+def test_whoever_waits_for_a_value_notices_foreign_bytes_too():
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(b"garbage " * 2)
+        with pytest.raises(channel.ForeignBytes):
+            channel.receive(ours)
 
 
 def test_a_large_value_passes_while_both_ends_work():

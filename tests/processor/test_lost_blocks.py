@@ -25,6 +25,9 @@ WHY = ExitReason(Reason.DIED, "it died")
         (12, "", Announcement(11, Phase.FLUSH, 0.0), [(12, 20, "died")]),
         (10, "", Announcement(13, Phase.FLUSH, 0.0), [(10, 14, "unwritten"), (14, 20, "died")]),
         (10, "stopped", Announcement(13, Phase.RUN, 0.0), [(10, 14, "unflushed"), (14, 20, "died")]),
+        (10, "timeout", Announcement(13, Phase.FLUSH, 0.0), [(10, 14, "unwritten"), (14, 20, "died")]),
+        (10, "damaged", Announcement(13, Phase.RUN, 0.0), [(10, 14, "unwritten"), (14, 20, "died")]),
+        (10, "damaged", Announcement(19, Phase.FLUSH, 0.0), [(10, 20, "unwritten")]),
     ],
 )
 def test_what_a_death_gives_back(reported, killed_for, last, expected):

@@ -8,7 +8,7 @@ import pytest
 
 from daskpar.processor import timeouts
 from daskpar.processor.protocol import ProcessorSettings
-from daskpar.processor.shared_page import Phase
+from daskpar.processor.shared_page import Announcement, Phase
 from daskpar.rows.shared_folder import SharedFolder
 
 SETTINGS = ProcessorSettings(
@@ -25,7 +25,7 @@ SETTINGS = ProcessorSettings(
         (Phase.RUN, 10),
         (Phase.SHUTDOWN, 10),
         (Phase.IDLE, None),
-        (Phase.FLUSH, None),
+        (Phase.FLUSH, 20),
     ],
 )
 def test_each_phase_has_its_limit_and_reaching_it_is_not_passing_it(phase, limit):
@@ -59,3 +59,52 @@ def test_the_mean_time_is_that_of_all_and_follows_the_latest():
     for _ in range(100):
         mean.add(20.0, 100)
     assert mean.seconds == pytest.approx(0.2)
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("written", "counts"),
+    [
+        (105.0, 105.0),
+        (100.0, 100.0),
+        (110.0, 110.0),
+        (99.0, 110.0),
+        (111.0, 110.0),
+        (0.0, 110.0),
+        (1e300, 110.0),
+        (NAN, 110.0),
+    ],
+)
+def test_the_time_in_the_page_counts_where_it_lies_between_two_looks(written, counts):
+    sighting = timeouts.Sighting(looked=90.0)
+    sighting.look(Announcement(0, Phase.RUN, 95.0), 100.0)
+    assert sighting.look(Announcement(1, Phase.RUN, written), 110.0) == Announcement(1, Phase.RUN, counts)
+    # and it stays that, however often it is looked at
+    assert sighting.look(Announcement(1, Phase.RUN, written), 500.0).since == counts
+
+
+def test_what_is_announced_after_a_new_order_is_new_though_the_clock_stands_still():
+    sighting = timeouts.Sighting(looked=0.0)
+    sighting.look(Announcement(1, Phase.RUN, 1.0), 1.0)
+    sighting.start_again(50.0)
+    assert sighting.look(Announcement(1, Phase.RUN, 1.0), 51.0).since == 51.0
+
+
+@pytest.mark.parametrize(
+    ("index", "phase", "sense"),
+    [
+        (4, Phase.RUN, True),
+        (9, Phase.LOAD, True),
+        (10, Phase.LOAD, False),
+        (3, Phase.FLUSH, True),
+        (2, Phase.FLUSH, False),
+        (-1, Phase.IDLE, True),
+        (4, 6, False),
+        (4, 7, False),
+        (1 << 59, Phase.RUN, False),
+    ],
+)
+def test_an_announcement_outside_of_the_range_is_nonsense(index, phase, sense):
+    assert timeouts.makes_sense(Announcement(index, phase, 0.0), 4, 10) is sense

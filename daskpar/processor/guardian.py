@@ -1,0 +1,62 @@
+"""A tiny process beside each fork server, which ends what the server leaves behind when it is killed itself.
+
+The kernel kills the children of a fork server with it, but not what scripts have started in sessions of
+their own. All of these have the server's mark in their environment, and the guardian, which sleeps until the
+server or its node has gone, looks for it.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+
+from daskpar.processor import linux
+
+GRACE_SECONDS = 5.0
+"""What a fork server gets to end in order once its node is gone; one that is stopped never would."""
+
+
+def start(mark: str, server_socket: int) -> int:
+    """Fork the guardian of this process; the descriptor that this process must keep, and its children must
+    close.
+
+    `mark`: NAME=value, as in the environment of all below. Returns -1 where there is nothing to look for it
+    in.
+    """
+    if not os.path.isdir("/proc/self") or not hasattr(os, "pidfd_open"):
+        return -1
+    server, node = os.getpid(), os.getppid()
+    alive, held = os.pipe()
+    os.set_inheritable(held, False)
+    try:
+        pid = os.fork()
+    except OSError:
+        os.close(alive)
+        os.close(held)
+        return -1
+    if pid:
+        os.close(alive)
+        return held
+    try:
+        os.setsid()
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for fd in (0, 1, 2, server_socket):
+            os.dup2(nowhere, fd)
+        os.close(held)
+        _watch(alive, server, node)
+        linux.kill_marked(mark)
+    finally:
+        os._exit(0)
+
+
+def _watch(alive: int, server: int, node: int) -> None:
+    """Return when the server has gone; end it when its node has gone and it does not follow."""
+    watched = [alive]
+    try:
+        watched.append(os.pidfd_open(node))
+    except OSError:
+        pass  # gone already: the server is about to see that, too
+    ready, _, _ = select.select(watched, [], [])
+    if alive not in ready and not select.select([alive], [], [], GRACE_SECONDS)[0]:
+        linux.kill_group(server)
+        select.select([alive], [], [], GRACE_SECONDS)

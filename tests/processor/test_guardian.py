@@ -1,0 +1,64 @@
+"""Nothing outlives a run, though the fork server itself is killed or stopped, alone or with its node."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from daskpar.processor.child_setup import CommandTask
+from daskpar.processor.fork_server import ForkServer
+
+# A child, one in a session of its own, and a daemon: each leaves its number.
+FAMILY = """
+echo $$ > a.new; mv a.new a
+setsid sleep 3600 & echo $! > b.new; mv b.new b
+(setsid sh -c 'echo $$ > c.new; mv c.new c; exec sleep 3600' &) &
+sleep 3600
+"""
+
+
+def family(zoo, folder) -> list[int]:
+    paths = [folder / name for name in "abc"]
+    zoo.wait_for(lambda: all(path.exists() for path in paths), "the start of the family")
+    return [int(path.read_text()) for path in paths]
+
+
+def test_a_fork_server_that_is_killed_leaves_nothing_though_nobody_closes_it(zoo, tmp_path):
+    server = ForkServer(light=True)
+    server.spawn(CommandTask(command=FAMILY, cwd=str(tmp_path), stdout="/dev/null", stderr="/dev/null"), [])
+    pids = family(zoo, tmp_path)
+    server.process.kill()
+    zoo.wait_gone(*pids)
+    server.close()
+
+
+@pytest.mark.parametrize("first", ["server and node", "server stopped, then node", "node, then server"])
+def test_nothing_is_left_whoever_dies(zoo, tmp_path, first):
+    text = f"""
+import time
+from pathlib import Path
+from daskpar.processor.fork_server import ForkServer
+from daskpar.processor.child_setup import CommandTask
+server = ForkServer(light=True)
+server.spawn(CommandTask(command={FAMILY!r}, cwd={str(tmp_path)!r}, stdout="/dev/null", stderr="/dev/null"), [])
+Path({str(tmp_path / "server.new")!r}).write_text(str(server.process.pid))
+Path({str(tmp_path / "server.new")!r}).rename({str(tmp_path / "server")!r})
+time.sleep(3600)
+"""
+    node = subprocess.Popen([sys.executable, "-c", text])
+    pids = family(zoo, tmp_path)
+    zoo.wait_for((tmp_path / "server").exists, "the server's number")
+    server = int((tmp_path / "server").read_text())
+    if first == "server stopped, then node":
+        os.kill(server, signal.SIGSTOP)
+        node.kill()
+    else:
+        order = [server, node.pid] if first == "server and node" else [node.pid, server]
+        for pid in order:
+            os.kill(pid, signal.SIGKILL)
+    node.wait()
+    zoo.wait_gone(*pids, server)
