@@ -112,7 +112,11 @@ class Startup:
         if self.options.compute:
             from daskpar.engine.computes import load_class
 
-            load_class(self.options.compute)
+            try:
+                load_class(self.options.compute)
+            except BaseException:
+                self._opened.set()  # nobody opens it now, so nobody need wait for that
+                raise
         threading.Thread(target=self._open_cluster, name="daskpar-cluster", daemon=True).start()
         for step in self.job.steps:
             if (

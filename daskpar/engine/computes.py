@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from daskpar.errors import UsageError, nearest
+from daskpar.errors import UsageError, nearest, nearest_name
 
 
 def load_class(name: str) -> Any:
@@ -77,10 +77,10 @@ def _described(name: str) -> Mapping[str, Any]:
         )
     entry = computes[name]
     if not isinstance(entry, Mapping) or "class" not in entry:
-        keys = entry if isinstance(entry, Mapping) else ()
+        found = nearest_name("class", map(str, entry)) if isinstance(entry, Mapping) else ""
         raise UsageError(
-            f"compute {name!r} is not described in Dask's configuration with its class ({form}). "
-            f"{nearest('class', map(str, keys))}".rstrip()
+            f"compute {name!r} is not described in Dask's configuration with its class ({form})."
+            + (f" Is {found!r} meant to be 'class'?" if found else "")
         )
     return entry
 

@@ -62,6 +62,6 @@ def memory_victim(available: int, total: int, sizes: Mapping[int, int]) -> int |
     return max(sizes, key=lambda key: sizes[key])
 
 
-def _tree_bytes(pid: int, measure: Callable[[int], int] = resident_bytes) -> int:
+def _tree_bytes(pid: int, measure: Callable[[int], int] | None = None) -> int:
     """Memory of a processor and of all that its script has started, in bytes."""
-    return sum(map(measure, [pid, *linux.descendants_of(pid)]))
+    return sum(map(measure or resident_bytes, [pid, *linux.descendants_of(pid)]))

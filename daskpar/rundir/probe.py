@@ -104,6 +104,7 @@ def unshared(needs: NodeNeeds, token: str, patience: float | None = None) -> str
     try:
         if trouble := read_probe(needs.run_directory, token, patience):
             return trouble
+        clear_probe(needs.run_directory, token)  # before what may take a while: the run may end meanwhile
         for folder in needs.writes:
             if read_probe(folder, token, patience):
                 return f"the node has another folder at {folder} than the driver. {_MOUNT}"
