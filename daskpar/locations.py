@@ -131,6 +131,26 @@ def filesystem(path: str, **options: Any) -> tuple[Any, str]:
     return found, inner
 
 
+def kind_at(found: Any, inner: str) -> str:
+    """`file` or `directory`: what lies at a path of an fsspec filesystem; an empty text where nothing does.
+
+    Raises OSError where that can't be said, for a refused connection or missing credentials: fsspec's own
+    `isfile` and `exists` call that "no".
+    """
+    with remote_errors():
+        try:
+            return str(found.info(inner)["type"])
+        except FileNotFoundError as error:
+            cause = error.__cause__
+            # The filesystem of HTTP says this whatever went wrong.
+            status = getattr(cause, "status", None)
+            if isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError):
+                raise cause from None
+            if isinstance(status, int) and status not in (404, 410):
+                raise OSError(f"{type(cause).__name__}: {cause}") from None
+            return ""
+
+
 def read_bytes(path: str, start: int = 0, stop: int | None = None) -> bytes:
     """Bytes [start, stop) of the file at a location, to its end without `stop`.
 

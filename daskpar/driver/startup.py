@@ -14,6 +14,7 @@ from daskpar.jobspec.model import Input, ParallelStep, PipelineJob
 if TYPE_CHECKING:
     from daskpar.driver.options import Options
     from daskpar.engine.cluster import Cluster
+    from daskpar.rundir.probe import NodeNeeds
     from daskpar.rundir.run_directory import RunDirectory
 
 CLOSE_SECONDS = 30.0
@@ -108,6 +109,14 @@ class Startup:
         Raises InputError for one that can't be read: that stops the job before any user code runs.
         """
         start_servers(self.job, self.options)
+        if self.options.compute:
+            from daskpar.engine.computes import load_class
+
+            try:
+                load_class(self.options.compute)
+            except BaseException:
+                self._opened.set()  # nobody opens it now, so nobody need wait for that
+                raise
         threading.Thread(target=self._open_cluster, name="daskpar-cluster", daemon=True).start()
         for step in self.job.steps:
             if (
@@ -157,30 +166,25 @@ class Startup:
                 dashboard=self.options.dashboard,
             )
             self.cluster.open()
-            if not self.cluster.in_process:
+            if not self.cluster.local:
                 self._probe(self.cluster)
         except BaseException as error:  # raised again in `ready`, by whoever needs the cluster
             self._error = error
         self._opened.set()
 
     def _probe(self, cluster: Cluster) -> None:
-        """Check that every node reaches the run directory; UsageError with what to do where one does not."""
-        from daskpar.rundir.probe import clear_probe, read_probe, write_probe
+        """Check that a node sees what each step needs; UsageError, with what to do, where none does.
 
-        folder, token = str(self.directory.path), self.session
-        first, *others = list(cluster.facts)
-        try:
-            troubles = [cluster.client.run(write_probe, folder, token, workers=[first])[first]]
-            troubles += (
-                cluster.client.run(read_probe, folder, token, workers=others).values()
-                if others and not troubles[0]
-                else []
-            )
-            troubles += [read_probe(folder, token)] if not troubles[0] else []
-        finally:
-            clear_probe(folder, token)
-        if found := [trouble for trouble in troubles if trouble]:
-            raise UsageError(found[0])
+        Where some do, the others are left out when a step opens on them.
+        """
+        from daskpar.engine.node_probe import all_lack, needs_of
+
+        asked: set[NodeNeeds] = set()
+        for step in self.job.steps:
+            needs = needs_of(step, self.directory.path, before_the_run=True)
+            if needs not in asked and (trouble := all_lack(cluster.client, needs, list(cluster.facts))):
+                raise UsageError(trouble)
+            asked.add(needs)
 
     def ready(self, stop_reason: Callable[[], str]) -> Cluster:
         """The open cluster; what went wrong is raised.

@@ -177,6 +177,7 @@ class StepLifecycle:
             publish=self.publish,
             ready=ready,
             datastores=self.datastores,
+            run_directory=self.directory.path,
             retry_failed=self.resumed,
             plans_the_same=lambda: self._plans_the_same(state),
             opened=self.opened,

@@ -6,7 +6,6 @@ and not before.
 
 from __future__ import annotations
 
-import importlib
 import logging
 import os
 import queue
@@ -15,11 +14,15 @@ import socket
 import threading
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
 from daskpar import _version
-from daskpar.errors import InfrastructureLost, UsageError, nearest
+from daskpar.engine.computes import start_compute
+from daskpar.engine.greeting import address_in, check_greeting
+from daskpar.engine.plugins.scheduler_calls import services
+from daskpar.errors import InfrastructureLost, UsageError
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -34,6 +37,8 @@ FILE_SECONDS = 0.05
 """Between two looks for the file of a scheduler that is starting up."""
 WORKER_SECONDS = 300
 """For the first worker of a cluster to come."""
+LOOK_SECONDS = 0.1
+"""Between two looks for it."""
 ANSWER_SECONDS = 20.0
 """How long a scheduler or a worker may take to answer a question that takes no time; then it is taken to be
 hung.
@@ -49,6 +54,8 @@ IN_PROCESS = {
     "distributed.worker.profile.enabled": False,
 }
 """Dask's configuration for nodes in the driver's own process."""
+
+INSTALL = f"install the same daskpar everywhere (pip install 'daskpar=={_version.__version__}')"
 
 RESUME = "`python -m daskpar resume` goes on, there or on another cluster"
 SCHEDULER_GONE = f"the connection to the Dask scheduler is lost; {RESUME}"
@@ -114,7 +121,9 @@ class Cluster:
         look at it.
         """
         self.strangers: dict[str, str] = {}
-        """Workers that came later with another version of daskpar -> that version. They take no part."""
+        """Workers with another version of daskpar, or with none -> that version, or an empty text. They take
+        no part.
+        """
         self._begun = False
         self._connection: Any = None
 
@@ -146,14 +155,20 @@ class Cluster:
         self._client = self._given or self._connect()
         self._connection = self._client.scheduler_comm
         if not self.local:
+            self._check_scheduler_imports()
             self._await_workers()
-            self._check_imports()
+            self.refresh()
         if not self.in_process:
             self.client.register_plugin(
                 Guard(run_id=self.run_id, driver=self.client.id), name=guard_name(self.run_id)
             )
-        self.client.register_plugin(NodePlugin(self.run_id))
         self._plugged = True
+        try:
+            self.client.register_plugin(NodePlugin(self.run_id))
+        except Exception:
+            # The others have it: whether each can take part is seen when a step opens on it.
+            if not self.strangers:
+                raise
         self.refresh()
         self._begun = True
 
@@ -164,16 +179,18 @@ class Cluster:
             return Client(self._local_cluster(), set_as_default=False)
         target: Any = self._scheduler
         if target is None:
-            self._cluster = target = self._configured()
-        elif target.endswith(".json"):
-            return self._reach(scheduler_file=target)
+            self._cluster = target = start_compute(str(self._compute), self._workers)
+        else:
+            address = address_in(target, CONNECT_SECONDS) if target.endswith(".json") else target
+            check_greeting(address, CONNECT_SECONDS, target)
+            target = address
         return self._reach(target)
 
-    def _reach(self, address: Any = None, **kwargs: Any) -> Client:
+    def _reach(self, address: Any) -> Client:
         from distributed import Client
 
         try:
-            return Client(address, timeout=CONNECT_SECONDS, set_as_default=False, **kwargs)
+            return Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
         except (OSError, TimeoutError) as error:
             where = self._scheduler or self._compute
             raise InfrastructureLost(
@@ -206,65 +223,33 @@ class Cluster:
             scheduler.loop.add_callback(show_on_demand, scheduler)
         return self._cluster
 
-    def _configured(self) -> Any:
-        import dask
-
-        computes = dask.config.get("daskpar.computes", {}) or {}
-        entry = computes.get(self._compute)
-        if not isinstance(entry, dict) or "class" not in entry:
-            raise UsageError(
-                f"compute {self._compute!r} is not described in Dask's configuration "
-                f"(daskpar.computes.{self._compute}: {{class: package.ClusterClass, ...}}). "
-                f"{nearest(str(self._compute), computes)}"
-            )
-        module, _, name = str(entry["class"]).rpartition(".")
-        try:
-            kind = getattr(importlib.import_module(module), name)
-        except (ImportError, AttributeError, ValueError) as error:
-            raise UsageError(
-                f"daskpar.computes.{self._compute}.class {entry['class']!r} can't be loaded: {error}"
-            ) from error
-        try:
-            return kind(**{k: v for k, v in entry.items() if k != "class"})
-        except (TypeError, ValueError) as error:
-            raise UsageError(
-                f"daskpar.computes.{self._compute} can't be started as it is described: {error}"
-            ) from error
-
     def _await_workers(self) -> None:
+        end = monotonic() + WORKER_SECONDS
+        while not self.workers():
+            if monotonic() > end:
+                raise InfrastructureLost(
+                    "the Dask scheduler has had no worker for five minutes; start workers and try again"
+                )
+            sleep(LOOK_SECONDS)
+
+    def _check_scheduler_imports(self) -> None:
+        """Raises UsageError where the scheduler can't import daskpar, which runs there too."""
         try:
-            self.client.wait_for_workers(1, timeout=WORKER_SECONDS)
-        except TimeoutError as error:
-            raise InfrastructureLost(
-                "the Dask scheduler has had no worker for five minutes; start workers and try again"
-            ) from error
-
-    def _check_imports(self) -> None:
-        """Raises UsageError where the scheduler or a worker can't import daskpar, which runs there too."""
-        from daskpar.engine.plugins.node import node_facts
-
-        for where, ask in (
-            ("the Dask scheduler", self.client.run_on_scheduler),
-            ("a Dask worker", self.client.run),
-        ):
-            try:
-                bounded(ask, node_facts)
-            except TimeoutError:
-                logger.warning("%s does not answer in time", where)
-            except Exception as error:
-                # Dask hands on some errors of a worker as text only.
-                if "daskpar" not in str(error):
-                    raise
-                raise UsageError(
-                    f"{where} can't import daskpar ({error}): install the same daskpar there as here "
-                    f"(pip install 'daskpar=={_version.__version__}')"
-                ) from error
+            bounded(self.client.run_on_scheduler, services)
+        except TimeoutError:
+            logger.warning("the Dask scheduler does not answer in time")
+        except Exception as error:
+            # Dask hands on some errors as text only.
+            if "daskpar" not in str(error):
+                raise
+            raise UsageError(f"the Dask scheduler can't import daskpar ({error}): {INSTALL}") from error
 
     def refresh(self) -> list[str]:
-        """Ask workers that joined since for their facts; addresses of all workers there are, oldest first.
+        """Ask workers that joined since for their facts; addresses of all workers that may take part, oldest
+        first.
 
-        Raises UsageError when one has another version of daskpar, unless the run has begun: then it is a
-        stranger. Raises InfrastructureLost when the scheduler does not answer.
+        Workers without daskpar, or with another version, are strangers. Raises UsageError when no others are
+        there as the run begins, InfrastructureLost when the scheduler does not answer.
         """
         from daskpar.engine.plugins.node import node_facts
 
@@ -273,34 +258,29 @@ class Cluster:
             address for address in workers if address not in self.facts and address not in self.strangers
         ]
         try:
-            found: dict[str, NodeFacts] = self._ask(node_facts, unknown) if unknown else {}
+            answers = self._ask(node_facts, unknown) if unknown else {}
         except OSError as error:
             raise _no_answer(error) from error
-        strangers = {
-            address: facts.version
-            for address, facts in found.items()
-            if facts.version != _version.__version__
-        }
-        for address, version in strangers.items():
-            if not self._begun:
-                raise UsageError(
-                    f"worker {address} has daskpar {version}, this is {_version.__version__}: "
-                    "install the same version everywhere"
-                )
-            logger.warning(
-                "worker %s has daskpar %s, this is %s: it is left out", address, version, _version.__version__
-            )
-        self.strangers = {
-            address: version
-            for address, version in {**self.strangers, **strangers}.items()
-            if address in workers
-        }
-        known = {**self.facts, **found}
-        self.facts = {
-            address: facts
-            for address, facts in known.items()
-            if address in workers and address not in strangers
-        }
+        found: dict[str, NodeFacts] = {}
+        strangers: dict[str, str] = {}
+        for address, answer in answers.items():
+            if isinstance(answer, BaseException):
+                if "daskpar" in str(answer):
+                    strangers[address] = ""
+                else:
+                    logger.warning("worker %s can't say what it is and is left out: %r", address, answer)
+            elif answer.version != _version.__version__:
+                strangers[address] = answer.version
+            else:
+                # How many tasks a worker of ours takes at a time says nothing: the machine is ours.
+                found[address] = replace(answer, threads=None, memory=None) if self.local else answer
+        for address in strangers:
+            logger.warning("%s", stranger_text(address, strangers[address]))
+        there = set(workers)
+        self.strangers = {a: what for a, what in {**self.strangers, **strangers}.items() if a in there}
+        self.facts = {a: facts for a, facts in {**self.facts, **found}.items() if a in there}
+        if self.strangers and not self.facts and not self._begun:
+            raise UsageError(stranger_text(*next(iter(self.strangers.items()))))
         return list(self.facts)
 
     def workers(self) -> list[str]:
@@ -308,8 +288,10 @@ class Cluster:
 
         Raises InfrastructureLost when it does not answer.
         """
+        # The scheduler is asked each time: what `Client.scheduler_info` returns is the client's own record,
+        # which it goes on changing, and for a moment it names no worker.
         try:
-            return list(bounded(self.client.scheduler_info, n_workers=-1)["workers"])
+            return list(bounded(self.client.nthreads))
         except (TimeoutError, OSError) as error:
             raise _no_answer(error) from error
 
@@ -319,9 +301,11 @@ class Cluster:
         self.strangers = {other: version for other, version in self.strangers.items() if other != address}
 
     def _ask(self, function: Callable[..., Any], workers: list[str]) -> dict[str, Any]:
-        """What `function` gives on each of `workers`; without those that fail or do not answer."""
+        """What `function` gives, or the error that it raises, on each of `workers`; without those that do
+        not answer.
+        """
         try:
-            found: dict[str, Any] = bounded(self.client.run, function, workers=workers, on_error="ignore")
+            found: dict[str, Any] = bounded(self.client.run, function, workers=workers, on_error="return")
         except TimeoutError:
             if len(workers) == 1:
                 logger.warning("worker %s does not answer and is left out", workers[0])
@@ -334,8 +318,8 @@ class Cluster:
     def dashboard_link(self) -> str:
         """Address of the Dask dashboard, empty where there is none."""
         if not self.local:
-            there = "dashboard" in self.client.scheduler_info(n_workers=0).get("services", {})
-            return str(self.client.dashboard_link or "") if there else ""
+            there = bounded(self.client.run_on_scheduler, services)
+            return str(self.client.dashboard_link or "") if "dashboard" in there else ""
         if self._dashboard is None:
             return ""
         # Dask's own link names an address of the machine; the pages are served where they were asked for.
@@ -403,6 +387,14 @@ def check_dashboard(address: str) -> None:
         raise UsageError(
             f"--dashboard {address!r} is no address for the Dask dashboard ({error}): {what}"
         ) from error
+
+
+def stranger_text(address: str, version: str) -> str:
+    """Why the worker at `address`, which has this `version` of daskpar (empty: none), takes no part; one
+    sentence.
+    """
+    what = f"daskpar {version}" if version else "no daskpar"
+    return f"worker {address} has {what}, this is {_version.__version__}: it is left out; {INSTALL}"
 
 
 def _no_answer(error: Exception) -> InfrastructureLost:

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 from distributed.worker import get_worker, secede
 
 from daskpar.engine.cluster import RESUME, SCHEDULER_GONE, Cluster, bounded
+from daskpar.engine.node_probe import node_lacks
 from daskpar.engine.plugins.node import NodePlugin, plugin_name
 from daskpar.errors import InfrastructureLost
-from daskpar.events import Event, Progress
+from daskpar.events import Event, Progress, Warned
 from daskpar.processor.command_process import CommandRunner
 from daskpar.results import Counts
+from daskpar.rundir.probe import NodeNeeds
 
 if TYPE_CHECKING:
     from distributed import Future
@@ -100,6 +102,9 @@ class CommandExecution:
     settings: CommandSettings
     publish: Callable[[Event], None]
     before_again: Callable[[], object]
+    needs: Callable[[], NodeNeeds] | None = None
+    """What a node must see for it; None where all is this machine."""
+    _left_out: set[str] = field(default_factory=set)
     _stop: threading.Event = field(default_factory=threading.Event)
     stop_reason: str = ""
     node_timeout: float = NODE_SECONDS
@@ -118,23 +123,40 @@ class CommandExecution:
         for attempt in range(LOSSES):
             if attempt:
                 self.before_again()
-            workers = self._workers()
-            if not workers:
+            worker = self._worker(attempt)
+            if not worker:
                 return None
-            # Another node for each attempt, as far as there is one: the last one may be what was wrong.
-            done, code = self._attempt(workers[attempt % len(workers)], attempt)
+            done, code = self._attempt(worker, attempt)
             if done:
                 return code
         raise InfrastructureLost(
             f"step {self.settings.step}: the node that ran its command was lost {LOSSES} times; {RESUME}"
         )
 
+    def _worker(self, attempt: int) -> str:
+        """A worker that sees what the command needs, once there is one; empty when the step was stopped
+        before.
+        """
+        while workers := self._workers():
+            # Another node for each attempt, as far as there is one: the last one may be what was wrong.
+            worker = workers[attempt % len(workers)]
+            try:
+                trouble = node_lacks(self.cluster.client, self.needs(), worker) if self.needs else ""
+            except Exception as error:  # whatever it is, it is this node's trouble alone
+                trouble = f"{type(error).__name__}: {error}"
+            if not trouble:
+                return worker
+            self._left_out.add(worker)
+            text = f"node {worker} can't run the command: {trouble}; the node is left out"
+            self.publish(Warned(time=time(), step=self.settings.step, text=text))
+        return ""
+
     def _workers(self) -> list[str]:
-        """The workers there are, once there is one; empty when the step was stopped before."""
+        """The workers that may do, once there is one; empty when the step was stopped before."""
         since = monotonic()
         while not self._stop.is_set():
             self._check_connection()
-            if workers := self.cluster.refresh():
+            if workers := [found for found in self.cluster.refresh() if found not in self._left_out]:
                 return workers
             if monotonic() - since > self.node_timeout:
                 raise InfrastructureLost(
@@ -165,6 +187,7 @@ class CommandExecution:
             retries=0,
         )
         future.add_done_callback(ended.put)
+        missed = 0
         try:
             while True:
                 try:
@@ -177,7 +200,10 @@ class CommandExecution:
                     self._kill(worker, attempt)
                     return True, None
                 self._check_connection()
-                if worker not in self.cluster.workers():
+                # A worker is lost when it is not there twice: one look that does not find it ends no attempt.
+                if worker in self.cluster.workers():
+                    missed = 0
+                elif (missed := missed + 1) > 1:
                     self.cluster.forget(worker)
                     return False, None
                 self._show("running the command")

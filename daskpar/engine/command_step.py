@@ -8,9 +8,11 @@ from pathlib import Path
 
 from daskpar.engine.code_copy import lay_out_code
 from daskpar.engine.command_execution import CommandExecution, CommandSettings
+from daskpar.engine.node_probe import needs_of
 from daskpar.engine.step_run import StepRun
 from daskpar.jobspec.model import CommandStep
 from daskpar.results import Status, StepResult
+from daskpar.rundir.probe import NodeNeeds
 
 TAIL_BYTES = 4000
 """How much of the end of stderr is shown when the command fails."""
@@ -46,12 +48,19 @@ class CommandStepRun(StepRun):
             timeout=self.step.timeout,
         )
         execution = CommandExecution(
-            cluster=self.cluster, settings=settings, publish=self.publish, before_again=self._prepare_again
+            cluster=self.cluster,
+            settings=settings,
+            publish=self.publish,
+            before_again=self._prepare_again,
+            needs=None if self.cluster.local else self._needs,
         )
         with self._stoppable(execution):
             self._lay_out()
             code = execution.run()
         return self._ended(code, logs.command_stderr)
+
+    def _needs(self) -> NodeNeeds:
+        return needs_of(self.step, self.run_directory)
 
     def _lay_out(self) -> None:
         lay_out_code(

@@ -44,6 +44,7 @@ from daskpar.processor.protocol import (
     Sampled,
 )
 from daskpar.results import InitFailed, Status, status_of
+from daskpar.rundir.probe import NodeNeeds
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +78,8 @@ class Execution:
     processors_wanted: int | None = None
     doing: str = ""
     """Name of the phase for progress displays; empty for the step's own mini-batches."""
+    needs: Callable[[], NodeNeeds] | None = None
+    """What a node must see to take part; None where all is this machine."""
     charged_items: Callable[[int], int] = lambda _: 1
     """Items of a mini-batch that was lost for good."""
     inbox: Inbox = field(default_factory=queue.SimpleQueue)
@@ -130,6 +133,7 @@ class Execution:
             publish=self._publish,
             give_up=self.results.give_up,
             end=lambda reason: self._end(Status.FAILED, reason),
+            needs=self.needs,
         )
         try:
             self._tracker.open(self.counter)
@@ -237,7 +241,7 @@ class Execution:
                 self.results.note_failure(message)
                 self._publish_processor(address, message)
                 if message.fatal:
-                    self._end(Status.FAILED, message.message)
+                    self.nodes.init_failed(address, message)
             case LogMessage(level=level, text=text):
                 if level != "debug":
                     self._warn(text)
@@ -278,12 +282,19 @@ class Execution:
         self._looked = monotonic()
         if self.nodes.fill_up():
             return
-        if self.cluster.in_process:
-            self._end(Status.LOST, self.nodes.trouble or "there is no node")
+        # One look that finds nobody ends nothing: a worker that has not answered yet may do so.
+        if self.cluster.in_process and self.nodes.none_can:
+            self._end(Status.LOST, self.nodes.trouble)
         elif self._clocks.nodes_since is None:
             self._clocks.nodes_since = monotonic()
-            limit = f"up to {self.timeouts.nodes:g} s; a worker may be started by hand"
-            self._warn(f"no node is left; waiting for the cluster to bring a new one ({limit})")
+            limit = f"up to {self.timeouts.nodes:g} s"
+            if self.cluster.in_process:
+                self._warn(f"the node in this process does not answer; waiting for it ({limit})")
+            else:
+                by_hand = "a worker may be started by hand"
+                self._warn(
+                    f"no node is left; waiting for the cluster to bring a new one ({limit}; {by_hand})"
+                )
 
     def _look_at_clocks(self) -> None:
         if not self.cluster.connected:
@@ -383,7 +394,7 @@ class Execution:
                 reporting=list(members.open),
                 take=self._take_last,
             )
-            self._tracker.close()
+            self._tracker.close(members.asked)
         except Exception:
             logger.warning("leaving the cluster: some of the clean-up failed", exc_info=True)
         self._show_progress(force=True)

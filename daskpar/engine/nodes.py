@@ -7,17 +7,21 @@ from dataclasses import dataclass, field
 from time import time
 
 from daskpar.engine.block_tasks import BlockTasks
-from daskpar.engine.cluster import Cluster
+from daskpar.engine.cluster import INSTALL, Cluster
 from daskpar.engine.inbox import Inbox, LastStateKnown, StepOpened
 from daskpar.engine.rules.blame import LOSSES
 from daskpar.engine.rules.dispatch import Dispatcher
+from daskpar.engine.rules.init_failures import InitFailures
 from daskpar.engine.rules.members import Members
 from daskpar.engine.rules.node_losses import NodeLosses
+from daskpar.engine.rules.node_versions import differences
 from daskpar.engine.worker_calls import close_on_worker, find_last_state, open_on_worker
 from daskpar.events import Event, NodeEvent, NodeState, Warned
 from daskpar.processor import last_state
 from daskpar.processor.last_state import LastState
 from daskpar.processor.protocol import ProcessorChanged, ProcessorSettings
+from daskpar.results import InitFailed
+from daskpar.rundir.probe import NodeNeeds
 
 
 @dataclass(kw_only=True)
@@ -41,13 +45,16 @@ class StepNodes:
     """Ends the step as failed, for this reason."""
     closed: bool = False
     """Whether the step is ending: no worker is asked any more, and a node that opens now gets no blocks."""
+    needs: Callable[[], NodeNeeds] | None = None
+    """What a worker must see to take part; None where all is this machine."""
     losses: NodeLosses = field(default_factory=NodeLosses)
+    inits: InitFailures = field(default_factory=InitFailures)
     wanted: bool = True
     """Whether workers are to be looked for: some may have joined, or there are fewer than before."""
     trouble: str = ""
     """What was wrong with the node that was left out last."""
     _warned_of: set[str] = field(default_factory=set)
-    """Workers of another version of daskpar."""
+    """Workers of another version of daskpar, packages of another version."""
     _ready: dict[str, set[int]] = field(default_factory=dict)
     """Node -> its processors past `init()`. A processor may report before its node counts as open."""
 
@@ -60,13 +67,41 @@ class StepNodes:
         for address, version in self.cluster.strangers.items():
             if address not in self._warned_of:
                 self._warned_of.add(address)
-                self._warn(
-                    f"worker {address} has another daskpar ({version}) and is left out; "
-                    "install the same version everywhere"
-                )
+                what = f"another daskpar ({version})" if version else "no daskpar"
+                self._warn(f"worker {address} has {what} and is left out; {INSTALL}")
+        if not self.cluster.local:
+            self._warn_of_packages()
         for member in self.members.fill_up(self.cluster.facts):
-            open_on_worker(self.cluster.client, member, member.settings(self.settings), self.inbox)
+            open_on_worker(
+                self.cluster.client, member, member.settings(self.settings), self.inbox, self.needs
+            )
         return self.members.any
+
+    def _warn_of_packages(self) -> None:
+        from daskpar.engine.plugins.node import package_versions
+
+        for difference, text in differences(self.cluster.facts.values(), package_versions()).items():
+            if (key := " ".join(difference)) not in self._warned_of:
+                self._warned_of.add(key)
+                self._warn(text)
+
+    @property
+    def none_can(self) -> bool:
+        """Whether workers are there, and each of them had to be left out."""
+        return bool(self.cluster.facts) and self.members.left_out.issuperset(self.cluster.facts)
+
+    def init_failed(self, address: str, failed: InitFailed) -> None:
+        """A node's `init()` fails each time: the node is left out, or the step ends."""
+        number = self.members.number(address)
+        if number is None:
+            return
+        others = (self.members.open.keys() | self.members.opening.keys() | self.cluster.facts.keys()) - {
+            address
+        }
+        if self.inits.ends(number, others=bool(others - self.members.left_out)):
+            self.end(failed.message)
+        else:
+            self.leave_out(address, f"node {address}: {failed.message}; see {failed.log}")
 
     def opened(self, answer: StepOpened) -> bool:
         """A worker has started its processors, or could not; whether a new node takes part."""
@@ -95,6 +130,8 @@ class StepNodes:
         ready = self._ready.setdefault(address, set())
         if changed.state == "ready":
             ready.add(changed.processor)
+            if (number := self.members.number(address)) is not None:
+                self.inits.succeeded(number)
         else:
             ready.discard(changed.processor)
         self._count_ready()

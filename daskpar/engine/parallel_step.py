@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from daskpar.batches.plan import Plan, PlanSummary
 from daskpar.engine.execution import Execution
 from daskpar.engine.execution_result import Commit, ExecutionResult
+from daskpar.engine.node_probe import needs_of
 from daskpar.engine.plan_phase import PlanPhase
 from daskpar.engine.planning import open_with_keys
 from daskpar.engine.rules.allocation import processors_per_node
@@ -35,6 +36,7 @@ from daskpar.outputs.part_check import REPAIR_ROUNDS, damage_in_words
 from daskpar.processor.protocol import ProcessorSettings
 from daskpar.results import Counts, Reason, Status, StepResult, status_of
 from daskpar.rows.registry import format_of, store_of
+from daskpar.rundir.probe import NodeNeeds
 
 if TYPE_CHECKING:
     from daskpar.data.files import FileList
@@ -49,6 +51,7 @@ class ParallelStepRun(StepRun):
     ready: Callable[[], object]
     """Returns once the cluster is open; it is opened while the input is listed."""
     datastores: Mapping[str, str]
+    run_directory: Path
     retry_failed: bool = False
     plans_the_same: Callable[[], bool] = lambda: True
     """As `PlanPhase.plans_the_same`."""
@@ -290,8 +293,12 @@ class ParallelStepRun(StepRun):
             instance_count=self.step.instance_count,
             processors_wanted=self.step.max_concurrency_per_instance,
             doing=doing,
+            needs=None if self.cluster.local else self._needs,
             charged_items=lambda index: plan.items(index) or 1,
         )
+
+    def _needs(self) -> NodeNeeds:
+        return needs_of(self.step, self.run_directory)
 
     def _settings(self, plan: Path, *, tabular: bool) -> ProcessorSettings:
         """What the processors of all nodes share, for the mini-batches of `plan`; makes their folders."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from daskpar.engine.cluster import RESUME, bounded
 from daskpar.engine.inbox import Inbox
-from daskpar.engine.plugins.tracker_messages import Wire, from_wire
+from daskpar.engine.plugins.tracker_messages import TrackerClosed, Wire, from_wire
 from daskpar.engine.rules.counter import ThresholdCounter
 from daskpar.errors import InfrastructureLost
 
@@ -48,14 +49,20 @@ class TrackerLink:
             counts=counter.counts,
         )
         try:
-            # First the topic: what the tracker sends before anybody subscribes to it would be lost.
-            bounded(self.client.subscribe_topic, self._topic, self._receive)
+            # First the handler: what the tracker sends before there is one would be lost. There is no
+            # subscription: the tracker sends to this client alone, and Dask's scheduler keeps each topic for
+            # ever.
+            self.client._event_handlers[self._topic] = self._receive
             bounded(self.client.register_plugin, tracker, name=self._topic)
         except (TimeoutError, OSError) as error:
             raise InfrastructureLost(f"the Dask scheduler does not answer ({error}); {RESUME}") from error
 
     def _receive(self, event: tuple[float, Wire]) -> None:
-        self.inbox.put(from_wire(event[1]))
+        message = from_wire(event[1])
+        if isinstance(message, TrackerClosed):
+            self.client._event_handlers.pop(self._topic, None)
+        else:
+            self.inbox.put(message)
 
     def stop_nodes(self, reason: str) -> None:
         """Have the nodes start no further call of `run()` and kill running ones after two seconds."""
@@ -68,10 +75,12 @@ class TrackerLink:
         except Exception:
             logger.warning("could not ask the nodes to stop; they are closed instead", exc_info=True)
 
-    def close(self) -> None:
-        """Take the tracker away. Raises what the scheduler raises, TimeoutError when it does not answer."""
+    def close(self, asked: Iterable[str]) -> None:
+        """Take the tracker away; `asked`: addresses of the workers that were asked to open the step.
+
+        Raises what the scheduler raises, TimeoutError when it does not answer.
+        """
         from daskpar.engine.plugins.guard import remove_tracker
 
         if self.client.status == "running":
-            bounded(self.client.run_on_scheduler, remove_tracker, name=self._topic)
-            bounded(self.client.unsubscribe_topic, self._topic)
+            bounded(self.client.run_on_scheduler, remove_tracker, name=self._topic, asked=list(asked))

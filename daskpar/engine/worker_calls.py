@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
+from daskpar.engine.cluster import bounded
 from daskpar.engine.inbox import DriverMessage, Inbox, LastStateKnown, StepOpened, StopRequested, WorkerLeft
 from daskpar.engine.plugins.tracker_messages import WorkerLost
 from daskpar.engine.rules.members import Member
@@ -21,9 +22,12 @@ from daskpar.processor.protocol import ProcessorSettings
 if TYPE_CHECKING:
     from distributed import Client
 
+    from daskpar.rundir.probe import NodeNeeds
 
 logger = logging.getLogger(__name__)
 
+OPEN_SECONDS = 60.0
+"""For a worker to answer that it starts the processors of a step; then it is asked once more."""
 LAST_STATE_SECONDS = 5.0
 """How long the last state of a lost node is looked for. A node lost with its whole machine leaves none."""
 LAST_STATE_TICK_SECONDS = 0.05
@@ -31,19 +35,50 @@ LAST_MESSAGE_SECONDS = 2.0
 """What the last message of a node gets to arrive, once its worker has answered that it has left."""
 
 
-def open_on_worker(client: Client, member: Member, settings: ProcessorSettings, inbox: Inbox) -> None:
-    """Have a worker start the processors of a step; `StepOpened` follows in `inbox`."""
-    from daskpar.engine.plugins.node import open_step
+def open_on_worker(
+    client: Client,
+    member: Member,
+    settings: ProcessorSettings,
+    inbox: Inbox,
+    needs: Callable[[], NodeNeeds] | None = None,
+) -> None:
+    """Have a worker start the processors of a step; `StepOpened` follows in `inbox`.
+
+    `needs` gives what the worker must see; without, it is this machine, which sees all.
+    """
+    from daskpar.engine.node_probe import node_lacks
 
     def ask() -> None:
         trouble = ""
         try:
-            client.run(open_step, run_id=settings.run_id, settings=settings, workers=[member.address])
+            if needs is not None:
+                trouble = node_lacks(client, needs(), member.address)
+            if not trouble:
+                _open(client, member, settings)
         except Exception as error:  # whatever it is, it is this node's trouble alone
             trouble = f"{type(error).__name__}: {error}"
         inbox.put(StepOpened(member.address, member.number, trouble))
 
     threading.Thread(target=ask, daemon=True, name=f"daskpar-open-{member.address}").start()
+
+
+def _open(client: Client, member: Member, settings: ProcessorSettings) -> None:
+    from daskpar.engine.plugins.node import open_step
+
+    def once() -> None:
+        bounded(
+            client.run,
+            open_step,
+            run_id=settings.run_id,
+            settings=settings,
+            workers=[member.address],
+            seconds=OPEN_SECONDS,
+        )
+
+    try:
+        once()
+    except TimeoutError:  # asked again: this process, or the worker, may have been stopped for a while
+        once()
 
 
 def find_last_state(settings: ProcessorSettings, address: str, inbox: Inbox) -> None:

@@ -289,7 +289,13 @@ class ParallelBuilder(StepBuilder):
                     "; for a table, mode: direct." if value.type == "mltable" else "."
                 )
                 self.problems.error(self._place("mini_batch_size"), what, hint)
-            elif 0 < by_size.number < FEW_BYTES and by_size.unit == 1 and not keys and value.mode == "direct":
+            elif (
+                0 < by_size.number < FEW_BYTES
+                and by_size.unit == 1
+                and not keys
+                and value.type == "mltable"
+                and value.mode == "direct"
+            ):
                 what = (
                     f"{by_size.number} is a number of bytes, not of rows: the input "
                     f"{name!r} is a table (mode: direct)."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from daskpar.locations import filesystem, is_url
+from daskpar.locations import filesystem, is_url, kind_at
 from daskpar.rows.registry import store_of
 from daskpar.rundir.step_folder import StepFolder
 
@@ -33,4 +33,4 @@ def _exists(place: str) -> bool:
     if not is_url(place):
         return os.path.exists(place)
     files, inner = filesystem(place)
-    return bool(files.exists(inner))
+    return kind_at(files, inner) != ""

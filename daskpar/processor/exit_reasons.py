@@ -11,6 +11,8 @@ from daskpar.processor.protocol import ProcessorSettings
 from daskpar.processor.shared_page import Phase
 from daskpar.results import Reason
 
+GIB = 1024**3
+
 
 class KillReason(StrEnum):
     """Why a node has killed a processor; `NOT_KILLED` is false."""
@@ -56,9 +58,15 @@ def exit_reason(
     if killed_for == KillReason.TIMEOUT:
         return _timed_out(phase, settings)
     if killed_for == KillReason.MEMORY:
+        limit = (
+            f", which its Dask worker limits to {settings.node_memory / GIB:.3g} GiB"
+            if settings.node_memory
+            else ""
+        )
         return ExitReason(
             Reason.MEMORY,
-            "the processor was killed because the node was running out of memory, and it was the largest one",
+            f"the processor was killed because the node was running out of memory{limit}, "
+            "and it was the largest one",
         )
     if killed_for == KillReason.DAMAGED:
         return ExitReason(

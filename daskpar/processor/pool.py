@@ -73,7 +73,7 @@ class ProcessorPool:
         self._blocks = BlockQueue(settings, self._report)
         self._failures = StartFailures(settings)
         self._timeouts = TimeoutWatchdog(settings)
-        self._memory = MemoryWatchdog()
+        self._memory = MemoryWatchdog(settings.node_memory)
         self._oom_kills = OomKillCounter()
         self._sampler = Sampler(
             settings.node, settings.resource_interval, self.processors.pids, self._take_sample

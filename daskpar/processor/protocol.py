@@ -69,6 +69,8 @@ class ProcessorSettings:
     """CUDA device of each processor slot; empty: no GPUs."""
     memory_limit: int | None = None
     """Hard limit of each processor in bytes (`--processor-memory`)."""
+    node_memory: int | None = None
+    """What the processors of the node may take together, in bytes; None: what its machine has."""
     nice: int = 0
     profiling_module: str = ""
     resource_interval: Seconds = 0.0

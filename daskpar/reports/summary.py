@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from daskpar.events import StepKind
-from daskpar.locations import filesystem, is_url
+from daskpar.locations import filesystem, is_url, kind_at
 from daskpar.outputs.lost_output import rows_gone
 from daskpar.paths import RunPaths, step_path
 from daskpar.reports.wording import (
@@ -82,7 +82,7 @@ def output_note(path: str, folder: StepFolder) -> str:
             return f" ({gone})"
         if is_url(path):
             files, inner = filesystem(path)
-            return "" if files.exists(inner) else NOTHING_THERE
+            return "" if kind_at(files, inner) else NOTHING_THERE
     except Exception as error:  # whatever the store's own package raises
         return f" (what is there could not be looked at: {error})"
     place = Path(path)

@@ -360,3 +360,210 @@ def test_nothing_looks_at_the_threads_of_a_driver_that_holds_its_nodes():
         assert {thread for thread in threading.enumerate() if thread.name == "Profile"} == before
     finally:
         cluster.close()
+
+
+def test_what_dasks_client_does_to_its_own_record_ends_no_run(work):
+    """It reads the facts of the scheduler again and again, into the object that it has given out."""
+    work.files(5)
+    with dask.config.set({"distributed.client.scheduler-info-interval": "1ms"}):
+        for number in range(4):
+            ended = work.run({"work": work.parallel()}, run_dir=work.folder / f"run-{number}")
+            assert ended.status == "completed", ended.reason
+
+
+def test_nobody_believes_a_record_without_workers(work, client, monkeypatch):
+    monkeypatch.setattr(Client, "scheduler_info", lambda self, **_: {"workers": {}, "services": {}})
+    work.files(2)
+    jobs = {"work": work.parallel(), "show": work.command("sleep 1")}
+    ended = work.run(jobs, client=client)
+    assert ended.status == "completed", ended.reason
+
+
+def test_one_look_that_finds_nobody_ends_nothing(work, monkeypatch):
+    work.files(2)
+    looks = []
+    workers = Cluster.workers
+
+    def blind_at_first(self):
+        looks.append(self)
+        return [] if len(looks) in (1, 2, 3) else workers(self)
+
+    monkeypatch.setattr(Cluster, "workers", blind_at_first)
+    monkeypatch.setattr("daskpar.engine.execution.LOOK_SECONDS", 0.0)
+    ended = work.run({"work": work.parallel()})
+    assert ended.status == "completed", ended.reason
+    assert len(looks) > 3
+
+
+def kept(client: Client) -> dict[str, set[str]]:
+    """Names of all that a scheduler and this client keep by name."""
+
+    def on_scheduler(dask_scheduler) -> dict[str, set[str]]:
+        return {
+            "handlers": set(dask_scheduler.stream_handlers),
+            "plugins": set(dask_scheduler.plugins) | set(dask_scheduler.worker_plugins),
+            "topics": {name for name in dask_scheduler._broker._topics if "daskpar" in name},
+        }
+
+    return {**client.run_on_scheduler(on_scheduler), "client": set(client._event_handlers)}
+
+
+@pytest.mark.parametrize("script", [None, "def run(mini_batch):\n    1 / 0"], ids=["completed", "failed"])
+def test_runs_leave_no_name_on_the_scheduler(work, client, script):
+    work.files(3)
+    before = kept(client)
+    step = work.parallel(*[script] if script else [], mini_batch_error_threshold=0 if script else -1)
+    for number in range(3):
+        work.run({"work": step}, client=client, run_dir=work.folder / f"run-{number}")
+    until(lambda: kept(client) == before, f"the names of before: {before}")
+
+
+@pytest.fixture
+def machine(work):
+    """Starts a scheduler, and workers with an environment or a hidden folder of their own."""
+    file = work.folder / "scheduler.json"
+    root = str(Path(daskpar.__file__).parents[1])
+    started = []
+
+    def start(what: str, *arguments: str, hidden: Path | None = None, **environment: str) -> None:
+        command = [
+            sys.executable,
+            "-m",
+            f"distributed.cli.dask_{what}",
+            "--scheduler-file",
+            str(file),
+            *arguments,
+        ]
+        if hidden is not None:
+            mounted = 'mount -t tmpfs none "$0" && exec "$@"'
+            command = ["unshare", "-rm", "sh", "-c", mounted, str(hidden), *command]
+        started.append(
+            subprocess.Popen(
+                command,
+                env={**os.environ, "PYTHONPATH": root, **environment},
+                cwd="/",
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+        )
+        if what == "scheduler":
+            until(lambda: file.exists() and file.read_text().endswith("}"), "its file", process=started[-1])
+
+    def worker(name: str, **how) -> None:
+        start(
+            "worker",
+            "--no-nanny",
+            "--no-dashboard",
+            "--nthreads",
+            "1",
+            "--name",
+            name,
+            "--local-directory",
+            "/tmp",
+            **how,
+        )
+
+    start("scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard")
+    worker.file = str(file)
+    yield worker
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def there(machine, count: int) -> None:
+    with Client(scheduler_file=machine.file, set_as_default=False) as seen:
+        seen.wait_for_workers(count, timeout=60)
+
+
+def can_hide_folders() -> bool:
+    return subprocess.run(["unshare", "-rm", "true"], capture_output=True, check=False).returncode == 0
+
+
+INIT_NEEDS_A_MODEL = """
+import os
+def init():
+    if os.environ.get("NO_MODEL"):
+        raise FileNotFoundError("model.bin")
+def run(mini_batch):
+    return [os.path.basename(item) for item in mini_batch]
+"""
+
+
+def said(ended) -> str:
+    return "".join(path.read_text() for path in ended.logs["work"].rglob("*.txt"))
+
+
+def test_a_node_on_which_init_fails_is_left_out_while_another_does_the_work(work, machine):
+    machine("good")
+    machine("bad", NO_MODEL="1")
+    there(machine, 2)
+    work.files(20)
+    step = work.parallel(INIT_NEEDS_A_MODEL, resources={"instance_count": 2})
+    ended = work.run({"work": step}, scheduler=machine.file)
+    assert ended.status == "completed", ended.reason
+    assert work.rows() == [f"{n:04}.txt" for n in range(20)]
+
+
+def test_init_that_fails_on_every_node_fails_the_step(work, machine):
+    machine("bad", NO_MODEL="1")
+    machine("worse", NO_MODEL="1")
+    there(machine, 2)
+    work.files(2)
+    ended = work.run({"work": work.parallel(INIT_NEEDS_A_MODEL)}, scheduler=machine.file)
+    assert ended.status == "failed"
+    assert "model.bin" in ended.reason
+
+
+@pytest.mark.parametrize("place", ["data", "code", "run", "filled"])
+def test_a_node_that_does_not_see_what_the_step_needs_is_left_out_by_its_address(work, machine, place):
+    if not can_hide_folders():
+        pytest.skip("this kernel makes no mount namespace for an ordinary user")
+    work.files(6)
+    for name in ("run", "filled"):
+        (work.folder / name / "x").mkdir(parents=True)
+        (work.folder / name / "x").rmdir()
+    if place == "run":
+        (work.folder / "run").rmdir()
+        run_dir = work.folder / "runs" / "one"
+        run_dir.parent.mkdir()
+        hidden = run_dir.parent
+    else:
+        (work.folder / "run").rmdir()
+        run_dir, hidden = work.folder / "run", work.folder / place
+    outputs = {
+        "rows": {"type": "uri_file", "path": "./rows.txt"},
+        "filled": {"type": "uri_folder", "path": "./filled"},
+    }
+    step = work.parallel(outputs=outputs, resources={"instance_count": 2})
+    machine("hidden", hidden=hidden)
+    machine("good")
+    there(machine, 2)
+    ended = work.run({"work": step}, scheduler=machine.file, run_dir=run_dir)
+    assert ended.status == "completed", ended.reason
+    assert work.rows() == [f"{n:04}.txt" for n in range(6)]
+    assert not [path for path in work.folder.rglob(".probe*")]
+    if place == "run":  # the others are looked for again for a while, in which the good node does the work
+        assert "the node is left out" in "".join(path.read_text() for path in run_dir.rglob("*.txt"))
+
+
+def test_what_no_node_sees_is_told_before_anything_runs(work, machine):
+    if not can_hide_folders():
+        pytest.skip("this kernel makes no mount namespace for an ordinary user")
+    work.files(2)
+    step = work.parallel()
+    machine("hidden", hidden=work.folder / "data")
+    there(machine, 1)
+    with pytest.raises(daskpar.UsageError, match="the input 'files'"):
+        work.run({"work": step}, scheduler=machine.file)
+
+
+def test_a_worker_without_daskpar_is_named_and_left_out(work, machine):
+    work.write("blocked/sitecustomize.py", "import sys\nsys.modules['daskpar'] = None\n")
+    machine("without", PYTHONPATH=str(work.folder / "blocked"))
+    machine("good")
+    there(machine, 2)
+    work.files(2)
+    ended = work.run({"work": work.parallel()}, scheduler=machine.file)
+    assert ended.status == "completed", ended.reason
+    assert "has no daskpar and is left out" in said(ended)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -76,7 +77,7 @@ def test_a_stop_ends_the_waiting():
 
 def test_a_kill_before_the_command_has_begun_counts_for_that_attempt():
     plugin = NodePlugin("r")
-    plugin.setup(SimpleNamespace(stream_handlers={}, address="a"))  # type: ignore[arg-type]
+    plugin.setup(SimpleNamespace(stream_handlers={}, address="a", loop=Mock()))  # type: ignore[arg-type]
     plugin.kill_command("s", 0)
     assert not plugin.begin_command("s", 0, None)
     assert plugin.begin_command("s", 1, None)
@@ -85,7 +86,7 @@ def test_a_kill_before_the_command_has_begun_counts_for_that_attempt():
 
 def test_a_node_that_has_ended_begins_nothing():
     plugin = NodePlugin("r")
-    worker = SimpleNamespace(stream_handlers={}, address="a")
+    worker = SimpleNamespace(stream_handlers={}, address="a", loop=Mock())
     plugin.setup(worker)  # type: ignore[arg-type]
     plugin.teardown(worker)  # type: ignore[arg-type]
     assert not plugin.begin_command("s", 0, None)
@@ -95,7 +96,7 @@ def test_a_node_that_has_ended_begins_nothing():
 
 def test_a_request_to_open_a_step_that_its_end_has_overtaken_starts_nothing():
     plugin = NodePlugin("r")
-    plugin.setup(SimpleNamespace(stream_handlers={}, address="a"))  # type: ignore[arg-type]
+    plugin.setup(SimpleNamespace(stream_handlers={}, address="a", loop=Mock()))  # type: ignore[arg-type]
     plugin.close("s")
     with pytest.raises(RuntimeError, match="step s has ended on worker a"):
         plugin.open(SimpleNamespace(step="s"))  # type: ignore[arg-type]

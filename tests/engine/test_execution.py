@@ -47,8 +47,8 @@ class Invented:
 
     def __init__(self, in_process: bool = False, **habits: str) -> None:
         self.client, self.in_process, self.habits = self, in_process, habits
-        self.connected, self.strangers = True, {}
-        self.hear: Any = None
+        self.connected, self.strangers, self.local = True, {}, in_process
+        self._event_handlers: dict[str, Any] = {}
         self.opened: list[str] = []
         self.tasks = 0
 
@@ -65,13 +65,7 @@ class Invented:
     def forget(self, address: str) -> None:
         self.habits.pop(address, None)
 
-    def subscribe_topic(self, topic: str, hear: Any) -> None:
-        self.hear = hear
-
     def register_plugin(self, plugin: object, name: str) -> None:
-        pass
-
-    def unsubscribe_topic(self, topic: str) -> None:
         pass
 
     def run_on_scheduler(self, function: Any, **_: Any) -> None:
@@ -122,7 +116,8 @@ class Invented:
         return future
 
     def send(self, message: TrackerMessage) -> None:
-        self.hear((0.0, to_wire(message)))
+        [hear] = self._event_handlers.values()
+        hear((0.0, to_wire(message)))
 
     def say(self, address: str, *messages: object) -> None:
         self.send(MessagesArrived(address, pickle.dumps(list(messages))))

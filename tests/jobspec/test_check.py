@@ -682,6 +682,8 @@ def test_scripts_are_never_run(folder: Folder, parallel_job: Text) -> None:
         ("type: mltable, path: ./table, mode: direct", "500kb", False),
         ("type: mltable, path: ./table", "500", False),
         ("type: uri_folder, path: ./data", "500", False),
+        ("type: uri_folder, path: ./data, mode: direct", "500", False),
+        ("type: uri_folder, path: s3://box/data, mode: direct", "500", False),
     ],
 )
 def test_few_bytes_of_a_table_were_probably_meant_to_be_rows(

@@ -15,7 +15,7 @@ import yaml
 from daskpar.data.mltable.option_checks import TransformationError
 from daskpar.data.mltable.transformation_options import check_transformation
 from daskpar.errors import InputError, nearest
-from daskpar.locations import filesystem, is_url, join, read_bytes, remote_errors
+from daskpar.locations import filesystem, is_url, join, kind_at, read_bytes
 
 TOP_LEVEL = ("$schema", "type", "metadata", "paths", "traits", "transformations", "query_source")
 
@@ -117,8 +117,7 @@ def _is_file(path: str) -> bool:
     if is_url(path):
         found, inner = filesystem(path)
         try:
-            with remote_errors():
-                return bool(found.isfile(inner))
+            return kind_at(found, inner) == "file"
         except OSError as error:
             raise InputError(f"{path} can't be read: {error}") from None
     return os.path.isfile(path)

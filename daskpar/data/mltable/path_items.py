@@ -15,7 +15,7 @@ from daskpar.data.files import ListingNotes, folder_identity, is_folder, list_fi
 from daskpar.data.reach import Reach, reach_of
 from daskpar.data.stamps import UNKNOWN, Stamp, remote_stamp
 from daskpar.errors import DataUnreached, InputError
-from daskpar.locations import filesystem, is_url, remote_errors
+from daskpar.locations import filesystem, is_url, kind_at, remote_errors
 
 _MAGIC = re.compile(r"[*?\[]")
 
@@ -141,11 +141,11 @@ class _RemoteTree(_Tree):
 
     def is_file(self, path: str) -> bool:
         with _naming(path):
-            return bool(self._fs.isfile(path))
+            return kind_at(self._fs, path) == "file"
 
     def is_folder(self, path: str) -> bool:
         with _naming(path):
-            return bool(self._fs.isdir(path))
+            return kind_at(self._fs, path) == "directory"
 
     def entries(self, folder: str) -> list[tuple[str, bool]]:
         with _naming(folder):

@@ -55,9 +55,12 @@ class Guard(SchedulerPlugin):
         scheduler.plugins.pop(self.name, None)
 
 
-async def remove_tracker(dask_scheduler: Any, name: str) -> None:
-    """Runs on the scheduler (`client.run_on_scheduler`): the tracker `name` listens no more."""
+async def remove_tracker(dask_scheduler: Any, name: str, asked: list[str]) -> None:
+    """Runs on the scheduler (`client.run_on_scheduler`): the tracker `name` listens no more.
+
+    `asked`: addresses of the workers that were asked to open its step.
+    """
     tracker = dask_scheduler.plugins.get(name)
     if tracker is not None:
-        await tracker.close()
+        await tracker.close(asked)
         dask_scheduler.remove_plugin(name)

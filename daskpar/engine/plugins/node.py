@@ -12,9 +12,14 @@ import os
 import pickle
 import secrets
 import socket
+import sys
 import threading
+from contextlib import suppress
 from dataclasses import replace
+from functools import cache
 from glob import glob
+from hashlib import blake2b
+from importlib import metadata
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +27,7 @@ from distributed.diagnostics.plugin import WorkerPlugin
 from distributed.worker import get_worker, secede
 
 from daskpar import _version
-from daskpar.engine.plugins.tracker import ignore, stop_name, tracker_name
+from daskpar.engine.plugins.tracker import LATE_SECONDS, ignore, stop_name, tracker_name
 from daskpar.engine.rules.allocation import NodeFacts
 from daskpar.processor import prestart
 from daskpar.processor.pool import ProcessorPool
@@ -36,6 +41,7 @@ from daskpar.processor.protocol import (
     Released,
 )
 from daskpar.processor.resource_usage import cores
+from daskpar.rundir.probe import NodeNeeds, node_trouble
 
 if TYPE_CHECKING:
     from distributed import Worker
@@ -57,8 +63,6 @@ def plugin_name(run_id: str) -> str:
 
 def node_facts(dask_worker: Worker) -> NodeFacts:
     """Runs on a worker (`client.run`)."""
-    import sys
-
     return NodeFacts(
         address=dask_worker.address,
         host=socket.gethostname(),
@@ -67,7 +71,22 @@ def node_facts(dask_worker: Worker) -> NodeFacts:
         version=_version.__version__,
         python=sys.executable,
         pid=os.getpid(),
+        threads=dask_worker.state.nthreads,
+        memory=dask_worker.memory_manager.memory_limit or None,
+        packages=package_versions(),
     )
+
+
+@cache
+def package_versions() -> dict[str, str]:
+    """What values and files may depend on -> its version here; packages that are not installed are left
+    out.
+    """
+    found = {"Python": ".".join(map(str, sys.version_info[:2]))}
+    for package in ("pandas", "pyarrow", "numpy"):
+        with suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    return found
 
 
 def devices(visible: str | None, files: list[str]) -> tuple[str, ...]:
@@ -174,7 +193,10 @@ class NodePlugin(WorkerPlugin):
 
     def teardown(self, worker: Worker) -> None:
         """Called by Dask when the worker closes or the run ends: no process stays behind."""
+        # One that is still on its way must find a handler: Dask closes a stream that names an operation
+        # without one.
         worker.stream_handlers[stop_name(self.run_id)] = ignore
+        worker.loop.call_later(LATE_SECONDS, self._forget_stop)
         with self._lock:
             self._over = True  # nothing begins from here on
         for step in list(self.steps):
@@ -182,6 +204,10 @@ class NodePlugin(WorkerPlugin):
         for command in list(self.commands.values()):
             command.kill()
         prestart.close_all()
+
+    def _forget_stop(self) -> None:
+        if self.worker.stream_handlers.get(stop_name(self.run_id)) is ignore:
+            del self.worker.stream_handlers[stop_name(self.run_id)]
 
     def open(self, settings: ProcessorSettings, server: ForkServer | None = None) -> None:
         """Start the processors of a step; idempotent, from any thread."""
@@ -240,10 +266,14 @@ class NodePlugin(WorkerPlugin):
         """End all processes of a step at once, for good."""
         with self._lock:
             # A request to open the step may have been overtaken on the way: it is to start nothing any more.
+            again = step in self._left
             self._left.add(step)
             opened = self.steps.pop(step, None)
         if opened is not None:
             opened.close()
+        elif not again:
+            # Whoever was asked to open the step is listened to until it says that nothing more comes.
+            Reporter(self.worker, tracker_name(self.run_id, step))([NodeClosed(node=-1)])
 
 
 def _plugin(worker: Worker, run_id: str) -> NodePlugin:
@@ -255,6 +285,16 @@ def _plugin(worker: Worker, run_id: str) -> NodePlugin:
 
 # What follows runs on a worker through `client.run`, which would run a plain function in the worker's event
 # loop: hence threads.
+
+
+async def probe_here(dask_worker: Worker, needs: NodeNeeds, token: str) -> str:
+    """What this worker lacks of what a step needs, in one sentence; else an empty text."""
+    return await asyncio.to_thread(node_trouble, needs, probe_token(token, dask_worker.address))
+
+
+def probe_token(token: str, address: str) -> str:
+    """Name of the mark that the worker at `address` leaves where it can write."""
+    return f"{token}-{blake2b(address.encode(), digest_size=4).hexdigest()}"
 
 
 async def open_step(dask_worker: Worker, run_id: str, settings: ProcessorSettings) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+from collections.abc import Iterable
 from time import time
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from distributed.diagnostics.plugin import SchedulerPlugin
 from daskpar.batches.records import unpack
 from daskpar.engine.plugins.tracker_messages import (
     MessagesArrived,
+    TrackerClosed,
     TrackerMessage,
     VerdictReached,
     WorkerJoined,
@@ -24,7 +26,7 @@ from daskpar.engine.plugins.tracker_messages import (
     to_wire,
 )
 from daskpar.engine.rules.counter import ThresholdCounter, Thresholds
-from daskpar.processor.protocol import BlockEnded, Flushed, Message
+from daskpar.processor.protocol import BlockEnded, Flushed, Message, NodeClosed
 from daskpar.results import Counts
 
 if TYPE_CHECKING:
@@ -36,6 +38,10 @@ logger = logging.getLogger(__name__)
 def tracker_name(run_id: str, step: str) -> str:
     """Name of the plugin, of its driver's topic and of the reports' stream; one for each step of a run."""
     return f"daskpar-{run_id}-{step}"
+
+
+LATE_SECONDS = 30.0
+"""How long a message may be on its way to somebody who has gone."""
 
 
 def ignore(**_: Any) -> None:
@@ -65,6 +71,7 @@ class Tracker(SchedulerPlugin):
         self.verdict = ""
         self.scheduler: Scheduler | None = None
         self._nodes: set[str] = set()
+        self._closed: set[str] = set()
         self._gone: set[str] = set()
         self._tokens: dict[int, str] = {}
 
@@ -73,13 +80,18 @@ class Tracker(SchedulerPlugin):
         self.scheduler = scheduler
         scheduler.stream_handlers[self.name] = self.report
 
-    async def close(self) -> None:
-        """Take no more reports; called by Dask when the plugin is removed or the scheduler ends."""
-        if self.scheduler is not None:
-            # A report that is still on its way from a node must find a handler: Dask closes a stream that
-            # names an operation without one.
-            self.scheduler.stream_handlers[self.name] = ignore
-            self.scheduler = None
+    async def close(self, asked: Iterable[str] | None = None) -> None:
+        """Take no more reports; called by Dask when the plugin is removed or the scheduler ends.
+
+        `asked`: addresses of the workers that were asked to open the step, None where nobody knows.
+        """
+        scheduler = self.scheduler
+        if scheduler is None:
+            return
+        self._send(TrackerClosed())
+        self.scheduler = None
+        awaited = (self._nodes | set(asked or ())) - self._closed
+        LateReports(scheduler, self.name, awaited, hold=asked is None).listen()
 
     def report(self, worker: str, messages: bytes, **_: Any) -> None:
         """Take a node's report: count it, pass it on, stop the step when a threshold is exceeded.
@@ -92,8 +104,11 @@ class Tracker(SchedulerPlugin):
         self._nodes.add(worker)
         # One addition for each report, not for each flush in it: on a large cluster that is what the
         # scheduler's time goes into.
-        if counted := b"".join(filter(None, map(self._counted, pickle.loads(messages)))):
+        reports = pickle.loads(messages)
+        if counted := b"".join(filter(None, map(self._counted, reports))):
             self.counter.add(unpack(counted))
+        if is_last(reports):
+            self._closed.add(worker)
         self._send(MessagesArrived(worker, messages))
         if not self.verdict and (verdict := self.counter.verdict()):
             self.verdict = verdict
@@ -114,6 +129,8 @@ class Tracker(SchedulerPlugin):
     def add_worker(self, scheduler: Scheduler, worker: str) -> None:
         """Called by Dask when a worker has connected."""
         self._gone.discard(worker)
+        self._nodes.discard(worker)
+        self._closed.discard(worker)
         self._send(WorkerJoined(worker))
 
     def remove_worker(self, scheduler: Scheduler, worker: str, **_: Any) -> None:
@@ -138,6 +155,59 @@ class Tracker(SchedulerPlugin):
             # The form of Dask's own topic events, but not kept in the scheduler's memory as those are.
             event = (time(), to_wire(message))
             self.scheduler.client_send(self.driver, {"op": "event", "topic": self.name, "event": event})
+
+
+class LateReports:
+    """Takes the reports of nodes that come after their tracker has gone, and is gone itself after the last
+    one.
+
+    Dask closes the stream of a worker that names an operation without a handler. `awaited`: addresses of the
+    nodes whose last report has not come; `hold`: there may be others, of which one hears soon.
+    """
+
+    def __init__(self, scheduler: Scheduler, name: str, awaited: set[str], *, hold: bool) -> None:
+        self._scheduler = scheduler
+        self._name = name
+        self._awaited = awaited
+        self._hold = hold
+
+    def listen(self) -> None:
+        """Take the place of the tracker's handler, for as long as anything may come."""
+        self._scheduler.stream_handlers[self._name] = self
+        self._leave_or_wait()
+
+    def __call__(self, worker: str, messages: bytes, **_: Any) -> None:
+        if is_last(pickle.loads(messages)):
+            self._awaited.discard(worker)
+            self._leave_if_done()
+
+    def _leave_or_wait(self) -> None:
+        self._awaited &= set(self._scheduler.workers)
+        if not self._leave_if_done():
+            self._scheduler.loop.call_later(LATE_SECONDS, self._look_again)
+
+    def _look_again(self) -> None:
+        self._hold = False
+        if self._in_place:
+            self._leave_or_wait()
+
+    @property
+    def _in_place(self) -> bool:
+        """Whether this is the handler; a resumed run may have put a tracker of the same name here
+        meanwhile.
+        """
+        return self._scheduler.stream_handlers.get(self._name) is self
+
+    def _leave_if_done(self) -> bool:
+        done = not self._awaited and not self._hold
+        if done and self._in_place:
+            del self._scheduler.stream_handlers[self._name]
+        return done
+
+
+def is_last(reports: list[Message]) -> bool:
+    """Whether nothing more comes from the node that sent `reports`."""
+    return bool(reports) and isinstance(reports[-1], NodeClosed)
 
 
 def ask_tracker(dask_scheduler: Scheduler, run_id: str, step: str, reason: str) -> bool:

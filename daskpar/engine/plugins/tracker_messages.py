@@ -40,10 +40,15 @@ class WorkerLost:
     address: str
 
 
-TrackerMessage = MessagesArrived | VerdictReached | WorkerJoined | WorkerLost
+@dataclass(frozen=True)
+class TrackerClosed:
+    """The tracker has been taken away: nothing follows, so that nobody need listen any more."""
+
+
+TrackerMessage = MessagesArrived | VerdictReached | WorkerJoined | WorkerLost | TrackerClosed
 
 _KINDS: dict[str, type[TrackerMessage]] = {
-    kind.__name__: kind for kind in (MessagesArrived, VerdictReached, WorkerJoined, WorkerLost)
+    kind.__name__: kind for kind in (MessagesArrived, VerdictReached, WorkerJoined, WorkerLost, TrackerClosed)
 }
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,18 +20,25 @@ class NodeFacts:
     version: str
     python: str
     pid: int
+    threads: int | None = None
+    """Tasks that the worker runs at a time, which is what its cluster gives it of the host; None on a
+    cluster of ours, which gives it all.
+    """
+    memory: int | None = None
+    """The worker's memory limit in bytes; None without."""
+    packages: Mapping[str, str] = field(default_factory=dict)
+    """Versions of Python and of the packages that values depend on."""
 
 
 def processors_per_node(nodes: list[NodeFacts], wanted: int | None) -> dict[str, int]:
     """Processors of each node, by address; at least 1.
 
-    That is `wanted`, else one for each of its devices, else one for each core. One for each device is what
-    Azure ML's default for a GPU compute, 1, means on a node with several. Nodes of one host that see the same
-    devices share them, and all nodes of one host share its cores.
+    That is `wanted`, else one for each of its devices, else one for each of its cores (`cores_of`). One for
+    each device is what Azure ML's default for a GPU compute, 1, means on a node with several. Nodes of one
+    host that see the same devices share them.
     """
     if wanted:
         return dict.fromkeys((facts.address for facts in nodes), wanted)
-    on_host = Counter(facts.host for facts in nodes)
     seeing = Counter((facts.host, device) for facts in nodes for device in facts.gpus)
     found = {}
     for facts in nodes:
@@ -40,8 +47,23 @@ def processors_per_node(nodes: list[NodeFacts], wanted: int | None) -> dict[str,
                 1, len(facts.gpus) // max(seeing[facts.host, device] for device in facts.gpus)
             )
         else:
-            found[facts.address] = max(1, facts.cores // on_host[facts.host])
+            found[facts.address] = cores_of(facts, nodes)
     return found
+
+
+def cores_of(facts: NodeFacts, nodes: list[NodeFacts]) -> int:
+    """How many cores of its host the node of `facts` may use, at least 1; `nodes` are all there are.
+
+    On a cluster that is not ours as many as its worker has threads, and where the workers of a host have more
+    threads than that has cores, its share by threads. On one of ours the nodes of a host share it evenly.
+    """
+    on_host = [other for other in nodes if other.host == facts.host]
+    if facts.threads is None:
+        return max(1, facts.cores // max(1, len(on_host)))
+    threads = sum(other.threads or 0 for other in on_host)
+    if threads <= facts.cores:
+        return max(1, facts.threads)
+    return max(1, facts.cores * facts.threads // threads)
 
 
 def gpus_per_node(
@@ -63,7 +85,12 @@ def gpus_per_node(
 
 
 def threads_per_processor(facts: NodeFacts, nodes: list[NodeFacts], processors: dict[str, int]) -> int:
-    """OMP_NUM_THREADS and its like: the host's cores over all our processors on that host, at least 1."""
+    """OMP_NUM_THREADS and its like, at least 1.
+
+    On a cluster of ours the host's cores over all our processors on it, else the node's cores over its own.
+    """
     # Libraries take all cores by default; several processors that do so slow each other down.
+    if facts.threads is not None:
+        return max(1, cores_of(facts, nodes) // max(1, processors[facts.address]))
     on_host = sum(processors[other.address] for other in nodes if other.host == facts.host)
     return max(1, facts.cores // max(1, on_host))

@@ -29,6 +29,8 @@ class Member:
     processors: int
     gpus: tuple[str, ...]
     threads: int
+    memory: int | None = None
+    """What all of its processes may take together, in bytes; None: what its machine has."""
 
     def settings(self, shared: ProcessorSettings) -> ProcessorSettings:
         """Settings of its processors: what all nodes share, and its own number, threads and devices."""
@@ -39,6 +41,7 @@ class Member:
             processors=self.processors,
             gpus=self.gpus,
             threads=self.threads,
+            node_memory=self.memory,
         )
 
 
@@ -59,6 +62,8 @@ class Members:
     """Workers that can't take part, until the cluster loses them: who comes under that address then is
     another one.
     """
+    asked: set[str] = field(default_factory=set)
+    """Workers that were ever asked to start processors, but for those that the cluster has lost."""
     _numbers: int = 0
     _errors: dict[str, int] = field(default_factory=dict)
 
@@ -95,9 +100,11 @@ class Members:
                 processors=processors[address],
                 gpus=gpus[address],
                 threads=threads_per_processor(mine, facts, processors),
+                memory=mine.memory,
             )
             self._numbers += 1
             self.opening[address] = member
+            self.asked.add(address)
             chosen.append(member)
         return chosen
 
@@ -118,6 +125,7 @@ class Members:
     def lose(self, address: str) -> Member | None:
         """The cluster has lost the worker; it as it was where it was open."""
         self.left_out.discard(address)
+        self.asked.discard(address)
         return self._remove(address)
 
     def leave_out(self, address: str) -> Member | None:

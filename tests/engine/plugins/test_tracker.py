@@ -5,29 +5,41 @@ from __future__ import annotations
 import asyncio
 import pickle
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from daskpar.batches.records import RECORD
-from daskpar.engine.plugins.tracker import Tracker, ask_tracker, ignore, stop_name, tracker_name
+from daskpar.engine.plugins.tracker import Tracker, ask_tracker, stop_name, tracker_name
 from daskpar.engine.plugins.tracker_messages import (
     MessagesArrived,
+    TrackerClosed,
     VerdictReached,
     WorkerJoined,
     WorkerLost,
     from_wire,
 )
 from daskpar.engine.rules.counter import Thresholds
-from daskpar.processor.protocol import BlockEnded, Flushed, LogMessage
+from daskpar.processor.protocol import BlockEnded, Flushed, LogMessage, NodeClosed
 from daskpar.results import Counts, TryStatus
+
+
+class Loop:
+    """An event loop in which time passes when a test calls what is due."""
+
+    def __init__(self) -> None:
+        self.calls: list[Any] = []
+
+    def call_later(self, seconds: float, call: Any) -> None:
+        self.calls.append(call)
 
 
 class Scheduler(SimpleNamespace):
     """What a tracker needs of Dask's scheduler."""
 
     def __init__(self) -> None:
-        super().__init__(stream_handlers={}, workers={"a", "b"}, plugins={}, told=[], stopped=[])
+        super().__init__(stream_handlers={}, workers={"a", "b"}, plugins={}, told=[], stopped=[], loop=Loop())
 
     def client_send(self, client, message) -> None:
         self.told.append((client, from_wire(message["event"][1])))
@@ -116,6 +128,64 @@ def test_the_nodes_stop_when_they_are_asked_to(tracker, scheduler):
 def test_what_comes_after_the_end_is_ignored(tracker, scheduler):
     assert scheduler.stream_handlers[tracker_name("R", "s")] == tracker.report
     asyncio.run(tracker.close())
-    assert scheduler.stream_handlers[tracker_name("R", "s")] is ignore
+    scheduler.stream_handlers[tracker_name("R", "s")](worker="a", messages=pickle.dumps([flushed(0)]))
+    assert tracker.counter.counts.failed == 0
     tracker.stop_nodes("late")
     assert scheduler.stopped == []
+
+
+def late_handler(tracker, scheduler, **close) -> Any:
+    asyncio.run(tracker.close(**close))
+    return scheduler.stream_handlers.get(tracker_name("R", "s"))
+
+
+def say_late(handler, worker: str, *messages) -> None:
+    handler(worker=worker, messages=pickle.dumps(list(messages)))
+
+
+def test_nothing_is_left_on_the_scheduler_once_all_nodes_have_said_their_last(tracker, scheduler):
+    say(tracker, "a", LogMessage(level="debug", text="open"))
+    say(tracker, "b", LogMessage(level="debug", text="open"))
+    say(tracker, "a", BlockEnded(block=1, token="t"), NodeClosed(node=0))
+    say(tracker, "b", NodeClosed(node=1))
+    assert late_handler(tracker, scheduler, asked=["a", "b"]) is None
+    assert scheduler.told[-1] == ("client", TrackerClosed())
+    assert scheduler.loop.calls == []
+
+
+@pytest.mark.parametrize("spoken", [True, False])
+def test_a_node_that_has_not_said_its_last_is_listened_to_until_it_has(tracker, scheduler, spoken):
+    if spoken:
+        say(tracker, "a", LogMessage(level="debug", text="open"))
+    handler = late_handler(tracker, scheduler, asked=["a"])
+    say_late(handler, "a", flushed(0))
+    assert scheduler.stream_handlers
+    say_late(handler, "a", flushed(1), NodeClosed(node=0))
+    assert scheduler.stream_handlers == {}
+
+
+def test_nobody_listens_to_a_node_that_has_left(tracker, scheduler):
+    assert late_handler(tracker, scheduler, asked=["a"]) is not None
+    [look] = scheduler.loop.calls
+    look()
+    assert scheduler.stream_handlers
+    scheduler.workers.discard("a")
+    scheduler.loop.calls[-1]()
+    assert scheduler.stream_handlers == {}
+
+
+def test_without_a_driver_late_reports_are_waited_for_for_a_while(tracker, scheduler):
+    handler = late_handler(tracker, scheduler)
+    say_late(handler, "a", NodeClosed(node=0))
+    assert scheduler.stream_handlers
+    [look] = scheduler.loop.calls
+    look()
+    assert scheduler.stream_handlers == {}
+
+
+def test_a_tracker_of_the_same_name_that_came_meanwhile_stays(tracker, scheduler):
+    handler = late_handler(tracker, scheduler, asked=["a"])
+    scheduler.stream_handlers[tracker.name] = "another"
+    say_late(handler, "a", NodeClosed(node=0))
+    scheduler.loop.calls[0]()
+    assert scheduler.stream_handlers == {tracker.name: "another"}

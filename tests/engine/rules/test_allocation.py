@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from daskpar.engine.plugins.node import devices
@@ -60,6 +62,34 @@ def test_what_an_open_node_holds_is_dealt_to_no_other():
         "e": ("2", "")
     }
     assert gpus_per_node([NODES[4]], {"e": 1}, [("three", device) for device in THREE]) == {"e": ("",)}
+
+
+@pytest.mark.parametrize(
+    ("cores", "threads", "expected"),
+    [
+        (8, [1], [1]),
+        (8, [8], [8]),
+        (8, [16], [8]),
+        (8, [2, 4], [2, 4]),
+        (8, [4, 4], [4, 4]),
+        (8, [8, 8], [4, 4]),
+        (8, [12, 4], [6, 2]),
+        (2, [1, 1, 1], [1, 1, 1]),
+        (1, [4], [1]),
+    ],
+)
+def test_a_worker_of_a_cluster_that_is_not_ours_gets_a_core_for_each_of_its_threads(cores, threads, expected):
+    """As far as its host has them; each processor's libraries then keep to one thread."""
+    nodes = [replace(facts(str(n), "one", cores), threads=count) for n, count in enumerate(threads)]
+    processors = processors_per_node(nodes, None)
+    assert list(processors.values()) == expected
+    assert {threads_per_processor(node, nodes, processors) for node in nodes} == {1}
+
+
+def test_one_processor_on_such_a_worker_has_its_threads_and_no_more():
+    nodes = [replace(facts("a", "one", 64), threads=4), replace(facts("b", "one", 64), threads=8)]
+    wanted = processors_per_node(nodes, 2)
+    assert [threads_per_processor(node, nodes, wanted) for node in nodes] == [2, 4]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,77 @@
+"""MLTables on a real S3 server: the same tables as from the disk, and what stands in the way is said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pandas as pd
+import pytest
+
+from daskpar.data.dask_collections import read_mltable
+from daskpar.data.mltable.open import open_mltable
+from daskpar.errors import InputError
+
+CASES = Path(__file__).parent / "mltable_cases"
+CHOSEN = sorted(
+    folder.name
+    for folder in CASES.iterdir()
+    if not any(word in folder.name for word in ("delta", "path", "stream", "pattern", "error"))
+    and '"outcome": "table"' in (folder / "expected.json").read_text()
+    and "template" not in (folder / "expected.json").read_text()
+)[::12]
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    """A bucket with the chosen cases, on a server of this process."""
+    server_module = pytest.importorskip("moto.server", reason="moto is not installed")
+    models = pytest.importorskip("moto.s3.models", reason="moto is not installed")
+    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, "x")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        store = models.s3_backends["123456789012"]["aws"]
+        store.create_bucket("box", "us-east-1")
+        for name in CHOSEN:
+            for path in (CASES / name).rglob("*"):
+                if path.is_file():
+                    store.put_object("box", str(path.relative_to(CASES)), path.read_bytes())
+        fsspec.filesystem("s3").clear_instance_cache()
+        yield "s3://box"
+        fsspec.filesystem("s3").clear_instance_cache()
+    server.stop()
+
+
+@pytest.mark.filterwarnings("ignore:.*became null", "ignore:.*are left out")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("name", CHOSEN)
+def test_the_same_table_as_from_the_disk(bucket: str, name: str) -> None:
+    found: Any = read_mltable(f"{bucket}/{name}").compute()
+    if "Path" in found:
+        found["Path"] = found["Path"].str.replace(bucket, str(CASES))
+    pd.testing.assert_frame_equal(found, read_mltable(CASES / name).compute())
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("place", ["nothing-here", "001-infer-kinds-not"])
+def test_what_is_not_there(bucket: str, place: str) -> None:
+    with pytest.raises(InputError, match="holds no file named MLTable"):
+        open_mltable(f"{bucket}/{place}")
+
+
+def test_a_refused_connection_is_not_a_missing_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    fsspec.filesystem("s3").clear_instance_cache()
+    with pytest.raises(InputError, match="can't be read: EndpointConnectionError"):
+        open_mltable("s3://box/other")
+    fsspec.filesystem("s3").clear_instance_cache()
