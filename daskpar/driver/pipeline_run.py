@@ -277,10 +277,10 @@ class PipelineRun:
     def _write_effective_spec(self) -> None:
         import yaml
 
-        from daskpar.atomic import replace_file
+        from daskpar.atomic import OWNER_FILE, replace_file
 
         text = yaml.safe_dump(dict(self.job.effective), sort_keys=False, allow_unicode=True)
-        replace_file(self.directory.effective_spec, text.encode())
+        replace_file(self.directory.effective_spec, text.encode(), mode=OWNER_FILE)
 
     def _watchers(self) -> list[Watcher]:
         from daskpar.reports.watchers import watchers

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from daskpar.atomic import replace_json
+from daskpar.atomic import OWNER_FILE, replace_json
 from daskpar.errors import Problem, RunDirectoryError
 from daskpar.jobspec.model import ParallelStep, PipelineJob, Step
 from daskpar.outputs.journal_reader import has_commits
@@ -40,7 +40,7 @@ def write_started_with(
         "datastores": dict(datastores),
         "cluster": cluster,
     }
-    replace_json(directory.started_with, value)
+    replace_json(directory.started_with, value, mode=OWNER_FILE)
 
 
 def _warn_of_other_machine(

@@ -12,8 +12,8 @@ from __future__ import annotations
 import importlib
 import logging
 import secrets
+import socket
 import subprocess
-import warnings
 from typing import Any
 
 from distributed import Nanny, Scheduler, Security, SpecCluster, Worker
@@ -76,7 +76,7 @@ class LocalCluster:
 
         self.token = secrets.token_urlsafe(24)
         self._host = _host_of(dashboard) if dashboard is not None else ""
-        address = None if dashboard is None else f"{self._host}:{dashboard.rpartition(':')[2]}"
+        address = None if dashboard is None else _free(self._host, dashboard.rpartition(":")[2])
         security = throwaway_security() if processes else Security()
         protocol = "tls://" if processes else "inproc://"
         common = {"protocol": protocol, "host": LOOPBACK if processes else None, "security": security}
@@ -87,10 +87,7 @@ class LocalCluster:
             each = {"cls": LocalWorker, "options": node}
         scheduler = {**common, "port": 0, "token": self.token, "dashboard_address": address}
         quiet = {"distributed.worker.http.routes": []} if dashboard is not None else NO_PAGES
-        with dask.config.set({**quiet, **({} if processes else IN_PROCESS)}), warnings.catch_warnings():
-            # A taken port makes Dask choose another one and warn of it; the address we print is the right one
-            # either way.
-            warnings.simplefilter("ignore")
+        with dask.config.set({**quiet, **({} if processes else IN_PROCESS)}):
             self.dask = _dask_cluster(
                 scheduler={"cls": LocalScheduler, "options": scheduler},
                 workers=dict.fromkeys(range(workers), each),
@@ -122,6 +119,20 @@ def _dask_cluster(**settings: Any) -> Any:
 def _host_of(dashboard: str) -> str:
     """The host that a dashboard's address names; a port alone does not mean all addresses of the machine."""
     return dashboard.rpartition(":")[0] or LOOPBACK
+
+
+def _free(host: str, port: str) -> str:
+    """The address, with port 0 (any) where the one that is asked for is taken: Dask would warn of that, and
+    the address that we print is the right one either way.
+    """
+    kind, _, _, _, where = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)[0]
+    with socket.socket(kind, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server will
+        try:
+            probe.bind(where)
+        except OSError:
+            return f"{host}:0"
+    return f"{host}:{port}"
 
 
 def throwaway_security() -> Security:

@@ -45,7 +45,8 @@ def is_run_directory(path: Path | str) -> bool:
 
 def save_identity(folder: Path, identity: RunIdentity) -> None:
     """Write run.json, whole or not at all."""
-    atomic.replace_json(RunPaths(folder).identity_file, {"kind": _OURS, "format": FORMAT, **asdict(identity)})
+    value = {"kind": _OURS, "format": FORMAT, **asdict(identity)}
+    atomic.replace_json(RunPaths(folder).identity_file, value)
 
 
 def read_identity(folder: Path) -> RunIdentity:

@@ -101,15 +101,20 @@ class StepFolder(StepPaths):
             **{name: n for name, n in value.get("counts", {}).items() if name in numbers}
         )
         try:
-            return StepState(**{**known, "status": Status(known["status"])})
+            state = StepState(**{**known, "status": Status(known["status"])})
         except (KeyError, TypeError, ValueError) as error:
             raise RunDirectoryError(f"{self.path / 'step.json'} is damaged: {error}.") from error
+        if state.step != self.name:
+            raise RunDirectoryError(
+                f"{self.path / 'step.json'} is damaged: it names the step {state.step!r}."
+            )
+        return state
 
     def keep_before(self, there: Mapping[str, str]) -> None:
         """Remember what lay in the places of the step's outputs before it first began."""
         if there:
             self.path.mkdir(parents=True, exist_ok=True)
-            atomic.replace_json(self.path / "outputs-before.json", there)
+            atomic.replace_json(self.path / "outputs-before.json", there, mode=atomic.OWNER_FILE)
 
     def before(self) -> dict[str, str]:
         """What `keep_before` has kept."""
@@ -125,4 +130,4 @@ class StepFolder(StepPaths):
     def save(self, state: StepState) -> None:
         """Write step.json, whole or not at all."""
         self.path.mkdir(parents=True, exist_ok=True)
-        atomic.replace_json(self.path / "step.json", asdict(state))
+        atomic.replace_json(self.path / "step.json", asdict(state), mode=atomic.OWNER_FILE)

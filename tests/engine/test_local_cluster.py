@@ -107,6 +107,18 @@ def test_a_dashboard_is_one_address_and_no_more(opened):
     assert cluster.dashboard_link.startswith(f"http://127.0.0.1:{port}/status?token=")
 
 
+def test_a_taken_port_gives_way_to_another_without_a_word():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        cluster = Cluster(run_id="r", dashboard=f"127.0.0.1:{port}")
+        cluster.open()  # warnings are errors in tests
+        try:
+            assert f":{port}/" not in cluster.dashboard_link
+            assert status_of(cluster.dashboard_link.partition("?")[0]) == 403
+        finally:
+            cluster.close()
+
+
 @pytest.mark.parametrize("opened", [PROCESSES, PROCESSES_DASHBOARD], indirect=True)
 def test_nodes_in_processes_listen_on_the_loopback_address_alone(opened):
     cluster, ports = opened
