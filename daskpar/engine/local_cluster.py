@@ -18,6 +18,7 @@ from typing import Any
 
 from distributed import Nanny, Scheduler, Security, SpecCluster, Worker
 
+from daskpar import masking
 from daskpar.engine.dashboard import TOKEN, only_for_owner, show_on_demand
 from daskpar.errors import UsageError
 
@@ -75,6 +76,7 @@ class LocalCluster:
         import dask
 
         self.token = secrets.token_urlsafe(24)
+        masking.allow(self.token)
         self._host = _host_of(dashboard) if dashboard is not None else ""
         address = None if dashboard is None else _free(self._host, dashboard.rpartition(":")[2])
         security = throwaway_security() if processes else Security()

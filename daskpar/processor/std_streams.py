@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import TextIO
 
+from daskpar.masking import hidden
+
 
 def redirect(path: str | Path, target: int) -> None:
     """Make file descriptor `target` append to the file at `path`; its folder is made."""
@@ -24,7 +26,7 @@ def text_stream(fd: int) -> TextIO:
 def write_stderr(text: str) -> None:
     """Write a line to standard error; never raises."""
     try:
-        print(text, file=sys.stderr, flush=True)
+        print(hidden(text), file=sys.stderr, flush=True)
     except (OSError, ValueError, AttributeError):
         pass  # a full disk, or a script that has closed or replaced it: the text is in the failure too
 

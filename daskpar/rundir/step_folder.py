@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 
 from daskpar import atomic
 from daskpar.errors import RunDirectoryError
+from daskpar.masking import hidden
 from daskpar.paths import StepPaths
 from daskpar.results import Counts, Status, StepResult
 from daskpar.rundir.json_files import read_json
@@ -130,4 +131,5 @@ class StepFolder(StepPaths):
     def save(self, state: StepState) -> None:
         """Write step.json, whole or not at all."""
         self.path.mkdir(parents=True, exist_ok=True)
-        atomic.replace_json(self.path / "step.json", asdict(state), mode=atomic.OWNER_FILE)
+        value = {**asdict(state), "reason": hidden(state.reason)}
+        atomic.replace_json(self.path / "step.json", value, mode=atomic.OWNER_FILE)
