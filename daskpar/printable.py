@@ -16,4 +16,7 @@ def printable(text: str) -> str:
     stands for each. Secrets are hidden (`masking`). Used at every way out to a terminal: a YAML key, a file's
     name, a cell or a script's message may hold anything.
     """
-    return _STEERING.sub(lambda found: found[0] if found[0].isprintable() else "\ufffd", hidden(text))
+    text = hidden(text)
+    if text.isprintable():
+        return text
+    return _STEERING.sub(lambda found: found[0] if found[0].isprintable() else "\ufffd", text)
