@@ -15,6 +15,13 @@ from daskpar.errors import DaskparError, InfrastructureLost, RunDirectoryError
 PIECE_BYTES = 4 << 20
 """What is read or copied at once."""
 
+OWNER_FOLDER, OWNER_FILE = 0o700, 0o600
+"""Modes of what nobody but its owner may read: a run directory, and the files in it that hold values of the
+user's (settings, arguments, variables), wherever the directory is and whatever its own mode.
+"""
+NEW_FILE = 0o666
+"""Mode of all other files, less what the user's umask takes away."""
+
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 ADVICE = "What is committed is kept: put that right, then `python -m daskpar resume` goes on from here."
 
@@ -68,9 +75,11 @@ def replacing(
 
 
 @contextlib.contextmanager
-def writing(path: Path, *, durable: bool = True, temporary: Path | None = None) -> Iterator[int]:
+def writing(
+    path: Path, *, durable: bool = True, temporary: Path | None = None, mode: int = NEW_FILE
+) -> Iterator[int]:
     """As `replacing`, with a descriptor on the empty new file."""
-    with replacing(path, durable=False, temporary=temporary) as fresh, open_new(fresh) as fd:
+    with replacing(path, durable=False, temporary=temporary) as fresh, open_new(fresh, mode) as fd:
         yield fd
         if durable:
             os.fsync(fd)
@@ -78,22 +87,22 @@ def writing(path: Path, *, durable: bool = True, temporary: Path | None = None) 
         sync_folder(path.parent)
 
 
-def replace_file(path: Path, data: bytes) -> None:
+def replace_file(path: Path, data: bytes, *, mode: int = NEW_FILE) -> None:
     """Give `path` the content `data`, so that a reader, or a crash, sees the old or the new content whole.
 
     Raises InfrastructureLost or RunDirectoryError in clear words; the old content then stays.
     """
-    with explained(f"{path} can't be written"), writing(path) as fd:
+    with explained(f"{path} can't be written"), writing(path, mode=mode) as fd:
         write_all(fd, data)
 
 
-def replace_json(path: Path, value: object) -> None:
+def replace_json(path: Path, value: object, *, mode: int = NEW_FILE) -> None:
     """`replace_file` with readable JSON."""
     try:
         data = json.dumps(value, indent=2, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         data = json.dumps(value, indent=2).encode()  # names of files that are no text are escaped
-    replace_file(path, data + b"\n")
+    replace_file(path, data + b"\n", mode=mode)
 
 
 def sync_file(path: Path) -> None:
@@ -122,10 +131,12 @@ def take_rights(fd: int, path: Path) -> None:
 
 
 @contextlib.contextmanager
-def open_new(path: Path | str) -> Iterator[int]:
+def open_new(path: Path | str, mode: int = NEW_FILE) -> Iterator[int]:
     """A descriptor on an empty file at `path`, closed at the end."""
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
     try:
+        if mode == OWNER_FILE:  # a file that a crash left there may have another
+            os.fchmod(fd, mode)
         yield fd
     finally:
         os.close(fd)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from daskpar import _version
 from daskpar.errors import DaskparError, Interrupted, UsageError, nearest
+from daskpar.printable import printable
 from daskpar.results import Status
 
 if TYPE_CHECKING:
@@ -52,14 +53,14 @@ def _report(error: DaskparError) -> int:
 
 
 def _print(text: str, stream: TextIO | None = None) -> None:
-    """Print a text, on the output if not said otherwise; all verbs do it here.
+    """Print a text, on the output if not said otherwise; all verbs do it here. It can't steer the terminal.
 
     A reader that has gone (`| head`, a closed terminal) changes no exit code, nor do errors that can't be
     written. Raises DaskparError where output can't be written.
     """
     stream = stream or sys.stdout
     try:
-        print(text, file=stream, flush=True)
+        print(printable(text), file=stream, flush=True)
     except OSError as error:
         # What the stream still holds goes nowhere, else Python would complain when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
@@ -336,9 +337,16 @@ Exit codes: 0 completed, 1 the job failed, 2 bad spec or usage, 3 infrastructure
 """
 
 
+class _Parser(argparse.ArgumentParser):
+    """Its messages repeat what it was given."""
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        super()._print_message(printable(message), file)
+
+
 def _parser() -> argparse.ArgumentParser:
     lines = [f"  {f'daskpar {verb.usage}':<24}  {verb.text}" for verb in VERBS.values()]
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="daskpar",
         description=DESCRIPTION.format(verbs="\n".join(lines)),
         formatter_class=argparse.RawDescriptionHelpFormatter,

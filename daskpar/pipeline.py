@@ -135,6 +135,7 @@ def _start(
     spec: Path, collections: Mapping[str, Any], run_dir: str | os.PathLike[str] | None, options: Options
 ) -> Run:
     """Read the job and run it in a new run directory, or in an earlier one where it says so."""
+    from daskpar.driver.job_secrets import take_secrets
     from daskpar.driver.startup import started_ahead
     from daskpar.jobspec.load import read_definition, resolve_job
     from daskpar.rundir.new_path import new_path
@@ -156,6 +157,7 @@ def _start(
         return _resume(*_resumed_from(earlier, spec, run_dir), options=options)
     job = resolve_job(definition, datastores=Datastores(options.datastores))
     _show_warnings(job, options)
+    take_secrets(job)
     with started_ahead(job, options):
         return _run_new(job, definition.run_directory, collections, run_dir, options)
 

@@ -16,7 +16,7 @@ import daskpar
 PACKAGE = Path(daskpar.__file__).parent
 FLOORS = (
     # the ground, on which all may stand
-    "_version", "errors", "own_calls", "results", "sizes", "atomic", "paths", "events", "locations",
+    "_version", "errors", "own_calls", "results", "sizes", "atomic", "paths", "events", "locations", "masking", "printable",
     # the stages, in the order in which data flows through them
     "jobspec",
     "data.reach", "data.stamps", "data.files", "data.arrow_memory", "data.columns", "data.formats", "data.tables", "data.mltable", "data.dask_collections",

@@ -73,6 +73,8 @@ def check_whole(folder: Path, checks: FileChecks, *, same_boot: bool) -> None:
 
 def _check_sizes(folder: Path, checks: FileChecks) -> None:
     for name, expected in checks.items():
+        if os.path.basename(name) != name:  # a plan may come from somebody else
+            raise PlanDamaged(f"the plan of mini-batches is damaged: it names the file {name!r}")
         try:
             size = os.stat(folder / name).st_size
         except FileNotFoundError:

@@ -19,6 +19,7 @@ from daskpar.driver.step_lifecycle import StepLifecycle, drop_parts
 from daskpar.errors import DaskparError, Problem, UsageError
 from daskpar.events import Event, RunEnded, RunStarted, StepEnded, Warned, Watcher
 from daskpar.jobspec.model import ParallelStep, PipelineJob, Step
+from daskpar.masking import hidden_tree
 from daskpar.processor import prestart
 from daskpar.reports.event_bus import EventBus
 from daskpar.reports.warning_collector import WarningCollector
@@ -276,10 +277,10 @@ class PipelineRun:
     def _write_effective_spec(self) -> None:
         import yaml
 
-        from daskpar.atomic import replace_file
+        from daskpar.atomic import OWNER_FILE, replace_file
 
-        text = yaml.safe_dump(dict(self.job.effective), sort_keys=False, allow_unicode=True)
-        replace_file(self.directory.effective_spec, text.encode())
+        text = yaml.safe_dump(hidden_tree(self.job.effective), sort_keys=False, allow_unicode=True)
+        replace_file(self.directory.effective_spec, text.encode(), mode=OWNER_FILE)
 
     def _watchers(self) -> list[Watcher]:
         from daskpar.reports.watchers import watchers

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from daskpar.engine.rules.clocks import progress_timeout
 from daskpar.errors import DaskparError
-from daskpar.jobspec.model import CommandStep, ParallelStep, Step
+from daskpar.jobspec.model import CommandStep, Input, ParallelStep, Step
 from daskpar.jobspec.program_arguments import join_arguments
+from daskpar.masking import hidden_arguments, hidden_command, hidden_value
 from daskpar.processor.resource_usage import cores
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ SHOWN = (
 def shown_settings(step: Step) -> dict[str, object]:
     """Setting -> effective value, in the article's order, under the names that `sources` has."""
     if isinstance(step, CommandStep):
-        return {"command": step.command, "limits.timeout": step.timeout}
+        return {"command": hidden_command(step.command), "limits.timeout": step.timeout}
     own = step.settings
     values: dict[str, object] = {
         **asdict(own),
@@ -87,6 +88,7 @@ def plan_text(
 
     Runs no user code and leaves nothing behind.
     """
+    from daskpar.driver.job_secrets import hide_secrets
     from daskpar.driver.options import all_datastores
     from daskpar.jobspec.load import load_job
 
@@ -95,6 +97,7 @@ def plan_text(
     with tempfile.TemporaryDirectory(prefix="daskpar-plan-") as scratch:
         run = Path(scratch) / "RUN"
         job = load_job(spec, overrides=overrides, run_directory=run, datastores=places)
+        hide_secrets(job)
         lines = [f"job {job.name} ({job.spec})"]
         lines += [f"  {warning}" for warning in job.warnings]
         lines += [f"  note: {note}" for note in job.notes]
@@ -113,7 +116,7 @@ def _step_lines(step: Step, run: Path, datastores: Mapping[str, str], troubles: 
     for name, data in step.inputs.items():
         made = f" (made by step {data.made_by})" if data.made_by else ""
         mode = f"{data.mode} (default)" if step.sources.get(f"inputs.{name}.mode") == "default" else data.mode
-        value = f"{data.type} {mode} {data.path}{made}" if data.is_data else repr(data.value)
+        value = f"{data.type} {mode} {data.path}{made}" if data.is_data else _literal(data)
         lines.append(f"  input {name}: {value}  {data.where}".rstrip())
     for name, output in step.outputs.items():
         where = output.where if output.chosen_by_user else "default"
@@ -128,12 +131,18 @@ def _step_lines(step: Step, run: Path, datastores: Mapping[str, str], troubles: 
     return lines
 
 
+def _literal(data: Input) -> str:
+    return repr(hidden_value(data.name, data.value) if isinstance(data.value, str) else data.value)
+
+
 def _shown_texts(step: Step) -> dict[str, object]:
     """What a step runs, and where."""
     texts: dict[str, object] = {"code": step.code}
     if isinstance(step, ParallelStep):
-        texts |= {"entry_script": step.entry_script, "program_arguments": join_arguments(step.arguments)}
-    variables = join_arguments([f"{name}={value}" for name, value in step.environment_variables.items()])
+        arguments = join_arguments(hidden_arguments(step.arguments))
+        texts |= {"entry_script": step.entry_script, "program_arguments": arguments}
+    named = step.environment_variables.items()
+    variables = join_arguments([f"{name}={hidden_value(name, value)}" for name, value in named])
     return {**texts, "environment_variables": variables, "compute": step.compute}
 
 

@@ -9,9 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from daskpar.atomic import replace_json
-from daskpar.errors import Problem, RunDirectoryError
+from daskpar.atomic import OWNER_FILE, replace_json
+from daskpar.driver.job_secrets import take_secrets
+from daskpar.errors import Problem, RunDirectoryError, UsageError
 from daskpar.jobspec.model import ParallelStep, PipelineJob, Step
+from daskpar.masking import hidden, hidden_value
 from daskpar.outputs.journal_reader import has_commits
 from daskpar.rundir.run_directory import RunDirectory
 from daskpar.rundir.step_folder import StepState
@@ -31,16 +33,23 @@ def write_started_with(
     """Write down how the run was started, in addition to the spec, for a resume.
 
     That includes the working directory, from which relative paths in `overrides` start. `cluster`: the option
-    that named it, such as `--scheduler tcp://host:8786`.
+    that named it, such as `--scheduler tcp://host:8786`. What looks like a secret is left out: a resume asks
+    for it.
     """
+    kept = {key: hidden_value(key, text) for key, text in overrides.items()}
+    places = {name: hidden(place) for name, place in datastores.items()}
     value = {
         "folder": os.getcwd(),
-        "overrides": dict(overrides),
+        "overrides": kept,
         "given": dict(staged),  # the key's older name: runs of earlier versions have it too
-        "datastores": dict(datastores),
-        "cluster": cluster,
+        "datastores": places,
+        "cluster": hidden(cluster),
+        "left_out": {
+            "--set": [key for key, text in overrides.items() if kept[key] != text],
+            "--datastore": [name for name, place in datastores.items() if places[name] != place],
+        },
     }
-    replace_json(directory.started_with, value)
+    replace_json(directory.started_with, value, mode=OWNER_FILE)
 
 
 def _warn_of_other_machine(
@@ -96,6 +105,7 @@ def _reopen(directory: RunDirectory, options: Options) -> Reopened:
         key: Path(started.get("folder", ".")) for key in started["overrides"] if key not in options.overrides
     }
     datastores = {**started["datastores"], **options.datastores}
+    _refuse_left_out(started, {"--set": options.overrides, "--datastore": options.datastores})
     spec = Path(directory.identity.spec)
     if not spec.is_file():
         raise RunDirectoryError(
@@ -111,6 +121,7 @@ def _reopen(directory: RunDirectory, options: Options) -> Reopened:
         datastores=datastores,
         resumed=True,
     )
+    take_secrets(job)
     unknown = [] if options.allow_changes else _refuse_changes(directory, job)
     _forget_uncertain_plans(directory, job)
     directory.resumed()
@@ -149,6 +160,21 @@ def _refuse_changes(directory: RunDirectory, job: PipelineJob) -> list[str]:
             "(the mini-batches stay as planned)."
         )
     return unknown
+
+
+def _refuse_left_out(started: Mapping[str, Any], given: Mapping[str, Mapping[str, str]]) -> None:
+    """UsageError where a secret that the run was started with has to be given again."""
+    again = [
+        f"{option} '{name}=...'"
+        for option, names in started.get("left_out", {}).items()
+        for name in names
+        if name not in given[option]
+    ]
+    if again:
+        raise UsageError(
+            "this run was started with secrets, which are not written down. Give them again to go on: "
+            f"{' '.join(again)}"
+        )
 
 
 def changes_since(directory: RunDirectory, job: PipelineJob) -> tuple[list[str], list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -9,6 +10,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from daskpar.errors import DaskparError, InfrastructureLost, InputError, Interrupted, UsageError
+from daskpar.jobspec.env_references import resolved_values
 from daskpar.jobspec.model import Input, ParallelStep, PipelineJob
 
 if TYPE_CHECKING:
@@ -66,7 +68,8 @@ def start_servers(job: PipelineJob, options: Options) -> None:
     nodes = max(1, first.instance_count)
     threads = local_threads(nodes, first.max_concurrency_per_instance)
     with suppress(OSError):  # the node tries again, and reports what is wrong
-        prestart(first.environment_variables, tabular=looks_tabular(first), threads=threads, number=nodes)
+        environment = resolved_values(first.environment_variables, os.environ)
+        prestart(environment, tabular=looks_tabular(first), threads=threads, number=nodes)
 
 
 def _first_parallel(job: PipelineJob) -> ParallelStep | None:

@@ -12,7 +12,6 @@ import queue
 import re
 import socket
 import threading
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from time import monotonic, sleep
@@ -43,17 +42,6 @@ ANSWER_SECONDS = 20.0
 """How long a scheduler or a worker may take to answer a question that takes no time; then it is taken to be
 hung.
 """
-
-IN_PROCESS = {
-    # A node in this process can't be lost alone: when its heartbeat is late, this process was stopped, or the
-    # machine asleep.
-    "distributed.scheduler.worker-ttl": None,
-    # Only waiting threads are to be seen here, and looking at them a hundred times a second may stop all of
-    # them for ever: up to Python 3.11 a collection of garbage in `sys._current_frames` keeps a lock that the
-    # next new thread waits for with the GIL.
-    "distributed.worker.profile.enabled": False,
-}
-"""Dask's configuration for nodes in the driver's own process."""
 
 INSTALL = f"install the same daskpar everywhere (pip install 'daskpar=={_version.__version__}')"
 
@@ -198,30 +186,12 @@ class Cluster:
             ) from error
 
     def _local_cluster(self) -> Any:
-        import dask
-        from distributed import LocalCluster
+        from daskpar.engine.local_cluster import LocalCluster
 
-        with dask.config.set(IN_PROCESS if self.in_process else {}), warnings.catch_warnings():
-            # A taken port makes Dask choose another one and warn of it; the address we print is the right one
-            # either way.
-            warnings.simplefilter("ignore")
-            self._cluster = LocalCluster(
-                n_workers=self._workers,
-                processes=self._processes,
-                # blocks leave these slots at once; they only bound how many are handed over together
-                threads_per_worker=4,
-                memory_limit=0,
-                dashboard_address=self._dashboard,
-                scheduler_kwargs={"dashboard": False},
-                host="127.0.0.1" if self._processes else None,
-                silence_logs=logging.ERROR,
-            )
-        if self._dashboard is not None:
-            from daskpar.engine.dashboard import show_on_demand
-
-            scheduler = self._cluster.scheduler
-            scheduler.loop.add_callback(show_on_demand, scheduler)
-        return self._cluster
+        self._cluster = LocalCluster(
+            workers=self._workers, processes=self._processes, dashboard=self._dashboard
+        )
+        return self._cluster.dask
 
     def _await_workers(self) -> None:
         end = monotonic() + WORKER_SECONDS
@@ -320,11 +290,7 @@ class Cluster:
         if not self.local:
             there = bounded(self.client.run_on_scheduler, services)
             return str(self.client.dashboard_link or "") if "dashboard" in there else ""
-        if self._dashboard is None:
-            return ""
-        # Dask's own link names an address of the machine; the pages are served where they were asked for.
-        host = self._dashboard.rpartition(":")[0] or "127.0.0.1"
-        return f"http://{host}:{self._cluster.scheduler.http_server.port}/status"
+        return str(self._cluster.dashboard_link)
 
     def close(self) -> None:
         """Leave the cluster as it was found: our plugin is removed; a cluster that this run started ends."""

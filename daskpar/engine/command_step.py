@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from daskpar.engine.code_copy import lay_out_code
 from daskpar.engine.command_execution import CommandExecution, CommandSettings
 from daskpar.engine.node_probe import needs_of
 from daskpar.engine.step_run import StepRun
+from daskpar.jobspec.env_references import resolved_values
 from daskpar.jobspec.model import CommandStep
 from daskpar.results import Status, StepResult
 from daskpar.rundir.probe import NodeNeeds
@@ -41,7 +43,8 @@ class CommandStepRun(StepRun):
             cwd=str(self.folder.work),
             environment={
                 "AZUREML_RUN_ID": f"{self.run_id}-{self.step.name}",
-                **self.step.environment_variables,
+                **resolved_values(self.step.variables, os.environ),
+                **resolved_values(self.step.environment_variables, os.environ),
             },
             stdout=str(logs.command_stdout),
             stderr=str(logs.command_stderr),

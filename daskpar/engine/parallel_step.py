@@ -5,6 +5,7 @@ What it has committed survives whatever ends it: a resume goes on from there.
 
 from __future__ import annotations
 
+import os
 import secrets
 import sys
 from collections.abc import Callable, Mapping
@@ -28,6 +29,7 @@ from daskpar.engine.rules.dispatch import Dispatcher
 from daskpar.engine.step_run import StepRun
 from daskpar.errors import DaskparError, InputError, RowsDamaged
 from daskpar.events import Progress, StepPlanned
+from daskpar.jobspec.env_references import resolved, resolved_values
 from daskpar.jobspec.model import ParallelStep
 from daskpar.outputs.assembly import assemble, check_space
 from daskpar.outputs.early_copy import EarlyCopy, remove_stale
@@ -318,8 +320,8 @@ class ParallelStepRun(StepRun):
             processors=1,
             entry_script=step.entry_script,
             code=str(step.code) if step.code is not None else None,
-            arguments=step.arguments,
-            environment=dict(step.environment_variables),
+            arguments=tuple(resolved(argument, os.environ) for argument in step.arguments),
+            environment=resolved_values(step.environment_variables, os.environ),
             plan=str(plan),
             store=store_of(folder),
             shared=str(folder.parts),

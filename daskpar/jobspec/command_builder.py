@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from daskpar.jobspec import bindings, scalars
 from daskpar.jobspec.bindings import BindingError
-from daskpar.jobspec.command_text import Filling, fill_command
+from daskpar.jobspec.command_text import FilledCommand, Filling, fill_command
 from daskpar.jobspec.model import CommandStep, Input, Output
 from daskpar.jobspec.problems import Place
 from daskpar.jobspec.step_builder import StepBuilder
@@ -26,11 +26,13 @@ class CommandBuilder(StepBuilder):
         check_urls(self.scope, self.step, inputs, outputs)
         limit = self._literal(("limits", "timeout"))
         self._source("limits.timeout", limit)
+        command = self._command()
         return CommandStep(
             name=self.step.name,
             display_name=self._display_name(),
             code=self._code(("code",)),
-            command=self._command(),
+            command=command.text,
+            variables=command.variables,
             environment_variables=self._environment_variables(),
             inputs=inputs,
             outputs=outputs,
@@ -42,20 +44,20 @@ class CommandBuilder(StepBuilder):
             original=self.step.tree.plain(),
         )
 
-    def _command(self) -> str:
+    def _command(self) -> FilledCommand:
         value = self.step.tree.get("command")
         self._source("command", value)
         if value is None or (isinstance(value.data, str) and not value.data.strip()):
             self.problems.error(value.place if value else self.step.place, "a command step needs a command.")
-            return ""
+            return FilledCommand("")
         text = self._with_segments_filled(value)
         if text is None:
-            return ""
+            return FilledCommand("")
         try:
             return fill_command(text, lambda binding: self._filling(binding, value.place))
         except BindingError as error:
             self.problems.error(value.place, str(error))
-            return ""
+            return FilledCommand("")
 
     def _filling(self, binding: bindings.Binding, place: Place) -> Filling:
         found = self.scope.meaning(self.step, binding, place)

@@ -1,4 +1,7 @@
-"""Writes a job as the effective spec: plain YAML values in words of the format, nothing left to look up."""
+"""Writes a job as the effective spec: plain YAML values in words of the format, nothing left to look up.
+
+What looks like a secret is left out of it.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from dataclasses import fields, replace
 
 from daskpar.jobspec.model import CommandStep, DriverSettings, Input, Output, ParallelStep, PipelineJob
 from daskpar.jobspec.program_arguments import join_arguments
+from daskpar.masking import hidden, hidden_arguments, hidden_command, hidden_value
 
 _ATTRIBUTES = frozenset(
     {"error_threshold", "mini_batch_error_threshold", "max_retries", "timeout", "logging_level"}
@@ -32,8 +36,9 @@ def effective_job(job: PipelineJob) -> PipelineJob:
 
 def _input(value: Input) -> object:
     if not value.is_data:
-        return value.value
-    return {"type": value.type, **({"mode": value.mode} if value.mode else {}), "path": value.path}
+        return hidden_value(value.name, value.value) if isinstance(value.value, str) else value.value
+    path = hidden(value.path)
+    return {"type": value.type, **({"mode": value.mode} if value.mode else {}), "path": path}
 
 
 def _inputs(inputs: Mapping[str, Input]) -> dict[str, object]:
@@ -41,7 +46,7 @@ def _inputs(inputs: Mapping[str, Input]) -> dict[str, object]:
 
 
 def _output(value: Output) -> dict[str, object]:
-    return {"type": value.type, "mode": value.mode, "path": value.path}
+    return {"type": value.type, "mode": value.mode, "path": hidden(value.path)}
 
 
 def _ports(step: ParallelStep | CommandStep) -> dict[str, object]:
@@ -50,14 +55,16 @@ def _ports(step: ParallelStep | CommandStep) -> dict[str, object]:
         "outputs": {name: _output(value) for name, value in step.outputs.items()},
     }
     if step.environment_variables:
-        ports["environment_variables"] = dict(step.environment_variables)
+        ports["environment_variables"] = {
+            name: hidden_value(name, value) for name, value in step.environment_variables.items()
+        }
     if step.compute:
         ports["compute"] = step.compute
     return ports
 
 
 def _command(step: CommandStep) -> dict[str, object]:
-    mapping: dict[str, object] = {"type": "command", **_ports(step), "command": step.command}
+    mapping: dict[str, object] = {"type": "command", **_ports(step), "command": hidden_command(step.command)}
     if step.code:
         mapping["code"] = str(step.code)
     if step.timeout is not None:
@@ -70,12 +77,12 @@ def _parallel(step: ParallelStep) -> dict[str, object]:
     task: dict[str, object] = {
         "type": "run_function",
         "entry_script": step.entry_script,
-        "program_arguments": join_arguments(step.arguments),
+        "program_arguments": join_arguments(hidden_arguments(step.arguments)),
     }
     if step.code:
         task["code"] = str(step.code)
     if step.append_row_to:
-        task["append_row_to"] = step.append_row_to
+        task["append_row_to"] = hidden(step.append_row_to)
     mapping: dict[str, object] = {"type": "parallel", **_ports(step)}
     mapping["input_data"] = ", ".join("${{inputs." + name + "}}" for name in step.input_data)
     if step.by_size.number:

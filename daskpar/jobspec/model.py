@@ -162,6 +162,8 @@ class CommandStep:
     code: Path | None
     command: str
     """Shell text with bindings filled in (paths quoted for the shell where needed, literals as they are)."""
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """Environment variables that `command` refers to: paths that can't be quoted there, and `${env:NAME}`."""
     environment_variables: Mapping[str, str] = field(default_factory=dict)
     inputs: Mapping[str, Input]
     outputs: Mapping[str, Output]

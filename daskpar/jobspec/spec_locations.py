@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from daskpar.errors import LocationError
+from daskpar.jobspec.env_references import REFERENCE
 from daskpar.jobspec.problems import Problems
 from daskpar.jobspec.yaml_source import Value, near_file, shown_path
 from daskpar.locations import datastore_of, is_url, resolve
@@ -50,6 +51,13 @@ class SpecLocations:
     def location_of(self, value: Value) -> str | None:
         """The absolute path or URL that a text means, None after recording why it means none."""
         text = str(value.data).strip()
+        if REFERENCE.search(text):
+            self._problems.error(
+                value.place,
+                "${env:NAME} is not filled in in a path.",
+                "It may stand in literal inputs, environment_variables, program_arguments and commands.",
+            )
+            return None
         try:
             return resolve(text, value.place.folder, self._datastores_for(text))
         except LocationError as error:

@@ -19,6 +19,7 @@ import numpy as np
 from daskpar import atomic
 from daskpar.batches.records import RECORD
 from daskpar.errors import DaskparError, InfrastructureLost
+from daskpar.masking import hidden
 from daskpar.outputs.journal_frames import FLUSH_PACK, FORMAT, PART_PACK, FrameKind, frame
 from daskpar.outputs.journal_reader import JournalContents, copy_whole_frames
 from daskpar.processor.protocol import Flushed
@@ -228,7 +229,7 @@ def _sync(fd: int) -> None:
 def _text_of(failure: Failure, *, trace: bool) -> dict[str, object]:
     value: dict[str, object] = {"index": failure.index, "reason": int(failure.reason), "time": failure.time}
     for name, limit in _TEXT_LIMITS.items():
-        text = getattr(failure, name)
+        text = hidden(getattr(failure, name))
         if text and (trace or name != "trace"):
             value[name] = (
                 text if len(text) <= limit else f"{text[: limit // 4]}\n...\n{text[-(limit - limit // 4) :]}"

@@ -12,6 +12,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import Any
 
+from daskpar import masking
 from daskpar.own_calls import moved_up
 from daskpar.paths import process_name
 from daskpar.processor.fork_protocol import ChildTask
@@ -72,6 +73,8 @@ class ProcessorTask(ChildTask):
         os.chdir(directory)
         self._set_environment(name)
         self._set_limits()
+        # What it takes from its environment is not repeated in our own lines of its stderr.
+        masking.remember(value for name, value in settings.environment.items() if masking.is_secret(name))
         sys.argv = [settings.entry_script, *settings.arguments]
         import multiprocessing
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TextIO
 
+from daskpar.masking import hidden
 from daskpar.own_calls import OWN
 
 
@@ -29,7 +30,7 @@ def write_stderr(text: str) -> None:
     # Past `sys.stderr`, which is the script's to replace; after what it holds.
     flush_streams()
     try:
-        OWN.write(2, f"{text}\n".encode(errors="backslashreplace"))
+        OWN.write(2, f"{hidden(text)}\n".encode(errors="backslashreplace"))
     except OSError:
         pass  # a full disk, or a script that has closed it: the text is in the failure too
 

@@ -10,13 +10,13 @@ from contextlib import ExitStack
 from typing import TextIO
 
 from daskpar.events import Event, Watcher
+from daskpar.printable import printable
 from daskpar.reports.display_writer import DisplayWriter
 from daskpar.reports.notebook_writer import NotebookWriter, in_notebook
 from daskpar.reports.plain_text_writer import PlainTextWriter
 from daskpar.reports.progress_view import ProgressView
 from daskpar.reports.stream_capture import captured_streams
 from daskpar.reports.terminal_writer import TerminalWriter, can_redraw
-from daskpar.reports.wording import printable
 
 
 class Display(Watcher):

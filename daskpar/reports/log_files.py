@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 
 from daskpar import atomic
+from daskpar.masking import hidden
 from daskpar.reports.wording import log_line
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
@@ -18,7 +19,7 @@ def append(path: Path, text: str) -> None:
 
     Nothing is held open between two calls: a run has thousands of these files.
     """
-    data = text.encode("utf-8", "backslashreplace")  # names of files that are no text
+    data = hidden(text).encode("utf-8", "backslashreplace")  # names of files that are no text
     try:
         handle = path.open("ab", buffering=0)
     except FileNotFoundError:
@@ -36,7 +37,7 @@ def replace(path: Path, text: str) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic.writing(path, durable=False) as fd:
-        atomic.write_all(fd, text.encode("utf-8", "backslashreplace"))
+        atomic.write_all(fd, hidden(text).encode("utf-8", "backslashreplace"))
 
 
 class SystemLog:

@@ -18,6 +18,7 @@ from daskpar.events import (
     Warned,
     Watcher,
 )
+from daskpar.printable import printable
 from daskpar.reports.rates import Pace, Samples
 from daskpar.reports.wording import (
     clock,
@@ -156,7 +157,7 @@ def first_failure_line(step: str, failure: Failure) -> str:
 
 def plain_line(step: StepView, now: float) -> str:
     """A step's progress where lines can't be redrawn."""
-    return f"{step.name}: {clock(now - step.started)}  {', '.join(_facts(step, now))}"
+    return printable(f"{step.name}: {clock(now - step.started)}  {', '.join(_facts(step, now))}")
 
 
 def live_line(step: StepView, now: float, width: int, name_width: int) -> str:
@@ -216,7 +217,7 @@ def frame(view: ProgressView, now: float, width: int, height: int) -> list[str]:
     room = max(height - 1, 1)
     shown = steps if len(steps) <= room else steps[: max(room - 1, 0)]
     name_width = min(max((len(step.name) for step in shown), default=0), NAME_WIDTH, max(width // 3, 1))
-    lines = [live_line(step, now, width, name_width) for step in shown]
+    lines = [printable(live_line(step, now, width, name_width)) for step in shown]
     if len(shown) < len(steps):
         lines.append(f"… and {counted(len(steps) - len(shown), 'more step')}"[: max(width - 1, 0)])
     return lines

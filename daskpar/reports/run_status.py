@@ -9,6 +9,7 @@ from daskpar.errors import UsageError, nearest
 from daskpar.outputs.commits import Commits
 from daskpar.outputs.journal_reader import read_journal
 from daskpar.paths import LogPaths
+from daskpar.printable import printable
 from daskpar.reports.summary import output_lines
 from daskpar.reports.wording import (
     clock,
@@ -17,7 +18,6 @@ from daskpar.reports.wording import (
     indent,
     local_time,
     number,
-    printable,
     shell_path,
     status_after,
 )

@@ -10,13 +10,13 @@ from daskpar.events import StepKind
 from daskpar.locations import filesystem, is_url, kind_at
 from daskpar.outputs.lost_output import rows_gone
 from daskpar.paths import RunPaths, step_path
+from daskpar.printable import printable
 from daskpar.reports.wording import (
     counts_in_words,
     cut_lines,
     duration,
     indent,
     one_line,
-    printable,
     shell_path,
 )
 from daskpar.results import Failure, InitFailed, Status, StepResult

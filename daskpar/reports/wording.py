@@ -11,6 +11,7 @@ from pathlib import Path
 
 from daskpar.events import NodeEvent, ProcessorEvent, StepPlanned
 from daskpar.paths import process_name
+from daskpar.printable import printable
 from daskpar.results import Counts, StepResult
 from daskpar.sizes import readable_size
 
@@ -86,13 +87,8 @@ def log_line(seconds: float, level: str, pid: int, thread: int, message: str) ->
 
 def one_line(text: str, width: int = 300) -> str:
     """The text on one line of at most `width` characters."""
-    flat = " ".join(text.split())
+    flat = printable(" ".join(text.split()))
     return flat if len(flat) <= width else flat[: width - 1] + "…"
-
-
-def printable(text: str) -> str:
-    """The text without control characters: a script's message must not move the cursor or colour a line."""
-    return "".join(letter if letter.isprintable() or letter in "\n\t" else "\ufffd" for letter in text)
 
 
 def indent(text: str, by: str = "    ") -> str:

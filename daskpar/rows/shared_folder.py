@@ -9,6 +9,7 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from daskpar.errors import RunDirectoryError
 from daskpar.own_calls import OWN, moved_up
 from daskpar.rows.part_store import PartStore, StoredPart, Written
 
@@ -30,16 +31,24 @@ class SharedFolder(PartStore):
         return PartFile(str(self.folder), processor)
 
     def open(self, part: str) -> OpenPartFile:
-        return OpenPartFile(os.open(self.folder / part, os.O_RDONLY | os.O_CLOEXEC))
+        return OpenPartFile(os.open(self._path(part), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW))
 
     def size(self, part: str) -> int:
         try:
-            return os.stat(self.folder / part).st_size
+            return os.stat(self._path(part), follow_symlinks=False).st_size
         except FileNotFoundError:
             return 0
 
     def place_of(self, part: str) -> str:
-        return str(self.folder / part)
+        return str(self._path(part))
+
+    def _path(self, part: str) -> Path:
+        # A journal may come from somebody else, and must not make us read a file elsewhere.
+        if os.path.basename(part) != part or part in ("", ".", "..") or "\0" in part:
+            raise RunDirectoryError(
+                f"{self.folder.parent} is damaged: its journal names the part {part!r}, no file of it."
+            )
+        return self.folder / part
 
     def exists(self) -> bool:
         return self.folder.is_dir()

@@ -6,6 +6,8 @@ settings are left out: they may change between two processes of one run.
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,9 @@ from daskpar.errors import InputError, UsageError
 from daskpar.jobspec.model import CommandStep, Input, ParallelStep, Step
 from daskpar.jobspec.program_arguments import OURS_WITH_HYPHENS, SWITCHES, WITH_EFFECT, WITHOUT_EFFECT
 from daskpar.locations import is_url, resolve
+from daskpar.masking import MASK, Hide, hidden, hidden_arguments, hidden_command, hidden_value
+from daskpar.paths import RunPaths
+from daskpar.rundir.json_files import read_json
 from daskpar.rundir.seen_files import changes, seen_code, seen_data, seen_list
 
 FORMAT = 1
@@ -21,6 +26,7 @@ INPUTS = "inputs"
 """The key of a fingerprint that is added last; without it, not all input files were looked at."""
 _RUN = "RUN"
 """Stands for the run directory in values, which may be moved between two processes of a run."""
+_DIGEST = f"{MASK}scrypt:"
 _SHAPES_THE_PLAN = ("input_data", "rank_mini_batch_count", "partition_keys", "mini_batch_size")
 
 
@@ -42,12 +48,20 @@ def fingerprint_without_inputs(
 ) -> dict[str, object]:
     """The quick part of `step_fingerprint`: all but the input files, where there are any."""
     run = str(run_directory)
-    values = _parallel_values(step) if isinstance(step, ParallelStep) else _command_values(step)
+    hide = _Digest(run)
+    values = _parallel_values(step, hide) if isinstance(step, ParallelStep) else _command_values(step, hide)
     for name, given in step.inputs.items():
         values[f"inputs.{name}"] = (
-            {"path": given.path, "type": given.type, "mode": given.mode} if given.is_data else given.value
+            {"path": hidden(given.path, hide), "type": given.type, "mode": given.mode}
+            if given.is_data
+            else hidden_value(name, given.value, hide)
+            if isinstance(given.value, str)
+            else given.value
         )
-    values |= {f"environment_variables.{name}": value for name, value in step.environment_variables.items()}
+    values |= {
+        f"environment_variables.{name}": hidden_value(name, value, hide)
+        for name, value in step.environment_variables.items()
+    }
     data = _data(step)
     local = {given.path for given in data if not is_url(given.path)}
     without_inputs: dict[str, object] = {
@@ -94,17 +108,26 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     before, now = old.get("values", {}), new.get("values", {})
     for name in sorted({*before, *now}):
         if name not in now:
-            found.append(f"{name} was {before[name]!r} and is not given any more")
+            found.append(f"{name} was {_shown(before[name])} and is not given any more")
         elif name not in before:
-            found.append(f"{name} is {now[name]!r} and was not given")
+            found.append(f"{name} is {_shown(now[name])} and was not given")
         elif before[name] != now[name]:
-            found.append(f"{name} was {before[name]!r}, is {now[name]!r}")
+            was, now_is = _shown(before[name]), _shown(now[name])
+            found.append(
+                f"{name} was {was}, is {now_is}"
+                if was != now_is
+                else f"{name} has another secret in it, which is not shown: {now_is}"
+            )
     found += changes("code", old.get("code", {}), new.get("code", {}))
     inputs_before, inputs_now = old.get(INPUTS, {}), new.get(INPUTS, {})
     for name in inputs_now:
         if name in inputs_before:  # one that is new or gone shows among the values
             found += changes(f"files of input {name}", inputs_before[name], inputs_now[name])
     return found
+
+
+def _shown(value: object) -> str:
+    return re.sub(_DIGEST.replace("*", r"\*") + "[0-9a-f]{32}", MASK, repr(value))
 
 
 def plans_the_same(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
@@ -119,11 +142,11 @@ def plans_the_same(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     )
 
 
-def _parallel_values(step: ParallelStep) -> dict[str, object]:
+def _parallel_values(step: ParallelStep, hide: Hide) -> dict[str, object]:
     values: dict[str, object] = {
         "entry_script": step.entry_script,
         "code": str(step.code) if step.code is not None else None,
-        "program_arguments": list(_for_script(step.arguments)),
+        "program_arguments": hidden_arguments(list(_for_script(step.arguments)), hide),
         "input_data": list(step.input_data),
         "append_row_to": "given" if step.append_row_to is not None else None,
         "append_row_dataframe_header": step.settings.append_row_dataframe_header,
@@ -135,8 +158,28 @@ def _parallel_values(step: ParallelStep) -> dict[str, object]:
     return values
 
 
-def _command_values(step: CommandStep) -> dict[str, object]:
-    return {"command": step.command, "code": str(step.code) if step.code is not None else None}
+def _command_values(step: CommandStep, hide: Hide) -> dict[str, object]:
+    values: dict[str, object] = {f"variables.{name}": value for name, value in step.variables.items()}
+    code = str(step.code) if step.code is not None else None
+    return {**values, "command": hidden_command(step.command, hide), "code": code}
+
+
+class _Digest:
+    """Stands for a secret in a fingerprint: it tells another value, and not what the value is.
+
+    Slow to compute on purpose, and different in each run, so that guesses are too.
+    """
+
+    def __init__(self, run_directory: str) -> None:
+        self._run = run_directory
+        self._key = b""
+
+    def __call__(self, value: str) -> str:
+        if not self._key:
+            known = read_json(RunPaths(Path(self._run)).identity_file) or {}
+            self._key = str(known.get("id", "daskpar")).encode()
+        data = value.encode("utf-8", "surrogateescape")
+        return _DIGEST + hashlib.scrypt(data, salt=self._key, n=1 << 12, r=8, p=1, dklen=16).hex()
 
 
 def _for_script(arguments: tuple[str, ...]) -> Iterable[str]:

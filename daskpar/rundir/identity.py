@@ -8,6 +8,7 @@ from pathlib import Path
 
 from daskpar import _version, atomic
 from daskpar.errors import RunDirectoryError
+from daskpar.masking import hidden
 from daskpar.paths import RunPaths
 from daskpar.results import Status
 from daskpar.rundir.json_files import read_json
@@ -45,7 +46,8 @@ def is_run_directory(path: Path | str) -> bool:
 
 def save_identity(folder: Path, identity: RunIdentity) -> None:
     """Write run.json, whole or not at all."""
-    atomic.replace_json(RunPaths(folder).identity_file, {"kind": _OURS, "format": FORMAT, **asdict(identity)})
+    value = {"kind": _OURS, "format": FORMAT, **asdict(identity), "reason": hidden(identity.reason)}
+    atomic.replace_json(RunPaths(folder).identity_file, value)
 
 
 def read_identity(folder: Path) -> RunIdentity:

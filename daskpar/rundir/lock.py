@@ -33,7 +33,7 @@ class Lock:
         """
         path = folder / "lock"
         with atomic.explained(f"The run directory {folder} can't be locked", advice):
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
         try:
             _lock(fd, folder)
             with atomic.explained(f"The run directory {folder} can't be locked"):
@@ -54,7 +54,7 @@ class Lock:
 def holder(folder: Path) -> str | None:
     """Who uses the run directory now, readable; None when nobody does."""
     try:
-        fd = os.open(folder / "lock", os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(folder / "lock", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
         return None
     try:

@@ -19,6 +19,7 @@ from daskpar.rundir.boot import boot_id
 from daskpar.rundir.identity import RunIdentity, read_identity, save_identity
 from daskpar.rundir.lock import Lock, holder
 from daskpar.rundir.new_path import PathTaken
+from daskpar.rundir.own_files import refuse_foreign
 from daskpar.rundir.step_folder import StepFolder
 
 _ELSEWHERE = "Nothing has run yet: choose another place with --run-dir FOLDER."
@@ -45,7 +46,8 @@ class RunDirectory(RunPaths):
         with atomic.explained(f"The run directory {where}", _ELSEWHERE):
             folder.parent.mkdir(parents=True, exist_ok=True)
             try:
-                folder.mkdir(exist_ok=not new)
+                # A folder that was there keeps its rights: so it can be shared with nodes of another user.
+                folder.mkdir(mode=atomic.OWNER_FOLDER, exist_ok=not new)
             except FileExistsError:
                 if new:
                     raise PathTaken(f"{folder} was made by another process") from None
@@ -73,10 +75,12 @@ class RunDirectory(RunPaths):
     def open(cls, path: Path | str, *, lock: bool = True) -> RunDirectory:
         """The run directory at `path`, locked unless `lock` is false (to look at it only).
 
-        Raises RunDirectoryError when it is none of ours, of a newer version, damaged or in use.
+        Raises RunDirectoryError when it is none of ours, of a newer version, damaged or in use, or where a
+        file in it leads out of it.
         """
         _refuse_url(path)
         folder = Path(os.path.abspath(path))
+        refuse_foreign(folder)
         identity = read_identity(folder)
         held = Lock.take(folder) if lock else None
         return cls(folder, read_identity(folder) if lock else identity, held)

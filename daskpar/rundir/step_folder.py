@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 
 from daskpar import atomic
 from daskpar.errors import RunDirectoryError
+from daskpar.masking import hidden
 from daskpar.paths import StepPaths
 from daskpar.results import Counts, Status, StepResult
 from daskpar.rundir.json_files import read_json
@@ -101,15 +102,20 @@ class StepFolder(StepPaths):
             **{name: n for name, n in value.get("counts", {}).items() if name in numbers}
         )
         try:
-            return StepState(**{**known, "status": Status(known["status"])})
+            state = StepState(**{**known, "status": Status(known["status"])})
         except (KeyError, TypeError, ValueError) as error:
             raise RunDirectoryError(f"{self.path / 'step.json'} is damaged: {error}.") from error
+        if state.step != self.name:
+            raise RunDirectoryError(
+                f"{self.path / 'step.json'} is damaged: it names the step {state.step!r}."
+            )
+        return state
 
     def keep_before(self, there: Mapping[str, str]) -> None:
         """Remember what lay in the places of the step's outputs before it first began."""
         if there:
             self.path.mkdir(parents=True, exist_ok=True)
-            atomic.replace_json(self.path / "outputs-before.json", there)
+            atomic.replace_json(self.path / "outputs-before.json", there, mode=atomic.OWNER_FILE)
 
     def before(self) -> dict[str, str]:
         """What `keep_before` has kept."""
@@ -125,4 +131,5 @@ class StepFolder(StepPaths):
     def save(self, state: StepState) -> None:
         """Write step.json, whole or not at all."""
         self.path.mkdir(parents=True, exist_ok=True)
-        atomic.replace_json(self.path / "step.json", asdict(state))
+        value = {**asdict(state), "reason": hidden(state.reason)}
+        atomic.replace_json(self.path / "step.json", value, mode=atomic.OWNER_FILE)

@@ -123,10 +123,6 @@ def test_a_row_is_one_line_and_says_what_is_missing() -> None:
     assert json.loads(as_json) == {"ü": 'q"'}
 
 
-def test_control_characters_of_a_script_do_not_reach_the_terminal() -> None:
-    assert wording.printable("ok\n\tred \x1b[31m\x07 ü") == "ok\n\tred \ufffd[31m\ufffd ü"
-
-
 def test_a_long_traceback_keeps_its_start_and_above_all_its_end() -> None:
     text = "\n".join(str(i) for i in range(100))
     cut = wording.cut_lines(text, 10).split("\n")

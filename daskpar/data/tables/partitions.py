@@ -20,6 +20,7 @@ from daskpar.data.tables.frame_slices import to_frame
 from daskpar.data.tables.lost_values import LossCounter, LossReporter
 from daskpar.data.tables.table import PIECE, Table
 from daskpar.data.tables.table_reader import TableReader
+from daskpar.printable import printable
 
 READS_REMEMBERED = 32
 """Reads of tables that a process remembers. One of which it reads a part only never ends: `head()`, for
@@ -52,7 +53,9 @@ class TableRead:
         for text in reporter.add(piece, losses):
             # with a registry of its own, Python shows a warning each time: also when the table is computed
             # again
-            warnings.warn_explicit(f"{origin}: {text}", UserWarning, "daskpar.read_mltable", 0, registry={})
+            warnings.warn_explicit(
+                printable(f"{origin}: {text}"), UserWarning, "daskpar.read_mltable", 0, registry={}
+            )
         if reporter.complete:
             with _reporters_lock:
                 reporters.pop(key, None)

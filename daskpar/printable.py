@@ -1,0 +1,22 @@
+"""What may be shown on a terminal: names and data of others must not steer it."""
+
+from __future__ import annotations
+
+import re
+
+from daskpar.masking import hidden
+
+_STEERING = re.compile(r"[^\n\t -~]")
+
+
+def printable(text: str) -> str:
+    """The text without what moves the cursor, colours, rings, renames the window or turns how one reads.
+
+    That is control characters (ESC, BEL, CR, C1), bidirectional marks and what is no text; a sign (U+FFFD)
+    stands for each. Secrets are hidden (`masking`). Used at every way out to a terminal: a YAML key, a file's
+    name, a cell or a script's message may hold anything.
+    """
+    text = hidden(text)
+    if text.isprintable():
+        return text
+    return _STEERING.sub(lambda found: found[0] if found[0].isprintable() else "\ufffd", text)
