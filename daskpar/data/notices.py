@@ -134,7 +134,7 @@ CUT, WIDE, ZEROS = "cut", "wide", "zeros"
 OPEN_QUOTE, ENDLESS_QUOTE, SHORT, LONG = "open quote", "endless quote", "short", "long"
 RETURNS, MARK, NUL, MOJIBAKE = "returns", "mark", "nul", "mojibake"
 OTHER_ORDER, OTHER_HEADER, HEADER_ROW = "other order", "other header", "header row"
-EXCEL, LETTER_CASE = "excel", "letter case"
+EXCEL, LETTER_CASE, ONE_COLUMN = "excel", "letter case", "one column"
 RETURNED_COLUMNS, RETURNED_BREAKS = "returned columns", "returned breaks"
 RETURNED_BYTES, RETURNED_ARRAYS = "returned bytes", "returned arrays"
 RETURNED = (RETURNED_COLUMNS, RETURNED_BREAKS, RETURNED_BYTES, RETURNED_ARRAYS)
@@ -220,6 +220,10 @@ CAUSES: Mapping[str, str] = {
     EXCEL: (
         "{count:file} with a first line for Excel (`sep=`), which is read as the header, or as a row,"
         " e.g. {example}: remove that line"
+    ),
+    ONE_COLUMN: (
+        "the only column is {column!r}, which holds what is a delimiter elsewhere, e.g. {example}: if the "
+        'files have that delimiter, write it in double quotes (`delimiter: ";"`, `delimiter: "\\t"`)'
     ),
     LETTER_CASE: (
         "{count:column} of some files with the name of another but for upper and lower case or "

@@ -171,7 +171,7 @@ class TextEncoder:
 
         columns = self._checked_columns(frame) if self._header else None
         rows = len(frame)
-        if rows and not self._header:
+        if rows and frame.shape[1] and not self._header:
             names = tuple(frame.columns.tolist())
             self._columns[names] = self._columns.get(names, 0) + 1
         small = rows < JOIN_BELOW

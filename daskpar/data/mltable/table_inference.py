@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from daskpar.data.columns.kinds import BOOL, INT, STRING, ColumnKind, infer_kind
+from daskpar.data.columns.kinds import INT, STRING, ColumnKind, infer_kind
 from daskpar.data.columns.special_types import stream_field
 from daskpar.data.formats.byte_source import ByteSource
 from daskpar.data.formats.delimited import column_names, read_head, sample_rows
@@ -19,7 +19,7 @@ from daskpar.data.formats.json_lines import decode_line, infer_fields
 from daskpar.data.formats.parquet import Footer, read_footer, unify
 from daskpar.data.formats.record_bounds import read_records
 from daskpar.data.mltable.option_checks import TransformationError
-from daskpar.data.notices import LONG, ZEROS, LossCounter, LostValues, shortened
+from daskpar.data.notices import LONG, ONE_COLUMN, ZEROS, LossCounter, LostValues, shortened
 from daskpar.data.tables.table import DELIMITED, JSON_LINES, PARQUET, Table
 from daskpar.errors import InputError
 
@@ -30,6 +30,7 @@ JSON_FILES = 100
 JSON_SAMPLE_BYTES = 64 * 1024
 """Bytes read for it from each."""
 
+_OTHER_DELIMITER = re.compile(r"[,;|\t]")
 _LEADING_ZERO = re.compile(r"[ \t]*[+-]?0[0-9]+[ \t]*")
 
 
@@ -71,6 +72,9 @@ def infer_delimited_table(
         extra = f"Column{sample.named[number] + 1}"
         if extra not in options["columns"]:
             doubts.add(extra, LONG, _count_long(rows, sample.named[number], dialect))
+    if len(names) == 1 and sample.named == [1] and (mark := _OTHER_DELIMITER.search(names[0])):
+        example = f"{mark[0]!r}, and the delimiter is {dialect.delimiter!r}"
+        doubts.add(names[0], ONE_COLUMN, LostValues(1, example) if mark[0] != dialect.delimiter else None)
     return Table(
         origin=origin,
         format=DELIMITED,
@@ -90,8 +94,8 @@ def infer_delimited_table(
 
 
 def _count_zeros(texts: Sequence[str | None], kind: ColumnKind) -> LostValues | None:
-    """Texts that were taken for integers or booleans, and have zeros in front."""
-    if kind not in (INT, BOOL):
+    """Texts that were taken for integers, and have zeros in front."""
+    if kind != INT:
         return None
     found = [text for text in texts if text is not None and _LEADING_ZERO.fullmatch(text)]
     return LostValues(len(found), repr(found[0])) if found else None
