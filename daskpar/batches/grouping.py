@@ -276,7 +276,7 @@ def _write_plan(table: Table, recipe: Recipe, target: Path) -> PlanSummary:
         keys=pa.ipc.open_file(pa.memory_map(str(keys_path))).read_all(),
         items=items,
         size_bytes=table.size_bytes,
-        warnings=[*table.warnings, *losses.take_totals(table.origin)],
+        warnings=[*table.planning_warnings, *losses.take_totals(table.origin)],
     )
 
 

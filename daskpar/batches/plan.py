@@ -88,12 +88,11 @@ class Plan:
         """Of the machine, when it was written."""
         self.kind: str = document["kind"]
         self.count: int = document["count"]
-        self.planning_warnings = tuple(document.get("warnings", ()))
-        """What was left out of the list of files."""
+        self.planning_warnings: tuple[str, ...] = tuple(document.get("warnings", ()))
+        """As those of `PlanSummary`."""
         self.tabular: bool = document["tabular"]
         self.per_batch: int = document["per_batch"]
         self.total_items: int | None = document["items"]
-        self.planning_warnings: tuple[str, ...] = tuple(document.get("warnings", ()))
         self.size_bytes: int | None = document["size_bytes"]
         self._breaks: list[int] = document.get("breaks", [])
         self._table_text: str | None = document.get("table")

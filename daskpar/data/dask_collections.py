@@ -123,7 +123,7 @@ def read_mltable(
         raise InputError(
             f'{what}: write a size with a unit, like "1mb" (partition_bytes={size.number} if you mean bytes)'
         )
-    for text in opened.warnings:
+    for text in opened.planning_warnings:
         show_warning(text)
     sample = opened.sample
     assert sample is not None

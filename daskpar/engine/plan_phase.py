@@ -93,7 +93,7 @@ class PlanPhase:
         stopped or the nodes are lost.
         """
         summary = self._summary()
-        for text in summary.warnings:
+        for text in summary.warnings:  # also of a plan that was made ahead, and could tell nobody
             self.warn(text)
         return summary
 
@@ -104,8 +104,6 @@ class PlanPhase:
                 found = Plan.reopen(plan)
                 if self.takes_changes:
                     take_changes(found)
-                for text in found.planning_warnings:  # one that was made ahead could tell nobody
-                    self.warn(text)
                 return found.summary
             except PlanDamaged as error:
                 self._check_plans_the_same(error)

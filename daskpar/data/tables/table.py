@@ -108,11 +108,11 @@ class Table:
         )
 
     @property
-    def warnings(self) -> list[str]:
-        """`notices` in words."""
+    def planning_warnings(self) -> list[str]:
+        """`warnings`, and `notices` in words."""
         losses = LossCounter()
         losses.add_notices(self.notices)
-        return losses.take_totals(self.origin)
+        return [*self.warnings, *losses.take_totals(self.origin)]
 
     @property
     def by_rows(self) -> bool:
