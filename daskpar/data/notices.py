@@ -159,7 +159,8 @@ CAUSES: Mapping[str, str] = {
     ),
     WIDE: (
         "{count:integer} of column {column!r} beyond 2^53 became another number in a float, which a "
-        f"column with blanks or decimals is read as, e.g. {{example}}: {_AS_TEXT}, or fill the blanks"
+        f"column with blanks or decimals is read as, e.g. {{example}}: {_AS_TEXT}; in JSON and Parquet, "
+        "store it as text"
     ),
     ZEROS: (
         "{count:value} of column {column!r} in the inference sample lost leading zeros, for all look "
