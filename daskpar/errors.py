@@ -159,6 +159,26 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"Did you mean {found!r}?" if found else ""
 
 
+def yaml_hint(line: str) -> str:
+    """What to do about a line that YAML does not read; an empty text where nothing is known."""
+    if "\t" in line[: len(line) - len(line.lstrip())]:
+        return "The line is indented by a tab; YAML takes blanks only."
+    key, colon, value = line.strip().removeprefix("- ").partition(":")
+    if "\t" in line.rpartition(":")[2] and not value.strip():
+        return 'A tab is written "\\t", in double quotes.'
+    value = value.strip()
+    if colon and value[:1] in _INDICATORS and (len(value) < 3 or value[0] in "@`%*&!,"):
+        quoted = f"'{value}'" if "'" not in value else f'"{value}"'
+        return f"A value that begins with {value[0]} has to be quoted: {key.strip()}: {quoted}"
+    if colon and key and value[1:].count(": "):
+        return "A value that holds a colon and a blank has to be quoted."
+    return ""
+
+
+_INDICATORS = frozenset(",@`%*&!|>{}[]?:-#")
+"""Characters that mean something to YAML at the start of a value."""
+
+
 def nearest_name(name: str, known: Iterable[str]) -> str:
     """The known name closest to `name`, empty where none is near."""
     return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)), "")

@@ -7,7 +7,6 @@ brought together first.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,8 +34,7 @@ def plan_by_keys(
     check_keys(keys, source.schema.names, source.origin)
     values = source.path_keys(keys)
     if values is None:
-        found = group_table(source, keys, folder, execute)
-        return replace(found, warnings=(*source.warnings, *found.warnings))
+        return group_table(source, keys, folder, execute)
     pieces = source.files_pieces()
     values = values.take(pa.array(pieces["file"]))
     grouped = group_rows(values, keys)
@@ -49,7 +47,7 @@ def plan_by_keys(
         keys=values.take(pa.array(grouped.first)),
         items=source.rows,
         size_bytes=source.size_bytes,
-        warnings=source.warnings,
+        warnings=source.planning_warnings,
     )
 
 

@@ -45,5 +45,5 @@ def plan_by_size(source: Table | FileList, by_size: BySize, folder: str | Path) 
         pieces=cut_into_pieces(source, by_size.size_bytes),
         items=source.rows,
         size_bytes=source.size_bytes,
-        warnings=source.warnings,
+        warnings=source.planning_warnings,
     )

@@ -5,11 +5,14 @@ A run of neighbouring groups is gathered from the partition files and converted 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
+from daskpar.data.columns.wide_integers import WideIntegers
+from daskpar.data.notices import LossCounter, Notice
 from daskpar.data.tables.frame_slices import FrameSlices, to_frame
 
 if TYPE_CHECKING:
@@ -35,6 +38,7 @@ class GroupFrames:
         self._stops: list[int] = []
         self._first = self._last = 0
         self._slices: FrameSlices | None = None
+        self._noted: list[tuple[int, LossCounter]] = []
         self._stop = len(pieces)
         self._rows_at_once = max(1, GATHER_BYTES * (table.rows or 1) // max(table.size_bytes, 1))
 
@@ -49,8 +53,25 @@ class GroupFrames:
         if self._slices is None:
             self._last = self._first  # read again when asked again: the script may have changed the frame
             number, start, stop = self._pieces[i].tolist()
-            return to_frame(self._rows(number, start, stop), stop - start)
-        return self._slices.slice(self._starts[i - self._first], self._stops[i - self._first])
+            rows = self._rows(number, start, stop)
+            self._note(i, WideIntegers(rows).count(0, stop - start))
+            return to_frame(rows, stop - start)
+        start, stop = self._starts[i - self._first], self._stops[i - self._first]
+        self._note(i, self._slices.wide.count(start, stop))
+        return self._slices.slice(start, stop)
+
+    def take_notices(self, repeated: Collection[int]) -> tuple[Notice, ...]:
+        """What the frames since the last call have changed, without those of the pieces `repeated`."""
+        losses = LossCounter()
+        for i, found in self._noted:
+            if i not in repeated:
+                losses.merge(found)
+        self._noted.clear()
+        return losses.take_notices()
+
+    def _note(self, i: int, found: LossCounter | None) -> None:
+        if found is not None:
+            self._noted.append((i, found))
 
     def _gather(self, i: int) -> None:
         """Convert piece `i` and as many behind it as are converted together."""

@@ -20,7 +20,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,9 +33,8 @@ from daskpar.batches.plan import GROUPED, PlanSummary
 from daskpar.batches.plan_writer import write_plan
 from daskpar.data.columns.buffers import integers, numbers
 from daskpar.data.columns.row_keys import GroupedRows, check_keys, group_rows, stable_order
-from daskpar.data.columns.text_values import LostValues
+from daskpar.data.notices import LossCounter, LostValues
 from daskpar.data.tables.cutting import cut_into_pieces
-from daskpar.data.tables.lost_values import LossCounter
 from daskpar.data.tables.table import PIECE, Table
 
 if TYPE_CHECKING:
@@ -119,9 +118,8 @@ def group_table(
         execute("split", [str(work), "split"], len(pieces))
         execute("gather", [str(work), "gather"], partitions)
     summary = _write_plan(table, recipe, target)
-    warnings = tuple(f"{table.origin}: {text}" for text in _all_losses(work).take_messages())
     shutil.rmtree(work, ignore_errors=True)
-    return replace(summary, warnings=warnings)
+    return summary
 
 
 _pass: _Pass | None = None
@@ -268,6 +266,7 @@ def _write_plan(table: Table, recipe: Recipe, target: Path) -> PlanSummary:
             )
             done += len(order)
     files = [str(target / _partition_name(partition)) for partition in range(recipe.partitions)]
+    losses = _all_losses(target / WORK)
     return write_plan(
         target,
         kind=GROUPED,
@@ -277,6 +276,7 @@ def _write_plan(table: Table, recipe: Recipe, target: Path) -> PlanSummary:
         keys=pa.ipc.open_file(pa.memory_map(str(keys_path))).read_all(),
         items=items,
         size_bytes=table.size_bytes,
+        warnings=[*table.planning_warnings, *losses.take_totals(table.origin)],
     )
 
 

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 from daskpar.batches.plan_arrow import StoredGroups, StoredPaths, read_pieces
 from daskpar.batches.plan_files import check_present, check_whole, checks_in
 from daskpar.batches.plan_stamps import StoredStamps
+from daskpar.data.notices import Notice
 from daskpar.errors import PlanDamaged, RunDirectoryError
 from daskpar.rundir.boot import same_boot
 
@@ -74,7 +75,7 @@ class PlanSummary:
     tabular: bool = False
     kind: str = PIECES
     warnings: tuple[str, ...] = ()
-    """What was left out of the list of files; what was lost in conversion where planning read the rows."""
+    """What the list of files leaves out, what is doubtful of headers and kinds, what was lost in grouping."""
 
 
 class Plan:
@@ -87,8 +88,8 @@ class Plan:
         """Of the machine, when it was written."""
         self.kind: str = document["kind"]
         self.count: int = document["count"]
-        self.planning_warnings = tuple(document.get("warnings", ()))
-        """What was left out of the list of files."""
+        self.planning_warnings: tuple[str, ...] = tuple(document.get("warnings", ()))
+        """As those of `PlanSummary`."""
         self.tabular: bool = document["tabular"]
         self.per_batch: int = document["per_batch"]
         self.total_items: int | None = document["items"]
@@ -167,7 +168,7 @@ class Plan:
 
     @property
     def reader(self) -> TableReader:
-        """The reader of the pieces; it counts the values lost in conversion (`warnings`)."""
+        """The reader of the pieces; it counts the values lost on the way (`notices`)."""
         if self._reader is None:
             from daskpar.data.tables.table_reader import TableReader
 
@@ -254,11 +255,18 @@ class Plan:
         elif self.tabular and start < stop:
             self.reader.expect(self._rows(start)[0], self._rows(stop - 1)[1])
 
-    def warnings(self) -> list[str]:
-        """Messages on values lost in conversion since the last call; none for file lists."""
-        if not self.tabular or self._reader is None:
-            return []
-        return [f"{self.table.origin}: {text}" for text in self._reader.losses.take_messages()]
+    def notices(self, repeated: Collection[int]) -> tuple[Notice, ...]:
+        """Values lost in, or doubtful of, the mini-batches loaded since the last call; none for file lists.
+
+        Without those of the mini-batches `repeated`, which will be loaded again: each counts once in a run.
+        """
+        frames = self._group_frames
+        if frames is not None:
+            return frames.take_notices(repeated)
+        if self._reader is None:
+            return ()
+        pieces = {piece for i in repeated for piece in range(*self._rows(i))}
+        return self._reader.take_notices(pieces)
 
     def paths(self) -> list[str]:
         """All files of a file list."""

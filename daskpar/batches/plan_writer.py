@@ -44,8 +44,8 @@ def write_plan(
     `files` takes `paths` (with `stamps`, where these are to be checked) and `per_batch`; `pieces` takes
     `table` and `pieces`; `grouped` takes `offsets` (groups + 1 numbers), `keys` (a row for each group,
     columns named as the keys) and either `paths` or `table` with `pieces`; `numbers` takes `count`.
-    `warnings` are of the listing, and stay with the plan. Other files may lie in the folder already (those
-    that the pieces of `grouped` read).
+    `warnings`: what planning has shown; they stay with the plan. Other files may lie in the folder already
+    (those that the pieces of `grouped` read).
     """
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)

@@ -34,6 +34,7 @@ from daskpar.data.tables.partitions import (
     PiecePartition,
     TableRead,
     places_of_groups,
+    show_warning,
 )
 from daskpar.data.tables.table import Table
 from daskpar.errors import InputError, UsageError
@@ -122,6 +123,8 @@ def read_mltable(
         raise InputError(
             f'{what}: write a size with a unit, like "1mb" (partition_bytes={size.number} if you mean bytes)'
         )
+    for text in opened.planning_warnings:
+        show_warning(text)
     sample = opened.sample
     assert sample is not None
     if opened.whole and not sample.num_rows:

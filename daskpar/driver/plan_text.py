@@ -178,4 +178,4 @@ def _summary_text(summary: PlanSummary) -> str:
     if summary.size_bytes is not None:
         each = summary.size_bytes / max(1, summary.count)
         text += f", {summary.size_bytes} bytes ({each:.0f} each on average)"
-    return text
+    return "\n  ".join([text, *(f"warning: {warning}" for warning in summary.warnings)])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import shutil
 import stat
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from daskpar.atomic import explained, replace_json
@@ -17,6 +18,8 @@ from daskpar.rundir.identity import is_run_directory
 
 _LEFT_OUT = {".git", ".hg", ".svn", "__pycache__"}
 """History and caches: large, and made anew by whoever needs them."""
+_NO_LINKS = {errno.EOPNOTSUPP, errno.ENOTSUP, errno.EPERM, errno.ENOSYS}
+"""How file systems say that they have no symbolic links: some shares, FAT, object stores behind FUSE."""
 _LINKED = "node_modules"
 """Installed packages, as a virtual environment is: large, and not written to by those who use them."""
 
@@ -27,13 +30,15 @@ def lay_out_code(
     run_directory: Path,
     data: Collection[str] = (),
     stopped: Callable[[], bool] = lambda: False,
+    note: Callable[[str], object] = lambda text: None,
 ) -> None:
     """Make `folder` the working directory of a command: a copy of what lies in `code`.
 
     What the job reads and writes (`data`) and what is installed there become links, as do links that lead out
     of `code`. History, caches, this run directory and others are left out, and so is what goes while it is
     copied. An earlier copy is moved aside where a command has changed something in it, else removed. Ends
-    early when `stopped` says so.
+    early when `stopped` says so. Where the file system of `folder` has no symbolic links, files that links
+    lead to are copied, all else that would be a link is left out, and `note` gets a sentence on that.
 
     Raises RunDirectoryError where a file can't be read or written, InfrastructureLost for a full disk.
     """
@@ -44,10 +49,13 @@ def lay_out_code(
         folder.mkdir(parents=True, exist_ok=True)
         replace_json(_mark(folder), "")
         given = {path.rstrip("/") for path in data}
-        if code is None or _Copy(code=code, run_directory=run_directory, data=given, stopped=stopped).folder(
-            code, folder
-        ):
-            replace_json(_mark(folder), _digest(folder))
+        if code is not None:
+            copy = _Copy(code=code, run_directory=run_directory, data=given, stopped=stopped)
+            if not copy.folder(code, folder):
+                return
+            if copy.unlinked:
+                note(_without_links(folder, copy.unlinked))
+        replace_json(_mark(folder), _digest(folder))
 
 
 def _mark(folder: Path) -> Path:
@@ -97,6 +105,8 @@ class _Copy:
     run_directory: Path
     data: Collection[str]
     stopped: Callable[[], bool]
+    unlinked: list[str] = field(default_factory=list)
+    """What is left out, where the file system has no symbolic links."""
 
     def folder(self, source: Path | str, target: Path) -> bool:
         """Copy what lies in `source`; False where it was stopped."""
@@ -118,12 +128,13 @@ class _Copy:
             # A relative link that stays inside leads to the copy of its target, any other to the original.
             leads_to, end = os.readlink(entry.path), Path(os.path.realpath(entry.path))
             stays_inside = not os.path.isabs(leads_to) and end.is_relative_to(os.path.realpath(self.code))
-            place.symlink_to(leads_to if stays_inside else end)
+            if not self._linked(place, leads_to if stays_inside else end):
+                self._copy_instead(end, place)
         elif entry.path in self.data:
-            place.symlink_to(entry.path)
+            self._link_or_leave_out(place, entry.path)
         elif entry.is_dir():
             if entry.name == _LINKED or os.path.isfile(os.path.join(entry.path, "pyvenv.cfg")):
-                place.symlink_to(entry.path)
+                self._link_or_leave_out(place, entry.path)
             elif not is_run_directory(entry.path) and not os.path.samefile(entry.path, self.run_directory):
                 place.mkdir()
                 return self.folder(entry.path, place)
@@ -132,3 +143,35 @@ class _Copy:
             # A command may write to its own copy, also where the original is read-only.
             place.chmod(entry.stat().st_mode | stat.S_IWUSR)
         return True
+
+    def _linked(self, place: Path, target: str | Path) -> bool:
+        """Make a symbolic link; False where the file system has none."""
+        try:
+            place.symlink_to(target)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            return False
+        return True
+
+    def _link_or_leave_out(self, place: Path, target: str) -> None:
+        if not self._linked(place, target):
+            self.unlinked.append(target)
+
+    def _copy_instead(self, end: Path, place: Path) -> None:
+        """Copy the file that a link leads to; a folder, or nothing, is left out."""
+        if end.is_file():
+            shutil.copyfile(end, place)
+            place.chmod(end.stat().st_mode | stat.S_IWUSR)
+        else:  # a folder may hold a link to itself
+            self.unlinked.append(str(end))
+
+
+def _without_links(folder: Path, unlinked: list[str]) -> str:
+    """What was done where there are no symbolic links."""
+    named = ", ".join(unlinked[:3]) + (f" and {len(unlinked) - 3} more" if len(unlinked) > 3 else "")
+    return (
+        f"{folder} lies on a file system without symbolic links, so that {named} can't be seen "
+        "from the working directory of the command: use the paths of ${{inputs.NAME}} and ${{outputs.NAME}}, "
+        "which are absolute, or choose a run directory on another file system (--run-dir)"
+    )

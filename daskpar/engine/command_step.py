@@ -67,7 +67,12 @@ class CommandStepRun(StepRun):
 
     def _lay_out(self) -> None:
         lay_out_code(
-            self.step.code, self.folder.work, self.run_directory, self.data, lambda: bool(self._stopped)
+            self.step.code,
+            self.folder.work,
+            self.run_directory,
+            self.data,
+            lambda: bool(self._stopped),
+            self._warn,
         )
 
     def _prepare_again(self) -> None:

@@ -82,6 +82,8 @@ class Execution:
     """What a node must see to take part; None where all is this machine."""
     charged_items: Callable[[int], int] = lambda _: 1
     """Items of a mini-batch that was lost for good."""
+    origin: Callable[[], str] = lambda: ""
+    """The MLTable that the mini-batches are read from, for messages."""
     inbox: Inbox = field(default_factory=queue.SimpleQueue)
     _status: Status = Status.COMPLETED
     _reason: str = ""
@@ -151,6 +153,7 @@ class Execution:
             self._error = InfrastructureLost(f"{SCHEDULER_GONE}: {error!r}")
         finally:
             self._leave()
+            self._tell_losses()
         return ExecutionResult(
             status=self._status,
             reason=self._reason,
@@ -398,6 +401,13 @@ class Execution:
         except Exception:
             logger.warning("leaving the cluster: some of the clean-up failed", exc_info=True)
         self._show_progress(force=True)
+
+    def _tell_losses(self) -> None:
+        """Tell once, with the totals of all processors, which values were lost or are doubtful."""
+        losses = self.results.losses
+        if losses.found:
+            for text in losses.take_totals(self.origin()):
+                self._warn(text)
 
     def _take_last(self, message: DriverMessage) -> str:
         """Take what processors report at their end: warnings of `shutdown()`, their exits.

@@ -297,6 +297,7 @@ class ParallelStepRun(StepRun):
             doing=doing,
             needs=None if self.cluster.local else self._needs,
             charged_items=lambda index: plan.items(index) or 1,
+            origin=lambda: plan.table.origin if plan.tabular else "",
         )
 
     def _needs(self) -> NodeNeeds:

@@ -92,22 +92,23 @@ class PlanPhase:
         RunDirectoryError for a damaged plan that can't be made anew, and InfrastructureLost when the step is
         stopped or the nodes are lost.
         """
+        summary = self._summary()
+        for text in summary.warnings:  # also of a plan that was made ahead, and could tell nobody
+            self.warn(text)
+        return summary
+
+    def _summary(self) -> PlanSummary:
         plan = self.folder.plan
         if (plan / "plan.json").exists() or has_commits(self.folder.journal):
             try:
                 found = Plan.reopen(plan)
                 if self.takes_changes:
                     take_changes(found)
-                for text in found.planning_warnings:  # one that was made ahead could tell nobody
-                    self.warn(text)
                 return found.summary
             except PlanDamaged as error:
                 self._check_plans_the_same(error)
         self.progress("listing the input")
-        summary = self._in_time()
-        for text in summary.warnings:
-            self.warn(text)
-        return summary
+        return self._in_time()
 
     def _check_plans_the_same(self, error: PlanDamaged) -> None:
         # A plan that is made again of the same input has the same mini-batches, so what is committed stays

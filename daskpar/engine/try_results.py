@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from time import time
 
 import numpy as np
 
 from daskpar.batches.records import unpack
+from daskpar.data.notices import LossCounter
 from daskpar.engine.execution_result import Commit
 from daskpar.engine.message_events import failed_record, given_up_record
 from daskpar.engine.rules.counter import ThresholdCounter
@@ -40,6 +41,8 @@ class TryResults:
     """The first in time."""
     input_changed: int = 0
     """Mini-batches that failed because a file was not what was planned."""
+    losses: LossCounter = field(default_factory=LossCounter)
+    """Values that were lost or are doubtful, of all processors."""
 
     def flushed(self, flushed: Flushed) -> bool:
         """A processor has written the rows of some mini-batches; whether any of them counts."""
@@ -58,6 +61,7 @@ class TryResults:
         self.dispatcher.sizer.measure(len(records), float(records["elapsed"].sum()))
         for failure in flushed.failures:
             self.note_failure(failure)
+        self.losses.add_notices(flushed.notices)
         if not self.internal:
             self._publish(records, flushed.failures)
         return True

@@ -48,7 +48,11 @@ class CommandBuilder(StepBuilder):
         value = self.step.tree.get("command")
         self._source("command", value)
         if value is None or (isinstance(value.data, str) and not value.data.strip()):
-            self.problems.error(value.place if value else self.step.place, "a command step needs a command.")
+            self.problems.error(
+                value.place if value else self.step.place,
+                "a command step needs a command.",
+                "Write command: python FILE.py.",
+            )
             return FilledCommand("")
         text = self._with_segments_filled(value)
         if text is None:

@@ -138,7 +138,9 @@ class ParallelBuilder(StepBuilder):
         text = scalars.text(value, self.problems, "the name of a Python file") if value else None
         if value is None:
             if self.step.tree.get("task") is not None:
-                self.problems.error(self._place("task"), "the task needs an entry_script.")
+                self.problems.error(
+                    self._place("task"), "the task needs an entry_script.", "Write entry_script: FILE.py."
+                )
             return ""
         folder = code or value.place.folder
         no_code = code is None and self.step.tree.get("task", "code") is not None

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from daskpar.errors import nearest
+from daskpar.errors import nearest, yaml_hint
 from daskpar.jobspec.problems import Place, Problems
 
 _BASE: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -132,7 +132,7 @@ def read_yaml(path: Path, problems: Problems, asked_at: Place | None = None) -> 
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
-        problems.error(replace(top, line=line), "the file is not UTF-8 text.")
+        problems.error(replace(top, line=line), "the file is not UTF-8 text.", "Save it as UTF-8.")
         return None
     return parse_yaml(text, top, problems)
 
@@ -149,10 +149,8 @@ def parse_yaml(text: str, top: Place, problems: Problems) -> Value | None:
         if "nesting depth" in what:  # the parser in C counts for itself
             what = _TOO_DEEP
         near = next(iter(text.splitlines()[mark.line : mark.line + 1]), "") if mark else ""
-        hint = ""
-        if "\t" in near[: len(near) - len(near.lstrip())]:
-            hint = "The line is indented by a tab; YAML takes blanks only."
-        elif re.search(r"[{\[].*\$\{\{", near):
+        hint = yaml_hint(near)
+        if re.search(r"[{\[].*\$\{\{", near):
             hint = "A binding inside { } or [ ] has to be quoted."
         problems.error(replace(top, line=mark.line + 1 if mark else None), f"broken YAML: {what}.", hint)
     except yaml.reader.ReaderError as error:
@@ -190,7 +188,7 @@ class _Reader:
     def document(self) -> Value | None:
         node = self._loader.get_single_node()
         if node is None:
-            self._problems.error(self._top, "the file is empty.")
+            self._problems.error(self._top, "the file is empty.", "A job begins with type: pipeline.")
             return None
         return self._value(node, replace(self._top, line=node.start_mark.line + 1))
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from daskpar.batches.plan import Plan
 from daskpar.batches.records import PACK, RECORD
+from daskpar.data.notices import Notice
 from daskpar.data.reach import Reach, reach_of
 from daskpar.errors import InputChanged, InputError
 from daskpar.locations import is_url
@@ -354,9 +355,10 @@ class BlockRunner:
                 failures=failures,
                 schema=self._buffer.schema,
                 carried=carried,
+                notices=self._notices(failures),
             ),
         )
-        self._report_warnings()
+        self._report_stray()
 
     def _check_descriptor(self) -> None:
         """End this process, with the current mini-batch as the one to charge, where the script has closed the
@@ -403,19 +405,18 @@ class BlockRunner:
             at += length
         return b"".join(packed)
 
-    def _report_warnings(self) -> None:
-        """Pass on what the reader of tables counted: values lost in conversion, columns that came late; and
-        what a handler of the script's raised in our code.
-        """
+    def _report_stray(self) -> None:
+        """Pass on what a handler of the script's raised in our code, each text once."""
         if self._guard.stray and self._guard.stray not in self._warned:
             self._warned.add(self._guard.stray)
             channel.send(self._sock, LogMessage(level="warning", text=self._guard.stray))
+
+    def _notices(self, failures: tuple[Failure, ...]) -> tuple[Notice, ...]:
+        """What is lost or doubtful in the mini-batches reported now, without those that come again."""
+        notices = self._buffer.take_notices()
         if self._plan is None or not self._plan.tabular:
-            return
-        for text in self._plan.warnings():
-            if text not in self._warned:
-                self._warned.add(text)
-                channel.send(self._sock, LogMessage(level="warning", text=text))
+            return notices
+        return notices + self._plan.notices([failure.index for failure in failures if not failure.final])
 
     # -- what the plan says of a mini-batch ----------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import traceback
 
@@ -10,6 +11,8 @@ MESSAGE_CHARACTERS = 4_000
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 OUR_FOLDERS = tuple(os.path.join(_PACKAGE, folder, "") for folder in ("processor", "rows"))
 """Folders whose frames say nothing to a user; they lie between the start of a processor and user code."""
+IMPORTERS = ("<frozen importlib", importlib.__file__)
+"""Python's own code through which a script is imported."""
 
 
 def describe_error(error: BaseException) -> str:
@@ -39,4 +42,4 @@ def user_traceback(error: BaseException) -> str:
 
 
 def _is_ours(filename: str) -> bool:
-    return filename.startswith(("<frozen importlib", *OUR_FOLDERS))
+    return filename.startswith((*IMPORTERS, *OUR_FOLDERS))

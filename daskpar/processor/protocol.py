@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from daskpar.data.notices import Notice
 from daskpar.events import ProcessorState
 from daskpar.paths import LogPaths, processor_work
 from daskpar.results import Failure, InitFailed
@@ -155,6 +156,8 @@ class Flushed:
     """Of all rows that the processor returned so far, where the row format has one."""
     carried: bytes = b""
     """The rows themselves, where the store lets them travel with the commit."""
+    notices: tuple[Notice, ...] = ()
+    """Values that were lost or are doubtful in these mini-batches, and in what `run()` returned for them."""
 
 
 @dataclass(frozen=True, kw_only=True)

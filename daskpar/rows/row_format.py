@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 if TYPE_CHECKING:
     from typing import Self
 
+    from daskpar.data.notices import Notice
     from daskpar.jobspec.model import ParallelStep
 
 Schema = tuple[str, ...]
@@ -44,6 +45,9 @@ class RowEncoder(Protocol):
         A range must make sense without its neighbours: the output has the ranges in mini-batch order, without
         those of repeated mini-batches.
         """
+
+    def take_notices(self) -> tuple[Notice, ...]:
+        """What is doubtful of the returns added since the last call: text that a user may take otherwise."""
 
 
 class RowFormat(ABC):

@@ -13,7 +13,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from daskpar.data.notices import RETURNED_COLUMNS, LossCounter, LostValues, Notice
 from daskpar.errors import JobFailed, UsageError
+from daskpar.rows import odd_values
+from daskpar.rows.odd_values import PLAIN_TYPES
 from daskpar.rows.row_format import RowFormat, Schema
 
 if TYPE_CHECKING:
@@ -106,6 +109,8 @@ class TextEncoder:
         self._frames: list[Snapshot] = []
         self._frame_rows = 0
         self._size = 0
+        self._losses = LossCounter()
+        self._columns: dict[tuple[Any, ...], int] = {}
         self.schema: Schema | None = None
         """Column names of the first DataFrame that had columns; stays None unless a header is wanted."""
 
@@ -127,11 +132,25 @@ class TextEncoder:
             if pandas is not None and isinstance(returned, pandas.DataFrame):
                 return self._add_frame(returned)
             returned = _elements(returned)
-        text = ("\n".join(map(str, returned)) + "\n").encode("utf-8", "surrogateescape") if returned else b""
+        joined = "\n".join(map(str, returned))
+        text = (joined + "\n").encode("utf-8", "surrogateescape") if returned else b""
         if self._frames:
             self._format_frames()
         self._append(text)
+        if returned:
+            if joined.count("\n") >= len(returned) or "\r" in joined:
+                odd_values.count_breaks(joined, returned, self._losses)
+            # Elements are of one kind as a rule, but for those that have failed.
+            if type(returned[0]) not in PLAIN_TYPES or type(returned[-1]) not in PLAIN_TYPES:
+                odd_values.count_odd_values(returned, self._losses)
         return len(returned)
+
+    def take_notices(self) -> tuple[Notice, ...]:
+        """What is doubtful of the returns added since the last call."""
+        for names, frames in self._columns.items():
+            self._losses.add(odd_values.names_text(names), RETURNED_COLUMNS, LostValues(frames, ""))
+        self._columns.clear()
+        return self._losses.take_notices() if self._losses.found else ()
 
     def take(self) -> tuple[bytes, list[int]]:
         """All text since the last call, and the byte length of each added return, in order."""
@@ -152,6 +171,9 @@ class TextEncoder:
 
         columns = self._checked_columns(frame) if self._header else None
         rows = len(frame)
+        if rows and frame.shape[1] and not self._header:
+            names = tuple(frame.columns.tolist())
+            self._columns[names] = self._columns.get(names, 0) + 1
         small = rows < JOIN_BELOW
         snapshot = frame_text.snapshot(frame, copy=small)
         if snapshot is not None and small:
@@ -167,6 +189,9 @@ class TextEncoder:
             if self._frames:
                 self._format_frames()
             self._append(text)
+            odd_values.count_breaks_of_rows(text, rows, self._losses)
+            if snapshot is None:
+                odd_values.count_odd_columns(frame, self._losses)
         self.schema = columns
         return rows
 
@@ -185,8 +210,10 @@ class TextEncoder:
     def _format_frames(self) -> None:
         from daskpar.rows import frame_text
 
-        frames, self._frames, self._frame_rows = self._frames, [], 0
+        frames, rows = self._frames, self._frame_rows
+        self._frames, self._frame_rows = [], 0
         text, lengths = frame_text.join(frames)
+        odd_values.count_breaks_of_rows(text, rows, self._losses)
         self._size += len(text) - sum(frame.size for frame in frames)
         self._text.append(text)
         self._lengths.extend(lengths)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -166,3 +167,40 @@ def test_a_copy_that_no_command_has_seen_is_removed(tmp_path: Path) -> None:
     lay_out_code(code, work, tmp_path, stopped=lambda: next(answers))
     lay_out_code(code, work, tmp_path)
     assert below(work) == ["a", "b"] and not (tmp_path / "work.unfinished-1").exists()
+
+
+@pytest.mark.parametrize("reason", [errno.EOPNOTSUPP, errno.EPERM, errno.ENOSYS], ids=errno.errorcode.get)
+def test_where_there_are_no_links_code_is_copied_and_the_rest_is_told(
+    reason: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, work = (
+        files(tmp_path / "code", "a.py", "deep/b.py", "data/big.csv", "venv/pyvenv.cfg"),
+        tmp_path / "work",
+    )
+    files(tmp_path, "elsewhere/c.py")
+    (code / "c.py").symlink_to("../elsewhere/c.py")
+    (code / "deep/a.py").symlink_to("../a.py")
+    (code / "whole").symlink_to("../code")
+
+    def no_links(self: Path, target: object) -> None:
+        raise OSError(reason, os.strerror(reason))
+
+    monkeypatch.setattr(Path, "symlink_to", no_links)
+    notes: list[str] = []
+    lay_out_code(code, work, tmp_path, {str(code / "data")}, note=notes.append)
+    assert below(work) == ["a.py", "c.py", "deep", "deep/a.py", "deep/b.py"]
+    assert (work / "c.py").read_text() == "elsewhere/c.py" and (work / "deep/a.py").read_text() == "a.py"
+    (note,) = notes
+    assert "without symbolic links" in note and "${{inputs.NAME}}" in note and "--run-dir" in note
+    assert str(code / "data") in note and str(code / "venv") in note
+
+
+def test_another_trouble_with_a_link_ends_the_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = files(tmp_path / "code", "data/big.csv")
+
+    def denied(self: Path, target: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "symlink_to", denied)
+    with pytest.raises(RunDirectoryError, match="can't be copied"):
+        lay_out_code(code, tmp_path / "work", tmp_path, {str(code / "data")})

@@ -91,7 +91,7 @@ def test_a_node_that_has_ended_begins_nothing():
     plugin.teardown(worker)  # type: ignore[arg-type]
     assert not plugin.begin_command("s", 0, None)
     with pytest.raises(RuntimeError, match="has ended"):
-        plugin.open(SimpleNamespace(step="s"))  # type: ignore[arg-type]
+        plugin.open(SimpleNamespace(step="s", opened_as="s"))  # type: ignore[arg-type]
 
 
 def test_a_request_to_open_a_step_that_its_end_has_overtaken_starts_nothing():
@@ -99,7 +99,7 @@ def test_a_request_to_open_a_step_that_its_end_has_overtaken_starts_nothing():
     plugin.setup(SimpleNamespace(stream_handlers={}, address="a", loop=Mock()))  # type: ignore[arg-type]
     plugin.close("s")
     with pytest.raises(RuntimeError, match="step s has ended on worker a"):
-        plugin.open(SimpleNamespace(step="s"))  # type: ignore[arg-type]
+        plugin.open(SimpleNamespace(step="s", opened_as="s"))  # type: ignore[arg-type]
     assert plugin.steps == {}
 
 

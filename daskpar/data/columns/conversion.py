@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from daskpar.data.columns.kinds import ColumnKind
-from daskpar.data.columns.text_values import HIGHEST, LOWEST, LostValues, count_lost, from_text
+from daskpar.data.columns.text_values import HIGHEST, LOWEST, count_lost, from_text
+from daskpar.data.notices import LostValues
 
 _PLAIN_NUMBER = "[eE]|[iI]nf|[nN]a[nN]|^-0$"
 

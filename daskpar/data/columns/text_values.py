@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
@@ -15,24 +15,15 @@ import pyarrow.compute as pc
 
 from daskpar.data.columns.date_columns import to_timestamps
 from daskpar.data.columns.kinds import FALSE_WORDS, INTEGER, NUMBER, TRUE_WORDS, ColumnKind
+from daskpar.data.notices import LostValues
 
 LOWEST, HIGHEST = -(2**63), 2**63 - 1
 """The integers of 64 bits."""
 
 _SHORT_INTEGER = r"^[ \t]*-?[0-9]{1,18}[ \t]*$"
 _PLAIN_NUMBER = r"^[ \t]*-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?[ \t]*$"
+_WIDE_INTEGER = r"^[ \t]*[+-]?[0-9]{16,40}[ \t]*$"
 _MARGIN = " \t"
-
-
-@dataclass(frozen=True)
-class LostValues:
-    """Values of one column that became null or were left out: how many, and one of them."""
-
-    count: int
-    example: str
-
-    def __add__(self, other: LostValues) -> LostValues:
-        return LostValues(self.count + other.count, self.example)
 
 
 def from_text(texts: pa.ChunkedArray | pa.Array, kind: ColumnKind) -> tuple[pa.Array, LostValues | None]:
@@ -84,6 +75,47 @@ def read_float(text: str) -> float | None:
     """A decimal, exponent, inf or nan form; blanks and tabs around it are ignored."""
     trimmed = text.strip(_MARGIN)
     return float(trimmed) if NUMBER.fullmatch(trimmed) else None
+
+
+def count_cut(texts: pa.Array, result: pa.Array) -> LostValues | None:
+    """Which texts of an integer column became another number: cut toward zero, or kept inside 64 bits."""
+    odd = pc.fill_null(pc.invert(pc.match_substring_regex(texts, _SHORT_INTEGER)), False)
+    odd = pc.and_(odd, pc.is_valid(result))
+    if not pc.any(odd).as_py():
+        return None
+    counts = pc.value_counts(texts.filter(odd))
+    cut = [
+        (text, count)
+        for text, count in zip(
+            counts.field("values").to_pylist(), counts.field("counts").to_pylist(), strict=True
+        )
+        if not _is_exact(text)
+    ]
+    if not cut:
+        return None
+    return LostValues(sum(count for _, count in cut), f"{cut[0][0]!r} became {read_int(cut[0][0])}")
+
+
+def _is_exact(text: str) -> bool:
+    """Whether the integer that is read of a text is the number that it says."""
+    number = Decimal(text.strip(_MARGIN))
+    return number.is_finite() and number == read_int(text)
+
+
+def count_wide(texts: pa.Array) -> LostValues | None:
+    """Which texts are integers that became another number as a float."""
+    wide = pc.value_counts(texts.filter(pc.fill_null(pc.match_substring_regex(texts, _WIDE_INTEGER), False)))
+    changed = [
+        (text, count)
+        for text, count in zip(
+            wide.field("values").to_pylist(), wide.field("counts").to_pylist(), strict=True
+        )
+        if int(text) != int(float(text))
+    ]
+    if not changed:
+        return None
+    text = changed[0][0].strip(_MARGIN)
+    return LostValues(sum(count for _, count in changed), f"{text} became {int(float(text))}")
 
 
 def _ints(texts: pa.Array, kind: ColumnKind) -> pa.Array:

@@ -49,6 +49,8 @@ class FastColumns:
     columns: Mapping[int, pa.Array]
     rows: int
     irregular: IrregularRecords
+    data: bytes
+    """What they were read from."""
 
 
 class UnconvertedColumn(Exception):
@@ -107,7 +109,7 @@ def read_fast(
     ):
         return None
     return FastColumns(
-        {number: _whole(table.column(str(number))) for number in types}, table.num_rows, irregular
+        {number: _whole(table.column(str(number))) for number in types}, table.num_rows, irregular, data
     )
 
 

@@ -6,9 +6,10 @@ come from `record_bounds`.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice, zip_longest
 from typing import Any
 
@@ -17,17 +18,30 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from daskpar.data.columns.kinds import BOOL, FLOAT, INT, STRING, ColumnKind
-from daskpar.data.columns.text_values import LostValues, from_text
+from daskpar.data.columns.text_values import count_cut, count_wide, from_text
 from daskpar.data.formats import arrow_csv
 from daskpar.data.formats.byte_scan import has_pair
 from daskpar.data.formats.careful_lines import split_careful_lines
 from daskpar.data.formats.dialect import Dialect, mark_length, to_utf8
-from daskpar.data.formats.record_bounds import record_end
-from daskpar.data.formats.tokenizer import Row, rows
+from daskpar.data.formats.record_bounds import count_lines, record_end
+from daskpar.data.formats.tokenizer import Row, UnclosedRow, rows
+from daskpar.data.notices import (
+    CUT,
+    ENDLESS_QUOTE,
+    MARK,
+    MOJIBAKE,
+    NUL,
+    OPEN_QUOTE,
+    RETURNS,
+    SHORT,
+    WIDE,
+    LostValues,
+)
 
 Read = Callable[[int, int], bytes]
 
 _FIRST_READ = 1 << 16
+_MARK = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True)
@@ -39,12 +53,27 @@ class FileHead:
 
 
 @dataclass(frozen=True)
+class Doubt:
+    """Records, or places in them, that may not say what a user takes them for."""
+
+    cause: str
+    count: int
+    row: int
+    """The first of these records, counted from 0 in its chunk."""
+    text: str
+    """Of that record."""
+
+
+@dataclass(frozen=True)
 class ParsedRecords:
     """A table, and what was lost on the way to it."""
 
     table: pa.Table
     failures: Mapping[str, LostValues] = field(default_factory=dict)
     surplus: Mapping[int, LostValues] = field(default_factory=dict)
+    changed: Mapping[tuple[str, str], LostValues] = field(default_factory=dict)
+    """Numbers that became others, by column and cause."""
+    doubts: tuple[Doubt, ...] = ()
 
 
 def read_head(read: Read, size: int, dialect: Dialect, header: bool, source: str = "") -> FileHead:
@@ -136,10 +165,18 @@ class DelimitedParser:
         ]
         self._usual_width = len(self.columns)  # fields of most records
         self._as_text = {number for number in self._wanted if not _is_read_by_arrow(self.columns[number][1])}
+        self._named = _named(self.columns)
+        self.placed: set[str] = set()
+        """Causes of doubt for which a line was looked up: once is enough for an example."""
 
     def parse(self, chunk: bytes, offset: int = 0) -> ParsedRecords:
         """The table of the whole records in `chunk`, which lies at byte `offset` of its file."""
         data = to_utf8(chunk, self.dialect, offset, self.source)
+        parsed = self._parsed(data)
+        doubts = (*parsed.doubts, *_doubts_of_bytes(data), *_doubts_of_encoding(chunk, self.dialect))
+        return replace(parsed, doubts=doubts) if doubts else parsed
+
+    def _parsed(self, data: bytes) -> ParsedRecords:
         fast = self._read_fast(data)
         if fast is not None and len(fast.irregular.rows) > fast.rows:
             self._usual_width = Counter(fast.irregular.widths).most_common(1)[0][0]
@@ -183,7 +220,7 @@ class DelimitedParser:
         )
         order = np.argsort(merged.rows)
         merged.rows, merged.texts = [merged.rows[at] for at in order], [merged.texts[at] for at in order]
-        return arrow_csv.FastColumns(fast.columns, fast.rows, merged)
+        return arrow_csv.FastColumns(fast.columns, fast.rows, merged, fast.data)
 
     def _read_fast_with_texts(
         self, data: bytes, wanted: Sequence[int], as_text: set[int]
@@ -209,7 +246,7 @@ class DelimitedParser:
 
     def _converted(self, fast: arrow_csv.FastColumns) -> ParsedRecords:
         """The table of what the fast reader read, where all records have the same number of fields."""
-        names, arrays, failures = [], [], {}
+        names, arrays, failures, changed = [], [], {}, dict[tuple[str, str], LostValues]()
         for number in self._wanted:
             name, kind = self.columns[number]
             column = fast.columns.get(number)
@@ -220,6 +257,8 @@ class DelimitedParser:
             arrays.append(array)
             if lost:
                 failures[name] = lost
+            if column is not None:
+                changed |= self._changed(fast.data, number, column, array)
         extra = {
             number: fast.columns[number].drop_null() for number in range(len(self.columns), self._usual_width)
         }
@@ -228,7 +267,26 @@ class DelimitedParser:
             for number, found in extra.items()
             if len(found)
         }
-        return ParsedRecords(pa.Table.from_arrays(arrays, names=names), failures, surplus)
+        short: tuple[Doubt, ...] = ()
+        if fast.rows and self._usual_width < self._named:
+            short = (Doubt(SHORT, fast.rows, 0, ""),)
+        return ParsedRecords(pa.Table.from_arrays(arrays, names=names), failures, surplus, changed, short)
+
+    def _changed(
+        self, data: bytes, number: int, column: pa.Array, array: pa.Array
+    ) -> dict[tuple[str, str], LostValues]:
+        """Numbers of a column that became others on the way from `column` to `array`."""
+        name, kind = self.columns[number]
+        cause, found = "", None
+        if kind == INT and pa.types.is_string(column.type):
+            cause, found = CUT, count_cut(column, array)
+        elif kind == FLOAT and _has_wide(array):
+            cause = WIDE
+            if not pa.types.is_string(column.type):
+                again = arrow_csv.read_fast(data, self.dialect, self._usual_width, {number: pa.string()})
+                column = again.columns[number] if again is not None else pa.array([], pa.string())
+            found = count_wide(column)
+        return {(name, cause): found} if found else {}
 
     def _value(self, number: int, column: pa.Array) -> tuple[pa.Array, LostValues | None]:
         kind = self.columns[number][1]
@@ -252,12 +310,25 @@ class DelimitedParser:
         place[irregular] = np.arange(fast.rows, count)
         place[~irregular] = np.arange(fast.rows)
         table = pa.concat_tables([first.table, second.table]).take(pa.array(place))
+        placed = (
+            replace(doubt, row=fast.irregular.rows[doubt.row], text=fast.irregular.texts[doubt.row])
+            for doubt in (*second.doubts, *_lone_returns(fast.irregular.texts))
+        )
         return ParsedRecords(
-            table, _sums(first.failures, second.failures), _sums(first.surplus, second.surplus)
+            table,
+            _sums(first.failures, second.failures),
+            _sums(first.surplus, second.surplus),
+            _sums(first.changed, second.changed),
+            (*first.doubts, *placed),
         )
 
     def _read_carefully(self, text: str) -> ParsedRecords:
-        return self._rows_to_table(list(rows(text, self.dialect)))
+        parsed = self._rows_to_table(list(rows(text, self.dialect)))
+        if "\r" not in text:
+            return parsed
+        lines = [line.removesuffix("\r") for line in text.split("\n")]
+        returns = _lone_returns([line for line in lines if line])
+        return replace(parsed, doubts=(*parsed.doubts, *returns))
 
     def _rows_to_table(self, found: list[Row]) -> ParsedRecords:
         width = len(self.columns)
@@ -269,15 +340,101 @@ class DelimitedParser:
         surplus = {number: LostValues(len(values), values[0]) for number, values in extra.items() if values}
         texts = texts[:width]
         texts += [[None] * len(found) for _ in range(width - len(texts))]
-        names, arrays, failures = [], [], {}
+        names, arrays, failures, changed = [], [], {}, dict[tuple[str, str], LostValues]()
         for number in self._wanted:
             name, kind = self.columns[number]
-            array, lost = from_text(pa.array(texts[number], pa.string()), kind)
+            column = pa.array(texts[number], pa.string())
+            array, lost = from_text(column, kind)
             names.append(name)
             arrays.append(array)
             if lost:
                 failures[name] = lost
-        return ParsedRecords(pa.Table.from_arrays(arrays, names=names), failures, surplus)
+            changed |= self._changed(b"", number, column, array)
+        return ParsedRecords(
+            pa.Table.from_arrays(arrays, names=names), failures, surplus, changed, self._doubts_of_rows(found)
+        )
+
+    def _doubts_of_rows(self, found: list[Row]) -> tuple[Doubt, ...]:
+        """Open quotes and missing fields among records of the careful reader."""
+        width = self._named or min(self._usual_width, len(self.columns))
+        unclosed = [number for number, row in enumerate(found) if type(row) is UnclosedRow]
+        short = [number for number, row in enumerate(found) if len(row) < width]
+        cause = ENDLESS_QUOTE if self.dialect.support_multi_line else OPEN_QUOTE
+        return tuple(
+            Doubt(
+                cause,
+                len(numbers),
+                numbers[0],
+                self.dialect.delimiter.join(x or "" for x in found[numbers[0]]),
+            )
+            for cause, numbers in ((cause, unclosed), (SHORT, short))
+            if numbers
+        )
+
+
+def _named(columns: Sequence[tuple[str, ColumnKind]]) -> int:
+    """Fields that a whole record has: up to the last column that has a name in a header; 0 without any."""
+    return max(
+        (number for number, (name, _) in enumerate(columns, 1) if name != f"Column{number}"), default=0
+    )
+
+
+def _has_wide(array: pa.Array) -> bool:
+    """Whether any of these floats may be an integer that it can't hold."""
+    buffer = array.buffers()[1]
+    if not len(array) or buffer is None:
+        return False
+    values = np.frombuffer(buffer, np.float64)[array.offset : array.offset + len(array)]
+    low, high = (
+        float(values.min()),
+        float(values.max()),
+    )  # nulls are some number there
+    if high != high:  # nan hides the others; Arrow leaves it out, and takes ten times as long
+        limits = pc.min_max(array)
+        low, high = limits["min"].as_py() or 0.0, limits["max"].as_py() or 0.0
+    return max(-low, high) >= 2.0**53
+
+
+def _doubts_of_bytes(data: bytes) -> list[Doubt]:
+    """Byte order marks at the start of records, and NUL bytes."""
+    found: list[Doubt] = []
+    if b"\0" in data:
+        found.append(_at(NUL, data.count(b"\0"), data, data.index(b"\0")))
+    if not data.isascii() and _MARK in data:
+        places = [0] if data.startswith(_MARK) else []
+        places += [match.start() + 1 for match in re.finditer(b"\n" + _MARK, data)]
+        if places:
+            found.append(_at(MARK, len(places), data, places[0]))
+    return found
+
+
+def _doubts_of_encoding(chunk: bytes, dialect: Dialect) -> list[Doubt]:
+    """Latin-1 that is UTF-8 throughout: by chance, Latin-1 hardly ever is."""
+    if dialect.encoding != "latin1" or chunk.isascii():
+        return []
+    try:
+        text = chunk.decode()
+    except UnicodeDecodeError:
+        return []
+    wide = re.findall(r"[^\x00-\x7f]", text)
+    first = chunk.index(wide[0].encode())
+    return [_at(MOJIBAKE, len(wide), chunk, first)]
+
+
+def _at(cause: str, count: int, data: bytes, place: int) -> Doubt:
+    """A doubt about the record around a place in `data`."""
+    start = data.rfind(b"\n", 0, place) + 1
+    end = data.find(b"\n", place)
+    line = data[start : len(data) if end < 0 else end]
+    return Doubt(cause, count, count_lines(data[:start]), line.decode("utf-8", "replace"))
+
+
+def _lone_returns(texts: Sequence[str]) -> list[Doubt]:
+    """Carriage returns without a line feed in records without quotes, in which they may be meant."""
+    rows = [number for number, text in enumerate(texts) if "\r" in text and '"' not in text]
+    if not rows:
+        return []
+    return [Doubt(RETURNS, sum(texts[number].count("\r") for number in rows), rows[0], texts[rows[0]])]
 
 
 def _sums(first: Mapping[Any, LostValues], second: Mapping[Any, LostValues]) -> dict[Any, LostValues]:

@@ -20,7 +20,7 @@ from pyarrow import json as arrow_json
 from daskpar.data.columns.conversion import convert_values
 from daskpar.data.columns.kinds import ColumnKind
 from daskpar.data.columns.special_types import any_field, is_any, to_any
-from daskpar.data.columns.text_values import LostValues
+from daskpar.data.notices import LostValues
 from daskpar.errors import InputError
 
 
@@ -33,6 +33,8 @@ class ParsedLines:
     failures: Mapping[str, LostValues] = field(default_factory=dict)
     surplus: Mapping[str, LostValues] = field(default_factory=dict)
     """Keys that are no columns, with the number of their values."""
+    changed: Mapping[str, LostValues] = field(default_factory=dict)
+    """Integers that became other numbers in a column of floats."""
     dropped: LostValues | None = None
     """Invalid lines that were left out."""
 
@@ -187,7 +189,35 @@ def _parse_fast(
             count = len(column) - column.null_count
             if count:
                 surplus[name] = LostValues(count, str(column.drop_null()[0].as_py()))
-    return ParsedLines(found.select([item.name for item in wanted]), surplus=surplus)
+    changed = dict[str, LostValues]()
+    for item in wanted:
+        if pa.types.is_floating(item.type) and (wide := _wide_rows(found.column(item.name))):
+            texts = (data[start:].partition(b"\n")[0] for start in starts[wide].tolist())
+            lost = _changed([decode_line(text.decode()).get(item.name) for text in texts])
+            changed |= {item.name: lost} if lost else {}
+    return ParsedLines(found.select([item.name for item in wanted]), surplus=surplus, changed=changed)
+
+
+def _wide_rows(column: pa.ChunkedArray) -> list[int]:
+    """Rows whose float may be an integer that it can't hold."""
+    limits = pc.min_max(column)
+    low, high = limits["min"].as_py(), limits["max"].as_py()
+    if low is None or max(-low, high) < 2.0**53:
+        return []
+    rows: list[int] = np.flatnonzero(np.abs(column.to_numpy()) >= 2.0**53).tolist()
+    return rows
+
+
+def _changed(values: Iterable[Any]) -> LostValues | None:
+    """Integers among the values of a column of floats that become other numbers."""
+    found = [
+        value for value in values if type(value) is int and _is_float(value) and int(float(value)) != value
+    ]
+    return LostValues(len(found), f"{found[0]} became {int(float(found[0]))}") if found else None
+
+
+def _is_float(value: int) -> bool:
+    return abs(value) < _BEYOND_FLOAT
 
 
 def parse_lines_carefully(
@@ -223,9 +253,11 @@ def parse_lines_carefully(
         for name in item.keys() - known:
             if item[name] is not None:
                 surplus[name] = surplus.get(name, LostValues(0, str(item[name]))) + LostValues(1, "")
-    columns, failures = [], {}
+    columns, failures, changed = [], {}, dict[str, LostValues]()
     for column in wanted:
         values = [item.get(column.name) for item in objects]
+        if column.type == pa.float64() and (wide := _changed(values)):
+            changed[column.name] = wide
         array, lost = (
             convert_values(values, kinds[column.name]) if column.name in kinds else _column(values, column)
         )
@@ -234,7 +266,12 @@ def parse_lines_carefully(
             failures[column.name] = lost
     table = pa.Table.from_arrays(columns, schema=pa.schema(list(wanted)))
     return ParsedLines(
-        table, np.array(kept, np.int64), failures, surplus, LostValues(dropped, first) if dropped else None
+        table,
+        np.array(kept, np.int64),
+        failures,
+        surplus,
+        changed,
+        LostValues(dropped, first) if dropped else None,
     )
 
 
@@ -255,6 +292,6 @@ _FITS: Mapping[str, Any] = {
     "bool": lambda value: type(value) is bool,
     "int64": lambda value: type(value) is int and -(2**63) <= value < 2**63,
     "uint64": lambda value: type(value) is int and 0 <= value < 2**64,
-    "double": lambda value: type(value) is float or (type(value) is int and abs(value) < _BEYOND_FLOAT),
+    "double": lambda value: type(value) is float or (type(value) is int and _is_float(value)),
     "string": lambda value: type(value) is str,
 }

@@ -14,6 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from daskpar.data.columns.special_types import any_field, to_any
+from daskpar.data.columns.wide_integers import count_changed_by_float
+from daskpar.data.notices import WIDE, LossCounter
 from daskpar.data.reach import unreadable
 from daskpar.errors import InputError
 from daskpar.locations import open_file
@@ -137,10 +139,17 @@ def _is_plain(type_: pa.DataType) -> bool:
     )
 
 
-def conform(table: pa.Table, fields: Sequence[pa.Field], rows: int, source: str = "") -> pa.Table:
+def conform(
+    table: pa.Table,
+    fields: Sequence[pa.Field],
+    rows: int,
+    source: str = "",
+    losses: LossCounter | None = None,
+) -> pa.Table:
     """The columns `fields` of a table: missing ones as nulls, others cast to the type of the whole table.
 
-    InputError names the file `source` where a value is none of that type.
+    Integers that become other numbers in a float are counted in `losses`. InputError names the file `source`
+    where a value is none of that type.
     """
     if not fields:
         return table.select([])
@@ -154,6 +163,8 @@ def conform(table: pa.Table, fields: Sequence[pa.Field], rows: int, source: str 
         if wanted.metadata and not found.metadata:
             column = to_any(column.to_pylist())
         elif not column.type.equals(wanted.type):
+            if losses is not None and pa.types.is_integer(column.type) and pa.types.is_floating(wanted.type):
+                losses.add(wanted.name, WIDE, count_changed_by_float(column))
             column = _cast(column, wanted, source)
         columns.append(column)
     return pa.Table.from_arrays(columns, schema=pa.schema(list(fields)))

@@ -18,10 +18,15 @@ from daskpar.data.formats.dialect import Dialect
 Row = list[str | None]
 
 
+class UnclosedRow(Row):
+    """A record with a field that begins with a quote which nothing closes; as Microsoft's reader reads it."""
+
+
 def rows(text: str, dialect: Dialect) -> Iterator[Row]:
     """The records of `text`, which must begin and end at record boundaries.
 
-    A field that is empty and not quoted is None (a text with `empty_as_string`).
+    A field that is empty and not quoted is None (a text with `empty_as_string`). A record in which a quote is
+    never closed is an UnclosedRow.
     """
     return _multi_line_rows(text, dialect) if dialect.support_multi_line else _line_rows(text, dialect)
 
@@ -88,6 +93,7 @@ def _record(text: str, at: int, dialect: Dialect) -> tuple[Row, int]:
         else:
             if at < size and text[at] == '"':
                 breaks = False  # nothing closes this quote: the rest of the text is part of the record
+                row = UnclosedRow(row)
             end = _field_end(text, at, delimiter, breaks)
             tail, at = text[at:end], end
         if breaks and text.startswith("\n", at) and tail.endswith("\r"):

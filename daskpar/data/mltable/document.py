@@ -14,7 +14,7 @@ import yaml
 
 from daskpar.data.mltable.option_checks import TransformationError
 from daskpar.data.mltable.transformation_options import check_transformation
-from daskpar.errors import InputError, nearest
+from daskpar.errors import InputError, nearest, yaml_hint
 from daskpar.locations import filesystem, is_url, join, kind_at, read_bytes
 
 TOP_LEVEL = ("$schema", "type", "metadata", "paths", "traits", "transformations", "query_source")
@@ -109,7 +109,11 @@ def _find(folder: str) -> tuple[str, str]:
         return folder, join(folder, "..")
     file = join(folder, "MLTable")
     if not _is_file(file):
-        raise InputError(f"{folder} holds no file named MLTable")
+        raise InputError(
+            f"{folder} holds no file named MLTable: write one there that lists the data "
+            "(`paths: [{file: …}]`) and reads it (`transformations: [read_delimited]`), or give the input "
+            "the type uri_folder to get the files themselves"
+        )
     return file, folder
 
 
@@ -153,8 +157,10 @@ def _load(text: str, file: str) -> tuple[Any, dict[tuple[str | int, ...], int]]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{file}:{mark.line + 1}" if mark else file
+        near = next(iter(text.splitlines()[mark.line : mark.line + 1]), "") if mark else ""
+        hint = f". {found}" if (found := yaml_hint(near)) else ""
         raise InputError(
-            f"{where}: this is not valid YAML: {error.problem or error.context or error}"
+            f"{where}: this is not valid YAML: {error.problem or error.context or error}{hint}"
         ) from None
     except yaml.YAMLError as error:
         raise InputError(f"{file}: this is not valid YAML: {error}") from None

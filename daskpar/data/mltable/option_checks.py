@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from daskpar.errors import nearest
+from daskpar.data.mltable.other_names import OPTIONS, hint_for
 
 Check = Callable[[Any], str | None]
 
@@ -34,9 +34,8 @@ def check_options(name: str, options: Any, rules: Rules) -> dict[str, Any]:
         )
     for key, value in options.items():
         if key not in rules:
-            raise TransformationError(
-                f"`{name}` has no option {key!r}. {nearest(str(key), rules)}".rstrip(), name, str(key)
-            )
+            hint = hint_for(key, OPTIONS, rules)
+            raise TransformationError(f"`{name}` has no option {key!r}. {hint}", name, str(key))
         problem = rules[key][0](value)
         if problem:
             raise TransformationError(f"`{key}` of `{name}` must be {problem}, not {value!r}", name, key)

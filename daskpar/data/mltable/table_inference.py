@@ -9,15 +9,17 @@ from typing import Any
 
 import pyarrow as pa
 
-from daskpar.data.columns.kinds import STRING, ColumnKind, infer_kind
+from daskpar.data.columns.kinds import INT, STRING, ColumnKind, infer_kind
 from daskpar.data.columns.special_types import stream_field
 from daskpar.data.formats.byte_source import ByteSource
 from daskpar.data.formats.delimited import column_names, read_head, sample_rows
 from daskpar.data.formats.dialect import Dialect, mark_length, to_utf8
+from daskpar.data.formats.headers import count_letter_cases
 from daskpar.data.formats.json_lines import decode_line, infer_fields
 from daskpar.data.formats.parquet import Footer, read_footer, unify
 from daskpar.data.formats.record_bounds import read_records
 from daskpar.data.mltable.option_checks import TransformationError
+from daskpar.data.notices import LONG, ONE_COLUMN, ZEROS, LossCounter, LostValues, shortened
 from daskpar.data.tables.table import DELIMITED, JSON_LINES, PARQUET, Table
 from daskpar.errors import InputError
 
@@ -27,6 +29,9 @@ JSON_FILES = 100
 """Files of JSON lines that are sampled."""
 JSON_SAMPLE_BYTES = 64 * 1024
 """Bytes read for it from each."""
+
+_OTHER_DELIMITER = re.compile(r"[,;|\t]")
+_LEADING_ZERO = re.compile(r"[ \t]*[+-]?0[0-9]+[ \t]*")
 
 
 def infer_delimited_table(
@@ -59,9 +64,21 @@ def infer_delimited_table(
         name: fixed.get(name) or (infer_kind(found) if options["infer"] else STRING)
         for name, found in values.items()
     }
+    doubts = count_letter_cases(layouts) if len(layouts) > 1 else LossCounter()
+    for name, found in values.items():
+        if name not in fixed:
+            doubts.add(name, ZEROS, _count_zeros(found, kinds[name]))
+    for number, rows in sample.rows:
+        extra = f"Column{sample.named[number] + 1}"
+        if extra not in options["columns"]:
+            doubts.add(extra, LONG, _count_long(rows, sample.named[number], dialect))
+    if len(names) == 1 and sample.named == [1] and (mark := _OTHER_DELIMITER.search(names[0])):
+        example = f"{mark[0]!r}, and the delimiter is {dialect.delimiter!r}"
+        doubts.add(names[0], ONE_COLUMN, LostValues(1, example) if mark[0] != dialect.delimiter else None)
     return Table(
         origin=origin,
         format=DELIMITED,
+        notices=doubts.take_notices(),
         files=files,
         sizes=sizes,
         base=_schema([_field(name, kinds[name]) for name in names]),
@@ -74,6 +91,24 @@ def infer_delimited_table(
         header_of=tuple(sample.layout_of),
         partition_size=options["partition_size"],
     )
+
+
+def _count_zeros(texts: Sequence[str | None], kind: ColumnKind) -> LostValues | None:
+    """Texts that were taken for integers, and have zeros in front."""
+    if kind != INT:
+        return None
+    found = [text for text in texts if text is not None and _LEADING_ZERO.fullmatch(text)]
+    return LostValues(len(found), repr(found[0])) if found else None
+
+
+def _count_long(rows: Sequence[Sequence[str | None]], named: int, dialect: Dialect) -> LostValues | None:
+    """Records with values behind the fields that the header names."""
+    if not named:
+        return None
+    found = [row for row in rows if any(value is not None for value in row[named:])]
+    if not found:
+        return None
+    return LostValues(len(found), shortened(dialect.delimiter.join(value or "" for value in found[0])))
 
 
 def _field(name: str, kind: ColumnKind) -> pa.Field:
@@ -100,6 +135,8 @@ class _DelimitedSample:
         self.layouts: list[list[str]] = []
         """The different lists of column names."""
         self.layout_of: list[int] = [0] * len(files)
+        self.named: list[int] = []
+        """How many columns the header of each list names; 0 without a header."""
         self.rows: list[tuple[int, list[list[str | None]]]] = []
         """Sampled records, each with its layout."""
         self.header_files = 0 if mode == "no_header" else len(files)
@@ -139,6 +176,7 @@ class _DelimitedSample:
             self.layout_of[number] = layout
             if rows:
                 self.rows.append((layout, rows))
+        self.named = [len(names) for names in raw]
         self.layouts = [
             list(column_names(names, max(width, len(names))))
             for names, width in zip(raw, widths, strict=True)
@@ -165,6 +203,7 @@ def infer_parquet_table(
         schema=schema,
         needed=frozenset(schema.names),
         groups=tuple(footer.groups for footer in footers),
+        notices=count_letter_cases([footer.schema.names for footer in footers]).take_notices(),
     )
 
 

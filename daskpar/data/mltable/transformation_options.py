@@ -21,7 +21,7 @@ from daskpar.data.mltable.option_checks import (
     must_be_text,
     must_be_whole,
 )
-from daskpar.errors import nearest
+from daskpar.data.mltable.other_names import STEPS, hint_for
 
 PARTITION_SIZE = 20 * 1024 * 1024
 """Bytes of a partition of `read_delimited` and `read_json_lines`, as in Microsoft's reader (20 MiB)."""
@@ -49,7 +49,7 @@ def check_transformation(name: Any, options: Any, bare: bool = False) -> Mapping
     Raises TransformationError.
     """
     if name not in _OPTIONS_OF:
-        raise TransformationError(f"there is no step {name!r}. {nearest(str(name), _OPTIONS_OF)}".rstrip())
+        raise TransformationError(f"there is no step {name!r}. {hint_for(name, STEPS, _OPTIONS_OF)}")
     if bare and name not in BARE:
         raise TransformationError(f"`{name}` needs its options: write `{name}: …`")
     return _OPTIONS_OF[name](name, options)
@@ -60,8 +60,16 @@ def _delimiter(value: Any) -> str | None:
     return (
         None
         if good
-        else "one ASCII character (or two, of which the first counts) other than a quote or line break"
+        else "one ASCII character in quotes, like ',' or \"\\t\" (or two, of which the first counts), "
+        "other than a quote or line break"
     )
+
+
+def _header(value: Any) -> str | None:
+    if isinstance(value, bool):
+        meant = "all_files_same_headers" if value else "no_header"
+        return f"one of {', '.join(HEADERS)} (`header: {meant}` is what you mean)"
+    return must_be_one_of(*HEADERS)(value)
 
 
 def _path_column(value: Any) -> str | None:
@@ -81,7 +89,7 @@ def _read_delimited(name: str, options: Any) -> Mapping[str, Any]:
         {
             **_READER_OPTIONS,
             "delimiter": (_delimiter, ","),
-            "header": (must_be_one_of(*HEADERS), "all_files_same_headers"),
+            "header": (_header, "all_files_same_headers"),
             "support_multi_line": (must_be_flag, False),
             "empty_as_string": (must_be_flag, False),
             "encoding": (must_be_one_of(*TEXT_ENCODINGS), "utf8"),

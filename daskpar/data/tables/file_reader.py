@@ -8,19 +8,23 @@ import numpy as np
 import pyarrow as pa
 
 from daskpar.data.formats.byte_source import ByteSource
-from daskpar.data.formats.delimited import DelimitedParser, read_head
+from daskpar.data.formats.delimited import DelimitedParser, Doubt, read_head
 from daskpar.data.formats.dialect import Dialect, mark_length, to_utf8
+from daskpar.data.formats.headers import doubt_of_header
 from daskpar.data.formats.json_lines import parse_lines
 from daskpar.data.formats.parquet import ParquetRows, conform
-from daskpar.data.formats.record_bounds import read_records, row_ends, row_starts
+from daskpar.data.formats.record_bounds import RecordBytes, read_records, row_ends, row_starts
+from daskpar.data.notices import CONVERT, INVALID, LATE, WIDE, LossCounter, LostValues, shortened
 from daskpar.data.stamps import check, check_opened
 from daskpar.data.tables import filter_parser
-from daskpar.data.tables.lost_values import LossCounter
 from daskpar.data.tables.table import ARROW, DELIMITED, PARQUET, Table
 from daskpar.errors import InputError
 
 READ_BYTES = 4 * 1024 * 1024
 """Bytes of a file that are read and parsed together."""
+COUNTED_LINES_BYTES = 16 * 1024 * 1024
+"""Up to here in a file a message gives the line of a record, for which all before it is read; else the byte.
+"""
 
 
 class FileReader:
@@ -39,6 +43,7 @@ class FileReader:
         self._source: ByteSource | None = None
         self._parquet: ParquetRows | None = None
         self._arrow: pa.Table | None = None
+        self._unchecked_start: int | None = None
         try:
             self._open(parsers)
         except InputError:
@@ -75,9 +80,11 @@ class FileReader:
         self, start: int, stops: np.ndarray, losses: LossCounter
     ) -> tuple[pa.Table, np.ndarray, np.ndarray | None]:
         stop = int(stops[-1])
+        if self._unchecked_start is not None and start <= self._unchecked_start < stop:
+            self._check_head(losses)
         if self._parquet is not None:
             table, positions = self._parquet.rows(start, stop)
-            return conform(table, self.fields, len(positions), self.path), positions, None
+            return conform(table, self.fields, len(positions), self.path, losses), positions, None
         if self._arrow is not None:
             table = self._arrow.slice(start, stop - start).select([found.name for found in self.fields])
             return table, np.arange(start, stop, dtype=np.int64), None
@@ -101,9 +108,12 @@ class FileReader:
         if self.table.format == DELIMITED:
             layout = self.table.header_of[self.number]
             names = self.table.headers[layout]
-            self._body = read_head(
+            head = read_head(
                 self._source.read, self.size, dialect, self.table.has_header(self.number), self.path
-            ).body
+            )
+            self._body, self._names = head.body, head.names
+            # whoever reads the first of a file's pieces looks at its head: it counts once in a run
+            self._unchecked_start = self.table.start_of(self.number)
             keep = [found.name for found in self.fields if found.name in names]
             # a row without any field that is wanted is still a row
             if layout not in parsers:  # it remembers from file to file which columns need care
@@ -114,6 +124,35 @@ class FileReader:
             self._parser.source = self.path
         else:
             self._body = mark_length(self._source.read(0, 4), dialect, self.path)
+
+    def _check_head(self, losses: LossCounter) -> None:
+        """Count what is doubtful of the first line of the file."""
+        assert self._source is not None
+        names = self._names
+        if not self.table.has_header(self.number):
+            names = read_head(self._source.read, self.size, self._dialect, True, self.path).names
+        known = self.table.headers[self.table.header_of[self.number]]
+        doubt = doubt_of_header(
+            names,
+            known,
+            is_header=self.table.has_header(self.number),
+            others_have_one=self.table.header_files > 0,
+            delimiter=self._dialect.delimiter,
+        )
+        if doubt:
+            shown = shortened(self._dialect.delimiter.join(names))
+            losses.add("", doubt, LostValues(1, f"{self.path}: {shown}"))
+
+    def _example(self, doubt: Doubt, span: RecordBytes) -> str:
+        """Where a doubtful record stands, and its text."""
+        starts = row_starts(span.data, span.offset, self._dialect)
+        at = int(starts[doubt.row]) if doubt.row < len(starts) else span.offset
+        where = f"{self.path}, byte {at}"
+        if doubt.cause not in self._parser.placed and at <= COUNTED_LINES_BYTES:
+            assert self._source is not None
+            where = f"{self.path}, line {self._source.read(0, at).count(bytes([10])) + 1}"
+        self._parser.placed.add(doubt.cause)
+        return f"{where}: {shortened(doubt.text)}" if doubt.text else where
 
     def _read_in_parts(self, start: int, stop: int, losses: LossCounter) -> tuple[pa.Table, np.ndarray, None]:
         """A large piece read a part at a time, so that its bytes and its values are never all in memory."""
@@ -136,9 +175,13 @@ class FileReader:
             return self._read_json(span.data, span.offset, losses, alone=len(stops) == 1)
         parsed = self._parser.parse(span.data, span.offset)
         for name, lost in parsed.failures.items():
-            losses.add(name, "convert", lost)
+            losses.add(name, CONVERT, lost)
         for number, lost in parsed.surplus.items():
-            losses.add(f"Column{number}", "late", lost)
+            losses.add(f"Column{number}", LATE, lost)
+        for (name, cause), lost in parsed.changed.items():
+            losses.add(name, cause, lost)
+        for doubt in parsed.doubts:
+            losses.add("", doubt.cause, LostValues(doubt.count, self._example(doubt, span)))
         rows = parsed.table.num_rows
         if self._positions:
             positions, ends = row_starts(span.data, span.offset, self._dialect), None
@@ -171,10 +214,12 @@ class FileReader:
             source=self.path,
         )
         for name, lost in found.failures.items():
-            losses.add(name, "convert", lost)
+            losses.add(name, CONVERT, lost)
         for name, lost in found.surplus.items():
-            losses.add(name, "late", lost)
-        losses.add("", "invalid", found.dropped)
+            losses.add(name, LATE, lost)
+        for name, lost in found.changed.items():
+            losses.add(name, WIDE, lost)
+        losses.add("", INVALID, found.dropped)
         if alone and not self._positions:  # nobody asks where they stand
             return found.table, np.arange(found.table.num_rows, dtype=np.int64), None
         positions = row_starts(data, offset, self._dialect)

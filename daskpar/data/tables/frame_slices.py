@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from daskpar.data.columns.pandas_frames import to_pandas
 from daskpar.data.columns.special_types import is_any, is_stream, values_of
+from daskpar.data.columns.wide_integers import WideIntegers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,6 +53,8 @@ class FrameSlices:
 
     def __init__(self, table: pa.Table, rows: int) -> None:
         import pandas as pd
+
+        self.wide = WideIntegers(table)
 
         self._frame = to_frame(table, rows)
         self._range = pd.RangeIndex

@@ -1,38 +1,10 @@
-"""Counts the values that became null or were left out because they do not fit their column, and words it."""
+"""Reports what the partitions of a Dask collection lost, as a whole."""
 
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
 
-from daskpar.data.columns.text_values import LostValues
-
-
-@dataclass
-class LossCounter:
-    """Lost values by column and cause."""
-
-    found: dict[tuple[str, str], LostValues] = field(default_factory=dict)
-
-    def add(self, column: str, cause: str, lost: LostValues | None) -> None:
-        """Count values that were lost for one of three causes.
-
-        `convert`: no value of the column's kind; `late`: a column that the sample did not have; `invalid`:
-        lines that were left out (no column).
-        """
-        if lost:
-            known = self.found.get((column, cause))
-            self.found[column, cause] = known + lost if known else lost
-
-    def merge(self, other: LossCounter) -> None:
-        """Add what another counted."""
-        for (column, cause), lost in other.found.items():
-            self.add(column, cause, lost)
-
-    def take_messages(self) -> list[str]:
-        """A message for each column and cause, the largest count first; counting begins anew."""
-        found, self.found = sorted(self.found.items(), key=lambda item: -item[1].count), {}
-        return [loss_message(column, cause, lost) for (column, cause), lost in found]
+from daskpar.data.notices import LossCounter, loss_message
 
 
 class LossReporter:
@@ -69,14 +41,3 @@ class LossReporter:
             }
             self._reported |= {key: lost.count for key, lost in news.items()}
         return [loss_message(*key, lost) for key, lost in news.items()]
-
-
-def loss_message(column: str, cause: str, lost: LostValues) -> str:
-    """One sentence on what was lost: column, count, an example, and what to do where there is something."""
-    count, example = f"{lost.count:,} value{'s' if lost.count != 1 else ''}", f"e.g. {lost.example!r}"
-    if cause == "late":
-        late = f"{count} of {column!r}, a column that the inference sample did not have, are left out"
-        return f"{late}, {example}: declare it in `columns:`"
-    if cause == "invalid":
-        return f"{lost.count:,} invalid lines are left out, {example}"
-    return f"{count} of column {column!r} became null because they are no values of its kind, {example}"

@@ -16,11 +16,11 @@ import pandas as pd
 import pyarrow as pa
 
 from daskpar.data.columns.row_keys import group_rows
+from daskpar.data.notices import LossCounter
 from daskpar.data.tables.frame_slices import to_frame
-from daskpar.data.tables.lost_values import LossCounter, LossReporter
+from daskpar.data.tables.lost_values import LossReporter
 from daskpar.data.tables.table import PIECE, Table
 from daskpar.data.tables.table_reader import TableReader
-from daskpar.printable import printable
 
 READS_REMEMBERED = 32
 """Reads of tables that a process remembers. One of which it reads a part only never ends: `head()`, for
@@ -30,6 +30,12 @@ example, or a worker of a cluster.
 reporters: dict[tuple[str, tuple[str, ...]], LossReporter] = {}
 """What this process lost, by read of a table and the columns that it asks for; the latest is the last."""
 _reporters_lock = threading.Lock()
+
+
+def show_warning(text: str) -> None:
+    """Warn of what reading a table has shown."""
+    # with a registry of its own, Python shows a warning each time: also when the table is computed again
+    warnings.warn_explicit(text, UserWarning, "daskpar.read_mltable", 0, registry={})
 
 
 @dataclass(frozen=True)
@@ -51,11 +57,7 @@ class TableRead:
             if len(reporters) > READS_REMEMBERED:
                 del reporters[next(iter(reporters))]
         for text in reporter.add(piece, losses):
-            # with a registry of its own, Python shows a warning each time: also when the table is computed
-            # again
-            warnings.warn_explicit(
-                printable(f"{origin}: {text}"), UserWarning, "daskpar.read_mltable", 0, registry={}
-            )
+            show_warning(f"{origin}: {text}")
         if reporter.complete:
             with _reporters_lock:
                 reporters.pop(key, None)
@@ -90,6 +92,8 @@ class PiecePartition:
         """The rows; no more columns are read than these need."""
         reader = self._reader(columns)
         frame = reader.frame(0)
+        reader.losses = LossCounter()
+        reader.losses.add_notices(reader.take_notices())  # with what the frame itself has changed
         self._close_and_warn(reader, columns)
         return self.table_read.finished(frame)
 

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from daskpar.data.columns.kinds import ColumnKind
 from daskpar.data.formats.dialect import Dialect
+from daskpar.data.notices import LossCounter, Notice
 from daskpar.data.stamps import UNKNOWN, Stamp
 from daskpar.data.tables.table_steps import RowChunk, TableStep, apply, drops_rows, needed_columns
 
@@ -73,6 +74,8 @@ class Table:
     """Bytes of a partition of the Dask dataframe."""
     first: int = 0
     """Number of the first of `files` in the table that this one was taken from."""
+    notices: tuple[Notice, ...] = field(default=(), compare=False, repr=False)
+    """What planning saw of its headers and kinds that a user should know; not part of the recipe."""
     sample: pa.Table | None = field(default=None, compare=False, repr=False)
     """The first rows of the table, as planning saw them; not part of the recipe."""
     whole: bool = field(default=False, compare=False)
@@ -103,6 +106,13 @@ class Table:
             needed=frozenset(schema.names),
             groups=tuple(groups),
         )
+
+    @property
+    def planning_warnings(self) -> list[str]:
+        """`warnings`, and `notices` in words."""
+        losses = LossCounter()
+        losses.add_notices(self.notices)
+        return [*self.warnings, *losses.take_totals(self.origin)]
 
     @property
     def by_rows(self) -> bool:
@@ -138,6 +148,14 @@ class Table:
     def has_header(self, number: int) -> bool:
         """Whether the first line of a file is a header."""
         return number < self.header_files
+
+    def start_of(self, number: int) -> int | None:
+        """Where the part of a file that belongs to the table begins; None where none does."""
+        if self.extents is None:
+            return 0
+        return min(
+            (start for file, start, stop in self.extents if file == number and stop > start), default=None
+        )
 
     def end_of(self, number: int) -> int:
         """Rows or bytes of a file."""

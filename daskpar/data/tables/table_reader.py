@@ -5,21 +5,23 @@ Neighbouring small pieces share one read and one parse, those of a Parquet row g
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
+from daskpar.data.columns.wide_integers import WideIntegers
 from daskpar.data.formats.delimited import DelimitedParser
 from daskpar.data.formats.parquet import conform
+from daskpar.data.notices import LossCounter, Notice
 from daskpar.data.tables import file_reader
 from daskpar.data.tables.file_reader import FileReader
 from daskpar.data.tables.frame_slices import FrameSlices, to_frame
-from daskpar.data.tables.lost_values import LossCounter
 from daskpar.data.tables.table import Table
 from daskpar.data.tables.table_steps import RowChunk, apply, drops_rows
-from daskpar.errors import DataUnreached, InputChanged
+from daskpar.errors import DaskparError, DataUnreached, InputChanged
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,7 +35,19 @@ class _PieceRun:
     last: int
     chunk: RowChunk
     bounds: np.ndarray
+    losses: LossCounter
     slices: FrameSlices | None = None
+
+
+@dataclass(frozen=True)
+class _Served:
+    """A piece given out as a frame, where it or its run has lost values."""
+
+    piece: int
+    run: tuple[int, int, LossCounter] | None
+    """First and last piece of the run, and what all of it has lost."""
+    changed: LossCounter | None
+    """What the frame of the piece itself has changed."""
 
 
 class TableReader:
@@ -45,6 +59,7 @@ class TableReader:
         self._positions = positions or drops_rows(table.steps)
         self.losses = LossCounter()
         """Values lost on the way, counted as pieces are read."""
+        self._served: list[_Served] = []
         self._stop = len(pieces)
         self._run: _PieceRun | None = None
         self._alone_until = 0
@@ -57,10 +72,47 @@ class TableReader:
         start, stop = run.bounds[i - run.first : i - run.first + 2].tolist()
         if run.last - run.first == 1:
             self._run = None  # a large piece is seldom asked for twice: the next one wants its memory
+            self._note(i, run, WideIntegers(run.chunk.table).count(0, stop))
             return to_frame(run.chunk.table, stop)
         if run.slices is None:
             run.slices = FrameSlices(run.chunk.table, len(run.chunk.positions))
+        self._note(i, run, run.slices.wide.count(start, stop))
         return run.slices.slice(start, stop)
+
+    def take_notices(self, repeated: Collection[int] = ()) -> tuple[Notice, ...]:
+        """What the frames since the last call have lost, without those of the pieces `repeated`.
+
+        Each piece counts for itself alone, however far its run was read. Where a run has lost something and
+        not all of it was asked for, the pieces that were are read again.
+        """
+        served, self._served = self._served, []
+        losses = LossCounter()
+        runs: dict[int, tuple[tuple[int, int, LossCounter], list[int]]] = {}
+        for found in served:
+            if found.piece in repeated:
+                continue
+            if found.changed is not None:
+                losses.merge(found.changed)
+            if found.run is not None:
+                runs.setdefault(id(found.run[2]), (found.run, []))[1].append(found.piece)
+        for (first, last, lost), pieces in runs.values():
+            losses.merge(lost if len(set(pieces)) == last - first else self._losses_of(pieces, lost))
+        return losses.take_notices()
+
+    def _losses_of(self, pieces: list[int], all_of_run: LossCounter) -> LossCounter:
+        """What these pieces of a run have lost: they are read again, by themselves."""
+        losses = LossCounter()
+        try:
+            for start, stop in _spans(pieces):
+                losses.merge(self._read(start, stop).losses)
+        except DaskparError:  # gone since: their rows are there, and only the count says too much
+            return all_of_run
+        return losses
+
+    def _note(self, i: int, run: _PieceRun, changed: LossCounter | None) -> None:
+        if run.losses.found or changed is not None:
+            lost = (run.first, run.last, run.losses) if run.losses.found else None
+            self._served.append(_Served(i, lost, changed))
 
     def arrow(self, i: int) -> pa.Table:
         """The rows of piece `i` as an Arrow table with the schema of the table."""
@@ -77,12 +129,16 @@ class TableReader:
         """The rows of the pieces [start, stop) as one frame."""
         if stop - start == 1:
             return self.frame(start)
-        parts = [self.chunk(i) for i in range(start, stop)]
+        parts = []
+        for i in range(start, stop):
+            parts.append(self.chunk(i))
+            assert self._run is not None
+            self._note(i, self._run, None)
         rows = sum(len(part.positions) for part in parts)
-        return to_frame(
-            pa.concat_tables([part.table for part in parts]) if parts else self.table.schema.empty_table(),
-            rows,
-        )
+        whole = pa.concat_tables([part.table for part in parts]) if parts else self.table.schema.empty_table()
+        if changed := WideIntegers(whole).count(0, rows):
+            self._served.append(_Served(start, None, changed))
+        return to_frame(whole, rows)
 
     def expect(self, start: int, stop: int) -> None:
         """Hint: the pieces [start, stop) are wanted next, so reading ahead ends at `stop`."""
@@ -169,4 +225,11 @@ class TableReader:
         if not self.table.schema.equals(chunk.table.schema, check_metadata=True):
             chunk.table = conform(chunk.table, list(self.table.schema), len(chunk.positions))
         self.losses.merge(losses)
-        return _PieceRun(first, last, chunk, np.concatenate([[0], ends]).astype(np.int64))
+        return _PieceRun(first, last, chunk, np.concatenate([[0], ends]).astype(np.int64), losses)
+
+
+def _spans(pieces: list[int]) -> list[tuple[int, int]]:
+    """Runs of neighbours [start, stop) among pieces, of which some may occur twice."""
+    ordered = np.unique(pieces)
+    breaks = np.flatnonzero(np.diff(ordered) > 1) + 1
+    return [(int(part[0]), int(part[-1]) + 1) for part in np.split(ordered, breaks)]

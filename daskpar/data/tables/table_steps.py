@@ -13,10 +13,10 @@ import pyarrow.compute as pc
 from daskpar.data.columns.conversion import convert, convert_values
 from daskpar.data.columns.kinds import ColumnKind
 from daskpar.data.columns.special_types import is_any, stream_field, values_of
-from daskpar.data.columns.text_values import LostValues, example_text
+from daskpar.data.columns.text_values import example_text
+from daskpar.data.notices import LossCounter, LostValues
 from daskpar.data.tables import filter_parser
 from daskpar.data.tables.filter_mask import mask
-from daskpar.data.tables.lost_values import LossCounter
 from daskpar.errors import InputError
 
 TableStep = Mapping[str, Any]

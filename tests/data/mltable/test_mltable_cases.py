@@ -55,8 +55,7 @@ def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, 
     yield name, folder, expected
 
 
-@pytest.mark.filterwarnings("ignore:.*became null")
-@pytest.mark.filterwarnings("ignore:.*are left out")
+@pytest.mark.filterwarnings("ignore::UserWarning:daskpar.read_mltable")
 def test_same_table_as_microsofts_reader(case: tuple[str, Path, dict[str, Any]]) -> None:
     name, folder, expected = case
     if name in DIFFERENCES:

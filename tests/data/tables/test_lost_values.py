@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from daskpar.data.columns.text_values import LostValues
-from daskpar.data.tables.lost_values import LossCounter, LossReporter, loss_message
+from daskpar.data.notices import LossCounter, loss_message
+from daskpar.data.tables.lost_values import LossReporter
 
 
 @pytest.mark.parametrize(
@@ -14,7 +15,8 @@ from daskpar.data.tables.lost_values import LossCounter, LossReporter, loss_mess
         (
             "convert",
             1,
-            "1 value of column 'a' became null because they are no values of its kind, e.g. 'x'",
+            "1 value of column 'a' became null because they are no values of its kind, e.g. 'x': mend them, or give "
+            "it another kind (`column_type_overrides`, `convert_column_types`)",
         ),
         (
             "late",

@@ -222,6 +222,7 @@ def parquet_table(make_table: MakeTable, columns: list[pa.Array], *steps: Any) -
 TO_INT = {"convert_column_types": [{"columns": "a", "column_type": "int"}]}
 
 
+@pytest.mark.filterwarnings("ignore:.*beyond 2.53:UserWarning")  # told, as test_doubtful_tables says
 @pytest.mark.parametrize(
     ("columns", "steps", "values"),
     [
