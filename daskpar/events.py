@@ -159,6 +159,8 @@ class ProcessorEvent:
     """The new state."""
     detail: str = ""
     """More about it, for people: how it ended, why `init()` failed."""
+    trace: str = ""
+    """The traceback or the stacks of a failed `init()`, where there are any."""
 
 
 @dataclass(frozen=True, kw_only=True)

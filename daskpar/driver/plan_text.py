@@ -40,6 +40,8 @@ SHOWN = (
     "copy_logs_to_parent",
     "resource_monitor_interval",
     "processor_memory",
+    "max_mini_batches_per_processor",
+    "max_processor_growth",
     "allow_empty",
     "nice",
     "profiling_module",

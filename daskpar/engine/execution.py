@@ -23,6 +23,7 @@ from daskpar.engine.plugins.tracker_messages import MessagesArrived, VerdictReac
 from daskpar.engine.rules.clocks import StepClocks, Timeouts
 from daskpar.engine.rules.counter import ThresholdCounter
 from daskpar.engine.rules.dispatch import Dispatcher
+from daskpar.engine.rules.gathering import where_failures_gather
 from daskpar.engine.rules.members import Members
 from daskpar.engine.tracker_link import TrackerLink
 from daskpar.engine.try_results import TryResults
@@ -160,6 +161,7 @@ class Execution:
             first_failure=self.results.first_failure,
             error=self._error,
             input_changed=self.results.input_changed,
+            gathered=where_failures_gather(self.results.tallies),
         )
 
     # -- messages in -----------------------------------------------------------------------------------------
@@ -179,6 +181,7 @@ class Execution:
                 if self.nodes.wanted:
                     self._fill_up()
                 self.unreached.let_go(monotonic())
+                self.dispatcher.more_come = bool(self.nodes.members.opening)
                 for address, order in self.dispatcher.orders():
                     self._tasks.send(address, order)
             self._look_at_clocks()
@@ -226,10 +229,7 @@ class Execution:
         """What the processors of the node at `address` report."""
         match message:
             case Flushed():
-                self._clocks.result_came(monotonic())
-                self.nodes.losses.mini_batch_done()
-                if self.results.flushed(message):
-                    self.unreached.reached(address)
+                self._take_results(address, message)
             case Released():
                 self._take_released(address, message)
             case NodeFailed():
@@ -264,6 +264,23 @@ class Execution:
             failed = self.results.released(released, number)
         if failed:
             self.nodes.losses.mini_batch_done()
+
+    def _take_results(self, address: str, flushed: Flushed) -> None:
+        self._clocks.result_came(monotonic())
+        self.nodes.losses.mini_batch_done()
+        if self.results.flushed(flushed, address):
+            self.unreached.reached(address)
+        # What fails on a broken node succeeds on others: those get its mini-batches.
+        health = self.results.node_health
+        for node in health.failing:
+            member = self.nodes.members.open.get(node)
+            if member is None:
+                health.forget(node)
+            elif health.is_broken(node, member.processors) and self.nodes.is_another_good(node):
+                where = f"node {member.number} ({node}, host {member.host})"
+                row = f"the last {health.failing_of(node)} mini-batches failed there and succeed elsewhere"
+                health.forget(node)
+                self.nodes.leave_out(node, f"{where}: {row}")
 
     def _take_broken(self, address: str, broken: NodeFailed) -> None:
         if broken.disk:

@@ -26,6 +26,8 @@ class ExecutionResult:
     """Completed: every mini-batch has its final outcome."""
     reason: str = ""
     first_failure: Failure | InitFailed | None = None
+    gathered: str = ""
+    """The processor or node where failures gather, in one sentence; empty where they do not."""
     error: DaskparError | None = None
     """What made the driver itself give up: the disk, the cluster."""
     input_changed: int = 0

@@ -58,4 +58,5 @@ def processor_event(
         pid=0 if isinstance(message, InitFailed) else message.pid,
         state=ProcessorState.INIT_FAILED if isinstance(message, InitFailed) else message.state,
         detail=message.message if isinstance(message, InitFailed) else message.detail,
+        trace=message.trace if isinstance(message, InitFailed) else "",
     )

@@ -136,6 +136,12 @@ class StepNodes:
             ready.discard(changed.processor)
         self._count_ready()
 
+    def is_another_good(self, address: str) -> bool:
+        """Whether another node than this one has processors past `init()`."""
+        return any(
+            ready and node != address and node in self.members.open for node, ready in self._ready.items()
+        )
+
     def _count_ready(self) -> None:
         self.dispatcher.ready = {node for node, processors in self._ready.items() if processors}
 

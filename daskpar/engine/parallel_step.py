@@ -209,7 +209,8 @@ class ParallelStepRun(StepRun):
             notes=_on_changed(
                 outcome.input_changed
                 + sum(earlier.reason == Reason.INPUT_CHANGED for earlier in ledger.earlier_failures)
-            ),
+            )
+            + ((outcome.gathered,) if outcome.gathered else ()),
         )
         if result.status != Status.COMPLETED:
             return result
@@ -340,6 +341,8 @@ class ParallelStepRun(StepRun):
             overhead_timeout=own.task_overhead_timeout,
             init_timeout=own.init_timeout,
             memory_limit=own.processor_memory,
+            most_mini_batches=own.max_mini_batches_per_processor,
+            most_growth=own.max_processor_growth,
             nice=own.nice,
             profiling_module=own.profiling_module,
             resource_interval=own.resource_monitor_interval,

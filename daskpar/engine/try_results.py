@@ -18,9 +18,11 @@ from daskpar.engine.execution_result import Commit
 from daskpar.engine.message_events import failed_record, given_up_record
 from daskpar.engine.rules.counter import ThresholdCounter
 from daskpar.engine.rules.dispatch import Dispatcher
+from daskpar.engine.rules.gathering import Processor, Tally
+from daskpar.engine.rules.node_health import NodeHealth
 from daskpar.events import Event, TriesEnded
 from daskpar.processor.protocol import Flushed, Released
-from daskpar.results import Failure, InitFailed, Reason
+from daskpar.results import Failure, InitFailed, Reason, TryStatus
 
 logger = logging.getLogger(__name__)
 
@@ -43,9 +45,12 @@ class TryResults:
     """Mini-batches that failed because a file was not what was planned."""
     losses: LossCounter = field(default_factory=LossCounter)
     """Values that were lost or are doubtful, of all processors."""
+    node_health: NodeHealth = field(default_factory=NodeHealth)
+    tallies: dict[Processor, Tally] = field(default_factory=dict)
+    """Tries of each processor."""
 
-    def flushed(self, flushed: Flushed) -> bool:
-        """A processor has written the rows of some mini-batches; whether any of them counts."""
+    def flushed(self, flushed: Flushed, address: str = "") -> bool:
+        """A processor of the node at `address` has ended some mini-batches; whether any of them counts."""
         records = unpack(flushed.records)
         accepted = self.dispatcher.settle(flushed.block, flushed.token, records["index"])
         if not accepted.any():
@@ -55,7 +60,10 @@ class TryResults:
             flushed = replace(flushed, records=records[accepted].tobytes())
         records = self.commit(flushed)
         for record in records[records["final"] == 0]:
-            self.dispatcher.retry(int(record["index"]), int(record["tries"]) + 1)
+            index, tries = int(record["index"]), int(record["tries"])
+            charged = index not in flushed.uncharged
+            self.dispatcher.retry(index, tries + charged, failed_on=address, charged=charged)
+        self._count_by_place(records, address)
         self.counter.add(records)
         self.input_changed += int(np.count_nonzero(records["reason"] == Reason.INPUT_CHANGED))
         self.dispatcher.sizer.measure(len(records), float(records["elapsed"].sum()))
@@ -65,6 +73,22 @@ class TryResults:
         if not self.internal:
             self._publish(records, flushed.failures)
         return True
+
+    def _count_by_place(self, records: np.ndarray, address: str) -> None:
+        """Count where tries failed; the records of a flush are all of one processor."""
+        if not len(records):
+            return
+        failed = int(
+            np.count_nonzero(
+                (records["status"] == TryStatus.FAILED) & (records["reason"] != Reason.INPUT_CHANGED)
+            )
+        )
+        place = (int(records["node"][0]), int(records["processor"][0]))
+        self.tallies[place] = self.tallies.get(place, Tally()) + Tally(len(records), failed)
+        if failed or self.node_health.failing:
+            telling = records[records["reason"] != Reason.INPUT_CHANGED]  # the data's fault, for certain
+            tries = zip(telling["index"].tolist(), telling["status"].tolist(), strict=True)
+            self.node_health.ended(address, tries)
 
     def released(self, released: Released, node: int) -> bool:
         """A processor of `node` gives back what it has not done; whether a mini-batch has failed by that."""

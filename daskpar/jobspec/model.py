@@ -111,6 +111,10 @@ class DriverSettings:
     nice: int = 0
     processor_memory: int | None = None
     """Ours: hard memory limit of each processor in bytes."""
+    max_mini_batches_per_processor: int | None = None
+    """Ours: a processor is replaced by a fresh process after so many; None: never for that."""
+    max_processor_growth: int | None = None
+    """Ours: a processor is replaced when its memory has grown by so many bytes since init(); None: never."""
     resume_from: str | None = None
     rank_mini_batch_count: int = 0
 

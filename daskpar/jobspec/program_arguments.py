@@ -53,12 +53,16 @@ WITH_EFFECT = frozenset(
         "init_timeout",
         "allow_empty",
         "processor_memory",
+        "max_mini_batches_per_processor",
+        "max_processor_growth",
     }
 )
 """Flags that the driver acts on."""
 
 OURS_WITH_HYPHENS = {
     "processor-memory": "processor_memory",
+    "max-mini-batches-per-processor": "max_mini_batches_per_processor",
+    "max-processor-growth": "max_processor_growth",
     "allow-empty": "allow_empty",
     "init-timeout": "init_timeout",
 }

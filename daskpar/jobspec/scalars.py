@@ -113,6 +113,11 @@ def processors(value: Value, problems: Problems) -> int | None:
     return whole_number(value, problems, least=1)
 
 
+def at_least_one(value: Value, problems: Problems) -> int | None:
+    """A whole number from 1 on."""
+    return whole_number(value, problems, least=1)
+
+
 def mini_batches(value: Value, problems: Problems) -> int | None:
     """A number of mini-batches without input; a negative one is none, as in Azure."""
     number = whole_number(value, problems, least=-(2**63))

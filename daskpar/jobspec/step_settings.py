@@ -109,6 +109,8 @@ SETTINGS = (
     _driver("profiling_module", scalars.choice("", "cProfile", "profile")),
     _driver("nice", scalars.niceness),
     _driver("processor_memory", scalars.memory),
+    _driver("max_mini_batches_per_processor", scalars.at_least_one),
+    _driver("max_processor_growth", scalars.memory),
     _driver("resume_from", scalars.text),
     _driver("rank_mini_batch_count", scalars.mini_batches),
 )

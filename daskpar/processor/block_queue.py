@@ -6,12 +6,16 @@ Every index of a block's range is reported once, in a `Flushed` or a `Released`,
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from time import monotonic
+
+import numpy as np
 
 from daskpar.batches.records import unpack
 from daskpar.processor import channel, timeouts
 from daskpar.processor.exit_reasons import ExitReason
+from daskpar.processor.health import Health
 from daskpar.processor.lost_blocks import charge_and_requeue
 from daskpar.processor.processor_handle import ProcessorHandle
 from daskpar.processor.processor_messages import BlockDone
@@ -25,6 +29,10 @@ from daskpar.processor.protocol import (
     ReleaseReason,
 )
 from daskpar.processor.shared_page import Announcement
+from daskpar.results import Reason
+
+TRIAL_SECONDS = 0.1
+"""How long a fresh process waits for what failed in the broken one to come back from the driver."""
 
 
 class BlockQueue:
@@ -35,6 +43,7 @@ class BlockQueue:
         self._report = report
         self._waiting: deque[BlockOrder] = deque()
         self._mean_time = timeouts.MeanTime()
+        self.health = Health()
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -46,16 +55,64 @@ class BlockQueue:
         self._waiting.append(order)
 
     def give_to(self, processors: Iterable[ProcessorHandle]) -> None:
-        """Give waiting blocks to those processors that are free."""
-        for processor in [one for one in processors if one.is_free]:
+        """Give waiting blocks to those processors that are free, retries to those that may be trusted."""
+        if not self._waiting:
+            return
+        there = list(processors)
+        for processor in [one for one in there if one.is_free]:
+            if (order := self._best_for(processor)) is not None:
+                self._waiting.remove(order)
+                self.give(processor, order)
+        if self._waiting:
+            self._give_misfits(there)
+
+    def _best_for(self, processor: ProcessorHandle) -> BlockOrder | None:
+        """The first block that a processor may be given.
+
+        One that follows a broken one gets what failed there, for which it waits a moment.
+        """
+        if on_trial := self.health.on_trial(processor.key):
+            back = {order.start: order for order in self._waiting if order.is_retry}
+            for index in on_trial:
+                if index in back:
+                    return back[index]
+            if monotonic() - processor.ready_at < TRIAL_SECONDS:
+                return None
+        return next((order for order in self._waiting if self.health.fits(processor.key, order)), None)
+
+    def _give_misfits(self, there: Sequence[ProcessorHandle]) -> None:
+        """What still waits are retries, and all free processors have failed at what they had last."""
+        fresh_come = len(there) < self.settings.processors or any(
+            not one.ready
+            or one.finishing
+            or one.replaced_for
+            or one.killed_for
+            or (one.is_free and not self.health.row(one.key))
+            for one in there
+        )
+        if fresh_come:
+            return
+        for processor in [one for one in there if one.is_free]:
             if not self._waiting:
-                break
+                return
+            order = self._waiting[0]
+            if self.health.is_worth_a_fresh_process(
+                processor.key,
+                order,
+                last=order.is_last_try(self.settings.max_retries),
+                alone=self.settings.processors == 1,
+            ):
+                self._replace_broken(processor)
+                return
             self.give(processor, self._waiting.popleft())
 
     def give(self, processor: ProcessorHandle, order: BlockOrder) -> None:
-        """Give a block to a processor."""
-        processor.order, processor.reported, processor.limit = order, order.start, order.stop
-        processor.page.set_limit(order.stop)
+        """Give a block to a processor, or as much of it as this processor may still run."""
+        stop = order.stop
+        if (most := self.settings.most_mini_batches) is not None:
+            stop = min(stop, order.start + max(1, most - processor.mini_batches))
+        processor.order, processor.reported, processor.limit = order, order.start, stop
+        processor.page.set_limit(stop)
         processor.sighting.start_again(monotonic())
         try:
             channel.send(processor.sock, order)
@@ -63,6 +120,8 @@ class BlockQueue:
             # It has just died, which the fork server will report; nothing of the order has begun.
             processor.order = None
             self._waiting.appendleft(order)
+            return
+        self._release(order, stop, order.stop, ReleaseReason.REPLACED)
 
     # -- done ----------------------------------------------------------------------------------------------
 
@@ -70,10 +129,41 @@ class BlockQueue:
         """A processor has written and reported mini-batches; dropped unless they are of its block."""
         if processor.order is None or flushed.block != processor.order.block:
             return
-        self._report(flushed)
         records = unpack(flushed.records)
         processor.reported = int(records["index"][-1]) + 1
+        processor.mini_batches += len(records)
         self._mean_time.add(float(records["elapsed"].sum()), len(records))
+        if flushed.failures or not self.health.succeeded(processor.key, len(records)):
+            flushed = self._judge(processor, flushed)
+        self._report(flushed)
+        if flushed.failures and not processor.replaced_for and self.health.looks_broken(processor.key):
+            self._replace_broken(processor)
+
+    def _judge(self, processor: ProcessorHandle, flushed: Flushed) -> Flushed:
+        """The same, with tries that the processor may have spoilt not charged to their mini-batches."""
+        assert processor.order is not None
+        records = unpack(flushed.records)
+        # A file that was changed says nothing of the process.
+        telling = records[records["reason"] != Reason.INPUT_CHANGED]
+        in_doubt = self.health.ended(
+            processor.key, zip(telling["index"].tolist(), telling["status"].tolist(), strict=True)
+        )
+        if not in_doubt or processor.order.repeated:
+            return flushed
+        # What a last try did return is kept with it, so that one stays as it is.
+        spared = np.isin(records["index"], list(in_doubt)) & (records["length"] == 0)
+        indices = set(records["index"][spared].tolist())
+        records = records.copy()
+        records["final"][spared] = 0
+        return replace(
+            flushed,
+            records=records.tobytes(),
+            failures=tuple(
+                replace(failure, final=False) if failure.index in indices else failure
+                for failure in flushed.failures
+            ),
+            uncharged=tuple(sorted(indices)),
+        )
 
     def done(self, processor: ProcessorHandle, done: BlockDone) -> None:
         """A processor has come to the end of its range, or to its limit."""
@@ -136,6 +226,27 @@ class BlockQueue:
         if limit < processor.limit:
             self._release(processor.order, limit, processor.limit, reason)
             processor.limit = limit
+
+    # -- replacing -----------------------------------------------------------------------------------------
+
+    def replace(self, processor: ProcessorHandle, why: str) -> None:
+        """Have a fresh process take a processor's place, once its current mini-batch is over."""
+        if processor.replaced_for:
+            return
+        processor.replaced_for = why
+        if processor.order is not None and processor.reported < processor.limit:
+            self.take_back(processor, processor.reported, ReleaseReason.REPLACED)
+
+    def _replace_broken(self, processor: ProcessorHandle) -> None:
+        row = self.health.row(processor.key)
+        many = f"the last {row} mini-batches" if row > 1 else "the last mini-batch"
+        self.health.replaced(processor.key)
+        processor.broken = True
+        self.replace(processor, f"{many} failed in it, which may be its own fault and not theirs")
+
+    def forget(self, processor: ProcessorHandle) -> None:
+        """A processor has ended."""
+        self.health.forget(processor.key)
 
     def processor_died(self, processor: ProcessorHandle, last: Announcement, why: ExitReason) -> None:
         """Charge the mini-batch that was running when a processor died, give back the rest of its block."""

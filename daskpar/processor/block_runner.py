@@ -278,7 +278,7 @@ class BlockRunner:
                 message=message,
                 trace=trace,
                 items=self._describe(index),
-                log=str(self.settings.log_paths.stderr(self.settings.node, self._number)),
+                log=str(self.settings.log_paths.trace(self.settings.node, self._number)),
                 time=self._epoch + OWN.monotonic(),
                 final=final,
             )

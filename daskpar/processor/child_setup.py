@@ -16,8 +16,10 @@ from daskpar import masking
 from daskpar.own_calls import moved_up
 from daskpar.paths import process_name
 from daskpar.processor.fork_protocol import ChildTask
+from daskpar.processor.leftovers import fresh_folder, temporary_folder, use_temporary_folder
 from daskpar.processor.protocol import ProcessorSettings
 from daskpar.processor.shared_page import SharedPage
+from daskpar.processor.stacks import open_stacks
 from daskpar.processor.std_streams import redirect, text_stream
 
 LOG_FORMAT = "%(asctime)s|%(levelname)s|%(process)d|%(name)s|%(message)s"
@@ -53,6 +55,8 @@ class ProcessorTask(ChildTask):
 
     settings: ProcessorSettings
     number: int
+    keep_folder: bool = False
+    """Whether it goes on in the working folder of the processor before it, which has ended in order."""
 
     def run(self, fds: list[int]) -> None:
         """In the forked child; returns when the processor has ended well."""
@@ -62,15 +66,15 @@ class ProcessorTask(ChildTask):
         logs, node = settings.log_paths, settings.node
         redirect(logs.stdout(node, self.number), 1)
         redirect(logs.stderr(node, self.number), 2)
-        stacks_path = logs.stacks(node, self.number)
-        stacks_path.parent.mkdir(parents=True, exist_ok=True)
-        stacks = moved_up(os.open(stacks_path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666))
-        # Fresh stream objects: what the server's ones hold is the server's to write. Line by line, so that
-        # prints keep their order with what C code and child processes write.
+        stacks = moved_up(open_stacks(logs.stacks(node, self.number)))
+        # Fresh stream objects: what the server's ones hold is the server's to write.
         sys.stdout, sys.stderr = text_stream(1), text_stream(2)
         directory = settings.working_directory(self.number)
+        if not self.keep_folder:
+            fresh_folder(directory)
         directory.mkdir(parents=True, exist_ok=True)
         os.chdir(directory)
+        use_temporary_folder(temporary_folder(settings, os.getpid()))
         self._set_environment(name)
         self._set_limits()
         # What it takes from its environment is not repeated in our own lines of its stderr.
@@ -90,6 +94,10 @@ class ProcessorTask(ChildTask):
     def watched_page(self, fds: list[int]) -> tuple[ProcessorSettings, SharedPage]:
         """In the fork server, which reads the page once more should the node be killed."""
         return self.settings, SharedPage(os.dup(fds[1]))
+
+    def temporary_folder(self, pid: int) -> str:
+        """In the fork server, which removes it."""
+        return temporary_folder(self.settings, pid)
 
     def _set_environment(self, name: str) -> None:
         settings = self.settings

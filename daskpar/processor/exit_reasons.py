@@ -23,6 +23,8 @@ class KillReason(StrEnum):
     STOPPED = "stopped"
     DAMAGED = "damaged"
     """Its script has written to, or read from, what only daskpar uses."""
+    NOT_NEEDED = "not needed"
+    """Its `init()` was under way when nothing was left to do."""
 
 
 _LOST = {
@@ -76,6 +78,12 @@ def exit_reason(
         )
     if text := _LOST.get(status >> 8, "") if not status & 0x7F else "":
         return ExitReason(Reason.DIED, text)
+    if killed_for == KillReason.NOT_NEEDED:
+        return ExitReason(
+            Reason.DIED, "not needed any more: nothing was left to do before init() had returned"
+        )
+    if killed_for == KillReason.STOPPED:
+        return ExitReason(Reason.DIED, "stopped with its step")
     if number := status & 0x7F:
         return _died_by_signal(number, out_of_memory)
     where = {Phase.LOAD: "loading", Phase.FLUSH: "writing its rows"}.get(Phase(phase), "run()")

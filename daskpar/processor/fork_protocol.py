@@ -19,6 +19,10 @@ class ChildTask:
         """Called in the fork server: settings and shared page of a processor; None for other children."""
         return None
 
+    def temporary_folder(self, pid: int) -> str:
+        """Called in the fork server: a folder that goes with the child `pid`; empty for none."""
+        return ""
+
 
 @dataclass(frozen=True)
 class Spawn:

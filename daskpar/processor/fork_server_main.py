@@ -13,14 +13,17 @@ import select
 import signal
 import socket
 import sys
+from time import monotonic, sleep
 
-from daskpar.processor import channel, guardian, last_state, linux
+from daskpar.processor import channel, guardian, last_state, leftovers, linux
 from daskpar.processor.fork_protocol import CloseServer, Exited, Spawn, Spawned, SpawnFailed
 from daskpar.processor.protocol import ProcessorSettings
 from daskpar.processor.shared_page import Announcement, SharedPage
 
 MAX_FDS = 4
 """File descriptors that come with one `Spawn` at most."""
+TRACKER_SECONDS = 1.0
+"""What a resource tracker gets to remove the shared memory of killed processes; it takes some ms."""
 
 
 def serve(fd: int, preload: str, mark: str) -> None:
@@ -82,6 +85,8 @@ class _Server:
         """Key of each living child, by its process."""
         self._watched: dict[int, tuple[ProcessorSettings, SharedPage]] = {}
         """The same for processors: their settings and pages."""
+        self._folders: dict[int, str] = {}
+        """Folder for the temporary files of each living child."""
         self._last_of_dead: list[Announcement] = []
         """Last announcements of the processors that died after the last fork."""
         self._settings: ProcessorSettings | None = None
@@ -109,6 +114,8 @@ class _Server:
             # Before the children's memory is gone, which takes time: the driver waits for the file.
             self._write_last_state()
             self._kill_all()
+            for folder in self._folders.values():
+                leftovers.remove_tree(folder)
         os._exit(0)
 
     def _spawn(self, request: Spawn) -> None:
@@ -131,6 +138,8 @@ class _Server:
         for fd in fds:
             os.close(fd)
         self._keys[pid] = request.key
+        if folder := request.task.temporary_folder(pid):
+            self._folders[pid] = folder
         self._last_of_dead.clear()  # the node lives, and has seen those deaths
         channel.send(self._sock, Spawned(request.key, pid))
 
@@ -168,27 +177,82 @@ class _Server:
                 return
             key = self._keys.pop(pid, None)
             if key is not None:  # else an orphan that was inherited
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.killpg(pid, signal.SIGKILL)
+                self._end_group(pid)
+                self._remove_folder(pid)
                 if pid in self._watched:
                     # Its node may have died with it, and would then not report it.
                     self._last_of_dead.append(self._watched[pid][1].announced())
                 channel.send(self._sock, Exited(key, pid, status, usage.ru_maxrss * 1024))
                 if pid in self._watched:
                     self._watched.pop(pid)[1].close()
+            else:
+                self._folders.pop(pid, None)  # one that has removed a folder has ended
+
+    def _end_group(self, leader: int) -> None:
+        """Kill what is left of the group of a child that has ended.
+
+        Its resource tracker, which is ours by now, goes last and by itself: once it is gone, the shared
+        memory is. The successor is forked after that.
+        """
+        left = linux.members_of_group(leader, os.getpid())
+        trackers = linux.trackers_among(left)
+        if trackers:
+            for pid in set(left) - trackers:
+                linux.kill(pid)
+            end = monotonic() + TRACKER_SECONDS
+            while trackers and monotonic() < end:
+                for pid in list(trackers):
+                    with contextlib.suppress(ChildProcessError):
+                        if os.waitpid(pid, os.WNOHANG) == (0, 0):
+                            continue
+                    trackers.discard(pid)
+                if trackers:
+                    sleep(0.001)
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(leader, signal.SIGKILL)
+
+    def _remove_folder(self, pid: int) -> None:
+        """Remove the temporary files of a child that has ended; the next one does not wait for that."""
+        folder = self._folders.pop(pid, "")
+        if not folder:
+            return
+        try:
+            os.rmdir(folder)  # nearly always there is nothing in it
+        except FileNotFoundError:
+            return
+        except OSError:
+            parent = os.getpid()
+            with contextlib.suppress(OSError):
+                if (cleaner := os.fork()) == 0:
+                    try:
+                        for fd in self._own:
+                            os.close(fd)
+                        self._sock.close()
+                        linux.die_with_parent(parent)
+                        leftovers.remove_tree(folder)
+                    finally:
+                        os._exit(0)
+                self._folders[cleaner] = folder  # should it be killed with us, the rest is ours to remove
 
     def _kill_groups(self) -> None:
         for pid in list(self._keys):
-            linux.kill_group(pid)
+            linux.kill_tree(pid)
 
     def _kill_all(self) -> None:
         # Again and again: killing a parent makes its children ours (PR_SET_CHILD_SUBREAPER, prctl(2)).
+        end = monotonic() + TRACKER_SECONDS
         while True:
-            for pid in linux.children_of(os.getpid()):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+            children = linux.children_of(os.getpid())
+            spared = linux.trackers_among(children) if monotonic() < end else set()
+            for pid in children:
+                if pid not in spared:
+                    linux.kill(pid)
+            only_trackers = bool(spared) and len(spared) == len(children)
             try:
-                os.wait()
+                if only_trackers and os.waitpid(-1, os.WNOHANG) == (0, 0):
+                    sleep(0.001)
+                elif not only_trackers:
+                    os.wait()
             except ChildProcessError:
                 return
             except InterruptedError:

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import tempfile
+from collections.abc import Iterable
 
 _PDEATHSIG, _SET_CHILD_SUBREAPER = 1, 36
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
@@ -69,6 +70,31 @@ def descendants_of(pid: int) -> list[int]:
     return found
 
 
+def trackers_among(pids: Iterable[int]) -> set[int]:
+    """Those processes that are resource trackers, of Python's multiprocessing or of joblib.
+
+    A tracker removes the shared memory and the semaphores of its processes once all of these have ended, and
+    ends: it alone knows what is theirs, so it must not be killed with them.
+    """
+    found = set()
+    for pid in pids:
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as file:
+                if b"resource_tracker import main" in file.read(4096):
+                    found.add(pid)
+        except OSError:
+            pass
+    return found
+
+
+def kill(pid: int) -> None:
+    """SIGKILL one process, if it is there."""
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        pass
+
+
 def kill_group(pid: int) -> None:
     """SIGKILL the process group that `pid` leads, and `pid`; nothing when `pid` is 0."""
     if pid <= 0:  # not known yet; to kill(2), 0 means our own group
@@ -111,14 +137,29 @@ def _has_mark(pid: int, mark: bytes) -> bool:
 def kill_tree(pid: int) -> None:
     """SIGKILL `pid`, its group and every descendant, those in sessions of their own included.
 
-    Daemons have left the tree and stay; they end with the fork server.
+    Resource trackers stay until they have done their work (see `trackers_among`); their fork server sees to
+    that. Daemons have left the tree and stay; they end with the fork server.
     """
     if pid <= 0:
         return
     below = descendants_of(pid)
-    kill_group(pid)
+    spared = trackers_among(below)
+    if spared:
+        kill(pid)
+    else:
+        kill_group(pid)
     for child in below:
+        if child not in spared:
+            kill(child)
+
+
+def members_of_group(group: int, below: int) -> list[int]:
+    """Descendants of process `below` that are in the process group `group`."""
+    found = []
+    for pid in descendants_of(below):
         try:
-            os.kill(child, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
+            if os.getpgid(pid) == group:
+                found.append(pid)
+        except OSError:
             pass
+    return found

@@ -90,7 +90,7 @@ def _charge(
         message=why.text,
         trace=read_stacks(settings, processor.number),
         items=described,
-        log=str(settings.log_paths.stderr(settings.node, processor.number)),
+        log=str(settings.log_paths.trace(settings.node, processor.number)),
         time=time(),
         final=final,
     )

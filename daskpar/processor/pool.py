@@ -21,6 +21,7 @@ from daskpar.processor.call_inbox import CallInbox
 from daskpar.processor.exit_reasons import KillReason, exit_reason, exit_text_in_init
 from daskpar.processor.fork_protocol import Exited, Spawned, SpawnFailed
 from daskpar.processor.fork_server import ForkServer
+from daskpar.processor.growth_watchdog import GrowthWatchdog
 from daskpar.processor.memory_watchdog import MemoryWatchdog
 from daskpar.processor.processor_handle import ProcessorHandle, makes_sense_of
 from daskpar.processor.processor_messages import BlockDone, DiskFailed, InitDone, InitRaised, ShutdownDone
@@ -74,6 +75,9 @@ class ProcessorPool:
         self._failures = StartFailures(settings)
         self._timeouts = TimeoutWatchdog(settings)
         self._memory = MemoryWatchdog(settings.node_memory)
+        self._growth = GrowthWatchdog(settings.most_growth)
+        self._keep_folders: set[int] = set()
+        """Numbers of processors that have ended in order: the next one goes on in the working folder."""
         self._oom_kills = OomKillCounter()
         self._sampler = Sampler(
             settings.node, settings.resource_interval, self.processors.pids, self._take_sample
@@ -134,7 +138,9 @@ class ProcessorPool:
         return self._closing or (self._finishing and not self.processors and not self._blocks)
 
     def _turn(self) -> None:
-        busy = any(p.order is not None or not p.ready or p.finishing for p in self.processors)
+        busy = any(
+            p.order is not None or not p.ready or p.finishing or p.replaced_for for p in self.processors
+        )
         self._blocks.give_to(self.processors)
         self._start_missing()
         self._send()
@@ -143,6 +149,7 @@ class ProcessorPool:
         self._calls.run()
         if self._closing:
             return
+        self._shut_down_replaced()
         self._shut_down_idle()
         self._check_clocks()
         self._send()
@@ -170,6 +177,8 @@ class ProcessorPool:
             if self._timeouts.check(processor, last, now):
                 self._blocks.take_back_if_slow(processor, last, now)
         self._memory.check(list(self.processors), now)
+        for processor in self._growth.due(self.processors, now):
+            self._replace_outgrown(processor)
 
     def _is_whole(self, processor: ProcessorHandle, last: Announcement) -> bool:
         """Whether its page says what it can have announced; else it is killed, to be replaced."""
@@ -237,8 +246,9 @@ class ProcessorPool:
             case Flushed():
                 self._blocks.flushed(processor, message)
             case InitDone():
-                processor.ready = True
+                processor.ready, processor.ready_at = True, monotonic()
                 self._failures.processor_ready()
+                self._growth.ready(processor)
                 self._report_change(processor, ProcessorState.READY)
                 self._sampler.start()
             case InitRaised():
@@ -249,6 +259,7 @@ class ProcessorPool:
                 self._stop()
             case BlockDone():
                 self._blocks.done(processor, message)
+                self._replace_if_used_up(processor)
             case ShutdownDone() if message.trace:
                 where = f"{process_name(processor.number)} of node {self.settings.node}"
                 self._warn(f"shutdown() raised in {where}:\n{message.trace}")
@@ -264,7 +275,7 @@ class ProcessorPool:
         for number in range(self.settings.processors):
             if number not in self.processors:
                 try:
-                    self.processors.start(number)
+                    self.processors.start(number, keep_folder=number in self._keep_folders)
                 except OSError as error:
                     self._server_lost(error)
 
@@ -312,6 +323,7 @@ class ProcessorPool:
             processor.killed_for = KillReason.DAMAGED
             last = Announcement(processor.limit - 1, Phase.FLUSH, monotonic())
         self.processors.forget(processor)
+        self._blocks.forget(processor)
         why = exit_reason(
             event.status,
             killed_for=processor.killed_for,
@@ -327,8 +339,49 @@ class ProcessorPool:
             took = f"took longer than {self.settings.run_timeout:g} s"
             self._warn(f"shutdown() {took} in {process_name(processor.number)} and was killed")
         well = event.status == 0 and not processor.killed_for
-        self._report_change(processor, ProcessorState.ENDED, "" if well else why.text)
+        (self._keep_folders.add if well and not processor.broken else self._keep_folders.discard)(
+            processor.number
+        )
+        self._report_change(
+            processor, ProcessorState.ENDED, self._end_in_words(processor, "" if well else why.text)
+        )
         processor.close()
+
+    def _end_in_words(self, processor: ProcessorHandle, why: str) -> str:
+        if not processor.replaced_for:
+            return why
+        replaced = f"replaced by a fresh process: {processor.replaced_for}"
+        return f"{replaced}; {why}" if why else replaced
+
+    # -- replacing -----------------------------------------------------------------------------------------
+
+    def _replace_if_used_up(self, processor: ProcessorHandle) -> None:
+        """After a block: replace a processor that has run enough mini-batches, or has grown too much."""
+        most = self.settings.most_mini_batches
+        if most is not None and processor.mini_batches >= most:
+            self._blocks.replace(
+                processor, f"it has run {most} mini-batches (max_mini_batches_per_processor)"
+            )
+        elif self._growth.has_outgrown(processor):
+            self._replace_outgrown(processor)
+
+    def _replace_outgrown(self, processor: ProcessorHandle) -> None:
+        limit = (self.settings.most_growth or 0) / 2**20
+        self._blocks.replace(
+            processor,
+            f"its memory has grown by more than {limit:,.0f} MB since init() (max_processor_growth)",
+        )
+
+    def _shut_down_replaced(self) -> None:
+        """`shutdown()` in processors whose place a fresh process takes, and whose block is over."""
+        for processor in self.processors:
+            if processor.replaced_for and processor.order is None and not processor.finishing:
+                processor.finishing = True
+                if processor.broken and self._blocks.health.row(processor.key) > 1:
+                    place = f"{process_name(processor.number)} of node {self.settings.node}"
+                    self._warn(f"{place} is replaced by a fresh process: {processor.replaced_for}")
+                with contextlib.suppress(OSError):
+                    channel.send(processor.sock, None)
 
     def _exited_in_init(self, processor: ProcessorHandle, status: int) -> None:
         if self._closing or self._stopping or processor.finishing:
@@ -381,6 +434,7 @@ class ProcessorPool:
                 continue
             processor.finishing = True
             if not processor.ready:
+                processor.killed_for = processor.killed_for or KillReason.NOT_NEEDED
                 linux.kill_group(processor.pid)  # nobody needs what its init() prepares
                 continue
             with contextlib.suppress(OSError):

@@ -29,6 +29,8 @@ class ProcessorHandle:
     """0 until the fork server has reported it."""
     ready: bool = False
     """Whether `init()` has returned."""
+    ready_at: float = 0.0
+    """When that was, on the monotonic clock."""
     init_raised: bool = False
     order: BlockOrder | None = None
     """The block that it has."""
@@ -43,6 +45,14 @@ class ProcessorHandle:
     """When its time to write its stacks is over, on the monotonic clock."""
     finishing: bool = False
     """Whether it was told to call `shutdown()` and end."""
+    replaced_for: str = ""
+    """Why a fresh process is to take its place, once its block is over; empty: it goes on."""
+    broken: bool = False
+    """Whether that is because its calls fail."""
+    mini_batches: int = 0
+    """How many tries it has reported."""
+    bytes_after_init: int = 0
+    """Its resident memory when `init()` had returned."""
 
     sighting: Sighting = field(default_factory=lambda: Sighting(monotonic()))
 
@@ -53,7 +63,13 @@ class ProcessorHandle:
     @property
     def is_free(self) -> bool:
         """Whether it can be given a block."""
-        return self.ready and self.order is None and not self.finishing and not self.killed_for
+        return (
+            self.ready
+            and self.order is None
+            and not self.finishing
+            and not self.killed_for
+            and not self.replaced_for
+        )
 
     def close(self) -> None:
         """Release what its node shared with it."""
@@ -61,13 +77,18 @@ class ProcessorHandle:
         self.page.close()
 
 
-def start_processor(server: ForkServer, settings: ProcessorSettings, number: int) -> ProcessorHandle:
-    """Have `server` fork processor `number`; OSError when the server is gone."""
+def start_processor(
+    server: ForkServer, settings: ProcessorSettings, number: int, *, keep_folder: bool = False
+) -> ProcessorHandle:
+    """Have `server` fork processor `number`; OSError when the server is gone.
+
+    `keep_folder`: whether its working folder is left as it is.
+    """
     page = SharedPage.create()
     page.announce(-1, Phase.INIT, monotonic())  # before the processor can announce anything itself
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        key = server.spawn(ProcessorTask(settings, number), [theirs.fileno(), page.fd])
+        key = server.spawn(ProcessorTask(settings, number, keep_folder), [theirs.fileno(), page.fd])
     except OSError:
         ours.close()
         page.close()

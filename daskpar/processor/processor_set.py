@@ -64,9 +64,9 @@ class ProcessorSet:
         """Number -> process; for any thread."""
         return {one.number: one.pid for one in self if one.pid}
 
-    def start(self, number: int) -> None:
+    def start(self, number: int, *, keep_folder: bool = False) -> None:
         """Start processor `number`; OSError when the fork server is gone."""
-        processor = start_processor(self.server, self._settings, number)
+        processor = start_processor(self.server, self._settings, number, keep_folder=keep_folder)
         self._by_number[number] = self._by_key[processor.key] = processor
         self._selector.register(processor.sock, selectors.EVENT_READ, processor)
 

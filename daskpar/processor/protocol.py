@@ -72,6 +72,12 @@ class ProcessorSettings:
     """Hard limit of each processor in bytes (`--processor-memory`)."""
     node_memory: int | None = None
     """What the processors of the node may take together, in bytes; None: what its machine has."""
+    most_mini_batches: int | None = None
+    """A processor is replaced after so many (`--max_mini_batches_per_processor`)."""
+    most_growth: int | None = None
+    """A processor is replaced when its resident memory has grown by so many bytes since `init()` had returned
+    (`--max_processor_growth`).
+    """
     nice: int = 0
     profiling_module: str = ""
     resource_interval: Seconds = 0.0
@@ -117,6 +123,8 @@ class ReleaseReason(StrEnum):
     """The processor died at an earlier mini-batch of the block; these were not begun."""
     UNREACHED = "unreached"
     """The data of the first one could not be reached from this node; these were not begun."""
+    REPLACED = "replaced"
+    """A fresh process is to take the processor's place; these were not begun."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +139,13 @@ class BlockOrder:
     stop: int
     tries: int = 0
     """Failed tries that its mini-batches have behind them (above 0 only for a block of one)."""
+    repeated: bool = False
+    """Whether a failed try of its one mini-batch was not charged: the next one is."""
+
+    @property
+    def is_retry(self) -> bool:
+        """Whether its mini-batch has failed before."""
+        return self.tries > 0 or self.repeated
 
     def is_last_try(self, max_retries: int) -> bool:
         """Whether a mini-batch of the block that fails now is not tried again."""
@@ -152,6 +167,8 @@ class Flushed:
     records: bytes
     """`batches.records.RECORD`s, in mini-batch order."""
     failures: tuple[Failure, ...] = ()
+    uncharged: tuple[int, ...] = ()
+    """Mini-batches whose failed tries here use up none of their tries: their processor may be broken."""
     schema: Schema | None = None
     """Of all rows that the processor returned so far, where the row format has one."""
     carried: bytes = b""

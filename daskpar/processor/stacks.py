@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
+import time
+from pathlib import Path
 
 from daskpar.processor.error_text import OUR_FOLDERS, TRACE_CHARACTERS
 from daskpar.processor.protocol import ProcessorSettings
@@ -16,17 +19,36 @@ STACK_SIGNAL: int | None = (
 That is done in C (faulthandler), so it works whichever thread holds the GIL. No script is likely to use a
 real-time signal; where there are none, it is SIGUSR2.
 """
+_START = re.compile(r"^--- process \d+ started .* ---$", re.MULTILINE)
 _HEAD = re.compile(r"^((?:Current t|T)hread) (0x[0-9a-f]+)(.*) \(most recent call first\):$")
 _FRAME = re.compile(r'^  File "(.*)", line (\d+|\?\?\?) in (.*)$')
 
 
+def open_stacks(path: Path) -> int:
+    """In a new processor: open the file for its stacks, below those of the processors before it.
+
+    They have had the same number. Returns a close-on-exec descriptor; OSError where it can't be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    os.write(fd, f"--- process {os.getpid()} started {now} ---\n".encode())
+    return fd
+
+
 def read_stacks(settings: ProcessorSettings, processor: int) -> str:
-    """The stacks that a processor wrote when it was killed or crashed; empty where it ended otherwise."""
+    """The stacks that the last processor of this number wrote when it was killed or crashed.
+
+    Empty where it ended otherwise.
+    """
     try:
-        with open(settings.log_paths.stacks(settings.node, processor), errors="replace") as file:
-            return readable(file.read()[-TRACE_CHARACTERS:])
+        with open(settings.log_paths.stacks(settings.node, processor), "rb") as file:
+            # A character of UTF-8 has four bytes at most.
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 4 * TRACE_CHARACTERS))
+            text = file.read().decode(errors="replace")
     except OSError:
         return ""
+    return readable(_START.split(text)[-1].lstrip("\n")[-TRACE_CHARACTERS:])
 
 
 def readable(text: str) -> str:

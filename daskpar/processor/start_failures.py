@@ -59,7 +59,7 @@ class StartFailures:
             processor=processor,
             message=message,
             trace=trace,
-            log=str(settings.log_paths.stderr(settings.node, processor)),
+            log=str(settings.log_paths.trace(settings.node, processor)),
             time=time(),
             fatal=fatal,
         )

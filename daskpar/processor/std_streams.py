@@ -21,8 +21,13 @@ def redirect(path: str | Path, target: int) -> None:
 
 
 def text_stream(fd: int) -> TextIO:
-    """A text stream that writes each line at once."""
-    return os.fdopen(fd, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
+    """A text stream that keeps nothing back, as that of `python -u`.
+
+    Prints keep their order with what C code and child processes write, and the half line before a kill or a
+    crash, which often says most, is not lost with the process.
+    """
+    raw = os.fdopen(fd, "wb", buffering=0, closefd=False)
+    return io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", write_through=True)
 
 
 def write_stderr(text: str) -> None:

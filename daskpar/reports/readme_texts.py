@@ -28,7 +28,8 @@ sys/                                          from daskpar
   node/<node>/_main.txt                       the processors of a node: started, ready, ended
   node/<node>/<process>.txt                   what a processor ran: failed tries;
                                               with logging_level DEBUG every mini-batch
-  node/<node>/<process>.stacks.txt            where its threads were when it was killed (empty: it was not)
+  node/<node>/<process>.stacks.txt            where its threads were when it was killed or crashed,
+                                              below a line with its pid and start (nothing: it was not)
   job_report/processed_mini-batches.csv       one row for each try of a mini-batch
   job_report/process_summary.csv              one row for each processor
   job_report/node_summary.csv                 one row for each node
@@ -38,7 +39,8 @@ sys/                                          from daskpar
   perf/<node>/processes_resource_usage.csv    what each processor used
 
 <node> is the index of the node (a Dask worker) in the step: 0, 1, ...; <process> is processNNN.
-A processor that was killed or died is replaced by one with a new number.
+A processor that was killed, died or was replaced is followed by one with the same number, in a new process:
+its logs go on in the same files. _main.txt says when; each start has a line of its own in the stacks file.
 sys/perf is written every resource_monitor_interval seconds (0: never).
 """,
     StepKind.COMMAND: """\

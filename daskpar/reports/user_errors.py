@@ -106,7 +106,8 @@ class UserErrors(Watcher):
         )
         self._append(
             self._logs.trace(event.node, event.processor),
-            f"{iso(event.time)} import or init() failed\n{indent(event.detail)}\n\n",
+            f"{iso(event.time)} import or init() failed\n{indent(event.detail)}\n"
+            + (f"{indent(event.trace)}\n\n" if event.trace.strip() else "\n"),
         )
 
     def _append(self, path: Path, text: str) -> None:

@@ -60,6 +60,10 @@ def test_an_open_quote_is_an_error(text: str) -> None:
         (("--copy_logs_to_parent",), {"copy_logs_to_parent": "True"}),
         (("--copy_logs_to_parent", "False"), {"copy_logs_to_parent": "False"}),
         (("--profiling_module=",), {"profiling_module": ""}),
+        (
+            ("--max-mini-batches-per-processor", "7", "--max_processor_growth=2gb"),
+            {"max_mini_batches_per_processor": "7", "max_processor_growth": "2gb"},
+        ),
         (("--process_count_per_node", "3", "--nice", "2"), {"process_count_per_node": "3", "nice": "2"}),
         (("--model", "error_threshold", "5"), {}),
         (("-error_threshold", "5"), {}),

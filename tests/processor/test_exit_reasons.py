@@ -26,6 +26,8 @@ SETTINGS = ProcessorSettings(
         (signal.SIGKILL, "timeout", Phase.LOAD, False, Reason.LOAD_TIMEOUT, "20 s (task_overhead_timeout)"),
         (signal.SIGUSR2, "timeout", Phase.RUN, False, Reason.TIMEOUT, "retry_settings.timeout"),
         (signal.SIGKILL, "memory", Phase.RUN, False, Reason.MEMORY, "largest"),
+        (signal.SIGKILL, "not needed", Phase.INIT, True, Reason.DIED, "not needed any more"),
+        (signal.SIGKILL, "stopped", Phase.RUN, False, Reason.DIED, "stopped with its step"),
         (signal.SIGKILL, "", Phase.RUN, True, Reason.MEMORY, "by the kernel"),
         (signal.SIGKILL, "", Phase.RUN, False, Reason.DIED, "killed from outside"),
         (signal.SIGSEGV, "", Phase.RUN, True, Reason.DIED, "SIGSEGV"),

@@ -79,11 +79,17 @@ class Dispatcher:
     """Nodes that get nothing for a while."""
     held: dict[int, int] = field(default_factory=dict)
     """Mini-batches that wait until they are let go (`let_go`), each with its failed tries."""
+    more_come: bool = False
+    """Whether further nodes are starting their processors."""
     ready: set[str] | None = None
     """Nodes with a processor past `init()`, as far as reported; None: all have one."""
     _queue: deque[tuple[int, int, int]] = field(default_factory=deque)
     _waiting_suspects: deque[tuple[int, int, int]] = field(default_factory=deque)
     """Suspects that wait for a node without another suspect."""
+    _elsewhere: dict[str, deque[tuple[int, int, int]]] = field(default_factory=dict)
+    """Node -> mini-batches that have just failed there, for another one."""
+    _repeated: set[int] = field(default_factory=set)
+    """Mini-batches of which one failed try was not charged."""
     waiting: int = 0
     """Mini-batches that wait, suspects included."""
 
@@ -104,7 +110,7 @@ class Dispatcher:
     @property
     def finished(self) -> bool:
         """Whether nothing waits and nothing is under way."""
-        return not self._queue and not self._waiting_suspects and not self.blocks and not self.held
+        return not (self._queue or self._elsewhere or self._waiting_suspects or self.blocks or self.held)
 
     @property
     def processors(self) -> int:
@@ -121,8 +127,11 @@ class Dispatcher:
         """Blocks to send now, each with its node: fills every node up to two blocks for each processor."""
         orders = self._orders_for_suspects() if self._waiting_suspects else []
         able = self._room - self.paused if self.paused else self._room
-        room = [(self._load[node] / self.nodes[node], node) for node in able] if self._queue else []
+        waits = self._queue or self._elsewhere
+        room = [(self._load[node] / self.nodes[node], node) for node in able] if waits else []
         heapq.heapify(room)
+        if self._elsewhere:
+            orders += self._orders_for_retries(room)
         while self._queue and room:
             node = room[0][1]
             start, limit, tries = self._queue.popleft()
@@ -143,13 +152,45 @@ class Dispatcher:
                 heapq.heappop(room)
         return orders + self._orders_for_suspects() if self._waiting_suspects else orders
 
+    def _orders_for_retries(self, room: list[tuple[float, str]]) -> list[tuple[str, BlockOrder]]:
+        """Blocks for mini-batches that failed on one node and go to another, while one can take them.
+
+        `room`: heap of (load, node); what has become of it is left there.
+        """
+        orders: list[tuple[str, BlockOrder]] = []
+        passed = []
+        while room and self._elsewhere:
+            _, node = heapq.heappop(room)
+            failed_on = next((name for name in self._elsewhere if name != node), None)
+            if failed_on is None and self._is_only_one(node):
+                failed_on = node
+            if failed_on is None:
+                passed.append((self._load[node] / self.nodes[node], node))
+                continue
+            waiting = self._elsewhere[failed_on]
+            orders.append(self._order(node, *waiting.popleft()))
+            if not waiting:
+                del self._elsewhere[failed_on]
+            if node in self._room:
+                heapq.heappush(room, (self._load[node] / self.nodes[node], node))
+        for entry in passed:
+            heapq.heappush(room, entry)
+        return orders
+
+    def _is_only_one(self, node: str) -> bool:
+        """Whether there is no other node to wait for."""
+        return not self.more_come and not self.nodes.keys() - self.paused - {node}
+
     def _order(self, node: str, start: int, stop: int, tries: int) -> tuple[str, BlockOrder]:
         self.waiting -= stop - start
         number = self._next
         self._next += 1
         self.blocks[number] = _Block(node=node, tries=tries, due=[(start, stop)])
         self._change_load(node, 1)
-        return node, BlockOrder(block=number, token="", start=start, stop=stop, tries=tries)
+        repeated = stop - start == 1 and start in self._repeated
+        return node, BlockOrder(
+            block=number, token="", start=start, stop=stop, tries=tries, repeated=repeated
+        )
 
     def _orders_for_suspects(self) -> list[tuple[str, BlockOrder]]:
         """Blocks for suspects that need a node of their own: nodes that have no other suspect."""
@@ -198,9 +239,19 @@ class Dispatcher:
                 self.blame.clear(low, high)
         return accepted
 
-    def retry(self, index: int, tries: int) -> None:
-        """Queue one mini-batch again, ahead of all others, with `tries` failed tries behind it."""
-        self._queue.appendleft((index, index + 1, tries))
+    def retry(self, index: int, tries: int, *, failed_on: str = "", charged: bool = True) -> None:
+        """Queue one mini-batch again, ahead of all others, with `tries` failed tries behind it.
+
+        `failed_on`: the node where it has just failed, so that another one gets it, where there is any.
+        `charged`: whether that try is among the `tries`.
+        """
+        if not charged:
+            self._repeated.add(index)
+        entry = (index, index + 1, tries)
+        if failed_on in self.nodes and not self._is_only_one(failed_on):
+            self._elsewhere.setdefault(failed_on, deque()).append(entry)
+        else:
+            self._queue.appendleft(entry)
         self.waiting += 1
 
     def release(self, block: int, token: str, start: int, stop: int, *, suspect: bool = False) -> Loss:
@@ -303,6 +354,7 @@ class Dispatcher:
     def drop_waiting(self) -> None:
         """Nothing more is to be started."""
         self._queue.clear()
+        self._elsewhere.clear()
         self._waiting_suspects.clear()
         self.held.clear()
         self.waiting = 0

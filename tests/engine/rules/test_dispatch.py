@@ -52,6 +52,66 @@ def test_blocks_are_contiguous_and_in_order():
     assert all(a.stop == b.start for a, b in itertools.pairwise(orders))
 
 
+def fail(made: Dispatcher, *, charged: bool = True) -> tuple[str, int]:
+    """The first mini-batch of a block on node "a" fails there, the rest succeed: the node and the mini-batch."""
+    node, order = next((node, order) for node, order in made.orders() if node == "a")
+    settle(made, order, order.start, order.stop)
+    made.end(order.block, "t")
+    made.retry(order.start, order.tries + charged, failed_on=node, charged=charged)
+    return node, order.start
+
+
+def test_a_retry_goes_to_another_node():
+    made = dispatcher(1000, nodes={"a": 1, "b": 1})
+    node, index = fail(made)
+    assert [given for given, order in made.orders() if order.start == index] == [], "the other one is full"
+    block = next(number for number, block in made.blocks.items() if block.node == "b")
+    made.lose_block(block)
+    assert [given for given, order in made.orders() if order.start == index] == ["b"] != [node]
+
+
+@pytest.mark.parametrize("gone", ["lost", "left", "paused", "the only one"])
+def test_a_retry_stays_where_no_other_node_can_run_it(gone):
+    made = dispatcher(1000, nodes={"a": 1} if gone == "the only one" else {"a": 1, "b": 1})
+    made.ready = {"a", "b"}
+    _, index = fail(made)
+    if gone == "lost":
+        made.lose_node("b")
+    elif gone == "left":
+        made.leave_node("b")
+    elif gone == "paused":
+        made.paused = {"b"}
+    assert index in {order.start for node, order in made.orders() if node == "a"}
+
+
+def test_a_retry_waits_for_a_node_that_is_starting():
+    made = dispatcher(1, nodes={"a": 1})
+    made.more_come = True
+    fail(made)
+    assert made.orders() == []
+    made.more_come = False
+    assert [node for node, _ in made.orders()] == ["a"]
+
+
+def test_a_retry_that_waits_for_another_node_is_not_forgotten():
+    made = dispatcher(1, nodes={"a": 1, "b": 1})
+    made.leave_node("b")
+    made.add_node("b", 1)
+    fail(made)
+    assert (made.finished, made.waiting) == (False, 1)
+    made.drop_waiting()
+    assert (made.finished, made.waiting) == (True, 0)
+
+
+@pytest.mark.parametrize("charged", [True, False])
+def test_a_try_that_is_not_charged_uses_up_none_and_is_known_to_its_next_block(charged):
+    made = dispatcher(1000, nodes={"a": 1})
+    _, index = fail(made, charged=charged)
+    again = next(order for _, order in made.orders() if order.start == index)
+    assert (again.tries, again.repeated, again.stop) == (int(charged), not charged, index + 1)
+    assert again.is_retry
+
+
 def test_a_retried_mini_batch_goes_first_and_alone():
     made = dispatcher(1000)
     order = made.orders()[0][1]
@@ -318,8 +378,8 @@ class AnyCourseOfEvents(RuleBasedStateMachine):
             self.orders[order.block] = order
 
     @precondition(lambda self: self.orders)
-    @rule(data=st.data(), fails=st.booleans())
-    def flush(self, data, fails):
+    @rule(data=st.data(), fails=st.booleans(), charged=st.booleans())
+    def flush(self, data, fails, charged):
         order = self.orders[data.draw(st.sampled_from(sorted(self.orders)))]
         due = [i for a, b in sorted(self.made.blocks[order.block].due) for i in range(a, b)]
         if not due:
@@ -329,7 +389,8 @@ class AnyCourseOfEvents(RuleBasedStateMachine):
         assert accepted.all()
         if fails and self.tries.get(done[-1], 0) < 2:
             self.tries[done[-1]] = self.tries.get(done[-1], 0) + 1
-            self.made.retry(done.pop(), order.tries + 1)
+            node = self.made.blocks[order.block].node
+            self.made.retry(done.pop(), order.tries + charged, failed_on=node, charged=charged)
         self.settled += done
 
     @precondition(lambda self: self.orders)
