@@ -27,7 +27,7 @@ MOST_KEPT = 1000
 CHANCE = 0.001
 """A row that the usual share of failures gives more often than this shows nothing."""
 LONGEST_ROW = 100
-FRUITLESS = 4
+FRUITLESS = 8
 """Fresh processes in a row, none of which succeeded at anything, after which the mini-batches or the script
 are taken to be at fault.
 """
