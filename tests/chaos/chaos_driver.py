@@ -64,12 +64,12 @@ def arm(death: Death) -> None:
         return call
 
     def saving(replace_json: Callable[..., Any]) -> Callable[..., Any]:
-        def call(path: Any, value: Any) -> Any:
+        def call(path: Any, value: Any, **options: Any) -> Any:
             death.at(
                 f"{os.path.basename(path)} {value.get('status', '')}",
                 lambda: path.with_name(f".{path.name}.tmp").write_bytes(b"{") and None,
             )
-            return replace_json(path, value)
+            return replace_json(path, value, **options)
 
         return call
 

@@ -121,10 +121,12 @@ def test_processors_that_can_not_write_their_rows_end_the_step(chaos):
 def test_a_read_only_output_folder_is_said_before_the_first_mini_batch(chaos, monkeypatch):
     job = chaos()
 
-    def open_new(path, opening=atomic.open_new):
+    opening = atomic.open_new
+
+    def open_new(path, *mode):
         if os.path.basename(path).startswith(".rows.txt"):
             raise OSError(errno.EROFS, os.strerror(errno.EROFS))
-        return opening(path)
+        return opening(path, *mode)
 
     monkeypatch.setattr(atomic, "open_new", open_new)
     ended = job.run()

@@ -244,7 +244,7 @@ def move(rows):
 def descriptors_of_parts():
     """As a script may find them that looks through its numbers."""
     found = []
-    for number in range(3, 256):
+    for number in range(3, 2048):
         try:
             if os.readlink(f"/proc/self/fd/{number}").endswith(".part"):
                 found.append(number)

@@ -24,7 +24,7 @@ import glob, os, pathlib, threading, time
 def own():
     '''Descriptors of part files, as a script finds them.'''
     found = []
-    for fd in range(3, 256):
+    for fd in range(3, 2048):
         try:
             if os.readlink(f"/proc/self/fd/{fd}").endswith(".part"):
                 found.append(fd)

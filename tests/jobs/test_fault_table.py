@@ -25,9 +25,12 @@ FINE = ["ok", "fork + exit", "fork + return", "fork + exception", "generator", "
 
 @pytest.mark.parametrize("retries", [0, 1])
 def test_each_fault_costs_its_mini_batch_alone(job, retries):
-    """All faults in one job, each on a mini-batch of its own, for ever: its neighbours' rows are all there, its own are not."""
+    """All faults in one job, each on a mini-batch of its own, for ever: its neighbours' rows are all there, its own are not.
+
+    One that failed right behind another in the same process may be called once more, without charge.
+    """
     names = list(FAILS)
-    faults = {3 * at + 1: [name] * (retries + 1) for at, name in enumerate(names)}
+    faults = {3 * at + 1: [name] * (retries + 2) for at, name in enumerate(names)}
     made = job(
         faults=faults, files=6 * len(names) + 4, retries=retries, arguments="--processor-memory 1500mb"
     )
@@ -42,10 +45,10 @@ def test_each_fault_costs_its_mini_batch_alone(job, retries):
     assert made.output() == expected
     assert (counts.succeeded, counts.failed) == (len(well), len(names))
     assert counts.failed_items == sum(FAILS[name][1] for name in names)
-    assert counts.tries_failed == len(names) * (retries + 1)
-    assert counts.retried == len(names) * retries
     calls = made.calls()
-    assert {index: calls[index] for index in faults} == dict.fromkeys(faults, retries + 1)
+    assert counts.tries_failed == sum(calls[index] for index in faults)
+    assert counts.retried == counts.tries_failed - len(names)
+    assert all(calls[index] - retries in (1, 2) for index in faults), calls
     # A neighbour may only have run twice where its unflushed result went down with a processor.
     assert sum(calls[index] - 1 for index in well) == counts.repeats
 

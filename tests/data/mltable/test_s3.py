@@ -49,7 +49,7 @@ def bucket() -> Iterator[str]:
     server.stop()
 
 
-@pytest.mark.filterwarnings("ignore:.*became null", "ignore:.*are left out")
+@pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("name", CHOSEN)
 def test_the_same_table_as_from_the_disk(bucket: str, name: str) -> None:
