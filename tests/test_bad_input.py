@@ -125,7 +125,8 @@ def folder_without_mltable(work) -> dict[str, Any]:
 
 
 def parquet_output(work) -> dict[str, Any]:
-    return {"work": work.parallel(outputs={"rows": {"type": "uri_file", "path": "./rows.parquet"}})}
+    outputs = {"rows": {"type": "uri_file", "path": "./rows.parquet"}}
+    return {"work": work.parallel(outputs=outputs, arguments="--append_row_format csv")}
 
 
 def output_is_a_folder(work) -> dict[str, Any]:

@@ -36,6 +36,8 @@ SHOWN = (
     "init_timeout",
     "logging_level",
     "append_row_to",
+    "append_row_format",
+    "append_row_columns",
     "append_row_dataframe_header",
     "copy_logs_to_parent",
     "resource_monitor_interval",

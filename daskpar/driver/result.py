@@ -12,6 +12,9 @@ from daskpar.results import Counts, Status, error_of
 from daskpar.rundir.run_directory import RunDirectory
 
 if TYPE_CHECKING:
+    import dask.dataframe
+    import pandas
+
     from daskpar.results import StepResult
 
 
@@ -55,6 +58,26 @@ class Run:
         if (error := error_of(self.status, f"{self.reason}\n{self.summary}")) is not None:
             raise error
         return self
+
+    def to_pandas(self, step: str | None = None) -> pandas.DataFrame:
+        """The rows that a completed step has appended (append_row_to), in mini-batch order.
+
+        `step` may be left out where only one has rows. Parquet has the types that were returned, JSON lines
+        those of JSON, CSV what pandas reads. Text has columns only below a header
+        (`--append_row_dataframe_header`); else each line is one text in the column `line`. Raises UsageError
+        where there are no rows, or those of several steps; RunDirectoryError where the file is gone.
+        """
+        from daskpar.driver.read_rows import read_pandas
+
+        return read_pandas(self.path, step)
+
+    def to_dask(self, step: str | None = None) -> dask.dataframe.DataFrame:
+        """The same as a Dask DataFrame: lazy for Parquet, a partition for each row group; the other formats
+        are read at once.
+        """
+        from daskpar.driver.read_rows import read_dask
+
+        return read_dask(self.path, step)
 
     def __repr__(self) -> str:
         return f"<Run {self.path.name}: {self.status}{', ' + self.reason if self.reason else ''}>"

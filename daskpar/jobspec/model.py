@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from daskpar.errors import Problem
+from daskpar.jobspec import row_formats
 from daskpar.sizes import UNITS, written_size
 
 Seconds = float
@@ -105,6 +106,10 @@ class DriverSettings:
     copy_logs_to_parent: bool = False
     resource_monitor_interval: Seconds = 600.0
     append_row_dataframe_header: bool = False
+    append_row_format: str = row_formats.TEXT
+    """Ours: one of `row_formats.FORMATS`."""
+    append_row_columns: str = row_formats.SAME
+    """Ours: whether mini-batches may return different columns; one of `row_formats.COLUMN_RULES`."""
     allow_empty: bool = False
     """Ours: an input without items is no failure."""
     profiling_module: str = ""

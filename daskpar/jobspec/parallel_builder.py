@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from daskpar.errors import nearest
-from daskpar.jobspec import bindings, scalars
+from daskpar.jobspec import bindings, row_formats, scalars
 from daskpar.jobspec.bindings import BindingError
 from daskpar.jobspec.model import BySize, Input, Output, ParallelStep
 from daskpar.jobspec.problems import Place
@@ -23,8 +23,9 @@ from daskpar.locations import is_url
 
 FEW_BYTES = 10_000
 """A plain `mini_batch_size` below this, for a table, was probably meant to be of rows."""
-DEFAULT_FILE_NAME = "parallel_run_step.txt"
+DEFAULT_FILE_STEM = "parallel_run_step"
 """Name of the aggregated file inside a folder output, as Azure's driver calls it."""
+_OF_ROWS = ("append_row_format", "append_row_columns")
 _NOT_IN_FILE_NAMES = frozenset('~"#%&*:<>?/\\{|}')
 
 
@@ -48,7 +49,8 @@ class ParallelBuilder(StepBuilder):
         split_inputs = self._input_data(inputs, settings)
         inputs = self._with_modes(inputs, split_inputs, by_size, keys)
         self._check_division(inputs, split_inputs, by_size, keys, settings.sources)
-        rows = self._append_row_to(outputs, flags)
+        rows = self._append_row_to(outputs, flags, str(settings.values["append_row_format"]))
+        row_format = self._row_format(rows, settings, flags)
         check_urls(self.scope, self.step, inputs, outputs, rows)
         concurrency = settings.values["max_concurrency_per_instance"]
         instances = settings.values["instance_count"]
@@ -68,7 +70,7 @@ class ParallelBuilder(StepBuilder):
             instance_count=instances if isinstance(instances, int) else 1,
             max_concurrency_per_instance=concurrency if isinstance(concurrency, int) else None,
             compute=self._compute(),
-            settings=settings.driver_settings(),
+            settings=replace(settings.driver_settings(), append_row_format=row_format),
             sources=self.sources,
             needs=self._needs(inputs),
             where=self.step.place.where,
@@ -310,7 +312,9 @@ class ParallelBuilder(StepBuilder):
                 f"mini_batch_size ({sources['mini_batch_size']}) has no effect: partition_keys decide."
             )
 
-    def _append_row_to(self, outputs: Mapping[str, Output], flags: DriverFlags) -> str | None:
+    def _append_row_to(
+        self, outputs: Mapping[str, Output], flags: DriverFlags, row_format: str
+    ) -> str | None:
         value = self.step.tree.get("task", "append_row_to")
         self._source("append_row_to", value)
         text = scalars.text(value, self.problems, "a path or a binding: ${{outputs.NAME}}") if value else None
@@ -328,7 +332,9 @@ class ParallelBuilder(StepBuilder):
             if isinstance(output, Output) and output.type != "uri_file"
         }
         if path in folders:
-            name = flags.values.get("append_row_file_name") or DEFAULT_FILE_NAME
+            name = flags.values.get("append_row_file_name") or (
+                DEFAULT_FILE_STEM + row_formats.FILE_ENDINGS[row_format]
+            )
             if _NOT_IN_FILE_NAMES & set(name):
                 self.problems.error(
                     self._place_of_argument("--append_row_file_name"),
@@ -341,20 +347,61 @@ class ParallelBuilder(StepBuilder):
                 "which is none of the step's outputs."
             )
             self.problems.warn(value.place, what, "Write ${{outputs.NAME}} for one of them.")
-        if path.lower().endswith(".parquet"):
-            what = f"rows are appended as text, and {path.rpartition('/')[2]} says Parquet."
-            self.problems.error(
-                value.place,
-                what,
-                "Give it another ending, like .txt or .csv; Parquet output is not there yet.",
-            )
-        elif self.check_files and not self.scope.locations.in_run(path) and os.path.isdir(path):
+        if self.check_files and not self.scope.locations.in_run(path) and os.path.isdir(path):
             self.problems.error(
                 value.place,
                 f"{shown_path(Path(path))} is a folder; rows are appended to a file.",
                 "Give the output type: uri_folder.",
             )
         return path
+
+    def _row_format(self, rows: str | None, settings: ChosenSettings, flags: DriverFlags) -> str:
+        """The format of the rows that go to `rows`: as it is written, else as the file's name says."""
+        chosen, source = str(settings.values["append_row_format"]), settings.sources["append_row_format"]
+        place = self._place_of_argument("--append_row_format")
+        if rows is None:
+            given = next((name for name in _OF_ROWS if settings.sources[name] != "default"), None)
+            if (
+                given and self.step.tree.get("task", "append_row_to") is None
+            ):  # else it has a mistake of its own
+                self.problems.error(
+                    self._place_of_argument(f"--{given}"),
+                    f"--{given} {settings.values[given]} is for rows, and this step aggregates none.",
+                    "Write append_row_to: ${{outputs.NAME}} in the task.",
+                )
+            return chosen
+        name = rows.rpartition("/")[2]
+        if source == "default":
+            chosen = row_formats.format_by_name(rows)
+            if chosen != row_formats.TEXT:
+                self.sources["append_row_format"] = f"the name {name}"
+        # Text may have any name, as in Azure; but nobody takes lines of text for Parquet.
+        elif (ending := row_formats.wrong_ending(chosen, rows)) and (
+            chosen != row_formats.TEXT or ending == ".parquet"
+        ):
+            self.problems.error(
+                place,
+                f"rows are written as {chosen} (--append_row_format), and {name} says {ending}.",
+                f"Name the file so that it ends in {row_formats.FILE_ENDINGS[chosen]}, "
+                "or write another --append_row_format.",
+            )
+        self._check_row_options(chosen, settings, flags)
+        return chosen
+
+    def _check_row_options(self, chosen: str, settings: ChosenSettings, flags: DriverFlags) -> None:
+        if chosen == row_formats.TEXT and settings.sources["append_row_columns"] != "default":
+            self.problems.error(
+                self._place_of_argument("--append_row_columns"),
+                "--append_row_columns is for rows whose values have names, and these rows are text.",
+                f"Write --append_row_format {', '.join(row_formats.FORMATS[1:-1])} or "
+                f"{row_formats.FORMATS[-1]} as well.",
+            )
+        if chosen != row_formats.TEXT and "append_row_dataframe_header" in flags.values:
+            self.notes.append(
+                "--append_row_dataframe_header "
+                f"({self._place_of_argument('--append_row_dataframe_header').where}) changes nothing for "
+                f"rows in the format {chosen}: their names are in the file anyway."
+            )
 
 
 def _parts(text: str) -> list[str | bindings.Binding]:

@@ -44,6 +44,8 @@ WITH_EFFECT = frozenset(
         "logging_level",
         "append_row_dataframe_header",
         "append_row_file_name",
+        "append_row_format",
+        "append_row_columns",
         "copy_logs_to_parent",
         "resource_monitor_interval",
         "profiling_module",
@@ -65,6 +67,8 @@ OURS_WITH_HYPHENS = {
     "max-processor-growth": "max_processor_growth",
     "allow-empty": "allow_empty",
     "init-timeout": "init_timeout",
+    "append-row-format": "append_row_format",
+    "append-row-columns": "append_row_columns",
 }
 """Flags that Azure does not have may be written with hyphens as well."""
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from daskpar.jobspec import scalars
+from daskpar.jobspec import row_formats, scalars
 from daskpar.jobspec.model import BySize, DriverSettings
 from daskpar.jobspec.problems import Place, Problems
 from daskpar.jobspec.program_arguments import DriverFlags
@@ -105,6 +105,8 @@ SETTINGS = (
     _driver("copy_logs_to_parent", scalars.switch),
     _driver("resource_monitor_interval", scalars.interval),
     _driver("append_row_dataframe_header", scalars.switch),
+    _driver("append_row_format", scalars.choice(*row_formats.FORMATS)),
+    _driver("append_row_columns", scalars.choice(*row_formats.COLUMN_RULES)),
     _driver("allow_empty", scalars.switch),
     _driver("profiling_module", scalars.choice("", "cProfile", "profile")),
     _driver("nice", scalars.niceness),

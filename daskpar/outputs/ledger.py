@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from pathlib import Path
 
@@ -39,6 +40,8 @@ class Ledger:
         self.row_format = row_format
         self.schema = schema
         """Of all committed rows; None before a flush has said it."""
+        self._agreed: set[bytes] = set()
+        """Digests of what processors have said of their schemas that changes nothing any more."""
         self.notes: tuple[str, ...] = ()
         """Sentences about what was found damaged, torn or gone, for a warning each."""
         self.earlier_failures: tuple[Failure, ...] = ()
@@ -146,12 +149,16 @@ class Ledger:
         self.journal.close()
 
     def _take_schema(self, found: Schema, records: np.ndarray) -> None:
-        if self.schema is not None:
-            where = ", ".join(str(index) for index in records["index"][:3].tolist())
-            found = self.row_format.agreed(self.schema, found, f"Mini-batch {where}")
-        if found != self.schema:
-            self.journal.add_schema(found)
-            self.schema = found
+        digest = hashlib.blake2b("\0".join(found).encode("utf-8", "surrogatepass")).digest()
+        if digest in self._agreed:
+            return
+        where = ", ".join(str(index) for index in records["index"][:3].tolist())
+        known = found if self.schema is None else self.schema
+        agreed = self.row_format.agreed(known, found, f"Mini-batch {where}")
+        if agreed != self.schema:
+            self.journal.add_schema(agreed)
+            self.schema = agreed
+        self._agreed.add(digest)
 
 
 def _standing(contents: JournalContents, commits: Commits) -> list[Failure]:
@@ -169,10 +176,10 @@ def _check_journal(contents: JournalContents, mini_batches: int, row_format: Row
             "what shapes the plan has changed. Start a new run."
         )
     # A journal that lost its head no longer says which format it was.
-    if contents.header and contents.row_format.name != row_format.name:
+    if contents.header and contents.row_format.kind != row_format.kind:
         raise RunDirectoryError(
-            f"The rows that {contents.path} is about are in the format {contents.row_format.name!r}, "
-            f"and {row_format.name!r} is asked for now. Start a new run."
+            f"The rows that {contents.path} is about are in the format {contents.row_format.kind!r}, "
+            f"and {row_format.kind!r} is asked for now. Start a new run."
         )
 
 

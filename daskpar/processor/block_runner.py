@@ -236,9 +236,9 @@ class BlockRunner:
         if final and self.settings.append_row:
             try:
                 try:
-                    self._buffer.add(returned)
+                    self._buffer.add(returned, index)
                 except Warning:  # as in `_run_one`
-                    _without_warnings(self._buffer.add, returned)
+                    _without_warnings(self._buffer.add, returned, index)
                 kept = True
             except BaseException as error:  # the same
                 self._process.exit_if_copy()
@@ -434,11 +434,11 @@ class BlockRunner:
             return f"mini-batch {index} (its items can't be read: {error})"
 
 
-def _without_warnings(function: Callable[[Any], Any], argument: Any) -> Any:
+def _without_warnings(function: Callable[..., Any], *arguments: Any) -> Any:
     """What it returns, with its warnings dropped."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return function(argument)
+        return function(*arguments)
 
 
 def _is_iterator(value: Any) -> bool:

@@ -21,10 +21,16 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
 TEXT = pa.large_string()
-NOTHING, BLANK, LINE_END, QUOTE, POINT_ZERO, TRUE, FALSE = (
-    pa.scalar(text, TEXT) for text in ("", " ", "\n", '"', ".0", "True", "False")
+NOTHING, LINE_END, QUOTE, POINT_ZERO, TRUE, FALSE = (
+    pa.scalar(text, TEXT) for text in ("", "\n", '"', ".0", "True", "False")
 )
-PLAIN = pacsv.WriteOptions(include_header=False, delimiter=" ", quoting_style="none", batch_size=16_384)
+PLAIN = {
+    separator: pacsv.WriteOptions(
+        include_header=False, delimiter=separator, quoting_style="none", batch_size=16_384
+    )
+    for separator in " ,"
+}
+"""By what stands between two fields."""
 SLICE_ROWS = 65_536
 """Rows formatted at once: bounds the memory that a large frame takes on top of itself."""
 
@@ -69,9 +75,9 @@ class Snapshot:
     """About how many bytes its text will have."""
 
 
-def plain(frame: pd.DataFrame) -> bytes:
+def plain(frame: pd.DataFrame, separator: str = " ") -> bytes:
     """The text by `to_csv` itself."""
-    text: str = frame.to_csv(sep=" ", header=False, index=False, lineterminator="\n")
+    text: str = frame.to_csv(sep=separator, header=False, index=False, lineterminator="\n")
     return text.encode("utf-8", "surrogateescape")
 
 
@@ -94,7 +100,7 @@ def snapshot(frame: pd.DataFrame, *, copy: bool) -> Snapshot | None:
     return Snapshot(tuple(kinds), tuple(arrays), frame.shape[0], size)
 
 
-def join(frames: Sequence[Snapshot]) -> tuple[bytes, list[int]]:
+def join(frames: Sequence[Snapshot], separator: str = " ") -> tuple[bytes, list[int]]:
     """The text of frames of equal kinds one after the other, and the length in bytes of each one's."""
     kinds = frames[0].kinds
     columns = [_together(kind, [frame.arrays[i] for frame in frames]) for i, kind in enumerate(kinds)]
@@ -106,7 +112,9 @@ def join(frames: Sequence[Snapshot]) -> tuple[bytes, list[int]]:
         stop = min(start + SLICE_ROWS, rows)
         inside = np.clip(bounds - start, 0, stop - start)
         text, offsets = _lines(
-            [_text(kind, column[start:stop]) for kind, column in zip(kinds, columns, strict=True)], inside
+            [_text(kind, column[start:stop], separator) for kind, column in zip(kinds, columns, strict=True)],
+            inside,
+            separator,
         )
         ends += offsets
         texts.append(text)
@@ -198,12 +206,12 @@ class _Fields:
 
     array: pa.Array
     plain: bool = True
-    """Whether Arrow's writer takes them as they are: none holds a quote, a blank or a line break."""
+    """Whether Arrow's writer takes them as they are: none holds a quote, a separator or a line break."""
 
 
-def _text(kind: str, values: Any) -> _Fields:
+def _text(kind: str, values: Any, separator: str) -> _Fields:
     if kind == "text":
-        return _quoted(values)
+        return _quoted(values, separator)
     if kind in SIMPLE_RANGE:
         return _Fields(_float_text(kind, values))
     array = pa.array(values) if isinstance(values, np.ndarray) else values
@@ -244,7 +252,7 @@ def _float_text(kind: str, values: np.ndarray) -> pa.Array:
     return text
 
 
-def _quoted(array: pa.Array) -> _Fields:
+def _quoted(array: pa.Array, separator: str) -> _Fields:
     """The same texts, those in quotes that the csv module would put in quotes."""
     offsets = (
         np.frombuffer(array.buffers()[1], np.int64)[array.offset : array.offset + len(array) + 1]
@@ -255,7 +263,7 @@ def _quoted(array: pa.Array) -> _Fields:
     if buffer is None or offsets[0] == offsets[-1]:
         return _Fields(array)
     data = memoryview(buffer)[offsets[0] : offsets[-1]]
-    special, table = _special()
+    special, table = _special(separator)
     flat = bytes(data)
     if not any(char in flat for char in special):
         return _Fields(array, plain=b"\r" not in flat)
@@ -271,33 +279,35 @@ def _quoted(array: pa.Array) -> _Fields:
 
 
 @functools.cache
-def _special() -> tuple[tuple[bytes, ...], np.ndarray]:
+def _special(separator: str) -> tuple[tuple[bytes, ...], np.ndarray]:
     """The characters for which this Python's csv module puts a field in quotes (they differ by version), and
     a table of them by byte.
     """
     table = np.zeros(256, bool)
     for code in range(128):
         line = io.StringIO()
-        csv.writer(line, delimiter=" ", lineterminator="\n").writerow([f"a{chr(code)}a", "a"])
+        csv.writer(line, delimiter=separator, lineterminator="\n").writerow([f"a{chr(code)}a", "a"])
         table[code] = line.getvalue().startswith('"')
     return tuple(bytes([code]) for code in np.flatnonzero(table)), table
 
 
-def _lines(columns: list[pa.Array], rows: np.ndarray) -> tuple[bytes, np.ndarray]:
+def _lines(columns: list[_Fields], rows: np.ndarray, separator: str) -> tuple[bytes, np.ndarray]:
     """The rows of fields as text, and the bytes before each of `rows`."""
     if len(columns) > 1 and all(column.plain for column in columns):
-        return _written([column.array for column in columns], rows)
-    return _joined([column.array for column in columns], rows)
+        return _written([column.array for column in columns], rows, separator)
+    return _joined([column.array for column in columns], rows, separator)
 
 
-def _written(columns: list[pa.Array], rows: np.ndarray) -> tuple[bytes, np.ndarray]:
+def _written(columns: list[pa.Array], rows: np.ndarray, separator: str) -> tuple[bytes, np.ndarray]:
     """By Arrow's writer, which takes no field that needs quotes: three times as fast as `_joined`."""
     columns = [pc.fill_null(column, NOTHING) if column.null_count else column for column in columns]
     before = rows * len(columns)
     for column in columns:
         before += _offsets(column)[rows]
     sink = pa.BufferOutputStream()
-    pacsv.write_csv(pa.Table.from_arrays(columns, names=list(map(str, range(len(columns))))), sink, PLAIN)
+    pacsv.write_csv(
+        pa.Table.from_arrays(columns, names=list(map(str, range(len(columns))))), sink, PLAIN[separator]
+    )
     text: bytes = sink.getvalue().to_pybytes()
     return text, before
 
@@ -311,14 +321,18 @@ def _offsets(array: pa.Array) -> np.ndarray:
     return counted
 
 
-def _joined(columns: list[pa.Array], rows: np.ndarray) -> tuple[bytes, np.ndarray]:
+def _joined(columns: list[pa.Array], rows: np.ndarray, separator: str) -> tuple[bytes, np.ndarray]:
     """Element by element, whatever is in the fields."""
     if len(columns) == 1:  # csv writes "" for a row that is one empty field: an empty line would be no row
         empty = pc.fill_null(pc.equal(columns[0], NOTHING), True)
         columns = [pc.if_else(empty, pa.scalar('""', TEXT), columns[0])]
     options = {"null_handling": "replace", "null_replacement": ""}
     columns[-1] = pc.binary_join_element_wise(columns[-1], NOTHING, LINE_END, **options)
-    lines = pc.binary_join_element_wise(*columns, BLANK, **options) if len(columns) > 1 else columns[0]
+    lines = (
+        pc.binary_join_element_wise(*columns, pa.scalar(separator, TEXT), **options)
+        if len(columns) > 1
+        else columns[0]
+    )
     if lines.type != TEXT:
         lines = lines.cast(TEXT)
     start = np.frombuffer(lines.buffers()[1], np.int64)[lines.offset]

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from daskpar.errors import RunDirectoryError
 from daskpar.paths import StepPaths
+from daskpar.rows.csv_format import CsvFormat
+from daskpar.rows.json_lines_format import JsonLinesFormat
+from daskpar.rows.parquet_format import ParquetFormat
 from daskpar.rows.part_store import PartStore
 from daskpar.rows.row_format import RowFormat, Schema
 from daskpar.rows.shared_folder import SharedFolder
@@ -15,13 +18,15 @@ from daskpar.rows.text_format import TextFormat
 if TYPE_CHECKING:
     from daskpar.jobspec.model import ParallelStep
 
-FORMATS: dict[str, type[RowFormat]] = {TextFormat.name: TextFormat}
+FORMATS: dict[str, type[RowFormat]] = {
+    form.name: form for form in (TextFormat, CsvFormat, JsonLinesFormat, ParquetFormat)
+}
 """Row formats by name."""
 
 
 def format_of(step: ParallelStep) -> RowFormat:
-    """The format of the rows that a step appends (`append_row_to`): text is the only one so far."""
-    return FORMATS[TextFormat.name].for_step(step)
+    """The format of the rows that a step appends (`append_row_to`, `--append_row_format`)."""
+    return FORMATS[step.settings.append_row_format].for_step(step)
 
 
 def format_from_json(value: Mapping[str, Any] | None, schema: Schema | None) -> RowFormat:

@@ -33,8 +33,9 @@ class RowEncoder(Protocol):
     def size_estimate(self) -> int:
         """About how many bytes wait for `take`."""
 
-    def add(self, returned: Any) -> int:
-        """Take in one mini-batch's return and give its number of elements; a DataFrame's are its rows.
+    def add(self, returned: Any, index: int) -> int:
+        """Take in the return of mini-batch `index` and give its number of elements; a DataFrame's are its
+        rows.
 
         Whatever is wrong with the value raises here and leaves the encoder as it was.
         """
@@ -59,6 +60,11 @@ class RowFormat(ABC):
     """Whether the output is `head` and then all ranges as they are: these are then copied without being read,
     and most of them while the step runs. A format of which this is not true has a `join` of its own.
     """
+
+    @property
+    def kind(self) -> str:
+        """What its ranges look like: those of a format of another kind can't be in one output with them."""
+        return self.name
 
     @classmethod
     @abstractmethod
@@ -89,7 +95,10 @@ class RowFormat(ABC):
 
     @abstractmethod
     def agreed(self, known: Schema, found: Schema, returned_by: str) -> Schema:
-        """One schema for the rows of both; JobFailed where there is none, with `returned_by` in its text."""
+        """One schema for the rows of both; JobFailed where there is none, with `returned_by` in its text.
+
+        Called for the first schema of a step too, which is then both.
+        """
 
     @abstractmethod
     def check_name(self, target: str) -> None:

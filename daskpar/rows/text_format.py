@@ -7,7 +7,6 @@ columns than before) fails in `TextEncoder.add`, and so costs its own mini-batch
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from daskpar.data.notices import RETURNED_COLUMNS, LossCounter, LostValues, Notice
 from daskpar.errors import JobFailed, UsageError
+from daskpar.jobspec.row_formats import TEXT, wrong_ending
 from daskpar.rows import odd_values
 from daskpar.rows.odd_values import PLAIN_TYPES
 from daskpar.rows.row_format import RowFormat, Schema
@@ -32,17 +32,11 @@ JOINED_ROWS = 50_000
 """Rows that wait to be formatted together; bounds the memory that snapshots take."""
 
 
-_TABLES = (".parquet", ".parq", ".pq", ".arrow", ".feather", ".orc", ".avro", ".xlsx")
-_PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip")
-_NOT_TEXT = frozenset((*_TABLES, *_PACKED))
-"""Endings of names that promise other than text."""
-
-
 @dataclass(frozen=True)
 class TextFormat(RowFormat):
     """Lines of text, in UTF-8; what Azure ML's `append_row` writes."""
 
-    name = "text"
+    name = TEXT
     header: bool = False
     """Whether the output begins with a line of the column names (`--append_row_dataframe_header`)."""
 
@@ -71,8 +65,7 @@ class TextFormat(RowFormat):
         return known
 
     def check_name(self, target: str) -> None:
-        _, ending = os.path.splitext(target)
-        if ending.lower() in _NOT_TEXT:
+        if ending := wrong_ending(self.name, target):
             raise UsageError(
                 "What is exported is text, as in the output that the run aggregates (append_row_to), "
                 f"and {target} says {ending}: name a text file, such as FILE.txt."
@@ -102,8 +95,9 @@ class TextEncoder:
     does to its frame after the return changes nothing. The text never depends on where `take` falls.
     """
 
-    def __init__(self, header: bool = False) -> None:
+    def __init__(self, header: bool = False, separator: str = " ") -> None:
         self._header = header
+        self._separator = separator
         self._text: list[bytes] = []
         self._lengths: list[int] = []
         self._frames: list[Snapshot] = []
@@ -119,7 +113,7 @@ class TextEncoder:
         """About how many bytes wait for `take`."""
         return self._size
 
-    def add(self, returned: Any) -> int:
+    def add(self, returned: Any, index: int = 0) -> int:
         """Take in one return (DataFrame, Series, array, list, any iterable) and give its number of elements;
         a DataFrame's are its rows.
 
@@ -134,9 +128,7 @@ class TextEncoder:
             returned = _elements(returned)
         joined = "\n".join(map(str, returned))
         text = (joined + "\n").encode("utf-8", "surrogateescape") if returned else b""
-        if self._frames:
-            self._format_frames()
-        self._append(text)
+        self.add_text(text)
         if returned:
             if joined.count("\n") >= len(returned) or "\r" in joined:
                 odd_values.count_breaks(joined, returned, self._losses)
@@ -144,6 +136,12 @@ class TextEncoder:
             if type(returned[0]) not in PLAIN_TYPES or type(returned[-1]) not in PLAIN_TYPES:
                 odd_values.count_odd_values(returned, self._losses)
         return len(returned)
+
+    def add_text(self, text: bytes) -> None:
+        """Take in a return whose text was made already."""
+        if self._frames:
+            self._format_frames()
+        self._append(text)
 
     def take_notices(self) -> tuple[Notice, ...]:
         """What is doubtful of the returns added since the last call."""
@@ -185,7 +183,11 @@ class TextEncoder:
             self._frame_rows += rows
             self._size += snapshot.size
         else:
-            text = frame_text.plain(frame) if snapshot is None else frame_text.join([snapshot])[0]
+            text = (
+                frame_text.plain(frame, self._separator)
+                if snapshot is None
+                else frame_text.join([snapshot], self._separator)[0]
+            )
             if self._frames:
                 self._format_frames()
             self._append(text)
@@ -212,7 +214,7 @@ class TextEncoder:
 
         frames, rows = self._frames, self._frame_rows
         self._frames, self._frame_rows = [], 0
-        text, lengths = frame_text.join(frames)
+        text, lengths = frame_text.join(frames, self._separator)
         odd_values.count_breaks_of_rows(text, rows, self._losses)
         self._size += len(text) - sum(frame.size for frame in frames)
         self._text.append(text)

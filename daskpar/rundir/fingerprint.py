@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from daskpar.errors import InputError, UsageError
+from daskpar.jobspec import row_formats
 from daskpar.jobspec.model import CommandStep, Input, ParallelStep, Step
 from daskpar.jobspec.program_arguments import OURS_WITH_HYPHENS, SWITCHES, WITH_EFFECT, WITHOUT_EFFECT
 from daskpar.locations import is_url, resolve
@@ -153,6 +154,10 @@ def _parallel_values(step: ParallelStep, hide: Hide) -> dict[str, object]:
         "rank_mini_batch_count": step.settings.rank_mini_batch_count,
         "partition_keys": list(step.partition_keys),
     }
+    # Earlier versions knew text alone, and their fingerprints say nothing of it.
+    if step.settings.append_row_format != row_formats.TEXT:
+        values["append_row_format"] = step.settings.append_row_format
+        values["append_row_columns"] = step.settings.append_row_columns
     if not step.partition_keys:
         values["mini_batch_size"] = step.by_size.written if step.by_size.number else "default"
     return values

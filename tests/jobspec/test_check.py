@@ -142,9 +142,42 @@ PARALLEL = {
         "the program argument --error_threshold needs a value",
     ),
     "arguments list": ({"task": "program_arguments: [--a, b]"}, "has to be one text"),
-    "parquet": (
-        {"outputs": "p: {type: uri_file, path: ./a.parquet}", "task": "append_row_to: ${{outputs.p}}"},
-        "Parquet output is not there yet",
+    "unknown row format": (
+        {"task": "program_arguments: --append_row_format feather"},
+        "has to be one of text, csv, parquet, jsonl, not 'feather'",
+    ),
+    "unknown rule for columns": (
+        {"task": "program_arguments: --append_row_columns both"},
+        "has to be one of same, union, not 'both'",
+    ),
+    "row format without rows": (
+        {"task": "program_arguments: --append_row_format csv"},
+        "--append_row_format csv is for rows, and this step aggregates none.",
+    ),
+    "columns without rows": (
+        {"task": "program_arguments: --append_row_columns union"},
+        "--append_row_columns union is for rows, and this step aggregates none.",
+    ),
+    "text in a Parquet file": (
+        {
+            "outputs": "p: {type: uri_file, path: ./a.parquet}",
+            "task": "append_row_to: ${{outputs.p}}\nprogram_arguments: --append_row_format text",
+        },
+        "rows are written as text (--append_row_format), and a.parquet says .parquet.",
+    ),
+    "Parquet in a text file": (
+        {
+            "outputs": "p: {type: uri_file, path: ./a.csv}",
+            "task": "append_row_to: ${{outputs.p}}\nprogram_arguments: --append_row_format parquet",
+        },
+        "Name the file so that it ends in .parquet",
+    ),
+    "columns of text": (
+        {
+            "outputs": "p: {type: uri_file, path: ./a.csv}",
+            "task": "append_row_to: ${{outputs.p}}\nprogram_arguments: --append_row_columns union",
+        },
+        "Write --append_row_format csv, parquet or jsonl as well.",
     ),
     "rows into a folder": (
         {"outputs": "p: {type: uri_file, path: ./taken}", "task": "append_row_to: ${{outputs.p}}"},

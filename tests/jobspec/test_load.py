@@ -489,6 +489,30 @@ def test_settings_may_be_bound(folder: Folder, parallel_job: Text) -> None:
 
 
 @pytest.mark.parametrize(
+    ("output", "arguments", "chosen"),
+    [
+        ("{type: uri_file, path: ./a.csv}", "", "text a.csv"),
+        ("{type: uri_file, path: ./a.parquet}", "", "parquet a.parquet"),
+        ("{type: uri_file, path: 's3://bucket/A.PARQUET'}", "", "parquet A.PARQUET"),
+        ("{type: uri_file, path: ./a}", "--append_row_format parquet", "parquet a"),
+        ("{type: uri_file, path: ./a.csv}", "--append-row-format csv", "csv a.csv"),
+        ("{type: uri_file, path: ./a.pq}", "", "text a.pq"),
+        ("{type: uri_folder, path: ./a.parquet}", "", "text parallel_run_step.txt"),
+        ("{type: uri_folder}", "--append_row_format=jsonl", "jsonl parallel_run_step.jsonl"),
+        ("", "--append_row_format parquet", "parquet parallel_run_step.parquet"),
+        ("", "--append_row_file_name all.parquet", "parquet all.parquet"),
+    ],
+)
+def test_the_format_of_rows_is_that_of_the_argument_else_of_the_name(
+    folder: Folder, parallel_job: Text, output: str, arguments: str, chosen: str
+) -> None:
+    task = f"append_row_to: ${{{{ outputs.o }}}}\nprogram_arguments: {arguments}"
+    step = first(folder.job(parallel_job(outputs=f"o: {output}", task=task)))
+    assert step.append_row_to is not None
+    assert f"{step.settings.append_row_format} {step.append_row_to.rpartition('/')[2]}" == chosen
+
+
+@pytest.mark.parametrize(
     ("output", "path"),
     [
         ("{type: uri_file}", "RUN/steps/score/outputs/o"),

@@ -10,7 +10,11 @@ import pytest
 from daskpar.errors import RunDirectoryError, UsageError
 from daskpar.outputs.export import export_partial
 from daskpar.outputs.ledger import Ledger
+from daskpar.rows.csv_format import CsvFormat
+from daskpar.rows.json_lines_format import JsonLinesFormat
+from daskpar.rows.parquet_format import ParquetFormat
 from daskpar.rows.registry import store_of
+from daskpar.rows.row_format import RowFormat
 from daskpar.rows.text_format import TextFormat
 from daskpar.rundir.run_directory import RunDirectory
 from daskpar.rundir.step_folder import StepState
@@ -137,3 +141,21 @@ def test_where_it_may_not_go(
         export_partial(run, target if "://" in target else str(tmp_path / target))
     assert run.step("a").journal.read_bytes() == journal
     assert export_partial(run, str(tmp_path / "run.txt")).committed == 1
+
+
+@pytest.mark.parametrize(
+    ("row_format", "target"),
+    [(CsvFormat(), "x.parquet"), (JsonLinesFormat(), "x.csv"), (ParquetFormat(), "x.csv")],
+)
+def test_the_name_confirms_the_format(
+    run: RunDirectory, processors_in: Any, tmp_path: Path, row_format: RowFormat, target: str
+) -> None:
+    ledger = Ledger.open(run.step("a").path, 2, row_format=row_format)
+    encoder = row_format.encoder()
+    encoder.add([{"n": 1}], 1)
+    data, _ = encoder.take()
+    ledger.commit(processors_in(run.step("a").path).flush({1: data}, schema=encoder.schema))
+    ledger.close()
+    with pytest.raises(UsageError, match=f"What is exported is {row_format.name}, as the output of the step"):
+        export_partial(run, str(tmp_path / target))
+    assert export_partial(run, str(tmp_path / "without-ending")).size_bytes > 0

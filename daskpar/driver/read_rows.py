@@ -1,0 +1,160 @@
+"""Reads the rows that a completed step has appended into pandas or Dask."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from daskpar.errors import RunDirectoryError, UsageError
+from daskpar.jobspec.row_formats import CSV, JSONL, PARQUET
+from daskpar.locations import filesystem, is_url
+from daskpar.outputs.journal_reader import read_journal
+from daskpar.rows.text_format import TextFormat
+from daskpar.rundir.run_directory import RunDirectory
+
+if TYPE_CHECKING:
+    import dask.dataframe
+    import pandas
+
+    from daskpar.rows.row_format import RowFormat
+    from daskpar.rundir.step_folder import StepFolder
+
+PARTITION_BYTES = 64 << 20
+"""Of a Dask partition of rows that are no Parquet, about."""
+LINE = "line"
+"""The column of rows that have none."""
+
+
+def read_pandas(run: Path, step: str | None) -> pandas.DataFrame:
+    """The rows of `step`, which may be left out where only one has rows.
+
+    Raises UsageError where there are none, or of several steps; RunDirectoryError where the file is gone.
+    """
+    place, row_format = _rows_of(run, step)
+    import pandas
+
+    with closing(_opened(place)) as file:
+        if row_format.name == PARQUET:
+            return pandas.read_parquet(file)
+        if row_format.name == CSV:
+            return _from_csv(file, sep=",")
+        if row_format.name == JSONL:
+            return _from_objects(map(json.loads, file))
+        if isinstance(row_format, TextFormat) and row_format.header:
+            return _from_csv(file, sep=" ")
+        text = io.TextIOWrapper(file, "utf-8", "surrogateescape", newline="\n")
+        return pandas.DataFrame({LINE: [line.removesuffix("\n") for line in text]})
+
+
+def read_dask(run: Path, step: str | None) -> dask.dataframe.DataFrame:
+    """The same in partitions: Parquet is read as it is needed, a partition for some of its row groups; the
+    other formats are read at once.
+    """
+    place, row_format = _rows_of(run, step)
+    import dask.dataframe
+
+    if row_format.name == PARQUET:
+        _opened(place).close()
+        lazy: dask.dataframe.DataFrame = dask.dataframe.read_parquet(place, split_row_groups=True)
+        return lazy
+    rows = read_pandas(run, step)
+    size = int(rows.memory_usage(deep=True).sum())
+    held: dask.dataframe.DataFrame = dask.dataframe.from_pandas(
+        rows, npartitions=max(1, size // PARTITION_BYTES)
+    )
+    return held
+
+
+def _rows_of(run: Path, step: str | None) -> tuple[str, RowFormat]:
+    folders = RunDirectory.open(run, lock=False).steps()
+    if step is not None and step not in {folder.name for folder in folders}:
+        raise UsageError(f"The run {run} has no step {step!r}: {_listed(folders)}.")
+    found = [
+        (folder, state.rows)
+        for folder in folders
+        if (state := folder.state()) is not None
+        and state.rows
+        and state.completed
+        and step in (None, folder.name)
+    ]
+    if not found:
+        raise UsageError(
+            f"{'The step ' + step if step else f'The run {run}'} has no rows to read: a step has them "
+            "once it is completed, where it has append_row_to. "
+            "`python -m daskpar export RUN --partial FILE` writes what is there of an unfinished one."
+        )
+    if len(found) > 1:
+        names = ", ".join(folder.name for folder, _ in found)
+        raise UsageError(
+            f"Several steps of the run have rows: {names}. Say which one: step={found[0][0].name!r}."
+        )
+    ((folder, place),) = found
+    return place, read_journal(folder.journal).row_format
+
+
+def _listed(folders: Iterable[StepFolder]) -> str:
+    return "its steps are " + (", ".join(folder.name for folder in folders) or "none yet")
+
+
+def _opened(place: str) -> Any:
+    try:
+        if is_url(place):
+            files, path = filesystem(place)
+            return files.open(path, "rb")
+        return open(place, "rb")
+    except FileNotFoundError:
+        raise RunDirectoryError(f"The rows are gone: there is no file {place} any more.") from None
+
+
+def _from_csv(file: Any, sep: str) -> pandas.DataFrame:
+    import pandas
+
+    try:
+        rows = pandas.read_csv(
+            file, sep=sep, dtype_backend="numpy_nullable", encoding_errors="surrogateescape"
+        )
+    except pandas.errors.EmptyDataError:
+        return pandas.DataFrame()
+    return _usual(rows)
+
+
+def _from_objects(rows: Iterable[dict[str, Any]]) -> pandas.DataFrame:
+    import pandas
+
+    found = list(rows)
+    names = list(dict.fromkeys(name for row in found for name in row))
+    return pandas.DataFrame({name: _series([row.get(name) for row in found]) for name in names})
+
+
+def _series(values: list[Any]) -> pandas.Series[Any]:
+    """One column; whole numbers with nulls among them stay whole."""
+    import pandas
+
+    kinds = {type(value) for value in values if value is not None}
+    if None in values and kinds in ({int}, {bool}):
+        try:
+            return pandas.Series(values, dtype="Int64" if kinds == {int} else "boolean")
+        except OverflowError:
+            return pandas.Series(values, dtype=object)
+    if len(kinds - {int, float}) == 0 or len(kinds) == 1:
+        return pandas.Series(values)
+    return pandas.Series(values, dtype=object)
+
+
+def _usual(rows: pandas.DataFrame) -> pandas.DataFrame:
+    """The types that pandas would have chosen, but for whole numbers and truth values with nulls."""
+    import pandas
+
+    columns = {}
+    for at, name in enumerate(rows.columns):
+        series = rows.iloc[:, at]
+        if str(series.dtype).startswith("Float") or (series.dtype.kind in "iub" and not series.hasnans):
+            series = series.astype(cast(Any, series.dtype).numpy_dtype)
+        elif isinstance(series.dtype, pandas.StringDtype):
+            series = series.astype(str if pandas.__version__ >= "3" else object)
+        columns[name] = series
+    return pandas.DataFrame(columns, index=rows.index)

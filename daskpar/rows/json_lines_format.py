@@ -1,0 +1,160 @@
+"""The JSON lines format: one object for each row, on a line of its own."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+import os
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from typing import Any
+
+from daskpar.jobspec.row_formats import JSONL
+from daskpar.rows.columns import Columns
+from daskpar.rows.csv_format import before_each, with_names
+from daskpar.rows.named_rows import (
+    NamedRowsEncoder,
+    NamedRowsFormat,
+    frame_names,
+    is_missing,
+    mappings,
+    pandas_frame,
+    refuse_doubles,
+    rows_of,
+)
+from daskpar.rows.row_format import Schema
+
+_OPTIONS: dict[str, Any] = {"allow_nan": False, "separators": (",", ":")}
+_ENCODE = json.JSONEncoder(ensure_ascii=False, **_OPTIONS).encode
+_ENCODE_ASCII = json.JSONEncoder(ensure_ascii=True, **_OPTIONS).encode
+_PLAIN = (str, int, bool)
+
+
+class JsonLinesFormat(NamedRowsFormat):
+    """Objects in UTF-8, with null for what is missing, dates as ISO 8601 has them, decimals as text.
+
+    Where columns may differ, the names of a range's columns stand before it, and the output is made of them.
+    """
+
+    name = JSONL
+
+    @property
+    def concatenated(self) -> bool:  # type: ignore[override]
+        return not self.union
+
+    @property
+    def needs_schema(self) -> bool:
+        return self.union
+
+    def encoder(self) -> JsonLinesEncoder:
+        return JsonLinesEncoder(self)
+
+    def join(self, ranges: Iterator[bytes], schema: Schema | None) -> Iterator[bytes]:
+        names = Columns.from_text(schema[0]).names if schema is not None else ()
+        for data in ranges:
+            own, rows = with_names(data)
+            missing = [name for name in names if name not in set(own)]
+            nulls = b"".join(b"," + _line({name: None})[1:-2] for name in missing)
+            yield _filled(rows, nulls) if missing else rows
+
+
+class JsonLinesEncoder(NamedRowsEncoder):
+    """Of one processor."""
+
+    def __init__(self, row_format: JsonLinesFormat) -> None:
+        super().__init__(row_format)
+        self._ranges: list[bytes] = []
+        self._names: list[tuple[str, ...]] = []
+        self.size_estimate = 0
+        """Bytes that wait for `take`."""
+
+    def _taken(self, returned: Any, index: int) -> tuple[int, Hashable, Callable[[], Schema]]:
+        frame = pandas_frame(returned)
+        if frame is None:
+            names, rows = mappings(rows_of(returned), self.row_format)
+            values = [[json_value(row.get(name), name) for name in names] for row in rows]
+            count = len(rows)
+        else:
+            names, count = frame_names(frame.columns), len(frame)
+            refuse_doubles(names)
+            columns = [_column(frame.iloc[:, at], name) for at, name in enumerate(names)]
+            values = list(map(list, zip(*columns, strict=True)))
+        data = b"".join(_line(dict(zip(names, row, strict=True))) for row in values)
+        self._ranges.append(data)
+        self._names.append(names)
+        self.size_estimate += len(data)
+        return count, names or None, lambda: (Columns.of(names, index).to_text(),)
+
+    def take(self) -> tuple[bytes, list[int]]:
+        """As `RowEncoder.take`."""
+        ranges, names = self._ranges, self._names
+        self._ranges, self._names, self.size_estimate = [], [], 0
+        text, lengths = b"".join(ranges), list(map(len, ranges))
+        return before_each(text, lengths, names) if self.row_format.union else (text, lengths)
+
+
+def _filled(rows: bytes, nulls: bytes) -> bytes:
+    """The same objects with more members at their ends. No object has a line break in it."""
+    return rows.replace(b"}\n", nulls + b"}\n")
+
+
+def _line(row: Mapping[str, Any]) -> bytes:
+    try:
+        return (_ENCODE(row) + "\n").encode()
+    except UnicodeEncodeError:  # names of files that are no UTF-8, say
+        return (_ENCODE_ASCII(row) + "\n").encode()
+
+
+def _column(series: Any, name: str) -> Sequence[Any]:
+    """The values of one column of a DataFrame as JSON has them."""
+    values: list[Any] = series.tolist()
+    kind = getattr(series.dtype, "kind", "O")
+    if kind in "iub" and not series.hasnans:
+        return values
+    return [json_value(value, name) for value in values]
+
+
+def json_value(value: Any, name: str) -> Any:
+    """A value as JSON has it; `name` of its column, for what can't be written."""
+    if type(value) in _PLAIN:
+        return value
+    if type(value) is float:
+        if math.isfinite(value):
+            return value
+        if math.isnan(value):
+            return None
+        raise ValueError(f"the column {name!r} holds {value}, and JSON has no such number")
+    if is_missing(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(key): json_value(inner, name) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_value(inner, name) for inner in value]
+    return _other(value, name)
+
+
+def _other(value: Any, name: str) -> Any:
+    if isinstance(value, datetime.datetime | datetime.date | datetime.time):
+        return value.isoformat()
+    if isinstance(value, datetime.timedelta):
+        return value.isoformat() if hasattr(value, "isoformat") else f"PT{value.total_seconds()!r}S"
+    if type(value).__name__ in ("Decimal", "UUID"):
+        return str(value)
+    if isinstance(value, os.PathLike):
+        return os.fsdecode(value)
+    if isinstance(value, str):
+        return str(value)
+    if type(value).__module__ == "numpy":
+        if type(value).__name__ in ("datetime64", "timedelta64"):
+            import pandas
+
+            made = (
+                pandas.Timestamp(value) if type(value).__name__ == "datetime64" else pandas.Timedelta(value)
+            )
+            return made.isoformat()
+        if hasattr(value, "tolist"):
+            return json_value(value.tolist(), name)
+    raise ValueError(
+        f"the column {name!r} holds a {type(value).__module__}.{type(value).__qualname__}, which JSON has no "
+        "form for: return numbers, texts, dates, lists or mappings"
+    )

@@ -1,0 +1,296 @@
+"""Jobs whose rows are CSV, Parquet or JSON lines: the same bytes whatever happens on the way, and read again with their types."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+import daskpar
+from daskpar.errors import RunDirectoryError, UsageError
+from daskpar.outputs.commits import Commits
+from daskpar.outputs.export import export_partial
+from daskpar.outputs.journal_reader import read_journal
+from waiting import until
+
+SCRIPT = """
+import argparse, os, pathlib, time
+import pandas as pd
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--world", type=pathlib.Path)
+WORLD = parser.parse_known_args()[0].world
+
+def run(mini_batch):
+    number = int(pathlib.Path(mini_batch[0]).stem)
+    harm = WORLD / f"harm {number}"
+    if harm.exists():
+        how = harm.read_text()
+        if how != "always":
+            harm.unlink()
+        if how == "die":
+            os._exit(3)
+        raise ValueError("no such luck")
+    while number >= 12 and (WORLD / "hold").exists():
+        time.sleep(0.005)
+    return frame(number)
+
+def frame(number):
+    rows = 1 + number % 3
+    made = pd.DataFrame({
+        "n": [number] * rows,
+        "text": [f"é {number},\\n{row}" for row in range(rows)],
+        "when": pd.to_datetime([f"2024-03-{number + 1:02} 01:30"] * rows).tz_localize("Europe/Berlin"),
+        "maybe": pd.array([None if number % 2 else 2**60 + number] * rows, "Int64"),
+    })
+    return made.drop(columns="text") if number == 7 and (WORLD / "other columns").exists() else made
+"""
+FORMATS = ["text", "csv", "parquet", "jsonl"]
+ROWS = sum(1 + number % 3 for number in range(20))
+
+
+class Script:
+    """A job over twenty files; each run of it has a folder of its own."""
+
+    def __init__(self, work: Any, row_format: str, arguments: str = "", **more: Any) -> None:
+        work.files(20)
+        self.work, self.name = work, f"rows.{row_format}"
+        self.step = work.parallel(
+            SCRIPT,
+            arguments=f"--world {work.folder} --append_row_format {row_format} {arguments}",
+            outputs={"rows": {"type": "uri_file", "path": f"./{self.name}"}},
+            max_concurrency_per_instance=2,
+            **{"retry_settings": {"max_retries": 2, "timeout": 10}, **more},
+        )
+
+    def run(self, name: str = "run", **options: Any) -> Any:
+        return self.work.run({"work": self.step}, run_dir=self.work.folder / name, **options)
+
+    def harm(self, **what: str) -> None:
+        for number, how in what.items():
+            (self.work.folder / f"harm {number[1:]}").write_text(how)
+
+    @property
+    def output(self) -> bytes:
+        return (self.work.folder / self.name).read_bytes()
+
+
+@pytest.mark.parametrize("row_format", FORMATS)
+def test_failed_tries_and_dying_processors_change_no_byte(work: Any, row_format: str) -> None:
+    job = Script(work, row_format)
+    job.run("undisturbed").check()
+    undisturbed = job.output
+    job.harm(_3="die", _4="raise", _11="die", _19="raise")
+    ended = job.run("disturbed").check()
+    assert ended.counts["work"].succeeded == 20 and ended.counts["work"].tries_failed == 4
+    assert job.output == undisturbed
+
+
+@pytest.mark.parametrize("row_format", FORMATS)
+def test_a_run_whose_driver_was_killed_ends_in_the_same_bytes(work: Any, row_format: str) -> None:
+    job = Script(work, row_format)
+    job.run("undisturbed").check()
+    undisturbed = job.output
+    (work.folder / job.name).unlink()
+    (work.folder / "hold").touch()
+    job.harm(_2="raise")
+    run = work.folder / "killed"
+    spec = work.spec({"work": job.step})
+    driver = work.start(
+        "run", str(spec), "--run-dir", str(run), "--dashboard", "none", start_new_session=True
+    )
+
+    def committed() -> bool:
+        journal = run / "steps" / "work" / "journal"
+        if not journal.exists():
+            return False
+        commits = Commits.load(20, read_journal(journal))
+        return commits.is_final(0) and commits.is_final(1)
+
+    # A failed try is reported at once, and with it what was done before: 0 and 1.
+    until(committed, "the first commits", process=driver)
+    partial = work.folder / f"partial.{row_format}"
+    export_partial(run, str(partial))
+    driver.send_signal(signal.SIGKILL)
+    driver.wait()
+    (work.folder / "hold").unlink()
+    until(lambda: not work.processes(), "the end of the processors")
+    assert not (work.folder / job.name).exists()
+    daskpar.resume(run, dashboard=None, display=False).check()
+    assert job.output == undisturbed
+    early, all_rows = numbers_in(partial), numbers_in(work.folder / job.name)
+    assert {0, 1} <= set(early)
+    assert early == [number for number in all_rows if number in set(early)]
+
+
+def numbers_in(path: Path) -> list[int]:
+    """The first column."""
+    match path.suffix:
+        case ".parquet":
+            rows = pd.read_parquet(path)
+        case ".jsonl":
+            rows = pd.read_json(path, lines=True)
+        case ".csv":
+            rows = pd.read_csv(path)
+        case _:
+            rows = pd.read_csv(path, sep=" ", header=None)
+    return rows.iloc[:, 0].tolist()
+
+
+@pytest.mark.parametrize("row_format", ["csv", "parquet", "jsonl"])
+@pytest.mark.parametrize("processors", [1, 2])
+def test_columns_that_differ_end_the_step_and_name_both(work: Any, row_format: str, processors: int) -> None:
+    (work.folder / "other columns").touch()
+    job = Script(work, row_format)
+    job.step["max_concurrency_per_instance"] = processors
+    ended = job.run()
+    assert ended.status == "failed"
+    told = ended.reason
+    assert (
+        "mini-batch 7 returned rows with the columns ['n', 'when', 'maybe']" in told
+        or "mini-batch 7 with" in told
+    )
+    assert len(set(re.findall(r"mini-batch \d+", told))) == 2 and "--append_row_columns union" in told
+    assert not (work.folder / job.name).exists()
+
+
+@pytest.mark.parametrize("row_format", ["csv", "parquet", "jsonl"])
+def test_a_union_of_columns_has_nulls(work: Any, row_format: str) -> None:
+    (work.folder / "other columns").touch()
+    job = Script(work, row_format, "--append_row_columns union")
+    ended = job.run().check()
+    rows = ended.to_pandas()
+    assert list(rows.columns) == ["n", "text", "when", "maybe"]
+    assert rows[rows["text"].isna()]["n"].tolist() == [7, 7]
+    first = job.output
+    job.harm(_1="die", _7="raise", _8="raise")
+    job.run("again").check()
+    assert job.output == first
+
+
+@pytest.mark.parametrize("row_format", FORMATS)
+def test_the_rows_are_read_into_pandas_and_dask(work: Any, row_format: str) -> None:
+    ended = (
+        Script(work, row_format, "--append_row_dataframe_header" if row_format == "text" else "")
+        .run()
+        .check()
+    )
+    rows, lazily = ended.to_pandas(), ended.to_dask().compute()
+    assert len(rows) == len(lazily) == ROWS
+    for found in (rows, lazily):
+        assert list(found.columns) == ["n", "text", "when", "maybe"]
+        assert found["n"].is_monotonic_increasing and found["n"].dtype == "int64"
+        assert found["text"].iloc[-1] == "é 19,\n1"
+        assert str(found["maybe"].dtype) == "Int64" and found["maybe"].iloc[-3:].tolist() == [
+            2**60 + 18,
+            pd.NA,
+            pd.NA,
+        ]
+    if row_format == "parquet":
+        assert str(rows["when"].dt.tz) == "Europe/Berlin"
+
+
+def test_text_without_header_is_one_column_of_lines(work: Any) -> None:
+    work.files(3)
+    ended = work.run({"work": work.parallel()}).check()
+    assert ended.to_pandas()["line"].tolist() == ["0000.txt", "0001.txt", "0002.txt"]
+
+
+def test_rows_of_several_steps_are_chosen_by_name(work: Any) -> None:
+    work.files(2)
+    steps = {
+        name: work.parallel(
+            f"def run(mini_batch): return [{{'step': '{name}'}}]",
+            code=f"./{name}",
+            arguments="--append_row_format jsonl",
+            outputs={"rows": {"type": "uri_file", "path": f"./{name}.jsonl"}},
+        )
+        for name in ("one", "two")
+    }
+    ended = work.run({**steps, "none": work.parallel(append=False, outputs=None)}).check()
+    assert ended.to_pandas("two")["step"].tolist() == ["two", "two"]
+    with pytest.raises(UsageError, match=r"Several steps .*: one, two\. Say which one: step='one'"):
+        ended.to_pandas()
+    with pytest.raises(UsageError, match="The step none has no rows to read"):
+        ended.to_dask("none")
+    with pytest.raises(UsageError, match="has no step 'three': its steps are one, two, none"):
+        ended.to_pandas("three")
+    (work.folder / "two.jsonl").unlink()
+    with pytest.raises(RunDirectoryError, match="The rows are gone"):
+        ended.to_pandas("two")
+
+
+def test_a_name_that_ends_in_parquet_is_enough(work: Any) -> None:
+    work.files(3)
+    step = work.parallel(
+        "def run(mini_batch): return [{'n': len(mini_batch)}]",
+        outputs={"rows": {"type": "uri_file", "path": "./rows.parquet"}},
+    )
+    work.run({"work": step}).check()
+    assert pq.read_table(work.folder / "rows.parquet").to_pylist() == [{"n": 1}] * 3
+
+
+@pytest.mark.parametrize("row_format", ["csv", "parquet", "jsonl"])
+def test_the_driver_does_without_pandas(work: Any, row_format: str) -> None:
+    job = Script(work, row_format, "--append_row_columns union")
+    (work.folder / "other columns").touch()
+    program = f"""
+        import sys, daskpar
+        run = {str(work.folder / "run")!r}
+        daskpar.run({str(work.spec({"work": job.step}))!r}, run_dir=run, dashboard=None, display=False).check()
+        print("pandas" in sys.modules)
+    """
+    ended = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        cwd=work.folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert ended.stdout.strip() == "False", ended.stderr
+
+
+def test_rows_without_names_fail_their_mini_batches_and_say_what_to_return(work: Any) -> None:
+    work.files(1)
+    ended = work.run({"work": work.parallel(arguments="--append_row_format csv")})
+    assert ended.status == "failed"
+    assert "is a str, and rows in the format csv have names" in ended.steps["work"].first_failure.message
+    assert "list of mappings" in ended.steps["work"].first_failure.message
+
+
+def test_another_format_is_a_change_that_resume_refuses(work: Any) -> None:
+    job = Script(work, "csv", mini_batch_error_threshold=0, retry_settings={"max_retries": 0, "timeout": 10})
+    job.harm(_9="always")
+    assert job.run().status == "failed"
+    (work.folder / "harm 9").unlink()
+    spec = Path(work.folder / "job.yml")
+    spec.write_text(
+        spec.read_text()
+        .replace("--append_row_format csv", "--append_row_format jsonl")
+        .replace("rows.csv", "r.jsonl")
+    )
+    with pytest.raises(RunDirectoryError, match="append_row_format was 'csv', is 'jsonl'"):
+        daskpar.resume(work.folder / "run", dashboard=None, display=False)
+    again = daskpar.resume(work.folder / "run", allow_changes=True, dashboard=None, display=False)
+    assert again.status != "completed" and "Start a new run" in again.reason
+
+
+@pytest.mark.parametrize("row_format", ["csv", "parquet", "jsonl"])
+def test_an_object_store_gets_every_format(work: Any, row_format: str) -> None:
+    job = Script(work, row_format)
+    job.run("local").check()
+    # A file system of fsspec's that is no folder of the run.
+    place = f"local://{work.folder}/store/rows.{row_format}"
+    job.step["outputs"]["rows"]["path"] = place
+    (work.folder / "store").mkdir()
+    ended = job.run("remote")
+    assert ended.status == "completed", ended.reason
+    assert (work.folder / "store" / f"rows.{row_format}").read_bytes() == job.output
