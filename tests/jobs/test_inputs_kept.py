@@ -194,14 +194,20 @@ def run(mini_batch):
         text = file.read()
     with suppress(OSError):
         os.remove(mini_batch[0])
-    tried = os.path.basename(mini_batch[0])
+    tried = os.path.join(os.environ["TRIES"], os.path.basename(mini_batch[0]))
     if not os.path.exists(tried):
         open(tried, "w").close()
         raise ValueError("once more")
     return [text.strip()]
 """
     inputs = {"files": {"type": "uri_folder", "path": "./data", "mode": mode}}
-    step = work.parallel(script, inputs=inputs, retry_settings={"max_retries": 1, "timeout": 10})
+    (work.folder / "tries").mkdir()
+    step = work.parallel(
+        script,
+        inputs=inputs,
+        retry_settings={"max_retries": 1, "timeout": 10},
+        environment_variables={"TRIES": str(work.folder / "tries")},
+    )
     assert kept(work, {"p": step}).status == "completed"
     assert work.rows() == ["0", "1"]
 
