@@ -180,6 +180,11 @@ class StepPaths:
         return self.path / "inputs"
 
     @property
+    def input_copies(self) -> Path:
+        """Inputs as scripts see them, where that is a copy or a tree of links."""
+        return self.path / "input-copies"
+
+    @property
     def work(self) -> Path:
         """Working directories of processors, or of a command."""
         return self.path / "work"

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from daskpar.driver.options import Datastores, Options, all_datastores
+from daskpar.driver.options import Datastores, Options, all_datastores, mounts_inputs
 from daskpar.errors import Problem, RunDirectoryError, UsageError
 from daskpar.jobspec.model import ParallelStep
 from daskpar.paths import RunPaths
@@ -155,7 +155,7 @@ def _start(
             )
         _show_warnings(job, options)
         return _resume(*_resumed_from(earlier, spec, run_dir), options=options)
-    job = resolve_job(definition, datastores=Datastores(options.datastores))
+    job = resolve_job(definition, datastores=Datastores(options.datastores), mounts=mounts_inputs(options))
     _show_warnings(job, options)
     take_secrets(job)
     with started_ahead(job, options):

@@ -19,7 +19,7 @@ FLOORS = (
     "_version", "errors", "own_calls", "results", "sizes", "atomic", "paths", "events", "locations", "masking", "printable",
     # the stages, in the order in which data flows through them
     "jobspec",
-    "data.reach", "data.stamps", "data.files", "data.arrow_memory", "data.notices", "data.columns", "data.formats", "data.tables", "data.mltable", "data.dask_collections",
+    "data.reach", "data.stamps", "data.files", "data.file_copies", "data.arrow_memory", "data.notices", "data.columns", "data.formats", "data.tables", "data.mltable", "data.dask_collections",
     "rundir",
     "batches",
     "rows",
@@ -37,6 +37,7 @@ LIGHT_FLOORS = (
     "data.reach",
     "data.stamps",
     "data.files",
+    "data.file_copies",
     "data.arrow_memory",
     "data.notices",
     "data.columns",

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -101,6 +101,8 @@ class Plan:
         if self._paths is not None and "stamps" in document:
             self._stamps = StoredStamps(folder, self._paths.count, local=document["stamps"]["local"])
         self._groups = StoredGroups(folder / "groups.arrow") if self.kind == GROUPED else None
+        self.seen_paths: Callable[[list[str]], list[str]] | None = None
+        """Turns paths of files into those that mini-batches hold; None: they are the same."""
         self._pieces: np.ndarray | None = None
         self._table: Table | None = None
         self._reader: TableReader | None = None
@@ -214,7 +216,7 @@ class Plan:
             paths = self._paths.slice(start, stop)
             if self._stamps is not None:
                 self._stamps.check(paths, start)
-            return FileMiniBatch(paths, i)
+            return FileMiniBatch(paths if self.seen_paths is None else self.seen_paths(paths), i)
         if self.kind == NUMBERS:
             return [i]
         if self._groups is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -46,6 +47,21 @@ class Options:
     def is_local(self) -> bool:
         """Whether the nodes live in this process."""
         return self.client is None and not self.scheduler and not self.compute and not self.worker_processes
+
+
+def mounts_inputs(options: Options) -> bool:
+    """Whether scripts get inputs that are read-only in their place, not a tree of links.
+
+    So where all nodes are on this machine and it allows mounts. `DASKPAR_INPUTS=links` in the environment
+    says no.
+    """
+    from daskpar.processor.private_mounts import can_mount
+
+    chosen = os.environ.get("DASKPAR_INPUTS", "")
+    if chosen not in ("", "links"):
+        raise UsageError(f"DASKPAR_INPUTS has to be links or unset, not {chosen!r}")
+    here = options.client is None and not options.scheduler and not options.compute
+    return here and not chosen and can_mount()
 
 
 class Datastores(Mapping[str, str]):

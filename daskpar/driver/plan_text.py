@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from daskpar.engine.rules.clocks import progress_timeout
 from daskpar.errors import DaskparError
+from daskpar.jobspec.input_access import Access
 from daskpar.jobspec.model import CommandStep, Input, ParallelStep, Step
 from daskpar.jobspec.program_arguments import join_arguments
 from daskpar.masking import hidden_arguments, hidden_command, hidden_value
@@ -93,14 +94,16 @@ def plan_text(
     Runs no user code and leaves nothing behind.
     """
     from daskpar.driver.job_secrets import hide_secrets
-    from daskpar.driver.options import all_datastores
+    from daskpar.driver.options import Options, all_datastores, mounts_inputs
     from daskpar.jobspec.load import load_job
 
     places = all_datastores(datastores)
     troubles: list[str] = []
     with tempfile.TemporaryDirectory(prefix="daskpar-plan-") as scratch:
         run = Path(scratch) / "RUN"
-        job = load_job(spec, overrides=overrides, run_directory=run, datastores=places)
+        job = load_job(
+            spec, overrides=overrides, run_directory=run, datastores=places, mounts=mounts_inputs(Options())
+        )
         hide_secrets(job)
         lines = [f"job {job.name} ({job.spec})"]
         lines += [f"  {warning}" for warning in job.warnings]
@@ -121,7 +124,8 @@ def _step_lines(step: Step, run: Path, datastores: Mapping[str, str], troubles: 
         made = f" (made by step {data.made_by})" if data.made_by else ""
         mode = f"{data.mode} (default)" if step.sources.get(f"inputs.{name}.mode") == "default" else data.mode
         value = f"{data.type} {mode} {data.path}{made}" if data.is_data else _literal(data)
-        lines.append(f"  input {name}: {value}  {data.where}".rstrip())
+        seen = f", {words}" if (words := Access(data.access).in_words) else ""
+        lines.append(f"  input {name}: {value}{seen}  {data.where}".rstrip())
     for name, output in step.outputs.items():
         where = output.where if output.chosen_by_user else "default"
         lines.append(f"  output {name}: {output.type} {output.path}  {where}".rstrip())

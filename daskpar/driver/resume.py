@@ -93,6 +93,7 @@ def reopen(path: Path, options: Options) -> Reopened:
 
 
 def _reopen(directory: RunDirectory, options: Options) -> Reopened:
+    from daskpar.driver.options import mounts_inputs
     from daskpar.jobspec.load import load_job
 
     if directory.identity.status == "completed":
@@ -120,6 +121,7 @@ def _reopen(directory: RunDirectory, options: Options) -> Reopened:
         run_directory=directory.path,
         datastores=datastores,
         resumed=True,
+        mounts=mounts_inputs(options),
     )
     take_secrets(job)
     unknown = [] if options.allow_changes else _refuse_changes(directory, job)

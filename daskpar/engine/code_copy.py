@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import stat
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,14 +31,16 @@ def lay_out_code(
     data: Collection[str] = (),
     stopped: Callable[[], bool] = lambda: False,
     note: Callable[[str], object] = lambda text: None,
+    shown: Mapping[str, str] | None = None,
 ) -> None:
     """Make `folder` the working directory of a command: a copy of what lies in `code`.
 
     What the job reads and writes (`data`) and what is installed there become links, as do links that lead out
-    of `code`. History, caches, this run directory and others are left out, and so is what goes while it is
-    copied. An earlier copy is moved aside where a command has changed something in it, else removed. Ends
-    early when `stopped` says so. Where the file system of `folder` has no symbolic links, files that links
-    lead to are copied, all else that would be a link is left out, and `note` gets a sentence on that.
+    of `code`; `shown` has where the command sees data that it does not see in its place. History, caches,
+    this run directory and others are left out, and so is what goes while it is copied. An earlier copy is
+    moved aside where a command has changed something in it, else removed. Ends early when `stopped` says so.
+    Where the file system of `folder` has no symbolic links, files that links lead to are copied, all else
+    that would be a link is left out, and `note` gets a sentence on that.
 
     Raises RunDirectoryError where a file can't be read or written, InfrastructureLost for a full disk.
     """
@@ -50,7 +52,9 @@ def lay_out_code(
         replace_json(_mark(folder), "")
         given = {path.rstrip("/") for path in data}
         if code is not None:
-            copy = _Copy(code=code, run_directory=run_directory, data=given, stopped=stopped)
+            copy = _Copy(
+                code=code, run_directory=run_directory, data=given, stopped=stopped, shown=shown or {}
+            )
             if not copy.folder(code, folder):
                 return
             if copy.unlinked:
@@ -105,6 +109,7 @@ class _Copy:
     run_directory: Path
     data: Collection[str]
     stopped: Callable[[], bool]
+    shown: Mapping[str, str]
     unlinked: list[str] = field(default_factory=list)
     """What is left out, where the file system has no symbolic links."""
 
@@ -131,7 +136,7 @@ class _Copy:
             if not self._linked(place, leads_to if stays_inside else end):
                 self._copy_instead(end, place)
         elif entry.path in self.data:
-            self._link_or_leave_out(place, entry.path)
+            self._link_or_leave_out(place, self.shown.get(entry.path, entry.path))
         elif entry.is_dir():
             if entry.name == _LINKED or os.path.isfile(os.path.join(entry.path, "pyvenv.cfg")):
                 self._link_or_leave_out(place, entry.path)

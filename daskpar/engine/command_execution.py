@@ -20,6 +20,7 @@ from daskpar.engine.plugins.node import NodePlugin, plugin_name
 from daskpar.errors import InfrastructureLost
 from daskpar.events import Event, Progress, Warned
 from daskpar.processor.command_process import CommandRunner
+from daskpar.processor.private_mounts import NO_GUARD, Guard
 from daskpar.results import Counts
 from daskpar.rundir.probe import NodeNeeds
 
@@ -49,6 +50,8 @@ class CommandSettings:
     stdout: str
     stderr: str
     timeout: float | None = None
+    guard: Guard = NO_GUARD
+    """What the command can't change."""
     attempt: int = 0
     """How many nodes were lost under it before."""
 
@@ -72,6 +75,7 @@ def run_command(settings: CommandSettings) -> int:
         stdout_path=settings.stdout,
         stderr_path=settings.stderr,
         timeout=settings.timeout,
+        guard=settings.guard,
     )
     if not plugin.begin_command(settings.step, settings.attempt, runner):
         runner.kill()

@@ -9,9 +9,12 @@ from pathlib import Path
 
 from daskpar.engine.code_copy import lay_out_code
 from daskpar.engine.command_execution import CommandExecution, CommandSettings
+from daskpar.engine.input_copies import lay_out_inputs, own_outputs, remove_inputs
+from daskpar.engine.input_guard import guard_of
 from daskpar.engine.node_probe import needs_of
 from daskpar.engine.step_run import StepRun
 from daskpar.jobspec.env_references import resolved_values
+from daskpar.jobspec.input_access import shown_paths
 from daskpar.jobspec.model import CommandStep
 from daskpar.results import Status, StepResult
 from daskpar.rundir.probe import NodeNeeds
@@ -49,6 +52,7 @@ class CommandStepRun(StepRun):
             stdout=str(logs.command_stdout),
             stderr=str(logs.command_stderr),
             timeout=self.step.timeout,
+            guard=guard_of(self.step.inputs, self.step.outputs, self.run_directory),
         )
         execution = CommandExecution(
             cluster=self.cluster,
@@ -57,9 +61,14 @@ class CommandStepRun(StepRun):
             before_again=self._prepare_again,
             needs=None if self.cluster.local else self._needs,
         )
-        with self._stoppable(execution):
-            self._lay_out()
-            code = execution.run()
+        inputs = self.step.inputs.values()
+        try:
+            with self._stoppable(execution):
+                self._lay_out()
+                code = execution.run()
+            own_outputs(inputs, [output.path for output in self.step.outputs.values()])
+        finally:
+            remove_inputs(inputs)
         return self._ended(code, logs.command_stderr)
 
     def _needs(self) -> NodeNeeds:
@@ -73,7 +82,9 @@ class CommandStepRun(StepRun):
             self.data,
             lambda: bool(self._stopped),
             self._warn,
+            shown_paths(self.step.inputs),
         )
+        lay_out_inputs(self.step.inputs.values(), str(self.run_directory), lambda: bool(self._stopped))
 
     def _prepare_again(self) -> None:
         self._lay_out()

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 from daskpar.batches.plan import Plan, PlanSummary
 from daskpar.engine.execution import Execution
 from daskpar.engine.execution_result import Commit, ExecutionResult
+from daskpar.engine.input_copies import is_copied, lay_out_inputs, own_outputs, remove_inputs
+from daskpar.engine.input_guard import guard_of
 from daskpar.engine.node_probe import needs_of
 from daskpar.engine.plan_phase import PlanPhase
 from daskpar.engine.planning import open_with_keys
@@ -35,7 +37,7 @@ from daskpar.outputs.assembly import assemble, check_space
 from daskpar.outputs.early_copy import EarlyCopy, remove_stale
 from daskpar.outputs.ledger import Ledger
 from daskpar.outputs.part_check import REPAIR_ROUNDS, damage_in_words
-from daskpar.processor.protocol import ProcessorSettings
+from daskpar.processor.protocol import ProcessorSettings, SeenInput
 from daskpar.results import Counts, Reason, Status, StepResult, status_of
 from daskpar.rows.registry import format_of, store_of
 from daskpar.rundir.probe import NodeNeeds
@@ -151,8 +153,27 @@ class ParallelStepRun(StepRun):
     ) -> ExecutionResult:
         if not missing:
             return ExecutionResult()
-        own = replace(self._settings(self.folder.plan, tabular=summary.tabular), repair=repair)
-        return self._execute(own, counter, missing, commit=ledger.commit)
+        settings, inputs = self._settings(self.folder.plan, tabular=summary.tabular), self.step.inputs
+        split = [inputs[name] for name in self.step.input_data]
+        own = replace(
+            settings,
+            repair=repair,
+            guard=guard_of(inputs, self.step.outputs, self.run_directory, settings.output_dir),
+            seen=tuple(
+                SeenInput(path=data.path, seen=data.seen, copied=is_copied(data))
+                for data in split
+                if data.seen
+            ),
+        )
+        try:
+            if any(data.seen for data in inputs.values()):
+                self._publish_progress(counter.counts, "laying out inputs")
+            lay_out_inputs(inputs.values(), str(self.run_directory), lambda: bool(self._stopped))
+            outcome = self._execute(own, counter, missing, commit=ledger.commit)
+            own_outputs(inputs.values(), [output.path for output in self.step.outputs.values()])
+        finally:
+            remove_inputs(inputs.values())
+        return outcome
 
     def _repair(
         self,

@@ -23,17 +23,19 @@ class CommandBuilder(StepBuilder):
             name: replace(value, mode=value.mode or ("ro_mount" if value.is_data else ""))
             for name, value in inputs.items()
         }
+        inputs = self._with_access(inputs, outputs)
+        with self.scope.showing(inputs):
+            command, variables = self._command(), self._environment_variables()
         check_urls(self.scope, self.step, inputs, outputs)
         limit = self._literal(("limits", "timeout"))
         self._source("limits.timeout", limit)
-        command = self._command()
         return CommandStep(
             name=self.step.name,
             display_name=self._display_name(),
             code=self._code(("code",)),
             command=command.text,
             variables=command.variables,
-            environment_variables=self._environment_variables(),
+            environment_variables=variables,
             inputs=inputs,
             outputs=outputs,
             compute=self._compute(),

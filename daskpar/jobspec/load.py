@@ -82,13 +82,18 @@ def read_definition(
 
 
 def resolve_job(
-    definition: JobDefinition, *, datastores: Mapping[str, str] | None = None, resumed: bool = False
+    definition: JobDefinition,
+    *,
+    datastores: Mapping[str, str] | None = None,
+    resumed: bool = False,
+    mounts: bool = True,
 ) -> PipelineJob:
     """The job with every binding and path filled in for its run directory. Nothing of the user's is run.
 
     Outputs without a path go to RUN/outputs/NAME (the pipeline's) or RUN/steps/STEP/outputs/NAME; the default
     datastore is RUN/datastores/default unless `datastores` says where it is. `datastores`: name -> folder or
     URL; None: any name is taken for one. `resumed`: the run was started before, so its outputs may be there.
+    `mounts`: whether the nodes can make an input read-only for scripts in its own place.
 
     Raises SpecError with all mistakes.
     """
@@ -97,6 +102,7 @@ def resolve_job(
         run_directory=definition.run_directory,
         datastores={} if datastores is None else datastores,
         any_datastore=datastores is None,
+        mounts=mounts,
     )
     job = build_job(definition.declared, run, problems, check_files=True, resumed=resumed)
     problems.raise_errors()
@@ -112,9 +118,10 @@ def load_job(
     run_directory: Path | Callable[[str], Path] = NO_RUN,
     datastores: Mapping[str, str] | None = None,
     resumed: bool = False,
+    mounts: bool = True,
 ) -> PipelineJob:
     """Read and check a job: `read_definition` and `resolve_job`, whose arguments these are."""
     definition = read_definition(
         path, overrides=overrides, folders=folders, staged=staged, run_directory=run_directory
     )
-    return resolve_job(definition, datastores=datastores, resumed=resumed)
+    return resolve_job(definition, datastores=datastores, resumed=resumed, mounts=mounts)

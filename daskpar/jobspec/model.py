@@ -33,6 +33,10 @@ class Input:
     """The literal, typed as YAML or the component says; None for an optional input without a value."""
     made_by: str | None = None
     """Name of the earlier step that writes it, or None when it exists before the run."""
+    access: str = ""
+    """How scripts reach it, an `input_access.Access`."""
+    seen: str = ""
+    """Where scripts see it in the run directory, as a copy or links; empty: at `path`."""
     where: str = ""
     """`file:line` of its definition, for messages."""
 

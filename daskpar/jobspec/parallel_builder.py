@@ -11,6 +11,7 @@ from pathlib import Path
 from daskpar.errors import nearest
 from daskpar.jobspec import bindings, row_formats, scalars
 from daskpar.jobspec.bindings import BindingError
+from daskpar.jobspec.input_access import shown_paths
 from daskpar.jobspec.model import BySize, Input, Output, ParallelStep
 from daskpar.jobspec.problems import Place
 from daskpar.jobspec.program_arguments import DriverFlags, UnclosedQuote, driver_flags, split_arguments
@@ -43,11 +44,16 @@ class ParallelBuilder(StepBuilder):
             self._literal, self.step.overrides, flags, self._place_of_argument, self.problems
         )
         self.sources |= settings.sources
-        arguments = self._with_logging_level(arguments, flags, settings)
         by_size, keys = settings.values["mini_batch_size"], settings.values["partition_keys"]
         assert isinstance(by_size, BySize) and isinstance(keys, tuple)
         split_inputs = self._input_data(inputs, settings)
         inputs = self._with_modes(inputs, split_inputs, by_size, keys)
+        inputs = self._with_access(inputs, outputs)
+        with self.scope.showing(inputs):
+            if shown_paths(inputs):
+                arguments = self._arguments()  # once more: the modes were not known before
+            variables = self._environment_variables()
+        arguments = self._with_logging_level(arguments, flags, settings)
         self._check_division(inputs, split_inputs, by_size, keys, settings.sources)
         rows = self._append_row_to(outputs, flags, str(settings.values["append_row_format"]))
         row_format = self._row_format(rows, settings, flags)
@@ -60,7 +66,7 @@ class ParallelBuilder(StepBuilder):
             code=code,
             entry_script=self._entry_script(code),
             arguments=arguments,
-            environment_variables=self._environment_variables(),
+            environment_variables=variables,
             inputs=inputs,
             outputs=outputs,
             input_data=split_inputs,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from daskpar.errors import nearest
 from daskpar.jobspec import bindings
@@ -26,6 +27,10 @@ class Scope(ABC):
         self.job = job
         self.problems = problems
         self.locations = SpecLocations(run, self.default_datastore, problems)
+        self._seen: dict[str, str] = {}
+        """Path of data -> where scripts see it."""
+        self._seen_by_name: dict[tuple[str, str], str] = {}
+        """The same by an input's name and path, empty for one that they see in its place."""
 
     @abstractmethod
     def input(self, step: DeclaredStep | None, name: str) -> Input | None:
@@ -73,6 +78,21 @@ class Scope(ABC):
             return None
         return None if failed else filled
 
+    @contextmanager
+    def showing(self, inputs: Mapping[str, Input]) -> Iterator[None]:
+        """While it lasts, texts are filled in for the scripts of a step: with where they see its inputs."""
+        self._seen = {data.path: data.seen for data in inputs.values() if data.seen}
+        self._seen_by_name = {(name, data.path): data.seen for name, data in inputs.items()}
+        try:
+            yield
+        finally:
+            self._seen, self._seen_by_name = {}, {}
+
+    def _place(self, found: Input | Output) -> str:
+        """The path of data in a text. What a step reads as an input has that place in all its texts."""
+        seen = self._seen_by_name.get((found.name, found.path)) if isinstance(found, Input) else None
+        return (self._seen.get(found.path, "") if seen is None else seen) or found.path
+
     def has_value(self, step: DeclaredStep, binding: Binding, place: Place) -> bool:
         """Whether a binding in an optional segment has something to put there."""
         found = self.meaning(step, binding, place)
@@ -82,7 +102,7 @@ class Scope(ABC):
         """What stands for a binding in a text: a path, or the literal as text (True is `True`)."""
         found = self.meaning(step, binding, place)
         if isinstance(found, Input | Output) and (isinstance(found, Output) or found.is_data):
-            return found.path
+            return self._place(found)
         if isinstance(found, Input):
             if found.value is None:
                 what = f"the optional input {found.name!r} has no value."

@@ -29,6 +29,8 @@ class RunLocations:
     """Name -> folder or URL."""
     any_datastore: bool = False
     """True where the configuration is not looked at: every name is taken for that of a datastore."""
+    mounts: bool = True
+    """Whether an input can be made read-only for scripts in its own place."""
 
 
 class SpecLocations:
@@ -63,6 +65,15 @@ class SpecLocations:
         except LocationError as error:
             self._problems.error(value.place, error.what, error.hint)
             return None
+
+    @property
+    def mounts(self) -> bool:
+        """Whether an input can be made read-only for scripts in its own place."""
+        return self._run.mounts
+
+    def input_copies(self, step: str) -> Path:
+        """Where the inputs of a step are laid out that its scripts see elsewhere."""
+        return self._paths.step(step).input_copies
 
     def default_output(self, step: str | None, output: str) -> str:
         """Where the output of a step (None: of the pipeline) goes that names no place."""

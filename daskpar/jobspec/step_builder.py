@@ -9,6 +9,7 @@ from pathlib import Path
 from daskpar.jobspec import bindings, known_fields, scalars
 from daskpar.jobspec.bindings import BindingError
 from daskpar.jobspec.declarations import DeclaredStep
+from daskpar.jobspec.input_access import with_access
 from daskpar.jobspec.model import Input, Output
 from daskpar.jobspec.problems import NODE, Place
 from daskpar.jobspec.scope import Scope
@@ -54,6 +55,10 @@ class StepBuilder:
     def _inputs(self) -> dict[str, Input]:
         found = {name: self.scope.input(self.step, name) for name in self.step.inputs}
         return {name: value for name, value in found.items() if value is not None}
+
+    def _with_access(self, inputs: Mapping[str, Input], outputs: Mapping[str, Output]) -> dict[str, Input]:
+        locations = self.scope.locations
+        return with_access(inputs, outputs, locations.input_copies(self.step.name), mounts=locations.mounts)
 
     def _outputs(self) -> dict[str, Output]:
         found = {name: self.scope.output(self.step, name) for name in self.step.outputs}

@@ -29,6 +29,7 @@ from daskpar.processor.own_process import OwnProcess
 from daskpar.processor.processor_messages import BlockDone, DiskFailed, Unreached
 from daskpar.processor.protocol import BlockOrder, Flushed, LogMessage, ProcessorSettings
 from daskpar.processor.return_check import SUCCEEDED, compare_counts, why_not_countable
+from daskpar.processor.seen_items import SeenItems
 from daskpar.processor.shared_page import KILL_PENDING, Phase, SharedPage
 from daskpar.processor.signal_guard import SignalGuard
 from daskpar.processor.std_streams import flush_streams, write_stderr
@@ -140,6 +141,8 @@ class BlockRunner:
         if self._plan is None:
             try:
                 self._plan = Plan.open(self.settings.plan)
+                if self.settings.seen:
+                    self._plan.seen_paths = SeenItems(self.settings.seen)
             except Exception as error:
                 if isinstance(error, OSError) and error.errno in _OF_THIS_PROCESS:
                     self._leave(LOST_LIMITS, error)

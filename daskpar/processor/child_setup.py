@@ -17,6 +17,7 @@ from daskpar.own_calls import moved_up
 from daskpar.paths import process_name
 from daskpar.processor.fork_protocol import ChildTask
 from daskpar.processor.leftovers import fresh_folder, temporary_folder, use_temporary_folder
+from daskpar.processor.private_mounts import NO_GUARD, Guard
 from daskpar.processor.protocol import ProcessorSettings
 from daskpar.processor.shared_page import SharedPage
 from daskpar.processor.stacks import open_stacks
@@ -35,9 +36,11 @@ class CommandTask(ChildTask):
     stdout: str
     stderr: str
     environment: dict[str, str] = field(default_factory=dict)
+    guard: Guard = NO_GUARD
 
     def run(self, fds: list[int]) -> None:
         """In the forked child; does not return."""
+        _apply(self.guard)
         redirect(self.stdout, 1)
         redirect(self.stderr, 2)
         os.chdir(self.cwd)
@@ -63,6 +66,7 @@ class ProcessorTask(ChildTask):
         from daskpar.processor.host import Host
 
         settings, name = self.settings, process_name(self.number)
+        _apply(settings.guard)
         logs, node = settings.log_paths, settings.node
         redirect(logs.stdout(node, self.number), 1)
         redirect(logs.stderr(node, self.number), 2)
@@ -159,6 +163,17 @@ def _step_aside_for_scripts(ours: logging.Handler) -> None:
         plain(**options)
 
     logging.basicConfig = basic_config
+
+
+def _apply(guard: Guard) -> None:
+    """Before the working directory is entered: through one that was entered before, mounts are not seen."""
+    try:
+        guard.apply()
+    except OSError as error:
+        raise RuntimeError(
+            f"the inputs can't be made read-only on this node ({error}); "
+            "with DASKPAR_INPUTS=links in the environment of the driver, scripts see a tree of links instead"
+        ) from error
 
 
 def _reserved_bytes() -> int:

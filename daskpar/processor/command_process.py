@@ -13,6 +13,7 @@ from daskpar.processor import linux
 from daskpar.processor.child_setup import CommandTask
 from daskpar.processor.fork_protocol import Exited, Spawned
 from daskpar.processor.fork_server import ForkServer
+from daskpar.processor.private_mounts import NO_GUARD, Guard
 
 TIMED_OUT = 124
 """Exit code of a command that ran past its limit, as of timeout(1)."""
@@ -30,9 +31,15 @@ class CommandRunner:
         stdout_path: str,
         stderr_path: str,
         timeout: float | None = None,
+        guard: Guard = NO_GUARD,
     ) -> None:
         self._task = CommandTask(
-            command=command, cwd=cwd, stdout=stdout_path, stderr=stderr_path, environment=dict(environment)
+            command=command,
+            cwd=cwd,
+            stdout=stdout_path,
+            stderr=stderr_path,
+            environment=dict(environment),
+            guard=guard,
         )
         self._timeout = timeout
         self._killed = threading.Event()

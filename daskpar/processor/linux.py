@@ -14,22 +14,22 @@ import tempfile
 from collections.abc import Iterable
 
 _PDEATHSIG, _SET_CHILD_SUBREAPER = 1, 36
-_LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
 def die_with_parent(parent: int) -> None:
     """Be killed when the parent dies; at once when it has died already."""
     # PR_SET_PDEATHSIG (prctl(2)); a parent that died before the call is noticed by its number.
-    if _LIBC is not None:
-        _LIBC.prctl(_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if LIBC is not None:
+        LIBC.prctl(_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != parent:
             os._exit(1)
 
 
 def become_subreaper() -> None:
     """Inherit orphaned descendants, so that none can slip away."""
-    if _LIBC is not None:
-        _LIBC.prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    if LIBC is not None:
+        LIBC.prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def prefer_for_oom_kill() -> None:

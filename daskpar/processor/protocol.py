@@ -12,12 +12,22 @@ from pathlib import Path
 from daskpar.data.notices import Notice
 from daskpar.events import ProcessorState
 from daskpar.paths import LogPaths, processor_work
+from daskpar.processor.private_mounts import NO_GUARD, Guard
 from daskpar.results import Failure, InitFailed
 from daskpar.rows.part_store import PartStore
 from daskpar.rows.row_format import RowFormat, Schema
 from daskpar.rows.text_format import PLAIN_TEXT
 
 Seconds = float
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeenInput:
+    """An input that scripts see as a copy or a tree of links."""
+
+    path: str
+    seen: str
+    copied: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +78,10 @@ class ProcessorSettings:
     """OMP_NUM_THREADS and its like, where the user did not set them."""
     gpus: tuple[str, ...] = ()
     """CUDA device of each processor slot; empty: no GPUs."""
+    guard: Guard = NO_GUARD
+    """What scripts can't change."""
+    seen: tuple[SeenInput, ...] = ()
+    """Inputs whose files scripts see elsewhere."""
     memory_limit: int | None = None
     """Hard limit of each processor in bytes (`--processor-memory`)."""
     node_memory: int | None = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -67,10 +68,22 @@ def fingerprint_without_inputs(
     local = {given.path for given in data if not is_url(given.path)}
     without_inputs: dict[str, object] = {
         "format": FORMAT,
-        "values": {name: _movable(value, run) for name, value in values.items()},
+        "values": {name: _movable(_in_place(value, step), run) for name, value in values.items()},
         "code": _code(step, _unseen(step, skip) | local),
     }
     return without_inputs if data else {**without_inputs, INPUTS: {}}
+
+
+def _in_place(value: object, step: Step) -> object:
+    """A value with inputs where they lie, not where scripts see them: that may be elsewhere at a resume."""
+    if isinstance(value, list):
+        return [_in_place(element, step) for element in value]
+    if isinstance(value, str):
+        for given in step.inputs.values():
+            if given.seen:
+                value = value.replace(shlex.quote(given.seen), shlex.quote(given.path))
+                value = value.replace(given.seen, given.path)
+    return value
 
 
 def seen_inputs(step: Step, skip: Iterable[Path | str] = ()) -> dict[str, object]:

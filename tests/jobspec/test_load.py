@@ -95,7 +95,9 @@ def test_the_articles_settings(folder: Folder) -> None:
         600,
         "DEBUG",
     )
-    assert step.arguments[:2] == ("--model", str(folder.path / "data"))
+    # Its mode is download: the script gets a copy of its own.
+    copy = folder.path / "RUN/steps/batch_prediction/input-copies/score_model"
+    assert step.arguments[:2] == ("--model", str(copy))
     assert step.arguments[-4:] == ("--resource_monitor_interva", "20", "--logging_level", "DEBUG")
     assert step.append_row_to == str(folder.path / "RUN/steps/batch_prediction/outputs/job_output_file")
     assert step.sources["error_threshold"] == "program argument pipeline.yml:29"
