@@ -92,11 +92,12 @@ def job(folder: Path, make: Callable[[Path], str], what: str, **settings: Any) -
     tabular = make is not files
     step = {
         "type": "parallel",
+        # The script stands for somebody else who changes the files: in other modes it could not.
         "inputs": {
             "data": {"type": "mltable", "path": "./data", "mode": "direct"}
             if tabular
-            else {"type": "uri_folder", "path": "./data", "mode": "ro_mount"},
-            "model": {"type": "uri_file", "path": "./model.txt"},
+            else {"type": "uri_folder", "path": "./data", "mode": "direct"},
+            "model": {"type": "uri_file", "path": "./model.txt", "mode": "direct"},
         },
         "outputs": {"rows": {"type": "uri_file", "path": "./rows.txt"}},
         "input_data": "${{inputs.data}}",
