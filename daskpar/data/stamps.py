@@ -30,6 +30,11 @@ TAGS = (
 SLOW_SECONDS = 2e-4
 """A look at a file that takes longer is worth a thread: it waits for a network."""
 THREADS = 16
+MOST_FILES = 10_000
+"""Files of a list that are looked at when they are planned, and again before their mini-batch. A look costs
+about as much as a call of `run()` that does nothing: with longer lists it would be what a job spends its time
+on.
+"""
 TIMED_FILES = 64
 """Files by which it is seen whether looking is slow."""
 
@@ -102,11 +107,14 @@ def fresh_info(path: str) -> dict[str, Any]:
 def stamps_of(paths: Sequence[str], known: Mapping[str, Stamp]) -> list[Stamp]:
     """Stamps of files that are about to be planned; `known` are those of listings, by path.
 
-    UNKNOWN for objects that no listing told of, for the script opens these by itself, and for what is not
-    there. InputError for what is no plain file.
+    None of them where more than MOST_FILES would have to be looked at. UNKNOWN for objects that no listing
+    told of, for the script opens these by itself, and for what is not there. InputError for what is no plain
+    file.
     """
     if known and all(path in known for path in paths):
         return [known[path] for path in paths]
+    if len(paths) - len(known) > MOST_FILES:
+        return []
 
     urls = any("://" in path for path in paths)
     look = os.stat
