@@ -145,7 +145,7 @@ class Cluster:
         ]
         log = (place / "worker.log").open("w")
         self.processes.append(subprocess.Popen(worker, stderr=log, stdout=log, cwd=place, env=environment))
-        # A child of the worker's that comes during a command would be taken for what that command left running.
+        # A child of the worker that comes during a command would be taken for what that command left behind.
         patience = time.monotonic() + 60
         while "Registered to" not in (place / "worker.log").read_text() and time.monotonic() < patience:
             time.sleep(0.05)
