@@ -419,7 +419,11 @@ class BlockRunner:
         notices = self._buffer.take_notices()
         if self._plan is None or not self._plan.tabular:
             return notices
-        return notices + self._plan.notices([failure.index for failure in failures if not failure.final])
+        of_reading = self._plan.notices([failure.index for failure in failures if not failure.final])
+        if self._order.repeated and self._order.is_last_try(self.settings.max_retries):
+            # The try before was reported as final, and these with it; then it was repeated without charge.
+            return notices
+        return notices + of_reading
 
     # -- what the plan says of a mini-batch ----------------------------------------------------------------
 

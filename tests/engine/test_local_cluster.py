@@ -40,6 +40,10 @@ ATTACK = """
 import json, os, sys, urllib.error, urllib.request
 from distributed import Client
 asked = json.loads(sys.argv[1])
+# What Dask loads at its first use must be there before this process becomes one that may not read it.
+with Client(n_workers=1, threads_per_worker=1, processes=False, protocol="tcp", host="127.0.0.1",
+            dashboard_address=":0", set_as_default=False) as own:
+    own.submit(os.getuid).result()
 os.setgroups([])
 os.setgid(asked["user"])
 os.setuid(asked["user"])
