@@ -118,6 +118,7 @@ class StepLifecycle:
             step=self.step.name,
             kind=StepKind.COMMAND if isinstance(self.step, CommandStep) else StepKind.PARALLEL,
             status=Status.RUNNING,
+            number=[step.name for step in self.job.steps].index(self.step.name),
             fingerprint=known,
             started=began,
             extra=self._planned_from(folder, earlier),

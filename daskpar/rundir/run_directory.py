@@ -90,10 +90,11 @@ class RunDirectory(RunPaths):
         return StepFolder(step_path(self.path, name))
 
     def steps(self) -> list[StepFolder]:
-        """The folders of the steps that have started, in the order of their start."""
+        """The folders of the steps that have started, in the order of the job."""
         folders = [StepFolder(path.parent) for path in (self.path / "steps").glob("*/step.json")]
-        starts = {folder: state.started or 0.0 for folder in folders if (state := folder.state())}
-        return sorted(starts, key=lambda folder: (starts[folder], folder.name))
+        states = {folder: state for folder in folders if (state := folder.state())}
+        # Runs of older versions have no numbers: theirs are told apart by the time of their start.
+        return sorted(states, key=lambda of: (states[of].number, states[of].started or 0.0, of.name))
 
     def set_aside(self, name: str) -> Path:
         """Take the step `name` out of the run, in one rename, as if it had never started; where it is now."""

@@ -22,6 +22,8 @@ class StepState:
     kind: str
     """`parallel` or `command`."""
     status: Status
+    number: int = 0
+    """Its place among the steps of the job, from 0: steps that start together are shown in this order."""
     reason: str = ""
     counts: Counts = field(default_factory=Counts)
     fingerprint: Mapping[str, object] = field(default_factory=dict)

@@ -156,6 +156,15 @@ def test_the_state_of_a_step_is_kept(tmp_path: Path) -> None:
         assert [folder.name for folder in run.steps()] == ["b", "a"]
 
 
+def test_steps_that_start_together_are_in_the_order_of_the_job(tmp_path: Path) -> None:
+    with RunDirectory.create(tmp_path / "run", "job", "s") as run:
+        for number, (name, started) in enumerate([("b", 2.0), ("c", 1.0), ("a", 1.0)]):
+            run.step(name).save(
+                StepState(step=name, kind="command", status="completed", number=number, started=started)
+            )
+        assert [folder.name for folder in run.steps()] == ["b", "c", "a"]
+
+
 def test_a_state_is_replaced_whole_or_not_at_all(
     tmp_path: Path, failing_disk: Callable[[int, int], None]
 ) -> None:
