@@ -69,6 +69,7 @@ def _group_files(files: FileList, keys: Sequence[str], folder: str | Path) -> Pl
         folder,
         kind=GROUPED,
         paths=paths,
+        origin=files.origin,
         stamps=stamps_of(paths, files.stamps),
         warnings=files.warnings,
         offsets=grouped.starts,

@@ -32,6 +32,7 @@ def plan_by_size(source: Table | FileList, by_size: BySize, folder: str | Path) 
             folder,
             kind=FILES,
             paths=source.paths,
+            origin=source.origin,
             stamps=stamps_of(source.paths, source.stamps),
             per_batch=by_size.number or 1,
             warnings=source.warnings,

@@ -35,7 +35,8 @@ from daskpar.data.columns.buffers import integers, numbers
 from daskpar.data.columns.row_keys import GroupedRows, check_keys, group_rows, stable_order
 from daskpar.data.notices import LossCounter, LostValues
 from daskpar.data.tables.cutting import cut_into_pieces
-from daskpar.data.tables.table import PIECE, Table
+from daskpar.data.tables.piece import PIECE
+from daskpar.data.tables.table import Table
 
 if TYPE_CHECKING:
     from daskpar.data.tables.table_reader import TableReader

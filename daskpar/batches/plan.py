@@ -21,13 +21,13 @@ machine: what a power cut took away is noticed.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from daskpar.batches.plan_arrow import StoredGroups, StoredPaths, read_pieces
+from daskpar.batches.name_texts import first_of, keys_text, relative, root_of
+from daskpar.batches.plan_arrow import StoredGroups, StoredPaths, mapped_pieces, read_pieces
 from daskpar.batches.plan_files import check_present, check_whole, checks_in
 from daskpar.batches.plan_stamps import StoredStamps
 from daskpar.data.notices import Notice
@@ -95,7 +95,10 @@ class Plan:
         self.total_items: int | None = document["items"]
         self.size_bytes: int | None = document["size_bytes"]
         self._breaks: list[int] = document.get("breaks", [])
-        self._table_text: str | None = document.get("table")
+        self.table_text: str = document.get("table", "")
+        """`Table.to_json()` of a tabular plan."""
+        self._root: str | None = document.get("root")
+        self._pieces_at: Mapping[str, int] | None = document.get("pieces")
         self._paths = StoredPaths(folder / "plan.arrow", document["paths"]) if "paths" in document else None
         self._stamps: StoredStamps | None = None
         if self._paths is not None and "stamps" in document:
@@ -157,15 +160,19 @@ class Plan:
         if self._table is None:
             from daskpar.data.tables.table import Table
 
-            assert self._table_text is not None
-            self._table = Table.from_json(self._table_text)
+            assert self.table_text
+            self._table = Table.from_json(self.table_text)
         return self._table
 
     @property
     def pieces(self) -> np.ndarray:
         """All pieces (an array of PIECE), memory-mapped; only of tabular plans."""
         if self._pieces is None:
-            self._pieces = read_pieces(self.folder / "plan.arrow")
+            path = self.folder / "plan.arrow"
+            # A plan of an earlier version does not say where they lie in the file.
+            self._pieces = (
+                read_pieces(path) if self._pieces_at is None else mapped_pieces(path, self._pieces_at)
+            )
         return self._pieces
 
     @property
@@ -196,7 +203,7 @@ class Plan:
 
     def items(self, i: int) -> int | None:
         """Planned items of mini-batch `i`, None where rows are only counted by reading."""
-        start, stop = self._rows(i)
+        start, stop = self.item_range(i)
         if self._paths is not None or self.kind == NUMBERS:
             return stop - start
         counts = [self.table.rows_of(self.pieces[k]) for k in range(start, stop)]
@@ -212,7 +219,7 @@ class Plan:
         if not 0 <= i < self.count:
             raise IndexError(f"mini-batch {i} of {self.count}")
         if self._paths is not None:
-            start, stop = self._rows(i)
+            start, stop = self.item_range(i)
             paths = self._paths.slice(start, stop)
             if self._stamps is not None:
                 self._stamps.check(paths, start)
@@ -223,39 +230,53 @@ class Plan:
             return self.reader.frame(i)
         if self.group_frames is not None:
             return self.group_frames.frame(i)
-        return self.reader.joined(*self._rows(i))
+        return self.reader.joined(*self.item_range(i))
 
     def keys(self, i: int) -> dict[str, Any] | None:
         """Key column -> value of mini-batch `i`, in the order of the keys; None unless grouped."""
         return None if self._groups is None else self._groups.keys(i)
 
+    @property
+    def root(self) -> str:
+        """The folder, with its last slash, that the names of the files of a list leave out."""
+        if self._root is None:  # a plan of an earlier version
+            self._root = root_of("", self.paths())
+        return self._root
+
+    @property
+    def stored_paths(self) -> StoredPaths | None:
+        """The files of a file list, whole or in groups; None for other plans."""
+        return self._paths
+
+    @property
+    def rows_are_gathered(self) -> bool:
+        """Whether its groups are rows that lie in files of our own, which nobody knows."""
+        return self.group_frames is not None
+
     def describe(self, i: int) -> str:
         """The items of mini-batch `i`, for messages: its keys, and file names or ranges of bytes or rows."""
-        start, stop = self._rows(i)
+        start, stop = self.item_range(i)
         if self.kind == NUMBERS:
             return f"number {i}"
         if self._paths is not None:
-            shown = [
-                os.path.basename(path.rstrip("/")) or path
-                for path in self._paths.slice(start, min(stop, start + 5))
-            ]
+            files = self._paths.slice(start, min(stop, start + 5))
+            text = first_of([relative(path, self.root) for path in files], stop - start)
+        elif self.rows_are_gathered:
+            rows = self.items(i)
+            text = f"{rows} row{'' if rows == 1 else 's'}"
         else:
-            shown = [self.table.describe(self.pieces[k]) for k in range(start, min(stop, start + 3))]
-        rest = stop - start - len(shown)
-        text = ", ".join(shown) + (f" and {rest} more" if rest else "")
+            root = root_of(self.table.origin, self.table.files)
+            shown = [self.table.describe(self.pieces[k], root) for k in range(start, min(stop, start + 3))]
+            text = first_of(shown, stop - start)
         keys = self.keys(i)
-        return (
-            text
-            if keys is None
-            else f"{', '.join(f'{name}={value}' for name, value in keys.items())}: {text}"
-        )
+        return text if keys is None else f"{keys_text(keys)}: {text}"
 
     def expect(self, start: int, stop: int) -> None:
         """Hint: mini-batches [start, stop) are asked for next, so reading ahead ends there."""
         if self.group_frames is not None:
             self.group_frames.expect(start, stop)
         elif self.tabular and start < stop:
-            self.reader.expect(self._rows(start)[0], self._rows(stop - 1)[1])
+            self.reader.expect(self.item_range(start)[0], self.item_range(stop - 1)[1])
 
     def notices(self, repeated: Collection[int]) -> tuple[Notice, ...]:
         """Values lost in, or doubtful of, the mini-batches loaded since the last call; none for file lists.
@@ -267,7 +288,7 @@ class Plan:
             return frames.take_notices(repeated)
         if self._reader is None:
             return ()
-        pieces = {piece for i in repeated for piece in range(*self._rows(i))}
+        pieces = {piece for i in repeated for piece in range(*self.item_range(i))}
         return self._reader.take_notices(pieces)
 
     def paths(self) -> list[str]:
@@ -282,7 +303,8 @@ class Plan:
         """First mini-batches of units that are costly to read twice (Parquet row groups), ascending."""
         return self._breaks
 
-    def _rows(self, i: int) -> tuple[int, int]:
+    def item_range(self, i: int) -> tuple[int, int]:
+        """Which of the paths, or of the pieces, mini-batch `i` holds."""
         if self._groups is not None:
             return self._groups.rows(i)
         if self._paths is not None:

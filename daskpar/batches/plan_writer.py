@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from daskpar import atomic
+from daskpar.batches.name_texts import root_of
 from daskpar.batches.plan import FORMAT, GROUPED, NUMBERS, PIECES, PlanSummary
 from daskpar.batches.plan_arrow import write_groups, write_paths, write_pieces
 from daskpar.batches.plan_files import checks_of_files
@@ -30,6 +31,7 @@ def write_plan(
     count: int | None = None,
     paths: Sequence[str] | None = None,
     stamps: Sequence[Stamp] = (),
+    origin: str = "",
     per_batch: int = 1,
     table: Table | None = None,
     pieces: np.ndarray | None = None,
@@ -41,9 +43,10 @@ def write_plan(
 ) -> PlanSummary:
     """Write a plan; `plan.json` appears last and whole, so a folder without it is no plan.
 
-    `files` takes `paths` (with `stamps`, where these are to be checked) and `per_batch`; `pieces` takes
-    `table` and `pieces`; `grouped` takes `offsets` (groups + 1 numbers), `keys` (a row for each group,
-    columns named as the keys) and either `paths` or `table` with `pieces`; `numbers` takes `count`.
+    `files` takes `paths` (with `stamps`, where these are to be checked; with `origin`, the input that lists
+    them, below which they are named) and `per_batch`; `pieces` takes `table` and `pieces`; `grouped` takes
+    `offsets` (groups + 1 numbers), `keys` (a row for each group, columns named as the keys) and either
+    `paths` or `table` with `pieces`; `numbers` takes `count`.
     `warnings`: what planning has shown; they stay with the plan. Other files may lie in the folder already
     (those that the pieces of `grouped` read).
     """
@@ -54,6 +57,7 @@ def write_plan(
     written: list[Path] = []
     if paths is not None:
         document["paths"] = write_paths(target / "plan.arrow", paths)
+        document["root"] = root_of(origin, paths)
         written.append(target / "plan.arrow")
         if any(stamp.known for stamp in stamps):
             write_stamps(target, stamps)
@@ -64,7 +68,7 @@ def write_plan(
     elif pieces is not None and table is not None:
         document["table"] = table.to_json()
         document["breaks"] = _row_group_starts(table, pieces) if kind == PIECES else []
-        write_pieces(target / "plan.arrow", pieces)
+        document["pieces"] = write_pieces(target / "plan.arrow", pieces)
         written.append(target / "plan.arrow")
         count = len(pieces) if count is None else count
     if kind == GROUPED:

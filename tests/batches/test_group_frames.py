@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from daskpar.batches import group_frames
 from daskpar.batches.group_frames import GroupFrames
 from daskpar.data.tables.frame_slices import FrameSlices, to_frame
-from daskpar.data.tables.table import PIECE, Table
+from daskpar.data.tables.piece import PIECE
+from daskpar.data.tables.table import Table
 
 ROWS = [
     pa.table(

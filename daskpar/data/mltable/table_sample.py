@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from daskpar.data.tables.table import PIECE, Table
+from daskpar.data.tables.piece import PIECE
+from daskpar.data.tables.table import Table
 from daskpar.data.tables.table_reader import TableReader
 
 SAMPLE_BYTES = 64 * 1024

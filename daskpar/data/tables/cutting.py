@@ -9,7 +9,8 @@ import numpy as np
 from daskpar.data.formats.byte_source import ByteSource
 from daskpar.data.formats.delimited import read_head
 from daskpar.data.formats.record_bounds import find_starts
-from daskpar.data.tables.table import PIECE, Table
+from daskpar.data.tables.piece import PIECE
+from daskpar.data.tables.table import Table
 
 READ_BYTES = 8 * 1024 * 1024
 """Bytes read at a time in the pass over a file whose records span lines."""

@@ -19,7 +19,8 @@ from daskpar.data.columns.row_keys import group_rows
 from daskpar.data.notices import LossCounter
 from daskpar.data.tables.frame_slices import to_frame
 from daskpar.data.tables.lost_values import LossReporter
-from daskpar.data.tables.table import PIECE, Table
+from daskpar.data.tables.piece import PIECE
+from daskpar.data.tables.table import Table
 from daskpar.data.tables.table_reader import TableReader
 
 READS_REMEMBERED = 32

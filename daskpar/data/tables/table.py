@@ -18,11 +18,8 @@ from daskpar.data.columns.kinds import ColumnKind
 from daskpar.data.formats.dialect import Dialect
 from daskpar.data.notices import LossCounter, Notice
 from daskpar.data.stamps import UNKNOWN, Stamp
+from daskpar.data.tables.piece import PIECE
 from daskpar.data.tables.table_steps import RowChunk, TableStep, apply, drops_rows, needed_columns
-
-PIECE = np.dtype([("file", "<i4"), ("start", "<i8"), ("stop", "<i8")])
-"""Records of one file (its number in the table): those whose first byte s is in start <= s < stop (delimited,
-JSON lines), or the rows start <= r < stop (Parquet, Arrow)."""
 
 DELIMITED, JSON_LINES, PARQUET, ARROW = "delimited", "json_lines", "parquet", "arrow"
 
@@ -169,9 +166,9 @@ class Table:
         """One piece for each span: whole files, unless `take`, `skip` or `select_partitions` narrow them."""
         return np.array([span for span in self.spans() if span[2] > span[1]], PIECE)
 
-    def describe(self, piece: np.void) -> str:
-        """A piece in words, for messages."""
-        name = os.path.basename(self.files[piece["file"]])
+    def describe(self, piece: np.void, root: str) -> str:
+        """A piece in words, for messages; `root` is what the names of files leave out of their paths."""
+        name = self.files[piece["file"]].removeprefix(root)
         return f"{name} {'rows' if self.by_rows else 'bytes'} {piece['start']}–{piece['stop']}"
 
     def only(self, number: int) -> Table:

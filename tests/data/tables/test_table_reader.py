@@ -18,7 +18,8 @@ from daskpar.data.formats import parquet
 from daskpar.data.mltable.open import open_mltable
 from daskpar.data.tables import file_reader
 from daskpar.data.tables.cutting import cut_into_pieces
-from daskpar.data.tables.table import PIECE, Table
+from daskpar.data.tables.piece import PIECE
+from daskpar.data.tables.table import Table
 from daskpar.data.tables.table_reader import TableReader
 from daskpar.errors import InputError
 

@@ -1,0 +1,39 @@
+"""Words the names of files and groups: pure, and light enough for every processor."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def root_of(origin: str, paths: Sequence[str]) -> str:
+    """What the names of files leave out of their paths, with its last slash; empty for nothing.
+
+    That is the folder of the input (`origin`: a folder, a file or an MLTable) where all of them lie in it,
+    else the folder that they have in common.
+    """
+    if not paths:
+        return ""
+    both = (path.split("/")[:-1] for path in (min(paths), max(paths)))
+    shared = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(*both, strict=False))
+    common = "".join(f"{name}/" for name, _ in shared)
+    inside = origin.removesuffix("/MLTable").rstrip("/") + "/"
+    root = inside if origin and common.startswith(inside) else common
+    return "" if root == "/" or root.endswith("://") else root
+
+
+def relative(path: str, root: str) -> str:
+    """The path of a file below `root` (of `root_of`)."""
+    return path[len(root) :] if path.startswith(root) else path
+
+
+def keys_text(keys: Mapping[str, Any]) -> str:
+    """Key values as the name of their group: `store=7, brand=null`."""
+    return ", ".join([f"{name}={'null' if value is None else value}" for name, value in keys.items()])
+
+
+def first_of(names: Sequence[str], count: int) -> str:
+    """Some names, and how many there are beside them: `a.txt, b.txt and 8 more`."""
+    more = count - len(names)
+    return ", ".join(names) + (f" and {more} more" if more > 0 else "")
