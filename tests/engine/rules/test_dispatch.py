@@ -478,3 +478,92 @@ def test_what_is_held_is_dropped_when_nothing_more_is_to_be_started():
     made.end(order.block, "t")
     made.drop_waiting()
     assert made.finished
+
+
+@pytest.mark.parametrize("way", ["end", "release", "settle"])
+def test_a_start_that_does_not_own_its_block_changes_nothing(way):
+    made = dispatcher(100, nodes={"a": 1})
+    order = made.orders()[0][1]
+    made.owns(order.block, "first")
+    if way == "end":
+        assert made.end(order.block, "second") == 0
+    elif way == "release":
+        assert made.release(order.block, "second", order.start, order.stop) == Loss(requeued=0, failed=())
+    else:
+        assert settle(made, order, order.start, order.stop, token="second") == 0
+    assert settle(made, order, order.start, order.stop, token="first") == order.stop - order.start
+
+
+def test_a_block_that_is_over_is_not_lost():
+    made = dispatcher(100, nodes={"a": 1})
+    order = made.orders()[0][1]
+    assert made.lose_block(order.block) == order.stop - order.start
+    assert made.lose_block(order.block) == 0
+
+
+def test_a_new_dispatcher_has_no_processors_and_those_of_a_lost_node_are_gone():
+    made = dispatcher(100, nodes={"a": 2, "b": 3})
+    assert made.processors == 5
+    made.add_node("a", 4)
+    assert made.processors == 7
+    assert (made.lose_node("a"), made.lose_node("a"), made.processors) == (4, 0, 3)
+
+
+def test_work_goes_to_the_node_that_has_the_least_for_each_of_its_processors():
+    made = dispatcher(1000, nodes={"a": 1, "b": 4})
+    first_five = [node for node, _ in made.orders()][:5]
+    assert sorted(first_five) == ["a", "b", "b", "b", "b"], "one each, before anybody gets a second one"
+
+
+def test_a_node_that_must_not_take_a_retry_takes_other_work():
+    made = dispatcher(1000, nodes={"a": 1, "b": 1})
+    _, index = fail(made)
+    given = made.orders()
+    assert [node for node, _ in given] == ["a"] and given[0][1].start != index
+
+
+def test_a_flush_with_a_gap_leaves_what_lies_in_the_gap_due():
+    made = dispatcher(1000, each=0.001, nodes={"a": 1})
+    order = made.orders()[0][1]
+    assert made.settle(order.block, "t", np.array([0, 2])).tolist() == [True, True]
+    assert made.blocks[order.block].due == [(1, 2), (3, order.stop)]
+    assert made.end(order.block, "t") == order.stop - 2
+
+
+def suspects_after_two_losses(killer_names: str = "ab") -> Dispatcher:
+    """0 and 1 have each been at two losses: each needs a node of its own now."""
+    made = Dispatcher([(0, 2)], BlockSizer())
+    for name in killer_names:
+        made.add_node(name, 1)
+        made.orders()
+        lose(made, name)
+    return made
+
+
+def test_suspects_of_two_losses_are_given_out_at_once_and_never_two_to_a_node():
+    made = suspects_after_two_losses()
+    made.add_node("c", 2)
+    made.add_node("d", 2)
+    suspects = [(node, order) for node, order in made.orders() if made.blocks[order.block].alone]
+    assert sorted(order.start for _, order in suspects) == [0, 1]
+    assert sorted(node for node, _ in suspects) == ["c", "d"]
+
+
+def test_a_node_with_a_suspect_gets_nothing_behind_it_until_that_is_over():
+    made = suspects_after_two_losses()
+    made.add_node("c", 1)
+    ((node, order),) = made.orders()
+    assert (node, order.start, made.orders()) == ("c", 0, [])
+    settle(made, order, 0, 1)
+    made.end(order.block, "t")
+    ((node, order),) = made.orders()
+    assert (node, order.start) == ("c", 1)
+
+
+def test_a_suspect_waits_for_a_node_with_a_ready_processor():
+    made = suspects_after_two_losses()
+    made.ready = set()
+    made.add_node("c", 1)
+    assert made.orders() == []
+    made.ready = {"c"}
+    assert [order.start for _, order in made.orders()] == [0]
