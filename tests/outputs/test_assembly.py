@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import subprocess
 import sys
 import zlib
@@ -20,7 +21,7 @@ from fsspec.implementations.memory import MemoryFile, MemoryFileSystem
 from daskpar.batches.records import RECORD
 from daskpar.errors import InfrastructureLost, UsageError
 from daskpar.outputs import assembly, part_reader
-from daskpar.outputs.assembly import assemble, check_space, space_warning
+from daskpar.outputs.assembly import CopiedStart, assemble, check_space, space_warning
 from daskpar.outputs.commits import Commits
 from daskpar.outputs.early_copy import begin
 from daskpar.rows.shared_folder import SharedFolder
@@ -130,6 +131,80 @@ def test_progress_is_told_and_may_stop_it(step: Path, monkeypatch: pytest.Monkey
     with pytest.raises(KeyboardInterrupt):
         assemble(commits, SharedFolder(step / "parts"), str(step / "out"), progress=stop)
     assert (step / "out").read_text() == "old" and names(step) == ["out", "parts"]
+
+
+def copied_start(step: Path, rows: bytes, mini_batches: int) -> CopiedStart:
+    """A file that a copy while the step ran has left: the rows of the first mini-batches."""
+    start = begin(step / "begun", b"")
+    os.write(start.fd, rows)
+    start.mini_batches, start.size_bytes = mini_batches, len(rows)
+    start.written()
+    return start
+
+
+@pytest.mark.parametrize("touched", [False, True])
+def test_progress_and_size_count_what_was_copied_ahead_once(
+    step: Path, monkeypatch: pytest.MonkeyPatch, touched: bool
+) -> None:
+    """Also where somebody else has written to that copy, so that it is thrown away and all begins anew."""
+    monkeypatch.setattr(assembly, "_PROGRESS_SECONDS", 0.0)
+    commits, expected = scattered(step, [4, 6, 10])
+    start = copied_start(step, expected[:4], 1)
+    if touched:
+        os.write(start.fd, b"x")
+    seen: list[tuple[int, int]] = []
+    done = assemble(
+        commits,
+        SharedFolder(step / "parts"),
+        str(step / "out"),
+        start=start,
+        progress=lambda done, total: seen.append((done, total)),
+    )
+    assert (done.size_bytes, (step / "out").read_bytes()) == (20, expected)
+    assert seen[0] == (4, 20) and seen[-2:] == [(20, 20), (20, 20)]
+    assert {total for _, total in seen} == {20} and (0 in {done for done, _ in seen}) is touched
+    assert names(step) == ["out", "parts"], "what was copied ahead is no file of its own any more"
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(start.fd)
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+def test_the_disk_has_the_rows_before_they_get_their_name(
+    step: Path, monkeypatch: pytest.MonkeyPatch, ahead: bool
+) -> None:
+    commits, expected = scattered(step, [4, 6])
+    start = copied_start(step, expected[:4], 1) if ahead else None
+    said: list[str] = []
+    for name in ("fsync", "replace"):
+        real = getattr(os, name)
+
+        def told(*given: Any, real: Any = real, name: str = name) -> Any:
+            is_folder = name == "fsync" and stat.S_ISDIR(os.fstat(given[0]).st_mode)
+            said.append("folder" if is_folder else name)
+            return real(*given)
+
+        monkeypatch.setattr(os, name, told)
+    assemble(commits, SharedFolder(step / "parts"), str(step / "out"), start=start)
+    assert said == ["fsync", "replace", "folder"]
+
+
+def test_a_format_that_joins_gets_the_ranges_and_its_bytes_are_the_output(
+    step: Path, memory: MemoryFileSystem
+) -> None:
+    class Joining(TextFormat):
+        concatenated = False
+
+        def join(self, ranges: Any, schema: Any) -> Iterator[bytes]:
+            yield b"["
+            for rows in ranges:
+                yield bytes(rows)
+            yield b"]"
+
+    commits, expected = scattered(step, [4, 6])
+    for target in (str(step / "out"), "memory://bucket/out"):
+        done = assemble(commits, SharedFolder(step / "parts"), target, row_format=Joining(header=False))
+        assert done.size_bytes == len(expected) + 2
+    assert (step / "out").read_bytes() == memory.cat("/bucket/out") == b"[" + expected + b"]"
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EIO])
@@ -247,12 +322,15 @@ class ObjectStore(MemoryFileSystem):  # type: ignore[misc]
     protocol = "s3"
     store: dict[str, Any] = {}  # noqa: RUF012
     pseudo_dirs = [""]  # noqa: RUF012
+    abandoned: list[str] = []  # noqa: RUF012
+    """Uploads that were told to leave nothing."""
 
     def _open(self, path: str, mode: str = "rb", autocommit: bool = True, **options: Any) -> Any:
         if mode != "wb":
             return super()._open(path, mode, **options)
         file = MemoryFile(self, self._strip_protocol(path))
         file.close = lambda: file.commit() if autocommit else None
+        file.discard = lambda: self.abandoned.append(path)
         return file
 
 
@@ -263,6 +341,7 @@ def object_store() -> Iterator[ObjectStore]:
     before = _registry.get("s3")
     fsspec.register_implementation("s3", ObjectStore, clobber=True)
     ObjectStore.store.clear()
+    ObjectStore.abandoned.clear()
     yield ObjectStore()
     _registry.pop("s3")
     if before is not None:
@@ -284,7 +363,8 @@ def test_an_output_at_a_url_appears_whole(step: Path, memory: MemoryFileSystem) 
 
 def test_an_object_appears_whole(step: Path, object_store: ObjectStore) -> None:
     commits, expected = scattered(step, [3, 1])
-    assemble(commits, SharedFolder(step / "parts"), "s3://bucket/out.csv")
+    done = assemble(commits, SharedFolder(step / "parts"), "s3://bucket/out.csv")
+    assert done.size_bytes == len(expected)
     assert [file.getvalue() for file in ObjectStore.store.values()] == [expected]
 
 
@@ -297,6 +377,7 @@ def test_a_failing_upload_leaves_nothing(
     with pytest.raises(InfrastructureLost, match="shorter"):
         assemble(commits, SharedFolder(step / "parts"), target)
     assert memory.find("/") == [] and not ObjectStore.store
+    assert ObjectStore.abandoned == (["s3://bucket/out.csv"] if target.startswith("s3") else [])
 
 
 def test_a_store_that_says_no_is_told(
