@@ -23,7 +23,7 @@ from daskpar.errors import InfrastructureLost, RunDirectoryError
 from daskpar.outputs.commits import Commits
 from daskpar.outputs.journal import Journal
 from daskpar.outputs.journal_frames import FLUSH_PACK, HEAD, PART_PACK, FrameKind, find_frames, frame
-from daskpar.outputs.journal_reader import JournalContents, read_journal
+from daskpar.outputs.journal_reader import JournalContents, keep_damaged, read_journal
 from daskpar.processor.protocol import Flushed
 from daskpar.results import Failure
 
@@ -355,3 +355,104 @@ def test_a_long_journal_is_mapped_and_says_the_same(tmp_path: Path, monkeypatch:
     assert done(path) == 9
     Journal.reopen(path, read_journal(path)).close()
     assert done(path) == 9
+
+
+def test_the_bytes_of_a_journal_are_those_that_earlier_versions_wrote() -> None:
+    """Journals outlive the version that wrote them: these numbers must never change."""
+    assert {kind.name: kind.value for kind in FrameKind} == {
+        "HEADER": 1,
+        "SESSION": 2,
+        "PART": 3,
+        "FLUSH": 4,
+        "REVOKED": 5,
+        "SCHEMA": 6,
+    }
+    assert frame(b"\x06[]").hex() == "df9ab7fe03000000760c59b7065b5d"
+    assert PART_PACK.pack(FrameKind.PART, 258).hex() == "0302010000"
+    assert FLUSH_PACK.pack(4, 1, 2, 3, 4, 5, 6).hex() == "04" + "01000000" + "02" + 7 * "00" + "03" + 7 * (
+        "00"
+    ) + "".join(f"0{n}000000" for n in (4, 5, 6))
+
+
+def test_each_flush_belongs_to_the_driver_process_that_wrote_it(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    write(path, [1, 1])
+    for index in (2, 3):
+        journal = Journal.reopen(path, read_journal(path))
+        journal.append(flushed(index, index + 1))
+        journal.close()
+    contents = read_journal(path)
+    assert contents.sessions.tolist() == [0, 0, 1, 2] and len(contents.boots) == 3
+
+
+def test_a_frame_of_a_kind_that_is_not_known_says_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    write(path, [2])
+    with open(path, "ab") as file:
+        file.write(frame(bytes([max(FrameKind) + 1]) + b'["a"]'))
+    contents = read_journal(path)
+    assert (done(path), contents.schema, contents.damaged) == (2, None, ())
+
+
+@pytest.mark.parametrize("junk", [b"", b"\0", b"\xdf", b"\xdf\x9a\xb7\xfe", b"\xdf\x9a\xb7\xfe" * 3])
+def test_bytes_between_frames_cost_no_frame(tmp_path: Path, junk: bytes) -> None:
+    first, second = frame(b"\x02{}"), frame(b"\x02{ }")
+    frames = find_frames(first + junk + second)
+    assert frames.starts.tolist() == [HEAD.size, len(first) + len(junk) + HEAD.size]
+    assert frames.stop == len(first) + len(junk) + len(second)
+    assert frames.damaged == (((len(first), len(first) + len(junk)),) if junk else ())
+
+
+def test_the_number_of_mini_batches_is_that_of_the_plan_or_what_is_told_of(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    ends = write(path, [3, 2])
+    assert read_journal(path).planned == COUNT
+    whole = path.read_bytes()
+    path.write_bytes(b"x" * ends[0] + whole[ends[0] :])
+    contents = read_journal(path)
+    assert (contents.header, contents.planned) == ({}, 5)
+
+
+def test_a_number_of_a_part_is_never_used_again(tmp_path: Path) -> None:
+    """Neither that of a named part without a flush, nor that of a flush whose part's name is lost."""
+    path = tmp_path / "journal"
+    assert read_journal(path).next_part == 1
+    write(path, [1])
+    assert read_journal(path).next_part == 2
+    with open(path, "ab") as file:
+        file.write(frame(PART_PACK.pack(FrameKind.PART, 7) + b"unused"))
+    assert read_journal(path).next_part == 8
+    with open(path, "ab") as file:
+        file.write(frame(FLUSH_PACK.pack(FrameKind.FLUSH, 9, 0, 0, 0, 0, 0)))
+    assert read_journal(path).next_part == 10
+
+
+def test_records_come_in_batches_that_hold_them_all_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "journal"
+    write(path, [3, 1, 5, 2, 2])
+    contents = read_journal(path)
+    for size, expected in [(1, [1] * 5), (4, [2, 1, 2]), (6, [2, 1, 2]), (7, [2, 2, 1]), (100, [5])]:
+        monkeypatch.setattr("daskpar.outputs.journal_reader.BATCH_RECORDS", size)
+        batches = list(contents.batches())
+        assert [last - first for first, last, _ in batches] == expected, size
+        assert np.concatenate([found["index"] for _, _, found in batches]).tolist() == list(range(13))
+    assert [found["index"].tolist() for _, _, found in contents.batches(1, 3)] == [[3, 4, 5, 6, 7, 8]]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_damaged_journal_is_kept_under_a_name_that_is_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    if not links:
+
+        def refused(*_: object) -> None:
+            raise OSError(errno.EOPNOTSUPP, "no hard links")
+
+        monkeypatch.setattr(os, "link", refused)
+    for number in (1, 2):
+        (tmp_path / "journal").write_text(f"damaged {number}")
+        kept = keep_damaged(tmp_path / "journal")
+        (tmp_path / "journal").unlink()
+        assert (kept.name, kept.read_text()) == (f"journal.damaged-{number}", f"damaged {number}")
