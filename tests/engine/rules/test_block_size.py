@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daskpar.engine.rules.block_size import FIRST_SIZE, MAX_GROWTH, BlockSizer
+from daskpar.engine.rules.block_size import FIRST_SIZE, MAX_GROWTH, BlockSizer, block_seconds
 
 
 def sizer(each: float | None = None, measured: int = 1000, **kwargs) -> BlockSizer:
@@ -63,3 +63,74 @@ def test_a_block_is_never_empty_and_never_beyond_its_range(start, length, each, 
     made = sizer(each, breaks=breaks)
     stop = made.stop(start, start + length, remaining=length, processors=processors)
     assert start < stop <= start + length
+
+
+@pytest.mark.parametrize(
+    ("processors", "seconds"),
+    [(1, 1.0), (100, 1.0), (101, 1.01), (500, 5.0), (1000, 10.0), (5000, 10.0)],
+)
+def test_a_larger_cluster_has_longer_blocks(processors, seconds):
+    assert block_seconds(processors) == seconds
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "mean"),
+    [
+        ((8, 8.0), (8, 16.0), 1.3),  # as many as an eighth of those before, or more: three tenths of the new
+        ((8, 8.0), (1, 2.0), 1.3),
+        ((16, 16.0), (1, 2.0), 1.15),  # half as many as an eighth: half of that weight
+        ((80, 80.0), (1, 2.0), 1.03),
+        ((1, 1.0), (100, 0.0), 0.7),
+        ((4, 4.0), (0, 50.0), 1.0),  # nothing was measured
+        ((4, 4.0), (-1, 50.0), 1.0),
+        ((4, -4.0), (0, 0.0), 0.0),  # a clock that went back
+        ((0, 5.0), (2, 4.0), 2.0),
+    ],
+)
+def test_a_new_measurement_moves_the_mean_by_its_weight(first, second, mean):
+    made = BlockSizer()
+    made.measure(*first)
+    made.measure(*second)
+    assert made.seconds_per_mini_batch == pytest.approx(mean)
+
+
+def test_growth_follows_all_that_was_measured():
+    made = sizer(1e-6, measured=1)
+    made.measure(1, 1e-6)
+    assert made.size(remaining=10**7, processors=2) == 2 * MAX_GROWTH
+
+
+def test_work_of_no_time_makes_large_blocks_and_no_error():
+    made = sizer(0.0, measured=10**7)
+    assert made.size(remaining=10**9, processors=1) == 10**7
+
+
+@pytest.mark.parametrize(("remaining", "size"), [(0, 1), (1, 1), (4, 1), (5, 2), (8, 2), (9, 3)])
+def test_a_block_is_at_most_half_of_what_is_a_processors_fair_share(remaining, size):
+    assert sizer(0.001).size(remaining=remaining, processors=2) == size
+
+
+@pytest.mark.parametrize(
+    ("breaks", "stop"),
+    [
+        ([], 5),
+        ([5], 5),  # it ends just there
+        ([7], 7),  # later, but within the fair share of 10
+        ([10], 10),
+        ([11], 5),  # more than that, and no earlier one
+        ([3, 11], 3),
+        ([0, 11], 5),  # not at its own start: it would be empty
+        ([0, 3], 3),
+        ([3, 5, 7], 5),
+    ],
+)
+def test_a_block_of_five_ends_at_a_break_that_is_near(breaks, stop):
+    """20 are left for two processors."""
+    assert sizer(0.1, breaks=breaks).stop(0, 100, remaining=20, processors=2) == stop
+
+
+def test_a_break_beyond_the_range_is_none():
+    made = sizer(0.1, breaks=[9])
+    assert made.stop(0, 8, remaining=20, processors=2) == 5
+    assert made.stop(0, 9, remaining=20, processors=2) == 9
+    assert made.stop(0, 5, remaining=20, processors=2) == 5
