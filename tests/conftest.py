@@ -41,7 +41,8 @@ from daskpar import atomic
 
 # A process that is started in the background may ignore signals, and so would all that it starts: the tests send them.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-signal.signal(signal.SIGHUP, signal.SIG_DFL)
+for _ignored in (signal.SIGHUP, signal.SIGQUIT):
+    signal.signal(_ignored, signal.SIG_DFL)
 
 
 # Machines that run this suite may be small and shared: a slow example is no failure. The blob lets one run it again.
