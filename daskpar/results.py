@@ -141,6 +141,18 @@ class InitFailed:
     """True: 3 × processors such failures in a row on this node; the step ends."""
 
 
+def first_that_cost(*failures: Failure | InitFailed | None) -> Failure | InitFailed | None:
+    """The failure to show first: the earliest one that cost a mini-batch or the step; where none did, the
+    earliest.
+    """
+    known = [failure for failure in failures if failure is not None]
+    return min(known, key=lambda one: (not _is_final(one), one.time or float("inf")), default=None)
+
+
+def _is_final(failure: Failure | InitFailed) -> bool:
+    return failure.final if isinstance(failure, Failure) else failure.fatal
+
+
 @dataclass(frozen=True, kw_only=True)
 class StepResult:
     """How a step ended."""
@@ -155,7 +167,7 @@ class StepResult:
     outputs: Mapping[str, str] = field(default_factory=dict)
     """Output name -> path or URL."""
     first_failure: Failure | InitFailed | None = None
-    """The first in time."""
+    """As `first_that_cost` finds it."""
     exit_code: int | None = None
     """Of a command step."""
     notes: tuple[str, ...] = ()

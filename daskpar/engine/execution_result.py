@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from daskpar.errors import DaskparError
 from daskpar.processor.protocol import Flushed
-from daskpar.results import Failure, InitFailed, Status
+from daskpar.results import Failure, InitFailed, Status, first_that_cost
 
 Commit = Callable[[Flushed], np.ndarray]
 """Commits a flush: to the journal of a step or, for an internal pass, nowhere. Returns the counted records.
@@ -32,3 +32,12 @@ class ExecutionResult:
     """What made the driver itself give up: the disk, the cluster."""
     input_changed: int = 0
     """Mini-batches that failed because a file was not what was planned."""
+
+    def after(self, earlier: ExecutionResult) -> ExecutionResult:
+        """This one as the end of a step of which `earlier` ran all that is not run again now."""
+        return replace(
+            self,
+            first_failure=first_that_cost(earlier.first_failure, self.first_failure),
+            gathered=self.gathered or earlier.gathered,
+            input_changed=self.input_changed + earlier.input_changed,
+        )

@@ -38,7 +38,7 @@ from daskpar.outputs.early_copy import EarlyCopy, remove_stale
 from daskpar.outputs.ledger import Ledger
 from daskpar.outputs.part_check import REPAIR_ROUNDS, damage_in_words
 from daskpar.processor.protocol import ProcessorSettings, SeenInput
-from daskpar.results import Counts, Reason, Status, StepResult, status_of
+from daskpar.results import Counts, Reason, Status, StepResult, first_that_cost, status_of
 from daskpar.rows.registry import format_of, store_of
 from daskpar.rundir.probe import NodeNeeds
 
@@ -191,7 +191,7 @@ class ParallelStepRun(StepRun):
         counts = replace(ledger.commits.counts(), repeats=counter.counts.repeats + found.count)
         counter = ThresholdCounter(counter.thresholds, counts)
         again = self._run_missing(summary, ledger, counter, found.ranges, repair=repair)
-        return counter, replace(again, first_failure=outcome.first_failure or again.first_failure)
+        return counter, again.after(outcome)
 
     def _given_up(self, outcome: ExecutionResult, counter: ThresholdCounter, error: str) -> StepResult:
         reason = (
@@ -218,15 +218,12 @@ class ParallelStepRun(StepRun):
 
         Raises RowsDamaged where the output can't be put together of the rows that are there.
         """
-        first = outcome.first_failure
-        for earlier in ledger.earlier_failures[:1]:
-            first = earlier if first is None or earlier.time < first.time else first
         result = StepResult(
             step=self.step.name,
             status=outcome.status,
             reason=outcome.reason,
             counts=counter.counts,
-            first_failure=first,
+            first_failure=first_that_cost(*ledger.earlier_failures, outcome.first_failure),
             notes=_on_changed(
                 outcome.input_changed
                 + sum(earlier.reason == Reason.INPUT_CHANGED for earlier in ledger.earlier_failures)

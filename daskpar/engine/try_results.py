@@ -22,7 +22,7 @@ from daskpar.engine.rules.gathering import Processor, Tally
 from daskpar.engine.rules.node_health import NodeHealth
 from daskpar.events import Event, TriesEnded
 from daskpar.processor.protocol import Flushed, Released
-from daskpar.results import Failure, InitFailed, Reason, TryStatus
+from daskpar.results import Failure, InitFailed, Reason, TryStatus, first_that_cost
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class TryResults:
     """Items of a mini-batch that was lost for good."""
     internal: bool = False
     first_failure: Failure | InitFailed | None = None
-    """The first in time."""
+    """As `first_that_cost` finds it."""
     input_changed: int = 0
     """Mini-batches that failed because a file was not what was planned."""
     losses: LossCounter = field(default_factory=LossCounter)
@@ -143,10 +143,8 @@ class TryResults:
         self._publish(record, (failure,))
 
     def note_failure(self, failure: Failure | InitFailed) -> None:
-        """Remember the failure that came first."""
-        # Reports of different nodes come in any order, so their times are compared.
-        if self.first_failure is None or failure.time < self.first_failure.time:
-            self.first_failure = failure
+        """Remember the failure that is to be shown first; reports of different nodes come in any order."""
+        self.first_failure = first_that_cost(self.first_failure, failure)
 
     def _publish(self, records: np.ndarray, failures: tuple[Failure, ...]) -> None:
         self.publish(TriesEnded(time=time(), step=self.step, records=records, failures=failures))

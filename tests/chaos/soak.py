@@ -11,8 +11,11 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # where `faults` is found when this file is the program
@@ -22,7 +25,7 @@ from chaos_job import KINDS, ChaosJob
 
 QUICK_HARMS = ("kill", "segfault", "exit", "raise")
 SLOW_HARMS = ("hang", "stop", "grow")
-DAMAGES = ("write into descriptors", "close part", "cut part", "remove part", "flip bit")
+DAMAGING = ("write into descriptors", "close part", "cut part", "remove part", "flip bit", "turn clock")
 NODE_HARMS = ("kill worker", "kill nanny", "kill node")
 DRIVER_MOMENTS = (
     "torn commit",
@@ -44,8 +47,10 @@ def random_faults(chance: random.Random, mini_batches: int, *, nodes: bool) -> d
             moment = chance.choice(("load", "run", "write", "say"))
             harms = QUICK_HARMS if moment in ("load", "run") else QUICK_HARMS[:3]
             if chance.random() < 0.2:
-                moment, harms = "run", (*DAMAGES, "turn clock")
-            times = chance.choice((1, 1, 2)) if moment in ("write", "say") else chance.choice((1, 1, 2, 3))
+                moment, harms = "run", DAMAGING
+            # Rows that are damaged each time that they are run again rightly end the step.
+            few = moment in ("write", "say") or harms is DAMAGING
+            times = chance.choice((1, 1, 2) if few else (1, 1, 2, 3))
             faults[f"{moment} {index}"] = [chance.choice(harms) for _ in range(times)]
     slow = chance.sample(range(mini_batches), 2)
     for index in slow:
@@ -70,8 +75,60 @@ def damage_files(job: ChaosJob, chance: random.Random) -> None:
     if files:
         path = chance.choice(files)
         flip_bit(path, chance)
-        with open(job.folder / "deaths", "a") as file:
-            file.write(f"disk 0 flip-bit-of-{path.suffix[1:] or path.name} resume -1 {time.monotonic()}\n")
+        note(job, f"flip-bit-of-{path.suffix[1:] or path.name}")
+
+
+@contextmanager
+def meanwhile(
+    job: ChaosJob, harm: Callable[[ChaosJob, random.Random, threading.Event], None], seed: int
+) -> Iterator[None]:
+    """`harm` is done to the job's input by a thread of its own while the block runs; at its end the input is whole again."""
+    ended = threading.Event()
+    thread = threading.Thread(target=harm, args=(job, random.Random(seed), ended))
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def hide_input(job: ChaosJob, chance: random.Random, ended: threading.Event) -> None:
+    """Up to three times the storage of the input goes away, until the driver says so or the job is over."""
+    data, away = job.folder / "data", job.folder / "away"
+    log = job.run_dir / "steps" / "work" / "logs" / "sys" / "master_role.txt"
+    for _ in range(chance.randint(1, 3)):
+        calls = len(job.lines("calls")) + chance.randint(1, 10)
+        while len(job.lines("calls")) < calls and not ended.wait(0.01):
+            pass
+        said = log.read_text().count("can't reach its data") if log.exists() else 0
+        data.rename(away)
+        note(job, "hide-input")
+        until_said = time.monotonic() + 3  # nothing more may be left to load: then nobody says anything
+        while not ended.wait(0.01) and time.monotonic() < until_said:
+            if log.exists() and log.read_text().count("can't reach its data") > said:
+                break
+        away.rename(data)
+
+
+def replace_input(job: ChaosJob, chance: random.Random, ended: threading.Event) -> None:
+    """A file of the input is another one for the rest of the job."""
+    calls = chance.randint(1, 10)
+    while len(job.lines("calls")) < calls and not ended.wait(0.01):
+        pass
+    path = chance.choice(sorted((job.folder / "data").glob("*.*")))
+    kept = job.folder / path.name
+    path.rename(kept)
+    path.write_bytes(kept.read_bytes().replace(b"0", b"9") + chance.choice((b"", b"more\n")))
+    note(job, "replace-input")
+    ended.wait()
+    kept.replace(path)
+
+
+def note(job: ChaosJob, harm: str) -> None:
+    """Count a harm of the disk among those that the script and the driver note down themselves."""
+    with open(job.folder / "deaths", "a") as file:
+        file.write(f"disk 0 {harm} run -1 {time.monotonic()}\n")
 
 
 def flip_bit(path: Path, chance: random.Random) -> None:
@@ -83,8 +140,8 @@ def flip_bit(path: Path, chance: random.Random) -> None:
 def one_job(seed: int, folder: Path, cluster: Cluster | None = None) -> tuple[int, Counter[str]]:
     """Run and check one job; how many faults were done, by kind."""
     chance = random.Random(seed)
-    ways = ("processors", "processors", "processors", "driver", "driver", "nodes", "supervisors")
-    way = chance.choice(ways) if cluster else "processors"
+    here = ("processors", "processors", "processors", "storage", "inputs")
+    way = chance.choice((*here, "driver", "driver", "nodes", "supervisors") if cluster else here)
     job = ChaosJob(
         folder=folder, kind=chance.choice(KINDS), mini_batches=chance.choice((30, 60, 90)), processors=2
     )
@@ -113,6 +170,21 @@ def one_job(seed: int, folder: Path, cluster: Cluster | None = None) -> tuple[in
         while ended.status == "lost" and resumes < 3:
             ended, resumes = job.resume(), resumes + 1
         assert (ended.status, ended.exit_code) == ("completed", 0), ended.reason
+        job.check_output()
+        job.check_calls()
+        job.check_leftovers()
+    elif way == "storage":
+        with meanwhile(job, hide_input, seed):
+            ended = job.run()
+        job.check(ended)
+    elif way == "inputs":
+        with meanwhile(job, replace_input, seed):
+            ended = job.run()
+        assert ended.exit_code == 0, ended.reason
+        if ended.steps["work"].counts.failed:
+            assert "was not what was planned" in ended.summary
+            ended = job.resume(retry_failed=True)
+        assert (ended.status, ended.steps["work"].counts.failed) == ("completed", 0), ended.summary
         job.check_output()
         job.check_calls()
         job.check_leftovers()
