@@ -87,3 +87,53 @@ def test_counts_do_not_depend_on_how_records_are_bundled(outcomes, bundle):
     assert whole.counts == parts.counts
     assert whole.counts.tries_failed == whole.counts.failed + whole.counts.retried
     assert whole.counts.done == sum(final for _, final, _, _ in outcomes)
+
+
+def test_each_outcome_counts_where_it_belongs():
+    counter = ThresholdCounter(Thresholds(), Counts(planned=100, succeeded=1, repeats=2))
+    counter.add(records(OK, OK, SHORT, RETRIED, RETRIED, RETRIED, FAILED, EMPTY))
+    counter.add_repeats(5)
+    assert counter.counts == Counts(
+        planned=100,
+        succeeded=3,
+        failed=2,
+        empty=1,
+        items=40,
+        failed_items=13,
+        tries_failed=5,
+        retried=3,
+        repeats=7,
+    )
+
+
+@pytest.mark.parametrize(
+    ("limits", "failed_items", "failed", "words"),
+    [
+        ({"error_threshold": 0}, 1, 0, "1 item failed, more than error_threshold allows (0);"),
+        ({"error_threshold": 1}, 2, 0, "2 items failed, more than error_threshold allows (1);"),
+        (
+            {"mini_batch_error_threshold": 0},
+            0,
+            1,
+            "1 mini-batch failed, more than mini_batch_error_threshold allows (0);",
+        ),
+        (
+            {"mini_batch_error_threshold": 1},
+            0,
+            2,
+            "2 mini-batches failed, more than mini_batch_error_threshold allows (1);",
+        ),
+        # Where nothing with a row is planned, one that failed is all there is.
+        (
+            {"allowed_failed_percent": 99.5},
+            0,
+            1,
+            "1 of 1 mini-batches failed (100 %), more than allowed_failed_percent allows (99.5 %);",
+        ),
+    ],
+)
+def test_a_verdict_names_the_count_and_the_limit(limits, failed_items, failed, words):
+    counts = Counts(planned=3, empty=3, failed_items=failed_items, failed=failed)
+    counter = ThresholdCounter(Thresholds(**limits), counts)
+    assert counter.verdict().startswith(words)
+    assert counter.closing_verdict(allow_empty=True) == counter.verdict()
