@@ -5,6 +5,7 @@ DaskparError
 ├── UsageError           2   the command line or an argument of a public function is wrong
 │   └── LocationError    2   a text names no place that can be reached from here
 ├── InputError           2   data that a spec names is missing or can't be read (1 once the job runs)
+│   └── DataUnreached    2   nobody can say now: a store is down, or refuses (3 once the job runs)
 ├── RunDirectoryError    2   not a run directory, in use, of a newer version, or changed since
 │   └── PlanDamaged      2   a plan of mini-batches has lost something; it can be made anew
 ├── JobFailed            1   the job ended, and it failed
@@ -116,6 +117,11 @@ class DataUnreached(InputError):
 
     It says nothing of the data, which may be reached later or from another node.
     """
+
+
+def input_error(error: BaseException, text: str) -> InputError:
+    """`error` of an input in other words, `text`: DataUnreached stays one."""
+    return (DataUnreached if isinstance(error, DataUnreached) else InputError)(text)
 
 
 class RunDirectoryError(DaskparError):

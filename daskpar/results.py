@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 
-from daskpar.errors import DaskparError, InfrastructureLost, Interrupted, JobFailed
+from daskpar.errors import DaskparError, DataUnreached, InfrastructureLost, Interrupted, JobFailed
 
 
 class Status(StrEnum):
@@ -44,6 +44,8 @@ _ERRORS: dict[Status, type[DaskparError]] = {
 
 def status_of(error: DaskparError) -> Status:
     """How a run or step ends that stops at `error`."""
+    if isinstance(error, DataUnreached):  # as in mid-run: the store may answer later, and `resume` goes on
+        return Status.LOST
     for status in (Status.LOST, Status.INTERRUPTED):
         if isinstance(error, _ERRORS[status]):
             return status

@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 
 from daskpar.errors import (
+    DataUnreached,
     InfrastructureLost,
     InputError,
     Interrupted,
@@ -23,6 +24,7 @@ from daskpar.results import Failure, InitFailed, Status, StepResult, error_of, f
     [
         (JobFailed, Status.FAILED),
         (InputError, Status.FAILED),
+        (DataUnreached, Status.LOST),
         (UsageError, Status.FAILED),
         (RunDirectoryError, Status.FAILED),
         (PlanDamaged, Status.FAILED),

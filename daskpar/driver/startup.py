@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from daskpar.errors import DaskparError, InfrastructureLost, InputError, Interrupted, UsageError
+from daskpar.errors import DaskparError, InfrastructureLost, InputError, Interrupted, UsageError, input_error
 from daskpar.jobspec.env_references import resolved_values
 from daskpar.jobspec.model import Input, ParallelStep, PipelineJob
 
@@ -131,8 +131,8 @@ class Startup:
                 try:
                     self._open_early(step, data)
                 except InputError as error:
-                    raise InputError(
-                        f"{error} (input {data.name!r} of step {step.name!r}, {data.where})"
+                    raise input_error(
+                        error, f"{error} (input {data.name!r} of step {step.name!r}, {data.where})"
                     ) from error
 
     def _open_early(self, step: ParallelStep, data: Input) -> None:

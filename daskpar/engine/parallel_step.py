@@ -29,7 +29,7 @@ from daskpar.engine.rules.clocks import Timeouts, progress_timeout
 from daskpar.engine.rules.counter import ThresholdCounter, Thresholds
 from daskpar.engine.rules.dispatch import Dispatcher
 from daskpar.engine.step_run import StepRun
-from daskpar.errors import DaskparError, InputError, RowsDamaged
+from daskpar.errors import DaskparError, InputError, RowsDamaged, input_error
 from daskpar.events import Progress, StepPlanned
 from daskpar.jobspec.env_references import resolved, resolved_values
 from daskpar.jobspec.model import ParallelStep
@@ -104,7 +104,7 @@ class ParallelStepRun(StepRun):
             return open_with_keys(data, step.partition_keys, self.datastores)
         except InputError as error:
             made = f" that step {data.made_by} wrote" if data.made_by else ""
-            raise InputError(f"{error} (input {data.name!r}{made}, {data.where})") from error
+            raise input_error(error, f"{error} (input {data.name!r}{made}, {data.where})") from error
 
     # -- run -------------------------------------------------------------------------------------------------
 

@@ -263,3 +263,30 @@ def test_objects_that_change_or_go_fail_by_name(tmp_path: Path, store: Store, bu
     assert (counts.succeeded, counts.failed, counts.retried) == (22, 2, 0)
     assert "2 mini-batches failed because a file was not what was planned" in ended.summary
     assert not {"8", "9"} & set((tmp_path / "rows.txt").read_text().split())
+
+
+@pytest.mark.timeout(180)
+def test_a_store_that_is_down_when_a_later_step_plans_ends_the_run_lost(
+    tmp_path: Path, store: Store, bucket: Any
+) -> None:
+    """What an earlier step has done is kept, and `resume` goes on when the store is there again."""
+    table_in(tmp_path)
+    spec = job(
+        tmp_path, {"type": "mltable", "path": "${{parent.jobs.first.outputs.table}}", "mode": "direct"}
+    )
+    content = yaml.safe_load(spec.read_text())
+    content["jobs"]["work"]["mini_batch_size"] = "1kb"
+    content["jobs"]["first"] = {
+        "type": "command",
+        "command": f"cp {tmp_path}/table/MLTable ${{{{outputs.table}}}}/MLTable",
+        "environment": "azureml:any:1",
+        "outputs": {"table": {"type": "mltable"}},
+    }
+    spec.write_text(yaml.safe_dump(content))
+    store.stop()
+    ended = run(spec)
+    assert (ended.status, ended.exit_code) == ("lost", 3), ended.summary
+    assert ended.steps["first"].status == "completed" and "can't be listed" in ended.reason
+    store.start()
+    again = daskpar.resume(tmp_path / "run", dashboard=None, display=False)
+    assert again.status == "completed" and rows(tmp_path) == 48

@@ -14,7 +14,7 @@ import yaml
 
 from daskpar.data.mltable.option_checks import TransformationError
 from daskpar.data.mltable.transformation_options import check_transformation
-from daskpar.errors import InputError, nearest, yaml_hint
+from daskpar.errors import InputError, input_error, nearest, yaml_hint
 from daskpar.locations import filesystem, is_url, join, kind_at, read_bytes
 
 TOP_LEVEL = ("$schema", "type", "metadata", "paths", "traits", "transformations", "query_source")
@@ -56,6 +56,10 @@ class Document:
     def error(self, line: int | None, what: str) -> InputError:
         """An error that names the line of this MLTable."""
         return InputError(f"{self.file}:{line}: {what}" if line else f"{self.file}: {what}")
+
+    def located(self, line: int | None, error: BaseException) -> InputError:
+        """`error` with the line of this MLTable before it."""
+        return input_error(error, str(self.error(line, str(error))))
 
     def transformation_error(self, number: int, mistake: TransformationError) -> InputError:
         """The error for a mistake in a transformation, with the line of the option that is wrong."""

@@ -56,7 +56,7 @@ class _Opener:
             except DaskparError as error:
                 raise self._located(transformation.line, error) from None
             except ValueError as error:
-                raise self.document.error(transformation.line, str(error)) from None
+                raise self.document.located(transformation.line, error) from None
         return self._file_list() if table is None else self._finish(table)
 
     def _transformed(self, table: Table | None, transformation: Transformation) -> Table | None:
@@ -70,8 +70,8 @@ class _Opener:
         return None
 
     def _located(self, line: int | None, error: DaskparError) -> DaskparError:
-        text = str(error)
-        return error if text.startswith(self.document.file + ":") else self.document.error(line, text)
+        told = str(error).startswith(self.document.file + ":")
+        return error if told else self.document.located(line, error)
 
     def _last_choice(self) -> int | None:
         """The line of the last transformation that left columns out."""
@@ -96,7 +96,7 @@ class _Opener:
                 found = known.get((item.how, location)) or files_of_item(item.how, location, self.notes)
                 known[item.how, location] = found
             except (DaskparError, ValueError) as error:
-                raise self.document.error(item.line, str(error)) from None
+                raise self.document.located(item.line, error) from None
             paths += found
             lines += [item.line] * len(found)
         return paths, lines
@@ -190,7 +190,7 @@ class _Opener:
             try:
                 return planned_stamp(path)
             except InputError as error:
-                raise self.document.error(files.lines[number], str(error)) from None
+                raise self.document.located(files.lines[number], error) from None
 
         if len(files.paths) < 16:
             return [one(number) for number in range(len(files.paths))]
