@@ -23,7 +23,12 @@ from daskpar.data.formats import arrow_csv
 from daskpar.data.formats.byte_scan import has_pair
 from daskpar.data.formats.careful_lines import split_careful_lines
 from daskpar.data.formats.dialect import Dialect, mark_length, to_utf8
-from daskpar.data.formats.record_bounds import count_lines, record_end
+from daskpar.data.formats.record_bounds import (
+    MOST_RECORD_BYTES,
+    check_record,
+    count_lines,
+    record_end,
+)
 from daskpar.data.formats.tokenizer import Row, UnclosedRow, rows
 from daskpar.data.notices import (
     CUT,
@@ -90,6 +95,7 @@ def read_head(read: Read, size: int, dialect: Dialect, header: bool, source: str
         end = record_end(data, begin, dialect)
         if end is not None or len(data) >= size:
             break
+        check_record(len(data) - begin, begin, source)
         data = read(0, min(size, 2 * len(data)))
     end = len(data) if end is None else end
     found = next(iter(rows(to_utf8(data[begin:end], dialect, begin, source).decode(), dialect)), [])
@@ -135,7 +141,8 @@ def sample_rows(
         # the last record of a part of a file may go on behind it
         if whole or len(found) > limit:
             return found[:limit]
-        length *= 4
+        check_record(len(data) - end, body + end, source)
+        length = min(4 * length, length + MOST_RECORD_BYTES)
 
 
 def _last_start(data: bytes, dialect: Dialect) -> int:

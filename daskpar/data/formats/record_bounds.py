@@ -17,10 +17,15 @@ from numpy.typing import NDArray
 
 from daskpar.data.formats.byte_scan import count_byte, has_pair
 from daskpar.data.formats.dialect import Dialect
+from daskpar.errors import InputError
 
 Positions = NDArray[np.int64]
 
 _QUOTE, _BREAK, _RETURN = 34, 10, 13
+MOST_RECORD_BYTES = 256 << 20
+"""A record that is longer is none: the file is no text, has no line ends, or a quote is never closed. It would
+be held in memory whole, and more than once.
+"""
 _SLACK = 4096
 _FEW = 32
 """Up to so many pieces of a chunk, counting lines piece by piece is faster than finding where each of them
@@ -37,12 +42,18 @@ class RecordBytes:
 
 
 def read_records(
-    read: Callable[[int, int], bytes], size: int, start: int, stop: int, dialect: Dialect, body: int = 0
+    read: Callable[[int, int], bytes],
+    size: int,
+    start: int,
+    stop: int,
+    dialect: Dialect,
+    body: int = 0,
+    source: str = "",
 ) -> RecordBytes:
     """The whole records of a piece of a file of `size` bytes whose records begin at byte `body`.
 
     `read(offset, length)` gives bytes of the file. With `support_multi_line`, start and stop must be record
-    starts.
+    starts. Raises InputError for a record of more than 256 MB.
     """
     stop = min(stop, size)
     if stop <= max(start, body):
@@ -56,13 +67,27 @@ def read_records(
         begin: int | None = 0 if start <= body else _line_start(data, start - origin, dialect)
         end = _line_start(data, stop - origin, dialect)
         more = b""
+        if begin is None and origin + len(data) >= stop:
+            break  # one record goes through the whole piece: whoever has its start reads it
         if (begin is None or end is None) and origin + len(data) < size:
+            check_record(origin + len(data) - stop, stop, source)
             more = read(origin + len(data), min(max(_SLACK, len(data)), size - origin - len(data)))
         if not more:
             break
         data += more
     first, last = (len(data) if found is None else found for found in (begin, end))
     return RecordBytes(origin + first, data[first:last] if first < last else b"")
+
+
+def check_record(length: int, at: int, source: str) -> None:
+    """Raise InputError where `length` bytes, about byte `at` of the file `source`, are too long for a record
+    without an end.
+    """
+    if length > MOST_RECORD_BYTES:
+        raise InputError(
+            f"{source}: {length:,} bytes from about byte {at} on hold no end of a record (a line end outside "
+            "quotes). Is it a text file, with the encoding that its MLTable names, and is each quote closed?"
+        )
 
 
 def _scale(dialect: Dialect) -> int:

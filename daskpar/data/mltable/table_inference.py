@@ -243,7 +243,7 @@ def infer_json_lines_table(
 def _sampled_objects(path: str, size: int, dialect: Dialect, drop_invalid: bool) -> list[dict[str, Any]]:
     with ByteSource(path) as source:
         body = mark_length(source.read(0, 4), dialect, path)
-        span = read_records(source.read, size, 0, JSON_SAMPLE_BYTES, dialect, body)
+        span = read_records(source.read, size, 0, JSON_SAMPLE_BYTES, dialect, body, path)
     found: list[dict[str, Any]] = []
     at = span.offset
     for line in to_utf8(span.data, dialect, span.offset, path).split(b"\n"):

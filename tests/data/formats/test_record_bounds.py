@@ -3,6 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from daskpar.data.formats import record_bounds
+from daskpar.data.formats.delimited import read_head, sample_rows
 from daskpar.data.formats.dialect import Dialect
 from daskpar.data.formats.record_bounds import (
     RecordBytes,
@@ -13,6 +15,7 @@ from daskpar.data.formats.record_bounds import (
     row_ends,
     row_starts,
 )
+from daskpar.errors import InputError
 
 LINES = Dialect()
 MULTI = Dialect(support_multi_line=True)
@@ -136,3 +139,40 @@ def test_rows_are_counted_as_they_start(text: str, stops: list[int], dialect: Di
 )
 def test_lines_with_content_are_counted(data: bytes, count: int) -> None:
     assert count_lines(data) == count
+
+
+class Endless:
+    """A file of any size that holds no line end behind its first line; counts what was read of it."""
+
+    def __init__(self, first: bytes, size: int) -> None:
+        self.first, self.size, self.most = first, size, 0
+
+    def read(self, offset: int, length: int) -> bytes:
+        length = max(0, min(length, self.size - offset))
+        self.most = max(self.most, length)
+        return self.first[offset : offset + length].ljust(length, b"x")
+
+
+@pytest.mark.parametrize("support_multi_line", [True, False])
+def test_a_record_without_end_is_told_and_not_held_in_memory(
+    monkeypatch: pytest.MonkeyPatch, support_multi_line: bool
+) -> None:
+    monkeypatch.setattr(record_bounds, "MOST_RECORD_BYTES", 1 << 20)
+    dialect = Dialect(support_multi_line=support_multi_line)
+    for first, look in [
+        (b"", lambda file: read_head(file.read, file.size, dialect, True, "a.csv")),
+        (b"a,b\n1,2\n", lambda file: sample_rows(file.read, file.size, 4, dialect, 100, "a.csv")),
+        (b"a\n1\n", lambda file: read_records(file.read, file.size, 0, 1000, LINES, 0, "a.csv")),
+    ]:
+        file = Endless(first, 1 << 40)
+        with pytest.raises(
+            InputError, match=r"a\.csv: [\d,]+ bytes from about byte \d+ on hold no end of a record"
+        ):
+            look(file)
+        assert file.most <= 8 << 20
+
+
+def test_a_piece_within_one_long_record_is_empty_and_read_once() -> None:
+    file = Endless(b"a\n1\n", 1 << 40)
+    assert read_records(file.read, file.size, 10_000, 20_000, LINES).data == b""
+    assert file.most < 20_000
