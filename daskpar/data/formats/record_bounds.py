@@ -23,8 +23,8 @@ Positions = NDArray[np.int64]
 
 _QUOTE, _BREAK, _RETURN = 34, 10, 13
 MOST_RECORD_BYTES = 256 << 20
-"""A record that is longer is none: the file is no text, has no line ends, or a quote is never closed. It would
-be held in memory whole, and more than once.
+"""A record that is longer is none: the file is no text, has no line ends, or a quote is never closed. It
+would be held in memory whole, and more than once.
 """
 _SLACK = 4096
 _FEW = 32
