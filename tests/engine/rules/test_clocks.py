@@ -14,7 +14,10 @@ TIMEOUTS = Timeouts(progress=100, nodes=50, stopping=15)
     [
         (StepClocks(progress_since=0), 100, ""),
         (StepClocks(progress_since=0), 101, "progress"),
-        (StepClocks(progress_since=0, nodes_since=60), 109, ""),
+        (StepClocks(progress_since=1000), 1100, ""),
+        (StepClocks(progress_since=1000), 1101, "progress"),
+        (StepClocks(progress_since=0, nodes_since=60), 110, ""),
+        (StepClocks(progress_since=0, nodes_since=60, stopping_since=500), 515, ""),
         (StepClocks(progress_since=0, nodes_since=60), 111, "nodes"),
         (StepClocks(progress_since=0, nodes_since=0, stopping_since=200), 214, ""),
         (StepClocks(progress_since=0, nodes_since=0, stopping_since=200), 216, "stopping"),

@@ -48,6 +48,13 @@ def test_processors_that_fail_at_one_time_count_once() -> None:
     assert outages.paused(FIRST_PAUSE) == set()
 
 
+def test_a_failure_just_when_the_pause_is_over_is_a_new_one() -> None:
+    outages = Outages()
+    outages.failed("a", 1, "down", 0.0)
+    outages.failed("a", 2, "down", FIRST_PAUSE)
+    assert outages.paused(2 * FIRST_PAUSE) == {"a"} and outages.paused(3 * FIRST_PAUSE) == set()
+
+
 def test_only_the_first_failure_of_a_node_is_new() -> None:
     outages = Outages()
     assert outages.failed("a", 1, "down", 0.0) and not outages.failed("a", 2, "down", 1.0)
