@@ -51,7 +51,7 @@ ranges = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(data=st.data(), pieces=st.lists(ranges, min_size=1, max_size=12), size=st.integers(1, 5000))
 def test_any_order_any_hint(table, data, pieces, size):
     before = group_frames.GATHER_BYTES

@@ -287,7 +287,7 @@ def keyed_tables(draw):
     return pa.table({**columns, "row": pa.array(range(rows), pa.int64()), "value": values}), list(columns)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     keyed=keyed_tables(),
     span=st.integers(1, 2000),
@@ -313,7 +313,7 @@ def test_any_cut_gives_the_groups_in_order_of_first_appearance(
     check(plan, data, keys)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     keys=st.lists(
         st.tuples(st.sampled_from(["a", "b", "c", None]), st.one_of(st.none(), st.integers(0, 3))),

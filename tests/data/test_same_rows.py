@@ -102,7 +102,7 @@ def opened(folder: Path, files: dict[str, bytes], *steps: Any) -> Table:
     steps=STEPS,
     encoding=st.sampled_from(["utf8", "utf16"]),
 )
-@settings(max_examples=250, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 def test_delimited_text_however_it_is_cut(
     rows: list[list[str]],
     ends: list[str],
@@ -142,7 +142,7 @@ def test_delimited_text_however_it_is_cut(
     size=st.integers(1, 50),
     steps=STEPS,
 )
-@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 def test_json_lines_however_they_are_cut(rows: list[str], size: int, steps: list[Any]) -> None:
     data = '{"a":3,"b":"y"}\n' + "\n".join(rows)
     with tempfile.TemporaryDirectory() as folder:
@@ -159,7 +159,7 @@ def test_json_lines_however_they_are_cut(rows: list[str], size: int, steps: list
     size=st.integers(1, 900),
     steps=STEPS,
 )
-@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 def test_parquet_however_it_is_cut(rows: list[int | None], group: int, size: int, steps: list[Any]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         values = pa.table(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from daskpar.processor.shared_page import Announcement, Phase, SharedPage
 
-ROUNDS = 3000
+ROUNDS = 1000
 RANGE = 2000
 
 PROCESSOR = """
