@@ -202,6 +202,9 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
         "AWS_MAX_ATTEMPTS": "1",
     }.items():
         monkeypatch.setenv(name, value)
+    import s3fs
+
+    s3fs.S3FileSystem.clear_instance_cache()  # an earlier test's server has another port
     reset = urllib.request.Request(f"http://127.0.0.1:{found.port}/moto-api/reset", method="POST")
     urllib.request.urlopen(reset).close()  # its objects outlive a server, and other tests had some
     yield found
