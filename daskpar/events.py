@@ -140,6 +140,38 @@ class Progress:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LongCall:
+    """Something that a processor has been doing for a while: a mini-batch, or import and `init()`."""
+
+    processor: int
+    """Number of the processor on its node."""
+    doing: str
+    """`init`, `loading` or `run`."""
+    index: int
+    """The mini-batch; -1 for `init`."""
+    since: float
+    """When it began, seconds since the epoch."""
+    limit: float | None
+    """Seconds that it may take; None: without limit."""
+    tries: int = 0
+    """Failed tries that the mini-batch has behind it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LongCallsChanged:
+    """What processors of a node have been doing for more than a few seconds now: all of it, each time."""
+
+    time: float
+    """Seconds since the epoch."""
+    step: str
+    """Name of the step."""
+    node: int
+    """Index of the node in the step."""
+    calls: tuple[LongCall, ...]
+    """Empty when the last one has ended."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ProcessorEvent:
     """A processor has a new state."""
 
@@ -161,6 +193,8 @@ class ProcessorEvent:
     """More about it, for people: how it ended, why `init()` failed."""
     trace: str = ""
     """The traceback or the stacks of a failed `init()`, where there are any."""
+    peak_bytes: int = 0
+    """Of one that has ended: its largest resident memory; 0 where it is not known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -250,6 +284,7 @@ StepEvent = (
     | StepPlanned
     | TriesEnded
     | Progress
+    | LongCallsChanged
     | ProcessorEvent
     | NodeEvent
     | ResourceSample
@@ -283,6 +318,9 @@ class Watcher:
     def progress(self, event: Progress) -> None:
         """Called a few times a second at most; only the newest one of a step, where several had to wait."""
 
+    def long_calls_changed(self, event: LongCallsChanged) -> None:
+        """Called when a call begins to take long on a node, and when it has ended."""
+
     def processor_changed(self, event: ProcessorEvent) -> None:
         """Called when a processor has a new state."""
 
@@ -315,6 +353,7 @@ HOOKS: Mapping[type[Event], str] = {
     StepPlanned: "step_planned",
     TriesEnded: "tries_ended",
     Progress: "progress",
+    LongCallsChanged: "long_calls_changed",
     ProcessorEvent: "processor_changed",
     NodeEvent: "node_changed",
     ResourceSample: "resources_sampled",

@@ -127,6 +127,8 @@ class Failure:
     time: float = 0.0
     """Seconds since the epoch."""
     final: bool = False
+    printed: str = ""
+    """What the script had printed last, each part below the path of its log."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,6 +143,8 @@ class InitFailed:
     time: float
     fatal: bool
     """True: 3 × processors such failures in a row on this node; the step ends."""
+    printed: str = ""
+    """As `Failure.printed`."""
 
 
 def first_that_cost(*failures: Failure | InitFailed | None) -> Failure | InitFailed | None:

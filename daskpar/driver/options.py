@@ -31,6 +31,8 @@ class Options:
     dashboard: str | None = "127.0.0.1:8787"
     display: bool | None = None
     """Progress on the terminal or in the notebook; None: yes."""
+    summary_follows: bool = False
+    """Whether the caller prints the summary at the end; the progress does not say the same then."""
     show_warning: Callable[[str], None] | None = None
     """Gets each warning of the spec before anything starts; without it they are shown with the progress."""
     retry_failed: bool = False

@@ -22,6 +22,7 @@ from daskpar.jobspec.model import ParallelStep, PipelineJob, Step
 from daskpar.masking import hidden_tree
 from daskpar.processor import prestart
 from daskpar.reports.event_bus import EventBus
+from daskpar.reports.hints import HintCollector
 from daskpar.reports.warning_collector import WarningCollector
 from daskpar.results import Status, StepResult, status_of
 from daskpar.rundir.run_directory import RunDirectory
@@ -57,6 +58,7 @@ class PipelineRun:
         """Whether any step may have run."""
         self._stop_reason = ""
         self._step_warnings = WarningCollector()
+        self._hints = HintCollector()
         # New for each driver process of a run: what an earlier one has left on a cluster is not ours.
         session = self.directory.identity.id + (f"-{secrets.token_hex(3)}" if self.resumed else "")
         self._startup = Startup(
@@ -72,7 +74,7 @@ class PipelineRun:
         except BaseException:
             self._startup.close()
             raise
-        bus = EventBus([*self._watchers(), self._step_warnings])
+        bus = EventBus([*self._watchers(), self._step_warnings, self._hints])
         self.publish: Callable[[Event], None] = bus.publish
         status, reason = Status.LOST, "daskpar itself failed"
         try:
@@ -258,6 +260,7 @@ class PipelineRun:
             reason=reason,
             seconds=seconds,
             results=list(self.results.values()),
+            hints=self._hints.texts,
             # Warnings of steps have been shown when they came, unless the display is off.
             warnings=[str(warning) for warning in self.warnings if warning.grave]
             + (self._step_warnings.texts if self.options.display is False else []),
@@ -288,4 +291,9 @@ class PipelineRun:
         copied = [
             s.name for s in self.job.steps if isinstance(s, ParallelStep) and s.settings.copy_logs_to_parent
         ]
-        return watchers(self.directory.path, display=self.options.display is not False, copy_logs=copied)
+        return watchers(
+            self.directory.path,
+            display=self.options.display is not False,
+            copy_logs=copied,
+            summary_follows=self.options.summary_follows,
+        )

@@ -13,7 +13,7 @@ from daskpar.driver.inputs_beside import InputsBeside
 from daskpar.events import Event, StepEnded, StepKind, StepStarted, Warned
 from daskpar.jobspec.model import CommandStep, PipelineJob, Step
 from daskpar.outputs.journal_reader import has_commits
-from daskpar.results import Status, StepResult
+from daskpar.results import Counts, Status, StepResult
 from daskpar.rundir.fingerprint import (
     INPUTS,
     fingerprint_without_inputs,
@@ -119,6 +119,7 @@ class StepLifecycle:
             kind=StepKind.COMMAND if isinstance(self.step, CommandStep) else StepKind.PARALLEL,
             status=Status.RUNNING,
             number=[step.name for step in self.job.steps].index(self.step.name),
+            counts=Counts(repeats=earlier.counts.repeats if earlier is not None and self.resumed else 0),
             fingerprint=known,
             started=began,
             extra=self._planned_from(folder, earlier),
@@ -180,6 +181,7 @@ class StepLifecycle:
             datastores=self.datastores,
             run_directory=self.directory.path,
             retry_failed=self.resumed,
+            repeats_before=state.counts.repeats,
             plans_the_same=lambda: self._plans_the_same(state),
             opened=self.opened,
             takes_changes=self.resumed and self.allow_changes,

@@ -17,7 +17,7 @@ from daskpar.engine.block_tasks import BlockTasks
 from daskpar.engine.cluster import RESUME, SCHEDULER_GONE, Cluster
 from daskpar.engine.execution_result import Commit, ExecutionResult
 from daskpar.engine.inbox import DriverMessage, Inbox, LastStateKnown, StepOpened, StopRequested, TaskEnded
-from daskpar.engine.message_events import processor_event, resource_sample
+from daskpar.engine.message_events import long_calls_changed, processor_event, resource_sample
 from daskpar.engine.nodes import StepNodes
 from daskpar.engine.plugins.tracker_messages import MessagesArrived, VerdictReached, WorkerJoined, WorkerLost
 from daskpar.engine.rules.clocks import StepClocks, Timeouts
@@ -35,6 +35,7 @@ from daskpar.processor.protocol import (
     BlockEnded,
     Flushed,
     LogMessage,
+    LongCalls,
     Message,
     NodeClosed,
     NodeFailed,
@@ -83,6 +84,8 @@ class Execution:
     """What a node must see to take part; None where all is this machine."""
     charged_items: Callable[[int], int] = lambda _: 1
     """Items of a mini-batch that was lost for good."""
+    describe: Callable[[int], str] = lambda _: ""
+    """Items of such a mini-batch, in words."""
     origin: Callable[[], str] = lambda: ""
     """The MLTable that the mini-batches are read from, for messages."""
     inbox: Inbox = field(default_factory=queue.SimpleQueue)
@@ -102,6 +105,8 @@ class Execution:
             commit=self.commit,
             publish=self._publish,
             charged_items=self.charged_items,
+            describe=self.describe,
+            log=str(self.settings.log_paths.user_error),
             internal=bool(self.doing),
         )
         self.unreached = UnreachedData(dispatcher=self.dispatcher, results=self.results, warn=self._warn)
@@ -253,6 +258,8 @@ class Execution:
                     self._clocks.processor_ready(monotonic())
                 self.nodes.processor_changed(address, message)
                 self._publish_processor(address, message)
+            case LongCalls() if not self.doing:
+                self.publish(long_calls_changed(self.settings.step, message))
             case Sampled():
                 self.publish(resource_sample(self.settings.step, message))
 

@@ -2,26 +2,41 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from time import time
 
 import numpy as np
 
 from daskpar.batches.records import RECORD
-from daskpar.events import ProcessorEvent, ProcessorState, ResourceSample
-from daskpar.processor.protocol import ProcessorChanged, Sampled
+from daskpar.events import LongCallsChanged, ProcessorEvent, ProcessorState, ResourceSample
+from daskpar.processor.protocol import LongCalls, ProcessorChanged, Sampled
 from daskpar.results import Failure, InitFailed, Reason, TryStatus
 
 
-def given_up_record(index: int, *, items: int, node: int, what: str, why: str) -> tuple[np.ndarray, Failure]:
+def given_up_record(
+    index: int, *, items: int, node: int, what: str, why: str, described: str = "", log: str = ""
+) -> tuple[np.ndarray, Failure]:
     """The record and the failure of a mini-batch that could not report its own failure."""
     message = f"mini-batch {index} is given up: {what}, so it probably is the cause ({why})"
-    return failed_record(index, items=items, node=node, reason=Reason.LOST, message=message)
+    return failed_record(
+        index, items=items, node=node, reason=Reason.LOST, message=message, described=described, log=log
+    )
 
 
 def failed_record(
-    index: int, *, items: int, node: int, reason: Reason, message: str
+    index: int,
+    *,
+    items: int,
+    node: int,
+    reason: Reason,
+    message: str,
+    described: str = "",
+    log: str = "",
 ) -> tuple[np.ndarray, Failure]:
-    """The record and the failure of a mini-batch that the driver fails."""
+    """The record and the failure of a mini-batch that the driver fails.
+
+    `described`: its items in words. `log`: where to look for more.
+    """
     record = np.zeros(1, dtype=RECORD)
     record["index"], record["items"], record["failed_items"], record["node"] = index, items, items, node
     record["status"], record["reason"], record["final"], record["started"] = (
@@ -30,7 +45,9 @@ def failed_record(
         1,
         time(),
     )
-    return record, Failure(index=index, reason=reason, message=message, time=time(), final=True)
+    return record, Failure(
+        index=index, reason=reason, message=message, items=described, log=log, time=time(), final=True
+    )
 
 
 def resource_sample(step: str, sample: Sampled) -> ResourceSample:
@@ -43,6 +60,13 @@ def resource_sample(step: str, sample: Sampled) -> ResourceSample:
         disk_usage=sample.disk_usage,
         processes=sample.processes,
     )
+
+
+def long_calls_changed(step: str, calls: LongCalls) -> LongCallsChanged:
+    """What takes long on a node as an event of `step`, its times by the clock of this process."""
+    now = time()
+    moved = tuple(replace(call, since=call.since + now - calls.time) for call in calls.calls)
+    return LongCallsChanged(time=now, step=step, node=calls.node, calls=moved)
 
 
 def processor_event(
@@ -59,4 +83,5 @@ def processor_event(
         state=ProcessorState.INIT_FAILED if isinstance(message, InitFailed) else message.state,
         detail=message.message if isinstance(message, InitFailed) else message.detail,
         trace=message.trace if isinstance(message, InitFailed) else "",
+        peak_bytes=0 if isinstance(message, InitFailed) else message.peak_bytes,
     )

@@ -59,6 +59,8 @@ class ParallelStepRun(StepRun):
     retry_failed: bool = False
     plans_the_same: Callable[[], bool] = lambda: True
     """As `PlanPhase.plans_the_same`."""
+    repeats_before: int = 0
+    """As `Counts.repeats`, of earlier processes of the run."""
     opened: Table | FileList | None = None
     """The input where it was opened already."""
     takes_changes: bool = False
@@ -125,7 +127,8 @@ class ParallelStepRun(StepRun):
                 mini_batch_error_threshold=settings.mini_batch_error_threshold,
                 allowed_failed_percent=settings.allowed_failed_percent,
             )
-            counter = ThresholdCounter(thresholds, ledger.commits.counts())
+            counts = replace(ledger.commits.counts(), repeats=self.repeats_before)
+            counter = ThresholdCounter(thresholds, counts)
             missing = ledger.commits.missing()
             self.ready()
             self._announce(summary, ledger)
@@ -316,6 +319,7 @@ class ParallelStepRun(StepRun):
             doing=doing,
             needs=None if self.cluster.local else self._needs,
             charged_items=lambda index: plan.items(index) or 1,
+            describe=plan.describe,
             origin=lambda: plan.table.origin if plan.tabular else "",
         )
 

@@ -38,6 +38,10 @@ class TryResults:
     publish: Callable[[Event], None]
     charged_items: Callable[[int], int]
     """Items of a mini-batch that was lost for good."""
+    describe: Callable[[int], str] = lambda _: ""
+    """Its items, in words."""
+    log: str = ""
+    """Path of the log that has a line for each failure."""
     internal: bool = False
     first_failure: Failure | InitFailed | None = None
     """As `first_that_cost` finds it."""
@@ -110,7 +114,17 @@ class TryResults:
 
     def give_up(self, index: int, node: int, what: str, why: str) -> None:
         """Fail a mini-batch that can't report itself: it takes its processor or `node` down each time."""
-        self._fail(*given_up_record(index, items=self.charged_items(index), node=node, what=what, why=why))
+        self._fail(
+            *given_up_record(
+                index,
+                items=self.charged_items(index),
+                node=node,
+                what=what,
+                why=why,
+                described=self._described(index),
+                log=self.log,
+            )
+        )
 
     def input_gone(self, index: int, node: int, message: str) -> None:
         """Fail a mini-batch whose file is not there any more, as `node` has seen."""
@@ -122,8 +136,16 @@ class TryResults:
                 node=node,
                 reason=Reason.INPUT_CHANGED,
                 message=message,
+                described=self._described(index),
+                log=self.log,
             )
         )
+
+    def _described(self, index: int) -> str:
+        try:
+            return self.describe(index)
+        except Exception:  # a plan that can't be read must not hide the failure
+            return ""
 
     def _fail(self, record: np.ndarray, failure: Failure) -> None:
         self.commit(

@@ -11,6 +11,7 @@ import logging
 import signal
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from time import monotonic, time
 
 from daskpar.events import ProcessorState
@@ -22,6 +23,8 @@ from daskpar.processor.exit_reasons import KillReason, exit_reason, exit_text_in
 from daskpar.processor.fork_protocol import Exited, Spawned, SpawnFailed
 from daskpar.processor.fork_server import ForkServer
 from daskpar.processor.growth_watchdog import GrowthWatchdog
+from daskpar.processor.last_words import LastWords
+from daskpar.processor.long_calls import LongCallWatch
 from daskpar.processor.memory_watchdog import MemoryWatchdog
 from daskpar.processor.processor_handle import ProcessorHandle, makes_sense_of
 from daskpar.processor.processor_messages import BlockDone, DiskFailed, InitDone, InitRaised, ShutdownDone
@@ -76,6 +79,8 @@ class ProcessorPool:
         self._timeouts = TimeoutWatchdog(settings)
         self._memory = MemoryWatchdog(settings.node_memory)
         self._growth = GrowthWatchdog(settings.most_growth)
+        self._long_calls = LongCallWatch(settings)
+        self._last_words = LastWords(settings.log_paths, settings.node)
         self._keep_folders: set[int] = set()
         """Numbers of processors that have ended in order: the next one goes on in the working folder."""
         self._oom_kills = OomKillCounter()
@@ -179,6 +184,8 @@ class ProcessorPool:
         self._memory.check(list(self.processors), now)
         for processor in self._growth.due(self.processors, now):
             self._replace_outgrown(processor)
+        if (long_calls := self._long_calls.look(self.processors, now)) is not None:
+            self._report(long_calls)
 
     def _is_whole(self, processor: ProcessorHandle, last: Announcement) -> bool:
         """Whether its page says what it can have announced; else it is killed, to be replaced."""
@@ -204,6 +211,8 @@ class ProcessorPool:
     # -- reporting -----------------------------------------------------------------------------------------
 
     def _report(self, message: Message) -> None:
+        if isinstance(message, Flushed) and message.failures:
+            message = self._last_words.added(message)
         self._unsent.append(message)
 
     def _send(self) -> None:
@@ -211,7 +220,9 @@ class ProcessorPool:
             messages, self._unsent = self._unsent, []
             self._report_list(messages)
 
-    def _report_change(self, processor: ProcessorHandle, state: ProcessorState, detail: str = "") -> None:
+    def _report_change(
+        self, processor: ProcessorHandle, state: ProcessorState, detail: str = "", peak_bytes: int = 0
+    ) -> None:
         self._report(
             ProcessorChanged(
                 node=self.settings.node,
@@ -220,6 +231,7 @@ class ProcessorPool:
                 state=state,
                 detail=detail,
                 time=time(),
+                peak_bytes=peak_bytes,
             )
         )
 
@@ -343,7 +355,10 @@ class ProcessorPool:
             processor.number
         )
         self._report_change(
-            processor, ProcessorState.ENDED, self._end_in_words(processor, "" if well else why.text)
+            processor,
+            ProcessorState.ENDED,
+            self._end_in_words(processor, "" if well else why.text),
+            event.max_rss,
         )
         processor.close()
 
@@ -392,6 +407,7 @@ class ProcessorPool:
 
     def _init_failed(self, processor: ProcessorHandle, message: str, trace: str) -> None:
         failed = self._failures.init_failed(processor.number, message, trace)
+        failed = replace(failed, printed=self._last_words.of(processor.number))
         self._report(failed)
         if failed.fatal:
             self._stop()

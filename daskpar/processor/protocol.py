@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from daskpar.data.notices import Notice
-from daskpar.events import ProcessorState
+from daskpar.events import LongCall, ProcessorState
 from daskpar.paths import LogPaths, processor_work
 from daskpar.processor.private_mounts import NO_GUARD, Guard
 from daskpar.results import Failure, InitFailed
@@ -242,6 +242,17 @@ class ProcessorChanged:
     state: ProcessorState
     detail: str = ""
     time: float = 0.0
+    peak_bytes: int = 0
+    """Of one that has ended: its largest resident memory."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LongCalls:
+    """What the node's processors have been doing for a while; sent when that changes, times by its clock."""
+
+    node: int
+    time: float
+    calls: tuple[LongCall, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -270,6 +281,7 @@ Message = (
     | NodeFailed
     | LogMessage
     | ProcessorChanged
+    | LongCalls
     | Sampled
     | NodeClosed
 )

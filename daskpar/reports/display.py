@@ -11,6 +11,7 @@ from typing import TextIO
 
 from daskpar.events import Event, Watcher
 from daskpar.printable import printable
+from daskpar.reports.colour import speaks_utf8, wants_colour
 from daskpar.reports.display_writer import DisplayWriter
 from daskpar.reports.notebook_writer import NotebookWriter, in_notebook
 from daskpar.reports.plain_text_writer import PlainTextWriter
@@ -25,10 +26,16 @@ class Display(Watcher):
     A thread of its own writes, so that nothing waits for a terminal.
     """
 
-    def __init__(self, writer: DisplayWriter, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        writer: DisplayWriter,
+        clock: Callable[[], float] = time.time,
+        *,
+        summary_follows: bool = False,
+    ) -> None:
         self._writer = writer
         self._clock = clock
-        self._view = ProgressView()
+        self._view = ProgressView(summary_follows=summary_follows)
         self._messages: list[str] = []
         self._lock = threading.RLock()  # a signal handler may add a message in the middle of `add_message`
         self._end = threading.Event()
@@ -36,17 +43,17 @@ class Display(Watcher):
         self._capture = ExitStack()
 
     @classmethod
-    def of_process(cls, stream: TextIO | None = None) -> Display:
+    def of_process(cls, stream: TextIO | None = None, *, summary_follows: bool = False) -> Display:
         """The display that suits this process: notebook, terminal (stderr), or a stream that goes to a file
-        or pipe.
+        or pipe. `summary_follows`: as for `ProgressView`.
         """
-        return cls(writer_of_process(stream))
+        return cls(writer_of_process(stream), summary_follows=summary_follows)
 
     def handle(self, event: Event) -> None:
         """Take in any event; the view (`progress_view`) decides what is shown of it."""
         with self._lock:
             self._view.handle(event)
-            self._messages += [printable(text) for text in self._view.take_messages()]
+            self._messages += [self._writer.paint(printable(text)) for text in self._view.take_messages()]
         if self._thread is None:
             self._start_thread()
 
@@ -92,4 +99,5 @@ def writer_of_process(stream: TextIO | None = None) -> DisplayWriter:
     if in_notebook():
         return NotebookWriter(sys.stdout if stream is None else stream)
     out = sys.stderr if stream is None else stream
-    return TerminalWriter(out) if can_redraw(out) else PlainTextWriter(out)
+    kind = TerminalWriter if can_redraw(out) else PlainTextWriter
+    return kind(out, colours=wants_colour(out), simple=not speaks_utf8())

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TextIO
 
+from daskpar.reports.colour import coloured, simpler_signs
 from daskpar.reports.progress_view import ProgressView
 
 REDRAW_SECONDS = 0.2
-
-_SIMPLER = str.maketrans({"█": "#", "░": "-", "…": "~"})
-"""For terminals that know no more than ASCII."""
 
 
 class DisplayWriter:
@@ -20,8 +18,15 @@ class DisplayWriter:
     redraws = False
     """Whether it moves the cursor back: then no other code may write between two drawings."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, *, colours: bool = False, simple: bool = False) -> None:
         self.stream = stream
+        self._colours = colours
+        self._simple = simple
+
+    def paint(self, text: str) -> str:
+        """A text of ours as this stream shows it: coloured, or in signs of ASCII alone."""
+        text = simpler_signs(text) if self._simple else text
+        return coloured(text) if self._colours else text
 
     def text(self, messages: list[str], view: ProgressView, now: float) -> str:
         """What to write at the time `now` (seconds since the epoch); empty for nothing."""
@@ -39,5 +44,5 @@ class DisplayWriter:
             self.stream.write(text)
         except UnicodeEncodeError:
             code = self.stream.encoding or "ascii"
-            self.stream.write(text.translate(_SIMPLER).encode(code, "replace").decode(code))
+            self.stream.write(simpler_signs(text).encode(code, "replace").decode(code))
         self.stream.flush()

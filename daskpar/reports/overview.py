@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from daskpar.events import Progress, StepEnded, StepKind, StepPlanned, StepStarted, Watcher
+from daskpar.events import (
+    ProcessorEvent,
+    ProcessorState,
+    Progress,
+    StepEnded,
+    StepKind,
+    StepPlanned,
+    StepStarted,
+    Watcher,
+)
 from daskpar.paths import LogPaths
 from daskpar.reports.log_files import append, replace
 from daskpar.reports.rates import Pace, Samples
@@ -60,6 +69,10 @@ class Overview(Watcher):
     def step_planned(self, event: StepPlanned) -> None:
         self._planned = event.mini_batches
         self._write_line(event.time, plan_in_words(event))
+
+    def processor_changed(self, event: ProcessorEvent) -> None:
+        if event.state == ProcessorState.READY:
+            self._samples.processor_ready(event.time)
 
     def progress(self, event: Progress) -> None:
         self._samples.add(event.time, event.counts.done)

@@ -18,8 +18,8 @@ class PlainTextWriter(DisplayWriter):
 
     period = 0.5
 
-    def __init__(self, stream: TextIO) -> None:
-        super().__init__(stream)
+    def __init__(self, stream: TextIO, *, colours: bool = False, simple: bool = False) -> None:
+        super().__init__(stream, colours=colours, simple=simple)
         self._shown: dict[str, tuple[float, str]] = {}
         """Step -> time and phase of its last line."""
 
@@ -31,7 +31,7 @@ class PlainTextWriter(DisplayWriter):
             if phase != before or now - last >= plain_pause(now - step.started):
                 self._shown[step.name] = (now, phase)
                 if step.has_progress:
-                    lines.append(plain_line(step, now))
+                    lines.append(self.paint(plain_line(step, now)))
         return "".join(f"{line}\n" for line in lines)
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from daskpar.events import (
+    LongCall,
+    LongCallsChanged,
     NodeEvent,
     NodeState,
     ProcessorEvent,
@@ -20,6 +24,7 @@ from daskpar.events import (
 )
 from daskpar.printable import printable
 from daskpar.reports.rates import Pace, Samples
+from daskpar.reports.waiting import Quiet, awaited, starting_text, waiting_text
 from daskpar.reports.wording import (
     clock,
     counted,
@@ -34,6 +39,8 @@ from daskpar.results import Counts, Failure
 
 BAR_WIDTH = 20
 """Characters of a full bar; half of it on a terminal of medium width."""
+WIDE = 99
+"""Characters of a line in which there is room for words that say what could be guessed."""
 NAME_WIDTH = 24
 """Characters of a step's name at most."""
 MOST_WARNINGS = 10_000
@@ -55,6 +62,19 @@ class StepView:
     doing: str = ""
     """A phase other than running mini-batches."""
     samples: Samples = field(default_factory=Samples)
+    place: str = ""
+    """`1/3` in a run of several steps."""
+    ready: bool = False
+    """Whether a processor is past `init()`, or a result has come."""
+    long_calls: dict[int, tuple[LongCall, ...]] = field(default_factory=dict)
+    """Node -> what takes long there."""
+    quiet_since: float = 0.0
+    """When the last result came, or the first processor got ready."""
+
+    @property
+    def calls(self) -> Iterator[LongCall]:
+        """What takes long, on all nodes."""
+        return (call for calls in self.long_calls.values() for call in calls)
 
     @property
     def has_progress(self) -> bool:
@@ -67,10 +87,18 @@ class StepView:
 
 
 class ProgressView(Watcher):
-    """State of the display, taken from events: `steps` are the running ones, by name."""
+    """State of the display, taken from events: `steps` are the running ones, by name.
 
-    def __init__(self) -> None:
+    `summary_follows`: whether the summary of the run is printed at its end; what stands there is not said
+    here too.
+    """
+
+    def __init__(self, *, summary_follows: bool = False) -> None:
         self.steps: dict[str, StepView] = {}
+        self._summary_follows = summary_follows
+        self._of_run: tuple[str, ...] = ()
+        self._run_began = 0.0
+        self._steps_ended = 0
         self._messages: list[str] = []
         self._warnings_shown: set[str] = set()
         self._failed_once: set[str] = set()
@@ -82,13 +110,19 @@ class ProgressView(Watcher):
 
     def run_started(self, event: RunStarted) -> None:
         self._messages += first_lines(event)
+        self._of_run, self._run_began = event.steps, event.time
 
     def step_started(self, event: StepStarted) -> None:
-        self.steps[event.step] = StepView(event.step, event.time)
+        place = self._place(event.step)
+        self.steps[event.step] = StepView(event.step, event.time, place=place)
+        if place and self._steps_ended:
+            so_far = clock(event.time - self._run_began)
+            self._messages.append(f"{event.step}: step {place.replace('/', ' of ')}, {so_far} so far")
 
     def step_planned(self, event: StepPlanned) -> None:
         step = self.steps.setdefault(event.step, StepView(event.step, event.time))
-        step.planned = event.mini_batches
+        step.planned, step.doing = event.mini_batches, ""
+        step.quiet_since = event.time
         # What an earlier process has done does not count as speed.
         step.samples.add(event.time, event.already_done)
         self._messages.append(f"{event.step}: {plan_in_words(event)}")
@@ -97,6 +131,9 @@ class ProgressView(Watcher):
         step = self.steps.get(event.step)
         if step is None:
             return
+        if event.counts.done > step.counts.done:
+            step.quiet_since = event.time
+            step.ready = True
         step.counts, step.running, step.doing = event.counts, event.running, event.doing
         step.planned = event.counts.planned or step.planned
         if not event.doing:  # the time that listing or grouping took says nothing about mini-batches
@@ -119,15 +156,33 @@ class ProgressView(Watcher):
             lost = f"node {event.node} at {event.address} is lost; its mini-batches go elsewhere"
             self._warn(event.step, lost)
 
+    def long_calls_changed(self, event: LongCallsChanged) -> None:
+        if event.step in self.steps:
+            self.steps[event.step].long_calls[event.node] = event.calls
+
     def processor_changed(self, event: ProcessorEvent) -> None:
+        step = self.steps.get(event.step)
+        if event.state == ProcessorState.READY and step is not None and step.planned and not step.ready:
+            step.ready, step.quiet_since = True, event.time
+            step.samples.processor_ready(event.time)
         if event.state == ProcessorState.INIT_FAILED:
-            why = one_line(event.detail)
+            why = one_line(_IN_A_ROW.sub("", event.detail))
             self._warn(event.step, f"import or init() of the entry script failed: {why}")
 
     def step_ended(self, event: StepEnded) -> None:
         self.steps.pop(event.step, None)
-        reason = f" ({one_line(event.result.reason)})" if event.result.reason else ""
-        self._messages.append(f"{event.step}: {result_in_words(event.result)}{reason}")
+        self._steps_ended += 1
+        if not self._summary_follows:
+            reason = f" ({one_line(event.result.reason)})" if event.result.reason else ""
+            self._messages.append(f"{event.step}: {result_in_words(event.result)}{reason}")
+        elif self._steps_ended < len(self._of_run):
+            self._messages.append(f"{event.step}: {event.result.status}")
+
+    def _place(self, name: str) -> str:
+        """`2/3`: which step it is of those of the run; empty where there is only one."""
+        if len(self._of_run) < 2 or name not in self._of_run:
+            return ""
+        return f"{self._of_run.index(name) + 1}/{len(self._of_run)}"
 
     def _warn(self, step: str, text: str) -> None:
         """Show a warning, each text once in a run: a thousand processors may say the same."""
@@ -135,6 +190,9 @@ class ProgressView(Watcher):
         if line not in self._warnings_shown and len(self._warnings_shown) < MOST_WARNINGS:
             self._warnings_shown.add(line)
             self._messages.append(line)
+
+
+_IN_A_ROW = re.compile(r" \(\d+ times in a row on node \d+\)$")
 
 
 def first_lines(event: RunStarted) -> list[str]:
@@ -157,7 +215,9 @@ def first_failure_line(step: str, failure: Failure) -> str:
 
 def plain_line(step: StepView, now: float) -> str:
     """A step's progress where lines can't be redrawn."""
-    return printable(f"{step.name}: {clock(now - step.started)}  {', '.join(_facts(step, now))}")
+    place = f"step {step.place.replace('/', ' of ')}, " if step.place else ""
+    facts = ", ".join(texts[0] for texts in _facts(step, now))
+    return printable(f"{place}{step.name}: {clock(now - step.started)}  {facts}")
 
 
 def live_line(step: StepView, now: float, width: int, name_width: int) -> str:
@@ -168,37 +228,53 @@ def live_line(step: StepView, now: float, width: int, name_width: int) -> str:
     name = step.name if len(step.name) <= name_width else step.name[: name_width - 1] + "…"
     # A character less than the terminal has: at its last column some fold the line.
     room = width - 1
+    if step.place:
+        name_width += len(step.place) + 1
+        name = f"{step.place} {name}"
+        if room >= WIDE:
+            name, name_width = f"step {name.replace('/', ' of ', 1)}", name_width + len("step  of ") - 1
     shown = f"{name:<{name_width}}  {clock(now - step.started)}"
     if step.planned and not step.doing and (width_of_bar := bar_width(room)):
         shown += f"  {bar(step.counts.done, step.planned, width_of_bar)}"
-    for fact in _facts(step, now):
-        longer = f"{shown}  {fact}"
-        if len(longer) > room:
+    for texts in _facts(step, now):
+        longer = next((text for fact in texts if len(text := f"{shown}  {fact}") <= room), "")
+        if not longer:
             break
         shown = longer
     return shown[: max(room, 0)]
 
 
-def _facts(step: StepView, now: float) -> list[str]:
-    """In order of what matters most."""
+def _facts(step: StepView, now: float) -> list[tuple[str, ...]]:
+    """In order of what matters most; each in words, then shorter for a line with little room."""
     counts = step.counts
     if step.doing or not step.planned:
-        return [step.doing or "starting"]
+        return [(step.doing or "starting",)]
+    if not step.ready and counts.done < step.planned:
+        return [(starting_text(step.calls, now), "starting")]
     pace = step.pace(now)
-    of = f"{number(counts.done)}/{number(step.planned)} mini-batches"
-    facts = [f"{percent(counts.done, step.planned)}", of]
-    facts += [f"{number(counts.failed)} failed"] if counts.failed else []
-    facts += [f"{clock(pace.seconds_left)} left"] if pace.seconds_left is not None else []
-    facts += [rate(pace.per_second)] if pace.per_second else []
-    facts += [f"{number(counts.retried)} retried"] if counts.retried else []
-    facts += [counted(counts.items, "item")] if counts.items else []
-    facts += [f"{counted(counts.failed_items, 'item')} failed"] if counts.failed_items else []
-    return [*facts, f"{number(step.running)} busy"]
+    of = f"{number(counts.done)}/{number(step.planned)}"
+    facts: list[tuple[str, ...]] = [(percent(counts.done, step.planned),), (f"{of} mini-batches", of)]
+    facts += [(f"{number(counts.failed)} failed",)] if counts.failed else []
+    quiet = Quiet(
+        left=step.planned - counts.done,
+        running=step.running,
+        since_result=now - step.quiet_since,
+        per_second=pace.per_second,
+    )
+    if call := awaited(step.calls, quiet):
+        facts.append((waiting_text(call, now), waiting_text(call, now).removeprefix("waiting for ")))
+    else:
+        facts += [(f"{clock(pace.seconds_left)} left",)] if pace.seconds_left is not None else []
+    facts += [(rate(pace.per_second),)] if pace.per_second else []
+    facts += [(f"{number(counts.retried)} retried",)] if counts.retried else []
+    facts += [(counted(counts.items, "item"),)] if counts.items else []
+    facts += [(f"{counted(counts.failed_items, 'item')} failed",)] if counts.failed_items else []
+    return [*facts, (f"{number(step.running)} busy",)]
 
 
 def bar_width(room: int) -> int:
     """Depends on the terminal's width alone, so that the line does not jump while its numbers grow."""
-    return BAR_WIDTH if room >= 99 else BAR_WIDTH // 2 if room >= 69 else 0
+    return BAR_WIDTH if room >= WIDE else BAR_WIDTH // 2 if room >= 69 else 0
 
 
 def bar(done: int, planned: int, width: int = BAR_WIDTH) -> str:

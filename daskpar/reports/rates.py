@@ -31,16 +31,26 @@ ENOUGH_MINI_BATCHES = 5
 
 
 class Samples:
-    """A bounded memory of progress: samples of the last `window` seconds, thinned to about 60.
+    """A bounded memory of progress: samples of the last `window` seconds (a minute), thinned to about 60.
 
     The window reaches back until a few mini-batches were finished in it, so that slow steps have a steady
     pace too.
     """
 
-    def __init__(self, window: float = 30.0) -> None:
+    def __init__(self, window: float = 60.0) -> None:
         self._window = window
         self._kept: deque[Sample] = deque()
         self._last: Sample | None = None
+        self._ready = False
+
+    def processor_ready(self, time: float) -> None:
+        """A processor is ready: the time before the first one was, of imports and `init()`, says nothing
+        about the pace.
+        """
+        if not self._ready and self._last is not None and self._last.done == self._kept[0].done:
+            self._last = Sample(max(time, self._last.time), self._last.done)
+            self._kept = deque([self._last])
+        self._ready = True
 
     def add(self, time: float, done: int) -> None:
         """Take a sample; times that go back and counts that shrink start the memory afresh."""

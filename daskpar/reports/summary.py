@@ -11,17 +11,21 @@ from daskpar.locations import filesystem, is_url, kind_at
 from daskpar.outputs.lost_output import rows_gone
 from daskpar.paths import RunPaths, step_path
 from daskpar.printable import printable
+from daskpar.reports.user_frames import users_frames
 from daskpar.reports.wording import (
+    counted,
     counts_in_words,
     cut_lines,
     duration,
     indent,
+    number,
     one_line,
     shell_path,
 )
 from daskpar.results import Failure, InitFailed, Status, StepResult
 from daskpar.rundir.step_folder import StepFolder
 
+REPEATS = "(a repeat: run again because its result was lost with its process or node; no failed try)"
 NOTHING_THERE = " (nothing is there)"
 
 
@@ -33,15 +37,20 @@ def summary_of_run(
     seconds: float,
     results: Sequence[StepResult],
     warnings: Sequence[str] = (),
+    hints: Mapping[str, Sequence[str]] | None = None,
 ) -> str:
     """The summary at the end of a run, many lines without a final line break.
 
     Steps in the order of `results` with counts, durations, outputs and logs. Where the run did not complete:
     its earliest failure with traceback, mini-batch, items and log, and what to do next. `seconds`: how long
-    the run took. `warnings`: shown just before the last lines.
+    the run took. `warnings`: shown just before the last lines. `hints`: step -> what is worth knowing.
     """
     run = Path(run_directory)
-    parts = [_step(result, StepFolder(step_path(run, result.step))) for result in results]
+    said = hints or {}
+    parts = [
+        _step(result, StepFolder(step_path(run, result.step)), said.get(result.step, ()))
+        for result in results
+    ]
     first = first_failure(results) if status != Status.COMPLETED else None
     if first is not None:
         parts.append(failure_in_full(*first))
@@ -51,17 +60,20 @@ def summary_of_run(
     return printable("\n".join(part for part in parts if part))
 
 
-def _step(result: StepResult, folder: StepFolder) -> str:
+def _step(result: StepResult, folder: StepFolder, hints: Sequence[str] = ()) -> str:
     took = f" in {duration(result.seconds)}" if result.seconds else ""
     lines = [f"{result.step}: {result.status}{took}"]
     if result.reason and result.status != Status.COMPLETED:
         lines.append(indent(result.reason, "  "))
     if result.counts.planned:
         lines.append(f"  {counts_in_words(result.counts)}")
-    if result.exit_code is not None:
+    if result.counts.repeats:
+        lines.append(f"  {REPEATS}")
+    if result.exit_code is not None and f"exit code {result.exit_code}" not in result.reason:
         lines.append(f"  exit code {result.exit_code}")
     if result.status == Status.COMPLETED:
         lines += output_lines(result.outputs, folder)
+    lines += [f"  {hint}" for hint in hints]
     if result.status != Status.SKIPPED:
         lines.append(f"  logs: {folder.logs.root}")
     return "\n".join(lines)
@@ -111,22 +123,49 @@ def failure_in_full(step: str, failure: Failure | InitFailed) -> str:
     lines = ["", f"First error, in step {step}{where}:", indent(failure.message, "  ")]
     if items:
         lines.append(f"  items: {one_line(items, 1000)}")
-    if failure.trace.strip() and failure.trace.strip() != failure.message.strip():
-        lines.append(indent(cut_lines(failure.trace), "  "))
+    if trace := trace_without(failure.trace, failure.message):
+        lines.append(indent(cut_lines(users_frames(trace)), "  "))
+    lines += printed_lines(failure.printed)
     if failure.log:
         lines.append(f"  log: {failure.log}")
     return "\n".join([*lines, ""])
 
 
+def trace_without(trace: str, message: str) -> str:
+    """The traceback without its last line, where that is the message, which has been said."""
+    trace, message = trace.rstrip(), message.strip()
+    if message and trace.endswith(message):
+        # In front of it stands the module of the exception's class at most.
+        return trace.removesuffix(message).rpartition("\n")[0].rstrip()
+    return trace
+
+
+def printed_lines(printed: str) -> list[str]:
+    """What a script printed last, below the log in which that stands; no line where it printed nothing."""
+    if not printed:
+        return []
+    return ["  the script printed last:", indent(printed, "    ")]
+
+
 def _ending(run: Path, status: Status, reason: str, seconds: float, results: Sequence[StepResult]) -> str:
-    lines = [f"{status.capitalize()} after {duration(seconds)}: {run}"]
+    lines = [f"{status.capitalize()}{_failed_of_all(status, results)} after {duration(seconds)}: {run}"]
     if reason and status != Status.COMPLETED:
-        lines.append(f"Reason: {reason}")
+        said = [r.step for r in results if reason == f"step {r.step}: {r.reason}"]
+        lines.append(f"Reason: step {said[0]} {status}, as said above" if said else f"Reason: {reason}")
     if status != Status.COMPLETED or any(result.counts.failed for result in results):
         commands = next_commands(run, results)
         width = max(len(command) for command, _ in commands)
         lines += ["Next:", *(f"  {command:<{width}}  {what}" for command, what in commands)]
     return "\n".join(lines)
+
+
+def _failed_of_all(status: Status, results: Sequence[StepResult]) -> str:
+    """`, 2 of 60 mini-batches failed,` where some did in a run that is called completed all the same."""
+    failed = sum(result.counts.failed for result in results)
+    planned = sum(result.counts.planned for result in results)
+    if status != Status.COMPLETED or not failed:
+        return ""
+    return f", {number(failed)} of {counted(planned, 'mini-batch')} failed,"
 
 
 def next_commands(run: Path, results: Sequence[StepResult]) -> list[tuple[str, str]]:

@@ -22,8 +22,15 @@ class TerminalWriter(DisplayWriter):
 
     redraws = True
 
-    def __init__(self, stream: TextIO, size: Callable[[], os.terminal_size] | None = None) -> None:
-        super().__init__(stream)
+    def __init__(
+        self,
+        stream: TextIO,
+        size: Callable[[], os.terminal_size] | None = None,
+        *,
+        colours: bool = False,
+        simple: bool = False,
+    ) -> None:
+        super().__init__(stream, colours=colours, simple=simple)
         self._size = size or (lambda: terminal_size(stream))
         self._drawn: list[str] = []
         self._width = 0
@@ -35,7 +42,7 @@ class TerminalWriter(DisplayWriter):
             return ""
         back = self._back(width)
         self._drawn, self._width = lines, width
-        return back + "".join(f"{line}\n" for line in [*messages, *lines])
+        return back + "".join(f"{line}\n" for line in [*messages, *map(self.paint, lines)])
 
     def ending(self) -> str:
         back = self._back(self._size()[0]) if self._drawn else ""

@@ -10,6 +10,7 @@ from daskpar.events import ProcessorEvent, ProcessorState, Progress, StepEnded, 
 from daskpar.paths import LogPaths, process_name
 from daskpar.reports.log_files import append, replace
 from daskpar.reports.record_columns import reason_name, with_rows
+from daskpar.reports.user_frames import users_frames
 from daskpar.reports.wording import counted, cut_lines, indent, iso, number, one_line
 from daskpar.results import Failure
 
@@ -202,7 +203,10 @@ def kinds_text(kinds: list[FailureKind], other_tries: int) -> str:
         )
         lines.append(indent(first.message))
         lines += [indent(f"items: {first.items}")] if first.items else []
-        lines += [indent(cut_lines(first.trace))] if first.trace else []
+        lines += [indent(cut_lines(users_frames(first.trace)))] if first.trace else []
+        lines += (
+            [indent("the script printed last:"), indent(first.printed, "        ")] if first.printed else []
+        )
         lines += [indent(f"log: {os.fspath(first.log)}")] if first.log else []
         lines.append("")
     if other_tries:

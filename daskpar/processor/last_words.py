@@ -1,0 +1,76 @@
+"""What a script printed last before a try failed: often the very reason, as with argparse, and only in its log.
+
+Read by the node, not by the processor, in which the script may have changed anything.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from daskpar.batches.records import PACK
+from daskpar.paths import LogPaths
+from daskpar.processor.protocol import Flushed
+from daskpar.results import Failure
+
+LINES = 8
+"""Lines that are kept of each stream."""
+CHARACTERS = 2_000
+READ_BYTES = 32_768
+"""How much of the end of a log is looked at."""
+KINDS = 50
+"""Different failures of a node whose last words are read: a million alike must not cost a look each."""
+_OURS = re.compile(r"^mini-batch \d+: .*?(?:\n\n|\Z)", re.MULTILINE | re.DOTALL)
+"""What we write into the script's log ourselves: message and traceback, ended by an empty line."""
+_PROCESSOR = 11
+"""Place of the processor's number in a record."""
+
+
+class LastWords:
+    """What the scripts of one step on one node printed last; `logs`: the log tree that this node writes to."""
+
+    def __init__(self, logs: LogPaths, node: int) -> None:
+        self._logs = logs
+        self._node = node
+        self._kinds: set[tuple[int, str]] = set()
+
+    def of(self, processor: int) -> str:
+        """The end of what the processor's script printed, each stream below the path of its log."""
+        parts = []
+        for path in (self._logs.stdout(self._node, processor), self._logs.stderr(self._node, processor)):
+            if text := last_lines(end_of(path)):
+                parts.append(f"{path}\n{text}")
+        return "\n".join(parts)
+
+    def added(self, flushed: Flushed) -> Flushed:
+        """The message with what was printed before each failure of a new kind."""
+        if len(self._kinds) >= KINDS:
+            return flushed
+        number = PACK.unpack_from(flushed.records)[_PROCESSOR]
+        return replace(flushed, failures=tuple(self._with_words(one, number) for one in flushed.failures))
+
+    def _with_words(self, failure: Failure, processor: int) -> Failure:
+        kind = (failure.reason, re.sub(r"\d+", "#", failure.message[:200]))
+        if kind in self._kinds or len(self._kinds) >= KINDS:
+            return failure
+        self._kinds.add(kind)
+        return replace(failure, printed=self.of(processor))
+
+
+def end_of(path: Path) -> str:
+    """The last part of a log; empty where there is none, or it can't be read."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - READ_BYTES))
+            return file.read(READ_BYTES).decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def last_lines(text: str) -> str:
+    """The last lines that the script itself printed, without what we have added to them."""
+    kept = [line.rstrip() for line in _OURS.sub("", text).splitlines() if line.strip()]
+    shown = "\n".join(kept[-LINES:])
+    return shown if len(shown) <= CHARACTERS else "…" + shown[-CHARACTERS:]
