@@ -1,23 +1,19 @@
-"""The command line `python -m daskpar`: a table of its verbs, and what each of them does."""
+"""The command line `python -m daskpar`: the table of its verbs. What each does is in `commands`."""
 
 from __future__ import annotations
 
 import argparse
-import errno
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any
 
 from daskpar import _version
+from daskpar.commands.output import report, say
 from daskpar.errors import DaskparError, Interrupted, UsageError, nearest
 from daskpar.printable import printable
-from daskpar.results import Status
-
-if TYPE_CHECKING:
-    from daskpar.driver.result import Run
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -25,9 +21,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return run_command(list(sys.argv[1:] if argv is None else argv))
     except DaskparError as error:
-        return _report(error)
+        return report(error)
     except KeyboardInterrupt:
-        return _report(Interrupted("interrupted before anything ran"))
+        return report(Interrupted("interrupted before anything ran"))
 
 
 def run_command(argv: list[str]) -> int:
@@ -38,155 +34,29 @@ def run_command(argv: list[str]) -> int:
                 f"there is no command {argv[0]!r}. {nearest(argv[0], VERBS)} ({', '.join(VERBS)})"
             )
         argv = ["run", *argv]
-    parser = _parser()
-    arguments = parser.parse_args(argv)
+    if argv and argv[0] in ("run", "resume") and not {"--dry-run", "--dryrun"}.isdisjoint(argv):
+        raise UsageError(
+            "there is no --dry-run: `daskpar plan SPEC` shows what would run, with every value and the "
+            "mini-batches, and runs no user code; `daskpar validate SPEC` only checks the spec"
+        )
+    whole = parser()
+    arguments = whole.parse_args(argv)
     if arguments.verb is None:
-        _print(parser.format_help().rstrip("\n"))
+        say(whole.format_help().rstrip("\n"))
         return UsageError.exit_code
+    arguments.parser, arguments.verbs = whole, tuple(VERBS)
     return VERBS[arguments.verb].handler(arguments)
 
 
-def _report(error: DaskparError) -> int:
-    """Print what went wrong; the exit code that stands for it."""
-    _print(f"daskpar: {error}", sys.stderr)
-    return error.exit_code
+def _later(module: str, name: str) -> Callable[[argparse.Namespace], int]:
+    """A function of `commands`, whose module is imported when it is called."""
 
+    def call(arguments: argparse.Namespace) -> int:
+        function: Callable[[argparse.Namespace], int]
+        function = getattr(import_module(f"daskpar.commands.{module}"), name)
+        return function(arguments)
 
-def _print(text: str, stream: TextIO | None = None) -> None:
-    """Print a text, on the output if not said otherwise; all verbs do it here. It can't steer the terminal.
-
-    A reader that has gone (`| head`, a closed terminal) changes no exit code, nor do errors that can't be
-    written. Raises DaskparError where output can't be written.
-    """
-    stream = stream or sys.stdout
-    try:
-        print(printable(text), file=stream, flush=True)
-    except OSError as error:
-        # What the stream still holds goes nowhere, else Python would complain when it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-        if stream is not sys.stderr and error.errno not in (errno.EPIPE, errno.EIO):
-            raise DaskparError(f"its output could not be written: {error.strerror}") from error
-
-
-# -- what the verbs do
-
-
-def _run(arguments: argparse.Namespace) -> int:
-    from daskpar import pipeline
-
-    show_warning = (lambda text: _print(f"warning: {text}", sys.stderr)) if arguments.quiet else None
-    options = pipeline.Options(show_warning=show_warning, **_run_options(arguments))
-    return _show_end(pipeline.start(_file(arguments.spec), {}, arguments.run_dir, options))
-
-
-def _resume(arguments: argparse.Namespace) -> int:
-    from daskpar import pipeline
-
-    return _show_end(
-        pipeline.resume(
-            arguments.run,
-            retry_failed=arguments.retry_failed,
-            allow_changes=arguments.allow_changes,
-            **_run_options(arguments),
-        )
-    )
-
-
-def _validate(arguments: argparse.Namespace) -> int:
-    from daskpar import pipeline
-
-    warnings = pipeline.validate(_file(arguments.spec), **_spec_options(arguments))
-    for warning in warnings:
-        _print(f"warning: {warning}")
-    warned = f", {len(warnings)} warning{'s' if len(warnings) > 1 else ''}" if warnings else ""
-    _print(f"{arguments.spec}: no mistakes found{warned}")
-    return 0
-
-
-def _plan(arguments: argparse.Namespace) -> int:
-    from daskpar.driver.plan_text import plan_text
-
-    text, troubles = plan_text(_file(arguments.spec), **_spec_options(arguments))
-    _print(text)
-    for trouble in troubles:
-        _report(UsageError(trouble))
-    return UsageError.exit_code if troubles else 0
-
-
-def _status(arguments: argparse.Namespace) -> int:
-    from daskpar.reports.run_status import status_text
-
-    _print(status_text(_run_directory(arguments.run)))
-    return 0
-
-
-def _logs(arguments: argparse.Namespace) -> int:
-    from daskpar.reports.run_status import logs_text
-
-    _print(logs_text(_run_directory(arguments.run), step=arguments.step, errors=arguments.errors))
-    return 0
-
-
-def _export(arguments: argparse.Namespace) -> int:
-    from daskpar.outputs.export import export_partial
-
-    _print(str(export_partial(_run_directory(arguments.run), arguments.partial, step=arguments.step)))
-    return 0
-
-
-def _show_end(run: Run) -> int:
-    _print(run.summary, sys.stdout if run.status == Status.COMPLETED else sys.stderr)
-    return run.exit_code
-
-
-# -- what they are given
-
-
-def _spec_options(arguments: argparse.Namespace) -> dict[str, dict[str, str]]:
-    """What changes a spec, as arguments of the functions that read it."""
-    return {
-        "overrides": pairs(arguments.set, "--set"),
-        "datastores": pairs(arguments.datastore, "--datastore"),
-    }
-
-
-def _run_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What `pipeline.run` and `pipeline.resume` both take."""
-    return {
-        **_spec_options(arguments),
-        "scheduler": arguments.scheduler,
-        "compute": arguments.compute,
-        "worker_processes": arguments.worker_processes,
-        "dashboard": None if arguments.dashboard.lower() == "none" else arguments.dashboard,
-        "display": not arguments.quiet,
-    }
-
-
-def pairs(texts: Sequence[str], option: str) -> dict[str, str]:
-    """NAME=VALUE texts as a mapping; UsageError for one without `=`."""
-    found = {}
-    for text in texts:
-        name, sign, value = text.partition("=")
-        if not sign or not name.strip():
-            raise UsageError(f"{option} {text!r}: write it as {option} NAME=VALUE")
-        found[name.strip()] = value
-    return found
-
-
-def _file(text: str) -> Path:
-    path = Path(text)
-    if path.is_dir():
-        raise UsageError(f"{text} is a folder; give the YAML file of the job in it")
-    if not path.is_file():
-        hint = f" (verbs: {', '.join(VERBS)})" if os.sep not in text and "." not in text else ""
-        raise UsageError(f"there is no file {text}{hint}")
-    return path
-
-
-def _run_directory(text: str) -> Path:
-    from daskpar.rundir.run_directory import RunDirectory
-
-    return RunDirectory.open(text, lock=False).path
+    return call
 
 
 # -- the table of verbs
@@ -227,7 +97,8 @@ class Verb:
 
 
 SPEC = option("spec", "pipeline job, parallel component or command component (YAML)")
-RUN_DIRECTORY = option("run", "run directory")
+RUN_DIRECTORY = option("run", "run directory (default: the latest one here, or in ./runs)", nargs="?")
+JSON = flag("--json", "as JSON, of a shape that stays")
 SPEC_OPTIONS = (
     option(
         "--set",
@@ -273,7 +144,7 @@ VERBS: Mapping[str, Verb] = {
     "run": Verb(
         "SPEC",
         "run the job of a YAML file (the same as: daskpar run SPEC)",
-        _run,
+        _later("running", "run"),
         (
             SPEC,
             option(
@@ -285,18 +156,21 @@ VERBS: Mapping[str, Verb] = {
         ),
     ),
     "validate": Verb(
-        "validate SPEC", "check a spec and say every mistake at once", _validate, (SPEC, *SPEC_OPTIONS)
+        "validate SPEC",
+        "check a spec and say every mistake at once",
+        _later("checking", "validate"),
+        (SPEC, *SPEC_OPTIONS, JSON),
     ),
     "plan": Verb(
         "plan SPEC",
         "show what would run, without user code: values and where each came from, mini-batches",
-        _plan,
-        (SPEC, *SPEC_OPTIONS),
+        _later("checking", "plan"),
+        (SPEC, *SPEC_OPTIONS, JSON),
     ),
     "resume": Verb(
-        "resume RUN",
+        "resume [RUN]",
         "go on with a run where it was",
-        _resume,
+        _later("running", "resume"),
         (
             RUN_DIRECTORY,
             flag("--retry-failed", "run the failed mini-batches of a completed run again too"),
@@ -304,26 +178,60 @@ VERBS: Mapping[str, Verb] = {
             *RUN_OPTIONS,
         ),
     ),
-    "status": Verb("status RUN", "how far a run is, or how it ended", _status, (RUN_DIRECTORY,)),
+    "ls": Verb(
+        "ls [FOLDER]",
+        "the runs below a folder, the latest last",
+        _later("looking", "ls"),
+        (option("folder", "where to look (default: here)", nargs="?", default="."), JSON),
+    ),
+    "status": Verb(
+        "status [RUN]",
+        "how far a run is, or how it ended",
+        _later("looking", "status"),
+        (RUN_DIRECTORY, flag("--watch", "show it until the run ends"), JSON),
+    ),
     "logs": Verb(
-        "logs RUN",
+        "logs [RUN]",
         "where the logs of a run are, and its first errors",
-        _logs,
+        _later("looking", "logs"),
         (
             RUN_DIRECTORY,
             option("--step", "of this step only"),
             flag("--errors", "the errors with their traces"),
+            flag("--follow", "what the scripts print, until the run ends"),
+            option("--mini-batch", "all that is known of this one", type=int, metavar="N"),
         ),
     ),
     "export": Verb(
-        "export RUN --partial FILE",
+        "export [RUN] --partial FILE",
         "write the rows committed so far, in order",
-        _export,
+        _later("keeping", "export"),
         (
             RUN_DIRECTORY,
             option("--partial", "where to write them", metavar="FILE", required=True),
             option("--step", "of this step (needed where several aggregate rows)"),
         ),
+    ),
+    "clean": Verb(
+        "clean [RUN ...]",
+        "remove runs that have ended; outputs elsewhere stay",
+        _later("keeping", "clean"),
+        (
+            option("run", "run directories, or folders below which all are meant (default: here)", nargs="*"),
+            option("--older-than", "those that ended so long ago: 7d, 12h, 30m", default="0", metavar="AGE"),
+            option("--keep", "all but the latest N of them", type=int, default=0, metavar="N"),
+            flag("--dry-run", "only say what would be removed"),
+            flag("--yes", "remove without a question"),
+        ),
+    ),
+    "schema": Verb(
+        "schema", "the JSON schema of a spec, for editors and checkers", _later("checking", "schema"), ()
+    ),
+    "completion": Verb(
+        "completion SHELL",
+        "what a shell needs to complete all this",
+        _later("completing", "completion"),
+        (option("shell", "which shell", choices=("bash", "zsh", "tcsh")),),
     ),
 }
 """Name -> verb, in the order in which a user needs them."""
@@ -344,16 +252,19 @@ class _Parser(argparse.ArgumentParser):
         super()._print_message(printable(message), file)
 
 
-def _parser() -> argparse.ArgumentParser:
-    lines = [f"  {f'daskpar {verb.usage}':<24}  {verb.text}" for verb in VERBS.values()]
-    parser = _Parser(
+def parser() -> argparse.ArgumentParser:
+    """The parser of all verbs."""
+    usages = {name: f"daskpar {verb.usage}" for name, verb in VERBS.items()}
+    width = max(map(len, usages.values()))
+    lines = [f"  {usages[name]:<{width}}  {verb.text}" for name, verb in VERBS.items()]
+    whole = _Parser(
         prog="daskpar",
         description=DESCRIPTION.format(verbs="\n".join(lines)),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"daskpar {_version.__version__}")
-    verbs = parser.add_subparsers(dest="verb", metavar="|".join(VERBS))
+    whole.add_argument("--version", action="version", version=f"daskpar {_version.__version__}")
+    verbs = whole.add_subparsers(dest="verb", metavar="|".join(VERBS))
     for name, verb in VERBS.items():
         added = verbs.add_parser(name, help=verb.text, description=verb.text, allow_abbrev=False)
         for each in verb.options:
@@ -363,4 +274,4 @@ def _parser() -> argparse.ArgumentParser:
             group = added.add_mutually_exclusive_group()
             for each in excluding:
                 group.add_argument(each.name, **each.settings)
-    return parser
+    return whole

@@ -165,6 +165,11 @@ class StepPaths:
         return self.path / "journal"
 
     @property
+    def progress(self) -> Path:
+        """How far the step is while it runs."""
+        return self.path / "progress.json"
+
+    @property
     def parts(self) -> Path:
         """Rows as processors wrote them."""
         return self.path / "parts"

@@ -115,6 +115,11 @@ def resume(
     return _resume(Path(run) if isinstance(run, str | os.PathLike) else run.path, options=options)
 
 
+def go_on(path: Path, options: Options) -> Run:
+    """`resume` with its options as one value."""
+    return _resume(path, options=options)
+
+
 def start(
     spec: Path, inputs: Mapping[str, Any], run_dir: str | os.PathLike[str] | None, options: Options
 ) -> Run:

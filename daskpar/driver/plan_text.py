@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from textwrap import indent
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 from daskpar.engine.rules.clocks import progress_timeout
 from daskpar.errors import DaskparError
 from daskpar.jobspec.input_access import Access
-from daskpar.jobspec.model import CommandStep, Input, ParallelStep, Step
+from daskpar.jobspec.model import CommandStep, Input, ParallelStep, PipelineJob, Step
 from daskpar.jobspec.program_arguments import join_arguments
 from daskpar.masking import hidden_arguments, hidden_command, hidden_value
 from daskpar.processor.resource_usage import cores
@@ -86,6 +87,50 @@ def _size_text(step: ParallelStep) -> str:
     return step.by_size.written if step.by_size.number else "1 file, or 1 MB of a table"
 
 
+@dataclass(frozen=True, kw_only=True)
+class PlannedJob:
+    """A job as `plan` sees it."""
+
+    job: PipelineJob
+    scratch: str
+    """The folder in which it is planned; `RUN` below it stands for the run directory."""
+    places: Mapping[str, str]
+    """Datastores."""
+    troubles: list[str]
+    """Why steps can't be planned, one sentence each."""
+
+    @property
+    def run(self) -> Path:
+        """What stands for the run directory."""
+        return Path(self.scratch) / "RUN"
+
+    def readable(self, text: str) -> str:
+        """The text with `RUN` for the run directory."""
+        return text.replace(str(self.run), "RUN")
+
+
+@contextmanager
+def planned_job(
+    spec: Path, overrides: Mapping[str, str], datastores: Mapping[str, str]
+) -> Iterator[PlannedJob]:
+    """The job of a spec, to be planned while this lasts. Runs no user code and leaves nothing behind."""
+    from daskpar.driver.job_secrets import hide_secrets
+    from daskpar.driver.options import Options, all_datastores, mounts_inputs
+    from daskpar.jobspec.load import load_job
+
+    places = all_datastores(datastores)
+    with tempfile.TemporaryDirectory(prefix="daskpar-plan-") as scratch:
+        job = load_job(
+            spec,
+            overrides=overrides,
+            run_directory=Path(scratch) / "RUN",
+            datastores=places,
+            mounts=mounts_inputs(Options()),
+        )
+        hide_secrets(job)
+        yield PlannedJob(job=job, scratch=scratch, places=places, troubles=[])
+
+
 def plan_text(
     spec: Path, overrides: Mapping[str, str], datastores: Mapping[str, str]
 ) -> tuple[str, list[str]]:
@@ -93,25 +138,14 @@ def plan_text(
 
     Runs no user code and leaves nothing behind.
     """
-    from daskpar.driver.job_secrets import hide_secrets
-    from daskpar.driver.options import Options, all_datastores, mounts_inputs
-    from daskpar.jobspec.load import load_job
-
-    places = all_datastores(datastores)
-    troubles: list[str] = []
-    with tempfile.TemporaryDirectory(prefix="daskpar-plan-") as scratch:
-        run = Path(scratch) / "RUN"
-        job = load_job(
-            spec, overrides=overrides, run_directory=run, datastores=places, mounts=mounts_inputs(Options())
-        )
-        hide_secrets(job)
+    with planned_job(spec, overrides, datastores) as planned:
+        job, troubles = planned.job, planned.troubles
         lines = [f"job {job.name} ({job.spec})"]
         lines += [f"  {warning}" for warning in job.warnings]
         lines += [f"  note: {note}" for note in job.notes]
         for step in job.steps:
-            lines += ["", *_step_lines(step, run, places, troubles)]
-        here = f"{scratch}/RUN"
-    return "\n".join(lines).replace(here, "RUN"), [trouble.replace(here, "RUN") for trouble in troubles]
+            lines += ["", *_step_lines(step, planned.run, planned.places, troubles)]
+        return planned.readable("\n".join(lines)), [planned.readable(trouble) for trouble in troubles]
 
 
 def _step_lines(step: Step, run: Path, datastores: Mapping[str, str], troubles: list[str]) -> list[str]:
@@ -123,7 +157,7 @@ def _step_lines(step: Step, run: Path, datastores: Mapping[str, str], troubles: 
     for name, data in step.inputs.items():
         made = f" (made by step {data.made_by})" if data.made_by else ""
         mode = f"{data.mode} (default)" if step.sources.get(f"inputs.{name}.mode") == "default" else data.mode
-        value = f"{data.type} {mode} {data.path}{made}" if data.is_data else _literal(data)
+        value = f"{data.type} {mode} {data.path}{made}" if data.is_data else literal_text(data)
         seen = f", {words}" if (words := Access(data.access).in_words) else ""
         lines.append(f"  input {name}: {value}{seen}  {data.where}".rstrip())
     for name, output in step.outputs.items():
@@ -131,7 +165,7 @@ def _step_lines(step: Step, run: Path, datastores: Mapping[str, str], troubles: 
         lines.append(f"  output {name}: {output.type} {output.path}  {where}".rstrip())
     if isinstance(step, ParallelStep) and step.append_row_to and os.path.isfile(step.append_row_to):
         lines.append(f"  the file at {step.append_row_to} is replaced when the rows are complete")
-    settings = {**_shown_texts(step), **shown_settings(step)}
+    settings = {**shown_texts(step), **shown_settings(step)}
     width = max(len(name) for name in settings)
     for name, setting in settings.items():
         text = indent(_value(setting), " " * (width + 4)).lstrip()  # a command may have several lines
@@ -139,11 +173,12 @@ def _step_lines(step: Step, run: Path, datastores: Mapping[str, str], troubles: 
     return lines
 
 
-def _literal(data: Input) -> str:
+def literal_text(data: Input) -> str:
+    """A literal as it may be shown."""
     return repr(hidden_value(data.name, data.value) if isinstance(data.value, str) else data.value)
 
 
-def _shown_texts(step: Step) -> dict[str, object]:
+def shown_texts(step: Step) -> dict[str, object]:
     """What a step runs, and where."""
     texts: dict[str, object] = {"code": step.code}
     if isinstance(step, ParallelStep):
@@ -159,6 +194,14 @@ def _value(value: object) -> str:
 
 
 def _mini_batches(step: ParallelStep, run: Path, datastores: Mapping[str, str], troubles: list[str]) -> str:
+    found = mini_batches(step, run, datastores, troubles)
+    return found if isinstance(found, str) else _summary_text(found)
+
+
+def mini_batches(
+    step: ParallelStep, run: Path, datastores: Mapping[str, str], troubles: list[str]
+) -> PlanSummary | str:
+    """The plan of a step in figures, or why there is none yet; a mistake is added to `troubles`."""
     from daskpar.batches.grouping import execute_here
     from daskpar.engine.planning import make_plan, open_input
 
@@ -172,11 +215,10 @@ def _mini_batches(step: ParallelStep, run: Path, datastores: Mapping[str, str], 
             if step.settings.rank_mini_batch_count
             else open_input(step.inputs[step.input_data[0]], datastores)
         )
-        summary = make_plan(step, run / "steps" / step.name / "plan", opened=opened, execute=execute_here)
+        return make_plan(step, run / "steps" / step.name / "plan", opened=opened, execute=execute_here)
     except DaskparError as error:
         troubles.append(f"step {step.name} ({step.where}): {error}")
         return f"mini-batches can't be planned: {error}"
-    return _summary_text(summary)
 
 
 def _summary_text(summary: PlanSummary) -> str:

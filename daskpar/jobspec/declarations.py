@@ -18,7 +18,7 @@ from daskpar.jobspec.yaml_source import Value
 
 STEP_NAME_CHARACTERS = 200
 """Names of files may have 255 bytes, and what is added to the name of a step needs some."""
-_STEP_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+STEP_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,7 +196,7 @@ def _steps(
         return {}
     steps: dict[str, DeclaredStep] = {}
     for name, node in jobs.items():
-        if not _STEP_NAME.fullmatch(name):
+        if not STEP_NAME.fullmatch(name):
             problems.error(
                 node.place,
                 f"{name!r} is no name for a step: letters, digits and _, not starting with a digit.",

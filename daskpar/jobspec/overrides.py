@@ -196,7 +196,8 @@ def _unknown(key: str, tree: Value) -> str:
     if not hint:
         same = [name for name in known if name.rpartition(".")[2] == last]
         hint = f"Did you mean {same[0]!r}?" if same else ""
-    return f"The job has nothing named {key!r} that --set could change. {hint}".rstrip()
+    ways = "--set, or inputs and overrides in Python"
+    return f"The job has nothing named {key!r} that could be set ({ways}). {hint}".rstrip()
 
 
 def _near_input(key: str, tree: Value) -> str:

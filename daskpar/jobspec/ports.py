@@ -11,7 +11,7 @@ from daskpar.jobspec.bindings import only_binding
 from daskpar.jobspec.problems import Place, Problems
 from daskpar.jobspec.yaml_source import Value
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
+PORT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +62,7 @@ def flatten_groups(mapping: Value | None, problems: Problems) -> dict[str, Value
         problems.error(mapping.place, f"has to be a mapping of names, not {scalars.quoted(mapping.data)}.")
         return found
     for name, value in mapping.items():
-        if not _NAME.fullmatch(name):
+        if not PORT_NAME.fullmatch(name):
             problems.error(
                 value.place,
                 f"{name!r} is no name: letters, digits and _ (and dots in "

@@ -200,6 +200,7 @@ def choice(*allowed: str) -> Callable[[Value, Problems], str | None]:
         problems.error(value.place, f"has to be one of {words}, not {quoted(value.data)}.", hint)
         return None
 
+    read.allowed = allowed  # type: ignore[attr-defined]  # for the JSON schema
     return read
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,6 +63,7 @@ def export_partial(
     if not isinstance(run, RunDirectory):
         run = RunDirectory.open(run, lock=False)
     _check_place(run, target)
+    _refuse_outputs(run, target)
     folder, contents = _choose(run, step)
     row_format, store = contents.row_format, store_of(folder)
     row_format.check_name(target)
@@ -119,6 +121,38 @@ def _check_place(run: RunDirectory, target: str) -> None:
             f"{target} lies in the run directory {run.path}, whose files are the run's own: "
             "export to a file elsewhere."
         )
+
+
+def _refuse_outputs(run: RunDirectory, target: str) -> None:
+    """UsageError for the place of an output of a run that goes on: it writes there itself when the output is
+    complete, and what looks like its result would be a part of it.
+    """
+    if run.holder() is None:
+        return
+    wanted = target if is_url(target) else os.path.realpath(target)
+    for folder in run.steps():
+        state = folder.state()
+        if state is None or state.completed:
+            continue
+        for name, place in _outputs_of(run, folder.name, state.outputs).items():
+            if wanted == (place if is_url(place) else os.path.realpath(place)):
+                raise UsageError(
+                    f"{target} is the output {name} of step {folder.name}, which is not complete: the run "
+                    "writes there itself when it is. Export to another file."
+                )
+
+
+def _outputs_of(run: RunDirectory, step: str, known: Mapping[str, str]) -> dict[str, str]:
+    """Where the outputs of a step go: as its state says, or before it has ended the effective spec."""
+    if known:
+        return dict(known)
+    import yaml
+
+    try:
+        outputs = yaml.safe_load(run.effective_spec.read_text())["jobs"][step]["outputs"]
+        return {str(name): str(output["path"]) for name, output in outputs.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
+        return {}
 
 
 def _choose(run: RunDirectory, step: str | None) -> tuple[StepFolder, JournalContents]:

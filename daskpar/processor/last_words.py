@@ -1,4 +1,4 @@
-"""What a script printed last before a try failed: often the very reason, as with argparse, and only in its log.
+"""What a script printed last before a try failed: often the very reason, and only in its log (argparse).
 
 Read by the node, not by the processor, in which the script may have changed anything.
 """
@@ -29,7 +29,7 @@ _PROCESSOR = 11
 
 
 class LastWords:
-    """What the scripts of one step on one node printed last; `logs`: the log tree that this node writes to."""
+    """What the scripts of one step on one node printed last; `logs`: where this node writes them."""
 
     def __init__(self, logs: LogPaths, node: int) -> None:
         self._logs = logs

@@ -1,4 +1,4 @@
-"""Notices calls that take long, for who watches the run: a message when one begins to, and when it is over."""
+"""Notices calls that take long, for who watches: a message when one begins to, and when it is over."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class LongCallWatch:
         self._told: tuple[LongCall, ...] = ()
 
     def look(self, processors: Iterable[ProcessorHandle], now: float) -> LongCalls | None:
-        """What to tell at `now` (monotonic); None where nothing has changed, or it is not yet time to look."""
+        """What to tell at `now` (monotonic); None where nothing has changed, or it is too early to look."""
         if now < self._next_look:
             return None
         self._next_look = now + LOOK_SECONDS

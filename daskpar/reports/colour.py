@@ -10,17 +10,17 @@ from typing import TextIO
 _OFF = "\x1b[0m"
 _STYLES = {"red": "\x1b[31m", "green": "\x1b[32m", "yellow": "\x1b[33m", "bold": "\x1b[1m", "dim": "\x1b[2m"}
 _RULES = (
-    (re.compile(r"^(?:warning|Warning):", re.MULTILINE), "yellow"),
-    (re.compile(r"^note:.*", re.MULTILINE), "dim"),
-    (re.compile(r"^(?:daskpar: |First error\b)", re.MULTILINE), "red"),
-    (re.compile(r"^Next:$|^Hints:$", re.MULTILINE), "bold"),
-    (re.compile(r"(?:(?<=: )|^)[Cc]ompleted(?= after| in|,|$)", re.MULTILINE), "green"),
-    (re.compile(r"(?:(?<=: )|^)(?:[Ff]ailed|[Ll]ost|[Ii]nterrupted|crashed)(?= after| in|,|$| \()", re.MULTILINE), "red"),
-    (re.compile(r"(?<!mini-batch )\b(?!0\b)\d[\d,]*(?: (?:of \S+ )?mini-batch(?:es)?| items?)? failed\b"), "red"),
-    (re.compile(r"\bwaiting for (?:loading )?mini-batch [^,\n]*|\b(?!0\b)\d[\d,]* retried\b"), "yellow"),
-    (re.compile(r"█+"), "green"),
-    (re.compile(r"^  logs: .*|^  log: .*", re.MULTILINE), "dim"),
-)  # fmt: skip
+    (r"^(?:warning|Warning):", "yellow"),
+    (r"^note:.*", "dim"),
+    (r"^(?:daskpar: |First error\b)", "red"),
+    (r"^Next:$", "bold"),
+    (r"(?:(?<=: )|^)[Cc]ompleted(?= after| in|,|$)", "green"),
+    (r"(?:(?<=: )|^)(?:[Ff]ailed|[Ll]ost|[Ii]nterrupted|crashed)(?= after| in|,|$| \()", "red"),
+    (r"(?<!mini-batch )\b(?!0\b)\d[\d,]*(?: (?:of \S+ )?mini-batch(?:es)?| items?)? failed\b", "red"),
+    (r"\bwaiting for (?:loading )?mini-batch [^,;\n]*|\b(?!0\b)\d[\d,]* retried\b", "yellow"),
+    (r"█+", "green"),
+    (r"^  logs?: .*", "dim"),
+)
 """What is coloured, and how; they don't overlap."""
 
 
@@ -42,7 +42,7 @@ def wants_colour(stream: TextIO, env: Mapping[str, str] | None = None) -> bool:
 def coloured(text: str) -> str:
     """The text with colours; what it says is the same."""
     for rule, style in _RULES:
-        text = rule.sub(lambda found, style=style: f"{_STYLES[style]}{found[0]}{_OFF}", text)  # type: ignore[misc]
+        text = re.sub(rule, rf"{_STYLES[style]}\g<0>{_OFF}", text, flags=re.MULTILINE)
     return text
 
 

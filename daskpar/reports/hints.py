@@ -1,4 +1,4 @@
-"""What is worth knowing at the end of a step: its slowest mini-batches, its memory, calls that are too short."""
+"""What is worth knowing at the end of a step: slow mini-batches, its memory, calls that are too short."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from daskpar.events import Event, RunEvent, StepEnded, StepStarted, Watcher
 from daskpar.paths import LogPaths, StepPaths, step_path
 from daskpar.reports.event_bus import WatcherGroup
 from daskpar.reports.job_report import JobReport
+from daskpar.reports.live_state import LiveState
 from daskpar.reports.master_role import MasterRole
 from daskpar.reports.node_logs import NodeLogs
 from daskpar.reports.overview import Overview
@@ -36,7 +37,8 @@ class LogTree(Watcher):
             logs.handle(event)
 
     def step_started(self, event: StepStarted) -> None:
-        self._steps[event.step] = logs_of_step(StepPaths(Path(event.folder)).logs, logging_level(event))
+        paths = StepPaths(Path(event.folder))
+        self._steps[event.step] = logs_of_step(paths.logs, logging_level(event), paths.progress)
 
     def step_ended(self, event: StepEnded) -> None:
         logs = self._steps.pop(event.step, None)
@@ -60,7 +62,7 @@ class LogTree(Watcher):
         return (self._steps[event.step],) if event.step in self._steps else ()
 
 
-def logs_of_step(logs: LogPaths, level: str) -> WatcherGroup:
+def logs_of_step(logs: LogPaths, level: str, progress: Path) -> WatcherGroup:
     """All watchers that write into one step's log tree; a new report is added here."""
     return WatcherGroup(
         [
@@ -70,6 +72,7 @@ def logs_of_step(logs: LogPaths, level: str) -> WatcherGroup:
             NodeLogs(logs, level),
             JobReport(logs),
             ResourceLog(logs),
+            LiveState(progress),
         ]
     )
 

@@ -255,13 +255,7 @@ def _facts(step: StepView, now: float) -> list[tuple[str, ...]]:
     of = f"{number(counts.done)}/{number(step.planned)}"
     facts: list[tuple[str, ...]] = [(percent(counts.done, step.planned),), (f"{of} mini-batches", of)]
     facts += [(f"{number(counts.failed)} failed",)] if counts.failed else []
-    quiet = Quiet(
-        left=step.planned - counts.done,
-        running=step.running,
-        since_result=now - step.quiet_since,
-        per_second=pace.per_second,
-    )
-    if call := awaited(step.calls, quiet):
+    if call := awaited_call(step, now):
         facts.append((waiting_text(call, now), waiting_text(call, now).removeprefix("waiting for ")))
     else:
         facts += [(f"{clock(pace.seconds_left)} left",)] if pace.seconds_left is not None else []
@@ -270,6 +264,19 @@ def _facts(step: StepView, now: float) -> list[tuple[str, ...]]:
     facts += [(counted(counts.items, "item"),)] if counts.items else []
     facts += [(f"{counted(counts.failed_items, 'item')} failed",)] if counts.failed_items else []
     return [*facts, (f"{number(step.running)} busy",)]
+
+
+def awaited_call(step: StepView, now: float) -> LongCall | None:
+    """The call that the step waits for, where it is one."""
+    if not step.long_calls or step.doing:
+        return None
+    quiet = Quiet(
+        left=step.planned - step.counts.done,
+        running=step.running,
+        since_result=now - step.quiet_since,
+        per_second=step.pace(now).per_second,
+    )
+    return awaited(step.calls, quiet)
 
 
 def bar_width(room: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import time
 from pathlib import Path
 
 from daskpar.errors import UsageError, nearest
@@ -10,7 +11,8 @@ from daskpar.outputs.commits import Commits
 from daskpar.outputs.journal_reader import read_journal
 from daskpar.paths import LogPaths
 from daskpar.printable import printable
-from daskpar.reports.summary import output_lines
+from daskpar.reports.live_state import live_lines, read_live
+from daskpar.reports.summary import REPEATS, output_lines
 from daskpar.reports.wording import (
     clock,
     counted,
@@ -83,17 +85,24 @@ def step_lines(folder: StepFolder, state: StepState, *, of_run: str) -> list[str
     if state.reason:
         lines.append(indent(f"reason: {state.reason}", "  "))
     if state.status == Status.RUNNING:
-        lines += [
-            f"  {text}"
-            for text in [*committed_lines(folder), *last_progress_lines(folder.logs, state.started)]
-        ]
+        lines += [f"  {text}" for text in running_lines(folder, state, alive=of_run == Status.RUNNING)]
     elif state.counts.planned:
         lines.append(f"  {counts_in_words(state.counts)}")
+        lines += [f"  {REPEATS}"] if state.counts.repeats else []
     if state.exit_code is not None:
         lines.append(f"  exit code: {state.exit_code}")
     if state.status == Status.COMPLETED:
         lines += output_lines(state.outputs, folder)
     return [*lines, f"  logs: {folder.logs.root}"]
+
+
+def running_lines(folder: StepFolder, state: StepState, *, alive: bool) -> list[str]:
+    """How far a step is that has not ended; `alive`: its driver is there, else it has crashed."""
+    live = read_live(folder, state)
+    if live is not None:
+        shown = live_lines(live, time.time(), alive=alive)
+        return shown if alive else [*committed_lines(folder), *shown]
+    return [*committed_lines(folder), *last_progress_lines(folder.logs, state.started)]
 
 
 def committed_lines(folder: StepFolder) -> list[str]:
@@ -155,9 +164,24 @@ def steps_to_show(run: RunDirectory, step: str | None) -> list[StepFolder]:
         return folders
     names = [folder.name for folder in folders]
     if step not in names:
+        of_job = steps_of_job(run)
+        if of_job and step not in of_job:
+            hint = nearest(step, of_job) or f"Its steps: {', '.join(of_job)}."
+            raise UsageError(f"there is no step {step!r} in the job of {run.path}. {hint}")
         hint = nearest(step, names) or f"Steps that have started: {', '.join(names) or 'none'}."
         raise UsageError(f"step {step!r} has not started in {run.path}. {hint}")
     return [run.step(step)]
+
+
+def steps_of_job(run: RunDirectory) -> list[str]:
+    """All steps of the run's job, in its order; empty where the run has not written them down."""
+    import yaml
+
+    try:
+        jobs = yaml.safe_load(run.effective_spec.read_text())["jobs"]
+        return [str(name) for name in jobs]
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+        return []
 
 
 def _errors(folder: StepFolder) -> str:

@@ -19,7 +19,8 @@ def watchers(
 ) -> list[Watcher]:
     """The display (on stderr of a program, below the cell in a notebook) and the log trees.
 
-    `display`: whether to show the progress; `summary_follows`: as for `ProgressView`. `copy_logs`: steps with `copy_logs_to_parent`.
+    `display`: whether to show the progress; `summary_follows`: as for `ProgressView`. `copy_logs`: steps with
+    `copy_logs_to_parent`.
     """
     shown: list[Watcher] = [Display.of_process(summary_follows=summary_follows)] if display else []
     return [*shown, LogTree(Path(run_directory), copy_logs)]

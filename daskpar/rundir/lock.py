@@ -6,6 +6,7 @@ import errno
 import fcntl
 import json
 import os
+import pwd
 import socket
 import time
 from pathlib import Path
@@ -77,16 +78,23 @@ def _lock(fd: int, folder: Path) -> None:
             time.sleep(patience)  # `holder` locks it for a moment to look
     raise RunDirectoryError(
         f"The run directory {folder} is in use by {_readable(fd)}. Wait until "
-        "that ends, or use another --run-dir."
+        "that ends, or use another run directory (--run-dir, run_dir in Python)."
     )
 
 
 def _who() -> str:
-    user = os.environ.get("USER") or str(os.getuid())
     return (
-        json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "user": user, "since": time.time()})
+        json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "user": _user(), "since": time.time()})
         + "\n"
     )
+
+
+def _user() -> str:
+    """The name of this process's user, in words where it has none (in a container)."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return os.environ.get("USER") or f"user {os.getuid()}"
 
 
 def _holder_facts(fd: int) -> dict[str, object]:

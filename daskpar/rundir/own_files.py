@@ -34,7 +34,7 @@ def refuse_foreign(run: Path) -> None:
 
 
 def _check_step(step: StepPaths) -> None:
-    for file in ("step.json", "outputs-before.json", step.journal.name):
+    for file in ("step.json", "outputs-before.json", step.progress.name, step.journal.name):
         _check(step.path / file, folder=False)
     scripts = str(step.logs.script_logs)
     waiting = [

@@ -179,6 +179,6 @@ def _path(run_directory: str, token: str) -> Path:
 
 _ADVICE = (
     "The run directory must lie on a file system that all nodes share, at the "
-    "same path: choose one with --run-dir."
+    "same path: choose one with --run-dir (run_dir in Python)."
 )
 _MOUNT = "Make it the same there as on the driver's machine, at the same path."

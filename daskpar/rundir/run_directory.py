@@ -22,7 +22,7 @@ from daskpar.rundir.new_path import PathTaken
 from daskpar.rundir.own_files import refuse_foreign
 from daskpar.rundir.step_folder import StepFolder
 
-_ELSEWHERE = "Nothing has run yet: choose another place with --run-dir FOLDER."
+_ELSEWHERE = "Nothing has run yet: choose another place (--run-dir FOLDER, run_dir in Python)."
 
 
 class RunDirectory(RunPaths):
@@ -42,7 +42,9 @@ class RunDirectory(RunPaths):
         """
         _refuse_url(path)
         folder = Path(os.path.abspath(path))
-        where = f"{folder} can't be made" + (" (--run-dir FOLDER chooses another place)" if new else "")
+        where = f"{folder} can't be made" + (
+            " (--run-dir FOLDER, or run_dir in Python, chooses another place)" if new else ""
+        )
         with atomic.explained(f"The run directory {where}", _ELSEWHERE):
             folder.parent.mkdir(parents=True, exist_ok=True)
             try:
@@ -147,11 +149,11 @@ def _refuse_used(folder: Path) -> None:
     if "run.json" in names:
         raise RunDirectoryError(
             f"{folder} already holds a run. `python -m daskpar resume {folder}` goes on with it; a "
-            "new run needs another --run-dir."
+            "new run needs another run directory (--run-dir, run_dir in Python)."
         )
     if names:
         raise RunDirectoryError(
             f"{folder} is not empty "
             f"({', '.join(sorted(names)[:3])}{', ...' if len(names) > 3 else ''}) and no run directory: "
-            "choose a new or empty folder as --run-dir."
+            "choose a new or empty folder (--run-dir, run_dir in Python)."
         )

@@ -9,12 +9,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from daskpar.errors import Problem, SpecError
 from daskpar.jobspec.load import load_job
 from daskpar.jobspec.model import PipelineJob
+from spec_schema import TextDates, schema_mistakes
 
 SCRIPT = "def init():\n    pass\n\n\ndef run(mini_batch):\n    return mini_batch\n"
+
+
+def fits_the_schema(path: Path, job: PipelineJob) -> PipelineJob:
+    """What is accepted without a warning is accepted by the JSON schema too: said of every spec of these tests."""
+    if not job.warnings:
+        tree = yaml.load(
+            path.read_text(encoding="utf-8"), yaml.BaseLoader if "!!" in path.read_text() else TextDates
+        )
+        assert not (wrong := schema_mistakes(tree)), wrong
+    return job
 
 
 @dataclass(frozen=True)
@@ -33,7 +45,8 @@ class Folder:
         self, text: str, *, overrides: Mapping[str, str] | None = None, staged: Collection[str] = ()
     ) -> PipelineJob:
         """Write `text` as pipeline.yml and check it, with no run directory; any datastore may be named."""
-        return load_job(self.write("pipeline.yml", text), overrides=overrides, staged=staged)
+        path = self.write("pipeline.yml", text)
+        return fits_the_schema(path, load_job(path, overrides=overrides, staged=staged))
 
     def job(self, text: str, **changes: str) -> PipelineJob:
         """The job with `RUN` (below this folder) as its run directory; `changes` are overrides with `__` for dots."""
@@ -42,7 +55,8 @@ class Folder:
 
     def run_job(self, path: Path, **how: Any) -> PipelineJob:
         """The job of a file as it would run in `RUN`, with no datastore but the default one."""
-        return load_job(path, **{"run_directory": self.path / "RUN", "datastores": {}, **how})
+        how = {"run_directory": self.path / "RUN", "datastores": {}, **how}
+        return fits_the_schema(path, load_job(path, **how))
 
     def problems(self, text: str) -> tuple[Problem, ...]:
         """The mistakes in `text`, which has to have some."""

@@ -1,0 +1,106 @@
+"""The commands that take something out of run directories, or remove them: `export` and `clean`."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+import time
+from pathlib import Path
+
+from daskpar.commands.arguments import run_directory, run_folder
+from daskpar.commands.output import report, say
+from daskpar.errors import DaskparError, UsageError
+
+_AGE = re.compile(r"(\d+(?:\.\d+)?) ?([smhdw]?)", re.IGNORECASE)
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "": 86_400, "w": 604_800}
+
+
+def export(arguments: argparse.Namespace) -> int:
+    """Write the rows that are committed."""
+    from daskpar.outputs.export import export_partial
+
+    say(str(export_partial(run_directory(arguments.run), arguments.partial, step=arguments.step)))
+    return 0
+
+
+def clean(arguments: argparse.Namespace) -> int:
+    """Remove runs that have ended, after a question."""
+    from daskpar.rundir.removal import Removable, removable, remove
+
+    age = seconds_of(arguments.older_than)
+    if arguments.keep < 0:
+        raise UsageError(f"--keep {arguments.keep}: give a number from 0 on")
+    code, wanted = 0, list[Removable]()
+    for path in _chosen(arguments.run):
+        try:
+            found = removable(path)
+        except DaskparError as error:
+            code = report(error) if arguments.run else 0
+            continue
+        if found.running:
+            say(f"{found.path} is kept: it is running ({found.running})", sys.stderr)
+        elif time.time() - found.ended >= age:
+            wanted.append(found)
+    wanted = wanted[: len(wanted) - arguments.keep] if arguments.keep else wanted
+    if not wanted:
+        say("nothing to remove")
+        return code
+    for found in wanted:
+        say(found.in_words)
+    if arguments.dry_run:
+        say(f"{_runs(len(wanted))} would be removed")
+        return code
+    if not arguments.yes and not _agreed(len(wanted)):
+        say("nothing was removed")
+        return 0 if sys.stdin.isatty() else UsageError.exit_code
+    for found in wanted:
+        try:
+            remove(found)
+        except DaskparError as error:
+            code = report(error)
+        else:
+            say(f"removed {found.path}")
+    return code
+
+
+def _chosen(names: list[str]) -> list[Path]:
+    """The runs that are meant, the oldest first: those named, and those below folders that are named."""
+    from daskpar.rundir.find_runs import find_runs
+    from daskpar.rundir.identity import is_run_directory
+
+    chosen: dict[Path, None] = {}
+    for name in names or ["."]:
+        path = run_folder(name)
+        if path.is_dir() and not is_run_directory(path):
+            found = [run.path for run in find_runs(path.absolute())]
+            if not found and names:
+                raise UsageError(f"{path} is no run, and there is none below it")
+            chosen.update(dict.fromkeys(found))
+        else:
+            chosen[path.absolute()] = None
+    return list(chosen)
+
+
+def _agreed(number: int) -> bool:
+    """Ask; without a terminal nobody can answer."""
+    if not sys.stdin.isatty():
+        say(f"to remove {_runs(number)} without a question, give --yes", sys.stderr)
+        return False
+    try:
+        answer = input(f"Remove {_runs(number)}? [y/N] ")
+    except EOFError:
+        return False
+    return answer.strip().lower() in ("y", "yes")
+
+
+def _runs(number: int) -> str:
+    return "1 run" if number == 1 else f"{number} runs"
+
+
+def seconds_of(text: str) -> float:
+    """`7d`, `12h`, `30m` or a number of days, in seconds."""
+    found = _AGE.fullmatch(text.strip())
+    if found is None:
+        raise UsageError(f"--older-than {text!r}: write it as 7d, 12h, 30m or a number of days")
+    return float(found[1]) * _UNITS[found[2].lower()]

@@ -1,0 +1,40 @@
+"""The commands that run a job: `run` and `resume`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from daskpar.commands.arguments import run_folder, run_options, spec_file
+from daskpar.commands.output import say
+from daskpar.results import Status
+
+if TYPE_CHECKING:
+    from daskpar.driver.result import Run
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the job of a YAML file."""
+    from daskpar import pipeline
+
+    show_warning = (lambda text: say(f"warning: {text}", sys.stderr)) if arguments.quiet else None
+    options = pipeline.Options(show_warning=show_warning, **run_options(arguments))
+    return _show_end(pipeline.start(spec_file(arguments), {}, arguments.run_dir, options))
+
+
+def resume(arguments: argparse.Namespace) -> int:
+    """Go on with a run."""
+    from daskpar import pipeline
+
+    options = pipeline.Options(
+        retry_failed=arguments.retry_failed,
+        allow_changes=arguments.allow_changes,
+        **run_options(arguments),
+    )
+    return _show_end(pipeline.go_on(run_folder(arguments.run), options))
+
+
+def _show_end(run: Run) -> int:
+    say(run.summary, sys.stdout if run.status == Status.COMPLETED else sys.stderr)
+    return run.exit_code
