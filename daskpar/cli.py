@@ -168,7 +168,7 @@ VERBS: Mapping[str, Verb] = {
         (SPEC, *SPEC_OPTIONS, JSON),
     ),
     "resume": Verb(
-        "resume [RUN]",
+        "resume RUN",
         "go on with a run where it was",
         _later("running", "resume"),
         (
@@ -179,19 +179,19 @@ VERBS: Mapping[str, Verb] = {
         ),
     ),
     "ls": Verb(
-        "ls [FOLDER]",
+        "ls FOLDER",
         "the runs below a folder, the latest last",
         _later("looking", "ls"),
         (option("folder", "where to look (default: here)", nargs="?", default="."), JSON),
     ),
     "status": Verb(
-        "status [RUN]",
+        "status RUN",
         "how far a run is, or how it ended",
         _later("looking", "status"),
         (RUN_DIRECTORY, flag("--watch", "show it until the run ends"), JSON),
     ),
     "logs": Verb(
-        "logs [RUN]",
+        "logs RUN",
         "where the logs of a run are, and its first errors",
         _later("looking", "logs"),
         (
@@ -203,7 +203,7 @@ VERBS: Mapping[str, Verb] = {
         ),
     ),
     "export": Verb(
-        "export [RUN] --partial FILE",
+        "export RUN --partial FILE",
         "write the rows committed so far, in order",
         _later("keeping", "export"),
         (
@@ -213,7 +213,7 @@ VERBS: Mapping[str, Verb] = {
         ),
     ),
     "clean": Verb(
-        "clean [RUN ...]",
+        "clean RUN ...",
         "remove runs that have ended; outputs elsewhere stay",
         _later("keeping", "clean"),
         (
@@ -241,6 +241,7 @@ Run Azure ML pipeline jobs with parallel steps on Dask, here or on a cluster.
 
 {verbs}
 
+RUN is a run directory, or its name below runs/; without it the latest run here is taken. FOLDER: here.
 Exit codes: 0 completed, 1 the job failed, 2 bad spec or usage, 3 infrastructure lost, 130 interrupted.
 """
 

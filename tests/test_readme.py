@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from daskpar.cli import VERBS
+from daskpar.driver.plan_text import SHOWN
 from daskpar.jobspec.program_arguments import WITH_EFFECT
 
 ROOT = Path(__file__).parent.parent
@@ -35,11 +36,26 @@ def test_the_first_job_does_what_the_readme_says(tmp_path: Path) -> None:
     assert (tmp_path / "lines.txt").read_text() == block("lines.txt")
     counted = next(line for line in README.splitlines() if line.startswith("  3 of 4 mini-batches"))
     assert counted in done.stdout.splitlines()
+    shown = re.search(r"^```\ncount: completed.*?^```", README, re.MULTILINE | re.DOTALL)
+    assert shown and shape(shown[0].strip("`\n"), "/home/you/first") == shape(
+        done.stdout.strip(), str(tmp_path)
+    )
+
+
+def shape(text: str, folder: str) -> list[str]:
+    """The lines of an end without what differs from run to run: its folder, times, sizes."""
+    text = re.sub(r"lines-\d+-\d+", "RUN", text.replace(folder, "FOLDER"))
+    return re.sub(r"\d+\.\d+ (s|[kMG]B)\b", "SOME", text).splitlines()
 
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_each_command_is_in_the_table(verb: str) -> None:
-    assert re.search(rf"^\| `.*\b{verb} (SPEC|RUN)", README, re.MULTILINE)
+    assert re.search(rf"^\| `(.*\b)?{verb}( (SPEC|RUN|FOLDER|SHELL)|`)", README, re.MULTILINE)
+
+
+def test_each_setting_that_plan_lists_is_explained() -> None:
+    named = set(re.findall(r"`(?:--|[a-z_]+\.)?([a-z_]+)`", README))
+    assert set(SHOWN) <= named
 
 
 def test_each_option_that_the_readme_names_exists() -> None:

@@ -233,15 +233,31 @@ def live_line(step: StepView, now: float, width: int, name_width: int) -> str:
         name = f"{step.place} {name}"
         if room >= WIDE:
             name, name_width = f"step {name.replace('/', ' of ', 1)}", name_width + len("step  of ") - 1
-    shown = f"{name:<{name_width}}  {clock(now - step.started)}"
+    head = f"{name:<{name_width}}  {clock(now - step.started)}"
+    with_bar = head
     if step.planned and not step.doing and (width_of_bar := bar_width(room)):
-        shown += f"  {bar(step.counts.done, step.planned, width_of_bar)}"
-    for texts in _facts(step, now):
-        longer = next((text for fact in texts if len(text := f"{shown}  {fact}") <= room), "")
+        with_bar += f"  {bar(step.counts.done, step.planned, width_of_bar)}"
+    facts = _facts(step, now)
+    line, shown = _joined(with_bar, facts, room)
+    # What all wait for matters more than the bar and than words that can be guessed.
+    needed = next((place for place, texts in enumerate(facts) if texts[0].startswith("waiting for")), -1)
+    if shown <= needed:
+        shorter = [(texts[-1],) if place < needed else texts for place, texts in enumerate(facts)]
+        for start, theirs in ((head, facts), (head, shorter)):
+            again, number_shown = _joined(start, theirs, room)
+            if number_shown > needed:
+                return again
+    return line[: max(room, 0)]
+
+
+def _joined(start: str, facts: list[tuple[str, ...]], room: int) -> tuple[str, int]:
+    """As many of the facts behind `start` as there is room for, each as long as may be; and how many."""
+    for place, texts in enumerate(facts):
+        longer = next((text for fact in texts if len(text := f"{start}  {fact}") <= room), "")
         if not longer:
-            break
-        shown = longer
-    return shown[: max(room, 0)]
+            return start, place
+        start = longer
+    return start, len(facts)
 
 
 def _facts(step: StepView, now: float) -> list[tuple[str, ...]]:
