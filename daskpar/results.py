@@ -127,6 +127,8 @@ class Failure:
     time: float = 0.0
     """Seconds since the epoch."""
     final: bool = False
+    log_sizes: tuple[int, int] | None = None
+    """Bytes of the script's logs, of stdout and of stderr, when it failed; None where that is not known."""
     printed: str = ""
     """What the script had printed last, each part below the path of its log."""
 

@@ -40,7 +40,7 @@ def clean(arguments: argparse.Namespace) -> int:
             continue
         if found.running:
             say(f"{found.path} is kept: it is running ({found.running})", sys.stderr)
-        elif time.time() - found.ended >= age:
+        elif not age or time.time() - found.ended >= age:
             wanted.append(found)
     wanted = wanted[: len(wanted) - arguments.keep] if arguments.keep else wanted
     if not wanted:

@@ -32,7 +32,7 @@ from daskpar.processor.return_check import SUCCEEDED, compare_counts, why_not_co
 from daskpar.processor.seen_items import SeenItems
 from daskpar.processor.shared_page import KILL_PENDING, Phase, SharedPage
 from daskpar.processor.signal_guard import SignalGuard
-from daskpar.processor.std_streams import flush_streams, write_stderr
+from daskpar.processor.std_streams import flush_streams, log_sizes, write_stderr
 from daskpar.results import Failure, Reason, TryStatus
 from daskpar.rows.part_store import PartWriter
 
@@ -273,6 +273,7 @@ class BlockRunner:
         self._keep(index, items, 0, items, TryStatus.FAILED, reason, int(final), False, clocks)
 
     def _add_failure(self, index: int, reason: int, message: str, trace: str, final: bool) -> None:
+        sizes = log_sizes()
         write_stderr(f"mini-batch {index}: {message}\n{trace}")
         self._failures.append(
             Failure(
@@ -284,6 +285,7 @@ class BlockRunner:
                 log=str(self.settings.log_paths.trace(self.settings.node, self._number)),
                 time=self._epoch + OWN.monotonic(),
                 final=final,
+                log_sizes=sizes,
             )
         )
 

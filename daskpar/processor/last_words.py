@@ -36,11 +36,15 @@ class LastWords:
         self._node = node
         self._kinds: set[tuple[int, str]] = set()
 
-    def of(self, processor: int) -> str:
-        """The end of what the processor's script printed, each stream below the path of its log."""
+    def of(self, processor: int, sizes: tuple[int, int] | None = None) -> str:
+        """The end of what the processor's script printed, each stream below the path of its log.
+
+        `sizes`: of the two logs at that moment; it may have printed more since.
+        """
         parts = []
-        for path in (self._logs.stdout(self._node, processor), self._logs.stderr(self._node, processor)):
-            if text := last_lines(end_of(path)):
+        logs = (self._logs.stdout(self._node, processor), self._logs.stderr(self._node, processor))
+        for path, size in zip(logs, sizes or (None, None), strict=True):
+            if text := last_lines(end_of(path, size)):
                 parts.append(f"{path}\n{text}")
         return "\n".join(parts)
 
@@ -56,15 +60,17 @@ class LastWords:
         if kind in self._kinds or len(self._kinds) >= KINDS:
             return failure
         self._kinds.add(kind)
-        return replace(failure, printed=self.of(processor))
+        return replace(failure, printed=self.of(processor, failure.log_sizes))
 
 
-def end_of(path: Path) -> str:
-    """The last part of a log; empty where there is none, or it can't be read."""
+def end_of(path: Path, size: int | None = None) -> str:
+    """The last part of a log, or of its first `size` bytes; empty where none can be read."""
     try:
         with open(path, "rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - READ_BYTES))
-            return file.read(READ_BYTES).decode(errors="replace")
+            end = file.seek(0, os.SEEK_END)
+            end = end if size is None or not 0 <= size <= end else size
+            start = file.seek(max(0, end - READ_BYTES))
+            return file.read(end - start).decode(errors="replace")
     except OSError:
         return ""
 

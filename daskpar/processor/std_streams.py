@@ -40,6 +40,15 @@ def write_stderr(text: str) -> None:
         pass  # a full disk, or a script that has closed it: the text is in the failure too
 
 
+def log_sizes() -> tuple[int, int] | None:
+    """Bytes of the files that stdout and stderr go to, all that was printed included; None for no files."""
+    flush_streams()
+    try:
+        return OWN.fstat(1).st_size, OWN.fstat(2).st_size
+    except OSError:  # closed by the script
+        return None
+
+
 def flush_streams() -> None:
     """Write out what has been printed; never raises.
 

@@ -102,10 +102,9 @@ def _of_process(logs: LogPaths, place: str, index: int) -> list[str]:
     if not node.isdigit() or not process.isdigit():
         return []
     where = (int(node), int(process))
-    lines = []
-    for text in traces_of(logs.trace(*where), index):
-        lines.append(indent(cut_lines(text), "  | "))
-    known = [("trace", logs.trace(*where)), ("stdout", logs.stdout(*where)), ("stderr", logs.stderr(*where))]
+    lines = [indent(cut_lines(text), "  | ") for text in traces_of(logs.trace(*where), index)]
+    known = [("trace", logs.trace(*where))] if lines else []
+    known += [("stdout", logs.stdout(*where)), ("stderr", logs.stderr(*where))]
     return [*lines, *(f"  {name}: {path}" for name, path in known if path.is_file())]
 
 

@@ -24,7 +24,7 @@ from daskpar.events import (
 )
 from daskpar.printable import printable
 from daskpar.reports.rates import Pace, Samples
-from daskpar.reports.waiting import Quiet, awaited, starting_text, waiting_text
+from daskpar.reports.waiting import Quiet, awaited, starting_text, waiting_texts
 from daskpar.reports.wording import (
     clock,
     counted,
@@ -238,12 +238,13 @@ def live_line(step: StepView, now: float, width: int, name_width: int) -> str:
     if step.planned and not step.doing and (width_of_bar := bar_width(room)):
         with_bar += f"  {bar(step.counts.done, step.planned, width_of_bar)}"
     facts = _facts(step, now)
-    line, shown = _joined(with_bar, facts, room)
+    in_words = [texts[:2] for texts in facts]
+    line, shown = _joined(with_bar, in_words, room)
     # What all wait for matters more than the bar and than words that can be guessed.
     needed = next((place for place, texts in enumerate(facts) if texts[0].startswith("waiting for")), -1)
     if shown <= needed:
-        shorter = [(texts[-1],) if place < needed else texts for place, texts in enumerate(facts)]
-        for start, theirs in ((head, facts), (head, shorter)):
+        shorter = [texts[-1:] if place < needed else texts for place, texts in enumerate(facts)]
+        for start, theirs in ((head, in_words), (head, shorter)):
             again, number_shown = _joined(start, theirs, room)
             if number_shown > needed:
                 return again
@@ -272,7 +273,7 @@ def _facts(step: StepView, now: float) -> list[tuple[str, ...]]:
     facts: list[tuple[str, ...]] = [(percent(counts.done, step.planned),), (f"{of} mini-batches", of)]
     facts += [(f"{number(counts.failed)} failed",)] if counts.failed else []
     if call := awaited_call(step, now):
-        facts.append((waiting_text(call, now), waiting_text(call, now).removeprefix("waiting for ")))
+        facts.append(waiting_texts(call, now))
     else:
         facts += [(f"{clock(pace.seconds_left)} left",)] if pace.seconds_left is not None else []
     facts += [(rate(pace.per_second),)] if pace.per_second else []

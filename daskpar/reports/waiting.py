@@ -45,6 +45,14 @@ def waiting_text(call: LongCall, now: float, name: str = "") -> str:
     return f"waiting for {what}mini-batch {number(call.index)}{name} ({age} s{limit}{again})"
 
 
+def waiting_texts(call: LongCall, now: float) -> tuple[str, str, str]:
+    """The same, then shorter ones for a narrow terminal: `mini-batch 7 (41 s of 60 s)`, `7: 41 of 60 s`."""
+    text = waiting_text(call, now)
+    limit = "" if call.limit is None else f" of {call.limit:g}"
+    shortest = f"{number(call.index)}: {max(int(now - call.since), 0)}{limit} s"
+    return text, text.removeprefix("waiting for "), shortest
+
+
 def starting_text(calls: Iterable[LongCall], now: float) -> str:
     """`starting (import, init)`, with how long the first `init()` has taken where that is long."""
     oldest = min((call for call in calls if call.doing == "init"), key=lambda call: call.since, default=None)

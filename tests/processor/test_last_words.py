@@ -37,9 +37,9 @@ def test_each_kind_of_failure_gets_them_once(tmp_path: Path) -> None:
     logs.stderr(0, 5).write_text("usage: score.py\nerror: --n is missing\n")
     words = LastWords(logs, 0)
 
-    def flushed(message: str) -> str:
+    def flushed(message: str, sizes: tuple[int, int] | None = None) -> str:
         record = PACK.pack(1, 1, 0, 1, 0, 0, 0.0, 0.0, 0.0, 0.0, 0, 5, 0, 3, int(Reason.EXCEPTION), 1)
-        failure = Failure(index=1, reason=int(Reason.EXCEPTION), message=message)
+        failure = Failure(index=1, reason=int(Reason.EXCEPTION), message=message, log_sizes=sizes)
         one = Flushed(
             block=0, token="", part="", offset=0, length=0, crc=0, records=record, failures=(failure,)
         )
@@ -47,4 +47,5 @@ def test_each_kind_of_failure_gets_them_once(tmp_path: Path) -> None:
 
     assert flushed("row 7 is bad") == f"{logs.stderr(0, 5)}\nusage: score.py\nerror: --n is missing"
     assert flushed("row 8 is bad") == ""
-    assert [bool(flushed("x" * n)) for n in range(KINDS + 5)].count(True) == KINDS - 1
+    assert flushed("another kind", (0, 16)) == f"{logs.stderr(0, 5)}\nusage: score.py"
+    assert [bool(flushed("x" * n)) for n in range(KINDS + 5)].count(True) == KINDS - 2
