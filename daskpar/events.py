@@ -155,6 +155,8 @@ class LongCall:
     """Seconds that it may take; None: without limit."""
     tries: int = 0
     """Failed tries that the mini-batch has behind it."""
+    name: str = ""
+    """What the mini-batch holds, in a few words."""
 
 
 @dataclass(frozen=True, kw_only=True)

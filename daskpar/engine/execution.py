@@ -259,7 +259,7 @@ class Execution:
                 self.nodes.processor_changed(address, message)
                 self._publish_processor(address, message)
             case LongCalls() if not self.doing:
-                self.publish(long_calls_changed(self.settings.step, message))
+                self.publish(long_calls_changed(self.settings.step, message, self.results.described))
             case Sampled():
                 self.publish(resource_sample(self.settings.step, message))
 

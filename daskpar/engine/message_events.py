@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from time import time
 
@@ -62,11 +63,28 @@ def resource_sample(step: str, sample: Sampled) -> ResourceSample:
     )
 
 
-def long_calls_changed(step: str, calls: LongCalls) -> LongCallsChanged:
-    """What takes long on a node as an event of `step`, its times by the clock of this process."""
+NAMED_CALLS = 50
+"""Calls of a node that get the name of their mini-batch: the oldest one is what people are told of."""
+
+
+def long_calls_changed(
+    step: str, calls: LongCalls, describe: Callable[[int], str] = lambda _: ""
+) -> LongCallsChanged:
+    """What takes long on a node as an event of `step`, its times by the clock of this process.
+
+    `describe`: the items of a mini-batch in words.
+    """
     now = time()
-    moved = tuple(replace(call, since=call.since + now - calls.time) for call in calls.calls)
-    return LongCallsChanged(time=now, step=step, node=calls.node, calls=moved)
+    moved = sorted(calls.calls, key=lambda call: call.since)
+    named = [
+        replace(
+            call,
+            since=call.since + now - calls.time,
+            name=describe(call.index)[:200] if place < NAMED_CALLS and call.index >= 0 else "",
+        )
+        for place, call in enumerate(moved)
+    ]
+    return LongCallsChanged(time=now, step=step, node=calls.node, calls=tuple(named))
 
 
 def processor_event(

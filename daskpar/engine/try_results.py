@@ -121,7 +121,7 @@ class TryResults:
                 node=node,
                 what=what,
                 why=why,
-                described=self._described(index),
+                described=self.described(index),
                 log=self.log,
             )
         )
@@ -136,12 +136,13 @@ class TryResults:
                 node=node,
                 reason=Reason.INPUT_CHANGED,
                 message=message,
-                described=self._described(index),
+                described=self.described(index),
                 log=self.log,
             )
         )
 
-    def _described(self, index: int) -> str:
+    def described(self, index: int) -> str:
+        """The items of a mini-batch in words; empty where they can't be told."""
         try:
             return self.describe(index)
         except Exception:  # a plan that can't be read must not hide the failure

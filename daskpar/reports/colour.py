@@ -17,7 +17,7 @@ _RULES = (
     (r"(?:(?<=: )|^)[Cc]ompleted(?= after| in|,|$)", "green"),
     (r"(?:(?<=: )|^)(?:[Ff]ailed|[Ll]ost|[Ii]nterrupted|crashed)(?= after| in|,|$| \()", "red"),
     (r"(?<!mini-batch )\b(?!0\b)\d[\d,]*(?: (?:of \S+ )?mini-batch(?:es)?| items?)? failed\b", "red"),
-    (r"\bwaiting for (?:loading )?mini-batch [^,;\n]*|\b(?!0\b)\d[\d,]* retried\b", "yellow"),
+    (r"\bwaiting for (?:loading )?mini-batch [^;\n]*?\)|\b(?!0\b)\d[\d,]* retried\b", "yellow"),
     (r"█+", "green"),
     (r"^  logs?: .*", "dim"),
 )

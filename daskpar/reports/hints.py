@@ -120,10 +120,10 @@ def hints(facts: StepFacts, name: Callable[[int], str]) -> list[str]:
 
 def name_of(plan: Path, index: int) -> str:
     """What a mini-batch holds, in a few words; empty where the plan can't be read any more."""
-    from daskpar.batches.plan import Plan
+    from daskpar.batches.names import MiniBatchNames
 
     try:
-        return one_line(Plan.open(plan).describe(index), 60)
+        return one_line(MiniBatchNames(plan).name(index), 60)
     except Exception:  # a hint is no reason to fail
         return ""
 

@@ -133,7 +133,7 @@ def live_lines(live: Live, now: float, *, alive: bool = True) -> list[str]:
     facts = [f"{number(live.running)} running, {number(live.waiting)} waiting"]
     facts += [f"{number(counts.retried)} retried"] if counts.retried else []
     if live.waiting_for is not None:
-        facts.append(waiting_text(live.waiting_for, now))
+        facts.append(waiting_text(live.waiting_for, now, named=True))
     elif live.seconds_left is not None:
         facts.append(f"{clock(live.seconds_left)} left")
     facts += [rate(live.per_second)] if live.per_second else []

@@ -40,10 +40,10 @@ def mini_batch_text(path: Path | str, index: int, step: str | None = None) -> st
 
 def planned(folder: StepFolder) -> int:
     """How many mini-batches a step's plan has; 0 where it can't be read."""
-    from daskpar.batches.plan import Plan
+    from daskpar.batches.names import MiniBatchNames
 
     try:
-        return Plan.open(folder.plan).count
+        return MiniBatchNames(folder.plan).count
     except Exception:  # a plan that is damaged, or of a newer version
         return 0
 

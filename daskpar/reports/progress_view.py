@@ -41,6 +41,9 @@ BAR_WIDTH = 20
 """Characters of a full bar; half of it on a terminal of medium width."""
 WIDE = 99
 """Characters of a line in which there is room for words that say what could be guessed."""
+WAITING = "waiting for"
+Facts = list[tuple[str, ...]]
+"""What a line says of a step, in order of what matters most, each in words and then shorter."""
 NAME_WIDTH = 24
 """Characters of a step's name at most."""
 MOST_WARNINGS = 10_000
@@ -238,20 +241,31 @@ def live_line(step: StepView, now: float, width: int, name_width: int) -> str:
     if step.planned and not step.doing and (width_of_bar := bar_width(room)):
         with_bar += f"  {bar(step.counts.done, step.planned, width_of_bar)}"
     facts = _facts(step, now)
-    in_words = [texts[:2] for texts in facts]
-    line, shown = _joined(with_bar, in_words, room)
-    # What all wait for matters more than the bar and than words that can be guessed.
-    needed = next((place for place, texts in enumerate(facts) if texts[0].startswith("waiting for")), -1)
-    if shown <= needed:
-        shorter = [texts[-1:] if place < needed else texts for place, texts in enumerate(facts)]
-        for start, theirs in ((head, in_words), (head, shorter)):
-            again, number_shown = _joined(start, theirs, room)
-            if number_shown > needed:
-                return again
+    needed = next((place for place, texts in enumerate(facts) if texts[0].startswith(WAITING)), -1)
+    for start, texts in _attempts(with_bar, head, facts, needed):
+        line, shown = _joined(start, texts, room)
+        if shown > needed:
+            break
     return line[: max(room, 0)]
 
 
-def _joined(start: str, facts: list[tuple[str, ...]], room: int) -> tuple[str, int]:
+def _attempts(with_bar: str, head: str, facts: Facts, needed: int) -> Iterator[tuple[str, Facts]]:
+    """Ways to write a line, the best first; what all wait for, the fact number `needed`, matters more than
+    the bar and than words that can be guessed.
+    """
+    if needed < 0:
+        yield with_bar, facts
+        return
+    waiting = tuple(text for text in facts[needed] if text.startswith(WAITING))
+    said = [waiting if place == needed else texts for place, texts in enumerate(facts)]
+    yield with_bar, said
+    yield head, said
+    yield head, [texts[:-1] if place == needed else texts for place, texts in enumerate(facts)]
+    yield head, [texts[-1:] if place < needed else texts for place, texts in enumerate(facts)]
+    yield with_bar, facts
+
+
+def _joined(start: str, facts: Facts, room: int) -> tuple[str, int]:
     """As many of the facts behind `start` as there is room for, each as long as may be; and how many."""
     for place, texts in enumerate(facts):
         longer = next((text for fact in texts if len(text := f"{start}  {fact}") <= room), "")
@@ -261,7 +275,7 @@ def _joined(start: str, facts: list[tuple[str, ...]], room: int) -> tuple[str, i
     return start, len(facts)
 
 
-def _facts(step: StepView, now: float) -> list[tuple[str, ...]]:
+def _facts(step: StepView, now: float) -> Facts:
     """In order of what matters most; each in words, then shorter for a line with little room."""
     counts = step.counts
     if step.doing or not step.planned:
@@ -270,7 +284,7 @@ def _facts(step: StepView, now: float) -> list[tuple[str, ...]]:
         return [(starting_text(step.calls, now), "starting")]
     pace = step.pace(now)
     of = f"{number(counts.done)}/{number(step.planned)}"
-    facts: list[tuple[str, ...]] = [(percent(counts.done, step.planned),), (f"{of} mini-batches", of)]
+    facts: Facts = [(percent(counts.done, step.planned),), (f"{of} mini-batches", of)]
     facts += [(f"{number(counts.failed)} failed",)] if counts.failed else []
     if call := awaited_call(step, now):
         facts.append(waiting_texts(call, now))

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from daskpar.events import LongCall
-from daskpar.reports.wording import number
+from daskpar.reports.wording import number, one_line
 
 PATIENCE_SECONDS = 5.0
 """Without a result for so long, and for three times as long as usual, the calls under way are named."""
@@ -36,21 +36,26 @@ def awaited(calls: Iterable[LongCall], quiet: Quiet) -> LongCall | None:
     return oldest if only_these or quiet.since_result > max(PATIENCE_SECONDS, usual) else None
 
 
-def waiting_text(call: LongCall, now: float, name: str = "") -> str:
-    """`waiting for mini-batch 7 (41 s of 60 s)`, also with its `name` and its try."""
+NAME_CHARACTERS = 30
+"""Of a mini-batch's name in a line of progress."""
+
+
+def waiting_text(call: LongCall, now: float, *, named: bool = False) -> str:
+    """`waiting for mini-batch 7 (41 s of 60 s)`, also with its try, and where `named` with what it holds."""
     age = max(int(now - call.since), 0)
     limit = "" if call.limit is None else f" of {call.limit:g} s"
     what = "loading " if call.doing == "loading" else ""
     again = f", try {call.tries + 1}" if call.tries else ""
+    name = f": {one_line(call.name, NAME_CHARACTERS)}" if named and call.name else ""
     return f"waiting for {what}mini-batch {number(call.index)}{name} ({age} s{limit}{again})"
 
 
-def waiting_texts(call: LongCall, now: float) -> tuple[str, str, str]:
+def waiting_texts(call: LongCall, now: float) -> tuple[str, ...]:
     """The same, then shorter ones for a narrow terminal: `mini-batch 7 (41 s of 60 s)`, `7: 41 of 60 s`."""
     text = waiting_text(call, now)
     limit = "" if call.limit is None else f" of {call.limit:g}"
     shortest = f"{number(call.index)}: {max(int(now - call.since), 0)}{limit} s"
-    return text, text.removeprefix("waiting for "), shortest
+    return waiting_text(call, now, named=True), text, text.removeprefix("waiting for "), shortest
 
 
 def starting_text(calls: Iterable[LongCall], now: float) -> str:
