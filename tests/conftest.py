@@ -14,6 +14,7 @@ Events         a new one: `events.py`, and where it is published; on the termina
                in a log or report: one of the watchers that `reports/log_tree.py` lists
 Messages       from processors: `processor/processor_messages.py`; from nodes: `processor/protocol.py`; from the scheduler:
                `engine/plugins/tracker_messages.py`; `engine/inbox.py` names all that reach the driver, `engine/execution.py` acts
+Commands       a new one: its line in `cli.VERBS`, its function in `commands/`, its row in the table of README.md
 Output         a row format or a part store: one file in `rows/` and its line in `rows/registry.py`; journal, joining: `outputs/`
 Decisions      timeouts, retries: `processor/timeouts.py`, `processor/protocol.py`; nodes, blocks, thresholds: `engine/rules/`
 Exit codes     `errors.py`, one for each error; `results.py` has the status that belongs to it

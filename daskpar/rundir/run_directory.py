@@ -22,7 +22,7 @@ from daskpar.rundir.new_path import PathTaken
 from daskpar.rundir.own_files import refuse_foreign
 from daskpar.rundir.step_folder import StepFolder
 
-_ELSEWHERE = "Nothing has run yet: choose another place (--run-dir FOLDER, run_dir in Python)."
+_ELSEWHERE = "Nothing has run yet: choose another place with --run-dir FOLDER (run_dir in Python)."
 
 
 class RunDirectory(RunPaths):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 import daskpar
 from daskpar.engine.execution_result import ExecutionResult
 from daskpar.engine.parallel_step import ParallelStepRun
+from daskpar.rundir.run_directory import RunDirectory
 
 QUIET: dict[str, Any] = {"dashboard": None, "display": False}
 
@@ -60,3 +62,14 @@ def test_a_plan_that_is_gone_is_made_anew_only_where_it_is_certainly_the_same(wo
     ended = daskpar.resume(work.folder / "run", allow_changes=True, **QUIET)
     assert ended.status == "completed", ended.reason
     assert len(work.rows()) == len(set(work.rows())) == 7
+
+
+def test_repeats_are_counted_on_in_a_resume_and_explained(work: Any) -> None:
+    without_the_last_two(work)
+    folder = RunDirectory.open(work.folder / "run", lock=False).step("work")
+    state = folder.state()
+    assert state is not None
+    folder.save(replace(state, counts=replace(state.counts, repeats=2)))
+    ended = daskpar.resume(work.folder / "run", **QUIET)
+    assert ended.counts["work"].repeats == 2
+    assert "2 repeats\n  (a repeat: run again because its result was lost" in ended.summary

@@ -34,6 +34,8 @@ class Results:
             commit=self.commit,
             publish=self.published.append,
             charged_items=lambda index: 10 + index,
+            describe=lambda index: f"{index}.csv",
+            log="logs/error.txt",
             internal=internal,
         )
 
@@ -107,6 +109,17 @@ def test_a_mini_batch_that_is_given_up_is_committed_as_failed_with_all_its_items
     assert (made.counter.counts.failed, made.counter.counts.failed_items) == (1, 10)
     assert made.results.first_failure is not None
     assert made.results.first_failure.message.startswith("mini-batch 0 is given up: it was running each time")
+
+
+def test_what_no_processor_reports_has_its_items_and_a_log_all_the_same():
+    made = Results(2)
+    made.results.input_gone(0, 0, "0.csv is gone")
+    made.results.give_up(1, 0, "its node was lost", "memory")
+    failures = [failure for event in made.published for failure in event.failures]
+    assert [(one.items, one.log) for one in failures] == [
+        ("0.csv", "logs/error.txt"),
+        ("1.csv", "logs/error.txt"),
+    ]
 
 
 def test_the_first_failure_is_the_first_in_time():
