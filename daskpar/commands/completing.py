@@ -22,7 +22,8 @@ _daskpar_runs() {
 }
 # Jobs are YAML files.
 _daskpar_specs() {
-  compgen -f -X '!*.y?(a)ml' -- "$1"
+  compgen -f -X '!*.yml' -- "$1"
+  compgen -f -X '!*.yaml' -- "$1"
   compgen -d -- "$1"
 }
 """,
@@ -58,6 +59,9 @@ def completion(arguments: argparse.Namespace) -> int:
     text = shtab.complete(
         arguments.parser, shell=arguments.shell, preamble=_PREAMBLE.get(arguments.shell, "")
     )
+    if arguments.shell == "bash":
+        # A folder is gone on with, not ended by a blank; and `daskpar JOB.yml` begins with a file.
+        text = text.replace("complete -o bashdefault ", "complete -o filenames -o bashdefault -o default ")
     write(text + "\n", sys.stdout)
     return 0
 

@@ -156,6 +156,8 @@ class ProgressView(Watcher):
 
     def node_changed(self, event: NodeEvent) -> None:
         if event.state == NodeState.LOST:
+            if event.step in self.steps:
+                self.steps[event.step].long_calls.pop(event.node, None)
             lost = f"node {event.node} at {event.address} is lost; its mini-batches go elsewhere"
             self._warn(event.step, lost)
 
