@@ -23,7 +23,7 @@ from daskpar.reports.wording import (
     shell_path,
     status_after,
 )
-from daskpar.results import Status
+from daskpar.results import Counts, Status
 from daskpar.rundir.run_directory import RunDirectory
 from daskpar.rundir.step_folder import StepFolder, StepState
 
@@ -98,21 +98,27 @@ def step_lines(folder: StepFolder, state: StepState, *, of_run: str) -> list[str
 
 def running_lines(folder: StepFolder, state: StepState, *, alive: bool) -> list[str]:
     """How far a step is that has not ended; `alive`: its driver is there, else it has crashed."""
+    committed = [] if alive else committed_lines(folder)
+    if committed:
+        return committed  # what was written of the progress may be older
     live = read_live(folder, state)
     if live is not None:
-        shown = live_lines(live, time.time(), alive=alive)
-        return shown if alive else [*committed_lines(folder), *shown]
-    return [*committed_lines(folder), *last_progress_lines(folder.logs, state.started)]
+        return live_lines(live, time.time(), alive=alive)
+    return last_progress_lines(folder.logs, state.started) or committed_lines(folder)
 
 
 def committed_lines(folder: StepFolder) -> list[str]:
     """What a running (or crashed) step has committed; a resume starts from there. A line, or none."""
+    counts = committed_counts(folder)
+    return [] if counts is None else [f"committed: {counts_in_words(counts)}"]
+
+
+def committed_counts(folder: StepFolder) -> Counts | None:
+    """The same in figures; None where nothing is committed."""
     if not folder.journal.exists():
-        return []
+        return None
     contents = read_journal(folder.journal)
-    if not contents.found:
-        return []
-    return [f"committed: {counts_in_words(Commits.load(contents.planned, contents).counts())}"]
+    return Commits.load(contents.planned, contents).counts() if contents.found else None
 
 
 def last_progress_lines(logs: LogPaths, started: float | None) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from daskpar.reports.live_state import Live, read_live
-from daskpar.reports.run_status import run_status, step_status
+from daskpar.reports.run_status import committed_counts, run_status, step_status
 from daskpar.reports.wording import iso
 from daskpar.results import Status
 from daskpar.rundir.run_directory import RunDirectory
@@ -35,8 +35,11 @@ def status_json(run: RunDirectory) -> dict[str, object]:
 def _step(folder: StepFolder, state: StepState, of_run: str) -> dict[str, object]:
     status = step_status(state, of_run)
     live = read_live(folder, state) if state.status == Status.RUNNING else None
+    alive = status == Status.RUNNING
     counts = state.counts if live is None else live.counts
-    running = live.running if live is not None and status == Status.RUNNING else 0
+    if state.status == Status.RUNNING and not alive:
+        counts = committed_counts(folder) or counts
+    running = live.running if live is not None and alive else 0
     return {
         "name": state.step,
         "kind": str(state.kind),
@@ -60,7 +63,7 @@ def _step(folder: StepFolder, state: StepState, of_run: str) -> dict[str, object
             "retried": counts.retried,
             "repeats": counts.repeats,
         },
-        "progress": _progress(live),
+        "progress": _progress(live if alive else None),
         "outputs": dict(state.outputs) if state.status == Status.COMPLETED else {},
         "logs": str(folder.logs.root),
     }
