@@ -98,9 +98,7 @@ def test_links_hidden_folders_and_what_is_in_a_run_are_not_searched(here):
     assert latest_run(here / ".hidden" / "none") is None
 
 
-@pytest.mark.parametrize(
-    "argv", [["status"], ["logs"], ["export", "--partial", "x.txt"]]
-)
+@pytest.mark.parametrize("argv", [["status"], ["resume"], ["logs"], ["export", "--partial", "x.txt"]])
 def test_the_latest_run_is_taken_and_named(here, capsys, argv):
     main(argv)
     shown = capsys.readouterr()
@@ -242,51 +240,50 @@ def test_output_that_knows_no_more_than_ascii_is_written_all_the_same(here):
     assert b"gr\\xf6\\xdfe" in done.stdout and done.stdout.isascii()
 
 
-def test_a_running_job_is_seen_from_other_processes(work):
+def test_a_running_job_is_seen_from_other_processes(work, monkeypatch, capsys):
+    monkeypatch.chdir(work.folder)
     work.files(6)
-    work.spec({"work": work.parallel(WAITS, mini_batch_error_threshold=2)})
+    retries = {"max_retries": 0, "timeout": 3600}
+    work.spec({"work": work.parallel(WAITS, mini_batch_error_threshold=2, retry_settings=retries)})
     process = work.start("job.yml", "--run-dir", "runs/one", "--dashboard", "none")
     live = work.folder / "runs/one/steps/work/progress.json"
     until(lambda: live.exists() and json.loads(live.read_text())["counts"]["failed"] == 1, process=process)
-    argv = [sys.executable, "-m", "daskpar"]
-    watching = subprocess.Popen(
-        [*argv, "status", "--watch", "--json"], cwd=work.folder, stdout=subprocess.PIPE, text=True
-    )
-    following = subprocess.Popen(
-        [*argv, "logs", "--follow"], cwd=work.folder, stdout=subprocess.PIPE, text=True
-    )
+    argv, pipe = [sys.executable, "-m", "daskpar"], {"stdout": subprocess.PIPE, "text": True}
+    watching = subprocess.Popen([*argv, "status", "--watch", "--json"], **pipe)
+    following = subprocess.Popen([*argv, "logs", "--follow"], **pipe)
     try:
-        status = work.cli("status").stdout
+        status = said(capsys, "status")
         assert "2 of 6 mini-batches done, 1 of them failed" in status and "not run" not in status
         assert "1 running, 3 waiting" in status
-        refused = work.cli("export", "--partial", "rows.txt")
-        assert refused.returncode == 2 and "is the output rows of step work" in refused.stderr
-        assert "is kept: it is running" in work.cli("clean", "--yes").stderr
-        assert "no try of it has ended yet" in work.cli("logs", "--mini-batch", "2").stdout
+        assert main(["export", "--partial", "rows.txt"]) == 2
+        assert "is the output rows of step work" in capsys.readouterr().err
+        assert main(["clean", "--yes"]) == 0
+        assert "is kept: it is running" in capsys.readouterr().err
+        assert "no try of it has ended yet" in said(capsys, "logs", "--mini-batch", "2")
         first = json.loads(watching.stdout.readline())
         assert first["steps"][0]["mini_batches"]["running"] == 1
-        shown = ""
-        while "run of 0002.txt" not in shown:
-            shown += following.stdout.readline()
-        assert "work 0/process000 stdout | run of 0000.txt" in shown
+        followed = ""
+        while "run of 0002.txt" not in followed:
+            followed += following.stdout.readline()
+        assert "work 0/process000 stdout | run of 0000.txt" in followed
         (work.folder / "code/go").touch()
-        said, _ = process.communicate(timeout=60)
-        assert process.returncode == 0, said
-        last = watching.communicate(timeout=30)[0].splitlines()[-1]
+        ended, _ = process.communicate(timeout=60)
+        assert process.returncode == 0, ended
+        last = watching.communicate(timeout=60)[0].splitlines()[-1]
         assert json.loads(last)["status"] == "completed"
-        assert "run of 0005.txt" in following.communicate(timeout=30)[0]
+        assert "run of 0005.txt" in following.communicate(timeout=60)[0]
     finally:
         for each in (watching, following, process):
             each.kill()
             each.wait()
     assert not live.exists()
-    assert "Completed, 1 of 6 mini-batches failed, after" in said
-    assert said.count("succeeded") == 1, "each sentence once"
-    one = work.cli("logs", "--mini-batch", "1").stdout
+    assert "Completed, 1 of 6 mini-batches failed, after" in ended
+    assert ended.count("succeeded") == 1, "each sentence once"
+    one = said(capsys, "logs", "--mini-batch", "1")
     assert "mini-batch 1 (0001.txt)" in one and "RUN_EXCEPTION" in one and "ValueError: bad file" in one
-    errors = work.cli("logs", "--errors").stdout
+    errors = said(capsys, "logs", "--errors")
     assert "the script printed last:" in errors
     assert "        run of 0001.txt\n" in errors and "        no such column\n" in errors
     assert "run of 0002.txt" not in errors, "printed later"
-    unknown = work.cli("logs", "--step", "zz")
-    assert unknown.returncode == 2 and "there is no step 'zz' in the job" in unknown.stderr
+    assert main(["logs", "--step", "zz"]) == 2
+    assert "there is no step 'zz' in the job" in capsys.readouterr().err
