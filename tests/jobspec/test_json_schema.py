@@ -57,6 +57,11 @@ def test_the_examples_fit(path: Path) -> None:
     assert schema_mistakes(yaml.load(path.read_text(), TextDates)) == []
 
 
+def test_the_first_job_of_the_readme_fits() -> None:
+    shown = (ROOT / "README.md").read_text().split("```yaml\n")[1].split("```")[0]
+    assert schema_mistakes(yaml.load(shown, TextDates)) == []
+
+
 def changed(*keys: str, to: Any) -> Any:
     tree = copy.deepcopy(GOOD)
     holder = tree
