@@ -59,6 +59,8 @@ def status_text(path: Path | str) -> str:
             lines += ["", *step_lines(folder, state, of_run=status)]
     if not run.steps():
         lines += ["", "No step has started."]
+    elif status != Status.COMPLETED and (later := not_started(run)):
+        lines += ["", f"not started: {', '.join(later)}"]
     if status not in (Status.COMPLETED, Status.RUNNING):
         lines += ["", f"Go on with it: python -m daskpar resume {shell_path(run.path)}"]
     return printable("\n".join(lines))
@@ -188,6 +190,12 @@ def steps_of_job(run: RunDirectory) -> list[str]:
         return [str(name) for name in jobs]
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
         return []
+
+
+def not_started(run: RunDirectory) -> list[str]:
+    """The steps of the run's job that have not started, in its order."""
+    started = {folder.name for folder in run.steps()}
+    return [name for name in steps_of_job(run) if name not in started]
 
 
 def _errors(folder: StepFolder) -> str:

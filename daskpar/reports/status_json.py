@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from daskpar.reports.live_state import Live, read_live
-from daskpar.reports.run_status import committed_counts, run_status, step_status
+from daskpar.reports.run_status import committed_counts, not_started, run_status, step_status
 from daskpar.reports.wording import iso
 from daskpar.results import Status
 from daskpar.rundir.run_directory import RunDirectory
@@ -28,6 +28,7 @@ def status_json(run: RunDirectory) -> dict[str, object]:
         "started": iso(identity.created),
         "ended": None if ended is None else iso(ended),
         "run_by": holder,
+        "not_started": [] if status == Status.COMPLETED else not_started(run),
         "steps": [_step(folder, state, status) for folder, state in states],
     }
 

@@ -126,6 +126,18 @@ def test_a_run_that_is_running_and_one_whose_driver_is_gone(run: RunDirectory) -
     assert "5 of 20 mini-batches done" in crashed and "resume" in crashed
 
 
+def test_steps_that_have_not_started_are_named(run: RunDirectory) -> None:
+    run.effective_spec.write_text("jobs: {prep: {}, score: {}, report: {}}")
+    save(run, "prep", "command", status="completed")
+    save(run, status="running")
+    assert status_text(run.path).endswith("\n\nnot started: report")
+    with pytest.raises(UsageError, match=r"there is no step 'reprot' in the job of .* Did you mean 'report'"):
+        logs_text(run.path, step="reprot")
+    with pytest.raises(UsageError, match="step 'report' has not started"):
+        logs_text(run.path, step="report")
+    run.close()
+
+
 def test_a_run_before_its_first_step(run: RunDirectory) -> None:
     run.close()
     assert "No step has started." in status_text(run.path)
