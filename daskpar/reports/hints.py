@@ -18,6 +18,7 @@ from daskpar.events import (
     Watcher,
 )
 from daskpar.reports.wording import duration, number, one_line
+from daskpar.results import Status
 from daskpar.sizes import readable_size
 
 SLOWEST = 3
@@ -94,7 +95,10 @@ class HintCollector(Watcher):
     def step_ended(self, event: StepEnded) -> None:
         facts = self._facts.pop(event.step, None)
         if facts is not None:
-            self.texts[event.step] = hints(facts, lambda index: name_of(self._plans[event.step], index))
+            texts = hints(facts, lambda index: name_of(self._plans[event.step], index))
+            completed = event.result.status == Status.COMPLETED
+            # Who has to mend a script does not care how fast it is.
+            self.texts[event.step] = [text for text in texts if completed or not text.startswith("calls of")]
 
 
 def hints(facts: StepFacts, name: Callable[[int], str]) -> list[str]:

@@ -53,3 +53,13 @@ def test_the_collector_hears_of_tries_and_of_memory(started) -> None:
     heard.handle(ended())
     assert heard.texts == {"score": ["peak memory of a processor: 30.0 MB"]}
     assert len(records_of([(0, None)])) == 1
+
+
+def test_who_has_a_script_to_mend_is_not_told_of_short_calls(started) -> None:
+    for status, told in (("completed", 1), ("failed", 0)):
+        heard = HintCollector()
+        heard.handle(started())
+        heard.handle(tries_ended([(index, None) for index in range(2000)]))
+        heard._facts["score"].run = 0.1
+        heard.handle(ended(status))
+        assert len(heard.texts["score"]) == told
