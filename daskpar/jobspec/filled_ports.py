@@ -6,12 +6,12 @@ import re
 from dataclasses import replace
 
 from daskpar.jobspec import bindings, known_fields, scalars
-from daskpar.jobspec.bindings import PARENT, SERVER, Binding
-from daskpar.jobspec.declarations import DeclaredJob, DeclaredStep
+from daskpar.jobspec.bindings import PARENT, SERVER, Binding, Reference
+from daskpar.jobspec.declarations import PIPELINE, DeclaredJob, DeclaredStep
 from daskpar.jobspec.model import Input, Output
 from daskpar.jobspec.ports import InputPort, OutputPort, check_literal
 from daskpar.jobspec.problems import Problems
-from daskpar.jobspec.scope import Scope
+from daskpar.jobspec.scope import Scope, same_name
 from daskpar.jobspec.spec_locations import RunLocations
 from daskpar.jobspec.yaml_source import Value
 from daskpar.locations import datastore_of, is_url
@@ -70,6 +70,12 @@ class FilledPorts(Scope):
                     written.place, f"an input of the pipeline has nothing to bind to: {binding}."
                 )
                 return None
+            if port.optional and self._is_missing(step, binding):
+                self.problems.warn(
+                    written.place,
+                    f"{binding} does not exist, and the input {port.name!r} is optional: it is not given.",
+                )
+                return Input(name=port.name, type="literal", value=None, where=written.place.where)
             found = self.meaning(step, binding, written.place, unprefixed=PARENT)
             return self._bound_input(step, port, found, written)
         filled = written if step is None else self._filled(step, written)
@@ -79,6 +85,16 @@ class FilledPorts(Scope):
         return (
             self._path_input(port, filled, maker) if port.path else self._literal_input(port, filled, maker)
         )
+
+    def _is_missing(self, step: DeclaredStep, binding: Binding) -> bool:
+        """Whether a binding is to an input of the pipeline that there is not, as Azure's dump of a job has it
+        for an optional input that was given None.
+        """
+        reference = bindings.reference_of(binding, unprefixed=PARENT)
+        if reference is None or reference.scope != PARENT or reference.step or reference.kind != "inputs":
+            return False
+        ports = (step.parent or self.job).inputs
+        return same_name(reference.name, ports) not in ports
 
     def _filled(self, step: DeclaredStep, written: Value) -> Value | None:
         if not isinstance(written.data, str) or "${{" not in written.data:
@@ -188,7 +204,7 @@ class FilledPorts(Scope):
             and (reference := bindings.reference_of(binding, unprefixed=PARENT))
             and reference.scope != SERVER
         ):
-            return self._bound_output(step, port, binding, port.path)
+            return self._bound_output(step, port, reference, port.path)
         named = _SINGLE_BRACES.sub(r"${{\1}}", str(port.path.data))
         text = self.text(step, named, port.path.place)
         if text is None:
@@ -207,8 +223,9 @@ class FilledPorts(Scope):
         )
 
     def _bound_output(
-        self, step: DeclaredStep | None, port: OutputPort, binding: Binding, written: Value
+        self, step: DeclaredStep | None, port: OutputPort, reference: Reference, written: Value
     ) -> Output | None:
+        binding = bindings.only_binding(str(written.data)) or Binding("")
         if step is None:
             self.problems.error(
                 written.place,
@@ -229,7 +246,7 @@ class FilledPorts(Scope):
                 chosen_by_user=True,
                 where=written.place.where,
             )
-        if not isinstance(found, Output) or found.name not in self.job.outputs:
+        if not isinstance(found, Output) or reference.step or reference.kind != "outputs":
             self.problems.error(
                 written.place, f"an output can be bound to an output of the pipeline, not to {binding}."
             )
@@ -237,14 +254,35 @@ class FilledPorts(Scope):
         return replace(
             found,
             name=port.name,
-            type=port.type or found.type,
+            type=found.type if self._is_declared(step.parent, reference.name) else port.type or found.type,
             mode=port.mode or found.mode,
             where=written.place.where,
         )
 
+    def _is_declared(self, holder: DeclaredStep | None, name: str) -> bool:
+        """Whether a pipeline, or the one that its output is bound to, says of which type an output is: that
+        rules, whatever the step's component says.
+        """
+        ports = (holder or self.job).outputs
+        port = ports[same_name(name, ports)]
+        if port.type or holder is None:
+            return bool(port.type)
+        binding = bindings.only_binding(str(port.path.data)) if port.path else None
+        reference = bindings.reference_of(binding, unprefixed=PARENT) if binding else None
+        return bool(
+            reference
+            and reference.kind == "outputs"
+            and not reference.step
+            and same_name(reference.name, (holder.parent or self.job).outputs)
+            in (holder.parent or self.job).outputs
+            and self._is_declared(holder.parent, reference.name)
+        )
+
     def _default_output(self, step: DeclaredStep | None, port: OutputPort) -> Output:
         kind = port.type or self._type_of_writer(step, port)
-        path = self.locations.default_output(step.name if step else None, port.name)
+        nested = step is not None and step.kind == PIPELINE  # it has no folder: its steps have
+        name = f"{step.name}.{port.name}" if step and nested else port.name
+        path = self.locations.default_output(step.name if step and not nested else None, name)
         return Output(
             name=port.name,
             type=kind,
@@ -255,9 +293,9 @@ class FilledPorts(Scope):
         )
 
     def _type_of_writer(self, step: DeclaredStep | None, port: OutputPort) -> str:
-        """An output of the pipeline without a type has that of the step's output bound to it."""
-        if step is None:
-            for writer in self.job.steps.values():
+        """An output of a pipeline without a type has that of the step's output bound to it."""
+        if step is None or step.kind == PIPELINE:
+            for writer in (step.steps if step else self.job.own_steps).values():
                 for own in writer.outputs.values():
                     binding = bindings.only_binding(str(own.path.data)) if own.path else None
                     reference = bindings.reference_of(binding, unprefixed=PARENT) if binding else None

@@ -82,12 +82,15 @@ class StepBuilder:
 
     def _compute(self) -> str:
         job = self.scope.job.tree
-        for value in (
-            self.step.tree.get("compute"),
-            job.get("settings", "default_compute"),
-            job.get("compute"),
-        ):
-            filled = self.scope.literal(self.step, value) if value else None
+        written: list[tuple[DeclaredStep | None, Value | None]] = [(self.step, self.step.tree.get("compute"))]
+        holder = self.step.parent
+        while holder is not None:  # nested pipelines: the innermost that says something
+            tree = holder.tree
+            written += [(holder, tree.get("settings", "default_compute")), (holder, tree.get("compute"))]
+            holder = holder.parent
+        written += [(None, job.get("settings", "default_compute")), (None, job.get("compute"))]
+        for owner, value in written:
+            filled = self.scope.literal(owner or self.step, value) if value else None
             name = scalars.text(filled, self.problems) if filled else None
             if name is not None and filled is not None:
                 self._source("compute", filled)
