@@ -145,9 +145,21 @@ def _show_end(run: Run) -> int:
 def _spec_options(arguments: argparse.Namespace) -> dict[str, dict[str, str]]:
     """What changes a spec, as arguments of the functions that read it."""
     return {
-        "overrides": pairs(arguments.set, "--set"),
+        "overrides": {**pairs(arguments.set, "--set"), **_inputs(arguments.input)},
         "datastores": pairs(arguments.datastore, "--datastore"),
+        "components": pairs(arguments.component, "--component"),
+        "assets": pairs(arguments.asset, "--asset"),
     }
+
+
+def _inputs(texts: Sequence[str]) -> dict[str, str]:
+    """`--input NAME=DATA`, or `--input DATA` for the only input of a job that takes data, as overrides."""
+    found = {}
+    for text in texts:
+        name, sign, value = text.partition("=")
+        named = sign and all(part.isidentifier() for part in name.split(".")) and not os.path.exists(text)
+        found.update({f"inputs.{name}": value} if named else {"inputs": text})
+    return found
 
 
 def _run_options(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -226,7 +238,7 @@ class Verb:
     options: tuple[Option, ...]
 
 
-SPEC = option("spec", "pipeline job, parallel component or command component (YAML)")
+SPEC = option("spec", "pipeline job, parallel or command component, or batch deployment (YAML)")
 RUN_DIRECTORY = option("run", "run directory")
 SPEC_OPTIONS = (
     option(
@@ -243,6 +255,27 @@ SPEC_OPTIONS = (
         action="append",
         default=[],
         metavar="NAME=PLACE",
+    ),
+    option(
+        "--input",
+        "data for the job's input: DATA where it has one, as a batch deployment, or NAME=DATA (repeatable)",
+        action="append",
+        default=[],
+        metavar="DATA",
+    ),
+    option(
+        "--component",
+        "file of a component that is registered in Azure ML, e.g. train=./train.yml (repeatable)",
+        action="append",
+        default=[],
+        metavar="NAME=PATH",
+    ),
+    option(
+        "--asset",
+        "place of data or of a model registered in Azure ML, e.g. iris=./data (repeatable)",
+        action="append",
+        default=[],
+        metavar="NAME=PATH",
     ),
 )
 RUN_OPTIONS = (

@@ -87,26 +87,41 @@ def _size_text(step: ParallelStep) -> str:
 
 
 def plan_text(
-    spec: Path, overrides: Mapping[str, str], datastores: Mapping[str, str]
+    spec: Path,
+    overrides: Mapping[str, str],
+    datastores: Mapping[str, str],
+    components: Mapping[str, str] | None = None,
+    assets: Mapping[str, str] | None = None,
 ) -> tuple[str, list[str]]:
     """The whole answer of `daskpar plan`, and why steps in it can't be planned.
 
     Runs no user code and leaves nothing behind.
     """
     from daskpar.driver.job_secrets import hide_secrets
-    from daskpar.driver.options import Options, all_datastores, mounts_inputs
+    from daskpar.driver.named_tables import table_problems
+    from daskpar.driver.options import Assets, Components, Options, all_datastores, mounts_inputs
+    from daskpar.errors import SpecError
     from daskpar.jobspec.load import load_job
+    from daskpar.jobspec.script_imports import missing_imports
 
     places = all_datastores(datastores)
     troubles: list[str] = []
     with tempfile.TemporaryDirectory(prefix="daskpar-plan-") as scratch:
         run = Path(scratch) / "RUN"
         job = load_job(
-            spec, overrides=overrides, run_directory=run, datastores=places, mounts=mounts_inputs(Options())
+            spec,
+            overrides=overrides,
+            run_directory=run,
+            datastores=places,
+            components=Components(components or {}),
+            assets=Assets(assets or {}),
+            mounts=mounts_inputs(Options()),
         )
+        if problems := table_problems(job):
+            raise SpecError(problems, job.warnings)
         hide_secrets(job)
         lines = [f"job {job.name} ({job.spec})"]
-        lines += [f"  {warning}" for warning in job.warnings]
+        lines += [f"  {warning}" for warning in (*job.warnings, *missing_imports(job))]
         lines += [f"  note: {note}" for note in job.notes]
         for step in job.steps:
             lines += ["", *_step_lines(step, run, places, troubles)]

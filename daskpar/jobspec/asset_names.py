@@ -46,6 +46,4 @@ def advice(text: str, option: str) -> str:
     """How to say where the asset is that `text` names; `option` is `--component` or `--asset`."""
     name = (names_of(text) or ("NAME",))[-1]
     group = "components" if option == "--component" else "assets"
-    return (
-        f"Say where it is: {option} {name}=PATH, or daskpar.{group}.{name}: PATH in Dask's configuration."
-    )
+    return f"Say where it is: {option} {name}=PATH, or daskpar.{group}.{name}: PATH in Dask's configuration."

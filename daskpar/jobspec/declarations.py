@@ -58,6 +58,10 @@ class DeclaredJob:
     """The job's own, by name, nested pipelines included."""
     staged_paths: frozenset[str] = frozenset()
     """Where inputs that were passed from Python are going to be staged: nothing may be there yet."""
+    model_input: str = ""
+    """The input of its step that scripts find in the folder AZUREML_MODEL_DIR, as in a deployment; empty
+    without.
+    """
 
     @property
     def nested(self) -> tuple[DeclaredStep, ...]:
@@ -169,6 +173,7 @@ def read_job(
     problems: Problems,
     staged_paths: frozenset[str] = frozenset(),
     registered: Mapping[str, str] | None = None,
+    model_input: str = "",
 ) -> DeclaredJob:
     """The job that a pipeline's tree declares; mistakes are recorded, and what has them is left out.
 
@@ -212,6 +217,7 @@ def read_job(
         steps=steps,
         own_steps=own_steps,
         staged_paths=staged_paths,
+        model_input=model_input,
     )
 
 

@@ -27,6 +27,8 @@ class FilledPorts(Scope):
         self._check_files = check_files
         self._inputs: dict[tuple[str | None, str], Input | None] = {}
         self._outputs: dict[tuple[str | None, str], Output | None] = {}
+        self._named_at: dict[str, Value] = {}
+        """Path of data that is there before the run -> what names it."""
         self._open: set[tuple[str | None, str]] = set()
         """Inputs that are being filled in now."""
 
@@ -52,6 +54,11 @@ class FilledPorts(Scope):
             self._outputs[key] = None
             self._outputs[key] = self._output(step, port)
         return self._outputs[key]
+
+    def check_table(self, path: str) -> None:
+        """Record a mistake where the data at `path`, which is read as an MLTable, has no file of that name."""
+        if value := self._named_at.get(path):
+            self.locations.check_table(path, value)
 
     # inputs
 
@@ -173,6 +180,7 @@ class FilledPorts(Scope):
         kind = port.type or "uri_folder"
         if made_by is None and path not in self.job.staged_paths and self._can_be_checked(path, value):
             self.locations.check_exists(path, kind, value)
+            self._named_at.setdefault(path, value)
         return Input(
             name=port.name, type=kind, mode=port.mode, path=path, made_by=made_by, where=value.place.where
         )

@@ -17,6 +17,7 @@ from daskpar.jobspec.problems import Place
 from daskpar.jobspec.program_arguments import DriverFlags, UnclosedQuote, driver_flags, split_arguments
 from daskpar.jobspec.script_check import check_script, find_script, near_script
 from daskpar.jobspec.step_builder import StepBuilder
+from daskpar.jobspec.row_tables import table_hint
 from daskpar.jobspec.step_settings import LIMITS_OF_FAILURE, ChosenSettings, choose_settings
 from daskpar.jobspec.url_check import check_urls
 from daskpar.jobspec.yaml_source import Value, shown_path
@@ -47,12 +48,16 @@ class ParallelBuilder(StepBuilder):
         by_size, keys = settings.values["mini_batch_size"], settings.values["partition_keys"]
         assert isinstance(by_size, BySize) and isinstance(keys, tuple)
         split_inputs = self._input_data(inputs, settings)
+        self._check_tables(inputs, split_inputs)
+        by_size = self._counted(by_size, keys, inputs, split_inputs)
         inputs = self._with_modes(inputs, split_inputs, by_size, keys)
         inputs = self._with_access(inputs, outputs)
         with self.scope.showing(inputs):
             if shown_paths(inputs):
                 arguments = self._arguments()  # once more: the modes were not known before
             variables = self._environment_variables()
+        if (model := inputs.get(self.scope.job.model_input)) and model.seen:
+            variables.setdefault("AZUREML_MODEL_DIR", os.path.dirname(model.seen))
         arguments = self._with_logging_level(arguments, flags, settings)
         self._check_division(inputs, split_inputs, by_size, keys, settings.sources)
         rows = self._append_row_to(outputs, flags, str(settings.values["append_row_format"]))
@@ -105,7 +110,9 @@ class ParallelBuilder(StepBuilder):
         except UnclosedQuote as error:
             self.problems.error(value.place, str(error))
             return ()
-        return tuple(self.scope.text(self.step, word, value.place) or "" for word in words)
+        filled = [self.scope.text(self.step, word, value.place) for word in words]
+        # What can't be filled in stays as it was written: whoever reads it knows that its mistake is recorded.
+        return tuple(word if text is None else text for word, text in zip(words, filled, strict=True))
 
     def _with_logging_level(
         self, arguments: tuple[str, ...], flags: DriverFlags, settings: ChosenSettings
@@ -274,6 +281,34 @@ class ParallelBuilder(StepBuilder):
             filled[name] = replace(value, mode=mode)
         return filled
 
+    def _check_tables(self, inputs: Mapping[str, Input], split_inputs: tuple[str, ...]) -> None:
+        """An mltable that is split has to be one; what other steps read as a folder may be any folder."""
+        for name in split_inputs:
+            if inputs[name].type == "mltable" and inputs[name].made_by is None:
+                self.scope.check_table(inputs[name].path)
+
+    def _counted(
+        self,
+        by_size: BySize,
+        keys: tuple[str, ...],
+        inputs: Mapping[str, Input],
+        split_inputs: tuple[str, ...],
+    ) -> BySize:
+        """A size in bytes for a list of files is a number of files, as Azure takes it."""
+        lists = [inputs[name] for name in split_inputs if inputs[name].is_file_list]
+        if by_size.unit == 1 or keys or not lists or any(data.type == "uri_file" for data in lists):
+            return by_size
+        data, number = lists[0], by_size.number * by_size.unit
+        self.problems.warn(
+            self._place("mini_batch_size"),
+            f"{by_size.written} is taken as {number} files, as Azure does: the input {data.name!r} is a list "
+            f"of files ({data.type}{f', {data.mode}' if data.mode else ''}), and mini-batches of files are "
+            "counted.",
+            'Write a number of files, like "10"'
+            + ("; for a table, mode: direct." if data.type == "mltable" else "."),
+        )
+        return BySize(number=number, unit=1)
+
     def _check_division(
         self,
         inputs: Mapping[str, Input],
@@ -295,10 +330,9 @@ class ParallelBuilder(StepBuilder):
                     f"the input {name!r} is a list of files ({value.type}, {value.mode}), and "
                     "mini-batches of files are counted."
                 )
-                hint = 'Write a number of files, like "10"' + (
-                    "; for a table, mode: direct." if value.type == "mltable" else "."
+                self.problems.error(
+                    self._place("mini_batch_size"), what, table_hint(value.path, by_size.written)
                 )
-                self.problems.error(self._place("mini_batch_size"), what, hint)
             elif (
                 0 < by_size.number < FEW_BYTES
                 and by_size.unit == 1

@@ -278,9 +278,8 @@ def literal(value: Value, kind: str, problems: Problems) -> object:
     if kind == "string":
         return str(data)
     if kind == "boolean":
-        answer = (
-            data if isinstance(data, bool) else {"true": True, "false": False}.get(str(data).strip().lower())
-        )
+        words = {"true": True, "1": True, "false": False, "0": False}
+        answer = data if isinstance(data, bool) else words.get(str(data).strip().lower())
         if answer is None:
             problems.error(value.place, f"has to be true or false, not {quoted(data)}.")
         return answer

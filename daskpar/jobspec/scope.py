@@ -40,6 +40,10 @@ class Scope(ABC):
     def output(self, step: DeclaredStep | None, name: str) -> Output | None:
         """An output of a step, or of the pipeline, filled in."""
 
+    @abstractmethod
+    def check_table(self, path: str) -> None:
+        """Record a mistake where the data at `path`, which is read as an MLTable, has no file of that name."""
+
     @property
     def default_datastore(self) -> str:
         """The name that `${{default_datastore}}` stands for."""

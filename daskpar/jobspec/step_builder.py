@@ -58,7 +58,13 @@ class StepBuilder:
 
     def _with_access(self, inputs: Mapping[str, Input], outputs: Mapping[str, Output]) -> dict[str, Input]:
         locations = self.scope.locations
-        return with_access(inputs, outputs, locations.input_copies(self.step.name), mounts=locations.mounts)
+        return with_access(
+            inputs,
+            outputs,
+            locations.input_copies(self.step.name),
+            mounts=locations.mounts,
+            model_input=self.scope.job.model_input,
+        )
 
     def _outputs(self) -> dict[str, Output]:
         found = {name: self.scope.output(self.step, name) for name in self.step.outputs}

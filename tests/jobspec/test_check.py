@@ -44,11 +44,6 @@ PARALLEL = {
     ),
     "file for folder": ({"inputs": "a: {type: uri_folder, path: ./file.csv}"}, "Write type: uri_file."),
     "folder for file": ({"inputs": "a: {type: uri_file, path: ./data}"}, "Write type: uri_folder."),
-    "no MLTable": ({"inputs": "a: {type: mltable, path: ./data}"}, "data holds no file named MLTable"),
-    "MLTable file": (
-        {"inputs": "a: {type: mltable, path: ./table/MLTable}"},
-        "is a file; an mltable is the folder",
-    ),
     "registered data": (
         {"inputs": "a: {type: uri_folder, path: 'azureml:pictures:1'}"},
         "an asset of an Azure ML workspace",
@@ -105,10 +100,6 @@ PARALLEL = {
         "is written twice",
     ),
     "size": ({"extra": "mini_batch_size: ten"}, "'ten' is no mini-batch size"),
-    "bytes of files": (
-        {"extra": "mini_batch_size: 10kb"},
-        'mini-batches of files are counted. Write a number of files, like "10".',
-    ),
     "keys without table": ({"extra": "partition_keys: [a]"}, "partition_keys need an mltable"),
     "keys as text": ({"extra": "partition_keys: a,b"}, "has to be a list of column names"),
     "threshold": (
