@@ -140,7 +140,9 @@ class InitFailed:
     log: str
     time: float
     fatal: bool
-    """True: 3 × processors such failures in a row on this node; the step ends."""
+    """True: 3 × processors such failures in a row on this node, or one that is certain to come again; the node
+    is given up.
+    """
 
 
 def first_that_cost(*failures: Failure | InitFailed | None) -> Failure | InitFailed | None:

@@ -44,15 +44,15 @@ def with_stand_ins(tree: Value, problems: Problems) -> tuple[Value, frozenset[st
         word = scalars.port_word(kind.data) if kind else "uri_folder"
         if word in known_fields.LITERAL_TYPES:
             filled[name] = port.with_keys({"value": Value(_literal(word, port), port.place)})
-            example = "VALUE"
+            example = f"--set inputs.{name}=VALUE"
         elif word in known_fields.DATA_TYPES:
             paths.add(str(NOT_GIVEN / name))
             filled[name] = port.with_keys({"path": Value(str(NOT_GIVEN / name), port.place)})
-            example = "PATH"
+            example = f"--input {name}=PATH"
         else:
             continue
         place = replace(port.place, path=("inputs", name))
-        problems.warn(place, f"to run it, give the input {name!r} ({word}): --set inputs.{name}={example}.")
+        problems.warn(place, f"to run it, give the input {name!r} ({word}): {example}.")
     if not filled or inputs is None:
         return tree, frozenset()
     kept = {name: value for name, value in inputs.items()}

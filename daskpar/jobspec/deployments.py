@@ -12,7 +12,7 @@ from pathlib import Path
 from daskpar.errors import LocationError
 from daskpar.jobspec import scalars
 from daskpar.jobspec.components import read_component
-from daskpar.jobspec.problems import Place, Problems
+from daskpar.jobspec.problems import Problems
 from daskpar.jobspec.program_arguments import join_arguments
 from daskpar.jobspec.row_formats import TEXT
 from daskpar.jobspec.yaml_source import Value
@@ -259,7 +259,11 @@ def rows_as_text(tree: Value) -> dict[str, dict[str, Value]]:
     data frames with blanks between the values and without a header.
     """
     jobs = tree.get("jobs") or tree
-    return {name: {"append_row_format": Value(TEXT, node.place)} for name, node in jobs.items()}
+    return {
+        name: {"append_row_format": Value(TEXT, node.place)}
+        for name, node in jobs.items()
+        if node.get("task", "append_row_to")
+    }
 
 
 def with_kind_of_data(tree: Value) -> Value:
@@ -279,9 +283,5 @@ def with_kind_of_data(tree: Value) -> Value:
         changes = {"type": "uri_file"}
     elif os.path.isfile(os.path.join(place, "MLTable")):
         changes = {"type": "mltable", "mode": "eval_mount"}
-    typed = data.with_keys({key: Value(word, _place_of(data)) for key, word in changes.items()})
+    typed = data.with_keys({key: Value(word, data.place) for key, word in changes.items()})
     return tree.with_keys({"inputs": (tree.get("inputs") or tree).with_keys({DATA: typed})})
-
-
-def _place_of(value: Value) -> Place:
-    return value.place

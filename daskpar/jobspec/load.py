@@ -99,7 +99,8 @@ def read_definition(
     )
     if scoring:
         tree = with_kind_of_data(tree)
-        settings = {name: {**own, **settings.get(name, {})} for name, own in rows_as_text(tree).items()}
+        as_text = rows_as_text(tree)
+        settings = {name: {**as_text.get(name, {}), **settings.get(name, {})} for name in {*as_text, *settings}}
     if bare and is_bare(document):
         tree, absent = with_stand_ins(tree, problems)
     declared = read_job(
