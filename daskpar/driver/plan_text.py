@@ -175,17 +175,17 @@ def _value(value: object) -> str:
 
 def _mini_batches(step: ParallelStep, run: Path, datastores: Mapping[str, str], troubles: list[str]) -> str:
     from daskpar.batches.grouping import execute_here
-    from daskpar.engine.planning import make_plan, open_input
+    from daskpar.engine.planning import make_plan, open_split
 
     if step.settings.rank_mini_batch_count == 0:
-        data = step.inputs[step.input_data[0]]
-        if data.made_by is not None:
+        waits = [step.inputs[name] for name in step.input_data if step.inputs[name].made_by is not None]
+        if data := next(iter(waits), None):
             return f"mini-batches are known once step {data.made_by} has written {data.name!r}"
     try:
         opened = (
             None
             if step.settings.rank_mini_batch_count
-            else open_input(step.inputs[step.input_data[0]], datastores)
+            else open_split(step, datastores)
         )
         summary = make_plan(step, run / "steps" / step.name / "plan", opened=opened, execute=execute_here)
     except DaskparError as error:

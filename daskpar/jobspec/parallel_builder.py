@@ -190,18 +190,7 @@ class ParallelBuilder(StepBuilder):
         names: list[str] = []
         for element in value.elements() or [value]:
             names += self._split_names(element, inputs)
-        found = tuple(dict.fromkeys(names))
-        if len(found) > 1:
-            hint = (
-                "Put the files of both into one MLTable (several entries of "
-                "paths:), or write a step for each."
-            )
-            self.problems.error(
-                value.place,
-                f"names {len(found)} inputs ({', '.join(found)}); one input is split into mini-batches.",
-                hint,
-            )
-        return found[:1]
+        return tuple(dict.fromkeys(names))
 
     def _split_names(self, value: Value, inputs: Mapping[str, Input]) -> Iterator[str]:
         text = scalars.text(value, self.problems, "a binding: ${{inputs.NAME}}")
@@ -317,6 +306,14 @@ class ParallelBuilder(StepBuilder):
         keys: tuple[str, ...],
         sources: Mapping[str, str],
     ) -> None:
+        lists = [inputs[name].is_file_list for name in split_inputs]
+        if len(set(lists)) > 1 or (keys and len(lists) > 1 and lists[0]):
+            self.problems.error(
+                self._place("input_data"),
+                f"names {len(lists)} inputs ({', '.join(split_inputs)}); several are split one after the other "
+                + ("by size only." if keys and lists[0] else "where all are tables or all lists of files."),
+                "Write a step for each.",
+            )
         for name in split_inputs:
             value = inputs[name]
             if keys and value.type != "mltable":

@@ -100,7 +100,7 @@ def seen_beside(step: Step, skip: Iterable[Path | str] = ()) -> dict[str, object
     unseen = _unseen(step, skip)
     split = {""}
     if isinstance(step, ParallelStep) and step.settings.rank_mini_batch_count == 0:
-        split = set(step.input_data[:1])
+        split = set(step.input_data)
     return {
         given.name: _input_files(given, unseen)
         for given in step.inputs.values()
