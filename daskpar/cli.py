@@ -113,6 +113,18 @@ def _plan(arguments: argparse.Namespace) -> int:
     return UsageError.exit_code if troubles else 0
 
 
+def _init(arguments: argparse.Namespace) -> int:
+    from daskpar.driver.new_job import write_job
+
+    folder = Path(arguments.folder)
+    written, seen = write_job(arguments.data, folder)
+    spec = next(str(path) for path in written if path.name == "pipeline.yml")
+    _print(f"{arguments.data}: {seen}")
+    _print("\n".join(f"  wrote {path}" for path in written))
+    _print(f"Next: python -m daskpar plan {spec}, then python -m daskpar {spec}")
+    return 0
+
+
 def _status(arguments: argparse.Namespace) -> int:
     from daskpar.reports.run_status import status_text
 
@@ -335,6 +347,20 @@ VERBS: Mapping[str, Verb] = {
             flag("--retry-failed", "run the failed mini-batches of a completed run again too"),
             flag("--allow-changes", "go on although code, inputs or arguments have changed since"),
             *RUN_OPTIONS,
+        ),
+    ),
+    "init": Verb(
+        "init DATA",
+        "write a job for data: a spec, an entry script and, for rows, an MLTable",
+        _init,
+        (
+            option("data", "file or folder (CSV, TSV, JSON lines, Parquet, images, texts, others)"),
+            option(
+                "--folder",
+                "where to write; nothing there is replaced (default: here)",
+                default=".",
+                metavar="DIR",
+            ),
         ),
     ),
     "status": Verb("status RUN", "how far a run is, or how it ended", _status, (RUN_DIRECTORY,)),

@@ -182,11 +182,7 @@ def _mini_batches(step: ParallelStep, run: Path, datastores: Mapping[str, str], 
         if data := next(iter(waits), None):
             return f"mini-batches are known once step {data.made_by} has written {data.name!r}"
     try:
-        opened = (
-            None
-            if step.settings.rank_mini_batch_count
-            else open_split(step, datastores)
-        )
+        opened = None if step.settings.rank_mini_batch_count else open_split(step, datastores)
         summary = make_plan(step, run / "steps" / step.name / "plan", opened=opened, execute=execute_here)
     except DaskparError as error:
         troubles.append(f"step {step.name} ({step.where}): {error}")

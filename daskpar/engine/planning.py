@@ -19,9 +19,7 @@ Execute = Callable[[str, Sequence[str], int], None]
 """Runs pass `name` of the grouping with these arguments for the numbers 0 .. count - 1."""
 
 
-def open_input(
-    data: Input, datastores: Mapping[str, str], others: Sequence[Input] = ()
-) -> Table | FileList:
+def open_input(data: Input, datastores: Mapping[str, str], others: Sequence[Input] = ()) -> Table | FileList:
     """What a step's major input holds: a table, or a list of files. `others`: what is split after it, of the
     same kind.
 

@@ -100,7 +100,9 @@ def read_definition(
     if scoring:
         tree = with_kind_of_data(tree)
         as_text = rows_as_text(tree)
-        settings = {name: {**as_text.get(name, {}), **settings.get(name, {})} for name in {*as_text, *settings}}
+        settings = {
+            name: {**as_text.get(name, {}), **settings.get(name, {})} for name in {*as_text, *settings}
+        }
     if bare and is_bare(document):
         tree, absent = with_stand_ins(tree, problems)
     declared = read_job(
