@@ -45,7 +45,7 @@ def with_stand_ins(tree: Value, problems: Problems) -> tuple[Value, frozenset[st
         if word in known_fields.LITERAL_TYPES:
             filled[name] = port.with_keys({"value": Value(_literal(word, port), port.place)})
             example = f"--set inputs.{name}=VALUE"
-        elif word in known_fields.DATA_TYPES:
+        elif word in known_fields.ALL_DATA:
             paths.add(str(NOT_GIVEN / name))
             filled[name] = port.with_keys({"path": Value(str(NOT_GIVEN / name), port.place)})
             example = f"--input {name}=PATH"

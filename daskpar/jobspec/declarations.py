@@ -96,7 +96,9 @@ def as_pipeline(document: Value, path: Path, problems: Problems) -> Value | None
             "A job begins with type: pipeline; a component with type: parallel or command.",
         )
     else:
-        hint = nearest(word, ("pipeline", *known_fields.STEP_TYPES))
+        hint = known_fields.FOREIGN_STEP_TYPES.get(word) or nearest(
+            word, ("pipeline", *known_fields.STEP_TYPES)
+        )
         problems.error(
             place,
             f"a file of type {scalars.quoted(kind.data)} can't be run: it has to "
@@ -311,6 +313,13 @@ def _step(
     reference = node.get("component")
     component = read_component(reference, problems, reading.registered) if reference else None
     if reference and component is None:
+        return None
+    if component is not None and component.get("nodes") and not component.get("task"):
+        problems.error(
+            node.place,
+            f"{component.place.file} is a prompt flow, which is not run here.",
+            known_fields.FOREIGN_STEP_TYPES["promptflow"],
+        )
         return None
     kind = _kind(node, component, problems)
     if not kind:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import replace
 
@@ -130,7 +131,7 @@ class FilledPorts(Scope):
                     written.place, f"the input {port.name!r} needs a value, and {written.data} has none."
                 )
                 return None
-            if port.type in known_fields.DATA_TYPES:
+            if port.type in known_fields.ALL_DATA:
                 self.problems.error(
                     written.place,
                     f"the input {port.name!r} is of type {port.type}, and {written.data} is a literal.",
@@ -144,9 +145,10 @@ class FilledPorts(Scope):
             return None
         inherited = found.mode if isinstance(found, Input) else ""
         made_by = found.made_by if isinstance(found, Input) else self._maker_of_output(step, found, written)
+        kind = "" if port.type == known_fields.ANY_PATH else port.type
         return Input(
             name=port.name,
-            type=port.type or found.type,
+            type=kind or found.type,
             mode=port.mode or inherited,
             path=found.path,
             made_by=made_by,
@@ -160,7 +162,7 @@ class FilledPorts(Scope):
         return maker
 
     def _literal_input(self, port: InputPort, value: Value, made_by: str | None = None) -> Input | None:
-        if port.type in known_fields.DATA_TYPES:
+        if port.type in known_fields.ALL_DATA:
             return self._path_input(port, value, made_by)
         literal = scalars.literal(value, port.type, self.problems)
         if literal is None:
@@ -177,13 +179,18 @@ class FilledPorts(Scope):
         path = self.locations.location_of(value)
         if path is None:
             return None
-        kind = port.type or "uri_folder"
+        kind = self._kind_at(path) if port.type == known_fields.ANY_PATH else port.type or "uri_folder"
         if made_by is None and path not in self.job.staged_paths and self._can_be_checked(path, value):
             self.locations.check_exists(path, kind, value)
             self._named_at.setdefault(path, value)
         return Input(
             name=port.name, type=kind, mode=port.mode, path=path, made_by=made_by, where=value.place.where
         )
+
+    @staticmethod
+    def _kind_at(path: str) -> str:
+        """The type of an input of the older type `path`: what lies there."""
+        return "uri_file" if not is_url(path) and os.path.isfile(path) else "uri_folder"
 
     def _can_be_checked(self, path: str, value: Value) -> bool:
         """Whether what a job's own input names has to be there by now."""

@@ -123,6 +123,10 @@ OUTPUT = frozenset(
 DATA_TYPES = ("uri_file", "uri_folder", "mltable", "mlflow_model", "custom_model", "triton_model")
 FOLDER_TYPES = frozenset(DATA_TYPES) - {"uri_file"}
 LITERAL_TYPES = ("string", "number", "integer", "boolean")
+ANY_PATH = "path"
+"""An older type of data: a file or a folder."""
+ALL_DATA = (*DATA_TYPES, ANY_PATH)
+INPUT_TYPES = (*ALL_DATA, *LITERAL_TYPES)
 INPUT_MODES = ("ro_mount", "rw_mount", "mount", "download", "direct", "eval_mount", "eval_download")
 OUTPUT_MODES = ("rw_mount", "mount", "upload", "direct")
 TABLE_ONLY_MODES = frozenset({"eval_mount", "eval_download"})

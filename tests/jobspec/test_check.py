@@ -44,16 +44,16 @@ PARALLEL = {
     ),
     "file for folder": ({"inputs": "a: {type: uri_folder, path: ./file.csv}"}, "Write type: uri_file."),
     "folder for file": ({"inputs": "a: {type: uri_file, path: ./data}"}, "Write type: uri_folder."),
+    "mode of tables": (
+        {"inputs": "a: {type: uri_folder, path: ./data, mode: eval_mount}"},
+        "the mode eval_mount is for the type mltable",
+    ),
     "registered data": (
         {"inputs": "a: {type: uri_folder, path: 'azureml:pictures:1'}"},
         "an asset of an Azure ML workspace",
     ),
     "type": ({"inputs": "a: {type: uri_foldr, path: ./data}"}, "Did you mean 'uri_folder'?"),
     "mode": ({"inputs": "a: {type: uri_folder, path: ./data, mode: upload}"}, "has to be one of ro_mount"),
-    "mode of tables": (
-        {"inputs": "a: {type: uri_folder, path: ./data, mode: eval_mount}"},
-        "the mode eval_mount is for the type mltable",
-    ),
     "path and value": ({"inputs": "a: {path: ./data, value: 1}"}, "both a path and a value"),
     "list for input": ({"inputs": "a: [1]"}, "has to be a single value or a mapping, not a list"),
     "path is no text": ({"inputs": "a: {path: 5}"}, "has to be a path, not 5"),
