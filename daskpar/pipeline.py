@@ -81,9 +81,8 @@ def run(
     `spec`: path of the YAML file. `client`, `scheduler` (address) or `compute` (name below `daskpar.computes`
     in Dask's configuration) choose the Dask cluster, a local one in this process by default. `inputs`:
     pipeline input name -> literal, path, Dask or pandas DataFrame, or Dask bag of file paths; collections are
-    computed once, into the run directory. `overrides`: as `--set`. `datastores`, `components`, `assets`: as in
-    `validate`. `run_dir`: default `runs/NAME-TIME` below
-    the working directory.
+    computed once, into the run directory. `overrides`: as `--set`. `datastores`, `components`, `assets`: as
+    in `validate`. `run_dir`: default `runs/NAME-TIME` below the working directory.
 
     Returns the ended run, whatever its status; `.check()` raises for one that did not complete. Raises
     SpecError, UsageError or InputError when the job can't start.

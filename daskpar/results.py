@@ -140,8 +140,8 @@ class InitFailed:
     log: str
     time: float
     fatal: bool
-    """True: 3 × processors such failures in a row on this node, or one that is certain to come again; the node
-    is given up.
+    """True: 3 × processors such failures in a row on this node, or one that is certain to come again: the
+    node is given up.
     """
 
 

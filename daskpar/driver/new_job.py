@@ -1,4 +1,4 @@
-"""What `daskpar init` writes: a spec, an entry script and, for rows, an MLTable, for data that it looks at."""
+"""What `daskpar init` writes for data that it looks at: a spec, an entry script and, for rows, an MLTable."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def write_job(data: str, folder: Path) -> tuple[list[Path], str]:
     there = [name for name in (*texts, _rows(seen)) if os.path.lexists(folder / name)]
     if there:
         raise UsageError(
-            f"nothing was written, for {folder / there[0]} is there already: name another folder with --folder"
+            f"nothing was written, for {folder / there[0]} is there already; name another --folder"
         )
     written = []
     for name, text in texts.items():

@@ -1,6 +1,4 @@
-"""Turns a batch deployment into a pipeline: one parallel step that runs the scoring script, or the pipeline that
-it deploys.
-"""
+"""Turns a batch deployment into a pipeline: one step with the scoring script, or the pipeline that it deploys."""
 
 from __future__ import annotations
 
@@ -152,9 +150,9 @@ class _Scoring:
         if code is None:
             self.problems.error(
                 self.place,
-                "a deployment without code_configuration runs a script that Azure ML makes for an MLflow model.",
-                "Write code_configuration: {code: ./code, scoring_script: score.py}, whose init() loads the model "
-                "from AZUREML_MODEL_DIR.",
+                "a deployment without code_configuration runs a script that Azure ML makes for MLflow models.",
+                "Write code_configuration: {code: ./code, scoring_script: score.py}, whose init() loads the "
+                "model from AZUREML_MODEL_DIR.",
             )
             return None
         action = self._setting("output_action")

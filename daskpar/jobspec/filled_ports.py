@@ -57,7 +57,7 @@ class FilledPorts(Scope):
         return self._outputs[key]
 
     def check_table(self, path: str) -> None:
-        """Record a mistake where the data at `path`, which is read as an MLTable, has no file of that name."""
+        """Record a mistake where the data at `path`, read as an MLTable, has no file of that name."""
         if value := self._named_at.get(path):
             self.locations.check_table(path, value)
 

@@ -15,9 +15,9 @@ from daskpar.jobspec.input_access import shown_paths
 from daskpar.jobspec.model import BySize, Input, Output, ParallelStep
 from daskpar.jobspec.problems import Place
 from daskpar.jobspec.program_arguments import DriverFlags, UnclosedQuote, driver_flags, split_arguments
+from daskpar.jobspec.row_tables import table_hint
 from daskpar.jobspec.script_check import check_script, find_script, near_script
 from daskpar.jobspec.step_builder import StepBuilder
-from daskpar.jobspec.row_tables import table_hint
 from daskpar.jobspec.step_settings import LIMITS_OF_FAILURE, ChosenSettings, choose_settings
 from daskpar.jobspec.url_check import check_urls
 from daskpar.jobspec.yaml_source import Value, shown_path
@@ -111,7 +111,7 @@ class ParallelBuilder(StepBuilder):
             self.problems.error(value.place, str(error))
             return ()
         filled = [self.scope.text(self.step, word, value.place) for word in words]
-        # What can't be filled in stays as it was written: whoever reads it knows that its mistake is recorded.
+        # What can't be filled in stays as it was written: who reads it knows that its mistake is recorded.
         return tuple(word if text is None else text for word, text in zip(words, filled, strict=True))
 
     def _with_logging_level(
@@ -310,7 +310,8 @@ class ParallelBuilder(StepBuilder):
         if len(set(lists)) > 1 or (keys and len(lists) > 1 and lists[0]):
             self.problems.error(
                 self._place("input_data"),
-                f"names {len(lists)} inputs ({', '.join(split_inputs)}); several are split one after the other "
+                f"names {len(lists)} inputs ({', '.join(split_inputs)}); "
+                "several are split one after the other "
                 + ("by size only." if keys and lists[0] else "where all are tables or all lists of files."),
                 "Write a step for each.",
             )

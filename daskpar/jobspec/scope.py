@@ -42,7 +42,7 @@ class Scope(ABC):
 
     @abstractmethod
     def check_table(self, path: str) -> None:
-        """Record a mistake where the data at `path`, which is read as an MLTable, has no file of that name."""
+        """Record a mistake where the data at `path`, read as an MLTable, has no file of that name."""
 
     @property
     def default_datastore(self) -> str:

@@ -1,4 +1,4 @@
-"""The environment variables that public scripts read: those that Azure ML sets, as far as they are of use here."""
+"""The environment variables of Azure ML that public scripts read, as far as they are of use here."""
 
 from __future__ import annotations
 

@@ -180,7 +180,7 @@ REFUSED = {
     "import": "name the data as an input instead",
     "data_transfer": "name the data as an input instead",
     "do_while": "Loops are not run here",
-    "parallel_for": "a parallel step with a mini-batch for each",
+    "parallel_for": "write a parallel step with a mini-batch for each",
     "finetuning": "on its own servers",
 }
 
@@ -434,7 +434,7 @@ def test_a_deployment_takes_a_file_or_an_mltable(folder: Folder) -> None:
         (
             "code_configuration: {code: code, scoring_script: script.py}",
             "",
-            "a script that Azure ML makes for an MLflow model",
+            "a script that Azure ML makes for MLflow models",
         ),
         ("path: models/model", "version: 2", "--asset m=PATH"),
         (
@@ -443,7 +443,11 @@ def test_a_deployment_takes_a_file_or_an_mltable(folder: Folder) -> None:
             "the entry script 'scrpt.py' does not exist",
         ),
         ("mini_batch_size: 4", "mini_batch_size: many", "is no mini-batch size"),
-        ("settings:", "output_action: rows\n    settings:", "has to be append_row or summary_only"),
+        (
+            "mini_batch_size: 4",
+            "mini_batch_size: 4\n      output_action: rows",
+            "has to be append_row or summary_only",
+        ),
         ("type: model\n", "type: managed\n", "an online deployment answers requests"),
         (
             "type: model\n",

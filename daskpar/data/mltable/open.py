@@ -48,8 +48,8 @@ def open_mltables(folders: Sequence[str], datastores: Mapping[str, str] | None =
         )
         if ours != theirs:
             raise InputError(
-                f"{other.file}: its transformations are others than those of {first.file}, so both are no one "
-                "table: split them in a step each, or write one MLTable that lists the files of both"
+                f"{other.file}: its transformations are others than those of {first.file}, so both are no "
+                "single table: split them in a step each, or write one MLTable that lists the files of both"
             )
     items = []
     for document in documents:
