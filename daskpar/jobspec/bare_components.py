@@ -43,7 +43,9 @@ def with_stand_ins(tree: Value, problems: Problems) -> tuple[Value, frozenset[st
         kind = port.get("type")
         word = scalars.port_word(kind.data) if kind else "uri_folder"
         if word in known_fields.LITERAL_TYPES:
-            filled[name] = port.with_keys({"value": Value(_literal(word, port), port.place)})
+            filled[name] = port.with_keys(
+                {"value": Value(scalars.StandIn(f"${{{{inputs.{name}}}}}"), port.place)}
+            )
             example = f"--set inputs.{name}=VALUE"
         elif word in known_fields.ALL_DATA:
             paths.add(str(NOT_GIVEN / name))
@@ -57,16 +59,3 @@ def with_stand_ins(tree: Value, problems: Problems) -> tuple[Value, frozenset[st
         return tree, frozenset()
     kept = {name: value for name, value in inputs.items()}
     return tree.with_keys({"inputs": Value({**kept, **filled}, inputs.place)}), frozenset(paths)
-
-
-def _literal(kind: str, port: Value) -> object:
-    """A value that the rules of the input allow."""
-    enum = port.get("enum")
-    if enum is not None and enum.elements():
-        return enum.elements()[0].data
-    if kind == "boolean":
-        return True
-    least, most = (port.get(key) for key in ("min", "max"))
-    known = [scalars.as_number(limit.data) for limit in (least, most) if limit is not None]
-    number = next((limit for limit in known if limit is not None), 1)
-    return "1" if kind == "string" else number

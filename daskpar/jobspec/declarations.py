@@ -89,6 +89,9 @@ def as_pipeline(document: Value, path: Path, problems: Problems) -> Value | None
     if word in known_fields.STEP_TYPES:
         return _around_component(document, word, path)
     place = kind.place if kind else document.place
+    if (job := document.get("create_job")) is not None:
+        problems.error(job.place, "a schedule starts another job.", "Give the file of the job that it names.")
+        return None
     if kind is None:
         problems.error(
             place,

@@ -1,4 +1,4 @@
-"""Turns a batch deployment into a pipeline: one step with the scoring script, or the pipeline that it deploys."""
+"""Turns a batch deployment into a pipeline: a step with the scoring script, or the pipeline it deploys."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ class _Scoring:
         if code is None:
             self.problems.error(
                 self.place,
-                "a deployment without code_configuration runs a script that Azure ML makes for MLflow models.",
+                "a deployment without code_configuration runs a script that Azure makes for MLflow models.",
                 "Write code_configuration: {code: ./code, scoring_script: score.py}, whose init() loads the "
                 "model from AZUREML_MODEL_DIR.",
             )

@@ -72,7 +72,7 @@ class FilledPorts(Scope):
                 else None
             )
         binding = bindings.only_binding(written.data) if isinstance(written.data, str) else None
-        if binding is not None:
+        if binding is not None and not isinstance(written.data, scalars.StandIn):
             if step is None:
                 self.problems.error(
                     written.place, f"an input of the pipeline has nothing to bind to: {binding}."
@@ -89,7 +89,7 @@ class FilledPorts(Scope):
         filled = written if step is None else self._filled(step, written)
         if filled is None:
             return None
-        maker = self._maker_within(step, written)
+        maker = None if isinstance(written.data, scalars.StandIn) else self._maker_within(step, written)
         return (
             self._path_input(port, filled, maker) if port.path else self._literal_input(port, filled, maker)
         )

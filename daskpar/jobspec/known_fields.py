@@ -142,7 +142,7 @@ FOREIGN_STEP_TYPES = {
     "data_transfer": "It copies data between stores of Azure: name the data as an input instead.",
     "do_while": "Loops are not run here: write the steps one after the other.",
     "if_else": "Conditions are not run here: write the steps of the branch that you want.",
-    "parallel_for": "It runs a step for each of some values: write a parallel step with a mini-batch for each.",
+    "parallel_for": "It runs a step for each value: write a parallel step with a mini-batch for each.",
     "distributed": "It starts one program on several nodes: write it as a command step, which runs on one.",
     "finetuning": "Azure ML tunes the model on its own servers: run such a job there.",
     "promptflow_parallel": "A prompt flow runs in Azure ML: call it in run() of a parallel step.",

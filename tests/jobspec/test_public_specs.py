@@ -354,7 +354,16 @@ def test_a_bare_component_says_what_it_needs(folder: Folder) -> None:
     ]
     with pytest.raises(SpecError, match="the input 'raw' has no value"):
         folder.run_job(folder.path / "inner.yml")
-    # A mistake is still one.
+    # No rule judges a value that is not known; a mistake is still one.
+    folder.write(
+        "up.yml",
+        COMPONENT.replace(
+            "inputs:\n", "inputs:\n      n: {type: integer, min: 3}\n      s: {type: string, enum: [x]}\n"
+        )
+        .replace('mini_batch_size: "2"', "mini_batch_size: ${{inputs.s}}\n    logging_level: ${{inputs.s}}")
+        .replace("--factor", "--init_timeout ${{inputs.n}} --factor"),
+    )
+    assert len(load_job(folder.path / "up.yml", bare=True, datastores={}).warnings) == 3
     folder.write("up.yml", COMPONENT.replace("${{inputs.factor}}", "${{inputs.facto}}"))
     with pytest.raises(SpecError, match="has no input 'facto'"):
         load_job(folder.path / "up.yml", bare=True, datastores={})
@@ -434,7 +443,7 @@ def test_a_deployment_takes_a_file_or_an_mltable(folder: Folder) -> None:
         (
             "code_configuration: {code: code, scoring_script: script.py}",
             "",
-            "a script that Azure ML makes for MLflow models",
+            "a script that Azure makes for MLflow models",
         ),
         ("path: models/model", "version: 2", "--asset m=PATH"),
         (
