@@ -195,22 +195,21 @@ def _start(
         assets=assets,
         mounts=mounts_inputs(options),
     )
-    _check_scripts_and_tables(job, options)
+    _check_scripts(job, options)
     _show_warnings(job, options)
     take_secrets(job)
     with started_ahead(job, options):
         return _run_new(job, definition.run_directory, collections, run_dir, options)
 
 
-def _check_scripts_and_tables(job: PipelineJob, options: Options) -> None:
-    """SpecError for an MLTable that is wrong, and for a package that a script needs and that the Python of
-    its processors, which is this one, does not have.
+def _check_scripts(job: PipelineJob, options: Options) -> None:
+    """SpecError for packages that scripts need and that the Python of their processors does not have, where
+    it is this one. MLTables are opened before the job starts in any case.
     """
-    from daskpar.driver.named_tables import table_problems
     from daskpar.jobspec.script_imports import missing_imports
 
     here = options.is_local or options.worker_processes  # else the nodes have a Python of their own
-    if problems := (*table_problems(job), *(missing_imports(job) if here else ())):
+    if here and (problems := missing_imports(job)):
         raise SpecError(problems, job.warnings)
 
 

@@ -16,6 +16,7 @@ from daskpar.jobspec.model import BySize, Input, Output, ParallelStep
 from daskpar.jobspec.problems import Place
 from daskpar.jobspec.program_arguments import DriverFlags, UnclosedQuote, driver_flags, split_arguments
 from daskpar.jobspec.row_tables import table_hint
+from daskpar.jobspec.scope import same_name
 from daskpar.jobspec.script_check import check_script, find_script, near_script
 from daskpar.jobspec.step_builder import StepBuilder
 from daskpar.jobspec.step_settings import LIMITS_OF_FAILURE, ChosenSettings, choose_settings
@@ -219,17 +220,17 @@ class ParallelBuilder(StepBuilder):
                     f"has to be a binding to one of the step's own inputs, not {binding}.",
                     "Write ${{inputs.NAME}}.",
                 )
-            elif reference.name not in self.step.inputs:
+            elif (name := same_name(reference.name, self.step.inputs)) not in self.step.inputs:
                 listed = f"It has: {', '.join(self.step.inputs)}." if self.step.inputs else ""
                 self.problems.error(
                     value.place,
                     f"{binding}: the step has no input {reference.name!r}.",
                     nearest(reference.name, self.step.inputs) or listed,
                 )
-            elif reference.name in inputs and not inputs[reference.name].is_data:
-                self._refuse_to_split(inputs[reference.name], value.place)
-            elif reference.name in inputs:
-                yield reference.name
+            elif name in inputs and not inputs[name].is_data:
+                self._refuse_to_split(inputs[name], value.place)
+            elif name in inputs:
+                yield name
 
     def _refuse_to_split(self, literal: Input, place: Place) -> None:
         if literal.value is None:

@@ -42,8 +42,8 @@ def user_traceback(error: BaseException) -> str:
 
 
 def comes_again(error: BaseException) -> bool:
-    """Whether an error at the start of a script comes again in the next processor: a module, or a name in one,
-    that is not there, or text that is no Python.
+    """Whether an error at the start of a script comes again in the next processor: a module, or a name in
+    one, that is not there, or text that is no Python.
     """
     if isinstance(error, ModuleNotFoundError | SyntaxError):
         return True

@@ -26,7 +26,7 @@ COMPONENT = """
     outputs:
       rows: {type: mltable}
     mini_batch_size: "2"
-    input_data: ${{inputs.Files}}
+    input_data: ${{inputs.files}}
     append_row_to: ${{outputs.rows}}
     task:
       type: run_function
