@@ -39,7 +39,7 @@ def test_the_first_job_does_what_the_readme_says(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_each_command_is_in_the_table(verb: str) -> None:
-    assert re.search(rf"^\| `.*\b{verb} (SPEC|RUN)", README, re.MULTILINE)
+    assert re.search(rf"^\| `.*\b{verb} (SPEC|RUN|DATA)", README, re.MULTILINE)
 
 
 def test_each_option_that_the_readme_names_exists() -> None:

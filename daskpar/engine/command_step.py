@@ -88,6 +88,7 @@ class CommandStepRun(StepRun):
             lambda: bool(self._stopped),
             self._warn,
             shown_paths(self.step.inputs),
+            self.step.includes,
         )
         lay_out_inputs(self.step.inputs.values(), str(self.run_directory), lambda: bool(self._stopped))
 

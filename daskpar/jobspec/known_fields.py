@@ -69,6 +69,7 @@ COMMAND = STEP | {
     "queue_settings",
     "job_tier",
     "priority",
+    "additional_includes",
 }
 TASK = frozenset(
     {"type", "code", "entry_script", "program_arguments", "args", "append_row_to", "environment", "model"}

@@ -179,7 +179,10 @@ def _parallel_values(step: ParallelStep, hide: Hide) -> dict[str, object]:
 def _command_values(step: CommandStep, hide: Hide) -> dict[str, object]:
     values: dict[str, object] = {f"variables.{name}": value for name, value in step.variables.items()}
     code = str(step.code) if step.code is not None else None
-    return {**values, "command": hidden_command(step.command, hide), "code": code}
+    values |= {"command": hidden_command(step.command, hide), "code": code}
+    if step.includes:
+        values["additional_includes"] = [str(path) for path in step.includes]
+    return values
 
 
 class _Digest:

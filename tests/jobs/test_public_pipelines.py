@@ -43,6 +43,8 @@ def test_a_pipeline_in_a_pipeline_and_its_resume(work):
         outputs={"folder": {"type": "uri_folder"}},
     )
     stop = work.write("stop", "")
+    work.write("shared/helper/__init__.py", "")
+    work.write("shared/note.txt", "kept beside the code")
     first = {"raw": {"type": "uri_folder", "path": "./data"}}
     jobs = {
         "one": {"type": "pipeline", "component": "./inner.yml", "inputs": first},
@@ -52,9 +54,10 @@ def test_a_pipeline_in_a_pipeline_and_its_resume(work):
             "inputs": {"raw": "${{parent.jobs.one.outputs.folder}}"},
         },
         "last": work.command(
-            f"test ! -e {stop} && cat ${{{{inputs.i}}}}/* > ${{{{outputs.o}}}}",
+            f"ls helper/__init__.py note.txt && test ! -e {stop} && cat ${{{{inputs.i}}}}/* > ${{{{outputs.o}}}}",
             inputs={"i": "${{parent.jobs.two.outputs.folder}}"},
             outputs={"o": {"type": "uri_file", "path": "./all.txt"}},
+            additional_includes=["./shared/helper", "./shared/note.txt"],
         ),
     }
     ended = work.run(jobs)
