@@ -145,6 +145,8 @@ class _Scoring:
         """The pipeline of one step `NAME`, with the input `data` and the output `score`."""
         code = self.document.get("code_configuration")
         scalars.unknown_keys(self.document, _OF_MODELS, self.problems, "a batch deployment")
+        if not self._is_well_formed():
+            return None
         if settings := self.document.get("settings"):
             scalars.unknown_keys(settings, _IN_SETTINGS, self.problems, "settings of a batch deployment")
         if code is None:
@@ -176,6 +178,27 @@ class _Scoring:
         }
         return self._value(tree)
 
+    def _is_well_formed(self) -> bool:
+        """Whether the mappings of the document are some; records what is none."""
+        document = self.document
+        wrong = [
+            value
+            for key in ("code_configuration", "resources", "settings")
+            if (value := document.get(key)) is not None and not value.is_mapping
+        ]
+        wrong += [
+            value
+            for key in ("retry_settings", "environment_variables")
+            if (value := self._setting(key)) is not None and not value.is_mapping
+        ]
+        for value in wrong:
+            self.problems.error(value.place, f"has to be a mapping, not {scalars.quoted(value.data)}.")
+        code = document.get("code_configuration")
+        if code is not None and code.is_mapping and code.get("scoring_script") is None:
+            self.problems.error(code.place, "code_configuration needs a scoring_script.")
+            return False
+        return not wrong
+
     def _node(self, code: Value, *, rows: bool) -> dict[str, object]:
         inputs: dict[str, object] = {DATA: f"${{{{parent.inputs.{DATA}}}}}"}
         if model := self._model():
@@ -185,10 +208,7 @@ class _Scoring:
         )
         variables.setdefault("AZUREML_BI_OUTPUT_PATH", f"${{{{outputs.{SCORES}}}}}")
         task: dict[str, object] = {"type": "run_function", "code": code.get("code") or "."}
-        script = code.get("scoring_script")
-        if script is None:
-            self.problems.error(code.place, "code_configuration needs a scoring_script.")
-        else:
+        if script := code.get("scoring_script"):
             task["entry_script"] = script
         if rows:
             name = self._setting("output_file_name")
@@ -209,7 +229,8 @@ class _Scoring:
         if keys := self._setting("partition_keys"):
             node["partition_keys"] = keys
         if level := self._setting("logging_level"):
-            node["logging_level"] = Value(str(level.data).upper(), level.place)
+            word = level.data.upper() if isinstance(level.data, str) else level.data
+            node["logging_level"] = Value(word, level.place)
         count = self.document.get("resources", "instance_count") or self._setting("instance_count")
         if count:
             node["resources"] = {"instance_count": count}
@@ -217,8 +238,6 @@ class _Scoring:
 
     def _retries(self) -> dict[str, object]:
         given = self._setting("retry_settings")
-        if given is not None and not given.is_mapping:
-            self.problems.error(given.place, f"has to be a mapping, not {scalars.quoted(given.data)}.")
         own = dict(given.items()) if given else {}
         return {"max_retries": 3, "timeout": 30, **own}
 

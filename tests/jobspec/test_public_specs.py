@@ -452,6 +452,8 @@ def test_a_deployment_takes_a_file_or_an_mltable(folder: Folder) -> None:
             "the entry script 'scrpt.py' does not exist",
         ),
         ("mini_batch_size: 4", "mini_batch_size: many", "is no mini-batch size"),
+        ("scoring_script: script.py", "script: script.py", "code_configuration needs a scoring_script"),
+        ("{timeout: 300}", "300", "settings.retry_settings: has to be a mapping, not 300"),
         (
             "mini_batch_size: 4",
             "mini_batch_size: 4\n      output_action: rows",
