@@ -9,12 +9,13 @@ from pathlib import Path
 
 from daskpar.errors import nearest
 from daskpar.jobspec import known_fields, scalars
+from daskpar.jobspec.bindings import OWN, PARENT, bindings_in, only_binding, reference_of
 from daskpar.jobspec.components import merge, read_component, with_rows_in_task
 from daskpar.jobspec.ports import InputPort, OutputPort, flatten_groups, input_port, output_port
 from daskpar.jobspec.problems import COMMAND_LINE, Place, Problems
 from daskpar.jobspec.step_settings import BY_KEY
 from daskpar.jobspec.unknown_keys import check_meta, check_step_keys
-from daskpar.jobspec.yaml_source import Value
+from daskpar.jobspec.yaml_source import Value, texts
 
 PIPELINE = "pipeline"
 STEP_NAME_CHARACTERS = 200
@@ -338,12 +339,14 @@ def _step(
     if kind == "command":
         _refuse_settings(name, reading.settings.get(name, {}), problems)
     inside: dict[str, DeclaredStep] = {}
+    missing: dict[str, Place] | None = {} if kind == PIPELINE else None
+    inputs = _inputs(node, component, problems, missing)
     step = DeclaredStep(
         name=name,
         kind=kind,
         place=node.place,
         tree=tree,
-        inputs=_inputs(node, component, problems),
+        inputs=inputs,
         outputs=_outputs(node, component, problems),
         overrides=overrides,
         parent=parent,
@@ -356,7 +359,42 @@ def _step(
             problems.error(node.place, f"the pipeline in {read_at.file} leads back to itself.")
             return None
         inside |= _steps(reading, tree, step, (*above, read_at))
+        for input_name, place in (missing or {}).items():
+            if not _only_optional(inside, input_name):
+                problems.error(place, _not_given(input_name))
+                inputs[input_name] = InputPort(name=input_name, place=place)
     return step
+
+
+def _only_optional(steps: Mapping[str, DeclaredStep], name: str) -> bool:
+    """Whether an input of a pipeline is nothing but the value of optional inputs of its steps: as Azure dumps
+    a function whose argument is None by default.
+    """
+    for step in steps.values():
+        rest = texts(step.tree, leave_out=("inputs", "outputs", "component", "jobs"))
+        if any(name in _parent_inputs(text) for text in rest):
+            return False
+        for port in step.inputs.values():
+            written = port.path or port.value
+            text = written.data if written is not None else None
+            names = _parent_inputs(text, unprefixed=PARENT) if isinstance(text, str) else ()
+            if name in names and not (port.optional and only_binding(str(text))):
+                return False
+    return True
+
+
+def _parent_inputs(text: str, *, unprefixed: str = OWN) -> set[str]:
+    """The inputs of its pipeline that a text of a step names."""
+    found = (reference_of(binding, unprefixed=unprefixed) for binding in bindings_in(text))
+    return {
+        each.name
+        for each in found
+        if each and each.scope == PARENT and each.kind == "inputs" and not each.step
+    }
+
+
+def _not_given(name: str) -> str:
+    return f"the component's input {name!r} is not given and has no default."
 
 
 def _kind(node: Value, component: Value | None, problems: Problems) -> str:
@@ -392,7 +430,12 @@ def _kind(node: Value, component: Value | None, problems: Problems) -> str:
     return known[0]
 
 
-def _inputs(node: Value, component: Value | None, problems: Problems) -> dict[str, InputPort]:
+def _inputs(
+    node: Value, component: Value | None, problems: Problems, missing: dict[str, Place] | None = None
+) -> dict[str, InputPort]:
+    """The inputs of a step. `missing`: of a nested pipeline, which is asked later whether it needs those that
+    are not given; they are put there instead of being recorded.
+    """
     at_node = flatten_groups(node.get("inputs"), problems)
     if component is None:
         return {
@@ -401,8 +444,10 @@ def _inputs(node: Value, component: Value | None, problems: Problems) -> dict[st
         }
     in_component = flatten_groups(component.get("inputs"), problems)
     at_node = _named_as(in_component, at_node)
+    # Azure's dump of a function leaves out the inputs of which it does not know the type.
+    used = {name for text in texts(component) for name in _parent_inputs(text)} if missing is not None else ()
     for name, extra in at_node.items():
-        if name not in in_component:
+        if name not in in_component and name not in used:
             record = problems.error if extra.place.origin == COMMAND_LINE else problems.warn
             record(extra.place, f"the component has no input {name!r}.", nearest(name, in_component))
     missing_at = node.place.below("inputs")
@@ -415,8 +460,11 @@ def _inputs(node: Value, component: Value | None, problems: Problems) -> dict[st
             and declared.get("default") is None
             and not _optional(declared, problems)
         ):
-            problems.error(missing_at, f"the component's input {name!r} is not given and has no default.")
-            ports[name] = InputPort(name=name, place=missing_at)
+            if missing is None:
+                problems.error(missing_at, _not_given(name))
+            else:
+                missing[name] = missing_at
+            ports[name] = InputPort(name=name, place=missing_at, optional=missing is not None)
             continue
         ports[name] = input_port(name, value, declared, problems)
     return ports

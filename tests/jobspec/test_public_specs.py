@@ -165,6 +165,34 @@ def test_settings_of_nested_steps_that_there_are_not(folder: Folder) -> None:
         folder.job(NESTED, jobs__last__up__mini_batch_size="5")
 
 
+def test_azures_dump_of_a_function_in_a_function(folder: Folder) -> None:
+    """It leaves out the type of `data` and that `n`, whose default is None, is optional."""
+    inner = """
+        type: pipeline
+        inputs: {{n: {{type: integer}}}}
+        jobs:
+          s:
+            type: parallel
+            component: ./up.yml
+            inputs: {{files: {{path: "${{{{parent.inputs.data}}}}"}}, label: {{path: "${{{{parent.inputs.n}}}}"}}}}
+            {more}
+        """
+    outer = """
+        type: pipeline
+        inputs: {data: {path: "azureml:./data"}}
+        jobs:
+          a: {type: pipeline, component: ./inner.yml, inputs: {data: {path: "${{parent.inputs.data}}"}}}
+        """
+    write_nested(folder)
+    folder.write("inner.yml", inner.format(more=""))
+    job = folder.job(outer)
+    assert job.warnings == ()
+    assert parallel_step(job, "a.s").arguments == ("--factor", "2")
+    folder.write("inner.yml", inner.format(more='mini_batch_size: "${{parent.inputs.n}}"'))
+    (problem,) = folder.problems(outer)
+    assert "the component's input 'n' is not given and has no default" in problem.what
+
+
 def test_a_job_may_be_a_component_with_values(folder: Folder) -> None:
     write_nested(folder)
     text = "type: pipeline\ncomponent: ./inner.yml\ninputs: {raw: {path: ./data}, nodes: x}"
