@@ -96,7 +96,7 @@ class Verb:
     options: tuple[Option, ...]
 
 
-SPEC = option("spec", "pipeline job, parallel component or command component (YAML)")
+SPEC = option("spec", "pipeline job, parallel or command component, or batch deployment (YAML)")
 RUN_DIRECTORY = option("run", "run directory (default: the latest one here, or in ./runs)", nargs="?")
 JSON = flag("--json", "as JSON, of a shape that stays")
 SPEC_OPTIONS = (
@@ -114,6 +114,27 @@ SPEC_OPTIONS = (
         action="append",
         default=[],
         metavar="NAME=PLACE",
+    ),
+    option(
+        "--input",
+        "data for the job's input: DATA where it has one, as a batch deployment, or NAME=DATA (repeatable)",
+        action="append",
+        default=[],
+        metavar="DATA",
+    ),
+    option(
+        "--component",
+        "file of a component that is registered in Azure ML, e.g. train=./train.yml (repeatable)",
+        action="append",
+        default=[],
+        metavar="NAME=PATH",
+    ),
+    option(
+        "--asset",
+        "place of data or of a model registered in Azure ML, e.g. iris=./data (repeatable)",
+        action="append",
+        default=[],
+        metavar="NAME=PATH",
     ),
 )
 RUN_OPTIONS = (
@@ -176,6 +197,20 @@ VERBS: Mapping[str, Verb] = {
             flag("--retry-failed", "run the failed mini-batches of a completed run again too"),
             flag("--allow-changes", "go on although code, inputs or arguments have changed since"),
             *RUN_OPTIONS,
+        ),
+    ),
+    "init": Verb(
+        "init DATA",
+        "write a job for data: a spec, an entry script and, for rows, an MLTable",
+        _later("starting", "init"),
+        (
+            option("data", "file or folder (CSV, TSV, JSON lines, Parquet, images, texts, others)"),
+            option(
+                "--folder",
+                "where to write; nothing there is replaced (default: here)",
+                default=".",
+                metavar="DIR",
+            ),
         ),
     ),
     "ls": Verb(

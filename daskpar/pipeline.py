@@ -10,8 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from daskpar.driver.options import Datastores, Options, all_datastores, mounts_inputs
-from daskpar.errors import Problem, RunDirectoryError, UsageError
+from daskpar.driver.options import (
+    Assets,
+    Components,
+    Datastores,
+    Options,
+    all_datastores,
+    mounts_inputs,
+)
+from daskpar.errors import Problem, RunDirectoryError, SpecError, UsageError
 from daskpar.jobspec.model import ParallelStep
 from daskpar.paths import RunPaths
 
@@ -26,16 +33,31 @@ def validate(
     spec: str | os.PathLike[str],
     overrides: Mapping[str, str] | None = None,
     datastores: Mapping[str, str] | None = None,
+    components: Mapping[str, str] | None = None,
+    assets: Mapping[str, str] | None = None,
 ) -> tuple[Problem, ...]:
-    """Check a spec without running anything; its warnings.
+    """Check a spec, and the MLTables that it names, without running anything; its warnings.
 
-    `datastores`: name -> folder or URL, on top of those in Dask's configuration; without them any name is
-    taken for one. Raises SpecError with every mistake at once, each with file, line, path and what to do.
+    `datastores`: name -> folder or URL, `components` and `assets`: name of what is registered in a workspace
+    or registry -> its place; on top of those in Dask's configuration. A component that is checked alone needs
+    no values: a warning says which it needs to run. Raises SpecError with every mistake at once, each with
+    file, line, path and what to do.
     """
+    from daskpar.driver.named_tables import table_problems
     from daskpar.jobspec.load import load_job
+    from daskpar.jobspec.script_imports import missing_imports
 
-    known = Datastores(datastores) if datastores else None
-    return load_job(Path(spec), overrides=overrides, datastores=known).warnings
+    job = load_job(
+        Path(spec),
+        overrides=overrides,
+        datastores=Datastores(datastores or {}),
+        components=Components(components or {}),
+        assets=Assets(assets or {}),
+        bare=True,
+    )
+    if problems := table_problems(job):
+        raise SpecError(problems, job.warnings)
+    return (*job.warnings, *missing_imports(job))
 
 
 def run(
@@ -48,6 +70,8 @@ def run(
     overrides: Mapping[str, str] | None = None,
     run_dir: str | os.PathLike[str] | None = None,
     datastores: Mapping[str, str] | None = None,
+    components: Mapping[str, str] | None = None,
+    assets: Mapping[str, str] | None = None,
     worker_processes: bool = False,
     dashboard: str | None = "127.0.0.1:8787",
     display: bool | None = None,
@@ -57,8 +81,8 @@ def run(
     `spec`: path of the YAML file. `client`, `scheduler` (address) or `compute` (name below `daskpar.computes`
     in Dask's configuration) choose the Dask cluster, a local one in this process by default. `inputs`:
     pipeline input name -> literal, path, Dask or pandas DataFrame, or Dask bag of file paths; collections are
-    computed once, into the run directory. `overrides`: as `--set`. `run_dir`: default `runs/NAME-TIME` below
-    the working directory.
+    computed once, into the run directory. `overrides`: as `--set`. `datastores`, `components`, `assets`: as
+    in `validate`. `run_dir`: default `runs/NAME-TIME` below the working directory.
 
     Returns the ended run, whatever its status; `.check()` raises for one that did not complete. Raises
     SpecError, UsageError or InputError when the job can't start.
@@ -66,6 +90,8 @@ def run(
     options = Options(
         overrides=overrides or {},
         datastores=datastores or {},
+        components=components or {},
+        assets=assets or {},
         client=client,
         scheduler=scheduler,
         compute=compute,
@@ -84,6 +110,8 @@ def resume(
     compute: str | None = None,
     overrides: Mapping[str, str] | None = None,
     datastores: Mapping[str, str] | None = None,
+    components: Mapping[str, str] | None = None,
+    assets: Mapping[str, str] | None = None,
     retry_failed: bool = False,
     allow_changes: bool = False,
     worker_processes: bool = False,
@@ -103,6 +131,8 @@ def resume(
     options = Options(
         overrides=overrides or {},
         datastores=datastores or {},
+        components=components or {},
+        assets=assets or {},
         client=client,
         scheduler=scheduler,
         compute=compute,
@@ -150,8 +180,12 @@ def _start(
         overrides=options.overrides,
         staged=collections,
         run_directory=new_path if run_dir is None else Path(run_dir),
+        components=Components(options.components),
     )
-    if definition.may_resume_from and (earlier := _resume_from(job := resolve_job(definition))):
+    assets = Assets(options.assets)
+    if definition.may_resume_from and (
+        earlier := _resume_from(job := resolve_job(definition, assets=assets))
+    ):
         # Datastores were not looked at: the earlier run has its own.
         if collections:
             raise UsageError(
@@ -160,11 +194,28 @@ def _start(
             )
         _show_warnings(job, options)
         return _resume(*_resumed_from(earlier, spec, run_dir), options=options)
-    job = resolve_job(definition, datastores=Datastores(options.datastores), mounts=mounts_inputs(options))
+    job = resolve_job(
+        definition,
+        datastores=Datastores(options.datastores),
+        assets=assets,
+        mounts=mounts_inputs(options),
+    )
+    _check_scripts(job, options)
     _show_warnings(job, options)
     take_secrets(job)
     with started_ahead(job, options):
         return _run_new(job, definition.run_directory, collections, run_dir, options)
+
+
+def _check_scripts(job: PipelineJob, options: Options) -> None:
+    """SpecError for packages that scripts need and that the Python of their processors does not have, where
+    it is this one. MLTables are opened before the job starts in any case.
+    """
+    from daskpar.jobspec.script_imports import missing_imports
+
+    here = options.is_local or options.worker_processes  # else the nodes have a Python of their own
+    if here and (problems := missing_imports(job)):
+        raise SpecError(problems, job.warnings)
 
 
 def _resume_from(job: PipelineJob) -> str:
@@ -203,6 +254,8 @@ def _run_new(
                 overrides=options.overrides,
                 staged={name: str(directory.staged_inputs / name) for name in collections},
                 datastores=all_datastores(options.datastores),
+                components=options.components,
+                assets=options.assets,
                 cluster=options.cluster,
             )
             stage(collections, directory.staged_inputs, options.client)

@@ -144,7 +144,9 @@ class InitFailed:
     log: str
     time: float
     fatal: bool
-    """True: 3 × processors such failures in a row on this node; the step ends."""
+    """True: 3 × processors such failures in a row on this node, or one that is certain to come again: the
+    node is given up.
+    """
     printed: str = ""
     """As `Failure.printed`."""
 

@@ -50,7 +50,7 @@ def shape(text: str, folder: str) -> list[str]:
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_each_command_is_in_the_table(verb: str) -> None:
-    assert re.search(rf"^\| `(.*\b)?{verb}( (SPEC|RUN|FOLDER|SHELL)|`)", README, re.MULTILINE)
+    assert re.search(rf"^\| `(.*\b)?{verb}( (SPEC|RUN|FOLDER|SHELL|DATA)|`)", README, re.MULTILINE)
 
 
 def test_each_setting_that_plan_lists_is_explained() -> None:

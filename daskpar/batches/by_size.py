@@ -35,6 +35,7 @@ def plan_by_size(source: Table | FileList, by_size: BySize, folder: str | Path) 
             origin=source.origin,
             stamps=stamps_of(source.paths, source.stamps),
             per_batch=by_size.number or 1,
+            parts=source.parts,
             warnings=source.warnings,
         )
     from daskpar.data.tables.cutting import cut_into_pieces  # file lists are planned without the readers

@@ -10,8 +10,8 @@ cluster, the blocks, a retry or a resume.
     pieces    file, start, stop  (data.tables.table.PIECE)       the rows of piece i
     grouped   the rows of `files` or `pieces`, group by group;   the rows offsets[i] .. offsets[i + 1]
               groups.arrow: offset and the key columns
-    numbers   nothing                                            the list [i] (passes of our own,
-                                                                 rank_mini_batch_count)
+    numbers   nothing                                            the list [i] (passes of our own), or an
+                                                                 empty one (rank_mini_batch_count)
 
 File lists are read without pyarrow (`plan.json` says where the buffers of the Arrow file lie), so that a
 processor of images starts fast. `plan.json` also says how long the other files are, and of which boot of the
@@ -94,6 +94,7 @@ class Plan:
         self.per_batch: int = document["per_batch"]
         self.total_items: int | None = document["items"]
         self.size_bytes: int | None = document["size_bytes"]
+        self._ranges = _ranges(document.get("parts", ()), self.per_batch)
         self._breaks: list[int] = document.get("breaks", [])
         self.table_text: str = document.get("table", "")
         """`Table.to_json()` of a tabular plan."""
@@ -204,6 +205,8 @@ class Plan:
     def items(self, i: int) -> int | None:
         """Planned items of mini-batch `i`, None where rows are only counted by reading."""
         start, stop = self.item_range(i)
+        if self.kind == NUMBERS and self.total_items == 0:
+            return 0
         if self._paths is not None or self.kind == NUMBERS:
             return stop - start
         counts = [self.table.rows_of(self.pieces[k]) for k in range(start, stop)]
@@ -225,7 +228,7 @@ class Plan:
                 self._stamps.check(paths, start)
             return FileMiniBatch(paths if self.seen_paths is None else self.seen_paths(paths), i)
         if self.kind == NUMBERS:
-            return [i]
+            return [i] if self.total_items else FileMiniBatch([], i)
         if self._groups is None:
             return self.reader.frame(i)
         if self.group_frames is not None:
@@ -307,6 +310,20 @@ class Plan:
         """Which of the paths, or of the pieces, mini-batch `i` holds."""
         if self._groups is not None:
             return self._groups.rows(i)
+        if self._ranges is not None:
+            return self._ranges[i]
         if self._paths is not None:
             return i * self.per_batch, min((i + 1) * self.per_batch, self._paths.count)
         return i, i + 1
+
+
+def _ranges(parts: Sequence[int], per_batch: int) -> list[tuple[int, int]] | None:
+    """First file and end of each mini-batch, where the files are of several inputs; None for one."""
+    if not parts:
+        return None
+    found, begin = [], 0
+    for part in parts:
+        end = begin + part
+        found += [(start, min(start + per_batch, end)) for start in range(begin, end, per_batch)]
+        begin = end
+    return found

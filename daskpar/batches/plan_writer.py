@@ -33,6 +33,7 @@ def write_plan(
     stamps: Sequence[Stamp] = (),
     origin: str = "",
     per_batch: int = 1,
+    parts: Sequence[int] = (),
     table: Table | None = None,
     pieces: np.ndarray | None = None,
     offsets: np.ndarray | None = None,
@@ -44,7 +45,8 @@ def write_plan(
     """Write a plan; `plan.json` appears last and whole, so a folder without it is no plan.
 
     `files` takes `paths` (with `stamps`, where these are to be checked; with `origin`, the input that lists
-    them, below which they are named) and `per_batch`; `pieces` takes `table` and `pieces`; `grouped` takes
+    them, below which they are named), `per_batch`, and `parts` where they are of several inputs, no
+    mini-batch of two (how many files each has); `pieces` takes `table` and `pieces`; `grouped` takes
     `offsets` (groups + 1 numbers), `keys` (a row for each group, columns named as the keys) and either
     `paths` or `table` with `pieces`; `numbers` takes `count`.
     `warnings`: what planning has shown; they stay with the plan. Other files may lie in the folder already
@@ -63,6 +65,9 @@ def write_plan(
             write_stamps(target, stamps)
             document["stamps"] = {"local": not any("://" in path and is_url(path) for path in paths)}
         rows = len(paths)
+        if len(parts) > 1:
+            document["parts"] = list(parts)
+            count = sum(-(-part // per_batch) for part in parts)
         count = -(-rows // per_batch) if count is None else count
         items = rows if items is None else items
     elif pieces is not None and table is not None:
@@ -77,7 +82,7 @@ def write_plan(
         write_groups(target / "groups.arrow", offsets, keys)
         written.append(target / "groups.arrow")
     if kind == NUMBERS:
-        items = count
+        items = count if items is None else items
     summary = PlanSummary(
         count=count or 0,
         items=items,

@@ -16,9 +16,21 @@ from daskpar.errors import UsageError
 def spec_options(arguments: argparse.Namespace) -> dict[str, dict[str, str]]:
     """What changes a spec, as arguments of the functions that read it."""
     return {
-        "overrides": pairs(arguments.set, "--set"),
+        "overrides": {**pairs(arguments.set, "--set"), **_inputs(arguments.input)},
         "datastores": pairs(arguments.datastore, "--datastore"),
+        "components": pairs(arguments.component, "--component"),
+        "assets": pairs(arguments.asset, "--asset"),
     }
+
+
+def _inputs(texts: Sequence[str]) -> dict[str, str]:
+    """`--input NAME=DATA`, or `--input DATA` for the only input of a job that takes data, as overrides."""
+    found = {}
+    for text in texts:
+        name, sign, value = text.partition("=")
+        named = sign and all(part.isidentifier() for part in name.split(".")) and not os.path.exists(text)
+        found.update({f"inputs.{name}": value} if named else {"inputs": text})
+    return found
 
 
 def run_options(arguments: argparse.Namespace) -> dict[str, Any]:

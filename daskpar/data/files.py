@@ -36,6 +36,8 @@ class FileList:
     """What a listing of a store told of its objects, by path."""
     warnings: tuple[str, ...] = ()
     """What was left out of the list."""
+    parts: tuple[int, ...] = ()
+    """How many files each of several inputs has that are split one after the other; empty for one."""
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -62,6 +64,17 @@ class ListingNotes:
         return (
             f"left out, for {'they are' if len(names) > 1 else 'it is'} no plain file: {counted} ({named})",
         )
+
+
+def joined(lists: Sequence[FileList]) -> FileList:
+    """The files of several inputs, one after the other; no mini-batch has files of two."""
+    return FileList(
+        paths=[path for each in lists for path in each.paths],
+        origin=", ".join(each.origin for each in lists),
+        stamps={path: stamp for each in lists for path, stamp in each.stamps.items()},
+        warnings=tuple(text for each in lists for text in each.warnings),
+        parts=tuple(len(each) for each in lists),
+    )
 
 
 def list_files(path: str, notes: ListingNotes | None = None) -> FileList:

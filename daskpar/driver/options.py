@@ -24,6 +24,10 @@ class Options:
     """`--set`: `inputs.NAME`, `instance_count`, `jobs.STEP.SETTING` -> value."""
     datastores: Mapping[str, str] = field(default_factory=dict)
     """Name -> folder or URL, on top of `daskpar.datastores` in Dask's configuration."""
+    components: Mapping[str, str] = field(default_factory=dict)
+    """Name of a registered component -> its file, on top of `daskpar.components` in Dask's configuration."""
+    assets: Mapping[str, str] = field(default_factory=dict)
+    """Name of registered data or of a model -> its place, on top of `daskpar.assets`."""
     client: Client | None = None
     scheduler: str | None = None
     compute: str | None = None
@@ -66,24 +70,40 @@ def mounts_inputs(options: Options) -> bool:
     return here and not chosen and can_mount()
 
 
-class Datastores(Mapping[str, str]):
-    """Datastore name -> absolute folder or URL: those of the options, then those of Dask's configuration.
+class Places(Mapping[str, str]):
+    """Name -> absolute path or URL: those of the options, then those of Dask's configuration.
 
-    The configuration has them at `daskpar.datastores` (files and environment). It is read for the first name
-    that the options do not have: that takes the import of Dask, and few jobs need it.
+    The configuration has them at `daskpar.KEY` (files and environment). It is read for the first name that
+    the options do not have: that takes the import of Dask, and few jobs need it.
     """
 
+    key = ""
+    """`datastores`, `components` or `assets`."""
+    one = ""
+    """What one of them is called in messages."""
+
     def __init__(self, of_options: Mapping[str, str]) -> None:
-        self._of_options = _places(of_options)
+        self._of_options = self._places(of_options)
 
     @cached_property
     def _all(self) -> Mapping[str, str]:
         import dask
 
-        configured = dask.config.get("daskpar.datastores", {}) or {}
+        configured = dask.config.get(f"daskpar.{self.key}", {}) or {}
         if not isinstance(configured, Mapping):
-            raise UsageError("daskpar.datastores in Dask's configuration has to map names to folders or URLs")
-        return {**_places(configured), **self._of_options}
+            raise UsageError(
+                f"daskpar.{self.key} in Dask's configuration has to map names to folders or URLs"
+            )
+        return {**self._places(configured), **self._of_options}
+
+    def _places(self, written: Mapping[str, object]) -> dict[str, str]:
+        places = {}
+        for name, place in written.items():
+            try:
+                places[str(name).removeprefix("azureml:")] = resolve(str(place), Path.cwd(), {})
+            except LocationError as error:
+                raise UsageError(f"the {self.one} {name}: {error}") from None
+        return places
 
     def __getitem__(self, name: str) -> str:
         return self._of_options[name] if name in self._of_options else self._all[name]
@@ -95,16 +115,24 @@ class Datastores(Mapping[str, str]):
         return len(self._all)
 
 
+class Datastores(Places):
+    """Datastore name -> folder or URL."""
+
+    key, one = "datastores", "datastore"
+
+
+class Components(Places):
+    """Name of a component in a workspace or registry, with or without its version -> its file."""
+
+    key, one = "components", "component"
+
+
+class Assets(Places):
+    """Name of registered data or of a registered model, with or without its version -> its place."""
+
+    key, one = "assets", "asset"
+
+
 def all_datastores(of_options: Mapping[str, str]) -> dict[str, str]:
     """All of `Datastores` as a plain value."""
     return dict(Datastores(of_options))
-
-
-def _places(written: Mapping[str, object]) -> dict[str, str]:
-    places = {}
-    for name, place in written.items():
-        try:
-            places[str(name)] = resolve(str(place), Path.cwd(), {})
-        except LocationError as error:
-            raise UsageError(f"the datastore {name}: {error}") from None
-    return places

@@ -19,18 +19,22 @@ from daskpar.jobspec.model import CommandStep, ParallelStep, Step
 
 
 def plan_json(
-    spec: Path, overrides: Mapping[str, str], datastores: Mapping[str, str]
+    spec: Path,
+    overrides: Mapping[str, str],
+    datastores: Mapping[str, str],
+    components: Mapping[str, str] | None = None,
+    assets: Mapping[str, str] | None = None,
 ) -> tuple[dict[str, object], list[str]]:
     """The plan as values, and why steps in it can't be planned. Runs no user code, leaves nothing behind.
 
     `RUN` in a path stands for the run directory.
     """
-    with planned_job(spec, overrides, datastores) as planned:
+    with planned_job(spec, overrides, datastores, components, assets) as planned:
         job = planned.job
         value: dict[str, object] = {
             "job": job.name,
             "spec": str(job.spec),
-            "warnings": [asdict(warning) for warning in job.warnings],
+            "warnings": [asdict(warning) for warning in planned.warnings],
             "notes": list(job.notes),
             "steps": [_step(step, planned) for step in job.steps],
         }

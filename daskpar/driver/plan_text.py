@@ -12,7 +12,7 @@ from textwrap import indent
 from typing import TYPE_CHECKING
 
 from daskpar.engine.rules.clocks import progress_timeout
-from daskpar.errors import DaskparError
+from daskpar.errors import DaskparError, Problem
 from daskpar.jobspec.input_access import Access
 from daskpar.jobspec.model import CommandStep, Input, ParallelStep, PipelineJob, Step
 from daskpar.jobspec.program_arguments import join_arguments
@@ -96,6 +96,8 @@ class PlannedJob:
     """The folder in which it is planned; `RUN` below it stands for the run directory."""
     places: Mapping[str, str]
     """Datastores."""
+    warnings: tuple[Problem, ...]
+    """Those of the spec, and packages that its scripts lack here."""
     troubles: list[str]
     """Why steps can't be planned, one sentence each."""
 
@@ -111,12 +113,19 @@ class PlannedJob:
 
 @contextmanager
 def planned_job(
-    spec: Path, overrides: Mapping[str, str], datastores: Mapping[str, str]
+    spec: Path,
+    overrides: Mapping[str, str],
+    datastores: Mapping[str, str],
+    components: Mapping[str, str] | None = None,
+    assets: Mapping[str, str] | None = None,
 ) -> Iterator[PlannedJob]:
     """The job of a spec, to be planned while this lasts. Runs no user code and leaves nothing behind."""
     from daskpar.driver.job_secrets import hide_secrets
-    from daskpar.driver.options import Options, all_datastores, mounts_inputs
+    from daskpar.driver.named_tables import table_problems
+    from daskpar.driver.options import Assets, Components, Options, all_datastores, mounts_inputs
+    from daskpar.errors import SpecError
     from daskpar.jobspec.load import load_job
+    from daskpar.jobspec.script_imports import missing_imports
 
     places = all_datastores(datastores)
     with tempfile.TemporaryDirectory(prefix="daskpar-plan-") as scratch:
@@ -125,23 +134,37 @@ def planned_job(
             overrides=overrides,
             run_directory=Path(scratch) / "RUN",
             datastores=places,
+            components=Components(components or {}),
+            assets=Assets(assets or {}),
             mounts=mounts_inputs(Options()),
         )
+        if problems := table_problems(job):
+            raise SpecError(problems, job.warnings)
         hide_secrets(job)
-        yield PlannedJob(job=job, scratch=scratch, places=places, troubles=[])
+        yield PlannedJob(
+            job=job,
+            scratch=scratch,
+            places=places,
+            warnings=(*job.warnings, *missing_imports(job)),
+            troubles=[],
+        )
 
 
 def plan_text(
-    spec: Path, overrides: Mapping[str, str], datastores: Mapping[str, str]
+    spec: Path,
+    overrides: Mapping[str, str],
+    datastores: Mapping[str, str],
+    components: Mapping[str, str] | None = None,
+    assets: Mapping[str, str] | None = None,
 ) -> tuple[str, list[str]]:
     """The whole answer of `daskpar plan`, and why steps in it can't be planned.
 
     Runs no user code and leaves nothing behind.
     """
-    with planned_job(spec, overrides, datastores) as planned:
+    with planned_job(spec, overrides, datastores, components, assets) as planned:
         job, troubles = planned.job, planned.troubles
         lines = [f"job {job.name} ({job.spec})"]
-        lines += [f"  {warning}" for warning in job.warnings]
+        lines += [f"  {warning}" for warning in planned.warnings]
         lines += [f"  note: {note}" for note in job.notes]
         for step in job.steps:
             lines += ["", *_step_lines(step, planned.run, planned.places, troubles)]
@@ -203,18 +226,14 @@ def mini_batches(
 ) -> PlanSummary | str:
     """The plan of a step in figures, or why there is none yet; a mistake is added to `troubles`."""
     from daskpar.batches.grouping import execute_here
-    from daskpar.engine.planning import make_plan, open_input
+    from daskpar.engine.planning import make_plan, open_split
 
     if step.settings.rank_mini_batch_count == 0:
-        data = step.inputs[step.input_data[0]]
-        if data.made_by is not None:
+        waits = [step.inputs[name] for name in step.input_data if step.inputs[name].made_by is not None]
+        if data := next(iter(waits), None):
             return f"mini-batches are known once step {data.made_by} has written {data.name!r}"
     try:
-        opened = (
-            None
-            if step.settings.rank_mini_batch_count
-            else open_input(step.inputs[step.input_data[0]], datastores)
-        )
+        opened = None if step.settings.rank_mini_batch_count else open_split(step, datastores)
         return make_plan(step, run / "steps" / step.name / "plan", opened=opened, execute=execute_here)
     except DaskparError as error:
         troubles.append(f"step {step.name} ({step.where}): {error}")

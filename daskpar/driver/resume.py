@@ -13,6 +13,7 @@ from daskpar.atomic import OWNER_FILE, replace_json
 from daskpar.driver.job_secrets import take_secrets
 from daskpar.errors import Problem, RunDirectoryError, UsageError
 from daskpar.jobspec.model import ParallelStep, PipelineJob, Step
+from daskpar.locations import resolve
 from daskpar.masking import hidden, hidden_value
 from daskpar.outputs.journal_reader import has_commits
 from daskpar.rundir.run_directory import RunDirectory
@@ -28,6 +29,8 @@ def write_started_with(
     overrides: Mapping[str, str],
     staged: Mapping[str, str],
     datastores: Mapping[str, str],
+    components: Mapping[str, str] | None = None,
+    assets: Mapping[str, str] | None = None,
     cluster: str = "",
 ) -> None:
     """Write down how the run was started, in addition to the spec, for a resume.
@@ -43,13 +46,21 @@ def write_started_with(
         "overrides": kept,
         "given": dict(staged),  # the key's older name: runs of earlier versions have it too
         "datastores": places,
+        "components": _from_here(components or {}),
+        "assets": {name: hidden(place) for name, place in _from_here(assets or {}).items()},
         "cluster": hidden(cluster),
         "left_out": {
             "--set": [key for key, text in overrides.items() if kept[key] != text],
             "--datastore": [name for name, place in datastores.items() if places[name] != place],
+            "--asset": [name for name, place in (assets or {}).items() if hidden(place) != place],
         },
     }
     replace_json(directory.started_with, value, mode=OWNER_FILE)
+
+
+def _from_here(places: Mapping[str, str]) -> dict[str, str]:
+    """Places with those that are relative to the working directory made absolute."""
+    return {name: resolve(place, Path.cwd(), {}) for name, place in places.items()}
 
 
 def _warn_of_other_machine(
@@ -93,7 +104,7 @@ def reopen(path: Path, options: Options) -> Reopened:
 
 
 def _reopen(directory: RunDirectory, options: Options) -> Reopened:
-    from daskpar.driver.options import mounts_inputs
+    from daskpar.driver.options import Assets, Components, mounts_inputs
     from daskpar.jobspec.load import load_job
 
     if directory.identity.status == "completed":
@@ -106,7 +117,12 @@ def _reopen(directory: RunDirectory, options: Options) -> Reopened:
         key: Path(started.get("folder", ".")) for key in started["overrides"] if key not in options.overrides
     }
     datastores = {**started["datastores"], **options.datastores}
-    _refuse_left_out(started, {"--set": options.overrides, "--datastore": options.datastores})
+    components = {**started.get("components", {}), **options.components}
+    assets = {**started.get("assets", {}), **options.assets}
+    _refuse_left_out(
+        started,
+        {"--set": options.overrides, "--datastore": options.datastores, "--asset": options.assets},
+    )
     spec = Path(directory.identity.spec)
     if not spec.is_file():
         raise RunDirectoryError(
@@ -120,6 +136,8 @@ def _reopen(directory: RunDirectory, options: Options) -> Reopened:
         staged=started["given"],
         run_directory=directory.path,
         datastores=datastores,
+        components=Components(components),
+        assets=Assets(assets),
         resumed=True,
         mounts=mounts_inputs(options),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -127,15 +127,15 @@ class Startup:
                 and step.input_data
                 and step.settings.rank_mini_batch_count == 0
             ):
-                data = step.inputs[step.input_data[0]]
+                data, *others = (step.inputs[name] for name in step.input_data)
                 try:
-                    self._open_early(step, data)
+                    self._open_early(step, data, others)
                 except InputError as error:
                     raise input_error(
                         error, f"{error} (input {data.name!r} of step {step.name!r}, {data.where})"
                     ) from error
 
-    def _open_early(self, step: ParallelStep, data: Input) -> None:
+    def _open_early(self, step: ParallelStep, data: Input, others: Sequence[Input]) -> None:
         """Open and plan what the step splits, before the step starts, where a table makes that slow."""
         from daskpar.engine.planning import open_with_keys, plan_ahead
         from daskpar.processor import prestart
@@ -145,13 +145,13 @@ class Startup:
             # An earlier process of this run made the plan, but never started the step: spec and input may
             # have changed since then.
             shutil.rmtree(folder.plan, ignore_errors=True)
-        if data.made_by is not None or (folder.plan / "plan.json").exists():
+        if any(each.made_by is not None for each in (data, *others)) or (folder.plan / "plan.json").exists():
             return
         if not step.partition_keys and data.type == "mltable":
-            prestart.run_in_prestarted(plan_ahead, data, step.by_size, folder.plan, self.datastores)
+            prestart.run_in_prestarted(plan_ahead, data, step.by_size, folder.plan, self.datastores, others)
         elif data.type == "mltable":
             self.inputs[step.name] = prestart.run_in_prestarted(
-                open_with_keys, data, step.partition_keys, self.datastores
+                open_with_keys, data, step.partition_keys, self.datastores, others
             )
 
     def _open_cluster(self) -> None:

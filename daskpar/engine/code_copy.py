@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import stat
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,6 +32,7 @@ def lay_out_code(
     stopped: Callable[[], bool] = lambda: False,
     note: Callable[[str], object] = lambda text: None,
     shown: Mapping[str, str] | None = None,
+    includes: Sequence[Path] = (),
 ) -> None:
     """Make `folder` the working directory of a command: a copy of what lies in `code`.
 
@@ -40,7 +41,8 @@ def lay_out_code(
     this run directory and others are left out, and so is what goes while it is copied. An earlier copy is
     moved aside where a command has changed something in it, else removed. Ends early when `stopped` says so.
     Where the file system of `folder` has no symbolic links, files that links lead to are copied, all else
-    that would be a link is left out, and `note` gets a sentence on that.
+    that would be a link is left out, and `note` gets a sentence on that. `includes`: files and folders from
+    elsewhere that lie beside the code.
 
     Raises RunDirectoryError where a file can't be read or written, InfrastructureLost for a full disk.
     """
@@ -51,11 +53,17 @@ def lay_out_code(
         folder.mkdir(parents=True, exist_ok=True)
         replace_json(_mark(folder), "")
         given = {path.rstrip("/") for path in data}
-        if code is not None:
+        sources = [] if code is None else [(code, folder)]
+        sources += [(path, folder / path.name) for path in includes]
+        for source, target in sources:
+            if source.is_file():
+                shutil.copyfile(source, target)
+                continue
             copy = _Copy(
-                code=code, run_directory=run_directory, data=given, stopped=stopped, shown=shown or {}
+                code=source, run_directory=run_directory, data=given, stopped=stopped, shown=shown or {}
             )
-            if not copy.folder(code, folder):
+            target.mkdir(exist_ok=True)
+            if not copy.folder(source, target):
                 return
             if copy.unlinked:
                 note(_without_links(folder, copy.unlinked))

@@ -16,6 +16,7 @@ from daskpar.engine.step_run import StepRun
 from daskpar.jobspec.env_references import resolved_values
 from daskpar.jobspec.input_access import shown_paths
 from daskpar.jobspec.model import CommandStep
+from daskpar.processor.azure_variables import azure_variables
 from daskpar.results import Status, StepResult
 from daskpar.rundir.probe import NodeNeeds
 
@@ -39,13 +40,17 @@ class CommandStepRun(StepRun):
     def _run(self) -> StepResult:
         logs = self.folder.logs
         logs.command_stdout.parent.mkdir(parents=True, exist_ok=True)
+        variables = azure_variables(
+            run_id=self.run_id, step=self.step.name, folder=str(self.folder.path), logs=str(logs.root)
+        )
         settings = CommandSettings(
             run_id=self.run_id,
             step=self.step.name,
             command=self.step.command,
             cwd=str(self.folder.work),
             environment={
-                "AZUREML_RUN_ID": f"{self.run_id}-{self.step.name}",
+                **{name: value for name, value in variables.items() if name not in os.environ},
+                "AZUREML_RUN_ID": variables["AZUREML_RUN_ID"],
                 **resolved_values(self.step.variables, os.environ),
                 **resolved_values(self.step.environment_variables, os.environ),
             },
@@ -83,6 +88,7 @@ class CommandStepRun(StepRun):
             lambda: bool(self._stopped),
             self._warn,
             shown_paths(self.step.inputs),
+            self.step.includes,
         )
         lay_out_inputs(self.step.inputs.values(), str(self.run_directory), lambda: bool(self._stopped))
 

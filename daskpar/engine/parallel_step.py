@@ -101,9 +101,9 @@ class ParallelStepRun(StepRun):
         step = self.step
         if self.opened is not None or step.settings.rank_mini_batch_count > 0:
             return self.opened
-        data = step.inputs[step.input_data[0]]
+        data, *others = (step.inputs[name] for name in step.input_data)
         try:
-            return open_with_keys(data, step.partition_keys, self.datastores)
+            return open_with_keys(data, step.partition_keys, self.datastores, others)
         except InputError as error:
             made = f" that step {data.made_by} wrote" if data.made_by else ""
             raise input_error(error, f"{error} (input {data.name!r}{made}, {data.where})") from error

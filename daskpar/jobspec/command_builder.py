@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
+from pathlib import Path
 
 from daskpar.jobspec import bindings, scalars
 from daskpar.jobspec.bindings import BindingError
@@ -11,6 +13,7 @@ from daskpar.jobspec.model import CommandStep, Input, Output
 from daskpar.jobspec.problems import Place
 from daskpar.jobspec.step_builder import StepBuilder
 from daskpar.jobspec.url_check import check_urls
+from daskpar.jobspec.yaml_source import near_file, shown_path
 
 
 class CommandBuilder(StepBuilder):
@@ -39,12 +42,35 @@ class CommandBuilder(StepBuilder):
             inputs=inputs,
             outputs=outputs,
             compute=self._compute(),
+            includes=self._includes(),
             timeout=scalars.time_limit(limit, self.problems) if limit else None,
             sources=self.sources,
             needs=self._needs(inputs),
             where=self.step.place.where,
             original=self.step.tree.plain(),
         )
+
+    def _includes(self) -> tuple[Path, ...]:
+        """What a component wants beside its code."""
+        value = self.step.tree.get("additional_includes")
+        if value is None:
+            return ()
+        if not isinstance(value.data, list):
+            self.problems.error(value.place, f"has to be a list of paths, not {scalars.quoted(value.data)}.")
+        found = []
+        for element in value.elements():
+            if element.is_mapping:
+                self.problems.warn(element.place, "is an artifact of a feed, which is not fetched here.")
+                continue
+            name = scalars.text(element, self.problems, "a path")
+            place = self.scope.locations.location_of(element) if name is not None else None
+            if place is None:
+                continue
+            if self.check_files and not os.path.exists(place):
+                path = Path(place)
+                self.problems.error(element.place, f"{shown_path(path)} does not exist.", near_file(path))
+            found.append(Path(place))
+        return tuple(found)
 
     def _command(self) -> FilledCommand:
         value = self.step.tree.get("command")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from daskpar.errors import LocationError
 from daskpar.jobspec import scalars
+from daskpar.jobspec.asset_names import advice, find_asset
 from daskpar.jobspec.problems import COMPONENT, Problems
 from daskpar.jobspec.yaml_source import Value, read_yaml
 from daskpar.locations import resolve
@@ -16,19 +18,28 @@ _JOINED = frozenset({"task", "retry_settings", "resources", "environment_variabl
 _NOT_INHERITED = frozenset({"inputs", "outputs", "component", "name", "version", "$schema"})
 
 
-def read_component(reference: Value, problems: Problems) -> Value | None:
-    """The mapping that `component:` refers to, inline or in a file; None after recording what is wrong."""
+def read_component(
+    reference: Value, problems: Problems, registered: Mapping[str, str] | None = None
+) -> Value | None:
+    """The mapping that `component:` refers to, inline or in a file; None after recording what is wrong.
+
+    `registered`: name of a component in a workspace or registry -> its file.
+    """
     if reference.is_mapping:
         return reference.from_origin(COMPONENT)
     name = scalars.text(reference, problems, "a path or a mapping")
     if name is None:
         return None
     try:
-        path = component_path(name, reference.place.folder)
+        place = find_asset(name, registered or {})
+        path = Path(place) if place else component_path(name, reference.place.folder)
     except LocationError:
         what = f"{name!r} is a component of an Azure ML workspace or registry, which can't be read here."
         problems.error(
-            reference.place, what, "Save it as a file beside the pipeline, and write component: ./NAME.yml."
+            reference.place,
+            what,
+            "Save it as a file beside the pipeline, and write component: ./NAME.yml. "
+            + advice(name, "--component"),
         )
         return None
     document = read_yaml(path, problems, asked_at=reference.place)
@@ -53,7 +64,7 @@ def merge(node: Value, component: Value | None) -> Value:
     node = _with_usual_names(node)
     if component is None:
         return node
-    component = _with_usual_names(component)
+    component = _with_usual_names(with_rows_in_task(component))
     merged = {key: value for key, value in component.items() if key not in _NOT_INHERITED}
     for key, value in node.items():
         below = merged.get(key)
@@ -75,3 +86,12 @@ def _with_usual_names(tree: Value) -> Value:
     if task is None or arguments is None or tree.get("task", "program_arguments"):
         return tree
     return tree.with_keys({"task": task.with_keys({"program_arguments": arguments})})
+
+
+def with_rows_in_task(component: Value) -> Value:
+    """A component that has `append_row_to` beside its task, as some of Microsoft's, with it in the task."""
+    task, rows = component.get("task"), component.get("append_row_to")
+    if task is None or not task.is_mapping or rows is None or task.get("append_row_to"):
+        return component
+    rest = {key: value for key, value in component.items() if key != "append_row_to"}
+    return Value({**rest, "task": task.with_keys({"append_row_to": rows})}, component.place)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from daskpar.errors import nearest
 from daskpar.jobspec import known_fields, scalars
-from daskpar.jobspec.components import merge, read_component
+from daskpar.jobspec.bindings import OWN, PARENT, bindings_in, only_binding, reference_of
+from daskpar.jobspec.components import merge, read_component, with_rows_in_task
 from daskpar.jobspec.ports import InputPort, OutputPort, flatten_groups, input_port, output_port
 from daskpar.jobspec.problems import COMMAND_LINE, Place, Problems
 from daskpar.jobspec.step_settings import BY_KEY
 from daskpar.jobspec.unknown_keys import check_meta, check_step_keys
-from daskpar.jobspec.yaml_source import Value
+from daskpar.jobspec.yaml_source import Value, texts
 
+PIPELINE = "pipeline"
 STEP_NAME_CHARACTERS = 200
 """Names of files may have 255 bytes, and what is added to the name of a step needs some."""
 STEP_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -26,8 +28,9 @@ class DeclaredStep:
     """One step as declared."""
 
     name: str
+    """Its own after those of the pipelines that it is nested in: `outer.inner`."""
     kind: str
-    """`parallel` or `command`."""
+    """`parallel`, `command`, or `pipeline` for a nested pipeline."""
     place: Place
     tree: Value
     """The node's mapping over its component's."""
@@ -35,6 +38,10 @@ class DeclaredStep:
     outputs: Mapping[str, OutputPort]
     overrides: Mapping[str, Value] = field(default_factory=dict)
     """Settings from the command line."""
+    parent: DeclaredStep | None = field(default=None, repr=False, compare=False)
+    """The nested pipeline that holds it; None: the job itself."""
+    steps: Mapping[str, DeclaredStep] = field(default_factory=dict, repr=False, compare=False)
+    """Of a nested pipeline: its steps, by their own names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +54,26 @@ class DeclaredJob:
     inputs: Mapping[str, InputPort]
     outputs: Mapping[str, OutputPort]
     steps: Mapping[str, DeclaredStep]
+    """All that run, by full name; nested pipelines are not among them."""
+    own_steps: Mapping[str, DeclaredStep]
+    """The job's own, by name, nested pipelines included."""
     staged_paths: frozenset[str] = frozenset()
     """Where inputs that were passed from Python are going to be staged: nothing may be there yet."""
+    model_input: str = ""
+    """The input of its step that scripts find in the folder AZUREML_MODEL_DIR, as in a deployment; empty
+    without.
+    """
+
+    @property
+    def nested(self) -> tuple[DeclaredStep, ...]:
+        """The nested pipelines, each before those in it."""
+        return tuple(step for step in _all_steps(self.own_steps) if step.kind == PIPELINE)
+
+
+def _all_steps(steps: Mapping[str, DeclaredStep]) -> Iterator[DeclaredStep]:
+    for step in steps.values():
+        yield step
+        yield from _all_steps(step.steps)
 
 
 def as_pipeline(document: Value, path: Path, problems: Problems) -> Value | None:
@@ -65,6 +90,9 @@ def as_pipeline(document: Value, path: Path, problems: Problems) -> Value | None
     if word in known_fields.STEP_TYPES:
         return _around_component(document, word, path)
     place = kind.place if kind else document.place
+    if (job := document.get("create_job")) is not None:
+        problems.error(job.place, "a schedule starts another job.", "Give the file of the job that it names.")
+        return None
     if kind is None:
         problems.error(
             place,
@@ -72,7 +100,9 @@ def as_pipeline(document: Value, path: Path, problems: Problems) -> Value | None
             "A job begins with type: pipeline; a component with type: parallel or command.",
         )
     else:
-        hint = nearest(word, ("pipeline", *known_fields.STEP_TYPES))
+        hint = known_fields.FOREIGN_STEP_TYPES.get(word) or nearest(
+            word, ("pipeline", *known_fields.STEP_TYPES)
+        )
         problems.error(
             place,
             f"a file of type {scalars.quoted(kind.data)} can't be run: it has to "
@@ -148,43 +178,91 @@ def read_job(
     settings: Mapping[str, Mapping[str, Value]],
     problems: Problems,
     staged_paths: frozenset[str] = frozenset(),
+    registered: Mapping[str, str] | None = None,
+    model_input: str = "",
 ) -> DeclaredJob:
-    """The job that a pipeline's tree declares; mistakes are recorded, and what has them is left out."""
+    """The job that a pipeline's tree declares; mistakes are recorded, and what has them is left out.
+
+    `settings`: step (`outer.inner` for one in a nested pipeline) -> setting -> value; `registered`: name of a
+    component of a workspace or registry -> its file.
+    """
     scalars.unknown_keys(tree, known_fields.PIPELINE, problems, "a pipeline")
     check_meta(tree, problems)
+    reference = None if tree.get("jobs") else tree.get("component")
+    component = read_component(reference, problems, registered) if reference else None
+    if component is not None:
+        tree = merge(tree, component)
     own = tree.get("settings")
     if own is not None and own.is_mapping:
         scalars.unknown_keys(own, known_fields.PIPELINE_SETTINGS, problems, "settings")
     elif own is not None:
         problems.error(own.place, f"has to be a mapping, not {scalars.quoted(own.data)}.")
-    inputs = {
-        name: input_port(
-            name,
-            value,
-            value if value.is_mapping else None,
-            problems,
-            f"On the command line: --set inputs.{name}=VALUE.",
-        )
-        for name, value in flatten_groups(tree.get("inputs"), problems).items()
-    }
-    outputs = {
-        name: output_port(name, value, None, problems)
-        for name, value in flatten_groups(tree.get("outputs"), problems).items()
-    }
+    if component is not None:
+        inputs = _inputs(tree, component, problems)
+    else:
+        inputs = {
+            name: input_port(
+                name,
+                value,
+                value if value.is_mapping else None,
+                problems,
+                f"On the command line: --set inputs.{name}=VALUE.",
+            )
+            for name, value in flatten_groups(tree.get("inputs"), problems).items()
+        }
+    outputs = _outputs(tree, component, problems)
+    own_steps = _steps(_Reading(settings, registered or {}, problems), tree)
+    steps = {step.name: step for step in _all_steps(own_steps) if step.kind != PIPELINE}
+    _check_settings(settings, own_steps, problems)
     return DeclaredJob(
         spec=path,
         name=job_name(tree, path),
         tree=tree,
         inputs=inputs,
         outputs=outputs,
-        steps=_steps(tree, settings, problems),
+        steps=steps,
+        own_steps=own_steps,
         staged_paths=staged_paths,
+        model_input=model_input,
     )
 
 
+@dataclass(frozen=True)
+class _Reading:
+    """What all steps of a job are read with."""
+
+    settings: Mapping[str, Mapping[str, Value]]
+    registered: Mapping[str, str]
+    problems: Problems
+
+
+def _check_settings(
+    settings: Mapping[str, Mapping[str, Value]], own_steps: Mapping[str, DeclaredStep], problems: Problems
+) -> None:
+    """Record settings from the command line that no step takes."""
+    steps = {step.name: step for step in _all_steps(own_steps)}
+    if not any(step.kind == "parallel" for step in steps.values()):
+        of_all = {
+            key: value
+            for own in settings.values()
+            for key, value in own.items()
+            if value.place.path[0] in BY_KEY
+        }
+        for key, value in of_all.items():
+            problems.error(value.place, f"no step of the job is parallel, so none has {key}.")
+    for name, own in settings.items():
+        if "." in name and name not in steps and name.partition(".")[0] in steps:
+            for value in own.values():
+                problems.error(value.place, f"the job has no step {name!r}.", nearest(name, steps))
+
+
 def _steps(
-    tree: Value, settings: Mapping[str, Mapping[str, Value]], problems: Problems
+    reading: _Reading, tree: Value, parent: DeclaredStep | None = None, above: tuple[Place, ...] = ()
 ) -> dict[str, DeclaredStep]:
+    """The steps of a pipeline by their own names. `parent`: the nested one that this is; `above`: where the
+    pipelines round it were read.
+    """
+    problems = reading.problems
     jobs = tree.get("jobs")
     if jobs is None or not jobs.is_mapping or not jobs.data:
         hint = "" if jobs else nearest("jobs", (key for key, _ in tree.items()))
@@ -202,10 +280,11 @@ def _steps(
                 f"{name!r} is no name for a step: letters, digits and _, not starting with a digit.",
             )
             continue
-        if len(name) > STEP_NAME_CHARACTERS:
+        full = f"{parent.name}.{name}" if parent else name
+        if len(full) > STEP_NAME_CHARACTERS:
             problems.error(
                 node.place,
-                f"{name[:20]}… is too long for a step, which gets a folder of that name: {len(name)} "
+                f"{full[:20]}… is too long for a step, which gets a folder of that name: {len(full)} "
                 f"characters, {STEP_NAME_CHARACTERS} are allowed.",
             )
             continue
@@ -213,18 +292,9 @@ def _steps(
         if twin:
             problems.error(node.place, f"the steps {twin!r} and {name!r} differ only in case.")
             continue
-        step = _step(name, node, settings.get(name, {}), problems)
+        step = _step(reading, full, node, parent, above)
         if step:
             steps[name] = step
-    if not any(step.kind == "parallel" for step in steps.values()):
-        of_all = {
-            key: value
-            for own in settings.values()
-            for key, value in own.items()
-            if value.place.path[0] in BY_KEY
-        }
-        for key, value in of_all.items():
-            problems.error(value.place, f"no step of the job is parallel, so none has {key}.")
     return steps
 
 
@@ -236,13 +306,24 @@ def _refuse_settings(name: str, overrides: Mapping[str, Value], problems: Proble
             problems.error(value.place, f"the step {name!r} is a command, which has no {key}.", hint)
 
 
-def _step(name: str, node: Value, overrides: Mapping[str, Value], problems: Problems) -> DeclaredStep | None:
+def _step(
+    reading: _Reading, name: str, node: Value, parent: DeclaredStep | None, above: tuple[Place, ...]
+) -> DeclaredStep | None:
+    problems = reading.problems
+    overrides = {**(parent.overrides if parent else {}), **reading.settings.get(name, {})}
     if not node.is_mapping:
         problems.error(node.place, f"a step is a mapping, not {scalars.quoted(node.data)}.")
         return None
     reference = node.get("component")
-    component = read_component(reference, problems) if reference else None
+    component = read_component(reference, problems, reading.registered) if reference else None
     if reference and component is None:
+        return None
+    if component is not None and component.get("nodes") and not component.get("task"):
+        problems.error(
+            node.place,
+            f"{component.place.file} is a prompt flow, which is not run here.",
+            known_fields.FOREIGN_STEP_TYPES["promptflow"],
+        )
         return None
     kind = _kind(node, component, problems)
     if not kind:
@@ -251,18 +332,69 @@ def _step(name: str, node: Value, overrides: Mapping[str, Value], problems: Prob
     for part in (node, component):
         if part is not None:
             check_meta(part, problems)
-            check_step_keys(part, kind, problems)
+            if kind == PIPELINE:
+                scalars.unknown_keys(part, known_fields.NESTED, problems, "a nested pipeline")
+            else:
+                check_step_keys(with_rows_in_task(part) if part is component else part, kind, problems)
     if kind == "command":
-        _refuse_settings(name, overrides, problems)
-    return DeclaredStep(
+        _refuse_settings(name, reading.settings.get(name, {}), problems)
+    inside: dict[str, DeclaredStep] = {}
+    missing: dict[str, Place] | None = {} if kind == PIPELINE else None
+    inputs = _inputs(node, component, problems, missing)
+    step = DeclaredStep(
         name=name,
         kind=kind,
         place=node.place,
         tree=tree,
-        inputs=_inputs(node, component, problems),
+        inputs=inputs,
         outputs=_outputs(node, component, problems),
         overrides=overrides,
+        parent=parent,
+        steps=inside,
     )
+    if kind == PIPELINE:
+        # A file that names itself would go on for ever; what stands inline has its own place each time.
+        read_at = (component or node).place
+        if read_at in above:
+            problems.error(node.place, f"the pipeline in {read_at.file} leads back to itself.")
+            return None
+        inside |= _steps(reading, tree, step, (*above, read_at))
+        for input_name, place in (missing or {}).items():
+            if not _only_optional(inside, input_name):
+                problems.error(place, _not_given(input_name))
+                inputs[input_name] = InputPort(name=input_name, place=place)
+    return step
+
+
+def _only_optional(steps: Mapping[str, DeclaredStep], name: str) -> bool:
+    """Whether an input of a pipeline is nothing but the value of optional inputs of its steps: as Azure dumps
+    a function whose argument is None by default.
+    """
+    for step in steps.values():
+        rest = texts(step.tree, leave_out=("inputs", "outputs", "component", "jobs"))
+        if any(name in _parent_inputs(text) for text in rest):
+            return False
+        for port in step.inputs.values():
+            written = port.path or port.value
+            text = written.data if written is not None else None
+            names = _parent_inputs(text, unprefixed=PARENT) if isinstance(text, str) else ()
+            if name in names and not (port.optional and only_binding(str(text))):
+                return False
+    return True
+
+
+def _parent_inputs(text: str, *, unprefixed: str = OWN) -> set[str]:
+    """The inputs of its pipeline that a text of a step names."""
+    found = (reference_of(binding, unprefixed=unprefixed) for binding in bindings_in(text))
+    return {
+        each.name
+        for each in found
+        if each and each.scope == PARENT and each.kind == "inputs" and not each.step
+    }
+
+
+def _not_given(name: str) -> str:
+    return f"the component's input {name!r} is not given and has no default."
 
 
 def _kind(node: Value, component: Value | None, problems: Problems) -> str:
@@ -274,13 +406,17 @@ def _kind(node: Value, component: Value | None, problems: Problems) -> str:
         word = str(kind.data).strip().lower() if kind else _guess(tree)
         place = kind.place if kind else tree.place
         if word in known_fields.FOREIGN_STEP_TYPES:
-            problems.error(place, f"steps of type {word} are not run here; parallel and command are.")
+            problems.error(
+                place,
+                f"steps of type {word} are not run here; parallel and command are.",
+                known_fields.FOREIGN_STEP_TYPES[word],
+            )
             return ""
-        if kind and word not in known_fields.STEP_TYPES:
+        if kind and word not in known_fields.NODE_TYPES:
             problems.error(
                 place,
                 f"{scalars.quoted(kind.data)} is no type of step; parallel and command are.",
-                nearest(word, known_fields.STEP_TYPES),
+                nearest(word, known_fields.NODE_TYPES),
             )
             return ""
         words.append(word)
@@ -294,7 +430,12 @@ def _kind(node: Value, component: Value | None, problems: Problems) -> str:
     return known[0]
 
 
-def _inputs(node: Value, component: Value | None, problems: Problems) -> dict[str, InputPort]:
+def _inputs(
+    node: Value, component: Value | None, problems: Problems, missing: dict[str, Place] | None = None
+) -> dict[str, InputPort]:
+    """The inputs of a step. `missing`: of a nested pipeline, which is asked later whether it needs those that
+    are not given; they are put there instead of being recorded.
+    """
     at_node = flatten_groups(node.get("inputs"), problems)
     if component is None:
         return {
@@ -302,8 +443,11 @@ def _inputs(node: Value, component: Value | None, problems: Problems) -> dict[st
             for name, value in at_node.items()
         }
     in_component = flatten_groups(component.get("inputs"), problems)
+    at_node = _named_as(in_component, at_node)
+    # Azure's dump of a function leaves out the inputs of which it does not know the type.
+    used = {name for text in texts(component) for name in _parent_inputs(text)} if missing is not None else ()
     for name, extra in at_node.items():
-        if name not in in_component:
+        if name not in in_component and name not in used:
             record = problems.error if extra.place.origin == COMMAND_LINE else problems.warn
             record(extra.place, f"the component has no input {name!r}.", nearest(name, in_component))
     missing_at = node.place.below("inputs")
@@ -316,8 +460,11 @@ def _inputs(node: Value, component: Value | None, problems: Problems) -> dict[st
             and declared.get("default") is None
             and not _optional(declared, problems)
         ):
-            problems.error(missing_at, f"the component's input {name!r} is not given and has no default.")
-            ports[name] = InputPort(name=name, place=missing_at)
+            if missing is None:
+                problems.error(missing_at, _not_given(name))
+            else:
+                missing[name] = missing_at
+            ports[name] = InputPort(name=name, place=missing_at, optional=missing is not None)
             continue
         ports[name] = input_port(name, value, declared, problems)
     return ports
@@ -328,10 +475,20 @@ def _optional(declared: Value, problems: Problems) -> bool:
     return bool(word and scalars.switch(word, problems))
 
 
+def _named_as(in_component: Mapping[str, Value], at_node: Mapping[str, Value]) -> dict[str, Value]:
+    """What a node gives, under the component's own spelling of the names: Azure takes any case."""
+    spelt = {name.lower(): name for name in in_component}
+    return {
+        name if name in in_component else spelt.get(name.lower(), name): value
+        for name, value in at_node.items()
+    }
+
+
 def _outputs(node: Value, component: Value | None, problems: Problems) -> dict[str, OutputPort]:
     at_node = flatten_groups(node.get("outputs"), problems)
     in_component = flatten_groups(component.get("outputs"), problems) if component else {}
     if component:
+        at_node = _named_as(in_component, at_node)
         for name, value in at_node.items():
             if name not in in_component:
                 problems.warn(

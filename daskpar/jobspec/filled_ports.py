@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import replace
 
 from daskpar.jobspec import bindings, known_fields, scalars
-from daskpar.jobspec.bindings import PARENT, SERVER, Binding
-from daskpar.jobspec.declarations import DeclaredJob, DeclaredStep
+from daskpar.jobspec.bindings import PARENT, SERVER, Binding, Reference
+from daskpar.jobspec.declarations import PIPELINE, DeclaredJob, DeclaredStep
 from daskpar.jobspec.model import Input, Output
 from daskpar.jobspec.ports import InputPort, OutputPort, check_literal
 from daskpar.jobspec.problems import Problems
-from daskpar.jobspec.scope import Scope
+from daskpar.jobspec.scope import Scope, same_name
 from daskpar.jobspec.spec_locations import RunLocations
 from daskpar.jobspec.yaml_source import Value
 from daskpar.locations import datastore_of, is_url
@@ -27,6 +28,8 @@ class FilledPorts(Scope):
         self._check_files = check_files
         self._inputs: dict[tuple[str | None, str], Input | None] = {}
         self._outputs: dict[tuple[str | None, str], Output | None] = {}
+        self._named_at: dict[str, Value] = {}
+        """Path of data that is there before the run -> what names it."""
         self._open: set[tuple[str | None, str]] = set()
         """Inputs that are being filled in now."""
 
@@ -53,6 +56,11 @@ class FilledPorts(Scope):
             self._outputs[key] = self._output(step, port)
         return self._outputs[key]
 
+    def check_table(self, path: str) -> None:
+        """Record a mistake where the data at `path`, read as an MLTable, has no file of that name."""
+        if value := self._named_at.get(path):
+            self.locations.check_table(path, value)
+
     # inputs
 
     def _input(self, step: DeclaredStep | None, port: InputPort) -> Input | None:
@@ -64,21 +72,37 @@ class FilledPorts(Scope):
                 else None
             )
         binding = bindings.only_binding(written.data) if isinstance(written.data, str) else None
-        if binding is not None:
+        if binding is not None and not isinstance(written.data, scalars.StandIn):
             if step is None:
                 self.problems.error(
                     written.place, f"an input of the pipeline has nothing to bind to: {binding}."
                 )
                 return None
+            if port.optional and self._is_missing(step, binding):
+                self.problems.warn(
+                    written.place,
+                    f"{binding} does not exist, and the input {port.name!r} is optional: it is not given.",
+                )
+                return Input(name=port.name, type="literal", value=None, where=written.place.where)
             found = self.meaning(step, binding, written.place, unprefixed=PARENT)
             return self._bound_input(step, port, found, written)
         filled = written if step is None else self._filled(step, written)
         if filled is None:
             return None
-        maker = self._maker_within(step, written)
+        maker = None if isinstance(written.data, scalars.StandIn) else self._maker_within(step, written)
         return (
             self._path_input(port, filled, maker) if port.path else self._literal_input(port, filled, maker)
         )
+
+    def _is_missing(self, step: DeclaredStep, binding: Binding) -> bool:
+        """Whether a binding is to an input of the pipeline that there is not, as Azure's dump of a job has it
+        for an optional input that was given None.
+        """
+        reference = bindings.reference_of(binding, unprefixed=PARENT)
+        if reference is None or reference.scope != PARENT or reference.step or reference.kind != "inputs":
+            return False
+        ports = (step.parent or self.job).inputs
+        return same_name(reference.name, ports) not in ports
 
     def _filled(self, step: DeclaredStep, written: Value) -> Value | None:
         if not isinstance(written.data, str) or "${{" not in written.data:
@@ -107,7 +131,7 @@ class FilledPorts(Scope):
                     written.place, f"the input {port.name!r} needs a value, and {written.data} has none."
                 )
                 return None
-            if port.type in known_fields.DATA_TYPES:
+            if port.type in known_fields.ALL_DATA:
                 self.problems.error(
                     written.place,
                     f"the input {port.name!r} is of type {port.type}, and {written.data} is a literal.",
@@ -121,9 +145,10 @@ class FilledPorts(Scope):
             return None
         inherited = found.mode if isinstance(found, Input) else ""
         made_by = found.made_by if isinstance(found, Input) else self._maker_of_output(step, found, written)
+        kind = "" if port.type == known_fields.ANY_PATH else port.type
         return Input(
             name=port.name,
-            type=port.type or found.type,
+            type=kind or found.type,
             mode=port.mode or inherited,
             path=found.path,
             made_by=made_by,
@@ -137,7 +162,7 @@ class FilledPorts(Scope):
         return maker
 
     def _literal_input(self, port: InputPort, value: Value, made_by: str | None = None) -> Input | None:
-        if port.type in known_fields.DATA_TYPES:
+        if port.type in known_fields.ALL_DATA:
             return self._path_input(port, value, made_by)
         literal = scalars.literal(value, port.type, self.problems)
         if literal is None:
@@ -154,12 +179,18 @@ class FilledPorts(Scope):
         path = self.locations.location_of(value)
         if path is None:
             return None
-        kind = port.type or "uri_folder"
+        kind = self._kind_at(path) if port.type == known_fields.ANY_PATH else port.type or "uri_folder"
         if made_by is None and path not in self.job.staged_paths and self._can_be_checked(path, value):
             self.locations.check_exists(path, kind, value)
+            self._named_at.setdefault(path, value)
         return Input(
             name=port.name, type=kind, mode=port.mode, path=path, made_by=made_by, where=value.place.where
         )
+
+    @staticmethod
+    def _kind_at(path: str) -> str:
+        """The type of an input of the older type `path`: what lies there."""
+        return "uri_file" if not is_url(path) and os.path.isfile(path) else "uri_folder"
 
     def _can_be_checked(self, path: str, value: Value) -> bool:
         """Whether what a job's own input names has to be there by now."""
@@ -188,7 +219,7 @@ class FilledPorts(Scope):
             and (reference := bindings.reference_of(binding, unprefixed=PARENT))
             and reference.scope != SERVER
         ):
-            return self._bound_output(step, port, binding, port.path)
+            return self._bound_output(step, port, reference, port.path)
         named = _SINGLE_BRACES.sub(r"${{\1}}", str(port.path.data))
         text = self.text(step, named, port.path.place)
         if text is None:
@@ -207,8 +238,9 @@ class FilledPorts(Scope):
         )
 
     def _bound_output(
-        self, step: DeclaredStep | None, port: OutputPort, binding: Binding, written: Value
+        self, step: DeclaredStep | None, port: OutputPort, reference: Reference, written: Value
     ) -> Output | None:
+        binding = bindings.only_binding(str(written.data)) or Binding("")
         if step is None:
             self.problems.error(
                 written.place,
@@ -229,7 +261,7 @@ class FilledPorts(Scope):
                 chosen_by_user=True,
                 where=written.place.where,
             )
-        if not isinstance(found, Output) or found.name not in self.job.outputs:
+        if not isinstance(found, Output) or reference.step or reference.kind != "outputs":
             self.problems.error(
                 written.place, f"an output can be bound to an output of the pipeline, not to {binding}."
             )
@@ -237,14 +269,35 @@ class FilledPorts(Scope):
         return replace(
             found,
             name=port.name,
-            type=port.type or found.type,
+            type=found.type if self._is_declared(step.parent, reference.name) else port.type or found.type,
             mode=port.mode or found.mode,
             where=written.place.where,
         )
 
+    def _is_declared(self, holder: DeclaredStep | None, name: str) -> bool:
+        """Whether a pipeline, or the one that its output is bound to, says of which type an output is: that
+        rules, whatever the step's component says.
+        """
+        ports = (holder or self.job).outputs
+        port = ports[same_name(name, ports)]
+        if port.type or holder is None:
+            return bool(port.type)
+        binding = bindings.only_binding(str(port.path.data)) if port.path else None
+        reference = bindings.reference_of(binding, unprefixed=PARENT) if binding else None
+        return bool(
+            reference
+            and reference.kind == "outputs"
+            and not reference.step
+            and same_name(reference.name, (holder.parent or self.job).outputs)
+            in (holder.parent or self.job).outputs
+            and self._is_declared(holder.parent, reference.name)
+        )
+
     def _default_output(self, step: DeclaredStep | None, port: OutputPort) -> Output:
         kind = port.type or self._type_of_writer(step, port)
-        path = self.locations.default_output(step.name if step else None, port.name)
+        nested = step is not None and step.kind == PIPELINE  # it has no folder: its steps have
+        name = f"{step.name}.{port.name}" if step and nested else port.name
+        path = self.locations.default_output(step.name if step and not nested else None, name)
         return Output(
             name=port.name,
             type=kind,
@@ -255,9 +308,9 @@ class FilledPorts(Scope):
         )
 
     def _type_of_writer(self, step: DeclaredStep | None, port: OutputPort) -> str:
-        """An output of the pipeline without a type has that of the step's output bound to it."""
-        if step is None:
-            for writer in self.job.steps.values():
+        """An output of a pipeline without a type has that of the step's output bound to it."""
+        if step is None or step.kind == PIPELINE:
+            for writer in (step.steps if step else self.job.own_steps).values():
                 for own in writer.outputs.values():
                     binding = bindings.only_binding(str(own.path.data)) if own.path else None
                     reference = bindings.reference_of(binding, unprefixed=PARENT) if binding else None

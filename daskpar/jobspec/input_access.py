@@ -39,14 +39,25 @@ _WORDS = {
 
 
 def with_access(
-    inputs: Mapping[str, Input], outputs: Mapping[str, Output], folder: Path, *, mounts: bool
+    inputs: Mapping[str, Input],
+    outputs: Mapping[str, Output],
+    folder: Path,
+    *,
+    mounts: bool,
+    model_input: str = "",
 ) -> dict[str, Input]:
     """The inputs, each with how and where the scripts of its step see it.
 
     `folder` is where copies and trees of links are made. `mounts`: whether a folder can be made read-only
-    for scripts in its own place.
+    for scripts in its own place. `model_input`: the one that scripts see in a folder that holds nothing else.
     """
-    return {name: _with_access(data, outputs, folder, mounts=mounts) for name, data in inputs.items()}
+    seen = {name: _with_access(data, outputs, folder, mounts=mounts) for name, data in inputs.items()}
+    model = seen.get(model_input)
+    if model is not None and model.is_data and not is_url(model.path):
+        access = Access.COPY if model.access == Access.COPY else Access.LINKS
+        place = folder / model.name / os.path.basename(model.path.rstrip("/"))
+        seen[model_input] = replace(model, access=str(access), seen=str(place))
+    return seen
 
 
 def shown_paths(inputs: Mapping[str, Input]) -> dict[str, str]:

@@ -8,7 +8,16 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+from daskpar.jobspec.bare_components import is_bare, with_stand_ins
 from daskpar.jobspec.declarations import DeclaredJob, as_pipeline, job_name, read_job
+from daskpar.jobspec.deployments import (
+    DATA,
+    MODEL,
+    deployment_as_pipeline,
+    is_deployment,
+    rows_as_text,
+    with_kind_of_data,
+)
 from daskpar.jobspec.model import PipelineJob
 from daskpar.jobspec.overrides import apply_overrides, apply_staged
 from daskpar.jobspec.problems import Problems
@@ -49,13 +58,18 @@ def read_definition(
     folders: Mapping[str, Path] | None = None,
     staged: Collection[str] = (),
     run_directory: Path | Callable[[str], Path] = NO_RUN,
+    components: Mapping[str, str] | None = None,
+    bare: bool = False,
 ) -> JobDefinition:
-    """Read a pipeline, or a parallel or command component, which is taken as a pipeline of one step.
+    """Read a pipeline, or a parallel or command component or a batch deployment, which is taken as a pipeline
+    of one step.
 
     `overrides`: `inputs.NAME`, `outputs.NAME`, a setting such as `instance_count` (of every parallel step) or
     `jobs.STEP.SETTING`, each with its value as text; `folders`: key -> where its relative paths start, where
     that is not the working directory. `staged`: inputs, `NAME` or `STEP.NAME`, that are going to be staged in
     the run directory. `run_directory`: a path that need not exist, or what chooses one by the job's name.
+    `components`: name of a registered component -> its file. `bare`: a component is checked alone, and what
+    its inputs need is a warning.
 
     Raises SpecError for a file that can't be read, UsageError for a key of `overrides` or `staged` that the
     job does not have.
@@ -63,20 +77,42 @@ def read_definition(
     problems = Problems()
     spec = Path(os.path.abspath(path))
     document = read_yaml(spec, problems)
-    tree = as_pipeline(document, spec, problems) if document else None
-    if tree is None:
+    deployed = document is not None and document.is_mapping and is_deployment(document)
+    tree = None
+    if document is not None:
+        tree = (
+            deployment_as_pipeline(document, spec, problems, components or {})
+            if deployed
+            else as_pipeline(document, spec, problems)
+        )
+    if tree is None or document is None:
         problems.raise_errors()
         raise AssertionError("a file that can't be read has a problem recorded")
     placed = apply_overrides(tree, overrides or {}, folders or {})
     chosen = run_directory if isinstance(run_directory, Path) else run_directory(job_name(placed.tree, spec))
     run = Path(os.path.abspath(chosen))
     places = {name: str(RunPaths(run).staged_inputs / name) for name in staged}
+    tree, settings = apply_staged(placed.tree, places), placed.settings
+    absent: frozenset[str] = frozenset()
+    scoring = (
+        deployed and tree.get("inputs", DATA) is not None and document.get("code_configuration") is not None
+    )
+    if scoring:
+        tree = with_kind_of_data(tree)
+        as_text = rows_as_text(tree)
+        settings = {
+            name: {**as_text.get(name, {}), **settings.get(name, {})} for name in {*as_text, *settings}
+        }
+    if bare and is_bare(document):
+        tree, absent = with_stand_ins(tree, problems)
     declared = read_job(
-        apply_staged(placed.tree, places),
+        tree,
         spec,
-        placed.settings,
+        settings,
         problems,
-        staged_paths=frozenset(places.values()),
+        staged_paths=absent.union(places.values()),
+        registered=components,
+        model_input=MODEL if scoring else "",
     )
     return JobDefinition(declared=declared, run_directory=run, problems=problems)
 
@@ -85,6 +121,7 @@ def resolve_job(
     definition: JobDefinition,
     *,
     datastores: Mapping[str, str] | None = None,
+    assets: Mapping[str, str] | None = None,
     resumed: bool = False,
     mounts: bool = True,
 ) -> PipelineJob:
@@ -92,7 +129,8 @@ def resolve_job(
 
     Outputs without a path go to RUN/outputs/NAME (the pipeline's) or RUN/steps/STEP/outputs/NAME; the default
     datastore is RUN/datastores/default unless `datastores` says where it is. `datastores`: name -> folder or
-    URL; None: any name is taken for one. `resumed`: the run was started before, so its outputs may be there.
+    URL; None: any name is taken for one. `assets`: name of registered data or of a model -> folder, file or
+    URL. `resumed`: the run was started before, so its outputs may be there.
     `mounts`: whether the nodes can make an input read-only for scripts in its own place.
 
     Raises SpecError with all mistakes.
@@ -102,6 +140,7 @@ def resolve_job(
         run_directory=definition.run_directory,
         datastores={} if datastores is None else datastores,
         any_datastore=datastores is None,
+        assets=assets or {},
         mounts=mounts,
     )
     job = build_job(definition.declared, run, problems, check_files=True, resumed=resumed)
@@ -117,11 +156,20 @@ def load_job(
     staged: Collection[str] = (),
     run_directory: Path | Callable[[str], Path] = NO_RUN,
     datastores: Mapping[str, str] | None = None,
+    assets: Mapping[str, str] | None = None,
+    components: Mapping[str, str] | None = None,
+    bare: bool = False,
     resumed: bool = False,
     mounts: bool = True,
 ) -> PipelineJob:
     """Read and check a job: `read_definition` and `resolve_job`, whose arguments these are."""
     definition = read_definition(
-        path, overrides=overrides, folders=folders, staged=staged, run_directory=run_directory
+        path,
+        overrides=overrides,
+        folders=folders,
+        staged=staged,
+        run_directory=run_directory,
+        components=components,
+        bare=bare,
     )
-    return resolve_job(definition, datastores=datastores, resumed=resumed, mounts=mounts)
+    return resolve_job(definition, datastores=datastores, assets=assets, resumed=resumed, mounts=mounts)

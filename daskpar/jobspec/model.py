@@ -183,6 +183,8 @@ class CommandStep:
     compute: str = ""
     timeout: Seconds | None = None
     """`limits.timeout` of the command, None for no limit."""
+    includes: tuple[Path, ...] = ()
+    """Files and folders that lie beside the code while the command runs (`additional_includes`)."""
     sources: Mapping[str, str] = field(default_factory=dict)
     needs: tuple[str, ...] = ()
     where: str = ""

@@ -12,6 +12,8 @@ from daskpar.jobspec.problems import COMMAND_LINE, Place
 from daskpar.jobspec.step_settings import BY_KEY
 from daskpar.jobspec.yaml_source import Value
 
+ONLY_INPUT = "inputs"
+"""What stands for the one input of a job that takes data."""
 _JOB_KEYS = (
     "name",
     "display_name",
@@ -63,25 +65,62 @@ def apply_overrides(tree: Value, overrides: Mapping[str, str], folders: Mapping[
                 origin=COMMAND_LINE,
             ),
         )
-        keys = key.split(".")
+        keys = ["inputs", _only_data_input(tree)] if key == ONLY_INPUT else key.split(".")
         if key in BY_KEY:
             for step in steps:
                 settings.setdefault(step, {})[BY_KEY[key].name] = value
         elif key in _JOB_KEYS:
             tree = _put(tree, keys, value)
-        elif keys[0] in {"inputs", "outputs"} and _has_port(tree, keys):
+        elif keys[0] in {"inputs", "outputs"} and (
+            _has_port(tree, keys) or (len(keys) > 1 and tree.get("component") and not tree.get("jobs"))
+        ):
             tree = _put_port(tree, keys, value)
         elif keys[0] == "jobs" and len(keys) > 2 and keys[1] in steps:
             rest = keys[2:]
-            setting = BY_KEY.get(".".join(rest))
-            if setting is not None:
-                settings.setdefault(keys[1], {})[setting.name] = value
+            found = _setting_of(keys, steps[keys[1]])
+            if found is not None:
+                settings.setdefault(found[0], {})[found[1]] = value
             else:
                 tree = _put(tree, keys[:2], _step_override(steps[keys[1]], rest, value, key, tree))
                 steps = dict((tree.get("jobs") or tree).items())
         else:
             raise UsageError(_unknown(key, tree))
     return Overridden(tree=tree, settings=settings)
+
+
+def _only_data_input(tree: Value) -> str:
+    """The input that `--input DATA` means: the only one for data, or the only one without any yet."""
+    inputs = dict((tree.get("inputs") or Value({}, tree.place)).items())
+    data = {
+        name: port
+        for name, port in inputs.items()
+        if port.is_mapping and str((port.get("type") or port).data).lower() not in known_fields.LITERAL_TYPES
+    }
+    empty = [name for name, port in data.items() if port.get("path") is None and port.get("default") is None]
+    for found in (empty, list(data)):
+        if len(found) == 1:
+            return found[0]
+    if not data:
+        raise UsageError("--input DATA: the job has no input for data.")
+    raise UsageError(
+        f"--input DATA: the job has several inputs ({', '.join(data)}); write --input NAME=DATA."
+    )
+
+
+def _setting_of(keys: list[str], node: Value) -> tuple[str, str] | None:
+    """The step (`outer.inner` in a nested pipeline) and the setting that `jobs.STEP.SETTING` names."""
+    for start in range(2, len(keys)):
+        setting = BY_KEY.get(".".join(keys[start:]))
+        if setting is not None and (start == 2 or _may_be_nested(node)):
+            return ".".join(keys[1:start]), setting.name
+    return None
+
+
+def _may_be_nested(node: Value) -> bool:
+    """Whether a node may be a pipeline: what its file says is not known yet."""
+    kind = node.get("type")
+    word = str(kind.data).strip().lower() if kind else ""
+    return word == "pipeline" or (not word and (node.get("jobs") or node.get("component")) is not None)
 
 
 def apply_staged(tree: Value, staged: Mapping[str, str]) -> Value:

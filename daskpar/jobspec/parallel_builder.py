@@ -15,6 +15,8 @@ from daskpar.jobspec.input_access import shown_paths
 from daskpar.jobspec.model import BySize, Input, Output, ParallelStep
 from daskpar.jobspec.problems import Place
 from daskpar.jobspec.program_arguments import DriverFlags, UnclosedQuote, driver_flags, split_arguments
+from daskpar.jobspec.row_tables import table_hint
+from daskpar.jobspec.scope import same_name
 from daskpar.jobspec.script_check import check_script, find_script, near_script
 from daskpar.jobspec.step_builder import StepBuilder
 from daskpar.jobspec.step_settings import LIMITS_OF_FAILURE, ChosenSettings, choose_settings
@@ -47,12 +49,16 @@ class ParallelBuilder(StepBuilder):
         by_size, keys = settings.values["mini_batch_size"], settings.values["partition_keys"]
         assert isinstance(by_size, BySize) and isinstance(keys, tuple)
         split_inputs = self._input_data(inputs, settings)
+        self._check_tables(inputs, split_inputs)
+        by_size = self._counted(by_size, keys, inputs, split_inputs)
         inputs = self._with_modes(inputs, split_inputs, by_size, keys)
         inputs = self._with_access(inputs, outputs)
         with self.scope.showing(inputs):
             if shown_paths(inputs):
                 arguments = self._arguments()  # once more: the modes were not known before
             variables = self._environment_variables()
+        if (model := inputs.get(self.scope.job.model_input)) and model.seen:
+            variables.setdefault("AZUREML_MODEL_DIR", os.path.dirname(model.seen))
         arguments = self._with_logging_level(arguments, flags, settings)
         self._check_division(inputs, split_inputs, by_size, keys, settings.sources)
         rows = self._append_row_to(outputs, flags, str(settings.values["append_row_format"]))
@@ -105,7 +111,9 @@ class ParallelBuilder(StepBuilder):
         except UnclosedQuote as error:
             self.problems.error(value.place, str(error))
             return ()
-        return tuple(self.scope.text(self.step, word, value.place) or "" for word in words)
+        filled = [self.scope.text(self.step, word, value.place) for word in words]
+        # What can't be filled in stays as it was written: who reads it knows that its mistake is recorded.
+        return tuple(word if text is None else text for word, text in zip(words, filled, strict=True))
 
     def _with_logging_level(
         self, arguments: tuple[str, ...], flags: DriverFlags, settings: ChosenSettings
@@ -183,18 +191,7 @@ class ParallelBuilder(StepBuilder):
         names: list[str] = []
         for element in value.elements() or [value]:
             names += self._split_names(element, inputs)
-        found = tuple(dict.fromkeys(names))
-        if len(found) > 1:
-            hint = (
-                "Put the files of both into one MLTable (several entries of "
-                "paths:), or write a step for each."
-            )
-            self.problems.error(
-                value.place,
-                f"names {len(found)} inputs ({', '.join(found)}); one input is split into mini-batches.",
-                hint,
-            )
-        return found[:1]
+        return tuple(dict.fromkeys(names))
 
     def _split_names(self, value: Value, inputs: Mapping[str, Input]) -> Iterator[str]:
         text = scalars.text(value, self.problems, "a binding: ${{inputs.NAME}}")
@@ -223,17 +220,17 @@ class ParallelBuilder(StepBuilder):
                     f"has to be a binding to one of the step's own inputs, not {binding}.",
                     "Write ${{inputs.NAME}}.",
                 )
-            elif reference.name not in self.step.inputs:
+            elif (name := same_name(reference.name, self.step.inputs)) not in self.step.inputs:
                 listed = f"It has: {', '.join(self.step.inputs)}." if self.step.inputs else ""
                 self.problems.error(
                     value.place,
                     f"{binding}: the step has no input {reference.name!r}.",
                     nearest(reference.name, self.step.inputs) or listed,
                 )
-            elif reference.name in inputs and not inputs[reference.name].is_data:
-                self._refuse_to_split(inputs[reference.name], value.place)
-            elif reference.name in inputs:
-                yield reference.name
+            elif name in inputs and not inputs[name].is_data:
+                self._refuse_to_split(inputs[name], value.place)
+            elif name in inputs:
+                yield name
 
     def _refuse_to_split(self, literal: Input, place: Place) -> None:
         if literal.value is None:
@@ -274,6 +271,34 @@ class ParallelBuilder(StepBuilder):
             filled[name] = replace(value, mode=mode)
         return filled
 
+    def _check_tables(self, inputs: Mapping[str, Input], split_inputs: tuple[str, ...]) -> None:
+        """An mltable that is split has to be one; what other steps read as a folder may be any folder."""
+        for name in split_inputs:
+            if inputs[name].type == "mltable" and inputs[name].made_by is None:
+                self.scope.check_table(inputs[name].path)
+
+    def _counted(
+        self,
+        by_size: BySize,
+        keys: tuple[str, ...],
+        inputs: Mapping[str, Input],
+        split_inputs: tuple[str, ...],
+    ) -> BySize:
+        """A size in bytes for a list of files is a number of files, as Azure takes it."""
+        lists = [inputs[name] for name in split_inputs if inputs[name].is_file_list]
+        if by_size.unit == 1 or keys or not lists or any(data.type == "uri_file" for data in lists):
+            return by_size
+        data, number = lists[0], by_size.number * by_size.unit
+        self.problems.warn(
+            self._place("mini_batch_size"),
+            f"{by_size.written} is taken as {number} files, as Azure does: the input {data.name!r} is a list "
+            f"of files ({data.type}{f', {data.mode}' if data.mode else ''}), and mini-batches of files are "
+            "counted.",
+            'Write a number of files, like "10"'
+            + ("; for a table, mode: direct." if data.type == "mltable" else "."),
+        )
+        return BySize(number=number, unit=1)
+
     def _check_division(
         self,
         inputs: Mapping[str, Input],
@@ -282,6 +307,15 @@ class ParallelBuilder(StepBuilder):
         keys: tuple[str, ...],
         sources: Mapping[str, str],
     ) -> None:
+        lists = [inputs[name].is_file_list for name in split_inputs]
+        if len(set(lists)) > 1 or (keys and len(lists) > 1 and lists[0]):
+            self.problems.error(
+                self._place("input_data"),
+                f"names {len(lists)} inputs ({', '.join(split_inputs)}); "
+                "several are split one after the other "
+                + ("by size only." if keys and lists[0] else "where all are tables or all lists of files."),
+                "Write a step for each.",
+            )
         for name in split_inputs:
             value = inputs[name]
             if keys and value.type != "mltable":
@@ -295,10 +329,9 @@ class ParallelBuilder(StepBuilder):
                     f"the input {name!r} is a list of files ({value.type}, {value.mode}), and "
                     "mini-batches of files are counted."
                 )
-                hint = 'Write a number of files, like "10"' + (
-                    "; for a table, mode: direct." if value.type == "mltable" else "."
+                self.problems.error(
+                    self._place("mini_batch_size"), what, table_hint(value.path, by_size.written)
                 )
-                self.problems.error(self._place("mini_batch_size"), what, hint)
             elif (
                 0 < by_size.number < FEW_BYTES
                 and by_size.unit == 1

@@ -114,7 +114,7 @@ def _bare(port: InputPort, at_node: Value, problems: Problems) -> InputPort:
     if isinstance(at_node.data, list):
         problems.error(at_node.place, "has to be a single value or a mapping, not a list.")
         return replace(port, optional=False)
-    if port.type not in known_fields.DATA_TYPES:
+    if port.type not in known_fields.ALL_DATA:
         return replace(port, value=at_node)
     if _not_text(at_node, problems):
         return replace(port, optional=False)
@@ -124,7 +124,7 @@ def _bare(port: InputPort, at_node: Value, problems: Problems) -> InputPort:
 def _with_default(port: InputPort, in_component: Value | None, hint: str, problems: Problems) -> InputPort:
     default = in_component.get("default") if in_component is not None else None
     if default is not None:
-        is_path = port.type in known_fields.DATA_TYPES and not _not_text(default, problems)
+        is_path = port.type in known_fields.ALL_DATA and not _not_text(default, problems)
         return replace(
             port, place=default.place, path=default if is_path else None, value=None if is_path else default
         )
@@ -137,7 +137,7 @@ def _declare(port: InputPort, value: Value | None, problems: Problems) -> InputP
     """The port with what a declaration says of it; what it leaves out stays."""
     if value is None or not value.is_mapping:
         return port
-    kind = _word(value.get("type"), (*known_fields.DATA_TYPES, *known_fields.LITERAL_TYPES), problems)
+    kind = _word(value.get("type"), known_fields.INPUT_TYPES, problems)
     mode = _word(value.get("mode"), known_fields.INPUT_MODES, problems)
     mode = {"mount": "ro_mount", "rw_mount": "ro_mount"}.get(mode, mode)
     if mode in known_fields.TABLE_ONLY_MODES and kind and kind != "mltable":
@@ -172,7 +172,10 @@ def output_port(
             continue
         if isinstance(value.data, dict):
             scalars.unknown_keys(value, known_fields.OUTPUT, problems, "an output")
-            kind = kind or _word(value.get("type"), known_fields.DATA_TYPES, problems)
+            word = _word(value.get("type"), known_fields.INPUT_TYPES, problems)
+            # A value is written into a file, and the older type `path` is a folder.
+            word = "uri_file" if word in known_fields.LITERAL_TYPES else word
+            kind = kind or ("uri_folder" if word == known_fields.ANY_PATH else word)
             mode = _word(value.get("mode"), known_fields.OUTPUT_MODES, problems) or mode
             own = value.get("path")
             path = path if own is None or _not_text(own, problems) else own
@@ -190,6 +193,8 @@ def output_port(
 
 def check_literal(port: InputPort, value: object, place: Place, problems: Problems) -> None:
     """Record where a literal breaks the rules of its port: `enum`, `min`, `max`."""
+    if isinstance(value, scalars.StandIn):
+        return
     if port.enum and str(value) not in port.enum:
         allowed = ", ".join(port.enum)
         problems.error(

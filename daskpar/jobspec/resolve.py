@@ -27,6 +27,11 @@ def build_job(
     scope = FilledPorts(job, run, problems, check_files=check_files)
     inputs = {name: value for name in job.inputs if (value := scope.input(None, name))}
     outputs = {name: output for name in job.outputs if (output := scope.output(None, name))}
+    for pipeline in job.nested:  # the mistakes of what none of its steps uses
+        for name in pipeline.inputs:
+            scope.input(pipeline, name)
+        for name in pipeline.outputs:
+            scope.output(pipeline, name)
     steps: dict[str, Step] = {}
     notes: list[str] = _job_notes(job)
     for name, source in job.steps.items():

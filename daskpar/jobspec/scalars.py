@@ -20,6 +20,10 @@ from daskpar.sizes import parse_size
 LONGEST_SECONDS = 259_200
 
 
+class StandIn(str):
+    """What stands for a value that nobody has given yet: the binding to it. No rule judges it."""
+
+
 def quoted(data: object) -> str:
     """A value as messages quote it: short, and a boolean as YAML writes it."""
     if isinstance(data, bool):
@@ -273,15 +277,16 @@ def literal(value: Value, kind: str, problems: Problems) -> object:
     takes it.
     """
     data = value.data
+    if isinstance(data, StandIn):
+        return data
     if isinstance(data, dict | list):
         problems.error(value.place, f"has to be a single value, not {quoted(data)}.")
         return None
     if kind == "string":
         return str(data)
     if kind == "boolean":
-        answer = (
-            data if isinstance(data, bool) else {"true": True, "false": False}.get(str(data).strip().lower())
-        )
+        words = {"true": True, "1": True, "false": False, "0": False}
+        answer = data if isinstance(data, bool) else words.get(str(data).strip().lower())
         if answer is None:
             problems.error(value.place, f"has to be true or false, not {quoted(data)}.")
         return answer

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from daskpar.errors import nearest
 from daskpar.jobspec import bindings
 from daskpar.jobspec.bindings import OWN, PARENT, SERVER, Binding, BindingError, Reference
-from daskpar.jobspec.declarations import DeclaredJob, DeclaredStep
+from daskpar.jobspec.declarations import PIPELINE, DeclaredJob, DeclaredStep
 from daskpar.jobspec.model import Input, Output
 from daskpar.jobspec.ports import InputPort, OutputPort
 from daskpar.jobspec.problems import Place, Problems
@@ -39,6 +39,10 @@ class Scope(ABC):
     @abstractmethod
     def output(self, step: DeclaredStep | None, name: str) -> Output | None:
         """An output of a step, or of the pipeline, filled in."""
+
+    @abstractmethod
+    def check_table(self, path: str) -> None:
+        """Record a mistake where the data at `path`, read as an MLTable, has no file of that name."""
 
     @property
     def default_datastore(self) -> str:
@@ -123,14 +127,16 @@ class Scope(ABC):
             return None
         if reference.scope == SERVER:
             return self._server_name(step, reference.name)
-        owner = step if reference.scope == OWN else None
+        parent = step.parent if step else None
+        owner = step if reference.scope == OWN else parent
         if reference.step is not None:
-            owner = self.job.steps.get(reference.step)
+            owner = self.siblings(step).get(reference.step)
             if owner is None:
-                names = self._step_names()
+                names = self._step_names(parent)
                 if reference.step not in names:  # one that is there has mistakes of its own, and is left out
+                    whose = f"the pipeline {parent.name!r}" if parent else "the job"
                     self._unknown(
-                        binding, f"the job has no step {reference.step!r}.", names, reference.step, place
+                        binding, f"{whose} has no step {reference.step!r}.", names, reference.step, place
                     )
                 return None
             if owner is step:
@@ -149,26 +155,32 @@ class Scope(ABC):
         reference = bindings.reference_of(binding, unprefixed=unprefixed if step else PARENT)
         if reference is None or reference.scope == SERVER:
             return None
-        owner = (
-            step if reference.scope == OWN else self.job.steps.get(reference.step) if reference.step else None
-        )
+        owner = step if reference.scope == OWN else step.parent if step else None
+        if reference.step:
+            owner = self.siblings(step).get(reference.step)
+        holder: DeclaredStep | DeclaredJob = owner or self.job
+        name = same_name(reference.name, holder.inputs if reference.kind == "inputs" else holder.outputs)
         if reference.kind == "outputs":
-            return owner.name if owner else self._writer(reference.name)
-        found = self.input(owner, reference.name) if reference.name in (owner or self.job).inputs else None
+            return owner.name if owner and owner.kind != PIPELINE else self._writer(owner, name)
+        found = self.input(owner, name) if name in holder.inputs else None
         return found.made_by if found else None
 
-    def _writer(self, name: str) -> str | None:
-        """The step that writes the pipeline's output `name`: by an output of its own in the same place, or by
-        `append_row_to`.
+    def siblings(self, step: DeclaredStep | None) -> Mapping[str, DeclaredStep]:
+        """The steps that a binding of `step` may name after `jobs.`: those of the same pipeline."""
+        return step.parent.steps if step and step.parent else self.job.own_steps
+
+    def _writer(self, holder: DeclaredStep | None, name: str) -> str | None:
+        """The step that writes the output `name` of a pipeline (None: of the job): by an output of its own in
+        the same place, or by `append_row_to`.
         """
-        output = self.output(None, name) if name in self.job.outputs else None
+        output = self.output(holder, name) if name in (holder or self.job).outputs else None
         for step in self.job.steps.values() if output else ():
             rows = step.tree.get("task", "append_row_to")
             found = [
                 bindings.reference_of(binding)
                 for binding in bindings.bindings_in(str(rows.data) if rows else "")
             ]
-            if Reference(scope=PARENT, kind="outputs", name=name) in found:
+            if step.parent is holder and Reference(scope=PARENT, kind="outputs", name=name) in found:
                 return step.name
             if any(
                 own and output and own.path == output.path
@@ -184,8 +196,11 @@ class Scope(ABC):
         ports: Mapping[str, InputPort | OutputPort] = (
             holder.inputs if reference.kind == "inputs" else holder.outputs
         )
-        if reference.name not in ports:
+        name = same_name(reference.name, ports)
+        if name not in ports:
             whose = f"the step {owner.name!r}" if owner else "the pipeline"
+            if owner and owner.kind == PIPELINE:
+                whose = f"the pipeline {owner.name!r}"
             self._unknown(
                 binding,
                 f"{whose} has no {reference.kind.removesuffix('s')} {reference.name!r}.",
@@ -194,11 +209,7 @@ class Scope(ABC):
                 place,
             )
             return None
-        return (
-            self.input(owner, reference.name)
-            if reference.kind == "inputs"
-            else self.output(owner, reference.name)
-        )
+        return self.input(owner, name) if reference.kind == "inputs" else self.output(owner, name)
 
     def _unknown(
         self, binding: Binding, what: str, known: Mapping[str, object] | list[str], name: str, place: Place
@@ -206,8 +217,8 @@ class Scope(ABC):
         listed = f"It has: {', '.join(known)}." if known else ""
         self.problems.error(place, f"{binding}: {what}", nearest(name, known) or listed)
 
-    def _step_names(self) -> list[str]:
-        jobs = self.job.tree.get("jobs")
+    def _step_names(self, parent: DeclaredStep | None) -> list[str]:
+        jobs = (parent or self.job).tree.get("jobs")
         return [name for name, _ in jobs.items()] if jobs else []
 
     def _server_name(self, step: DeclaredStep | None, name: str) -> str:
@@ -217,6 +228,13 @@ class Scope(ABC):
             run = self.locations.run_name
             return f"{run}_{step.name}" if step else run
         return "${{output_name}}"
+
+
+def same_name(name: str, ports: Mapping[str, object]) -> str:
+    """The spelling that `ports` has of a name: Azure takes any case."""
+    if name in ports:
+        return name
+    return next((known for known in ports if known.lower() == name.lower()), name)
 
 
 def _form_hint(binding: Binding) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from daskpar.errors import nearest
 
-_PARSING = threading.Lock()
+PARSING = threading.Lock()
 # CPython 3.11 counts how deep a tree is for all threads together: two that parse at once end in SystemError
 # (python/cpython#106905).
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
@@ -88,7 +88,7 @@ def check_script(path: Path) -> tuple[ScriptProblem, ...]:
     has to fit the calls.
     """
     try:
-        with _PARSING:
+        with PARSING:
             tree = ast.parse(path.read_bytes(), filename=str(path))
     except SyntaxError as error:
         return (

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from daskpar.errors import LocationError
+from daskpar.jobspec.asset_names import advice, find_asset, names_of
 from daskpar.jobspec.env_references import REFERENCE
 from daskpar.jobspec.problems import Problems
 from daskpar.jobspec.yaml_source import Value, near_file, shown_path
@@ -29,6 +30,8 @@ class RunLocations:
     """Name -> folder or URL."""
     any_datastore: bool = False
     """True where the configuration is not looked at: every name is taken for that of a datastore."""
+    assets: Mapping[str, str] = field(default_factory=dict)
+    """Name of registered data or of a model -> folder, file or URL."""
     mounts: bool = True
     """Whether an input can be made read-only for scripts in its own place."""
 
@@ -60,10 +63,13 @@ class SpecLocations:
                 "It may stand in literal inputs, environment_variables, program_arguments and commands.",
             )
             return None
+        if (place := find_asset(text, self._run.assets)) is not None:
+            return place
         try:
             return resolve(text, value.place.folder, self._datastores_for(text))
         except LocationError as error:
-            self._problems.error(value.place, error.what, error.hint)
+            hint = f"{error.hint} {advice(text, '--asset')}" if names_of(text) else error.hint
+            self._problems.error(value.place, error.what, hint)
             return None
 
     @property
@@ -110,6 +116,20 @@ class SpecLocations:
         elif wrong := _wrong_kind(here, kind):
             self._problems.error(place, *wrong)
 
+    def check_table(self, path: str, value: Value) -> None:
+        """Record a mistake where no MLTable lies in the local folder `path`, which is there."""
+        here = Path(path)
+        if is_url(path) or not os.path.exists(here):
+            return
+        name = shown_path(here)
+        if not os.path.isdir(here):
+            what = f"{name} is a file; an mltable is the folder that holds a file named MLTable."
+            self._problems.error(value.place, what)
+        elif not os.path.isfile(here / "MLTable"):
+            self._problems.error(
+                value.place, f"{name} holds no file named MLTable.", near_file(here / "MLTable")
+            )
+
     def _datastores_for(self, text: str) -> Mapping[str, str]:
         store = datastore_of(text) if self._run.any_datastore else ""
         if not store:
@@ -121,10 +141,6 @@ class SpecLocations:
 def _wrong_kind(here: Path, kind: str) -> tuple[str, str] | None:
     """What speaks against data of type `kind` at an existing path, and a hint; None where nothing does."""
     name = shown_path(here)
-    if kind == "mltable" and not os.path.isdir(here):
-        return f"{name} is a file; an mltable is the folder that holds a file named MLTable.", ""
-    if kind == "mltable" and not os.path.isfile(here / "MLTable"):
-        return f"{name} holds no file named MLTable.", near_file(here / "MLTable")
     if kind == "uri_folder" and not os.path.isdir(here):
         return f"{name} is a file, and the input is a folder.", "Write type: uri_file."
     if kind == "uri_file" and os.path.isdir(here):

@@ -58,7 +58,13 @@ class StepBuilder:
 
     def _with_access(self, inputs: Mapping[str, Input], outputs: Mapping[str, Output]) -> dict[str, Input]:
         locations = self.scope.locations
-        return with_access(inputs, outputs, locations.input_copies(self.step.name), mounts=locations.mounts)
+        return with_access(
+            inputs,
+            outputs,
+            locations.input_copies(self.step.name),
+            mounts=locations.mounts,
+            model_input=self.scope.job.model_input,
+        )
 
     def _outputs(self) -> dict[str, Output]:
         found = {name: self.scope.output(self.step, name) for name in self.step.outputs}
@@ -82,12 +88,15 @@ class StepBuilder:
 
     def _compute(self) -> str:
         job = self.scope.job.tree
-        for value in (
-            self.step.tree.get("compute"),
-            job.get("settings", "default_compute"),
-            job.get("compute"),
-        ):
-            filled = self.scope.literal(self.step, value) if value else None
+        written: list[tuple[DeclaredStep | None, Value | None]] = [(self.step, self.step.tree.get("compute"))]
+        holder = self.step.parent
+        while holder is not None:  # nested pipelines: the innermost that says something
+            tree = holder.tree
+            written += [(holder, tree.get("settings", "default_compute")), (holder, tree.get("compute"))]
+            holder = holder.parent
+        written += [(None, job.get("settings", "default_compute")), (None, job.get("compute"))]
+        for owner, value in written:
+            filled = self.scope.literal(owner or self.step, value) if value else None
             name = scalars.text(filled, self.problems) if filled else None
             if name is not None and filled is not None:
                 self._source("compute", filled)

@@ -247,7 +247,7 @@ class BlockRunner:
                 self._process.exit_if_copy()
                 self._fail(index, Reason.BAD_RETURN, items, error, clocks)
                 return
-        if count > items and not self._warned_of_more:
+        if count > items > 0 and not self._warned_of_more:
             self._warned_of_more = True
             what = f"run() returned {count} elements for the {items} items of mini-batch {index}"
             text = f"{what}; more than its items count as all (said once)"

@@ -15,6 +15,7 @@ from typing import Any
 from daskpar import masking
 from daskpar.own_calls import moved_up
 from daskpar.paths import process_name
+from daskpar.processor.azure_variables import azure_variables
 from daskpar.processor.fork_protocol import ChildTask
 from daskpar.processor.leftovers import fresh_folder, temporary_folder, use_temporary_folder
 from daskpar.processor.private_mounts import NO_GUARD, Guard
@@ -105,9 +106,11 @@ class ProcessorTask(ChildTask):
 
     def _set_environment(self, name: str) -> None:
         settings = self.settings
-        os.environ.setdefault("AZUREML_RUN_ID", f"{settings.run_id}-{settings.step}")
-        os.environ.setdefault("AZUREML_BI_OUTPUT_PATH", settings.output_dir)
-        os.environ.setdefault("MLFLOW_TRACKING_URI", f"file://{settings.working_dir}/mlruns")
+        variables = azure_variables(
+            run_id=settings.run_id, step=settings.step, folder=settings.working_dir, logs=settings.logs
+        )
+        for variable, value in {**variables, "AZUREML_BI_OUTPUT_PATH": settings.output_dir}.items():
+            os.environ.setdefault(variable, value)
         os.environ["DASKPAR_PROCESSOR"] = name
         if settings.gpus:
             device = settings.gpus[self.number] if self.number < len(settings.gpus) else ""

@@ -41,5 +41,14 @@ def user_traceback(error: BaseException) -> str:
     return text if len(text) <= TRACE_CHARACTERS else f"{text[:1000]}\n...\n{text[-TRACE_CHARACTERS:]}"
 
 
+def comes_again(error: BaseException) -> bool:
+    """Whether an error at the start of a script comes again in the next processor: a module, or a name in
+    one, that is not there, or text that is no Python.
+    """
+    if isinstance(error, ModuleNotFoundError | SyntaxError):
+        return True
+    return isinstance(error, ImportError) and str(error).startswith("cannot import name")
+
+
 def _is_ours(filename: str) -> bool:
     return filename.startswith((*IMPORTERS, *OUR_FOLDERS))

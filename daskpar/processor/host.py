@@ -17,7 +17,7 @@ from daskpar.own_calls import OWN
 from daskpar.paths import process_name
 from daskpar.processor import channel, entry_script
 from daskpar.processor.block_runner import BlockRunner
-from daskpar.processor.error_text import describe_error, user_traceback
+from daskpar.processor.error_text import comes_again, describe_error, user_traceback
 from daskpar.processor.own_ground import OwnGround
 from daskpar.processor.own_process import OwnProcess
 from daskpar.processor.processor_messages import InitDone, InitRaised, ShutdownDone
@@ -97,7 +97,8 @@ class Host:
             self._process.exit_if_copy()
             with self._ground.restored():
                 self._ground.check()
-                channel.send(self._sock, InitRaised(what, describe_error(error), user_traceback(error)))
+                text, trace = describe_error(error), user_traceback(error)
+                channel.send(self._sock, InitRaised(what, text, trace, certain=comes_again(error)))
             return False
         self._process.exit_if_copy()
         self._ground.check()

@@ -265,7 +265,9 @@ class ProcessorPool:
                 self._sampler.start()
             case InitRaised():
                 processor.init_raised = True
-                self._init_failed(processor, f"{message.what}: {message.message}", message.trace)
+                self._init_failed(
+                    processor, f"{message.what}: {message.message}", message.trace, certain=message.certain
+                )
             case DiskFailed():
                 self._report(NodeFailed(node=self.settings.node, message=message.message, disk=True))
                 self._stop()
@@ -405,8 +407,10 @@ class ProcessorPool:
         stacks = read_stacks(self.settings, processor.number)
         self._init_failed(processor, f"init() failed: {text}", stacks)
 
-    def _init_failed(self, processor: ProcessorHandle, message: str, trace: str) -> None:
-        failed = self._failures.init_failed(processor.number, message, trace)
+    def _init_failed(
+        self, processor: ProcessorHandle, message: str, trace: str, *, certain: bool = False
+    ) -> None:
+        failed = self._failures.init_failed(processor.number, message, trace, certain=certain)
         failed = replace(failed, printed=self._last_words.of(processor.number))
         self._report(failed)
         if failed.fatal:

@@ -21,6 +21,8 @@ class InitRaised:
     """Which of them, as the start of a sentence."""
     message: str
     trace: str
+    certain: bool = False
+    """Whether another try would end the same way: a module that is not there."""
 
 
 @dataclass(frozen=True)

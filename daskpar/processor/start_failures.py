@@ -28,6 +28,7 @@ class StartFailures:
         self._inits = 0
         self._server_deaths = 0
         self._next_start = 0.0
+        self._was_ready = False
 
     def may_start(self) -> bool:
         """Whether the pause after the last failure is over."""
@@ -36,6 +37,7 @@ class StartFailures:
     def processor_ready(self) -> None:
         """An `init()` has returned: the row is broken."""
         self._inits = self._server_deaths = 0
+        self._was_ready = True
 
     def server_died(self) -> bool:
         """Count the death of a fork server; returns whether these are too many."""
@@ -46,13 +48,17 @@ class StartFailures:
         """Start nothing for a moment."""
         self._next_start = monotonic() + PAUSE_SECONDS
 
-    def init_failed(self, processor: int, message: str, trace: str) -> InitFailed:
-        """Count a failure of import or `init()`, for which no mini-batch is charged; the message of it."""
+    def init_failed(self, processor: int, message: str, trace: str, *, certain: bool = False) -> InitFailed:
+        """Count a failure of import or `init()`, for which no mini-batch is charged; the message of it.
+
+        `certain`: another try would end the same way; so unless a processor of this node got ready before.
+        """
         self._inits += 1
         self.pause()
         settings = self._settings
-        fatal = too_many_init_failures(self._inits, settings.processors)
-        if fatal:
+        certain = certain and not self._was_ready
+        fatal = certain or too_many_init_failures(self._inits, settings.processors)
+        if fatal and not certain:
             message = f"{message} ({self._inits} times in a row on node {settings.node})"
         return InitFailed(
             node=settings.node,

@@ -100,7 +100,7 @@ def seen_beside(step: Step, skip: Iterable[Path | str] = ()) -> dict[str, object
     unseen = _unseen(step, skip)
     split = {""}
     if isinstance(step, ParallelStep) and step.settings.rank_mini_batch_count == 0:
-        split = set(step.input_data[:1])
+        split = set(step.input_data)
     return {
         given.name: _input_files(given, unseen)
         for given in step.inputs.values()
@@ -179,7 +179,10 @@ def _parallel_values(step: ParallelStep, hide: Hide) -> dict[str, object]:
 def _command_values(step: CommandStep, hide: Hide) -> dict[str, object]:
     values: dict[str, object] = {f"variables.{name}": value for name, value in step.variables.items()}
     code = str(step.code) if step.code is not None else None
-    return {**values, "command": hidden_command(step.command, hide), "code": code}
+    values |= {"command": hidden_command(step.command, hide), "code": code}
+    if step.includes:
+        values["additional_includes"] = [str(path) for path in step.includes]
+    return values
 
 
 class _Digest:

@@ -220,7 +220,7 @@ def test_a_shutdown_that_raises_is_told_however_soon_the_step_ends_after_it(work
             ["init() failed: ValueError: no model", "in init"],
         ),
         (
-            "import nowhere_to_be_found\ndef run(b): pass",
+            "if True:  # else it is known before\n    import nowhere_to_be_found\ndef run(b): pass",
             ["could not be imported: ModuleNotFoundError", "import nowhere_to_be_found"],
         ),
         (

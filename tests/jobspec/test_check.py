@@ -44,10 +44,9 @@ PARALLEL = {
     ),
     "file for folder": ({"inputs": "a: {type: uri_folder, path: ./file.csv}"}, "Write type: uri_file."),
     "folder for file": ({"inputs": "a: {type: uri_file, path: ./data}"}, "Write type: uri_folder."),
-    "no MLTable": ({"inputs": "a: {type: mltable, path: ./data}"}, "data holds no file named MLTable"),
-    "MLTable file": (
-        {"inputs": "a: {type: mltable, path: ./table/MLTable}"},
-        "is a file; an mltable is the folder",
+    "mode of tables": (
+        {"inputs": "a: {type: uri_folder, path: ./data, mode: eval_mount}"},
+        "the mode eval_mount is for the type mltable",
     ),
     "registered data": (
         {"inputs": "a: {type: uri_folder, path: 'azureml:pictures:1'}"},
@@ -55,10 +54,6 @@ PARALLEL = {
     ),
     "type": ({"inputs": "a: {type: uri_foldr, path: ./data}"}, "Did you mean 'uri_folder'?"),
     "mode": ({"inputs": "a: {type: uri_folder, path: ./data, mode: upload}"}, "has to be one of ro_mount"),
-    "mode of tables": (
-        {"inputs": "a: {type: uri_folder, path: ./data, mode: eval_mount}"},
-        "the mode eval_mount is for the type mltable",
-    ),
     "path and value": ({"inputs": "a: {path: ./data, value: 1}"}, "both a path and a value"),
     "list for input": ({"inputs": "a: [1]"}, "has to be a single value or a mapping, not a list"),
     "path is no text": ({"inputs": "a: {path: 5}"}, "has to be a path, not 5"),
@@ -105,10 +100,6 @@ PARALLEL = {
         "is written twice",
     ),
     "size": ({"extra": "mini_batch_size: ten"}, "'ten' is no mini-batch size"),
-    "bytes of files": (
-        {"extra": "mini_batch_size: 10kb"},
-        'mini-batches of files are counted. Write a number of files, like "10".',
-    ),
     "keys without table": ({"extra": "partition_keys: [a]"}, "partition_keys need an mltable"),
     "keys as text": ({"extra": "partition_keys: a,b"}, "has to be a list of column names"),
     "threshold": (

@@ -8,6 +8,7 @@ from daskpar.processor import entry_script
 from daskpar.processor.error_text import (
     MESSAGE_CHARACTERS,
     TRACE_CHARACTERS,
+    comes_again,
     describe_error,
     user_traceback,
 )
@@ -47,3 +48,20 @@ def test_the_middle_of_a_long_traceback_is_left_out():
     text = user_traceback(ValueError("x" * 100_000 + "end"))
     assert text.startswith("ValueError: xxx") and text.endswith("end\n")
     assert "\n...\n" in text and len(text) < TRACE_CHARACTERS + 2000
+
+
+@pytest.mark.parametrize(
+    ("text", "certain"),
+    [
+        ("import not_there_at_all", True),
+        ("from os import not_there_at_all", True),
+        ("def broken(:", True),
+        ("raise ImportError('libx.so: cannot open shared object file')", False),
+        ("open('/not/there')", False),
+        ("raise SystemExit(1)", False),
+    ],
+)
+def test_errors_that_come_again(text: str, certain: bool) -> None:
+    with pytest.raises(BaseException) as caught:
+        exec(text, {})
+    assert comes_again(caught.value) is certain

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -32,6 +32,35 @@ def open_mltable(
     the file and byte or row where it can.
     """
     return _Opener(read_document(folder), datastores or {}).run(files)
+
+
+def open_mltables(folders: Sequence[str], datastores: Mapping[str, str] | None = None) -> Table | FileList:
+    """The tables of several MLTables as one, one after the other; a mini-batch is of one file, and so of one.
+
+    InputError also where they don't do the same with their files.
+    """
+    places = datastores or {}
+    documents = [read_document(folder) for folder in folders]
+    first = documents[0]
+    for other in documents[1:]:
+        ours, theirs = (
+            [(each.name, each.options) for each in document.transformations] for document in (first, other)
+        )
+        if ours != theirs:
+            raise InputError(
+                f"{other.file}: its transformations are others than those of {first.file}, so both are no "
+                "single table: split them in a step each, or write one MLTable that lists the files of both"
+            )
+    items = []
+    for document in documents:
+        for item in document.items:
+            try:
+                place = resolve(item.text, document.folder, places)
+            except DaskparError as error:
+                raise document.error(item.line, str(error)) from None
+            ending = "/" if item.text.endswith(("/", "\\")) else ""
+            items.append(replace(item, text=f"{place}{ending}"))
+    return _Opener(replace(first, items=tuple(items)), places).run(files=False)
 
 
 class _Opener:

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from daskpar.data.files import FileList
-from daskpar.data.mltable.open import open_mltable
+from daskpar.data.mltable.open import open_mltable, open_mltables
 from daskpar.errors import DaskparError, InputError, UsageError
 
 MakeTable = Callable[..., Path]
@@ -254,3 +254,18 @@ def test_what_lies_beside_parquet_is_told_with_the_pattern_that_would_do(tmp_pat
         open_mltable(str(file.parent))
     file.write_text("paths:\n- pattern: ../data/*.parquet\ntransformations:\n- read_parquet\n")
     assert open_mltable(str(file.parent)).rows == 2
+
+
+def test_several_mltables_are_one_table_where_they_do_the_same(tmp_path: Path) -> None:
+    for name, value in (("one", 1), ("two", 2)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.csv").write_text(f"a\n{value}\n")
+        (tmp_path / name / "MLTable").write_text(
+            "paths:\n  - file: ./x.csv\ntransformations:\n  - read_delimited\n"
+        )
+    table = open_mltables([str(tmp_path / "one"), str(tmp_path / "two")])
+    assert not isinstance(table, FileList)
+    assert list(table.files) == [str(tmp_path / "one/x.csv"), str(tmp_path / "two/x.csv")]
+    (tmp_path / "two/MLTable").write_text("paths:\n  - file: ./x.csv\ntransformations:\n  - read_parquet\n")
+    with pytest.raises(InputError, match="its transformations are others than those of"):
+        open_mltables([str(tmp_path / "one"), str(tmp_path / "two")])
