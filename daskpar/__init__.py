@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     from daskpar.data.dask_collections import read_files as read_files
     from daskpar.data.dask_collections import read_mltable as read_mltable
     from daskpar.driver.result import Run as Run
+    from daskpar.pipeline import plan as plan
     from daskpar.pipeline import resume as resume
     from daskpar.pipeline import run as run
     from daskpar.pipeline import validate as validate
 
 _HOMES = {
     "run": "daskpar.pipeline",
+    "plan": "daskpar.pipeline",
     "resume": "daskpar.pipeline",
     "validate": "daskpar.pipeline",
     "Run": "daskpar.driver.result",

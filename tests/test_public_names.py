@@ -14,6 +14,7 @@ NAMES = {
     "run",
     "resume",
     "validate",
+    "plan",
     "Run",
     "read_mltable",
     "read_files",

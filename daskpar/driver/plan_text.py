@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from daskpar.engine.rules.clocks import progress_timeout
 from daskpar.errors import DaskparError
+from daskpar.jobspec.given_spec import GivenSpec
 from daskpar.jobspec.input_access import Access
 from daskpar.jobspec.model import CommandStep, Input, ParallelStep, PipelineJob, Step
 from daskpar.jobspec.program_arguments import join_arguments
@@ -111,7 +112,7 @@ class PlannedJob:
 
 @contextmanager
 def planned_job(
-    spec: Path, overrides: Mapping[str, str], datastores: Mapping[str, str]
+    spec: Path | GivenSpec, overrides: Mapping[str, str], datastores: Mapping[str, str]
 ) -> Iterator[PlannedJob]:
     """The job of a spec, to be planned while this lasts. Runs no user code and leaves nothing behind."""
     from daskpar.driver.job_secrets import hide_secrets
@@ -132,7 +133,7 @@ def planned_job(
 
 
 def plan_text(
-    spec: Path, overrides: Mapping[str, str], datastores: Mapping[str, str]
+    spec: Path | GivenSpec, overrides: Mapping[str, str], datastores: Mapping[str, str]
 ) -> tuple[str, list[str]]:
     """The whole answer of `daskpar plan`, and why steps in it can't be planned.
 
@@ -140,7 +141,8 @@ def plan_text(
     """
     with planned_job(spec, overrides, datastores) as planned:
         job, troubles = planned.job, planned.troubles
-        lines = [f"job {job.name} ({job.spec})"]
+        shown = spec.label if isinstance(spec, GivenSpec) else job.spec
+        lines = [f"job {job.name} ({shown})"]
         lines += [f"  {warning}" for warning in job.warnings]
         lines += [f"  note: {note}" for note in job.notes]
         for step in job.steps:

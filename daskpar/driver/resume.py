@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from daskpar.atomic import OWNER_FILE, replace_json
+from daskpar.atomic import OWNER_FILE, replace_file, replace_json
 from daskpar.driver.job_secrets import take_secrets
 from daskpar.errors import Problem, RunDirectoryError, UsageError
 from daskpar.jobspec.model import ParallelStep, PipelineJob, Step
@@ -20,6 +20,7 @@ from daskpar.rundir.step_folder import StepState
 
 if TYPE_CHECKING:
     from daskpar.driver.options import Options
+    from daskpar.jobspec.given_spec import GivenSpec, KeptSpec
 
 
 def write_started_with(
@@ -29,12 +30,15 @@ def write_started_with(
     staged: Mapping[str, str],
     datastores: Mapping[str, str],
     cluster: str = "",
+    spec: GivenSpec | None = None,
+    left_out: Sequence[str] = (),
 ) -> None:
     """Write down how the run was started, in addition to the spec, for a resume.
 
     That includes the working directory, from which relative paths in `overrides` start. `cluster`: the option
     that named it, such as `--scheduler tcp://host:8786`. What looks like a secret is left out: a resume asks
-    for it.
+    for it. `spec`: the job where it has no file; `left_out`: keys of secrets that the run directory does not
+    keep of it.
     """
     kept = {key: hidden_value(key, text) for key, text in overrides.items()}
     places = {name: hidden(place) for name, place in datastores.items()}
@@ -44,12 +48,32 @@ def write_started_with(
         "given": dict(staged),  # the key's older name: runs of earlier versions have it too
         "datastores": places,
         "cluster": hidden(cluster),
+        "spec_folder": _folder_of_spec(directory, spec),
         "left_out": {
-            "--set": [key for key, text in overrides.items() if kept[key] != text],
+            "--set": [
+                *(key for key, text in overrides.items() if kept[key] != text),
+                *(key for key in left_out if key not in overrides),
+            ],
             "--datastore": [name for name, place in datastores.items() if places[name] != place],
         },
     }
     replace_json(directory.started_with, value, mode=OWNER_FILE)
+
+
+def _folder_of_spec(directory: RunDirectory, spec: GivenSpec | None) -> str | None:
+    """Where relative paths start in a job without a file, seen from the run directory; None for one with."""
+    if spec is None:
+        return None
+    return "." if spec.folder == directory.path else str(spec.folder)
+
+
+def keep_spec(directory: RunDirectory, kept: KeptSpec, files: Mapping[str, bytes]) -> None:
+    """Write a job that has no file, and what belongs to it, into the run directory."""
+    for name, content in files.items():
+        path = directory.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, content)
+    replace_file(directory.kept_spec, kept.text.encode(), mode=OWNER_FILE)
 
 
 def _warn_of_other_machine(
@@ -94,7 +118,7 @@ def reopen(path: Path, options: Options) -> Reopened:
 
 def _reopen(directory: RunDirectory, options: Options) -> Reopened:
     from daskpar.driver.options import mounts_inputs
-    from daskpar.jobspec.load import load_job
+    from daskpar.jobspec.load import read_definition, resolve_job
 
     if directory.identity.status == "completed":
         states = [folder.state() for folder in directory.steps()]
@@ -107,24 +131,27 @@ def _reopen(directory: RunDirectory, options: Options) -> Reopened:
     }
     datastores = {**started["datastores"], **options.datastores}
     _refuse_left_out(started, {"--set": options.overrides, "--datastore": options.datastores})
-    spec = Path(directory.identity.spec)
-    if not spec.is_file():
+    own_folder = started.get("spec_folder")
+    spec = Path(directory.identity.spec) if own_folder is None else directory.kept_spec
+    given = options.given_spec
+    if given is None and not spec.is_file():
         raise RunDirectoryError(
             f"the spec {spec} of this run is gone; put it back to resume, or `export "
             f"{directory.path} --partial FILE`"
         )
-    job = load_job(
-        spec,
+    definition = read_definition(
+        given or spec,
+        folder=None if own_folder is None else directory.path / own_folder,
         overrides=overrides,
         folders=folders,
         staged=started["given"],
         run_directory=directory.path,
-        datastores=datastores,
-        resumed=True,
-        mounts=mounts_inputs(options),
     )
+    job = resolve_job(definition, datastores=datastores, resumed=True, mounts=mounts_inputs(options))
     take_secrets(job)
     unknown = [] if options.allow_changes else _refuse_changes(directory, job)
+    if given is not None and definition.kept is not None:
+        keep_spec(directory, definition.kept, given.files)
     _forget_uncertain_plans(directory, job)
     directory.resumed()
     return Reopened(

@@ -9,6 +9,7 @@ from itertools import chain
 from pathlib import Path
 
 from daskpar.jobspec.declarations import DeclaredJob, as_pipeline, job_name, read_job
+from daskpar.jobspec.given_spec import GivenSpec, KeptSpec
 from daskpar.jobspec.model import PipelineJob
 from daskpar.jobspec.overrides import apply_overrides, apply_staged
 from daskpar.jobspec.problems import Problems
@@ -30,6 +31,8 @@ class JobDefinition:
     """Where the job is going to run; absolute."""
     problems: Problems
     """What is wrong so far; `resolve_job` adds to a copy and raises all of it at once."""
+    kept: KeptSpec | None = None
+    """Of a job without a file: what the run directory keeps for a resume."""
 
     @property
     def may_resume_from(self) -> bool:
@@ -43,8 +46,9 @@ class JobDefinition:
 
 
 def read_definition(
-    path: str | Path,
+    path: str | Path | GivenSpec,
     *,
+    folder: Path | None = None,
     overrides: Mapping[str, str] | None = None,
     folders: Mapping[str, Path] | None = None,
     staged: Collection[str] = (),
@@ -52,6 +56,8 @@ def read_definition(
 ) -> JobDefinition:
     """Read a pipeline, or a parallel or command component, which is taken as a pipeline of one step.
 
+    `path`: of a YAML file, whose relative paths start in `folder` (its own, where none is given), or a job
+    that was given from Python.
     `overrides`: `inputs.NAME`, `outputs.NAME`, a setting such as `instance_count` (of every parallel step) or
     `jobs.STEP.SETTING`, each with its value as text; `folders`: key -> where its relative paths start, where
     that is not the working directory. `staged`: inputs, `NAME` or `STEP.NAME`, that are going to be staged in
@@ -61,8 +67,12 @@ def read_definition(
     job does not have.
     """
     problems = Problems()
-    spec = Path(os.path.abspath(path))
-    document = read_yaml(spec, problems)
+    given = path if isinstance(path, GivenSpec) else None
+    if isinstance(path, GivenSpec):
+        spec, document = Path(path.label), path.document(problems)
+    else:
+        spec = Path(os.path.abspath(path))
+        document = read_yaml(spec, problems, folder=folder)
     tree = as_pipeline(document, spec, problems) if document else None
     if tree is None:
         problems.raise_errors()
@@ -70,6 +80,7 @@ def read_definition(
     placed = apply_overrides(tree, overrides or {}, folders or {})
     chosen = run_directory if isinstance(run_directory, Path) else run_directory(job_name(placed.tree, spec))
     run = Path(os.path.abspath(chosen))
+    spec = RunPaths(run).kept_spec if given else spec
     places = {name: str(RunPaths(run).staged_inputs / name) for name in staged}
     declared = read_job(
         apply_staged(placed.tree, places),
@@ -78,7 +89,9 @@ def read_definition(
         problems,
         staged_paths=frozenset(places.values()),
     )
-    return JobDefinition(declared=declared, run_directory=run, problems=problems)
+    return JobDefinition(
+        declared=declared, run_directory=run, problems=problems, kept=given.kept(tree) if given else None
+    )
 
 
 def resolve_job(
@@ -110,8 +123,9 @@ def resolve_job(
 
 
 def load_job(
-    path: str | Path,
+    path: str | Path | GivenSpec,
     *,
+    folder: Path | None = None,
     overrides: Mapping[str, str] | None = None,
     folders: Mapping[str, Path] | None = None,
     staged: Collection[str] = (),
@@ -122,6 +136,11 @@ def load_job(
 ) -> PipelineJob:
     """Read and check a job: `read_definition` and `resolve_job`, whose arguments these are."""
     definition = read_definition(
-        path, overrides=overrides, folders=folders, staged=staged, run_directory=run_directory
+        path,
+        folder=folder,
+        overrides=overrides,
+        folders=folders,
+        staged=staged,
+        run_directory=run_directory,
     )
     return resolve_job(definition, datastores=datastores, resumed=resumed, mounts=mounts)
