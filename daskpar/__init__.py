@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from daskpar.data.dask_collections import read_files as read_files
     from daskpar.data.dask_collections import read_mltable as read_mltable
     from daskpar.driver.result import Run as Run
+    from daskpar.mapped.mini_batches import map_mini_batches as map_mini_batches
     from daskpar.pipeline import plan as plan
     from daskpar.pipeline import resume as resume
     from daskpar.pipeline import run as run
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "run": "daskpar.pipeline",
     "plan": "daskpar.pipeline",
+    "map_mini_batches": "daskpar.mapped.mini_batches",
     "resume": "daskpar.pipeline",
     "validate": "daskpar.pipeline",
     "Run": "daskpar.driver.result",

@@ -281,6 +281,11 @@ def _resume(path: Path, warnings: Sequence[Problem] = (), *, options: Options) -
             ).run()
 
 
+def resume_run(path: Path, options: Options) -> Run:
+    """`resume` with its options as one value."""
+    return _resume(path, options=options)
+
+
 def _leave_nothing(run_directory: Path, *, made_parent: bool) -> None:
     """Remove what was made for a run that did not come about, `runs/` too where nothing else is in it."""
     shutil.rmtree(run_directory, ignore_errors=True)

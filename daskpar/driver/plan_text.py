@@ -48,6 +48,7 @@ SHOWN = (
     "max_mini_batches_per_processor",
     "max_processor_growth",
     "allow_empty",
+    "any_number_of_rows",
     "nice",
     "profiling_module",
     "rank_mini_batch_count",

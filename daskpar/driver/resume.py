@@ -240,6 +240,23 @@ def changes_since(directory: RunDirectory, job: PipelineJob) -> tuple[list[str],
     return changes, unknown
 
 
+def changes_of_call(directory: RunDirectory, spec: GivenSpec) -> list[str]:
+    """What would be another in the steps of a completed run, were it started now with `spec`."""
+    from daskpar.driver.options import Options, mounts_inputs
+    from daskpar.jobspec.load import load_job
+
+    started = _read_started_with(directory)
+    job = load_job(
+        spec,
+        staged=started["given"],
+        run_directory=directory.path,
+        datastores=started["datastores"],
+        resumed=True,
+        mounts=mounts_inputs(Options()),
+    )
+    return changes_since(directory, job)[0]
+
+
 def _inputs_unknown(step: Step, state: StepState) -> bool:
     """Whether a parallel step ended before its input files were looked at."""
     # A command runs from its beginning in each resume, so it does not matter there.
