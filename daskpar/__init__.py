@@ -41,7 +41,17 @@ _HOMES = {
 __all__ = ["__version__", *sorted(_HOMES)]
 
 
+_OF_THE_SDK = ("parallel_run_function", "RunFunction", "Input", "Output", "command", "load_component", "dsl")
+
+
 def __getattr__(name: str) -> object:
+    if name in _OF_THE_SDK:
+        raise ImportError(
+            f"{name} is a name of azure-ai-ml, which installs beside daskpar and needs no workspace here: "
+            "import it from there, and pass the job that it makes to daskpar.run(). Without that package, "
+            "run() takes the job as a mapping or as YAML, and daskpar.map_mini_batches(function, data) a "
+            "function."
+        )
     if name not in _HOMES:
         raise AttributeError(f"module 'daskpar' has no attribute {name!r}")
     import importlib

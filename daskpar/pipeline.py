@@ -236,7 +236,7 @@ def _run_new(
     """
     from daskpar.driver.pipeline_run import PipelineRun
     from daskpar.driver.resume import keep_spec, write_started_with
-    from daskpar.driver.staged_inputs import stage
+    from daskpar.driver.staged_inputs import stage, workers_of
     from daskpar.rundir.run_directory import RunDirectory
 
     directory = RunDirectory.create(
@@ -256,7 +256,9 @@ def _run_new(
             )
             if given is not None and kept is not None:
                 keep_spec(directory, kept, given.files)
-            stage(collections, directory.staged_inputs, options.client)
+            if collections:
+                with workers_of(options) as client:
+                    stage(collections, directory.staged_inputs, client)
             pipeline = PipelineRun(job, directory, options, warnings=job.warnings)
             return pipeline.run()
     except BaseException:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,8 @@ from daskpar.locations import is_url
 
 if TYPE_CHECKING:
     from distributed import Client
+
+    from daskpar.driver.options import Options
 
 
 def split_inputs(inputs: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, Any]]:
@@ -31,6 +33,27 @@ def split_inputs(inputs: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, A
                 "give text, a number, a path, a Dask or pandas DataFrame, or a Dask bag of paths"
             )
     return literals, collections
+
+
+@contextmanager
+def workers_of(options: Options) -> Iterator[Client | None]:
+    """A client of the workers that are to write collections; None where this process does it.
+
+    So for a cluster that is given or runs; one that is described only (`compute`) starts later.
+    """
+    if options.client is not None or not options.scheduler:
+        yield options.client
+        return
+    from distributed import Client
+
+    from daskpar.engine.cluster import CONNECT_SECONDS
+    from daskpar.engine.greeting import address_in, check_greeting
+
+    target = options.scheduler
+    address = address_in(target, CONNECT_SECONDS) if target.endswith(".json") else target
+    check_greeting(address, CONNECT_SECONDS, target)
+    with Client(address, timeout=CONNECT_SECONDS, set_as_default=False) as client:
+        yield client
 
 
 def stage(collections: Mapping[str, Any], folder: Path, client: Client | None = None) -> dict[str, str]:

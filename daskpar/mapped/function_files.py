@@ -53,6 +53,11 @@ def function_files(
     `columns`, `dtypes`: of the frame that mini-batches come from. Raises UsageError for what can't be called
     with a mini-batch or can't be pickled; the message names the variable that is to blame.
     """
+    if not callable(function):
+        raise UsageError(
+            f"function can't be of type {type(function).__name__}: give a function, a class, or the path of "
+            "a script"
+        )
     name = name_of(function)
     is_class = isinstance(function, type)
     kwargs = dict(init_kwargs or {})

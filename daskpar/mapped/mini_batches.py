@@ -5,33 +5,30 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from daskpar.errors import RunDirectoryError, UsageError
+from daskpar.errors import UsageError
 from daskpar.jobspec import row_formats
 from daskpar.jobspec.given_spec import GivenSpec
 from daskpar.jobspec.program_arguments import join_arguments, split_arguments
 from daskpar.mapped.function_files import function_files
 from daskpar.mapped.given_data import GivenData, given_data
+from daskpar.mapped.same_call import CALL, INPUT, go_on
 from daskpar.paths import RunPaths
 from daskpar.processor.function_facts import FOLDER
-from daskpar.rundir.json_files import read_json
 
 if TYPE_CHECKING:
     from distributed import Client
 
     from daskpar.driver.options import Options
     from daskpar.driver.result import Run
-    from daskpar.rundir.run_directory import RunDirectory
 
 ENTRY_SCRIPT = "daskpar.processor.pickled_function"
-CALL = "call.json"
-"""What a run was called with, so that the same call goes on with it."""
-INPUT, ROWS = "data", "rows"
+ROWS = "rows"
+"""The name of the output."""
 _NAME = re.compile(r"[\w.-]{1,100}")
 
 
@@ -123,11 +120,11 @@ def map_mini_batches(
     if isinstance(function, str | os.PathLike):
         if init_args or init_kwargs:
             raise UsageError("init_args and init_kwargs are for a class; a script finds program_arguments")
+        called = _script(function)
         if given.items:
             raise UsageError(
                 "a script gets files or rows: for a list or bag of anything else give a function"
             )
-        called = _script(function)
     else:
         called = _function(
             function,
@@ -232,7 +229,7 @@ def _run(
         files={**called.files, CALL: json.dumps(call, indent=2).encode()},
     )
     if not is_new and RunPaths(place).identity_file.is_file():
-        earlier = _go_on(place, spec, call, options)
+        earlier = go_on(place, spec, call, options)
         if earlier is not None:
             return earlier
     collections = {INPUT: given.staged} if given.staged is not None else {}
@@ -266,77 +263,3 @@ def _place(name: str | None, run_dir: str | os.PathLike[str] | None, called: str
         except FileExistsError:
             continue
         return place, True
-
-
-def _go_on(place: Path, spec: GivenSpec, call: Mapping[str, Any], options: Options) -> Run | None:
-    """The earlier run in `place`, gone on with or reused; None where it had not begun and is removed.
-
-    Raises RunDirectoryError where it is of another call.
-    """
-    from daskpar.driver.result import completed_before
-    from daskpar.pipeline import resume_run
-    from daskpar.results import Status
-    from daskpar.rundir.run_directory import RunDirectory
-
-    before = read_json(place / CALL)
-    if before is None or not isinstance(before.get("function"), dict):
-        raise RunDirectoryError(
-            f"{place} is a run, but none of map_mini_batches: choose another name or run_dir"
-        )
-    directory = RunDirectory.open(place, lock=False)
-    if _had_not_begun(directory):
-        with RunDirectory.open(place):
-            shutil.rmtree(place)
-        return None
-    changes = _changes(before, call)
-    completed = directory.identity.status == Status.COMPLETED
-    failed = sum(state.counts.failed for folder in directory.steps() if (state := folder.state()) is not None)
-    again = completed and options.retry_failed and failed > 0
-    if completed and not again:
-        changes += _changed_values(directory, spec) if not changes else []
-    if changes and (not options.allow_changes or (completed and not again)):
-        advice = "choose another name or run_dir, or remove the folder"
-        if not completed:
-            advice += "; allow_changes=True goes on with it and mixes old and new rows"
-        listed = "\n".join(f"  - {change}" for change in changes)
-        raise RunDirectoryError(f"{place} is the run of another call:\n{listed}\nTo start anew, {advice}.")
-    if completed and not again:
-        more = f"; {failed} mini-batches failed: retry_failed=True runs them again" if failed else ""
-        _say(f"{place.name}: completed already, its rows are reused ({place}){more}", options)
-        return completed_before(directory)
-    what = "the failed mini-batches are run again" if again else "goes on where it was"
-    _say(f"{place.name}: {what} ({place})", options)
-    return resume_run(place, replace(options, given_spec=spec))
-
-
-def _had_not_begun(directory: RunDirectory) -> bool:
-    """Whether the earlier process ended while its data was written, before any step."""
-    begun = any(folder.state() is not None for folder in directory.steps())
-    staged = directory.staged_inputs / INPUT
-    return not begun and (
-        not directory.started_with.is_file() or (staged.is_dir() and not (staged / "MLTable").is_file())
-    )
-
-
-def _changes(before: Mapping[str, Any], call: Mapping[str, Any]) -> list[str]:
-    was, now = before["function"], call["function"]
-    found = []
-    if was.get("digest") != now["digest"]:
-        other = f"the function was {was.get('name')}, is {now['name']}"
-        same = f"the function {now['name']} is not what it was, or a value that it uses is another"
-        found.append(same if was.get("name") == now["name"] else other)
-    if before.get("data") != call["data"]:
-        found.append("data is not what it was (for a Dask collection: its name in Dask is another)")
-    return found
-
-
-def _changed_values(directory: RunDirectory, spec: GivenSpec) -> list[str]:
-    """What shapes the rows of a completed run and is not as it was: settings, scripts, files."""
-    from daskpar.driver.resume import changes_of_call
-
-    return changes_of_call(directory, spec)
-
-
-def _say(text: str, options: Options) -> None:
-    if options.display is not False:
-        print(text, flush=True)
