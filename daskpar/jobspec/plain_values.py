@@ -40,7 +40,7 @@ def _mapping(
     for key, inner in data.items():
         name = _scalar(key, place, problems)
         if not isinstance(name, str | int) or isinstance(name, bool):
-            problems.error(place, f"the key {key!r} is a {type(key).__name__}; a key has to be a text.")
+            problems.error(place, f"the key {key!r} is of type {type(key).__name__}; a key has to be a text.")
             continue
         if str(name) in found:
             problems.error(_at(place, str(name)), "the key is given twice.")
@@ -66,7 +66,7 @@ def _scalar(data: object, place: Place, problems: Problems) -> object:
         return str(data)
     if data is None or isinstance(data, bool | int | float):
         return data
-    problems.error(place, f"is a {type(data).__name__}.", _hint(data, place))
+    problems.error(place, f"is of type {type(data).__name__}.", _hint(data, place))
     return None
 
 

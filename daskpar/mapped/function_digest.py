@@ -43,33 +43,51 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         super().__init__(file, protocol=5)
         self._modules = modules
         self._seen = seen
-        """Classes that were written before, by their identity."""
-        self._kept: list[Any] = []
+        """Functions and classes that were written before, by their identity -> their number."""
 
     def persistent_id(self, value: Any) -> Any:
-        """None for what is written as usual."""
+        """What is written for a value; None where that is as usual."""
         kind = type(value)
         if kind is types.CodeType:
-            return self._keep(("code", *_code(value)))
+            return ("code", *_code(value))
         if kind is set or kind is frozenset:
-            return self._keep(("set", sorted(_digest(each, self._modules, self._seen) for each in value)))
+            return ("set", sorted(_digest(each, self._modules, self._seen) for each in value))
         if kind is types.ModuleType:
             self._modules.add(value.__name__)
-        elif isinstance(value, type):
-            if _importable(value):
-                self._modules.add(value.__module__)
-                return None
-            number = self._seen.setdefault(id(value), len(self._seen))
-            if number < len(self._seen) - 1 or value in self._kept:
-                return ("class", number)
-            return self._keep(("class", number, value.__qualname__, value.__bases__, _members(value)), value)
-        elif kind is types.FunctionType and _importable(value):
+            return None
+        if kind is not types.FunctionType and not isinstance(value, type):
+            return None
+        if _importable(value):
             self._modules.add(value.__module__)
-        return None
+            return None
+        if id(value) in self._seen:
+            return ("again", self._seen[id(value)])
+        self._seen[id(value)] = len(self._seen)
+        if isinstance(value, type):
+            return ("class", value.__qualname__, value.__bases__, _members(value))
+        defaults = (value.__defaults__, value.__kwdefaults__)
+        return ("function", value.__code__, _globals(value), _closure(value), defaults, vars(value))
 
-    def _keep(self, written: Any, *more: Any) -> Any:
-        self._kept += [written, *more]  # what the pickler remembers by its identity has to stay
-        return written
+
+def _globals(function: types.FunctionType) -> list[tuple[str, Any]]:
+    """The variables of its module that a function uses."""
+    names = sorted(_names(function.__code__))
+    return [(name, function.__globals__[name]) for name in names if name in function.__globals__]
+
+
+def _names(code: types.CodeType) -> set[str]:
+    inner = (each for each in code.co_consts if type(each) is types.CodeType)
+    return set(code.co_names).union(*(_names(each) for each in inner))
+
+
+def _closure(function: types.FunctionType) -> list[Any]:
+    found: list[Any] = []
+    for cell in function.__closure__ or ():
+        try:
+            found.append(cell.cell_contents)
+        except ValueError:  # it has no value yet
+            found.append("no value")
+    return found
 
 
 def _code(code: types.CodeType) -> tuple[Any, ...]:
