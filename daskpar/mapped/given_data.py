@@ -56,8 +56,11 @@ def given_data(
         found = _frame(data, "pandas.DataFrame" in kinds, mini_batch_size)
         return replace(found, partition_keys=_keys(partition_keys, found.columns))
     if isinstance(data, str | os.PathLike):
+        found = _path(os.fspath(data))
+        if found.staged is not None:  # the files that fit a pattern
+            return replace(found, mini_batch_size=str(_count(mini_batch_size)), partition_keys=())
         written = "" if mini_batch_size is None else str(mini_batch_size)
-        found = replace(_path(os.fspath(data)), mini_batch_size=written)
+        found = replace(found, mini_batch_size=written)
         return replace(found, partition_keys=tuple(partition_keys or ()))
     if not ("dask.Bag" in kinds or isinstance(data, list | tuple)):
         hint = " Make a frame of it: data.to_frame()." if kinds & {"pandas.Series", "dask.Series"} else ""
