@@ -15,6 +15,7 @@ NAMES = {
     "resume",
     "validate",
     "plan",
+    "map_mini_batches",
     "Run",
     "read_mltable",
     "read_files",

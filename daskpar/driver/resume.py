@@ -130,6 +130,10 @@ def _reopen(directory: RunDirectory, options: Options) -> Reopened:
         key: Path(started.get("folder", ".")) for key in started["overrides"] if key not in options.overrides
     }
     datastores = {**started["datastores"], **options.datastores}
+    if options.given_spec is not None:  # it has the secrets of the job again
+        started["left_out"]["--set"] = [
+            key for key in started["left_out"]["--set"] if key in started["overrides"]
+        ]
     _refuse_left_out(started, {"--set": options.overrides, "--datastore": options.datastores})
     own_folder = started.get("spec_folder")
     spec = Path(directory.identity.spec) if own_folder is None else directory.kept_spec

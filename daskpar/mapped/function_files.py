@@ -11,6 +11,7 @@ import linecache
 import marshal
 import os
 import pickle
+import re
 import sys
 import types
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,9 +24,6 @@ from daskpar.errors import UsageError
 from daskpar.mapped.function_digest import function_digest
 from daskpar.processor.entry_script import takes_context
 from daskpar.processor.function_facts import DIGEST, FOLDER, PICKLE, Facts
-
-_MOST_SOURCE = 1_000_000
-"""Characters of a file that is sent along for tracebacks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,9 +120,22 @@ def _with_context(function: Any, name: str, init_args: Sequence[Any], kwargs: Ma
         except ValueError:  # a class without a signature
             pass
     try:
-        return takes_context(called)
+        return takes_context(called) and _asks_for_context(called)
     except TypeError as error:
         raise UsageError(str(error).replace("run(", f"{name}(")) from None
+
+
+def _asks_for_context(called: Any) -> bool:
+    """Whether the second parameter has no default, or is called a context.
+
+    That of an entry script may have the default None; here, functions of libraries have such parameters.
+    """
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    positional = [each for each in inspect.signature(called).parameters.values() if each.kind in kinds]
+    return len(positional) > 1 and (
+        positional[1].default is inspect.Parameter.empty
+        or re.search("context|ctx", positional[1].name) is not None
+    )
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
@@ -134,6 +145,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         super().__init__(file)
         self._cells = _cells()
         self._files: dict[str, str] = {}
+        """Name that is shown -> name under which the text is known."""
+        self._lines: dict[str, set[int]] = {}
 
     def reducer_override(self, value: Any) -> Any:
         """Code keeps the name of its file, or gets that of its notebook cell: cloudpickle drops it."""
@@ -144,13 +157,20 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     def _shown(self, code: types.CodeType) -> types.CodeType:
         name = self._cells.get(code.co_filename, code.co_filename)
         self._files[name] = code.co_filename
+        lines = [line for _, _, line in code.co_lines() if line is not None]
+        self._lines.setdefault(name, set()).update(range(code.co_firstlineno, max(lines, default=0) + 1))
         inner = tuple(self._shown(each) if type(each) is types.CodeType else each for each in code.co_consts)
         return code.replace(co_filename=name, co_consts=inner)
 
     def sources(self) -> dict[str, str]:
-        """Name of each file or cell that the function comes from -> its text, where that is known."""
-        found = {shown: "".join(linecache.getlines(name)) for shown, name in self._files.items()}
-        return {shown: text for shown, text in found.items() if 0 < len(text) <= _MOST_SOURCE}
+        """Name of each file or cell that the function comes from -> its text, all other lines left empty."""
+        return {
+            shown: "".join(
+                line if number in self._lines[shown] else "\n"
+                for number, line in enumerate(linecache.getlines(name), 1)
+            )
+            for shown, name in self._files.items()
+        }
 
 
 def _cells() -> dict[str, str]:

@@ -157,8 +157,8 @@ def _list(data: list[Any], size: int | str | None) -> GivenData:
         missing = [text for text in texts if not is_url(text) and not os.path.isfile(text)]
         if missing:
             raise UsageError(
-                f"data: {len(missing)} of {len(texts)} files are not there, such as {missing[0]!r}. For a "
-                "list of texts that are no files, give a Dask bag: dask.bag.from_sequence(texts)"
+                f"data: {len(missing)} of {len(texts)} are no files that are there, such as {missing[0]!r}. "
+                "For a list of texts that are no files, give a Dask bag: dask.bag.from_sequence(texts)"
             )
         return replace(_files(texts), mini_batch_size=str(count))
     import dask.bag

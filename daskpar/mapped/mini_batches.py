@@ -14,6 +14,7 @@ from daskpar.errors import UsageError
 from daskpar.jobspec import row_formats
 from daskpar.jobspec.given_spec import GivenSpec
 from daskpar.jobspec.program_arguments import join_arguments, split_arguments
+from daskpar.locations import is_url
 from daskpar.mapped.function_files import function_files
 from daskpar.mapped.given_data import GivenData, given_data
 from daskpar.mapped.same_call import CALL, INPUT, go_on
@@ -163,7 +164,7 @@ def map_mini_batches(
         },
     }
     if format:
-        place = os.path.abspath(output) if output is not None else f"./outputs/{ROWS}{_ending(format)}"
+        place = _place_of(output, f"./outputs/{ROWS}{_ending(format)}")
         document["outputs"] = {ROWS: {"type": "uri_file", "path": place}}
         document["task"]["append_row_to"] = f"${{{{outputs.{ROWS}}}}}"
     return _run(called, given, document, name, run_dir, options)
@@ -201,6 +202,13 @@ def _script(path: str | os.PathLike[str]) -> _Called:
         )
     task = {"code": str(script.parent), "entry_script": script.name}
     return _Called(name=re.sub(r"\W", "_", script.stem, flags=re.ASCII), digest="", task=task, files={})
+
+
+def _place_of(output: str | os.PathLike[str] | None, default: str) -> str:
+    if output is None:
+        return default
+    text = os.fspath(output)
+    return text if is_url(text) else os.path.abspath(text)
 
 
 def _ending(row_format: str) -> str:

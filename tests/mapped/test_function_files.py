@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import os
 import pickle
 import subprocess
@@ -93,7 +94,44 @@ def test_the_pickle_says_what_a_processor_needs_first():
     files = made(scored).files
     facts = pickle.loads(files["function/function.pkl"])  # the first of two
     assert (facts["name"], facts["named_rows"], facts["folder"]) == ("scored", True, os.getcwd())
-    assert "def scored(batch):" in facts["sources"][__file__]
+    assert facts["sources"][__file__].split() == ["def", "scored(batch):", "return", "len(batch)"]
+
+
+def plain(batch):
+    return batch
+
+
+def with_axis(batch, axis=None):
+    return batch
+
+
+def with_second(batch, second):
+    return batch
+
+
+def with_context(batch, mini_batch_context=None):
+    return batch
+
+
+def with_any(*arguments, **more):
+    return arguments
+
+
+@pytest.mark.parametrize(
+    ("function", "wanted"),
+    [
+        (plain, False),
+        (with_axis, False),
+        (with_second, True),
+        (with_context, True),
+        (with_any, False),
+        (max, False),
+    ],
+)
+def test_the_context_is_for_those_who_ask_for_it(function, wanted):
+    pickled = io.BytesIO(made(function).files["function/function.pkl"])
+    pickle.load(pickled)
+    assert pickle.load(pickled)["with_context"] is wanted
 
 
 PROGRAM = """

@@ -72,7 +72,7 @@ def test_data_becomes_an_input(data, size, keys, type, staged, written):
         (BAG, "1mb", None, "'1mb'; files and items are counted: write a number"),
         (BAG, 0, None, "counted"),
         (BAG, None, ["a"], "partition_keys are columns, and a list or bag has none"),
-        (["a.txt", "c.txt"], None, None, "1 of 2 files are not there, such as 'c.txt'. .* dask.bag.from_sequence"),
+        (["a.txt", "c.txt"], None, None, "1 of 2 are no files that are there, such as 'c.txt'. .* dask.bag.from_sequence"),
         ("tabel", None, None, "there is no tabel. Did you mean 'table'?"),
         ("*.csv", None, None, r"no file fits the pattern '\*.csv'"),
     ],
