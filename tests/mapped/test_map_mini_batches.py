@@ -141,6 +141,10 @@ def test_the_same_call_goes_on_and_is_reused_and_another_is_refused(here, capsys
     assert call().to_pandas().value.tolist() == [0, 10, 20, 30]
     assert "numbers: completed already, its rows are reused" in capsys.readouterr().out
 
+    with pytest.raises(daskpar.RunDirectoryError, match="MY_TOKEN has another secret"):
+        call(environment_variables={"MY_TOKEN": "sesame-shut"})
+    files = [path for path in first.path.rglob("*") if path.is_file()]
+    assert not [path for path in files if b"sesame" in path.read_bytes()]
     with pytest.raises(
         daskpar.RunDirectoryError,
         match=r"run of another call:\n  - step read: mini_batch_size was '1', is '2'",
