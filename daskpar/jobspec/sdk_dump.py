@@ -3,6 +3,7 @@
 a node alone            its component, with what the node gives as defaults: what can be run
 `None` for an input     left out: a binding to an input that the pipeline does not have
 a boolean               a boolean again: the SDK writes 1 and 0 for the values of nodes and pipelines
+    azureml:https://...     the URL
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ def _pipeline(document: Mapping[Any, Any]) -> dict[Any, Any]:
     inputs = _mapping(document.get("inputs"))
     booleans: set[str] = set()
     jobs = {name: _node(node, inputs, booleans) for name, node in document["jobs"].items()}
-    given = {name: _as_boolean(value) if name in booleans else value for name, value in inputs.items()}
+    given = {
+        name: _located(_as_boolean(value) if name in booleans else value) for name, value in inputs.items()
+    }
     return {**document, **({"inputs": given} if given else {}), "jobs": jobs}
 
 
@@ -47,7 +50,7 @@ def _node(node: Any, of_pipeline: Mapping[str, Any], booleans: set[str]) -> Any:
         is_boolean = port.get("type") == "boolean"
         if is_boolean and bound is not None:
             booleans.add(bound)
-        inputs[name] = _as_boolean(value) if is_boolean else value
+        inputs[name] = _as_boolean(value) if is_boolean else _located(value)
     if isinstance(component.get("jobs"), Mapping):
         component = _pipeline(component)
     return {**node, **({"inputs": inputs} if "inputs" in node else {}), "component": component}
@@ -75,6 +78,7 @@ def _port(declared: Mapping[str, Any], given: Any) -> dict[str, Any]:
     if given is None:
         return dict(declared)
     if isinstance(given, Mapping):
+        given = _located(given)
         return {**declared, **{key: value for key, value in given.items() if value is not None}}
     is_data = isinstance(given, str) and str(declared.get("type", "")).lower() not in _LITERALS
     value = _as_boolean(given) if declared.get("type") == "boolean" else given
@@ -87,6 +91,13 @@ def _as_boolean(value: Any) -> Any:
             key: _as_boolean(inner) if key in ("value", "default") else inner for key, inner in value.items()
         }
     return {0: False, 1: True}.get(value, value) if type(value) is int else value
+
+
+def _located(value: Any) -> Any:
+    """Data whose path is a URL behind `azureml:`, as the SDK writes it."""
+    path = value.get("path") if isinstance(value, Mapping) else None
+    url = path.removeprefix("azureml:") if isinstance(path, str) else ""
+    return {**value, "path": url} if "://" in url and url != path and not url.startswith("//") else value
 
 
 def _bound_to(value: Any) -> str | None:

@@ -20,6 +20,7 @@ from daskpar.jobspec.from_objects import spec_of
 from daskpar.jobspec.given_spec import GivenSpec
 from daskpar.jobspec.load import load_job, read_definition
 from daskpar.jobspec.model import CommandStep, ParallelStep, PipelineJob
+from daskpar.jobspec.sdk_dump import as_job
 from sdk_jobs import DUMPS, sdk_object, write_files
 
 PROGRAMS = sorted(path.stem for path in DUMPS.glob("*.json"))
@@ -228,6 +229,25 @@ def test_an_input_that_is_left_open_is_given_by_run(there: Path, name: str, miss
     with pytest.raises(SpecError, match=f"inputs.{missing}: the input '{missing}' has no value"):
         load(given)
     assert load(given, overrides={f"inputs.{missing}": str(there / "data")}).steps
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("azureml:https://x/y?sig=z", "https://x/y?sig=z"),
+        ("azureml:s3://b/k", "s3://b/k"),
+        ("azureml:./data", "azureml:./data"),
+        ("azureml:asset:1", "azureml:asset:1"),
+        ("azureml://datastores/d/paths/p", "azureml://datastores/d/paths/p"),
+    ],
+)
+def test_urls_are_written_behind_a_word(written: str, meant: str) -> None:
+    port = {"type": "uri_folder", "path": written}
+    node = {"component": {"inputs": {"d": {"type": "uri_folder"}}}, "inputs": {"d": port}}
+    pipeline: Any = as_job({"inputs": {"d": port}, "jobs": {"a": node}})
+    alone: Any = as_job({"type": "parallel", **node})
+    found = (pipeline["inputs"], pipeline["jobs"]["a"]["inputs"], alone["inputs"])
+    assert [each["d"]["path"] for each in found] == [meant] * 3
 
 
 def test_a_job_of_a_file_has_its_paths_from_there(there: Path) -> None:
