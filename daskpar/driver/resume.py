@@ -67,6 +67,19 @@ def _folder_of_spec(directory: RunDirectory, spec: GivenSpec | None) -> str | No
     return "." if spec.folder == directory.path else str(spec.folder)
 
 
+def spec_of_run(directory: RunDirectory, started: Mapping[str, Any]) -> tuple[Path, Path | None]:
+    """The file with the job of a run, and where relative paths in it start (None: from its own folder).
+
+    It is the user's, or the one that the run directory keeps. `started`: what `started-with.json` says.
+    """
+    folder = started.get("spec_folder")
+    return (
+        (Path(directory.identity.spec), None)
+        if folder is None
+        else (directory.kept_spec, directory.path / folder)
+    )
+
+
 def keep_spec(directory: RunDirectory, kept: KeptSpec, files: Mapping[str, bytes]) -> None:
     """Write a job that has no file, and what belongs to it, into the run directory."""
     for name, content in files.items():
@@ -135,8 +148,7 @@ def _reopen(directory: RunDirectory, options: Options) -> Reopened:
             key for key in started["left_out"]["--set"] if key in started["overrides"]
         ]
     _refuse_left_out(started, {"--set": options.overrides, "--datastore": options.datastores})
-    own_folder = started.get("spec_folder")
-    spec = Path(directory.identity.spec) if own_folder is None else directory.kept_spec
+    spec, folder = spec_of_run(directory, started)
     given = options.given_spec
     if given is None and not spec.is_file():
         raise RunDirectoryError(
@@ -145,7 +157,7 @@ def _reopen(directory: RunDirectory, options: Options) -> Reopened:
         )
     definition = read_definition(
         given or spec,
-        folder=None if own_folder is None else directory.path / own_folder,
+        folder=folder,
         overrides=overrides,
         folders=folders,
         staged=started["given"],
