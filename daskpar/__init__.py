@@ -14,12 +14,16 @@ if TYPE_CHECKING:
     from daskpar.data.dask_collections import read_files as read_files
     from daskpar.data.dask_collections import read_mltable as read_mltable
     from daskpar.driver.result import Run as Run
+    from daskpar.mapped.mini_batches import map_mini_batches as map_mini_batches
+    from daskpar.pipeline import plan as plan
     from daskpar.pipeline import resume as resume
     from daskpar.pipeline import run as run
     from daskpar.pipeline import validate as validate
 
 _HOMES = {
     "run": "daskpar.pipeline",
+    "plan": "daskpar.pipeline",
+    "map_mini_batches": "daskpar.mapped.mini_batches",
     "resume": "daskpar.pipeline",
     "validate": "daskpar.pipeline",
     "Run": "daskpar.driver.result",
@@ -37,7 +41,17 @@ _HOMES = {
 __all__ = ["__version__", *sorted(_HOMES)]
 
 
+_OF_THE_SDK = ("parallel_run_function", "RunFunction", "Input", "Output", "command", "load_component", "dsl")
+
+
 def __getattr__(name: str) -> object:
+    if name in _OF_THE_SDK:
+        raise ImportError(
+            f"{name} is a name of azure-ai-ml, which installs beside daskpar and needs no workspace here: "
+            "import it from there, and pass the job that it makes to daskpar.run(). Without that package, "
+            "run() takes the job as a mapping or as YAML, and daskpar.map_mini_batches(function, data) a "
+            "function."
+        )
     if name not in _HOMES:
         raise AttributeError(f"module 'daskpar' has no attribute {name!r}")
     import importlib

@@ -225,6 +225,11 @@ class RunPaths:
         return self.path / "run.json"
 
     @property
+    def kept_spec(self) -> Path:
+        """The job where it was given from Python and has no file of its own."""
+        return self.path / "job.yml"
+
+    @property
     def started_with(self) -> Path:
         """How the run was started, beside what the spec says."""
         return self.path / "started-with.json"

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from daskpar.driver.options import (
     Assets,
@@ -18,7 +18,8 @@ from daskpar.driver.options import (
     all_datastores,
     mounts_inputs,
 )
-from daskpar.errors import Problem, RunDirectoryError, SpecError, UsageError
+from daskpar.errors import InputError, Problem, RunDirectoryError, SpecError, UsageError
+from daskpar.jobspec.given_spec import GivenSpec
 from daskpar.jobspec.model import ParallelStep
 from daskpar.paths import RunPaths
 
@@ -26,11 +27,15 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from daskpar.driver.result import Run
+    from daskpar.jobspec.given_spec import KeptSpec
     from daskpar.jobspec.model import PipelineJob
+
+Spec: TypeAlias = str | os.PathLike[str] | Mapping[str, Any] | Any
+"""What a job may be given as; `run` says what each means."""
 
 
 def validate(
-    spec: str | os.PathLike[str],
+    spec: Spec,
     overrides: Mapping[str, str] | None = None,
     datastores: Mapping[str, str] | None = None,
     components: Mapping[str, str] | None = None,
@@ -38,17 +43,19 @@ def validate(
 ) -> tuple[Problem, ...]:
     """Check a spec, and the MLTables that it names, without running anything; its warnings.
 
+    `spec`: as `run` takes it.
     `datastores`: name -> folder or URL, `components` and `assets`: name of what is registered in a workspace
     or registry -> its place; on top of those in Dask's configuration. A component that is checked alone needs
     no values: a warning says which it needs to run. Raises SpecError with every mistake at once, each with
     file, line, path and what to do.
     """
     from daskpar.driver.named_tables import table_problems
+    from daskpar.jobspec.from_objects import spec_of
     from daskpar.jobspec.load import load_job
     from daskpar.jobspec.script_imports import missing_imports
 
     job = load_job(
-        Path(spec),
+        spec_of(spec),
         overrides=overrides,
         datastores=Datastores(datastores or {}),
         components=Components(components or {}),
@@ -60,8 +67,35 @@ def validate(
     return (*job.warnings, *missing_imports(job))
 
 
+def plan(
+    spec: Spec,
+    overrides: Mapping[str, str] | None = None,
+    datastores: Mapping[str, str] | None = None,
+    components: Mapping[str, str] | None = None,
+    assets: Mapping[str, str] | None = None,
+) -> str:
+    """What would run, as text: each effective value and where it came from, and the mini-batches.
+
+    `spec`: as `run` takes it; the others as in `validate`. Runs no user code and leaves nothing behind.
+    Raises SpecError for a spec with mistakes, InputError where the mini-batches of a step can't be planned.
+    """
+    from daskpar.driver.plan_text import plan_text
+    from daskpar.jobspec.from_objects import spec_of
+
+    text, troubles = plan_text(
+        spec_of(spec),
+        overrides=overrides or {},
+        datastores=datastores or {},
+        components=components,
+        assets=assets,
+    )
+    if troubles:
+        raise InputError("\n".join(troubles))
+    return text
+
+
 def run(
-    spec: str | os.PathLike[str],
+    spec: Spec,
     *,
     client: Client | None = None,
     scheduler: str | None = None,
@@ -78,8 +112,13 @@ def run(
 ) -> Run:
     """Run a pipeline job (or a parallel or command component) to its end.
 
-    `spec`: path of the YAML file. `client`, `scheduler` (address) or `compute` (name below `daskpar.computes`
-    in Dask's configuration) choose the Dask cluster, a local one in this process by default. `inputs`:
+    `spec`: path of the YAML file; YAML text of several lines; a mapping that says what the file would; or a
+    job, component or node made with `azure-ai-ml`, or a pipeline function that takes no arguments. Relative
+    paths in a mapping or a text start from the working directory, in an object of the SDK from the working
+    directory in which it was made.
+
+    `client`, `scheduler` (address) or `compute` (name below `daskpar.computes` in Dask's configuration)
+    choose the Dask cluster, a local one in this process by default. `inputs`:
     pipeline input name -> literal, path, Dask or pandas DataFrame, or Dask bag of file paths; collections are
     computed once, into the run directory. `overrides`: as `--set`. `datastores`, `components`, `assets`: as
     in `validate`. `run_dir`: default `runs/NAME-TIME` below the working directory.
@@ -99,7 +138,9 @@ def run(
         dashboard=dashboard,
         display=display,
     )
-    return start(Path(spec), inputs or {}, run_dir, options)
+    from daskpar.jobspec.from_objects import spec_of
+
+    return start(spec_of(spec), inputs or {}, run_dir, options)
 
 
 def resume(
@@ -151,7 +192,10 @@ def go_on(path: Path, options: Options) -> Run:
 
 
 def start(
-    spec: Path, inputs: Mapping[str, Any], run_dir: str | os.PathLike[str] | None, options: Options
+    spec: Path | GivenSpec,
+    inputs: Mapping[str, Any],
+    run_dir: str | os.PathLike[str] | None,
+    options: Options,
 ) -> Run:
     """`run` with its options as one value."""
     from daskpar.driver.staged_inputs import split_inputs
@@ -167,7 +211,10 @@ def start(
 
 
 def _start(
-    spec: Path, collections: Mapping[str, Any], run_dir: str | os.PathLike[str] | None, options: Options
+    spec: Path | GivenSpec,
+    collections: Mapping[str, Any],
+    run_dir: str | os.PathLike[str] | None,
+    options: Options,
 ) -> Run:
     """Read the job and run it in a new run directory, or in an earlier one where it says so."""
     from daskpar.driver.job_secrets import take_secrets
@@ -193,6 +240,8 @@ def _start(
                 f"leave out {', '.join(collections)}"
             )
         _show_warnings(job, options)
+        if isinstance(spec, GivenSpec):
+            options = replace(options, given_spec=spec)
         return _resume(*_resumed_from(earlier, spec, run_dir), options=options)
     job = resolve_job(
         definition,
@@ -204,7 +253,8 @@ def _start(
     _show_warnings(job, options)
     take_secrets(job)
     with started_ahead(job, options):
-        return _run_new(job, definition.run_directory, collections, run_dir, options)
+        given = spec if isinstance(spec, GivenSpec) else None
+        return _run_new(job, definition.run_directory, collections, run_dir, options, given, definition.kept)
 
 
 def _check_scripts(job: PipelineJob, options: Options) -> None:
@@ -236,11 +286,16 @@ def _run_new(
     collections: Mapping[str, Any],
     run_dir: str | os.PathLike[str] | None,
     options: Options,
+    given: GivenSpec | None = None,
+    kept: KeptSpec | None = None,
 ) -> Run:
-    """Run a job in a new run directory at `place`; `collections` are its inputs that have to be staged."""
+    """Run a job in a new run directory at `place`; `collections` are its inputs that have to be staged.
+
+    `given`: the job where it has no file, of which `kept` is written into the run directory.
+    """
     from daskpar.driver.pipeline_run import PipelineRun
-    from daskpar.driver.resume import write_started_with
-    from daskpar.driver.staged_inputs import stage
+    from daskpar.driver.resume import keep_spec, write_started_with
+    from daskpar.driver.staged_inputs import stage, workers_of
     from daskpar.rundir.run_directory import RunDirectory
 
     directory = RunDirectory.create(
@@ -257,8 +312,14 @@ def _run_new(
                 components=options.components,
                 assets=options.assets,
                 cluster=options.cluster,
+                spec=given,
+                left_out=kept.left_out if kept else (),
             )
-            stage(collections, directory.staged_inputs, options.client)
+            if given is not None and kept is not None:
+                keep_spec(directory, kept, given.files)
+            if collections:
+                with workers_of(options) as client:
+                    stage(collections, directory.staged_inputs, client)
             pipeline = PipelineRun(job, directory, options, warnings=job.warnings)
             return pipeline.run()
     except BaseException:
@@ -283,6 +344,11 @@ def _resume(path: Path, warnings: Sequence[Problem] = (), *, options: Options) -
             ).run()
 
 
+def resume_run(path: Path, options: Options) -> Run:
+    """`resume` with its options as one value."""
+    return _resume(path, options=options)
+
+
 def _leave_nothing(run_directory: Path, *, made_parent: bool) -> None:
     """Remove what was made for a run that did not come about, `runs/` too where nothing else is in it."""
     shutil.rmtree(run_directory, ignore_errors=True)
@@ -292,7 +358,7 @@ def _leave_nothing(run_directory: Path, *, made_parent: bool) -> None:
 
 
 def _resumed_from(
-    name: str, spec: Path, run_dir: str | os.PathLike[str] | None
+    name: str, spec: Path | GivenSpec, run_dir: str | os.PathLike[str] | None
 ) -> tuple[Path, list[Problem]]:
     """The run directory that `--resume_from` in `spec` names, and what to warn of.
 
@@ -302,9 +368,11 @@ def _resumed_from(
 
     path = _earlier_run(name, run_dir)
     of = RunDirectory.open(path, lock=False).identity.spec
-    if os.path.realpath(of) != os.path.realpath(spec):
+    here = RunPaths(path).kept_spec if isinstance(spec, GivenSpec) else spec
+    if os.path.realpath(of) != os.path.realpath(here):
+        written = spec.label if isinstance(spec, GivenSpec) else os.path.abspath(spec)
         raise UsageError(
-            f"--resume_from {name} is written in {os.path.abspath(spec)}, but {path} is a "
+            f"--resume_from {name} is written in {written}, but {path} is a "
             f"run of {of}: write it there, "
             f"or go on with that run by `python -m daskpar resume {path}`."
         )
@@ -326,4 +394,4 @@ def _earlier_run(name: str, run_dir: str | os.PathLike[str] | None) -> Path:
     raise RunDirectoryError(f"--resume_from {name}: no run directory of that name here or below runs/")
 
 
-__all__ = ["Options", "resume", "run", "start", "validate"]
+__all__ = ["Options", "plan", "resume", "run", "start", "validate"]

@@ -29,7 +29,7 @@ FLOORS = (
     "reports",
     "driver",
     # the door
-    "pipeline", "commands", "cli", "__main__", "__init__",
+    "pipeline", "mapped", "commands", "cli", "__main__", "__init__",
 )  # fmt: skip
 """From the ground to the door. A module belongs to the longest name here that is a prefix of its own."""
 HEAVY = {"dask", "distributed", "yaml", "bokeh", "tornado"}

@@ -14,6 +14,8 @@ NAMES = {
     "run",
     "resume",
     "validate",
+    "plan",
+    "map_mini_batches",
     "Run",
     "read_mltable",
     "read_files",

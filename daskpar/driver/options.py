@@ -15,6 +15,8 @@ from daskpar.locations import resolve
 if TYPE_CHECKING:
     from distributed import Client
 
+    from daskpar.jobspec.given_spec import GivenSpec
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
@@ -41,6 +43,8 @@ class Options:
     """Gets each warning of the spec before anything starts; without it they are shown with the progress."""
     retry_failed: bool = False
     allow_changes: bool = False
+    given_spec: GivenSpec | None = None
+    """Of a resume: the job as it is given now, in the place of that which the run directory keeps."""
 
     @property
     def cluster(self) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from daskpar.engine.rules.clocks import progress_timeout
 from daskpar.errors import DaskparError, Problem
+from daskpar.jobspec.given_spec import GivenSpec
 from daskpar.jobspec.input_access import Access
 from daskpar.jobspec.model import CommandStep, Input, ParallelStep, PipelineJob, Step
 from daskpar.jobspec.program_arguments import join_arguments
@@ -47,6 +48,7 @@ SHOWN = (
     "max_mini_batches_per_processor",
     "max_processor_growth",
     "allow_empty",
+    "any_number_of_rows",
     "nice",
     "profiling_module",
     "rank_mini_batch_count",
@@ -113,7 +115,7 @@ class PlannedJob:
 
 @contextmanager
 def planned_job(
-    spec: Path,
+    spec: Path | GivenSpec,
     overrides: Mapping[str, str],
     datastores: Mapping[str, str],
     components: Mapping[str, str] | None = None,
@@ -151,7 +153,7 @@ def planned_job(
 
 
 def plan_text(
-    spec: Path,
+    spec: Path | GivenSpec,
     overrides: Mapping[str, str],
     datastores: Mapping[str, str],
     components: Mapping[str, str] | None = None,
@@ -163,7 +165,8 @@ def plan_text(
     """
     with planned_job(spec, overrides, datastores, components, assets) as planned:
         job, troubles = planned.job, planned.troubles
-        lines = [f"job {job.name} ({job.spec})"]
+        shown = spec.label if isinstance(spec, GivenSpec) else job.spec
+        lines = [f"job {job.name} ({shown})"]
         lines += [f"  {warning}" for warning in planned.warnings]
         lines += [f"  note: {note}" for note in job.notes]
         for step in job.steps:

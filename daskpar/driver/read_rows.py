@@ -17,6 +17,7 @@ from daskpar.rows.text_format import TextFormat
 from daskpar.rundir.run_directory import RunDirectory
 
 if TYPE_CHECKING:
+    import dask.bag
     import dask.dataframe
     import pandas
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 PARTITION_BYTES = 64 << 20
 """Of a Dask partition of rows that are no Parquet, about."""
+BAG_ROWS = 100_000
+"""Of a partition of a Dask bag of rows of CSV."""
 LINE = "line"
 """The column of rows that have none."""
 
@@ -67,6 +70,59 @@ def read_dask(run: Path, step: str | None) -> dask.dataframe.DataFrame:
         rows, npartitions=max(1, size // PARTITION_BYTES)
     )
     return held
+
+
+def read_bag(run: Path, step: str | None) -> dask.bag.Bag:
+    """The same as mappings, or lines, in partitions that are read as they are needed; CSV is read at once."""
+    place, row_format = _rows_of(run, step)
+    import dask.bag
+
+    _opened(place).close()
+    bag: dask.bag.Bag
+    if row_format.name == PARQUET:
+        from dask.delayed import delayed
+
+        groups = delayed(_row_group)
+        bag = dask.bag.from_delayed([groups(place, number) for number in range(_row_groups(place))])
+    elif row_format.name == JSONL:
+        bag = _lines(place).map(json.loads)
+    elif isinstance(row_format, TextFormat) and not row_format.header:
+        bag = _lines(place).map(_without_break)
+    else:
+        rows = read_pandas(run, step).to_dict("records")
+        bag = dask.bag.from_sequence(rows, npartitions=max(1, len(rows) // BAG_ROWS))
+    return bag
+
+
+def _row_groups(place: str) -> int:
+    import pyarrow.parquet
+
+    with closing(_opened(place)) as file:
+        return max(1, int(pyarrow.parquet.ParquetFile(file).num_row_groups))
+
+
+def _row_group(place: str, number: int) -> list[dict[str, Any]]:
+    import pyarrow.parquet
+
+    with closing(_opened(place)) as file:
+        parquet = pyarrow.parquet.ParquetFile(file)
+        rows: list[dict[str, Any]] = []
+        if number < parquet.num_row_groups:
+            rows = parquet.read_row_group(number).to_pylist()
+        return rows
+
+
+def _lines(place: str) -> dask.bag.Bag:
+    import dask.bag
+
+    bag: dask.bag.Bag = dask.bag.read_text(
+        place, blocksize=PARTITION_BYTES, linedelimiter="\n", errors="surrogateescape"
+    )
+    return bag
+
+
+def _without_break(line: str) -> str:
+    return line.removesuffix("\n")
 
 
 def _rows_of(run: Path, step: str | None) -> tuple[str, RowFormat]:

@@ -12,6 +12,7 @@ from daskpar.results import Counts, Status, error_of
 from daskpar.rundir.run_directory import RunDirectory
 
 if TYPE_CHECKING:
+    import dask.bag
     import dask.dataframe
     import pandas
 
@@ -78,6 +79,15 @@ class Run:
         from daskpar.driver.read_rows import read_dask
 
         return read_dask(self.path, step)
+
+    def to_bag(self, step: str | None = None) -> dask.bag.Bag:
+        """The same as a lazy Dask bag: a mapping for each row, a text for each line of text without a header.
+
+        JSON lines keep what each row has, whatever others have.
+        """
+        from daskpar.driver.read_rows import read_bag
+
+        return read_bag(self.path, step)
 
     def __repr__(self) -> str:
         return f"<Run {self.path.name}: {self.status}{', ' + self.reason if self.reason else ''}>"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from daskpar.atomic import OWNER_FILE, replace_json
+from daskpar.atomic import OWNER_FILE, replace_file, replace_json
 from daskpar.driver.job_secrets import take_secrets
 from daskpar.errors import Problem, RunDirectoryError, UsageError
 from daskpar.jobspec.model import ParallelStep, PipelineJob, Step
@@ -21,6 +21,7 @@ from daskpar.rundir.step_folder import StepState
 
 if TYPE_CHECKING:
     from daskpar.driver.options import Options
+    from daskpar.jobspec.given_spec import GivenSpec, KeptSpec
 
 
 def write_started_with(
@@ -32,12 +33,15 @@ def write_started_with(
     components: Mapping[str, str] | None = None,
     assets: Mapping[str, str] | None = None,
     cluster: str = "",
+    spec: GivenSpec | None = None,
+    left_out: Sequence[str] = (),
 ) -> None:
     """Write down how the run was started, in addition to the spec, for a resume.
 
     That includes the working directory, from which relative paths in `overrides` start. `cluster`: the option
     that named it, such as `--scheduler tcp://host:8786`. What looks like a secret is left out: a resume asks
-    for it.
+    for it. `spec`: the job where it has no file; `left_out`: keys of secrets that the run directory does not
+    keep of it.
     """
     kept = {key: hidden_value(key, text) for key, text in overrides.items()}
     places = {name: hidden(place) for name, place in datastores.items()}
@@ -49,8 +53,12 @@ def write_started_with(
         "components": _from_here(components or {}),
         "assets": {name: hidden(place) for name, place in _from_here(assets or {}).items()},
         "cluster": hidden(cluster),
+        "spec_folder": _folder_of_spec(directory, spec),
         "left_out": {
-            "--set": [key for key, text in overrides.items() if kept[key] != text],
+            "--set": [
+                *(key for key, text in overrides.items() if kept[key] != text),
+                *(key for key in left_out if key not in overrides),
+            ],
             "--datastore": [name for name, place in datastores.items() if places[name] != place],
             "--asset": [name for name, place in (assets or {}).items() if hidden(place) != place],
         },
@@ -61,6 +69,35 @@ def write_started_with(
 def _from_here(places: Mapping[str, str]) -> dict[str, str]:
     """Places with those that are relative to the working directory made absolute."""
     return {name: resolve(place, Path.cwd(), {}) for name, place in places.items()}
+
+
+def _folder_of_spec(directory: RunDirectory, spec: GivenSpec | None) -> str | None:
+    """Where relative paths start in a job without a file, seen from the run directory; None for one with."""
+    if spec is None:
+        return None
+    return "." if spec.folder == directory.path else str(spec.folder)
+
+
+def spec_of_run(directory: RunDirectory, started: Mapping[str, Any]) -> tuple[Path, Path | None]:
+    """The file with the job of a run, and where relative paths in it start (None: from its own folder).
+
+    It is the user's, or the one that the run directory keeps. `started`: what `started-with.json` says.
+    """
+    folder = started.get("spec_folder")
+    return (
+        (Path(directory.identity.spec), None)
+        if folder is None
+        else (directory.kept_spec, directory.path / folder)
+    )
+
+
+def keep_spec(directory: RunDirectory, kept: KeptSpec, files: Mapping[str, bytes]) -> None:
+    """Write a job that has no file, and what belongs to it, into the run directory."""
+    for name, content in files.items():
+        path = directory.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, content)
+    replace_file(directory.kept_spec, kept.text.encode(), mode=OWNER_FILE)
 
 
 def _warn_of_other_machine(
@@ -105,7 +142,7 @@ def reopen(path: Path, options: Options) -> Reopened:
 
 def _reopen(directory: RunDirectory, options: Options) -> Reopened:
     from daskpar.driver.options import Assets, Components, mounts_inputs
-    from daskpar.jobspec.load import load_job
+    from daskpar.jobspec.load import read_definition, resolve_job
 
     if directory.identity.status == "completed":
         states = [folder.state() for folder in directory.steps()]
@@ -119,30 +156,41 @@ def _reopen(directory: RunDirectory, options: Options) -> Reopened:
     datastores = {**started["datastores"], **options.datastores}
     components = {**started.get("components", {}), **options.components}
     assets = {**started.get("assets", {}), **options.assets}
+    if options.given_spec is not None:  # it has the secrets of the job again
+        started["left_out"]["--set"] = [
+            key for key in started["left_out"]["--set"] if key in started["overrides"]
+        ]
     _refuse_left_out(
         started,
         {"--set": options.overrides, "--datastore": options.datastores, "--asset": options.assets},
     )
-    spec = Path(directory.identity.spec)
-    if not spec.is_file():
+    spec, folder = spec_of_run(directory, started)
+    given = options.given_spec
+    if given is None and not spec.is_file():
         raise RunDirectoryError(
             f"the spec {spec} of this run is gone; put it back to resume, or `export "
             f"{directory.path} --partial FILE`"
         )
-    job = load_job(
-        spec,
+    definition = read_definition(
+        given or spec,
+        folder=folder,
         overrides=overrides,
         folders=folders,
         staged=started["given"],
         run_directory=directory.path,
-        datastores=datastores,
         components=Components(components),
+    )
+    job = resolve_job(
+        definition,
+        datastores=datastores,
         assets=Assets(assets),
         resumed=True,
         mounts=mounts_inputs(options),
     )
     take_secrets(job)
     unknown = [] if options.allow_changes else _refuse_changes(directory, job)
+    if given is not None and definition.kept is not None:
+        keep_spec(directory, definition.kept, given.files)
     _forget_uncertain_plans(directory, job)
     directory.resumed()
     return Reopened(
@@ -229,6 +277,23 @@ def changes_since(directory: RunDirectory, job: PipelineJob) -> tuple[list[str],
             "gone, or changed at a URL is not known: start a new run if so"
         )
     return changes, unknown
+
+
+def changes_of_call(directory: RunDirectory, spec: GivenSpec) -> list[str]:
+    """What would be another in the steps of a completed run, were it started now with `spec`."""
+    from daskpar.driver.options import Options, mounts_inputs
+    from daskpar.jobspec.load import load_job
+
+    started = _read_started_with(directory)
+    job = load_job(
+        spec,
+        staged=started["given"],
+        run_directory=directory.path,
+        datastores=started["datastores"],
+        resumed=True,
+        mounts=mounts_inputs(Options()),
+    )
+    return changes_since(directory, job)[0]
 
 
 def _inputs_unknown(step: Step, state: StepState) -> bool:

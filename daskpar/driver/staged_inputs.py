@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from daskpar import atomic
+from daskpar.driver.staged_collections import Staged, write_list, write_table
 from daskpar.errors import UsageError
 from daskpar.locations import is_url
 
 if TYPE_CHECKING:
     from distributed import Client
+
+    from daskpar.driver.options import Options
 
 
 def split_inputs(inputs: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, Any]]:
@@ -22,7 +25,7 @@ def split_inputs(inputs: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, A
     for name, value in inputs.items():
         if isinstance(value, str | int | float | bool | Path):
             literals[name] = str(value)
-        elif _kind(value):
+        elif isinstance(value, Staged) or _kind(value):
             collections[name] = value
         else:
             raise UsageError(
@@ -30,6 +33,27 @@ def split_inputs(inputs: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, A
                 "give text, a number, a path, a Dask or pandas DataFrame, or a Dask bag of paths"
             )
     return literals, collections
+
+
+@contextmanager
+def workers_of(options: Options) -> Iterator[Client | None]:
+    """A client of the workers that are to write collections; None where this process does it.
+
+    So for a cluster that is given or runs; one that is described only (`compute`) starts later.
+    """
+    if options.client is not None or not options.scheduler:
+        yield options.client
+        return
+    from distributed import Client
+
+    from daskpar.engine.cluster import CONNECT_SECONDS
+    from daskpar.engine.greeting import address_in, check_greeting
+
+    target = options.scheduler
+    address = address_in(target, CONNECT_SECONDS) if target.endswith(".json") else target
+    check_greeting(address, CONNECT_SECONDS, target)
+    with Client(address, timeout=CONNECT_SECONDS, set_as_default=False) as client:
+        yield client
 
 
 def stage(collections: Mapping[str, Any], folder: Path, client: Client | None = None) -> dict[str, str]:
@@ -53,6 +77,9 @@ def _kind(value: Any) -> str:
 
 def _stage(name: str, value: Any, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
+    if isinstance(value, Staged):
+        value.write_into(folder, _compute)
+        return folder
     kind = _kind(value)
     if kind == "dask.Bag":
         _write_list(name, _compute([value])[0], folder)
@@ -64,9 +91,7 @@ def _stage(name: str, value: Any, folder: Path) -> Path:
 
         write = delayed(write_partition, pure=False)
         _compute([write(part, folder, number) for number, part in enumerate(value.to_delayed())])
-    (folder / "MLTable").write_text(
-        "type: mltable\npaths:\n  - pattern: ./*.parquet\ntransformations:\n  - read_parquet\n"
-    )
+    write_table(folder)
     return folder
 
 
@@ -89,18 +114,10 @@ def write_partition(frame: Any, folder: Path, number: int) -> None:
 
 
 def _write_list(name: str, items: list[Any], folder: Path) -> None:
-    import json
-
     wrong = next((item for item in items if not isinstance(item, str)), None)
     if wrong is not None:
         raise UsageError(
             f"input {name!r} is a bag that holds a {type(wrong).__name__}; its elements have "
             "to be paths of files, as text"
         )
-    # JSON text is YAML text: quoting done right, and quick for long lists.
-    lines = "".join(
-        f"  - file: {json.dumps(item if is_url(item) else str(Path(item).absolute()))}\n" for item in items
-    )
-    (folder / "MLTable").write_text(
-        f"type: mltable\npaths:\n{lines}" if items else "type: mltable\npaths: []\n"
-    )
+    write_list([item if is_url(item) else str(Path(item).absolute()) for item in items], folder)

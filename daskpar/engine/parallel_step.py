@@ -357,6 +357,7 @@ class ParallelStepRun(StepRun):
             append_row=step.append_row_to is not None,
             row_format=format_of(step),
             returns_measured=step.append_row_to is not None or own.error_threshold >= 0,
+            any_number_of_rows=own.any_number_of_rows,
             tabular=tabular,
             max_retries=own.max_retries,
             run_timeout=own.timeout,

@@ -18,6 +18,7 @@ from daskpar.jobspec.deployments import (
     rows_as_text,
     with_kind_of_data,
 )
+from daskpar.jobspec.given_spec import GivenSpec, KeptSpec
 from daskpar.jobspec.model import PipelineJob
 from daskpar.jobspec.overrides import apply_overrides, apply_staged
 from daskpar.jobspec.problems import Problems
@@ -39,6 +40,8 @@ class JobDefinition:
     """Where the job is going to run; absolute."""
     problems: Problems
     """What is wrong so far; `resolve_job` adds to a copy and raises all of it at once."""
+    kept: KeptSpec | None = None
+    """Of a job without a file: what the run directory keeps for a resume."""
 
     @property
     def may_resume_from(self) -> bool:
@@ -52,8 +55,9 @@ class JobDefinition:
 
 
 def read_definition(
-    path: str | Path,
+    path: str | Path | GivenSpec,
     *,
+    folder: Path | None = None,
     overrides: Mapping[str, str] | None = None,
     folders: Mapping[str, Path] | None = None,
     staged: Collection[str] = (),
@@ -64,6 +68,8 @@ def read_definition(
     """Read a pipeline, or a parallel or command component or a batch deployment, which is taken as a pipeline
     of one step.
 
+    `path`: of a YAML file, whose relative paths start in `folder` (its own, where none is given), or a job
+    that was given from Python.
     `overrides`: `inputs.NAME`, `outputs.NAME`, a setting such as `instance_count` (of every parallel step) or
     `jobs.STEP.SETTING`, each with its value as text; `folders`: key -> where its relative paths start, where
     that is not the working directory. `staged`: inputs, `NAME` or `STEP.NAME`, that are going to be staged in
@@ -75,8 +81,12 @@ def read_definition(
     job does not have.
     """
     problems = Problems()
-    spec = Path(os.path.abspath(path))
-    document = read_yaml(spec, problems)
+    given = path if isinstance(path, GivenSpec) else None
+    if isinstance(path, GivenSpec):
+        spec, document = Path(path.label), path.document(problems)
+    else:
+        spec = Path(os.path.abspath(path))
+        document = read_yaml(spec, problems, folder=folder)
     deployed = document is not None and document.is_mapping and is_deployment(document)
     tree = None
     if document is not None:
@@ -91,6 +101,7 @@ def read_definition(
     placed = apply_overrides(tree, overrides or {}, folders or {})
     chosen = run_directory if isinstance(run_directory, Path) else run_directory(job_name(placed.tree, spec))
     run = Path(os.path.abspath(chosen))
+    spec = RunPaths(run).kept_spec if given else spec
     places = {name: str(RunPaths(run).staged_inputs / name) for name in staged}
     tree, settings = apply_staged(placed.tree, places), placed.settings
     absent: frozenset[str] = frozenset()
@@ -114,7 +125,9 @@ def read_definition(
         registered=components,
         model_input=MODEL if scoring else "",
     )
-    return JobDefinition(declared=declared, run_directory=run, problems=problems)
+    return JobDefinition(
+        declared=declared, run_directory=run, problems=problems, kept=given.kept(tree) if given else None
+    )
 
 
 def resolve_job(
@@ -149,8 +162,9 @@ def resolve_job(
 
 
 def load_job(
-    path: str | Path,
+    path: str | Path | GivenSpec,
     *,
+    folder: Path | None = None,
     overrides: Mapping[str, str] | None = None,
     folders: Mapping[str, Path] | None = None,
     staged: Collection[str] = (),
@@ -165,6 +179,7 @@ def load_job(
     """Read and check a job: `read_definition` and `resolve_job`, whose arguments these are."""
     definition = read_definition(
         path,
+        folder=folder,
         overrides=overrides,
         folders=folders,
         staged=staged,

@@ -116,6 +116,8 @@ class DriverSettings:
     """Ours: whether mini-batches may return different columns; one of `row_formats.COLUMN_RULES`."""
     allow_empty: bool = False
     """Ours: an input without items is no failure."""
+    any_number_of_rows: bool = False
+    """Ours: what run() returns is not counted against the items: sums, or several rows for an item."""
     profiling_module: str = ""
     nice: int = 0
     processor_memory: int | None = None

@@ -23,6 +23,7 @@ SWITCHES = frozenset(
         "amlbi_async_mode",
         "amlbi_dataframe_mixed_types",
         "allow_empty",
+        "any_number_of_rows",
     }
 )
 """Flags that mean True when no value follows."""
@@ -54,6 +55,7 @@ WITH_EFFECT = frozenset(
         "nice",
         "init_timeout",
         "allow_empty",
+        "any_number_of_rows",
         "processor_memory",
         "max_mini_batches_per_processor",
         "max_processor_growth",
@@ -66,6 +68,7 @@ OURS_WITH_HYPHENS = {
     "max-mini-batches-per-processor": "max_mini_batches_per_processor",
     "max-processor-growth": "max_processor_growth",
     "allow-empty": "allow_empty",
+    "any-number-of-rows": "any_number_of_rows",
     "init-timeout": "init_timeout",
     "append-row-format": "append_row_format",
     "append-row-columns": "append_row_columns",

@@ -149,7 +149,10 @@ class StepBuilder:
         path = Path(place)
         if os.path.isfile(path):
             return path.parent
-        if self.check_files and self.scope.locations.can_be_checked(text) and not os.path.isdir(path):
+        locations = self.scope.locations
+        # What lies in the run directory is put there by the run.
+        checked = self.check_files and locations.can_be_checked(text) and not locations.in_run(str(path))
+        if checked and not os.path.isdir(path):
             self.problems.error(
                 value.place, f"the folder {shown_path(path)} does not exist.", near_file(path)
             )

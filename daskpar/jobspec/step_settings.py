@@ -108,6 +108,7 @@ SETTINGS = (
     _driver("append_row_format", scalars.choice(*row_formats.FORMATS)),
     _driver("append_row_columns", scalars.choice(*row_formats.COLUMN_RULES)),
     _driver("allow_empty", scalars.switch),
+    _driver("any_number_of_rows", scalars.switch),
     _driver("profiling_module", scalars.choice("", "cProfile", "profile")),
     _driver("nice", scalars.niceness),
     _driver("processor_memory", scalars.memory),

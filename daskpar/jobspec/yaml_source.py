@@ -111,13 +111,16 @@ def near_file(path: Path) -> str:
         return ""
 
 
-def read_yaml(path: Path, problems: Problems, asked_at: Place | None = None) -> Value | None:
+def read_yaml(
+    path: Path, problems: Problems, asked_at: Place | None = None, folder: Path | None = None
+) -> Value | None:
     """The document at `path`, or None after recording why it can't be read.
 
-    `asked_at` is the place that names the file, for the message when it is missing. Duplicate keys are
-    mistakes; dates stay text.
+    `asked_at` is the place that names the file, for the message when it is missing; `folder` is where
+    relative paths start that are written in it, where that is not its own. Duplicate keys are mistakes; dates
+    stay text.
     """
-    top = Place(file=shown_path(path), line=None, folder=path.parent)
+    top = Place(file=shown_path(path), line=None, folder=folder or path.parent)
     try:
         content = path.read_bytes()
     except IsADirectoryError:

@@ -88,7 +88,8 @@ class BlockRunner:
         self._fd = sock.fileno()
         self._part = part
         self._buffer = settings.row_format.encoder()
-        self._warned_of_more = False
+        self._any_number = settings.any_number_of_rows
+        self._warned_of_more = self._any_number
         self._warned: set[str] = set()
         self._unreached: Unreached | None = None
         """Why the current block ends before its next mini-batch."""
@@ -233,7 +234,8 @@ class BlockRunner:
             self._process.exit_if_copy()
             self._fail(index, Reason.BAD_RETURN, items, error, clocks)
             return
-        result = SUCCEEDED if count >= items else compare_counts(items=items, returned=count)
+        fits = count >= items or self._any_number
+        result = SUCCEEDED if fits else compare_counts(items=items, returned=count)
         final = result.status != TryStatus.FAILED or self._order.is_last_try(self.settings.max_retries)
         kept = False
         if final and self.settings.append_row:

@@ -68,6 +68,8 @@ class ProcessorSettings:
     """How they become bytes."""
     returns_measured: bool = True
     """False: returns are neither asked for nor counted (no `append_row_to`, `error_threshold` -1)."""
+    any_number_of_rows: bool = False
+    """Whether returns are taken without being counted against the items."""
     tabular: bool = False
     """Whether mini-batches are DataFrames: the fork server then imports pandas and pyarrow beforehand."""
     max_retries: int = 2

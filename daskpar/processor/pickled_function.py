@@ -1,0 +1,73 @@
+"""The entry script of `map_mini_batches`: calls a function that was pickled where the run was started.
+
+The code folder holds `function.pkl`: first plain facts (`Facts.as_dict`), then the function by cloudpickle.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import linecache
+import os
+import pickle
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from daskpar.processor.function_facts import PICKLE, Facts
+from daskpar.processor.named_returns import named
+
+_ITEM = "item"
+"""The column of pickled items."""
+
+
+def _load() -> tuple[Facts, Any]:
+    with open(os.path.join(sys.path[0], PICKLE), "rb") as file:
+        facts = Facts(**pickle.load(file))
+        for name, text in facts.sources.items():
+            lines = text.splitlines(keepends=True)
+            linecache.cache[name] = (len(text), None, lines, name)  # no time: never thrown away as outdated
+        sys.path += [folder for folder in facts.search_path if folder not in sys.path]
+        with contextlib.suppress(OSError):  # on another machine, or gone: the processor's own folder does
+            os.chdir(facts.folder)
+        return facts, pickle.load(file)
+
+
+_facts, _loaded = _load()
+_columns, _dtypes = _loaded["columns"], _loaded["dtypes"]
+_call: Callable[..., Any] | None = None if _loaded["is_class"] else _loaded["function"]
+_with_context: bool = _loaded["with_context"]
+
+
+def init() -> None:
+    """Make the object, where a class was given."""
+    global _call
+    if _loaded["is_class"]:
+        _call = _loaded["function"](*_loaded["init_args"], **_loaded["init_kwargs"])
+
+
+def shutdown() -> None:
+    """Call the object's `shutdown`, where a class was given that has one."""
+    end = getattr(_call, "shutdown", None) if _loaded["is_class"] else None
+    if callable(end):
+        end()
+
+
+def run(mini_batch: Any, mini_batch_context: Any) -> Any:
+    """Call the function; what it returns gets names where rows need them."""
+    given = _given(mini_batch)
+    assert _call is not None
+    returned = _call(given, mini_batch_context) if _with_context else _call(given)
+    return named(returned, _facts.name) if _facts.named_rows else returned
+
+
+def _given(mini_batch: Any) -> Any:
+    """The mini-batch as the driver had it: items, or a frame with the types of the one that was given."""
+    if _facts.items:
+        return [pickle.loads(item) for item in mini_batch[_ITEM]]
+    if _columns is None:
+        return mini_batch
+    for position, (known, wanted) in enumerate(zip(mini_batch.dtypes, _dtypes, strict=True)):
+        if known != wanted:
+            mini_batch.isetitem(position, mini_batch.iloc[:, position].astype(wanted))
+    mini_batch.columns = _columns
+    return mini_batch

@@ -1,0 +1,79 @@
+"""Collections in files: joined, numbered, and the same again."""
+
+from __future__ import annotations
+
+import pickle
+
+import dask
+import dask.bag
+import dask.dataframe
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from daskpar.data.dask_collections import read_mltable
+from daskpar.driver.staged_collections import FrameParts, ItemBag, PathList, WholeFrame, runs_of
+
+
+def compute(collections):
+    return dask.compute(*collections, scheduler="sync")
+
+
+def written(staged, folder):
+    folder.mkdir()
+    staged.write_into(folder, compute)
+    return read_mltable(str(folder)).compute().reset_index(drop=True)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "runs"),
+    [
+        ([], []),
+        ([1], [[0]]),
+        ([4, 4, 4], [[0, 1], [2]]),
+        ([20, 1, 1], [[0], [1, 2]]),
+        ([1, 20, 1], [[0], [1], [2]]),
+        ([5, 5, 10, 0], [[0, 1], [2, 3]]),
+    ],
+)
+def test_consecutive_parts_are_joined_up_to_a_size(sizes, runs):
+    assert list(runs_of(sizes, 10)) == runs
+
+
+def test_partitions_of_a_frame_are_joined_in_order(tmp_path):
+    frame = pd.DataFrame({"n": range(100), "t": [None, *"x" * 99]})
+    lazy = dask.dataframe.from_pandas(frame, npartitions=20)
+    pd.testing.assert_frame_equal(
+        written(FrameParts(lazy, 1 << 20), tmp_path / "a"), frame, check_dtype=False
+    )
+    assert [path.name for path in sorted((tmp_path / "a").iterdir())] == ["MLTable", "part-000000.parquet"]
+    assert not (tmp_path / "a.parts").exists()
+
+
+def test_parts_of_other_types_get_one_that_holds_both(tmp_path):
+    parts = [dask.delayed(pd.DataFrame)({"n": values}) for values in ([1, 2], [0.5], [])]
+    lazy = dask.dataframe.from_delayed(parts, meta={"n": float}, verify_meta=False)
+    assert written(FrameParts(lazy, 1 << 20), tmp_path / "a").n.tolist() == [1.0, 2.0, 0.5]
+
+
+def test_a_large_frame_has_row_groups_that_are_quick_to_decode(tmp_path, monkeypatch):
+    monkeypatch.setattr("daskpar.driver.staged_collections.GROUP_BYTES", 800)
+    frame = pd.DataFrame({"n": range(1000)})
+    assert written(WholeFrame(frame), tmp_path / "a").n.tolist() == list(range(1000))
+    assert pq.ParquetFile(tmp_path / "a/part-000000.parquet").num_row_groups == 10
+
+
+def test_items_know_their_mini_batch_across_partitions(tmp_path):
+    items = [1, "two", {"three": 3}, None, (5,), {6}]
+    found = written(ItemBag(dask.bag.from_sequence(items, npartitions=4), 4), tmp_path / "a")
+    assert [pickle.loads(item) for item in found["item"]] == items
+    assert found["mini_batch"].tolist() == [0, 0, 0, 0, 1, 1]
+
+
+def test_a_list_of_files_is_kept_as_it_is(tmp_path):
+    paths = ["/a b/c'.txt", '/é".txt', "s3://bucket/x"]
+    (tmp_path / "a").mkdir()
+    PathList(paths).write_into(tmp_path / "a", compute)
+    import yaml
+
+    assert [each["file"] for each in yaml.safe_load((tmp_path / "a/MLTable").read_text())["paths"]] == paths
