@@ -23,11 +23,6 @@ def root_of(origin: str, paths: Sequence[str]) -> str:
     return "" if root == "/" or root.endswith("://") else root
 
 
-def relative(path: str, root: str) -> str:
-    """The path of a file below `root` (of `root_of`)."""
-    return path[len(root) :] if path.startswith(root) else path
-
-
 def keys_text(keys: Mapping[str, Any]) -> str:
     """Key values as the name of their group: `store=7, brand=null`."""
     return ", ".join([f"{name}={'null' if value is None else value}" for name, value in keys.items()])

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from daskpar.batches.name_texts import first_of, keys_text, relative, root_of
+from daskpar.batches.name_texts import first_of, keys_text, root_of
 from daskpar.batches.plan_arrow import StoredGroups, StoredPaths, mapped_pieces, read_pieces
 from daskpar.batches.plan_files import check_present, check_whole, checks_in
 from daskpar.batches.plan_stamps import StoredStamps
@@ -260,7 +260,7 @@ class Plan:
             return f"number {i}"
         if self._paths is not None:
             files = self._paths.slice(start, min(stop, start + 5))
-            text = first_of([relative(path, self.root) for path in files], stop - start)
+            text = first_of([path.removeprefix(self.root) for path in files], stop - start)
         elif self.rows_are_gathered:
             rows = self.items(i)
             text = f"{rows} row{'' if rows == 1 else 's'}"
