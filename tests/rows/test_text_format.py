@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from daskpar.rows.text_format import TextEncoder
+from daskpar.rows.text_format import HEADERLESS, NO_COLUMNS, PLAIN_TEXT, TextEncoder, names_known
 
 
 def objects(values):
@@ -241,6 +241,38 @@ def test_without_a_header_columns_may_differ():
         pd.DataFrame({"a": [1]}), pd.DataFrame({"b": [2]}), pd.DataFrame({"c": ["x"], "d": [1.5]})
     )
     assert texts == [b"1\n", b"2\n", b"x 1.5\n"]
+
+
+ONE, TWO = pd.DataFrame({"a": [1], "b": ["x"]}), pd.DataFrame({"b": ["x"], "a": [1]})
+
+
+@pytest.mark.parametrize(
+    ("returns", "names"),
+    [
+        ([ONE, ONE], ("a", "b")),
+        ([ONE, ONE[:0], pd.DataFrame(), []], ("a", "b")),
+        ([ONE, TWO], ()),
+        ([ONE, TWO, ONE], ()),
+        ([ONE, ["line"]], ()),
+        ([["line"], ONE], ()),
+        ([["line"]], ()),
+        ([pd.DataFrame(index=[0]), ONE], ()),
+        ([pd.DataFrame({0: [1], "a": [2]})], ("0", "a")),
+        ([], ()),
+    ],
+)
+def test_without_a_header_readers_know_the_columns_that_all_rows_have(returns, names):
+    encoder = TextEncoder()
+    for returned in returns:
+        encoder.add(returned)
+    assert names_known(encoder.schema) == names
+
+
+def test_processors_that_returned_other_columns_leave_none():
+    one, two = (HEADERLESS, "a"), (HEADERLESS, "b")
+    assert PLAIN_TEXT.agreed(one, one, "") == one
+    assert PLAIN_TEXT.agreed(one, two, "") == PLAIN_TEXT.agreed(NO_COLUMNS, one, "") == NO_COLUMNS
+    assert PLAIN_TEXT.head(one) == b"" and names_known(("a", "b")) == names_known(None) == ()
 
 
 def test_text_needs_no_pandas():
