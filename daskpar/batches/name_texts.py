@@ -28,6 +28,18 @@ def keys_text(keys: Mapping[str, Any]) -> str:
     return ", ".join([f"{name}={'null' if value is None else value}" for name, value in keys.items()])
 
 
+SHOWN_FILES = 5
+"""A mini-batch of more files is named by its first and last."""
+
+
+def files_text(names: Sequence[str], number: int) -> str:
+    """The name of a mini-batch of `number` files: `a/x.txt, b/x.txt`, or `a/x.txt … b/z.txt (20 files)`.
+
+    `names`: of all of them, or where there are many of the first and the last.
+    """
+    return ", ".join(names) if number <= SHOWN_FILES else f"{names[0]} … {names[-1]} ({number} files)"
+
+
 def first_of(names: Sequence[str], count: int) -> str:
     """Some names, and how many there are beside them: `a.txt, b.txt and 8 more`."""
     more = count - len(names)

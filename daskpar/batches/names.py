@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from daskpar.batches.name_texts import keys_text, root_of
+from daskpar.batches.name_texts import SHOWN_FILES, files_text, keys_text, root_of
 from daskpar.batches.plan import GROUPED, NUMBERS, Plan
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ Texts = list[str] | str
 """A text for each mini-batch, or one that all of them have."""
 NONE = ""
 """Stands where a mini-batch has no such name: groups have no files, files no rows."""
-SHOWN_FILES = 3
-"""A mini-batch of more files is named by its first and last."""
 ROW_KIND = {True: "rows", False: "bytes"}
 """What the ends of a piece count, by whether the format knows its rows before they are read."""
 
@@ -129,14 +127,13 @@ class MiniBatchNames:
         assert paths is not None
         if per_batch == 1:
             return [path.removeprefix(root) for path in paths.some(chosen)]
+        starts = chosen * per_batch
+        stops = np.minimum(starts + per_batch, paths.count)
+        firsts, lasts = paths.some(starts), paths.some(stops - 1)
         texts = []
-        for start in (chosen * per_batch).tolist():
-            stop = min(start + per_batch, paths.count)
-            if stop - start <= SHOWN_FILES:
-                texts.append(", ".join(path.removeprefix(root) for path in paths.slice(start, stop)))
-            else:
-                first, last = paths.some(np.array([start, stop - 1]))
-                texts.append(f"{first.removeprefix(root)} … {last.removeprefix(root)} ({stop - start} files)")
+        for start, stop, first, last in zip(starts.tolist(), stops.tolist(), firsts, lasts, strict=True):
+            few = paths.slice(start, stop) if stop - start <= SHOWN_FILES else (first, last)
+            texts.append(files_text([path.removeprefix(root) for path in few], stop - start))
         return texts
 
     # -- rows --

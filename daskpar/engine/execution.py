@@ -362,7 +362,8 @@ class Execution:
 
     def _under_way(self) -> str:
         first = sorted(min(block.due)[0] for block in self.dispatcher.blocks.values() if block.due)
-        shown = ", ".join(map(str, first[:5])) + (", ..." if len(first) > 5 else "")
+        shown = ", ".join(f"{index}{in_brackets(self.results.described(index))}" for index in first[:5])
+        shown += ", ..." if len(first) > 5 else ""
         return f" (under way or about to be: mini-batch {shown})" if first else ""
 
     def _drop_blocks(self) -> None:

@@ -227,6 +227,7 @@ def _files(folder: StepFolder, of_run: str) -> str:
         ("result", logs.job_result),
         *(("progress", path) for path in sorted(logs.root.glob(logs.ALL_OVERVIEWS))[-1:]),
         ("errors by kind", logs.job_error),
+        ("failed items", logs.failed_mini_batches),
         ("full traces", logs.traces),
         ("stdout", logs.all_stdout),
         ("stderr", logs.all_stderr),

@@ -61,9 +61,11 @@ def test_two_files_of_one_name(tmp_path: Path) -> None:
 
 def test_many_files_are_named_by_the_first_and_last(tmp_path: Path) -> None:
     paths = [f"/in/{folder}/{number}.png" for folder in "ab" for number in range(5)]
-    write_plan(tmp_path / "4", kind="files", paths=paths, per_batch=4, origin="/in")
-    assert MiniBatchNames(tmp_path / "4").names([2, 0]) == ["b/3.png, b/4.png", "a/0.png … a/3.png (4 files)"]
-    assert [item.name for item in MiniBatchNames(tmp_path / "4").items_of(1)] == ["a/4.png", "b/0.png", "b/1.png", "b/2.png"]  # fmt: skip
+    write_plan(tmp_path, kind="files", paths=paths, per_batch=6, origin="/in")
+    names, plan = MiniBatchNames(tmp_path), Plan.open(tmp_path)
+    assert names.names([1, 0]) == ["b/1.png, b/2.png, b/3.png, b/4.png", "a/0.png … b/0.png (6 files)"]
+    assert [plan.describe(i) for i in (1, 0)] == names.names([1, 0])
+    assert [item.name for item in names.items_of(1)] == ["b/1.png", "b/2.png", "b/3.png", "b/4.png"]
 
 
 def test_any_order_and_any_bytes(tmp_path: Path) -> None:
