@@ -31,6 +31,7 @@ from daskpar.engine.unreached import UnreachedData
 from daskpar.engine.worker_calls import leave_workers
 from daskpar.errors import DaskparError, InfrastructureLost, RunDirectoryError
 from daskpar.events import Event, Progress, Warned
+from daskpar.printable import in_brackets
 from daskpar.processor.protocol import (
     BlockEnded,
     Flushed,
