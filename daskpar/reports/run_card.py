@@ -55,6 +55,7 @@ def run_card(
     parts += _outputs(results)
     if (first := first_error(path, results)) is not None:
         parts.append(_error(*first, folded=status == Status.COMPLETED))
+    parts += _failed_items(path, results)
     parts.append(where(path))
     return f'<div class="daskpar-run" style="{FRAME.format(colour)}">{"".join(parts)}</div>'
 
@@ -213,6 +214,18 @@ def first_error(run: Path, results: Sequence[StepResult]) -> tuple[str, Failure 
                 kept = read_journal(StepPaths(step_path(run, result.step)).journal).failures()
                 found += [(result.step, failure) for failure in kept]
     return min(found, key=lambda entry: entry[1].time or float("inf"), default=None)
+
+
+def _failed_items(run: Path, results: Sequence[StepResult]) -> list[str]:
+    """Where all items of failed mini-batches are listed."""
+    tables = [
+        (result.step, StepPaths(step_path(run, result.step)).logs.failed_mini_batches) for result in results
+    ]
+    return [
+        f'<div style="{SMALL}">every failed item of {text(step)}: {text(str(table))}</div>'
+        for step, table in tables
+        if table.is_file()
+    ]
 
 
 def _error(step: str, failure: Failure | InitFailed, *, folded: bool) -> str:

@@ -52,11 +52,15 @@ class TextFormat(RowFormat):
         return self.header
 
     def head(self, schema: Schema | None) -> bytes:
-        return header_line(schema) if self.header and schema is not None else b""
+        if not self.header or schema is None or schema == NO_COLUMNS:
+            return b""
+        return header_line(names_known(schema) or schema)
 
     def agreed(self, known: Schema, found: Schema, returned_by: str) -> Schema:
         if found[:1] == NO_COLUMNS:
             return known if found == known else NO_COLUMNS
+        if known[:1] == NO_COLUMNS:  # of an earlier process, to which nobody had said that there is a header
+            known = names_known(known) or found
         if found != known:
             raise JobFailed(
                 f"{returned_by} returned a DataFrame with the columns {list(found)}, "

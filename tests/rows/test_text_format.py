@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from daskpar.rows.text_format import HEADERLESS, NO_COLUMNS, PLAIN_TEXT, TextEncoder, names_known
+from daskpar.errors import JobFailed
+from daskpar.rows.text_format import HEADERLESS, NO_COLUMNS, PLAIN_TEXT, TextEncoder, TextFormat, names_known
 
 
 def objects(values):
@@ -272,7 +273,19 @@ def test_processors_that_returned_other_columns_leave_none():
     one, two = (HEADERLESS, "a"), (HEADERLESS, "b")
     assert PLAIN_TEXT.agreed(one, one, "") == one
     assert PLAIN_TEXT.agreed(one, two, "") == PLAIN_TEXT.agreed(NO_COLUMNS, one, "") == NO_COLUMNS
-    assert PLAIN_TEXT.head(one) == b"" and names_known(("a", "b")) == names_known(None) == ()
+    assert (
+        PLAIN_TEXT.head(one) == PLAIN_TEXT.head(NO_COLUMNS) == b""
+        and names_known(("a", "b")) == names_known(None) == ()
+    )
+
+
+def test_a_header_that_is_asked_for_later():
+    """A run is resumed with --append_row_dataframe_header and --allow-changes."""
+    later = TextFormat(header=True)
+    assert later.agreed((HEADERLESS, "a"), ("a",), "") == later.agreed(NO_COLUMNS, ("a",), "") == ("a",)
+    assert later.head((HEADERLESS, "a", "b")) == b"a b\n" and later.head(NO_COLUMNS) == b""
+    with pytest.raises(JobFailed):
+        later.agreed((HEADERLESS, "a"), ("b",), "Mini-batch 1")
 
 
 def test_text_needs_no_pandas():
