@@ -6,6 +6,7 @@ import contextvars
 import secrets
 import sys
 from collections.abc import Callable
+from html import escape
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -55,7 +56,9 @@ class NotebookWriter(DisplayWriter):
         self._keep(messages)
         steps = [(step, plain_line(step, now)) for step in view.steps.values()]
         latest = self._messages[-LAST_MESSAGES:]
-        return self._next("\n".join([*latest, *(line for _, line in steps)]), progress_html(latest, steps))
+        dashboard = self._started.dashboard if self._started is not None else ""
+        html = progress_html(latest, steps, dashboard)
+        return self._next("\n".join([*latest, *(line for _, line in steps)]), html)
 
     def ending(self) -> str:
         if self._started is not None and self._started.dashboard:  # its address opens nothing any more
@@ -126,8 +129,8 @@ def publish(display_id: str, plain: str, html: str, again: bool) -> None:
     show({"text/plain": plain, "text/html": html}, transient={"display_id": display_id}, update=again)
 
 
-def progress_html(messages: list[str], steps: list[tuple[StepView, str]]) -> str:
-    """Messages, and below them each running step with a bar."""
+def progress_html(messages: list[str], steps: list[tuple[StepView, str]], dashboard: str = "") -> str:
+    """Messages, and below them each running step with a bar, and a link to the dashboard."""
     from daskpar.reports.run_card import text
 
     shown = messages_html(messages, opened=True, folded=False) if messages else ""
@@ -139,6 +142,9 @@ def progress_html(messages: list[str], steps: list[tuple[StepView, str]]) -> str
             f'<div style="font-family:system-ui,sans-serif;font-size:13px">'
             f'<progress{value} style="width:14em;vertical-align:middle"></progress> {text(line)}</div>'
         )
+    if dashboard.startswith(("http://", "https://")):
+        address = escape(dashboard, quote=True)
+        bars.append(f'<a href="{address}" target="_blank" style="font-size:90%">Dask dashboard</a>')
     return shown + "".join(bars)
 
 

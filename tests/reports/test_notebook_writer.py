@@ -76,6 +76,8 @@ def test_the_end_of_a_completed_run_is_short(shown: Shown, tmp_path: Path) -> No
     ):
         display.handle(event)
     display.close()
+    address = 'href="http://127.0.0.1:8787/status?token=abc"'
+    assert all(address in html for _, _, html, _ in shown[:-1]), "while it can be opened"
     _, plain, html, _ = shown[-1]
     assert "Completed" in html and "20 of 20 mini-batches succeeded" in html and "<progress" not in html
     assert "token" not in plain + html, "it opens nothing any more, and a saved notebook is passed on"
