@@ -170,13 +170,14 @@ class MiniBatchNames:
     def _key_texts(self, chosen: np.ndarray) -> list[str]:
         import pyarrow as pa
 
+        from daskpar.data.columns.buffers import integers
         from daskpar.data.columns.special_types import values_of
 
         if self._keys is None:
             found = pa.ipc.open_file(pa.memory_map(str(self._plan.folder / "groups.arrow"))).read_all()
             self._keys = list(found.schema)[1:], found.columns[1:]
         fields, columns = self._keys
-        at = pa.array(chosen)
+        at = integers(chosen)
         values = [values_of(column.take(at), field) for field, column in zip(fields, columns, strict=True)]
         names = [field.name for field in fields]
         return [keys_text(dict(zip(names, row, strict=True))) for row in zip(*values, strict=True)]

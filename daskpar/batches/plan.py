@@ -187,15 +187,7 @@ class Plan:
     @property
     def group_frames(self) -> GroupFrames | None:
         """The reader of groups of rows, which lie scattered over files of our own; None for other plans."""
-        if self._groups is None or self._paths is not None:
-            return None
-        from daskpar.data.tables.table import (
-            ARROW,  # brings pyarrow, which processors of file lists do without
-        )
-
-        if self.table.format != ARROW:
-            return None
-        if self._group_frames is None:
+        if self._group_frames is None and self.rows_are_gathered:
             from daskpar.batches.group_frames import GroupFrames
 
             self._group_frames = GroupFrames(self.table, self.pieces)
@@ -251,7 +243,13 @@ class Plan:
     @property
     def rows_are_gathered(self) -> bool:
         """Whether its groups are rows that lie in files of our own, which nobody knows."""
-        return self.group_frames is not None
+        if self._groups is None or self._paths is not None:
+            return False
+        from daskpar.data.tables.table import (
+            ARROW,  # brings pyarrow, which processors of file lists do without
+        )
+
+        return self.table.format == ARROW
 
     def describe(self, i: int) -> str:
         """The items of mini-batch `i`, for messages: its keys, and file names or ranges of bytes or rows."""

@@ -41,7 +41,7 @@ CELLS = (
     "run.failures()[['index', 'name', 'items', 'reason', 'message']]",
     "for path in pathlib.Path('in').glob('*/x.txt'): _ = path.write_text('good')",
     "run = daskpar.resume(run, allow_changes=True)",
-    "run.mini_batches()[['index', 'name', 'outcome', 'tries']].to_csv(index=False)",
+    "run.mini_batches()[['index', 'name', 'outcome']].to_csv(index=False)",
     "run.to_pandas().dtypes.to_dict(), run.to_pandas()['size'].tolist()",
     "run.plot()",
     "run.mini_batches('scores')",
@@ -95,8 +95,8 @@ def test_what_is_asked_of_it(outputs: dict[str, list[Any]]) -> None:
     assert re.search(r"2 +b/x\.txt", failures)
     table = eval(outputs[CELLS[6]][0]["data"]["text/plain"])
     assert table == (
-        "index,name,outcome,tries\n0,a/x.txt,succeeded,2\n1,a/y.txt,succeeded,1\n"
-        "2,b/x.txt,succeeded,2\n3,b/y.txt,succeeded,1\n"
+        "index,name,outcome\n0,a/x.txt,succeeded\n1,a/y.txt,succeeded\n"
+        "2,b/x.txt,succeeded\n3,b/y.txt,succeeded\n"
     )
     rows = outputs[CELLS[7]][0]["data"]["text/plain"]
     assert "'file': " in rows and "'size': dtype('int64')" in rows and "[4, 4, 4, 4]" in rows
