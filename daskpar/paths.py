@@ -37,6 +37,11 @@ class LogPaths:
         return self.root / "job_error.txt"
 
     @property
+    def failed_mini_batches(self) -> Path:
+        """Every item of the mini-batches that failed."""
+        return self.root / "failed_mini-batches.csv"
+
+    @property
     def user_error(self) -> Path:
         return self.root / "user" / "error.txt"
 

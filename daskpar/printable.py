@@ -9,6 +9,12 @@ from daskpar.masking import hidden
 _STEERING = re.compile(r"[^\n\t -~]")
 
 
+def in_brackets(text: str, width: int = 100) -> str:
+    """` (text)` on one line, to follow what it explains; empty where there is no text."""
+    flat = printable(" ".join(text.split()))
+    return f" ({flat if len(flat) <= width else flat[: width - 1] + '…'})" if flat else ""
+
+
 def printable(text: str) -> str:
     """The text without what moves the cursor, colours, rings, renames the window or turns how one reads.
 

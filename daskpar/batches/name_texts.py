@@ -23,14 +23,21 @@ def root_of(origin: str, paths: Sequence[str]) -> str:
     return "" if root == "/" or root.endswith("://") else root
 
 
-def relative(path: str, root: str) -> str:
-    """The path of a file below `root` (of `root_of`)."""
-    return path[len(root) :] if path.startswith(root) else path
-
-
 def keys_text(keys: Mapping[str, Any]) -> str:
     """Key values as the name of their group: `store=7, brand=null`."""
     return ", ".join([f"{name}={'null' if value is None else value}" for name, value in keys.items()])
+
+
+SHOWN_FILES = 5
+"""A mini-batch of more files is named by its first and last."""
+
+
+def files_text(names: Sequence[str], number: int) -> str:
+    """The name of a mini-batch of `number` files: `a/x.txt, b/x.txt`, or `a/x.txt … b/z.txt (20 files)`.
+
+    `names`: of all of them, or where there are many of the first and the last.
+    """
+    return ", ".join(names) if number <= SHOWN_FILES else f"{names[0]} … {names[-1]} ({number} files)"
 
 
 def first_of(names: Sequence[str], count: int) -> str:

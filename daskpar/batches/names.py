@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from daskpar.batches.name_texts import keys_text, relative, root_of
+from daskpar.batches.name_texts import SHOWN_FILES, files_text, keys_text, root_of
 from daskpar.batches.plan import GROUPED, NUMBERS, Plan
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ Texts = list[str] | str
 """A text for each mini-batch, or one that all of them have."""
 NONE = ""
 """Stands where a mini-batch has no such name: groups have no files, files no rows."""
-SHOWN_FILES = 3
-"""A mini-batch of more files is named by its first and last."""
 ROW_KIND = {True: "rows", False: "bytes"}
 """What the ends of a piece count, by whether the format knows its rows before they are read."""
 
@@ -41,7 +39,7 @@ class NameParts:
     rows: Texts = NONE
     """`rows 0–500`: from the first to before the last; `bytes 0–4096` where rows are counted by reading."""
     keys: Texts = NONE
-    """Key columns and their values as JSON."""
+    """`store=7, brand=null`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,8 +91,8 @@ class MiniBatchNames:
         if self._plan.kind == NUMBERS:
             return NameParts(names=[f"number {i}" for i in chosen.tolist()])
         if self._plan.kind == GROUPED:
-            names, keys = self._key_texts(chosen)
-            return NameParts(names=names, keys=keys)
+            keys = self._key_texts(chosen)
+            return NameParts(names=keys, keys=keys)
         if self._plan.stored_paths is not None:
             files = self._file_texts(chosen)
             return NameParts(names=files, files=files)
@@ -112,7 +110,7 @@ class MiniBatchNames:
         elif paths is not None:
             for at in range(start, stop, 4096):
                 for path in paths.slice(at, min(stop, at + 4096)):
-                    yield Item(path=path, name=relative(path, self._plan.root))
+                    yield Item(path=path, name=path.removeprefix(self._plan.root))
         elif self._plan.rows_are_gathered:
             yield Item(path="", name=self.name(index), rows=f"{self._rows_between(start, stop)} rows")
         else:
@@ -127,17 +125,15 @@ class MiniBatchNames:
     def _file_texts(self, chosen: np.ndarray) -> list[str]:
         paths, per_batch, root = self._plan.stored_paths, self._plan.per_batch, self._plan.root
         assert paths is not None
-        skip = len(root)
         if per_batch == 1:
-            return [path[skip:] if path.startswith(root) else path for path in paths.some(chosen)]
+            return [path.removeprefix(root) for path in paths.some(chosen)]
+        starts = chosen * per_batch
+        stops = np.minimum(starts + per_batch, paths.count)
+        firsts, lasts = paths.some(starts), paths.some(stops - 1)
         texts = []
-        for start in (chosen * per_batch).tolist():
-            stop = min(start + per_batch, paths.count)
-            if stop - start <= SHOWN_FILES:
-                texts.append(", ".join(relative(path, root) for path in paths.slice(start, stop)))
-            else:
-                first, last = paths.some(np.array([start, stop - 1]))
-                texts.append(f"{relative(first, root)} … {relative(last, root)} ({stop - start} files)")
+        for start, stop, first, last in zip(starts.tolist(), stops.tolist(), firsts, lasts, strict=True):
+            few = paths.slice(start, stop) if stop - start <= SHOWN_FILES else (first, last)
+            texts.append(files_text([path.removeprefix(root) for path in few], stop - start))
         return texts
 
     # -- rows --
@@ -166,25 +162,22 @@ class MiniBatchNames:
             paths: list[str] = table["files"]
             root = root_of(table["origin"], paths)
             by_rows = table["format"] in ("parquet", "arrow")
-            self._files = paths, [relative(path, root) for path in paths], by_rows
+            self._files = paths, [path.removeprefix(root) for path in paths], by_rows
         return self._files
 
     # -- keys --
 
-    def _key_texts(self, chosen: np.ndarray) -> tuple[list[str], list[str]]:
+    def _key_texts(self, chosen: np.ndarray) -> list[str]:
         import pyarrow as pa
 
+        from daskpar.data.columns.buffers import integers
         from daskpar.data.columns.special_types import values_of
 
         if self._keys is None:
             found = pa.ipc.open_file(pa.memory_map(str(self._plan.folder / "groups.arrow"))).read_all()
             self._keys = list(found.schema)[1:], found.columns[1:]
         fields, columns = self._keys
-        at = pa.array(chosen)
+        at = integers(chosen)
         values = [values_of(column.take(at), field) for field, column in zip(fields, columns, strict=True)]
         names = [field.name for field in fields]
-        rows = list(zip(*values, strict=True))
-        return (
-            [keys_text(dict(zip(names, row, strict=True))) for row in rows],
-            [json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False, default=str) for row in rows],
-        )
+        return [keys_text(dict(zip(names, row, strict=True))) for row in zip(*values, strict=True)]

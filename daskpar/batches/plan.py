@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from daskpar.batches.name_texts import first_of, keys_text, relative, root_of
+from daskpar.batches.name_texts import SHOWN_FILES, files_text, first_of, keys_text, root_of
 from daskpar.batches.plan_arrow import StoredGroups, StoredPaths, mapped_pieces, read_pieces
 from daskpar.batches.plan_files import check_present, check_whole, checks_in
 from daskpar.batches.plan_stamps import StoredStamps
@@ -188,15 +188,7 @@ class Plan:
     @property
     def group_frames(self) -> GroupFrames | None:
         """The reader of groups of rows, which lie scattered over files of our own; None for other plans."""
-        if self._groups is None or self._paths is not None:
-            return None
-        from daskpar.data.tables.table import (
-            ARROW,  # brings pyarrow, which processors of file lists do without
-        )
-
-        if self.table.format != ARROW:
-            return None
-        if self._group_frames is None:
+        if self._group_frames is None and self.rows_are_gathered:
             from daskpar.batches.group_frames import GroupFrames
 
             self._group_frames = GroupFrames(self.table, self.pieces)
@@ -254,7 +246,13 @@ class Plan:
     @property
     def rows_are_gathered(self) -> bool:
         """Whether its groups are rows that lie in files of our own, which nobody knows."""
-        return self.group_frames is not None
+        if self._groups is None or self._paths is not None:
+            return False
+        from daskpar.data.tables.table import (
+            ARROW,  # brings pyarrow, which processors of file lists do without
+        )
+
+        return self.table.format == ARROW
 
     def describe(self, i: int) -> str:
         """The items of mini-batch `i`, for messages: its keys, and file names or ranges of bytes or rows."""
@@ -262,8 +260,13 @@ class Plan:
         if self.kind == NUMBERS:
             return f"number {i}"
         if self._paths is not None:
-            files = self._paths.slice(start, min(stop, start + 5))
-            text = first_of([relative(path, self.root) for path in files], stop - start)
+            few = stop - start <= SHOWN_FILES
+            shown = (
+                self._paths.slice(start, stop)
+                if few
+                else [*self._paths.slice(start, start + 1), *self._paths.slice(stop - 1, stop)]
+            )
+            text = files_text([path.removeprefix(self.root) for path in shown], stop - start)
         elif self.rows_are_gathered:
             rows = self.items(i)
             text = f"{rows} row{'' if rows == 1 else 's'}"
@@ -273,6 +276,13 @@ class Plan:
             text = first_of(shown, stop - start)
         keys = self.keys(i)
         return text if keys is None else f"{keys_text(keys)}: {text}"
+
+    def described(self, i: int) -> str:
+        """The same; empty where the plan can't be read, which must not hide what the message is about."""
+        try:
+            return self.describe(i)
+        except Exception:
+            return ""
 
     def expect(self, start: int, stop: int) -> None:
         """Hint: mini-batches [start, stop) are asked for next, so reading ahead ends there."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -13,7 +13,7 @@ from daskpar.errors import RunDirectoryError, UsageError
 from daskpar.jobspec.row_formats import CSV, JSONL, PARQUET
 from daskpar.locations import filesystem, is_url
 from daskpar.outputs.journal_reader import read_journal
-from daskpar.rows.text_format import TextFormat
+from daskpar.rows.text_format import TextFormat, names_known
 from daskpar.rundir.run_directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import dask.dataframe
     import pandas
 
-    from daskpar.rows.row_format import RowFormat
+    from daskpar.rows.row_format import RowFormat, Schema
     from daskpar.rundir.step_folder import StepFolder
 
 PARTITION_BYTES = 64 << 20
@@ -37,7 +37,7 @@ def read_pandas(run: Path, step: str | None) -> pandas.DataFrame:
 
     Raises UsageError where there are none, or of several steps; RunDirectoryError where the file is gone.
     """
-    place, row_format = _rows_of(run, step)
+    place, row_format, schema = _rows_of(run, step)
     import pandas
 
     with closing(_opened(place)) as file:
@@ -49,6 +49,8 @@ def read_pandas(run: Path, step: str | None) -> pandas.DataFrame:
             return _from_objects(map(json.loads, file))
         if isinstance(row_format, TextFormat) and row_format.header:
             return _from_csv(file, sep=" ")
+        if (names := names_known(schema)) and (rows := _headerless(file, names)) is not None:
+            return rows
         text = io.TextIOWrapper(file, "utf-8", "surrogateescape", newline="\n")
         return pandas.DataFrame({LINE: [line.removesuffix("\n") for line in text]})
 
@@ -57,7 +59,7 @@ def read_dask(run: Path, step: str | None) -> dask.dataframe.DataFrame:
     """The same in partitions: Parquet is read as it is needed, a partition for some of its row groups; the
     other formats are read at once.
     """
-    place, row_format = _rows_of(run, step)
+    place, row_format, _ = _rows_of(run, step)
     import dask.dataframe
 
     if row_format.name == PARQUET:
@@ -74,7 +76,7 @@ def read_dask(run: Path, step: str | None) -> dask.dataframe.DataFrame:
 
 def read_bag(run: Path, step: str | None) -> dask.bag.Bag:
     """The same as mappings, or lines, in partitions that are read as they are needed; CSV is read at once."""
-    place, row_format = _rows_of(run, step)
+    place, row_format, _ = _rows_of(run, step)
     import dask.bag
 
     _opened(place).close()
@@ -125,7 +127,8 @@ def _without_break(line: str) -> str:
     return line.removesuffix("\n")
 
 
-def _rows_of(run: Path, step: str | None) -> tuple[str, RowFormat]:
+def _rows_of(run: Path, step: str | None) -> tuple[str, RowFormat, Schema | None]:
+    """Where the rows lie, their format, and what is known of their columns."""
     folders = RunDirectory.open(run, lock=False).steps()
     if step is not None and step not in {folder.name for folder in folders}:
         raise UsageError(f"The run {run} has no step {step!r}: {_listed(folders)}.")
@@ -149,7 +152,8 @@ def _rows_of(run: Path, step: str | None) -> tuple[str, RowFormat]:
             f"Several steps of the run have rows: {names}. Say which one: step={found[0][0].name!r}."
         )
     ((folder, place),) = found
-    return place, read_journal(folder.journal).row_format
+    journal = read_journal(folder.journal)
+    return place, journal.row_format, journal.schema
 
 
 def _listed(folders: Iterable[StepFolder]) -> str:
@@ -166,16 +170,33 @@ def _opened(place: str) -> Any:
         raise RunDirectoryError(f"The rows are gone: there is no file {place} any more.") from None
 
 
-def _from_csv(file: Any, sep: str) -> pandas.DataFrame:
+def _from_csv(file: Any, sep: str, **options: Any) -> pandas.DataFrame:
     import pandas
 
     try:
         rows = pandas.read_csv(
-            file, sep=sep, dtype_backend="numpy_nullable", encoding_errors="surrogateescape"
+            file, sep=sep, dtype_backend="numpy_nullable", encoding_errors="surrogateescape", **options
         )
     except pandas.errors.EmptyDataError:
         return pandas.DataFrame()
     return _usual(rows)
+
+
+def _headerless(file: Any, names: Sequence[str]) -> pandas.DataFrame | None:
+    """Text that DataFrames with the columns `names` became; None, with the file at its start, where it turns
+    out to be something else.
+    """
+    import pandas
+
+    try:
+        rows = _from_csv(file, " ", header=None, skip_blank_lines=False)
+    except pandas.errors.ParserError:  # lines with more fields than others
+        rows = pandas.DataFrame()
+    if rows.shape[1] == len(names):
+        rows.columns = pandas.Index(names)
+        return rows
+    file.seek(0)
+    return None
 
 
 def _from_objects(rows: Iterable[dict[str, Any]]) -> pandas.DataFrame:

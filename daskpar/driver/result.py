@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from daskpar.errors import UsageError, nearest
 from daskpar.paths import StepPaths, step_path
 from daskpar.results import Counts, Status, error_of
 from daskpar.rundir.run_directory import RunDirectory
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     import dask.dataframe
     import pandas
 
+    from daskpar.reports.run_plot import RunPlot
+    from daskpar.reports.run_tables import RunTables
     from daskpar.results import StepResult
 
 
@@ -64,8 +67,9 @@ class Run:
         """The rows that a completed step has appended (append_row_to), in mini-batch order.
 
         `step` may be left out where only one has rows. Parquet has the types that were returned, JSON lines
-        those of JSON, CSV what pandas reads. Text has columns only below a header
-        (`--append_row_dataframe_header`); else each line is one text in the column `line`. Raises UsageError
+        those of JSON, CSV and text what pandas reads. Text has the columns of its header, or of the
+        DataFrames that `run()` returned, where all had the same; else each line is one text in the column
+        `line`. Raises UsageError
         where there are no rows, or those of several steps; RunDirectoryError where the file is gone.
         """
         from daskpar.driver.read_rows import read_pandas
@@ -88,6 +92,59 @@ class Run:
         from daskpar.driver.read_rows import read_bag
 
         return read_bag(self.path, step)
+
+    def mini_batches(self, step: str | None = None) -> pandas.DataFrame:
+        """A row for each mini-batch that was planned, of all steps or of one.
+
+        Columns: `step`, `index`, `name`, `items`, `failed_items`, `outcome` (`succeeded`, `failed`, `empty`,
+        `unfinished`), `reason` (why the last try failed: `EXCEPTION`, `TIMEOUT`, ...), `tries`,
+        `seconds_loading`, `seconds_running`, `started` (UTC), `node`, `processor` (of the last try), and what
+        the name is made of: `files` below the input, which `rows` of them, or `keys`.
+        Raises UsageError for a step that the run does not have.
+        """
+        return self._tables(step).mini_batches(step)
+
+    def failures(self, step: str | None = None) -> pandas.DataFrame:
+        """A row for each mini-batch that failed for good, of all steps or of one, the earliest first.
+
+        Columns: `step`, `index`, `name`, `items`, `failed_items`, `reason`, `message`, `traceback`, `tries`,
+        `started`, `node`, `processor`, `log`. Messages are kept of the first 10,000, tracebacks of 100. What
+        the mini-batches hold, item by item, is in the logs' `failed_mini-batches.csv`.
+        """
+        return self._tables(step).failures(step)
+
+    def plot(self, step: str | None = None) -> RunPlot:
+        """What each processor ran when, and how long calls took; the slowest mini-batches are named.
+
+        Shown by a notebook, without a network; elsewhere `.save("plot.html")`, `.show()` in a browser, or
+        `.figure`, a figure of Bokeh. `step`: the first with mini-batches where none is named.
+        """
+        from daskpar.reports.run_plot import plot_of
+
+        return plot_of(self._tables(step), step)
+
+    def _tables(self, step: str | None) -> RunTables:
+        """What the run directory says now."""
+        from daskpar.reports.run_tables import RunTables
+
+        tables = RunTables(self.path)
+        names = [*self.steps, *(found.name for found in tables.steps)]
+        if step is not None and step not in names:
+            hint = nearest(step, names) or f"Its steps: {', '.join(names) or 'none'}."
+            raise UsageError(f"The run {self.path} has no step {step!r}. {hint}")
+        return tables
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows of it."""
+        from daskpar.reports.run_card import run_card
+
+        return run_card(
+            self.path,
+            status=self.status,
+            reason=self.reason,
+            seconds=self.seconds,
+            results=list(self.steps.values()),
+        )
 
     def __repr__(self) -> str:
         return f"<Run {self.path.name}: {self.status}{', ' + self.reason if self.reason else ''}>"

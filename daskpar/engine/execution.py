@@ -31,6 +31,7 @@ from daskpar.engine.unreached import UnreachedData
 from daskpar.engine.worker_calls import leave_workers
 from daskpar.errors import DaskparError, InfrastructureLost, RunDirectoryError
 from daskpar.events import Event, Progress, Warned
+from daskpar.printable import in_brackets
 from daskpar.processor.protocol import (
     BlockEnded,
     Flushed,
@@ -362,7 +363,8 @@ class Execution:
 
     def _under_way(self) -> str:
         first = sorted(min(block.due)[0] for block in self.dispatcher.blocks.values() if block.due)
-        shown = ", ".join(map(str, first[:5])) + (", ..." if len(first) > 5 else "")
+        shown = ", ".join(f"{index}{in_brackets(self.results.described(index))}" for index in first[:5])
+        shown += ", ..." if len(first) > 5 else ""
         return f" (under way or about to be: mini-batch {shown})" if first else ""
 
     def _drop_blocks(self) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from daskpar.batches.plan import Plan
 from daskpar.batches.records import unpack
-from daskpar.errors import RunDirectoryError
+from daskpar.errors import DaskparError, JobFailed, RunDirectoryError
 from daskpar.outputs.commits import Commits
 from daskpar.outputs.journal import Journal
 from daskpar.outputs.journal_reader import JournalContents, keep_damaged, read_journal
@@ -148,13 +149,25 @@ class Ledger:
         """Sync and close the journal."""
         self.journal.close()
 
+    def _about(self, index: int) -> str:
+        """What mini-batch `index` holds, as a sentence; empty where the plan does not say."""
+        try:
+            plan = Plan.open(StepPaths(self.journal.path.parent).plan)
+        except DaskparError:
+            return ""
+        held = plan.described(index)
+        return f" Mini-batch {index} holds {held}." if held else ""
+
     def _take_schema(self, found: Schema, records: np.ndarray) -> None:
         digest = hashlib.blake2b("\0".join(found).encode("utf-8", "surrogatepass")).digest()
         if digest in self._agreed:
             return
         where = ", ".join(str(index) for index in records["index"][:3].tolist())
         known = found if self.schema is None else self.schema
-        agreed = self.row_format.agreed(known, found, f"Mini-batch {where}")
+        try:
+            agreed = self.row_format.agreed(known, found, f"Mini-batch {where}")
+        except JobFailed as error:
+            raise JobFailed(f"{error}{self._about(int(records['index'][0]))}") from error
         if agreed != self.schema:
             self.journal.add_schema(agreed)
             self.schema = agreed

@@ -21,6 +21,7 @@ from daskpar.data.reach import Reach, reach_of
 from daskpar.errors import InputChanged, InputError
 from daskpar.locations import is_url
 from daskpar.own_calls import OWN
+from daskpar.printable import in_brackets
 from daskpar.processor import channel, context
 from daskpar.processor.entry_script import Entry
 from daskpar.processor.error_text import describe_error, user_traceback
@@ -252,6 +253,7 @@ class BlockRunner:
         if count > items > 0 and not self._warned_of_more:
             self._warned_of_more = True
             what = f"run() returned {count} elements for the {items} items of mini-batch {index}"
+            what += in_brackets(self._describe(index))
             text = f"{what}; more than its items count as all (said once)"
             channel.send(self._sock, LogMessage(level="warning", text=text))
         if result.message:
@@ -276,14 +278,15 @@ class BlockRunner:
 
     def _add_failure(self, index: int, reason: int, message: str, trace: str, final: bool) -> None:
         sizes = log_sizes()
-        write_stderr(f"mini-batch {index}: {message}\n{trace}")
+        items = self._describe(index)
+        write_stderr(f"mini-batch {index}{in_brackets(items)}: {message}\n{trace}")
         self._failures.append(
             Failure(
                 index=index,
                 reason=int(reason),
                 message=message,
                 trace=trace,
-                items=self._describe(index),
+                items=items,
                 log=str(self.settings.log_paths.trace(self.settings.node, self._number)),
                 time=self._epoch + OWN.monotonic(),
                 final=final,

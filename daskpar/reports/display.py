@@ -53,6 +53,7 @@ class Display(Watcher):
         """Take in any event; the view (`progress_view`) decides what is shown of it."""
         with self._lock:
             self._view.handle(event)
+            self._writer.heard(event)
             self._messages += [self._writer.paint(printable(text)) for text in self._view.take_messages()]
         if self._thread is None:
             self._start_thread()

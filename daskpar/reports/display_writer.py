@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TextIO
 
+from daskpar.events import Event
 from daskpar.reports.colour import coloured, simpler_signs
 from daskpar.reports.progress_view import ProgressView
 
@@ -27,6 +28,9 @@ class DisplayWriter:
         """A text of ours as this stream shows it: coloured, or in signs of ASCII alone."""
         text = simpler_signs(text) if self._simple else text
         return coloured(text) if self._colours else text
+
+    def heard(self, event: Event) -> None:
+        """Called with each event, for writers that show more than the view keeps."""
 
     def text(self, messages: list[str], view: ProgressView, now: float) -> str:
         """What to write at the time `now` (seconds since the epoch); empty for nothing."""

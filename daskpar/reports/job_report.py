@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from daskpar.batches.names import NONE, MiniBatchNames, NameParts
 from daskpar.batches.records import RECORD
+from daskpar.errors import DaskparError
 from daskpar.events import Progress, StepEnded, TriesEnded, Watcher
 from daskpar.paths import LogPaths, process_name
 from daskpar.reports import record_columns
@@ -40,6 +42,9 @@ TRY_COLUMNS = (
     "Error Message",
     "Mini-batch Detail",
 )
+"""Azure's."""
+NAME_COLUMNS = ("Files", "Rows", "Partition Keys")
+"""Ours, after Azure's: what people call a mini-batch. Files below the input, which rows of them, or keys."""
 SUM_COLUMNS = (
     "Mini-batches Succeeded",
     "Mini-batches Empty",
@@ -63,8 +68,12 @@ CHUNK = 2_500
 class JobReport(Watcher):
     """Writes the table as tries end, the totals at the end of the step."""
 
-    def __init__(self, logs: LogPaths) -> None:
+    def __init__(self, logs: LogPaths, plan: Path | None = None) -> None:
+        """`plan`: the step's plan, from which the mini-batches have their names; it is opened when needed."""
         self._logs = logs
+        self._plan = plan
+        self._names: MiniBatchNames | None = None
+        self._named = True
         self._waiting: list[TriesEnded] = []
         self._waiting_records = 0
         self._totals = ProcessorTotals()
@@ -108,7 +117,7 @@ class JobReport(Watcher):
                 part = records[start : start + CHUNK]
                 self._totals.add(part)
                 theirs = [(row - start, failure) for row, failure in failures if 0 <= row - start < CHUNK]
-                file.write(rows_of(part, theirs))
+                file.write(rows_of(part, theirs, self._parts(part["index"]) if self._named else None))
 
     def _open_table(self) -> None:
         self._table_open = True
@@ -118,8 +127,22 @@ class JobReport(Watcher):
             cut_torn_line(path)
         if path.exists() and path.stat().st_size:
             self._totals = totals_of(path)
+            # An earlier version has begun it: a table whose rows become longer could not be read any more.
+            with path.open(encoding="utf-8") as file:
+                self._named = NAME_COLUMNS[-1] in file.readline()
         else:
-            path.write_text(csv_row(TRY_COLUMNS), encoding="utf-8")
+            path.write_text(csv_row([*TRY_COLUMNS, *NAME_COLUMNS]), encoding="utf-8")
+
+    def _parts(self, indices: np.ndarray) -> NameParts:
+        """The names of mini-batches; none where the plan can't be read, which the step says itself."""
+        try:
+            if self._names is None and self._plan is not None:
+                self._names = MiniBatchNames(self._plan)
+            if self._names is not None:
+                return self._names.parts(indices)
+        except (DaskparError, OSError, ValueError, LookupError, TypeError):
+            self._plan = self._names = None
+        return NameParts(names=NONE)
 
 
 def cut_torn_line(path: Path) -> None:
@@ -185,8 +208,11 @@ def records_of(batch: pa.RecordBatch) -> np.ndarray:
     return records
 
 
-def rows_of(records: np.ndarray, failures: Sequence[tuple[int, Failure]]) -> bytes:
-    """CSV rows (UTF-8, without the head) for the tries, in their order; `failures` with their row.
+def rows_of(
+    records: np.ndarray, failures: Sequence[tuple[int, Failure]], parts: NameParts | None = None
+) -> bytes:
+    """CSV rows (UTF-8, without the head) for the tries, in their order; `failures` with their row, `parts`
+    for the columns of names.
 
     Joined here and not by Arrow's CSV writer, which quotes every text.
     """
@@ -209,7 +235,14 @@ def rows_of(records: np.ndarray, failures: Sequence[tuple[int, Failure]]) -> byt
         message,
     ]
     between = [piece for cell in cells for piece in (cell, ",")]
-    return record_columns.join_rows(len(records), *between, *detail, "\n")
+    names = [] if parts is None else _name_cells(parts)
+    return record_columns.join_rows(len(records), *between, *detail, *names, "\n")
+
+
+def _name_cells(parts: NameParts) -> list[Column]:
+    """The columns of names, each with a comma before it."""
+    texts = (parts.files, parts.rows, parts.keys)
+    return [piece for column in texts for piece in (",", record_columns.cells(column))]
 
 
 def _texts(count: int, index: Column, failures: Sequence[tuple[int, Failure]]) -> tuple[Column, list[Column]]:

@@ -8,8 +8,9 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from daskpar.events import Event, RunEvent, StepEnded, StepStarted, Watcher
-from daskpar.paths import LogPaths, StepPaths, step_path
+from daskpar.paths import StepPaths, step_path
 from daskpar.reports.event_bus import WatcherGroup
+from daskpar.reports.failed_items import FailedItems
 from daskpar.reports.job_report import JobReport
 from daskpar.reports.live_state import LiveState
 from daskpar.reports.master_role import MasterRole
@@ -37,8 +38,7 @@ class LogTree(Watcher):
             logs.handle(event)
 
     def step_started(self, event: StepStarted) -> None:
-        paths = StepPaths(Path(event.folder))
-        self._steps[event.step] = logs_of_step(paths.logs, logging_level(event), paths.progress)
+        self._steps[event.step] = logs_of_step(StepPaths(Path(event.folder)), logging_level(event))
 
     def step_ended(self, event: StepEnded) -> None:
         logs = self._steps.pop(event.step, None)
@@ -62,17 +62,19 @@ class LogTree(Watcher):
         return (self._steps[event.step],) if event.step in self._steps else ()
 
 
-def logs_of_step(logs: LogPaths, level: str, progress: Path) -> WatcherGroup:
+def logs_of_step(step: StepPaths, level: str) -> WatcherGroup:
     """All watchers that write into one step's log tree; a new report is added here."""
+    logs = step.logs
     return WatcherGroup(
         [
             Overview(logs),
             MasterRole(logs, level),
             UserErrors(logs),
+            FailedItems(step),
             NodeLogs(logs, level),
-            JobReport(logs),
+            JobReport(logs, step.plan),
             ResourceLog(logs),
-            LiveState(progress),
+            LiveState(step.progress),
         ]
     )
 

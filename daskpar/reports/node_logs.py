@@ -20,7 +20,14 @@ from daskpar.events import (
 from daskpar.paths import LogPaths
 from daskpar.reports import record_columns
 from daskpar.reports.log_files import SystemLog, append
-from daskpar.reports.wording import counted, log_line, node_in_words, one_line, processor_in_words
+from daskpar.reports.wording import (
+    counted,
+    failed_mini_batch,
+    log_line,
+    node_in_words,
+    one_line,
+    processor_in_words,
+)
 from daskpar.results import Failure, TryStatus
 
 WAITING_RECORDS = 10_000
@@ -110,7 +117,7 @@ def failure_line(failure: Failure) -> str:
     """A failed try in one sentence."""
     end = "no tries left" if failure.final else "goes back to the queue"
     reason = record_columns.reason_name(failure.reason)
-    return f"mini-batch {failure.index}: {reason}, {end}: {one_line(failure.message, 1000)}"
+    return f"{failed_mini_batch(failure)}: {reason}, {end}: {one_line(failure.message, 1000)}"
 
 
 def bulk_line(records: np.ndarray) -> str:

@@ -28,6 +28,7 @@ from daskpar.reports.waiting import Quiet, awaited, starting_text, waiting_texts
 from daskpar.reports.wording import (
     clock,
     counted,
+    failed_mini_batch,
     number,
     one_line,
     percent,
@@ -213,7 +214,7 @@ def first_failure_line(step: str, failure: Failure) -> str:
     what = "failed" if failure.final else "failed and is tried again"
     log = f" ({failure.log})" if failure.log else ""
     return (
-        f"{step}: mini-batch {failure.index} {what}: {one_line(failure.message)}{log}; "
+        f"{step}: {failed_mini_batch(failure)} {what}: {one_line(failure.message)}{log}; "
         "later failures are counted only"
     )
 

@@ -14,6 +14,8 @@ job_progress_overview.<yyyymmddhh>.txt        how far the step was, line by line
                                               a new file for each start of the run
 job_result.txt                                final status, reason, counts, the first error of the script
 job_error.txt                                 the script's errors by kind, and where each occurred first
+failed_mini-batches.csv                       every item of the mini-batches that failed: files, rows or keys;
+                                              written when the step ends, where any failed
 
 user/                                         from your script
   error.txt                                   one line for each failed try

@@ -13,7 +13,10 @@ from itertools import repeat
 
 import numpy as np
 
+from daskpar.masking import hidden
 from daskpar.paths import process_name
+from daskpar.printable import printable
+from daskpar.reports.wording import cell
 from daskpar.results import Failure, Reason, TryStatus
 
 Column = list[str] | str
@@ -37,7 +40,8 @@ TRY_STATUS = {
 NOT_RUN = (Reason.LOAD_ERROR, Reason.LOAD_TIMEOUT, Reason.LOST, Reason.INPUT_CHANGED)
 """Reasons for which there is no time inside run()."""
 
-_THREE_DIGITS = np.array([f"{i:03d}".encode() for i in range(1000)]).view("u1").reshape(1000, 3)
+_THREE_DIGITS = np.array([f"{i:03d}" for i in range(1000)]).view(np.uint32).reshape(1000, 3)
+"""As numpy keeps text: four bytes for each letter."""
 
 
 def try_status(records: np.ndarray) -> Column:
@@ -93,7 +97,7 @@ def process_names(processors: list[tuple[int, int]], which: np.ndarray) -> Colum
 def iso_times(seconds: np.ndarray) -> list[str]:
     """UTC with microseconds and a Z, `N/A` where the time is not known (0)."""
     texts, whole = _moments(seconds)
-    found = texts.view("S27").ravel().astype("U27").tolist()
+    found = texts.view("U27").ravel().tolist()
     return (
         found
         if whole.all()
@@ -105,16 +109,16 @@ def log_times(seconds: np.ndarray) -> list[str]:
     """As at the start of a log line: `2026-11-23 13:03:23,042`, UTC."""
     texts = _moments(np.maximum(seconds, 1.0))[0][:, :23].copy()
     texts[:, 10], texts[:, 19] = ord(" "), ord(",")
-    return texts.view("S23").ravel().astype("U23").tolist()
+    return texts.view("U23").ravel().tolist()
 
 
 def _moments(seconds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """`2026-11-23T13:03:23.042123Z` as bytes, a row for each moment, and the whole seconds of each."""
+    """`2026-11-23T13:03:23.042123Z` in letters, a row for each moment, and the whole seconds of each."""
     micros = np.rint(np.asarray(seconds, np.float64) * 1e6).astype(np.int64)
     whole = micros // 1_000_000
     rest = (micros - whole * 1_000_000).astype(np.int32)
     base = int(whole.min(initial=0)) if not whole.any() else int(whole[whole > 0].min(initial=whole.max()))
-    text = np.empty((len(micros), 27), np.uint8)
+    text = np.empty((len(micros), 27), np.uint32)
     text[:, :20] = _dates(whole, base)
     text[:, 20:23] = _THREE_DIGITS[rest // 1000]
     text[:, 23:26] = _THREE_DIGITS[rest % 1000]
@@ -123,22 +127,22 @@ def _moments(seconds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _dates(whole: np.ndarray, base: int) -> np.ndarray:
-    """`2026-11-23T13:03:23.` as bytes for each whole second: few different ones, so each is written once."""
+    """`2026-11-23T13:03:23.` in letters for each whole second: there are few, so each is written once."""
     span = int(whole.max(initial=0)) - base
     if 0 <= span < 100_000:
         slots = np.maximum(whole - base, 0)
         used = np.flatnonzero(np.bincount(slots, minlength=1))
-        table: np.ndarray = np.zeros((span + 1, 20), np.uint8)
-        table[used] = _date_bytes([base + int(slot) for slot in used])
+        table: np.ndarray = np.zeros((span + 1, 20), np.uint32)
+        table[used] = _date_letters([base + int(slot) for slot in used])
         texts: np.ndarray = table[slots]
         return texts
     seconds, where = np.unique(whole, return_inverse=True)
-    return np.take(_date_bytes(seconds.tolist()), where, axis=0)
+    return np.take(_date_letters(seconds.tolist()), where, axis=0)
 
 
-def _date_bytes(seconds: Sequence[int]) -> np.ndarray:
-    texts = [time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second)).encode() for second in seconds]
-    return np.frombuffer(b"".join(texts), np.uint8).reshape(-1, 20)
+def _date_letters(seconds: Sequence[int]) -> np.ndarray:
+    texts = [time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second)) for second in seconds]
+    return np.array(texts, "U20").view(np.uint32).reshape(-1, 20)
 
 
 def seconds_text(seconds: np.ndarray, known: np.ndarray | None = None) -> Column:
@@ -146,15 +150,45 @@ def seconds_text(seconds: np.ndarray, known: np.ndarray | None = None) -> Column
     values = np.nan_to_num(np.asarray(seconds, np.float64)).clip(0)
     if is_constant(values) and (known is None or known.all()):
         return f"{values[0]:.6f}"
-    texts = [f"{value:.6f}" for value in values.tolist()]
+    texts = (
+        _short_seconds(values) if values.max(initial=0.0) < 9.99 else [f"{v:.6f}" for v in values.tolist()]
+    )
     if known is None or known.all():
         return texts
     return [text if there else "N/A" for text, there in zip(texts, known.tolist(), strict=True)]
 
 
+def _short_seconds(seconds: np.ndarray) -> list[str]:
+    """Seconds below 10 with six decimals, three times as fast as one by one."""
+    micros = np.rint(seconds * 1e6).astype(np.int32)
+    whole = micros // 1_000_000
+    rest = micros - whole * 1_000_000
+    text = np.empty((len(micros), 8), np.uint32)
+    text[:, 0], text[:, 1] = whole + ord("0"), ord(".")
+    text[:, 2:5] = _THREE_DIGITS[rest // 1000]
+    text[:, 5:8] = _THREE_DIGITS[rest % 1000]
+    found: list[str] = text.view("U8").ravel().tolist()
+    return found
+
+
 def whole_numbers(values: np.ndarray) -> Column:
     """A column of whole numbers, as text."""
     return str(int(values[0])) if is_constant(values) else [str(value) for value in values.tolist()]
+
+
+def cells(texts: Column) -> Column:
+    """Texts of others as cells of a CSV table; `N/A` for an empty one."""
+    if isinstance(texts, str):
+        return cell(printable(texts)) or "N/A"
+    # One look at all of them tells that they need nothing, as nearly always.
+    together = hidden("\n".join(texts))
+    found = together.split("\n")
+    if len(found) != len(texts) or not together.replace("\n", "").isprintable():
+        return [cell(printable(text)) or "N/A" for text in texts]
+    needs_quotes = '"' in together or "," in together
+    if needs_quotes or " \n" in together or "\n " in together or together != together.strip():
+        return [cell(text) or "N/A" for text in found]
+    return found if all(found) else [text or "N/A" for text in found]
 
 
 def join_rows(count: int, *pieces: Column) -> bytes:

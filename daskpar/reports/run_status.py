@@ -205,7 +205,11 @@ def _errors(folder: StepFolder) -> str:
         # import and init() have no mini-batch: their trace and log are there
         text = _head_of(logs.job_result)
     text = text or _head_of(logs.user_error)
-    return f"{folder.name}: {text}" if text else f"{folder.name}: no errors"
+    if not text:
+        return f"{folder.name}: no errors"
+    items = logs.failed_mini_batches
+    every = f"\n\nEvery item of the failed mini-batches: {items}" if items.exists() else ""
+    return f"{folder.name}: {text}{every}"
 
 
 def _head_of(path: Path) -> str:
@@ -227,6 +231,7 @@ def _files(folder: StepFolder, of_run: str) -> str:
         ("result", logs.job_result),
         *(("progress", path) for path in sorted(logs.root.glob(logs.ALL_OVERVIEWS))[-1:]),
         ("errors by kind", logs.job_error),
+        ("failed items", logs.failed_mini_batches),
         ("full traces", logs.traces),
         ("stdout", logs.all_stdout),
         ("stderr", logs.all_stderr),

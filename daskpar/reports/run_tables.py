@@ -157,10 +157,10 @@ class StepTables:
     def mini_batches(self) -> pd.DataFrame:
         """A row for each planned mini-batch, in their order.
 
-        `step`, `index`, `name`, what the name is made of (`files`, `rows`, `keys`), `items` (null before
-        its first try), `failed_items`, `outcome` (`OUTCOMES`), `reason` of the last
-        try where it failed, `tries`, `seconds_loading` and `seconds_running` of the last try, its `started`
-        (UTC), `node` and `processor`.
+        `step`, `index`, `name`, `items` (null before its first try), `failed_items`, `outcome` (`OUTCOMES`),
+        `reason` of the last try where it failed, `tries`, `seconds_loading` and `seconds_running` of the last
+        try, its `started` (UTC), `node` and `processor`; then what the name is made of: `files`, `rows`,
+        `keys`.
         """
         import pandas as pd
 
@@ -246,8 +246,8 @@ class StepTables:
 
 
 MINI_BATCH_COLUMNS = (
-    "step", "index", "name", "files", "rows", "keys", "items", "failed_items", "outcome", "reason", "tries",
-    "seconds_loading", "seconds_running", "started", "node", "processor",
+    "step", "index", "name", "items", "failed_items", "outcome", "reason", "tries", "seconds_loading",
+    "seconds_running", "started", "node", "processor", "files", "rows", "keys",
 )  # fmt: skip
 FAILURE_COLUMNS = (
     "step", "index", "name", "items", "failed_items", "reason", "message", "traceback", "tries", "started",

@@ -225,6 +225,7 @@ def _where_to_look(result: StepResult, kind: StepKind) -> list[str]:
     elif result.counts.tries_failed or result.first_failure is not None:
         where = [
             "job_error.txt: the errors by kind",
+            *(["failed_mini-batches.csv: every item of failed mini-batches"] if result.counts.failed else []),
             "user/error.txt: one line for each failed try",
             "user/error/<node>/<process>.txt: full traces",
             "user/stdout, user/stderr: what the script wrote",

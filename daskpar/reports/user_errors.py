@@ -11,7 +11,7 @@ from daskpar.paths import LogPaths, process_name
 from daskpar.reports.log_files import append, replace
 from daskpar.reports.record_columns import reason_name, with_rows
 from daskpar.reports.user_frames import users_frames
-from daskpar.reports.wording import counted, cut_lines, indent, iso, number, one_line
+from daskpar.reports.wording import counted, cut_lines, failed_mini_batch, indent, iso, number, one_line
 from daskpar.results import Failure
 
 FILE_LIMIT_BYTES = 32 * 1024**2
@@ -167,7 +167,7 @@ def last_line(failure: Failure) -> str:
 def error_line(failure: Failure, where: str, now: float) -> str:
     """A failed try on one line of `user/error.txt`."""
     final = "failed" if failure.final else "failed try"
-    what = f"mini-batch {failure.index} {final} ({reason_name(failure.reason)})"
+    what = f"{failed_mini_batch(failure)} {final} ({reason_name(failure.reason)})"
     return f"{iso(failure.time or now)} {where}: {what}: {one_line(failure.message, 1000)}\n"
 
 

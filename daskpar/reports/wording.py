@@ -11,8 +11,8 @@ from pathlib import Path
 
 from daskpar.events import NodeEvent, ProcessorEvent, StepPlanned
 from daskpar.paths import process_name
-from daskpar.printable import printable
-from daskpar.results import Counts, StepResult
+from daskpar.printable import in_brackets, printable
+from daskpar.results import Counts, Failure, StepResult
 from daskpar.sizes import readable_size
 
 TRACE_LINES = 60
@@ -94,6 +94,11 @@ def one_line(text: str, width: int = 300) -> str:
 def indent(text: str, by: str = "    ") -> str:
     """Each line of the text moved right."""
     return "\n".join(by + line if line else line for line in text.rstrip("\n").split("\n"))
+
+
+def failed_mini_batch(failure: Failure) -> str:
+    """Which mini-batch a failure is about, by number and by what people know: `mini-batch 7 (a/x.txt)`."""
+    return f"mini-batch {failure.index}{in_brackets(failure.items)}"
 
 
 def cut_lines(text: str, limit: int = TRACE_LINES) -> str:

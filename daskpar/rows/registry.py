@@ -13,7 +13,7 @@ from daskpar.rows.parquet_format import ParquetFormat
 from daskpar.rows.part_store import PartStore
 from daskpar.rows.row_format import RowFormat, Schema
 from daskpar.rows.shared_folder import SharedFolder
-from daskpar.rows.text_format import TextFormat
+from daskpar.rows.text_format import NO_COLUMNS, TextFormat
 
 if TYPE_CHECKING:
     from daskpar.jobspec.model import ParallelStep
@@ -36,7 +36,7 @@ def format_from_json(value: Mapping[str, Any] | None, schema: Schema | None) -> 
     Raises RunDirectoryError for a format that is not known.
     """
     if value is None:
-        return TextFormat(header=schema is not None)
+        return TextFormat(header=schema is not None and schema[:1] != NO_COLUMNS)
     options = dict(value)
     name = options.pop("name")
     if name not in FORMATS:

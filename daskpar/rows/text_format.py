@@ -52,9 +52,15 @@ class TextFormat(RowFormat):
         return self.header
 
     def head(self, schema: Schema | None) -> bytes:
-        return header_line(schema) if self.header and schema is not None else b""
+        if not self.header or schema is None or schema == NO_COLUMNS:
+            return b""
+        return header_line(names_known(schema) or schema)
 
     def agreed(self, known: Schema, found: Schema, returned_by: str) -> Schema:
+        if found[:1] == NO_COLUMNS:
+            return known if found == known else NO_COLUMNS
+        if known[:1] == NO_COLUMNS:  # of an earlier process, to which nobody had said that there is a header
+            known = names_known(known) or found
         if found != known:
             raise JobFailed(
                 f"{returned_by} returned a DataFrame with the columns {list(found)}, "
@@ -74,6 +80,16 @@ class TextFormat(RowFormat):
 
 PLAIN_TEXT = TextFormat()
 """Without a line of column names."""
+
+HEADERLESS = "columns of text without a header"
+"""First text of the schema of such rows, before the names of their columns; only readers need these."""
+NO_COLUMNS: Schema = (HEADERLESS,)
+"""Of rows that are not all those of DataFrames with the same columns."""
+
+
+def names_known(schema: Schema | None) -> tuple[str, ...]:
+    """The columns of text without a header, where all its rows have the same; else none."""
+    return schema[1:] if schema is not None and schema[:1] == NO_COLUMNS else ()
 
 
 def header_line(columns: Sequence[str]) -> bytes:
@@ -105,8 +121,11 @@ class TextEncoder:
         self._size = 0
         self._losses = LossCounter()
         self._columns: dict[tuple[Any, ...], int] = {}
+        self._names: tuple[Any, ...] | None = None
         self.schema: Schema | None = None
-        """Column names of the first DataFrame that had columns; stays None unless a header is wanted."""
+        """Column names of the first DataFrame that had columns. Without a header: `HEADERLESS` and those that
+        all have.
+        """
 
     @property
     def size_estimate(self) -> int:
@@ -130,6 +149,8 @@ class TextEncoder:
         text = (joined + "\n").encode("utf-8", "surrogateescape") if returned else b""
         self.add_text(text)
         if returned:
+            if not self._header:
+                self.schema = NO_COLUMNS
             if joined.count("\n") >= len(returned) or "\r" in joined:
                 odd_values.count_breaks(joined, returned, self._losses)
             # Elements are of one kind as a rule, but for those that have failed.
@@ -167,11 +188,17 @@ class TextEncoder:
         # Brings pyarrow and pandas: only scripts that return frames pay for that.
         from daskpar.rows import frame_text
 
-        columns = self._checked_columns(frame) if self._header else None
+        columns = self._checked_columns(frame) if self._header else self.schema
         rows = len(frame)
         if rows and frame.shape[1] and not self._header:
             names = tuple(frame.columns.tolist())
             self._columns[names] = self._columns.get(names, 0) + 1
+            if names != self._names:
+                same = self._names is None and self.schema is None
+                columns = (HEADERLESS, *map(str, names)) if same else NO_COLUMNS
+                self._names = names
+        elif rows and not self._header:
+            columns = NO_COLUMNS
         small = rows < JOIN_BELOW
         snapshot = frame_text.snapshot(frame, copy=small)
         if snapshot is not None and small:

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from daskpar.batches.plan_writer import write_plan
 from daskpar.errors import InfrastructureLost, JobFailed, RunDirectoryError
 from daskpar.outputs import part_check
 from daskpar.outputs.assembly import assemble
@@ -227,7 +228,9 @@ def test_other_columns_under_one_header_name_both(step: Path, processors: Any) -
     ledger.close()
     again = Ledger.open(step, 3)
     assert again.schema == ("a", "b")
-    with pytest.raises(JobFailed, match=r"Mini-batch 1 .*\['b', 'a'\].*\['a', 'b'\]"):
+    write_plan(step / "plan", kind="files", paths=["/in/a/x", "/in/b/x", "/in/c"], origin="/in")
+    names = r"Mini-batch 1 .*\['b', 'a'\].*\['a', 'b'\].*Mini-batch 1 holds b/x\."
+    with pytest.raises(JobFailed, match=names):
         again.commit(processors.flush({1: b"2 1\n"}, schema=("b", "a")))
     assert again.commits.missing() == [(1, 3)]
     again.close()

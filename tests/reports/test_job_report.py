@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from daskpar.batches.plan_writer import write_plan
 from daskpar.events import TriesEnded
 from daskpar.paths import LogPaths
 from daskpar.reports import job_report
-from daskpar.reports.job_report import SUM_COLUMNS, TRY_COLUMNS, JobReport, cut_torn_line
+from daskpar.reports.job_report import NAME_COLUMNS, SUM_COLUMNS, TRY_COLUMNS, JobReport, cut_torn_line
 from daskpar.results import Reason, TryStatus
 
 from .conftest import START, Try, ended, failure, records_of, tries_ended
@@ -37,8 +39,8 @@ def test_one_row_for_each_try(logs: LogPaths) -> None:
     report.handle(tries_ended(tries, (failure(1), failure(2, Reason.LOAD_TIMEOUT, number=2))))
     report.handle(ended())
     first, second, third = rows(logs.processed)
-    assert list(first) == list(TRY_COLUMNS)
-    assert list(first.values()) == [
+    assert list(first) == [*TRY_COLUMNS, *NAME_COLUMNS]
+    assert list(first.values())[:14] == [
         "0", "1", "0/process000", "2026-11-23T13:20:00.000000Z", "10", "10", "0", "0.250000", "0.062500", "0.125000", "RUN_DONE",
         "N/A", "N/A", '{"index": 0}',
     ]  # fmt: skip
@@ -51,6 +53,54 @@ def test_one_row_for_each_try(logs: LogPaths) -> None:
         "LOAD_TIMEOUT",
         "LOAD_TIMEOUT",
     )
+
+
+def test_each_row_has_the_name_of_its_mini_batch(logs: LogPaths, tmp_path: Path) -> None:
+    plain = [f"/in/{folder}/x.txt" for folder in "ab"]
+    odd = [
+        '/in/comma, "quote".txt',
+        "/in/line\nbreak.txt",
+        "/in/ blank",
+        os.fsdecode(b"/in/\xff"),
+        "/in/\x1b[2J",
+    ]
+    write_plan(tmp_path / "plan", kind="files", paths=[*plain, *odd], origin="/in")
+    report = JobReport(logs, tmp_path / "plan")
+    report.handle(tries_ended([(1, None), (0, None), (1, None)]))
+    report.close()
+    assert [row["Files"] for row in rows(logs.processed)] == ["b/x.txt", "a/x.txt", "b/x.txt"]
+    assert [row["Partition Keys"] for row in rows(logs.processed)] == ["N/A"] * 3
+    report = JobReport(logs, tmp_path / "plan")
+    report.handle(tries_ended([(i, None) for i in range(7)]))
+    report.close()
+    names = [row["Files"] for row in rows(logs.processed)][3:]
+    assert names == [
+        "a/x.txt",
+        "b/x.txt",
+        'comma, "quote".txt',
+        "line break.txt",
+        " blank",
+        "\ufffd",
+        "\ufffd[2J",
+    ]
+    assert pd.read_csv(logs.processed)["Files"].tolist()[3:] == names
+
+
+def test_a_table_of_an_earlier_version_keeps_its_columns(logs: LogPaths, tmp_path: Path) -> None:
+    write_plan(tmp_path / "plan", kind="files", paths=["/in/a"], origin="/in")
+    logs.processed.parent.mkdir(parents=True)
+    logs.processed.write_text(",".join(TRY_COLUMNS) + "\n")
+    report = JobReport(logs, tmp_path / "plan")
+    report.handle(tries_ended([(0, None)]))
+    report.close()
+    (row,) = rows(logs.processed)
+    assert None not in row and row["Mini-batch Detail"] == '{"index": 0}'
+    (tmp_path / "plan" / "plan.json").write_text("{")  # a damaged plan costs the names alone
+    logs.processed.unlink()
+    report = JobReport(logs, tmp_path / "plan")
+    report.handle(tries_ended([(0, None)]))
+    report.close()
+    assert rows(logs.processed)[0]["Files"] == "N/A"
 
 
 def test_an_empty_mini_batch_and_a_retry(logs: LogPaths) -> None:

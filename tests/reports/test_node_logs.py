@@ -22,7 +22,7 @@ def test_a_processors_log_by_level(logs: LogPaths, level: str, lines: int) -> No
     assert len(text.splitlines()) == lines
     assert (
         "ERROR|4711|" in text
-        and 'mini-batch 2: EXCEPTION, goes back to the queue: ValueError: bad, "value" 1' in text
+        and 'mini-batch 2 (data/2.csv): EXCEPTION, goes back to the queue: ValueError: bad, "value" 1' in text
     )
     assert logs.node(0).exists() == (level != "WARNING")
 

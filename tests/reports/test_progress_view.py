@@ -196,7 +196,7 @@ def test_the_first_failure_of_a_step_is_said_at_once_the_others_are_counted() ->
         ),
     )
     assert shown == [
-        'score: mini-batch 2 failed and is tried again: ValueError: bad, "value" 1 (logs/user/error/0/process000.txt); '
+        'score: mini-batch 2 (data/2.csv) failed and is tried again: ValueError: bad, "value" 1 (logs/user/error/0/process000.txt); '
         "later failures are counted only"
     ]
     assert messages(view, tries_ended([(3, Reason.EXCEPTION)], (failure(3),))) == []

@@ -14,12 +14,13 @@ from daskpar.errors import RunDirectoryError
 from daskpar.outputs.journal import Journal
 from daskpar.outputs.journal_reader import read_journal
 from daskpar.processor.protocol import Flushed
+from daskpar.reports.failed_items import FailedItems
 from daskpar.reports.run_tables import FAILURE_COLUMNS, MINI_BATCH_COLUMNS, RunTables
 from daskpar.results import Failure, Reason, Status, TryStatus
 from daskpar.rundir.run_directory import RunDirectory
 from daskpar.rundir.step_folder import StepFolder, StepState
 
-from .conftest import START, Try, records_of
+from .conftest import START, Try, ended, records_of
 
 FILES = ["/in/a/x.txt", "/in/b/x.txt", "/in/c.txt", "/in/d.txt"]
 
@@ -190,3 +191,21 @@ def test_texts_that_are_no_unicode() -> None:
     assert list(frame_columns.texts(["a\udcff", "b"], 2)) == ["a\ufffd", "b"]
     assert pd.isna(frame_columns.texts(["", "b"], 2)[0])
     assert np.isnan(frame_columns.seconds(np.array([1.0]), np.array([False]))[0])
+
+
+def test_every_item_of_failed_mini_batches_is_a_row(directory: RunDirectory, step: StepFolder) -> None:
+    paths = [f"/in/{folder}/{number}, é.txt" for folder in "ab" for number in range(3)]
+    write_plan(step.plan, kind="files", paths=paths, origin="/in", per_batch=3)
+    journal = Journal.create(step.journal, step="score", mini_batches=2)
+    why = Failure(index=1, reason=2, message="took longer\nthan 2 s", final=True)
+    journal.append(flushed([(0, None), (1, Reason.TIMEOUT)], [True, True], (why,)))
+    journal.close()
+    path = step.logs.failed_mini_batches
+    FailedItems(step).step_ended(ended("failed", planned=2, failed=1))
+    table = pd.read_csv(path)
+    assert table["Item"].tolist() == [f"b/{number}, é.txt" for number in range(3)]
+    assert table["Path"].tolist() == paths[3:]
+    assert set(table["Mini-batch Id"]) == {1} and set(table["Error Category"]) == {"TIMEOUT"}
+    assert set(table["Error Message"]) == {"took longer than 2 s"}
+    FailedItems(step).step_ended(ended(planned=2, succeeded=2))
+    assert not path.exists(), "a resume has mended them"

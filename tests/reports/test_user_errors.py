@@ -24,7 +24,7 @@ def test_errors_are_written_in_short_in_full_and_by_kind(logs: LogPaths) -> None
     )
     errors.handle(ended("failed"))
     assert read(logs.user_error).splitlines()[1] == (
-        '2026-11-23T13:20:00.500000Z 0/process001: mini-batch 3 failed (EXCEPTION): ValueError: bad, "value" 3'
+        '2026-11-23T13:20:00.500000Z 0/process001: mini-batch 3 (data/3.csv) failed (EXCEPTION): ValueError: bad, "value" 3'
     )
     assert 'File "score.py", line 3, in run' in read(logs.trace(0, 1))
     kinds = read(logs.job_error)

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from daskpar.rows.text_format import TextEncoder
+from daskpar.errors import JobFailed
+from daskpar.rows.text_format import HEADERLESS, NO_COLUMNS, PLAIN_TEXT, TextEncoder, TextFormat, names_known
 
 
 def objects(values):
@@ -241,6 +242,50 @@ def test_without_a_header_columns_may_differ():
         pd.DataFrame({"a": [1]}), pd.DataFrame({"b": [2]}), pd.DataFrame({"c": ["x"], "d": [1.5]})
     )
     assert texts == [b"1\n", b"2\n", b"x 1.5\n"]
+
+
+ONE, TWO = pd.DataFrame({"a": [1], "b": ["x"]}), pd.DataFrame({"b": ["x"], "a": [1]})
+
+
+@pytest.mark.parametrize(
+    ("returns", "names"),
+    [
+        ([ONE, ONE], ("a", "b")),
+        ([ONE, ONE[:0], pd.DataFrame(), []], ("a", "b")),
+        ([ONE, TWO], ()),
+        ([ONE, TWO, ONE], ()),
+        ([ONE, ["line"]], ()),
+        ([["line"], ONE], ()),
+        ([["line"]], ()),
+        ([pd.DataFrame(index=[0]), ONE], ()),
+        ([pd.DataFrame({0: [1], "a": [2]})], ("0", "a")),
+        ([], ()),
+    ],
+)
+def test_without_a_header_readers_know_the_columns_that_all_rows_have(returns, names):
+    encoder = TextEncoder()
+    for returned in returns:
+        encoder.add(returned)
+    assert names_known(encoder.schema) == names
+
+
+def test_processors_that_returned_other_columns_leave_none():
+    one, two = (HEADERLESS, "a"), (HEADERLESS, "b")
+    assert PLAIN_TEXT.agreed(one, one, "") == one
+    assert PLAIN_TEXT.agreed(one, two, "") == PLAIN_TEXT.agreed(NO_COLUMNS, one, "") == NO_COLUMNS
+    assert (
+        PLAIN_TEXT.head(one) == PLAIN_TEXT.head(NO_COLUMNS) == b""
+        and names_known(("a", "b")) == names_known(None) == ()
+    )
+
+
+def test_a_header_that_is_asked_for_later():
+    """A run is resumed with --append_row_dataframe_header and --allow-changes."""
+    later = TextFormat(header=True)
+    assert later.agreed((HEADERLESS, "a"), ("a",), "") == later.agreed(NO_COLUMNS, ("a",), "") == ("a",)
+    assert later.head((HEADERLESS, "a", "b")) == b"a b\n" and later.head(NO_COLUMNS) == b""
+    with pytest.raises(JobFailed):
+        later.agreed((HEADERLESS, "a"), ("b",), "Mini-batch 1")
 
 
 def test_text_needs_no_pandas():
