@@ -24,6 +24,8 @@ Answer = Callable[[Mapping[str, object], list[LookRow]], bytes]
 LOOK_SECONDS = 1.0
 """How long nodes may take to say what their processors do."""
 NODES_ASKED = 64
+LAST_ANSWERS = 5
+"""Questions that are answered once more at the end of a run."""
 LEAVE_SECONDS = 3.0
 """How long the end of a run waits for the scheduler to take the last answers."""
 
@@ -56,7 +58,7 @@ class PageLink:
         self._asked: dict[str, tuple[float, Mapping[str, object]]] = {}
         """What was asked lately, and when."""
         self._cpu: dict[tuple[int, int, int], tuple[float, float]] = {}
-        self._open = False
+        self._open = self._warned = False
         self._thread = threading.Thread(target=self._main, name="daskpar-page", daemon=True)
 
     @property
@@ -85,11 +87,8 @@ class PageLink:
         try:
             if self._asked:
                 settle()
-            last = {
-                key: self._answer(q, [])
-                for key, (at, q) in self._asked.items()
-                if at > lately and "log" not in q
-            }
+            asked = [(key, q) for key, (at, q) in self._asked.items() if at > lately and "log" not in q]
+            last = {key: self._answer(question, []) for key, question in asked[-LAST_ANSWERS:]}
             bounded(
                 self._client.run_on_scheduler,
                 end_page,
@@ -133,11 +132,18 @@ class PageLink:
     def _reply(self, key: str, question: Mapping[str, object]) -> None:
         from daskpar.engine.plugins.run_page import give_answer
 
-        self._asked[key] = (monotonic(), question)
+        self._asked.pop(key, None)
+        self._asked[key] = (monotonic(), question)  # the newest is the last
         if len(self._asked) > 100:
             del self._asked[next(iter(self._asked))]
         looks = [] if "log" in question else self._look()
-        answer = self._answer(question, looks)
+        try:
+            answer = self._answer(question, looks)
+        except Exception as error:  # a mistake of ours: the page can't say it
+            if not self._warned:
+                self._warned = True
+                logger.warning("the page of the run has nothing to show: %r", error)
+            raise
         bounded(
             self._client.run_on_scheduler, give_answer, run_id=self._cluster.run_id, key=key, answer=answer
         )
