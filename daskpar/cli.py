@@ -237,6 +237,15 @@ VERBS: Mapping[str, Verb] = {
             option("--mini-batch", "all that is known of this one", type=int, metavar="N"),
         ),
     ),
+    "report": Verb(
+        "report RUN",
+        "write report.html: all about a run on one page that stands alone",
+        _later("keeping", "report_page"),
+        (
+            RUN_DIRECTORY,
+            option("--out", "where to write it (default RUN/report.html)", metavar="FILE"),
+        ),
+    ),
     "export": Verb(
         "export RUN --partial FILE",
         "write the rows committed so far, in order",

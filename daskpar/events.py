@@ -67,6 +67,8 @@ class RunStarted:
     """Whether an earlier process of this run began it."""
     notes: tuple[str, ...] = ()
     """What the job's spec holds that has no effect here, one sentence each."""
+    needs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Step -> the steps that it waits for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +85,10 @@ class StepStarted:
     """The step's folder in the run directory; its log tree is below `logs/`."""
     settings: Mapping[str, object] = field(default_factory=dict)
     """Effective settings for display: name -> value."""
+    sources: tuple[tuple[str, str, str], ...] = ()
+    """Name, value and source of all that `plan` shows of the step, in its order; no secrets."""
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    """Output name -> path or URL."""
 
 
 @dataclass(frozen=True, kw_only=True)

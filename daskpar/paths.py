@@ -240,6 +240,16 @@ class RunPaths:
         return self.path / "started-with.json"
 
     @property
+    def shown(self) -> Path:
+        """What pages and reports show of the run, as far as no other file has it."""
+        return self.path / "shown.json"
+
+    @property
+    def report(self) -> Path:
+        """The report, which stands alone."""
+        return self.path / "report.html"
+
+    @property
     def effective_spec(self) -> Path:
         """The whole job with nothing left to resolve."""
         return self.path / "effective-spec.yml"

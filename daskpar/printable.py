@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from daskpar.masking import hidden
 
@@ -26,3 +28,15 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return _STEERING.sub(lambda found: found[0] if found[0].isprintable() else "\ufffd", text)
+
+
+def printable_tree(value: Any, width: int = 4_000) -> Any:
+    """Plain JSON values with all their texts printable, and none longer than `width` characters."""
+    if isinstance(value, str):
+        text = printable(value)
+        return text if len(text) <= width else text[: width - 1] + "…"
+    if isinstance(value, Mapping):
+        return {printable_tree(str(name)): printable_tree(each, width) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [printable_tree(each, width) for each in value]
+    return value

@@ -25,6 +25,7 @@ FLOORS = (
     "rows",
     "processor",
     "outputs",
+    "page",
     "engine.rules", "engine.plugins", "engine",
     "reports",
     "driver",

@@ -1,4 +1,4 @@
-"""The commands that take something out of run directories, or remove them: `export` and `clean`."""
+"""The commands that take something out of run directories, or remove them: `report`, `export` and `clean`."""
 
 from __future__ import annotations
 
@@ -21,6 +21,20 @@ def export(arguments: argparse.Namespace) -> int:
     from daskpar.outputs.export import export_partial
 
     say(str(export_partial(run_directory(arguments.run), arguments.partial, step=arguments.step)))
+    return 0
+
+
+def report_page(arguments: argparse.Namespace) -> int:
+    """Write the report of a run."""
+    from daskpar.reports.run_facts import facts_of
+    from daskpar.reports.run_report import ROWS_ASKED_FOR, write_report
+
+    facts = facts_of(run_directory(arguments.run))
+    path = Path(arguments.out) if arguments.out else Path(facts.directory) / "report.html"
+    if path.is_dir():
+        raise UsageError(f"--out {path} is a folder: name the file, such as {path / 'report.html'}")
+    write_report(facts, path, rows=ROWS_ASKED_FOR)
+    say(str(path))
     return 0
 
 

@@ -29,7 +29,9 @@ from daskpar.rundir.run_directory import RunDirectory
 
 if TYPE_CHECKING:
     from daskpar.engine.cluster import Cluster
+    from daskpar.engine.page_link import PageLink
     from daskpar.engine.step_run import StepRun
+    from daskpar.reports.live_facts import LiveFacts
 
 
 @dataclass
@@ -59,6 +61,7 @@ class PipelineRun:
         self._stop_reason = ""
         self._step_warnings = WarningCollector()
         self._hints = HintCollector()
+        self._page: PageLink | None = None
         # New for each driver process of a run: what an earlier one has left on a cluster is not ours.
         session = self.directory.identity.id + (f"-{secrets.token_hex(3)}" if self.resumed else "")
         self._startup = Startup(
@@ -74,7 +77,8 @@ class PipelineRun:
         except BaseException:
             self._startup.close()
             raise
-        bus = EventBus([*self._watchers(), self._step_warnings, self._hints])
+        self._facts = self._live_facts()
+        bus = EventBus([*self._watchers(), self._step_warnings, self._hints, self._facts])
         self.publish: Callable[[Event], None] = bus.publish
         status, reason = Status.LOST, "daskpar itself failed"
         try:
@@ -88,6 +92,8 @@ class PipelineRun:
             if error.exit_code == UsageError.exit_code:
                 raise
         finally:
+            if self._page is not None:
+                self._page.close(status, lambda: self._facts.settle(status, reason))
             self._startup.close()
             status, reason = self._record_end(status, reason)
             bus.publish(
@@ -103,7 +109,10 @@ class PipelineRun:
         return self._result(status, reason, time() - began)
 
     def _publish_start(self, began: float) -> None:
+        from daskpar.engine.page_link import page_address
+
         cluster = self._ready()
+        dashboard = cluster.dashboard_link
         self.publish(
             RunStarted(
                 time=began,
@@ -111,13 +120,30 @@ class PipelineRun:
                 spec=str(self.job.spec),
                 run_directory=str(self.directory.path),
                 steps=tuple(step.name for step in self.job.steps),
-                dashboard=cluster.dashboard_link,
+                dashboard=page_address(dashboard, cluster.run_id, alone=cluster.local),
                 resumed=self.resumed,
                 notes=self.job.notes,
+                needs={step.name: step.needs for step in self.job.steps},
             )
         )
         for warning in self.warnings:
             self._warn(str(warning))
+        if dashboard:
+            self._open_page(cluster, began)
+
+    def _live_facts(self) -> LiveFacts:
+        from daskpar.reports.live_facts import LiveFacts
+
+        return LiveFacts(self._startup.session, name=self.job.name, directory=str(self.directory.path))
+
+    def _open_page(self, cluster: Cluster, began: float) -> None:
+        """Give the run a page in the dashboard."""
+        from daskpar.engine.page_link import PageLink
+
+        self._page = PageLink(
+            cluster, self._facts.answer, name=self.job.name, directory=str(self.directory.path), started=began
+        )
+        self._page.start()
 
     def _record_end(self, status: Status, reason: str) -> tuple[Status, str]:
         """Write down in `run.json` how the run ended; status and reason, others where that fails."""

@@ -17,7 +17,7 @@ from daskpar.jobspec.given_spec import GivenSpec
 from daskpar.jobspec.input_access import Access
 from daskpar.jobspec.model import CommandStep, Input, ParallelStep, PipelineJob, Step
 from daskpar.jobspec.program_arguments import join_arguments
-from daskpar.masking import hidden_arguments, hidden_command, hidden_value
+from daskpar.masking import hidden, hidden_arguments, hidden_command, hidden_value
 from daskpar.processor.resource_usage import cores
 
 if TYPE_CHECKING:
@@ -180,23 +180,47 @@ def _step_lines(step: Step, run: Path, datastores: Mapping[str, str], troubles: 
     lines = [f"step {step.name}: {kind}{after} ({step.where})"]
     if isinstance(step, ParallelStep):
         lines.append(f"  {_mini_batches(step, run, datastores, troubles)}")
+    lines += [f"  {name}: {value}  {source}".rstrip() for name, value, source in port_rows(step)]
+    if isinstance(step, ParallelStep) and step.append_row_to and os.path.isfile(step.append_row_to):
+        lines.append(f"  the file at {step.append_row_to} is replaced when the rows are complete")
+    rows = setting_rows(step)
+    width = max(len(name) for name, _, _ in rows)
+    for name, value, source in rows:
+        text = indent(value, " " * (width + 4)).lstrip()  # a command may have several lines
+        lines.append(f"  {name:<{width}}  {text:<12}  {source}")
+    return lines
+
+
+Row = tuple[str, str, str]
+"""Name, value and where the value came from."""
+
+
+def shown_rows(step: Step) -> tuple[Row, ...]:
+    """All that `plan` shows of a step, without its mini-batches; secrets are hidden."""
+    return tuple(
+        (name, hidden(value), source) for name, value, source in [*port_rows(step), *setting_rows(step)]
+    )
+
+
+def port_rows(step: Step) -> list[Row]:
+    """The inputs and outputs of a step."""
+    rows = []
     for name, data in step.inputs.items():
         made = f" (made by step {data.made_by})" if data.made_by else ""
         mode = f"{data.mode} (default)" if step.sources.get(f"inputs.{name}.mode") == "default" else data.mode
         value = f"{data.type} {mode} {data.path}{made}" if data.is_data else literal_text(data)
         seen = f", {words}" if (words := Access(data.access).in_words) else ""
-        lines.append(f"  input {name}: {value}{seen}  {data.where}".rstrip())
+        rows.append((f"input {name}", f"{value}{seen}", data.where))
     for name, output in step.outputs.items():
         where = output.where if output.chosen_by_user else "default"
-        lines.append(f"  output {name}: {output.type} {output.path}  {where}".rstrip())
-    if isinstance(step, ParallelStep) and step.append_row_to and os.path.isfile(step.append_row_to):
-        lines.append(f"  the file at {step.append_row_to} is replaced when the rows are complete")
+        rows.append((f"output {name}", f"{output.type} {output.path}", where))
+    return rows
+
+
+def setting_rows(step: Step) -> list[Row]:
+    """The settings of a step."""
     settings = {**shown_texts(step), **shown_settings(step)}
-    width = max(len(name) for name in settings)
-    for name, setting in settings.items():
-        text = indent(_value(setting), " " * (width + 4)).lstrip()  # a command may have several lines
-        lines.append(f"  {name:<{width}}  {text:<12}  {step.sources.get(name, 'default')}")
-    return lines
+    return [(name, _value(setting), step.sources.get(name, "default")) for name, setting in settings.items()]
 
 
 def literal_text(data: Input) -> str:

@@ -59,7 +59,7 @@ class StepLifecycle:
 
     def run(self, on_start: Callable[[StepRun], None]) -> StepResult:
         """Run to the end; `on_start` gets the running step, so that it can be stopped."""
-        from daskpar.driver.plan_text import shown_settings
+        from daskpar.driver.plan_text import shown_rows, shown_settings
 
         step, folder = self.step, self.directory.step(self.step.name)
         earlier = folder.state()
@@ -83,6 +83,8 @@ class StepLifecycle:
                 kind=StepKind(state.kind),
                 folder=str(folder.path),
                 settings=shown_settings(step),
+                sources=shown_rows(step),
+                outputs={name: output.path for name, output in step.outputs.items()},
             )
         )
         self._prepare_outputs(again=earlier is not None)

@@ -17,6 +17,8 @@ from tornado import web
 from tornado.httputil import HTTPServerRequest
 from tornado.routing import Router
 
+from daskpar.engine.plugins.run_page import add_to_navigation
+
 COOKIE = "daskpar-{port}"
 """Name of the cookie; the port is in it, because browsers do not tell ports of a host apart."""
 TOKEN = "token"
@@ -106,6 +108,7 @@ class _FirstLook(web.RequestHandler):
             applications = self._scheduler.http_application.applications
             if self.application in applications:
                 connect = await asyncio.to_thread(_pages)
+                add_to_navigation(self._scheduler)
                 applications.remove(self.application)
                 import dask
 

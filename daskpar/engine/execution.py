@@ -129,7 +129,11 @@ class Execution:
         client, settings = self.cluster.client, self.settings
         self._clocks = StepClocks(progress_since=monotonic())
         self._tracker = TrackerLink(
-            client=client, run_id=settings.run_id, step=settings.opened_as, inbox=self.inbox
+            client=client,
+            run_id=settings.run_id,
+            step=settings.opened_as,
+            inbox=self.inbox,
+            label="" if self.doing else settings.step,
         )
         self._tasks = BlockTasks(client, settings.run_id, settings.opened_as, self.inbox)
         self.nodes = StepNodes(

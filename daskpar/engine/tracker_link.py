@@ -27,6 +27,8 @@ class TrackerLink:
     run_id: str
     step: str
     inbox: Inbox
+    label: str = ""
+    """Name of the step among the metrics; empty: it has none."""
 
     @property
     def _topic(self) -> str:
@@ -47,6 +49,7 @@ class TrackerLink:
             driver=self.client.id,
             thresholds=counter.thresholds,
             counts=counter.counts,
+            label=self.label,
         )
         try:
             # First the handler: what the tracker sends before there is one would be lost. There is no

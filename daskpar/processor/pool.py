@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import queue
 import signal
 import threading
 from collections.abc import Callable
@@ -33,6 +34,7 @@ from daskpar.processor.protocol import (
     BlockOrder,
     Flushed,
     LogMessage,
+    LookRow,
     Message,
     NodeFailed,
     ProcessorChanged,
@@ -40,7 +42,7 @@ from daskpar.processor.protocol import (
     ReleaseReason,
 )
 from daskpar.processor.resource_sampler import Sampler
-from daskpar.processor.resource_usage import OomKillCounter
+from daskpar.processor.resource_usage import OomKillCounter, processor_seconds, resident_bytes
 from daskpar.processor.shared_page import Announcement, Phase
 from daskpar.processor.stacks import read_stacks
 from daskpar.processor.start_failures import StartFailures
@@ -52,6 +54,8 @@ TICK_SECONDS = 0.02
 """How often clocks are looked at while something runs."""
 IDLE_TICK_SECONDS = 0.5
 """The same while nothing does."""
+LOOK_SECONDS = 0.5
+"""How long whoever watches waits for an answer."""
 STOP_SECONDS = 2.0
 """What a running call gets after the step was told to stop."""
 
@@ -119,6 +123,26 @@ class ProcessorPool:
         """Kill everything at once; returns when nothing is left."""
         self._calls.put(self._close)
         self._ended.wait()
+
+    def look(self) -> list[LookRow]:
+        """What each processor does just now; nothing where the answer takes long."""
+        found: queue.SimpleQueue[list[LookRow]] = queue.SimpleQueue()
+        self._calls.put(lambda: found.put(self._look()))
+        try:
+            return found.get(timeout=LOOK_SECONDS)
+        except queue.Empty:
+            return []
+
+    def _look(self) -> list[LookRow]:
+        rows = []
+        for processor in self.processors:
+            last = processor.announced()
+            if makes_sense_of(processor, last) and processor.pid:
+                age = max(monotonic() - last.since, 0.0)
+                use = resident_bytes(processor.pid), processor_seconds(processor.pid)
+                place = (self.settings.node, processor.number, processor.pid)
+                rows.append((*place, last.phase, last.index, age, *use))
+        return rows
 
     def _take_sample(self, sample: Message) -> None:
         self._calls.put(lambda: self._report(sample))

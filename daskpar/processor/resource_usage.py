@@ -121,6 +121,16 @@ def resident_bytes(pid: int) -> int:
         return 0
 
 
+def processor_seconds(pid: int) -> float:
+    """Time that one process has spent on processors; 0 when it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            user, system = file.read().rpartition(")")[2].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError):
+        return 0.0
+
+
 def proportional_bytes(pid: int) -> int:
     """The same with a page that N processes share counted as 1/N of it; what `resident_bytes` says where the
     kernel does not tell."""

@@ -354,6 +354,10 @@ class ProcessorTotals:
             )
             self._totals[processor] = self._totals.get(processor, Totals()) + here
 
+    def known(self) -> dict[tuple[int, int], Totals]:
+        """(node, processor) -> what it did."""
+        return dict(self._totals)
+
     def by_processor(self) -> str:
         """The table of processors as CSV."""
         rows = [

@@ -19,7 +19,7 @@ def refuse_foreign(run: Path) -> None:
     What scripts may have made is left out: outputs, working folders, the folder of `EntryScript().log_dir`.
     """
     paths = RunPaths(run)
-    for path in (paths.identity_file, paths.started_with, paths.effective_spec, run / "lock"):
+    for path in (paths.identity_file, paths.started_with, paths.effective_spec, paths.shown, run / "lock"):
         _check(path, folder=False)
     steps = StepPaths(run / "steps" / "any").path.parent
     if not _check(steps, folder=True):

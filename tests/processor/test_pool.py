@@ -9,7 +9,9 @@ import pytest
 
 from daskpar.processor import memory_watchdog, prestart
 from daskpar.processor.protocol import BlockEnded, Flushed, LogMessage, NodeFailed, ProcessorChanged
+from daskpar.processor.shared_page import Phase
 from daskpar.results import InitFailed, Reason, TryStatus
+from waiting import until
 
 LONG = 60.0
 
@@ -62,6 +64,17 @@ def test_a_harmless_habit_costs_nothing(zoo, habit):
     assert at.calls == [0, 1, 2, 3]
     at.pool.finish()
     assert not at.of(InitFailed)
+
+
+def test_who_watches_sees_what_a_processor_does(zoo):
+    at = zoo({3: "hang"}, count=5, run_timeout=LONG)
+    at.submit(3, 4)
+    until(lambda: [row[3:5] for row in at.pool.look()] == [(Phase.RUN, 3)], "the call that hangs")
+    ((node, number, pid, _, _, age, memory, used),) = at.pool.look()
+    assert (node, number) == (0, 0) and pid > 0
+    assert 0 <= age < LONG and memory > 1 << 20 and used >= 0
+    at.pool.close()
+    assert at.pool.look() == []
 
 
 def test_prints_without_end_go_to_the_log_file(zoo):

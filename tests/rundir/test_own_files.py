@@ -43,6 +43,7 @@ FILES = [
     "lock",
     "started-with.json",
     "effective-spec.yml",
+    "shown.json",
     f"{STEP}/step.json",
     f"{STEP}/outputs-before.json",
     f"{STEP}/journal",
@@ -179,7 +180,8 @@ def test_files_that_hold_values_are_their_owners_wherever_they_are(work):
         return stat.S_IMODE(path.stat().st_mode)
 
     assert mode(run) == 0o755
-    values = ["effective-spec.yml", "started-with.json", f"{STEP}/step.json", f"{STEP}/outputs-before.json"]
-    assert {name: oct(mode(run / name)) for name in values if (run / name).exists()}.keys() >= {*values[:3]}
+    values = ["effective-spec.yml", "started-with.json", "shown.json", "report.html", f"{STEP}/step.json"]
+    values += [f"{STEP}/outputs-before.json"]
+    assert {name: oct(mode(run / name)) for name in values if (run / name).exists()}.keys() >= {*values[:5]}
     assert {mode(run / name) for name in values if (run / name).exists()} == {0o600}
     assert mode(work.folder / "rows.txt") == 0o644  # an output is the user's, as the umask says

@@ -35,6 +35,7 @@ from daskpar.processor.protocol import (
     BlockEnded,
     BlockOrder,
     LogMessage,
+    LookRow,
     Message,
     NodeClosed,
     ProcessorSettings,
@@ -301,6 +302,15 @@ async def open_step(dask_worker: Worker, run_id: str, settings: ProcessorSetting
     """Start a step's processors; returns how many."""
     await asyncio.to_thread(_plugin(dask_worker, run_id).open, settings)
     return settings.processors
+
+
+async def look_here(dask_worker: Worker, run_id: str) -> list[LookRow]:
+    """What each processor of a run does just now on this worker (`ProcessorPool.look`)."""
+    plugin = dask_worker.plugins.get(plugin_name(run_id))
+    if not isinstance(plugin, NodePlugin):
+        return []
+    steps = list(plugin.steps.values())
+    return [row for step in steps for row in await asyncio.to_thread(step.pool.look)]
 
 
 async def finish_step(dask_worker: Worker, run_id: str, step: str) -> None:

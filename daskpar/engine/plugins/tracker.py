@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from distributed.diagnostics.plugin import SchedulerPlugin
 
 from daskpar.batches.records import unpack
+from daskpar.engine.plugins.step_metrics import StepMetrics, step_metrics
 from daskpar.engine.plugins.tracker_messages import (
     MessagesArrived,
     TrackerClosed,
@@ -56,18 +57,28 @@ def stop_name(run_id: str) -> str:
 class Tracker(SchedulerPlugin):
     """Counts one step on the scheduler.
 
-    `driver` is the id of the driver's Dask client, `counts` what the journal holds already. What it sends to
-    the driver are the messages of `tracker_messages`, as plain tuples.
+    `driver` is the id of the driver's Dask client, `counts` what the journal holds already, `label` the name
+    among the metrics, empty for a pass of our own. What it sends to the driver are the messages of
+    `tracker_messages`, as plain tuples.
     """
 
     def __init__(
-        self, *, run_id: str, step: str, driver: str, thresholds: Thresholds, counts: Counts
+        self,
+        *,
+        run_id: str,
+        step: str,
+        driver: str,
+        thresholds: Thresholds,
+        counts: Counts,
+        label: str = "",
     ) -> None:
         self.name = tracker_name(run_id, step)
         self.run_id = run_id
         self.step = step
         self.driver = driver
         self.counter = ThresholdCounter(thresholds, counts)
+        self.label = label
+        self._metrics: StepMetrics | None = None
         self.verdict = ""
         self.scheduler: Scheduler | None = None
         self._nodes: set[str] = set()
@@ -79,6 +90,7 @@ class Tracker(SchedulerPlugin):
         """Begin to take reports; called by Dask."""
         self.scheduler = scheduler
         scheduler.stream_handlers[self.name] = self.report
+        self._metrics = step_metrics(scheduler, self.run_id, self.label, self.counter)
 
     async def close(self, asked: Iterable[str] | None = None) -> None:
         """Take no more reports; called by Dask when the plugin is removed or the scheduler ends.
@@ -88,6 +100,8 @@ class Tracker(SchedulerPlugin):
         scheduler = self.scheduler
         if scheduler is None:
             return
+        if self._metrics is not None:
+            self._metrics.over = True
         self._send(TrackerClosed())
         self.scheduler = None
         awaited = (self._nodes | set(asked or ())) - self._closed
@@ -107,6 +121,8 @@ class Tracker(SchedulerPlugin):
         reports = pickle.loads(messages)
         if counted := b"".join(filter(None, map(self._counted, reports))):
             self.counter.add(unpack(counted))
+            if self._metrics is not None:
+                self._metrics.add(counted)
         if is_last(reports):
             self._closed.add(worker)
         self._send(MessagesArrived(worker, messages))

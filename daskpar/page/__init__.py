@@ -1,0 +1,1 @@
+"""What a browser gets: the page of a run, live or as a report that stands alone. One drawing for both."""
