@@ -27,6 +27,10 @@ class TrackerLink:
     run_id: str
     step: str
     inbox: Inbox
+    divides: bool = False
+    """Whether failed mini-batches are divided; then only the driver knows how these end."""
+    files: bool = False
+    """Whether items are files."""
 
     @property
     def _topic(self) -> str:
@@ -47,6 +51,8 @@ class TrackerLink:
             driver=self.client.id,
             thresholds=counter.thresholds,
             counts=counter.counts,
+            divides=self.divides,
+            files=self.files,
         )
         try:
             # First the handler: what the tracker sends before there is one would be lost. There is no
