@@ -210,8 +210,8 @@ def choice(*allowed: str) -> Callable[[Value, Problems], str | None]:
 
 def isolation(value: Value, problems: Problems) -> str | None:
     """Which mini-batches are divided when they fail: one of `model.ISOLATIONS`."""
-    if isinstance(value.data, str) and value.data.strip().lower() == "groups":
-        return "groups"
+    if isinstance(value.data, str) and value.data.strip().lower() in ("groups", ""):
+        return value.data.strip().lower()
     answer = _switch(value.data)
     if answer is None:
         what = f"has to be True, False or groups, not {quoted(value.data)}."
