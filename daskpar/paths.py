@@ -175,6 +175,16 @@ class StepPaths:
         return self.path / "progress.json"
 
     @property
+    def failed_items(self) -> Path:
+        """The items that failed, as JSON lines."""
+        return self.path / "failed_items.jsonl"
+
+    @property
+    def failed_items_table(self) -> Path:
+        """A folder with them as the input of another run: an MLTable, and their rows where they have some."""
+        return self.path / "failed_items"
+
+    @property
     def parts(self) -> Path:
         """Rows as processors wrote them."""
         return self.path / "parts"

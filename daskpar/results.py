@@ -104,6 +104,11 @@ class Counts:
     """
 
     @property
+    def to_retry(self) -> bool:
+        """Whether there is something that `resume --retry-failed` would run again."""
+        return bool(self.failed or self.failed_items)
+
+    @property
     def done(self) -> int:
         """Mini-batches with a final outcome."""
         return self.succeeded + self.failed + self.empty

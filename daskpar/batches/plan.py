@@ -205,8 +205,8 @@ class Plan:
         known = [count for count in counts if count is not None]
         return sum(known) if len(known) == len(counts) else None
 
-    def load(self, i: int) -> FileMiniBatch | pd.DataFrame | list[int]:
-        """Mini-batch `i`: what `run()` gets.
+    def load(self, i: int, span: tuple[int, int] | None = None) -> FileMiniBatch | pd.DataFrame | list[int]:
+        """Mini-batch `i`: what `run()` gets; of a list of files also its items [start, stop) alone.
 
         Raises InputChanged where a file is not what was planned, DataUnreached where nobody can say now, and
         InputError where it can't be read.
@@ -215,6 +215,8 @@ class Plan:
             raise IndexError(f"mini-batch {i} of {self.count}")
         if self._paths is not None:
             start, stop = self.item_range(i)
+            if span is not None:
+                start, stop = start + span[0], min(stop, start + span[1])
             paths = self._paths.slice(start, stop)
             if self._stamps is not None:
                 self._stamps.check(paths, start)
@@ -254,9 +256,14 @@ class Plan:
 
         return self.table.format == ARROW
 
-    def describe(self, i: int) -> str:
-        """The items of mini-batch `i`, for messages: its keys, and file names or ranges of bytes or rows."""
+    def describe(self, i: int, span: tuple[int, int] | None = None) -> str:
+        """The items of mini-batch `i`, for messages: its keys, and file names or ranges of bytes or rows.
+
+        `span`: of a list of files, the items [start, stop) alone.
+        """
         start, stop = self.item_range(i)
+        if span is not None:
+            start, stop = start + span[0], start + span[1]
         if self.kind == NUMBERS:
             return f"number {i}"
         if self._paths is not None:
@@ -307,6 +314,10 @@ class Plan:
     def paths(self) -> list[str]:
         """All files of a file list."""
         return [] if self._paths is None else self._paths.slice(0, self._paths.count)
+
+    def paths_of(self, i: int) -> list[str]:
+        """Files of mini-batch `i` of a file list, wherever scripts see them."""
+        return [] if self._paths is None else self._paths.slice(*self.item_range(i))
 
     def stamps(self) -> list[Stamp] | None:
         """What each file of a file list was known by when it was planned; None where that is not kept."""

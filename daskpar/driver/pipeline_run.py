@@ -207,7 +207,7 @@ class PipelineRun:
     def _is_done(self, step: Step) -> bool:
         """Whether an earlier process has completed the step, and nothing of it is to be tried again."""
         state = self.directory.step(step.name).state() if self.resumed else None
-        if state is None or not state.completed or (self.options.retry_failed and state.counts.failed):
+        if state is None or not state.completed or (self.options.retry_failed and state.counts.to_retry):
             return False
         drop_parts(self.directory, state)
         self.results[step.name] = state.result()

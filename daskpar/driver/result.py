@@ -57,6 +57,12 @@ class Run:
         """Step name -> root of its log tree."""
         return {name: StepPaths(step_path(self.path, name)).logs.root for name in self.steps}
 
+    @property
+    def failed_items(self) -> Mapping[str, Path]:
+        """Step name -> JSON lines of the items that failed in it; of the parallel steps that have run."""
+        paths = {name: StepPaths(step_path(self.path, name)).failed_items for name in self.steps}
+        return {name: path for name, path in paths.items() if path.is_file()}
+
     def check(self) -> Run:
         """This run; raises JobFailed, InfrastructureLost or Interrupted when it did not complete."""
         if (error := error_of(self.status, f"{self.reason}\n{self.summary}")) is not None:

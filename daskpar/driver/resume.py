@@ -146,7 +146,8 @@ def _reopen(directory: RunDirectory, options: Options) -> Reopened:
 
     if directory.identity.status == "completed":
         states = [folder.state() for folder in directory.steps()]
-        if not (options.retry_failed and any(state is not None and state.counts.failed for state in states)):
+        again = any(state is not None and state.counts.to_retry for state in states)
+        if not (options.retry_failed and again):
             return Reopened(directory=directory, job=None, options=options)
     started = _read_started_with(directory)
     overrides = {**started["overrides"], **options.overrides}

@@ -184,6 +184,7 @@ class StepLifecycle:
             run_directory=self.directory.path,
             retry_failed=self.resumed,
             repeats_before=state.counts.repeats,
+            time_limit=self.step.settings.job_timeout,
             plans_the_same=lambda: self._plans_the_same(state),
             opened=self.opened,
             takes_changes=self.resumed and self.allow_changes,
@@ -280,5 +281,5 @@ def drop_parts(directory: RunDirectory, state: StepState | None) -> None:
     """
     from daskpar.rows.registry import store_of
 
-    if state is not None and state.completed and not state.counts.failed:
+    if state is not None and state.completed and not state.counts.to_retry:
         store_of(directory.step(state.step)).remove()

@@ -15,6 +15,7 @@ from time import monotonic, time
 
 from daskpar.engine.block_tasks import BlockTasks
 from daskpar.engine.cluster import RESUME, SCHEDULER_GONE, Cluster
+from daskpar.engine.dividing import Dividing
 from daskpar.engine.execution_result import Commit, ExecutionResult
 from daskpar.engine.inbox import DriverMessage, Inbox, LastStateKnown, StepOpened, StopRequested, TaskEnded
 from daskpar.engine.message_events import long_calls_changed, processor_event, resource_sample
@@ -87,6 +88,8 @@ class Execution:
     """Items of a mini-batch that was lost for good."""
     describe: Callable[[int], str] = lambda _: ""
     """Items of such a mini-batch, in words."""
+    dividing: Dividing | None = None
+    """Tells the items of failed mini-batches apart; None where these fail as a whole."""
     origin: Callable[[], str] = lambda: ""
     """The MLTable that the mini-batches are read from, for messages."""
     inbox: Inbox = field(default_factory=queue.SimpleQueue)
@@ -109,7 +112,10 @@ class Execution:
             describe=self.describe,
             log=str(self.settings.log_paths.user_error),
             internal=bool(self.doing),
+            dividing=self.dividing,
         )
+        if self.dividing is not None:
+            self.dividing.dispatcher = self.dispatcher
         self.unreached = UnreachedData(dispatcher=self.dispatcher, results=self.results, warn=self._warn)
 
     def _publish(self, event: Event) -> None:
@@ -124,6 +130,7 @@ class Execution:
 
     def run(self) -> ExecutionResult:
         """Run to the end; the nodes' processors have ended when this returns, whatever happened."""
+        self.results.go_on()
         if self.dispatcher.finished:
             return ExecutionResult()
         client, settings = self.cluster.client, self.settings
@@ -134,6 +141,8 @@ class Execution:
             step=settings.opened_as,
             inbox=self.inbox,
             label="" if self.doing else settings.step,
+            divides=self.dividing is not None,
+            files=self.dividing is not None and self.dividing.files,
         )
         self._tasks = BlockTasks(client, settings.run_id, settings.opened_as, self.inbox)
         self.nodes = StepNodes(
@@ -366,7 +375,11 @@ class Execution:
             )
 
     def _under_way(self) -> str:
-        first = sorted(min(block.due)[0] for block in self.dispatcher.blocks.values() if block.due)
+        first = sorted(
+            self.dispatcher.index_of(min(block.due)[0])
+            for block in self.dispatcher.blocks.values()
+            if block.due
+        )
         shown = ", ".join(f"{index}{in_brackets(self.results.described(index))}" for index in first[:5])
         shown += ", ..." if len(first) > 5 else ""
         return f" (under way or about to be: mini-batch {shown})" if first else ""

@@ -172,7 +172,7 @@ class StepNodes:
         self.tasks.keep(self.dispatcher.blocks)
         detail = f"{loss.requeued} mini-batches go to other nodes"
         if loss.suspects:
-            detail += f"; running: {', '.join(map(str, loss.suspects))}"
+            detail += f"; running: {', '.join(map(str, map(self.dispatcher.index_of, loss.suspects)))}"
         self._publish(lost.node.number, address, NodeState.LOST, detail)
         for index in loss.failed:
             self.give_up(

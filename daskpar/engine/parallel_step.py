@@ -15,7 +15,8 @@ from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING
 
-from daskpar.batches.plan import Plan, PlanSummary
+from daskpar.batches.plan import GROUPED, Plan, PlanSummary
+from daskpar.engine.dividing import Dividing
 from daskpar.engine.execution import Execution
 from daskpar.engine.execution_result import Commit, ExecutionResult
 from daskpar.engine.input_copies import is_copied, lay_out_inputs, own_outputs, remove_inputs
@@ -24,6 +25,7 @@ from daskpar.engine.node_probe import needs_of
 from daskpar.engine.plan_phase import PlanPhase
 from daskpar.engine.planning import open_with_keys
 from daskpar.engine.rules.allocation import processors_per_node
+from daskpar.engine.rules.blame import subtract
 from daskpar.engine.rules.block_size import BlockSizer, block_seconds
 from daskpar.engine.rules.clocks import Timeouts, progress_timeout
 from daskpar.engine.rules.counter import ThresholdCounter, Thresholds
@@ -35,6 +37,7 @@ from daskpar.jobspec.env_references import resolved, resolved_values
 from daskpar.jobspec.model import ParallelStep
 from daskpar.outputs.assembly import assemble, check_space
 from daskpar.outputs.early_copy import EarlyCopy, remove_stale
+from daskpar.outputs.failed_items import UNASKED_ITEMS, write_failed_items
 from daskpar.outputs.ledger import Ledger
 from daskpar.outputs.part_check import REPAIR_ROUNDS, damage_in_words
 from daskpar.processor.protocol import ProcessorSettings, SeenInput
@@ -144,6 +147,25 @@ class ParallelStepRun(StepRun):
                 raise AssertionError("the last round returns")
         finally:
             ledger.close()
+            self._write_failed_items(ledger)
+
+    def _write_failed_items(self, ledger: Ledger) -> None:
+        """Put down which items have failed, however the step has ended: it never fails for that."""
+        own = self.step.settings
+        asked = bool(own.isolate_failed_items or own.failed_items_to)
+        target = own.failed_items_to
+        try:
+            note = write_failed_items(
+                self.folder,
+                ledger,
+                most=None if asked else UNASKED_ITEMS,
+                target=None if target is None else Path(target),
+                is_file=any(o.path == target and o.type == "uri_file" for o in self.step.outputs.values()),
+            )
+        except (OSError, DaskparError) as error:
+            note = f"failed items can't be written down: {error}"
+        if note:
+            self._warn(note)
 
     def _run_missing(
         self,
@@ -172,7 +194,9 @@ class ParallelStepRun(StepRun):
             if any(data.seen for data in inputs.values()):
                 self._publish_progress(counter.counts, "laying out inputs")
             lay_out_inputs(inputs.values(), str(self.run_directory), lambda: bool(self._stopped))
-            outcome = self._execute(own, counter, missing, commit=ledger.commit)
+            outcome = self._execute(
+                own, counter, missing, commit=ledger.commit, dividing=self._dividing(summary, ledger)
+            )
             own_outputs(inputs.values(), [output.path for output in self.step.outputs.values()])
         finally:
             remove_inputs(inputs.values())
@@ -282,8 +306,27 @@ class ParallelStepRun(StepRun):
         missing: list[tuple[int, int]],
         *,
         commit: Commit,
+        dividing: Dividing | None,
     ) -> ExecutionResult:
-        return self._run_execution(self._execution(settings, counter, missing, commit=commit))
+        if dividing is not None:
+            for index in dividing.begun_before():  # their pieces are run instead
+                missing, _ = subtract(missing, index, index + 1)
+        execution = self._execution(settings, counter, missing, commit=commit, dividing=dividing)
+        return self._run_execution(execution)
+
+    def _dividing(self, summary: PlanSummary, ledger: Ledger) -> Dividing | None:
+        """What tells the items of failed mini-batches apart; None where these fail as a whole."""
+        own = self.step.settings
+        wanted = own.isolate_failed_items
+        if not wanted or (summary.kind == GROUPED and wanted != "groups"):
+            return None
+        return Dividing(
+            ledger=ledger,
+            at_most=own.isolate_at_most,
+            files=not summary.tabular,
+            max_retries=own.max_retries,
+            warn=self._warn,
+        )
 
     def _run_execution(self, execution: Execution) -> ExecutionResult:
         with self._stoppable(execution):
@@ -297,6 +340,7 @@ class ParallelStepRun(StepRun):
         *,
         commit: Commit,
         doing: str = "",
+        dividing: Dividing | None = None,
     ) -> Execution:
         plan = Plan.open(settings.plan)
         sizer = BlockSizer(target=block_seconds(self._nodes_and_processors()[1]), breaks=plan.breaks())
@@ -317,6 +361,7 @@ class ParallelStepRun(StepRun):
             instance_count=self.step.instance_count,
             processors_wanted=self.step.max_concurrency_per_instance,
             doing=doing,
+            dividing=dividing,
             needs=None if self.cluster.local else self._needs,
             charged_items=lambda index: plan.items(index) or 1,
             describe=plan.describe,

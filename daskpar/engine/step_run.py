@@ -14,7 +14,7 @@ from daskpar.engine.cluster import Cluster
 from daskpar.errors import DaskparError
 from daskpar.events import Event, Warned
 from daskpar.jobspec.model import Step
-from daskpar.results import StepResult, status_of
+from daskpar.results import Status, StepResult, status_of
 from daskpar.rundir.step_folder import StepFolder
 
 
@@ -34,6 +34,9 @@ class StepRun(ABC):
     folder: StepFolder
     cluster: Cluster
     publish: Callable[[Event], None]
+    time_limit: float | None = None
+    """Seconds after which it ends (`--job_timeout`); None: never for that."""
+    _out_of_time: bool = False
     _stopped: str = ""
     """Why it was stopped; empty while it was not."""
     _at_once: bool = False
@@ -51,15 +54,42 @@ class StepRun(ABC):
     def run(self) -> StepResult:
         """Run to the end. Never raises for what the step did, only for mistakes of daskpar itself."""
         began = monotonic()
+        clock = self._clock()
         try:
             result = self._run()
         except DaskparError as error:
             result = StepResult(step=self.step.name, status=status_of(error), reason=str(error))
+        finally:
+            if clock is not None:
+                clock.cancel()
+        result = self._judged(result)
+        if self._out_of_time and result.status == Status.INTERRUPTED:
+            # It did not end in time, which is its own failure: nobody has interrupted the run.
+            result = replace(result, status=Status.FAILED)
         return replace(
-            self._judged(result),
+            result,
             seconds=monotonic() - began,
             outputs={name: output.path for name, output in self.step.outputs.items()},
         )
+
+    def _clock(self) -> threading.Timer | None:
+        """What stops the step when its time is up."""
+        limit = self.time_limit
+        if limit is None:
+            return None
+
+        def time_is_up() -> None:
+            if not self._stopped:
+                self._out_of_time = True
+                self.stop(
+                    f"it ran for {limit:g} s, which is its limit (--job_timeout, limits.timeout); "
+                    "what is committed is kept: `python -m daskpar resume` goes on from here"
+                )
+
+        clock = threading.Timer(limit, time_is_up)
+        clock.daemon = True
+        clock.start()
+        return clock
 
     @abstractmethod
     def _run(self) -> StepResult:

@@ -29,6 +29,10 @@ class TrackerLink:
     inbox: Inbox
     label: str = ""
     """Name of the step among the metrics; empty: it has none."""
+    divides: bool = False
+    """Whether failed mini-batches are divided; then only the driver knows how these end."""
+    files: bool = False
+    """Whether items are files."""
 
     @property
     def _topic(self) -> str:
@@ -50,6 +54,8 @@ class TrackerLink:
             thresholds=counter.thresholds,
             counts=counter.counts,
             label=self.label,
+            divides=self.divides,
+            files=self.files,
         )
         try:
             # First the handler: what the tracker sends before there is one would be lost. There is no

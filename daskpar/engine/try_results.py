@@ -6,7 +6,7 @@ Whether a failed try is the last one is decided in the processor (`BlockOrder.is
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from time import time
 
@@ -14,10 +14,11 @@ import numpy as np
 
 from daskpar.batches.records import unpack
 from daskpar.data.notices import LossCounter
+from daskpar.engine.dividing import Dividing
 from daskpar.engine.execution_result import Commit
 from daskpar.engine.message_events import failed_record, given_up_record
 from daskpar.engine.rules.counter import ThresholdCounter
-from daskpar.engine.rules.dispatch import Dispatcher
+from daskpar.engine.rules.dispatch import Dispatcher, Piece
 from daskpar.engine.rules.gathering import Processor, Tally
 from daskpar.engine.rules.node_health import NodeHealth
 from daskpar.events import Event, TriesEnded
@@ -43,6 +44,8 @@ class TryResults:
     log: str = ""
     """Path of the log that has a line for each failure."""
     internal: bool = False
+    dividing: Dividing | None = None
+    """Tells the items of failed mini-batches apart, where that is asked for."""
     first_failure: Failure | InitFailed | None = None
     """As `first_that_cost` finds it."""
     input_changed: int = 0
@@ -56,20 +59,29 @@ class TryResults:
     def flushed(self, flushed: Flushed, address: str = "") -> bool:
         """A processor of the node at `address` has ended some mini-batches; whether any of them counts."""
         records = unpack(flushed.records)
+        piece = self.dispatcher.piece_of(flushed.block) if self.dividing is not None else None
         accepted = self.dispatcher.settle(flushed.block, flushed.token, records["index"])
         if not accepted.any():
             logger.info("refused %d results of block %d: given to another since", len(records), flushed.block)
             return False
         if not accepted.all():
             flushed = replace(flushed, records=records[accepted].tobytes())
+        if piece is not None:
+            self._piece_ended(piece, flushed, records, address)
+            return True
+        divided: np.ndarray | tuple[()] = ()
+        if self.dividing is not None:
+            flushed, divided = self.dividing.taken_out(flushed)
         records = self.commit(flushed)
         for record in records[records["final"] == 0]:
             index, tries = int(record["index"]), int(record["tries"])
             charged = index not in flushed.uncharged
             self.dispatcher.retry(index, tries + charged, failed_on=address, charged=charged)
+        self.input_changed += int(np.count_nonzero(records["reason"] == Reason.INPUT_CHANGED))
+        if len(divided):
+            records = np.concatenate((records, divided))
         self._count_by_place(records, address)
         self.counter.add(records)
-        self.input_changed += int(np.count_nonzero(records["reason"] == Reason.INPUT_CHANGED))
         self.dispatcher.sizer.measure(len(records), float(records["elapsed"].sum()))
         for failure in flushed.failures:
             self.note_failure(failure)
@@ -77,6 +89,47 @@ class TryResults:
         if not self.internal:
             self._publish(records, flushed.failures)
         return True
+
+    def _piece_ended(self, piece: Piece, flushed: Flushed, records: np.ndarray, address: str) -> None:
+        """A piece of a divided mini-batch has been tried."""
+        assert self.dividing is not None
+        key = self.dispatcher.key_of(flushed.block, piece.index)
+        commits: list[Flushed] = []
+        if records["final"][0]:
+            self.dispatcher.pieces.pop(key, None)
+            commits = self.dividing.piece_ended(piece, flushed, records[0])
+        else:
+            charged = piece.index not in flushed.uncharged
+            tries = int(records["tries"][0]) + charged
+            self.dispatcher.retry(key, tries, failed_on=address, charged=charged)
+        self._count_by_place(records, address)
+        if records["status"][0] == TryStatus.FAILED:
+            self.counter.add_piece(piece.stop - piece.start if records["final"][0] else 2)
+            records = records.copy()
+            records["final"] = 0  # the outcome of the mini-batch is still to come
+            failures = tuple(replace(failure, final=False) for failure in flushed.failures)
+            for failure in failures:
+                self.note_failure(failure)
+            self._publish(records, failures)
+        self._commit_divided(commits)
+        self.losses.add_notices(flushed.notices)
+
+    def go_on(self) -> None:
+        """Go on with what an earlier process of the run has begun to divide."""
+        if self.dividing is not None:
+            self._commit_divided(self.dividing.go_on())
+
+    def _commit_divided(self, commits: Iterable[Flushed]) -> None:
+        """Commit mini-batches whose divisions have ended."""
+        for flushed in commits:
+            records = self.commit(flushed)
+            if len(records):
+                self.counter.add_divided(records)
+                self.input_changed += int(np.count_nonzero(records["reason"] == Reason.INPUT_CHANGED))
+                if (
+                    records["status"][0] != TryStatus.FAILED
+                ):  # else its failed try was told when it was divided
+                    self._publish(records, ())
 
     def _count_by_place(self, records: np.ndarray, address: str) -> None:
         """Count where tries failed; the records of a flush are all of one processor."""
@@ -103,9 +156,9 @@ class TryResults:
         if released.reason in ("unflushed", "unwritten"):
             self.counter.add_repeats(loss.requeued)
         what = "before it began" if released.reason == "unbegun" else "while its rows were written"
-        for index in loss.failed:
+        for key in loss.failed:
             self.give_up(
-                index,
+                key,
                 node,
                 f"its processor died each time {what}",
                 "their size, the memory that is left, or descriptors and limits that it has changed",
@@ -113,7 +166,14 @@ class TryResults:
         return bool(loss.failed)
 
     def give_up(self, index: int, node: int, what: str, why: str) -> None:
-        """Fail a mini-batch that can't report itself: it takes its processor or `node` down each time."""
+        """Fail a mini-batch that can't report itself: it takes its processor or `node` down each time.
+
+        Where that is a piece of a divided one, `index` is its key; the mini-batch is not divided further.
+        """
+        piece = self.dispatcher.pieces.get(index)
+        if piece is not None and self.dividing is not None:
+            self._commit_divided(self.dividing.give_up(piece.index, f"{what}, when a part of it ran"))
+            return
         self._fail(
             *given_up_record(
                 index,
@@ -127,19 +187,39 @@ class TryResults:
         )
 
     def input_gone(self, index: int, node: int, message: str) -> None:
-        """Fail a mini-batch whose file is not there any more, as `node` has seen."""
-        self.input_changed += 1
-        self._fail(
-            *failed_record(
-                index,
-                items=self.charged_items(index),
-                node=node,
-                reason=Reason.INPUT_CHANGED,
-                message=message,
-                described=self.described(index),
-                log=self.log,
-            )
+        """Fail a mini-batch, or the piece whose key `index` is, whose file is not there any more.
+
+        `node` has seen that.
+        """
+        piece = self.dispatcher.pieces.get(index)
+        items = self.charged_items(index) if piece is None else piece.stop - piece.start
+        record, failure = failed_record(
+            index if piece is None else piece.index,
+            items=items,
+            node=node,
+            reason=Reason.INPUT_CHANGED,
+            message=message,
+            described=self.described(index if piece is None else piece.index),
+            log=self.log,
         )
+        if piece is not None and self.dividing is not None:
+            self.dispatcher.pieces.pop(index, None)
+            commits = self.dividing.piece_ended(piece, _driver_flush(record, failure), record[0])
+            self.counter.add_piece(items)
+            record["final"] = 0
+            self._publish(record, (replace(failure, final=False),))
+            self._commit_divided(commits)
+            return
+        divided = record[:0]
+        if self.dividing is not None:
+            _, divided = self.dividing.taken_out(_driver_flush(record, failure))
+        if len(divided):
+            self.counter.add(divided)
+            self.note_failure(failure)
+            self._publish(divided, (replace(failure, final=False),))
+            return
+        self.input_changed += 1
+        self._fail(record, failure)
 
     def described(self, index: int) -> str:
         """The items of a mini-batch in words; empty where they can't be told."""
@@ -149,18 +229,7 @@ class TryResults:
             return ""
 
     def _fail(self, record: np.ndarray, failure: Failure) -> None:
-        self.commit(
-            Flushed(
-                block=-1,
-                token="",
-                part="",
-                offset=0,
-                length=0,
-                crc=0,
-                records=record.tobytes(),
-                failures=(failure,),
-            )
-        )
+        self.commit(_driver_flush(record, failure))
         self.counter.add(record)
         self.note_failure(failure)
         self._publish(record, (failure,))
@@ -171,3 +240,17 @@ class TryResults:
 
     def _publish(self, records: np.ndarray, failures: tuple[Failure, ...]) -> None:
         self.publish(TriesEnded(time=time(), step=self.step, records=records, failures=failures))
+
+
+def _driver_flush(record: np.ndarray, failure: Failure) -> Flushed:
+    """A failure that the driver reports itself."""
+    return Flushed(
+        block=-1,
+        token="",
+        part="",
+        offset=0,
+        length=0,
+        crc=0,
+        records=record.tobytes(),
+        failures=(failure,),
+    )

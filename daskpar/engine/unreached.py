@@ -28,9 +28,9 @@ class UnreachedData:
 
         It has where its file is certainly not there: nor does this process see it, but the folder it was in.
         """
-        index = released.start
-        tries = self.dispatcher.take_out(released.block, released.token, index)
-        self.dispatcher.release(released.block, released.token, index + 1, released.stop)
+        index = self.dispatcher.key_of(released.block, released.start)
+        tries = self.dispatcher.take_out(released.block, released.token, released.start)
+        self.dispatcher.release(released.block, released.token, released.start + 1, released.stop)
         if tries is None:
             return False
         if released.missing and is_gone(released.missing):

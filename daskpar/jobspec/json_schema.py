@@ -75,6 +75,12 @@ READERS: Mapping[Reader, Schema] = {
     scalars.interval: _number(minimum=0),
     scalars.niceness: _number(minimum=0, maximum=20),
     scalars.switch: SWITCH,
+    scalars.isolation: {
+        "anyOf": [
+            *SWITCH["anyOf"],
+            {"type": "string", "pattern": rf"^\s*({_in_any_case('groups')})?\s*$"},
+        ]
+    },
     scalars.size: SIZE,
     scalars.memory: SIZE,
     scalars.keys: {
@@ -234,8 +240,8 @@ def program_arguments() -> Schema:
 
 
 def _of_settings(settings: Iterable[Setting]) -> Schema:
-    """The attributes of a parallel step that are settings, some of them below `retry_settings` or
-    `resources`.
+    """The attributes of a parallel step that are settings, some of them below `retry_settings`,
+    `resources` or `limits`.
     """
     fields: Schema = {}
     below: dict[str, Schema] = {}
@@ -247,7 +253,11 @@ def _of_settings(settings: Iterable[Setting]) -> Schema:
             fields[setting.attribute[0]] = each
         else:
             below.setdefault(setting.attribute[0], {})[setting.attribute[1]] = each
-    known = {"retry_settings": known_fields.RETRY_SETTINGS, "resources": known_fields.RESOURCES}
+    known = {
+        "retry_settings": known_fields.RETRY_SETTINGS,
+        "resources": known_fields.RESOURCES,
+        "limits": known_fields.LIMITS,
+    }
     return fields | {name: _or_nothing(_mapping(known[name], inner)) for name, inner in below.items()}
 
 

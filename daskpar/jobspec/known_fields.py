@@ -59,6 +59,7 @@ PARALLEL = STEP | {
     "logging_level",
     "retry_settings",
     "environment",
+    "limits",
 }
 COMMAND = STEP | {
     "command",

@@ -114,6 +114,16 @@ class DriverSettings:
     """Ours: one of `row_formats.FORMATS`."""
     append_row_columns: str = row_formats.SAME
     """Ours: whether mini-batches may return different columns; one of `row_formats.COLUMN_RULES`."""
+    isolate_failed_items: str = ""
+    """Ours: which mini-batches are divided when they fail, until the bad items are known: none (empty), those
+    by size (`items`), or groups by keys too (`groups`).
+    """
+    isolate_at_most: int = 16
+    """Ours: bad items of a mini-batch; with more it fails as a whole."""
+    failed_items_to: str | None = None
+    """Ours: absolute path where the failed items go as data: a folder, or a file of JSON lines."""
+    job_timeout: Seconds | None = None
+    """Ours: the step ends after so many seconds; None: never for that."""
     allow_empty: bool = False
     """Ours: an input without items is no failure."""
     any_number_of_rows: bool = False

@@ -11,6 +11,7 @@ from pathlib import Path
 from daskpar.errors import nearest
 from daskpar.jobspec import bindings, row_formats, scalars
 from daskpar.jobspec.bindings import BindingError
+from daskpar.jobspec.failed_item_checks import check_failed_items_to, check_isolation
 from daskpar.jobspec.input_access import shown_paths
 from daskpar.jobspec.model import BySize, Input, Output, ParallelStep
 from daskpar.jobspec.problems import Place
@@ -64,6 +65,8 @@ class ParallelBuilder(StepBuilder):
         rows = self._append_row_to(outputs, flags, str(settings.values["append_row_format"]))
         row_format = self._row_format(rows, settings, flags)
         check_urls(self.scope, self.step, inputs, outputs, rows)
+        check_isolation(settings, by_size, keys, self._place_of_argument, self.problems, self.notes)
+        failed_items = self._failed_items_to(inputs, outputs, settings, rows)
         concurrency = settings.values["max_concurrency_per_instance"]
         instances = settings.values["instance_count"]
         return ParallelStep(
@@ -82,7 +85,9 @@ class ParallelBuilder(StepBuilder):
             instance_count=instances if isinstance(instances, int) else 1,
             max_concurrency_per_instance=concurrency if isinstance(concurrency, int) else None,
             compute=self._compute(),
-            settings=replace(settings.driver_settings(), append_row_format=row_format),
+            settings=replace(
+                settings.driver_settings(), append_row_format=row_format, failed_items_to=failed_items
+            ),
             sources=self.sources,
             needs=self._needs(inputs),
             where=self.step.place.where,
@@ -392,6 +397,23 @@ class ParallelBuilder(StepBuilder):
                 f"{shown_path(Path(path))} is a folder; rows are appended to a file.",
                 "Give the output type: uri_folder.",
             )
+        return path
+
+    def _failed_items_to(
+        self,
+        inputs: Mapping[str, Input],
+        outputs: Mapping[str, Output],
+        settings: ChosenSettings,
+        rows: str | None,
+    ) -> str | None:
+        """Where the failed items go: an output, or a local path; a folder, unless it is a `uri_file`."""
+        text = settings.values["failed_items_to"]
+        if not isinstance(text, str) or not text:
+            return None
+        place = self._place_of_argument("--failed_items_to")
+        path = self.scope.locations.location_of(Value(text, place))
+        if path is not None:
+            check_failed_items_to(path, place, inputs, outputs, rows, self.scope, self.check_files)
         return path
 
     def _row_format(self, rows: str | None, settings: ChosenSettings, flags: DriverFlags) -> str:

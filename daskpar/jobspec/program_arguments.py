@@ -24,6 +24,7 @@ SWITCHES = frozenset(
         "amlbi_dataframe_mixed_types",
         "allow_empty",
         "any_number_of_rows",
+        "isolate_failed_items",
     }
 )
 """Flags that mean True when no value follows."""
@@ -59,6 +60,10 @@ WITH_EFFECT = frozenset(
         "processor_memory",
         "max_mini_batches_per_processor",
         "max_processor_growth",
+        "isolate_failed_items",
+        "isolate_at_most",
+        "failed_items_to",
+        "job_timeout",
     }
 )
 """Flags that the driver acts on."""
@@ -72,6 +77,10 @@ OURS_WITH_HYPHENS = {
     "init-timeout": "init_timeout",
     "append-row-format": "append_row_format",
     "append-row-columns": "append_row_columns",
+    "isolate-failed-items": "isolate_failed_items",
+    "isolate-at-most": "isolate_at_most",
+    "failed-items-to": "failed_items_to",
+    "job-timeout": "job_timeout",
 }
 """Flags that Azure does not have may be written with hyphens as well."""
 

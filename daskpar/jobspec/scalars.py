@@ -208,6 +208,18 @@ def choice(*allowed: str) -> Callable[[Value, Problems], str | None]:
     return read
 
 
+def isolation(value: Value, problems: Problems) -> str | None:
+    """Which mini-batches are divided when they fail: one of `model.ISOLATIONS`."""
+    if isinstance(value.data, str) and value.data.strip().lower() in ("groups", ""):
+        return value.data.strip().lower()
+    answer = _switch(value.data)
+    if answer is None:
+        what = f"has to be True, False or groups, not {quoted(value.data)}."
+        problems.error(value.place, what, nearest(str(value.data), ("True", "False", "groups")))
+        return None
+    return "items" if answer else ""
+
+
 def port_word(data: object) -> str:
     """The name of a type or mode as this package spells it: `UriFolder` and `URI_FOLDER` are `uri_folder`."""
     word = str(data).strip()

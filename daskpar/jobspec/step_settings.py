@@ -107,6 +107,15 @@ SETTINGS = (
     _driver("append_row_dataframe_header", scalars.switch),
     _driver("append_row_format", scalars.choice(*row_formats.FORMATS)),
     _driver("append_row_columns", scalars.choice(*row_formats.COLUMN_RULES)),
+    _driver("isolate_failed_items", scalars.isolation),
+    _driver("isolate_at_most", scalars.at_least_one),
+    _driver("failed_items_to", scalars.text),
+    Setting(
+        name="job_timeout",
+        read=scalars.time_limit,
+        attribute=("limits", "timeout"),
+        flags={"job_timeout": scalars.time_limit},
+    ),
     _driver("allow_empty", scalars.switch),
     _driver("any_number_of_rows", scalars.switch),
     _driver("profiling_module", scalars.choice("", "cProfile", "profile")),
@@ -135,6 +144,7 @@ LIMITS_OF_FAILURE = frozenset(
             "progress_update_timeout",
             "first_task_creation_timeout",
             "init_timeout",
+            "job_timeout",
         ),
         *("run_invocation_timeout", "run_max_try"),
     }

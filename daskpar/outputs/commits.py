@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -91,6 +91,19 @@ class Commits:
     def failed(self) -> list[tuple[int, int]]:
         """Ranges [start, stop) whose final outcome is a failure, in order."""
         return _ranges(self.status == TryStatus.FAILED)
+
+    def with_failed_items(self) -> list[int]:
+        """Mini-batches that have failed, or of which some items have failed alone, in order."""
+        found: list[int] = np.flatnonzero(
+            (self.status == TryStatus.FAILED) | (self.status == REOPENED) | (self._failed_items > 0)
+        ).tolist()
+        return found
+
+    def items_between(self, start: int, stop: int) -> int | None:
+        """Items of the mini-batches [start, stop); None where one of them has no outcome."""
+        if not ((self.status[start:stop] & _FINAL) != 0).all():
+            return None
+        return int(self._items[start:stop].sum(dtype=np.int64))
 
     def with_rows(self) -> list[tuple[int, int]]:
         """Ranges [start, stop) that have rows, in order."""
@@ -214,10 +227,13 @@ class Commits:
         return accepted
 
     def reopen_failed(self) -> int:
-        """Run the failed ones again: they are missing from now on, and their rows stay until replaced.
-        Returns how many.
+        """Run the failed ones again, and those of which some items failed alone: they are missing from now
+        on, and their rows stay until replaced. Returns how many.
         """
-        chosen = np.flatnonzero(self.status == TryStatus.FAILED)
+        chosen = np.flatnonzero(
+            (self.status == TryStatus.FAILED)
+            | ((self.status == TryStatus.SUCCEEDED) & (self._failed_items > 0))
+        )
         self._uncount(chosen)
         self.status[chosen] = REOPENED
         return len(chosen)
@@ -252,6 +268,13 @@ class Commits:
             first = stop
         commits._recount()
         return commits
+
+    def count_pieces(self, pieces: Iterable[tuple[int, bool, bool]]) -> None:
+        """Count failed tries of divided mini-batches: (mini-batch, whether of all, whether divided then)."""
+        for index, whole, divided in pieces:
+            # The last try of one that failed as a whole in the end is counted with its outcome.
+            self._tries_failed += not (whole and self.status[index] == TryStatus.FAILED)
+            self._retried += divided
 
     def _load(self, records: np.ndarray, flush: np.ndarray) -> None:
         index = records["index"]

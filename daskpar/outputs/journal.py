@@ -124,6 +124,10 @@ class Journal:
         """Remember what the rows do not say themselves; replaces what was remembered before."""
         self._write(frame(bytes([FrameKind.SCHEMA]) + json.dumps(list(schema)).encode()))
 
+    def add_piece(self, outcome: Mapping[str, object]) -> None:
+        """A piece of a divided mini-batch has ended (`outputs.pieces.PieceOutcome.to_json`)."""
+        self._write(frame(bytes([FrameKind.PIECE]) + json.dumps(outcome).encode()))
+
     def revoke(self, ranges: Sequence[tuple[int, int]]) -> None:
         """The mini-batches [start, stop) are as if never committed: their rows turned out to be gone."""
         self._write(_revocation(ranges))

@@ -8,6 +8,7 @@
     PART     [number 4][name]: a part, before its first flush
     FLUSH    [part 4][offset 8][length 8][CRC-32 4][records 4][texts 4][RECORD ...][failures as JSON]
     REVOKED  [start 8][stop 8] ...: mini-batches whose rows turned out to be gone
+    PIECE    JSON: how a piece of a divided mini-batch has ended (`outputs.pieces`)
     SCHEMA   JSON: texts that say what the rows do not, such as the names of columns (`rows.row_format`)
 
 Numbers are little-endian. The marker has bytes that no JSON here holds, and a frame counts only if its
@@ -55,6 +56,7 @@ class FrameKind(IntEnum):
     FLUSH = 4
     REVOKED = 5
     SCHEMA = 6
+    PIECE = 7
 
 
 def frame(payload: bytes) -> bytes:

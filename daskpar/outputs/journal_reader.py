@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -45,6 +46,8 @@ class JournalContents:
     """Number of the driver process (in `boots`) that wrote each flush."""
     revoked: tuple[tuple[int, np.ndarray], ...] = ()
     """(flushes before it, [[start, stop], ...]) of each revocation."""
+    pieces: tuple[tuple[int, dict[str, Any]], ...] = ()
+    """(flushes before it, `outputs.pieces.PieceOutcome` as JSON) of each piece of a divided mini-batch."""
     schema: Schema | None = None
     """Of the rows (`rows.row_format`), where the format has one."""
     stop: int = 0
@@ -149,6 +152,7 @@ def _parse(path: Path, data: mmap.mmap | bytes, frames: Frames) -> JournalConten
     changes: list[int] = []
     parts: dict[int, str] = {}
     revoked: list[tuple[int, np.ndarray]] = []
+    pieces: list[tuple[int, dict[str, Any]]] = []
     schema: Schema | None = None
     is_flush = kinds == FrameKind.FLUSH
     before = np.cumsum(is_flush)
@@ -165,6 +169,8 @@ def _parse(path: Path, data: mmap.mmap | bytes, frames: Frames) -> JournalConten
             changes.append(int(before[i]))
         elif kind == FrameKind.REVOKED:
             revoked.append((int(before[i]), np.frombuffer(body, "<i8").reshape(-1, 2)))
+        elif kind == FrameKind.PIECE:
+            pieces.append((int(before[i]), json.loads(body)))
         elif kind == FrameKind.SCHEMA:
             schema = tuple(json.loads(body))
     places = frames.starts[is_flush]
@@ -177,6 +183,7 @@ def _parse(path: Path, data: mmap.mmap | bytes, frames: Frames) -> JournalConten
         places=places + FLUSH.itemsize,
         sessions=np.searchsorted(np.array(changes, np.int64), np.arange(len(places)), "right"),
         revoked=tuple(revoked),
+        pieces=tuple(pieces),
         schema=schema,
         stop=frames.stop,
         torn_bytes=len(data) - frames.stop,

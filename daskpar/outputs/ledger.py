@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from daskpar import atomic
 from daskpar.batches.plan import Plan
 from daskpar.batches.records import unpack
 from daskpar.errors import DaskparError, JobFailed, RunDirectoryError
@@ -15,10 +16,11 @@ from daskpar.outputs.commits import Commits
 from daskpar.outputs.journal import Journal
 from daskpar.outputs.journal_reader import JournalContents, keep_damaged, read_journal
 from daskpar.outputs.part_check import Damage, damage, lost_ranges
+from daskpar.outputs.pieces import Divided, PieceOutcome
 from daskpar.paths import StepPaths
 from daskpar.processor.protocol import Flushed
 from daskpar.results import Failure, TryStatus
-from daskpar.rows.part_store import PartStore
+from daskpar.rows.part_store import PartStore, PartWriter
 from daskpar.rows.registry import store_of
 from daskpar.rows.row_format import RowFormat, Schema
 from daskpar.rows.text_format import PLAIN_TEXT
@@ -43,6 +45,11 @@ class Ledger:
         """Of all committed rows; None before a flush has said it."""
         self._agreed: set[bytes] = set()
         """Digests of what processors have said of their schemas that changes nothing any more."""
+        self.divided = Divided()
+        """The pieces of divided mini-batches."""
+        self.reopened: frozenset[int] = frozenset()
+        """Mini-batches of which only the items that failed alone are run again."""
+        self._writer: PartWriter | None = None
         self.notes: tuple[str, ...] = ()
         """Sentences about what was found damaged, torn or gone, for a warning each."""
         self.earlier_failures: tuple[Failure, ...] = ()
@@ -108,7 +115,16 @@ class Ledger:
         ledger = cls(journal, commits, store, row_format, contents.schema)
         commits.revoke(lost)
         ledger.notes = _notes(contents, lost, nameless=nameless)
+        outcomes = [PieceOutcome.from_json(value) for _, value in contents.pieces]
+        commits.count_pieces(
+            (found.index, found.whole, found.span[1] - found.span[0] > 1)
+            for found in outcomes
+            if not found.good and 0 <= found.index < mini_batches
+        )
+        ledger.divided = Divided.load(contents)
+        ledger.divided.forget([*lost, *commits.failed()])  # these are run again as a whole
         if retry_failed:
+            ledger.reopened = frozenset(set(ledger.divided) & set(commits.with_failed_items()))
             commits.reopen_failed()
         ledger.earlier_failures = tuple(_standing(contents, commits))
         ledger.already_done = commits.counts().done
@@ -134,6 +150,39 @@ class Ledger:
             self.commits.apply(records, flushed.part, flushed.offset, flushed.length, flushed.crc)
         return records if accepted.all() else records[accepted]
 
+    def commit_piece(self, flushed: Flushed, outcome: PieceOutcome) -> None:
+        """Keep how a piece of a divided mini-batch has ended, with its rows; nothing counts by that yet.
+
+        Raises as `commit`.
+        """
+        if flushed.schema is not None and flushed.schema != self.schema:
+            self._take_schema(flushed.schema, unpack(outcome.record))
+        if flushed.carried:
+            self.store.keep(flushed.part, flushed.offset, flushed.carried)
+        self.journal.add_piece(outcome.to_json())
+        self.divided.add(outcome)
+
+    def write_rows(self, data: bytes) -> Flushed:
+        """Put rows that were joined of several pieces into the store; the flush has no records yet.
+
+        Raises InfrastructureLost where that can't be.
+        """
+        if self._writer is None:
+            self._writer = self.store.writer("joined")
+        with atomic.explained("Rows can't be written"):
+            written = self._writer.append(data)
+        if written.carried:
+            self.store.keep(self._writer.name, written.offset, written.carried)
+        return Flushed(
+            block=-1,
+            token="",
+            part=self._writer.name,
+            offset=written.offset,
+            length=len(data),
+            crc=written.crc,
+            records=b"",
+        )
+
     def revoke_damaged(self) -> Damage:
         """Compare all committed rows with their checksums; those that are not as written are missing from now
         on, and may come again.
@@ -141,12 +190,15 @@ class Ledger:
         found = damage(self.commits, self.store)
         if found.ranges:
             self.journal.revoke(found.ranges)
+            self.divided.forget(found.ranges)
             with self.lock:
                 self.commits.revoke(found.ranges)
         return found
 
     def close(self) -> None:
         """Sync and close the journal."""
+        if self._writer is not None:
+            self._writer.close()
         self.journal.close()
 
     def _about(self, index: int) -> str:

@@ -150,6 +150,8 @@ class BlockQueue:
         )
         if not in_doubt or processor.order.repeated:
             return flushed
+        if processor.order.piece is not None and not processor.order.is_one_item:
+            return flushed  # it is divided further, and each of its items is tried again
         # What a last try did return is kept with it, so that one stays as it is.
         spared = np.isin(records["index"], list(in_doubt)) & (records["length"] == 0)
         indices = set(records["index"][spared].tolist())

@@ -27,6 +27,7 @@ from daskpar.processor.entry_script import Entry
 from daskpar.processor.error_text import describe_error, user_traceback
 from daskpar.processor.own_ground import LOST_DESCRIPTORS, LOST_LIMITS, OwnGround
 from daskpar.processor.own_process import OwnProcess
+from daskpar.processor.piece_loader import PieceLoader, piece_in_words
 from daskpar.processor.processor_messages import BlockDone, DiskFailed, Unreached
 from daskpar.processor.protocol import BlockOrder, Flushed, LogMessage, ProcessorSettings
 from daskpar.processor.return_check import SUCCEEDED, compare_counts, why_not_countable
@@ -104,6 +105,7 @@ class BlockRunner:
             plan.expect(order.start, order.stop)
         page = self._page
         self._order = order
+        self._source = plan if order.piece is None else PieceLoader(plan, order.piece)
         self._failures: list[Failure] = []
         self._unflushed: list[tuple[Any, ...]] = []
         monotonic, announce, allowed = OWN.monotonic, page.announce, page.allowed
@@ -157,9 +159,9 @@ class BlockRunner:
         """One try of one mini-batch."""
         try:
             try:
-                batch = self._plan.load(index)  # type: ignore[union-attr]
+                batch = self._source.load(index)
             except Warning:  # the script has made warnings errors, which is for its own code
-                batch = _without_warnings(self._plan.load, index)  # type: ignore[union-attr]
+                batch = _without_warnings(self._source.load, index)
             items = len(batch)
         except Exception as error:
             self._not_loaded(index, error, began)
@@ -174,7 +176,7 @@ class BlockRunner:
         guard = self._guard
         try:
             if self._entry.with_context:
-                keys = self._plan.keys(index)  # type: ignore[union-attr]
+                keys = self._source.keys(index)
                 about = context.MiniBatchContext(index, keys, batch)
                 guard.in_script = True
                 returned = self._entry.run(batch, about)
@@ -279,7 +281,10 @@ class BlockRunner:
     def _add_failure(self, index: int, reason: int, message: str, trace: str, final: bool) -> None:
         sizes = log_sizes()
         items = self._describe(index)
-        write_stderr(f"mini-batch {index}{in_brackets(items)}: {message}\n{trace}")
+        where = f"mini-batch {index}"
+        if self._order.piece is not None:
+            where += f", {piece_in_words(self._order.piece)}"
+        write_stderr(f"{where}{in_brackets(items)}: {message}\n{trace}")
         self._failures.append(
             Failure(
                 index=index,
@@ -366,6 +371,7 @@ class BlockRunner:
                 schema=self._buffer.schema,
                 carried=carried,
                 notices=self._notices(failures),
+                piece=self._order.piece,
             ),
         )
         self._report_stray()
@@ -426,7 +432,7 @@ class BlockRunner:
         notices = self._buffer.take_notices()
         if self._plan is None or not self._plan.tabular:
             return notices
-        of_reading = self._plan.notices([failure.index for failure in failures if not failure.final])
+        of_reading = self._source.notices([failure.index for failure in failures if not failure.final])
         if self._order.repeated and self._order.is_last_try(self.settings.max_retries):
             # The try before was reported as final, and these with it; then it was repeated without charge.
             return notices
@@ -437,13 +443,13 @@ class BlockRunner:
     def _planned_items(self, index: int) -> int:
         """Items of a mini-batch that could not be loaded: as planned, else 1."""
         try:
-            return self._plan.items(index) or 1  # type: ignore[union-attr]
+            return self._source.items(index) or 1
         except Exception:
             return 1
 
     def _describe(self, index: int) -> str:
         try:
-            return self._plan.describe(index)  # type: ignore[union-attr]
+            return self._source.describe(index)
         except Exception as error:
             return f"mini-batch {index} (its items can't be read: {error})"
 

@@ -7,6 +7,8 @@ files) fails at whatever it is given from some moment on. Which of both it is, t
   last, so that no retry is spent on a process that fails at everything.
 * A mini-batch that fails where the one before it has failed too may be a victim: that try is not charged.
   This happens once for each mini-batch, so a script that fails at each bad file comes to its end.
+* One item of a divided mini-batch is run only in such a process too. A larger piece, which is divided when
+  it fails, is not given to one in which the last few calls have failed.
 * A process that fails at several mini-batches in a row is replaced. How many these are grows with the share
   of failures that is usual here, and doubles each time until replacing has helped: bad files that lie side
   by side cost a few calls of `init()`, however many they are.
@@ -143,7 +145,13 @@ class Health:
         return len(process.row) >= row_by_chance(self._failures, self._tries) << self._doublings
 
     def fits(self, key: int, order: BlockOrder) -> bool:
-        """Whether a process may be given a block: a retry not where the last call has failed."""
+        """Whether a process may be given a block: a retry not where the last call has failed.
+
+        A piece of several items, which is divided when it fails, not where the last few calls have.
+        """
+        if order.piece is not None and not order.is_one_item:
+            process = self._processes.get(key)
+            return process is None or process.failures < ROW
         return not order.is_retry or not self.row(key)
 
     def on_trial(self, key: int) -> list[int]:
@@ -165,7 +173,8 @@ class Health:
         process = self._processes.setdefault(key, ProcessRecord())
         if not self._plausible(process):
             return False
-        if process.others_failed(retry.start):
+        # What fails of a divided mini-batch is lost, or costs more calls: its process must be sound.
+        if process.others_failed(retry.start) or retry.piece is not None:
             return True
         # All that has failed here is this mini-batch. The only processor is replaced where it worked before,
         # and after the last try nobody could tell any more that it does not now.

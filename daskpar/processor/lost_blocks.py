@@ -8,6 +8,7 @@ from time import monotonic, time
 from daskpar.batches.plan import Plan
 from daskpar.batches.records import PACK
 from daskpar.processor.exit_reasons import ExitReason, KillReason
+from daskpar.processor.piece_loader import PieceLoader
 from daskpar.processor.processor_handle import ProcessorHandle
 from daskpar.processor.protocol import (
     BlockEnded,
@@ -79,6 +80,10 @@ def _charge(
         items, described = plan.items(index) or 1, plan.describe(index)
     if settings.tabular and running:
         items = processor.page.items()
+    if order.piece is not None:
+        items = order.piece[1] - order.piece[0]
+        with contextlib.suppress(Exception):
+            described = PieceLoader(Plan.open(settings.plan), order.piece).describe(index)
     elapsed = monotonic() - last.since
     record = PACK.pack(
         index, items, 0, items, 0, 0, time() - elapsed, elapsed, elapsed if running else 0.0, 0.0,
@@ -103,4 +108,5 @@ def _charge(
         crc=0,
         records=record,
         failures=(failure,),
+        piece=order.piece,
     )

@@ -163,11 +163,23 @@ class BlockOrder:
     """Failed tries that its mini-batches have behind them (above 0 only for a block of one)."""
     repeated: bool = False
     """Whether a failed try of its one mini-batch was not charged: the next one is."""
+    piece: tuple[int, int] | None = None
+    """Of a divided mini-batch: the items [start, stop) that are run; None: all."""
 
     @property
     def is_retry(self) -> bool:
-        """Whether its mini-batch has failed before."""
+        """Whether its mini-batch has failed before, and what happens now decides about it.
+
+        A piece of several items that fails is divided further, so it may be given to any process.
+        """
+        if self.piece is not None:
+            return self.is_one_item or self.repeated
         return self.tries > 0 or self.repeated
+
+    @property
+    def is_one_item(self) -> bool:
+        """Whether it is one item of a divided mini-batch."""
+        return self.piece is not None and self.piece[1] - self.piece[0] == 1
 
     def is_last_try(self, max_retries: int) -> bool:
         """Whether a mini-batch of the block that fails now is not tried again."""
@@ -197,6 +209,8 @@ class Flushed:
     """The rows themselves, where the store lets them travel with the commit."""
     notices: tuple[Notice, ...] = ()
     """Values that were lost or are doubtful in these mini-batches, and in what `run()` returned for them."""
+    piece: tuple[int, int] | None = None
+    """As that of the order."""
 
 
 @dataclass(frozen=True, kw_only=True)

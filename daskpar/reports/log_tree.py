@@ -10,7 +10,7 @@ from pathlib import Path
 from daskpar.events import Event, RunEvent, StepEnded, StepStarted, Watcher
 from daskpar.paths import StepPaths, step_path
 from daskpar.reports.event_bus import WatcherGroup
-from daskpar.reports.failed_items import FailedItems
+from daskpar.reports.failed_mini_batches import FailedMiniBatches
 from daskpar.reports.job_report import JobReport
 from daskpar.reports.live_state import LiveState
 from daskpar.reports.master_role import MasterRole
@@ -70,7 +70,7 @@ def logs_of_step(step: StepPaths, level: str) -> WatcherGroup:
             Overview(logs),
             MasterRole(logs, level),
             UserErrors(logs),
-            FailedItems(step),
+            FailedMiniBatches(step),
             NodeLogs(logs, level),
             JobReport(logs, step.plan),
             ResourceLog(logs),

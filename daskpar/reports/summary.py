@@ -69,6 +69,9 @@ def _step(result: StepResult, folder: StepFolder, hints: Sequence[str] = ()) -> 
         lines.append(f"  {counts_in_words(result.counts)}")
     if result.counts.repeats:
         lines.append(f"  {REPEATS}")
+    if result.counts.failed_items and folder.failed_items.exists():
+        alone = "" if result.counts.failed else f"{counted(result.counts.failed_items, 'item')} failed alone"
+        lines.append(f"  {alone or 'failed items'}: {folder.failed_items}")
     if result.exit_code is not None and f"exit code {result.exit_code}" not in result.reason:
         lines.append(f"  exit code {result.exit_code}")
     if result.status == Status.COMPLETED:
@@ -152,7 +155,7 @@ def _ending(run: Path, status: Status, reason: str, seconds: float, results: Seq
     if reason and status != Status.COMPLETED:
         said = [r.step for r in results if reason == f"step {r.step}: {r.reason}"]
         lines.append(f"Reason: step {said[0]} {status}, as said above" if said else f"Reason: {reason}")
-    if status != Status.COMPLETED or any(result.counts.failed for result in results):
+    if status != Status.COMPLETED or any(result.counts.to_retry for result in results):
         commands = next_commands(run, results)
         width = max(len(command) for command, _ in commands)
         lines += ["Next:", *(f"  {command:<{width}}  {what}" for command, what in commands)]
@@ -175,9 +178,11 @@ def next_commands(run: Path, results: Sequence[StepResult]) -> list[tuple[str, s
     logs = f"python -m daskpar logs {place} --errors"
     statuses = {result.status for result in results}
     if statuses == {Status.COMPLETED}:
+        only_items = not any(result.counts.failed for result in results)
+        again = "run the failed items again" if only_items else "run these again"
         return [
             (logs, "show why mini-batches failed, and which"),
-            (f"{go_on} --retry-failed", "run these again (--allow-changes after mending the code)"),
+            (f"{go_on} --retry-failed", f"{again} (--allow-changes after mending the code)"),
         ]
     only_stopped = bool(results) and statuses <= {Status.COMPLETED, Status.SKIPPED, Status.INTERRUPTED}
     mended = ", once the cause is mended (--allow-changes where that changed the code)"
@@ -232,6 +237,8 @@ def _where_to_look(result: StepResult, kind: StepKind) -> list[str]:
         ]
     else:
         where = []
+    if result.counts.failed_items:
+        where.append("../failed_items.jsonl: each failed item, as data")
     if kind == StepKind.PARALLEL:
         where.append("sys/job_report/processed_mini-batches.csv: one row for each try")
     return [*where, "readme.txt: what each file of this folder holds"]

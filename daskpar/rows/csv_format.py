@@ -50,6 +50,14 @@ class CsvFormat(NamedRowsFormat):
             return b""
         return _text([Columns.from_text(schema[0]).names])
 
+    def one_range(self, pieces: Sequence[bytes]) -> bytes:
+        if not self.union:
+            return b"".join(pieces)
+        named = [with_names(data) for data in pieces if data]
+        names = tuple(dict.fromkeys(name for own, _ in named for name in own))
+        text = b"".join(rows if own == names else _rearranged(rows, own, names) for own, rows in named)
+        return before_each(text, [len(text)], [names])[0]
+
     def join(self, ranges: Iterator[bytes], schema: Schema | None) -> Iterator[bytes]:
         if schema is None:
             return

@@ -49,13 +49,19 @@ class JsonLinesFormat(NamedRowsFormat):
     def encoder(self) -> JsonLinesEncoder:
         return JsonLinesEncoder(self)
 
+    def one_range(self, pieces: Sequence[bytes]) -> bytes:
+        if not self.union:
+            return b"".join(pieces)
+        named = [with_names(data) for data in pieces if data]
+        names = tuple(dict.fromkeys(name for own, _ in named for name in own))
+        text = b"".join(_completed(rows, own, names) for own, rows in named)
+        return before_each(text, [len(text)], [names])[0]
+
     def join(self, ranges: Iterator[bytes], schema: Schema | None) -> Iterator[bytes]:
         names = Columns.from_text(schema[0]).names if schema is not None else ()
         for data in ranges:
             own, rows = with_names(data)
-            missing = [name for name in names if name not in set(own)]
-            nulls = b"".join(b"," + _line({name: None})[1:-2] for name in missing)
-            yield _filled(rows, nulls) if missing else rows
+            yield _completed(rows, own, names)
 
 
 class JsonLinesEncoder(NamedRowsEncoder):
@@ -91,6 +97,13 @@ class JsonLinesEncoder(NamedRowsEncoder):
         self._ranges, self._names, self.size_estimate = [], [], 0
         text, lengths = b"".join(ranges), list(map(len, ranges))
         return before_each(text, lengths, names) if self.row_format.union else (text, lengths)
+
+
+def _completed(rows: bytes, own: Sequence[str], names: Sequence[str]) -> bytes:
+    """Objects with the members `own`, with a null for each other one of `names`."""
+    missing = [name for name in names if name not in set(own)]
+    nulls = b"".join(b"," + _line({name: None})[1:-2] for name in missing)
+    return _filled(rows, nulls) if missing else rows
 
 
 def _filled(rows: bytes, nulls: bytes) -> bytes:

@@ -259,7 +259,7 @@ def _groups(ranges: Iterator[bytes], types: pa.Schema) -> Iterator[pa.Table]:
     waiting: list[pa.Table] = []
     rows = size = 0
     for data in ranges:
-        for batch in pa.ipc.open_stream(pa.py_buffer(data)):
+        for batch in _batches(data):
             table = _conformed(batch, types)
             while table.num_rows:
                 taken = table.slice(0, GROUP_ROWS - rows)
@@ -271,6 +271,15 @@ def _groups(ranges: Iterator[bytes], types: pa.Schema) -> Iterator[pa.Table]:
                     waiting, rows, size = [], 0, 0
     if waiting:
         yield pa.concat_tables(waiting)
+
+
+def _batches(data: bytes) -> Iterator[pa.RecordBatch]:
+    """What a range holds: one Arrow stream, or one for each piece of a divided mini-batch."""
+    import pyarrow as pa
+
+    source = pa.BufferReader(data)
+    while source.tell() < len(data):
+        yield from pa.ipc.open_stream(source)
 
 
 def _conformed(batch: pa.RecordBatch, types: pa.Schema) -> pa.Table:

@@ -37,6 +37,9 @@ class PartWriter(Protocol):
         they can't be: the part is then as before.
         """
 
+    def close(self) -> None:
+        """Nothing more is appended by it."""
+
 
 class StoredPart(ABC):
     """One part, opened for reading."""

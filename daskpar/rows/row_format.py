@@ -7,7 +7,7 @@ own and its line in `rows.registry`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -83,6 +83,10 @@ class RowFormat(ABC):
     def head(self, schema: Schema | None) -> bytes:
         """What stands before the first range."""
         return b""
+
+    def one_range(self, pieces: Sequence[bytes]) -> bytes:
+        """One range of several ones that follow each other: those of the pieces of a divided mini-batch."""
+        return b"".join(pieces)
 
     def join(self, ranges: Iterator[bytes], schema: Schema | None) -> Iterator[bytes]:
         """The whole output, in pieces, made of the ranges of the mini-batches in their order.

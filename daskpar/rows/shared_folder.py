@@ -102,6 +102,12 @@ class PartFile:
         # Not synced: after a power cut the checksums tell which rows are gone, and these are run again.
         return Written(end - len(data), zlib.crc32(data))
 
+    def close(self) -> None:
+        """Close the file; for a writer in a process of ours, where no script has its descriptors."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
     def _size_if_ours(self) -> int | None:
         """Length of the file; None where there is none yet, or the descriptor is no longer that of our file
         with all of its rows.

@@ -56,6 +56,15 @@ def arm(death: Death) -> None:
 
         return call
 
+    def keeping_piece(keep: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            death.at("before piece")
+            found = keep(*args, **kwargs)
+            death.at("after piece")
+            return found
+
+        return call
+
     def writing_frame(write: Callable[..., Any]) -> Callable[..., Any]:
         def call(self: Any, data: bytes) -> Any:
             death.at("torn commit", lambda: os.write(self._fd, data[: len(data) // 2]) and None)
@@ -80,6 +89,7 @@ def arm(death: Death) -> None:
         death.moment = death.moment.removeprefix("unseen ")
         wrap(step_lifecycle, "seen_inputs", looking)
     wrap(ledger.Ledger, "commit", committing)
+    wrap(ledger.Ledger, "commit_piece", keeping_piece)
     wrap(journal.Journal, "_write_locked", writing_frame)
     wrap(atomic, "replace_json", saving)
     arm_output(death)

@@ -1,4 +1,4 @@
-"""The three jobs of the README from data to results: the article's own YAML, many models, images."""
+"""The four jobs of the README from data to results: the article's own YAML, many models, images, bad pictures."""
 
 from __future__ import annotations
 
@@ -93,3 +93,21 @@ def test_images_and_a_command_that_shows_what_was_read(example):
         path.name for path in (folder / "data").glob("*.png")
     )
     assert ended.counts["read_digits"].succeeded == 20
+
+
+def test_bad_pictures_cost_themselves_alone(example):
+    folder = example("bad-pictures")
+    spec = folder / "pipeline.yml"
+    spec.write_text(spec.read_text().replace("timeout: 1\n", "timeout: 0.3\n"))
+    ended = run(folder)
+    bad = [json.loads(line) for line in (ended.logs["show"] / "user/std_out.txt").read_text().splitlines()]
+    assert [(Path(v["path"]).name, v["reason"]) for v in bad] == [
+        ("007.png", "EXCEPTION"),
+        ("008.png", "EXCEPTION"),
+        ("022.png", "TIMEOUT"),
+        ("041.png", "EXCEPTION"),
+    ]
+    names = {Path(v["path"]).name for v in bad}
+    assert ended.to_pandas("find")["picture"].tolist() == [
+        path.name for path in sorted((folder / "data").iterdir()) if path.name not in names
+    ]

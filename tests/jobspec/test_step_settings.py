@@ -27,9 +27,8 @@ def test_the_driver_finds_the_flag_of_each_setting() -> None:
 
 
 def test_flags_without_a_value_are_switches() -> None:
-    switches = {
-        flag for setting in SETTINGS for flag, read in setting.flags.items() if read is scalars.switch
-    }
+    readers = (scalars.switch, scalars.isolation)  # which read True
+    switches = {flag for setting in SETTINGS for flag, read in setting.flags.items() if read in readers}
     assert switches == SWITCHES - WITHOUT_EFFECT
 
 

@@ -366,6 +366,7 @@ def test_the_bytes_of_a_journal_are_those_that_earlier_versions_wrote() -> None:
         "FLUSH": 4,
         "REVOKED": 5,
         "SCHEMA": 6,
+        "PIECE": 7,
     }
     assert frame(b"\x06[]").hex() == "df9ab7fe03000000760c59b7065b5d"
     assert PART_PACK.pack(FrameKind.PART, 258).hex() == "0302010000"

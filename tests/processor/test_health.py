@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from daskpar.processor.health import FRUITLESS, LONGEST_ROW, ROW, Health, row_by_chance
@@ -175,3 +177,17 @@ def test_successes_in_bulk_count_where_nothing_is_in_a_row():
     assert health.succeeded(ONE, 1000)
     fail(health, ONE, 1)
     assert not health.succeeded(ONE, 5), "which they were matters now"
+
+
+def test_pieces_of_a_divided_mini_batch_are_given_to_sound_processes() -> None:
+    """An item only where the last call has succeeded, a larger piece where not all of the last few have failed."""
+    health = Health()
+    item, larger = replace(order(5), piece=(3, 4)), replace(order(5), piece=(0, 4))
+    assert health.fits(1, item) and health.fits(1, larger)
+    for failures in range(1, ROW + 1):
+        health.ended(1, [(5, TryStatus.FAILED)])
+        assert not health.fits(1, item)
+        assert health.fits(1, larger) == (failures < ROW)
+    assert health.is_worth_a_fresh_process(1, item, last=True, alone=True)
+    health.ended(1, [(5, TryStatus.SUCCEEDED)])
+    assert health.fits(1, item) and health.fits(1, larger)

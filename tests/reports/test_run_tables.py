@@ -14,7 +14,7 @@ from daskpar.errors import RunDirectoryError
 from daskpar.outputs.journal import Journal
 from daskpar.outputs.journal_reader import read_journal
 from daskpar.processor.protocol import Flushed
-from daskpar.reports.failed_items import FailedItems
+from daskpar.reports.failed_mini_batches import FailedMiniBatches
 from daskpar.reports.run_tables import FAILURE_COLUMNS, MINI_BATCH_COLUMNS, RunTables
 from daskpar.results import Failure, Reason, Status, TryStatus
 from daskpar.rundir.run_directory import RunDirectory
@@ -201,11 +201,11 @@ def test_every_item_of_failed_mini_batches_is_a_row(directory: RunDirectory, ste
     journal.append(flushed([(0, None), (1, Reason.TIMEOUT)], [True, True], (why,)))
     journal.close()
     path = step.logs.failed_mini_batches
-    FailedItems(step).step_ended(ended("failed", planned=2, failed=1))
+    FailedMiniBatches(step).step_ended(ended("failed", planned=2, failed=1))
     table = pd.read_csv(path)
     assert table["Item"].tolist() == [f"b/{number}, é.txt" for number in range(3)]
     assert table["Path"].tolist() == paths[3:]
     assert set(table["Mini-batch Id"]) == {1} and set(table["Error Category"]) == {"TIMEOUT"}
     assert set(table["Error Message"]) == {"took longer than 2 s"}
-    FailedItems(step).step_ended(ended(planned=2, succeeded=2))
+    FailedMiniBatches(step).step_ended(ended(planned=2, succeeded=2))
     assert not path.exists(), "a resume has mended them"

@@ -222,3 +222,17 @@ def test_the_cluster_of_the_run_is_in_the_command_that_goes_on(tmp_path: Path) -
         next_commands(tmp_path, [ended("failed", "", None).result])[0][0]
         == f"python -m daskpar resume {tmp_path} --compute big"
     )
+
+
+def test_items_that_failed_alone_are_counted_and_found(tmp_path: Path) -> None:
+    lines = tmp_path / "steps" / "score" / "failed_items.jsonl"
+    lines.parent.mkdir(parents=True)
+    lines.touch()
+    found = other("completed", step="score", planned=60, succeeded=60, items=600, failed_items=3)
+    text = summary_of_run(
+        run_directory=tmp_path, status=Status.COMPLETED, reason="", seconds=2.0, results=[found]
+    )
+    assert "60 of 60 mini-batches succeeded; 600 items, 3 failed" in text
+    assert f"3 items failed alone: {lines}" in text
+    assert "--retry-failed  run the failed items again" in text
+    assert "failed_items.jsonl" in job_result_text(found)

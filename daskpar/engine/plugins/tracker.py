@@ -27,6 +27,7 @@ from daskpar.engine.plugins.tracker_messages import (
     to_wire,
 )
 from daskpar.engine.rules.counter import ThresholdCounter, Thresholds
+from daskpar.engine.rules.division import to_divide
 from daskpar.processor.protocol import BlockEnded, Flushed, Message, NodeClosed
 from daskpar.results import Counts
 
@@ -71,6 +72,8 @@ class Tracker(SchedulerPlugin):
         thresholds: Thresholds,
         counts: Counts,
         label: str = "",
+        divides: bool = False,
+        files: bool = False,
     ) -> None:
         self.name = tracker_name(run_id, step)
         self.run_id = run_id
@@ -79,6 +82,8 @@ class Tracker(SchedulerPlugin):
         self.counter = ThresholdCounter(thresholds, counts)
         self.label = label
         self._metrics: StepMetrics | None = None
+        self.divides = divides
+        self.files = files
         self.verdict = ""
         self.scheduler: Scheduler | None = None
         self._nodes: set[str] = set()
@@ -137,10 +142,18 @@ class Tracker(SchedulerPlugin):
             # Dask may run a task again: only the start of a block that reports first counts, here as in the
             # driver.
             if self._tokens.setdefault(message.block, message.token) == message.token:
-                return message.records
+                return self._undivided(message) if self.divides else message.records
         elif isinstance(message, BlockEnded):
             self._tokens.pop(message.block, None)
         return None
+
+    def _undivided(self, message: Flushed) -> bytes | None:
+        """The records of a flush without those of divided mini-batches: the driver will say how these end."""
+        if message.piece is not None:
+            return None
+        records = unpack(message.records)
+        kept: bytes = records[~to_divide(records, files=self.files)].tobytes()
+        return kept
 
     def add_worker(self, scheduler: Scheduler, worker: str) -> None:
         """Called by Dask when a worker has connected."""

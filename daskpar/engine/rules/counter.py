@@ -50,6 +50,18 @@ class ThresholdCounter:
             retried=counts.retried + failed_tries - failed,
         )
 
+    def add_piece(self, items: int) -> None:
+        """Count a failed try of a piece of a divided mini-batch; one of several items is divided further."""
+        counts = self.counts
+        retried = counts.retried + (items > 1)
+        self.counts = replace(counts, tries_failed=counts.tries_failed + 1, retried=retried)
+
+    def add_divided(self, records: np.ndarray) -> None:
+        """Count the outcomes of mini-batches that were divided, whose tries were counted as they ended."""
+        tries_failed = self.counts.tries_failed
+        self.add(records)
+        self.counts = replace(self.counts, tries_failed=tries_failed)
+
     def add_repeats(self, number: int) -> None:
         """Count mini-batches that run again, for their result was lost with a processor or node."""
         self.counts = replace(self.counts, repeats=self.counts.repeats + number)

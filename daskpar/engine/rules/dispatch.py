@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
@@ -35,6 +35,15 @@ def runs(indices: np.ndarray) -> list[Interval]:
     return [(int(indices[a]), int(indices[b - 1]) + 1) for a, b in pairwise(edges)]
 
 
+@dataclass(frozen=True)
+class Piece:
+    """Items [start, stop) of mini-batch `index`, which are run by themselves."""
+
+    index: int
+    start: int
+    stop: int
+
+
 @dataclass(kw_only=True)
 class _Block:
     node: str
@@ -45,6 +54,18 @@ class _Block:
     """Whether its node gets no other block meanwhile, for it is a suspect."""
     token: str = ""
     """Of the start that owns it; empty until its first report."""
+    piece: Piece | None = None
+    """Where it is one: nodes know it under the index of its mini-batch, the dispatcher under a key."""
+
+    def keys(self, start: int, stop: int) -> Interval:
+        """What [start, stop), as nodes call it, is here."""
+        if self.piece is None:
+            return start, stop
+        first = self.key
+        return (first, first + 1) if start <= self.piece.index < stop else (first, first)
+
+    key: int = -1
+    """Of the piece."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +113,9 @@ class Dispatcher:
     """Mini-batches of which one failed try was not charged."""
     waiting: int = 0
     """Mini-batches that wait, suspects included."""
+    pieces: dict[int, Piece] = field(default_factory=dict)
+    """Pieces of divided mini-batches by key. Keys lie above all indices; here they stand for mini-batches."""
+    first_key: int = 1 << 40
 
     def __post_init__(self) -> None:
         self._next = 0
@@ -106,6 +130,50 @@ class Dispatcher:
             if start < stop:
                 self._queue.append((start, stop, 0))
                 self.waiting += stop - start
+
+    def add_pieces(self, pieces: Iterable[Piece], *, tries: int = 0) -> None:
+        """Pieces of a divided mini-batch are to be run, the first one first and ahead of all that waits.
+
+        `tries`: failed tries that count as theirs.
+        """
+        new = list(pieces)
+        for piece in reversed(new):
+            key = self.first_key
+            self.first_key += 1
+            self.pieces[key] = piece
+            self._queue.appendleft((key, key + 1, tries))
+        self.waiting += len(new)
+
+    def drop_pieces(self, index: int) -> None:
+        """Pieces of mini-batch `index` are not run any more; what comes of those under way is refused."""
+        keys = {key for key, piece in self.pieces.items() if piece.index == index}
+        for number, block in self.blocks.items():
+            if block.key in keys:
+                self.blocks[number].due = []
+        for waiting in (self._queue, self._waiting_suspects, *self._elsewhere.values()):
+            kept = [entry for entry in waiting if entry[0] not in keys]
+            self.waiting -= len(waiting) - len(kept)
+            waiting.clear()
+            waiting.extend(kept)
+        self._elsewhere = {node: waiting for node, waiting in self._elsewhere.items() if waiting}
+        for key in keys:
+            self.held.pop(key, None)
+            del self.pieces[key]
+
+    def piece_of(self, block: int) -> Piece | None:
+        """The piece that a block is, None for one of whole mini-batches."""
+        known = self.blocks.get(block)
+        return None if known is None else known.piece
+
+    def index_of(self, key: int) -> int:
+        """The mini-batch that a key stands for: itself, or that of the piece."""
+        piece = self.pieces.get(key) if self.pieces else None
+        return key if piece is None else piece.index
+
+    def key_of(self, block: int, index: int) -> int:
+        """Under which key mini-batch `index` of a block is known here."""
+        known = self.blocks.get(block)
+        return index if known is None or known.piece is None else known.key
 
     @property
     def finished(self) -> bool:
@@ -188,9 +256,12 @@ class Dispatcher:
         self.blocks[number] = _Block(node=node, tries=tries, due=[(start, stop)])
         self._change_load(node, 1)
         repeated = stop - start == 1 and start in self._repeated
-        return node, BlockOrder(
-            block=number, token="", start=start, stop=stop, tries=tries, repeated=repeated
-        )
+        order = BlockOrder(block=number, token="", start=start, stop=stop, tries=tries, repeated=repeated)
+        if self.pieces and (piece := self.pieces.get(start)) is not None:
+            self.blocks[number].piece, self.blocks[number].key = piece, start
+            span = (piece.start, piece.stop)
+            order = replace(order, start=piece.index, stop=piece.index + 1, piece=span)
+        return node, order
 
     def _orders_for_suspects(self) -> list[tuple[str, BlockOrder]]:
         """Blocks for suspects that need a node of their own: nodes that have no other suspect."""
@@ -229,6 +300,11 @@ class Dispatcher:
         known = self.blocks[block]
         first, end = int(indices[0]), int(indices[-1]) + 1
         # Nearly every flush is one unbroken range that is due as a whole.
+        if known.piece is not None:
+            known.due, taken = subtract(known.due, *known.keys(first, end))
+            accepted[:] = bool(taken)
+            self.blame.clear(*known.keys(first, end))
+            return accepted
         for start, stop in [(first, end)] if end - first == len(indices) else runs(indices):
             known.due, taken = subtract(known.due, start, stop)
             for low, high in taken:
@@ -263,7 +339,7 @@ class Dispatcher:
         if not self.owns(block, token):
             return Loss(requeued=0, failed=())
         known = self.blocks[block]
-        known.due, taken = subtract(known.due, start, stop)
+        known.due, taken = subtract(known.due, *known.keys(start, stop))
         failed = (
             [index for a, b in taken if (index := self.blame.accuse(a, b, writing=True)) is not None]
             if suspect
@@ -281,7 +357,7 @@ class Dispatcher:
         if not self.owns(block, token):
             return None
         known = self.blocks[block]
-        known.due, taken = subtract(known.due, index, index + 1)
+        known.due, taken = subtract(known.due, *known.keys(index, index + 1))
         return known.tries if taken else None
 
     def hold(self, index: int, tries: int) -> None:
@@ -327,19 +403,28 @@ class Dispatcher:
         requeued, failed, suspects = 0, [], []
         numbers = sorted(n for n, b in self.blocks.items() if b.node == node)
         suspected = may_have_run(
-            [(self.blocks[n].due, bool(self.blocks[n].token)) for n in numbers], running, last_state
+            [(self._as_nodes_know(self.blocks[n]), bool(self.blocks[n].token)) for n in numbers],
+            running,
+            last_state,
         )
         # The latest first: each goes to the front of the queue, so the oldest work ends up foremost.
         for number, ranges in zip(reversed(numbers), reversed(suspected), strict=True):
             block = self.blocks[number]
             suspects += sorted(start for start, _, ran in ranges if ran)[:1]
-            for start, stop, ran in ranges:
+            for first, end, ran in ranges:
+                start, stop = block.keys(first, end)
                 index = self.blame.accuse(start, stop, running=ran)
                 if index is not None:
                     failed.append(index)
                     block.due, _ = subtract(block.due, index, index + 1)
             requeued += self._retire(number)
         return Loss(requeued=requeued, failed=tuple(failed), suspects=tuple(suspects))
+
+    def _as_nodes_know(self, block: _Block) -> list[Interval]:
+        """What is due from a block, by the indices of mini-batches."""
+        if block.piece is None or not block.due:
+            return block.due
+        return [(block.piece.index, block.piece.index + 1)]
 
     def leave_node(self, node: str) -> int:
         """A node takes no more part, and no mini-batch is to blame; how many go back to the queue."""
@@ -357,6 +442,7 @@ class Dispatcher:
         self._elsewhere.clear()
         self._waiting_suspects.clear()
         self.held.clear()
+        self.pieces.clear()
         self.waiting = 0
 
     def _retire(self, number: int) -> int:

@@ -189,3 +189,33 @@ def test_a_tracker_of_the_same_name_that_came_meanwhile_stays(tracker, scheduler
     say_late(handler, "a", NodeClosed(node=0))
     scheduler.loop.calls[0]()
     assert scheduler.stream_handlers == {tracker.name: "another"}
+
+
+def test_what_is_divided_is_counted_by_the_driver_alone(scheduler):
+    divides = Tracker(
+        run_id="r",
+        step="s",
+        driver="client",
+        thresholds=Thresholds(mini_batch_error_threshold=0),
+        counts=Counts(planned=10),
+        divides=True,
+    )
+    asyncio.run(divides.start(scheduler))
+    records = np.zeros(3, RECORD)
+    records["index"], records["final"], records["status"] = range(3), 1, TryStatus.SUCCEEDED
+    records["items"] = 5
+    records["status"][1] = TryStatus.FAILED
+    whole = Flushed(block=1, token="t", part="", offset=0, length=0, crc=0, records=records.tobytes())
+    piece = Flushed(
+        block=2, token="t", part="", offset=0, length=0, crc=0, records=records[1:2].tobytes(), piece=(0, 1)
+    )
+    divides.report("tcp://a", pickle.dumps([whole, piece]))
+    assert (divides.counter.counts.succeeded, divides.counter.counts.failed, divides.verdict) == (2, 0, "")
+    records["items"] = 1  # nothing to divide
+    divides.report(
+        "tcp://a",
+        pickle.dumps(
+            [Flushed(block=3, token="t", part="", offset=0, length=0, crc=0, records=records[1:2].tobytes())]
+        ),
+    )
+    assert "1 mini-batch failed" in divides.verdict

@@ -22,7 +22,7 @@ COLUMNS = ("Mini-batch Id", "Item", "Rows", "Path", "Error Category", "Error Mes
 ROWS_AT_ONCE = 10_000
 
 
-class FailedItems(Watcher):
+class FailedMiniBatches(Watcher):
     """Writes the table when a step ends; it tells of the failures of earlier processes of the run too."""
 
     def __init__(self, step: StepPaths) -> None:

@@ -1,0 +1,179 @@
+"""The rows of failed items: read again by the plan, where they stand in their files, and as Parquet."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from daskpar.batches.plan import Plan
+from daskpar.outputs.commits import Commits
+from daskpar.rows.json_lines_format import json_value
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundRows:
+    """The rows of one mini-batch."""
+
+    rows: pa.Table
+    paths: Sequence[str | None]
+    """File of each row; None for rows that were grouped."""
+    positions: Sequence[int | None]
+    """Where each stands in its file: the number of the row, or its first byte."""
+
+
+def table_of(plan: Plan, index: int) -> FoundRows:
+    """The rows of mini-batch `index`, as they are now. Raises as `Plan.load`."""
+    if plan.rows_are_gathered:
+        import pyarrow as pa
+
+        frame = plan.load(index)
+        rows = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
+        nothing = [None] * rows.num_rows
+        return FoundRows(rows=rows, paths=nothing, positions=nothing)
+    import pyarrow as pa
+
+    tables, paths, positions = [], [], []
+    for piece in range(*plan.item_range(index)):
+        chunk = plan.reader.chunk(piece)
+        tables.append(chunk.table)
+        paths += [plan.table.files[int(plan.pieces[piece]["file"])]] * chunk.table.num_rows
+        positions += np.asarray(chunk.positions).tolist()
+    rows = pa.concat_tables(tables) if tables else plan.table.schema.empty_table()
+    return FoundRows(rows=rows, paths=paths, positions=positions)
+
+
+def row_numbers(plan: Plan, index: int, found: FoundRows, commits: Commits) -> list[int | None]:
+    """How many rows of its file stand before each row; None where that would take reading them all."""
+    from daskpar.data.tables.table import ARROW
+    from daskpar.data.tables.table_steps import drops_rows
+
+    count = found.rows.num_rows
+    if plan.table.format == ARROW or plan.rows_are_gathered:
+        return [None] * count
+    if plan.table.by_rows:
+        return list(found.positions)
+    if drops_rows(plan.table.steps) or plan.table.extents is not None or plan.kind != "pieces":
+        return [None] * count
+    files = plan.pieces["file"]
+    first = int(np.searchsorted(files, files[index]))
+    before = commits.items_between(first, index)
+    return [None] * count if before is None else [before + at for at in range(count)]
+
+
+class FailedRows:
+    """Writes rows to Parquet files in `folder`, one for each list of types that mini-batches have."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._writer: pq.ParquetWriter | None = None
+        self._schema: pa.Schema | None = None
+        self._files = 0
+        self._locations: set[str] = set()
+        """Columns of locations of files, which Parquet holds as text."""
+
+    @property
+    def any(self) -> bool:
+        """Whether there are rows."""
+        return self._files > 0
+
+    def add(self, rows: pa.Table) -> None:
+        """Append rows."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        from daskpar.data.columns.special_types import is_stream
+
+        if not rows.num_rows:
+            return
+        rows = _with_nested(rows)
+        if self._schema is not None and rows.schema != self._schema:
+            try:
+                rows = rows.cast(self._schema)
+            except (pa.ArrowException, ValueError):
+                self.close()
+                self._schema = None
+        if self._schema is None or self._writer is None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._schema = rows.schema
+            self._locations.update(field.name for field in rows.schema if is_stream(field))
+            name = f"part-{self._files:05}.parquet"
+            self._writer = pq.ParquetWriter(self._folder / name, self._schema, compression="zstd")
+            self._files += 1
+        self._writer.write_table(rows)
+
+    def close(self) -> None:
+        """Complete the files."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def mltable(self) -> str:
+        """The MLTable beside them."""
+        files = "".join(f"- file: ./{self._folder.name}/part-{n:05}.parquet\n" for n in range(self._files))
+        reading = "transformations:\n- read_parquet:\n    include_path_column: false\n"
+        if self._locations:
+            columns = json.dumps(sorted(self._locations))
+            reading += "- convert_column_types:\n"
+            reading += f"  - columns: {columns}\n    column_type: stream_info\n"
+        return f"type: mltable\npaths:\n{files}{reading}"
+
+
+def _with_nested(rows: pa.Table) -> pa.Table:
+    """The same where columns of values of any kind are lists or structs, which Parquet has and a reader gives
+    back as such values. Those of which that is not true stay JSON texts.
+    """
+    import pyarrow as pa
+
+    from daskpar.data.columns.special_types import is_any, values_of
+
+    for at, field in enumerate(rows.schema):
+        if not is_any(field):
+            continue
+        values = values_of(rows.column(at), field)
+        try:
+            made = pa.array(values)
+        except (pa.ArrowException, OverflowError):
+            continue
+        if pa.types.is_nested(made.type) and made.to_pylist() == values:
+            rows = rows.set_column(at, pa.field(field.name, made.type), made)
+    return rows
+
+
+def values_by_row(rows: pa.Table) -> list[dict[str, Any]]:
+    """Column -> value of each row, as Python objects."""
+    from daskpar.data.columns.special_types import values_of
+
+    columns = [values_of(rows.column(at), field) for at, field in enumerate(rows.schema)]
+    return [dict(zip(rows.column_names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def json_row(row: Mapping[str, Any]) -> dict[str, object]:
+    """A row as JSON: dates as ISO 8601, decimals as text, bytes as base64, null for what is missing."""
+    return {str(name): _json(value, str(name)) for name, value in row.items()}
+
+
+def _json(value: Any, name: str) -> object:
+    if isinstance(value, float) and math.isinf(value):
+        return "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, bytes | bytearray | memoryview):
+        return base64.b64encode(value).decode()
+    if isinstance(value, Mapping):
+        return {str(key): _json(inner, name) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json(inner, name) for inner in value]
+    try:
+        found: object = json_value(value, name)
+    except ValueError:
+        return str(value)
+    return found
