@@ -24,6 +24,7 @@ SWITCHES = frozenset(
         "amlbi_dataframe_mixed_types",
         "allow_empty",
         "any_number_of_rows",
+        "append_row_index",
     }
 )
 """Flags that mean True when no value follows."""
@@ -47,6 +48,9 @@ WITH_EFFECT = frozenset(
         "append_row_file_name",
         "append_row_format",
         "append_row_columns",
+        "append_row_part_size",
+        "append_row_join",
+        "append_row_index",
         "copy_logs_to_parent",
         "resource_monitor_interval",
         "profiling_module",
@@ -72,6 +76,9 @@ OURS_WITH_HYPHENS = {
     "init-timeout": "init_timeout",
     "append-row-format": "append_row_format",
     "append-row-columns": "append_row_columns",
+    "append-row-part-size": "append_row_part_size",
+    "append-row-join": "append_row_join",
+    "append-row-index": "append_row_index",
 }
 """Flags that Azure does not have may be written with hyphens as well."""
 

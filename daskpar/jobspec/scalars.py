@@ -272,6 +272,28 @@ def keys_in_text(value: Value, problems: Problems) -> tuple[str, ...] | None:
     return keys(Value([Value(name, value.place) for name in listed], value.place), problems)
 
 
+def columns_in_text(value: Value, problems: Problems) -> tuple[str, ...] | None:
+    """Names of columns in a program argument: a JSON list, or names with commas between them."""
+    data = value.data
+    try:
+        listed = data if isinstance(data, list | tuple) else json.loads(str(data))
+    except ValueError:
+        listed = str(data)
+    names = [str(name) for name in listed] if isinstance(listed, list | tuple) else str(data).split(",")
+    names = [name.strip() for name in names]
+    if not all(names):
+        problems.error(
+            value.place,
+            f"has to be names of columns with commas between them, not {quoted(data)}.",
+            "Write id,name.",
+        )
+        return None
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        problems.error(value.place, f"the column {twice!r} is given twice.")
+        return None
+    return tuple(names)
+
+
 def literal(value: Value, kind: str, problems: Problems) -> object:
     """A literal as an input of type `kind` (`string`, `number`, `integer`, `boolean`, or empty: as written)
     takes it.

@@ -36,9 +36,11 @@ from daskpar.processor.signal_guard import SignalGuard
 from daskpar.processor.std_streams import flush_streams, log_sizes, write_stderr
 from daskpar.results import Failure, Reason, TryStatus
 from daskpar.rows.part_store import PartWriter
+from daskpar.rows.row_format import REFUSED, Schema
 
 if TYPE_CHECKING:
     from daskpar.processor.profiling import Profiling
+    from daskpar.rows.item_columns import ColumnsBefore
 
 FLUSH_SECONDS = 0.1
 """Work that may be lost with a processor."""
@@ -89,6 +91,8 @@ class BlockRunner:
         self._fd = sock.fileno()
         self._part = part
         self._buffer = settings.row_format.encoder()
+        self._before: ColumnsBefore | None = None
+        self._refused: Schema | None = None
         self._any_number = settings.any_number_of_rows
         self._warned_of_more = self._any_number
         self._warned: set[str] = set()
@@ -143,6 +147,7 @@ class BlockRunner:
         if self._plan is None:
             try:
                 self._plan = Plan.open(self.settings.plan)
+                self._before = self._columns_before(self._plan)
                 if self.settings.seen:
                     self._plan.seen_paths = SeenItems(self.settings.seen)
             except Exception as error:
@@ -152,6 +157,15 @@ class BlockRunner:
                 channel.send(self._sock, DiskFailed(text))
                 raise
         return self._plan
+
+    def _columns_before(self, plan: Plan) -> ColumnsBefore | None:
+        """What stands before the columns of returned rows, where the user wants anything."""
+        wanted = self.settings.row_format
+        if not self.settings.append_row or not (wanted.item_columns or wanted.with_index):
+            return None
+        from daskpar.rows.item_columns import ColumnsBefore
+
+        return ColumnsBefore(plan, wanted.item_columns, index=wanted.with_index)
 
     def _run_one(self, index: int, began: float) -> None:
         """One try of one mini-batch."""
@@ -241,13 +255,16 @@ class BlockRunner:
         kept = False
         if final and self.settings.append_row:
             try:
+                before = () if self._before is None else (self._before.of(index, items),)
                 try:
-                    self._buffer.add(returned, index)
+                    self._buffer.add(returned, index, *before)
                 except Warning:  # as in `_run_one`
-                    _without_warnings(self._buffer.add, returned, index)
+                    _without_warnings(self._buffer.add, returned, index, *before)
                 kept = True
             except BaseException as error:  # the same
                 self._process.exit_if_copy()
+                if self._before is not None and type(error).__name__ == "NamesClash":
+                    self._refused = (REFUSED, str(error))  # so it is with every mini-batch: the step ends
                 self._fail(index, Reason.BAD_RETURN, items, error, clocks)
                 return
         if count > items > 0 and not self._warned_of_more:
@@ -363,7 +380,7 @@ class BlockRunner:
                 crc=crc,
                 records=records,
                 failures=failures,
-                schema=self._buffer.schema,
+                schema=self._refused or self._buffer.schema,
                 carried=carried,
                 notices=self._notices(failures),
             ),

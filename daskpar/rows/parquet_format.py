@@ -29,14 +29,17 @@ from daskpar.rows.row_format import Schema
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from daskpar.rows.item_columns import ItemColumns
+
 GROUP_ROWS, GROUP_BYTES = 1 << 20, 128 << 20
 """A row group is written when it has so many rows, or so many bytes in memory, whatever comes first."""
 BATCH_ROWS, BATCH_BYTES = 1 << 16, 16 << 20
 """Most rows and about the most bytes that are read at once when the file is made."""
 
-MINI_BATCH, NULLABLE = b"mini_batch", b"nullable"
+MINI_BATCH, NULLABLE, NO_ROWS = b"mini_batch", b"nullable", b"no rows"
 """What the schema that travels with the rows says of a column: a mini-batch that has this type; whether it is
-one of whole numbers or truth values with nulls among them, which pandas has types of its own for.
+one of whole numbers or truth values with nulls among them, which pandas has types of its own for; whether
+there were no rows so far, so that its type, null, stands for nothing.
 """
 _PANDAS_NULLABLE = {
     "int8": "Int8", "int16": "Int16", "int32": "Int32", "int64": "Int64",
@@ -86,8 +89,10 @@ class ParquetEncoder(NamedRowsEncoder):
         self.size_estimate = 0
         """Bytes that wait for `take`."""
 
-    def _taken(self, returned: Any, index: int) -> tuple[int, Hashable, Callable[[], Schema]]:
-        made = _table_of(returned, self.row_format)
+    def _taken(
+        self, returned: Any, index: int, before: ItemColumns | None
+    ) -> tuple[int, Hashable, Callable[[], Schema]]:
+        made = _table_of(returned, self.row_format, before)
         if made is None:
             self._ranges.append(b"")
             return len(returned), None, lambda: ()
@@ -111,7 +116,9 @@ class ParquetEncoder(NamedRowsEncoder):
 # -- in the processors --
 
 
-def _table_of(returned: Any, row_format: NamedRowsFormat) -> tuple[pa.Table, tuple[bool, ...]] | None:
+def _table_of(
+    returned: Any, row_format: NamedRowsFormat, before: ItemColumns | None
+) -> tuple[pa.Table, tuple[bool, ...]] | None:
     """What was returned as a table of the usual types, and which columns are nullable; None where it has no
     columns. ValueError for what is no table.
     """
@@ -132,6 +139,9 @@ def _table_of(returned: Any, row_format: NamedRowsFormat) -> tuple[pa.Table, tup
         names, rows = mappings(returned, row_format)
         arrays = [_array([row.get(name) for row in rows], name) for name in names]
         table = pa.Table.from_arrays(arrays, names=list(names))
+    if before is not None and (table.num_columns or table.num_rows):
+        table = before.table(table)
+        masked = (False,) * len(before.names) + masked if masked else ()
     if not table.num_columns:
         return None
     if not table.num_rows:  # says nothing of its types
@@ -186,7 +196,13 @@ def _marked(table: pa.Table, nullable: tuple[bool, ...], index: int) -> pa.Schem
 
     return pa.schema(
         [
-            field.with_metadata({MINI_BATCH: str(index), **({NULLABLE: "1"} if null else {})})
+            field.with_metadata(
+                {
+                    MINI_BATCH: str(index),
+                    **({NULLABLE: "1"} if null else {}),
+                    **({} if table.num_rows else {NO_ROWS: "1"}),
+                }
+            )
             for field, null in zip(table.schema, nullable, strict=True)
         ]
     )
@@ -237,7 +253,9 @@ def _joined_field(one: pa.Field, other: pa.Field) -> pa.Field:
     )
     if NULLABLE in one.metadata or NULLABLE in other.metadata:
         metadata[NULLABLE] = b"1"
-    if kinds.is_null(one.type) != kinds.is_null(other.type):
+    if not (NO_ROWS in one.metadata and NO_ROWS in other.metadata):
+        metadata.pop(NO_ROWS, None)
+    if any(kinds.is_null(field.type) and NO_ROWS not in field.metadata for field in (one, other)):
         metadata |= _nulls_come(wider)
     return one.with_type(wider).with_metadata(metadata)
 
