@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import sys
 import zlib
 from collections.abc import Callable, Hashable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from daskpar.errors import JobFailed
 from daskpar.jobspec.row_formats import PARQUET
 from daskpar.rows.columns import Columns, ColumnsDiffer
+from daskpar.rows.missing_values import is_missing
 from daskpar.rows.named_rows import (
     NamedRowsEncoder,
     NamedRowsFormat,
@@ -24,6 +26,7 @@ from daskpar.rows.named_rows import (
     pandas_frame,
     refuse_doubles,
 )
+from daskpar.rows.one_kind import check_one_kind
 from daskpar.rows.row_format import Schema
 
 if TYPE_CHECKING:
@@ -130,7 +133,13 @@ def _table_of(
         names = frame_names(frame.columns)
         refuse_doubles(names)
         masked = tuple(str(kind) in _PANDAS_NULLABLE.values() for kind in frame.dtypes)
-        table = pa.Table.from_pandas(frame, preserve_index=False, nthreads=1)
+        for at, name in enumerate(names):
+            if str(frame.dtypes.iloc[at]) == "object":
+                check_one_kind(frame.iloc[:, at].tolist(), name)
+        try:
+            table = pa.Table.from_pandas(frame, preserve_index=False, nthreads=1)
+        except UnicodeError as error:
+            raise ValueError(f"a text of the DataFrame is no UTF-8: {error}") from error
         table = table.rename_columns(list(names))
     elif (given := arrow_table(returned)) is not None:
         table = given
@@ -152,10 +161,19 @@ def _table_of(
 def _array(values: list[Any], name: str) -> pa.Array:
     import pyarrow as pa
 
+    check_one_kind(values, name)
     try:
-        return pa.array(values, from_pandas=True)
-    except (pa.ArrowException, OverflowError) as error:
+        return pa.array(_with_usual_days(values), from_pandas=True)
+    except (pa.ArrowException, OverflowError, TypeError, UnicodeError) as error:
         raise ValueError(f"the column {name!r} can't have one type: {error}") from error
+
+
+def _with_usual_days(values: list[Any]) -> Any:
+    """Values that are numpy's dates as an array of them, which Arrow knows; one by one it does not."""
+    numpy = sys.modules.get("numpy")
+    if numpy is None or not any(type(value) is numpy.datetime64 for value in values):
+        return values
+    return numpy.array([None if is_missing(value) else value for value in values], dtype="datetime64")
 
 
 def _usual(table: pa.Table) -> pa.Table:
@@ -245,8 +263,7 @@ def _joined_field(one: pa.Field, other: pa.Field) -> pa.Field:
         first, second = (int(field.metadata[MINI_BATCH]) for field in (one, other))
         raise ColumnsDiffer(
             f"the column {one.name!r} is {other.type} in mini-batch {second} and {one.type} in mini-batch "
-            f"{first}, and no type holds both without changing values. Return one type from every run() "
-            "(whole numbers with nulls among them become fractions in pandas: .astype('Int64') keeps them)"
+            f"{first}, and no type holds both without changing values. {_advice(one.type, other.type)}"
         )
     metadata = dict(
         other.metadata if wider.equals(other.type) and not wider.equals(one.type) else one.metadata
@@ -258,6 +275,19 @@ def _joined_field(one: pa.Field, other: pa.Field) -> pa.Field:
     if any(kinds.is_null(field.type) and NO_ROWS not in field.metadata for field in (one, other)):
         metadata |= _nulls_come(wider)
     return one.with_type(wider).with_metadata(metadata)
+
+
+def _advice(one: pa.DataType, other: pa.DataType) -> str:
+    import pyarrow.types as kinds
+
+    if kinds.is_timestamp(one) and kinds.is_timestamp(other):
+        return "Bring all moments to one time zone: .dt.tz_convert('UTC'), or .dt.tz_localize(ZONE) before"
+    if {kinds.is_floating(one), kinds.is_floating(other)} == {True, False}:
+        return (
+            "Return one type from every run() (whole numbers with nulls among them become fractions in "
+            "pandas: .astype('Int64') keeps them)"
+        )
+    return "Return one type from every run()"
 
 
 def _nulls_come(kind: pa.DataType) -> dict[bytes, bytes]:
