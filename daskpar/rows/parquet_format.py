@@ -77,7 +77,7 @@ class ParquetFormat(NamedRowsFormat):
         plain = pa.schema([field.remove_metadata() for field in types], metadata=types.metadata)
         sink = _Sink()
         with pq.ParquetWriter(sink, plain, compression="zstd") as writer:
-            for group in _groups(ranges, plain):
+            for group in _read_ahead(_groups(ranges, plain)):
                 writer.write_table(group, row_group_size=max(1, group.num_rows))
                 yield sink.taken()
         yield sink.taken()
@@ -319,6 +319,17 @@ def _groups(ranges: Iterator[bytes], types: pa.Schema) -> Iterator[pa.Table]:
                     waiting, rows, size = [], 0, 0
     if waiting:
         yield pa.concat_tables(waiting)
+
+
+def _read_ahead(groups: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """The same; the next one is decoded on another thread while this one is packed."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1, thread_name_prefix="daskpar-decode") as thread:
+        following = thread.submit(next, groups, None)
+        while (group := following.result()) is not None:
+            following = thread.submit(next, groups, None)
+            yield group
 
 
 def _conformed(batch: pa.RecordBatch, types: pa.Schema) -> pa.Table:
