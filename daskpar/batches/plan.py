@@ -279,7 +279,7 @@ class Plan:
     def paths_of(self, i: int) -> list[str]:
         """The paths of mini-batch `i` of a file list as they were listed."""
         assert self._paths is not None
-        return self._paths.slice(*self._rows(i))
+        return self._paths.slice(*self.item_range(i))
 
     def describe(self, i: int) -> str:
         """The items of mini-batch `i`, for messages: its keys, and file names or ranges of bytes or rows."""
