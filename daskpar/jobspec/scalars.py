@@ -241,7 +241,7 @@ def keys(value: Value, problems: Problems) -> tuple[str, ...] | None:
         problems.error(
             value.place,
             f"has to be a list of column names, not {quoted(value.data)}.",
-            "Write [Store, Brand].",
+            _as_list(value.data),
         )
         return None
     names: list[str] = []
@@ -258,6 +258,14 @@ def keys(value: Value, problems: Problems) -> tuple[str, ...] | None:
             return None
         names.append(element.data)
     return tuple(names)
+
+
+def _as_list(data: object) -> str:
+    """What to write for names that are no list."""
+    if not isinstance(data, str) or not data.strip():
+        return "Write [Store, Brand]."
+    names = [name.strip() for name in data.strip(" []").split(",") if name.strip()]
+    return f"Write [{', '.join(names)}]."
 
 
 def keys_in_text(value: Value, problems: Problems) -> tuple[str, ...] | None:

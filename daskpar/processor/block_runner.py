@@ -235,11 +235,13 @@ class BlockRunner:
         if missing or reach_of(error) == Reach.UNREACHED:
             self._unreached = Unreached(str(error) or describe_error(error), missing)
             return
-        items, clocks = self._planned_items(index), (began, None)
+        known = self._planned_items(index)
+        items, clocks = known or 1, (began, None)
+        note = "" if known else " (nobody could count its rows: 1 failed item stands for all of them)"
         if changed:  # where in our code that was noticed is no matter
-            self._fail(index, Reason.INPUT_CHANGED, items, str(error), clocks)
+            self._fail(index, Reason.INPUT_CHANGED, items, f"{error}{note}", clocks)
         else:
-            self._fail(index, Reason.LOAD_ERROR, items, error, clocks)
+            self._fail(index, Reason.LOAD_ERROR, items, error, clocks, note)
 
     def _take_return(self, index: int, items: int, returned: Any, clocks: tuple[Any, ...]) -> None:
         """Count what was returned and keep its rows where they count."""
@@ -282,12 +284,18 @@ class BlockRunner:
     # -- results -------------------------------------------------------------------------------------------
 
     def _fail(
-        self, index: int, reason: int, items: int, error: BaseException | str, clocks: tuple[Any, ...]
+        self,
+        index: int,
+        reason: int,
+        items: int,
+        error: BaseException | str,
+        clocks: tuple[Any, ...],
+        note: str = "",
     ) -> None:
         final = self._order.is_last_try(self.settings.max_retries) or reason == Reason.INPUT_CHANGED
         message = error if isinstance(error, str) else describe_error(error)
         if reason == Reason.LOAD_ERROR:
-            message = f"the mini-batch could not be loaded: {message}"
+            message = f"the mini-batch could not be loaded: {message}{note}"
         trace = "" if isinstance(error, str) else user_traceback(error)
         self._add_failure(index, reason, message, trace, final)
         # None of its items count, and its charge is dropped where the try is repeated.
@@ -452,11 +460,11 @@ class BlockRunner:
     # -- what the plan says of a mini-batch ----------------------------------------------------------------
 
     def _planned_items(self, index: int) -> int:
-        """Items of a mini-batch that could not be loaded: as planned, else 1."""
+        """Items of a mini-batch that could not be loaded: as planned, 0 where nobody has counted them."""
         try:
-            return self._plan.items(index) or 1  # type: ignore[union-attr]
+            return self._plan.items(index) or 0  # type: ignore[union-attr]
         except Exception:
-            return 1
+            return 0
 
     def _describe(self, index: int) -> str:
         try:

@@ -101,7 +101,11 @@ PARALLEL = {
     ),
     "size": ({"extra": "mini_batch_size: ten"}, "'ten' is no mini-batch size"),
     "keys without table": ({"extra": "partition_keys: [a]"}, "partition_keys need an mltable"),
-    "keys as text": ({"extra": "partition_keys: a,b"}, "has to be a list of column names"),
+    "keys as text": (
+        {"extra": "partition_keys: a,b"},
+        "has to be a list of column names, not 'a,b'. Write [a, b].",
+    ),
+    "a key as text": ({"extra": "partition_keys: store"}, "not 'store'. Write [store]."),
     "threshold": (
         {"extra": "error_threshold: true"},
         "jobs.score.error_threshold: has to be a whole number, not true",
