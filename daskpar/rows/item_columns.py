@@ -132,7 +132,10 @@ class _Decoded:
         if column.null_count and (kinds.is_integer(column.type) or kinds.is_boolean(column.type)):
             import pandas as pd
 
-            array: Any = pd.array(column.to_pylist(), "boolean" if kinds.is_boolean(column.type) else None)
+            # int64 and uint8 are Int64 and UInt8 where pandas is to keep their nulls.
+            name = str(column.type).replace("uint", "UInt").replace("int", "Int")
+            kind: Any = "boolean" if kinds.is_boolean(column.type) else name
+            array: Any = pd.array(column.to_pylist(), kind)
             return array
         return to_frame(self.table, rows).iloc[:, 0].array
 

@@ -115,8 +115,17 @@ def test_csv(
     flat = [{name: row[name] for name in FLAT} for row in rows]
     pieces: list[Any] = list(batches(flat, cuts))
     if frames:
+        kinds = {"id": "Int64", "good": "boolean"}
         pieces = [
-            pd.DataFrame(piece, columns=FLAT).astype({"id": "Int64", "good": "boolean"}) for piece in pieces
+            pd.DataFrame(
+                {
+                    name: pd.array([row[name] for row in piece], kinds[name])
+                    if name in kinds
+                    else [row[name] for row in piece]
+                    for name in FLAT
+                }
+            )
+            for piece in pieces
         ]
     data = output_of(CsvFormat(), pieces)
     path = tmp_path / "rows.csv"
