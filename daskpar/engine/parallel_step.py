@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from daskpar.batches.plan import Plan, PlanSummary
 from daskpar.engine.execution import Execution
 from daskpar.engine.execution_result import Commit, ExecutionResult
+from daskpar.engine.grouped_input import changed_since_grouped
 from daskpar.engine.input_copies import is_copied, lay_out_inputs, own_outputs, remove_inputs
 from daskpar.engine.input_guard import guard_of
 from daskpar.engine.node_probe import needs_of
@@ -66,6 +67,8 @@ class ParallelStepRun(StepRun):
     """The input where it was opened already."""
     takes_changes: bool = False
     """Whether the files of an earlier process' plan may be others by now (--allow-changes)."""
+    _planned_of: Table | FileList | None = None
+    """The input that this process has planned; None for a plan that was there."""
 
     def _run(self) -> StepResult:
         summary = self._plan()
@@ -100,6 +103,10 @@ class ParallelStepRun(StepRun):
         ).run()
 
     def _open_input(self) -> Table | FileList | None:
+        self._planned_of = self._opened_input()
+        return self._planned_of
+
+    def _opened_input(self) -> Table | FileList | None:
         step = self.step
         if self.opened is not None or step.settings.rank_mini_batch_count > 0:
             return self.opened
@@ -233,7 +240,8 @@ class ParallelStepRun(StepRun):
                 outcome.input_changed
                 + sum(earlier.reason == Reason.INPUT_CHANGED for earlier in ledger.earlier_failures)
             )
-            + ((outcome.gathered,) if outcome.gathered else ()),
+            + ((outcome.gathered,) if outcome.gathered else ())
+            + self._on_grouped_input(),
         )
         if result.status != Status.COMPLETED:
             return result
@@ -246,6 +254,18 @@ class ParallelStepRun(StepRun):
         except DaskparError as error:
             return replace(result, status=status_of(error), reason=str(error))
         return result
+
+    def _on_grouped_input(self) -> tuple[str, ...]:
+        """What has to be said where rows were brought together of a table that is another one now."""
+        from daskpar.data.files import FileList
+
+        table = self._planned_of
+        if table is None or isinstance(table, FileList) or not self.step.partition_keys:
+            return ()
+        if not Plan.open(self.folder.plan).rows_are_gathered:
+            return ()  # whoever reads a mini-batch looks at its files
+        note = changed_since_grouped(table)
+        return (note,) if note else ()
 
     def _nodes_and_processors(self) -> tuple[int, int]:
         """How many of each take part, as the cluster is now."""

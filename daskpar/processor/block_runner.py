@@ -265,8 +265,8 @@ class BlockRunner:
                 kept = True
             except BaseException as error:  # the same
                 self._process.exit_if_copy()
-                if self._before is not None and type(error).__name__ == "NamesClash":
-                    self._refused = (REFUSED, str(error))  # so it is with every mini-batch: the step ends
+                if self._before is not None:
+                    self._refuse(error)
                 self._fail(index, Reason.BAD_RETURN, items, error, clocks)
                 return
         if count > items > 0 and not self._warned_of_more:
@@ -280,6 +280,13 @@ class BlockRunner:
         self._keep(
             index, items, count, result.failed_items, result.status, result.reason, int(final), kept, clocks
         )
+
+    def _refuse(self, error: BaseException) -> None:
+        """Let the step end where what is wrong with a return is wrong with all of them."""
+        from daskpar.rows.item_columns import NamesClash
+
+        if isinstance(error, NamesClash):
+            self._refused = (REFUSED, str(error))
 
     # -- results -------------------------------------------------------------------------------------------
 
