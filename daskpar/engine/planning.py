@@ -55,7 +55,7 @@ def open_input(data: Input, datastores: Mapping[str, str], others: Sequence[Inpu
 
 
 def open_split(step: ParallelStep, datastores: Mapping[str, str]) -> Table | FileList:
-    """What a step splits: its input, or several one after the other. It has the columns that the step wants."""
+    """What a step splits, with the columns that it wants: its input, or several one after the other."""
     data, *others = (step.inputs[name] for name in step.input_data)
     return open_with_columns(data, WantedColumns.of(step), datastores, others)
 
