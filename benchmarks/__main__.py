@@ -22,6 +22,7 @@ from benchmarks.report import draw, table
 QUESTIONS = {
     "many-tiny": "many_tiny",
     "csv-score": "csv_score",
+    "row-formats": "row_formats",
     "csv-10kb": "csv_10kb",
     "parquet-score": "parquet_score",
     "many-models": "many_models",

@@ -6,7 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.csv as pacsv
+import pyarrow.json as pajson
+import pyarrow.parquet as pq
 
 from benchmarks.harness import Wrong
 
@@ -18,13 +21,7 @@ def scores_complete(output: Path, rows: int, *, ordered: bool = True) -> Callabl
     """
 
     def check() -> None:
-        names = ["id", "label", "score"]
-        table = pacsv.read_csv(
-            output,
-            pacsv.ReadOptions(column_names=names),
-            pacsv.ParseOptions(delimiter=" "),
-            pacsv.ConvertOptions(include_columns=names),
-        )
+        table = _scores(output)
         found = table["id"].to_numpy()
         if not ordered:
             found = np.sort(found)
@@ -37,6 +34,24 @@ def scores_complete(output: Path, rows: int, *, ordered: bool = True) -> Callabl
             raise Wrong(f"{output.name}: the scores add up to {total}, elsewhere to {expected}")
 
     return check
+
+
+def _scores(output: Path) -> pa.Table:
+    names = ["id", "label", "score"]
+    if output.is_dir():
+        return pa.concat_tables([_scores(part) for part in sorted(output.iterdir())])
+    if output.suffix == ".parquet":
+        return pq.read_table(output)
+    if output.suffix == ".csv":
+        return pacsv.read_csv(output)
+    if output.suffix == ".jsonl":
+        return pajson.read_json(output)
+    return pacsv.read_csv(
+        output,
+        pacsv.ReadOptions(column_names=names),
+        pacsv.ParseOptions(delimiter=" "),
+        pacsv.ConvertOptions(include_columns=names),
+    )
 
 
 SUMS: dict[int, float] = {}

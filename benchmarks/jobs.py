@@ -44,6 +44,9 @@ class Job:
     max_retries: int = 2
     timeout: int = 60
     append_row: bool = True
+    row_format: str = "text"
+    into_folder: bool = False
+    """Whether rows go to a folder of part files."""
     model_folder: bool = False
     """Whether the script gets a folder to write to."""
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -60,8 +63,9 @@ class Job:
 
     @property
     def rows(self) -> Path:
-        """The aggregated file."""
-        return self.folder / "rows.txt"
+        """The aggregated file, or folder."""
+        ending = {"text": ".txt"}.get(self.row_format, f".{self.row_format}")
+        return self.folder / ("rows" if self.into_folder else f"rows{ending}")
 
     @property
     def models(self) -> Path:
@@ -93,8 +97,11 @@ class Job:
         else:
             step["mini_batch_size"] = self.mini_batch_size
         if self.append_row:
-            outputs["rows"] = {"type": "uri_file", "path": str(self.rows)}
+            kind = "uri_folder" if self.into_folder else "uri_file"
+            outputs["rows"] = {"type": kind, "path": str(self.rows)}
             task["append_row_to"] = "${{outputs.rows}}"
+            if self.row_format != "text":
+                task["program_arguments"] = f"--append_row_format {self.row_format}"
         if self.model_folder:
             outputs["models"] = {"type": "uri_folder", "path": str(self.models)}
             task["program_arguments"] = "--model_folder ${{outputs.models}}"
@@ -118,7 +125,10 @@ class Job:
         """Remove what an earlier run left."""
         shutil.rmtree(self.run_directory, ignore_errors=True)
         shutil.rmtree(self.models, ignore_errors=True)
-        self.rows.unlink(missing_ok=True)
+        if self.into_folder:
+            shutil.rmtree(self.rows, ignore_errors=True)
+        else:
+            self.rows.unlink(missing_ok=True)
 
     def command(
         self,

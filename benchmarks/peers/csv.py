@@ -10,12 +10,14 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
 
 from benchmarks.peers.common import Range, cut, join, main, mark
 from benchmarks.scripts.score import run
 
 PROCESSES = 2
 SPAN = 4_000_000
+GROUP_ROWS = 1 << 20
 PLAIN = pacsv.WriteOptions(include_header=False, delimiter=" ", quoting_style="none")
 
 job: tuple[str, list[str], str]
@@ -89,6 +91,37 @@ def pool_parts(path: str, output: str, size: str) -> None:
     mark("done")
 
 
+def score_to_parquet(task: tuple[int, Range]) -> str:
+    """One mini-batch, one Parquet file."""
+    number, (start, stop) = task
+    part = f"{job[2]}/{number}"
+    scored = pa.Table.from_pandas(run(parse(read(start, stop))), preserve_index=False, nthreads=1)
+    pq.write_table(scored, part, compression="zstd")
+    return part
+
+
+def pool_parquet(path: str, output: str, size: str) -> None:
+    """A forking pool that writes Parquet files, whose rows become large row groups of one file in order."""
+    with tempfile.TemporaryDirectory(dir=Path(output).parent) as folder:
+        begin(path, folder)
+        mark("up")
+        writer, waiting, rows = None, [], 0
+        with multiprocessing.get_context("fork").Pool(PROCESSES) as pool:
+            for part in pool.imap(score_to_parquet, enumerate(cut(path, int(size)))):
+                waiting.append(pq.read_table(part, use_threads=False))
+                rows += waiting[-1].num_rows
+                Path(part).unlink()
+                if writer is None:
+                    writer = pq.ParquetWriter(output, waiting[0].schema, compression="zstd")
+                if rows >= GROUP_ROWS:
+                    writer.write_table(pa.concat_tables(waiting))
+                    waiting, rows = [], 0
+        if waiting:
+            writer.write_table(pa.concat_tables(waiting))
+        writer.close()
+    mark("done")
+
+
 def pool_slices(path: str, output: str, size: str) -> None:
     """The same with reads of 4 MB, each cut into its mini-batches."""
     with tempfile.TemporaryDirectory(dir=Path(output).parent) as folder:
@@ -156,5 +189,5 @@ def ray_data(path: str, output: str, size: str) -> None:
 
 
 if __name__ == "__main__":
-    functions = (pool_parts, pool_slices, pool_pandas, dask_dataframe, ray_data)
+    functions = (pool_parts, pool_parquet, pool_slices, pool_pandas, dask_dataframe, ray_data)
     main({function.__name__: function for function in functions})

@@ -39,6 +39,10 @@ class GroupFrames:
         self._first = self._last = 0
         self._slices: FrameSlices | None = None
         self._noted: list[tuple[int, LossCounter]] = []
+        self.keep: tuple[str, ...] = ()
+        """Columns that `kept` has of each frame, as they were decoded."""
+        self.kept: pa.Table | None = None
+        self._gathered: pa.Table | None = None
         self._stop = len(pieces)
         self._rows_at_once = max(1, GATHER_BYTES * (table.rows or 1) // max(table.size_bytes, 1))
 
@@ -54,9 +58,13 @@ class GroupFrames:
             self._last = self._first  # read again when asked again: the script may have changed the frame
             number, start, stop = self._pieces[i].tolist()
             rows = self._rows(number, start, stop)
+            if self.keep:
+                self.kept = rows.select(self.keep)
             self._note(i, WideIntegers(rows).count(0, stop - start))
             return to_frame(rows, stop - start)
         start, stop = self._starts[i - self._first], self._stops[i - self._first]
+        if self._gathered is not None:
+            self.kept = self._gathered.slice(start, stop - start)
         self._note(i, self._slices.wide.count(start, stop))
         return self._slices.slice(start, stop)
 
@@ -103,6 +111,7 @@ class GroupFrames:
         stops[order] = np.cumsum(sorted_["stop"] - sorted_["start"])
         self._starts, self._stops = (stops - (ahead["stop"] - ahead["start"])).tolist(), stops.tolist()
         self._slices = FrameSlices(rows, rows.num_rows)
+        self._gathered = rows.select(self.keep) if self.keep else None
 
     def _rows(self, number: int, start: int, stop: int) -> pa.Table:
         file = self._files.get(number)

@@ -37,6 +37,7 @@ from daskpar.rundir.boot import same_boot
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
+    import pyarrow as pa
 
     from daskpar.batches.group_frames import GroupFrames
     from daskpar.data.stamps import Stamp
@@ -111,6 +112,7 @@ class Plan:
         self._table: Table | None = None
         self._reader: TableReader | None = None
         self._group_frames: GroupFrames | None = None
+        self._kept_columns: tuple[str, ...] = ()
 
     @classmethod
     def open(cls, folder: str | Path) -> Plan:
@@ -183,6 +185,7 @@ class Plan:
             from daskpar.data.tables.table_reader import TableReader
 
             self._reader = TableReader(self.table, self.pieces)
+            self._reader.keep = self._kept_columns
         return self._reader
 
     @property
@@ -192,6 +195,7 @@ class Plan:
             from daskpar.batches.group_frames import GroupFrames
 
             self._group_frames = GroupFrames(self.table, self.pieces)
+            self._group_frames.keep = self._kept_columns
         return self._group_frames
 
     def items(self, i: int) -> int | None:
@@ -255,6 +259,24 @@ class Plan:
         )
 
         return self.table.format == ARROW
+
+    @property
+    def key_names(self) -> tuple[str, ...]:
+        """The key columns; none unless grouped."""
+        return () if self._groups is None else self._groups.names
+
+    def keep(self, columns: tuple[str, ...]) -> None:
+        """Keep these columns of each mini-batch of a table as they were decoded, for `kept`; called before
+        the first is loaded.
+        """
+        self._kept_columns = columns
+
+    @property
+    def kept(self) -> pa.Table:
+        """The columns that are kept (`keep`), of the mini-batch that was loaded last."""
+        reader = self.reader if self.group_frames is None else self.group_frames
+        assert reader.kept is not None
+        return reader.kept
 
     def describe(self, i: int, span: tuple[int, int] | None = None) -> str:
         """The items of mini-batch `i`, for messages: its keys, and file names or ranges of bytes or rows.

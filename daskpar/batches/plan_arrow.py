@@ -175,7 +175,8 @@ class StoredGroups:
         import pyarrow as pa
 
         self._file = pa.ipc.open_file(pa.memory_map(str(path)))
-        self._names: list[str] = self._file.schema.names[1:]
+        self.names: tuple[str, ...] = tuple(self._file.schema.names[1:])
+        """The key columns."""
         sizes = (self._file.get_batch(number).num_rows for number in range(self._file.num_record_batches))
         self._starts = [0, *itertools.accumulate(sizes)]
         self._current = -1
@@ -202,7 +203,7 @@ class StoredGroups:
                 for column, field in zip(part.columns[1:], list(part.schema)[1:], strict=True)
             )
             self._chunk = list(zip(*values, strict=True))
-        return dict(zip(self._names, self._chunk[i - self._start], strict=True))
+        return dict(zip(self.names, self._chunk[i - self._start], strict=True))
 
     def _at(self, i: int) -> int:
         if self._current < 0 or not self._starts[self._current] <= i < self._starts[self._current + 1]:

@@ -223,8 +223,8 @@ CAUSES: Mapping[str, str] = {
         " e.g. {example}: remove that line"
     ),
     ONE_COLUMN: (
-        "the only column is {column!r}, which holds what is a delimiter elsewhere, e.g. {example}: if the "
-        'files have that delimiter, write it in double quotes (`delimiter: ";"`, `delimiter: "\\t"`)'
+        "the only column is {column!r}, which holds what is a delimiter elsewhere, {example} where the files "
+        "are divided by it"
     ),
     LETTER_CASE: (
         "{count:column} of some files with the name of another but for upper and lower case or "

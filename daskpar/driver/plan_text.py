@@ -17,7 +17,9 @@ from daskpar.jobspec.given_spec import GivenSpec
 from daskpar.jobspec.input_access import Access
 from daskpar.jobspec.model import CommandStep, Input, ParallelStep, PipelineJob, Step
 from daskpar.jobspec.program_arguments import join_arguments
+from daskpar.jobspec.row_formats import FILE_ENDINGS
 from daskpar.masking import hidden, hidden_arguments, hidden_command, hidden_value
+from daskpar.outputs.row_folder import part_files
 from daskpar.processor.resource_usage import cores
 
 if TYPE_CHECKING:
@@ -45,6 +47,9 @@ SHOWN = (
     "append_row_to",
     "append_row_format",
     "append_row_columns",
+    "append_row_part_size",
+    "append_row_join",
+    "append_row_index",
     "append_row_dataframe_header",
     "copy_logs_to_parent",
     "resource_monitor_interval",
@@ -71,6 +76,8 @@ def shown_settings(step: Step) -> dict[str, object]:
         "mini_batch_size": _size_text(step),
         "partition_keys": list(step.partition_keys) or None,
         "append_row_to": step.append_row_to,
+        "append_row_part_size": own.append_row_part_size if step.append_row_folder else None,
+        "append_row_join": ", ".join(own.append_row_join),
         "progress_update_timeout": progress_timeout(
             chosen=own.progress_update_timeout,
             run=own.timeout,
@@ -187,6 +194,10 @@ def _step_lines(step: Step, run: Path, datastores: Mapping[str, str], troubles: 
     lines += [f"  {name}: {value}  {source}".rstrip() for name, value, source in port_rows(step)]
     if isinstance(step, ParallelStep) and step.append_row_to and os.path.isfile(step.append_row_to):
         lines.append(f"  the file at {step.append_row_to} is replaced when the rows are complete")
+    elif isinstance(step, ParallelStep) and step.append_row_to and step.append_row_folder:
+        name = f"part-00000{FILE_ENDINGS[step.settings.append_row_format]}"
+        there = " (those that are there are replaced)" if part_files(step.append_row_to) else ""
+        lines.append(f"  rows go to part files in {step.append_row_to}, {name} and so on{there}")
     rows = setting_rows(step)
     width = max(len(name) for name, _, _ in rows)
     for name, value, source in rows:

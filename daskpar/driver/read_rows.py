@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Iterable, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -13,6 +14,7 @@ from daskpar.errors import RunDirectoryError, UsageError
 from daskpar.jobspec.row_formats import CSV, JSONL, PARQUET
 from daskpar.locations import filesystem, is_url
 from daskpar.outputs.journal_reader import read_journal
+from daskpar.outputs.row_folder import part_files
 from daskpar.rows.text_format import TextFormat, names_known
 from daskpar.rundir.run_directory import RunDirectory
 
@@ -37,20 +39,28 @@ def read_pandas(run: Path, step: str | None) -> pandas.DataFrame:
 
     Raises UsageError where there are none, or of several steps; RunDirectoryError where the file is gone.
     """
-    place, row_format, schema = _rows_of(run, step)
+    rows = _rows_of(run, step)
     import pandas
 
-    with closing(_opened(place)) as file:
-        if row_format.name == PARQUET:
-            return pandas.read_parquet(file)
-        if row_format.name == CSV:
+    name = rows.row_format.name
+    if name == PARQUET:
+        files = [_opened(file) for file in rows.files]
+        try:
+            parts = [pandas.read_parquet(file) for file in files]
+        finally:
+            for file in files:
+                file.close()
+        # All files have one schema, whose nullable types are the same in each.
+        return parts[0] if len(parts) == 1 else pandas.concat(parts, ignore_index=True)
+    with closing(_in_one(rows)) as file:
+        if name == CSV:
             return _from_csv(file, sep=",")
-        if row_format.name == JSONL:
+        if name == JSONL:
             return _from_objects(map(json.loads, file))
-        if isinstance(row_format, TextFormat) and row_format.header:
+        if isinstance(rows.row_format, TextFormat) and rows.row_format.header:
             return _from_csv(file, sep=" ")
-        if (names := names_known(schema)) and (rows := _headerless(file, names)) is not None:
-            return rows
+        if (names := names_known(rows.schema)) and (read := _headerless(file, names)) is not None:
+            return read
         text = io.TextIOWrapper(file, "utf-8", "surrogateescape", newline="\n")
         return pandas.DataFrame({LINE: [line.removesuffix("\n") for line in text]})
 
@@ -59,37 +69,42 @@ def read_dask(run: Path, step: str | None) -> dask.dataframe.DataFrame:
     """The same in partitions: Parquet is read as it is needed, a partition for some of its row groups; the
     other formats are read at once.
     """
-    place, row_format, _ = _rows_of(run, step)
+    rows = _rows_of(run, step)
     import dask.dataframe
 
-    if row_format.name == PARQUET:
-        _opened(place).close()
-        lazy: dask.dataframe.DataFrame = dask.dataframe.read_parquet(place, split_row_groups=True)
+    if rows.row_format.name == PARQUET:
+        for file in rows.files:
+            _opened(file).close()
+        lazy: dask.dataframe.DataFrame = dask.dataframe.read_parquet(list(rows.files), split_row_groups=True)
         return lazy
-    rows = read_pandas(run, step)
-    size = int(rows.memory_usage(deep=True).sum())
+    read = read_pandas(run, step)
+    size = int(read.memory_usage(deep=True).sum())
     held: dask.dataframe.DataFrame = dask.dataframe.from_pandas(
-        rows, npartitions=max(1, size // PARTITION_BYTES)
+        read, npartitions=max(1, size // PARTITION_BYTES)
     )
     return held
 
 
 def read_bag(run: Path, step: str | None) -> dask.bag.Bag:
     """The same as mappings, or lines, in partitions that are read as they are needed; CSV is read at once."""
-    place, row_format, _ = _rows_of(run, step)
+    found = _rows_of(run, step)
+    row_format = found.row_format
     import dask.bag
 
-    _opened(place).close()
+    for place in found.files:
+        _opened(place).close()
     bag: dask.bag.Bag
     if row_format.name == PARQUET:
         from dask.delayed import delayed
 
         groups = delayed(_row_group)
-        bag = dask.bag.from_delayed([groups(place, number) for number in range(_row_groups(place))])
+        bag = dask.bag.from_delayed(
+            [groups(place, number) for place in found.files for number in range(_row_groups(place))]
+        )
     elif row_format.name == JSONL:
-        bag = _lines(place).map(json.loads)
+        bag = _lines(found.files).map(json.loads)
     elif isinstance(row_format, TextFormat) and not row_format.header:
-        bag = _lines(place).map(_without_break)
+        bag = _lines(found.files).map(_without_break)
     else:
         rows = read_pandas(run, step).to_dict("records")
         bag = dask.bag.from_sequence(rows, npartitions=max(1, len(rows) // BAG_ROWS))
@@ -114,11 +129,11 @@ def _row_group(place: str, number: int) -> list[dict[str, Any]]:
         return rows
 
 
-def _lines(place: str) -> dask.bag.Bag:
+def _lines(files: Sequence[str]) -> dask.bag.Bag:
     import dask.bag
 
     bag: dask.bag.Bag = dask.bag.read_text(
-        place, blocksize=PARTITION_BYTES, linedelimiter="\n", errors="surrogateescape"
+        list(files), blocksize=PARTITION_BYTES, linedelimiter="\n", errors="surrogateescape"
     )
     return bag
 
@@ -127,8 +142,19 @@ def _without_break(line: str) -> str:
     return line.removesuffix("\n")
 
 
-def _rows_of(run: Path, step: str | None) -> tuple[str, RowFormat, Schema | None]:
-    """Where the rows lie, their format, and what is known of their columns."""
+@dataclass(frozen=True)
+class _Rows:
+    """Where the rows of a step are."""
+
+    files: tuple[str, ...]
+    row_format: RowFormat
+    schema: Schema | None
+    """What is known of their columns."""
+    head_bytes: int
+    """What stands before the rows in each file."""
+
+
+def _rows_of(run: Path, step: str | None) -> _Rows:
     folders = RunDirectory.open(run, lock=False).steps()
     if step is not None and step not in {folder.name for folder in folders}:
         raise UsageError(f"The run {run} has no step {step!r}: {_listed(folders)}.")
@@ -152,12 +178,55 @@ def _rows_of(run: Path, step: str | None) -> tuple[str, RowFormat, Schema | None
             f"Several steps of the run have rows: {names}. Say which one: step={found[0][0].name!r}."
         )
     ((folder, place),) = found
-    journal = read_journal(folder.journal)
-    return place, journal.row_format, journal.schema
+    contents = read_journal(folder.journal)
+    row_format = contents.row_format
+    files: tuple[str, ...] = (place,)
+    if place.endswith("/"):
+        files = tuple(part_files(place))
+        if not files:
+            raise RunDirectoryError(f"The rows are gone: there are no part files in {place} any more.")
+    # Only part files are read without what stands before their rows; Parquet has no such thing.
+    head = row_format.head(contents.schema) if len(files) > 1 else b""
+    return _Rows(files, row_format, contents.schema, len(head))
 
 
 def _listed(folders: Iterable[StepFolder]) -> str:
     return "its steps are " + (", ".join(folder.name for folder in folders) or "none yet")
+
+
+def _in_one(rows: _Rows) -> Any:
+    """A file that holds the rows of all files, and the head of the first."""
+    first, *others = rows.files
+    if not others:
+        return _opened(first)
+    return io.BufferedReader(_Chained(rows), io.DEFAULT_BUFFER_SIZE * 8)
+
+
+class _Chained(io.RawIOBase):
+    """The files of some rows one after the other, without the heads of all but the first."""
+
+    def __init__(self, rows: _Rows) -> None:
+        super().__init__()
+        self._head_bytes = rows.head_bytes
+        self._file = _opened(rows.files[0])
+        self._others = list(rows.files[:0:-1])
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while True:
+            data = self._file.read(len(buffer))
+            if data or not self._others:
+                buffer[: len(data)] = data
+                return len(data)
+            self._file.close()
+            self._file = _opened(self._others.pop())
+            self._file.seek(self._head_bytes)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
 
 def _opened(place: str) -> Any:

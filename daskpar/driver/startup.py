@@ -137,7 +137,7 @@ class Startup:
 
     def _open_early(self, step: ParallelStep, data: Input, others: Sequence[Input]) -> None:
         """Open and plan what the step splits, before the step starts, where a table makes that slow."""
-        from daskpar.engine.planning import open_with_keys, plan_ahead
+        from daskpar.engine.planning import WantedColumns, open_with_columns, plan_ahead
         from daskpar.processor import prestart
 
         folder = self.directory.step(step.name)
@@ -147,11 +147,14 @@ class Startup:
             shutil.rmtree(folder.plan, ignore_errors=True)
         if any(each.made_by is not None for each in (data, *others)) or (folder.plan / "plan.json").exists():
             return
+        wanted = WantedColumns.of(step)
         if not step.partition_keys and data.type == "mltable":
-            prestart.run_in_prestarted(plan_ahead, data, step.by_size, folder.plan, self.datastores, others)
+            prestart.run_in_prestarted(
+                plan_ahead, data, step.by_size, wanted, folder.plan, self.datastores, others
+            )
         elif data.type == "mltable":
             self.inputs[step.name] = prestart.run_in_prestarted(
-                open_with_keys, data, step.partition_keys, self.datastores, others
+                open_with_columns, data, wanted, self.datastores, others
             )
 
     def _open_cluster(self) -> None:

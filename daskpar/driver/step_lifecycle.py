@@ -146,7 +146,7 @@ class StepLifecycle:
             ended=time(),
             seconds_before=seconds_before,
             fingerprint=found,
-            rows=getattr(self.step, "append_row_to", None) or "",
+            rows=_rows_place(self.step),
         )
         folder.save(ended)
         drop_parts(self.directory, ended)
@@ -283,3 +283,9 @@ def drop_parts(directory: RunDirectory, state: StepState | None) -> None:
 
     if state is not None and state.completed and not state.counts.to_retry:
         store_of(directory.step(state.step)).remove()
+
+
+def _rows_place(step: Step) -> str:
+    """As `StepState.rows`."""
+    place = getattr(step, "append_row_to", None) or ""
+    return f"{place.rstrip('/')}/" if getattr(step, "append_row_folder", False) else place

@@ -19,11 +19,12 @@ from daskpar.batches.plan import GROUPED, Plan, PlanSummary
 from daskpar.engine.dividing import Dividing
 from daskpar.engine.execution import Execution
 from daskpar.engine.execution_result import Commit, ExecutionResult
+from daskpar.engine.grouped_input import changed_since_grouped
 from daskpar.engine.input_copies import is_copied, lay_out_inputs, own_outputs, remove_inputs
 from daskpar.engine.input_guard import guard_of
 from daskpar.engine.node_probe import needs_of
 from daskpar.engine.plan_phase import PlanPhase
-from daskpar.engine.planning import open_with_keys
+from daskpar.engine.planning import WantedColumns, open_with_columns
 from daskpar.engine.rules.allocation import processors_per_node
 from daskpar.engine.rules.blame import subtract
 from daskpar.engine.rules.block_size import BlockSizer, block_seconds
@@ -40,6 +41,7 @@ from daskpar.outputs.early_copy import EarlyCopy, remove_stale
 from daskpar.outputs.failed_items import UNASKED_ITEMS, write_failed_items
 from daskpar.outputs.ledger import Ledger
 from daskpar.outputs.part_check import REPAIR_ROUNDS, damage_in_words
+from daskpar.outputs.row_folder import assemble_folder, check_folder
 from daskpar.processor.protocol import ProcessorSettings, SeenInput
 from daskpar.results import Counts, Reason, Status, StepResult, first_that_cost, status_of
 from daskpar.rows.registry import format_of, store_of
@@ -68,12 +70,15 @@ class ParallelStepRun(StepRun):
     """The input where it was opened already."""
     takes_changes: bool = False
     """Whether the files of an earlier process' plan may be others by now (--allow-changes)."""
+    _planned_of: Table | FileList | None = None
+    """The input that this process has planned; None for a plan that was there."""
 
     def _run(self) -> StepResult:
         summary = self._plan()
         if self.step.append_row_to is not None:
             # Before the first mini-batch: is there room for parts and output, and may they be written?
-            check_space(store_of(self.folder), self.step.append_row_to, 0)
+            check = check_folder if self.step.append_row_folder else check_space
+            check(store_of(self.folder), self.step.append_row_to, 0)
         return self._run_planned(summary)
 
     def _judged(self, result: StepResult) -> StepResult:
@@ -101,12 +106,16 @@ class ParallelStepRun(StepRun):
         ).run()
 
     def _open_input(self) -> Table | FileList | None:
+        self._planned_of = self._opened_input()
+        return self._planned_of
+
+    def _opened_input(self) -> Table | FileList | None:
         step = self.step
         if self.opened is not None or step.settings.rank_mini_batch_count > 0:
             return self.opened
         data, *others = (step.inputs[name] for name in step.input_data)
         try:
-            return open_with_keys(data, step.partition_keys, self.datastores, others)
+            return open_with_columns(data, WantedColumns.of(step), self.datastores, others)
         except InputError as error:
             made = f" that step {data.made_by} wrote" if data.made_by else ""
             raise input_error(error, f"{error} (input {data.name!r}{made}, {data.where})") from error
@@ -255,7 +264,8 @@ class ParallelStepRun(StepRun):
                 outcome.input_changed
                 + sum(earlier.reason == Reason.INPUT_CHANGED for earlier in ledger.earlier_failures)
             )
-            + ((outcome.gathered,) if outcome.gathered else ()),
+            + ((outcome.gathered,) if outcome.gathered else ())
+            + self._on_grouped_input(),
         )
         if result.status != Status.COMPLETED:
             return result
@@ -268,6 +278,18 @@ class ParallelStepRun(StepRun):
         except DaskparError as error:
             return replace(result, status=status_of(error), reason=str(error))
         return result
+
+    def _on_grouped_input(self) -> tuple[str, ...]:
+        """What has to be said where rows were brought together of a table that is another one now."""
+        from daskpar.data.files import FileList
+
+        table = self._planned_of
+        if table is None or isinstance(table, FileList) or not self.step.partition_keys:
+            return ()
+        if not Plan.open(self.folder.plan).rows_are_gathered:
+            return ()  # whoever reads a mini-batch looks at its files
+        note = changed_since_grouped(table)
+        return (note,) if note else ()
 
     def _nodes_and_processors(self) -> tuple[int, int]:
         """How many of each take part, as the cluster is now."""
@@ -374,11 +396,10 @@ class ParallelStepRun(StepRun):
     def _settings(self, plan: Path, *, tabular: bool) -> ProcessorSettings:
         """What the processors of all nodes share, for the mini-batches of `plan`; makes their folders."""
         step, own, folder = self.step, self.step.settings, self.folder
-        output_dir = (
-            Path(step.append_row_to).parent
-            if step.append_row_to and "://" not in step.append_row_to
-            else folder.outputs
-        )
+        output_dir = folder.outputs
+        if step.append_row_to and "://" not in step.append_row_to:
+            rows = Path(step.append_row_to)
+            output_dir = rows if step.append_row_folder else rows.parent
         for needed in (folder.parts, folder.logs.root, folder.work, output_dir):
             needed.mkdir(parents=True, exist_ok=True)
         return ProcessorSettings(
@@ -423,7 +444,9 @@ class ParallelStepRun(StepRun):
         remove_stale(self.folder.path)
         if self.step.append_row_to is None:
             return nullcontext()
-        return EarlyCopy(ledger, self.folder.path, self.step.append_row_to)
+        return EarlyCopy(
+            ledger, self.folder.path, self.step.append_row_to, into_folder=self.step.append_row_folder
+        )
 
     def _assemble(self, ledger: Ledger, counter: ThresholdCounter, early_copy: EarlyCopy | None) -> None:
         if not ledger.commits.complete:
@@ -431,16 +454,34 @@ class ParallelStepRun(StepRun):
             raise RuntimeError(
                 f"the step ended well, but {missing} of {ledger.commits.count} mini-batches have no outcome"
             )
-        if self.step.append_row_to is None or early_copy is None:
+        target = self.step.append_row_to
+        if target is None or early_copy is None:
             return
 
         def progress(done: int, total: int) -> None:
             self._publish_progress(counter.counts, f"assembling {100 * done // max(1, total)} %")
 
+        if self.step.append_row_folder:
+            done = assemble_folder(
+                ledger.commits,
+                ledger.store,
+                target,
+                row_format=ledger.row_format,
+                schema=ledger.schema,
+                part_bytes=self.step.settings.append_row_part_size,
+                with_mltable=any(
+                    output.path == target and output.type == "mltable"
+                    for output in self.step.outputs.values()
+                ),
+                progress=progress,
+            )
+            for note in done.notes:
+                self._warn(note)
+            return
         assemble(
             ledger.commits,
             ledger.store,
-            self.step.append_row_to,
+            target,
             row_format=ledger.row_format,
             schema=ledger.schema,
             progress=progress,

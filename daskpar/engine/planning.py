@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from daskpar.batches.plan import PlanSummary
 from daskpar.batches.plan_writer import write_plan
-from daskpar.errors import InputError
+from daskpar.errors import InputError, nearest
 from daskpar.jobspec.model import BySize, Input, ParallelStep
+from daskpar.jobspec.row_formats import ALL, INDEX_COLUMN, PATH
 
 if TYPE_CHECKING:
     from daskpar.data.files import FileList
@@ -53,9 +55,9 @@ def open_input(data: Input, datastores: Mapping[str, str], others: Sequence[Inpu
 
 
 def open_split(step: ParallelStep, datastores: Mapping[str, str]) -> Table | FileList:
-    """What a step splits: its input, or several one after the other."""
+    """What a step splits, with the columns that it wants: its input, or several one after the other."""
     data, *others = (step.inputs[name] for name in step.input_data)
-    return open_input(data, datastores, others)
+    return open_with_columns(data, WantedColumns.of(step), datastores, others)
 
 
 def check_keys(opened: Table | FileList, keys: tuple[str, ...]) -> None:
@@ -75,17 +77,86 @@ def check_keys(opened: Table | FileList, keys: tuple[str, ...]) -> None:
         check(keys, opened.schema.names, opened.origin)
 
 
-def open_with_keys(
-    data: Input, keys: tuple[str, ...], datastores: Mapping[str, str], others: Sequence[Input] = ()
+@dataclass(frozen=True)
+class WantedColumns:
+    """What a step wants its input to have columns for."""
+
+    keys: tuple[str, ...] = ()
+    """By which it is split."""
+    before_rows: tuple[str, ...] = ()
+    """That stand before returned rows (`--append_row_join`)."""
+    index: bool = False
+    """Whether the mini-batch's index stands there too."""
+
+    @classmethod
+    def of(cls, step: ParallelStep) -> WantedColumns:
+        """Those of `step`."""
+        own = step.settings
+        return cls(step.partition_keys, own.append_row_join, own.append_row_index)
+
+
+def check_columns(opened: Table | FileList, wanted: WantedColumns) -> None:
+    """Raises InputError for columns that the input does not have, and names the nearest ones."""
+    from daskpar.data.files import FileList
+
+    check_keys(opened, wanted.keys)
+    if not wanted.before_rows:
+        return
+    if isinstance(opened, FileList):
+        _check_of_files(opened, wanted)
+        return
+    columns = opened.schema.names
+    names = columns if wanted.before_rows == (ALL,) else wanted.before_rows
+    for name in names:
+        if name not in columns:
+            hint = (
+                "The path of each file is a column of a table that is read with include_path_column: true."
+                if name == PATH
+                else nearest(name, columns)
+            )
+            known = f"The columns are {', '.join(map(repr, columns))}." if columns else "It has no columns."
+            what = f"--append_row_join: {name!r} is no column of {opened.origin}."
+            raise InputError(" ".join(filter(None, [what, known, hint])))
+    if wanted.index and INDEX_COLUMN in names:
+        raise InputError(
+            f"--append_row_index adds a column {INDEX_COLUMN!r}, and --append_row_join has one of that name "
+            f"from {opened.origin}: leave one of them out."
+        )
+
+
+def _check_of_files(files: FileList, wanted: WantedColumns) -> None:
+    for name in wanted.before_rows:
+        if name in (PATH, *wanted.keys):
+            continue
+        known = [PATH, *wanted.keys]
+        of_paths = files.columns.column_names if files.columns is not None else []
+        hint = (
+            f"It comes from the paths: with partition_keys: [{name}] each mini-batch has one value of it."
+            if name in of_paths
+            else f"Write --append_row_join {','.join(known)}."
+        )
+        raise InputError(
+            f"--append_row_join: {name!r} is no column of {files.origin}, which is read as a list of files. "
+            f"{hint}"
+        )
+
+
+def open_with_columns(
+    data: Input, wanted: WantedColumns, datastores: Mapping[str, str], others: Sequence[Input] = ()
 ) -> Table | FileList:
-    """Open an input, and check that it has the `keys` by which it is split, if any."""
+    """Open an input, and check that it has the columns that are `wanted`."""
     opened = open_input(data, datastores, others)
-    check_keys(opened, keys)
+    check_columns(opened, wanted)
     return opened
 
 
 def plan_ahead(
-    data: Input, by_size: BySize, folder: Path, datastores: Mapping[str, str], others: Sequence[Input] = ()
+    data: Input,
+    by_size: BySize,
+    wanted: WantedColumns,
+    folder: Path,
+    datastores: Mapping[str, str],
+    others: Sequence[Input] = (),
 ) -> PlanSummary:
     """Open an input that is split by size and write its plan, in any process.
 
@@ -93,7 +164,7 @@ def plan_ahead(
     """
     from daskpar.batches.by_size import plan_by_size
 
-    return plan_by_size(open_input(data, datastores, others), by_size, folder)
+    return plan_by_size(open_with_columns(data, wanted, datastores, others), by_size, folder)
 
 
 def make_plan(

@@ -89,6 +89,7 @@ READERS: Mapping[Reader, Schema] = {
         "uniqueItems": True,
     },
     scalars.keys_in_text: {"type": "string"},
+    scalars.columns_in_text: {"type": "string"},
 }
 """Reader of a value -> what it takes. One of the words that `scalars.choice` allows needs no line."""
 

@@ -114,6 +114,13 @@ class DriverSettings:
     """Ours: one of `row_formats.FORMATS`."""
     append_row_columns: str = row_formats.SAME
     """Ours: whether mini-batches may return different columns; one of `row_formats.COLUMN_RULES`."""
+    append_row_part_size: int = row_formats.PART_BYTES
+    """Ours: about how many bytes a part file has where rows go to a folder."""
+    append_row_join: tuple[str, ...] = ()
+    """Ours: what stands before each returned row: columns of the table or of the keys, `row_formats.ALL` of
+    them, or `row_formats.PATH` of the file."""
+    append_row_index: bool = False
+    """Ours: whether the index of its mini-batch stands before each row."""
     isolate_failed_items: str = ""
     """Ours: which mini-batches are divided when they fail, until the bad items are known: none (empty), those
     by size (`items`), or groups by keys too (`groups`).
@@ -160,7 +167,9 @@ class ParallelStep:
     by_size: BySize
     partition_keys: tuple[str, ...] = ()
     append_row_to: str | None = None
-    """Absolute path or URL of the aggregated file; None: nothing is aggregated."""
+    """Absolute path or URL of the aggregated file, or folder; None: nothing is aggregated."""
+    append_row_folder: bool = False
+    """Whether `append_row_to` is a folder, for part files."""
     instance_count: int = 1
     """-1: all nodes there are."""
     max_concurrency_per_instance: int | None = None

@@ -29,7 +29,13 @@ FEW_BYTES = 10_000
 """A plain `mini_batch_size` below this, for a table, was probably meant to be of rows."""
 DEFAULT_FILE_STEM = "parallel_run_step"
 """Name of the aggregated file inside a folder output, as Azure's driver calls it."""
-_OF_ROWS = ("append_row_format", "append_row_columns")
+_OF_ROWS = (
+    "append_row_format",
+    "append_row_columns",
+    "append_row_part_size",
+    "append_row_join",
+    "append_row_index",
+)
 _NOT_IN_FILE_NAMES = frozenset('~"#%&*:<>?/\\{|}')
 
 
@@ -62,8 +68,10 @@ class ParallelBuilder(StepBuilder):
             variables.setdefault("AZUREML_MODEL_DIR", os.path.dirname(model.seen))
         arguments = self._with_logging_level(arguments, flags, settings)
         self._check_division(inputs, split_inputs, by_size, keys, settings.sources)
-        rows = self._append_row_to(outputs, flags, str(settings.values["append_row_format"]))
-        row_format = self._row_format(rows, settings, flags)
+        rows, into_folder = self._append_row_to(outputs, flags, settings)
+        row_format = self._row_format(rows, settings, flags, into_folder=into_folder)
+        if rows is not None:
+            self._check_join(inputs, split_inputs, settings)
         check_urls(self.scope, self.step, inputs, outputs, rows)
         check_isolation(settings, by_size, keys, self._place_of_argument, self.problems, self.notes)
         failed_items = self._failed_items_to(inputs, outputs, settings, rows)
@@ -82,6 +90,7 @@ class ParallelBuilder(StepBuilder):
             by_size=by_size,
             partition_keys=keys,
             append_row_to=rows,
+            append_row_folder=into_folder,
             instance_count=instances if isinstance(instances, int) else 1,
             max_concurrency_per_instance=concurrency if isinstance(concurrency, int) else None,
             compute=self._compute(),
@@ -357,17 +366,18 @@ class ParallelBuilder(StepBuilder):
             )
 
     def _append_row_to(
-        self, outputs: Mapping[str, Output], flags: DriverFlags, row_format: str
-    ) -> str | None:
+        self, outputs: Mapping[str, Output], flags: DriverFlags, settings: ChosenSettings
+    ) -> tuple[str | None, bool]:
+        """Where rows go, and whether that is a folder for part files."""
         value = self.step.tree.get("task", "append_row_to")
         self._source("append_row_to", value)
         text = scalars.text(value, self.problems, "a path or a binding: ${{outputs.NAME}}") if value else None
         if value is None or text is None:
-            return None
+            return None, False
         filled = self.scope.text(self.step, text, value.place)
         path = self.scope.locations.location_of(Value(filled, value.place)) if filled is not None else None
         if path is None:
-            return None
+            return None, False
         bound = bindings.only_binding(text)
         meant = self.scope.meaning(self.step, bound, value.place) if bound else None
         folders = {
@@ -375,7 +385,13 @@ class ParallelBuilder(StepBuilder):
             for output in [*outputs.values(), meant]
             if isinstance(output, Output) and output.type != "uri_file"
         }
-        if path in folders:
+        row_format = str(settings.values["append_row_format"])
+        if settings.sources["append_row_format"] == "default" and path in folders:
+            row_format = row_formats.format_by_name(path)
+        into_folder = (
+            path in folders and row_format != row_formats.TEXT and "append_row_file_name" not in flags.values
+        )
+        if path in folders and not into_folder:
             name = flags.values.get("append_row_file_name") or (
                 DEFAULT_FILE_STEM + row_formats.FILE_ENDINGS[row_format]
             )
@@ -391,13 +407,18 @@ class ParallelBuilder(StepBuilder):
                 "which is none of the step's outputs."
             )
             self.problems.warn(value.place, what, "Write ${{outputs.NAME}} for one of them.")
-        if self.check_files and not self.scope.locations.in_run(path) and os.path.isdir(path):
+        if (
+            self.check_files
+            and not into_folder
+            and not self.scope.locations.in_run(path)
+            and os.path.isdir(path)
+        ):
             self.problems.error(
                 value.place,
                 f"{shown_path(Path(path))} is a folder; rows are appended to a file.",
                 "Give the output type: uri_folder.",
             )
-        return path
+        return path, into_folder
 
     def _failed_items_to(
         self,
@@ -416,7 +437,9 @@ class ParallelBuilder(StepBuilder):
             check_failed_items_to(path, place, inputs, outputs, rows, self.scope, self.check_files)
         return path
 
-    def _row_format(self, rows: str | None, settings: ChosenSettings, flags: DriverFlags) -> str:
+    def _row_format(
+        self, rows: str | None, settings: ChosenSettings, flags: DriverFlags, *, into_folder: bool
+    ) -> str:
         """The format of the rows that go to `rows`: as it is written, else as the file's name says."""
         chosen, source = str(settings.values["append_row_format"]), settings.sources["append_row_format"]
         place = self._place_of_argument("--append_row_format")
@@ -427,7 +450,8 @@ class ParallelBuilder(StepBuilder):
             ):  # else it has a mistake of its own
                 self.problems.error(
                     self._place_of_argument(f"--{given}"),
-                    f"--{given} {settings.values[given]} is for rows, and this step aggregates none.",
+                    f"--{given} {flags.values.get(given, '')}".rstrip()
+                    + " is for rows, and this step aggregates none.",
                     "Write append_row_to: ${{outputs.NAME}} in the task.",
                 )
             return chosen
@@ -437,8 +461,10 @@ class ParallelBuilder(StepBuilder):
             if chosen != row_formats.TEXT:
                 self.sources["append_row_format"] = f"the name {name}"
         # Text may have any name, as in Azure; but nobody takes lines of text for Parquet.
-        elif (ending := row_formats.wrong_ending(chosen, rows)) and (
-            chosen != row_formats.TEXT or ending == ".parquet"
+        elif (
+            not into_folder
+            and (ending := row_formats.wrong_ending(chosen, rows))
+            and (chosen != row_formats.TEXT or ending == ".parquet")
         ):
             self.problems.error(
                 place,
@@ -447,7 +473,44 @@ class ParallelBuilder(StepBuilder):
                 "or write another --append_row_format.",
             )
         self._check_row_options(chosen, settings, flags)
+        if not into_folder and settings.sources["append_row_part_size"] != "default":
+            self.problems.error(
+                self._place_of_argument("--append_row_part_size"),
+                "--append_row_part_size is for rows that go to a folder of part files; these go to a file.",
+                "Give the output type: uri_folder, and --append_row_format csv, parquet or jsonl.",
+            )
         return chosen
+
+    def _check_join(
+        self,
+        inputs: Mapping[str, Input],
+        split_inputs: tuple[str, ...],
+        settings: ChosenSettings,
+    ) -> None:
+        """What of `--append_row_join` can't be, as far as that is known before the input is opened."""
+        names = settings.values["append_row_join"]
+        assert isinstance(names, tuple)
+        if not names:
+            return
+        place = self._place_of_argument("--append_row_join")
+        if settings.values["rank_mini_batch_count"]:
+            self.problems.error(
+                place, "--append_row_join is for steps with input_data, and this one has numbers for items."
+            )
+        elif row_formats.ALL in names and len(names) > 1:
+            self.problems.error(
+                place, f"--append_row_join {row_formats.ALL} has all columns: name no others beside it."
+            )
+        elif split_inputs and inputs[split_inputs[0]].type != "mltable":
+            others = [name for name in names if name != row_formats.PATH]
+            if others:
+                self.problems.error(
+                    place,
+                    f"--append_row_join names {', '.join(map(repr, others))}, and the input "
+                    f"{split_inputs[0]!r} is a list of files ({inputs[split_inputs[0]].type}), which has no "
+                    "columns.",
+                    f"Write --append_row_join {row_formats.PATH} to have the path of each file.",
+                )
 
     def _check_row_options(self, chosen: str, settings: ChosenSettings, flags: DriverFlags) -> None:
         if chosen == row_formats.TEXT and settings.sources["append_row_columns"] != "default":

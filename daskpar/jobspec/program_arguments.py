@@ -25,6 +25,7 @@ SWITCHES = frozenset(
         "allow_empty",
         "any_number_of_rows",
         "isolate_failed_items",
+        "append_row_index",
     }
 )
 """Flags that mean True when no value follows."""
@@ -48,6 +49,9 @@ WITH_EFFECT = frozenset(
         "append_row_file_name",
         "append_row_format",
         "append_row_columns",
+        "append_row_part_size",
+        "append_row_join",
+        "append_row_index",
         "copy_logs_to_parent",
         "resource_monitor_interval",
         "profiling_module",
@@ -81,6 +85,9 @@ OURS_WITH_HYPHENS = {
     "isolate-at-most": "isolate_at_most",
     "failed-items-to": "failed_items_to",
     "job-timeout": "job_timeout",
+    "append-row-part-size": "append_row_part_size",
+    "append-row-join": "append_row_join",
+    "append-row-index": "append_row_index",
 }
 """Flags that Azure does not have may be written with hyphens as well."""
 

@@ -11,6 +11,13 @@ SAME, UNION = "same", "union"
 COLUMN_RULES = (SAME, UNION)
 """What `--append_row_columns` may be."""
 
+PART_BYTES = 128 << 20
+"""About how many bytes a part file has where rows go to a folder, unless the user says otherwise."""
+ALL, PATH = "all", "path"
+"""What `--append_row_join` may be beside names of columns: all of a table's; the path of each file."""
+INDEX_COLUMN = "minibatch_index"
+"""The column that `--append_row_index` adds; scripts know it by this name from `mini_batch_context`."""
+
 _PARQUET = (".parquet", ".parq", ".pq")
 _OTHER_TABLES = (".arrow", ".feather", ".orc", ".avro", ".xlsx")
 _PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip")

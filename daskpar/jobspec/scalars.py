@@ -253,7 +253,7 @@ def keys(value: Value, problems: Problems) -> tuple[str, ...] | None:
         problems.error(
             value.place,
             f"has to be a list of column names, not {quoted(value.data)}.",
-            "Write [Store, Brand].",
+            _as_list(value.data),
         )
         return None
     names: list[str] = []
@@ -272,6 +272,14 @@ def keys(value: Value, problems: Problems) -> tuple[str, ...] | None:
     return tuple(names)
 
 
+def _as_list(data: object) -> str:
+    """What to write for names that are no list."""
+    if not isinstance(data, str) or not data.strip():
+        return "Write [Store, Brand]."
+    names = [name.strip() for name in data.strip(" []").split(",") if name.strip()]
+    return f"Write [{', '.join(names)}]."
+
+
 def keys_in_text(value: Value, problems: Problems) -> tuple[str, ...] | None:
     """Partition keys in a program argument: a JSON list, or names with commas between them."""
     try:
@@ -282,6 +290,28 @@ def keys_in_text(value: Value, problems: Problems) -> tuple[str, ...] | None:
         problems.error(value.place, f"has to be a list of column names, not {quoted(value.data)}.")
         return None
     return keys(Value([Value(name, value.place) for name in listed], value.place), problems)
+
+
+def columns_in_text(value: Value, problems: Problems) -> tuple[str, ...] | None:
+    """Names of columns in a program argument: a JSON list, or names with commas between them."""
+    data = value.data
+    try:
+        listed = data if isinstance(data, list | tuple) else json.loads(str(data))
+    except ValueError:
+        listed = str(data)
+    names = [str(name) for name in listed] if isinstance(listed, list | tuple) else str(data).split(",")
+    names = [name.strip() for name in names]
+    if not all(names):
+        problems.error(
+            value.place,
+            f"has to be names of columns with commas between them, not {quoted(data)}.",
+            "Write id,name.",
+        )
+        return None
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        problems.error(value.place, f"the column {twice!r} is given twice.")
+        return None
+    return tuple(names)
 
 
 def literal(value: Value, kind: str, problems: Problems) -> object:

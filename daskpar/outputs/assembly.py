@@ -7,28 +7,23 @@ import os
 import shutil
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from daskpar import atomic
 from daskpar.errors import InfrastructureLost, UsageError
 from daskpar.locations import filesystem, is_url
 from daskpar.outputs.commits import Commits
+from daskpar.outputs.meter import Meter, OnProgress
 from daskpar.outputs.part_reader import PartReader
+from daskpar.outputs.upload import upload
 from daskpar.rows.part_store import PartStore
 from daskpar.rows.row_format import RowFormat, Schema
 from daskpar.rows.text_format import PLAIN_TEXT
 from daskpar.sizes import disk_size
-
-OnProgress = Callable[[int, int], None]
-"""Called with (bytes done, bytes in all) a few times a second; may raise to stop the assembly."""
-
-_WHOLE_AT_CLOSE = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "oci", "r2", "hf"}
-"""Stores where an object appears when its upload is finished, and an abandoned upload leaves nothing."""
-_PROGRESS_SECONDS = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +33,8 @@ class Assembled:
     path: str
     size_bytes: int
     seconds: float
+    notes: tuple[str, ...] = ()
+    """Sentences about what a reader of the output should know."""
 
 
 @dataclass(kw_only=True)
@@ -93,7 +90,7 @@ def assemble(
     began = time.monotonic()
     head = row_format.head(schema) if row_format.concatenated else b""
     total = commits.size_bytes + len(head)  # an estimate where the ranges are not concatenated
-    meter = _Meter(total, progress)
+    meter = Meter(total, progress)
     if start is not None:
         with closing(start):
             check_space(store, target, total - start.size_bytes)
@@ -105,7 +102,8 @@ def assemble(
     with PartReader(ranges, commits.part_names, store) as rows:
         content = _Concatenated(head, rows) if row_format.concatenated else _Joined(row_format, rows, schema)
         if is_url(target):
-            size = _upload(content, target, meter, _token(store))
+            upload(content.pieces(), target, meter, token_of(store))
+            size = meter.end()
         else:
             size = _write(content, Path(os.path.realpath(target)), meter, store)
     return Assembled(path=target, size_bytes=size, seconds=time.monotonic() - began)
@@ -185,6 +183,11 @@ def check_space(store: PartStore, target: str, size_bytes: int) -> None:
         with atomic.open_new(temporary):
             pass
         temporary.unlink()
+    check_free(target, size_bytes)
+
+
+def check_free(target: str, size_bytes: int) -> None:
+    """InfrastructureLost where the disk of the file or folder `target` has no room for `size_bytes` more."""
     if shortage := space_warning(target, size_bytes):
         raise InfrastructureLost(
             f"{shortage} Free some space, then `python -m daskpar resume` puts the output together."
@@ -195,8 +198,8 @@ def space_warning(target: str, size_bytes: int) -> str:
     """One sentence when the disk of `target` has no room for `size_bytes` more, else an empty text."""
     if is_url(target):
         return ""
-    folder = Path(os.path.realpath(target)).parent
-    while not folder.exists():
+    folder = Path(os.path.realpath(target))
+    while not folder.is_dir():
         folder = folder.parent
     free = shutil.disk_usage(folder).free
     if free >= size_bytes:
@@ -205,7 +208,7 @@ def space_warning(target: str, size_bytes: int) -> str:
     return f"{needed}, and its disk has {disk_size(free)} free."
 
 
-def _finish(start: CopiedStart, commits: Commits, store: PartStore, target: Path, meter: _Meter) -> bool:
+def _finish(start: CopiedStart, commits: Commits, store: PartStore, target: Path, meter: Meter) -> bool:
     """Add the rest to what was copied and give it its name; False where that can't be done, and the output
     has to be written anew.
     """
@@ -228,7 +231,7 @@ def _finish(start: CopiedStart, commits: Commits, store: PartStore, target: Path
     return True
 
 
-def _write(content: _Content, target: Path, meter: _Meter, store: PartStore) -> int:
+def _write(content: _Content, target: Path, meter: Meter, store: PartStore) -> int:
     with (
         atomic.explained(f"The output {target} can't be written"),
         atomic.writing(target, temporary=temporary_path(target, store)) as fd,
@@ -239,84 +242,12 @@ def _write(content: _Content, target: Path, meter: _Meter, store: PartStore) -> 
     return meter.end()
 
 
-def _upload(content: _Content, target: str, meter: _Meter, token: str) -> int:
-    files, path = filesystem(target)
-    whole_at_close = target.partition("://")[0].lower() in _WHOLE_AT_CLOSE
-    name = path if whole_at_close else f"{path}.{token}.tmp"
-    try:
-        files.makedirs(files._parent(path), exist_ok=True)
-    except (OSError, NotImplementedError):
-        pass  # a store without folders; if it is more than that, opening the file says so
-    try:
-        _send(content, files, name, meter, whole_at_close)
-        if not whole_at_close:
-            files.mv(name, path)
-    except OSError as error:
-        raise InfrastructureLost(
-            f"The output {target} can't be written: {error}. "
-            "What is committed is kept; `python -m daskpar resume` tries again."
-        ) from error
-    return meter.end()
-
-
-def _send(content: _Content, files: Any, name: str, meter: _Meter, whole_at_close: bool) -> None:
-    # Leaving a `with` block would finish the upload on an error too, and so would the garbage collector.
-    file = files.open(name, mode="wb", autocommit=not whole_at_close)
-    try:
-        for data in content.pieces():
-            file.write(data)
-            meter.add(len(data))
-        file.close()
-        if whole_at_close:
-            file.commit()
-    except BaseException:
-        _abandon(file, files, name, whole_at_close)
-        raise
-
-
-def _abandon(file: Any, files: Any, name: str, whole_at_close: bool) -> None:
-    try:
-        if whole_at_close:
-            file.discard()
-            file.closed = True
-        else:
-            file.close()
-            files.rm(name)
-    except Exception:
-        pass  # the error that led here is the one to tell
-
-
 def temporary_path(target: Path, store: PartStore) -> Path:
     """Where the output is written before it has its name."""
     # One for each run and target: what a killed assembly leaves, the next one replaces.
-    return target.with_name(f".{target.name[:200]}.{_token(store)}.tmp")
+    return target.with_name(f".{target.name[:200]}.{token_of(store)}.tmp")
 
 
-def _token(store: PartStore) -> str:
+def token_of(store: PartStore) -> str:
+    """A short name of the run's step, for what it writes beside the output."""
     return hashlib.blake2b(os.fsencode(store.identity), digest_size=6).hexdigest()
-
-
-class _Meter:
-    """Counts the bytes of the output and says now and then how far it is."""
-
-    def __init__(self, total: int, on_progress: OnProgress | None) -> None:
-        self._total = total
-        self._done = 0
-        self._on_progress = on_progress
-        self._reported = time.monotonic()
-
-    def add(self, size: int) -> None:
-        self._done += size
-        now = time.monotonic()
-        if self._on_progress is not None and now - self._reported >= _PROGRESS_SECONDS:
-            self._reported = now
-            self._on_progress(min(self._done, self._total), self._total)
-
-    def begin_anew(self) -> None:
-        self._done = 0
-
-    def end(self) -> int:
-        """All is written: the number of bytes."""
-        if self._on_progress is not None:
-            self._on_progress(self._total, self._total)
-        return self._done

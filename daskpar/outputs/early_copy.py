@@ -36,13 +36,15 @@ class EarlyCopy:
     """Copies the committed rows of `ledger` into a file in the step's `folder` while it is entered.
 
     `take` hands the file over. Nothing is copied where the output could not be made of it by a rename, and
-    nothing before the head of the output is known.
+    nothing before the head of the output is known. With `into_folder`, the output is a folder of files and
+    nothing is copied.
     """
 
-    def __init__(self, ledger: Ledger, folder: Path, target: str) -> None:
+    def __init__(self, ledger: Ledger, folder: Path, target: str, *, into_folder: bool = False) -> None:
         self._ledger = ledger
         self._folder = folder
         self._target = target
+        self._into_folder = into_folder
         self._start: CopiedStart | None = None
         self._unsynced = 0
         self._ending = threading.Event()
@@ -53,6 +55,7 @@ class EarlyCopy:
     def __enter__(self) -> EarlyCopy:
         if (
             self._ledger.row_format.concatenated
+            and not self._into_folder
             and not is_url(self._target)
             and may_be_moved(self._folder, Path(os.path.realpath(self._target)), self._ledger.store)
         ):

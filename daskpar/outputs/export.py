@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from daskpar.errors import RowsDamaged, RunDirectoryError, UsageError
+from daskpar.jobspec.row_formats import TEXT
 from daskpar.locations import is_url
-from daskpar.outputs.assembly import Assembled, OnProgress, assemble
+from daskpar.outputs.assembly import Assembled, assemble
 from daskpar.outputs.commits import Commits
 from daskpar.outputs.journal_reader import JournalContents, read_journal
 from daskpar.outputs.lost_output import rows_gone
+from daskpar.outputs.meter import OnProgress
 from daskpar.outputs.part_check import REPAIR_ROUNDS, damage, lost_ranges
+from daskpar.outputs.row_folder import assemble_folder
 from daskpar.rows.part_store import PartStore
 from daskpar.rows.registry import store_of
-from daskpar.rows.row_format import RowFormat, Schema
 from daskpar.rundir.run_directory import RunDirectory
 from daskpar.rundir.step_folder import StepFolder
 
@@ -54,7 +57,7 @@ def export_partial(
     run: RunDirectory | Path | str, target: str, step: str | None = None, progress: OnProgress | None = None
 ) -> Exported:
     """Write the committed rows of a step to `target`, in mini-batch order; the run goes on undisturbed if it
-    is running.
+    is running. A `target` that is a folder, or ends with a slash, gets part files where the rows are no text.
 
     `step` may be left out where only one has rows. Raises RunDirectoryError when there is nothing to export,
     and says where the rows are; UsageError for a target inside the run directory, or one whose name promises
@@ -66,13 +69,24 @@ def export_partial(
     _refuse_outputs(run, target)
     folder, contents = _choose(run, step)
     row_format, store = contents.row_format, store_of(folder)
-    row_format.check_name(target)
+    into_folder = row_format.name != TEXT and (target.endswith("/") or os.path.isdir(target))
+    if not into_folder:
+        row_format.check_name(target)
     commits = Commits.load(contents.planned, contents)
     # The run may be going on: what is committed from here on is not looked at, and parts only grow.
     lost = lost_ranges(contents, commits, store)
     commits.revoke(lost)
     path = target if is_url(target) else os.path.abspath(target)
-    done, more_lost = _whole(commits, store, path, row_format, contents.schema, progress)
+    put_together = partial(
+        assemble_folder if into_folder else assemble,
+        commits,
+        store,
+        path,
+        row_format=row_format,
+        schema=contents.schema,
+        progress=progress,
+    )
+    done, more_lost = _whole(commits, store, put_together)
     counts = commits.counts()
     return Exported(
         step=folder.name,
@@ -86,20 +100,13 @@ def export_partial(
 
 
 def _whole(
-    commits: Commits,
-    store: PartStore,
-    path: str,
-    row_format: RowFormat,
-    schema: Schema | None,
-    progress: OnProgress | None,
+    commits: Commits, store: PartStore, put_together: Callable[[], Assembled]
 ) -> tuple[Assembled, int]:
     """Put together what is as it was written; how many mini-batches are not, which are revoked."""
     lost = 0
     for last in (False,) * REPAIR_ROUNDS + (True,):
         try:
-            return assemble(
-                commits, store, path, row_format=row_format, schema=schema, progress=progress
-            ), lost
+            return put_together(), lost
         except RowsDamaged:
             if last:
                 raise

@@ -22,7 +22,7 @@ from daskpar.processor.protocol import Flushed
 from daskpar.results import Failure, TryStatus
 from daskpar.rows.part_store import PartStore, PartWriter
 from daskpar.rows.registry import store_of
-from daskpar.rows.row_format import RowFormat, Schema
+from daskpar.rows.row_format import REFUSED, RowFormat, Schema
 from daskpar.rows.text_format import PLAIN_TEXT
 
 
@@ -214,6 +214,8 @@ class Ledger:
         digest = hashlib.blake2b("\0".join(found).encode("utf-8", "surrogatepass")).digest()
         if digest in self._agreed:
             return
+        if found[0] == REFUSED:
+            raise JobFailed(f"The rows can't be written: {found[1]}.")
         where = ", ".join(str(index) for index in records["index"][:3].tolist())
         known = found if self.schema is None else self.schema
         try:

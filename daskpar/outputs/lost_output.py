@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from daskpar.locations import filesystem, is_url, kind_at
+from daskpar.outputs.row_folder import part_files
 from daskpar.rows.registry import store_of
 from daskpar.rundir.step_folder import StepFolder
 
@@ -15,14 +16,15 @@ def rows_gone(step: StepFolder, output: str) -> str:
     Empty where they are there. Raises what the store of a URL raises.
     """
     state = step.state()
-    if (
-        state is None
-        or not state.rows
-        or not (state.rows == output or state.rows.startswith(f"{output.rstrip('/')}/"))
-        or _exists(state.rows)
-    ):
+    if state is None or not state.rows:
         return ""
-    what = "it is" if state.rows == output else f"{state.rows} is"
+    itself = state.rows.rstrip("/") == output.rstrip("/")
+    if not (itself or state.rows.startswith(f"{output.rstrip('/')}/")) or _exists(state.rows):
+        return ""
+    if state.rows.endswith("/"):
+        what = f"the part files in {state.rows} are"
+    else:
+        what = "it is" if itself else f"{state.rows} is"
     if store_of(step).exists():  # kept where some mini-batches failed
         export = f"python -m daskpar export {step.path.parent.parent} --partial FILE --step {step.name}"
         return f"{what} no longer there; `{export}` writes its rows again"
@@ -30,6 +32,8 @@ def rows_gone(step: StepFolder, output: str) -> str:
 
 
 def _exists(place: str) -> bool:
+    if place.endswith("/"):  # a folder, which is made before the rows are there
+        return bool(part_files(place))
     if not is_url(place):
         return os.path.exists(place)
     files, inner = filesystem(place)

@@ -37,9 +37,11 @@ from daskpar.processor.signal_guard import SignalGuard
 from daskpar.processor.std_streams import flush_streams, log_sizes, write_stderr
 from daskpar.results import Failure, Reason, TryStatus
 from daskpar.rows.part_store import PartWriter
+from daskpar.rows.row_format import REFUSED, Schema
 
 if TYPE_CHECKING:
     from daskpar.processor.profiling import Profiling
+    from daskpar.rows.item_columns import ColumnsBefore
 
 FLUSH_SECONDS = 0.1
 """Work that may be lost with a processor."""
@@ -90,6 +92,8 @@ class BlockRunner:
         self._fd = sock.fileno()
         self._part = part
         self._buffer = settings.row_format.encoder()
+        self._before: ColumnsBefore | None = None
+        self._refused: Schema | None = None
         self._any_number = settings.any_number_of_rows
         self._warned_of_more = self._any_number
         self._warned: set[str] = set()
@@ -145,6 +149,7 @@ class BlockRunner:
         if self._plan is None:
             try:
                 self._plan = Plan.open(self.settings.plan)
+                self._before = self._columns_before(self._plan)
                 if self.settings.seen:
                     self._plan.seen_paths = SeenItems(self.settings.seen)
             except Exception as error:
@@ -154,6 +159,15 @@ class BlockRunner:
                 channel.send(self._sock, DiskFailed(text))
                 raise
         return self._plan
+
+    def _columns_before(self, plan: Plan) -> ColumnsBefore | None:
+        """What stands before the columns of returned rows, where the user wants anything."""
+        wanted = self.settings.row_format
+        if not self.settings.append_row or not (wanted.item_columns or wanted.with_index):
+            return None
+        from daskpar.rows.item_columns import ColumnsBefore
+
+        return ColumnsBefore(plan, wanted.item_columns, index=wanted.with_index)
 
     def _run_one(self, index: int, began: float) -> None:
         """One try of one mini-batch."""
@@ -223,11 +237,13 @@ class BlockRunner:
         if missing or reach_of(error) == Reach.UNREACHED:
             self._unreached = Unreached(str(error) or describe_error(error), missing)
             return
-        items, clocks = self._planned_items(index), (began, None)
+        known = self._planned_items(index)
+        items, clocks = known or 1, (began, None)
+        note = "" if known else " (nobody could count its rows: 1 failed item stands for all of them)"
         if changed:  # where in our code that was noticed is no matter
-            self._fail(index, Reason.INPUT_CHANGED, items, str(error), clocks)
+            self._fail(index, Reason.INPUT_CHANGED, items, f"{error}{note}", clocks)
         else:
-            self._fail(index, Reason.LOAD_ERROR, items, error, clocks)
+            self._fail(index, Reason.LOAD_ERROR, items, error, clocks, note)
 
     def _take_return(self, index: int, items: int, returned: Any, clocks: tuple[Any, ...]) -> None:
         """Count what was returned and keep its rows where they count."""
@@ -243,13 +259,16 @@ class BlockRunner:
         kept = False
         if final and self.settings.append_row:
             try:
+                before = () if self._before is None else (self._before.of(index, items, self._order.piece),)
                 try:
-                    self._buffer.add(returned, index)
+                    self._buffer.add(returned, index, *before)
                 except Warning:  # as in `_run_one`
-                    _without_warnings(self._buffer.add, returned, index)
+                    _without_warnings(self._buffer.add, returned, index, *before)
                 kept = True
             except BaseException as error:  # the same
                 self._process.exit_if_copy()
+                if self._before is not None:
+                    self._refuse(error)
                 self._fail(index, Reason.BAD_RETURN, items, error, clocks)
                 return
         if count > items > 0 and not self._warned_of_more:
@@ -264,15 +283,28 @@ class BlockRunner:
             index, items, count, result.failed_items, result.status, result.reason, int(final), kept, clocks
         )
 
+    def _refuse(self, error: BaseException) -> None:
+        """Let the step end where what is wrong with a return is wrong with all of them."""
+        from daskpar.rows.item_columns import NamesClash
+
+        if isinstance(error, NamesClash):
+            self._refused = (REFUSED, str(error))
+
     # -- results -------------------------------------------------------------------------------------------
 
     def _fail(
-        self, index: int, reason: int, items: int, error: BaseException | str, clocks: tuple[Any, ...]
+        self,
+        index: int,
+        reason: int,
+        items: int,
+        error: BaseException | str,
+        clocks: tuple[Any, ...],
+        note: str = "",
     ) -> None:
         final = self._order.is_last_try(self.settings.max_retries) or reason == Reason.INPUT_CHANGED
         message = error if isinstance(error, str) else describe_error(error)
         if reason == Reason.LOAD_ERROR:
-            message = f"the mini-batch could not be loaded: {message}"
+            message = f"the mini-batch could not be loaded: {message}{note}"
         trace = "" if isinstance(error, str) else user_traceback(error)
         self._add_failure(index, reason, message, trace, final)
         # None of its items count, and its charge is dropped where the try is repeated.
@@ -368,7 +400,7 @@ class BlockRunner:
                 crc=crc,
                 records=records,
                 failures=failures,
-                schema=self._buffer.schema,
+                schema=self._refused or self._buffer.schema,
                 carried=carried,
                 notices=self._notices(failures),
                 piece=self._order.piece,
@@ -441,11 +473,11 @@ class BlockRunner:
     # -- what the plan says of a mini-batch ----------------------------------------------------------------
 
     def _planned_items(self, index: int) -> int:
-        """Items of a mini-batch that could not be loaded: as planned, else 1."""
+        """Items of a mini-batch that could not be loaded: as planned, 0 where nobody has counted them."""
         try:
-            return self._source.items(index) or 1
+            return self._source.items(index) or 0
         except Exception:
-            return 1
+            return 0
 
     def _describe(self, index: int) -> str:
         try:

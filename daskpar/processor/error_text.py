@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import traceback
@@ -26,6 +27,11 @@ def describe_error(error: BaseException) -> str:
     if isinstance(error, SystemExit):
         # argparse, for one, writes what is wrong to standard error alone.
         return f"{described} (the script ended itself; its log says what it printed before)"
+    if isinstance(error, OSError) and error.errno == errno.EROFS:
+        return (
+            f"{described} (scripts can't change their inputs: write to an output, or give the input "
+            "mode: download to have a private copy)"
+        )
     return described
 
 

@@ -8,16 +8,16 @@ import itertools
 import json
 import re
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from daskpar.data.notices import RETURNED_ARRAYS, RETURNED_BYTES, Notice
 from daskpar.jobspec.row_formats import CSV
 from daskpar.rows.columns import Columns
+from daskpar.rows.missing_values import is_missing
 from daskpar.rows.named_rows import (
     NamedRowsEncoder,
     NamedRowsFormat,
     frame_names,
-    is_missing,
     mappings,
     pandas_frame,
     refuse_doubles,
@@ -25,6 +25,9 @@ from daskpar.rows.named_rows import (
 )
 from daskpar.rows.row_format import Schema
 from daskpar.rows.text_format import TextEncoder
+
+if TYPE_CHECKING:
+    from daskpar.rows.item_columns import ItemColumns
 
 _FIELD = re.compile(rb'("(?:[^"]|"")*"|[^,\n]*)([,\n])')
 
@@ -59,6 +62,9 @@ class CsvFormat(NamedRowsFormat):
         return before_each(text, [len(text)], [names])[0]
 
     def join(self, ranges: Iterator[bytes], schema: Schema | None) -> Iterator[bytes]:
+        if self.concatenated:
+            yield from super().join(ranges, schema)
+            return
         if schema is None:
             return
         names = Columns.from_text(schema[0]).names
@@ -81,15 +87,25 @@ class CsvEncoder(NamedRowsEncoder):
         """About how many bytes wait for `take`."""
         return self._text.size_estimate
 
-    def _taken(self, returned: Any, index: int) -> tuple[int, Hashable, Callable[[], Schema]]:
+    def _taken(
+        self, returned: Any, index: int, before: ItemColumns | None
+    ) -> tuple[int, Hashable, Callable[[], Schema]]:
         frame = pandas_frame(returned)
         if frame is None:
             names, rows = mappings(rows_of(returned), self.row_format)
-            text = _text([[_cell(row.get(name)) for name in names] for row in rows])
+            fields = [[_cell(row.get(name)) for name in names] for row in rows]
+            if before is not None and rows:
+                cells = before.cells(names, len(rows))
+                names = (*before.names, *names)
+                fields = [[*own, *row] for own, row in zip(cells, fields, strict=True)]
+            text = _text(fields)
             self._text.add_text(text)
             count = len(rows)
         else:
             names = frame_names(frame.columns)
+            if before is not None and (names or len(frame)):
+                frame = before.frame(frame)
+                names = (*before.names, *names)
             if self.row_format.union:
                 refuse_doubles(names)
             count = len(frame)

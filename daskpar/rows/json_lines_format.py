@@ -7,22 +7,25 @@ import json
 import math
 import os
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from daskpar.jobspec.row_formats import JSONL
 from daskpar.rows.columns import Columns
 from daskpar.rows.csv_format import before_each, with_names
+from daskpar.rows.missing_values import is_missing
 from daskpar.rows.named_rows import (
     NamedRowsEncoder,
     NamedRowsFormat,
     frame_names,
-    is_missing,
     mappings,
     pandas_frame,
     refuse_doubles,
     rows_of,
 )
 from daskpar.rows.row_format import Schema
+
+if TYPE_CHECKING:
+    from daskpar.rows.item_columns import ItemColumns
 
 _OPTIONS: dict[str, Any] = {"allow_nan": False, "separators": (",", ":")}
 _ENCODE = json.JSONEncoder(ensure_ascii=False, **_OPTIONS).encode
@@ -58,6 +61,9 @@ class JsonLinesFormat(NamedRowsFormat):
         return before_each(text, [len(text)], [names])[0]
 
     def join(self, ranges: Iterator[bytes], schema: Schema | None) -> Iterator[bytes]:
+        if self.concatenated:
+            yield from super().join(ranges, schema)
+            return
         names = Columns.from_text(schema[0]).names if schema is not None else ()
         for data in ranges:
             own, rows = with_names(data)
@@ -74,7 +80,9 @@ class JsonLinesEncoder(NamedRowsEncoder):
         self.size_estimate = 0
         """Bytes that wait for `take`."""
 
-    def _taken(self, returned: Any, index: int) -> tuple[int, Hashable, Callable[[], Schema]]:
+    def _taken(
+        self, returned: Any, index: int, before: ItemColumns | None
+    ) -> tuple[int, Hashable, Callable[[], Schema]]:
         frame = pandas_frame(returned)
         if frame is None:
             names, rows = mappings(rows_of(returned), self.row_format)
@@ -85,7 +93,14 @@ class JsonLinesEncoder(NamedRowsEncoder):
             refuse_doubles(names)
             columns = [_column(frame.iloc[:, at], name) for at, name in enumerate(names)]
             values = list(map(list, zip(*columns, strict=True)))
-        data = b"".join(_line(dict(zip(names, row, strict=True))) for row in values)
+        if before is not None and (names or count):
+            own = [
+                [json_value(value, name) for value in column]
+                for name, column in zip(before.names, before.values(names, count), strict=True)
+            ]
+            names = (*before.names, *names)
+            values = [[*first, *row] for first, row in zip(zip(*own, strict=True), values, strict=True)]
+        data = _lines([dict(zip(names, row, strict=True)) for row in values])
         self._ranges.append(data)
         self._names.append(names)
         self.size_estimate += len(data)
@@ -109,6 +124,18 @@ def _completed(rows: bytes, own: Sequence[str], names: Sequence[str]) -> bytes:
 def _filled(rows: bytes, nulls: bytes) -> bytes:
     """The same objects with more members at their ends. No object has a line break in it."""
     return rows.replace(b"}\n", nulls + b"}\n")
+
+
+def _lines(rows: list[dict[str, Any]]) -> bytes:
+    """A line for each row; three times as fast as one by one."""
+    try:
+        text = _ENCODE(rows)[1:-1]
+        # Between two rows is one of these; if there are no more, none is inside a row.
+        if rows and text.count("},{") == len(rows) - 1:
+            return (text.replace("},{", "}\n{") + "\n").encode()
+    except UnicodeEncodeError:
+        pass
+    return b"".join(map(_line, rows))
 
 
 def _line(row: Mapping[str, Any]) -> bytes:

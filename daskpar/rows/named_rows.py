@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from daskpar.jobspec.model import ParallelStep
+    from daskpar.rows.item_columns import ItemColumns
 
 _REMEMBERED = 1000
 """Shapes of returns that need not be looked at again."""
@@ -40,10 +41,17 @@ class NamedRowsFormat(RowFormat):
 
     columns: str = SAME
     """`same`, or `union` (`--append_row_columns`)."""
+    item_columns: tuple[str, ...] = ()
+    with_index: bool = False
 
     @classmethod
     def for_step(cls, step: ParallelStep) -> Self:
-        return cls(columns=step.settings.append_row_columns)
+        own = step.settings
+        return cls(
+            columns=own.append_row_columns,
+            item_columns=own.append_row_join,
+            with_index=own.append_row_index,
+        )
 
     @property
     def union(self) -> bool:
@@ -52,7 +60,7 @@ class NamedRowsFormat(RowFormat):
 
     @property
     def kind(self) -> str:
-        return f"{self.name} ({self.columns} columns)"
+        return f"{self.name} ({self.columns} columns){self.before}"
 
     @property
     def needs_schema(self) -> bool:
@@ -100,9 +108,9 @@ class NamedRowsEncoder:
         self._highest = -1
         self._differs = False
 
-    def add(self, returned: Any, index: int) -> int:
+    def add(self, returned: Any, index: int, before: ItemColumns | None = None) -> int:
         """As `RowEncoder.add`."""
-        count, shape, schema = self._taken(returned, index)
+        count, shape, schema = self._taken(returned, index, before)
         if shape is not None:
             self._note(shape, schema, index)
         return count
@@ -112,7 +120,9 @@ class NamedRowsEncoder:
         return ()
 
     @abstractmethod
-    def _taken(self, returned: Any, index: int) -> tuple[int, Hashable, Callable[[], Schema]]:
+    def _taken(
+        self, returned: Any, index: int, before: ItemColumns | None
+    ) -> tuple[int, Hashable, Callable[[], Schema]]:
         """Keep the rows of `returned`; their number, what is equal for returns of equal schema (None: it has
         no columns), and a function that makes the schema.
         """
@@ -223,21 +233,3 @@ def rows_of(returned: Any) -> Iterable[Any]:
     """The rows of anything but a DataFrame: those of a pyarrow Table as mappings."""
     table = arrow_table(returned)
     return returned if table is None else table.to_pylist()  # type: ignore[no-any-return]
-
-
-def is_missing(value: Any) -> bool:
-    """Whether a value is one of the nulls of Python, numpy and pandas: None, NaN, NaT, NA."""
-    if value is None:
-        return True
-    kind = type(value)
-    if kind is str or kind is int or kind is bool:
-        return False
-    if kind is float or isinstance(value, float):
-        return bool(value != value)
-    if kind.__name__ in ("NaTType", "NAType"):
-        return True
-    return (
-        kind.__module__ == "numpy"
-        and kind.__name__ in ("float32", "float16", "datetime64", "timedelta64")
-        and bool(value != value)
-    )

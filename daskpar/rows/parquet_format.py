@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import sys
 import zlib
 from collections.abc import Callable, Hashable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from daskpar.errors import JobFailed
 from daskpar.jobspec.row_formats import PARQUET
 from daskpar.rows.columns import Columns, ColumnsDiffer
+from daskpar.rows.missing_values import is_missing
 from daskpar.rows.named_rows import (
     NamedRowsEncoder,
     NamedRowsFormat,
@@ -24,19 +26,23 @@ from daskpar.rows.named_rows import (
     pandas_frame,
     refuse_doubles,
 )
+from daskpar.rows.one_kind import check_one_kind
 from daskpar.rows.row_format import Schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from daskpar.rows.item_columns import ItemColumns
 
 GROUP_ROWS, GROUP_BYTES = 1 << 20, 128 << 20
 """A row group is written when it has so many rows, or so many bytes in memory, whatever comes first."""
 BATCH_ROWS, BATCH_BYTES = 1 << 16, 16 << 20
 """Most rows and about the most bytes that are read at once when the file is made."""
 
-MINI_BATCH, NULLABLE = b"mini_batch", b"nullable"
+MINI_BATCH, NULLABLE, NO_ROWS = b"mini_batch", b"nullable", b"no rows"
 """What the schema that travels with the rows says of a column: a mini-batch that has this type; whether it is
-one of whole numbers or truth values with nulls among them, which pandas has types of its own for.
+one of whole numbers or truth values with nulls among them, which pandas has types of its own for; whether
+there were no rows so far, so that its type, null, stands for nothing.
 """
 _PANDAS_NULLABLE = {
     "int8": "Int8", "int16": "Int16", "int32": "Int32", "int64": "Int64",
@@ -71,7 +77,7 @@ class ParquetFormat(NamedRowsFormat):
         plain = pa.schema([field.remove_metadata() for field in types], metadata=types.metadata)
         sink = _Sink()
         with pq.ParquetWriter(sink, plain, compression="zstd") as writer:
-            for group in _groups(ranges, plain):
+            for group in _read_ahead(_groups(ranges, plain)):
                 writer.write_table(group, row_group_size=max(1, group.num_rows))
                 yield sink.taken()
         yield sink.taken()
@@ -86,8 +92,10 @@ class ParquetEncoder(NamedRowsEncoder):
         self.size_estimate = 0
         """Bytes that wait for `take`."""
 
-    def _taken(self, returned: Any, index: int) -> tuple[int, Hashable, Callable[[], Schema]]:
-        made = _table_of(returned, self.row_format)
+    def _taken(
+        self, returned: Any, index: int, before: ItemColumns | None
+    ) -> tuple[int, Hashable, Callable[[], Schema]]:
+        made = _table_of(returned, self.row_format, before)
         if made is None:
             self._ranges.append(b"")
             return len(returned), None, lambda: ()
@@ -111,7 +119,9 @@ class ParquetEncoder(NamedRowsEncoder):
 # -- in the processors --
 
 
-def _table_of(returned: Any, row_format: NamedRowsFormat) -> tuple[pa.Table, tuple[bool, ...]] | None:
+def _table_of(
+    returned: Any, row_format: NamedRowsFormat, before: ItemColumns | None
+) -> tuple[pa.Table, tuple[bool, ...]] | None:
     """What was returned as a table of the usual types, and which columns are nullable; None where it has no
     columns. ValueError for what is no table.
     """
@@ -123,7 +133,13 @@ def _table_of(returned: Any, row_format: NamedRowsFormat) -> tuple[pa.Table, tup
         names = frame_names(frame.columns)
         refuse_doubles(names)
         masked = tuple(str(kind) in _PANDAS_NULLABLE.values() for kind in frame.dtypes)
-        table = pa.Table.from_pandas(frame, preserve_index=False, nthreads=1)
+        for at, name in enumerate(names):
+            if str(frame.dtypes.iloc[at]) == "object":
+                check_one_kind(frame.iloc[:, at].tolist(), name)
+        try:
+            table = pa.Table.from_pandas(frame, preserve_index=False, nthreads=1)
+        except UnicodeError as error:
+            raise ValueError(f"a text of the DataFrame is no UTF-8: {error}") from error
         table = table.rename_columns(list(names))
     elif (given := arrow_table(returned)) is not None:
         table = given
@@ -132,6 +148,9 @@ def _table_of(returned: Any, row_format: NamedRowsFormat) -> tuple[pa.Table, tup
         names, rows = mappings(returned, row_format)
         arrays = [_array([row.get(name) for row in rows], name) for name in names]
         table = pa.Table.from_arrays(arrays, names=list(names))
+    if before is not None and (table.num_columns or table.num_rows):
+        table = before.table(table)
+        masked = (False,) * len(before.names) + masked if masked else ()
     if not table.num_columns:
         return None
     if not table.num_rows:  # says nothing of its types
@@ -142,10 +161,19 @@ def _table_of(returned: Any, row_format: NamedRowsFormat) -> tuple[pa.Table, tup
 def _array(values: list[Any], name: str) -> pa.Array:
     import pyarrow as pa
 
+    check_one_kind(values, name)
     try:
-        return pa.array(values, from_pandas=True)
-    except (pa.ArrowException, OverflowError) as error:
+        return pa.array(_with_usual_days(values), from_pandas=True)
+    except (pa.ArrowException, OverflowError, TypeError, UnicodeError) as error:
         raise ValueError(f"the column {name!r} can't have one type: {error}") from error
+
+
+def _with_usual_days(values: list[Any]) -> Any:
+    """Values that are numpy's dates as an array of them, which Arrow knows; one by one it does not."""
+    numpy = sys.modules.get("numpy")
+    if numpy is None or not any(type(value) is numpy.datetime64 for value in values):
+        return values
+    return numpy.array([None if is_missing(value) else value for value in values], dtype="datetime64")
 
 
 def _usual(table: pa.Table) -> pa.Table:
@@ -186,7 +214,13 @@ def _marked(table: pa.Table, nullable: tuple[bool, ...], index: int) -> pa.Schem
 
     return pa.schema(
         [
-            field.with_metadata({MINI_BATCH: str(index), **({NULLABLE: "1"} if null else {})})
+            field.with_metadata(
+                {
+                    MINI_BATCH: str(index),
+                    **({NULLABLE: "1"} if null else {}),
+                    **({} if table.num_rows else {NO_ROWS: "1"}),
+                }
+            )
             for field, null in zip(table.schema, nullable, strict=True)
         ]
     )
@@ -229,17 +263,31 @@ def _joined_field(one: pa.Field, other: pa.Field) -> pa.Field:
         first, second = (int(field.metadata[MINI_BATCH]) for field in (one, other))
         raise ColumnsDiffer(
             f"the column {one.name!r} is {other.type} in mini-batch {second} and {one.type} in mini-batch "
-            f"{first}, and no type holds both without changing values. Return one type from every run() "
-            "(whole numbers with nulls among them become fractions in pandas: .astype('Int64') keeps them)"
+            f"{first}, and no type holds both without changing values. {_advice(one.type, other.type)}"
         )
     metadata = dict(
         other.metadata if wider.equals(other.type) and not wider.equals(one.type) else one.metadata
     )
     if NULLABLE in one.metadata or NULLABLE in other.metadata:
         metadata[NULLABLE] = b"1"
-    if kinds.is_null(one.type) != kinds.is_null(other.type):
+    if not (NO_ROWS in one.metadata and NO_ROWS in other.metadata):
+        metadata.pop(NO_ROWS, None)
+    if any(kinds.is_null(field.type) and NO_ROWS not in field.metadata for field in (one, other)):
         metadata |= _nulls_come(wider)
     return one.with_type(wider).with_metadata(metadata)
+
+
+def _advice(one: pa.DataType, other: pa.DataType) -> str:
+    import pyarrow.types as kinds
+
+    if kinds.is_timestamp(one) and kinds.is_timestamp(other):
+        return "Bring all moments to one time zone: .dt.tz_convert('UTC'), or .dt.tz_localize(ZONE) before"
+    if {kinds.is_floating(one), kinds.is_floating(other)} == {True, False}:
+        return (
+            "Return one type from every run() (whole numbers with nulls among them become fractions in "
+            "pandas: .astype('Int64') keeps them)"
+        )
+    return "Return one type from every run()"
 
 
 def _nulls_come(kind: pa.DataType) -> dict[bytes, bytes]:
@@ -271,6 +319,17 @@ def _groups(ranges: Iterator[bytes], types: pa.Schema) -> Iterator[pa.Table]:
                     waiting, rows, size = [], 0, 0
     if waiting:
         yield pa.concat_tables(waiting)
+
+
+def _read_ahead(groups: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """The same; the next one is decoded on another thread while this one is packed."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1, thread_name_prefix="daskpar-decode") as thread:
+        following = thread.submit(next, groups, None)
+        while (group := following.result()) is not None:
+            following = thread.submit(next, groups, None)
+            yield group
 
 
 def _batches(data: bytes) -> Iterator[pa.RecordBatch]:

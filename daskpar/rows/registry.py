@@ -39,6 +39,8 @@ def format_from_json(value: Mapping[str, Any] | None, schema: Schema | None) -> 
         return TextFormat(header=schema is not None and schema[:1] != NO_COLUMNS)
     options = dict(value)
     name = options.pop("name")
+    if "item_columns" in options:
+        options["item_columns"] = tuple(options["item_columns"])
     if name not in FORMATS:
         raise RunDirectoryError(
             f"The rows are in the format {name!r}, which this daskpar does not know: they were written by a "

@@ -16,11 +16,16 @@ if TYPE_CHECKING:
 
     from daskpar.data.notices import Notice
     from daskpar.jobspec.model import ParallelStep
+    from daskpar.rows.item_columns import ItemColumns
 
 Schema = tuple[str, ...]
 """What a reader has to know of all rows of a step and their bytes do not say, as texts: the names of columns,
 a serialized schema. It travels with the rows and is kept in the journal.
 """
+
+
+REFUSED = "refused"
+"""The first text of a schema that says why the rows of a step can't be written at all: the second."""
 
 
 class RowEncoder(Protocol):
@@ -33,9 +38,9 @@ class RowEncoder(Protocol):
     def size_estimate(self) -> int:
         """About how many bytes wait for `take`."""
 
-    def add(self, returned: Any, index: int) -> int:
+    def add(self, returned: Any, index: int, before: ItemColumns | None = None) -> int:
         """Take in the return of mini-batch `index` and give its number of elements; a DataFrame's are its
-        rows.
+        rows. `before`: columns that stand before the returned ones.
 
         Whatever is wrong with the value raises here and leaves the encoder as it was.
         """
@@ -61,10 +66,21 @@ class RowFormat(ABC):
     and most of them while the step runs. A format of which this is not true has a `join` of its own.
     """
 
+    item_columns: tuple[str, ...] = ()
+    """Columns of the items, or keys, that stand before the returned ones (`--append_row_join`)."""
+    with_index: bool = False
+    """Whether the mini-batch's index stands there (`--append_row_index`)."""
+
+    @property
+    def before(self) -> str:
+        """In words what stands before the returned columns, for `kind`; empty where nothing does."""
+        names = [*(["the index"] if self.with_index else []), *self.item_columns]
+        return f" after {', '.join(names)}" if names else ""
+
     @property
     def kind(self) -> str:
         """What its ranges look like: those of a format of another kind can't be in one output with them."""
-        return self.name
+        return self.name + self.before
 
     @classmethod
     @abstractmethod
@@ -89,10 +105,10 @@ class RowFormat(ABC):
         return b"".join(pieces)
 
     def join(self, ranges: Iterator[bytes], schema: Schema | None) -> Iterator[bytes]:
-        """The whole output, in pieces, made of the ranges of the mini-batches in their order.
+        """One file, in pieces, made of the ranges of some mini-batches in their order.
 
-        Called only where `concatenated` is false; else the bytes are copied without being read. No more than
-        a few ranges should be held in memory.
+        Called for a folder of files, and where `concatenated` is false; else the bytes are copied into the
+        one file without being read. No more than a few ranges should be held in memory.
         """
         yield self.head(schema)
         yield from ranges
@@ -110,4 +126,8 @@ class RowFormat(ABC):
 
     def to_json(self) -> Mapping[str, object]:
         """Its name and options; `registry.format_from_json` makes a format of it."""
-        return {"name": self.name, **(asdict(self) if is_dataclass(self) else {})}
+        options: dict[str, object] = asdict(self) if is_dataclass(self) else {}
+        for name in ("item_columns", "with_index"):  # earlier versions know neither
+            if not options.get(name):
+                options.pop(name, None)
+        return {"name": self.name, **options}

@@ -22,6 +22,7 @@ from daskpar.rows.row_format import RowFormat, Schema
 if TYPE_CHECKING:
     from daskpar.jobspec.model import ParallelStep
     from daskpar.rows.frame_text import Snapshot
+    from daskpar.rows.item_columns import ItemColumns
 
 JOIN_BELOW = 1000
 """Frames with fewer rows are formatted together with their neighbours; putting larger ones together costs
@@ -39,10 +40,17 @@ class TextFormat(RowFormat):
     name = TEXT
     header: bool = False
     """Whether the output begins with a line of the column names (`--append_row_dataframe_header`)."""
+    item_columns: tuple[str, ...] = ()
+    with_index: bool = False
 
     @classmethod
     def for_step(cls, step: ParallelStep) -> TextFormat:
-        return cls(header=step.settings.append_row_dataframe_header)
+        own = step.settings
+        return cls(
+            header=own.append_row_dataframe_header,
+            item_columns=own.append_row_join,
+            with_index=own.append_row_index,
+        )
 
     def encoder(self) -> TextEncoder:
         return TextEncoder(header=self.header)
@@ -132,7 +140,7 @@ class TextEncoder:
         """About how many bytes wait for `take`."""
         return self._size
 
-    def add(self, returned: Any, index: int = 0) -> int:
+    def add(self, returned: Any, index: int = 0, before: ItemColumns | None = None) -> int:
         """Take in one return (DataFrame, Series, array, list, any iterable) and give its number of elements;
         a DataFrame's are its rows.
 
@@ -140,6 +148,8 @@ class TextEncoder:
         an array are written as those of a list: one `str()` per line, without quoting; an element whose text
         holds line breaks keeps them.
         """
+        if before is not None:
+            returned = _with_columns(returned, before)
         if type(returned) is not list:
             pandas = sys.modules.get("pandas")
             if pandas is not None and isinstance(returned, pandas.DataFrame):
@@ -246,6 +256,18 @@ class TextEncoder:
         self._size += len(text) - sum(frame.size for frame in frames)
         self._text.append(text)
         self._lengths.extend(lengths)
+
+
+def _with_columns(returned: Any, before: ItemColumns) -> Any:
+    """What was returned, with columns before each row or element."""
+    from daskpar.rows.item_columns import line_starts
+
+    pandas = sys.modules.get("pandas")
+    if pandas is not None and isinstance(returned, pandas.DataFrame):
+        return before.frame(returned) if returned.shape[1] or len(returned) else returned
+    elements = list(returned)
+    starts = line_starts(before.cells((), len(elements)), " ")
+    return [f"{start}{element}" for start, element in zip(starts, elements, strict=True)]
 
 
 def _elements(returned: Iterable[Any]) -> Any:

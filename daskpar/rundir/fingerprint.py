@@ -171,6 +171,10 @@ def _parallel_values(step: ParallelStep, hide: Hide) -> dict[str, object]:
     if step.settings.append_row_format != row_formats.TEXT:
         values["append_row_format"] = step.settings.append_row_format
         values["append_row_columns"] = step.settings.append_row_columns
+    if step.settings.append_row_join:
+        values["append_row_join"] = list(step.settings.append_row_join)
+    if step.settings.append_row_index:
+        values["append_row_index"] = True
     if not step.partition_keys:
         values["mini_batch_size"] = step.by_size.written if step.by_size.number else "default"
     return values

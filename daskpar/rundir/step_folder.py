@@ -36,7 +36,8 @@ class StepState:
     outputs: Mapping[str, str] = field(default_factory=dict)
     """Output name -> path."""
     rows: str = ""
-    """Path or URL of a completed step's rows (append_row_to); empty where nothing is aggregated."""
+    """Path or URL of a completed step's rows (append_row_to), with a slash at its end where it is a folder of
+    part files; empty where nothing is aggregated."""
     notes: tuple[str, ...] = ()
     """As `StepResult.notes`."""
     extra: Mapping[str, object] = field(default_factory=dict)

@@ -171,12 +171,18 @@ def test_allow_changes_takes_the_files_of_a_list_as_they_are(tmp_path: Path) -> 
     assert again.steps["work"].counts.failed == 0
 
 
-def test_groups_of_rows_keep_what_was_planned(tmp_path: Path) -> None:
-    spec = job(tmp_path, parquet, "truncate", partition_keys=["a"])
+@pytest.mark.parametrize("what", ["truncate", "nothing"])
+def test_groups_of_rows_keep_what_was_planned_and_a_change_is_told(tmp_path: Path, what: str) -> None:
+    spec = job(tmp_path, parquet, what, partition_keys=["a"])
     document = yaml.safe_load(spec.read_text())
     del document["jobs"]["work"]["mini_batch_size"]
     spec.write_text(yaml.safe_dump(document))
-    assert run(spec).steps["work"].counts.succeeded == ROWS  # the rows were copied when they were grouped
+    step = run(spec).steps["work"]
+    assert step.counts.succeeded == ROWS  # the rows were copied when they were grouped
+    assert len(step.notes) == (what == "truncate")
+    assert all(
+        "in.parquet): the groups are those of the rows that were there before" in n for n in step.notes
+    )
 
 
 @pytest.mark.parametrize("what", ["overwrite", "remove", "replace"])

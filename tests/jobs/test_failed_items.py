@@ -5,6 +5,7 @@ from __future__ import annotations
 import decimal
 import json
 import random
+import textwrap
 from collections import Counter
 from pathlib import Path
 
@@ -322,3 +323,41 @@ def test_bad_input_is_refused_before_anything_runs(work, arguments, said):
     work.files(2)
     with pytest.raises(daskpar.SpecError, match=said.replace("(", r"\(")):
         daskpar.validate(work.spec({"work": work.parallel(arguments=arguments)}))
+
+
+@pytest.mark.parametrize("tabular", [True, False])
+def test_what_is_joined_to_rows_is_that_of_their_own_items(work, tabular):
+    """Also where a mini-batch was divided: each piece has the columns, or paths, of its items alone."""
+    if tabular:
+        work.write("data/MLTable", "paths:\n  - file: ./rows.csv\ntransformations:\n  - read_delimited\n")
+        work.write("data/rows.csv", "id,bad\n" + "".join(f"{n},{int(n == 5)}\n" for n in range(20)))
+        script = """
+        def run(frame):
+            if frame["bad"].any():
+                raise ValueError("bad")
+            return [{"double": 2 * n} for n in frame["id"]]
+        """
+    else:
+        work.files(20)
+        script = """
+        def run(batch):
+            numbers = [int(path[-8:-4]) for path in map(str, batch)]
+            if 5 in numbers:
+                raise ValueError("bad")
+            return [{"double": 2 * n} for n in numbers]
+        """
+    step = work.parallel(
+        textwrap.dedent(script),
+        mini_batch_size="1kb" if tabular else "20",
+        inputs={"files": {"type": "mltable" if tabular else "uri_folder", "path": "./data"}},
+        retry_settings={"max_retries": 0, "timeout": 30},
+        outputs={"rows": {"type": "uri_file", "path": "./rows.csv"}},
+        arguments="--append_row_format csv --isolate_failed_items True --append_row_index "
+        f"--append_row_join {'id' if tabular else 'path'}",
+    )
+    work.run({"work": step}).check()
+    rows = pd.read_csv(work.folder / "rows.csv")
+    good = [n for n in range(20) if n != 5]
+    assert rows["double"].tolist() == [2 * n for n in good]
+    ids = rows["id"].tolist() if tabular else [int(path[-8:-4]) for path in rows["path"]]
+    assert ids == good and set(rows["minibatch_index"]) == {0}

@@ -294,3 +294,85 @@ def test_an_object_store_gets_every_format(work: Any, row_format: str) -> None:
     ended = job.run("remote")
     assert ended.status == "completed", ended.reason
     assert (work.folder / "store" / f"rows.{row_format}").read_bytes() == job.output
+
+
+def part_files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("row_format", ["csv", "parquet"])
+def test_a_folder_gets_part_files_whatever_happens_on_the_way(work: Any, row_format: str) -> None:
+    job = Script(work, row_format, "--append_row_part_size 1kb")
+    job.step["outputs"]["rows"] = {"type": "uri_folder", "path": "./parts"}
+    job.run("undisturbed").check()
+    undisturbed = part_files(work.folder / "parts")
+    assert sorted(undisturbed) == [f"part-{n:05}.{row_format}" for n in range(len(undisturbed))]
+    (work.folder / "parts" / "part-00099.csv").write_text("of an earlier run")
+    job.harm(_3="die", _4="raise")
+    ended = job.run("disturbed").check()
+    assert part_files(work.folder / "parts") == undisturbed and len(undisturbed) > 1
+    assert Path(ended.outputs["work.rows"]) == work.folder / "parts"
+    rows, lazily = ended.to_pandas(), ended.to_dask().compute()
+    assert len(rows) == len(lazily) == ROWS and rows["n"].is_monotonic_increasing
+    assert str(rows["maybe"].dtype) == "Int64" and rows["text"].iloc[-1] == "é 19,\n1"
+    for path in (work.folder / "parts").iterdir():
+        path.unlink()
+    with pytest.raises(RunDirectoryError, match=r"there are no part files in .*parts/ any more"):
+        ended.to_pandas()
+
+
+def test_rows_have_columns_of_their_items_and_are_the_next_steps_table(work: Any) -> None:
+    lines = "".join(f"{2**53 + n if n % 3 else ''},name {n},{n}\n" for n in range(60))
+    work.write("table/t.csv", f"id,name,price\n{lines}")
+    read = "  - read_delimited: {delimiter: ',', encoding: utf8, header: all_files_same_headers}\n"
+    work.write("table/MLTable", f"type: mltable\npaths:\n  - file: ./t.csv\ntransformations:\n{read}")
+    score = """
+    import pandas as pd
+    def run(mini_batch):
+        score = pd.DataFrame({"score": mini_batch["price"].to_numpy() * 2})
+        mini_batch["id"] = 0
+        return score
+    """
+    table = {"type": "mltable", "path": "./table", "mode": "direct"}
+    first = work.parallel(
+        score,
+        inputs={"rows": table},
+        input_data="${{inputs.rows}}",
+        mini_batch_size="200",
+        arguments="--append_row_format parquet --append_row_join id,name --append_row_index",
+        outputs={"scores": {"type": "mltable", "path": "./scores"}},
+    )
+    first["task"]["append_row_to"] = "${{outputs.scores}}"
+    second = work.parallel(
+        "def run(mini_batch): return mini_batch[mini_batch['score'] >= 0]",
+        code="./second",
+        inputs={
+            "scores": {"type": "mltable", "path": "${{parent.jobs.first.outputs.scores}}", "mode": "direct"}
+        },
+        input_data="${{inputs.scores}}",
+        mini_batch_size="1mb",
+        arguments="--append_row_format csv",
+        outputs={"rows": {"type": "uri_file", "path": "./rows.csv"}},
+    )
+    ended = work.run({"first": first, "second": second}).check()
+    rows = ended.to_pandas("first")
+    assert list(rows.columns) == ["minibatch_index", "id", "name", "score"]
+    assert rows["id"].fillna(0).tolist() == [2**53 + n if n % 3 else 0 for n in range(60)]
+    assert rows["name"].tolist() == [f"name {n}" for n in range(60)]
+    assert rows["score"].tolist() == [2 * n for n in range(60)]
+    assert rows["minibatch_index"].nunique() == ended.counts["first"].planned > 2
+    assert ended.to_pandas("second")["score"].tolist() == rows["score"].tolist()
+
+
+@pytest.mark.parametrize("row_format", ["text", "parquet"])
+def test_a_name_that_is_there_twice_ends_the_step_at_its_first_row(work: Any, row_format: str) -> None:
+    script = "import pandas as pd\ndef run(mini_batch): return pd.DataFrame({'path': mini_batch})"
+    work.files(30)
+    step = work.parallel(
+        script,
+        arguments=f"--append_row_format {row_format} --append_row_join path",
+        outputs={"rows": {"type": "uri_file", "path": "./rows"}},
+    )
+    ended = work.run({"work": step})
+    assert ended.status == "failed" and ended.counts["work"].done < 30
+    assert "returned rows with the columns ['path']" in ended.reason and "--append_row_join" in ended.reason

@@ -101,7 +101,11 @@ PARALLEL = {
     ),
     "size": ({"extra": "mini_batch_size: ten"}, "'ten' is no mini-batch size"),
     "keys without table": ({"extra": "partition_keys: [a]"}, "partition_keys need an mltable"),
-    "keys as text": ({"extra": "partition_keys: a,b"}, "has to be a list of column names"),
+    "keys as text": (
+        {"extra": "partition_keys: a,b"},
+        "has to be a list of column names, not 'a,b'. Write [a, b].",
+    ),
+    "a key as text": ({"extra": "partition_keys: store"}, "not 'store'. Write [store]."),
     "threshold": (
         {"extra": "error_threshold: true"},
         "jobs.score.error_threshold: has to be a whole number, not true",
@@ -148,6 +152,59 @@ PARALLEL = {
     "columns without rows": (
         {"task": "program_arguments: --append_row_columns union"},
         "--append_row_columns union is for rows, and this step aggregates none.",
+    ),
+    "join without rows": (
+        {"task": "program_arguments: --append_row_join id,name"},
+        "--append_row_join id,name is for rows, and this step aggregates none.",
+    ),
+    "index without rows": (
+        {"task": "program_arguments: --append_row_index"},
+        "--append_row_index True is for rows, and this step aggregates none.",
+    ),
+    "parts without rows": (
+        {"task": "program_arguments: --append_row_part_size 1mb"},
+        "--append_row_part_size 1mb is for rows, and this step aggregates none.",
+    ),
+    "no names to join": (
+        {"outputs": "f:", "task": "append_row_to: ${{outputs.f}}\nprogram_arguments: --append_row_join id,"},
+        "has to be names of columns with commas between them, not 'id,'. Write id,name.",
+    ),
+    "a name joined twice": (
+        {
+            "outputs": "f:",
+            "task": "append_row_to: ${{outputs.f}}\nprogram_arguments: --append_row_join a,b,a",
+        },
+        "the column 'a' is given twice",
+    ),
+    "all and more": (
+        {
+            "outputs": "f:",
+            "task": "append_row_to: ${{outputs.f}}\nprogram_arguments: --append_row_join all,a",
+        },
+        "--append_row_join all has all columns: name no others beside it",
+    ),
+    "columns of files": (
+        {
+            "outputs": "f:",
+            "task": "append_row_to: ${{outputs.f}}\nprogram_arguments: --append_row_join path,b",
+        },
+        "is a list of files (uri_folder), which has no columns. Write --append_row_join path to have the path",
+    ),
+    "columns of numbers": (
+        {
+            "outputs": "f:",
+            "task": "append_row_to: ${{outputs.f}}\n"
+            "program_arguments: --append_row_join a --rank_mini_batch_count 3",
+        },
+        "--append_row_join is for steps with input_data, and this one has numbers for items.",
+    ),
+    "parts of one file": (
+        {
+            "outputs": "p: {type: uri_file, path: ./a.csv}",
+            "task": "append_row_to: ${{outputs.p}}\n"
+            "program_arguments: --append_row_format csv --append_row_part_size 1mb",
+        },
+        "Give the output type: uri_folder",
     ),
     "text in a Parquet file": (
         {

@@ -499,9 +499,12 @@ def test_settings_may_be_bound(folder: Folder, parallel_job: Text) -> None:
         ("{type: uri_file, path: ./a}", "--append_row_format parquet", "parquet a"),
         ("{type: uri_file, path: ./a.csv}", "--append-row-format csv", "csv a.csv"),
         ("{type: uri_file, path: ./a.pq}", "", "text a.pq"),
-        ("{type: uri_folder, path: ./a.parquet}", "", "text parallel_run_step.txt"),
-        ("{type: uri_folder}", "--append_row_format=jsonl", "jsonl parallel_run_step.jsonl"),
-        ("", "--append_row_format parquet", "parquet parallel_run_step.parquet"),
+        ("{type: uri_folder, path: ./a.parquet}", "", "parquet a.parquet/"),
+        ("{type: uri_folder, path: ./a}", "--append_row_format text", "text parallel_run_step.txt"),
+        ("{type: uri_folder}", "--append_row_format=jsonl", "jsonl o/"),
+        ("{type: mltable}", "--append_row_format=csv --append_row_part_size 1mb", "csv o/"),
+        ("", "--append_row_format parquet", "parquet o/"),
+        ("", "--append_row_format csv --append_row_file_name all.csv", "csv all.csv"),
         ("", "--append_row_file_name all.parquet", "parquet all.parquet"),
     ],
 )
@@ -511,7 +514,8 @@ def test_the_format_of_rows_is_that_of_the_argument_else_of_the_name(
     task = f"append_row_to: ${{{{ outputs.o }}}}\nprogram_arguments: {arguments}"
     step = first(folder.job(parallel_job(outputs=f"o: {output}", task=task)))
     assert step.append_row_to is not None
-    assert f"{step.settings.append_row_format} {step.append_row_to.rpartition('/')[2]}" == chosen
+    name = step.append_row_to.rpartition("/")[2] + ("/" if step.append_row_folder else "")
+    assert f"{step.settings.append_row_format} {name}" == chosen
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from fsspec.implementations.memory import MemoryFile, MemoryFileSystem
 
 from daskpar.batches.records import RECORD
 from daskpar.errors import InfrastructureLost, UsageError
-from daskpar.outputs import assembly, part_reader
+from daskpar.outputs import meter, part_reader
 from daskpar.outputs.assembly import CopiedStart, assemble, check_space, space_warning
 from daskpar.outputs.commits import Commits
 from daskpar.outputs.early_copy import begin
@@ -113,7 +113,7 @@ def test_the_rights_of_a_target_that_is_replaced_stay(step: Path, ahead: bool, m
 
 
 def test_progress_is_told_and_may_stop_it(step: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(assembly, "_PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(meter, "PROGRESS_SECONDS", 0.0)
     commits, _ = scattered(step, [5_000_000, 5_000_000])
     seen: list[tuple[int, int]] = []
     assemble(
@@ -147,7 +147,7 @@ def test_progress_and_size_count_what_was_copied_ahead_once(
     step: Path, monkeypatch: pytest.MonkeyPatch, touched: bool
 ) -> None:
     """Also where somebody else has written to that copy, so that it is thrown away and all begins anew."""
-    monkeypatch.setattr(assembly, "_PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(meter, "PROGRESS_SECONDS", 0.0)
     commits, expected = scattered(step, [4, 6, 10])
     start = copied_start(step, expected[:4], 1)
     if touched:

@@ -51,6 +51,24 @@ def test_committed_rows_come_in_order_while_it_runs(
     )
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_a_folder_gets_part_files(run: RunDirectory, processors_in: Any, tmp_path: Path, there: bool) -> None:
+    row_format = CsvFormat()
+    encoder = row_format.encoder()
+    encoder.add([{"n": 5}], 1)
+    data, _ = encoder.take()
+    ledger = Ledger.open(run.step("a").path, 3, row_format=row_format)
+    ledger.commit(processors_in(run.step("a").path).flush({1: data}, schema=encoder.schema))
+    ledger.close()
+    if there:
+        (tmp_path / "parts").mkdir()
+    done = export_partial(run, str(tmp_path / "parts") + ("" if there else "/"))
+    assert {path.name: path.read_text() for path in (tmp_path / "parts").iterdir()} == {
+        "part-00000.csv": "n\n5\n"
+    }
+    assert done.path == str(tmp_path / "parts") and done.committed == 1
+
+
 def test_rows_that_are_gone_are_counted(run: RunDirectory, processors_in: Any, tmp_path: Path) -> None:
     ledger = Ledger.open(run.step("a").path, 2)
     ledger.commit(processors_in(run.step("a").path).flush({0: b"0\n"}, part="x"))

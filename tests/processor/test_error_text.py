@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 
 from daskpar.processor import entry_script
@@ -26,6 +28,11 @@ class NoText(Exception):
         (ValueError(), "ValueError"),
         (NoText(), "NoText: (its text can't be made)"),
         (SystemExit(2), "SystemExit: 2 (the script ended itself; its log says what it printed before)"),
+        (
+            OSError(errno.EROFS, "Read-only file system", "/in/a.txt"),
+            "OSError: [Errno 30] Read-only file system: '/in/a.txt' (scripts can't change their inputs: write to "
+            "an output, or give the input mode: download to have a private copy)",
+        ),
         (ValueError("x" * 10_000), "ValueError: " + "x" * MESSAGE_CHARACTERS),
     ],
 )

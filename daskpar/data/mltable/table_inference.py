@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -73,7 +74,8 @@ def infer_delimited_table(
         if extra not in options["columns"]:
             doubts.add(extra, LONG, _count_long(rows, sample.named[number], dialect))
     if len(names) == 1 and sample.named == [1] and (mark := _OTHER_DELIMITER.search(names[0])):
-        example = f"{mark[0]!r}, and the delimiter is {dialect.delimiter!r}"
+        right = f"`delimiter: {json.dumps(mark[0])}`"
+        example = f"{mark[0]!r}, and the delimiter is {dialect.delimiter!r}: write {right}"
         doubts.add(names[0], ONE_COLUMN, LostValues(1, example) if mark[0] != dialect.delimiter else None)
     return Table(
         origin=origin,

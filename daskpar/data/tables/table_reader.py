@@ -59,6 +59,9 @@ class TableReader:
         self._positions = positions or drops_rows(table.steps)
         self.losses = LossCounter()
         """Values lost on the way, counted as pieces are read."""
+        self.keep: tuple[str, ...] = ()
+        """Columns that `kept` has of each frame, as they were decoded."""
+        self.kept: pa.Table | None = None
         self._served: list[_Served] = []
         self._stop = len(pieces)
         self._run: _PieceRun | None = None
@@ -70,6 +73,8 @@ class TableReader:
         """The rows of piece `i`, with a fresh RangeIndex."""
         run = self._covering(i)
         start, stop = run.bounds[i - run.first : i - run.first + 2].tolist()
+        if self.keep:
+            self.kept = run.chunk.table.select(self.keep).slice(start, stop - start)
         if run.last - run.first == 1:
             self._run = None  # a large piece is seldom asked for twice: the next one wants its memory
             self._note(i, run, WideIntegers(run.chunk.table).count(0, stop))
@@ -136,6 +141,8 @@ class TableReader:
             self._note(i, self._run, None)
         rows = sum(len(part.positions) for part in parts)
         whole = pa.concat_tables([part.table for part in parts]) if parts else self.table.schema.empty_table()
+        if self.keep:
+            self.kept = whole.select(self.keep)
         if changed := WideIntegers(whole).count(0, rows):
             self._served.append(_Served(start, None, changed))
         return to_frame(whole, rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -198,6 +199,15 @@ def test_the_example_says_where(make_table: MakeTable) -> None:
     reader.frame(0)
     (notice,) = reader.take_notices()
     assert notice.example == f"{folder}/a.csv, line 303: '5,6'"
+
+
+@pytest.mark.parametrize(("delimiter", "found"), [(";", ","), (",", ";"), (",", "\t")])
+def test_another_delimiter_is_named_as_it_has_to_be_written(
+    make_table: MakeTable, delimiter: str, found: str
+) -> None:
+    data = f"a{found}b\n5{found}6\n"
+    (notice,) = table_of(make_table({"a.csv": data}, {"read_delimited": {"delimiter": delimiter}})).notices
+    assert f"write `delimiter: {json.dumps(found)}`" in notice.example
 
 
 def test_pieces_that_come_again_are_left_out_and_a_run_is_counted_piece_by_piece(

@@ -1,0 +1,69 @@
+"""Writes a file to a URL so that nobody sees half of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from daskpar.errors import InfrastructureLost
+from daskpar.locations import filesystem
+from daskpar.outputs.meter import Meter
+
+_WHOLE_AT_CLOSE = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "oci", "r2", "hf"}
+"""Stores where an object appears when its upload is finished, and an abandoned upload leaves nothing."""
+
+
+def upload(pieces: Iterable[bytes], target: str, meter: Meter, token: str) -> None:
+    """Write `pieces` to the URL `target`, which is replaced once all is there.
+
+    `token`: a short name of who writes. Raises InfrastructureLost where the store refuses.
+    """
+    files, path = filesystem(target)
+    whole_at_close = target.partition("://")[0].lower() in _WHOLE_AT_CLOSE
+    name = path if whole_at_close else _beside(path, token)
+    try:
+        files.makedirs(files._parent(path), exist_ok=True)
+    except (OSError, NotImplementedError):
+        pass  # a store without folders; if it is more than that, opening the file says so
+    try:
+        _send(pieces, files, name, meter, whole_at_close)
+        if not whole_at_close:
+            files.mv(name, path)
+    except OSError as error:
+        raise InfrastructureLost(
+            f"The output {target} can't be written: {error}. "
+            "What is committed is kept; `python -m daskpar resume` tries again."
+        ) from error
+
+
+def _beside(path: str, token: str) -> str:
+    """A hidden name in the same folder: whoever reads the folder leaves it out."""
+    folder, slash, name = path.rpartition("/")
+    return f"{folder}{slash}.{name}.{token}.tmp"
+
+
+def _send(pieces: Iterable[bytes], files: Any, name: str, meter: Meter, whole_at_close: bool) -> None:
+    # Leaving a `with` block would finish the upload on an error too, and so would the garbage collector.
+    file = files.open(name, mode="wb", autocommit=not whole_at_close)
+    try:
+        for data in pieces:
+            file.write(data)
+            meter.add(len(data))
+        file.close()
+        if whole_at_close:
+            file.commit()
+    except BaseException:
+        _abandon(file, files, name, whole_at_close)
+        raise
+
+
+def _abandon(file: Any, files: Any, name: str, whole_at_close: bool) -> None:
+    try:
+        if whole_at_close:
+            file.discard()
+            file.closed = True
+        else:
+            file.close()
+            files.rm(name)
+    except Exception:
+        pass  # the error that led here is the one to tell
