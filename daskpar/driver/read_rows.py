@@ -13,6 +13,7 @@ from daskpar.errors import RunDirectoryError, UsageError
 from daskpar.jobspec.row_formats import CSV, JSONL, PARQUET
 from daskpar.locations import filesystem, is_url
 from daskpar.outputs.journal_reader import read_journal
+from daskpar.results import Status
 from daskpar.rows.text_format import TextFormat, names_known
 from daskpar.rundir.run_directory import RunDirectory
 
@@ -137,7 +138,7 @@ def _rows_of(run: Path, step: str | None) -> tuple[str, RowFormat, Schema | None
         for folder in folders
         if (state := folder.state()) is not None
         and state.rows
-        and state.completed
+        and state.status in (Status.COMPLETED, Status.PARTIAL)
         and step in (None, folder.name)
     ]
     if not found:

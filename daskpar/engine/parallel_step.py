@@ -5,9 +5,7 @@ What it has committed survives whatever ends it: a resume goes on from there.
 
 from __future__ import annotations
 
-import os
-import secrets
-import sys
+import shutil
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -16,6 +14,7 @@ from time import time
 from typing import TYPE_CHECKING
 
 from daskpar.batches.plan import Plan, PlanSummary
+from daskpar.batches.selection import Selection, common, size
 from daskpar.engine.execution import Execution
 from daskpar.engine.execution_result import Commit, ExecutionResult
 from daskpar.engine.input_copies import is_copied, lay_out_inputs, own_outputs, remove_inputs
@@ -23,6 +22,7 @@ from daskpar.engine.input_guard import guard_of
 from daskpar.engine.node_probe import needs_of
 from daskpar.engine.plan_phase import PlanPhase
 from daskpar.engine.planning import open_with_keys
+from daskpar.engine.processor_settings import settings_of
 from daskpar.engine.rules.allocation import processors_per_node
 from daskpar.engine.rules.block_size import BlockSizer, block_seconds
 from daskpar.engine.rules.clocks import Timeouts, progress_timeout
@@ -30,8 +30,7 @@ from daskpar.engine.rules.counter import ThresholdCounter, Thresholds
 from daskpar.engine.rules.dispatch import Dispatcher
 from daskpar.engine.step_run import StepRun
 from daskpar.errors import DaskparError, InputError, RowsDamaged, input_error
-from daskpar.events import Progress, StepPlanned
-from daskpar.jobspec.env_references import resolved, resolved_values
+from daskpar.events import Event, Progress, StepPlanned
 from daskpar.jobspec.model import ParallelStep
 from daskpar.outputs.assembly import assemble, check_space
 from daskpar.outputs.early_copy import EarlyCopy, remove_stale
@@ -65,6 +64,10 @@ class ParallelStepRun(StepRun):
     """The input where it was opened already."""
     takes_changes: bool = False
     """Whether the files of an earlier process' plan may be others by now (--allow-changes)."""
+    selection: Selection | None = None
+    """The mini-batches that are asked for; None: all."""
+    _asked: int | None = None
+    """How many have their outcome when all that are asked for have it; None: all of the plan."""
 
     def _run(self) -> StepResult:
         summary = self._plan()
@@ -130,9 +133,14 @@ class ParallelStepRun(StepRun):
             counts = replace(ledger.commits.counts(), repeats=self.repeats_before)
             counter = ThresholdCounter(thresholds, counts)
             missing = ledger.commits.missing()
+            left_out = False
+            if self.selection is not None:
+                chosen = common(missing, self.selection.of(summary.count, step.name))
+                missing, left_out = chosen, chosen != missing
+                self._asked = ledger.already_done + size(chosen) if left_out else None
             self.ready()
             self._announce(summary, ledger)
-            with self._early_copy(ledger) as early_copy:
+            with nullcontext() if left_out else self._early_copy(ledger) as early_copy:
                 outcome = self._run_missing(summary, ledger, counter, missing)
                 for repairs in range(1, REPAIR_ROUNDS + 2):
                     try:
@@ -235,9 +243,14 @@ class ParallelStepRun(StepRun):
         )
         if result.status != Status.COMPLETED:
             return result
-        if reason := counter.closing_verdict(allow_empty=self.step.settings.allow_empty):
+        partial = self.selection is not None and not ledger.commits.complete
+        # Those that are asked for may hold no row, where others do.
+        allow_empty = self.step.settings.allow_empty or partial
+        if reason := counter.closing_verdict(allow_empty=allow_empty):
             return replace(result, status=Status.FAILED, reason=reason)
         try:
+            if partial:
+                return self._partial(result, ledger)
             self._assemble(ledger, counter, early_copy)
         except RowsDamaged:
             raise
@@ -270,6 +283,7 @@ class ParallelStepRun(StepRun):
                 items=summary.items,
                 size_bytes=summary.size_bytes,
                 already_done=ledger.already_done,
+                asked=self._asked,
                 nodes=nodes,
                 processors=processors,
             )
@@ -313,7 +327,7 @@ class ParallelStepRun(StepRun):
             counter=counter,
             timeouts=Timeouts(progress=progress),
             commit=commit,
-            publish=self.publish,
+            publish=self._publish_of_asked,
             instance_count=self.step.instance_count,
             processors_wanted=self.step.max_concurrency_per_instance,
             doing=doing,
@@ -328,49 +342,7 @@ class ParallelStepRun(StepRun):
 
     def _settings(self, plan: Path, *, tabular: bool) -> ProcessorSettings:
         """What the processors of all nodes share, for the mini-batches of `plan`; makes their folders."""
-        step, own, folder = self.step, self.step.settings, self.folder
-        output_dir = (
-            Path(step.append_row_to).parent
-            if step.append_row_to and "://" not in step.append_row_to
-            else folder.outputs
-        )
-        for needed in (folder.parts, folder.logs.root, folder.work, output_dir):
-            needed.mkdir(parents=True, exist_ok=True)
-        return ProcessorSettings(
-            run_id=self.run_id,
-            step=step.name,
-            node=0,
-            python=sys.executable,
-            processors=1,
-            entry_script=step.entry_script,
-            code=str(step.code) if step.code is not None else None,
-            arguments=tuple(resolved(argument, os.environ) for argument in step.arguments),
-            environment=resolved_values(step.environment_variables, os.environ),
-            plan=str(plan),
-            store=store_of(folder),
-            shared=str(folder.parts),
-            logs=str(folder.logs.root),
-            work=str(folder.work),
-            working_dir=str(folder.path),
-            output_dir=str(output_dir),
-            logging_level=own.logging_level,
-            append_row=step.append_row_to is not None,
-            row_format=format_of(step),
-            returns_measured=step.append_row_to is not None or own.error_threshold >= 0,
-            any_number_of_rows=own.any_number_of_rows,
-            tabular=tabular,
-            max_retries=own.max_retries,
-            run_timeout=own.timeout,
-            overhead_timeout=own.task_overhead_timeout,
-            init_timeout=own.init_timeout,
-            memory_limit=own.processor_memory,
-            most_mini_batches=own.max_mini_batches_per_processor,
-            most_growth=own.max_processor_growth,
-            nice=own.nice,
-            profiling_module=own.profiling_module,
-            resource_interval=own.resource_monitor_interval,
-            session=secrets.token_hex(4),
-        )
+        return settings_of(self.step, self.folder, plan, run_id=self.run_id, tabular=tabular)
 
     # -- outputs ---------------------------------------------------------------------------------------------
 
@@ -401,6 +373,26 @@ class ParallelStepRun(StepRun):
             progress=progress,
             start=early_copy.take(),
         )
+        shutil.rmtree(self.folder.partial, ignore_errors=True)
+
+    def _partial(self, result: StepResult, ledger: Ledger) -> StepResult:
+        """The end of a step of which only some mini-batches were asked for.
+
+        Their rows go to a file in the run directory: nothing at the place of the output looks complete.
+        """
+        rows = ""
+        if self.step.append_row_to is not None:
+            rows = str(self.folder.partial / self.step.append_row_to.rpartition("/")[2])
+            assemble(ledger.commits, ledger.store, rows, row_format=ledger.row_format, schema=ledger.schema)
+        counts = result.counts
+        reason = f"{counts.done:,} of {counts.planned:,} mini-batches, as asked"
+        return replace(result, status=Status.PARTIAL, reason=reason, partial_rows=rows)
+
+    def _publish_of_asked(self, event: Event) -> None:
+        """Publish an event; progress counts to what is asked for, so that it is at its end then."""
+        if self._asked is not None and isinstance(event, Progress):
+            event = replace(event, counts=replace(event.counts, planned=self._asked))
+        self.publish(event)
 
     def _publish_progress(self, counts: Counts, doing: str) -> None:
         self.publish(Progress(time=time(), step=self.step.name, counts=counts, running=0, doing=doing))
