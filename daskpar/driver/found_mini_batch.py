@@ -166,7 +166,11 @@ def _of_spec(wanted: Wanted, scratch: Path) -> _Chosen:
     literals, collections = split_inputs(wanted.inputs)
     overrides = {**wanted.overrides, **{f"inputs.{name}": text for name, text in literals.items()}}
     definition = read_definition(
-        wanted.source, overrides=overrides, staged=collections, run_directory=scratch, components=Components(wanted.components)
+        wanted.source,
+        overrides=overrides,
+        staged=collections,
+        run_directory=scratch,
+        components=Components(wanted.components),
     )
     step = _choose(definition, wanted.step)
     return _Chosen(
@@ -186,9 +190,7 @@ def _of_run(wanted: Wanted, scratch: Path) -> _Chosen:
     if wanted.inputs:
         raise UsageError(f"a run has its inputs already; leave out {', '.join(wanted.inputs)}")
     directory = RunDirectory.open(wanted.source, lock=False)
-    started = StartedWith.of(
-        directory, wanted.overrides, wanted.datastores, wanted.components, wanted.assets
-    )
+    started = StartedWith.of(directory, wanted.overrides, wanted.datastores, wanted.components, wanted.assets)
     definition = started.definition(directory)
     step, name, failure = wanted.step, wanted.mini_batch, None
     if name is None:

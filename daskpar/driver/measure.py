@@ -39,12 +39,16 @@ def measure(
     """
     with tempfile.TemporaryDirectory(prefix="daskpar-measure-", ignore_cleanup_errors=True) as folder:
         run = Path(folder) / "run"
-        definition = read_definition(spec, overrides=overrides, run_directory=run, components=Components(components or {}))
+        definition = read_definition(
+            spec, overrides=overrides, run_directory=run, components=Components(components or {})
+        )
         places, mounts = Datastores(datastores), mounts_inputs(Options())
         job = resolve_job(definition, datastores=places, assets=Assets(assets or {}), mounts=mounts)
         names = [step.name for step in job.steps if isinstance(step, ParallelStep) and not step.needs]
         apart = StepsApart(names=frozenset(names), folder=run)
-        job = resolve_job(definition, datastores=places, assets=Assets(assets or {}), mounts=mounts, apart=apart)
+        job = resolve_job(
+            definition, datastores=places, assets=Assets(assets or {}), mounts=mounts, apart=apart
+        )
         take_secrets(job)
         steps = tuple(
             _without_limits(step)

@@ -154,8 +154,9 @@ def _reopen(directory: RunDirectory, options: Options) -> Reopened:
         options.assets,
         given_spec=options.given_spec,
     )
+    given, definition = options.given_spec, started.definition(directory)
     job = resolve_job(
-        started.definition(directory),
+        definition,
         datastores=started.datastores,
         assets=Assets(started.assets),
         resumed=True,

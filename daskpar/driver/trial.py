@@ -215,7 +215,8 @@ class _Try:
         failure, appended = why_not_countable(returned), b""
         if not failure:
             try:
-                failure = compare_counts(items=items, returned=len(returned)).message
+                number = items if settings.any_number_of_rows else len(returned)
+                failure = compare_counts(items=items, returned=number).message
                 if settings.append_row:
                     appended = self._appended(returned)
             except BaseException as error:
