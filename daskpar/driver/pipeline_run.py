@@ -315,9 +315,11 @@ class PipelineRun:
         """As `Run.outputs`: where rows of a whole step would be, there may be those of an earlier run."""
         found = outputs_of(self.results, {name: output.path for name, output in self.job.outputs.items()})
         so_far = {
-            step.append_row_to: self.results[step.name].partial_rows
+            step.append_row_to: result.partial_rows
             for step in self.job.steps
-            if isinstance(step, ParallelStep) and self.results[step.name].partial_rows
+            if isinstance(step, ParallelStep)
+            and (result := self.results.get(step.name)) is not None
+            and result.partial_rows
         }
         return {name: so_far.get(path, path) for name, path in found.items()}
 
