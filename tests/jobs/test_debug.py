@@ -382,7 +382,7 @@ def test_a_few_on_the_side_say_what_the_whole_takes(work):
         > seen.time_on(20).value - seen.init_seconds - max(seen.seconds.values())
     )
     assert seen.peak_bytes > 1 << 20
-    text, troubles = plan_text(spec, {}, {}, found)
+    text, troubles = plan_text(spec, {}, {}, measured=found)
     assert not troubles
     for line in ("measured: 5 of 20 mini-batches (2, 6, 10, 14, 18)", "about 40 rows, 3.9 kB", "how sure: ±"):
         assert line in text, text
