@@ -13,6 +13,8 @@ from daskpar._version import __version__
 if TYPE_CHECKING:
     from daskpar.data.dask_collections import read_files as read_files
     from daskpar.data.dask_collections import read_mltable as read_mltable
+    from daskpar.driver.debug import debug as debug
+    from daskpar.driver.debug import mini_batch as mini_batch
     from daskpar.driver.result import Run as Run
     from daskpar.mapped.mini_batches import map_mini_batches as map_mini_batches
     from daskpar.pipeline import plan as plan
@@ -26,6 +28,8 @@ _HOMES = {
     "map_mini_batches": "daskpar.mapped.mini_batches",
     "resume": "daskpar.pipeline",
     "validate": "daskpar.pipeline",
+    "debug": "daskpar.driver.debug",
+    "mini_batch": "daskpar.driver.debug",
     "Run": "daskpar.driver.result",
     "read_mltable": "daskpar.data.dask_collections",
     "read_files": "daskpar.data.dask_collections",
@@ -37,6 +41,7 @@ _HOMES = {
     "JobFailed": "daskpar.errors",
     "InfrastructureLost": "daskpar.errors",
     "Interrupted": "daskpar.errors",
+    "PartialRun": "daskpar.errors",
 }
 __all__ = ["__version__", *sorted(_HOMES)]
 

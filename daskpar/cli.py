@@ -140,6 +140,13 @@ SPEC_OPTIONS = (
 RUN_OPTIONS = (
     *SPEC_OPTIONS,
     option(
+        "--mini-batches",
+        "only these of each parallel step, by index, such as 0-2 or 0,5,7-9; "
+        "steps that need such a step are not run, and `resume` runs the rest",
+        metavar="INDICES",
+    ),
+    option("--limit", "only the first N mini-batches of each parallel step, or of those chosen", metavar="N"),
+    option(
         "--scheduler",
         "use a running Dask cluster, e.g. tcp://host:8786 (or its scheduler file)",
         excludes_others=True,
@@ -186,7 +193,39 @@ VERBS: Mapping[str, Verb] = {
         "plan SPEC",
         "show what would run, without user code: values and where each came from, mini-batches",
         _later("checking", "plan"),
-        (SPEC, *SPEC_OPTIONS, JSON),
+        (
+            SPEC,
+            option(
+                "--measure",
+                "run N mini-batches of each step on the side, spread evenly, and say what the whole takes",
+                metavar="N",
+            ),
+            *SPEC_OPTIONS,
+            JSON,
+        ),
+    ),
+    "debug": Verb(
+        "debug SPEC|RUN",
+        "run init() and one mini-batch in this process, with a debugger where it fails",
+        _later("debugging", "debug"),
+        (
+            option("source", "spec (YAML), or run directory: of a run, its first failure"),
+            option("--step", "the step, where several have mini-batches"),
+            option(
+                "--mini-batch",
+                "its index, a file (path or end of it) or key (store=7); default: "
+                "the first failure of a run, the first one of a spec",
+                metavar="NAME",
+            ),
+            flag("--pdb", "stop before run() too", excludes_others=True),
+            option(
+                "--listen",
+                "wait for an editor's debugger (debugpy) at this port of this machine",
+                excludes_others=True,
+                metavar="PORT",
+            ),
+            *SPEC_OPTIONS,
+        ),
     ),
     "resume": Verb(
         "resume RUN",
@@ -286,7 +325,8 @@ Run Azure ML pipeline jobs with parallel steps on Dask, here or on a cluster.
 {verbs}
 
 RUN is a run directory, or its name below runs/; without it the latest run here is taken. FOLDER: here.
-Exit codes: 0 completed, 1 the job failed, 2 bad spec or usage, 3 infrastructure lost, 130 interrupted.
+Exit codes: 0 completed, 1 the job failed, 2 bad spec or usage, 3 infrastructure lost, 4 partial as asked
+(--mini-batches, --limit), 130 interrupted.
 """
 
 

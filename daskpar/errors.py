@@ -11,6 +11,7 @@ DaskparError
 ├── JobFailed            1   the job ended, and it failed
 ├── InfrastructureLost   3   the scheduler or every node is gone, the disk is full or read-only
 │   └── RowsDamaged      3   committed rows are not what was written; they can be run again
+├── PartialRun           4   only some mini-batches were asked for, and these have run
 └── Interrupted        130   Ctrl-C, SIGTERM or SIGHUP
 """
 
@@ -151,6 +152,12 @@ class InfrastructureLost(DaskparError):
 
 class RowsDamaged(InfrastructureLost):
     """Committed rows are gone, or are not those that were written; their mini-batches can be run again."""
+
+
+class PartialRun(DaskparError):
+    """Only some of the mini-batches were asked for (--mini-batches, --limit); the run can be resumed."""
+
+    exit_code = 4
 
 
 class Interrupted(DaskparError):

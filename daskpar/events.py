@@ -107,6 +107,8 @@ class StepPlanned:
     """Bytes of all items, None where they are not known."""
     already_done: int = 0
     """Mini-batches committed by an earlier process of this run."""
+    asked: int | None = None
+    """How many are to be done when this process ends, where that is not all; `Progress` counts to there."""
     nodes: int = 1
     """Nodes that the step may use."""
     processors: int = 1

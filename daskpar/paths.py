@@ -195,6 +195,11 @@ class StepPaths:
         return self.path / "outputs"
 
     @property
+    def partial(self) -> Path:
+        """The rows of a step of which only some mini-batches were asked for."""
+        return self.path / "partial"
+
+    @property
     def inputs(self) -> Path:
         """Listings of the input files as they were when the step started."""
         return self.path / "inputs"

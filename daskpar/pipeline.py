@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from daskpar.batches.selection import selection
 from daskpar.driver.options import (
     Assets,
     Components,
@@ -106,6 +107,8 @@ def run(
     datastores: Mapping[str, str] | None = None,
     components: Mapping[str, str] | None = None,
     assets: Mapping[str, str] | None = None,
+    mini_batches: str | int | Iterable[int] | None = None,
+    limit: int | None = None,
     worker_processes: bool = False,
     dashboard: str | None = "127.0.0.1:8787",
     display: bool | None = None,
@@ -121,7 +124,9 @@ def run(
     choose the Dask cluster, a local one in this process by default. `inputs`:
     pipeline input name -> literal, path, Dask or pandas DataFrame, or Dask bag of file paths; collections are
     computed once, into the run directory. `overrides`: as `--set`. `datastores`, `components`, `assets`: as
-    in `validate`. `run_dir`: default `runs/NAME-TIME` below the working directory.
+    in `validate`. `run_dir`: default `runs/NAME-TIME` below the working directory. `mini_batches`
+    (`"0,5,7-9"`, an index, indices) and `limit` (the first so many): only these of each parallel step; the
+    run is then `partial`, and `resume` runs the rest.
 
     Returns the ended run, whatever its status; `.check()` raises for one that did not complete. Raises
     SpecError, UsageError or InputError when the job can't start.
@@ -137,6 +142,7 @@ def run(
         worker_processes=worker_processes,
         dashboard=dashboard,
         display=display,
+        selection=selection(mini_batches, limit),
     )
     from daskpar.jobspec.from_objects import spec_of
 
@@ -155,6 +161,8 @@ def resume(
     assets: Mapping[str, str] | None = None,
     retry_failed: bool = False,
     allow_changes: bool = False,
+    mini_batches: str | int | Iterable[int] | None = None,
+    limit: int | None = None,
     worker_processes: bool = False,
     dashboard: str | None = "127.0.0.1:8787",
     display: bool | None = None,
@@ -164,7 +172,8 @@ def resume(
     `run`: a run directory, or what `daskpar.run` returned. `retry_failed`: a completed run's failed
     mini-batches too. `allow_changes`: go on although code, inputs or values that reach the script have
     changed since; the mini-batches of a step that had begun stay those of its plan. Thresholds, timeouts,
-    retries, logging and compute settings are those of the spec as it is now.
+    retries, logging and compute settings are those of the spec as it is now. `mini_batches`, `limit`: as
+    those of `run`; without them all that is left is run, also of a partial run.
 
     Raises RunDirectoryError for a directory that is none of ours, in use, of a newer version, or whose inputs
     changed.
@@ -180,6 +189,7 @@ def resume(
         worker_processes=worker_processes,
         dashboard=dashboard,
         display=display,
+        selection=selection(mini_batches, limit),
         retry_failed=retry_failed,
         allow_changes=allow_changes,
     )

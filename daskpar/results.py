@@ -6,7 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 
-from daskpar.errors import DaskparError, DataUnreached, InfrastructureLost, Interrupted, JobFailed
+from daskpar.errors import (
+    DaskparError,
+    DataUnreached,
+    InfrastructureLost,
+    Interrupted,
+    JobFailed,
+    PartialRun,
+)
 
 
 class Status(StrEnum):
@@ -20,6 +27,8 @@ class Status(StrEnum):
     """By the user."""
     LOST = "lost"
     """The disk, the cluster or daskpar itself failed; `resume` goes on."""
+    PARTIAL = "partial"
+    """Only some mini-batches were asked for, and these have run; `resume` runs the others."""
     SKIPPED = "skipped"
     """A step that was never started, for one that it needs did not complete."""
 
@@ -38,6 +47,7 @@ _ERRORS: dict[Status, type[DaskparError]] = {
     Status.FAILED: JobFailed,
     Status.LOST: InfrastructureLost,
     Status.INTERRUPTED: Interrupted,
+    Status.PARTIAL: PartialRun,
 }
 """The error that stands for a run that ended so; the exit codes are those of the errors."""
 
@@ -181,6 +191,8 @@ class StepResult:
     """Time spent by this process, those of earlier ones left out."""
     outputs: Mapping[str, str] = field(default_factory=dict)
     """Output name -> path or URL."""
+    partial_rows: str = ""
+    """The file with the rows of a partial step; nothing is written at the place of its output."""
     first_failure: Failure | InitFailed | None = None
     """As `first_that_cost` finds it."""
     exit_code: int | None = None

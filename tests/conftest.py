@@ -19,6 +19,7 @@ Output         a row format or a part store: one file in `rows/` and its line in
 Decisions      timeouts, retries: `processor/timeouts.py`, `processor/protocol.py`; nodes, blocks, thresholds: `engine/rules/`
 Pages          what they draw: `reports/facts.py`; how: `page/page.js`, the same for the dashboard and `report.html`;
                who answers a browser: `engine/plugins/run_page.py`; tests drive Chromium: `tests/browser.py`
+Debugging      one mini-batch apart from a run: `driver/debug.py`; what is as in a processor: `driver/script_surroundings.py`
 Exit codes     `errors.py`, one for each error; `results.py` has the status that belongs to it
 Warnings       are errors, but for those that pyproject.toml names with the reason
 """

@@ -27,6 +27,9 @@ NAMES = {
     "JobFailed",
     "InfrastructureLost",
     "Interrupted",
+    "PartialRun",
+    "debug",
+    "mini_batch",
 }
 README = Path(__file__).parent.parent / "README.md"
 
@@ -62,6 +65,7 @@ def test_every_error_has_its_exit_code() -> None:
         "JobFailed": 1,
         "InfrastructureLost": 3,
         "Interrupted": 130,
+        "PartialRun": 4,
     }
 
 

@@ -20,6 +20,7 @@ machine: what a power cut took away is noticed.
 
 from __future__ import annotations
 
+import bisect
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -312,6 +313,27 @@ class Plan:
             return self.describe(i)
         except Exception:
             return ""
+
+    def holding(self, row: int) -> int:
+        """The mini-batch that has path or piece number `row` of the plan."""
+        return bisect.bisect_right(range(self.count), row, key=lambda i: self.item_range(i)[0]) - 1
+
+    def files(self) -> list[str]:
+        """The files that paths or pieces are of; none where rows of all files lie together in ours."""
+        if self._paths is not None:
+            return self.paths()
+        if not self.tabular or self.rows_are_gathered:
+            return []
+        return list(self.table.files)
+
+    def rows_of_files(self, numbers: Collection[int]) -> list[int]:
+        """The paths or pieces, by number, that are of the files `numbers` of `files`."""
+        if self._paths is not None:
+            return sorted(numbers)
+        import numpy as np
+
+        found: list[int] = np.flatnonzero(np.isin(self.pieces["file"], list(numbers))).tolist()
+        return found
 
     def expect(self, start: int, stop: int) -> None:
         """Hint: mini-batches [start, stop) are asked for next, so reading ahead ends there."""

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from daskpar.batches.selection import selection
 from daskpar.commands.output import say
 from daskpar.errors import UsageError
 
@@ -37,6 +38,7 @@ def run_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """What running and resuming both take."""
     return {
         **spec_options(arguments),
+        "selection": selection(arguments.mini_batches, number(arguments.limit, "--limit")),
         "scheduler": arguments.scheduler,
         "compute": arguments.compute,
         "worker_processes": arguments.worker_processes,
@@ -55,6 +57,13 @@ def pairs(texts: Sequence[str], option: str) -> dict[str, str]:
             raise UsageError(f"{option} {text!r}: write it as {option} NAME=VALUE")
         found[name.strip()] = value
     return found
+
+
+def number(text: str | None, option: str) -> int | None:
+    """A whole number; None where none is given. UsageError for anything else."""
+    if text is not None and not (text.isascii() and text.isdigit()):
+        raise UsageError(f"{option} {text!r} is no whole number")
+    return None if text is None else int(text)
 
 
 def spec_file(arguments: argparse.Namespace) -> Path:

@@ -5,11 +5,17 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from daskpar.commands.arguments import spec_file, spec_options
+from daskpar.commands.arguments import number, spec_file, spec_options
 from daskpar.commands.output import report, say, say_json, write
-from daskpar.errors import Problem, SpecError, UsageError
+from daskpar.errors import JobFailed, Problem, SpecError, UsageError
+
+if TYPE_CHECKING:
+    from daskpar.driver.measured_step import Measured
 
 
 def validate(arguments: argparse.Namespace) -> int:
@@ -49,6 +55,10 @@ def _validate_json(file: str, options: dict[str, dict[str, str]]) -> int:
 def plan(arguments: argparse.Namespace) -> int:
     """Show what would run."""
     file, options = spec_file(arguments), spec_options(arguments)
+    wanted = number(arguments.measure, "--measure")
+    if wanted is not None and (arguments.json or wanted < 1):
+        raise UsageError("--measure takes a number of mini-batches, at least 1, and gives no --json")
+    unmeasured: list[str] = []
     if arguments.json:
         from daskpar.driver.plan_json import plan_json
 
@@ -57,17 +67,26 @@ def plan(arguments: argparse.Namespace) -> int:
     else:
         from daskpar.driver.plan_text import plan_text
 
-        text, troubles = plan_text(file, **options)
+        measured = None if wanted is None else _measured(file, wanted, options)
+        text, troubles = plan_text(file, **options, measured=measured)
         say(text)
+        unmeasured = [seen.trouble for seen in (measured or {}).values() if seen.trouble]
     for trouble in troubles:
         report(UsageError(trouble))
-    return UsageError.exit_code if troubles else 0
+    for trouble in unmeasured:
+        report(JobFailed(trouble))
+    return UsageError.exit_code if troubles else JobFailed.exit_code if unmeasured else 0
+
+
+def _measured(file: Path, wanted: int, options: dict[str, dict[str, str]]) -> dict[str, Measured]:
+    from daskpar.driver.measure import measure
+
+    say(f"measuring {wanted} mini-batches of each step that can begin ...", sys.stderr)
+    return measure(file, wanted, **options)
 
 
 def schema(arguments: argparse.Namespace) -> int:
     """Print the JSON schema of a spec."""
-    import sys
-
     from daskpar.jobspec.json_schema import spec_schema
 
     write(json.dumps(spec_schema(), indent=2) + "\n", sys.stdout)

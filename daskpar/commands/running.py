@@ -36,5 +36,6 @@ def resume(arguments: argparse.Namespace) -> int:
 
 
 def _show_end(run: Run) -> int:
-    say(run.summary, sys.stdout if run.status == Status.COMPLETED else sys.stderr)
+    well = run.status in (Status.COMPLETED, Status.PARTIAL)
+    say(run.summary, sys.stdout if well else sys.stderr)
     return run.exit_code

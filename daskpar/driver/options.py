@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,8 @@ from daskpar.locations import resolve
 if TYPE_CHECKING:
     from distributed import Client
 
+    from daskpar.batches.selection import Selection
+    from daskpar.events import Watcher
     from daskpar.jobspec.given_spec import GivenSpec
 
 
@@ -41,6 +43,10 @@ class Options:
     """Whether the caller prints the summary at the end; the progress does not say the same then."""
     show_warning: Callable[[str], None] | None = None
     """Gets each warning of the spec before anything starts; without it they are shown with the progress."""
+    selection: Selection | None = None
+    """The mini-batches of each parallel step that are asked for; None: all."""
+    watchers: Sequence[Watcher] = ()
+    """Get the events of the run too."""
     retry_failed: bool = False
     allow_changes: bool = False
     given_spec: GivenSpec | None = None

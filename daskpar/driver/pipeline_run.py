@@ -78,7 +78,8 @@ class PipelineRun:
             self._startup.close()
             raise
         self._facts = self._live_facts()
-        bus = EventBus([*self._watchers(), self._step_warnings, self._hints, self._facts])
+        watchers = [*self._watchers(), self._step_warnings, self._hints, self._facts]
+        bus = EventBus([*watchers, *self.options.watchers])
         self.publish: Callable[[Event], None] = bus.publish
         status, reason = Status.LOST, "daskpar itself failed"
         try:
@@ -181,13 +182,14 @@ class PipelineRun:
         failed = [
             name
             for name, result in self.results.items()
-            if result.status not in (Status.COMPLETED, Status.SKIPPED)
+            if result.status not in (Status.COMPLETED, Status.PARTIAL, Status.SKIPPED)
         ]
         why = ""
         if self._stop_reason:
             why = self._stop_reason
         elif blocked:
-            why = f"step {blocked[0]} did not complete"
+            partial = self.results[blocked[0]].status == Status.PARTIAL
+            why = f"step {blocked[0]} {'is partial, as asked' if partial else 'did not complete'}"
         elif failed and not self.job.continue_on_step_failure:
             why = f"step {failed[0]} did not complete (settings.continue_on_step_failure is off)"
         if why:
@@ -244,6 +246,7 @@ class PipelineRun:
             resumed=self.resumed,
             allow_changes=self.options.allow_changes,
             opened=self._startup.inputs.pop(step.name, None),
+            selection=self.options.selection,
         )
 
         def keep_for_stop(running: StepRun) -> None:
@@ -268,14 +271,21 @@ class PipelineRun:
 
     def _overall(self) -> tuple[Status, str]:
         """Status and reason of the run: those of the first of the steps that ended worst."""
-        for status in (Status.LOST, Status.INTERRUPTED, Status.FAILED):
+        for status in (Status.LOST, Status.INTERRUPTED, Status.FAILED, Status.PARTIAL):
             for name, result in self.results.items():
                 if result.status == status:
                     stopped = status == Status.INTERRUPTED
+                    if status == Status.PARTIAL:
+                        return status, self._what_was_asked()
                     return status, result.reason if stopped else f"step {name}: {result.reason}"
         if self._stop_reason:
             return Status.INTERRUPTED, self._stop_reason
         return Status.COMPLETED, ""
+
+    def _what_was_asked(self) -> str:
+        """How much of each step was run, where only some of its mini-batches were asked for."""
+        partial = (result for result in self.results.values() if result.status == Status.PARTIAL)
+        return "; ".join(f"step {result.step}: {result.reason}" for result in partial)
 
     def _result(self, status: Status, reason: str, seconds: float) -> Run:
         from daskpar.reports.summary import summary_of_run
@@ -297,11 +307,21 @@ class PipelineRun:
             reason=reason,
             seconds=seconds,
             steps=dict(self.results),
-            outputs=outputs_of(
-                self.results, {name: output.path for name, output in self.job.outputs.items()}
-            ),
+            outputs=self._outputs(),
             summary=text,
         )
+
+    def _outputs(self) -> dict[str, str]:
+        """As `Run.outputs`: where rows of a whole step would be, there may be those of an earlier run."""
+        found = outputs_of(self.results, {name: output.path for name, output in self.job.outputs.items()})
+        so_far = {
+            step.append_row_to: result.partial_rows
+            for step in self.job.steps
+            if isinstance(step, ParallelStep)
+            and (result := self.results.get(step.name)) is not None
+            and result.partial_rows
+        }
+        return {name: so_far.get(path, path) for name, path in found.items()}
 
     def _write_effective_spec(self) -> None:
         import yaml

@@ -24,6 +24,7 @@ from daskpar.processor.resource_usage import cores
 
 if TYPE_CHECKING:
     from daskpar.batches.plan import PlanSummary
+    from daskpar.driver.measured_step import Measured
 
 SHOWN = (
     "instance_count",
@@ -169,10 +170,11 @@ def plan_text(
     datastores: Mapping[str, str],
     components: Mapping[str, str] | None = None,
     assets: Mapping[str, str] | None = None,
+    measured: Mapping[str, Measured] | None = None,
 ) -> tuple[str, list[str]]:
     """The whole answer of `daskpar plan`, and why steps in it can't be planned.
 
-    Runs no user code and leaves nothing behind.
+    Runs no user code and leaves nothing behind. `measured`: step -> what `measure` has seen of it.
     """
     with planned_job(spec, overrides, datastores, components, assets) as planned:
         job, troubles = planned.job, planned.troubles
@@ -181,16 +183,31 @@ def plan_text(
         lines += [f"  {warning}" for warning in planned.warnings]
         lines += [f"  note: {note}" for note in job.notes]
         for step in job.steps:
-            lines += ["", *_step_lines(step, planned.run, planned.places, troubles)]
+            seen = (measured or {}).get(step.name)
+            lines += ["", *_step_lines(step, planned.run, planned.places, troubles, seen)]
+            if measured is not None and seen is None and isinstance(step, ParallelStep):
+                lines.append(f"  not measured: step {step.needs[0]} has to run first")
         return planned.readable("\n".join(lines)), [planned.readable(trouble) for trouble in troubles]
 
 
-def _step_lines(step: Step, run: Path, datastores: Mapping[str, str], troubles: list[str]) -> list[str]:
+def _step_lines(
+    step: Step,
+    run: Path,
+    datastores: Mapping[str, str],
+    troubles: list[str],
+    measured: Measured | None,
+) -> list[str]:
     kind = "command" if isinstance(step, CommandStep) else "parallel"
     after = f", after {', '.join(step.needs)}" if step.needs else ""
     lines = [f"step {step.name}: {kind}{after} ({step.where})"]
-    if isinstance(step, ParallelStep):
+    if measured is not None and measured.summary is not None:
+        lines.append(f"  {_summary_text(measured.summary)}")
+    elif isinstance(step, ParallelStep):
         lines.append(f"  {_mini_batches(step, run, datastores, troubles)}")
+    if measured is not None:
+        from daskpar.driver.measured_step import measured_lines
+
+        lines += [f"  {line}" for line in measured_lines(measured)]
     lines += [f"  {name}: {value}  {source}".rstrip() for name, value, source in port_rows(step)]
     if isinstance(step, ParallelStep) and step.append_row_to and os.path.isfile(step.append_row_to):
         lines.append(f"  the file at {step.append_row_to} is replaced when the rows are complete")

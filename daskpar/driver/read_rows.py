@@ -15,6 +15,7 @@ from daskpar.jobspec.row_formats import CSV, JSONL, PARQUET
 from daskpar.locations import filesystem, is_url
 from daskpar.outputs.journal_reader import read_journal
 from daskpar.outputs.row_folder import part_files
+from daskpar.results import Status
 from daskpar.rows.text_format import TextFormat, names_known
 from daskpar.rundir.run_directory import RunDirectory
 
@@ -163,7 +164,7 @@ def _rows_of(run: Path, step: str | None) -> _Rows:
         for folder in folders
         if (state := folder.state()) is not None
         and state.rows
-        and state.completed
+        and state.status in (Status.COMPLETED, Status.PARTIAL)
         and step in (None, folder.name)
     ]
     if not found:

@@ -29,7 +29,7 @@ class Run:
     path: Path
     """The run directory."""
     status: Status
-    """`completed`, `failed`, `interrupted` or `lost`; compares equal to these texts."""
+    """`completed`, `partial`, `failed`, `interrupted` or `lost`; compares equal to these texts."""
     reason: str
     """One sentence; empty when completed."""
     seconds: float
@@ -37,14 +37,14 @@ class Run:
     """Step name -> status, reason, counts, seconds, outputs, first failure."""
     outputs: Mapping[str, str]
     """Path of every output: `STEP.NAME` of the steps', and `NAME` of the pipeline's own (not of a run that
-    was left alone).
+    was left alone). The rows of a partial step are in a file of the run directory.
     """
     summary: str
     """What the terminal shows at the end."""
 
     @property
     def exit_code(self) -> int:
-        """Of the command line: 0 completed, 1 failed, 3 infrastructure lost, 130 interrupted."""
+        """Of the command line: 0 completed, 1 failed, 3 infrastructure lost, 4 partial, 130 interrupted."""
         return self.status.exit_code
 
     @property
@@ -64,7 +64,9 @@ class Run:
         return {name: path for name, path in paths.items() if path.is_file()}
 
     def check(self) -> Run:
-        """This run; raises JobFailed, InfrastructureLost or Interrupted when it did not complete."""
+        """This run; raises JobFailed, InfrastructureLost, Interrupted or PartialRun where it did not
+        complete.
+        """
         if (error := error_of(self.status, f"{self.reason}\n{self.summary}")) is not None:
             raise error
         return self

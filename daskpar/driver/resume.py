@@ -22,6 +22,7 @@ from daskpar.rundir.step_folder import StepState
 if TYPE_CHECKING:
     from daskpar.driver.options import Options
     from daskpar.jobspec.given_spec import GivenSpec, KeptSpec
+    from daskpar.jobspec.load import JobDefinition
 
 
 def write_started_with(
@@ -100,11 +101,8 @@ def keep_spec(directory: RunDirectory, kept: KeptSpec, files: Mapping[str, bytes
     replace_file(directory.kept_spec, kept.text.encode(), mode=OWNER_FILE)
 
 
-def _warn_of_other_machine(
-    directory: RunDirectory, started: Mapping[str, Any], options: Options
-) -> tuple[Problem, ...]:
+def _warn_of_other_machine(directory: RunDirectory, cluster: str, options: Options) -> tuple[Problem, ...]:
     """A warning where the run was started on a cluster, and is resumed on this machine."""
-    cluster = started.get("cluster", "")
     if not cluster or not options.is_local:
         return ()
     what = f"the run was started with {cluster}, and goes on on this machine: give {cluster} to go on there."
@@ -141,50 +139,27 @@ def reopen(path: Path, options: Options) -> Reopened:
 
 
 def _reopen(directory: RunDirectory, options: Options) -> Reopened:
-    from daskpar.driver.options import Assets, Components, mounts_inputs
-    from daskpar.jobspec.load import read_definition, resolve_job
+    from daskpar.driver.options import Assets, mounts_inputs
+    from daskpar.jobspec.load import resolve_job
 
     if directory.identity.status == "completed":
         states = [folder.state() for folder in directory.steps()]
         again = any(state is not None and state.counts.to_retry for state in states)
         if not (options.retry_failed and again):
             return Reopened(directory=directory, job=None, options=options)
-    started = _read_started_with(directory)
-    overrides = {**started["overrides"], **options.overrides}
-    folders = {
-        key: Path(started.get("folder", ".")) for key in started["overrides"] if key not in options.overrides
-    }
-    datastores = {**started["datastores"], **options.datastores}
-    components = {**started.get("components", {}), **options.components}
-    assets = {**started.get("assets", {}), **options.assets}
-    if options.given_spec is not None:  # it has the secrets of the job again
-        started["left_out"]["--set"] = [
-            key for key in started["left_out"]["--set"] if key in started["overrides"]
-        ]
-    _refuse_left_out(
-        started,
-        {"--set": options.overrides, "--datastore": options.datastores, "--asset": options.assets},
+    started = StartedWith.of(
+        directory,
+        options.overrides,
+        options.datastores,
+        options.components,
+        options.assets,
+        given_spec=options.given_spec,
     )
-    spec, folder = spec_of_run(directory, started)
-    given = options.given_spec
-    if given is None and not spec.is_file():
-        raise RunDirectoryError(
-            f"the spec {spec} of this run is gone; put it back to resume, or `export "
-            f"{directory.path} --partial FILE`"
-        )
-    definition = read_definition(
-        given or spec,
-        folder=folder,
-        overrides=overrides,
-        folders=folders,
-        staged=started["given"],
-        run_directory=directory.path,
-        components=Components(components),
-    )
+    given, definition = options.given_spec, started.definition(directory)
     job = resolve_job(
         definition,
-        datastores=datastores,
-        assets=Assets(assets),
+        datastores=started.datastores,
+        assets=Assets(started.assets),
         resumed=True,
         mounts=mounts_inputs(options),
     )
@@ -197,13 +172,88 @@ def _reopen(directory: RunDirectory, options: Options) -> Reopened:
     return Reopened(
         directory=directory,
         job=job,
-        options=replace(options, overrides=overrides, datastores=datastores),
+        options=replace(
+            options,
+            overrides=started.overrides,
+            datastores=started.datastores,
+            components=started.components,
+            assets=started.assets,
+        ),
         warnings=(
-            *_warn_of_other_machine(directory, started, options),
+            *_warn_of_other_machine(directory, started.cluster, options),
             *(warning for warning in job.warnings if warning.grave),
             *(Problem(file=str(directory.path), line=None, path="", what=text) for text in unknown),
         ),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartedWith:
+    """How a run was started, in addition to its spec, joined with what is given now."""
+
+    spec: GivenSpec | Path
+    spec_folder: Path | None
+    """Where relative paths in the spec start; None: from its own folder."""
+    overrides: Mapping[str, str]
+    folders: Mapping[str, Path]
+    """Key of `overrides` -> where its relative paths start, where that is not the working directory."""
+    datastores: Mapping[str, str]
+    components: Mapping[str, str]
+    assets: Mapping[str, str]
+    staged: Mapping[str, str]
+    cluster: str
+
+    @classmethod
+    def of(
+        cls,
+        directory: RunDirectory,
+        overrides: Mapping[str, str],
+        datastores: Mapping[str, str],
+        components: Mapping[str, str],
+        assets: Mapping[str, str],
+        given_spec: GivenSpec | None = None,
+    ) -> StartedWith:
+        """What a run directory says of it. UsageError where a secret has to be given again."""
+        started = _read_started_with(directory)
+        if given_spec is not None:  # it has the secrets of the job again
+            started["left_out"]["--set"] = [
+                key for key in started["left_out"]["--set"] if key in started["overrides"]
+            ]
+        _refuse_left_out(started, {"--set": overrides, "--datastore": datastores, "--asset": assets})
+        folder = Path(started.get("folder", "."))
+        spec, spec_folder = spec_of_run(directory, started)
+        return cls(
+            spec=given_spec or spec,
+            spec_folder=spec_folder,
+            overrides={**started["overrides"], **overrides},
+            folders={key: folder for key in started["overrides"] if key not in overrides},
+            datastores={**started["datastores"], **datastores},
+            components={**started.get("components", {}), **components},
+            assets={**started.get("assets", {}), **assets},
+            staged=started["given"],
+            cluster=started.get("cluster", ""),
+        )
+
+    def definition(self, directory: RunDirectory) -> JobDefinition:
+        """The job of the run, as its spec is now. RunDirectoryError where the spec is gone."""
+        from daskpar.driver.options import Components
+        from daskpar.jobspec.load import read_definition
+
+        spec = self.spec
+        if isinstance(spec, Path) and not spec.is_file():
+            raise RunDirectoryError(
+                f"the spec {spec} of this run is gone; put it back to resume, or `export "
+                f"{directory.path} --partial FILE`"
+            )
+        return read_definition(
+            spec,
+            folder=self.spec_folder,
+            overrides=self.overrides,
+            folders=self.folders,
+            staged=self.staged,
+            run_directory=directory.path,
+            components=Components(self.components),
+        )
 
 
 def _read_started_with(directory: RunDirectory) -> dict[str, Any]:

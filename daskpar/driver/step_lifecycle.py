@@ -26,6 +26,7 @@ from daskpar.rundir.run_directory import RunDirectory
 from daskpar.rundir.step_folder import StepFolder, StepState
 
 if TYPE_CHECKING:
+    from daskpar.batches.selection import Selection
     from daskpar.data.files import FileList
     from daskpar.data.tables.table import Table
     from daskpar.engine.cluster import Cluster
@@ -56,6 +57,8 @@ class StepLifecycle:
     """Whether what it depends on may differ from then."""
     opened: Table | FileList | None = None
     """Its input, where it was opened already."""
+    selection: Selection | None = None
+    """The mini-batches that are asked for; None: all."""
 
     def run(self, on_start: Callable[[StepRun], None]) -> StepResult:
         """Run to the end; `on_start` gets the running step, so that it can be stopped."""
@@ -188,6 +191,7 @@ class StepLifecycle:
             plans_the_same=lambda: self._plans_the_same(state),
             opened=self.opened,
             takes_changes=self.resumed and self.allow_changes,
+            selection=self.selection,
         )
 
     def _planned_from(self, folder: StepFolder, earlier: StepState | None) -> dict[str, object]:

@@ -5,9 +5,7 @@ What it has committed survives whatever ends it: a resume goes on from there.
 
 from __future__ import annotations
 
-import os
-import secrets
-import sys
+import shutil
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -16,6 +14,7 @@ from time import time
 from typing import TYPE_CHECKING
 
 from daskpar.batches.plan import GROUPED, Plan, PlanSummary
+from daskpar.batches.selection import Selection, common, size
 from daskpar.engine.dividing import Dividing
 from daskpar.engine.execution import Execution
 from daskpar.engine.execution_result import Commit, ExecutionResult
@@ -25,6 +24,7 @@ from daskpar.engine.input_guard import guard_of
 from daskpar.engine.node_probe import needs_of
 from daskpar.engine.plan_phase import PlanPhase
 from daskpar.engine.planning import WantedColumns, open_with_columns
+from daskpar.engine.processor_settings import settings_of
 from daskpar.engine.rules.allocation import processors_per_node
 from daskpar.engine.rules.blame import subtract
 from daskpar.engine.rules.block_size import BlockSizer, block_seconds
@@ -33,13 +33,13 @@ from daskpar.engine.rules.counter import ThresholdCounter, Thresholds
 from daskpar.engine.rules.dispatch import Dispatcher
 from daskpar.engine.step_run import StepRun
 from daskpar.errors import DaskparError, InputError, RowsDamaged, input_error
-from daskpar.events import Progress, StepPlanned
-from daskpar.jobspec.env_references import resolved, resolved_values
+from daskpar.events import Event, Progress, StepPlanned
 from daskpar.jobspec.model import ParallelStep
-from daskpar.outputs.assembly import assemble, check_space
+from daskpar.outputs.assembly import CopiedStart, assemble, check_space
 from daskpar.outputs.early_copy import EarlyCopy, remove_stale
 from daskpar.outputs.failed_items import UNASKED_ITEMS, write_failed_items
 from daskpar.outputs.ledger import Ledger
+from daskpar.outputs.meter import OnProgress
 from daskpar.outputs.part_check import REPAIR_ROUNDS, damage_in_words
 from daskpar.outputs.row_folder import assemble_folder, check_folder
 from daskpar.processor.protocol import ProcessorSettings, SeenInput
@@ -70,6 +70,10 @@ class ParallelStepRun(StepRun):
     """The input where it was opened already."""
     takes_changes: bool = False
     """Whether the files of an earlier process' plan may be others by now (--allow-changes)."""
+    selection: Selection | None = None
+    """The mini-batches that are asked for; None: all."""
+    _asked: int | None = None
+    """How many have their outcome when all that are asked for have it; None: all of the plan."""
     _planned_of: Table | FileList | None = None
     """The input that this process has planned; None for a plan that was there."""
 
@@ -142,9 +146,14 @@ class ParallelStepRun(StepRun):
             counts = replace(ledger.commits.counts(), repeats=self.repeats_before)
             counter = ThresholdCounter(thresholds, counts)
             missing = ledger.commits.missing()
+            left_out = False
+            if self.selection is not None:
+                chosen = common(missing, self.selection.of(summary.count, step.name))
+                missing, left_out = chosen, chosen != missing
+                self._asked = ledger.already_done + size(chosen) if left_out else None
             self.ready()
             self._announce(summary, ledger)
-            with self._early_copy(ledger) as early_copy:
+            with nullcontext() if left_out else self._early_copy(ledger) as early_copy:
                 outcome = self._run_missing(summary, ledger, counter, missing)
                 for repairs in range(1, REPAIR_ROUNDS + 2):
                     try:
@@ -269,9 +278,14 @@ class ParallelStepRun(StepRun):
         )
         if result.status != Status.COMPLETED:
             return result
-        if reason := counter.closing_verdict(allow_empty=self.step.settings.allow_empty):
+        partial = self.selection is not None and not ledger.commits.complete
+        # Those that are asked for may hold no row, where others do.
+        allow_empty = self.step.settings.allow_empty or partial
+        if reason := counter.closing_verdict(allow_empty=allow_empty):
             return replace(result, status=Status.FAILED, reason=reason)
         try:
+            if partial:
+                return self._partial(result, ledger)
             self._assemble(ledger, counter, early_copy)
         except RowsDamaged:
             raise
@@ -316,6 +330,7 @@ class ParallelStepRun(StepRun):
                 items=summary.items,
                 size_bytes=summary.size_bytes,
                 already_done=ledger.already_done,
+                asked=self._asked,
                 nodes=nodes,
                 processors=processors,
             )
@@ -379,7 +394,7 @@ class ParallelStepRun(StepRun):
             counter=counter,
             timeouts=Timeouts(progress=progress),
             commit=commit,
-            publish=self.publish,
+            publish=self._publish_of_asked,
             instance_count=self.step.instance_count,
             processors_wanted=self.step.max_concurrency_per_instance,
             doing=doing,
@@ -395,48 +410,7 @@ class ParallelStepRun(StepRun):
 
     def _settings(self, plan: Path, *, tabular: bool) -> ProcessorSettings:
         """What the processors of all nodes share, for the mini-batches of `plan`; makes their folders."""
-        step, own, folder = self.step, self.step.settings, self.folder
-        output_dir = folder.outputs
-        if step.append_row_to and "://" not in step.append_row_to:
-            rows = Path(step.append_row_to)
-            output_dir = rows if step.append_row_folder else rows.parent
-        for needed in (folder.parts, folder.logs.root, folder.work, output_dir):
-            needed.mkdir(parents=True, exist_ok=True)
-        return ProcessorSettings(
-            run_id=self.run_id,
-            step=step.name,
-            node=0,
-            python=sys.executable,
-            processors=1,
-            entry_script=step.entry_script,
-            code=str(step.code) if step.code is not None else None,
-            arguments=tuple(resolved(argument, os.environ) for argument in step.arguments),
-            environment=resolved_values(step.environment_variables, os.environ),
-            plan=str(plan),
-            store=store_of(folder),
-            shared=str(folder.parts),
-            logs=str(folder.logs.root),
-            work=str(folder.work),
-            working_dir=str(folder.path),
-            output_dir=str(output_dir),
-            logging_level=own.logging_level,
-            append_row=step.append_row_to is not None,
-            row_format=format_of(step),
-            returns_measured=step.append_row_to is not None or own.error_threshold >= 0,
-            any_number_of_rows=own.any_number_of_rows,
-            tabular=tabular,
-            max_retries=own.max_retries,
-            run_timeout=own.timeout,
-            overhead_timeout=own.task_overhead_timeout,
-            init_timeout=own.init_timeout,
-            memory_limit=own.processor_memory,
-            most_mini_batches=own.max_mini_batches_per_processor,
-            most_growth=own.max_processor_growth,
-            nice=own.nice,
-            profiling_module=own.profiling_module,
-            resource_interval=own.resource_monitor_interval,
-            session=secrets.token_hex(4),
-        )
+        return settings_of(self.step, self.folder, plan, run_id=self.run_id, tabular=tabular)
 
     # -- outputs ---------------------------------------------------------------------------------------------
 
@@ -461,32 +435,64 @@ class ParallelStepRun(StepRun):
         def progress(done: int, total: int) -> None:
             self._publish_progress(counter.counts, f"assembling {100 * done // max(1, total)} %")
 
-        if self.step.append_row_folder:
-            done = assemble_folder(
+        self._assemble_at(target, ledger, progress, early_copy.take())
+        shutil.rmtree(self.folder.partial, ignore_errors=True)
+
+    def _assemble_at(
+        self,
+        target: str,
+        ledger: Ledger,
+        progress: OnProgress | None = None,
+        start: CopiedStart | None = None,
+    ) -> None:
+        """Put all committed rows together at `target`: in a file, or in a folder of part files."""
+        step = self.step
+        if not step.append_row_folder:
+            assemble(
                 ledger.commits,
                 ledger.store,
                 target,
                 row_format=ledger.row_format,
                 schema=ledger.schema,
-                part_bytes=self.step.settings.append_row_part_size,
-                with_mltable=any(
-                    output.path == target and output.type == "mltable"
-                    for output in self.step.outputs.values()
-                ),
                 progress=progress,
+                start=start,
             )
-            for note in done.notes:
-                self._warn(note)
             return
-        assemble(
+        done = assemble_folder(
             ledger.commits,
             ledger.store,
             target,
             row_format=ledger.row_format,
             schema=ledger.schema,
+            part_bytes=step.settings.append_row_part_size,
+            with_mltable=any(
+                output.path == step.append_row_to and output.type == "mltable"
+                for output in step.outputs.values()
+            ),
             progress=progress,
-            start=early_copy.take(),
         )
+        for note in done.notes:
+            self._warn(note)
+
+    def _partial(self, result: StepResult, ledger: Ledger) -> StepResult:
+        """The end of a step of which only some mini-batches were asked for.
+
+        Their rows go to a file in the run directory: nothing at the place of the output looks complete.
+        """
+        rows = ""
+        if self.step.append_row_to is not None:
+            rows = str(self.folder.partial / self.step.append_row_to.rstrip("/").rpartition("/")[2])
+            self._assemble_at(rows, ledger)
+            rows += "/" if self.step.append_row_folder else ""
+        counts = result.counts
+        reason = f"{counts.done:,} of {counts.planned:,} mini-batches, as asked"
+        return replace(result, status=Status.PARTIAL, reason=reason, partial_rows=rows)
+
+    def _publish_of_asked(self, event: Event) -> None:
+        """Publish an event; progress counts to what is asked for, so that it is at its end then."""
+        if self._asked is not None and isinstance(event, Progress):
+            event = replace(event, counts=replace(event.counts, planned=self._asked))
+        self.publish(event)
 
     def _publish_progress(self, counts: Counts, doing: str) -> None:
         self.publish(Progress(time=time(), step=self.step.name, counts=counts, running=0, doing=doing))

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Collection
 from dataclasses import replace
 
 from daskpar.jobspec import bindings, known_fields, scalars
-from daskpar.jobspec.bindings import PARENT, SERVER, Binding, Reference
+from daskpar.jobspec.bindings import OWN, PARENT, SERVER, Binding, Reference
 from daskpar.jobspec.declarations import PIPELINE, DeclaredJob, DeclaredStep
 from daskpar.jobspec.model import Input, Output
 from daskpar.jobspec.ports import InputPort, OutputPort, check_literal
 from daskpar.jobspec.problems import Problems
 from daskpar.jobspec.scope import Scope, same_name
 from daskpar.jobspec.spec_locations import RunLocations
-from daskpar.jobspec.yaml_source import Value
+from daskpar.jobspec.yaml_source import Value, texts
 from daskpar.locations import datastore_of, is_url
 
 _SINGLE_BRACES = re.compile(r"\$\{(name|default_datastore|output_name)\}")
@@ -53,7 +54,8 @@ class FilledPorts(Scope):
         if key not in self._outputs:
             port = (step.outputs if step else self.job.outputs)[name]
             self._outputs[key] = None
-            self._outputs[key] = self._output(step, port)
+            found = self._output(step, port)
+            self._outputs[key] = found if found is None else self._set_apart(step, found)
         return self._outputs[key]
 
     def check_table(self, path: str) -> None:
@@ -236,6 +238,32 @@ class FilledPorts(Scope):
             chosen_by_user=True,
             where=port.path.place.where,
         )
+
+    def _set_apart(self, step: DeclaredStep | None, output: Output) -> Output:
+        """The output in the place of its own that a step has which is tried apart; else as it is."""
+        apart = self.locations.apart
+        if apart is None:
+            return output
+        owner = step.name if step else self._refers_to(output.name, apart.names)
+        if owner not in apart.names:
+            return output
+        is_file = output.type == "uri_file"
+        path = apart.place(owner, output.name, output.path, is_file=is_file)
+        return replace(output, path=path, chosen_by_user=False)
+
+    def _refers_to(self, output: str, steps: Collection[str]) -> str:
+        """The one of `steps` that names the pipeline's output, other than to read it; empty for none."""
+        for name in steps:
+            step = self.job.steps[name]
+            written = [str(port.path.data) for port in step.outputs.values() if port.path]
+            for text in (*written, *texts(step.tree, leave_out=("inputs", "component"))):
+                for binding in bindings.bindings_in(text):
+                    found = bindings.reference_of(binding, unprefixed=OWN)
+                    if found and (found.scope, found.kind, found.name, found.step) == (
+                        PARENT, "outputs", output, None,
+                    ):  # fmt: skip
+                        return name
+        return ""
 
     def _bound_output(
         self, step: DeclaredStep | None, port: OutputPort, reference: Reference, written: Value

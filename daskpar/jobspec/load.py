@@ -24,6 +24,7 @@ from daskpar.jobspec.overrides import apply_overrides, apply_staged
 from daskpar.jobspec.problems import Problems
 from daskpar.jobspec.resolve import build_job
 from daskpar.jobspec.spec_locations import RunLocations
+from daskpar.jobspec.steps_apart import StepsApart
 from daskpar.jobspec.yaml_source import read_yaml, texts
 from daskpar.paths import RunPaths
 
@@ -137,6 +138,7 @@ def resolve_job(
     assets: Mapping[str, str] | None = None,
     resumed: bool = False,
     mounts: bool = True,
+    apart: StepsApart | None = None,
 ) -> PipelineJob:
     """The job with every binding and path filled in for its run directory. Nothing of the user's is run.
 
@@ -144,7 +146,8 @@ def resolve_job(
     datastore is RUN/datastores/default unless `datastores` says where it is. `datastores`: name -> folder or
     URL; None: any name is taken for one. `assets`: name of registered data or of a model -> folder, file or
     URL. `resumed`: the run was started before, so its outputs may be there.
-    `mounts`: whether the nodes can make an input read-only for scripts in its own place.
+    `mounts`: whether the nodes can make an input read-only for scripts in its own place. `apart`: steps
+    that write elsewhere than the spec says.
 
     Raises SpecError with all mistakes.
     """
@@ -155,6 +158,7 @@ def resolve_job(
         any_datastore=datastores is None,
         assets=assets or {},
         mounts=mounts,
+        apart=apart,
     )
     job = build_job(definition.declared, run, problems, check_files=True, resumed=resumed)
     problems.raise_errors()

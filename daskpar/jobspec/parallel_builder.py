@@ -378,6 +378,8 @@ class ParallelBuilder(StepBuilder):
         path = self.scope.locations.location_of(Value(filled, value.place)) if filled is not None else None
         if path is None:
             return None, False
+        if (apart := self.scope.locations.apart) is not None and self.step.name in apart.names:
+            path = apart.place(self.step.name, "rows", path, is_file=not os.path.isdir(path))
         bound = bindings.only_binding(text)
         meant = self.scope.meaning(self.step, bound, value.place) if bound else None
         folders = {

@@ -12,6 +12,7 @@ from daskpar.errors import LocationError
 from daskpar.jobspec.asset_names import advice, find_asset, names_of
 from daskpar.jobspec.env_references import REFERENCE
 from daskpar.jobspec.problems import Problems
+from daskpar.jobspec.steps_apart import StepsApart
 from daskpar.jobspec.yaml_source import Value, near_file, shown_path
 from daskpar.locations import datastore_of, is_url, resolve
 from daskpar.paths import RunPaths
@@ -34,6 +35,8 @@ class RunLocations:
     """Name of registered data or of a model -> folder, file or URL."""
     mounts: bool = True
     """Whether an input can be made read-only for scripts in its own place."""
+    apart: StepsApart | None = None
+    """Steps that write elsewhere than the spec says."""
 
 
 class SpecLocations:
@@ -77,9 +80,16 @@ class SpecLocations:
         """Whether an input can be made read-only for scripts in its own place."""
         return self._run.mounts
 
+    @property
+    def apart(self) -> StepsApart | None:
+        """Steps that write elsewhere than the spec says."""
+        return self._run.apart
+
     def input_copies(self, step: str) -> Path:
         """Where the inputs of a step are laid out that its scripts see elsewhere."""
-        return self._paths.step(step).input_copies
+        apart = self._run.apart
+        paths = apart.paths if apart is not None and step in apart.names else self._paths
+        return paths.step(step).input_copies
 
     def default_output(self, step: str | None, output: str) -> str:
         """Where the output of a step (None: of the pipeline) goes that names no place."""

@@ -126,7 +126,7 @@ class Ledger:
         if retry_failed:
             ledger.reopened = frozenset(set(ledger.divided) & set(commits.with_failed_items()))
             commits.reopen_failed()
-        ledger.earlier_failures = tuple(_standing(contents, commits))
+        ledger.earlier_failures = tuple(standing_failures(contents, commits))
         ledger.already_done = commits.counts().done
         return ledger
 
@@ -228,7 +228,8 @@ class Ledger:
         self._agreed.add(digest)
 
 
-def _standing(contents: JournalContents, commits: Commits) -> list[Failure]:
+def standing_failures(contents: JournalContents, commits: Commits) -> list[Failure]:
+    """The final failures in a journal that still stand, in words (at most 1000), by mini-batch."""
     if not commits.counts().failed:
         return []
     last = {failure.index: failure for failure in contents.failures() if 0 <= failure.index < commits.count}

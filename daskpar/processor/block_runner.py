@@ -25,6 +25,7 @@ from daskpar.printable import in_brackets
 from daskpar.processor import channel, context
 from daskpar.processor.entry_script import Entry
 from daskpar.processor.error_text import describe_error, user_traceback
+from daskpar.processor.no_debugger import advice
 from daskpar.processor.own_ground import LOST_DESCRIPTORS, LOST_LIMITS, OwnGround
 from daskpar.processor.own_process import OwnProcess
 from daskpar.processor.piece_loader import PieceLoader, piece_in_words
@@ -302,7 +303,9 @@ class BlockRunner:
         note: str = "",
     ) -> None:
         final = self._order.is_last_try(self.settings.max_retries) or reason == Reason.INPUT_CHANGED
-        message = error if isinstance(error, str) else describe_error(error)
+        message = (
+            error if isinstance(error, str) else describe_error(error) + advice(error, self.settings, index)
+        )
         if reason == Reason.LOAD_ERROR:
             message = f"the mini-batch could not be loaded: {message}{note}"
         trace = "" if isinstance(error, str) else user_traceback(error)

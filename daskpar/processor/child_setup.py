@@ -80,7 +80,7 @@ class ProcessorTask(ChildTask):
         directory.mkdir(parents=True, exist_ok=True)
         os.chdir(directory)
         use_temporary_folder(temporary_folder(settings, os.getpid()))
-        self._set_environment(name)
+        self.set_environment(name)
         self._set_limits()
         # What it takes from its environment is not repeated in our own lines of its stderr.
         masking.remember(value for name, value in settings.environment.items() if masking.is_secret(name))
@@ -92,7 +92,7 @@ class ProcessorTask(ChildTask):
             # Forked copies of numpy's generator would give the same numbers in every processor; Python's
             # own `random` seeds itself again after a fork.
             numpy_random.seed()
-        self._set_up_logging(name)
+        self.set_up_logging(name)
         sock, page = socket.socket(fileno=moved_up(fds[0])), SharedPage.of_processor(fds[1])
         Host(settings, self.number, sock, page, stacks).run()
 
@@ -104,7 +104,8 @@ class ProcessorTask(ChildTask):
         """In the fork server, which removes it."""
         return temporary_folder(self.settings, pid)
 
-    def _set_environment(self, name: str) -> None:
+    def set_environment(self, name: str) -> None:
+        """Set what scripts find in their environment, beside the step's own variables."""
         settings = self.settings
         variables = azure_variables(
             run_id=settings.run_id, step=settings.step, folder=settings.working_dir, logs=settings.logs
@@ -128,7 +129,8 @@ class ProcessorTask(ChildTask):
         # A core file of each crash would fill the working folders.
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
-    def _set_up_logging(self, name: str) -> None:
+    def set_up_logging(self, name: str) -> None:
+        """Have `logging` write to the output, and `azureml_user.parallel_run` importable."""
         from daskpar.processor.context import provide_helper
 
         settings = self.settings

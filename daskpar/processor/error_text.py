@@ -10,8 +10,10 @@ import traceback
 TRACE_CHARACTERS = 64_000
 MESSAGE_CHARACTERS = 4_000
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-OUR_FOLDERS = tuple(os.path.join(_PACKAGE, folder, "") for folder in ("processor", "rows"))
-"""Folders whose frames say nothing to a user; they lie between the start of a processor and user code."""
+OUR_FOLDERS = tuple(os.path.join(_PACKAGE, folder, "") for folder in ("processor", "rows", "driver"))
+"""Folders whose frames say nothing to a user; they lie between the start of a processor, or of `debug`, and
+user code.
+"""
 IMPORTERS = ("<frozen importlib", importlib.__file__)
 """Python's own code through which a script is imported."""
 
@@ -38,7 +40,7 @@ def describe_error(error: BaseException) -> str:
 def user_traceback(error: BaseException) -> str:
     """The traceback without the frames of ours with which it begins; the middle of a long one is left out."""
     tb = error.__traceback__
-    while tb is not None and _is_ours(tb.tb_frame.f_code.co_filename):
+    while tb is not None and is_ours(tb.tb_frame.f_code.co_filename):
         tb = tb.tb_next
     try:
         text = "".join(traceback.format_exception(type(error), error, tb))
@@ -56,5 +58,6 @@ def comes_again(error: BaseException) -> bool:
     return isinstance(error, ImportError) and str(error).startswith("cannot import name")
 
 
-def _is_ours(filename: str) -> bool:
+def is_ours(filename: str) -> bool:
+    """Whether a frame of that file says nothing to a user."""
     return filename.startswith((*IMPORTERS, *OUR_FOLDERS))

@@ -18,6 +18,7 @@ from daskpar.paths import process_name
 from daskpar.processor import channel, entry_script
 from daskpar.processor.block_runner import BlockRunner
 from daskpar.processor.error_text import comes_again, describe_error, user_traceback
+from daskpar.processor.no_debugger import advice, take_breakpoints
 from daskpar.processor.own_ground import OwnGround
 from daskpar.processor.own_process import OwnProcess
 from daskpar.processor.processor_messages import InitDone, InitRaised, ShutdownDone
@@ -48,6 +49,7 @@ class Host:
         # Before the script can change the umask.
         self._part = settings.store.writer(f"{settings.node}-{process_name(number)}")
         self._profiling: Profiling | None = None
+        take_breakpoints()
         if STACK_SIGNAL is not None:
             faulthandler.register(STACK_SIGNAL, file=stacks, all_threads=True, chain=False)
         faulthandler.enable(file=stacks)
@@ -97,7 +99,7 @@ class Host:
             self._process.exit_if_copy()
             with self._ground.restored():
                 self._ground.check()
-                text, trace = describe_error(error), user_traceback(error)
+                text, trace = describe_error(error) + advice(error, self.settings, -1), user_traceback(error)
                 channel.send(self._sock, InitRaised(what, text, trace, certain=comes_again(error)))
             return False
         self._process.exit_if_copy()

@@ -12,7 +12,7 @@ from daskpar.outputs.journal_reader import read_journal
 from daskpar.paths import LogPaths
 from daskpar.printable import printable
 from daskpar.reports.live_state import live_lines, read_live
-from daskpar.reports.summary import REPEATS, output_lines
+from daskpar.reports.summary import REPEATS, output_lines, partial_lines
 from daskpar.reports.wording import (
     clock,
     counted,
@@ -95,6 +95,8 @@ def step_lines(folder: StepFolder, state: StepState, *, of_run: str) -> list[str
         lines.append(f"  exit code: {state.exit_code}")
     if state.status == Status.COMPLETED:
         lines += output_lines(state.outputs, folder)
+    if state.status == Status.PARTIAL:
+        lines += partial_lines(state.rows, state.outputs)
     return [*lines, f"  logs: {folder.logs.root}"]
 
 

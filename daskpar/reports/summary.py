@@ -27,6 +27,8 @@ from daskpar.rundir.step_folder import StepFolder
 
 REPEATS = "(a repeat: run again because its result was lost with its process or node; no failed try)"
 NOTHING_THERE = " (nothing is there)"
+_WELL = {Status.COMPLETED, Status.PARTIAL, Status.SKIPPED}
+"""How steps end that did what was asked, or were not to begin: what rows they have are in a file."""
 
 
 def summary_of_run(
@@ -65,6 +67,8 @@ def _step(result: StepResult, folder: StepFolder, hints: Sequence[str] = ()) -> 
     lines = [f"{result.step}: {result.status}{took}"]
     if result.reason and result.status != Status.COMPLETED:
         lines.append(indent(result.reason, "  "))
+    if result.status == Status.PARTIAL:
+        lines += partial_lines(result.partial_rows, result.outputs)
     if result.counts.planned:
         lines.append(f"  {counts_in_words(result.counts)}")
     if result.counts.repeats:
@@ -80,6 +84,13 @@ def _step(result: StepResult, folder: StepFolder, hints: Sequence[str] = ()) -> 
     if result.status != Status.SKIPPED:
         lines.append(f"  logs: {folder.logs.root}")
     return "\n".join(lines)
+
+
+def partial_lines(rows: str, outputs: Mapping[str, str]) -> list[str]:
+    """Lines of a partial step: where its rows are, and what its outputs hold."""
+    lines = [f"  rows of these: {rows}"] if rows else []
+    made = {name: path for name, path in outputs.items() if not is_url(path) and Path(path).is_dir()}
+    return lines + [f"  {name}: {path} (not complete)" for name, path in made.items()]
 
 
 def output_lines(outputs: Mapping[str, str], folder: StepFolder) -> list[str]:
@@ -177,20 +188,26 @@ def next_commands(run: Path, results: Sequence[StepResult]) -> list[tuple[str, s
     go_on = " ".join(part for part in ("python -m daskpar resume", place, _cluster_of(run)) if part)
     logs = f"python -m daskpar logs {place} --errors"
     statuses = {result.status for result in results}
+    debug = (f"python -m daskpar debug {place}", "stop in a debugger where the first one failed")
     if statuses == {Status.COMPLETED}:
         only_items = not any(result.counts.failed for result in results)
         again = "run the failed items again" if only_items else "run these again"
         return [
             (logs, "show why mini-batches failed, and which"),
+            debug,
             (f"{go_on} --retry-failed", f"{again} (--allow-changes after mending the code)"),
         ]
-    only_stopped = bool(results) and statuses <= {Status.COMPLETED, Status.SKIPPED, Status.INTERRUPTED}
+    failed = any(result.counts.failed for result in results)
+    if statuses <= {Status.COMPLETED, Status.SKIPPED, Status.PARTIAL} and not failed:
+        return [(go_on, "run all the others")]
+    only_stopped = bool(results) and statuses <= {*_WELL, Status.INTERRUPTED}
     mended = ", once the cause is mended (--allow-changes where that changed the code)"
     commands = [
         (go_on, f"run what is not done{'' if only_stopped else mended}"),
         (logs, "show the errors and where each log is"),
+        *([debug] if failed else []),
     ]
-    if any(r.counts.succeeded for r in results if r.status not in (Status.COMPLETED, Status.SKIPPED)):
+    if any(r.counts.succeeded for r in results if r.status not in _WELL):
         export = f"python -m daskpar export {place} --partial FILE"
         commands.append((export, "write the rows that are done so far, in order"))
     return commands
@@ -218,6 +235,8 @@ def job_result_text(result: StepResult, kind: StepKind = StepKind.PARALLEL) -> s
         lines.append(f"Counts: {counts_in_words(result.counts)}")
     if result.status == Status.COMPLETED:
         lines += [f"Output {name}: {path}" for name, path in result.outputs.items()]
+    elif result.status == Status.PARTIAL and result.partial_rows:
+        lines.append(f"Rows of these: {result.partial_rows}")
     if result.first_failure is not None:
         lines.append(failure_in_full(result.step, result.first_failure).rstrip("\n"))
     lines += ["", "Where to look:", *(f"  {line}" for line in _where_to_look(result, kind))]

@@ -146,6 +146,7 @@ def plan_in_words(event: StepPlanned) -> str:
     parts += [counted(event.items, "item")] if event.items is not None else []
     parts += [readable_size(event.size_bytes)] if event.size_bytes is not None else []
     before = [f"{number(event.already_done)} done before"] if event.already_done else []
+    before += [f"up to {number(event.asked)}, as asked"] if event.asked is not None else []
     where = f"{counted(event.processors, 'processor')} on {counted(event.nodes, 'node')}"
     return "; ".join([", ".join(parts), *before, where])
 

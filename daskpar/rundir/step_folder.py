@@ -36,8 +36,10 @@ class StepState:
     outputs: Mapping[str, str] = field(default_factory=dict)
     """Output name -> path."""
     rows: str = ""
-    """Path or URL of a completed step's rows (append_row_to), with a slash at its end where it is a folder of
-    part files; empty where nothing is aggregated."""
+    """Path or URL of a completed step's rows (append_row_to), or of those of a partial one.
+
+    With a slash at its end where it is a folder of part files; empty where nothing is aggregated.
+    """
     notes: tuple[str, ...] = ()
     """As `StepResult.notes`."""
     extra: Mapping[str, object] = field(default_factory=dict)
@@ -73,7 +75,7 @@ class StepState:
             seconds=seconds_before + result.seconds,
             outputs=result.outputs,
             notes=result.notes,
-            rows=rows if result.status == Status.COMPLETED else "",
+            rows=rows if result.status == Status.COMPLETED else result.partial_rows,
         )
 
     def result(self) -> StepResult:
@@ -87,6 +89,7 @@ class StepState:
             outputs=self.outputs,
             exit_code=self.exit_code,
             notes=self.notes,
+            partial_rows=self.rows if self.status == Status.PARTIAL else "",
         )
 
 

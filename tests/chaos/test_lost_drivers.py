@@ -186,3 +186,13 @@ def test_a_killed_driver_leaves_nothing_on_a_cluster_and_a_resume_there_works(ch
         resumed_well_after_stop(job, *scheduler)
     finally:
         cluster.close()
+
+
+def test_a_driver_that_dies_in_a_run_of_some_mini_batches(chaos):
+    """Its resume goes on to the whole, and nothing that was committed is run again."""
+    job = chaos(kind="grouped", mini_batches=40)
+    given = [str(job.write()), "--run-dir", str(job.run_dir), "--mini-batches", "2,5-20,39"]
+    code, said = job.drive(*given, moment="after commit", count=3)
+    assert code == -signal.SIGKILL, said
+    assert job.committed() <= {2, *range(5, 21), 39} and not job.output.exists()
+    resumed_well(job)

@@ -159,15 +159,14 @@ def test_first_failure_prefers_known_times_and_leaves_completed_steps_out() -> N
 
 
 def test_export_is_offered_where_rows_are_committed(tmp_path: Path) -> None:
-    assert len(next_commands(tmp_path, [other("failed", succeeded=1, planned=2)])) == 3
-    assert (
-        len(
-            next_commands(
-                tmp_path, [other("completed", succeeded=1, planned=1), other("failed", planned=2, failed=2)]
-            )
-        )
-        == 2
-    )
+    def verbs(*results: StepResult) -> list[str]:
+        return [command.split()[3] for command, _ in next_commands(tmp_path, list(results))]
+
+    assert verbs(other("failed", succeeded=1, planned=2)) == ["resume", "logs", "export"]
+    done = other("completed", succeeded=1, planned=1)
+    assert verbs(done, other("failed", planned=2, failed=2)) == ["resume", "logs", "debug"]
+    assert verbs(done, other("partial", succeeded=1, planned=2)) == ["resume"]
+    assert verbs(other("partial", succeeded=1, planned=3, failed=1)) == ["resume", "logs", "debug"]
 
 
 def test_a_long_traceback_is_cut_and_escapes_are_taken_out(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from daskpar import _version
 from daskpar.engine.plugins.tracker import LATE_SECONDS, ignore, stop_name, tracker_name
 from daskpar.engine.rules.allocation import NodeFacts
 from daskpar.processor import prestart
+from daskpar.processor.gpu_devices import devices
 from daskpar.processor.pool import ProcessorPool
 from daskpar.processor.protocol import (
     BlockEnded,
@@ -88,19 +89,6 @@ def package_versions() -> dict[str, str]:
         with suppress(metadata.PackageNotFoundError):
             found[package] = metadata.version(package)
     return found
-
-
-def devices(visible: str | None, files: list[str]) -> tuple[str, ...]:
-    """The devices that CUDA_VISIBLE_DEVICES names; where that is not set, those of the device `files`."""
-    if visible is None:
-        return tuple(map(str, sorted(int(file.rpartition("nvidia")[2]) for file in files)))
-    named = [device.strip() for device in visible.split(",")]
-    # As CUDA does: what follows an invalid one is not seen.
-    end = next(
-        (at for at, device in enumerate(named) if device in ("", "-1", "NoDevFiles", "none", "void")),
-        len(named),
-    )
-    return tuple(named[:end])
 
 
 class Reporter:

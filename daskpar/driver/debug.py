@@ -1,0 +1,152 @@
+"""One mini-batch of a spec or a run, apart from any run: as the value that `run()` gets, or in a debugger."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from daskpar.driver.found_mini_batch import Found, Name, Wanted, find_in_child, find_one
+from daskpar.driver.options import Options, mounts_inputs
+from daskpar.errors import UsageError
+
+if TYPE_CHECKING:
+    import pandas
+
+    from daskpar.driver.result import Run
+    from daskpar.driver.trial import Stops, Trial
+
+Source = str | os.PathLike[str]
+
+
+def mini_batch(
+    source: Source | Run,
+    mini_batch: Name = 0,
+    *,
+    step: str | None = None,
+    inputs: Mapping[str, Any] | None = None,
+    overrides: Mapping[str, str] | None = None,
+    datastores: Mapping[str, str] | None = None,
+) -> pandas.DataFrame | list[str]:
+    """What `run()` gets for one mini-batch: a DataFrame, or the list of its files.
+
+    `source`: a spec, a run directory or a `Run`. `mini_batch`: its index, a file (its path or the end of it),
+    or its key (`"store=7"`, `{"store": 7}`). `step`: where several have mini-batches. `inputs`, `overrides`,
+    `datastores`: as those of `daskpar.run`. Only this mini-batch is read, and what planning takes: the
+    metadata of a table, or all of it where rows are grouped by keys and no run has done that. No code of the
+    user's is run.
+
+    Raises SpecError, UsageError, InputError or RunDirectoryError.
+    """
+    from daskpar.batches.plan import Plan
+
+    wanted = _wanted(source, mini_batch, step, inputs, overrides, datastores, mounts=True)
+    with tempfile.TemporaryDirectory(prefix="daskpar-mini-batch-", ignore_cleanup_errors=True) as folder:
+        found = find_one(wanted, Path(folder))
+        return Plan.open(found.plan).load(found.index)  # type: ignore[return-value]
+
+
+def debug(
+    source: Source | Run,
+    mini_batch: Name | None = None,
+    *,
+    step: str | None = None,
+    inputs: Mapping[str, Any] | None = None,
+    overrides: Mapping[str, str] | None = None,
+    datastores: Mapping[str, str] | None = None,
+    at_once: bool = False,
+    port: int | None = None,
+) -> Trial:
+    """Run `init()` and one mini-batch in this process, with arguments, variables and context as in a run.
+
+    Stops in pdb where an exception was raised (`at_once`: before `run()` too; `port`: an editor's debugger,
+    by debugpy). Nothing is written to the step's outputs: they are folders of this try. `mini_batch`: as in
+    `daskpar.mini_batch`; without it the first one of a spec, and that of the first failure of a run.
+
+    Returns what came of it: `succeeded`, `failure`, `returned`, `appended`, `folder`, `error`. What the
+    script raises is not raised here. Raises SpecError, UsageError, InputError, RunDirectoryError or, where
+    the debugger is left, Interrupted.
+    """
+    from daskpar.driver.trial import Stops
+
+    stops = Stops(at_once=at_once, port=port)
+    _check(stops)
+    # Links: a process that goes on can't make folders read-only for a while.
+    wanted = _wanted(source, mini_batch, step, inputs, overrides, datastores, mounts=False)
+    return _tried(wanted, find_one, stops, print, own_process=False)
+
+
+def debug_here(
+    source: Path,
+    mini_batch: str | None,
+    *,
+    step: str | None,
+    overrides: Mapping[str, str],
+    datastores: Mapping[str, str],
+    components: Mapping[str, str],
+    assets: Mapping[str, str],
+    stops: Stops,
+    say: Callable[[str], None],
+) -> Trial:
+    """As `debug`, in a process that is there for nothing else: `daskpar debug`."""
+    _check(stops)
+    wanted = _wanted(source, mini_batch, step, {}, overrides, datastores, mounts=mounts_inputs(Options()))
+    wanted = replace(wanted, components=components, assets=assets)
+    return _tried(wanted, find_in_child, stops, say, own_process=True)
+
+
+def _check(stops: Stops) -> None:
+    if stops.port is None:
+        return
+    from daskpar.driver.user_pdb import check_debugpy
+
+    if not 0 <= stops.port < 65536:
+        raise UsageError(f"--listen {stops.port} is no port: 0 (any that is free) to 65535")
+    check_debugpy()
+
+
+def _wanted(
+    source: Source | Run,
+    mini_batch: Name | None,
+    step: str | None,
+    inputs: Mapping[str, Any] | None,
+    overrides: Mapping[str, str] | None,
+    datastores: Mapping[str, str] | None,
+    *,
+    mounts: bool,
+) -> Wanted:
+    path = Path(source) if isinstance(source, str | os.PathLike) else source.path
+    if not path.exists():
+        raise UsageError(f"there is no spec and no run directory at {path}")
+    return Wanted(
+        source=path,
+        step=step,
+        mini_batch=mini_batch,
+        overrides=overrides or {},
+        datastores=datastores or {},
+        inputs=inputs or {},
+        mounts=mounts,
+    )
+
+
+def _tried(
+    wanted: Wanted,
+    find: Callable[[Wanted, Path], Found],
+    stops: Stops,
+    say: Callable[[str], None],
+    *,
+    own_process: bool,
+) -> Trial:
+    scratch = Path(tempfile.mkdtemp(prefix="daskpar-debug-"))
+    try:
+        found = find(wanted, scratch)
+    except BaseException:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
+    from daskpar.driver.trial import try_one
+
+    return try_one(found, scratch, stops, say, own_process=own_process)
