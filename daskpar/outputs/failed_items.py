@@ -217,7 +217,7 @@ class _Writer:
         except (DaskparError, OSError) as error:
             return [{"path": None, "row_number": None, "row": None, "row_error": str(error)} for _ in failed]
         positions = [position for position in positions if position < found.rows.num_rows]
-        rows: pa.Table = found.rows.take(positions)
+        rows: pa.Table = found.rows.take(np.array(positions, np.int64))
         self._rows.add(rows)
         numbers = row_numbers(self._plan, index, found, ledger.commits)
         known: dict[int, dict[str, object]] = {
