@@ -58,6 +58,8 @@ function moment(seconds) {
 const many = (value, noun) => `${grouped(value)} ${noun}${value === 1 ? "" : noun.endsWith("y") ? "" : "s"}`.replace("trys", "tries");
 const tries = value => value === 1 ? "1 try" : `${grouped(value)} tries`;
 const cut = (text, width) => text.length <= width ? text : text.slice(0, width - 1) + "…";
+// Names that differ at their ends, such as those of nested pipelines, stay apart.
+const cutInside = (text, width) => text.length <= width ? text : text.slice(0, Math.ceil(width / 2) - 1) + "…" + text.slice(text.length - Math.floor(width / 2));
 
 // -- the parts
 
@@ -65,12 +67,15 @@ function pipeline(run, chosen, choose) {
   const steps = run.steps, level = {};
   const depth = name => level[name] ??= 1 + Math.max(-1, ...(steps.find(s => s.name === name)?.needs || []).map(depth));
   steps.forEach(step => depth(step.name));
-  const columns = [], wide = 208, high = 66, gap = 44, narrow = page.clientWidth < 700;
+  const columns = [], high = 66, narrow = page.clientWidth < 700;
   steps.forEach(step => (columns[level[step.name]] ||= []).push(step));
+  // The boxes get smaller where all then fit; where even that does not help, the graph is scrolled.
+  const beside = narrow ? Math.max(...columns.map(column => column.length)) : columns.length, room = Math.min(page.clientWidth || 1240, 1240) - (narrow ? 56 : 80);
+  const gap = narrow ? 16 : beside > 5 ? 26 : 44, wide = Math.round(Math.min(Math.max((room - 2 - gap * (beside - 1)) / beside, 136), 208));
   const place = {};
   let across = 0, down = 0;
   columns.forEach((column, x) => column.forEach((step, y) => {
-    place[step.name] = narrow ? [y * (wide + 16) + 1, x * (high + 30) + 1] : [x * (wide + gap) + 1, y * (high + 16) + 1];
+    place[step.name] = narrow ? [y * (wide + gap) + 1, x * (high + 30) + 1] : [x * (wide + gap) + 1, y * (high + 16) + 1];
     across = Math.max(across, place[step.name][0] + wide + 1); down = Math.max(down, place[step.name][1] + high + 1);
   }));
   const edges = steps.flatMap(step => step.needs.filter(name => place[name]).map(name => {
@@ -81,7 +86,7 @@ function pipeline(run, chosen, choose) {
     return svg("path", { class: "edge", d: `M${from[0]} ${from[1]}${path}` });
   }));
   const boxes = steps.map(step => {
-    const [x, y] = place[step.name], counts = step.counts, planned = counts.planned || 0, room = wide - 28;
+    const [x, y] = place[step.name], counts = step.counts, planned = counts.planned || 0, inner = wide - 28;
     let words = step.status;
     if (step.status === "running" && step.doing) words = step.doing;
     else if (planned) words = `${step.status} · ${grouped(counts.done)} of ${grouped(planned)}`;
@@ -93,16 +98,16 @@ function pipeline(run, chosen, choose) {
       title(`${step.name}: ${words}${step.reason ? `\n${step.reason}` : ""}`),
       svg("rect", { class: "box", x, y, width: wide, height: high, rx: 9 }),
       svg("circle", { cx: x + 19, cy: y + 20, r: 5, fill: stateColour(step.status) }),
-      svg("text", { class: "strong", x: x + 31, y: y + 24.5 }, cut(step.name, 22)),
-      svg("text", { x: x + 14, y: y + 43 }, cut(words, 34)),
-      svg("rect", { x: x + 14, y: y + 52, width: room, height: 4, rx: 2, fill: "var(--fill)" }),
-      parts.map(([name, value]) => { const width = room * value / planned, from = at; at += width;
+      svg("text", { class: "strong", x: x + 31, y: y + 24.5 }, cutInside(step.name, Math.floor((wide - 42) / 7.6))),
+      svg("text", { x: x + 14, y: y + 43 }, cut(words, Math.floor(inner / 5.8))),
+      svg("rect", { x: x + 14, y: y + 52, width: inner, height: 4, rx: 2, fill: "var(--fill)" }),
+      parts.map(([name, value]) => { const width = inner * value / planned, from = at; at += width;
         return width > 0 && svg("rect", { x: from, y: y + 52, width, height: 4, rx: 2, fill: colour(name) }); }),
-      !planned && step.status === "completed" && svg("rect", { x: at, y: y + 52, width: room, height: 4, rx: 2, fill: colour("done") }));
+      !planned && step.status === "completed" && svg("rect", { x: at, y: y + 52, width: inner, height: 4, rx: 2, fill: colour("done") }));
   });
   return card("pipeline", "Pipeline", el("div", { class: "scroll" }, svg("svg", { viewBox: `0 0 ${across} ${down}`, style: `width:${across}px;height:${down}px` }, edges, boxes)));
 }
-const stateColour = status => ({ completed: "var(--done)", running: "var(--running)", failed: "var(--failed)", lost: "var(--failed)", interrupted: "var(--retried)" })[status] || "var(--empty)";
+const stateColour = status => ({ completed: "var(--done)", running: "var(--running)", failed: "var(--failed)", lost: "var(--failed)", interrupted: "var(--retried)", partial: "var(--retried)" })[status] || "var(--empty)";
 
 function progress(step) {
   const counts = step.counts, planned = counts.planned;
@@ -125,7 +130,7 @@ function progress(step) {
       figure(grouped(counts.items), "items"),
       going ? figure(rate(step.rate), "mini-batches") : null, going ? figure(step.time_left === null ? "–" : duration(step.time_left), "time left") : null,
       figure(duration(step.seconds), going ? "so far" : "took")),
-    going && step.doing ? el("p", { class: "soft" }, step.doing) : null,
+    going && (step.doing || step.waits_for) ? el("p", { class: "soft", id: "waits" }, step.doing || step.waits_for) : null,
     step.reason ? el("div", { class: "note bad", style: "margin:12px 0 0" }, step.reason) : null);
 }
 
@@ -223,26 +228,27 @@ function failures(detail) {
     el("div", null, el("p", { class: "soft", style: "margin:8px 0 0" }, `${kind.reason} · first: mini-batch ${kind.index} (${cut(kind.name, 200)}) on ${kind.where} · ${moment(kind.time)}`),
       kind.items && kind.items !== kind.name ? el("p", { class: "soft", style: "margin:2px 0 0" }, `items: ${cut(kind.items, 600)}`) : null,
       kind.trace.trim() ? el("pre", null, kind.trace) : kind.message.includes("\n") ? el("pre", null, kind.message) : null, kind.log ? el("p", { class: "soft mono", style: "margin:8px 0 0;overflow-wrap:anywhere" }, kind.log) : null), i === 0));
+  const first = list.length > 9 ? list.slice(0, 8) : list, later = list.slice(first.length);
   const inits = detail.init_failures.map(([where, what, trace], i) => fold(`init-${detail.name}-${i}`, [el("span", { class: "count" }, where), dot("failed"), `import or init() failed: ${what.split("\n")[0]}`], trace.trim() ? el("pre", null, trace) : el("pre", null, what), i === 0));
-  return card("failures", ["Failures", el("span", { class: "soft" }, total ? `${tries(total)}, by kind` : "")], inits, list,
+  return card("failures", ["Failures", el("span", { class: "soft" }, total ? `${tries(total)}, by kind` : "")], inits, first, later.length ? fold(`failures-${detail.name}`, `${later.length} more kinds`, el("div", { class: "folded" }, later), false, "soft") : null,
     detail.other_failures ? el("p", { class: "soft" }, `… and ${tries(detail.other_failures)} of other kinds`) : null, !list.length && !inits.length ? none("None so far.") : null);
 }
 
 function processors(detail, live, showLog) {
   const rows = detail.processors, addresses = Object.fromEntries(detail.nodes.map(node => [node.node, node]));
   if (!rows.length) return card("processors", "Processors", none("None has started yet."));
-  const usage = rows.some(row => row.memory), body = [];
+  const usage = rows.some(row => row.memory), known = rows.some(row => row.state || row.address || addresses[row.node]), body = [];
   for (const row of rows) {
     const node = addresses[row.node], at = row.address || node?.address || "";
     body.push(el("tr", null,
       el("td", { class: "keep" }, live ? el("a", { href: "#log", onclick: event => { event.preventDefault(); showLog(row); } }, row.name) : row.name),
-      el("td", { class: "soft path", title: `pid ${row.pid}` }, cut(at.replace(/^inproc:.*/, "this machine"), 40)),
-      el("td", { class: "keep" }, dot(row.state === "ready" || row.state === "ended" ? "idle" : row.state), row.state.replace("_", " ")),
+      known ? el("td", { class: "soft path", title: row.pid ? `pid ${row.pid}` : null }, cut(at.replace(/^inproc:.*/, "this machine"), 40)) : null,
+      known ? el("td", { class: "keep" }, row.state ? dot(row.state === "ready" || row.state === "ended" ? "idle" : row.state) : null, row.state.replace("_", " ")) : null,
       live && usage ? el("td", { class: "path" }, row.mini_batch ? cut(row.mini_batch, 80) : "") : null, live && usage ? el("td", { class: "n" }, row.mini_batch ? duration(row.age) : "") : null,
       usage ? el("td", { class: "n" }, row.memory ? megabytes(row.memory) : "") : null, usage ? el("td", { class: "n" }, row.cpu >= 0 ? `${Math.round(100 * row.cpu)} %` : "") : null,
       el("td", { class: "n" }, grouped(row.tries)), el("td", { class: "n" }, row.failed ? el("span", { style: "color:var(--failed)" }, grouped(row.failed)) : "0"), el("td", { class: "n" }, duration(row.busy))));
   }
-  const heads = ["processor", "node", "state", ...(live && usage ? ["mini-batch", "#age"] : []), ...(usage ? ["#memory", "#CPU"] : []), "#tries", "#failed", "#busy"];
+  const heads = ["processor", ...(known ? ["node", "state"] : []), ...(live && usage ? ["mini-batch", "#age"] : []), ...(usage ? ["#memory", "#CPU"] : []), "#tries", "#failed", "#busy"];
   return card("processors", ["Processors", el("span", { class: "soft" }, live ? "a name shows what its script has printed" : "")],
     el("div", { class: "scroll" }, el("table", null, el("thead", null, el("tr", null, heads.map(text => el("th", { class: text[0] === "#" ? "n" : null }, text.replace("#", ""))))), el("tbody", null, body))),
     detail.nodes.some(node => node.memory_total) ? el("div", { class: "legend", style: "margin-top:12px" }, detail.nodes.filter(node => node.memory_total).map(node =>
@@ -344,7 +350,7 @@ function draw(parts) {
 function stepParts(run, detail, context) {
   const line = run.steps.find(step => step.name === detail.name), plain = line.kind === "command" || !line.kind;
   const parts = {
-    pipeline: ["pipeline", [run.steps.map(({ name, status, counts, doing, reason, needs }) => [name, status, counts.done, counts.failed, counts.planned, doing, reason, needs]), detail.name, page.clientWidth < 700], () => pipeline(run, detail.name, context.choose)],
+    pipeline: ["pipeline", [run.steps.map(({ name, status, counts, doing, reason, needs }) => [name, status, counts.done, counts.failed, counts.planned, doing, reason, needs]), detail.name, page.clientWidth], () => pipeline(run, detail.name, context.choose)],
     progress: ["progress", line, () => progress(line)],
     timeline: ["timeline", [detail.timeline, page.clientWidth], () => timeline(detail)],
     runtimes: ["runtimes", [detail.histogram, detail.slowest, page.clientWidth < 820], () => runtimes(detail)],

@@ -17,6 +17,7 @@ from daskpar.reports import record_columns
 from daskpar.reports.record_columns import reason_name
 from daskpar.reports.step_facts import RunFacts, StepFacts
 from daskpar.reports.try_tally import BARS, OUTCOMES, SPANS, bar_edge, outcomes_of
+from daskpar.reports.waiting import waiting_text
 from daskpar.reports.wording import cut_lines
 from daskpar.results import Status, TryStatus
 
@@ -75,6 +76,7 @@ def step_line(step: StepFacts, run: RunFacts, now: float) -> Document:
     pace = step.pace(now)
     counts = step.counts
     running = step.status == Status.RUNNING
+    call = step.waits_for(now)
     return {
         "name": step.name,
         "kind": step.kind,
@@ -87,7 +89,8 @@ def step_line(step: StepFacts, run: RunFacts, now: float) -> Document:
         "running": step.running if running else 0,
         "doing": step.doing,
         "rate": pace.per_second if running else 0.0,
-        "time_left": pace.seconds_left if running else None,
+        "time_left": pace.seconds_left if running and call is None else None,
+        "waits_for": waiting_text(call, now, named=True) if call is not None else "",
         "exit_code": step.exit_code,
         "nodes": step.nodes,
         "processors": step.processors,
