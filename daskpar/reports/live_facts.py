@@ -52,6 +52,8 @@ class LiveFacts(Watcher):
             super().handle(event)
             if isinstance(event, StepEvent) and event.step and not isinstance(event, Warned):
                 step = self.run.steps.get(event.step)
+                if step is None and not isinstance(event, StepStarted):
+                    return  # a pass of our own over the input of a step, which is none of the job's
                 if step is None:
                     step = self.run.steps[event.step] = StepFacts(event.step)
                 getattr(step, HOOKS[type(event)])(event)

@@ -306,3 +306,12 @@ def test_a_step_that_never_began_waits_only_while_the_run_goes_on(tmp_path: Path
         "b": ("skipped", "step a did not complete"),
         "c": ("not run", ""),
     }
+
+
+def test_a_pass_over_the_input_is_no_step(live: LiveFacts) -> None:
+    live.handle(
+        StepPlanned(
+            time=START, step="score.together", mini_batches=2, items=2, size_bytes=2, nodes=1, processors=1
+        )
+    )
+    assert list(live.run.steps) == ["score", "after"]
