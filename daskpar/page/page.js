@@ -89,7 +89,11 @@ function pipeline(run, chosen, choose) {
     const [x, y] = place[step.name], counts = step.counts, planned = counts.planned || 0, inner = wide - 28;
     let words = step.status;
     if (step.status === "running" && step.doing) words = step.doing;
-    else if (planned) words = `${step.status} · ${grouped(counts.done)} of ${grouped(planned)}`;
+    else if (planned) {
+      const amounts = `${grouped(counts.done)} of ${grouped(planned)}`;
+      words = `${step.status} · ${amounts}`;
+      if (words.length > inner / 5.8) words = amounts;  // the colour of the dot says the rest
+    }
     const parts = planned ? [["done", counts.succeeded + counts.empty], ["failed", counts.failed]] : [];
     let at = x + 14;
     const pick = () => choose(step.name);
@@ -127,11 +131,11 @@ function progress(step) {
       figure(grouped(counts.succeeded), "succeeded"), figure(grouped(counts.failed), "failed", counts.failed ? "bad" : ""),
       figure(grouped(counts.retried), "retried", counts.retried ? "warn" : ""), counts.empty ? figure(grouped(counts.empty), "empty") : null,
       going && figure(grouped(step.running), "running"), going || counts.left ? figure(grouped(counts.left), going ? "left" : "not run") : null,
-      figure(grouped(counts.items), "items"),
+      figure(grouped(counts.items), "items"), counts.failed_items ? figure(grouped(counts.failed_items), counts.failed_items === 1 ? "failed item" : "failed items", "bad") : null,
       going ? figure(rate(step.rate), "mini-batches") : null, going ? figure(step.time_left === null ? "–" : duration(step.time_left), "time left") : null,
       figure(duration(step.seconds), going ? "so far" : "took")),
     going && (step.doing || step.waits_for) ? el("p", { class: "soft", id: "waits" }, step.doing || step.waits_for) : null,
-    step.reason ? el("div", { class: "note bad", style: "margin:12px 0 0" }, step.reason) : null);
+    step.reason ? el("div", { class: `note${step.status === "partial" ? "" : " bad"}`, style: "margin:12px 0 0" }, step.reason) : null);
 }
 
 const amount = one => one.what.endsWith("%") ? Number(one.value.toFixed(2)).toString() : grouped(one.value);
@@ -158,9 +162,9 @@ function tick(seconds) {
   return seconds < 3600 ? `${Math.floor(seconds / 60)}:${String(Math.round(seconds % 60)).padStart(2, "0")}` : `${Math.floor(seconds / 3600)} h ${Math.floor(seconds / 60) % 60 || ""}`.trim();
 }
 
-function timeline(detail) {
+function timeline(detail, since) {
   const data = detail.timeline, rows = data.rows, span = Math.max(data.end - data.start, 0.001);
-  const heading = ["Timeline", el("span", { class: "soft" }, data.shares ? "how busy each processor was" : "each bar is one try")];
+  const heading = ["Timeline", el("span", { class: "soft" }, data.shares ? "how busy each processor was" : "each bar is one try", since)];
   if (!rows.length) return card("timeline", heading, none("No processor has done anything yet."));
   const width = Math.max(300, Math.min(page.clientWidth, 1200) - 40), left = rows.length > 1 || rows[0].length > 12 ? 92 : 92, right = 8;
   const high = rows.length > 40 ? 10 : rows.length > 16 ? 14 : 20, pad = rows.length > 40 ? 2 : 4, bottom = rows.length * (high + pad) + 4;
@@ -221,17 +225,19 @@ function runtimes(detail) {
       el("tr", null, el("td", { class: "path", title: `mini-batch ${index}` }, dot(outcome), cut(name, 120)), el("td", { class: "soft keep" }, where), el("td", { class: "n" }, duration(seconds)))))));
 }
 
-function failures(detail) {
+function failures(detail, step) {
   const total = detail.failures.reduce((sum, kind) => sum + kind.tries, 0) + detail.other_failures;
   const list = detail.failures.map((kind, i) => fold(`failure-${detail.name}-${kind.reason}-${kind.index}`,
     [el("span", { class: "count" }, `${tries(kind.tries)}${kind.final ? `, ${grouped(kind.final)} final` : ""}`), dot(kind.reason.includes("TIMEOUT") ? "hung" : "failed"), kind.message.split("\n")[0]],
     el("div", null, el("p", { class: "soft", style: "margin:8px 0 0" }, `${kind.reason} · first: mini-batch ${kind.index} (${cut(kind.name, 200)}) on ${kind.where} · ${moment(kind.time)}`),
       kind.items && kind.items !== kind.name ? el("p", { class: "soft", style: "margin:2px 0 0" }, `items: ${cut(kind.items, 600)}`) : null,
       kind.trace.trim() ? el("pre", null, kind.trace) : kind.message.includes("\n") ? el("pre", null, kind.message) : null, kind.log ? el("p", { class: "soft mono", style: "margin:8px 0 0;overflow-wrap:anywhere" }, kind.log) : null), i === 0));
+  const untold = step.status === "running" ? 0 : step.counts.tries_failed - total;
   const first = list.length > 9 ? list.slice(0, 8) : list, later = list.slice(first.length);
   const inits = detail.init_failures.map(([where, what, trace], i) => fold(`init-${detail.name}-${i}`, [el("span", { class: "count" }, where), dot("failed"), `import or init() failed: ${what.split("\n")[0]}`], trace.trim() ? el("pre", null, trace) : el("pre", null, what), i === 0));
   return card("failures", ["Failures", el("span", { class: "soft" }, total ? `${tries(total)}, by kind` : "")], inits, first, later.length ? fold(`failures-${detail.name}`, `${later.length} more kinds`, el("div", { class: "folded" }, later), false, "soft") : null,
-    detail.other_failures ? el("p", { class: "soft" }, `… and ${tries(detail.other_failures)} of other kinds`) : null, !list.length && !inits.length ? none("None so far.") : null);
+    untold > 0 ? el("p", { class: "soft" }, `${list.length ? "… and " : ""}${tries(untold)} of which no message is kept here: the logs below have them`) : null,
+    detail.other_failures ? el("p", { class: "soft" }, `… and ${tries(detail.other_failures)} of other kinds`) : null, !list.length && !inits.length && untold <= 0 ? none(step.status === "running" ? "None so far." : "None.") : null);
 }
 
 function processors(detail, live, showLog) {
@@ -319,7 +325,7 @@ function head(run, runs, chosenRun, chooseRun) {
 
 function notes(run, detail) {
   const found = [];
-  if (run.reason && run.status !== "completed") found.push(el("div", { class: "note bad" }, run.reason));
+  if (run.reason && run.status !== "completed") found.push(el("div", { class: `note${run.status === "partial" ? "" : " bad"}` }, run.reason));
   const texts = [...run.warnings.map(([step, text]) => step ? `${step}: ${text}` : text), ...(detail?.notes || []), ...run.notes.map(text => `note: ${text}`)];
   if (texts.length) found.push(el("section", { class: "card", id: "warnings" }, fold("warnings", ["Warnings and notes", el("span", { class: "count" }, grouped(texts.length))], el("ul", { style: "margin:0;padding-left:18px;overflow-wrap:anywhere" }, texts.map(text => el("li", null, text))), false, "title")));
   return found;
@@ -352,16 +358,16 @@ function stepParts(run, detail, context) {
   const parts = {
     pipeline: ["pipeline", [run.steps.map(({ name, status, counts, doing, reason, needs }) => [name, status, counts.done, counts.failed, counts.planned, doing, reason, needs]), detail.name, page.clientWidth], () => pipeline(run, detail.name, context.choose)],
     progress: ["progress", line, () => progress(line)],
-    timeline: ["timeline", [detail.timeline, page.clientWidth], () => timeline(detail)],
+    timeline: ["timeline", [detail.timeline, page.clientWidth], () => timeline(detail, context.live && run.resumed ? ", since the run was resumed" : "")],
     runtimes: ["runtimes", [detail.histogram, detail.slowest, page.clientWidth < 820], () => runtimes(detail)],
-    failures: ["failures", [detail.failures, detail.init_failures], () => failures(detail)],
+    failures: ["failures", [detail.failures, detail.init_failures, line.status], () => failures(detail, line)],
     processors: ["processors", [detail.processors, detail.nodes], () => processors(detail, context.live, context.showLog)],
   };
-  if (PLOT) return [parts[PLOT] || parts.progress];
+  const printed = context.log ? [["log", context.log, () => logCard(context)]] : [];
+  if (PLOT) return [parts[PLOT] || parts.progress, ...(PLOT === "processors" ? printed : [])];
   const list = [parts.pipeline, plain || !detail.limits.length ? parts.progress : ["pair-progress", [line, detail.limits], () => [progress(line), limits(detail)]]];
-  if (!plain) list.push(parts.timeline, ["pair-failures", [detail.histogram, detail.slowest, detail.failures, detail.init_failures, page.clientWidth < 820 && page.clientWidth], () => [failures(detail), runtimes(detail)]], parts.processors);
-  if (context.log) list.push(["log", context.log, () => logCard(context)]);
-  list.push(["settings", detail.settings, () => settings(detail)], ["outputs", [detail.outputs, detail.logs, detail.result, detail.tails], () => places(detail)]);
+  if (!plain) list.push(parts.timeline, ["pair-failures", [detail.histogram, detail.slowest, detail.failures, detail.init_failures, line.status, page.clientWidth < 820 && page.clientWidth], () => [failures(detail, line), runtimes(detail)]], parts.processors);
+  list.push(...printed, ["settings", detail.settings, () => settings(detail)], ["outputs", [detail.outputs, detail.logs, detail.result, detail.tails], () => places(detail)]);
   return list;
 }
 

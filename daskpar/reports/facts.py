@@ -275,7 +275,7 @@ def slowest(step: StepFacts) -> list[list[object]]:
         [
             index,
             names[index],
-            round(float(one["elapsed"]), 4),
+            round(float(one["elapsed"]), 6),
             OUTCOMES[outcome],
             _label(int(one["node"]), int(one["processor"])),
         ]
@@ -365,7 +365,7 @@ def logs(step: StepFacts) -> list[list[str]]:
     """[what it is, path] of each log that is there."""
     if not step.folder:
         return []
-    found = log_places(step.paths.logs)
+    found = [("failed items", step.paths.failed_items), *log_places(step.paths.logs)]
     return [[what, str(path)] for what, path in found if path.exists()]
 
 

@@ -47,7 +47,10 @@ def facts_of(path: Path | str, *, keep: int = ROWS_ASKED_FOR) -> RunFacts:
             for table in tables.steps
         }
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        raise RunDirectoryError(f"{RunPaths(tables.path).shown} is damaged: {error!r}.") from error
+        raise RunDirectoryError(
+            f"{RunPaths(tables.path).shown} is damaged: {error!r}. Remove it: the report then lacks "
+            "what stands there alone, such as warnings and where settings come from."
+        ) from error
     run.steps = {
         name: found.get(name) or _never_begun(name, run, shown.get("not_begun", {}))
         for name in [*run.needs, *(set(found) - set(run.needs))]
