@@ -111,7 +111,7 @@ function pipeline(run, chosen, choose) {
   });
   return card("pipeline", "Pipeline", el("div", { class: "scroll" }, svg("svg", { viewBox: `0 0 ${across} ${down}`, style: `width:${across}px;height:${down}px` }, edges, boxes)));
 }
-const stateColour = status => ({ completed: "var(--done)", running: "var(--running)", failed: "var(--failed)", lost: "var(--failed)", interrupted: "var(--retried)", partial: "var(--retried)" })[status] || "var(--empty)";
+const stateColour = status => ({ completed: "var(--done)", running: "var(--running)", failed: "var(--failed)", lost: "var(--failed)", crashed: "var(--failed)", interrupted: "var(--retried)", partial: "var(--retried)" })[status.split(" ")[0]] || "var(--empty)";
 
 function progress(step) {
   const counts = step.counts, planned = counts.planned;
@@ -319,7 +319,7 @@ function head(run, runs, chosenRun, chooseRun) {
   const dask = MODE === "live" ? ["status", "workers", "tasks", "system", "profile", "graph", "info"].map(name => el("a", { href: name === "info" ? "info/main/workers.html" : name }, name[0].toUpperCase() + name.slice(1))) : [];
   const choose = runs.length > 1 ? el("select", { "aria-label": "run", onchange: event => chooseRun(event.target.value) }, [...runs].reverse().map(one => el("option", { value: one.id, selected: one.id === chosenRun ? "" : null }, `${one.name} · ${one.directory.split("/").pop()} · ${one.status}`))) : null;
   return [el("nav", { class: "bar" }, el("span", { class: "brand" }, "daskpar"), choose, dask.length ? el("span", { class: "soft" }, "Dask:") : null, dask),
-    el("div", { class: "head" }, el("h1", null, run.name), el("span", { class: `pill ${run.status}` }, run.status), el("span", { class: "soft" }, duration(run.seconds), " since ", moment(run.started))),
+    el("div", { class: "head" }, el("h1", null, run.name), el("span", { class: `pill ${run.status.split(" ")[0]}` }, run.status), el("span", { class: "soft" }, duration(run.seconds), " since ", moment(run.started))),
     el("div", { class: "sub" }, run.spec, el("br"), run.directory)];
 }
 

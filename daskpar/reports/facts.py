@@ -33,6 +33,7 @@ ALMOST = 0.5
 class Look:
     """What a processor is doing, as its node saw it just now."""
 
+    step: str
     node: int
     processor: int
     pid: int
@@ -485,7 +486,7 @@ def _rounded(seconds: np.ndarray) -> list[float]:
     return [float(f"{value:.9g}") for value in (np.rint(values * powers) / powers).tolist()]
 
 
-def looks_from(rows: Iterable[LookRow]) -> list[Look]:
-    """The looks of plain rows, as nodes send them."""
-    names = ("node", "processor", "pid", "phase", "index", "age", "memory", "cpu")
-    return [Look(**dict(zip(names, row, strict=True))) for row in rows]  # type: ignore[arg-type]
+def looks_from(rows: Iterable[LookRow], step: str) -> list[Look]:
+    """The looks of plain rows, as nodes send them, at the processors of one step: a node may run several."""
+    names = ("step", "node", "processor", "pid", "phase", "index", "age", "memory", "cpu")
+    return [Look(**dict(zip(names, row, strict=True))) for row in rows if row[0] == step]  # type: ignore[arg-type]

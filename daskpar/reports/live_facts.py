@@ -146,7 +146,7 @@ class LiveFacts(Watcher):
         now = time()
         self._take_in_earlier()
         step = self.chosen(question.get("step"))
-        shown = step_document(step, now, looks_from(rows)) if step is not None else None
+        shown = step_document(step, now, looks_from(rows, step.name)) if step is not None else None
         if step is not None and shown is not None and step.kind == StepKind.COMMAND:
             shown["tails"] = tails(step)
         return {"run": run_document(self.run, now), "step": shown}

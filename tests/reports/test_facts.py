@@ -151,7 +151,12 @@ def test_what_is_shown_of_a_step(live: LiveFacts) -> None:
 
 def test_what_processors_do_just_now(live: LiveFacts) -> None:
     step = live.run.steps["score"]
-    looks = looks_from([(0, 0, 7, 3, 2, 41.0, 1 << 20, 0.5), (0, 1, 8, 0, -1, 3.0, 1 << 20, -1.0)])
+    rows = [
+        ("score", 0, 0, 7, 3, 2, 41.0, 1 << 20, 0.5),
+        ("score", 0, 1, 8, 0, -1, 3.0, 1 << 20, -1.0),
+        ("other", 0, 1, 9, 3, 2, 41.0, 1 << 20, 0.5),  # a step that runs at the same time on that node
+    ]
+    looks = looks_from(rows, "score")
     shown = step_document(step, START + 60, looks)
     busy, idle = shown["processors"]
     assert (busy["mini_batch"], busy["age"], busy["state"]) == ("c.txt", 41.0, "slow")
