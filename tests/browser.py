@@ -36,7 +36,7 @@ class Browser:
     """One page of a browser of its own; `errors` are exceptions of scripts and what the console says is wrong."""
 
     def __init__(self, home: Path) -> None:
-        assert FOUND is not None
+        assert FOUND is not None, MISSING
         self.errors: list[str] = []
         self.requests: list[str] = []
         self._loop = asyncio.new_event_loop()

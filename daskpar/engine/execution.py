@@ -440,7 +440,7 @@ class Execution:
                 reporting=list(members.open),
                 take=self._take_last,
             )
-            self._tracker.close(members.asked)
+            self._tracker.close(members.asked, self.counter.counts)
         except Exception:
             logger.warning("leaving the cluster: some of the clean-up failed", exc_info=True)
         self._show_progress(force=True)

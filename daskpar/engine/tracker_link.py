@@ -12,6 +12,7 @@ from daskpar.engine.inbox import Inbox
 from daskpar.engine.plugins.tracker_messages import TrackerClosed, Wire, from_wire
 from daskpar.engine.rules.counter import ThresholdCounter
 from daskpar.errors import InfrastructureLost
+from daskpar.results import Counts
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -84,12 +85,19 @@ class TrackerLink:
         except Exception:
             logger.warning("could not ask the nodes to stop; they are closed instead", exc_info=True)
 
-    def close(self, asked: Iterable[str]) -> None:
-        """Take the tracker away; `asked`: addresses of the workers that were asked to open the step.
+    def close(self, asked: Iterable[str], counts: Counts) -> None:
+        """Take the tracker away; `asked`: addresses of the workers that were asked to open the step,
+        `counts`: what its metrics show from now on.
 
         Raises what the scheduler raises, TimeoutError when it does not answer.
         """
         from daskpar.engine.plugins.guard import remove_tracker
 
         if self.client.status == "running":
-            bounded(self.client.run_on_scheduler, remove_tracker, name=self._topic, asked=list(asked))
+            bounded(
+                self.client.run_on_scheduler,
+                remove_tracker,
+                name=self._topic,
+                asked=list(asked),
+                counts=counts,
+            )

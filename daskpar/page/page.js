@@ -58,6 +58,8 @@ function moment(seconds) {
 const many = (value, noun) => `${grouped(value)} ${noun}${value === 1 ? "" : noun.endsWith("y") ? "" : "s"}`.replace("trys", "tries");
 const tries = value => value === 1 ? "1 try" : `${grouped(value)} tries`;
 const cut = (text, width) => text.length <= width ? text : text.slice(0, width - 1) + "…";
+// Names that differ at their ends, such as those of nested pipelines, stay apart.
+const cutInside = (text, width) => text.length <= width ? text : text.slice(0, Math.ceil(width / 2) - 1) + "…" + text.slice(text.length - Math.floor(width / 2));
 
 // -- the parts
 
@@ -65,12 +67,15 @@ function pipeline(run, chosen, choose) {
   const steps = run.steps, level = {};
   const depth = name => level[name] ??= 1 + Math.max(-1, ...(steps.find(s => s.name === name)?.needs || []).map(depth));
   steps.forEach(step => depth(step.name));
-  const columns = [], wide = 208, high = 66, gap = 44, narrow = page.clientWidth < 700;
+  const columns = [], high = 66, narrow = page.clientWidth < 700;
   steps.forEach(step => (columns[level[step.name]] ||= []).push(step));
+  // The boxes get smaller where all then fit; where even that does not help, the graph is scrolled.
+  const beside = narrow ? Math.max(...columns.map(column => column.length)) : columns.length, room = Math.min(page.clientWidth || 1240, 1240) - (narrow ? 56 : 80);
+  const gap = narrow ? 16 : beside > 5 ? 26 : 44, wide = Math.round(Math.min(Math.max((room - 2 - gap * (beside - 1)) / beside, 136), 208));
   const place = {};
   let across = 0, down = 0;
   columns.forEach((column, x) => column.forEach((step, y) => {
-    place[step.name] = narrow ? [y * (wide + 16) + 1, x * (high + 30) + 1] : [x * (wide + gap) + 1, y * (high + 16) + 1];
+    place[step.name] = narrow ? [y * (wide + gap) + 1, x * (high + 30) + 1] : [x * (wide + gap) + 1, y * (high + 16) + 1];
     across = Math.max(across, place[step.name][0] + wide + 1); down = Math.max(down, place[step.name][1] + high + 1);
   }));
   const edges = steps.flatMap(step => step.needs.filter(name => place[name]).map(name => {
@@ -81,10 +86,14 @@ function pipeline(run, chosen, choose) {
     return svg("path", { class: "edge", d: `M${from[0]} ${from[1]}${path}` });
   }));
   const boxes = steps.map(step => {
-    const [x, y] = place[step.name], counts = step.counts, planned = counts.planned || 0, room = wide - 28;
+    const [x, y] = place[step.name], counts = step.counts, planned = counts.planned || 0, inner = wide - 28;
     let words = step.status;
     if (step.status === "running" && step.doing) words = step.doing;
-    else if (planned) words = `${step.status} · ${grouped(counts.done)} of ${grouped(planned)}`;
+    else if (planned) {
+      const amounts = `${grouped(counts.done)} of ${grouped(planned)}`;
+      words = `${step.status} · ${amounts}`;
+      if (words.length > inner / 5.8) words = amounts;  // the colour of the dot says the rest
+    }
     const parts = planned ? [["done", counts.succeeded + counts.empty], ["failed", counts.failed]] : [];
     let at = x + 14;
     const pick = () => choose(step.name);
@@ -93,16 +102,16 @@ function pipeline(run, chosen, choose) {
       title(`${step.name}: ${words}${step.reason ? `\n${step.reason}` : ""}`),
       svg("rect", { class: "box", x, y, width: wide, height: high, rx: 9 }),
       svg("circle", { cx: x + 19, cy: y + 20, r: 5, fill: stateColour(step.status) }),
-      svg("text", { class: "strong", x: x + 31, y: y + 24.5 }, cut(step.name, 22)),
-      svg("text", { x: x + 14, y: y + 43 }, cut(words, 34)),
-      svg("rect", { x: x + 14, y: y + 52, width: room, height: 4, rx: 2, fill: "var(--fill)" }),
-      parts.map(([name, value]) => { const width = room * value / planned, from = at; at += width;
+      svg("text", { class: "strong", x: x + 31, y: y + 24.5 }, cutInside(step.name, Math.floor((wide - 42) / 7.6))),
+      svg("text", { x: x + 14, y: y + 43 }, cut(words, Math.floor(inner / 5.8))),
+      svg("rect", { x: x + 14, y: y + 52, width: inner, height: 4, rx: 2, fill: "var(--fill)" }),
+      parts.map(([name, value]) => { const width = inner * value / planned, from = at; at += width;
         return width > 0 && svg("rect", { x: from, y: y + 52, width, height: 4, rx: 2, fill: colour(name) }); }),
-      !planned && step.status === "completed" && svg("rect", { x: at, y: y + 52, width: room, height: 4, rx: 2, fill: colour("done") }));
+      !planned && step.status === "completed" && svg("rect", { x: at, y: y + 52, width: inner, height: 4, rx: 2, fill: colour("done") }));
   });
   return card("pipeline", "Pipeline", el("div", { class: "scroll" }, svg("svg", { viewBox: `0 0 ${across} ${down}`, style: `width:${across}px;height:${down}px` }, edges, boxes)));
 }
-const stateColour = status => ({ completed: "var(--done)", running: "var(--running)", failed: "var(--failed)", lost: "var(--failed)", interrupted: "var(--retried)" })[status] || "var(--empty)";
+const stateColour = status => ({ completed: "var(--done)", running: "var(--running)", failed: "var(--failed)", lost: "var(--failed)", crashed: "var(--failed)", interrupted: "var(--retried)", partial: "var(--retried)" })[status.split(" ")[0]] || "var(--empty)";
 
 function progress(step) {
   const counts = step.counts, planned = counts.planned;
@@ -122,11 +131,11 @@ function progress(step) {
       figure(grouped(counts.succeeded), "succeeded"), figure(grouped(counts.failed), "failed", counts.failed ? "bad" : ""),
       figure(grouped(counts.retried), "retried", counts.retried ? "warn" : ""), counts.empty ? figure(grouped(counts.empty), "empty") : null,
       going && figure(grouped(step.running), "running"), going || counts.left ? figure(grouped(counts.left), going ? "left" : "not run") : null,
-      figure(grouped(counts.items), "items"),
+      figure(grouped(counts.items), "items"), counts.failed_items ? figure(grouped(counts.failed_items), counts.failed_items === 1 ? "failed item" : "failed items", "bad") : null,
       going ? figure(rate(step.rate), "mini-batches") : null, going ? figure(step.time_left === null ? "–" : duration(step.time_left), "time left") : null,
       figure(duration(step.seconds), going ? "so far" : "took")),
-    going && step.doing ? el("p", { class: "soft" }, step.doing) : null,
-    step.reason ? el("div", { class: "note bad", style: "margin:12px 0 0" }, step.reason) : null);
+    going && (step.doing || step.waits_for) ? el("p", { class: "soft", id: "waits" }, step.doing || step.waits_for) : null,
+    step.reason ? el("div", { class: `note${step.status === "partial" ? "" : " bad"}`, style: "margin:12px 0 0" }, step.reason) : null);
 }
 
 const amount = one => one.what.endsWith("%") ? Number(one.value.toFixed(2)).toString() : grouped(one.value);
@@ -153,9 +162,9 @@ function tick(seconds) {
   return seconds < 3600 ? `${Math.floor(seconds / 60)}:${String(Math.round(seconds % 60)).padStart(2, "0")}` : `${Math.floor(seconds / 3600)} h ${Math.floor(seconds / 60) % 60 || ""}`.trim();
 }
 
-function timeline(detail) {
+function timeline(detail, since) {
   const data = detail.timeline, rows = data.rows, span = Math.max(data.end - data.start, 0.001);
-  const heading = ["Timeline", el("span", { class: "soft" }, data.shares ? "how busy each processor was" : "each bar is one try")];
+  const heading = ["Timeline", el("span", { class: "soft" }, data.shares ? "how busy each processor was" : "each bar is one try", since)];
   if (!rows.length) return card("timeline", heading, none("No processor has done anything yet."));
   const width = Math.max(300, Math.min(page.clientWidth, 1200) - 40), left = rows.length > 1 || rows[0].length > 12 ? 92 : 92, right = 8;
   const high = rows.length > 40 ? 10 : rows.length > 16 ? 14 : 20, pad = rows.length > 40 ? 2 : 4, bottom = rows.length * (high + pad) + 4;
@@ -216,33 +225,36 @@ function runtimes(detail) {
       el("tr", null, el("td", { class: "path", title: `mini-batch ${index}` }, dot(outcome), cut(name, 120)), el("td", { class: "soft keep" }, where), el("td", { class: "n" }, duration(seconds)))))));
 }
 
-function failures(detail) {
+function failures(detail, step) {
   const total = detail.failures.reduce((sum, kind) => sum + kind.tries, 0) + detail.other_failures;
   const list = detail.failures.map((kind, i) => fold(`failure-${detail.name}-${kind.reason}-${kind.index}`,
     [el("span", { class: "count" }, `${tries(kind.tries)}${kind.final ? `, ${grouped(kind.final)} final` : ""}`), dot(kind.reason.includes("TIMEOUT") ? "hung" : "failed"), kind.message.split("\n")[0]],
     el("div", null, el("p", { class: "soft", style: "margin:8px 0 0" }, `${kind.reason} · first: mini-batch ${kind.index} (${cut(kind.name, 200)}) on ${kind.where} · ${moment(kind.time)}`),
       kind.items && kind.items !== kind.name ? el("p", { class: "soft", style: "margin:2px 0 0" }, `items: ${cut(kind.items, 600)}`) : null,
       kind.trace.trim() ? el("pre", null, kind.trace) : kind.message.includes("\n") ? el("pre", null, kind.message) : null, kind.log ? el("p", { class: "soft mono", style: "margin:8px 0 0;overflow-wrap:anywhere" }, kind.log) : null), i === 0));
+  const untold = step.status === "running" ? 0 : step.counts.tries_failed - total;
+  const first = list.length > 9 ? list.slice(0, 8) : list, later = list.slice(first.length);
   const inits = detail.init_failures.map(([where, what, trace], i) => fold(`init-${detail.name}-${i}`, [el("span", { class: "count" }, where), dot("failed"), `import or init() failed: ${what.split("\n")[0]}`], trace.trim() ? el("pre", null, trace) : el("pre", null, what), i === 0));
-  return card("failures", ["Failures", el("span", { class: "soft" }, total ? `${tries(total)}, by kind` : "")], inits, list,
-    detail.other_failures ? el("p", { class: "soft" }, `… and ${tries(detail.other_failures)} of other kinds`) : null, !list.length && !inits.length ? none("None so far.") : null);
+  return card("failures", ["Failures", el("span", { class: "soft" }, total ? `${tries(total)}, by kind` : "")], inits, first, later.length ? fold(`failures-${detail.name}`, `${later.length} more kinds`, el("div", { class: "folded" }, later), false, "soft") : null,
+    untold > 0 ? el("p", { class: "soft" }, `${list.length ? "… and " : ""}${tries(untold)} of which no message is kept here: the logs below have them`) : null,
+    detail.other_failures ? el("p", { class: "soft" }, `… and ${tries(detail.other_failures)} of other kinds`) : null, !list.length && !inits.length && untold <= 0 ? none(step.status === "running" ? "None so far." : "None.") : null);
 }
 
 function processors(detail, live, showLog) {
   const rows = detail.processors, addresses = Object.fromEntries(detail.nodes.map(node => [node.node, node]));
   if (!rows.length) return card("processors", "Processors", none("None has started yet."));
-  const usage = rows.some(row => row.memory), body = [];
+  const usage = rows.some(row => row.memory), known = rows.some(row => row.state || row.address || addresses[row.node]), body = [];
   for (const row of rows) {
     const node = addresses[row.node], at = row.address || node?.address || "";
     body.push(el("tr", null,
       el("td", { class: "keep" }, live ? el("a", { href: "#log", onclick: event => { event.preventDefault(); showLog(row); } }, row.name) : row.name),
-      el("td", { class: "soft path", title: `pid ${row.pid}` }, cut(at.replace(/^inproc:.*/, "this machine"), 40)),
-      el("td", { class: "keep" }, dot(row.state === "ready" || row.state === "ended" ? "idle" : row.state), row.state.replace("_", " ")),
+      known ? el("td", { class: "soft path", title: row.pid ? `pid ${row.pid}` : null }, cut(at.replace(/^inproc:.*/, "this machine"), 40)) : null,
+      known ? el("td", { class: "keep" }, row.state ? dot(row.state === "ready" || row.state === "ended" ? "idle" : row.state) : null, row.state.replace("_", " ")) : null,
       live && usage ? el("td", { class: "path" }, row.mini_batch ? cut(row.mini_batch, 80) : "") : null, live && usage ? el("td", { class: "n" }, row.mini_batch ? duration(row.age) : "") : null,
       usage ? el("td", { class: "n" }, row.memory ? megabytes(row.memory) : "") : null, usage ? el("td", { class: "n" }, row.cpu >= 0 ? `${Math.round(100 * row.cpu)} %` : "") : null,
       el("td", { class: "n" }, grouped(row.tries)), el("td", { class: "n" }, row.failed ? el("span", { style: "color:var(--failed)" }, grouped(row.failed)) : "0"), el("td", { class: "n" }, duration(row.busy))));
   }
-  const heads = ["processor", "node", "state", ...(live && usage ? ["mini-batch", "#age"] : []), ...(usage ? ["#memory", "#CPU"] : []), "#tries", "#failed", "#busy"];
+  const heads = ["processor", ...(known ? ["node", "state"] : []), ...(live && usage ? ["mini-batch", "#age"] : []), ...(usage ? ["#memory", "#CPU"] : []), "#tries", "#failed", "#busy"];
   return card("processors", ["Processors", el("span", { class: "soft" }, live ? "a name shows what its script has printed" : "")],
     el("div", { class: "scroll" }, el("table", null, el("thead", null, el("tr", null, heads.map(text => el("th", { class: text[0] === "#" ? "n" : null }, text.replace("#", ""))))), el("tbody", null, body))),
     detail.nodes.some(node => node.memory_total) ? el("div", { class: "legend", style: "margin-top:12px" }, detail.nodes.filter(node => node.memory_total).map(node =>
@@ -307,13 +319,13 @@ function head(run, runs, chosenRun, chooseRun) {
   const dask = MODE === "live" ? ["status", "workers", "tasks", "system", "profile", "graph", "info"].map(name => el("a", { href: name === "info" ? "info/main/workers.html" : name }, name[0].toUpperCase() + name.slice(1))) : [];
   const choose = runs.length > 1 ? el("select", { "aria-label": "run", onchange: event => chooseRun(event.target.value) }, [...runs].reverse().map(one => el("option", { value: one.id, selected: one.id === chosenRun ? "" : null }, `${one.name} · ${one.directory.split("/").pop()} · ${one.status}`))) : null;
   return [el("nav", { class: "bar" }, el("span", { class: "brand" }, "daskpar"), choose, dask.length ? el("span", { class: "soft" }, "Dask:") : null, dask),
-    el("div", { class: "head" }, el("h1", null, run.name), el("span", { class: `pill ${run.status}` }, run.status), el("span", { class: "soft" }, duration(run.seconds), " since ", moment(run.started))),
+    el("div", { class: "head" }, el("h1", null, run.name), el("span", { class: `pill ${run.status.split(" ")[0]}` }, run.status), el("span", { class: "soft" }, duration(run.seconds), " since ", moment(run.started))),
     el("div", { class: "sub" }, run.spec, el("br"), run.directory)];
 }
 
 function notes(run, detail) {
   const found = [];
-  if (run.reason && run.status !== "completed") found.push(el("div", { class: "note bad" }, run.reason));
+  if (run.reason && run.status !== "completed") found.push(el("div", { class: `note${run.status === "partial" ? "" : " bad"}` }, run.reason));
   const texts = [...run.warnings.map(([step, text]) => step ? `${step}: ${text}` : text), ...(detail?.notes || []), ...run.notes.map(text => `note: ${text}`)];
   if (texts.length) found.push(el("section", { class: "card", id: "warnings" }, fold("warnings", ["Warnings and notes", el("span", { class: "count" }, grouped(texts.length))], el("ul", { style: "margin:0;padding-left:18px;overflow-wrap:anywhere" }, texts.map(text => el("li", null, text))), false, "title")));
   return found;
@@ -344,18 +356,18 @@ function draw(parts) {
 function stepParts(run, detail, context) {
   const line = run.steps.find(step => step.name === detail.name), plain = line.kind === "command" || !line.kind;
   const parts = {
-    pipeline: ["pipeline", [run.steps.map(({ name, status, counts, doing, reason, needs }) => [name, status, counts.done, counts.failed, counts.planned, doing, reason, needs]), detail.name, page.clientWidth < 700], () => pipeline(run, detail.name, context.choose)],
+    pipeline: ["pipeline", [run.steps.map(({ name, status, counts, doing, reason, needs }) => [name, status, counts.done, counts.failed, counts.planned, doing, reason, needs]), detail.name, page.clientWidth], () => pipeline(run, detail.name, context.choose)],
     progress: ["progress", line, () => progress(line)],
-    timeline: ["timeline", [detail.timeline, page.clientWidth], () => timeline(detail)],
+    timeline: ["timeline", [detail.timeline, page.clientWidth], () => timeline(detail, context.live && run.resumed ? ", since the run was resumed" : "")],
     runtimes: ["runtimes", [detail.histogram, detail.slowest, page.clientWidth < 820], () => runtimes(detail)],
-    failures: ["failures", [detail.failures, detail.init_failures], () => failures(detail)],
+    failures: ["failures", [detail.failures, detail.init_failures, line.status], () => failures(detail, line)],
     processors: ["processors", [detail.processors, detail.nodes], () => processors(detail, context.live, context.showLog)],
   };
-  if (PLOT) return [parts[PLOT] || parts.progress];
+  const printed = context.log ? [["log", context.log, () => logCard(context)]] : [];
+  if (PLOT) return [parts[PLOT] || parts.progress, ...(PLOT === "processors" ? printed : [])];
   const list = [parts.pipeline, plain || !detail.limits.length ? parts.progress : ["pair-progress", [line, detail.limits], () => [progress(line), limits(detail)]]];
-  if (!plain) list.push(parts.timeline, ["pair-failures", [detail.histogram, detail.slowest, detail.failures, detail.init_failures, page.clientWidth < 820 && page.clientWidth], () => [failures(detail), runtimes(detail)]], parts.processors);
-  if (context.log) list.push(["log", context.log, () => logCard(context)]);
-  list.push(["settings", detail.settings, () => settings(detail)], ["outputs", [detail.outputs, detail.logs, detail.result, detail.tails], () => places(detail)]);
+  if (!plain) list.push(parts.timeline, ["pair-failures", [detail.histogram, detail.slowest, detail.failures, detail.init_failures, line.status, page.clientWidth < 820 && page.clientWidth], () => [failures(detail, line), runtimes(detail)]], parts.processors);
+  list.push(...printed, ["settings", detail.settings, () => settings(detail)], ["outputs", [detail.outputs, detail.logs, detail.result, detail.tails], () => places(detail)]);
   return list;
 }
 

@@ -140,7 +140,7 @@ class ProcessorPool:
             if makes_sense_of(processor, last) and processor.pid:
                 age = max(monotonic() - last.since, 0.0)
                 use = resident_bytes(processor.pid), processor_seconds(processor.pid)
-                place = (self.settings.node, processor.number, processor.pid)
+                place = (self.settings.step, self.settings.node, processor.number, processor.pid)
                 rows.append((*place, last.phase, last.index, age, *use))
         return rows
 

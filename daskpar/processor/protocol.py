@@ -20,8 +20,8 @@ from daskpar.rows.text_format import PLAIN_TEXT
 
 Seconds = float
 
-LookRow = tuple[int, int, int, int, int, float, int, float]
-"""What a processor does just now, for people who watch: node, number, pid, phase (`Phase`), mini-batch
+LookRow = tuple[str, int, int, int, int, int, float, int, float]
+"""What a processor does just now, for people who watch: step, node, number, pid, phase (`Phase`), mini-batch
 (-1: none), seconds since that began, resident bytes, and processor seconds used (as a node tells it) or the
 cores in use (as the driver shows it; -1: not known).
 """

@@ -17,6 +17,7 @@ from daskpar.reports import record_columns
 from daskpar.reports.record_columns import reason_name
 from daskpar.reports.step_facts import RunFacts, StepFacts
 from daskpar.reports.try_tally import BARS, OUTCOMES, SPANS, bar_edge, outcomes_of
+from daskpar.reports.waiting import waiting_text
 from daskpar.reports.wording import cut_lines
 from daskpar.results import Status, TryStatus
 
@@ -32,6 +33,7 @@ ALMOST = 0.5
 class Look:
     """What a processor is doing, as its node saw it just now."""
 
+    step: str
     node: int
     processor: int
     pid: int
@@ -75,6 +77,7 @@ def step_line(step: StepFacts, run: RunFacts, now: float) -> Document:
     pace = step.pace(now)
     counts = step.counts
     running = step.status == Status.RUNNING
+    call = step.waits_for(now)
     return {
         "name": step.name,
         "kind": step.kind,
@@ -87,7 +90,8 @@ def step_line(step: StepFacts, run: RunFacts, now: float) -> Document:
         "running": step.running if running else 0,
         "doing": step.doing,
         "rate": pace.per_second if running else 0.0,
-        "time_left": pace.seconds_left if running else None,
+        "time_left": pace.seconds_left if running and call is None else None,
+        "waits_for": waiting_text(call, now, named=True) if call is not None else "",
         "exit_code": step.exit_code,
         "nodes": step.nodes,
         "processors": step.processors,
@@ -272,7 +276,7 @@ def slowest(step: StepFacts) -> list[list[object]]:
         [
             index,
             names[index],
-            round(float(one["elapsed"]), 4),
+            round(float(one["elapsed"]), 6),
             OUTCOMES[outcome],
             _label(int(one["node"]), int(one["processor"])),
         ]
@@ -362,7 +366,7 @@ def logs(step: StepFacts) -> list[list[str]]:
     """[what it is, path] of each log that is there."""
     if not step.folder:
         return []
-    found = log_places(step.paths.logs)
+    found = [("failed items", step.paths.failed_items), *log_places(step.paths.logs)]
     return [[what, str(path)] for what, path in found if path.exists()]
 
 
@@ -482,7 +486,7 @@ def _rounded(seconds: np.ndarray) -> list[float]:
     return [float(f"{value:.9g}") for value in (np.rint(values * powers) / powers).tolist()]
 
 
-def looks_from(rows: Iterable[LookRow]) -> list[Look]:
-    """The looks of plain rows, as nodes send them."""
-    names = ("node", "processor", "pid", "phase", "index", "age", "memory", "cpu")
-    return [Look(**dict(zip(names, row, strict=True))) for row in rows]  # type: ignore[arg-type]
+def looks_from(rows: Iterable[LookRow], step: str) -> list[Look]:
+    """The looks of plain rows, as nodes send them, at the processors of one step: a node may run several."""
+    names = ("step", "node", "processor", "pid", "phase", "index", "age", "memory", "cpu")
+    return [Look(**dict(zip(names, row, strict=True))) for row in rows if row[0] == step]  # type: ignore[arg-type]

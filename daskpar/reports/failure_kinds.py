@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 
 from daskpar.paths import process_name
-from daskpar.reports.record_columns import with_rows
-from daskpar.reports.user_errors import KINDS_KEPT, FailureKind, last_line
+from daskpar.reports.record_columns import reason_name, with_rows
+from daskpar.reports.wording import one_line
 from daskpar.results import Failure
+
+KINDS_KEPT = 50
+"""Kinds of failures that are told apart; failed tries of others are counted only."""
+
+
+@dataclass
+class FailureKind:
+    """Failures that look alike: same reason, same last line of the traceback."""
+
+    first: Failure
+    """The first in time."""
+    where: str
+    """Its processor: `<node>/processNNN`."""
+    tries: int = 0
+    """Failed tries of this kind."""
+    final: int = 0
+    """Those of them after which the mini-batch was not tried again."""
 
 
 class FailureKinds:
@@ -35,6 +54,7 @@ class FailureKinds:
                 self.others += 1
                 return
             kind = self._kinds[key] = FailureKind(failure, where)
+        # Bulks come in the order of their commits, which need not be that of the failures.
         elif failure.time and failure.time < kind.first.time:
             kind.first, kind.where = failure, where
         kind.tries += 1
@@ -44,3 +64,17 @@ class FailureKinds:
     def oldest_first(self) -> list[FailureKind]:
         """In the order of their first failures."""
         return sorted(self._kinds.values(), key=lambda kind: (kind.first.time, kind.first.index))
+
+
+def last_line(failure: Failure) -> str:
+    """What failures of one kind have in common: the last line of the traceback.
+
+    Numbers are left out, however many digits they have, so that messages with varying values count as one
+    kind.
+    """
+    if failure.trace and reason_name(failure.reason) == "EXCEPTION":
+        lines = failure.trace.strip().splitlines() or [failure.message]
+        text = lines[-1]
+    else:
+        text = failure.message
+    return re.sub(r"\d+", "#", one_line(text, 200))

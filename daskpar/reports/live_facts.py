@@ -52,6 +52,8 @@ class LiveFacts(Watcher):
             super().handle(event)
             if isinstance(event, StepEvent) and event.step and not isinstance(event, Warned):
                 step = self.run.steps.get(event.step)
+                if step is None and not isinstance(event, StepStarted):
+                    return  # a pass of our own over the input of a step, which is none of the job's
                 if step is None:
                     step = self.run.steps[event.step] = StepFacts(event.step)
                 getattr(step, HOOKS[type(event)])(event)
@@ -144,7 +146,7 @@ class LiveFacts(Watcher):
         now = time()
         self._take_in_earlier()
         step = self.chosen(question.get("step"))
-        shown = step_document(step, now, looks_from(rows)) if step is not None else None
+        shown = step_document(step, now, looks_from(rows, step.name)) if step is not None else None
         if step is not None and shown is not None and step.kind == StepKind.COMMAND:
             shown["tails"] = tails(step)
         return {"run": run_document(self.run, now), "step": shown}

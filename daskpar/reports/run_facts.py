@@ -14,7 +14,7 @@ from daskpar.reports.run_report import ROWS_ASKED_FOR
 from daskpar.reports.run_tables import RunTables, StepTables
 from daskpar.reports.step_facts import Init, RunFacts, StepFacts
 from daskpar.reports.try_tally import TryTally
-from daskpar.results import Counts
+from daskpar.results import Counts, Status
 from daskpar.rundir.json_files import read_json
 
 
@@ -47,13 +47,25 @@ def facts_of(path: Path | str, *, keep: int = ROWS_ASKED_FOR) -> RunFacts:
             for table in tables.steps
         }
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        raise RunDirectoryError(f"{RunPaths(tables.path).shown} is damaged: {error!r}.") from error
+        raise RunDirectoryError(
+            f"{RunPaths(tables.path).shown} is damaged: {error!r}. Remove it: the report then lacks "
+            "what stands there alone, such as warnings and where settings come from."
+        ) from error
     run.steps = {
-        name: found.get(name) or StepFacts(name) for name in [*run.needs, *(set(found) - set(run.needs))]
+        name: found.get(name) or _never_begun(name, run, shown.get("not_begun", {}))
+        for name in [*run.needs, *(set(found) - set(run.needs))]
     }
     if run.ended:
         run.seconds = run.ended - run.started
     return run
+
+
+def _never_begun(name: str, run: RunFacts, told: Mapping[str, Any]) -> StepFacts:
+    """A step that has no folder: it still waits only while the run goes on."""
+    if run.status == Status.RUNNING:
+        return StepFacts(name)
+    status, reason = told.get(name, ("not run", ""))
+    return StepFacts(name, status=str(status), reason=str(reason))
 
 
 def _step_facts(table: StepTables, shown: Mapping[str, Any], keep: int) -> StepFacts:

@@ -20,6 +20,11 @@ def save_shown(run: RunFacts) -> None:
         "needs": {name: list(needs) for name, needs in run.needs.items()},
         "notes": list(run.notes),
         "warnings": [list(warning) for warning in run.warnings],
+        "not_begun": {
+            step.name: [step.status, step.reason]
+            for step in run.steps.values()
+            if step.ended and not step.started
+        },
         "steps": {step.name: _of_step(step) for step in run.steps.values() if step.started},
     }
     atomic.replace_json(

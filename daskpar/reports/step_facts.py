@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from daskpar.errors import DaskparError
 from daskpar.events import (
+    LongCall,
+    LongCallsChanged,
     NodeEvent,
     ProcessorEvent,
     ProcessorState,
@@ -23,6 +25,7 @@ from daskpar.paths import StepPaths
 from daskpar.reports.failure_kinds import FailureKinds
 from daskpar.reports.rates import Pace, Samples
 from daskpar.reports.try_tally import TryTally
+from daskpar.reports.waiting import Quiet, awaited
 from daskpar.results import Counts, Status
 
 if TYPE_CHECKING:
@@ -94,6 +97,10 @@ class StepFacts:
     """Node -> its last sample."""
     node_addresses: dict[int, tuple[str, str]] = field(default_factory=dict)
     """Node -> its address, and what became of it."""
+    long_calls: dict[int, tuple[LongCall, ...]] = field(default_factory=dict)
+    """Node -> what takes long there just now."""
+    quiet_since: float = 0.0
+    """When the last result came, or the first processor got ready."""
     kept: Mapping[str, Any] = field(default_factory=dict)
     """What the process that ran it has written down for later: parts of the document that are no tables."""
     _names: MiniBatchNames | None = None
@@ -107,6 +114,18 @@ class StepFacts:
     def pace(self, now: float) -> Pace:
         """How fast it is, and how long it will take."""
         return self.samples.pace(now, self.counts.planned)
+
+    def waits_for(self, now: float) -> LongCall | None:
+        """The call that the step waits for, where it is one."""
+        if self.status != Status.RUNNING or self.doing or not self.long_calls:
+            return None
+        quiet = Quiet(
+            left=self.counts.planned - self.counts.done,
+            running=self.running,
+            since_result=now - self.quiet_since,
+            per_second=self.pace(now).per_second,
+        )
+        return awaited((call for calls in self.long_calls.values() for call in calls), quiet)
 
     def names(self, indices: list[int]) -> list[str]:
         """A name that people know for each mini-batch, its number where the plan can't be read."""
@@ -143,6 +162,8 @@ class StepFacts:
         self.running, self.doing = event.running, event.doing
         if event.doing:
             return  # the counts are those of a pass of our own
+        if event.counts.done != self.counts.done:
+            self.quiet_since = event.time
         self.counts = event.counts
         self.samples.add(event.time, event.counts.done)
 
@@ -151,6 +172,10 @@ class StepFacts:
         self.tally.add(event.records)
         if event.failures:
             self.kinds.add(event.records, event.failures)
+
+    def long_calls_changed(self, event: LongCallsChanged) -> None:
+        """What takes long on a node is others now."""
+        self.long_calls[event.node] = event.calls
 
     def processor_changed(self, event: ProcessorEvent) -> None:
         """A processor has a new state."""
@@ -165,6 +190,9 @@ class StepFacts:
             self.init_failures.append(
                 (f"{event.node}/process{event.processor:03d}", event.detail, event.trace)
             )
+        if event.state == ProcessorState.READY:
+            self.samples.processor_ready(event.time)
+            self.quiet_since = self.quiet_since or event.time
         self.processors_now[place] = ProcessorFacts(
             event.address, event.pid, event.state, event.time, event.detail
         )
@@ -183,6 +211,7 @@ class StepFacts:
         self.status, self.reason = result.status, result.reason
         self.ended, self.seconds = event.time, result.seconds
         self.running, self.doing = 0, ""
+        self.long_calls.clear()
         self.counts = result.counts if result.counts.planned else self.counts
         self.notes, self.exit_code = result.notes, result.exit_code
         self.outputs = result.outputs or self.outputs

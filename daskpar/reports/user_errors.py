@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 from daskpar.events import ProcessorEvent, ProcessorState, Progress, StepEnded, TriesEnded, Watcher
 from daskpar.paths import LogPaths, process_name
+from daskpar.reports.failure_kinds import FailureKind, FailureKinds
 from daskpar.reports.log_files import append, replace
 from daskpar.reports.record_columns import reason_name, with_rows
 from daskpar.reports.user_frames import users_frames
@@ -17,26 +17,10 @@ from daskpar.results import Failure
 FILE_LIMIT_BYTES = 32 * 1024**2
 """A file of errors grows no further than about this: a million failing mini-batches must not fill the disk.
 """
-KINDS_KEPT = 50
-"""Kinds of failures in `job_error.txt`; failed tries of others are counted only."""
 TRACES_KNOWN = 200
 """Different traces of a processor that are recognized when they come again."""
 KINDS_SECONDS = 5.0
 """Between two writes of `job_error.txt`, which is written as a whole each time."""
-
-
-@dataclass
-class FailureKind:
-    """Failures that look alike: same reason, same last line of the traceback."""
-
-    first: Failure
-    """The first in time."""
-    where: str
-    """Its processor: `<node>/processNNN`."""
-    tries: int = 0
-    """Failed tries of this kind."""
-    final: int = 0
-    """Those of them after which the mini-batch was not tried again."""
 
 
 class UserErrors(Watcher):
@@ -44,8 +28,7 @@ class UserErrors(Watcher):
 
     def __init__(self, logs: LogPaths) -> None:
         self._logs = logs
-        self._kinds: dict[tuple[int, str], FailureKind] = {}
-        self._other_tries = 0
+        self._kinds = FailureKinds()
         self._sizes: dict[Path, int] = {}
         """File -> its bytes."""
         self._traces: dict[Path, dict[int, int]] = {}
@@ -85,7 +68,8 @@ class UserErrors(Watcher):
             traces.setdefault(path, []).append(
                 self._trace(path, failure, int(record["tries"]) + 1, event.time)
             )
-            self._count(failure, where)
+            self._kinds.add_one(failure, where)
+            self._changed = True
         self._append(self._logs.user_error, "".join(lines))
         for path, texts in traces.items():
             self._append(path, "".join(texts))
@@ -125,43 +109,13 @@ class UserErrors(Watcher):
         self._sizes[path] = size
         append(path, text)
 
-    def _count(self, failure: Failure, where: str) -> None:
-        key = (failure.reason, last_line(failure))
-        kind = self._kinds.get(key)
-        if kind is None:
-            if len(self._kinds) >= KINDS_KEPT:
-                self._other_tries += 1
-                self._changed = True
-                return
-            kind = self._kinds[key] = FailureKind(failure, where)
-        # Bulks come in the order of their commits, which need not be that of the failures.
-        elif failure.time and failure.time < kind.first.time:
-            kind.first, kind.where = failure, where
-        kind.tries += 1
-        kind.final += failure.final
-        self._changed = True
-
     def _write_kinds_when_due(self, now: float) -> None:
         if self._changed and now - self._written >= KINDS_SECONDS:
             self._write_kinds(now)
 
     def _write_kinds(self, now: float) -> None:
         self._changed, self._written = False, now
-        kinds = sorted(self._kinds.values(), key=lambda kind: (kind.first.time, kind.first.index))
-        replace(self._logs.job_error, kinds_text(kinds, self._other_tries))
-
-
-def last_line(failure: Failure) -> str:
-    """What failures of one kind have in common: the last line of the traceback.
-
-    Digits are left out, so that messages with varying values count as one kind.
-    """
-    if failure.trace and reason_name(failure.reason) == "EXCEPTION":
-        lines = failure.trace.strip().splitlines() or [failure.message]
-        text = lines[-1]
-    else:
-        text = failure.message
-    return "".join("#" if letter.isdigit() else letter for letter in one_line(text, 200))
+        replace(self._logs.job_error, kinds_text(self._kinds.oldest_first, self._kinds.others))
 
 
 def error_line(failure: Failure, where: str, now: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import pytest
 from browser import FOUND, MISSING, Browser
 from waiting import until
 
-in_browser = pytest.mark.skipif(FOUND is None, reason=MISSING)
+in_browser = pytest.mark.skipif(FOUND is None and not os.environ.get("CI"), reason=MISSING)
 
 HOSTILE = """
 import os, sys, time, pathlib
@@ -252,6 +253,10 @@ def test_two_runs_on_a_cluster_of_others(work, browser, scheduler) -> None:
     for name in ("timeline", "pipeline", "progress"):
         browser.open(f"{web}/individual-daskpar-{name}?run={first}")
         browser.until(f"document.getElementById('{name}') !== null")
+    browser.open(f"{web}/individual-daskpar-processors?run={first}")
+    browser.until("document.querySelector('#processors a') !== null")
+    browser.js("document.querySelector('#processors a').click()")
+    browser.until("document.getElementById('log') !== null")
     assert browser.errors == []
     # The run directory of the killed one has no report: it is written on demand.
     made = work.cli("report", "second")

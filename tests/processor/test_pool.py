@@ -69,8 +69,8 @@ def test_a_harmless_habit_costs_nothing(zoo, habit):
 def test_who_watches_sees_what_a_processor_does(zoo):
     at = zoo({3: "hang"}, count=5, run_timeout=LONG)
     at.submit(3, 4)
-    until(lambda: [row[3:5] for row in at.pool.look()] == [(Phase.RUN, 3)], "the call that hangs")
-    ((node, number, pid, _, _, age, memory, used),) = at.pool.look()
+    until(lambda: [row[4:6] for row in at.pool.look()] == [(Phase.RUN, 3)], "the call that hangs")
+    ((_, node, number, pid, _, _, age, memory, used),) = at.pool.look()
     assert (node, number) == (0, 0) and pid > 0
     assert 0 <= age < LONG and memory > 1 << 20 and used >= 0
     at.pool.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -11,12 +12,16 @@ import pytest
 from daskpar.batches.plan_writer import write_plan
 from daskpar.errors import RunDirectoryError
 from daskpar.events import (
+    HOOKS,
+    LongCall,
+    LongCallsChanged,
     ProcessorEvent,
     ProcessorState,
     Progress,
     RunEnded,
     RunStarted,
     StepEnded,
+    StepEvent,
     StepKind,
     StepPlanned,
     StepStarted,
@@ -27,10 +32,11 @@ from daskpar.outputs.journal import Journal
 from daskpar.page.web_page import packed
 from daskpar.printable import printable_tree
 from daskpar.reports import facts, run_report
-from daskpar.reports.facts import looks_from, mini_batch_table, step_document
+from daskpar.reports.facts import looks_from, mini_batch_table, step_document, step_line
 from daskpar.reports.live_facts import LiveFacts
 from daskpar.reports.run_facts import facts_of
-from daskpar.reports.step_facts import StepFacts
+from daskpar.reports.shown_file import save_shown
+from daskpar.reports.step_facts import RunFacts, StepFacts
 from daskpar.results import Counts, Reason, Status, StepResult
 from daskpar.rundir.run_directory import RunDirectory
 from daskpar.rundir.step_folder import StepState
@@ -145,7 +151,12 @@ def test_what_is_shown_of_a_step(live: LiveFacts) -> None:
 
 def test_what_processors_do_just_now(live: LiveFacts) -> None:
     step = live.run.steps["score"]
-    looks = looks_from([(0, 0, 7, 3, 2, 41.0, 1 << 20, 0.5), (0, 1, 8, 0, -1, 3.0, 1 << 20, -1.0)])
+    rows = [
+        ("score", 0, 0, 7, 3, 2, 41.0, 1 << 20, 0.5),
+        ("score", 0, 1, 8, 0, -1, 3.0, 1 << 20, -1.0),
+        ("other", 0, 1, 9, 3, 2, 41.0, 1 << 20, 0.5),  # a step that runs at the same time on that node
+    ]
+    looks = looks_from(rows, "score")
     shown = step_document(step, START + 60, looks)
     busy, idle = shown["processors"]
     assert (busy["mini_batch"], busy["age"], busy["state"]) == ("c.txt", 41.0, "slow")
@@ -261,3 +272,51 @@ def test_damaged_and_foreign_directories(live: LiveFacts, tmp_path: Path) -> Non
         facts_of(live.run.directory)
     with pytest.raises(RunDirectoryError):
         facts_of(tmp_path)
+
+
+def test_every_event_of_a_step_has_its_place() -> None:
+    """An event without one would end the page and the report of a run that goes on."""
+    for event in get_args(StepEvent):
+        assert event is Warned or callable(getattr(StepFacts, HOOKS[event])), event
+
+
+def test_a_call_that_takes_long_is_told(live: LiveFacts) -> None:
+    live.run.status = Status.RUNNING
+    live.handle(StepStarted(time=START, step="again", kind=StepKind.PARALLEL, folder="", settings={}))
+    live.handle(
+        StepPlanned(time=START, step="again", mini_batches=2, items=2, size_bytes=2, nodes=1, processors=1)
+    )
+    call = LongCall(processor=0, index=1, doing="run", since=START + 1, limit=60.0, tries=0, name="b.txt")
+    live.handle(LongCallsChanged(time=START + 4, step="again", node=0, calls=(call,)))
+    live.handle(Progress(time=START + 4, step="again", counts=Counts(planned=2, succeeded=1), running=1))
+    step = live.run.steps["again"]
+    assert (
+        step_line(step, live.run, START + 42)["waits_for"] == "waiting for mini-batch 1: b.txt (41 s of 60 s)"
+    )
+    live.handle(LongCallsChanged(time=START + 43, step="again", node=0, calls=()))
+    assert step_line(step, live.run, START + 43)["waits_for"] == ""
+
+
+def test_a_step_that_never_began_waits_only_while_the_run_goes_on(tmp_path: Path) -> None:
+    with RunDirectory.create(tmp_path / "run", "job", "/x/pipeline.yml") as directory:
+        run = RunFacts(id="1", directory=str(directory.path), needs={"a": (), "b": ("a",), "c": ()})
+        run.steps = {name: StepFacts(name) for name in run.needs}
+        run.steps["b"] = StepFacts("b", status=Status.SKIPPED, reason="step a did not complete", ended=START)
+        save_shown(run)
+        assert {step.status for step in facts_of(directory.path).steps.values()} == {"waiting"}
+        directory.update(status=Status.FAILED, ended=START + 1)
+    found = {step.name: (step.status, step.reason) for step in facts_of(directory.path).steps.values()}
+    assert found == {
+        "a": ("not run", ""),
+        "b": ("skipped", "step a did not complete"),
+        "c": ("not run", ""),
+    }
+
+
+def test_a_pass_over_the_input_is_no_step(live: LiveFacts) -> None:
+    live.handle(
+        StepPlanned(
+            time=START, step="score.together", mini_batches=2, items=2, size_bytes=2, nodes=1, processors=1
+        )
+    )
+    assert list(live.run.steps) == ["score", "after"]

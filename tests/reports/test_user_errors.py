@@ -6,9 +6,10 @@ import pytest
 
 from daskpar.events import ProcessorState
 from daskpar.paths import LogPaths
-from daskpar.reports import user_errors
+from daskpar.reports import failure_kinds, user_errors
+from daskpar.reports.failure_kinds import FailureKinds
 from daskpar.reports.user_errors import UserErrors, trace_text
-from daskpar.results import Reason
+from daskpar.results import Failure, Reason
 
 from .conftest import START, ended, failure, processor, read, tries_ended
 
@@ -55,7 +56,7 @@ def test_errors_do_not_fill_the_disk(logs: LogPaths, monkeypatch: pytest.MonkeyP
 
 
 def test_kinds_beyond_the_kept_ones_are_counted(logs: LogPaths, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(user_errors, "KINDS_KEPT", 1)
+    monkeypatch.setattr(failure_kinds, "KINDS_KEPT", 1)
     errors = UserErrors(logs)
     for reason in (Reason.EXCEPTION, Reason.TIMEOUT, Reason.DIED):
         errors.handle(tries_ended([(0, reason)], (failure(0, reason),)))
@@ -74,3 +75,11 @@ def test_a_failure_without_a_trace_is_its_message() -> None:
     bare = failure(1)
     text = trace_text(type(bare)(index=1, reason=Reason.DIED, message="killed by SIGSEGV"), 2, START, None)
     assert text == "2026-11-23T13:20:00.000000Z mini-batch 1, try 2: DIED\n    killed by SIGSEGV\n\n"
+
+
+def test_messages_that_differ_in_numbers_are_one_kind() -> None:
+    kinds = FailureKinds()
+    for number in (7, 10, 220, 1_000_000):
+        one = Failure(index=number, reason=Reason.EXCEPTION, message=f"can't read file-{number}.txt")
+        kinds.add_one(one, "0/process000")
+    assert [kind.tries for kind in kinds.oldest_first] == [4]

@@ -9,6 +9,7 @@ from distributed.diagnostics.plugin import SchedulerPlugin
 
 from daskpar.engine.plugins.node import plugin_name
 from daskpar.engine.plugins.tracker import tracker_name
+from daskpar.results import Counts
 
 if TYPE_CHECKING:
     from distributed import Scheduler
@@ -55,12 +56,17 @@ class Guard(SchedulerPlugin):
         scheduler.plugins.pop(self.name, None)
 
 
-async def remove_tracker(dask_scheduler: Any, name: str, asked: list[str]) -> None:
+async def remove_tracker(
+    dask_scheduler: Any, name: str, asked: list[str], counts: Counts | None = None
+) -> None:
     """Runs on the scheduler (`client.run_on_scheduler`): the tracker `name` listens no more.
 
-    `asked`: addresses of the workers that were asked to open its step.
+    `asked`: addresses of the workers that were asked to open its step; `counts`: the driver's, which are
+    those of the tracker and of the mini-batches that were divided.
     """
     tracker = dask_scheduler.plugins.get(name)
     if tracker is not None:
+        if counts is not None:
+            tracker.counter.counts = counts
         await tracker.close(asked)
         dask_scheduler.remove_plugin(name)

@@ -11,7 +11,7 @@ import logging
 import pickle
 from collections.abc import Iterable
 from time import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from distributed.diagnostics.plugin import SchedulerPlugin
 
@@ -124,10 +124,11 @@ class Tracker(SchedulerPlugin):
         # One addition for each report, not for each flush in it: on a large cluster that is what the
         # scheduler's time goes into.
         reports = pickle.loads(messages)
-        if counted := b"".join(filter(None, map(self._counted, reports))):
+        taken = [message for message in reports if self._takes(message)]
+        if counted := b"".join(map(self._counted, taken)):
             self.counter.add(unpack(counted))
-            if self._metrics is not None:
-                self._metrics.add(counted)
+        if taken and self._metrics is not None:
+            self._metrics.add(b"".join(message.records for message in taken))
         if is_last(reports):
             self._closed.add(worker)
         self._send(MessagesArrived(worker, messages))
@@ -136,21 +137,24 @@ class Tracker(SchedulerPlugin):
             self.stop_nodes("threshold")
             self._send(VerdictReached(verdict))
 
-    def _counted(self, message: Message) -> bytes | None:
-        """The records of a message that count."""
+    def _takes(self, message: Message) -> TypeGuard[Flushed]:
+        """Whether these are the results of a block as the driver takes them, too."""
         if isinstance(message, Flushed):
             # Dask may run a task again: only the start of a block that reports first counts, here as in the
             # driver.
-            if self._tokens.setdefault(message.block, message.token) == message.token:
-                return self._undivided(message) if self.divides else message.records
-        elif isinstance(message, BlockEnded):
+            return self._tokens.setdefault(message.block, message.token) == message.token
+        if isinstance(message, BlockEnded):
             self._tokens.pop(message.block, None)
-        return None
+        return False
 
-    def _undivided(self, message: Flushed) -> bytes | None:
-        """The records of a flush without those of divided mini-batches: the driver will say how these end."""
+    def _counted(self, message: Flushed) -> bytes:
+        """The records without those of divided mini-batches and their pieces: the driver will say how these
+        end.
+        """
+        if not self.divides:
+            return message.records
         if message.piece is not None:
-            return None
+            return b""
         records = unpack(message.records)
         kept: bytes = records[~to_divide(records, files=self.files)].tobytes()
         return kept

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +12,8 @@ import numpy as np
 import pytest
 
 from daskpar.batches.records import RECORD
+from daskpar.engine.plugins.guard import remove_tracker
+from daskpar.engine.plugins.step_metrics import metrics_of
 from daskpar.engine.plugins.tracker import Tracker, ask_tracker, stop_name, tracker_name
 from daskpar.engine.plugins.tracker_messages import (
     MessagesArrived,
@@ -219,3 +222,28 @@ def test_what_is_divided_is_counted_by_the_driver_alone(scheduler):
         ),
     )
     assert "1 mini-batch failed" in divides.verdict
+
+
+def test_metrics_show_every_try_and_at_the_end_the_drivers_counts(scheduler):
+    pytest.importorskip("prometheus_client")
+    scheduler.http_application = object()
+    divides = Tracker(
+        run_id="r",
+        step="s",
+        driver="client",
+        thresholds=Thresholds(),
+        counts=Counts(planned=1),
+        label="s",
+        divides=True,
+    )
+    asyncio.run(divides.start(scheduler))
+    scheduler.plugins = {divides.name: divides}
+    scheduler.remove_plugin = scheduler.plugins.pop
+    records = np.zeros(1, RECORD)
+    records["final"], records["status"], records["items"], records["run"] = 1, TryStatus.FAILED, 2, 0.5
+    whole = Flushed(block=1, token="t", part="", offset=0, length=0, crc=0, records=records.tobytes())
+    divides.report("tcp://a", pickle.dumps([whole, replace(whole, block=2, piece=(0, 1))]))
+    last = Counts(planned=1, succeeded=1, items=2, failed_items=1, tries_failed=2, retried=1)
+    asyncio.run(remove_tracker(scheduler, divides.name, [], last))
+    metrics = metrics_of(scheduler)["r", "s"]
+    assert (metrics.durations[1], metrics.counter.counts, metrics.over) == (1.0, last, True)
