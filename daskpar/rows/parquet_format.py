@@ -132,9 +132,10 @@ def _table_of(
     if frame is not None:
         names = frame_names(frame.columns)
         refuse_doubles(names)
-        masked = tuple(str(kind) in _PANDAS_NULLABLE.values() for kind in frame.dtypes)
-        for at, name in enumerate(names):
-            if str(frame.dtypes.iloc[at]) == "object":
+        kinds = list(map(str, frame.dtypes))  # once: pandas makes a column of all types each time
+        masked = tuple(kind in _PANDAS_NULLABLE.values() for kind in kinds)
+        for at, (name, kind) in enumerate(zip(names, kinds, strict=True)):
+            if kind == "object":
                 check_one_kind(frame.iloc[:, at].tolist(), name)
         try:
             table = pa.Table.from_pandas(frame, preserve_index=False, nthreads=1)
