@@ -56,6 +56,7 @@ class Measured(Watcher):
             if record["status"] == TryStatus.FAILED:
                 self.failed.add(index)
                 continue
+            self.failed.discard(index)
             self.seconds[index] = float(record["elapsed"])
             self.items[index] = int(record["items"])
             self.returned[index] = int(record["returned"])

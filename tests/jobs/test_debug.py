@@ -339,6 +339,70 @@ def test_an_input_that_another_step_writes(work):
     assert daskpar.debug(run, 0).appended == b"a.txt\n"
 
 
+JOINED = """
+def run(rows):
+    if 5 in set(rows.id):
+        raise ValueError("five")
+    rows["id"] = 0
+    return rows[["price"]]
+"""
+
+
+def test_columns_before_the_rows_and_items_that_failed_alone(work, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    work.write("table/part.csv", "id,price\n" + "".join(f"{row},{row}.5\n" for row in range(9)))
+    work.write(
+        "table/MLTable",
+        "paths: [{file: ./part.csv}]\ntransformations: [{read_delimited: {delimiter: ','}}]\n",
+    )
+    step = work.parallel(
+        JOINED,
+        inputs={"files": {"type": "mltable", "path": "./table", "mode": "direct"}},
+        outputs={
+            "rows": {"type": "uri_file", "path": "./rows.csv"},
+            "bad": {"type": "uri_folder", "path": "./bad"},
+        },
+        mini_batch_size="24",
+        error_threshold=9,
+        retry_settings={"max_retries": 0},
+        arguments="--append_row_format csv --append_row_join id --append_row_index True "
+        "--isolate_failed_items True --failed_items_to ${{outputs.bad}}",
+    )
+    spec = work.spec({"work": step})
+    # What would be appended is what a run appends.
+    assert daskpar.debug(spec, 0).appended.startswith(b"minibatch_index,id,price\n0,0,0.5\n0,1,1.5\n")
+
+    found = measure(spec, 9, {}, {})["work"]
+    assert len(found.failed) == 1 and not found.failed & found.seconds.keys()
+
+    # All that is asked for, and no more: nothing at the place of an output looks complete.
+    run = work.run({"work": step}, limit=2)
+    assert run.status == "partial" and not (work.folder / "bad/MLTable").exists()
+    assert "five" in (run.path / "steps/work/failed_items.jsonl").read_text()
+    whole = daskpar.resume(run, dashboard=None, display=False).check()
+    assert (work.folder / "bad/MLTable").exists() and "python -m daskpar debug" in whole.summary
+    capsys.readouterr()
+    tried = daskpar.debug(whole)
+    assert isinstance(tried.error, ValueError)
+    assert "in the run it failed: ValueError: five" in capsys.readouterr().out
+
+
+def test_a_job_without_a_file_and_what_it_wrote_into_an_output_of_the_pipeline(work, monkeypatch):
+    monkeypatch.chdir(work.folder)
+    work.files(2)
+    script = "import sys\ndef run(mini_batch):\n    open(sys.argv[2] + '/made.txt', 'w').write('x')\n    return mini_batch"
+    step = work.parallel(script, outputs={"made": {"type": "uri_folder", "path": "${{parent.outputs.made}}"}})
+    step["task"]["program_arguments"] = "--made ${{outputs.made}}"
+    step["task"].pop("append_row_to")
+    job = {"type": "pipeline", "outputs": {"made": {"type": "uri_folder"}}, "jobs": {"work": step}}
+    assert [Path(path).name for path in daskpar.mini_batch(job, 1)] == ["0001.txt"]
+    tried = daskpar.debug(job)
+    assert tried.succeeded and [path.name for path in tried.folder.rglob("*.txt")] == ["made.txt"]
+    subprocess.run(["rm", "-r", tried.folder], check=True)
+    with pytest.raises(daskpar.UsageError, match="a job can't be of type int"):
+        daskpar.mini_batch(7)
+
+
 def test_an_editor(work, monkeypatch, capsys):
     work.files(1)
     spec = work.spec({"work": work.parallel()})
