@@ -19,7 +19,7 @@ from daskpar.locations import is_url
 from daskpar.paths import RunPaths
 from daskpar.processor.fork_server import ForkServer
 from daskpar.processor.remote_call import call_in_child
-from daskpar.results import Failure, TryStatus
+from daskpar.results import Failure, Status, TryStatus
 from daskpar.rundir.run_directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -265,13 +265,26 @@ def _made_before(step: ParallelStep, run: Path | None) -> list[str]:
     for data in step.inputs.values():
         if not data.made_by or not data.is_data or is_url(data.path):
             continue
+        partial = run is not None and _is_partial(run, data.made_by)
+        go_on = f"step {data.made_by} is partial in that run (`daskpar resume {run}` runs the rest)"
         if os.path.exists(data.path):
-            notes.append(f"the input {data.name} is what step {data.made_by} left at {data.path} earlier")
+            if partial:
+                notes.append(f"the input {data.name} ({data.path}) is not complete: {go_on}")
+            elif run is None:
+                notes.append(f"the input {data.name} is what step {data.made_by} left at {data.path} earlier")
             continue
         what = f"step {step.name} reads what step {data.made_by} writes ({data.name}), and that is not there"
-        then = f"{run} has not come so far" if run else "run the job (--limit 1 may do), and debug that run"
-        raise UsageError(f"{what}: {then} (`daskpar debug RUN --step {step.name}`)")
-    return [] if run else notes
+        then = (
+            f"{run} has not come so far" if run else "run the job (that step to its end), and debug that run"
+        )
+        raise UsageError(f"{what}: {go_on if partial else then} (`daskpar debug RUN --step {step.name}`)")
+    return notes
+
+
+def _is_partial(run: Path, step: str) -> bool:
+    """Whether only some mini-batches of the step were asked for, when it ran last."""
+    state = RunDirectory.open(run, lock=False).step(step).state()
+    return state is not None and state.status == Status.PARTIAL
 
 
 # -- failures of a run

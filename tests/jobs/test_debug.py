@@ -339,6 +339,23 @@ def test_an_input_that_another_step_writes(work):
     assert daskpar.debug(run, 0).appended == b"a.txt\n"
 
 
+def test_an_input_of_which_a_run_has_written_some(work, capsys):
+    work.files(3)
+    rows = {"files": {"type": "uri_folder", "path": "${{parent.jobs.work.outputs.rows}}"}}
+    jobs = {"work": work.parallel(), "after": work.parallel(inputs=rows, name="after.py")}
+    jobs["after"]["outputs"] = {"rows": {"type": "uri_file", "path": "${{parent.outputs.last}}"}}
+    top = {"outputs": {"last": {"type": "uri_file"}}}
+    run = daskpar.run(
+        work.spec(jobs, **top), limit=1, run_dir=work.folder / "run", dashboard=None, display=False
+    )
+    with pytest.raises(daskpar.UsageError, match=r"is not there: step work is partial in that run .*resume"):
+        daskpar.debug(run, 0, step="after")
+    work.write("rows.txt", "of an earlier run\n")
+    daskpar.debug(run, 0, step="after")
+    said = capsys.readouterr().out
+    assert "rows.txt) is not complete: step work is partial" in said and "no step writes" not in said
+
+
 JOINED = """
 def run(rows):
     if 5 in set(rows.id):
