@@ -135,6 +135,10 @@ def find_one(wanted: Wanted, scratch: Path) -> Found:
     notes = _made_before(step, chosen.run)
     plan = _planned(step, chosen.plan, chosen.datastores)
     index = find_mini_batch(plan, chosen.mini_batch)
+    failure = chosen.failure
+    if failure is None and chosen.run is not None:  # one that was named
+        failures = _failures(RunDirectory.open(chosen.run, lock=False), step.name)
+        failure = next((each for each in failures if each.index == index), None)
     return Found(
         job=job,
         step=step,
@@ -143,7 +147,7 @@ def find_one(wanted: Wanted, scratch: Path) -> Found:
         count=plan.count,
         about=plan.describe(index),
         tabular=plan.tabular,
-        failure=chosen.failure,
+        failure=failure,
         run=chosen.run,
         run_id=chosen.run_id,
         notes=(*notes, *map(str, job.warnings), *plan.planning_warnings),
@@ -208,8 +212,6 @@ def _of_run(source: Path, wanted: Wanted, scratch: Path) -> _Chosen:
     if name is None:
         step, name, failure = first_failure(directory, step)
     step = _choose(definition, step)
-    if failure is None:
-        failure = next((f for f in _failures(directory, step) if str(f.index) == str(name)), None)
     plan = directory.step(step).plan
     if not (plan / "plan.json").exists():  # the run's folder is not ours to write in
         plan = RunPaths(scratch).step(step).plan

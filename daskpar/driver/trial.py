@@ -305,8 +305,10 @@ class _Try:
         try:
             UserPdb(self._is_user).post_mortem(error.__traceback__)
         except Exception as failed:
-            # A notebook that is run by a program has nobody to ask.
-            if type(failed).__name__ != "StdinNotImplementedError":
+            # A notebook that is run by a program has nobody to ask, and `| head` has gone by now.
+            if type(failed).__name__ != "StdinNotImplementedError" and not isinstance(
+                failed, BrokenPipeError
+            ):
                 raise
 
     def _is_user(self, filename: str) -> bool:

@@ -402,6 +402,8 @@ def test_columns_before_the_rows_and_items_that_failed_alone(work, monkeypatch, 
     tried = daskpar.debug(whole)
     assert isinstance(tried.error, ValueError)
     assert "in the run it failed: ValueError: five" in capsys.readouterr().out
+    daskpar.debug(whole, str(tried.index))
+    assert "in the run it failed: ValueError: five" in capsys.readouterr().out
 
 
 def test_a_job_without_a_file_and_what_it_wrote_into_an_output_of_the_pipeline(work, monkeypatch):
