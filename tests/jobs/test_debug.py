@@ -409,7 +409,7 @@ def test_columns_before_the_rows_and_items_that_failed_alone(work, monkeypatch, 
 def test_a_job_without_a_file_and_what_it_wrote_into_an_output_of_the_pipeline(work, monkeypatch):
     monkeypatch.chdir(work.folder)
     work.files(2)
-    script = "import sys\ndef run(mini_batch):\n    open(sys.argv[2] + '/made.txt', 'w').write('x')\n    return mini_batch"
+    script = "import pathlib, sys\ndef run(mini_batch):\n    pathlib.Path(sys.argv[2], 'made.txt').touch()\n    return mini_batch"
     step = work.parallel(script, outputs={"made": {"type": "uri_folder", "path": "${{parent.outputs.made}}"}})
     step["task"]["program_arguments"] = "--made ${{outputs.made}}"
     step["task"].pop("append_row_to")
