@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from daskpar.commands.arguments import number, spec_file, spec_options
 from daskpar.commands.output import report, say, say_json, write
 from daskpar.errors import JobFailed, Problem, SpecError, UsageError
+from daskpar.reports.wording import counted
 
 if TYPE_CHECKING:
     from daskpar.driver.measured_step import Measured
@@ -81,7 +82,7 @@ def plan(arguments: argparse.Namespace) -> int:
 def _measured(file: Path, wanted: int, options: dict[str, dict[str, str]]) -> dict[str, Measured]:
     from daskpar.driver.measure import measure
 
-    say(f"measuring {wanted} mini-batches of each step that can begin ...", sys.stderr)
+    say(f"measuring {counted(wanted, 'mini-batch')} of each step that can begin ...", sys.stderr)
     return measure(file, wanted, **options)
 
 

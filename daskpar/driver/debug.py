@@ -17,47 +17,53 @@ from daskpar.errors import UsageError
 if TYPE_CHECKING:
     import pandas
 
-    from daskpar.driver.result import Run
     from daskpar.driver.trial import Stops, Trial
+    from daskpar.jobspec.given_spec import GivenSpec
 
-Source = str | os.PathLike[str]
+Source = str | os.PathLike[str] | Mapping[str, Any] | Any
+"""A job as `daskpar.run` takes it, a run directory, or a `Run`."""
 
 
 def mini_batch(
-    source: Source | Run,
+    source: Source,
     mini_batch: Name = 0,
     *,
     step: str | None = None,
     inputs: Mapping[str, Any] | None = None,
     overrides: Mapping[str, str] | None = None,
     datastores: Mapping[str, str] | None = None,
+    components: Mapping[str, str] | None = None,
+    assets: Mapping[str, str] | None = None,
 ) -> pandas.DataFrame | list[str]:
     """What `run()` gets for one mini-batch: a DataFrame, or the list of its files.
 
-    `source`: a spec, a run directory or a `Run`. `mini_batch`: its index, a file (its path or the end of it),
-    or its key (`"store=7"`, `{"store": 7}`). `step`: where several have mini-batches. `inputs`, `overrides`,
-    `datastores`: as those of `daskpar.run`. Only this mini-batch is read, and what planning takes: the
-    metadata of a table, or all of it where rows are grouped by keys and no run has done that. No code of the
-    user's is run.
+    `source`: a job as `daskpar.run` takes it, a run directory or a `Run`. `mini_batch`: its index, a file
+    (its path or the end of it), or its key (`"store=7"`, `{"store": 7}`). `step`: where several have
+    mini-batches. `inputs`, `overrides`, `datastores`, `components`, `assets`: as those of `daskpar.run`. Only
+    this mini-batch is read, and what planning takes: the metadata of a table, or all of it where rows are
+    grouped by keys and no run has done that. No code of the user's is run.
 
     Raises SpecError, UsageError, InputError or RunDirectoryError.
     """
     from daskpar.batches.plan import Plan
 
     wanted = _wanted(source, mini_batch, step, inputs, overrides, datastores, mounts=True)
+    wanted = replace(wanted, components=components or {}, assets=assets or {})
     with tempfile.TemporaryDirectory(prefix="daskpar-mini-batch-", ignore_cleanup_errors=True) as folder:
         found = find_one(wanted, Path(folder))
         return Plan.open(found.plan).load(found.index)  # type: ignore[return-value]
 
 
 def debug(
-    source: Source | Run,
+    source: Source,
     mini_batch: Name | None = None,
     *,
     step: str | None = None,
     inputs: Mapping[str, Any] | None = None,
     overrides: Mapping[str, str] | None = None,
     datastores: Mapping[str, str] | None = None,
+    components: Mapping[str, str] | None = None,
+    assets: Mapping[str, str] | None = None,
     at_once: bool = False,
     port: int | None = None,
 ) -> Trial:
@@ -77,6 +83,7 @@ def debug(
     _check(stops)
     # Links: a process that goes on can't make folders read-only for a while.
     wanted = _wanted(source, mini_batch, step, inputs, overrides, datastores, mounts=False)
+    wanted = replace(wanted, components=components or {}, assets=assets or {})
     return _tried(wanted, find_one, stops, print, own_process=False)
 
 
@@ -110,7 +117,7 @@ def _check(stops: Stops) -> None:
 
 
 def _wanted(
-    source: Source | Run,
+    source: Source,
     mini_batch: Name | None,
     step: str | None,
     inputs: Mapping[str, Any] | None,
@@ -119,11 +126,8 @@ def _wanted(
     *,
     mounts: bool,
 ) -> Wanted:
-    path = Path(source) if isinstance(source, str | os.PathLike) else source.path
-    if not path.exists():
-        raise UsageError(f"there is no spec and no run directory at {path}")
     return Wanted(
-        source=path,
+        source=_source(source),
         step=step,
         mini_batch=mini_batch,
         overrides=overrides or {},
@@ -131,6 +135,17 @@ def _wanted(
         inputs=inputs or {},
         mounts=mounts,
     )
+
+
+def _source(source: Source) -> Path | GivenSpec:
+    """The job or run directory that is meant; UsageError for what is none."""
+    from daskpar.driver.result import Run
+    from daskpar.jobspec.from_objects import spec_of
+
+    found = spec_of(source.path if isinstance(source, Run) else source)
+    if isinstance(found, Path) and not found.exists():
+        raise UsageError(f"there is no spec and no run directory at {found}")
+    return found
 
 
 def _tried(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from daskpar.driver.job_secrets import take_secrets
 from daskpar.driver.options import Assets, Components, Datastores
 from daskpar.errors import UsageError, nearest
+from daskpar.jobspec.given_spec import GivenSpec
 from daskpar.jobspec.load import JobDefinition, read_definition, resolve_job
 from daskpar.jobspec.model import ParallelStep, PipelineJob
 from daskpar.jobspec.steps_apart import StepsApart
@@ -18,11 +19,13 @@ from daskpar.locations import is_url
 from daskpar.paths import RunPaths
 from daskpar.processor.fork_server import ForkServer
 from daskpar.processor.remote_call import call_in_child
-from daskpar.results import Failure
+from daskpar.results import Failure, Status, TryStatus
 from daskpar.rundir.run_directory import RunDirectory
 
 if TYPE_CHECKING:
     from daskpar.batches.plan import Plan
+    from daskpar.outputs.commits import Commits
+    from daskpar.outputs.journal_reader import JournalContents
 
 Name = int | str | Mapping[str, Any]
 """A mini-batch by its index, a file or its key (`batches.mini_batch_names`)."""
@@ -32,8 +35,8 @@ Name = int | str | Mapping[str, Any]
 class Wanted:
     """Which mini-batch is asked for, and of what."""
 
-    source: Path
-    """A spec, or a run directory."""
+    source: Path | GivenSpec
+    """A spec (in its file, or given from Python), or a run directory."""
     step: str | None = None
     mini_batch: Name | None = None
     """None: the first one of a spec, and that of the first failure of a run."""
@@ -107,7 +110,11 @@ def find_one(wanted: Wanted, scratch: Path) -> Found:
 
     Raises SpecError, UsageError, InputError or RunDirectoryError, with what to do.
     """
-    chosen = _of_run(wanted, scratch) if wanted.source.is_dir() else _of_spec(wanted, scratch)
+    source = wanted.source
+    if isinstance(source, Path) and source.is_dir():
+        chosen = _of_run(source, wanted, scratch)
+    else:
+        chosen = _of_spec(wanted, scratch)
     job = resolve_job(
         chosen.definition,
         datastores=chosen.datastores,
@@ -128,6 +135,10 @@ def find_one(wanted: Wanted, scratch: Path) -> Found:
     notes = _made_before(step, chosen.run)
     plan = _planned(step, chosen.plan, chosen.datastores)
     index = find_mini_batch(plan, chosen.mini_batch)
+    failure = chosen.failure
+    if failure is None and chosen.run is not None:  # one that was named
+        failures = _failures(RunDirectory.open(chosen.run, lock=False), step.name)
+        failure = next((each for each in failures if each.index == index), None)
     return Found(
         job=job,
         step=step,
@@ -136,7 +147,7 @@ def find_one(wanted: Wanted, scratch: Path) -> Found:
         count=plan.count,
         about=plan.describe(index),
         tabular=plan.tabular,
-        failure=chosen.failure,
+        failure=failure,
         run=chosen.run,
         run_id=chosen.run_id,
         notes=(*notes, *map(str, job.warnings), *plan.planning_warnings),
@@ -163,6 +174,11 @@ def _planned(step: ParallelStep, folder: Path, datastores: Mapping[str, str]) ->
 def _of_spec(wanted: Wanted, scratch: Path) -> _Chosen:
     from daskpar.driver.staged_inputs import split_inputs
 
+    if isinstance(wanted.source, GivenSpec):
+        for name, content in wanted.source.files.items():
+            path = scratch / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
     literals, collections = split_inputs(wanted.inputs)
     overrides = {**wanted.overrides, **{f"inputs.{name}": text for name, text in literals.items()}}
     definition = read_definition(
@@ -184,20 +200,18 @@ def _of_spec(wanted: Wanted, scratch: Path) -> _Chosen:
     )
 
 
-def _of_run(wanted: Wanted, scratch: Path) -> _Chosen:
+def _of_run(source: Path, wanted: Wanted, scratch: Path) -> _Chosen:
     from daskpar.driver.resume import StartedWith
 
     if wanted.inputs:
         raise UsageError(f"a run has its inputs already; leave out {', '.join(wanted.inputs)}")
-    directory = RunDirectory.open(wanted.source, lock=False)
+    directory = RunDirectory.open(source, lock=False)
     started = StartedWith.of(directory, wanted.overrides, wanted.datastores, wanted.components, wanted.assets)
     definition = started.definition(directory)
     step, name, failure = wanted.step, wanted.mini_batch, None
     if name is None:
         step, name, failure = first_failure(directory, step)
     step = _choose(definition, step)
-    if failure is None:
-        failure = next((f for f in _failures(directory, step) if f.index == name), None)
     plan = directory.step(step).plan
     if not (plan / "plan.json").exists():  # the run's folder is not ours to write in
         plan = RunPaths(scratch).step(step).plan
@@ -253,13 +267,26 @@ def _made_before(step: ParallelStep, run: Path | None) -> list[str]:
     for data in step.inputs.values():
         if not data.made_by or not data.is_data or is_url(data.path):
             continue
+        partial = run is not None and _is_partial(run, data.made_by)
+        go_on = f"step {data.made_by} is partial in that run (`daskpar resume {run}` runs the rest)"
         if os.path.exists(data.path):
-            notes.append(f"the input {data.name} is what step {data.made_by} left at {data.path} earlier")
+            if partial:
+                notes.append(f"the input {data.name} ({data.path}) is not complete: {go_on}")
+            elif run is None:
+                notes.append(f"the input {data.name} is what step {data.made_by} left at {data.path} earlier")
             continue
         what = f"step {step.name} reads what step {data.made_by} writes ({data.name}), and that is not there"
-        then = f"{run} has not come so far" if run else "run the job (--limit 1 may do), and debug that run"
-        raise UsageError(f"{what}: {then} (`daskpar debug RUN --step {step.name}`)")
-    return [] if run else notes
+        then = (
+            f"{run} has not come so far" if run else "run the job (that step to its end), and debug that run"
+        )
+        raise UsageError(f"{what}: {go_on if partial else then} (`daskpar debug RUN --step {step.name}`)")
+    return notes
+
+
+def _is_partial(run: Path, step: str) -> bool:
+    """Whether only some mini-batches of the step were asked for, when it ran last."""
+    state = RunDirectory.open(run, lock=False).step(step).state()
+    return state is not None and state.status == Status.PARTIAL
 
 
 # -- failures of a run
@@ -296,4 +323,19 @@ def _failures(directory: RunDirectory, step: str) -> Sequence[Failure]:
     if not journal.exists():
         return ()
     contents = read_journal(journal)
-    return standing_failures(contents, Commits.load(contents.planned, contents)) if contents.found else ()
+    if not contents.found:
+        return ()
+    commits = Commits.load(contents.planned, contents)
+    return [*standing_failures(contents, commits), *_alone(contents, commits)]
+
+
+def _alone(contents: JournalContents, commits: Commits) -> Iterator[Failure]:
+    """How items failed that were told apart from the good ones of their mini-batch."""
+    from daskpar.outputs.pieces import Divided
+
+    divided = Divided.load(contents)
+    for index in commits.with_failed_items():
+        if index in divided and commits.status[index] != TryStatus.FAILED:
+            for outcome in divided.failed_alone(index):
+                if outcome.failure is not None:
+                    yield outcome.failure

@@ -72,6 +72,8 @@ def _without_limits(step: ParallelStep) -> ParallelStep:
         error_threshold=min(own.error_threshold, 0) if own.error_threshold < 0 else 2**62,
         copy_logs_to_parent=False,
         resource_monitor_interval=0.0,
+        isolate_failed_items="",
+        failed_items_to=None,
         resume_from=None,
     )
     return replace(step, settings=settings)

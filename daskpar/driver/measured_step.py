@@ -56,6 +56,7 @@ class Measured(Watcher):
             if record["status"] == TryStatus.FAILED:
                 self.failed.add(index)
                 continue
+            self.failed.discard(index)
             self.seconds[index] = float(record["elapsed"])
             self.items[index] = int(record["items"])
             self.returned[index] = int(record["returned"])
@@ -149,8 +150,11 @@ def _sureness(measured: Measured) -> str:
         return "sure: these are all there are"
     if number == 1:
         return "how sure: one mini-batch says nothing of how much they differ; measure more"
+    left = measured.planned - number - len(measured.failed)
     more = (
-        f"; unsure: --measure {min(measured.planned, 4 * number)} tells more" if busy.unsure > UNSURE else ""
+        f"; unsure: --measure {min(measured.planned, 4 * number)} tells more"
+        if busy.unsure > UNSURE and left > 0
+        else ""
     )
     return (
         f"how sure: ± {100 * busy.unsure:.0f} % by how much these {number} differ, 19 times out of 20; "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import json
 import os
@@ -240,10 +241,7 @@ def _reader(paths: Sequence[str]) -> str:
 def _delimited(samples: Sequence[bytes], usual: str) -> str:
     """`read_delimited` with the options that fit the beginnings of some files."""
     full = [sample for sample in samples if sample.strip()] or [b""]
-    try:
-        texts, encoding = [_text(sample, "utf-8-sig") for sample in full], "utf8"
-    except UnicodeDecodeError:
-        texts, encoding = [_text(sample, "latin-1") for sample in full], "iso88591"
+    texts, encoding = _decoded(full)
     delimiter = usual
     for sign in (usual, ";", "\t", "|", ","):
         if sign in texts[0].partition("\n")[0]:
@@ -261,6 +259,16 @@ def _delimited(samples: Sequence[bytes], usual: str) -> str:
     if any(line.count('"') % 2 for text in texts for line in text.splitlines()[:-1]):
         options.append("support_multi_line: true")
     return f"read_delimited: {{{', '.join(options)}}}"
+
+
+def _decoded(samples: Sequence[bytes]) -> tuple[list[str], str]:
+    """The samples as texts, and the encoding that they seem to have, as MLTables call it."""
+    if samples[0].startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return [sample.decode("utf-16", "ignore") for sample in samples], "utf16"
+    try:
+        return [_text(sample, "utf-8-sig") for sample in samples], "utf8"
+    except UnicodeDecodeError:
+        return [_text(sample, "latin-1") for sample in samples], "iso88591"
 
 
 def _is_header(row: Sequence[str]) -> bool:

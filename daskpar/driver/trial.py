@@ -24,9 +24,12 @@ from daskpar.paths import RunPaths
 if TYPE_CHECKING:
     from daskpar.batches.plan import Plan
     from daskpar.processor.entry_script import Entry
+    from daskpar.rows.item_columns import ColumnsBefore
 
 SHOWN_LINES = 60
 """Lines of what would be appended that are shown."""
+SHOWN_ROWS = 50
+"""Rows of Parquet that are shown: few enough for their names, the gap and the types to be seen too."""
 KEPT_NAMED = 5
 """Files that are named where a try has written any."""
 
@@ -95,6 +98,7 @@ class _Try:
         self._stops = stops
         self._say = say
         self._own_process = own_process
+        self._before: ColumnsBefore | None = None
 
     def run(self) -> Trial:
         try:
@@ -175,6 +179,11 @@ class _Try:
         from daskpar.processor.seen_items import SeenItems
 
         plan = Plan.open(self._settings.plan)
+        wanted = self._settings.row_format
+        if self._settings.append_row and (wanted.item_columns or wanted.with_index):
+            from daskpar.rows.item_columns import ColumnsBefore
+
+            self._before = ColumnsBefore(plan, wanted.item_columns, index=wanted.with_index)
         if self._settings.seen:
             plan.seen_paths = SeenItems(self._settings.seen)
         return plan, plan.load(self._found.index)
@@ -218,7 +227,7 @@ class _Try:
                 number = items if settings.any_number_of_rows else len(returned)
                 failure = compare_counts(items=items, returned=number).message
                 if settings.append_row:
-                    appended = self._appended(returned)
+                    appended = self._appended(returned, items)
             except BaseException as error:
                 return self._raised("what run() returned can't be used", error)
         if settings.append_row and not why_not_countable(returned):
@@ -226,11 +235,11 @@ class _Try:
         self._say(f"it fails: {failure}" if failure else f"it succeeds: {items} of {items} items")
         return Trial(step=settings.step, index=index, failure=failure, returned=returned, appended=appended)
 
-    def _appended(self, returned: Any) -> bytes:
+    def _appended(self, returned: Any, items: int) -> bytes:
         """The output with these rows alone."""
         row_format, index = self._settings.row_format, self._found.index
         encoder = row_format.encoder()
-        encoder.add(returned, index)
+        encoder.add(returned, index, None if self._before is None else self._before.of(index, items))
         data, _ = encoder.take()
         schema = encoder.schema
         if schema is not None:
@@ -252,7 +261,8 @@ class _Try:
 
             frame = pandas.read_parquet(io.BytesIO(appended))
             types = ", ".join(f"{column} {kind}" for column, kind in frame.dtypes.items())
-            lines = [*frame.to_string(max_rows=SHOWN_LINES).splitlines(), f"({len(frame):,} rows; {types})"]
+            shown = frame.to_string(max_rows=SHOWN_ROWS).splitlines()
+            lines = [*shown, f"({len(frame):,} rows; {types})"]
         else:
             lines = appended.decode("utf-8", "backslashreplace").removesuffix("\n").split("\n")
         for line in lines[:SHOWN_LINES]:
@@ -295,8 +305,10 @@ class _Try:
         try:
             UserPdb(self._is_user).post_mortem(error.__traceback__)
         except Exception as failed:
-            # A notebook that is run by a program has nobody to ask.
-            if type(failed).__name__ != "StdinNotImplementedError":
+            # A notebook that is run by a program has nobody to ask, and `| head` has gone by now.
+            if type(failed).__name__ != "StdinNotImplementedError" and not isinstance(
+                failed, BrokenPipeError
+            ):
                 raise
 
     def _is_user(self, filename: str) -> bool:
@@ -314,12 +326,13 @@ class _Try:
             with suppress(BaseException):
                 atexit._run_exitfuncs()
         step = RunPaths(self._scratch).step(self._found.step.name)
-        written = [
-            file
-            for root in (step.outputs, step.work, self._scratch / "appended")
-            for file in sorted(root.rglob("*"))
-            if file.is_file()
-        ]
+        roots = [step.outputs, step.work, self._scratch / "appended"]
+        # Those of the pipeline lie beside the steps, those on the default datastore in a folder of their own.
+        places = [Path(output.path) for output in self._found.step.outputs.values()]
+        roots += [place for place in places if place.is_relative_to(self._scratch)]
+        written = sorted(
+            {file for root in roots for file in (root, *root.rglob("*")) if file.is_file()},
+        )
         if not written:
             shutil.rmtree(self._scratch, ignore_errors=True)
             self._say(f"nothing was written to outputs; {self._scratch} is removed")

@@ -171,7 +171,8 @@ class ParallelStepRun(StepRun):
         """Put down which items have failed, however the step has ended: it never fails for that."""
         own = self.step.settings
         asked = bool(own.isolate_failed_items or own.failed_items_to)
-        target = own.failed_items_to
+        # Where only some mini-batches are asked for, nothing at the place of an output looks complete.
+        target = own.failed_items_to if self._asked is None else None
         try:
             note = write_failed_items(
                 self.folder,

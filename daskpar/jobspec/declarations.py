@@ -206,7 +206,7 @@ def read_job(
                 value,
                 value if value.is_mapping else None,
                 problems,
-                f"On the command line: --set inputs.{name}=VALUE.",
+                _how_to_give(name, value),
             )
             for name, value in flatten_groups(tree.get("inputs"), problems).items()
         }
@@ -428,6 +428,15 @@ def _kind(node: Value, component: Value | None, problems: Problems) -> str:
         problems.error(node.place, f"the step is of type {known[0]}, its component of type {known[1]}.")
         return ""
     return known[0]
+
+
+def _how_to_give(name: str, declared: Value) -> str:
+    """How a pipeline's input gets its value on the command line."""
+    hint = f"On the command line: --set inputs.{name}=VALUE."
+    kind = declared.get("type") if declared.is_mapping else None
+    if kind is None or scalars.port_word(kind.data) not in known_fields.ALL_DATA:
+        return hint
+    return f"{hint} Or, as it is data: --input {name}=PATH."
 
 
 def _inputs(

@@ -244,17 +244,22 @@ class FilledPorts(Scope):
         apart = self.locations.apart
         if apart is None:
             return output
-        owner = step.name if step else self._refers_to(output.name, apart.names)
+        is_step = step is not None and step.kind != PIPELINE
+        owner = step.name if step and is_step else self._refers_to(step, output.name, apart.names)
         if owner not in apart.names:
             return output
         is_file = output.type == "uri_file"
         path = apart.place(owner, output.name, output.path, is_file=is_file)
         return replace(output, path=path, chosen_by_user=False)
 
-    def _refers_to(self, output: str, steps: Collection[str]) -> str:
-        """The one of `steps` that names the pipeline's output, other than to read it; empty for none."""
+    def _refers_to(self, pipeline: DeclaredStep | None, output: str, steps: Collection[str]) -> str:
+        """The one of `steps` that names an output of its pipeline (None: of the job), other than to read it;
+        empty for none.
+        """
         for name in steps:
             step = self.job.steps[name]
+            if step.parent is not pipeline:
+                continue
             written = [str(port.path.data) for port in step.outputs.values() if port.path]
             for text in (*written, *texts(step.tree, leave_out=("inputs", "component"))):
                 for binding in bindings.bindings_in(text):

@@ -205,12 +205,17 @@ def next_commands(run: Path, results: Sequence[StepResult]) -> list[tuple[str, s
     commands = [
         (go_on, f"run what is not done{'' if only_stopped else mended}"),
         (logs, "show the errors and where each log is"),
-        *([debug] if failed else []),
+        *([debug] if failed or any(_could_not_begin(result) for result in results) else []),
     ]
     if any(r.counts.succeeded for r in results if r.status not in _WELL):
         export = f"python -m daskpar export {place} --partial FILE"
         commands.append((export, "write the rows that are done so far, in order"))
     return commands
+
+
+def _could_not_begin(result: StepResult) -> bool:
+    """Whether a step ended because its script could not be imported, or its `init()` failed."""
+    return isinstance(result.first_failure, InitFailed) and result.status in (Status.FAILED, Status.LOST)
 
 
 def _cluster_of(run: Path) -> str:

@@ -22,6 +22,7 @@ from daskpar.errors import InputError, UsageError
         ({"a.csv": b"x,y\n1,2\n", "b.csv": b"y,x\n3,4\n"}, "table", "header: all_files_different_headers"),
         ({"a.csv": b"1;2\n3;4\n"}, "table", 'delimiter: ";", encoding: utf8, header: no_header'),
         ({"a.csv": "é,b\n1,2\n".encode("latin-1")}, "table", "encoding: iso88591"),
+        ({"a.csv": "a;é\n1;2\n".encode("utf-16")}, "table", 'delimiter: ";", encoding: utf16, header: all_'),
         ({"a.csv": b'a,b\n"x\ny",2\n3,4\n'}, "table", "support_multi_line: true"),
         ({"a.csv": b""}, "table", "header: no_header"),
         ({"a.tsv": b"a\tb\n"}, "table", 'delimiter: "\\t"'),

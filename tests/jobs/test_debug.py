@@ -339,6 +339,89 @@ def test_an_input_that_another_step_writes(work):
     assert daskpar.debug(run, 0).appended == b"a.txt\n"
 
 
+def test_an_input_of_which_a_run_has_written_some(work, capsys):
+    work.files(3)
+    rows = {"files": {"type": "uri_folder", "path": "${{parent.jobs.work.outputs.rows}}"}}
+    jobs = {"work": work.parallel(), "after": work.parallel(inputs=rows, name="after.py")}
+    jobs["after"]["outputs"] = {"rows": {"type": "uri_file", "path": "${{parent.outputs.last}}"}}
+    top = {"outputs": {"last": {"type": "uri_file"}}}
+    run = daskpar.run(
+        work.spec(jobs, **top), limit=1, run_dir=work.folder / "run", dashboard=None, display=False
+    )
+    with pytest.raises(daskpar.UsageError, match=r"is not there: step work is partial in that run .*resume"):
+        daskpar.debug(run, 0, step="after")
+    work.write("rows.txt", "of an earlier run\n")
+    daskpar.debug(run, 0, step="after")
+    said = capsys.readouterr().out
+    assert "rows.txt) is not complete: step work is partial" in said and "no step writes" not in said
+
+
+JOINED = """
+def run(rows):
+    if 5 in set(rows.id):
+        raise ValueError("five")
+    rows["id"] = 0
+    return rows[["price"]]
+"""
+
+
+def test_columns_before_the_rows_and_items_that_failed_alone(work, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    work.write("table/part.csv", "id,price\n" + "".join(f"{row},{row}.5\n" for row in range(9)))
+    work.write(
+        "table/MLTable",
+        "paths: [{file: ./part.csv}]\ntransformations: [{read_delimited: {delimiter: ','}}]\n",
+    )
+    step = work.parallel(
+        JOINED,
+        inputs={"files": {"type": "mltable", "path": "./table", "mode": "direct"}},
+        outputs={
+            "rows": {"type": "uri_file", "path": "./rows.csv"},
+            "bad": {"type": "uri_folder", "path": "./bad"},
+        },
+        mini_batch_size="24",
+        error_threshold=9,
+        retry_settings={"max_retries": 0},
+        arguments="--append_row_format csv --append_row_join id --append_row_index True "
+        "--isolate_failed_items True --failed_items_to ${{outputs.bad}}",
+    )
+    spec = work.spec({"work": step})
+    # What would be appended is what a run appends.
+    assert daskpar.debug(spec, 0).appended.startswith(b"minibatch_index,id,price\n0,0,0.5\n0,1,1.5\n")
+
+    found = measure(spec, 9, {}, {})["work"]
+    assert len(found.failed) == 1 and not found.failed & found.seconds.keys()
+
+    # All that is asked for, and no more: nothing at the place of an output looks complete.
+    run = work.run({"work": step}, limit=2)
+    assert run.status == "partial" and not (work.folder / "bad/MLTable").exists()
+    assert "five" in (run.path / "steps/work/failed_items.jsonl").read_text()
+    whole = daskpar.resume(run, dashboard=None, display=False).check()
+    assert (work.folder / "bad/MLTable").exists() and "python -m daskpar debug" in whole.summary
+    capsys.readouterr()
+    tried = daskpar.debug(whole)
+    assert isinstance(tried.error, ValueError)
+    assert "in the run it failed: ValueError: five" in capsys.readouterr().out
+    daskpar.debug(whole, str(tried.index))
+    assert "in the run it failed: ValueError: five" in capsys.readouterr().out
+
+
+def test_a_job_without_a_file_and_what_it_wrote_into_an_output_of_the_pipeline(work, monkeypatch):
+    monkeypatch.chdir(work.folder)
+    work.files(2)
+    script = "import pathlib, sys\ndef run(mini_batch):\n    pathlib.Path(sys.argv[2], 'made.txt').touch()\n    return mini_batch"
+    step = work.parallel(script, outputs={"made": {"type": "uri_folder", "path": "${{parent.outputs.made}}"}})
+    step["task"]["program_arguments"] = "--made ${{outputs.made}}"
+    step["task"].pop("append_row_to")
+    job = {"type": "pipeline", "outputs": {"made": {"type": "uri_folder"}}, "jobs": {"work": step}}
+    assert [Path(path).name for path in daskpar.mini_batch(job, 1)] == ["0001.txt"]
+    tried = daskpar.debug(job)
+    assert tried.succeeded and [path.name for path in tried.folder.rglob("*.txt")] == ["made.txt"]
+    subprocess.run(["rm", "-r", tried.folder], check=True)
+    with pytest.raises(daskpar.UsageError, match="a job can't be of type int"):
+        daskpar.mini_batch(7)
+
+
 def test_an_editor(work, monkeypatch, capsys):
     work.files(1)
     spec = work.spec({"work": work.parallel()})

@@ -74,6 +74,39 @@ def test_every_way_to_name_an_output(folder, output, rows, place, file):
     assert plain.steps[0] == first
 
 
+NESTED = """
+type: pipeline
+outputs:
+  final: {type: uri_folder, path: ./final}
+  inner: {type: uri_folder, path: ./of_job}
+jobs:
+  outer:
+    type: pipeline
+    outputs: {inner: "${{parent.outputs.final}}"}
+    jobs:
+      score:
+        type: command
+        command: echo ${{outputs.result}} > ${{parent.outputs.inner}}/a.txt
+        outputs: {result: "${{parent.outputs.inner}}"}
+        environment: azureml:any:1
+  last:
+    type: command
+    command: echo > ${{parent.outputs.inner}}/b.txt
+    environment: azureml:any:1
+"""
+
+
+def test_an_output_of_a_nested_pipeline(folder):
+    definition = read_definition(folder.write("pipeline.yml", NESTED), run_directory=folder.path / "RUN")
+    apart = StepsApart(names=frozenset(["outer.score"]), folder=folder.path / "scratch")
+    steps = {step.name: step for step in resolve_job(definition, datastores={}, apart=apart).steps}
+    command, made = steps["outer.score"].command, steps["outer.score"].outputs["result"].path
+    assert made.startswith(str(folder.path / "scratch/steps/outer.score/outputs"))
+    assert command.count(made) == 2 and str(folder.path / "final") not in command
+    # The job has an output of the same name, which another step writes.
+    assert str(folder.path / "of_job") in steps["last"].command
+
+
 def test_copies_of_inputs_are_apart_too(folder):
     text = SPEC.format(output="{type: uri_folder}", rows="${{outputs.result}}").replace(
         "images: {", "images: {mode: download, "

@@ -165,6 +165,7 @@ def test_export_is_offered_where_rows_are_committed(tmp_path: Path) -> None:
     assert verbs(other("failed", succeeded=1, planned=2)) == ["resume", "logs", "export"]
     done = other("completed", succeeded=1, planned=1)
     assert verbs(done, other("failed", planned=2, failed=2)) == ["resume", "logs", "debug"]
+    assert verbs(other("failed", init_failed(START), planned=2)) == ["resume", "logs", "debug"]
     assert verbs(done, other("partial", succeeded=1, planned=2)) == ["resume"]
     assert verbs(other("partial", succeeded=1, planned=3, failed=1)) == ["resume", "logs", "debug"]
 
