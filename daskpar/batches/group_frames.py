@@ -68,6 +68,10 @@ class GroupFrames:
         self._note(i, self._slices.wide.count(start, stop))
         return self._slices.slice(start, stop)
 
+    def rows(self, i: int) -> pa.Table:
+        """The rows of piece `i` as they were decoded."""
+        return self._rows(*self._pieces[i].tolist())
+
     def take_notices(self, repeated: Collection[int]) -> tuple[Notice, ...]:
         """What the frames since the last call have changed, without those of the pieces `repeated`."""
         losses = LossCounter()

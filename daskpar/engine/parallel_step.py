@@ -181,8 +181,8 @@ class ParallelStepRun(StepRun):
                 target=None if target is None else Path(target),
                 is_file=any(o.path == target and o.type == "uri_file" for o in self.step.outputs.values()),
             )
-        except (OSError, DaskparError) as error:
-            note = f"failed items can't be written down: {error}"
+        except Exception as error:  # also what pyarrow can't do with values of a kind that nobody has met
+            note = f"failed items can't be written down: {str(error) or type(error).__name__}"
         if note:
             self._warn(note)
 

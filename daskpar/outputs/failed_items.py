@@ -56,8 +56,7 @@ def write_failed_items(
     `most`: so many at most; None: all. Returns what is to be told of it, as a sentence, or an empty text.
     Replaces what an earlier process of the run has written. OSError where that can't be.
     """
-    indices = ledger.commits.with_failed_items() if ledger.commits.count else []
-    indices = sorted({*indices, *(index for index in ledger.divided if ledger.divided.failed_alone(index))})
+    indices = _with_failed_items(ledger)
     _clear(folder.failed_items_table)
     if not indices:
         folder.failed_items.write_bytes(b"")
@@ -85,6 +84,20 @@ def write_failed_items(
     if items.left_out:
         return f"{folder.failed_items} holds the first {most} failed items (--failed_items_to: all of them)"
     return ""
+
+
+def _with_failed_items(ledger: Ledger) -> list[int]:
+    """The mini-batches of which something has failed, in order."""
+    if not ledger.commits.count:
+        return []
+    # What is still divided has no outcome. Of one that was run again as a whole and is good, the journal
+    # knows earlier pieces too.
+    dividing = (
+        index
+        for index in ledger.divided
+        if not ledger.commits.is_final(index) and ledger.divided.failed_alone(index)
+    )
+    return sorted({*ledger.commits.with_failed_items(), *dividing})
 
 
 def _clear(folder: Path) -> None:
@@ -214,7 +227,7 @@ class _Writer:
         positions = [item.position for item in failed if item.position is not None]
         try:
             found = table_of(self._plan, index)
-        except (DaskparError, OSError) as error:
+        except (DaskparError, OSError, ValueError) as error:  # ValueError: what pyarrow says of damage
             return [{"path": None, "row_number": None, "row": None, "row_error": str(error)} for _ in failed]
         positions = [position for position in positions if position < found.rows.num_rows]
         rows: pa.Table = found.rows.take(np.array(positions, np.int64))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,11 +35,9 @@ class FoundRows:
 
 def table_of(plan: Plan, index: int) -> FoundRows:
     """The rows of mini-batch `index`, as they are now. Raises as `Plan.load`."""
-    if plan.rows_are_gathered:
-        import pyarrow as pa
-
-        frame = plan.load(index)
-        rows = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
+    if plan.group_frames is not None:
+        # Not from a frame: there, Arrow would have to guess what values of several kinds are.
+        rows = plan.group_frames.rows(index).replace_schema_metadata(None)
         nothing = [None] * rows.num_rows
         return FoundRows(rows=rows, paths=nothing, positions=nothing)
     import pyarrow as pa
@@ -72,7 +71,11 @@ def row_numbers(plan: Plan, index: int, found: FoundRows, commits: Commits) -> l
 
 
 class FailedRows:
-    """Writes rows to Parquet files in `folder`, one for each list of types that mini-batches have."""
+    """Writes rows to Parquet files in `folder`, one for each list of types that mini-batches have.
+
+    Columns of values of any kind are JSON texts until all rows are there: only then is it known whether one
+    type holds all of them.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -81,6 +84,8 @@ class FailedRows:
         self._files = 0
         self._locations: set[str] = set()
         """Columns of locations of files, which Parquet holds as text."""
+        self._nested: dict[str, pa.DataType | None] = {}
+        """Column of values of any kind -> the type of lists or structs that holds all so far; None: none."""
 
     @property
     def any(self) -> bool:
@@ -96,31 +101,33 @@ class FailedRows:
 
         if not rows.num_rows:
             return
-        rows = _with_nested(rows)
+        self._note_kinds(rows)
         if self._schema is not None and rows.schema != self._schema:
             try:
                 rows = rows.cast(self._schema)
             except (pa.ArrowException, ValueError):
-                self.close()
-                self._schema = None
+                self._end_file()
         if self._schema is None or self._writer is None:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._schema = rows.schema
             self._locations.update(field.name for field in rows.schema if is_stream(field))
-            name = f"part-{self._files:05}.parquet"
-            self._writer = pq.ParquetWriter(self._folder / name, self._schema, compression="zstd")
+            self._writer = pq.ParquetWriter(self._path(self._files), self._schema, compression="zstd")
             self._files += 1
         self._writer.write_table(rows)
 
     def close(self) -> None:
         """Complete the files."""
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+        self._end_file()
+        types = {name: kind for name, kind in self._nested.items() if kind is not None}
+        if types and all(_nested_copy(self._path(n), types) for n in range(self._files)):
+            for n in range(self._files):
+                os.replace(_copy_of(self._path(n)), self._path(n))
+        for left in self._folder.glob("*.nested"):
+            left.unlink()
 
     def mltable(self) -> str:
         """The MLTable beside them."""
-        files = "".join(f"- file: ./{self._folder.name}/part-{n:05}.parquet\n" for n in range(self._files))
+        files = "".join(f"- file: ./{self._folder.name}/{self._path(n).name}\n" for n in range(self._files))
         reading = "transformations:\n- read_parquet:\n    include_path_column: false\n"
         if self._locations:
             columns = json.dumps(sorted(self._locations))
@@ -128,26 +135,89 @@ class FailedRows:
             reading += f"  - columns: {columns}\n    column_type: stream_info\n"
         return f"type: mltable\npaths:\n{files}{reading}"
 
+    def _path(self, number: int) -> Path:
+        return self._folder / f"part-{number:05}.parquet"
 
-def _with_nested(rows: pa.Table) -> pa.Table:
-    """The same where columns of values of any kind are lists or structs, which Parquet has and a reader gives
-    back as such values. Those of which that is not true stay JSON texts.
-    """
+    def _end_file(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = self._schema = None
+
+    def _note_kinds(self, rows: pa.Table) -> None:
+        from daskpar.data.columns.special_types import is_any, values_of
+
+        for at, field in enumerate(rows.schema):
+            if is_any(field) and self._nested.get(field.name, field) is not None:
+                found = _nested_type(values_of(rows.column(at), field))
+                self._nested[field.name] = _one_type(self._nested.get(field.name, found), found)
+
+
+def _nested_type(values: list[Any]) -> pa.DataType | None:
+    """The lists or structs that Parquet has for `values`, where a reader gives back the same; else None."""
     import pyarrow as pa
 
-    from daskpar.data.columns.special_types import is_any, values_of
+    try:
+        made = pa.array(values)
+    except (pa.ArrowException, OverflowError):
+        return None
+    fits = pa.types.is_nested(made.type) and not _has_empty(made.type) and made.to_pylist() == values
+    return made.type if fits else None
 
-    for at, field in enumerate(rows.schema):
-        if not is_any(field):
-            continue
-        values = values_of(rows.column(at), field)
-        try:
-            made = pa.array(values)
-        except (pa.ArrowException, OverflowError):
-            continue
-        if pa.types.is_nested(made.type) and made.to_pylist() == values:
-            rows = rows.set_column(at, pa.field(field.name, made.type), made)
-    return rows
+
+def _has_empty(kind: pa.DataType) -> bool:
+    """Whether there are structs without fields in it, which Parquet has not."""
+    import pyarrow as pa
+
+    if pa.types.is_struct(kind) and not kind.num_fields:
+        return True
+    return any(_has_empty(kind.field(n).type) for n in range(kind.num_fields))
+
+
+def _one_type(first: pa.DataType | None, second: pa.DataType | None) -> pa.DataType | None:
+    """One type for the values of both, where there is one that changes none."""
+    import pyarrow as pa
+
+    if first is None or second is None or first.equals(second):
+        return second if first is not None else None
+    try:
+        joined = pa.unify_schemas([pa.schema([("", first)]), pa.schema([("", second)])])
+    except (pa.ArrowException, ValueError):
+        return None
+    return joined.field(0).type
+
+
+def _copy_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.nested")
+
+
+def _nested_copy(path: Path, types: Mapping[str, pa.DataType]) -> bool:
+    """Write a copy of the file in which the JSON texts of these columns are such values; False where some
+    value would not stay the same.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from daskpar.data.columns.special_types import values_of
+
+    with pq.ParquetFile(path) as source:
+        kept = source.schema_arrow
+        schema = pa.schema([pa.field(f.name, types[f.name]) if f.name in types else f for f in kept])
+        with pq.ParquetWriter(_copy_of(path), schema, compression="zstd") as target:
+            for group in range(source.num_row_groups):
+                rows = source.read_row_group(group)
+                for at, field in enumerate(kept):
+                    if field.name not in types:
+                        continue
+                    values = values_of(rows.column(at), field)
+                    try:
+                        made = pa.array(values, types[field.name])
+                    except (pa.ArrowException, ValueError, TypeError, OverflowError):
+                        return False
+                    if made.to_pylist() != values:
+                        return False
+                    rows = rows.set_column(at, schema.field(at), made)
+                target.write_table(rows)
+    return True
 
 
 def values_by_row(rows: pa.Table) -> list[dict[str, Any]]:

@@ -13,7 +13,9 @@ from daskpar.batches.records import RECORD, unpack
 from daskpar.engine.dividing import Dividing
 from daskpar.engine.rules.block_size import BlockSizer
 from daskpar.engine.rules.dispatch import Dispatcher, Piece
+from daskpar.outputs.failed_items import write_failed_items
 from daskpar.outputs.ledger import Ledger
+from daskpar.paths import StepPaths
 from daskpar.processor.protocol import Flushed
 from daskpar.results import Failure, Reason, TryStatus
 
@@ -164,3 +166,20 @@ def test_all_bad_items_are_named_although_the_whole_has_failed(step):
     (commit,) = step.run(set(range(ITEMS)))
     assert unpack(commit.records)[0]["status"] == TryStatus.FAILED
     assert len(step.ledger.divided.failed_alone(1)) == ITEMS
+
+
+def test_what_is_good_as_a_whole_has_no_failed_items_of_before(step):
+    """The journal keeps the pieces of the time when it failed; later processes of the run must not list them."""
+    bad = set(range(ITEMS))
+    step.begin(bad)
+    for commit in step.run(bad):
+        step.ledger.commit(commit)
+    for mended in (False, True):
+        step.ledger.close()
+        assert step.open(retry_failed=True) == []
+        if not mended:
+            step.ledger.commit(step.ended((0, ITEMS), set()))
+    assert list(step.ledger.divided) == [1]
+    folder = StepPaths(step.folder)
+    assert write_failed_items(folder, step.ledger, most=None, target=None) == ""
+    assert folder.failed_items.read_bytes() == b""

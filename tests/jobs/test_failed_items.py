@@ -202,6 +202,8 @@ def table(work, count: int = 60) -> None:
             "moment": pa.array(moments),
             "price": [None if n % 7 == 0 else decimal.Decimal(n) / 4 for n in range(count)],
             "text": [f"ä\n{n}" for n in range(count)],
+            # Arrow can't guess this kind from the values of a frame.
+            "pairs": pa.array([[("k", n)] for n in range(count)], pa.map_(pa.string(), pa.int64())),
         }
     )
     data = work.folder / "data"
