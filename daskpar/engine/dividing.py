@@ -6,7 +6,8 @@ the rows of the good ones become those of the mini-batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import bisect
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -31,6 +32,8 @@ class Dividing:
     """Whether items are files."""
     max_retries: int
     warn: Callable[[str], None]
+    only: Sequence[tuple[int, int]] | None = None
+    """Ranges of the mini-batches that are run now; None: all that have no outcome."""
     dispatcher: Dispatcher = field(init=False)
     _open: dict[int, Division] = field(default_factory=dict)
     _given_up: int = 0
@@ -38,13 +41,23 @@ class Dividing:
     # -- beginning -------------------------------------------------------------------------------------------
 
     def begun_before(self) -> list[int]:
-        """Mini-batches whose divisions an earlier process of the run has begun and not ended."""
+        """Mini-batches that are run now and whose divisions an earlier process of the run has begun and not
+        ended.
+        """
         ledger = self.ledger
         return [
             index
             for index in ledger.divided
-            if not ledger.commits.is_final(index) and ledger.divided.whole(index) is not None
+            if self._is_run(index)
+            and not ledger.commits.is_final(index)
+            and ledger.divided.whole(index) is not None
         ]
+
+    def _is_run(self, index: int) -> bool:
+        if self.only is None:
+            return True
+        at = bisect.bisect_right(self.only, index, key=lambda found: found[0]) - 1
+        return at >= 0 and index < self.only[at][1]
 
     def go_on(self) -> list[Flushed]:
         """Queue the pieces that are left of these; the commits of those of which none is left."""

@@ -347,6 +347,7 @@ class ParallelStepRun(StepRun):
         dividing: Dividing | None,
     ) -> ExecutionResult:
         if dividing is not None:
+            dividing.only = missing
             for index in dividing.begun_before():  # their pieces are run instead
                 missing, _ = subtract(missing, index, index + 1)
         execution = self._execution(settings, counter, missing, commit=commit, dividing=dividing)

@@ -183,3 +183,11 @@ def test_what_is_good_as_a_whole_has_no_failed_items_of_before(step):
     folder = StepPaths(step.folder)
     assert write_failed_items(folder, step.ledger, most=None, target=None) == ""
     assert folder.failed_items.read_bytes() == b""
+
+
+def test_only_the_chosen_mini_batches_go_on(step):
+    """`resume --mini-batches`: the pieces of others wait for a later resume."""
+    step.begin({4})
+    for only, goes_on in (([], False), ([(0, 1), (2, 3)], False), ([(0, 2)], True), (None, True)):
+        step.dividing.only = only
+        assert step.dividing.begun_before() == ([1] if goes_on else [])
