@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from daskpar.errors import UsageError
 from daskpar.jobspec import row_formats
 from daskpar.jobspec.given_spec import GivenSpec
-from daskpar.jobspec.program_arguments import join_arguments, split_arguments
+from daskpar.jobspec.program_arguments import driver_flags, join_arguments, split_arguments
 from daskpar.locations import is_url
 from daskpar.mapped.function_files import function_files
 from daskpar.mapped.given_data import GivenData, given_data
@@ -144,6 +144,10 @@ def map_mini_batches(
         flags += ["--append_row_columns", columns]
     if format and error_threshold < 0:
         flags.append("--any_number_of_rows")
+    wanted = driver_flags(arguments).values.get("isolate_failed_items", "")
+    if given.items and wanted.lower() == "true":
+        # Elements are in groups only because they are stored so. Of flags, the last one wins.
+        arguments = (*arguments, "--isolate_failed_items", "groups")
     document: dict[object, Any] = {
         "type": "parallel",
         "name": called.name,

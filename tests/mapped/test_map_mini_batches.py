@@ -98,6 +98,26 @@ def test_items_of_any_kind_come_by_count_and_rows_are_a_bag():
     ]
 
 
+def test_one_bad_element_of_a_list_costs_itself_alone():
+    """A list is stored as groups of elements, which is no reason not to divide them."""
+
+    def halves(batch):
+        if 3 in batch:
+            raise ValueError("3 is bad")
+        return [{"half": each / 2} for each in batch]
+
+    run = daskpar.map_mini_batches(
+        halves,
+        list(range(6)),
+        mini_batch_size=6,
+        max_retries=0,
+        program_arguments="--isolate_failed_items",
+        **QUIET,
+    )
+    assert (run.status, run.counts["halves"].failed_items) == ("completed", 1), run.summary
+    assert run.to_pandas()["half"].tolist() == [n / 2 for n in range(6) if n != 3]
+
+
 def test_the_same_call_goes_on_and_is_reused_and_another_is_refused(here, capsys):
     """A call that hangs is killed, one that crashes or raises takes nothing else with it."""
     for number in range(4):
