@@ -55,7 +55,8 @@ def read_pandas(run: Path, step: str | None) -> pandas.DataFrame:
         return parts[0] if len(parts) == 1 else pandas.concat(parts, ignore_index=True)
     with closing(_in_one(rows)) as file:
         if name == CSV:
-            return _from_csv(file, sep=",")
+            # What is missing is an empty field. `NA` or `None` is a text that somebody has returned.
+            return _from_csv(file, sep=",", keep_default_na=False, na_values=[""])
         if name == JSONL:
             return _from_objects(map(json.loads, file))
         if isinstance(rows.row_format, TextFormat) and rows.row_format.header:
@@ -133,10 +134,19 @@ def _row_group(place: str, number: int) -> list[dict[str, Any]]:
 def _lines(files: Sequence[str]) -> dask.bag.Bag:
     import dask.bag
 
-    bag: dask.bag.Bag = dask.bag.read_text(
+    bag: dask.bag.Bag
+    if not any(map(_has_bytes, files)):  # for Dask, these are no files at all
+        bag = dask.bag.from_sequence([], npartitions=1)
+        return bag
+    bag = dask.bag.read_text(
         list(files), blocksize=PARTITION_BYTES, linedelimiter="\n", errors="surrogateescape"
     )
     return bag
+
+
+def _has_bytes(place: str) -> bool:
+    with closing(_opened(place)) as file:
+        return bool(file.read(1))
 
 
 def _without_break(line: str) -> str:
