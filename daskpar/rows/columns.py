@@ -49,7 +49,8 @@ class Columns:
         places = dict(zip(self.names, self.places, strict=True))
         for name, place in zip(other.names, other.places, strict=True):
             places[name] = min(place, places.get(name, place))
-        ordered = sorted(places.items(), key=lambda column: column[1])
+        # Pieces of a divided mini-batch may have other columns in the same place, and end in any order.
+        ordered = sorted(places.items(), key=lambda column: (column[1], column[0]))
         names, found = tuple(name for name, _ in ordered), tuple(place for _, place in ordered)
         return Columns(names, found, min(self.mini_batch, other.mini_batch))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import random
 
 import pytest
@@ -55,3 +56,15 @@ def test_a_union_does_not_depend_on_who_came_first(batches: list[list[str]], cha
     joined = functools.reduce(lambda one, other: one.joined(other, union=True), found)
     assert list(joined.names) == in_order
     assert Columns.from_text(joined.to_text()) == joined
+
+
+def test_pieces_of_one_mini_batch_may_end_in_any_order():
+    """The columns of a union must not depend on which piece of a divided mini-batch was first."""
+    pieces = [Columns.of(names, 4) for names in (("x", "b"), ("x", "c"), ("b", "x", "a"))]
+    found = set()
+    for order in itertools.permutations(pieces):
+        first, *others = order
+        for other in others:
+            first = first.joined(other, union=True)
+        found.add((first.names, first.places))
+    assert [names for names, _ in found] == [("b", "x", "c", "a")]
