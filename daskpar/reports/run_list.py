@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from daskpar.cells import cells, padded
 from daskpar.errors import DaskparError
+from daskpar.paths import shell_path
 from daskpar.reports.run_status import run_status, step_status
-from daskpar.reports.wording import duration, iso, number, shell_path
+from daskpar.reports.wording import duration, iso, number
 from daskpar.results import Status
 from daskpar.rundir.find_runs import FoundRun
 from daskpar.rundir.run_directory import RunDirectory
@@ -62,14 +64,14 @@ def list_text(runs: Sequence[ListedRun], width: int | None) -> str:
     rows = [_cells(run) for run in runs]
     head = ("RUN", "STATUS", "STARTED", "TOOK", "MINI-BATCHES", "STEPS")
     table = [head, *rows]
-    widths = [max(len(row[column]) for row in table) for column in range(len(head))]
+    widths = [max(cells(row[column]) for row in table) for column in range(len(head))]
     shown = len(head)
     while width is not None and shown > 2 and sum(widths[:shown]) + 2 * (shown - 1) >= width:
         shown -= 1
     lines = []
     for row in table:
-        cells = [cell.ljust(size) for cell, size in zip(row[:shown], widths, strict=False)]
-        lines.append("  ".join(cells).rstrip())
+        line = [padded(cell, size) for cell, size in zip(row[:shown], widths, strict=False)]
+        lines.append("  ".join(line).rstrip())
     lines += [f"{shell_path(run.path)}: {run.trouble}" for run in runs if run.trouble]
     return "\n".join(lines)
 
