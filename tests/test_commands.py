@@ -15,6 +15,7 @@ from daskpar.cli import VERBS, main
 from daskpar.commands.keeping import seconds_of
 from daskpar.commands.looking import cut_to_height
 from daskpar.commands.output import is_gone
+from daskpar.commands.running import commands_folded
 from daskpar.driver.resume import write_started_with
 from daskpar.errors import RunDirectoryError, UsageError
 from daskpar.results import Counts, Status
@@ -258,6 +259,20 @@ def test_init_says_where_it_may_not_write(here, capsys, folder):
 def test_a_verb_that_is_misspelt(capsys):
     assert main(["stauts"]) == 2
     assert "Did you mean 'status'?" in capsys.readouterr().err
+
+
+def test_commands_of_a_summary_stand_above_what_they_do_on_a_narrow_terminal():
+    text = "Completed  well\nNext:\n  python -m x 'a  b'  go on\n  python -m y         look"
+    assert commands_folded(text, 80) == text
+    assert commands_folded(text, 25).split("\n") == [
+        "Completed  well",
+        "Next:",
+        "  python -m x 'a  b'",
+        "      go on",
+        "  python -m y",
+        "      look",
+    ]
+    assert commands_folded("no  table", 3) == "no  table"
 
 
 def test_what_is_watched_fits_the_terminal_and_says_what_is_left_out():

@@ -87,10 +87,7 @@ def run_folder(text: str | None) -> Path:
     """
     if text is not None:
         if not text.strip():
-            raise UsageError(
-                "the name of the run is empty (a shell variable that is not set?): leave it out for the "
-                "latest run here, or name one"
-            )
+            raise UsageError("the name of a run is empty (a shell variable that is not set?): name the run")
         inside = Path("runs", text)
         return inside if not os.path.exists(text) and inside.is_dir() else Path(text)
     from daskpar.paths import shell_path
