@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +13,14 @@ from typing import ClassVar
 def process_name(processor: int) -> str:
     """`process007`."""
     return f"process{processor:03d}"
+
+
+def shell_path(path: str | Path) -> str:
+    """A path for a command that the user can copy: relative where shorter, quoted where needed."""
+    text = str(path)
+    relative = os.path.relpath(text) if os.path.isabs(text) else text
+    shown = relative if not relative.startswith("..") else text
+    return shlex.quote(f"./{shown}" if shown.startswith("-") else shown)
 
 
 def processor_work(work: Path, node: int, processor: int) -> Path:

@@ -22,7 +22,7 @@ from daskpar.driver.options import (
 from daskpar.errors import InputError, Problem, RunDirectoryError, SpecError, UsageError
 from daskpar.jobspec.given_spec import GivenSpec
 from daskpar.jobspec.model import ParallelStep
-from daskpar.paths import RunPaths
+from daskpar.paths import RunPaths, shell_path
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -384,7 +384,7 @@ def _resumed_from(
         raise UsageError(
             f"--resume_from {name} is written in {written}, but {path} is a "
             f"run of {of}: write it there, "
-            f"or go on with that run by `python -m daskpar resume {path}`."
+            f"or go on with that run by `python -m daskpar resume {shell_path(path)}`."
         )
     if run_dir is None or os.path.realpath(run_dir) == os.path.realpath(path):
         return path, []

@@ -10,10 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from daskpar.cells import rows_of
 from daskpar.cli import VERBS, main
 from daskpar.commands.keeping import seconds_of
+from daskpar.commands.looking import cut_to_height
+from daskpar.commands.output import is_gone
+from daskpar.commands.running import commands_folded
 from daskpar.driver.resume import write_started_with
-from daskpar.errors import UsageError
+from daskpar.errors import RunDirectoryError, UsageError
 from daskpar.results import Counts, Status
 from daskpar.rundir.find_runs import find_runs, latest_run
 from daskpar.rundir.run_directory import RunDirectory
@@ -186,6 +190,39 @@ def test_clean_does_what_the_answer_says(here, capsys, monkeypatch):
         assert len(find_runs(here)) == left
 
 
+def test_clean_keeps_the_latest_however_they_are_named(here, capsys):
+    assert "nothing to remove" in said(capsys, "clean", "--keep", "4", "--yes")
+    assert "nothing to remove" in said(capsys, "clean", "second", "first", "--keep", "9", "--yes")
+    assert len(find_runs(here)) == 3
+    said(capsys, "clean", "second", "a", "first", "--keep", "1", "--yes")
+    assert [run.path.name for run in find_runs(here)] == ["second"]
+
+
+@pytest.mark.parametrize("verb", ["clean", "status", "resume", "logs", "report", "debug", "ls"])
+def test_an_empty_name_is_no_run(here, capsys, verb):
+    assert main([verb, ""]) == 2
+    assert "empty" in capsys.readouterr().err or verb == "ls"
+    with pytest.raises(UsageError, match="is empty"):
+        RunDirectory.open("")
+
+
+def test_clean_that_is_interrupted_or_may_not_says_so(here, capsys, monkeypatch):
+    held = RunDirectory.open(here / "second")
+    assert main(["clean", "second", "--yes"]) == 2
+    assert "nothing was removed" in capsys.readouterr().out
+    held.close()
+    removed = []
+
+    def stop(found):
+        if removed:
+            raise KeyboardInterrupt
+        removed.append(found)
+
+    monkeypatch.setattr("daskpar.rundir.removal.remove", stop)
+    assert main(["clean", "--yes"]) == 130
+    assert "after 1 of 3 runs" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("text", "seconds"), [("7d", 604_800), ("1.5h", 5400), ("2", 172_800), ("30 m", 1800)]
 )
@@ -199,6 +236,60 @@ def test_an_age_that_is_none():
 
 
 # -- the rest of the command line
+
+
+def test_commands_to_copy_are_quoted(here, capsys):
+    folder = here / "a b" / "jobs"
+    (here / "data.csv").write_text("x,y\n1,2\n")
+    assert "plan 'a b/jobs/pipeline.yml'" in said(capsys, "init", "data.csv", "--folder", str(folder))
+    made(here / "c d")
+    with pytest.raises(RunDirectoryError, match="resume 'c d'"):
+        RunDirectory.create(here / "c d", "job", "job.yml")
+
+
+@pytest.mark.parametrize("folder", ["data.csv", "data.csv/x", "x" * 300, "a\0b"])
+def test_init_says_where_it_may_not_write(here, capsys, folder):
+    (here / "data.csv").write_text("x,y\n1,2\n")
+    before = sorted(here.iterdir())
+    assert main(["init", "data.csv", "--folder", folder]) == 2
+    assert "--folder" in capsys.readouterr().err
+    assert sorted(here.iterdir()) == before
+
+
+def test_a_verb_that_is_misspelt(capsys):
+    assert main(["stauts"]) == 2
+    assert "Did you mean 'status'?" in capsys.readouterr().err
+
+
+def test_commands_of_a_summary_stand_above_what_they_do_on_a_narrow_terminal():
+    text = "Completed  well\nNext:\n  python -m x 'a  b'  go on\n  python -m y         look"
+    assert commands_folded(text, 80) == text
+    assert commands_folded(text, 25).split("\n") == [
+        "Completed  well",
+        "Next:",
+        "  python -m x 'a  b'",
+        "      go on",
+        "  python -m y",
+        "      look",
+    ]
+    assert commands_folded("no  table", 3) == "no  table"
+
+
+def test_what_is_watched_fits_the_terminal_and_says_what_is_left_out():
+    text = "\n".join(["a" * 25, *"bcdefg"])
+    assert cut_to_height(text, 10, 11) == text
+    assert cut_to_height(text, 10, 8).split("\n")[1:] == ["b", "c", "d", "… 3 more "]
+    assert rows_of(cut_to_height(text, 10, 8), 10) < 8
+
+
+def test_nobody_reads_where_the_reader_has_left_and_dev_null_is_no_reader():
+    with open(os.devnull, "w") as nowhere:
+        assert not is_gone(nowhere)
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "w") as stream:
+        assert not is_gone(stream)
+        os.close(reading)
+        assert is_gone(stream)
 
 
 @pytest.mark.parametrize(
@@ -230,6 +321,26 @@ def test_completion_knows_all_commands(capsys, shell):
             check=True,
         )
         assert done.stdout.split() == ["status"]
+
+
+def test_completion_offers_names_as_they_are(here, capsys):
+    """A name is never run, and one with a blank stays one."""
+    names = ["$(touch PWNED)", "`touch PWNED`", "my run", "my(run)"]
+    for name in names:
+        (here / "runs" / name).mkdir()
+        (here / "runs" / name / "run.json").touch()
+    script = said(capsys, "completion", "bash")
+    check = 'eval "$SCRIPT"; COMP_WORDS=(daskpar status "$TYPED"); COMP_CWORD=2; _shtab_daskpar 2>/dev/null; printf "%s\\n" "${COMPREPLY[@]}"'
+    for typed, offered in (
+        ("runs/", [*names, "first"]),
+        ("'runs/my r", ["my run"]),
+        ("runs/my\\ r", ["my run"]),
+        ("runs/$(", ["$(touch PWNED)"]),
+    ):
+        env = {**os.environ, "SCRIPT": script, "TYPED": typed}
+        done = subprocess.run(["bash", "-c", check], env=env, capture_output=True, text=True, check=True)
+        assert set(done.stdout.splitlines()) == {f"runs/{name}" for name in offered}
+    assert not (here / "PWNED").exists()
 
 
 def test_output_that_knows_no_more_than_ascii_is_written_all_the_same(here):

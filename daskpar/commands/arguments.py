@@ -11,7 +11,7 @@ from typing import Any
 
 from daskpar.batches.selection import selection
 from daskpar.commands.output import say
-from daskpar.errors import UsageError
+from daskpar.errors import UsageError, nearest
 
 
 def spec_options(arguments: argparse.Namespace) -> dict[str, dict[str, str]]:
@@ -73,17 +73,24 @@ def spec_file(arguments: argparse.Namespace) -> Path:
     if path.is_dir():
         raise UsageError(f"{text} is a folder; give the YAML file of the job in it")
     if not path.is_file():
-        hint = f" (verbs: {', '.join(arguments.verbs)})" if os.sep not in text and "." not in text else ""
-        raise UsageError(f"there is no file {text}{hint}")
+        is_word = os.sep not in text and "." not in text
+        hint = f" (verbs: {', '.join(arguments.verbs)})" if is_word else ""
+        meant = nearest(text, arguments.verbs) if is_word else ""
+        raise UsageError(f"there is no file {text or repr(text)}{hint}" + (f". {meant}" if meant else ""))
     return path
 
 
 def run_folder(text: str | None) -> Path:
-    """The run directory that is named; without a name the latest one here, which is said."""
+    """The run directory that is named; without a name the latest one here, which is said.
+
+    UsageError for an empty name, which would mean the folder `runs` with all that is in it.
+    """
     if text is not None:
+        if not text.strip():
+            raise UsageError("the name of a run is empty (a shell variable that is not set?): name the run")
         inside = Path("runs", text)
         return inside if not os.path.exists(text) and inside.is_dir() else Path(text)
-    from daskpar.reports.wording import shell_path
+    from daskpar.paths import shell_path
     from daskpar.rundir.find_runs import latest_run
 
     found = latest_run(Path.cwd())

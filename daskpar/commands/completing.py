@@ -11,12 +11,15 @@ from daskpar.errors import UsageError
 SHELLS = ("bash", "zsh", "tcsh")
 
 _PREAMBLE = {
-    "bash": """
-# Runs in this folder and in its folder `runs`; and any other folder.
+    "bash": r"""
+# Runs in this folder and in its folder `runs`; and any other folder. Names are compared and printed as they
+# are: `compgen -W` would run what a name holds, such as $(...).
 _daskpar_runs() {
-  local found
+  local found begun="${1#[\"\']}"
+  begun="${begun//\\/}"
   for found in */run.json runs/*/run.json; do
-    [ -e "$found" ] && compgen -W "${found%/run.json}" -- "$1"
+    found="${found%/run.json}"
+    [[ -e "$found/run.json" && "${found:0:${#begun}}" == "$begun" ]] && printf '%s\n' "$found"
   done
   compgen -d -- "$1"
 }

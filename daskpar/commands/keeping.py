@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from daskpar.commands.arguments import run_directory, run_folder
 from daskpar.commands.output import report, say
-from daskpar.errors import DaskparError, UsageError
+from daskpar.errors import DaskparError, Interrupted, RunDirectoryError, UsageError
+
+if TYPE_CHECKING:
+    from daskpar.rundir.removal import Removable
 
 _AGE = re.compile(r"(\d+(?:\.\d+)?) ?([smhdw]?)", re.IGNORECASE)
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "": 86_400, "w": 604_800}
@@ -40,13 +45,14 @@ def report_page(arguments: argparse.Namespace) -> int:
 
 def clean(arguments: argparse.Namespace) -> int:
     """Remove runs that have ended, after a question."""
-    from daskpar.rundir.removal import Removable, removable, remove
+    from daskpar.rundir.removal import removable, remove
 
     age = seconds_of(arguments.older_than)
     if arguments.keep < 0:
         raise UsageError(f"--keep {arguments.keep}: give a number from 0 on")
-    code, wanted = 0, list[Removable]()
-    for path in _chosen(arguments.run):
+    code = 0
+    wanted: list[Removable] = []
+    for path, named in _chosen(arguments.run).items():
         try:
             found = removable(path)
         except DaskparError as error:
@@ -54,11 +60,12 @@ def clean(arguments: argparse.Namespace) -> int:
             continue
         if found.running:
             say(f"{found.path} is kept: it is running ({found.running})", sys.stderr)
+            code = RunDirectoryError.exit_code if named else code
         elif not age or time.time() - found.ended >= age:
             wanted.append(found)
-    wanted = wanted[: len(wanted) - arguments.keep] if arguments.keep else wanted
+    wanted = but_latest(wanted, arguments.keep)
     if not wanted:
-        say("nothing to remove")
+        say("nothing was removed" if code else "nothing to remove")
         return code
     for found in wanted:
         say(found.in_words)
@@ -68,32 +75,43 @@ def clean(arguments: argparse.Namespace) -> int:
     if not arguments.yes and not _agreed(len(wanted)):
         say("nothing was removed")
         return 0 if sys.stdin.isatty() else UsageError.exit_code
-    for found in wanted:
+    for removed, found in enumerate(wanted):
         try:
             remove(found)
         except DaskparError as error:
             code = report(error)
+        except KeyboardInterrupt:
+            raise Interrupted(
+                f"interrupted while {found.path} was being removed, after {removed} of {_runs(len(wanted))}; "
+                "what is left of it is still known as a run: the same command goes on"
+            ) from None
         else:
             say(f"removed {found.path}")
     return code
 
 
-def _chosen(names: list[str]) -> list[Path]:
-    """The runs that are meant, the oldest first: those named, and those below folders that are named."""
+def but_latest(runs: list[Removable], keep: int) -> list[Removable]:
+    """The runs without the latest `keep` of them, the oldest first, however they were named."""
+    by_time = sorted(runs, key=lambda run: (run.started, run.path))
+    return by_time[: max(0, len(by_time) - keep)]
+
+
+def _chosen(names: list[str]) -> dict[Path, bool]:
+    """The runs that are meant: those named themselves (True), and those below folders that are named."""
     from daskpar.rundir.find_runs import find_runs
     from daskpar.rundir.identity import is_run_directory
 
-    chosen: dict[Path, None] = {}
+    chosen: dict[Path, bool] = {}
     for name in names or ["."]:
         path = run_folder(name)
         if path.is_dir() and not is_run_directory(path):
-            found = [run.path for run in find_runs(path.absolute())]
+            found = [run.path for run in find_runs(Path(os.path.abspath(path)))]
             if not found and names:
                 raise UsageError(f"{path} is no run, and there is none below it")
-            chosen.update(dict.fromkeys(found))
+            chosen = {**dict.fromkeys(found, False), **chosen}
         else:
-            chosen[path.absolute()] = None
-    return list(chosen)
+            chosen[Path(os.path.abspath(path))] = True
+    return chosen
 
 
 def _agreed(number: int) -> bool:

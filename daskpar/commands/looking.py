@@ -7,8 +7,10 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
+from daskpar.cells import cut_to, rows_of
 from daskpar.commands.arguments import run_directory
 from daskpar.commands.output import is_gone, say, say_json
 from daskpar.errors import Interrupted, UsageError
@@ -17,6 +19,8 @@ WATCH_SECONDS = 1.0
 """Between two looks of `status --watch`."""
 WATCH_PIPE_SECONDS = 10.0
 """The same where lines can't be redrawn: in a file or pipe."""
+FOLLOW_LINES = 1_000
+"""Lines that `logs --follow` writes at a time."""
 FOLLOW_SECONDS = 0.3
 """Between two looks of `logs --follow`."""
 
@@ -27,8 +31,8 @@ def ls(arguments: argparse.Namespace) -> int:
     from daskpar.rundir.find_runs import find_runs
 
     folder = Path(arguments.folder)
-    if not folder.is_dir():
-        raise UsageError(f"{folder} is no folder")
+    if not arguments.folder.strip() or not folder.is_dir():
+        raise UsageError(f"{arguments.folder or repr('')} is no folder")
     runs = [looked_at(found) for found in find_runs(folder.absolute())]
     if arguments.json:
         say_json(list_json(folder.absolute(), runs))
@@ -69,7 +73,10 @@ def _watch(path: Path, show_json: Callable[[], None] | None) -> int:
         else:
             text = status_text(path)
             if redraws:
-                _redraw(drawn, text)
+                size = os.get_terminal_size(sys.stdout.fileno())
+                # The end is shown whole: it is not drawn over.
+                text = cut_to_height(text, size.columns or 80, size.lines or 24) if running else text
+                _redraw(drawn, text, size.columns or 80)
             elif text != drawn:
                 say(f"{text}\n" if running else text)
             drawn = text
@@ -84,15 +91,26 @@ def _is_running(path: Path) -> bool:
     return holder(path) is not None
 
 
-def _redraw(before: str, text: str) -> None:
+def _redraw(before: str, text: str, width: int) -> None:
     """Put the text in the place of the last one."""
-    size = os.get_terminal_size(sys.stdout.fileno())
-    width = size.columns or 80
-    rows = sum(max(-(-len(line) // width), 1) for line in before.split("\n")) if before else 0
-    # What has scrolled out at the top can't be reached any more.
-    if rows:
-        sys.stdout.write(f"\r\x1b[{min(rows, max(size.lines - 1, 1))}A\x1b[J")
+    if before:
+        sys.stdout.write(f"\r\x1b[{rows_of(before, width)}A\x1b[J")
     say(text)
+
+
+def cut_to_height(text: str, width: int, height: int) -> str:
+    """The first lines of a text, as many as a terminal shows at once: what has scrolled out at its top can't
+    be drawn over.
+    """
+    if rows_of(text, width) < height:
+        return text
+    lines = text.split("\n")
+    kept: list[str] = []
+    while len(kept) < len(lines) and rows_of("\n".join([*kept, lines[len(kept)]]), width) < height - 1:
+        kept.append(lines[len(kept)])
+    rest = len(lines) - len(kept)
+    note = f"… {rest} more line{'s' if rest > 1 else ''}: `status` without --watch shows all"
+    return "\n".join([*kept, cut_to(note, width - 1)])
 
 
 def logs(arguments: argparse.Namespace) -> int:
@@ -129,9 +147,9 @@ def _follow(path: Path, step: str | None) -> int:
         for folder in run.steps():
             if step in (None, folder.name):
                 growing.steps.setdefault(folder.name, folder.logs)
-        lines = list(growing.new_lines() if running else growing.rest())
-        if lines:
-            say("\n".join(lines))
+        lines = growing.new_lines() if running else growing.rest()
+        while (some := list(islice(lines, FOLLOW_LINES))) and not is_gone(sys.stdout):
+            say("\n".join(some))
         if not running:
             break
         time.sleep(FOLLOW_SECONDS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import select
 import sys
 from typing import TextIO
 
@@ -30,7 +31,12 @@ def say_json(value: dict[str, object]) -> None:
     """Print a value as JSON, on one line in a pipe and indented on a terminal."""
     whole = _without_secrets({"version": JSON_VERSION, **value})
     indent = 2 if sys.stdout.isatty() else None
-    write(json.dumps(whole, indent=indent, ensure_ascii=True, default=str) + "\n", sys.stdout)
+    write(json.dumps(whole, indent=indent, ensure_ascii=True, default=_as_text) + "\n", sys.stdout)
+
+
+def _as_text(value: object) -> str:
+    """What JSON has no form for, such as a path."""
+    return hidden(str(value))
 
 
 def _without_secrets(value: object) -> object:
@@ -55,16 +61,28 @@ def write(text: str, stream: TextIO) -> None:
     except OSError as error:
         # What the stream still holds goes nowhere, else Python would complain when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        _left.add(stream.fileno())
         if stream is not sys.stderr and error.errno not in (errno.EPIPE, errno.EIO):
             raise DaskparError(f"its output could not be written: {error.strerror}") from error
 
 
 def is_gone(stream: TextIO) -> bool:
-    """Whether nobody reads any more what is written there (see `write`)."""
+    """Whether nobody reads any more what is written there: a write has said so (see `write`), or the other
+    end of the pipe is closed. What goes to /dev/null was never meant to be read.
+    """
     try:
-        return os.path.samestat(os.fstat(stream.fileno()), os.stat(os.devnull))
+        fd = stream.fileno()
     except (OSError, ValueError):
         return False
+    if fd in _left:
+        return True
+    ends = select.poll()
+    ends.register(fd, 0)
+    return any(what & (select.POLLERR | select.POLLHUP) for _, what in ends.poll(0))
+
+
+_left: set[int] = set()
+"""Descriptors whose readers have gone; they lead nowhere now."""
 
 
 def report(error: DaskparError) -> int:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from typing import TYPE_CHECKING
 
+from daskpar.cells import cells
 from daskpar.commands.arguments import run_folder, run_options, spec_file
 from daskpar.commands.output import say
 from daskpar.results import Status
@@ -37,5 +39,24 @@ def resume(arguments: argparse.Namespace) -> int:
 
 def _show_end(run: Run) -> int:
     well = run.status in (Status.COMPLETED, Status.PARTIAL)
-    say(run.summary, sys.stdout if well else sys.stderr)
+    from daskpar.reports.terminal_writer import terminal_size
+
+    stream = sys.stdout if well else sys.stderr
+    say(
+        commands_folded(run.summary, terminal_size(stream).columns) if stream.isatty() else run.summary,
+        stream,
+    )
     return run.exit_code
+
+
+def commands_folded(summary: str, width: int) -> str:
+    """The summary for a terminal: where its commands and what they do are wider, these stand below."""
+    head, mark, table = summary.rpartition("\nNext:\n")
+    lines = table.split("\n")
+    if not mark or all(cells(line) < width for line in lines):
+        return summary
+    return head + mark + "\n".join(_BESIDE.sub(r"\1\n      \2", line) for line in lines)
+
+
+_BESIDE = re.compile(r"^(  \S.*\S) {2,}(\S.*)$")
+"""A command, and what it does."""

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from daskpar.commands.output import say
+from daskpar.paths import shell_path
 
 
 def init(arguments: argparse.Namespace) -> int:
@@ -16,5 +17,6 @@ def init(arguments: argparse.Namespace) -> int:
     spec = next(str(path) for path in written if path.name == "pipeline.yml")
     say(f"{arguments.data}: {seen}")
     say("\n".join(f"  wrote {path}" for path in written))
-    say(f"Next: python -m daskpar plan {spec}, then python -m daskpar {spec}")
+    shown = shell_path(spec)
+    say(f"Next: python -m daskpar plan {shown}, then python -m daskpar {shown}")
     return 0

@@ -118,6 +118,8 @@ def write_job(data: str, folder: Path) -> tuple[list[Path], str]:
 
     Never replaces a file. Raises UsageError where one is there already, InputError for data that isn't.
     """
+    if not data.strip():
+        raise UsageError("the name of the data is empty (a shell variable that is not set?)")
     seen = look_at(data, folder)
     texts = _files(seen, _name(data))
     there = [name for name in (*texts, _rows(seen)) if os.path.lexists(folder / name)]
@@ -125,13 +127,20 @@ def write_job(data: str, folder: Path) -> tuple[list[Path], str]:
         raise UsageError(
             f"nothing was written, for {folder / there[0]} is there already; name another --folder"
         )
-    written = []
-    for name, text in texts.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "x", encoding="utf-8") as file:
-            file.write(text)
-        written.append(path)
+    written: list[Path] = []
+    path = folder
+    try:
+        for name, text in texts.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(path, "x", encoding="utf-8") as file:
+                written.append(path)
+                file.write(text)
+    except (OSError, ValueError) as error:  # ValueError: a name with a NUL
+        for half in written:
+            half.unlink(missing_ok=True)
+        why = (isinstance(error, OSError) and error.strerror) or error
+        raise UsageError(f"{path} can't be written: {why}; name another --folder") from error
     return written, seen.note
 
 

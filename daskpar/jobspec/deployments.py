@@ -18,7 +18,7 @@ from daskpar.locations import is_url, resolve
 
 DATA, MODEL, SCORES = "data", "azureml_model", "score"
 """Names of the step's inputs and output; the output is called so by Azure."""
-_IN_SETTINGS = frozenset(
+IN_SETTINGS = frozenset(
     {
         "max_concurrency_per_instance",
         "mini_batch_size",
@@ -45,13 +45,15 @@ _ABOUT = frozenset(
         "endpoint_name",
     }
 )
-_OF_MODELS = (
-    _ABOUT | _IN_SETTINGS | {"model", "code_configuration", "environment", "compute", "resources"}
+OF_MODELS = (
+    _ABOUT | IN_SETTINGS | {"model", "code_configuration", "environment", "compute", "resources"}
 ) | {"settings"}
-_OF_PIPELINES = _ABOUT | {"component", "job_definition", "settings", "compute"}
+OF_PIPELINES = _ABOUT | {"component", "job_definition", "settings", "compute"}
 _ONLINE = ("instance_type", "request_settings", "liveness_probe", "scale_settings", "app_insights_enabled")
-_ACTIONS = ("append_row", "summary_only")
-_DEFAULTS = {"mini_batch_size": 10, "error_threshold": -1, "max_concurrency_per_instance": 1}
+MARKS = ("endpoint_name", "code_configuration", "job_definition")
+"""Keys by which a deployment is known."""
+ACTIONS = ("append_row", "summary_only")
+DEFAULTS = {"mini_batch_size": 10, "error_threshold": -1, "max_concurrency_per_instance": 1}
 """Azure's own, of a deployment."""
 
 
@@ -63,8 +65,7 @@ def is_deployment(document: Value) -> bool:
 
 
 def _looks_like_one(document: Value) -> bool:
-    keys = ("endpoint_name", "code_configuration", "job_definition")
-    return document.get("jobs") is None and any(document.get(key) is not None for key in keys)
+    return document.get("jobs") is None and any(document.get(key) is not None for key in MARKS)
 
 
 def deployment_as_pipeline(
@@ -100,7 +101,7 @@ def deployment_as_pipeline(
 
 def _pipeline(document: Value, problems: Problems, registered: Mapping[str, str]) -> Value | None:
     """The pipeline component that a deployment runs, with the deployment's settings."""
-    scalars.unknown_keys(document, _OF_PIPELINES, problems, "a deployment of a pipeline")
+    scalars.unknown_keys(document, OF_PIPELINES, problems, "a deployment of a pipeline")
     job = document.get("job_definition")
     reference = document.get("component")
     if reference is None and job is not None:
@@ -144,11 +145,11 @@ class _Scoring:
     def tree(self) -> Value | None:
         """The pipeline of one step `NAME`, with the input `data` and the output `score`."""
         code = self.document.get("code_configuration")
-        scalars.unknown_keys(self.document, _OF_MODELS, self.problems, "a batch deployment")
+        scalars.unknown_keys(self.document, OF_MODELS, self.problems, "a batch deployment")
         if not self._is_well_formed():
             return None
         if settings := self.document.get("settings"):
-            scalars.unknown_keys(settings, _IN_SETTINGS, self.problems, "settings of a batch deployment")
+            scalars.unknown_keys(settings, IN_SETTINGS, self.problems, "settings of a batch deployment")
         if code is None:
             self.problems.error(
                 self.place,
@@ -158,7 +159,7 @@ class _Scoring:
             )
             return None
         action = self._setting("output_action")
-        if action is not None and str(action.data).lower() not in _ACTIONS:
+        if action is not None and str(action.data).lower() not in ACTIONS:
             self.problems.error(
                 action.place, f"has to be append_row or summary_only, not {scalars.quoted(action.data)}."
             )
@@ -224,7 +225,7 @@ class _Scoring:
             "retry_settings": self._retries(),
             "task": task,
         }
-        for key, default in _DEFAULTS.items():
+        for key, default in DEFAULTS.items():
             node[key] = self._setting(key) or default
         if keys := self._setting("partition_keys"):
             node["partition_keys"] = keys

@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from daskpar.jobspec import known_fields, scalars
+from daskpar.jobspec import deployments, known_fields, scalars
 from daskpar.jobspec.declarations import STEP_NAME, STEP_NAME_CHARACTERS
 from daskpar.jobspec.model import BySize
 from daskpar.jobspec.ports import PORT_NAME
@@ -101,23 +101,34 @@ def schema_of(reader: Reader) -> Schema:
 
 
 def spec_schema() -> Schema:
-    """The schema of a pipeline job, or of a parallel or command component."""
-    component = {"parallel": _ref("parallel"), "command": _ref("command")}
+    """The schema of a pipeline job, of a component, or of a batch deployment."""
+    kinds = {
+        "parallel": _ref("parallel-component"),
+        "command": _ref("command"),
+        "pipeline": _ref("pipeline"),
+    }
     return {
         "$schema": DRAFT,
-        "title": "A job of daskpar: a pipeline as of Azure ML, or a parallel or command component",
+        "title": "A job of daskpar: a pipeline as of Azure ML, a component of one, or a batch deployment",
         "type": "object",
-        "allOf": [
-            *({"if": _has_type(kind), "then": then} for kind, then in component.items()),
-            {"if": _has_type("pipeline"), "then": _ref("pipeline")},
-        ],
-        "properties": {"type": _type_of("pipeline", *known_fields.STEP_TYPES)},
-        "anyOf": _one_of("type", "jobs", "task", "command"),
+        "if": _is_deployment(),
+        "then": {
+            "if": _deploys_pipeline(),
+            "then": _ref("pipeline-deployment"),
+            "else": _ref("model-deployment"),
+        },
+        "else": {
+            "allOf": [{"if": _has_type(kind), "then": then} for kind, then in kinds.items()],
+            "properties": {"type": _type_of(*kinds)},
+            "anyOf": _one_of("type", "jobs", "task", "command"),
+        },
         "$defs": {
-            "pipeline": _pipeline(),
+            "pipeline": _pipeline(known_fields.PIPELINE),
+            "nested": _pipeline(known_fields.NESTED),
             "step": _step(),
             "parallel": {**_ref("parallel-fields"), "anyOf": _one_of("task", "component")},
             "parallel-fields": _parallel(),
+            "parallel-component": _parallel(in_component=True),
             "command": {**_ref("command-fields"), "anyOf": _one_of("command", "component")},
             "command-fields": _command(),
             "task": _task(),
@@ -125,54 +136,140 @@ def spec_schema() -> Schema:
             "output": _port(known_fields.OUTPUT, _output_fields(), "output", {"anyOf": [BINDING, NOTHING]}),
             "inputs": _ports("input"),
             "outputs": _ports("output"),
+            "model-deployment": _model_deployment(),
+            "pipeline-deployment": _pipeline_deployment(),
         },
     }
 
 
-def _pipeline() -> Schema:
+def _pipeline(known: Collection[str]) -> Schema:
+    """A pipeline, or one that is a step; its steps are its own, or those of the component that it names."""
     settings = {
         "continue_on_step_failure": _value(SWITCH, "whether other steps go on when one has failed"),
         "default_compute": {"description": "the compute of steps that name none"},
     }
+    steps = {
+        "type": "object",
+        "minProperties": 1,
+        "propertyNames": {"pattern": f"^{STEP_NAME.pattern}$", "maxLength": STEP_NAME_CHARACTERS},
+        "additionalProperties": _ref("step"),
+    }
+    fields = {
+        **_meta("pipeline"),
+        "inputs": _ref("inputs"),
+        "outputs": _ref("outputs"),
+        "settings": _or_nothing(_mapping(known_fields.PIPELINE_SETTINGS, settings)),
+        "component": _component("nested"),
+        "jobs": steps,
+    }
+    if "is_deterministic" in known:
+        fields["is_deterministic"] = _or_nothing(SWITCH)
+    without = {"if": {"not": {"required": ["component"]}}, "then": {"required": ["jobs"]}}
+    return {**_mapping(known, fields), **without}
+
+
+def _is_deployment() -> Schema:
+    named = {"properties": {"$schema": {"type": "string", "pattern": _in_any_case("deployment")}}}
+    no_jobs: Schema = {"not": {"required": ["jobs"]}, "anyOf": _one_of(*deployments.MARKS)}
+    return {"anyOf": [{**named, "required": ["$schema"]}, no_jobs]}
+
+
+def _deploys_pipeline() -> Schema:
+    kinds = [_has_type("pipeline"), _has_type("component")]
+    return {"anyOf": [*kinds, *_one_of("component", "job_definition")]}
+
+
+def _about_deployment(*kinds: str) -> Schema:
+    texts = ("name", "display_name", "description", "version", "endpoint_name")
+    return {
+        "type": _type_of(*kinds),
+        **dict.fromkeys(texts, SINGLE),
+        "tags": MAPPING,
+        "properties": MAPPING,
+        "compute": {**TEXT, "description": "as of a step"},
+    }
+
+
+def _model_deployment() -> Schema:
+    """A batch deployment of a model with a scoring script."""
+    given = {name: value for name, value in _of_settings(SETTINGS).items() if name in deployments.IN_SETTINGS}
+    # Its defaults are others than those of a step.
+    fields = {name: {key: value[key] for key in value if key != "default"} for name, value in given.items()}
+    for name, value in deployments.DEFAULTS.items():
+        fields[name] = {**fields[name], "default": value}
+    nodes = next(setting.read for setting in SETTINGS if setting.attribute == ("resources", "instance_count"))
+    fields |= {
+        "output_action": _or_nothing(_type_of(*deployments.ACTIONS)),
+        "output_file_name": {
+            **SINGLE,
+            "description": "of the rows, which are text",
+            "default": "predictions.csv",
+        },
+        "environment_variables": _or_nothing({"type": "object", "additionalProperties": TEXT}),
+        "instance_count": _value(schema_of(nodes)),
+        "logging_level": _or_nothing(_type_of("DEBUG", "INFO", "WARNING")),
+    }
+    code = {"code": {**TEXT, "description": "the folder on sys.path"}, "scoring_script": {"type": "string"}}
     return _mapping(
-        known_fields.PIPELINE,
+        deployments.OF_MODELS,
         {
-            **_meta("pipeline"),
-            "inputs": _ref("inputs"),
-            "outputs": _ref("outputs"),
-            "settings": _or_nothing(_mapping(known_fields.PIPELINE_SETTINGS, settings)),
-            "jobs": {
+            **_about_deployment("model"),
+            **fields,
+            "settings": _or_nothing(_mapping(deployments.IN_SETTINGS, fields)),
+            "resources": _or_nothing(
+                _mapping(known_fields.RESOURCES, {"instance_count": fields["instance_count"]})
+            ),
+            "model": {"type": ["string", "object", "null"], "description": "found in AZUREML_MODEL_DIR"},
+            "code_configuration": {
                 "type": "object",
-                "minProperties": 1,
-                "propertyNames": {"pattern": f"^{STEP_NAME.pattern}$", "maxLength": STEP_NAME_CHARACTERS},
-                "additionalProperties": _ref("step"),
+                "properties": code,
+                "required": ["scoring_script"],
             },
         },
-        required=["jobs"],
+        required=["code_configuration"],
     )
+
+
+def _pipeline_deployment() -> Schema:
+    """A batch deployment of a pipeline component."""
+    fields = {
+        **_about_deployment("pipeline", "component"),
+        "component": _component("nested"),
+        "job_definition": {"type": ["string", "object", "null"]},
+        "settings": MAPPING,
+    }
+    return {**_mapping(deployments.OF_PIPELINES, fields), "anyOf": _one_of("component", "job_definition")}
+
+
+def _component(definition: str) -> Schema:
+    return {
+        "description": "a component: a file, or the mapping itself",
+        "anyOf": [NOTHING, {"type": "string"}, _ref(definition)],
+    }
 
 
 def _step() -> Schema:
     """One of `jobs`: what kind it is its type says, else what it has."""
     no_type: Schema = {"not": {"required": ["type"]}}
     kinds = []
-    for kind, mark in (("parallel", "task"), ("command", "command")):
+    for kind, mark in (("parallel", "task"), ("command", "command"), ("pipeline", "jobs")):
         alone = {"required": [mark], "not": {"required": ["component"]}}
         inside = {
             "required": ["component"],
             "properties": {"component": {"type": "object", **_has_type(kind)}},
         }
         guessed = {"allOf": [no_type, {"anyOf": [alone, inside]}]}
-        kinds.append({"if": {"anyOf": [_has_type(kind), guessed]}, "then": _ref(kind)})
+        then = _ref("nested" if kind == "pipeline" else kind)
+        kinds.append({"if": {"anyOf": [_has_type(kind), guessed]}, "then": then})
     return {
         "type": "object",
-        "properties": {"type": _type_of(*known_fields.STEP_TYPES)},
-        "anyOf": _one_of("type", "component", "task", "command"),
+        "properties": {"type": _type_of(*known_fields.NODE_TYPES)},
+        "anyOf": _one_of("type", "component", "task", "command", "jobs"),
         "allOf": kinds,
     }
 
 
-def _parallel() -> Schema:
+def _parallel(*, in_component: bool = False) -> Schema:
     fields = {
         **_meta("parallel"),
         **_step_fields("parallel"),
@@ -183,7 +280,10 @@ def _parallel() -> Schema:
             "anyOf": [NOTHING, {"type": "string"}, {"type": "array", "items": TEXT}],
         },
     }
-    return _mapping(known_fields.PARALLEL, fields)
+    if not in_component:
+        return _mapping(known_fields.PARALLEL, fields)
+    rows = {**TEXT, "description": "as in the task, where it belongs"}
+    return _mapping({*known_fields.PARALLEL, "append_row_to"}, {**fields, "append_row_to": rows})
 
 
 def _command() -> Schema:
@@ -202,10 +302,7 @@ def _command() -> Schema:
 def _step_fields(kind: str) -> Schema:
     """What steps of both kinds have; those of a component are spread over it and the step that names it."""
     return {
-        "component": {
-            "description": "a component: a file, or the mapping itself",
-            "anyOf": [NOTHING, {"type": "string"}, _ref(f"{kind}-fields")],
-        },
+        "component": _component("parallel-component" if kind == "parallel" else f"{kind}-fields"),
         "inputs": _ref("inputs"),
         "outputs": _ref("outputs"),
         "compute": {**TEXT, "description": "local, or a name below daskpar.computes in Dask's configuration"},
@@ -282,7 +379,7 @@ def _meta(kind: str) -> Schema:
 
 def _input_fields() -> Schema:
     return {
-        "type": _words((*known_fields.DATA_TYPES, *known_fields.LITERAL_TYPES)),
+        "type": _words(known_fields.INPUT_TYPES),
         "mode": _words(known_fields.INPUT_MODES),
         "path": {**TEXT, "description": "relative to this file; a URL, azureml: or a binding"},
         "optional": _or_nothing(SWITCH),
@@ -294,7 +391,7 @@ def _input_fields() -> Schema:
 
 def _output_fields() -> Schema:
     return {
-        "type": _words(known_fields.DATA_TYPES),
+        "type": _words(known_fields.INPUT_TYPES),
         "mode": _words(known_fields.OUTPUT_MODES),
         "path": {**TEXT, "description": "relative to this file; in the run directory where there is none"},
     }

@@ -25,6 +25,8 @@ from daskpar.rows.row_format import RowFormat, Schema
 from daskpar.rows.text_format import PLAIN_TEXT
 from daskpar.sizes import disk_size
 
+SPACE_ADVICE = "Free some space, then `python -m daskpar resume` puts the output together."
+
 
 @dataclass(frozen=True, kw_only=True)
 class Assembled:
@@ -189,9 +191,7 @@ def check_space(store: PartStore, target: str, size_bytes: int) -> None:
 def check_free(target: str, size_bytes: int) -> None:
     """InfrastructureLost where the disk of the file or folder `target` has no room for `size_bytes` more."""
     if shortage := space_warning(target, size_bytes):
-        raise InfrastructureLost(
-            f"{shortage} Free some space, then `python -m daskpar resume` puts the output together."
-        )
+        raise InfrastructureLost(f"{shortage} {SPACE_ADVICE}")
 
 
 def space_warning(target: str, size_bytes: int) -> str:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from daskpar.errors import RowsDamaged, RunDirectoryError, UsageError
+from daskpar import atomic
+from daskpar.errors import InfrastructureLost, RowsDamaged, RunDirectoryError, UsageError
 from daskpar.jobspec.row_formats import TEXT
 from daskpar.locations import is_url
-from daskpar.outputs.assembly import Assembled, assemble
+from daskpar.outputs.assembly import SPACE_ADVICE, Assembled, assemble
 from daskpar.outputs.commits import Commits
 from daskpar.outputs.journal_reader import JournalContents, read_journal
 from daskpar.outputs.lost_output import rows_gone
@@ -107,7 +108,9 @@ def _whole(
     for last in (False,) * REPAIR_ROUNDS + (True,):
         try:
             return put_together(), lost
-        except RowsDamaged:
+        except InfrastructureLost as error:
+            if not isinstance(error, RowsDamaged):
+                raise InfrastructureLost(_for_export(str(error))) from error
             if last:
                 raise
             found = damage(commits, store)
@@ -116,12 +119,26 @@ def _whole(
     raise AssertionError("the last round returns or raises")
 
 
+def _for_export(text: str) -> str:
+    """What is wrong with the place of an output, with the advice for a place that the user has chosen: the
+    run has nothing to go on with, and may be completed.
+    """
+    for advice in (atomic.ADVICE, SPACE_ADVICE):
+        text = text.replace(advice, "The run itself is as it was: export to another place.")
+    return text
+
+
 def _check_place(run: RunDirectory, target: str) -> None:
     if is_url(target):
         return
     above = os.path.dirname(os.path.abspath(target))
     if not os.path.isdir(above):
         raise UsageError(f"{target} can't be written: there is no folder {above}.")
+    if os.path.exists(target) and not os.path.isfile(target) and not os.path.isdir(target):
+        raise UsageError(
+            f"{target} is a pipe or a device, and an export is put in its place when it is whole: export to "
+            "a file, then print that."
+        )
     inside, of = os.path.realpath(target), os.path.realpath(run.path)
     if inside == of or inside.startswith(of.rstrip("/") + "/"):
         raise UsageError(

@@ -6,6 +6,7 @@ import os
 
 from daskpar.locations import filesystem, is_url, kind_at
 from daskpar.outputs.row_folder import part_files
+from daskpar.paths import shell_path
 from daskpar.rows.registry import store_of
 from daskpar.rundir.step_folder import StepFolder
 
@@ -26,7 +27,8 @@ def rows_gone(step: StepFolder, output: str) -> str:
     else:
         what = "it is" if itself else f"{state.rows} is"
     if store_of(step).exists():  # kept where some mini-batches failed
-        export = f"python -m daskpar export {step.path.parent.parent} --partial FILE --step {step.name}"
+        run = shell_path(step.path.parent.parent)
+        export = f"python -m daskpar export {run} --partial FILE --step {step.name}"
         return f"{what} no longer there; `{export}` writes its rows again"
     return f"{what} no longer there, and its rows are gone with it: start a new run"
 

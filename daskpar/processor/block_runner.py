@@ -35,7 +35,7 @@ from daskpar.processor.return_check import SUCCEEDED, compare_counts, why_not_co
 from daskpar.processor.seen_items import SeenItems
 from daskpar.processor.shared_page import KILL_PENDING, Phase, SharedPage
 from daskpar.processor.signal_guard import SignalGuard
-from daskpar.processor.std_streams import flush_streams, log_sizes, write_stderr
+from daskpar.processor.std_streams import failure_in_log, flush_streams, log_sizes, write_stderr
 from daskpar.results import Failure, Reason, TryStatus
 from daskpar.rows.part_store import PartWriter
 from daskpar.rows.row_format import REFUSED, Schema
@@ -316,10 +316,10 @@ class BlockRunner:
     def _add_failure(self, index: int, reason: int, message: str, trace: str, final: bool) -> None:
         sizes = log_sizes()
         items = self._describe(index)
-        where = f"mini-batch {index}"
+        where = f"{index}"
         if self._order.piece is not None:
             where += f", {piece_in_words(self._order.piece)}"
-        write_stderr(f"{where}{in_brackets(items)}: {message}\n{trace}")
+        write_stderr(failure_in_log(f"{where}{in_brackets(items)}", message, trace))
         self._failures.append(
             Failure(
                 index=index,

@@ -11,8 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from daskpar.batches.records import PACK
+from daskpar.masking import hidden
 from daskpar.paths import LogPaths
 from daskpar.processor.protocol import Flushed
+from daskpar.processor.std_streams import OUR_MARK
 from daskpar.results import Failure
 
 LINES = 8
@@ -22,8 +24,8 @@ READ_BYTES = 32_768
 """How much of the end of a log is looked at."""
 KINDS = 50
 """Different failures of a node whose last words are read: a million alike must not cost a look each."""
-_OURS = re.compile(r"^mini-batch \d+: .*?(?:\n\n|\Z)", re.MULTILINE | re.DOTALL)
-"""What we write into the script's log ourselves: message and traceback, ended by an empty line."""
+_OURS = re.compile(rf"^{re.escape(OUR_MARK)}.*?\n\n", re.MULTILINE | re.DOTALL)
+"""What we write into the script's log ourselves (`std_streams.failure_in_log`)."""
 _PROCESSOR = 11
 """Place of the processor's number in a record."""
 
@@ -70,13 +72,17 @@ def end_of(path: Path, size: int | None = None) -> str:
             end = file.seek(0, os.SEEK_END)
             end = end if size is None or not 0 <= size <= end else size
             start = file.seek(max(0, end - READ_BYTES))
-            return file.read(end - start).decode(errors="replace")
+            text = file.read(end - start).decode(errors="replace")
+            # The rest of a line that begins earlier says little, and may be half a secret.
+            return text.partition("\n")[2] or text if start else text
     except OSError:
         return ""
 
 
 def last_lines(text: str) -> str:
-    """The last lines that the script itself printed, without what we have added to them."""
-    kept = [line.rstrip() for line in _OURS.sub("", text).splitlines() if line.strip()]
+    """The last lines that the script itself printed, without what we have added to them, and without secrets:
+    these are found before anything is cut, for of half a secret nothing tells what it is.
+    """
+    kept = [line.rstrip() for line in hidden(_OURS.sub("", text)).splitlines() if line.strip()]
     shown = "\n".join(kept[-LINES:])
     return shown if len(shown) <= CHARACTERS else "…" + shown[-CHARACTERS:]

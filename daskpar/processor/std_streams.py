@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TextIO
@@ -38,6 +39,19 @@ def write_stderr(text: str) -> None:
         OWN.write(2, f"{hidden(text)}\n".encode(errors="backslashreplace"))
     except OSError:
         pass  # a full disk, or a script that has closed it: the text is in the failure too
+
+
+OUR_MARK = "daskpar: mini-batch "
+"""How what we write of a failure into a script's log begins; scripts print lines on mini-batches, too."""
+
+
+def failure_in_log(where: str, message: str, trace: str) -> str:
+    """A failure for the log of the script, in which only its end is an empty line.
+
+    `where`: the mini-batch, from its number on.
+    """
+    text = f"{OUR_MARK}{where}: {message}\n{trace}".rstrip("\n")
+    return re.sub(r"\n(?=\n)", "\n ", text) + "\n"
 
 
 def log_sizes() -> tuple[int, int] | None:

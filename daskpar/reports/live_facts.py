@@ -124,8 +124,7 @@ class LiveFacts(Watcher):
         `{"step": NAME}`: the run and this step (its first running one where there is none of that name).
         `{"log": NAME, "node": N, "processor": M}`: the ends of what a processor's script has printed.
         """
-        with self._lock:
-            value = self._log(question) if "log" in question else self._facts(question, rows)
+        value = self._log(question) if "log" in question else self._facts(question, rows)
         return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode(
             "utf-8", "replace"
         )
@@ -145,17 +144,23 @@ class LiveFacts(Watcher):
 
         now = time()
         self._take_in_earlier()
-        step = self.chosen(question.get("step"))
-        shown = step_document(step, now, looks_from(rows, step.name)) if step is not None else None
+        with self._lock:
+            step = self.chosen(question.get("step"))
+            shown = step_document(step, now, looks_from(rows, step.name)) if step is not None else None
+            run = run_document(self.run, now)
         if step is not None and shown is not None and step.kind == StepKind.COMMAND:
             shown["tails"] = tails(step)
-        return {"run": run_document(self.run, now), "step": shown}
+        return {"run": run, "step": shown}
 
     def _take_in_earlier(self) -> None:
-        """Steps that earlier processes of the run have ended are known from its directory alone."""
-        if not self.run.resumed or self._has_earlier:
-            return
-        self._has_earlier = True
+        """Steps that earlier processes of the run have ended are known from its directory alone.
+
+        That is read while events go on: the watchers' thread must not wait for a disk.
+        """
+        with self._lock:
+            if not self.run.resumed or self._has_earlier:
+                return
+            self._has_earlier = True
         from daskpar.reports.run_facts import facts_of
 
         try:
@@ -163,14 +168,16 @@ class LiveFacts(Watcher):
         except DaskparError as error:
             logger.debug("what was done before can't be shown: %s", error)
             return
-        for name, step in self.run.steps.items():
-            if not step.started and name in earlier and earlier[name].ended:
-                self.run.steps[name] = earlier[name]
+        with self._lock:
+            for name, step in self.run.steps.items():
+                if not step.started and name in earlier and earlier[name].ended:
+                    self.run.steps[name] = earlier[name]
 
     def _log(self, question: Mapping[str, object]) -> object:
         from daskpar.reports.facts import tail_of
 
-        step = self.run.steps.get(str(question["log"]))
+        with self._lock:
+            step = self.run.steps.get(str(question["log"]))
         if step is None or not step.folder:
             return {"texts": []}
         logs = step.paths.logs

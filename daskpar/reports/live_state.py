@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from daskpar.errors import DaskparError
-from daskpar.events import Event, LongCall, LongCallsChanged, Progress, StepEnded, Watcher
+from daskpar.events import Event, LongCall, LongCallsChanged, Progress, StepEnded, StepPlanned, Watcher
+from daskpar.masking import hidden_tree
 from daskpar.reports.log_files import replace
 from daskpar.reports.progress_view import ProgressView, awaited_call
 from daskpar.reports.waiting import waiting_text
@@ -20,6 +22,8 @@ from daskpar.rundir.step_folder import StepFolder, StepState
 
 WRITE_SECONDS = 1.0
 """Between two writes."""
+MOST_CALLS = 1_000
+"""Of those that take long, so many are written."""
 FRESH_SECONDS = 10.0
 """What is older is shown with the time at which it was written."""
 
@@ -37,6 +41,10 @@ class LiveState(Watcher):
         self._view.handle(event)
         self._view.take_messages()
         super().handle(event)
+
+    def step_planned(self, event: StepPlanned) -> None:
+        self._written = float("-inf")  # how many there are is known from the first second on
+        self._write_when_due(event.step, event.time)
 
     def progress(self, event: Progress) -> None:
         self._write_when_due(event.step, event.time)
@@ -64,8 +72,10 @@ class LiveState(Watcher):
             "per_second": pace.per_second,
             "seconds_left": pace.seconds_left,
             "waiting_for": None if call is None else asdict(call),
+            "long_calls": [asdict(each) for each in islice(step.calls, MOST_CALLS)],
         }
-        replace(self._path, json.dumps(value))
+        # Secrets are hidden before JSON escapes what is in them.
+        replace(self._path, json.dumps(hidden_tree(value)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +96,8 @@ class Live:
     seconds_left: float | None
     waiting_for: LongCall | None
     """The call that all wait for."""
+    long_calls: tuple[LongCall, ...] = ()
+    """What takes more than a few seconds."""
 
     @property
     def waiting(self) -> int:
@@ -101,12 +113,13 @@ def read_live(folder: StepFolder, state: StepState) -> Live | None:
         value = read_json(folder.progress)
         if value is None or value["time"] < (state.started or 0.0):
             return None
-        call, counts = value["waiting_for"], value["counts"]
+        call, counts, calls = value["waiting_for"], value["counts"], value.get("long_calls", ())
         return Live(
             **{
-                **{f.name: value[f.name] for f in fields(Live)},
+                **{f.name: value[f.name] for f in fields(Live) if f.name != "long_calls"},
                 "counts": Counts(**_known(Counts, counts)),
                 "waiting_for": None if call is None else LongCall(**_known(LongCall, call)),
+                "long_calls": tuple(LongCall(**_known(LongCall, each)) for each in calls),
             }
         )
     except (DaskparError, OSError, KeyError, TypeError, ValueError):

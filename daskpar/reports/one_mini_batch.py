@@ -14,7 +14,7 @@ from daskpar.reports.hints import name_of
 from daskpar.reports.job_report import TRY_COLUMNS
 from daskpar.reports.live_state import read_live
 from daskpar.reports.run_status import steps_to_show
-from daskpar.reports.wording import counted, cut_lines, duration, indent, number
+from daskpar.reports.wording import counted, cut_lines, duration, indent, local_time, number
 from daskpar.rundir.run_directory import RunDirectory
 from daskpar.rundir.step_folder import StepFolder
 
@@ -35,7 +35,7 @@ def mini_batch_text(path: Path | str, index: int, step: str | None = None) -> st
     if len(having) > 1:
         names = ", ".join(folder.name for folder in having)
         raise UsageError(f"several steps have a mini-batch {index}: {names}. Say which one with --step.")
-    return printable("\n".join(_lines(having[0], index)))
+    return printable("\n".join(_lines(having[0], index, alive=run.holder() is not None)))
 
 
 def planned(folder: StepFolder) -> int:
@@ -48,13 +48,12 @@ def planned(folder: StepFolder) -> int:
         return 0
 
 
-def _lines(folder: StepFolder, index: int) -> list[str]:
+def _lines(folder: StepFolder, index: int, *, alive: bool) -> list[str]:
     name = name_of(folder.plan, index)
     lines = [f"{folder.name}: mini-batch {number(index)}" + (f" ({name})" if name else "")]
     tries = list(tries_of(folder.logs, index))
     if not tries:
         lines.append("  no try of it has ended yet")
-        lines += _running(folder, index)
     places: dict[str, None] = {}
     for row in tries:
         places[row["Process"]] = None
@@ -68,6 +67,7 @@ def _lines(folder: StepFolder, index: int) -> list[str]:
         )
         if row["Error Message"] != "N/A":
             lines.append(indent(row["Error Message"], "    "))
+    lines += _running(folder, index) if alive else []
     for place in places:
         lines += _of_process(folder.logs, place, index)
     return lines
@@ -89,11 +89,16 @@ def tries_of(logs: LogPaths, index: int) -> Iterator[dict[str, str]]:
 
 
 def _running(folder: StepFolder, index: int) -> list[str]:
+    """Since when the mini-batch has been running, where it is and that is more than a few seconds; a line."""
     state = folder.state()
     live = None if state is None else read_live(folder, state)
-    if live is not None and live.waiting_for is not None and live.waiting_for.index == index:
-        return [f"  it has been running for {duration(live.time - live.waiting_for.since)}"]
-    return []
+    call = next((each for each in live.long_calls if each.index == index), None) if live else None
+    if live is None or call is None:
+        return []
+    doing = "loading" if call.doing == "loading" else "running"
+    again = f", try {call.tries + 1}" if call.tries else ""
+    took = duration(max(live.time - call.since, 0.0))
+    return [f"  it has been {doing} for {took}, since {local_time(call.since)}{again}"]
 
 
 def _of_process(logs: LogPaths, place: str, index: int) -> list[str]:
@@ -109,10 +114,19 @@ def _of_process(logs: LogPaths, place: str, index: int) -> list[str]:
 
 
 def traces_of(path: Path, index: int) -> list[str]:
-    """The entries of a mini-batch in a file of full traces."""
+    """The entries of a mini-batch in a file of full traces, which is read line by line."""
+    begins = re.compile(r"\d{4}-\d\d-\d\dT\S+ (?:mini-batch|import)")
+    wanted = re.compile(rf"\S+ mini-batch {index}, try ")
+    entries: list[list[str]] = []
+    inside = False
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
+        with path.open(encoding="utf-8", errors="replace") as file:
+            for line in file:
+                if begins.match(line):
+                    inside = wanted.match(line) is not None
+                    entries += [[]] if inside else []
+                if inside:
+                    entries[-1].append(line)
     except OSError:
         return []
-    entries = re.split(r"^(?=\d{4}-\d\d-\d\dT\S+ (?:mini-batch|import))", text, flags=re.MULTILINE)
-    return [entry.strip("\n") for entry in entries if re.match(rf"\S+ mini-batch {index}, try ", entry)]
+    return ["".join(entry).strip("\n") for entry in entries]

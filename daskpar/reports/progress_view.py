@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from daskpar.cells import cells, cut_to, padded, shortened
 from daskpar.events import (
     LongCall,
     LongCallsChanged,
@@ -227,19 +228,19 @@ def plain_line(step: StepView, now: float) -> str:
 
 
 def live_line(step: StepView, now: float, width: int, name_width: int) -> str:
-    """A step's progress in exactly one line of a terminal that is `width` characters wide.
+    """A step's progress in exactly one line of a terminal that is `width` cells wide.
 
     What matters least is left out first.
     """
-    name = step.name if len(step.name) <= name_width else step.name[: name_width - 1] + "…"
-    # A character less than the terminal has: at its last column some fold the line.
+    name = shortened(step.name, name_width)
+    # A cell less than the terminal has: at its last column some fold the line.
     room = width - 1
     if step.place:
         name_width += len(step.place) + 1
         name = f"{step.place} {name}"
         if room >= WIDE:
             name, name_width = f"step {name.replace('/', ' of ', 1)}", name_width + len("step  of ") - 1
-    head = f"{name:<{name_width}}  {clock(now - step.started)}"
+    head = f"{padded(name, name_width)}  {clock(now - step.started)}"
     with_bar = head
     if step.planned and not step.doing and (width_of_bar := bar_width(room)):
         with_bar += f"  {bar(step.counts.done, step.planned, width_of_bar)}"
@@ -249,7 +250,7 @@ def live_line(step: StepView, now: float, width: int, name_width: int) -> str:
         line, shown = _joined(start, texts, room)
         if shown > needed:
             break
-    return line[: max(room, 0)]
+    return cut_to(line, room)
 
 
 def _attempts(with_bar: str, head: str, facts: Facts, needed: int) -> Iterator[tuple[str, Facts]]:
@@ -271,7 +272,7 @@ def _attempts(with_bar: str, head: str, facts: Facts, needed: int) -> Iterator[t
 def _joined(start: str, facts: Facts, room: int) -> tuple[str, int]:
     """As many of the facts behind `start` as there is room for, each as long as may be; and how many."""
     for place, texts in enumerate(facts):
-        longer = next((text for fact in texts if len(text := f"{start}  {fact}") <= room), "")
+        longer = next((text for fact in texts if cells(text := f"{start}  {fact}") <= room), "")
         if not longer:
             return start, place
         start = longer
@@ -308,7 +309,8 @@ def awaited_call(step: StepView, now: float) -> LongCall | None:
         left=step.planned - step.counts.done,
         running=step.running,
         since_result=now - step.quiet_since,
-        per_second=step.pace(now).per_second,
+        # The silence itself says nothing about how long a mini-batch usually takes.
+        per_second=step.samples.pace_until(step.quiet_since).per_second,
     )
     return awaited(step.calls, quiet)
 
@@ -333,8 +335,8 @@ def frame(view: ProgressView, now: float, width: int, height: int) -> list[str]:
     # The cursor stands in the line below them.
     room = max(height - 1, 1)
     shown = steps if len(steps) <= room else steps[: max(room - 1, 0)]
-    name_width = min(max((len(step.name) for step in shown), default=0), NAME_WIDTH, max(width // 3, 1))
-    lines = [printable(live_line(step, now, width, name_width)) for step in shown]
+    name_width = min(max((cells(step.name) for step in shown), default=0), NAME_WIDTH, max(width // 3, 1))
+    lines = [cut_to(printable(live_line(step, now, width, name_width)), width - 1) for step in shown]
     if len(shown) < len(steps):
         lines.append(f"… and {counted(len(steps) - len(shown), 'more step')}"[: max(width - 1, 0)])
     return lines

@@ -77,6 +77,12 @@ class Samples:
             return Pace(0.0, None)
         return pace(self._kept[0], self._last, now, planned)
 
+    def pace_until(self, time: float) -> Pace:
+        """The pace until `time`, when something was finished last, whatever has not happened since."""
+        if self._last is None or not self._kept:
+            return Pace(0.0, None)
+        return pace(self._kept[0], Sample(time, self._last.done), time, 0)
+
 
 def pace(first: Sample, last: Sample, now: float, planned: int) -> Pace:
     """The pace between two samples, and the time left for the rest at that pace."""

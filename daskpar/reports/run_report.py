@@ -19,6 +19,7 @@ from daskpar.reports.facts import (
 from daskpar.reports.step_facts import RunFacts, StepFacts
 from daskpar.reports.wording import counts_in_words, local_time, status_after
 
+ADVICE = "The run itself is as it was: `python -m daskpar report RUN --out FILE` writes the report elsewhere."
 MOST_BYTES = 2_700_000
 """Of a report, so that it goes by mail."""
 ROWS_AT_END = 10_000
@@ -33,12 +34,14 @@ TAIL_BYTES = 4_000
 def write_report(run: RunFacts, path: Path, *, rows: int) -> None:
     """Write the report of `run` to `path`; its tables have at most `rows` rows together.
 
-    Raises RunDirectoryError where it can't be written.
+    Raises RunDirectoryError, or InfrastructureLost, where it can't be written.
     """
-    with atomic.explained(f"The report {path} can't be written"):
-        atomic.replace_file(
-            path, report_text(run, rows=rows).encode("utf-8", "replace"), mode=atomic.OWNER_FILE
-        )
+    data = report_text(run, rows=rows).encode("utf-8", "replace")
+    with (
+        atomic.explained(f"The report {path} can't be written", ADVICE),
+        atomic.writing(path, mode=atomic.OWNER_FILE) as fd,
+    ):
+        atomic.write_all(fd, data)
 
 
 def report_text(run: RunFacts, *, rows: int, most_bytes: int = MOST_BYTES) -> str:

@@ -9,20 +9,11 @@ from pathlib import Path
 from daskpar.errors import UsageError, nearest
 from daskpar.outputs.commits import Commits
 from daskpar.outputs.journal_reader import read_journal
-from daskpar.paths import LogPaths
+from daskpar.paths import LogPaths, shell_path
 from daskpar.printable import printable
 from daskpar.reports.live_state import live_lines, read_live
 from daskpar.reports.summary import REPEATS, output_lines, partial_lines
-from daskpar.reports.wording import (
-    clock,
-    counted,
-    counts_in_words,
-    indent,
-    local_time,
-    number,
-    shell_path,
-    status_after,
-)
+from daskpar.reports.wording import clock, counted, counts_in_words, indent, local_time, number, status_after
 from daskpar.results import Counts, Status
 from daskpar.rundir.run_directory import RunDirectory
 from daskpar.rundir.step_folder import StepFolder, StepState

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from daskpar.reports.live_state import Live, read_live
+from daskpar.reports.one_mini_batch import planned
 from daskpar.reports.run_status import committed_counts, not_started, run_status, step_status
 from daskpar.reports.wording import iso
 from daskpar.results import Status
@@ -41,6 +42,9 @@ def _step(folder: StepFolder, state: StepState, of_run: str) -> dict[str, object
     if state.status == Status.RUNNING and not alive:
         counts = committed_counts(folder) or counts
     running = live.running if live is not None and alive else 0
+    of_plan = counts.planned
+    if state.status == Status.RUNNING and not of_plan:
+        of_plan = live.planned if live is not None else planned(folder)
     return {
         "name": state.step,
         "kind": str(state.kind),
@@ -51,12 +55,12 @@ def _step(folder: StepFolder, state: StepState, of_run: str) -> dict[str, object
         "seconds": round(state.seconds, 3),
         "exit_code": state.exit_code,
         "mini_batches": {
-            "planned": counts.planned,
+            "planned": of_plan,
             "succeeded": counts.succeeded,
             "failed": counts.failed,
             "empty": counts.empty,
             "running": running,
-            "waiting": max(counts.planned - counts.done - running, 0),
+            "waiting": max(of_plan - counts.done - running, 0),
         },
         "items": {"done": counts.items, "failed": counts.failed_items},
         "tries": {
@@ -64,15 +68,21 @@ def _step(folder: StepFolder, state: StepState, of_run: str) -> dict[str, object
             "retried": counts.retried,
             "repeats": counts.repeats,
         },
-        "progress": _progress(live if alive else None),
+        "progress": _progress(live, state) if alive else None,
         "outputs": dict(state.outputs) if state.status == Status.COMPLETED else {},
         "logs": str(folder.logs.root),
     }
 
 
-def _progress(live: Live | None) -> dict[str, object] | None:
-    if live is None:
-        return None
+def _progress(live: Live | None, state: StepState) -> dict[str, object]:
+    if live is None:  # nothing is written yet, or the step is a command
+        return {
+            "written": iso(state.started or 0.0),
+            "doing": "running" if state.kind == "command" else "starting",
+            "per_second": 0.0,
+            "seconds_left": None,
+            "waiting_for": None,
+        }
     call = live.waiting_for
     return {
         "written": iso(live.time),

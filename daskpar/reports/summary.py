@@ -9,19 +9,10 @@ from pathlib import Path
 from daskpar.events import StepKind
 from daskpar.locations import filesystem, is_url, kind_at
 from daskpar.outputs.lost_output import rows_gone
-from daskpar.paths import RunPaths, step_path
+from daskpar.paths import RunPaths, shell_path, step_path
 from daskpar.printable import printable
 from daskpar.reports.user_frames import users_frames
-from daskpar.reports.wording import (
-    counted,
-    counts_in_words,
-    cut_lines,
-    duration,
-    indent,
-    number,
-    one_line,
-    shell_path,
-)
+from daskpar.reports.wording import counted, counts_in_words, cut_lines, duration, indent, number, one_line
 from daskpar.results import Failure, InitFailed, Status, StepResult
 from daskpar.rundir.step_folder import StepFolder
 

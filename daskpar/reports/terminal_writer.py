@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from typing import TextIO
 
+from daskpar.cells import rows_of
 from daskpar.reports.display_writer import DisplayWriter
 from daskpar.reports.progress_view import ProgressView, frame
 
@@ -54,7 +55,7 @@ class TerminalWriter(DisplayWriter):
         if not self._drawn:
             return "\r" + _CLEAR_BELOW if self._width else ""
         # A terminal that became narrower has folded long lines into several.
-        rows = sum(max(-(-len(line) // max(width, 1)), 1) for line in self._drawn)
+        rows = rows_of("\n".join(self._drawn), width)
         return "\r" + _UP.format(rows) + _CLEAR_BELOW
 
 

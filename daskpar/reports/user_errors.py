@@ -137,7 +137,14 @@ def trace_text(failure: Failure, attempt: int, seconds: float, same_as: int | No
         lines.append(indent(f"trace as for mini-batch {same_as} above"))
     elif failure.trace:
         lines.append(indent(failure.trace))
-    return "\n".join(lines) + "\n\n"
+    return "\n".join([*lines, *printed_lines(failure)]) + "\n\n"
+
+
+def printed_lines(failure: Failure) -> list[str]:
+    """What the script printed last before a failure, where that is known."""
+    if not failure.printed:
+        return []
+    return [indent("the script printed last:"), indent(failure.printed, "        ")]
 
 
 def kinds_text(kinds: list[FailureKind], other_tries: int) -> str:
@@ -158,9 +165,7 @@ def kinds_text(kinds: list[FailureKind], other_tries: int) -> str:
         lines.append(indent(first.message))
         lines += [indent(f"items: {first.items}")] if first.items else []
         lines += [indent(cut_lines(users_frames(first.trace)))] if first.trace else []
-        lines += (
-            [indent("the script printed last:"), indent(first.printed, "        ")] if first.printed else []
-        )
+        lines += printed_lines(first)
         lines += [indent(f"log: {os.fspath(first.log)}")] if first.log else []
         lines.append("")
     if other_tries:

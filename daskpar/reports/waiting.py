@@ -9,7 +9,7 @@ from daskpar.events import LongCall
 from daskpar.reports.wording import number, one_line
 
 PATIENCE_SECONDS = 5.0
-"""Without a result for so long, and for three times as long as usual, the calls under way are named."""
+"""Without a result for so long, and for much longer than usual, the calls under way are named."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Quiet:
     since_result: float
     """Seconds since the last result, or since the start of the first call."""
     per_second: float
-    """Its pace so far; 0 where there is none yet."""
+    """Its pace until the last result; 0 where there was none yet."""
 
 
 def awaited(calls: Iterable[LongCall], quiet: Quiet) -> LongCall | None:
@@ -32,7 +32,9 @@ def awaited(calls: Iterable[LongCall], quiet: Quiet) -> LongCall | None:
     if oldest is None:
         return None
     only_these = 0 < quiet.left <= max(quiet.running, 1)
-    usual = 3 / quiet.per_second if quiet.per_second > 0 else 0.0
+    # Calls that began together end together: so many results are missing before any is late.
+    missing = max(3.0, 1.5 * quiet.running)
+    usual = missing / quiet.per_second if quiet.per_second > 0 else 0.0
     return oldest if only_these or quiet.since_result > max(PATIENCE_SECONDS, usual) else None
 
 

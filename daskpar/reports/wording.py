@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import shlex
 import time
 from collections.abc import Iterable
-from pathlib import Path
 
 from daskpar.events import NodeEvent, ProcessorEvent, StepPlanned
 from daskpar.paths import process_name
@@ -186,10 +183,3 @@ def cell(text: str) -> str:
     if '"' in flat or "," in flat or flat != flat.strip():
         return '"' + flat.replace('"', '""') + '"'
     return flat
-
-
-def shell_path(path: str | Path) -> str:
-    """A path for a command that the user can copy: relative where shorter, quoted where needed."""
-    text = str(path)
-    relative = os.path.relpath(text) if os.path.isabs(text) else text
-    return shlex.quote(relative if not relative.startswith("..") else text)

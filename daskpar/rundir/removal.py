@@ -21,6 +21,8 @@ class Removable:
 
     path: Path
     status: str
+    started: float
+    """Seconds since the epoch."""
     ended: float
     """When it ended, or began where its driver died; seconds since the epoch."""
     running: str
@@ -52,6 +54,7 @@ def removable(path: Path) -> Removable:
     return Removable(
         path=run.path,
         status=str(run.identity.status),
+        started=run.identity.created,
         ended=run.identity.ended or run.identity.created,
         running=run.holder() or "",
         size_bytes=_size(run.path),

@@ -13,7 +13,7 @@ from typing import Any
 from daskpar import _version, atomic
 from daskpar.errors import RunDirectoryError, UsageError
 from daskpar.locations import is_url
-from daskpar.paths import RunPaths, step_path
+from daskpar.paths import RunPaths, shell_path, step_path
 from daskpar.results import Status
 from daskpar.rundir.boot import boot_id
 from daskpar.rundir.identity import RunIdentity, read_identity, save_identity
@@ -40,7 +40,7 @@ class RunDirectory(RunPaths):
         Raises UsageError for a URL, PathTaken for a path that is no longer `new`, RunDirectoryError for a
         folder that holds anything else, is in use, or can't be written.
         """
-        _refuse_url(path)
+        _refuse_no_folder(path)
         folder = Path(os.path.abspath(path))
         where = f"{folder} can't be made" + (
             " (--run-dir FOLDER, or run_dir in Python, chooses another place)" if new else ""
@@ -80,7 +80,7 @@ class RunDirectory(RunPaths):
         Raises RunDirectoryError when it is none of ours, of a newer version, damaged or in use, or where a
         file in it leads out of it.
         """
-        _refuse_url(path)
+        _refuse_no_folder(path)
         folder = Path(os.path.abspath(path))
         refuse_foreign(folder)
         identity = read_identity(folder)
@@ -139,17 +139,19 @@ class RunDirectory(RunPaths):
         self.close()
 
 
-def _refuse_url(path: Path | str) -> None:
+def _refuse_no_folder(path: Path | str) -> None:
     if is_url(str(path)):
         raise UsageError(f"A run directory must be a local folder that every node reaches, not a URL: {path}")
+    if not str(path).strip():
+        raise UsageError("The name of a run directory is empty: it would be the folder that you are in.")
 
 
 def _refuse_used(folder: Path) -> None:
     names = set(os.listdir(folder)) - {"lock", ".run.json.tmp"}
     if "run.json" in names:
         raise RunDirectoryError(
-            f"{folder} already holds a run. `python -m daskpar resume {folder}` goes on with it; a "
-            "new run needs another run directory (--run-dir, run_dir in Python)."
+            f"{folder} already holds a run. `python -m daskpar resume {shell_path(folder)}` goes on with it; "
+            "a new run needs another run directory (--run-dir, run_dir in Python)."
         )
     if names:
         raise RunDirectoryError(

@@ -88,6 +88,11 @@ def changed(*keys: str, to: Any) -> Any:
         (changed("inputs", "d", to={"type": "folder", "path": "./data"}), "folder"),
         (changed("jobs", to={}), "jobs"),
         ({"type": "pipeline"}, "jobs"),
+        (changed("jobs", "n", to={"type": "pipeline", "jobs": {"a": {"command": "ls", "comand": 1}}}), "comand"),
+        (changed("jobs", "n", to={"type": "pipeline", "component": {"jobs": {"9": {}}}}), "9"),
+        ({"endpoint_name": "e", "code_configuration": {"code": "."}}, "scoring_script"),
+        ({"code_configuration": {"scoring_script": "s.py"}, "settings": {"mini_batch_sise": 3}}, "sise"),
+        ({"endpoint_name": "e", "component": "p.yml", "jobz": 1}, "jobz"),
     ],
 )  # fmt: skip
 def test_mistakes_are_refused(tree: Any, says: str) -> None:

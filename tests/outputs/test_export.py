@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from daskpar.errors import RunDirectoryError, UsageError
+from daskpar import atomic
+from daskpar.errors import InfrastructureLost, RunDirectoryError, UsageError
 from daskpar.outputs.export import export_partial
 from daskpar.outputs.ledger import Ledger
 from daskpar.rows.csv_format import CsvFormat
@@ -67,6 +72,32 @@ def test_a_folder_gets_part_files(run: RunDirectory, processors_in: Any, tmp_pat
         "part-00000.csv": "n\n5\n"
     }
     assert done.path == str(tmp_path / "parts") and done.committed == 1
+
+
+@pytest.mark.parametrize("trouble", ["full", "read-only"])
+def test_a_place_that_takes_nothing_is_no_matter_of_the_run(
+    run: RunDirectory, processors_in: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
+    ledger = Ledger.open(run.step("a").path, 1)
+    ledger.commit(processors_in(run.step("a").path).flush({0: b"0\n"}))
+    ledger.close()
+    if trouble == "full":
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+    else:
+
+        def refuse(*_: object, **__: object) -> None:
+            raise OSError(errno.EROFS, "Read-only file system")
+
+        monkeypatch.setattr(atomic, "open_new", refuse)
+    with pytest.raises(InfrastructureLost, match="export to another place") as raised:
+        export_partial(run, str(tmp_path / "rows.txt"))
+    assert "resume" not in str(raised.value)
+
+
+def test_a_pipe_is_no_place_for_an_export(run: RunDirectory, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UsageError, match="is a pipe or a device"):
+        export_partial(run, str(tmp_path / "pipe"))
 
 
 def test_rows_that_are_gone_are_counted(run: RunDirectory, processors_in: Any, tmp_path: Path) -> None:

@@ -10,9 +10,11 @@ from daskpar.batches.records import PACK
 from daskpar.paths import LogPaths
 from daskpar.processor.last_words import KINDS, LastWords, last_lines
 from daskpar.processor.protocol import Flushed
+from daskpar.processor.std_streams import failure_in_log
 from daskpar.results import Failure, Reason
 
-OURS = "mini-batch 3: ValueError: x\nTraceback (most recent call last):\n  File a\nValueError: x\n\n"
+TRACE = "Traceback (most recent call last):\n  File a\nValueError: x\n"
+OURS = failure_in_log("3", "ValueError: x", TRACE) + "\n"  # as `write_stderr` ends it
 
 
 @pytest.mark.parametrize(
@@ -23,6 +25,13 @@ OURS = "mini-batch 3: ValueError: x\nTraceback (most recent call last):\n  File 
         ("".join(f"{i}\n" for i in range(50)), "\n".join(map(str, range(42, 50)))),
         (f"before\n{OURS}", "before"),
         (f"{OURS}after\n{OURS}", "after"),
+        (f"mini-batch 0: starting\nrow 5 is bad\n{OURS}", "mini-batch 0: starting\nrow 5 is bad"),
+        ("mini-batch 0: starting\nrow 5 is bad\n\nmore\n", "mini-batch 0: starting\nrow 5 is bad\nmore"),
+        (
+            f"before\n{failure_in_log('3 (a)', 'x: two' + chr(10) * 3 + 'parts', TRACE)}\nafter\n",
+            "before\nafter",
+        ),
+        (f"postgres://me:{'s3cret' * 300}@host/{'x' * 600}", f"postgres://me:***@host/{'x' * 600}"),
         ("no line break", "no line break"),
         ("x" * 9000, "…" + "x" * 2000),
     ],

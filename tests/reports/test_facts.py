@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import get_args
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from daskpar.batches.plan_writer import write_plan
-from daskpar.errors import RunDirectoryError
+from daskpar.errors import DaskparError, RunDirectoryError
 from daskpar.events import (
     HOOKS,
     LongCall,
@@ -210,6 +211,29 @@ def test_a_report_stays_small_whatever_its_names(live: LiveFacts, monkeypatch: p
     table = tables[-1]
     assert 10 < table["rows"] < 3000 and table["of"] == 3000
     assert table["values"][2].count("failed") == 10
+
+
+def test_events_go_on_while_a_page_reads_what_was_done_before(
+    live: LiveFacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live.run.resumed, live._has_earlier = True, False
+    taken: list[bool] = []
+
+    def take() -> bool:
+        free = live._lock.acquire(timeout=5)
+        if free:
+            live._lock.release()
+        return free
+
+    def slow(*_: object, **__: object) -> None:
+        handler = threading.Thread(target=lambda: taken.append(take()))
+        handler.start()
+        handler.join()
+        raise DaskparError("enough is known")
+
+    monkeypatch.setattr("daskpar.reports.run_facts.facts_of", slow)
+    live.answer({})
+    assert taken == [True]
 
 
 def test_a_resumed_run_shows_what_was_done_before(live: LiveFacts) -> None:

@@ -7,6 +7,7 @@ import os
 
 import pytest
 
+from daskpar.cells import cells
 from daskpar.reports.terminal_writer import TerminalWriter, can_redraw, terminal_size
 
 from .conftest import ended, planned
@@ -88,6 +89,15 @@ def test_a_narrow_terminal_is_never_overfull(width: int) -> None:
     drawn = stream.screen()[:-1]
     assert len(drawn) == 1
     assert all(len(line) < width for line in drawn)
+
+
+def test_wide_characters_never_overfill_a_line() -> None:
+    stream, writer = terminal(30)
+    scene = Scene(writer)
+    for done in range(3):
+        scene.show(step("画像を分類する工程"), progress(done, "画像を分類する工程"), now=done)
+    (line,) = stream.screen()[:-1]
+    assert cells(line) < 30 and "…" in line
 
 
 def test_a_terminal_that_became_narrower_has_folded_the_lines() -> None:

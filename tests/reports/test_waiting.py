@@ -25,6 +25,7 @@ def call(
         (Quiet(left=20, running=2, since_result=6.0, per_second=5.0), 7),  # nothing ends any more
         (Quiet(left=20, running=2, since_result=20.0, per_second=0.1), None),  # each takes long
         (Quiet(left=20, running=2, since_result=31.0, per_second=0.1), 7),
+        (Quiet(left=20, running=8, since_result=31.0, per_second=0.1), None),  # eight began together
         (Quiet(left=0, running=0, since_result=31.0, per_second=0.1), None),
     ],
 )
@@ -53,6 +54,17 @@ def view(*steps: str) -> ProgressView:
     view.handle(planned(20))
     view.take_messages()
     return view
+
+
+@pytest.mark.parametrize("finished", [1, 3])
+def test_a_silence_after_few_results_is_noticed(finished: int) -> None:
+    shown = view("score")
+    shown.handle(processor(ProcessorState.READY))
+    shown.handle(progress(2, finished))
+    shown.handle(LongCallsChanged(time=START + 12, step="score", node=0, calls=(call(7, START + 2),)))
+    shown.handle(progress(20, finished))
+    (step,) = shown.steps.values()
+    assert "waiting for mini-batch 7 (18 s" in plain_line(step, START + 20)
 
 
 def test_start_up_is_a_phase_and_the_pace_begins_with_the_first_ready_processor() -> None:
