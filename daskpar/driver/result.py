@@ -190,6 +190,22 @@ def completed_before(directory: RunDirectory) -> Run:
         reason="",
         seconds=seconds,
         steps=results,
-        outputs=outputs_of(results, {}),
+        outputs=outputs_of(results, _outputs_of_job(directory, results)),
         summary=f"This run is completed already; nothing is left to do.\n{text}",
     )
+
+
+def _outputs_of_job(directory: RunDirectory, results: Mapping[str, StepResult]) -> dict[str, str]:
+    """Output of the pipeline -> path, by the effective spec; none where that can't be read."""
+    import yaml
+
+    from daskpar.masking import hidden
+
+    try:
+        spec = yaml.safe_load(directory.effective_spec.read_text(encoding="utf-8"))
+        written = {str(name): str(output["path"]) for name, output in spec["outputs"].items()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError):
+        return {}
+    # The file has no secrets, such as those of a URL; the steps know the whole path.
+    whole = {hidden(path): path for result in results.values() for path in result.outputs.values()}
+    return {name: whole.get(path, path) for name, path in written.items()}

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from daskpar import atomic
+from daskpar.errors import UsageError
 
 ITEM, BATCH = "item", "mini_batch"
 """Columns of a table of pickled items: the item, and the mini-batch that it belongs to."""
@@ -139,14 +140,58 @@ def write_frame(frame: Any, folder: Path, number: int) -> int:
 
     A repeat leaves the same file.
     """
-    import pyarrow as pa
 
-    table = pa.Table.from_pandas(frame, preserve_index=False)
+    table = _with_nullable(_as_table(frame), frame)
     size = max(1, int(table.nbytes))
     rows = max(1, table.num_rows * GROUP_BYTES // size)
     with atomic.replacing(part_path(folder, number), durable=False, shared=True) as temporary:
         _write(table, temporary, rows)
     return size
+
+
+def _as_table(frame: Any) -> Any:
+    """A frame as an Arrow table. UsageError names the column that Arrow has no type for."""
+    import pyarrow as pa
+
+    try:
+        return pa.Table.from_pandas(frame, preserve_index=False)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        for at, name in enumerate(frame.columns):
+            try:
+                pa.Table.from_pandas(frame.iloc[:, [at]], preserve_index=False)
+            except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+                raise UsageError(
+                    f"data: the column {name!r} ({frame.dtypes.iloc[at]}) can't be written for the "
+                    f"processors ({_reason(error)}): make its values of one kind, such as "
+                    f"data[{name!r}].astype(str), or leave it out. The elements of a list or a Dask bag may "
+                    "be of any kind"
+                ) from error
+        raise
+
+
+def _reason(error: Exception) -> str:
+    # Arrow gives the sentence and where it was as two arguments.
+    return str(error.args[0] if error.args else error).strip().rstrip(".")
+
+
+def _with_nullable(table: Any, frame: Any) -> Any:
+    """Mark integers that may have nulls beside them: as floats those beyond 2^53 would be others."""
+    import numpy as np
+    import pyarrow as pa
+
+    from daskpar.data.columns.special_types import nullable_field
+
+    fields = [
+        nullable_field(field)
+        if pa.types.is_integer(field.type) and not _is_plain_integer(dtype, np)
+        else field
+        for field, dtype in zip(table.schema, frame.dtypes, strict=True)
+    ]
+    return pa.Table.from_arrays(table.columns, schema=pa.schema(fields, metadata=table.schema.metadata))
+
+
+def _is_plain_integer(dtype: Any, np: Any) -> bool:
+    return isinstance(dtype, np.dtype) and dtype.kind in "iu"
 
 
 def _write(table: Any, place: Any, rows: int) -> None:

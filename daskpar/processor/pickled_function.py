@@ -18,6 +18,7 @@ from daskpar.processor.named_returns import named
 
 _ITEM = "item"
 """The column of pickled items."""
+_NULLABLE = {f"{sign}{bits}" for sign in ("Int", "UInt") for bits in (8, 16, 32, 64)}
 
 
 def _load() -> tuple[Facts, Any]:
@@ -68,6 +69,13 @@ def _given(mini_batch: Any) -> Any:
         return mini_batch
     for position, (known, wanted) in enumerate(zip(mini_batch.dtypes, _dtypes, strict=True)):
         if known != wanted:
-            mini_batch.isetitem(position, mini_batch.iloc[:, position].astype(wanted))
+            mini_batch.isetitem(position, _as(mini_batch.iloc[:, position], wanted))
     mini_batch.columns = _columns
     return mini_batch
+
+
+def _as(column: Any, wanted: Any) -> Any:
+    """A column in the type that it had; among Python objects a null is None."""
+    if str(wanted) == "object" and column.hasnans and str(column.dtype) in _NULLABLE:
+        return column.astype(object).where(column.notna(), None)
+    return column.astype(wanted)

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 import pickle
+from pathlib import Path
 
 import dask
 import dask.bag
 import dask.dataframe
+import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
 from daskpar.data.dask_collections import read_mltable
-from daskpar.driver.staged_collections import FrameParts, ItemBag, PathList, WholeFrame, runs_of
+from daskpar.data.mltable.open import open_mltable
+from daskpar.data.tables.piece import PIECE
+from daskpar.data.tables.table_reader import TableReader
+from daskpar.driver.staged_collections import FrameParts, ItemBag, PathList, WholeFrame, runs_of, write_frame
+from daskpar.errors import UsageError
 
 
 def compute(collections):
@@ -54,6 +61,36 @@ def test_parts_of_other_types_get_one_that_holds_both(tmp_path):
     parts = [dask.delayed(pd.DataFrame)({"n": values}) for values in ([1, 2], [0.5], [])]
     lazy = dask.dataframe.from_delayed(parts, meta={"n": float}, verify_meta=False)
     assert written(FrameParts(lazy, 1 << 20), tmp_path / "a").n.tolist() == [1.0, 2.0, 0.5]
+
+
+def test_whole_numbers_beside_nulls_are_those_that_were_given(tmp_path):
+    """A float has other numbers beyond 2^53, and so would every mini-batch that holds a null."""
+    numbers = [2**53 + 1, None, 2**53 + 3, None, 7]
+    frame = pd.DataFrame(
+        {
+            "signed": pd.array(numbers, "Int64"),
+            "unsigned": pd.array([2**64 - 1, *numbers[1:]], "UInt64"),
+            "arrow": pd.array(numbers, "int64[pyarrow]"),
+            "plain": range(5),
+        }
+    )
+    (tmp_path / "a").mkdir()
+    FrameParts(dask.dataframe.from_pandas(frame, npartitions=2), 1 << 20).write_into(tmp_path / "a", compute)
+    table = open_mltable(str(tmp_path / "a"))
+    for cuts in ([0, 5], [0, 1, 3, 5]):
+        pieces = np.array([(0, *cut) for cut in itertools.pairwise(cuts)], PIECE)
+        reader = TableReader(table, pieces)
+        read = [reader.frame(at) for at in range(len(pieces))]
+        for name in ("signed", "unsigned", "arrow", "plain"):
+            values = [int(value) if pd.notna(value) else None for part in read for value in part[name]]
+            assert values == [int(value) if pd.notna(value) else None for value in frame[name]]
+        assert not reader.take_notices() and str(read[0].dtypes["plain"]) == "int64"
+
+
+def test_a_column_of_several_kinds_is_named():
+    frame = pd.DataFrame({"n": [1, 2], "mixed": [1, "a"]})
+    with pytest.raises(UsageError, match=r"column 'mixed' \(object\) can't be .*Could not convert 'a'"):
+        write_frame(frame, Path(), 0)
 
 
 def test_a_large_frame_has_row_groups_that_are_quick_to_decode(tmp_path, monkeypatch):

@@ -32,6 +32,7 @@ def frame():
             "store": pd.Categorical(["b", "a", "b", "c"]),
             "day": pd.date_range("2026-01-01", periods=4, tz="Europe/Berlin"),
             "sold": pd.array([1, None, 3, 4], "Int64"),
+            "code": pd.array([2**53 + 1, None, None, 2**53 + 3], "Int64"),
             "open": pd.array([True, None, False, True], "boolean"),
             "price": [Decimal("1.50")] * 4,
             "note": pd.array(["x", None, "y", "z"], "string"),
@@ -51,6 +52,7 @@ class PerStore:
         return {
             "store": rows["store"].iloc[0],
             "sold": rows["sold"].sum(),
+            "codes": [str(code) for code in rows["code"]],
             "mean": rows[5].mean(),
             "greeting": self.greeting,
             "key": context.partition_key_value["store"],
@@ -72,9 +74,11 @@ def test_a_class_gets_the_rows_of_a_key_with_their_types():
     ).check()
     assert run.counts["PerStore"].items == 4 and Path("ended").exists()
     rows = run.to_dask().compute()
+    rows["codes"] = [list(codes) for codes in rows["codes"]]
     assert rows.to_dict("list") == {
         "store": ["b", "a", "c"],
         "sold": [4, 0, 4],
+        "codes": [[str(2**53 + 1), "<NA>"], ["<NA>"], [str(2**53 + 3)]],
         "mean": [2.5, 2.5, 4.5],
         "greeting": ["hello"] * 3,
         "key": ["b", "a", "c"],
@@ -156,9 +160,12 @@ def test_the_same_call_goes_on_and_is_reused_and_another_is_refused(here, capsys
 
     mended.touch()
     capsys.readouterr()
-    assert call(timeout=50).check().to_pandas().value.tolist() == [0, 10, 20, 30]
+    second = call(timeout=50).check()
+    assert second.to_pandas().value.tolist() == [0, 10, 20, 30]
     assert "numbers: goes on where it was" in capsys.readouterr().out
-    assert call().to_pandas().value.tolist() == [0, 10, 20, 30]
+    third = call()
+    assert third.to_pandas().value.tolist() == [0, 10, 20, 30]
+    assert third.outputs == second.outputs and set(third.outputs) == {"read.rows", "rows"}
     assert "numbers: completed already, its rows are reused" in capsys.readouterr().out
 
     with pytest.raises(daskpar.RunDirectoryError, match="MY_TOKEN has another secret"):

@@ -1,6 +1,7 @@
-"""Columns that Arrow has no type for: values of several kinds, and locations of files.
+"""Columns that say more than Arrow's types: values of several kinds, locations of files, nullable integers.
 
-Both are texts marked in their field's metadata: "any" columns hold JSON, "stream" columns a path or URL.
+All are marked in their field's metadata. The first two are texts: "any" columns hold JSON, "stream" columns a
+path or URL. "nullable" ones are integers that stay integers beside nulls, where a data frame has them.
 """
 
 from __future__ import annotations
@@ -73,6 +74,20 @@ def is_any(field: pa.Field) -> bool:
 def is_stream(field: pa.Field) -> bool:
     """Whether the texts of a column are locations of files."""
     return bool(field.metadata) and field.metadata.get(_MARK) == b"stream"
+
+
+def nullable_field(field: pa.Field) -> pa.Field:
+    """A field of integers that data frames have as nullable integers, not as floats."""
+    return field.with_metadata({**(field.metadata or {}), _MARK: b"nullable"})
+
+
+def is_nullable(field: pa.Field) -> bool:
+    """Whether integers stay integers beside nulls."""
+    return (
+        bool(field.metadata)
+        and field.metadata.get(_MARK) == b"nullable"
+        and bool(pa.types.is_integer(field.type))
+    )
 
 
 def values_of(column: pa.ChunkedArray | pa.Array, field: pa.Field) -> list[Any]:

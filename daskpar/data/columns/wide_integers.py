@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from daskpar.data.columns.special_types import is_nullable
 from daskpar.data.notices import WIDE, LossCounter, LostValues
 
 _EXACT = 2**53
@@ -17,10 +18,10 @@ class WideIntegers:
 
     def __init__(self, table: pa.Table) -> None:
         self._columns: list[tuple[str, np.ndarray, np.ndarray, np.ndarray]] = []
-        for name, column in zip(table.column_names, table.columns, strict=True):
-            if column.null_count and _is_wide(column):
+        for field, column in zip(table.schema, table.columns, strict=True):
+            if column.null_count and not is_nullable(field) and _is_wide(column):
                 values, nulls = _filled(column)
-                self._columns.append((name, values, nulls, changed_by_float(values) & ~nulls))
+                self._columns.append((field.name, values, nulls, changed_by_float(values) & ~nulls))
 
     def count(self, start: int, stop: int) -> LossCounter | None:
         """What a frame of the rows [start, stop) changes; None where that is nothing."""

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from daskpar.data.columns.special_types import any_field, to_any
+from daskpar.data.columns.special_types import any_field, is_any, is_nullable, nullable_field, to_any
 from daskpar.data.columns.wide_integers import count_changed_by_float
 from daskpar.data.notices import WIDE, LossCounter
 from daskpar.data.reach import unreadable
@@ -89,7 +89,8 @@ def _plain(found: pa.Field) -> pa.Field:
     """The field with a type that all steps know: no dictionaries, no views, no times finer than Python's."""
     type_ = found.type.value_type if pa.types.is_dictionary(found.type) else found.type
     plain = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary(), pa.time64("ns"): pa.time64("us")}
-    return pa.field(found.name, plain.get(type_, type_))
+    field = pa.field(found.name, plain.get(type_, type_))
+    return nullable_field(field) if is_nullable(found) else field
 
 
 def unify(schemas: Iterable[tuple[str, pa.Schema]]) -> pa.Schema:
@@ -111,7 +112,7 @@ def unify(schemas: Iterable[tuple[str, pa.Schema]]) -> pa.Schema:
 
 
 def _widest(known: pa.Field, found: pa.Field, first: str, path: str) -> pa.Field:
-    if known.metadata:
+    if is_any(known):
         return known
     try:
         unified = pa.unify_schemas(
@@ -126,7 +127,9 @@ def _widest(known: pa.Field, found: pa.Field, first: str, path: str) -> pa.Field
             f"the column {known.name!r} is {known.type} in {first} and {found.type} in {path}: "
             "these can't be one column"
         ) from None
-    return pa.field(unified.name, unified.type)
+    field = pa.field(unified.name, unified.type)
+    marked = (is_nullable(known) or is_nullable(found)) and pa.types.is_integer(field.type)
+    return nullable_field(field) if marked else field
 
 
 def _is_text(type_: pa.DataType) -> bool:
@@ -160,7 +163,7 @@ def conform(
             columns.append(pa.nulls(rows, wanted.type))
             continue
         column, found = table.column(number), table.schema.field(number)
-        if wanted.metadata and not found.metadata:
+        if is_any(wanted) and not is_any(found):
             column = to_any(column.to_pylist())
         elif not column.type.equals(wanted.type):
             if losses is not None and pa.types.is_integer(column.type) and pa.types.is_floating(wanted.type):

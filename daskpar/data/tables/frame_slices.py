@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from daskpar.data.columns.pandas_frames import to_pandas
-from daskpar.data.columns.special_types import is_any, is_stream, values_of
+from daskpar.data.columns.special_types import is_any, is_nullable, is_stream, values_of
 from daskpar.data.columns.wide_integers import WideIntegers
 
 if TYPE_CHECKING:
@@ -22,21 +22,38 @@ if TYPE_CHECKING:
 def to_frame(table: pa.Table, rows: int, partition: bool = True) -> pd.DataFrame:
     """The table as a fresh data frame.
 
-    Columns of any kind hold Python values, nested lists as arrays, locations as StreamInfo.
+    Columns of any kind hold Python values, nested lists as arrays, locations as StreamInfo; integers that are
+    nullable stay what they are.
     """
     import pandas as pd
 
-    special = [number for number, field in enumerate(table.schema) if is_any(field) or is_stream(field)]
+    special = [
+        number
+        for number, field in enumerate(table.schema)
+        if is_any(field) or is_stream(field) or (is_nullable(field) and table.column(number).null_count)
+    ]
     if not special:
         return to_pandas(table, partition) if table.num_columns else pd.DataFrame(index=pd.RangeIndex(rows))
     plain = table.select([number for number in range(table.num_columns) if number not in special])
     frame = to_pandas(plain, partition) if plain.num_columns else pd.DataFrame(index=pd.RangeIndex(rows))
     for number in special:
+        if is_nullable(table.schema.field(number)):
+            name = table.schema.field(number).name
+            frame.insert(number, name, pd.Series(_integers(table.column(number))))
+            continue
         values = np.empty(rows, dtype=object)
         for row, value in enumerate(values_of(table.column(number), table.schema.field(number))):
             values[row] = _array(value) if isinstance(value, list) else value
         frame.insert(number, table.schema.field(number).name, pd.Series(values, dtype=object))
     return frame
+
+
+def _integers(column: pa.ChunkedArray) -> pd.arrays.IntegerArray:
+    """Integers beside nulls as what pandas has for them."""
+    import pandas as pd
+
+    values = pc.fill_null(column, pa.scalar(0).cast(column.type)).to_numpy()
+    return pd.arrays.IntegerArray(values, column.is_null().to_numpy())
 
 
 def _array(values: list[Any]) -> np.ndarray:
