@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+from daskpar.paths import RunPaths
 
 
 def root_of(origin: str, paths: Sequence[str]) -> str:
@@ -21,6 +24,17 @@ def root_of(origin: str, paths: Sequence[str]) -> str:
     inside = origin.removesuffix("/MLTable").rstrip("/") + "/"
     root = inside if origin and common.startswith(inside) else common
     return "" if root == "/" or root.endswith("://") else root
+
+
+def first_rows(origin: str, plan: Path, rows: Iterable[int]) -> list[int] | None:
+    """Number of the first row of each file in a collection that was given from Python; None for other data.
+
+    The files of such a collection are ours, in the run directory that has the folder `plan` too, and people
+    know its rows alone. `rows`: of each file.
+    """
+    if len(plan.parents) < 3 or not origin.startswith(f"{RunPaths(plan.parents[2]).staged_inputs}/"):
+        return None
+    return list(itertools.accumulate(rows, initial=0))[:-1]
 
 
 def keys_text(keys: Mapping[str, Any]) -> str:

@@ -1,8 +1,9 @@
 """Names that people know, for the mini-batches of a plan: their files, their key or their rows.
 
 Files are named by their path below the input, so that two `x.txt` in two folders are told apart; rows by
-their file and where they lie in it; groups by the values of their keys. Read for many mini-batches at once,
-and without pyarrow but for keys: the driver names each mini-batch in its reports.
+their file and where they lie in it, those of a collection from Python by where they lie in that; groups by
+the values of their keys. Read for many mini-batches at once, and without pyarrow but for keys: the driver
+names each mini-batch in its reports.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from daskpar.batches.name_texts import SHOWN_FILES, files_text, keys_text, root_of
+from daskpar.batches.name_texts import SHOWN_FILES, files_text, first_rows, keys_text, root_of
 from daskpar.batches.plan import GROUPED, NUMBERS, Plan
 
 if TYPE_CHECKING:
@@ -54,6 +55,18 @@ class Item:
     """Which rows of it, as in `NameParts`."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class _TableFiles:
+    """The files of a table."""
+
+    paths: list[str]
+    names: list[str]
+    by_rows: bool
+    """Whether pieces are counted in rows."""
+    first_rows: list[int] | None
+    """Number of the first row of each in a collection from Python, whose files are ours; else None."""
+
+
 class MiniBatchNames:
     """The names of the mini-batches of the plan in `folder`.
 
@@ -64,7 +77,7 @@ class MiniBatchNames:
         self._plan = Plan.open(folder)
         self._keys: tuple[list[pa.Field], list[pa.ChunkedArray]] | None = None
         self._pieces: np.ndarray | None = None
-        self._files: tuple[list[str], list[str], bool] | None = None
+        self._files: _TableFiles | None = None
 
     @property
     def count(self) -> int:
@@ -97,6 +110,8 @@ class MiniBatchNames:
             files = self._file_texts(chosen)
             return NameParts(names=files, files=files)
         files, rows = self._row_texts(self._piece_array()[chosen])
+        if self._table_files().first_rows is not None:
+            return NameParts(names=rows, rows=rows)
         return NameParts(names=list(map("{} {}".format, files, rows)), files=files, rows=rows)
 
     def items_of(self, index: int) -> Iterator[Item]:
@@ -116,9 +131,10 @@ class MiniBatchNames:
         else:
             pieces = self._piece_array()[start:stop]
             files, rows = self._row_texts(pieces)
-            full = self._table_files()[0]
+            known = self._table_files()
             for number, name, span in zip(pieces["file"].tolist(), files, rows, strict=True):
-                yield Item(path=full[number], name=name, rows=span)
+                named = known.first_rows is None
+                yield Item(path=known.paths[number] if named else "", name=name if named else span, rows=span)
 
     # -- file lists --
 
@@ -139,11 +155,15 @@ class MiniBatchNames:
     # -- rows --
 
     def _row_texts(self, pieces: np.ndarray) -> tuple[list[str], list[str]]:
-        _, names, by_rows = self._table_files()
-        kind = ROW_KIND[by_rows]
-        files = [names[number] for number in pieces["file"].tolist()]
-        spans = zip(pieces["start"].tolist(), pieces["stop"].tolist(), strict=True)
-        return files, [f"{kind} {start}–{stop}" for start, stop in spans]
+        known = self._table_files()
+        kind = ROW_KIND[known.by_rows]
+        numbers = pieces["file"].tolist()
+        starts, stops = pieces["start"], pieces["stop"]
+        if known.first_rows is not None:
+            firsts = np.asarray(known.first_rows, np.int64)[pieces["file"]]
+            starts, stops = starts + firsts, stops + firsts
+        spans = zip(starts.tolist(), stops.tolist(), strict=True)
+        return [known.names[at] for at in numbers], [f"{kind} {start}–{stop}" for start, stop in spans]
 
     def _rows_between(self, start: int, stop: int) -> int:
         pieces = self._piece_array()[start:stop]
@@ -154,15 +174,20 @@ class MiniBatchNames:
             self._pieces = self._plan.pieces
         return self._pieces
 
-    def _table_files(self) -> tuple[list[str], list[str], bool]:
-        """Path and name of each file of the table, and whether its pieces are counted in rows."""
+    def _table_files(self) -> _TableFiles:
         if self._files is None:
             # The text alone: Table itself brings pyarrow and pandas.
             table: Mapping[str, Any] = json.loads(self._plan.table_text)
             paths: list[str] = table["files"]
             root = root_of(table["origin"], paths)
             by_rows = table["format"] in ("parquet", "arrow")
-            self._files = paths, [path.removeprefix(root) for path in paths], by_rows
+            rows = (sum(rows for rows, _ in groups) for groups in table["groups"])
+            self._files = _TableFiles(
+                paths=paths,
+                names=[path.removeprefix(root) for path in paths],
+                by_rows=by_rows,
+                first_rows=first_rows(table["origin"], self._plan.folder, rows) if by_rows else None,
+            )
         return self._files
 
     # -- keys --

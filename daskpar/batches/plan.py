@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from daskpar.batches.name_texts import SHOWN_FILES, files_text, first_of, keys_text, root_of
+from daskpar.batches.name_texts import SHOWN_FILES, files_text, first_of, first_rows, keys_text, root_of
 from daskpar.batches.plan_arrow import StoredGroups, StoredPaths, mapped_pieces, read_pieces
 from daskpar.batches.plan_files import check_present, check_whole, checks_in
 from daskpar.batches.plan_stamps import StoredStamps
@@ -301,11 +301,21 @@ class Plan:
             rows = self.items(i)
             text = f"{rows} row{'' if rows == 1 else 's'}"
         else:
-            root = root_of(self.table.origin, self.table.files)
-            shown = [self.table.describe(self.pieces[k], root) for k in range(start, min(stop, start + 3))]
+            shown = [self._described_piece(k) for k in range(start, min(stop, start + 3))]
             text = first_of(shown, stop - start)
         keys = self.keys(i)
         return text if keys is None else f"{keys_text(keys)}: {text}"
+
+    def _described_piece(self, k: int) -> str:
+        """Piece `k` of a table: its rows or bytes of a file, or its rows of a collection from Python."""
+        table, piece = self.table, self.pieces[k]
+        if table.by_rows:
+            rows = (sum(rows for rows, _ in groups) for groups in table.groups)
+            firsts = first_rows(table.origin, self.folder, rows)
+            if firsts is not None:
+                first = firsts[int(piece["file"])]
+                return f"rows {first + int(piece['start'])}–{first + int(piece['stop'])}"
+        return table.describe(piece, root_of(table.origin, table.files))
 
     def described(self, i: int) -> str:
         """The same; empty where the plan can't be read, which must not hide what the message is about."""

@@ -22,6 +22,7 @@ from daskpar.batches.plan_writer import write_plan
 from daskpar.data.files import list_files
 from daskpar.data.mltable.open import open_mltable
 from daskpar.data.tables.table import Table
+from daskpar.driver.staged_collections import write_table
 from daskpar.jobspec.model import BySize
 
 from .conftest import Passes
@@ -112,6 +113,25 @@ def test_rows_of_files(tmp_path: Path) -> None:
     del document["pieces"]  # as an earlier version wrote it
     (tmp_path / "plan" / "plan.json").write_text(json.dumps(document))
     assert MiniBatchNames(tmp_path / "plan").names(range(60)) == parts.names
+
+
+def test_rows_of_a_collection_from_python_and_no_file_of_ours(tmp_path: Path) -> None:
+    data = tmp_path / "inputs" / "data"
+    data.mkdir(parents=True)
+    for number in range(2):
+        pq.write_table(pa.table({"n": np.arange(30)}), data / f"part-00000{number}.parquet")
+    write_table(data)
+    table = open_mltable(str(data))
+    assert isinstance(table, Table)
+    plan = tmp_path / "steps" / "score" / "plan"
+    plan_by_size(table, BySize(number=1, unit=1), plan)
+    names = MiniBatchNames(plan)
+    parts = names.parts([0, names.count - 1])
+    assert parts.names[0].startswith("rows 0–") and parts.names[1].endswith("–60")
+    assert (parts.rows, parts.files, parts.keys) == (parts.names, "", "")
+    last = Plan.open(plan).describe(names.count - 1)
+    assert last == parts.names[1]
+    assert list(names.items_of(names.count - 1)) == [Item(path="", name=last, rows=last)]
 
 
 def test_key_values_and_no_file_of_ours(tmp_path: Path) -> None:
