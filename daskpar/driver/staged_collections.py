@@ -10,6 +10,7 @@ import json
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -150,21 +151,33 @@ def write_frame(frame: Any, folder: Path, number: int) -> int:
 
 
 def _as_table(frame: Any) -> Any:
-    """A frame as an Arrow table. UsageError names the column that Arrow has no type for."""
     import pyarrow as pa
 
-    try:
+    with named_column(frame):
         return pa.Table.from_pandas(frame, preserve_index=False)
-    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+
+
+@contextmanager
+def named_column(frame: Any, what: str = "data") -> Iterator[None]:
+    """While a frame is turned into Arrow: UsageError names the column that Arrow has no type for.
+
+    `what`: the frame, as its user calls it.
+    """
+    import pyarrow as pa
+
+    refusals = (pa.ArrowException, TypeError, ValueError, OverflowError)
+    try:
+        yield
+    except refusals:
         for at, name in enumerate(frame.columns):
             try:
                 pa.Table.from_pandas(frame.iloc[:, [at]], preserve_index=False)
-            except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+            except refusals as error:
                 raise UsageError(
-                    f"data: the column {name!r} ({frame.dtypes.iloc[at]}) can't be written for the "
+                    f"{what}: the column {name!r} ({frame.dtypes.iloc[at]}) can't be written for the "
                     f"processors ({_reason(error)}): make its values of one kind, such as "
-                    f"data[{name!r}].astype(str), or leave it out. The elements of a list or a Dask bag may "
-                    "be of any kind"
+                    f"frame[{name!r}].astype(str), or leave it out. To map_mini_batches a list or a Dask "
+                    "bag may hold anything"
                 ) from error
         raise
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from daskpar import atomic
-from daskpar.driver.staged_collections import Staged, write_list, write_table
+from daskpar.driver.staged_collections import Staged, named_column, write_list, write_table
 from daskpar.errors import UsageError
 from daskpar.locations import is_url
 
@@ -109,7 +109,8 @@ def _compute(collections: Sequence[Any]) -> Sequence[Any]:
 def write_partition(frame: Any, folder: Path, number: int) -> None:
     """Write one partition as Parquet; a repeat leaves the same file."""
     path = folder / f"part-{number:06d}.parquet"
-    with atomic.replacing(path, durable=False, shared=True) as temporary:
+    what = f"input {folder.name!r}"
+    with named_column(frame, what), atomic.replacing(path, durable=False, shared=True) as temporary:
         frame.to_parquet(temporary, engine="pyarrow", index=False)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,11 @@ def given_data(
         found = replace(found, mini_batch_size=written)
         return replace(found, partition_keys=tuple(partition_keys or ()))
     if not ("dask.Bag" in kinds or isinstance(data, list | tuple)):
-        hint = " Make a frame of it: data.to_frame()." if kinds & {"pandas.Series", "dask.Series"} else ""
+        hint = ""
+        if kinds & {"pandas.Series", "dask.Series"}:
+            hint = " Make a frame of it: data.to_frame()."
+        elif hasattr(data, "__iter__") and not isinstance(data, Mapping):
+            hint = " Make a list of it: list(data)."
         raise UsageError(f"data can't be of type {type(data).__name__}: {_WHAT}.{hint}")
     if partition_keys:
         raise UsageError("partition_keys are columns, and a list or bag has none: give mini_batch_size")
@@ -81,6 +85,11 @@ def _frame(data: Any, is_pandas: bool, size: int | str | None) -> GivenData:
         raise UsageError("data has several levels of columns: give each column one name")
     names = data.index.names if is_pandas else [data.index.name]
     if any(name is not None for name in names):
+        if twice := [name for name in names if name is not None and name in data.columns]:
+            raise UsageError(
+                f"data has a column and an index that are named {twice[0]!r}: leave the index out "
+                "(data.reset_index(drop=True)), or rename it (data.rename_axis('id'))"
+            )
         data = data.reset_index()  # it has a name, so it says something
     columns = list(data.columns)
     double = next((name for name in columns if [str(each) for each in columns].count(str(name)) > 1), None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import pickle
-from pathlib import Path
 
 import dask
 import dask.bag
@@ -19,6 +18,7 @@ from daskpar.data.mltable.open import open_mltable
 from daskpar.data.tables.piece import PIECE
 from daskpar.data.tables.table_reader import TableReader
 from daskpar.driver.staged_collections import FrameParts, ItemBag, PathList, WholeFrame, runs_of, write_frame
+from daskpar.driver.staged_inputs import write_partition
 from daskpar.errors import UsageError
 
 
@@ -87,10 +87,12 @@ def test_whole_numbers_beside_nulls_are_those_that_were_given(tmp_path):
         assert not reader.take_notices() and str(read[0].dtypes["plain"]) == "int64"
 
 
-def test_a_column_of_several_kinds_is_named():
+@pytest.mark.parametrize(("write", "what"), [(write_frame, "data"), (write_partition, "input 'sales'")])
+def test_a_column_of_several_kinds_is_named(tmp_path, write, what):
     frame = pd.DataFrame({"n": [1, 2], "mixed": [1, "a"]})
-    with pytest.raises(UsageError, match=r"column 'mixed' \(object\) can't be .*Could not convert 'a'"):
-        write_frame(frame, Path(), 0)
+    with pytest.raises(UsageError, match=rf"^{what}: the column 'mixed' \(object\) can't be .*convert 'a'"):
+        (tmp_path / "sales").mkdir()
+        write(frame, tmp_path / "sales", 0)
 
 
 def test_a_large_frame_has_row_groups_that_are_quick_to_decode(tmp_path, monkeypatch):

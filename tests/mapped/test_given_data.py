@@ -57,7 +57,8 @@ def test_data_becomes_an_input(data, size, keys, type, staged, written):
     ("data", "size", "keys", "said"),
     [
         (3, None, None, "can't be of type int: give a pandas or Dask DataFrame, a Dask bag, a list"),
-        (np.array([1]), None, None, "can't be of type ndarray"),
+        (np.array([1]), None, None, r"can't be of type ndarray.* Make a list of it: list\(data\)"),
+        (FRAME.set_index("store", drop=False), None, None, "a column and an index that are named 'store'"),
         (FRAME.store, None, None, "can't be of type Series.* Make a frame of it: data.to_frame()"),
         (FRAME, 100, None, "100 says no unit, .* write '1mb' or '10kb', or partition_keys"),
         (FRAME, "x", None, "'x' is no size"),
