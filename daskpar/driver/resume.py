@@ -155,6 +155,7 @@ def _reopen(directory: RunDirectory, options: Options) -> Reopened:
         options.assets,
         given_spec=options.given_spec,
     )
+    refuse_moved(directory, started.staged)
     given, definition = options.given_spec, started.definition(directory)
     job = resolve_job(
         definition,
@@ -267,6 +268,20 @@ def _read_started_with(directory: RunDirectory) -> dict[str, Any]:
     return started
 
 
+def refuse_moved(directory: RunDirectory, staged: Mapping[str, str]) -> None:
+    """RunDirectoryError where a run directory was moved that holds data from Python: its plans know that data
+    by its old place, and processors would wait for it there. `staged`: input -> that place.
+    """
+    for name, place in staged.items():
+        if place != str(directory.staged_inputs / name) and not os.path.exists(place):
+            was = Path(place).parents[1]
+            raise RunDirectoryError(
+                f"{directory.path} was {was} when it started, and its data, which was given from Python, is "
+                f"known by that place: move it back to {was} to go on, or start a new run. Rows can be read "
+                f"where it is (`daskpar export {directory.path} --partial FILE`, or its outputs)"
+            )
+
+
 def _refuse_changes(directory: RunDirectory, job: PipelineJob) -> list[str]:
     """RunDirectoryError where something has changed; else what is not known, one sentence each."""
     changes, unknown = changes_since(directory, job)
@@ -336,6 +351,7 @@ def changes_of_call(directory: RunDirectory, spec: GivenSpec) -> list[str]:
     from daskpar.jobspec.load import load_job
 
     started = _read_started_with(directory)
+    refuse_moved(directory, started["given"])
     job = load_job(
         spec,
         staged=started["given"],

@@ -12,7 +12,9 @@ import yaml
 
 import daskpar
 from daskpar.driver.options import Options
-from daskpar.driver.resume import reopen
+from daskpar.driver.resume import refuse_moved, reopen
+from daskpar.errors import RunDirectoryError
+from daskpar.rundir.run_directory import RunDirectory
 
 QUIET: dict[str, Any] = {"dashboard": None, "display": False}
 
@@ -222,3 +224,16 @@ def test_a_run_that_was_on_a_cluster_says_so_when_it_goes_on_here(
     assert daskpar.resume(two_steps / "run", dashboard=None).status == "completed"
     said = capsys.readouterr()
     assert f"was started with --scheduler {address}, and goes on on this machine" in said.out + said.err
+
+
+def test_a_run_that_was_moved_with_its_data_is_told_at_once(tmp_path: Path) -> None:
+    """Processors would wait for the data at its old place."""
+    with RunDirectory.create(tmp_path / "two", "job", tmp_path / "job.yml") as run:
+        refuse_moved(run, {"data": str(run.staged_inputs / "data")})
+        with pytest.raises(
+            RunDirectoryError, match=r"/two was .*/one when it started.* move it back to .*/one"
+        ):
+            refuse_moved(run, {"data": f"{tmp_path}/one/inputs/data"})
+        (tmp_path / "one").symlink_to(run.path)
+        (run.staged_inputs / "data").mkdir(parents=True)
+        refuse_moved(run, {"data": f"{tmp_path}/one/inputs/data"})
