@@ -31,6 +31,10 @@ ANSWER_SECONDS = 5.0
 """How long a driver may take."""
 
 
+LOOKS_AGAIN_SECONDS = 1.5
+"""A page that asked so lately asks again at once, and is to see the end of its run too."""
+STAY_SECONDS = 0.5
+"""How long the end of a run that somebody looks at waits for that question."""
 GONE_KEPT = 20
 """Runs that have ended and are still listed."""
 
@@ -57,6 +61,10 @@ class RunPage(SchedulerPlugin):
         self._over: asyncio.Event | None = None
         self.waiting = 0
         """Requests that are being answered."""
+        self.looked = float("-inf")
+        """When a request was answered last, on the monotonic clock."""
+        self.end_seen = False
+        """Whether one was answered after the end of the run."""
 
     async def start(self, scheduler: Scheduler) -> None:
         """Called by Dask: from now on the run has a page."""
@@ -122,6 +130,8 @@ class RunPage(SchedulerPlugin):
             return self._answers.get(key, (0.0, None))[1]
         finally:
             self.waiting -= 1
+            self.looked = monotonic()
+            self.end_seen = self.status != "running"
 
     async def _ask(self, key: str, question: Mapping[str, object]) -> bytes:
         future = self._asked.get(key)
@@ -171,9 +181,10 @@ async def end_page(dask_scheduler: Scheduler, run_id: str, status: str, last: di
         return
     run.end(status, last)
     dask_scheduler.plugins.pop(run.name, None)
-    for _ in range(20):
-        if not run.waiting:
-            break
+    # A page may just draw what it was told, and ask again then: by that time the dashboard may be gone.
+    now = monotonic()
+    until = now + (STAY_SECONDS if run.waiting or now - run.looked < LOOKS_AGAIN_SECONDS else 0.0)
+    while (run.waiting or not run.end_seen) and monotonic() < until:
         await asyncio.sleep(0.01)
 
 

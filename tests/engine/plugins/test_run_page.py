@@ -76,6 +76,28 @@ def test_who_waits_gets_something_new_or_the_end(monkeypatch: pytest.MonkeyPatch
     run(scene())
 
 
+def test_the_end_of_a_run_waits_for_who_has_just_looked_and_for_nobody_else() -> None:
+    async def scene() -> None:
+        scheduler = FakeScheduler()
+        page = await page_on(scheduler)
+        ending = asyncio.create_task(end_page(scheduler, "one", "completed", {KEY: b"end"}))
+        await asyncio.sleep(0)
+        assert ending.done() and not page.end_seen, "nobody has looked"
+
+        page = await page_on(scheduler, "two")
+        viewer = asyncio.create_task(page.facts(QUESTION, wait=False))
+        await asyncio.sleep(0)
+        give_answer(scheduler, "two", KEY, b"{}")
+        assert await viewer == b"{}"
+        ending = asyncio.create_task(end_page(scheduler, "two", "completed", {KEY: b"end"}))
+        await asyncio.sleep(0)
+        assert not ending.done()
+        assert await page.facts(QUESTION, wait=True) == b"end"
+        await ending
+
+    run(scene())
+
+
 def test_a_driver_that_vanishes_or_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scene() -> None:
         scheduler = FakeScheduler()
