@@ -135,7 +135,7 @@ def test_the_job_is_good(spec: Path) -> None:
     assert [step.name for step in load_job(spec).steps] == ["c", "p"]
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(mutated())
 def test_a_mutation_is_a_job_or_has_mistakes(spec: Path, tree: Any) -> None:
     """Every mistake has a text; the effective spec of a job that loads is plain YAML."""
