@@ -148,8 +148,11 @@ class MiniBatchNames:
         firsts, lasts = paths.some(starts), paths.some(stops - 1)
         texts = []
         for start, stop, first, last in zip(starts.tolist(), stops.tolist(), firsts, lasts, strict=True):
-            few = paths.slice(start, stop) if stop - start <= SHOWN_FILES else (first, last)
-            texts.append(files_text([path.removeprefix(root) for path in few], stop - start))
+            if stop - start <= SHOWN_FILES:
+                names = [path.removeprefix(root) for path in paths.slice(start, stop)]
+            else:
+                names = [first.removeprefix(root), last.removeprefix(root)]
+            texts.append(files_text(names, stop - start))
         return texts
 
     # -- rows --

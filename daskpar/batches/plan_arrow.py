@@ -9,7 +9,7 @@ from __future__ import annotations
 import bisect
 import itertools
 import mmap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 PATHS_AT_ONCE = 4096
 """Paths decoded in one go."""
+SPREAD = 64
+"""Paths that are picked out are read with all between them, unless that is so many times as much."""
 GROUPS_AT_ONCE = 1 << 16
 """Groups in one record batch, which is mapped as a whole."""
 KEYS_AT_ONCE = 256
@@ -85,11 +87,22 @@ class StoredPaths:
         return self._chunk[start - self._start : stop - self._start]
 
     def some(self, chosen: np.ndarray) -> list[str]:
-        """The paths with these numbers, many at once; fastest where most follow each other."""
+        """The paths with these numbers, many at once; fastest where they lie near each other."""
         import numpy as np
 
         if not len(chosen):
             return []
+        offsets = np.frombuffer(self._offsets, np.int64)
+        starts, stops = offsets[chosen], offsets[chosen + 1]
+        low, high = int(starts.min()), int(stops.max())
+        if high - low <= SPREAD * int((stops - starts).sum()):
+            data = bytes(self._map[self._data + low : self._data + high])
+            return _cut(data, zip((starts - low).tolist(), (stops - low).tolist(), strict=True))
+        return self._scattered(chosen)
+
+    def _scattered(self, chosen: np.ndarray) -> list[str]:
+        import numpy as np
+
         breaks = (np.flatnonzero(np.diff(chosen) != 1) + 1).tolist()
         starts, stops = [0, *breaks], [*breaks, len(chosen)]
         found: list[str] = []
@@ -103,11 +116,15 @@ class StoredPaths:
         ends = self._offsets[start : stop + 1].tolist()
         data = bytes(self._map[self._data + ends[0] : self._data + ends[-1]])
         base = ends[0]
-        parts = itertools.pairwise(ends)
-        if data.isascii():
-            text = data.decode("ascii")
-            return [text[a - base : b - base] for a, b in parts]
-        return [data[a - base : b - base].decode("utf-8", "surrogateescape") for a, b in parts]
+        return _cut(data, ((a - base, b - base) for a, b in itertools.pairwise(ends)))
+
+
+def _cut(data: bytes, parts: Iterable[tuple[int, int]]) -> list[str]:
+    """The texts at [start, stop) of `data`."""
+    if data.isascii():
+        text = data.decode("ascii")
+        return [text[start:stop] for start, stop in parts]
+    return [data[start:stop].decode("utf-8", "surrogateescape") for start, stop in parts]
 
 
 def write_pieces(path: Path, pieces: np.ndarray) -> dict[str, int]:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from daskpar.batches.plan import Plan
 from daskpar.batches.plan_writer import write_plan
@@ -59,3 +63,18 @@ def test_after_another_boot_content_counts_and_what_was_never_synced_is_not_trus
     zeros.write_bytes(bytes(zeros.stat().st_size))
     with pytest.raises(PlanDamaged, match="not what was written"):
         Plan.reopen(tmp_path / "files")
+
+
+@given(
+    st.lists(st.text(st.sampled_from("aé/ \udc80"), max_size=6), min_size=1, max_size=300),
+    st.lists(st.integers(0, 299), max_size=30),
+)
+@settings(max_examples=60, deadline=None)
+def test_paths_that_are_picked_out_are_those_with_their_numbers(paths: list[str], chosen: list[int]) -> None:
+    """Near each other or far apart, in any order, more than once."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_plan(Path(folder) / "plan", kind="files", paths=paths, per_batch=1)
+        stored = Plan.open(Path(folder) / "plan").stored_paths
+        assert stored is not None
+        numbers = [number % len(paths) for number in chosen]
+        assert stored.some(np.array(numbers, np.int64)) == [paths[number] for number in numbers]

@@ -50,7 +50,9 @@ def resumed_well(job, *options: str) -> None:
 def test_a_driver_that_dies_again_and_again(chaos):
     """One run, its driver killed at one moment after the other; each resume goes on from there."""
     job = chaos(kind="grouped", faults={"run 9": ["kill"], "write 30": ["kill"], "run 44": ["exit", "raise"]})
-    moments = [(moment, count) for moment, count, _ in MOMENTS[1:11]]  # those behind are the same, with other kinds
+    moments = [
+        (moment, count) for moment, count, _ in MOMENTS[1:11]
+    ]  # those behind are the same, with other kinds
     for at, (moment, count) in enumerate(moments):
         code, said = job.drive(moment=moment, count=count) if at == 0 else job.drive_resume(moment, count)
         if code != -signal.SIGKILL:
