@@ -14,6 +14,7 @@ from daskpar.rows.columns import Columns
 from daskpar.rows.csv_format import before_each, with_names
 from daskpar.rows.missing_values import is_missing
 from daskpar.rows.named_rows import (
+    EachRange,
     NamedRowsEncoder,
     NamedRowsFormat,
     frame_names,
@@ -64,10 +65,10 @@ class JsonLinesFormat(NamedRowsFormat):
         if self.concatenated:
             yield from super().join(ranges, schema)
             return
-        names = Columns.from_text(schema[0]).names if schema is not None else ()
-        for data in ranges:
-            own, rows = with_names(data)
-            yield _completed(rows, own, names)
+        yield from map(self.joiner(schema).add, ranges)
+
+    def joiner(self, schema: Schema | None) -> EachRange:
+        return EachRange(schema, _with_all)
 
 
 class JsonLinesEncoder(NamedRowsEncoder):
@@ -112,6 +113,12 @@ class JsonLinesEncoder(NamedRowsEncoder):
         self._ranges, self._names, self.size_estimate = [], [], 0
         text, lengths = b"".join(ranges), list(map(len, ranges))
         return before_each(text, lengths, names) if self.row_format.union else (text, lengths)
+
+
+def _with_all(data: bytes, names: tuple[str, ...]) -> bytes:
+    """The objects of a range with a null for each column that they don't have."""
+    own, rows = with_names(data)
+    return _completed(rows, own, names)
 
 
 def _completed(rows: bytes, own: Sequence[str], names: Sequence[str]) -> bytes:
