@@ -14,7 +14,7 @@ import numpy as np
 
 from daskpar.batches.records import RECORD, unpack
 from daskpar.engine.rules.dispatch import Dispatcher, Piece
-from daskpar.engine.rules.division import Division, Span, Stage, to_divide
+from daskpar.engine.rules.division import Division, Span, Stage, tells_nothing_of_items, to_divide
 from daskpar.outputs.ledger import Ledger
 from daskpar.outputs.pieces import PieceOutcome, rows_of
 from daskpar.processor.protocol import Flushed
@@ -108,6 +108,9 @@ class Dividing:
         if division is None or span not in division.open:
             return []
         failure = next(iter(flushed.failures), None)
+        if tells_nothing_of_items(int(record["reason"]), files=self.files):
+            said = failure.message if failure is not None else "no reason is known"
+            return self.give_up(piece.index, f"then its rows could not be loaded for a part of it: {said}")
         self._keep(flushed, record, span, failure, whole=False)
         good = int(record["status"]) != TryStatus.FAILED
         self._queue(piece.index, division.ended(span, good=good), tries=self.max_retries)

@@ -21,7 +21,7 @@ from daskpar.outputs.meter import Meter, OnProgress
 from daskpar.outputs.part_reader import PartReader
 from daskpar.outputs.upload import upload
 from daskpar.rows.part_store import PartStore
-from daskpar.rows.row_format import RowFormat, Schema
+from daskpar.rows.row_format import RowFormat, RowJoiner, Schema
 from daskpar.rows.text_format import PLAIN_TEXT
 from daskpar.sizes import disk_size
 
@@ -41,14 +41,36 @@ class Assembled:
 
 @dataclass(kw_only=True)
 class CopiedStart:
-    """The start of an output, copied while the step ran: the rows of its first mini-batches."""
+    """The start of an output, written while the step ran: the rows of its first mini-batches."""
 
     path: Path
     fd: int
     """Open at the end of what is there; closed by whoever takes it over."""
+    joiner: RowJoiner | None = None
+    """Makes the output of the rows, and may hold back the last of them; None where they are copied."""
     mini_batches: int = 0
-    size_bytes: int = 0
+    taken_bytes: int = 0
+    """Of the head, and of the rows as they are in the parts."""
     _stamp: tuple[int, int] = (0, 0)
+
+    def fits(self, schema: Schema | None) -> bool:
+        """Whether the output of rows with this schema begins so."""
+        return self.joiner is None or self.joiner.fits(schema)
+
+    def add(self, rows: PartReader) -> Iterator[int]:
+        """Write the next rows; yields the bytes of the parts that were taken in with each piece."""
+        if self.joiner is None:
+            yield from rows.copy_to(self.fd)
+            return
+        for data in rows.ranges():
+            atomic.write_all(self.fd, self.joiner.add(data))
+            yield len(data)
+
+    def end(self) -> int:
+        """Write what is left after the last rows; the size of the output."""
+        if self.joiner is not None:
+            atomic.write_all(self.fd, self.joiner.end())
+        return os.fstat(self.fd).st_size
 
     def written(self) -> None:
         """What is there now is what this process has written."""
@@ -82,7 +104,8 @@ def assemble(
     """Write all committed rows to `target` (absolute path or URL) in mini-batch order, as `row_format` joins
     them.
 
-    `start` is a file on the disk of `target` that has the head and the rows of the first mini-batches.
+    `start` is a file on the disk of `target` that has the head and the rows of the first mini-batches; it is
+    not used where it was made for rows of another schema.
 
     `target` is replaced in one step once everything is on the disk; before, and on any error, it is as it
     was. The parts stay: they are removed after the step is known to be complete. Raises InfrastructureLost
@@ -93,12 +116,14 @@ def assemble(
     head = row_format.head(schema) if row_format.concatenated else b""
     total = commits.size_bytes + len(head)  # an estimate where the ranges are not concatenated
     meter = Meter(total, progress)
-    if start is not None:
+    if start is not None and not start.fits(schema):
+        start.close()
+    elif start is not None:
         with closing(start):
-            check_space(store, target, total - start.size_bytes)
-            finished = _finish(start, commits, store, Path(os.path.realpath(target)), meter)
-        if finished:
-            return Assembled(path=target, size_bytes=total, seconds=time.monotonic() - began)
+            check_space(store, target, total - start.taken_bytes)
+            size = _finish(start, commits, store, Path(os.path.realpath(target)), meter)
+        if size is not None:
+            return Assembled(path=target, size_bytes=size, seconds=time.monotonic() - began)
     check_space(store, target, total)
     ranges = commits.part_ranges(merged=row_format.concatenated)
     with PartReader(ranges, commits.part_names, store) as rows:
@@ -208,27 +233,28 @@ def space_warning(target: str, size_bytes: int) -> str:
     return f"{needed}, and its disk has {disk_size(free)} free."
 
 
-def _finish(start: CopiedStart, commits: Commits, store: PartStore, target: Path, meter: Meter) -> bool:
-    """Add the rest to what was copied and give it its name; False where that can't be done, and the output
-    has to be written anew.
+def _finish(start: CopiedStart, commits: Commits, store: PartStore, target: Path, meter: Meter) -> int | None:
+    """Add the rest to what was written and give it its name; its size, or None where that can't be done, and
+    the output has to be written anew.
     """
-    meter.add(start.size_bytes)
+    meter.add(start.taken_bytes)
     try:
         if not start.untouched():
             raise OSError("somebody else has written to it")
-        rest = commits.part_ranges(start.mini_batches)
+        rest = commits.part_ranges(start.mini_batches, merged=start.joiner is None)
         with PartReader(rest, commits.part_names, store) as rows:
-            for size in rows.copy_to(start.fd):
+            for size in start.add(rows):
                 meter.add(size)
+        written = start.end()
         atomic.take_rights(start.fd, target)
         os.fsync(start.fd)
         os.replace(start.path, target)
     except OSError:
         meter.begin_anew()
-        return False
+        return None
     atomic.sync_folder(target.parent)
     meter.end()
-    return True
+    return written
 
 
 def _write(content: _Content, target: Path, meter: Meter, store: PartStore) -> int:

@@ -1,4 +1,5 @@
-"""Copies the start of the one ordered output while its step runs: what is committed without a gap.
+"""Writes the start of the one ordered output while its step runs: what is committed without a gap, copied as
+it is, or joined where the format has a joiner.
 
 On any trouble, rows that are not what was written among it, the copy is given up without a message; the
 assembly at the end then begins anew and says what is wrong.
@@ -19,11 +20,14 @@ from daskpar.outputs.assembly import CopiedStart, temporary_path
 from daskpar.outputs.ledger import Ledger
 from daskpar.outputs.part_reader import PartReader
 from daskpar.rows.part_store import PartStore
+from daskpar.rows.row_format import RowJoiner
 
 NAME = "output.early"
 LOOK_SECONDS = 0.2
 COPY_BYTES = 16 << 20
 """Rows copied at once, unless one mini-batch has more: the end of the step waits for no more than these."""
+JOIN_BYTES = 4 << 20
+"""The same of rows that are joined, which takes longer."""
 SYNC_BYTES = 64 << 20
 """Copied bytes after which the disk is told to write them: at the end there is little left to wait for."""
 SPARE_SHARE, SPARE_LEAST, SPARE_MOST = 0.1, 1 << 30, 16 << 30
@@ -36,8 +40,9 @@ class EarlyCopy:
     """Copies the committed rows of `ledger` into a file in the step's `folder` while it is entered.
 
     `take` hands the file over. Nothing is copied where the output could not be made of it by a rename, and
-    nothing before the head of the output is known. With `into_folder`, the output is a folder of files and
-    nothing is copied.
+    nothing before the head of the output is known. Where later rows have another schema, so that the output
+    begins otherwise, it begins anew. With `into_folder`, the output is a folder of files and nothing is
+    copied.
     """
 
     def __init__(self, ledger: Ledger, folder: Path, target: str, *, into_folder: bool = False) -> None:
@@ -47,6 +52,8 @@ class EarlyCopy:
         self._into_folder = into_folder
         self._start: CopiedStart | None = None
         self._unsynced = 0
+        self._thrown_away = 0
+        """Bytes of rows that were joined in vain, their schema having changed."""
         self._ending = threading.Event()
         self._thread = threading.Thread(
             target=self._copy_until_the_end, name=f"daskpar-output-{folder.name}", daemon=True
@@ -54,8 +61,7 @@ class EarlyCopy:
 
     def __enter__(self) -> EarlyCopy:
         if (
-            self._ledger.row_format.concatenated
-            and not self._into_folder
+            not self._into_folder
             and not is_url(self._target)
             and may_be_moved(self._folder, Path(os.path.realpath(self._target)), self._ledger.store)
         ):
@@ -91,16 +97,19 @@ class EarlyCopy:
             self._give_up()
 
     def advance(self) -> bool:
-        """Copy some of what has become complete; whether there was any. Called on the thread of its own.
+        """Write some of what has become complete; whether there was any. Called on the thread of its own.
         OSError where it can't go on.
         """
         ledger = self._ledger
+        copied = ledger.row_format.concatenated
         done = self._start.mini_batches if self._start is not None else 0
         with ledger.lock:
             commits = ledger.commits
-            stop = commits.whole_flushes(done, commits.final_until(done, COPY_BYTES))
-            ranges = list(commits.part_ranges(done, stop))
-            expected = self._expected_bytes()
+            stop = commits.whole_flushes(
+                done, commits.final_until(done, COPY_BYTES if copied else JOIN_BYTES)
+            )
+            ranges = list(commits.part_ranges(done, stop, merged=copied))
+            expected, committed = self._expected_bytes(), commits.size_bytes
             schema = ledger.schema
         if stop == done or (ledger.row_format.needs_schema and schema is None):
             return False
@@ -108,26 +117,36 @@ class EarlyCopy:
         if disk.free < 2 * expected + min(max(SPARE_LEAST, SPARE_SHARE * disk.total), SPARE_MOST):
             raise OSError("the space on the disk is needed for other things")
         if self._start is None:
-            self._start = begin(self._folder / NAME, ledger.row_format.head(schema))
+            if self._thrown_away > committed:
+                return False  # or a schema that changes all the time would cost more than joining at the end
+            joiner = None if copied else ledger.row_format.joiner(schema)
+            if joiner is None and not copied:
+                raise OSError("the format is joined at the end")
+            self._start = begin(self._folder / NAME, ledger.row_format.head(schema), joiner)
         elif not self._start.untouched():
             raise OSError("somebody else has written to the copy")
+        elif not self._start.fits(schema):
+            self._thrown_away += self._start.taken_bytes
+            self._give_up()
+            return True
         with PartReader(ranges, commits.part_names, ledger.store) as rows:
-            self._copy(rows, self._start, stop, sum(int(found.lengths.sum()) for found in ranges))
+            self._add(rows, self._start, stop, sum(int(found.lengths.sum()) for found in ranges))
         return True
 
-    def _copy(self, rows: PartReader, start: CopiedStart, stop: int, total: int) -> None:
-        copied = 0
-        for size in rows.copy_to(start.fd):
-            copied += size
-            if copied < total and self._ending.is_set():  # in the middle of a very large mini-batch
-                os.ftruncate(start.fd, start.size_bytes)
-                os.lseek(start.fd, start.size_bytes, os.SEEK_SET)
+    def _add(self, rows: PartReader, start: CopiedStart, stop: int, total: int) -> None:
+        taken, begun = 0, os.lseek(start.fd, 0, os.SEEK_CUR)
+        for size in start.add(rows):
+            taken += size
+            # In the middle of a very large mini-batch; what was given to a joiner can't be taken back.
+            if taken < total and self._ending.is_set() and start.joiner is None:
+                os.ftruncate(start.fd, begun)
+                os.lseek(start.fd, begun, os.SEEK_SET)
                 start.written()
                 return
-        start.size_bytes += copied
+        start.taken_bytes += taken
         start.mini_batches = stop
         start.written()
-        self._unsynced += copied
+        self._unsynced += os.lseek(start.fd, 0, os.SEEK_CUR) - begun
         if self._unsynced >= SYNC_BYTES:
             os.fsync(start.fd)
             self._unsynced = 0
@@ -137,16 +156,16 @@ class EarlyCopy:
         commits = self._ledger.commits
         done = commits.counts().done
         whole = commits.size_bytes * commits.count // done if done else 0
-        return 2 * whole - commits.size_bytes - (self._start.size_bytes if self._start is not None else 0)
+        return 2 * whole - commits.size_bytes - (self._start.taken_bytes if self._start is not None else 0)
 
 
-def begin(path: Path, head: bytes) -> CopiedStart:
+def begin(path: Path, head: bytes, joiner: RowJoiner | None = None) -> CopiedStart:
     """A file without mini-batches yet, which begins with `head`."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
-    start = CopiedStart(path=path, fd=fd)
+    start = CopiedStart(path=path, fd=fd, joiner=joiner)
     try:
         atomic.write_all(fd, head)
-        start.size_bytes = len(head)
+        start.taken_bytes = len(head)
         start.written()
     except BaseException:
         start.close()

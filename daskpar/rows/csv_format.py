@@ -15,6 +15,7 @@ from daskpar.jobspec.row_formats import CSV
 from daskpar.rows.columns import Columns
 from daskpar.rows.missing_values import is_missing
 from daskpar.rows.named_rows import (
+    EachRange,
     NamedRowsEncoder,
     NamedRowsFormat,
     frame_names,
@@ -65,13 +66,11 @@ class CsvFormat(NamedRowsFormat):
         if self.concatenated:
             yield from super().join(ranges, schema)
             return
-        if schema is None:
-            return
-        names = Columns.from_text(schema[0]).names
         yield self.head(schema)
-        for data in ranges:
-            own, rows = with_names(data)
-            yield rows if own == names else _rearranged(rows, own, names)
+        yield from map(self.joiner(schema).add, ranges)
+
+    def joiner(self, schema: Schema | None) -> EachRange:
+        return EachRange(schema, _with_all)
 
 
 class CsvEncoder(NamedRowsEncoder):
@@ -156,6 +155,12 @@ def _text(rows: Sequence[Sequence[Any]]) -> bytes:
 
 def _cell(value: Any) -> Any:
     return "" if is_missing(value) else value
+
+
+def _with_all(data: bytes, names: tuple[str, ...]) -> bytes:
+    """The rows of a range as rows with the columns `names`."""
+    own, rows = with_names(data)
+    return rows if own == names else _rearranged(rows, own, names)
 
 
 def _rearranged(rows: bytes, own: tuple[str, ...], names: tuple[str, ...]) -> bytes:

@@ -90,8 +90,8 @@ def snapshot(frame: pd.DataFrame, *, copy: bool) -> Snapshot | None:
     kinds: list[str] = []
     arrays: list[Any] = []
     size = 0
-    for values in _arrays(frame):
-        column = _column(values, copy)
+    for values in column_arrays(frame):
+        column = known_column(values, copy)
         if column is None:
             return None
         kinds.append(column[0])
@@ -122,7 +122,7 @@ def join(frames: Sequence[Snapshot], separator: str = " ") -> tuple[bytes, list[
     return texts[0] if len(texts) == 1 else b"".join(texts), lengths
 
 
-def _arrays(frame: pd.DataFrame) -> list[Any]:
+def column_arrays(frame: pd.DataFrame) -> list[Any]:
     # Forty times as fast as going through Series; there since pandas 1.3.
     column = getattr(frame, "_get_column_array", None)
     if column is None:
@@ -130,7 +130,7 @@ def _arrays(frame: pd.DataFrame) -> list[Any]:
     return [column(i) for i in range(frame.shape[1])]
 
 
-def _column(values: Any, copy: bool) -> tuple[str, Any, int] | None:
+def known_column(values: Any, copy: bool) -> tuple[str, Any, int] | None:
     """Kind, values and about how much text, or None where only `to_csv` knows the text."""
     if isinstance(values, np.ndarray):
         kind = NUMPY_KINDS.get(values.dtype)
@@ -213,12 +213,12 @@ def _text(kind: str, values: Any, separator: str) -> _Fields:
     if kind == "text":
         return _quoted(values, separator)
     if kind in SIMPLE_RANGE:
-        return _Fields(_float_text(kind, values))
+        return _Fields(float_text(kind, values))
     array = pa.array(values) if isinstance(values, np.ndarray) else values
     return _Fields(pc.if_else(array, TRUE, FALSE) if kind.endswith("bool") else array.cast(TEXT))
 
 
-def _float_text(kind: str, values: np.ndarray) -> pa.Array:
+def float_text(kind: str, values: np.ndarray) -> pa.Array:
     """Arrow's text where it is that of Python and numpy, or can be made so for many at once; else theirs, one
     by one.
     """

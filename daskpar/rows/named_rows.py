@@ -233,3 +233,29 @@ def rows_of(returned: Any) -> Iterable[Any]:
     """The rows of anything but a DataFrame: those of a pyarrow Table as mappings."""
     table = arrow_table(returned)
     return returned if table is None else table.to_pylist()  # type: ignore[no-any-return]
+
+
+class EachRange:
+    """As `RowJoiner`, of a format whose file is a head, then what `made` gives for each range and the names
+    of all columns.
+    """
+
+    def __init__(self, schema: Schema | None, made: Callable[[bytes, tuple[str, ...]], bytes]) -> None:
+        self._names = _names(schema)
+        self._made = made
+
+    def fits(self, schema: Schema | None) -> bool:
+        """As `RowJoiner.fits`."""
+        return _names(schema) == self._names
+
+    def add(self, data: bytes) -> bytes:
+        """As `RowJoiner.add`."""
+        return self._made(data, self._names)
+
+    def end(self) -> bytes:
+        """As `RowJoiner.end`."""
+        return b""
+
+
+def _names(schema: Schema | None) -> tuple[str, ...]:
+    return Columns.from_text(schema[0]).names if schema is not None else ()

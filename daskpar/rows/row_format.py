@@ -56,6 +56,19 @@ class RowEncoder(Protocol):
         """What is doubtful of the returns added since the last call: text that a user may take otherwise."""
 
 
+class RowJoiner(Protocol):
+    """Makes the one file of ranges as they come, in mini-batch order; it begins with the format's `head`."""
+
+    def fits(self, schema: Schema | None) -> bool:
+        """Whether what it has made so far is also the start of the file of rows with this schema."""
+
+    def add(self, data: bytes) -> bytes:
+        """Take in the next range; gives what can be written now. It may hold rows back, but not many."""
+
+    def end(self) -> bytes:
+        """What is left to be written after the last range."""
+
+
 class RowFormat(ABC):
     """One format, with its options as fields."""
 
@@ -63,7 +76,8 @@ class RowFormat(ABC):
     """Its name in the registry and in the journal."""
     concatenated: ClassVar[bool] = True
     """Whether the output is `head` and then all ranges as they are: these are then copied without being read,
-    and most of them while the step runs. A format of which this is not true has a `join` of its own.
+    and most of them while the step runs. A format of which this is not true has a `join` of its own, and
+    better a `joiner` too.
     """
 
     item_columns: tuple[str, ...] = ()
@@ -112,6 +126,13 @@ class RowFormat(ABC):
         """
         yield self.head(schema)
         yield from ranges
+
+    def joiner(self, schema: Schema | None) -> RowJoiner | None:
+        """Makes the same file as `join` while its step runs; None where it has to be made at the end.
+
+        Called where `concatenated` is false.
+        """
+        return None
 
     @abstractmethod
     def agreed(self, known: Schema, found: Schema, returned_by: str) -> Schema:

@@ -160,6 +160,27 @@ def test_too_many_bad_items_are_the_failure_of_the_whole(step):
     assert step.dispatcher.finished and list(step.ledger.divided) == []
 
 
+@pytest.mark.parametrize("reason", [Reason.LOAD_ERROR, Reason.LOAD_TIMEOUT, Reason.INPUT_CHANGED])
+@pytest.mark.parametrize("files", [True, False])
+def test_a_piece_that_can_not_be_loaded_is_divided_only_where_items_are_files(step, reason, files):
+    step.dividing.files = files
+    step.begin({4})
+    commits = []
+    for _, order in step.dispatcher.orders():
+        step.dispatcher.settle(order.block, "t", np.array([1]))
+        flushed = step.ended(order.piece, {order.piece[0]})
+        record = unpack(flushed.records)[0].copy()
+        record["reason"] = reason
+        commits += step.dividing.piece_ended(Piece(1, *order.piece), flushed, record)
+        step.dispatcher.end(order.block, "t")
+    if files:
+        assert not commits and step.dispatcher.orders()
+        return
+    (commit,) = commits
+    assert unpack(commit.records)[0]["status"] == TryStatus.FAILED and step.dispatcher.finished
+    assert "then its rows could not be loaded for a part of it: (0, 6)" in commit.failures[0].message
+
+
 def test_all_bad_items_are_named_although_the_whole_has_failed(step):
     step.dividing.at_most = ITEMS
     step.begin(set(range(ITEMS)))

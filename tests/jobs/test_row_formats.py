@@ -117,15 +117,17 @@ def test_a_run_whose_driver_was_killed_ends_in_the_same_bytes(work: Any, row_for
 
     # A failed try is reported at once, and with it what was done before: 0 and 1.
     until(committed, "the first commits", process=driver)
+    early_copy = run / "steps" / "work" / "output.early"
+    until(early_copy.exists, "the start of the output", process=driver)
     partial = work.folder / f"partial.{row_format}"
     export_partial(run, str(partial))
     driver.send_signal(signal.SIGKILL)
     driver.wait()
     (work.folder / "hold").unlink()
     until(lambda: not work.processes(), "the end of the processors")
-    assert not (work.folder / job.name).exists()
+    assert early_copy.exists() and not (work.folder / job.name).exists()
     daskpar.resume(run, dashboard=None, display=False).check()
-    assert job.output == undisturbed
+    assert job.output == undisturbed and not early_copy.exists()
     early, all_rows = numbers_in(partial), numbers_in(work.folder / job.name)
     assert {0, 1} <= set(early)
     assert early == [number for number in all_rows if number in set(early)]

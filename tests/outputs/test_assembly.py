@@ -137,7 +137,7 @@ def copied_start(step: Path, rows: bytes, mini_batches: int) -> CopiedStart:
     """A file that a copy while the step ran has left: the rows of the first mini-batches."""
     start = begin(step / "begun", b"")
     os.write(start.fd, rows)
-    start.mini_batches, start.size_bytes = mini_batches, len(rows)
+    start.mini_batches, start.taken_bytes = mini_batches, len(rows)
     start.written()
     return start
 

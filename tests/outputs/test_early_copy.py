@@ -84,7 +84,7 @@ def test_its_own_thread_copies_what_is_complete(
         ledger.commit(processors.flush({0: b"0\n", 2: b"2\n"}))
         assert copied.wait(60)
         start = early_copy.take()
-        assert start is not None and (start.mini_batches, start.size_bytes) == (1, 2)
+        assert start is not None and (start.mini_batches, start.taken_bytes) == (1, 2)
         ledger.commit(processors.flush({1: b"1\n"}))
         assemble(ledger.commits, SharedFolder(step / "parts"), str(step / "out"), start=start)
     assert (step / "out").read_bytes() == b"0\n1\n2\n"
@@ -186,7 +186,7 @@ def test_the_end_of_a_step_waits_for_no_more_than_a_piece(
     run_through(early_copy)
     monkeypatch.undo()
     start = early_copy.take()
-    assert start is not None and (start.mini_batches, start.size_bytes) == (1, 2)
+    assert start is not None and (start.mini_batches, start.taken_bytes) == (1, 2)
     seen: list[tuple[int, int]] = []
     assemble(
         ledger.commits,

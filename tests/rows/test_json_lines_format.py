@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daskpar.errors import JobFailed
+from daskpar.rows import json_lines_format, json_text
 from daskpar.rows.json_lines_format import JsonLinesFormat
 
 SAME, UNION = JsonLinesFormat(), JsonLinesFormat(columns="union")
@@ -88,6 +89,89 @@ def test_columns_of_numpy_and_pandas_types(output_of: Output) -> None:
         "c": "u",
     }
     assert second == {"i": 2, "f": None, "b": False, "I": None, "s": None, "t": None, "c": None}
+
+
+TEXT = st.text(st.characters(), max_size=5) | st.sampled_from(['"', "\\", "\x7f", "\u2028", "\udcff", "a\nb"])
+NULLS = [None, float("nan"), pd.NA, pd.NaT]
+COLUMNS: dict[str, tuple[st.SearchStrategy[Any], Any]] = {
+    "int64": (st.integers(-(2**63), 2**63 - 1), "int64"),
+    "uint8": (st.integers(0, 255), "uint8"),
+    "float64": (st.floats(allow_infinity=True), "float64"),
+    "floats": (st.floats(-1e6, 1e6) | st.integers(-99, 99).map(float), "float64"),
+    "float32": (st.floats(width=32), "float32"),
+    "bool": (st.booleans(), "bool"),
+    "Int64": (st.none() | st.integers(-(2**63), 2**63 - 1), "Int64"),
+    "Float64": (st.none() | st.floats(allow_nan=False), "Float64"),
+    "boolean": (st.none() | st.booleans(), "boolean"),
+    "text": (TEXT | st.sampled_from(NULLS), object),
+    "string": (st.none() | st.text(st.characters(codec="utf-8"), max_size=5), "string"),
+    "kind": (st.none() | st.sampled_from(["a", 'b"', "é"]), "category"),
+    "numbers": (st.none() | st.sampled_from([1, 2]), "category"),
+    "when": (st.none() | st.datetimes(pd.Timestamp(1700, 1, 1), pd.Timestamp(2200, 1, 1)), "datetime64[ns]"),
+    "zoned": (st.none() | st.just(pd.Timestamp("2024-01-01")), "datetime64[us, Europe/Berlin]"),
+    "long": (st.none() | st.timedeltas(datetime.timedelta(0), datetime.timedelta(9)), "timedelta64[ns]"),
+    "money": (st.none() | st.decimals(allow_nan=False, allow_infinity=False, places=2), object),
+    "day": (st.none() | st.dates(), object),
+    "nested": (st.recursive(st.none() | st.integers() | TEXT, lambda v: st.lists(v) | st.dictionaries(TEXT, v)), object),
+    "mixed": (st.none() | st.booleans() | st.integers() | TEXT, object),
+    "arrow": (st.none() | st.integers(0, 9), "int64[pyarrow]"),
+}  # fmt: skip
+
+
+@st.composite
+def any_frame(draw: st.DrawFn) -> pd.DataFrame:
+    count = draw(st.integers(1, 6))
+    chosen = draw(st.lists(st.sampled_from(sorted(COLUMNS)), min_size=1, max_size=4, unique=True))
+    return pd.DataFrame(
+        {
+            f'{name} "{chr(10)}' if draw(st.booleans()) else name: pd.Series(
+                draw(st.lists(COLUMNS[name][0], min_size=count, max_size=count)), dtype=COLUMNS[name][1]
+            )
+            for name in chosen
+        }
+    )
+
+
+@settings(max_examples=150)
+@given(any_frame(), st.sampled_from([2, 1000]))
+def test_many_rows_at_once_have_the_text_of_each_value_alone(frame: pd.DataFrame, slice_rows: int) -> None:
+    def lines(least: int) -> bytes | str:
+        encoder = SAME.encoder()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(json_lines_format, "_MANY_ROWS", least)
+            patch.setattr(json_text, "SLICE_ROWS", slice_rows)
+            try:
+                encoder.add(frame, 0)
+            except ValueError as error:
+                return str(error)
+        return encoder.take()[0]
+
+    assert lines(1) == lines(10**9)
+
+
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {
+                "a": TEXT | st.integers(),
+                "b": st.floats() | st.none() | st.booleans() | st.just(np.float64(0.1)),
+            }
+        )
+    )
+)
+def test_plain_mappings_have_the_text_of_each_value_alone(rows: list[dict[str, Any]]) -> None:
+    def lines() -> bytes | str:
+        encoder = SAME.encoder()
+        try:
+            encoder.add(rows, 0)
+        except ValueError as error:
+            return str(error)
+        return encoder.take()[0]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(json_lines_format, "_plain_lines", lambda *_: None)
+        one_by_one = lines()
+    assert lines() == one_by_one
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daskpar.errors import JobFailed, UsageError
-from daskpar.rows import parquet_format
+from daskpar.rows import parquet_file
 from daskpar.rows.parquet_format import ParquetFormat
 
 SAME, UNION = ParquetFormat(), ParquetFormat(columns="union")
@@ -130,13 +130,13 @@ def test_whole_numbers_with_nulls_stay_whole_in_pandas_and_dask(output_of: Outpu
 def test_row_groups_are_large_and_cut_by_the_rows_alone(
     output_of: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parquet_format, "GROUP_ROWS", 100)
+    monkeypatch.setattr(parquet_file, "GROUP_ROWS", 100)
     values = [pd.DataFrame({"n": np.arange(size)}) for size in (30, 250, 1, 40)]
     data = output_of(SAME, values)
     found = pq.ParquetFile(io.BytesIO(data))
     assert [found.metadata.row_group(n).num_rows for n in range(found.num_row_groups)] == [100, 100, 100, 21]
     assert found.metadata.row_group(0).column(0).compression == "ZSTD"
-    monkeypatch.setattr(parquet_format, "GROUP_BYTES", 8 * 25)
+    monkeypatch.setattr(parquet_file, "GROUP_BYTES", 8 * 25)
     by_size = pq.ParquetFile(io.BytesIO(output_of(SAME, values))).metadata
     assert [by_size.row_group(n).num_rows for n in range(by_size.num_row_groups)] == [30, 100, 100, 50, 41]
 
@@ -217,8 +217,9 @@ def test_so_does_a_union(
     assert found.to_pylist() == [dict.fromkeys(found.column_names) | rows[0] for rows in values]
 
 
-def test_memory_stays_flat_while_the_file_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parquet_format, "GROUP_ROWS", 1000)
+@pytest.mark.parametrize("early", [False, True])
+def test_memory_stays_flat_while_the_file_is_made(monkeypatch: pytest.MonkeyPatch, early: bool) -> None:
+    monkeypatch.setattr(parquet_file, "GROUP_ROWS", 1000)
     encoder = SAME.encoder()
     encoder.add(pd.DataFrame({"n": np.random.default_rng(0).integers(0, 2**60, 1000)}), 0)
     data, _ = encoder.take()
@@ -227,7 +228,9 @@ def test_memory_stays_flat_while_the_file_is_made(monkeypatch: pytest.MonkeyPatc
         before = pa.total_allocated_bytes()
         most = 0
         tracemalloc.start()
-        for _ in SAME.join((data for _ in range(count)), encoder.schema):
+        ranges = (data for _ in range(count))
+        pieces = map(SAME.joiner(encoder.schema).add, ranges) if early else SAME.join(ranges, encoder.schema)
+        for _ in pieces:
             most = max(most, pa.total_allocated_bytes() - before)
         most += tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()

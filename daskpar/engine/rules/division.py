@@ -4,6 +4,8 @@
     good                    its rows count; nothing of it is called again
     failed, several items   its halves are to be called, the left one first
     failed, one item        that item is bad
+    could not be loaded     of a table: given up as a whole, for each piece is cut out of all of its rows; of
+                            files: as failed, for each file is looked at alone
     lost                    (its rows are gone) it is to be called again
 
     the whole mini-batch    when
@@ -44,6 +46,11 @@ def to_divide(records: np.ndarray, *, files: bool) -> np.ndarray:
         nothing = list(_SAYS_NOTHING_OF_ITEMS if files else _SAYS_NOTHING_OF_ITEMS | {Reason.INPUT_CHANGED})
         chosen &= ~np.isin(records["reason"], nothing)
     return chosen
+
+
+def tells_nothing_of_items(reason: int, *, files: bool) -> bool:
+    """Whether a piece has failed by what concerns the whole mini-batch, so that its parts would fail too."""
+    return not files and reason in (Reason.LOAD_ERROR, Reason.LOAD_TIMEOUT, Reason.INPUT_CHANGED)
 
 
 def most_calls(items: int, bad: int) -> int:
