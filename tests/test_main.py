@@ -41,6 +41,26 @@ def test_what_was_left_for_the_exit_is_called(tmp_path):
     assert (ended.returncode, ended.stdout) == (2, "left for the exit\n")
 
 
+def test_garbage_is_looked_for_once_a_run_has_started(tmp_path):
+    text = """
+import gc, sys
+import daskpar.__main__ as program
+from daskpar import cli
+usual = gc.get_threshold()
+def command(argv):
+    before = gc.get_stats()[0]["collections"], gc.get_threshold() > usual
+    few = [[] for _ in range(program.STARTED // 2)]
+    none = gc.get_stats()[0]["collections"] == before[0]
+    many = [[] for _ in range(program.STARTED)]
+    print(before[1], none, gc.get_threshold() == usual, gc.get_freeze_count() > len(few), len(gc.callbacks))
+    return 0
+cli.run_command = command
+program.main()
+"""
+    ended = run("-c", text, cwd=tmp_path)
+    assert (ended.stdout, ended.stderr) == ("True True True True 0\n", "")
+
+
 @pytest.fixture
 def job(tmp_path):
     text = "type: pipeline\njobs: {a: {type: command, command: echo x, environment: azureml:e:1}}\n"

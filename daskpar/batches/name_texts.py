@@ -51,7 +51,14 @@ def files_text(names: Sequence[str], number: int) -> str:
 
     `names`: of all of them, or where there are many of the first and the last.
     """
-    return ", ".join(names) if number <= SHOWN_FILES else f"{names[0]} … {names[-1]} ({number} files)"
+    if number <= SHOWN_FILES:
+        return ", ".join(names)
+    return many_files_texts(names[:1], names[-1:], number)[0]
+
+
+def many_files_texts(firsts: Sequence[str], lasts: Sequence[str], number: int) -> list[str]:
+    """As `files_text`, of mini-batches that have `number` files each, which are many."""
+    return [f"{first} … {last} ({number} files)" for first, last in zip(firsts, lasts, strict=True)]
 
 
 def first_of(names: Sequence[str], count: int) -> str:

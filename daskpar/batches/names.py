@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from daskpar.batches.name_texts import SHOWN_FILES, files_text, first_rows, keys_text, root_of
+from daskpar.batches.name_texts import (
+    SHOWN_FILES,
+    files_text,
+    first_rows,
+    keys_text,
+    many_files_texts,
+    root_of,
+)
 from daskpar.batches.plan import GROUPED, NUMBERS, Plan
 
 if TYPE_CHECKING:
@@ -139,21 +146,24 @@ class MiniBatchNames:
     # -- file lists --
 
     def _file_texts(self, chosen: np.ndarray) -> list[str]:
-        paths, per_batch, root = self._plan.stored_paths, self._plan.per_batch, self._plan.root
+        paths = self._plan.stored_paths
         assert paths is not None
-        if per_batch == 1:
-            return [path.removeprefix(root) for path in paths.some(chosen)]
-        starts = chosen * per_batch
-        stops = np.minimum(starts + per_batch, paths.count)
-        firsts, lasts = paths.some(starts), paths.some(stops - 1)
-        texts = []
-        for start, stop, first, last in zip(starts.tolist(), stops.tolist(), firsts, lasts, strict=True):
-            if stop - start <= SHOWN_FILES:
-                names = [path.removeprefix(root) for path in paths.slice(start, stop)]
-            else:
-                names = [first.removeprefix(root), last.removeprefix(root)]
-            texts.append(files_text(names, stop - start))
-        return texts
+        skip = len(self._plan.root.encode("utf-8", "surrogateescape"))  # all paths begin with it
+        starts, stops = self._plan.item_ranges(chosen)
+        numbers = stops - starts
+        most = int(numbers.max(initial=0))
+        if most == 1:
+            return paths.some(starts, skip)
+        # All files of each where they are few, else the first and the last one.
+        few = numbers <= SHOWN_FILES
+        shown, step = np.where(few, numbers, 2), np.where(few, 1, numbers - 1)
+        ends = np.cumsum(shown)
+        within = np.arange(int(shown.sum())) - np.repeat(ends - shown, shown)
+        names = paths.some(np.repeat(starts, shown) + within * np.repeat(step, shown), skip)
+        if most > SHOWN_FILES and bool((numbers == most).all()):
+            return many_files_texts(names[::2], names[1::2], most)
+        cuts = zip((ends - shown).tolist(), ends.tolist(), numbers.tolist(), strict=True)
+        return [files_text(names[start:end], number) for start, end, number in cuts]
 
     # -- rows --
 

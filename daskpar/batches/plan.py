@@ -391,6 +391,18 @@ class Plan:
             return i * self.per_batch, min((i + 1) * self.per_batch, self._paths.count)
         return i, i + 1
 
+    def item_ranges(self, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The same of many mini-batches at once: where each begins, and where it ends."""
+        import numpy as np
+
+        if self._groups is None and self._ranges is None:
+            if self._paths is None:
+                return chosen, chosen + 1
+            starts = chosen * self.per_batch
+            return starts, np.minimum(starts + self.per_batch, self._paths.count)
+        found = np.array([self.item_range(i) for i in chosen.tolist()], np.int64).reshape(-1, 2)
+        return found[:, 0], found[:, 1]
+
 
 def _ranges(parts: Sequence[int], per_batch: int) -> list[tuple[int, int]] | None:
     """First file and end of each mini-batch, where the files are of several inputs; None for one."""

@@ -71,4 +71,4 @@ def packed(value: object) -> str:
     data = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode(
         "utf-8", "replace"
     )
-    return base64.b64encode(zlib.compress(data, 6)).decode()
+    return base64.b64encode(zlib.compress(data, 3)).decode()

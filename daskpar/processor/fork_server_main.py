@@ -53,6 +53,7 @@ def serve(fd: int, preload: str, mark: str) -> None:
 def _preload(preload: str) -> None:
     if preload == "commands":
         return
+    gc.disable()  # what is loaded here stays
     import subprocess  # noqa: F401
 
     import daskpar.processor.host  # what every processor needs
@@ -65,6 +66,7 @@ def _preload(preload: str) -> None:
         import daskpar.rows.frame_text  # noqa: F401
     gc.collect()
     gc.freeze()  # the children's garbage collector then leaves these memory pages shared
+    gc.enable()
 
 
 def _hide_what_loads_dask() -> None:

@@ -160,15 +160,36 @@ def seconds_text(seconds: np.ndarray, known: np.ndarray | None = None) -> Column
 
 def _short_seconds(seconds: np.ndarray) -> list[str]:
     """Seconds below 10 with six decimals, three times as fast as one by one."""
+    text = np.empty((len(seconds), 8), np.uint32)
+    _write_short_seconds(text, seconds)
+    found: list[str] = text.view("U8").ravel().tolist()
+    return found
+
+
+def _write_short_seconds(text: np.ndarray, seconds: np.ndarray) -> None:
+    """Their letters, into eight columns of letters."""
     micros = np.rint(seconds * 1e6).astype(np.int32)
     whole = micros // 1_000_000
     rest = micros - whole * 1_000_000
-    text = np.empty((len(micros), 8), np.uint32)
     text[:, 0], text[:, 1] = whole + ord("0"), ord(".")
     text[:, 2:5] = _THREE_DIGITS[rest // 1000]
     text[:, 5:8] = _THREE_DIGITS[rest % 1000]
-    found: list[str] = text.view("U8").ravel().tolist()
-    return found
+
+
+def seconds_cells(columns: Sequence[np.ndarray], last_known: np.ndarray) -> list[Column]:
+    """As `seconds_text` of each column, `N/A` in the last one where not `last_known`; of short times all in
+    one column, with commas between, which is made in half the time.
+    """
+    *others, last = columns
+    values = np.nan_to_num(np.array(columns, np.float64)).clip(0)
+    if not last_known.all() or values.max(initial=0.0) >= 9.99:
+        return [*map(seconds_text, others), seconds_text(last, last_known)]
+    width = 9 * len(columns)
+    text = np.full((values.shape[1], width), ord(","), np.uint32)
+    for number, seconds in enumerate(values):
+        _write_short_seconds(text[:, 9 * number : 9 * number + 8], seconds)
+    found: list[str] = np.ascontiguousarray(text[:, :-1]).view(f"U{width - 1}").ravel().tolist()
+    return [found]
 
 
 def whole_numbers(values: np.ndarray) -> Column:
@@ -181,9 +202,10 @@ def cells(texts: Column) -> Column:
     if isinstance(texts, str):
         return cell(printable(texts)) or "N/A"
     # One look at all of them tells that they need nothing, as nearly always.
-    together = hidden("\n".join(texts))
-    found = together.split("\n")
-    if len(found) != len(texts) or not together.replace("\n", "").isprintable():
+    joined = "\n".join(texts)
+    together = hidden(joined)
+    found = texts if together == joined else together.split("\n")
+    if together.count("\n") != len(texts) - 1 or not "".join(found).isprintable():
         return [cell(printable(text)) or "N/A" for text in texts]
     needs_quotes = '"' in together or "," in together
     if needs_quotes or " \n" in together or "\n " in together or together != together.strip():

@@ -69,6 +69,22 @@ def test_many_files_are_named_by_the_first_and_last(tmp_path: Path) -> None:
     assert [item.name for item in names.items_of(1)] == ["b/1.png", "b/2.png", "b/3.png", "b/4.png"]
 
 
+def test_files_of_several_inputs(tmp_path: Path) -> None:
+    paths = [*(f"/in/a/{number}" for number in range(3)), *(f"/in/b/{number}" for number in range(9))]
+    write_plan(tmp_path, kind="files", paths=paths, per_batch=2, origin="/in/a, /in/b", parts=[3, 9])
+    names, plan = MiniBatchNames(tmp_path), Plan.open(tmp_path)
+    assert names.names(range(3)) == ["a/0, a/1", "a/2", "b/0, b/1"]
+    assert names.names(range(names.count)) == [plan.describe(i) for i in range(plan.count)]
+
+
+def test_files_that_lie_far_apart_are_read_in_runs(tmp_path: Path) -> None:
+    paths = [f"/in/{number:06}{'x' * (number % 7)}" for number in range(60_000)]
+    write_plan(tmp_path, kind="files", paths=paths, per_batch=6, origin="/in")
+    names, plan = MiniBatchNames(tmp_path), Plan.open(tmp_path)
+    chosen = [9_000, *range(10), 9_999, 3, 3, 5_000]
+    assert names.names(chosen) == [plan.describe(i) for i in chosen]
+
+
 def test_any_order_and_any_bytes(tmp_path: Path) -> None:
     paths = [f"/in/é{number}" for number in range(5000)] + [os.fsdecode(b"/in/\xff")]
     write_plan(tmp_path, kind="files", paths=paths, origin="/in")

@@ -45,6 +45,18 @@ def test_seconds_have_six_decimals(seconds: np.ndarray) -> None:
     ]
 
 
+@given(
+    arrays.arrays(np.float32, (3, 4), elements=st.floats(-1, 12, width=32)),
+    st.lists(st.booleans(), min_size=4, max_size=4),
+)
+def test_seconds_of_several_columns_are_those_of_each(columns: np.ndarray, known: list[bool]) -> None:
+    made = record_columns.seconds_cells(list(columns), np.array(known))
+    each = [record_columns.seconds_text(column) for column in columns[:2]]
+    each.append(record_columns.seconds_text(columns[2], np.array(known)))
+    rows = [",".join(row) for row in zip(*(texts(column, 4) for column in made), strict=True)]
+    assert rows == [",".join(row) for row in zip(*(texts(column, 4) for column in each), strict=True)]
+
+
 def test_seconds_that_are_not_known() -> None:
     known = np.array([True, False])
     assert texts(record_columns.seconds_text(np.array([1.5, 2.5]), known), 2) == ["1.500000", "N/A"]
