@@ -25,6 +25,8 @@ from daskpar.processor.shared_page import Announcement
 from daskpar.processor.slot_page import SlotPage
 
 NO_LIMIT = 1 << 60
+AHEAD_SECONDS = 0.25
+"""Work that waits in a processor, beside one round of its calls: the node may be busy elsewhere for a moment."""
 
 
 class InFlightQueue(BlockQueue):
@@ -63,7 +65,8 @@ class InFlightQueue(BlockQueue):
             return next((order for order in self._waiting if order.alone), None)
         most = self.settings.most_mini_batches
         self._look(processor)
-        if state.waiting >= self.settings.in_flight or (most is not None and state.total >= most):
+        rounds = max(1.0, AHEAD_SECONDS / max(self._mean_time.seconds, 1e-3))
+        if state.waiting >= rounds * self.settings.in_flight or (most is not None and state.total >= most):
             return None
         return next((order for order in self._waiting if self._fits(processor, order)), None)
 

@@ -8,6 +8,7 @@ import inspect
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from types import TracebackType
 from typing import Any
 
 from daskpar.processor.entry_script import Entry, is_async
@@ -23,11 +24,14 @@ class ScriptLoop:
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """What the function returns; what it has to await is awaited."""
         waits = awaited(function, arguments)
-        if asyncio._get_running_loop() is None:
-            return self.loop.run_until_complete(waits)
-        # A notebook runs a loop in this thread already.
-        with ThreadPoolExecutor(1) as thread:
-            return thread.submit(self.loop.run_until_complete, waits).result()
+        try:
+            if asyncio._get_running_loop() is None:
+                return self.loop.run_until_complete(waits)
+            # A notebook runs a loop in this thread already.
+            with ThreadPoolExecutor(1) as thread:
+                return thread.submit(self.loop.run_until_complete, waits).result()
+        except BaseException as error:
+            raise error.with_traceback(_of_script(error.__traceback__))
 
     def with_plain_calls(self, entry: Entry, *, run: bool) -> Entry:
         """The entry script with its async functions as ordinary ones, `run` where that is wanted."""
@@ -51,6 +55,14 @@ class ScriptLoop:
             self.loop.run_until_complete(self.loop.shutdown_asyncgens())
         with contextlib.suppress(BaseException):
             self.loop.close()
+
+
+def _of_script(trace: TracebackType | None) -> TracebackType | None:
+    """A traceback without the frames of the loop, which stand before those of the script."""
+    first = trace
+    while first is not None and first.tb_frame.f_code is not awaited.__code__:
+        first = first.tb_next
+    return first.tb_next if first is not None else trace
 
 
 async def awaited(function: Callable[..., Any], arguments: tuple[Any, ...], *, keep: bool = True) -> Any:

@@ -132,8 +132,10 @@ class InFlightDispatcher(Dispatcher):
 
     def _change_load(self, node: str, by: int) -> None:
         self._load[node] = self._due.get(node, 0)
-        most = QUEUED_AHEAD * self.in_flight * self.nodes[node]
-        if self._load[node] < most and node not in self._with_suspect:
+        # As much as two rounds of calls, and for short ones what takes as long as one block.
+        each = self.sizer.seconds_per_mini_batch or self.sizer.target
+        most = max(QUEUED_AHEAD * self.in_flight, self.sizer.target / max(each, 1e-7))
+        if self._load[node] < most * self.nodes[node] and node not in self._with_suspect:
             self._room.add(node)
         else:
             self._room.discard(node)
