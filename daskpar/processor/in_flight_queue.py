@@ -26,7 +26,7 @@ from daskpar.processor.slot_page import SlotPage
 
 NO_LIMIT = 1 << 60
 AHEAD_SECONDS = 0.25
-"""Work that waits in a processor, beside one round of its calls: the node may be busy elsewhere for a moment."""
+"""Work that waits in a processor at least: the node may be busy elsewhere for a moment."""
 
 
 class InFlightQueue(BlockQueue):

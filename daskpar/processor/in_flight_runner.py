@@ -211,9 +211,8 @@ class InFlightRunner(BlockRunner):
     def _call_ended(self, call: Call, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
             raise error  # nothing of the script's comes to here
-        if (
-            task.cancelled()
-        ):  # by the script, which can reach all tasks, while its data was loaded or it waited
+        if not call.reported:
+            # The script has cancelled it, which can reach all tasks, while its data was loaded or it waited.
             self._order, self._source, self._call = call.order, call.source, call
             text = "its task was cancelled by the script, which cancels tasks that are not its own"
             self._fail(call.index, Reason.EXCEPTION, call.items or 1, text, (call.began, None))
@@ -364,6 +363,7 @@ class InFlightRunner(BlockRunner):
         return () if repeated or order.piece is not None else found
 
     def _hand_back_unreached(self, call: Call) -> None:
+        call.reported = True
         order, unreached = call.order, self._unreached
         self._unreached = None
         channel.send(self._sock, HandedBack(order.block, order.token, call.index, call.index + 1, unreached))
@@ -414,6 +414,7 @@ class InFlightRunner(BlockRunner):
     ) -> None:
         call, now = self._call, OWN.monotonic()
         assert call is not None
+        call.reported = True
         began, running = clocks
         run = now - running if running is not None else 0.0
         # As everywhere: what was read for a try that is made again counts with that one.

@@ -56,8 +56,7 @@ class RateLimit:
     def _try(self, n: int) -> float:
         """0.0 where `n` tokens were taken; else for how long to wait before the next try."""
         assert self._page is not None
-        self._page.ask(self._processor)
-        wait = self._page.take(n)
+        wait = self._page.take(n, self._processor)
         # It may be a moment too short by a rounding error.
         return min(wait + 0.0002, LONGEST_WAIT) if wait else 0.0
 

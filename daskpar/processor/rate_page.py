@@ -4,9 +4,11 @@ One token is one call. The bucket fills at the node's share of the step's rate, 
 as the scheduler grants it, and holds a tenth of a second's worth (at least one token): calls are spread
 evenly, and one that comes late loses nothing.
 
-    rate    tokens  filled  asked[0] asked[1] ...
-    double  double  double  double               `filled`: when the tokens were counted last, `asked`: when
-                                                 each processor was waiting last; monotonic clock
+    rate    tokens  filled  asked since ...
+    double  double  double  double double   `filled`: when the tokens were counted last; for each processor
+                                            when it has asked last, and since when it waits (0: it does not)
+
+Where tokens are scarce, the processor that waits for longest gets the next one. Times are monotonic.
 
 Rate and tokens are changed under a lock of the file, which the kernel opens when a process dies.
 """
@@ -23,9 +25,13 @@ from contextlib import contextmanager
 from daskpar.own_calls import OWN
 from daskpar.processor import linux
 
+TURN_SECONDS = 0.002
+"""How long one waits whose turn it is not."""
 BURST_SECONDS = 0.1
 """The bucket holds what comes in so long."""
-_RATE, _TOKENS, _FILLED, _ASKED = range(4)
+STILL_SECONDS = 0.25
+"""Who waits asks more often than that; who does not has ended, or was killed."""
+_RATE, _TOKENS, _FILLED, _FIRST = range(4)
 
 
 def taken(tokens: float, rate: float, seconds: float, wanted: int) -> tuple[float, float]:
@@ -58,7 +64,7 @@ class RatePage:
     def create(cls, processors: int) -> RatePage:
         """A new page, without any rate yet."""
         fd = linux.anonymous_file("daskpar-rate")
-        os.ftruncate(fd, 8 * (_ASKED + processors))
+        os.ftruncate(fd, 8 * (_FIRST + 2 * processors))
         return cls(fd)
 
     def set_rate(self, rate: float) -> None:
@@ -68,21 +74,32 @@ class RatePage:
             real[_TOKENS], _ = taken(real[_TOKENS], real[_RATE], max(0.0, now - real[_FILLED]), 0)
             real[_FILLED], real[_RATE] = now, rate
 
-    def take(self, wanted: int) -> float:
+    def take(self, wanted: int, processor: int) -> float:
         """Processor: take tokens; for how many seconds to wait before the next try, 0.0: they were taken."""
+        own = _FIRST + 2 * processor
         with self._locked():
             real, now = self._real, OWN.monotonic()
+            real[own] = now
+            since = real[own + 1] = real[own + 1] or now
             left, wait = taken(real[_TOKENS], real[_RATE], max(0.0, now - real[_FILLED]), wanted)
+            if not wait and (ahead := self._ahead(since, now)) and left < ahead:
+                left, wait = left + wanted, TURN_SECONDS
             real[_TOKENS], real[_FILLED] = left, now
+            if not wait:
+                real[own + 1] = 0.0
         return wait
 
-    def ask(self, processor: int) -> None:
-        """Processor: it wants tokens now."""
-        self._real[_ASKED + processor] = OWN.monotonic()
+    def _ahead(self, since: float, now: float) -> int:
+        """How many processors wait for longer."""
+        asked, waits = self._real[_FIRST::2], self._real[_FIRST + 1 :: 2]
+        return sum(
+            0.0 < began < since and now - last < STILL_SECONDS
+            for last, began in zip(asked, waits, strict=True)
+        )
 
     def asking(self, since: float) -> int:
         """Node: how many processors have asked for tokens since then."""
-        return sum(at > since for at in self._real[_ASKED:])
+        return sum(last > since for last in self._real[_FIRST::2])
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

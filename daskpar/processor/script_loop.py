@@ -31,7 +31,8 @@ class ScriptLoop:
             with ThreadPoolExecutor(1) as thread:
                 return thread.submit(self.loop.run_until_complete, waits).result()
         except BaseException as error:
-            raise error.with_traceback(_of_script(error.__traceback__))
+            error.__traceback__ = _of_script(error.__traceback__)
+            raise
 
     def with_plain_calls(self, entry: Entry, *, run: bool) -> Entry:
         """The entry script with its async functions as ordinary ones, `run` where that is wanted."""
