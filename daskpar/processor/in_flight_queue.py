@@ -7,7 +7,7 @@ until one has nothing else left; meanwhile that one gets nothing new.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from time import monotonic
@@ -20,7 +20,15 @@ from daskpar.processor.in_flight_given import InFlightState
 from daskpar.processor.in_flight_losses import charge_and_requeue_all
 from daskpar.processor.processor_handle import ProcessorHandle
 from daskpar.processor.processor_messages import BlockDone, HandBack, HandedBack
-from daskpar.processor.protocol import BlockEnded, BlockOrder, Flushed, Released, ReleaseReason
+from daskpar.processor.protocol import (
+    BlockEnded,
+    BlockOrder,
+    Flushed,
+    Message,
+    ProcessorSettings,
+    Released,
+    ReleaseReason,
+)
 from daskpar.processor.shared_page import Announcement
 from daskpar.processor.slot_page import SlotPage
 
@@ -223,3 +231,8 @@ def _may_be_given(processor: ProcessorHandle) -> bool:
         and not processor.killed_for
         and not processor.replaced_for
     )
+
+
+def queue_of(settings: ProcessorSettings, report: Callable[[Message], None]) -> BlockQueue:
+    """The blocks of a node, for processors of the kind that `settings` ask for."""
+    return InFlightQueue(settings, report) if settings.in_flight else BlockQueue(settings, report)

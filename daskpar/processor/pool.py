@@ -18,15 +18,15 @@ from time import monotonic, time
 from daskpar.events import ProcessorState
 from daskpar.paths import process_name
 from daskpar.processor import channel, linux
-from daskpar.processor.block_queue import BlockQueue
 from daskpar.processor.call_inbox import CallInbox
 from daskpar.processor.exit_reasons import KillReason, exit_reason, exit_text_in_init
 from daskpar.processor.fork_protocol import Exited, Spawned, SpawnFailed
 from daskpar.processor.fork_server import ForkServer
 from daskpar.processor.growth_watchdog import GrowthWatchdog
-from daskpar.processor.in_flight_queue import InFlightQueue
+from daskpar.processor.in_flight_queue import InFlightQueue, queue_of
 from daskpar.processor.last_words import LastWords
 from daskpar.processor.long_calls import LongCallWatch
+from daskpar.processor.look_rows import look_rows
 from daskpar.processor.memory_watchdog import MemoryWatchdog
 from daskpar.processor.processor_handle import ProcessorHandle, makes_sense_of
 from daskpar.processor.processor_messages import (
@@ -51,7 +51,7 @@ from daskpar.processor.protocol import (
 )
 from daskpar.processor.rate_watch import RateWatch
 from daskpar.processor.resource_sampler import Sampler
-from daskpar.processor.resource_usage import OomKillCounter, processor_seconds, resident_bytes
+from daskpar.processor.resource_usage import OomKillCounter
 from daskpar.processor.shared_page import Announcement, Phase
 from daskpar.processor.stacks import read_stacks
 from daskpar.processor.start_failures import StartFailures
@@ -87,11 +87,7 @@ class ProcessorPool:
         self._report_list = report
         self._unsent: list[Message] = []
         self._calls = CallInbox()
-        self._blocks = (
-            InFlightQueue(settings, self._report)
-            if settings.in_flight
-            else BlockQueue(settings, self._report)
-        )
+        self._blocks = queue_of(settings, self._report)
         self._rate = RateWatch(settings, self.processors)
         self._failures = StartFailures(settings)
         self._timeouts = TimeoutWatchdog(settings)
@@ -145,22 +141,11 @@ class ProcessorPool:
     def look(self) -> list[LookRow]:
         """What each processor does just now; nothing where the answer takes long."""
         found: queue.SimpleQueue[list[LookRow]] = queue.SimpleQueue()
-        self._calls.put(lambda: found.put(self._look()))
+        self._calls.put(lambda: found.put(look_rows(self.processors, self.settings)))
         try:
             return found.get(timeout=LOOK_SECONDS)
         except queue.Empty:
             return []
-
-    def _look(self) -> list[LookRow]:
-        rows = []
-        for processor in self.processors:
-            last = processor.longest()
-            if makes_sense_of(processor, last) and processor.pid:
-                age = max(monotonic() - last.since, 0.0)
-                use = resident_bytes(processor.pid), processor_seconds(processor.pid)
-                place = (self.settings.step, self.settings.node, processor.number, processor.pid)
-                rows.append((*place, last.phase, last.index, age, *use))
-        return rows
 
     def _take_sample(self, sample: Message) -> None:
         self._calls.put(lambda: self._report(sample))

@@ -71,6 +71,10 @@ class ProcessorHandle:
             return self.announced()
         return min(self.page.all_announced(), key=lambda one: one.since)
 
+    def calls(self) -> tuple[int, ...]:
+        """How many calls are in flight; nothing where they follow each other."""
+        return (sum(1 for _ in self.page.in_flight()),) if isinstance(self.page, SlotPage) else ()
+
     @property
     def is_free(self) -> bool:
         """Whether it can be given a block."""

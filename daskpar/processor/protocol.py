@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from daskpar.data.notices import Notice
 from daskpar.events import LongCall, ProcessorState
@@ -20,10 +21,11 @@ from daskpar.rows.text_format import PLAIN_TEXT
 
 Seconds = float
 
-LookRow = tuple[str, int, int, int, int, int, float, int, float]
+LookRow = tuple[Any, ...]
 """What a processor does just now, for people who watch: step, node, number, pid, phase (`Phase`), mini-batch
 (-1: none), seconds since that began, resident bytes, and processor seconds used (as a node tells it) or the
-cores in use (as the driver shows it; -1: not known).
+cores in use (as the driver shows it; -1: not known). Where calls are in flight side by side, these are those
+of the oldest one, and how many there are comes last.
 """
 
 
