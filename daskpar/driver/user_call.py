@@ -30,7 +30,8 @@ def with_loop(
 ) -> tuple[Entry, ScriptLoop | None]:
     """The entry script as one can call it here, and its event loop where it has async functions."""
     use(RateLimit())  # one mini-batch by itself waits for nobody
-    if not (settings.in_flight or any(map(is_async, (entry.init, entry.run, entry.shutdown)))):
+    functions = (entry.init, entry.run, entry.shutdown)
+    if not (settings.in_flight or entry.wraps_async or any(map(is_async, functions))):
         return entry, None
     from daskpar.processor.async_rate_limit import AsyncRateLimit
     from daskpar.processor.azure_contract import AzureContract

@@ -27,10 +27,15 @@ class Entry:
     azure: ModuleType | None = None
     """Where Azure's functions for its async mode are; None where `run` is called."""
 
+    @property
+    def wraps_async(self) -> bool:
+        """Whether `run` is an ordinary function that a decorator has put round an async one."""
+        return not is_async(self.run) and is_async(inspect.unwrap(self.run))
+
     def check_in_flight(self, calls: int) -> None:
         """TypeError where so many calls of `run` can't be in flight side by side."""
         # A wrapper may return what the function that it wraps has to await.
-        if self.azure is None and not (is_async(self.run) or is_async(inspect.unwrap(self.run))):
+        if self.azure is None and not (is_async(self.run) or self.wraps_async):
             raise TypeError(
                 f"--concurrent_mini_batches {calls} needs async def run(mini_batch), and run is an ordinary "
                 "function, which does one at a time: make it async def, or raise max_concurrency_per_instance"

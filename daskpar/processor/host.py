@@ -156,6 +156,8 @@ class Host:
             if self.settings.profiling_module and (in_flight or entry_script.is_async(entry.run)):
                 raise TypeError("--profiling_module measures ordinary functions, and run() is async def")
             self._entry = self._script_loop().with_plain_calls(entry, run=not in_flight)
+        elif entry.wraps_async:
+            self._entry = self._script_loop().with_results_awaited(entry)
 
     def _script_loop(self) -> ScriptLoop:
         if self._loop is None:

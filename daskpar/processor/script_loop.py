@@ -42,6 +42,18 @@ class ScriptLoop:
         }
         return replace(entry, **plain)
 
+    def with_results_awaited(self, entry: Entry) -> Entry:
+        """The entry script with what an ordinary `run` returns awaited, where a decorator has wrapped an
+        async function: only a call tells whether it still is one.
+        """
+        run = entry.run
+
+        def call(*arguments: Any) -> Any:
+            returned = run(*arguments)
+            return self.call(lambda: returned) if inspect.iscoroutine(returned) else returned
+
+        return replace(entry, run=call)
+
     def _plain(self, function: Any) -> Callable[..., Any]:
         return lambda *arguments: self.call(function, *arguments)
 
