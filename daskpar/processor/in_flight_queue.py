@@ -16,7 +16,7 @@ from daskpar.batches.records import unpack
 from daskpar.processor import channel, timeouts
 from daskpar.processor.block_queue import BlockQueue
 from daskpar.processor.exit_reasons import ExitReason
-from daskpar.processor.in_flight_given import InFlightState
+from daskpar.processor.in_flight_given import InFlightState, ranges
 from daskpar.processor.in_flight_losses import charge_and_requeue_all
 from daskpar.processor.processor_handle import ProcessorHandle
 from daskpar.processor.processor_messages import BlockDone, HandBack, HandedBack
@@ -181,9 +181,8 @@ class InFlightQueue(BlockQueue):
     def give_back_unreported(self, processor: ProcessorHandle) -> None:
         state = _state(processor)
         for block, given in state.blocks.items():
-            due = sorted(given.due)
-            for index in due:
-                self._release(given.order, index, index + 1, ReleaseReason.STOPPED)
+            for start, stop in ranges(sorted(given.due)):
+                self._release(given.order, start, stop, ReleaseReason.STOPPED)
             self._report(BlockEnded(block=block, token=given.order.token))
         state.blocks.clear()
         processor.order = None

@@ -314,7 +314,6 @@ class InFlightRunner(BlockRunner):
         """The mini-batch; None where that is its end: it can't be loaded, or holds no row."""
         call.items, call.running = 0, None
         began = OWN.monotonic()
-        call.deadline = began + self.settings.overhead_timeout
         self._page.fill(call.slot, call.index, Phase.LOAD, began)
         try:
             if not self.settings.tabular:
@@ -345,6 +344,8 @@ class InFlightRunner(BlockRunner):
         """Load it; on the thread of the loader where that is for tables, one after the other."""
         order, plan = call.order, self._plan
         assert plan is not None
+        # From here on: in the line of the loader it may have waited for others.
+        call.deadline = OWN.monotonic() + self.settings.overhead_timeout
         if order is not self._expected:
             self._expected = order
             plan.expect(order.start, order.stop)
