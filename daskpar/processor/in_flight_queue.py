@@ -19,7 +19,7 @@ from daskpar.processor.exit_reasons import ExitReason
 from daskpar.processor.in_flight_given import InFlightState, ranges
 from daskpar.processor.in_flight_losses import charge_and_requeue_all
 from daskpar.processor.processor_handle import ProcessorHandle
-from daskpar.processor.processor_messages import BlockDone, HandBack, HandedBack
+from daskpar.processor.processor_messages import NOTHING_LEFT, BlockDone, HandBack, HandedBack
 from daskpar.processor.protocol import (
     BlockEnded,
     BlockOrder,
@@ -137,6 +137,8 @@ class InFlightQueue(BlockQueue):
     def handed_back(self, processor: ProcessorHandle, back: HandedBack) -> None:
         """A processor will not run some mini-batches."""
         state = _state(processor)
+        if back == NOTHING_LEFT:
+            state.back_for = None
         given = state.blocks.get(back.block)
         if given is None:
             return
@@ -158,8 +160,6 @@ class InFlightQueue(BlockQueue):
                     missing=back.unreached.missing,
                 )
             )
-        if not state.waiting:
-            state.back_for = None
         self._end_if_done(processor, back.block)
 
     def _end_if_done(self, processor: ProcessorHandle, block: int) -> None:

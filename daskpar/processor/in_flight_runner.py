@@ -25,7 +25,7 @@ from daskpar.processor.error_text import user_traceback
 from daskpar.processor.in_flight_call import CURRENT, Call, Stepped, where_it_waits
 from daskpar.processor.own_ground import LOST_DESCRIPTORS
 from daskpar.processor.piece_loader import PieceLoader
-from daskpar.processor.processor_messages import HandBack, HandedBack, Unheeded
+from daskpar.processor.processor_messages import NOTHING_LEFT, HandBack, HandedBack, Unheeded
 from daskpar.processor.protocol import BlockOrder
 from daskpar.processor.return_check import why_not_countable
 from daskpar.processor.script_loop import ScriptLoop, awaited
@@ -129,11 +129,13 @@ class InFlightRunner(BlockRunner):
                 # SystemExit in a task of the script's own leaves the loop; it goes on where it was.
                 self._process.exit_if_copy()
                 if self._broken is not None:
-                    raise self._broken from None
+                    break
                 if loop.is_closed():
                     self._leave(LOST_DESCRIPTORS, OSError(f"the script has closed its event loop: {error}"))
                 if over.done() and not self._is_over:
                     over = self._over = loop.create_future()
+        if self._broken is not None:
+            raise self._broken
         loop.remove_reader(self._fd)
         if self._azure is not None:
             self._azure.end()
@@ -188,6 +190,7 @@ class InFlightRunner(BlockRunner):
             waiting = self._line.popleft()
             order = waiting.order
             channel.send(self._sock, HandedBack(order.block, order.token, waiting.next, order.stop))
+        channel.send(self._sock, NOTHING_LEFT)
 
     def _fill(self) -> None:
         """Begin mini-batches, as many as may be in flight."""

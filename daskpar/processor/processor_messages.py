@@ -61,6 +61,10 @@ class HandedBack:
     unreached: Unreached | None = None
 
 
+NOTHING_LEFT = HandedBack(-1, "", 0, 0)
+"""The end of what is handed back: all that was given before has begun, or was named."""
+
+
 @dataclass(frozen=True)
 class Unheeded:
     """A call goes on although its time is up and it was cancelled: only the end of the process ends it."""
