@@ -34,6 +34,7 @@ QUESTIONS = {
     "safety": "safety",
     "resume": "resume",
     "reading": "reading",
+    "in-flight": "in_flight",
 }
 
 

@@ -49,6 +49,8 @@ class Job:
     """Whether rows go to a folder of part files."""
     model_folder: bool = False
     """Whether the script gets a folder to write to."""
+    arguments: str = ""
+    """Further program arguments."""
     environment: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -105,6 +107,8 @@ class Job:
         if self.model_folder:
             outputs["models"] = {"type": "uri_folder", "path": str(self.models)}
             task["program_arguments"] = "--model_folder ${{outputs.models}}"
+        if self.arguments:
+            task["program_arguments"] = f"{task.get('program_arguments', '')} {self.arguments}".strip()
         self.folder.mkdir(parents=True, exist_ok=True)
         spec = self.folder / "pipeline.yml"
         # JSON is YAML, and needs no library here.

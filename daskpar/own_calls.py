@@ -38,6 +38,7 @@ class _OwnCalls:
     open = staticmethod(os.open)
     stat = staticmethod(os.stat)
     write = staticmethod(os.write)
+    lockf = staticmethod(fcntl.lockf)
     fcntl = staticmethod(fcntl.fcntl)
     getrlimit = staticmethod(resource.getrlimit)
     setrlimit = staticmethod(resource.setrlimit)

@@ -68,6 +68,15 @@ def error_of(status: Status, text: str) -> DaskparError | None:
     return None if kind is None else kind(text)
 
 
+AZURE_FUNCTIONS = (
+    "enqueue",
+    "check_all_tasks_processed",
+    "get_finished_batch_result",
+    "get_processing_batch_number",
+)
+"""What an entry script has in Azure's async mode, in the place of `run`."""
+
+
 class TryStatus(IntEnum):
     """How a try ended."""
 

@@ -55,7 +55,13 @@ def measure(
             for step in job.steps
             if isinstance(step, ParallelStep) and step.name in names
         )
-        found = {name: Measured(step=name) for name in names}
+        found = {
+            step.name: Measured(
+                step=step.name, calls=max(1, step.in_flight), rate_limit=step.settings.rate_limit
+            )
+            for step in job.steps
+            if isinstance(step, ParallelStep) and step.name in names
+        }
         if steps:
             _run(replace(job, steps=steps, continue_on_step_failure=True), run, number, datastores, found)
         return found

@@ -29,6 +29,9 @@ class Measured(Watcher):
     planned: int = 0
     processors: int = 1
     nodes: int = 1
+    calls: int = 1
+    """In flight in each processor."""
+    rate_limit: str | None = None
     seconds: dict[int, float] = field(default_factory=dict)
     """Mini-batch -> what its last try took, loading included; of those that did not fail."""
     items: dict[int, int] = field(default_factory=dict)
@@ -79,8 +82,9 @@ class Measured(Watcher):
     def time_on(self, processors: int) -> Estimate:
         """Seconds that the whole step would take on so many processors."""
         longest = max(self.seconds.values())
+        side_by_side = processors * self.calls
         return on_processors(
-            self.estimate(self.seconds), processors, self.planned, self.init_seconds, longest
+            self.estimate(self.seconds), side_by_side, self.planned, self.init_seconds, longest
         )
 
     @property
@@ -117,6 +121,12 @@ def measured_lines(measured: Measured) -> list[str]:
         failed = f"{len(measured.failed)} of them failed, and are not in these figures"
         lines.append(f"  {failed}: {measured.first_error}")
     here = measured.processors
+    if measured.calls > 1:
+        lines.append(
+            f"  {measured.calls} of them are in flight in each processor, as if they slowed none other"
+        )
+    if measured.rate_limit is not None:
+        lines.append(f"  the rate limit ({measured.rate_limit}) is not in what follows: it may take longer")
     for processors in sorted({here, *(p for p in PROCESSORS if p < 2 * measured.planned)}):
         where = " (this machine)" if processors == here else ""
         memory = (

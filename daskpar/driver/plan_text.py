@@ -57,6 +57,10 @@ SHOWN = (
     "processor_memory",
     "max_mini_batches_per_processor",
     "max_processor_growth",
+    "concurrent_mini_batches",
+    "amlbi_async_mode",
+    "rate_limit",
+    "rate_limit_patience",
     "allow_empty",
     "any_number_of_rows",
     "nice",
@@ -79,6 +83,7 @@ def shown_settings(step: Step) -> dict[str, object]:
         "append_row_to": step.append_row_to,
         "append_row_part_size": own.append_row_part_size if step.append_row_folder else None,
         "append_row_join": ", ".join(own.append_row_join),
+        "concurrent_mini_batches": step.in_flight or own.concurrent_mini_batches or 1,
         "progress_update_timeout": progress_timeout(
             chosen=own.progress_update_timeout,
             run=own.timeout,

@@ -24,6 +24,7 @@ from daskpar.paths import RunPaths
 if TYPE_CHECKING:
     from daskpar.batches.plan import Plan
     from daskpar.processor.entry_script import Entry
+    from daskpar.processor.script_loop import ScriptLoop
     from daskpar.rows.item_columns import ColumnsBefore
 
 SHOWN_LINES = 60
@@ -99,6 +100,7 @@ class _Try:
         self._say = say
         self._own_process = own_process
         self._before: ColumnsBefore | None = None
+        self._loop: ScriptLoop | None = None
 
     def run(self) -> Trial:
         try:
@@ -146,13 +148,15 @@ class _Try:
     # -- the script
 
     def _tried(self) -> Trial:
+        from daskpar.driver.user_call import with_loop
         from daskpar.processor import entry_script
         from daskpar.processor.error_text import describe_error
 
         settings = self._settings
         what = "the entry script could not be imported"
         try:
-            entry = entry_script.load(settings.entry_script, settings.code)
+            entry = entry_script.load(settings.entry_script, settings.code, azure_async=settings.azure_async)
+            entry, self._loop = with_loop(entry, settings, self._say)
             what = "init() failed"
             if entry.init is not None:
                 entry.init()
@@ -193,10 +197,11 @@ class _Try:
         from daskpar.processor.context import MiniBatchContext
 
         index, items = self._found.index, len(batch)
-        arguments = (batch, MiniBatchContext(index, keys, batch)) if entry.with_context else (batch,)
+        with_context = entry.with_context or entry.azure is not None
+        arguments = (batch, MiniBatchContext(index, keys, batch)) if with_context else (batch,)
         began = monotonic()
         try:
-            returned = self._debugged(lambda: call_run(entry.run, arguments))
+            returned = self._debugged(lambda: call_run(entry.run, arguments, self._loop))
         except BaseException as error:
             return self._raised("run() failed", error)
         seconds = monotonic() - began
@@ -280,6 +285,9 @@ class _Try:
             entry.shutdown()
         except BaseException as error:
             self._raised("shutdown() failed, which is a warning in a run", error)
+        finally:
+            if self._loop is not None:
+                self._loop.close()
 
     # -- exceptions
 

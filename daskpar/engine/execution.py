@@ -143,6 +143,7 @@ class Execution:
             label="" if self.doing else settings.step,
             divides=self.dividing is not None,
             files=self.dividing is not None and self.dividing.files,
+            rate_limit=settings.rate_limit,
         )
         self._tasks = BlockTasks(client, settings.run_id, settings.opened_as, self.inbox)
         self.nodes = StepNodes(

@@ -166,12 +166,13 @@ class PageLink:
         now = monotonic()
         rows: list[LookRow] = []
         for answers in found.values():
-            for step, node, number, pid, phase, index, age, memory, used in (
+            for step, node, number, pid, phase, index, age, memory, used, *calls in (
                 answers if isinstance(answers, list) else ()
             ):
                 before = self._cpu.get((node, number, pid))
                 span = now - before[0] if before else 0.0
                 cores = max(used - before[1], 0.0) / span if before and span > 0.2 else -1.0
                 self._cpu[node, number, pid] = (now, used)
-                rows.append((step, node, number, pid, phase, index, age, memory, round(cores, 2)))
+                row = (step, node, number, pid, phase, index, age, memory, round(cores, 2), *calls)
+                rows.append(row)
         return rows

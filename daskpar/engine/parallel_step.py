@@ -27,10 +27,10 @@ from daskpar.engine.planning import WantedColumns, open_with_columns
 from daskpar.engine.processor_settings import settings_of
 from daskpar.engine.rules.allocation import processors_per_node
 from daskpar.engine.rules.blame import subtract
-from daskpar.engine.rules.block_size import BlockSizer, block_seconds
+from daskpar.engine.rules.block_size import block_seconds
 from daskpar.engine.rules.clocks import Timeouts, progress_timeout
 from daskpar.engine.rules.counter import ThresholdCounter, Thresholds
-from daskpar.engine.rules.dispatch import Dispatcher
+from daskpar.engine.rules.in_flight_dispatch import dispatcher_of
 from daskpar.engine.step_run import StepRun
 from daskpar.errors import DaskparError, InputError, RowsDamaged, input_error
 from daskpar.events import Event, Progress, StepPlanned
@@ -382,7 +382,9 @@ class ParallelStepRun(StepRun):
         dividing: Dividing | None = None,
     ) -> Execution:
         plan = Plan.open(settings.plan)
-        sizer = BlockSizer(target=block_seconds(self._nodes_and_processors()[1]), breaks=plan.breaks())
+        dispatcher = dispatcher_of(
+            missing, settings.in_flight, block_seconds(self._nodes_and_processors()[1]), plan.breaks()
+        )
         progress = progress_timeout(
             chosen=self.step.settings.progress_update_timeout,
             run=settings.run_timeout,
@@ -392,7 +394,7 @@ class ParallelStepRun(StepRun):
         return Execution(
             cluster=self.cluster,
             settings=settings,
-            dispatcher=Dispatcher(missing, sizer),
+            dispatcher=dispatcher,
             counter=counter,
             timeouts=Timeouts(progress=progress),
             commit=commit,

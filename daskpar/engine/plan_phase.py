@@ -183,6 +183,9 @@ class PlanPhase:
             logs=str(self.folder.plan / f"{name}-logs"),
             max_retries=2,
             internal=True,
+            in_flight=0,
+            azure_async=False,
+            rate_limit=None,
             run_timeout=max(3600.0, self.step.settings.task_overhead_timeout),
             profiling_module="",
         )

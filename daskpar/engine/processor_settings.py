@@ -7,6 +7,7 @@ import secrets
 import sys
 from pathlib import Path
 
+from daskpar.jobspec.call_rate import calls_per_second
 from daskpar.jobspec.env_references import resolved, resolved_values
 from daskpar.jobspec.model import ParallelStep
 from daskpar.paths import StepPaths
@@ -55,6 +56,10 @@ def settings_of(
         most_mini_batches=own.max_mini_batches_per_processor,
         most_growth=own.max_processor_growth,
         nice=own.nice,
+        in_flight=step.in_flight,
+        azure_async=own.amlbi_async_mode,
+        rate_limit=None if own.rate_limit is None else calls_per_second(own.rate_limit),
+        rate_patience=own.rate_limit_patience,
         profiling_module=own.profiling_module,
         resource_interval=own.resource_monitor_interval,
         session=secrets.token_hex(4),

@@ -34,6 +34,8 @@ class TrackerLink:
     """Whether failed mini-batches are divided; then only the driver knows how these end."""
     files: bool = False
     """Whether items are files."""
+    rate_limit: float | None = None
+    """Calls a second of all processors of the step together; None: any number."""
 
     @property
     def _topic(self) -> str:
@@ -57,6 +59,7 @@ class TrackerLink:
             label=self.label,
             divides=self.divides,
             files=self.files,
+            rate_limit=self.rate_limit,
         )
         try:
             # First the handler: what the tracker sends before there is one would be lost. There is no

@@ -20,6 +20,7 @@ from daskpar.engine.message_events import failed_record, given_up_record
 from daskpar.engine.rules.counter import ThresholdCounter
 from daskpar.engine.rules.dispatch import Dispatcher, Piece
 from daskpar.engine.rules.gathering import Processor, Tally
+from daskpar.engine.rules.in_flight_dispatch import InFlightDispatcher
 from daskpar.engine.rules.node_health import NodeHealth
 from daskpar.events import Event, TriesEnded
 from daskpar.processor.protocol import Flushed, Released
@@ -153,8 +154,15 @@ class TryResults:
         loss = self.dispatcher.release(
             released.block, released.token, released.start, released.stop, suspect=died_with_it
         )
-        if released.reason in ("unflushed", "unwritten"):
+        if released.reason in ("unflushed", "unwritten", "beside", "in flight"):
             self.counter.add_repeats(loss.requeued)
+        if (
+            released.reason == "in flight"
+            and loss.requeued
+            and isinstance(self.dispatcher, InFlightDispatcher)
+        ):
+            key = self.dispatcher.key_of(released.block, released.start)
+            self.dispatcher.run_alone(key, key + released.stop - released.start, released.among)
         what = "before it began" if released.reason == "unbegun" else "while its rows were written"
         for key in loss.failed:
             self.give_up(

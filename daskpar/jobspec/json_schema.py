@@ -68,6 +68,8 @@ READERS: Mapping[Reader, Schema] = {
     scalars.nodes: {"allOf": [_number(minimum=-1), {"not": {"const": 0}}]},
     scalars.processors: _number(minimum=1),
     scalars.at_least_one: _number(minimum=1),
+    scalars.in_flight: _number(minimum=1, maximum=scalars.MOST_IN_FLIGHT),
+    scalars.call_rate: {"type": "string"},
     scalars.mini_batches: _number(),
     scalars.percent: _number(minimum=0, maximum=100),
     scalars.seconds: _number(exclusiveMinimum=0, maximum=scalars.LONGEST_SECONDS),

@@ -143,6 +143,14 @@ class DriverSettings:
     """Ours: a processor is replaced by a fresh process after so many; None: never for that."""
     max_processor_growth: int | None = None
     """Ours: a processor is replaced when its memory has grown by so many bytes since init(); None: never."""
+    concurrent_mini_batches: int | None = None
+    """Ours: calls of `async def run` in flight in one processor; None: 1, or 10 in Azure's async mode."""
+    amlbi_async_mode: bool = False
+    """Whether the script has Azure's functions for many mini-batches at a time (`enqueue` and so on)."""
+    rate_limit: str | None = None
+    """Ours: calls that all processors of the step may make together, as `300/min`; None: any number."""
+    rate_limit_patience: Seconds = 600.0
+    """Ours: how long a mini-batch whose calls raise with `retry_after` is tried again without charge."""
     resume_from: str | None = None
     rank_mini_batch_count: int = 0
 
@@ -177,6 +185,8 @@ class ParallelStep:
     compute: str = ""
     """Name as written, without `azureml:`."""
     settings: DriverSettings
+    in_flight: int = 0
+    """Calls in flight in one processor; 0: the script is an ordinary one, whose calls follow each other."""
     sources: Mapping[str, str] = field(default_factory=dict)
     """Setting name -> where its value came from: `node pipeline.yml:31`, `program argument`, `default`."""
     needs: tuple[str, ...] = ()

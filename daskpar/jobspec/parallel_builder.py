@@ -10,6 +10,7 @@ from pathlib import Path
 
 from daskpar.errors import nearest
 from daskpar.jobspec import bindings, row_formats, scalars
+from daskpar.jobspec.async_script import calls_in_flight, check_in_flight
 from daskpar.jobspec.bindings import BindingError
 from daskpar.jobspec.failed_item_checks import check_failed_items_to, check_isolation
 from daskpar.jobspec.input_access import shown_paths
@@ -77,11 +78,12 @@ class ParallelBuilder(StepBuilder):
         failed_items = self._failed_items_to(inputs, outputs, settings, rows)
         concurrency = settings.values["max_concurrency_per_instance"]
         instances = settings.values["instance_count"]
+        script, in_flight = self._entry_script(code, settings)
         return ParallelStep(
             name=self.step.name,
             display_name=self._display_name(),
             code=code,
-            entry_script=self._entry_script(code),
+            entry_script=script,
             arguments=arguments,
             environment_variables=variables,
             inputs=inputs,
@@ -97,6 +99,7 @@ class ParallelBuilder(StepBuilder):
             settings=replace(
                 settings.driver_settings(), append_row_format=row_format, failed_items_to=failed_items
             ),
+            in_flight=in_flight,
             sources=self.sources,
             needs=self._needs(inputs),
             where=self.step.place.where,
@@ -162,7 +165,8 @@ class ParallelBuilder(StepBuilder):
             )
         return flags
 
-    def _entry_script(self, code: Path | None) -> str:
+    def _entry_script(self, code: Path | None, settings: ChosenSettings) -> tuple[str, int]:
+        """What processors import, and how many of its calls are in flight in one of them."""
         value = self._literal(("task", "entry_script"))
         self._source("entry_script", value)
         text = scalars.text(value, self.problems, "the name of a Python file") if value else None
@@ -171,23 +175,24 @@ class ParallelBuilder(StepBuilder):
                 self.problems.error(
                     self._place("task"), "the task needs an entry_script.", "Write entry_script: FILE.py."
                 )
-            return ""
+            return "", 0
         folder = code or value.place.folder
         no_code = code is None and self.step.tree.get("task", "code") is not None
         if text is None or no_code or (code is not None and not os.path.isdir(folder)):
-            return text or ""  # a missing code folder has its own mistake
+            return text or "", 0  # a missing code folder has its own mistake
         found = find_script(text, folder)
         if found is None:
             hint = near_script(text, folder)
             self.problems.error(
                 value.place, f"the entry script {text!r} does not exist in {shown_path(folder)}.", hint
             )
-            return text
+            return text, 0
         if self.check_files and found.path is not None:
-            for problem in check_script(found.path):
+            for problem in check_script(found.path, needs_run=not settings.values["amlbi_async_mode"]):
                 place = Place(file=shown_path(problem.path), line=problem.line, folder=folder)
                 self.problems.error(place, problem.what, problem.hint)
-        return found.name
+            check_in_flight(found, settings, self._place_of_argument, self.problems)
+        return found.name, calls_in_flight(found.path, settings)
 
     def _input_data(self, inputs: Mapping[str, Input], settings: ChosenSettings) -> tuple[str, ...]:
         value = self.step.tree.get("input_data")

@@ -68,6 +68,10 @@ WITH_EFFECT = frozenset(
         "isolate_at_most",
         "failed_items_to",
         "job_timeout",
+        "concurrent_mini_batches",
+        "amlbi_async_mode",
+        "rate_limit",
+        "rate_limit_patience",
     }
 )
 """Flags that the driver acts on."""
@@ -88,6 +92,9 @@ OURS_WITH_HYPHENS = {
     "append-row-part-size": "append_row_part_size",
     "append-row-join": "append_row_join",
     "append-row-index": "append_row_index",
+    "concurrent-mini-batches": "concurrent_mini_batches",
+    "rate-limit": "rate_limit",
+    "rate-limit-patience": "rate_limit_patience",
 }
 """Flags that Azure does not have may be written with hyphens as well."""
 
@@ -96,7 +103,6 @@ WITHOUT_EFFECT = frozenset(
         "append_row_safe_output",
         "metrics_name_prefix",
         "push_metrics_to_parent",
-        "amlbi_async_mode",
         "amlbi_dataframe_mixed_types",
     }
 )

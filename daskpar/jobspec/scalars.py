@@ -12,12 +12,14 @@ import re
 from collections.abc import Callable, Collection
 
 from daskpar.errors import nearest
+from daskpar.jobspec.call_rate import HINT, calls_per_second
 from daskpar.jobspec.model import BySize
 from daskpar.jobspec.problems import Problems
 from daskpar.jobspec.yaml_source import Value
 from daskpar.sizes import parse_size
 
 LONGEST_SECONDS = 259_200
+MOST_IN_FLIGHT = 10_000
 
 
 class StandIn(str):
@@ -120,6 +122,29 @@ def processors(value: Value, problems: Problems) -> int | None:
 def at_least_one(value: Value, problems: Problems) -> int | None:
     """A whole number from 1 on."""
     return whole_number(value, problems, least=1)
+
+
+def in_flight(value: Value, problems: Problems) -> int | None:
+    """A number of calls that are under way at a time in one process."""
+    number = whole_number(value, problems, least=1)
+    if number is not None and number > MOST_IN_FLIGHT:
+        problems.error(
+            value.place,
+            f"has to be at most {MOST_IN_FLIGHT:,}, not {number}.",
+            "More processors (max_concurrency_per_instance) have so many each.",
+        )
+        return None
+    return number
+
+
+def call_rate(value: Value, problems: Problems) -> str | None:
+    """So many calls in a time: `300/min`."""
+    try:
+        calls_per_second(str(value.data))
+    except ValueError as error:
+        problems.error(value.place, f"{quoted(value.data)} is no rate of calls: {error}", HINT)
+        return None
+    return str(value.data).strip()
 
 
 def mini_batches(value: Value, problems: Problems) -> int | None:

@@ -83,9 +83,9 @@ def near_script(name: str, code: Path) -> str:
     return nearest(name.removeprefix("./"), there)
 
 
-def check_script(path: Path) -> tuple[ScriptProblem, ...]:
+def check_script(path: Path, *, needs_run: bool = True) -> tuple[ScriptProblem, ...]:
     """What keeps the script from being one: `run` has to be defined, assigned or imported, and a definition
-    has to fit the calls.
+    has to fit the calls. `needs_run`: whether run() is called at all.
     """
     try:
         with PARSING:
@@ -98,10 +98,11 @@ def check_script(path: Path) -> tuple[ScriptProblem, ...]:
         )
     except (OSError, ValueError, RecursionError) as error:
         return (ScriptProblem(path=path, line=None, what=f"the entry script can't be read: {error}."),)
-    found = _Names()
+    found = Names()
     found.collect(tree.body)
     if not (
-        found.anything
+        not needs_run
+        or found.anything
         or "run" in found.bound
         or any("run" in node.names for node in ast.walk(tree) if isinstance(node, ast.Global))
     ):
@@ -113,7 +114,7 @@ def check_script(path: Path) -> tuple[ScriptProblem, ...]:
     return tuple(_signature_problems(path, found))
 
 
-class _Names:
+class Names:
     """The names that a module binds at its top level, whichever branch runs."""
 
     def __init__(self) -> None:
@@ -163,7 +164,7 @@ def _blocks(statement: ast.stmt) -> Iterator[list[ast.stmt]]:
         yield handler.body
 
 
-def _signature_problems(path: Path, found: _Names) -> Iterator[ScriptProblem]:
+def _signature_problems(path: Path, found: Names) -> Iterator[ScriptProblem]:
     for name, most in (("run", 2), ("init", 0), ("shutdown", 0)):
         definitions = found.functions.get(name, [])
         if (
@@ -188,8 +189,6 @@ def _wrong(definition: ast.FunctionDef | ast.AsyncFunctionDef, most: int) -> str
         for argument, default in zip(takes.kwonlyargs, takes.kw_defaults, strict=True)
         if default is None
     ]
-    if isinstance(definition, ast.AsyncFunctionDef):
-        return " is an async function; it has to be an ordinary one."
     if keywords:
         return f" requires the keyword argument {keywords[0]}, which nobody gives it."
     if most and not positional and not takes.vararg:

@@ -126,6 +126,10 @@ SETTINGS = (
     _driver("processor_memory", scalars.memory),
     _driver("max_mini_batches_per_processor", scalars.at_least_one),
     _driver("max_processor_growth", scalars.memory),
+    _driver("concurrent_mini_batches", scalars.in_flight),
+    _driver("amlbi_async_mode", scalars.switch),
+    _driver("rate_limit", scalars.call_rate),
+    _driver("rate_limit_patience", scalars.interval),
     _driver("resume_from", scalars.text),
     _driver("rank_mini_batch_count", scalars.mini_batches),
 )

@@ -22,6 +22,8 @@ READ_BYTES = 128 << 10
 """What is read, checked and written at once: more would be out of the processor's cache again by the time
 that it is written."""
 
+HELD_BYTES = 8 << 20
+"""Flushes that are kept while only some of their rows are wanted; one in any case."""
 _Range = tuple[int, int, int, int, int, int]
 """Of a range: part, offset, length; of its flush: offset, length, CRC-32."""
 
@@ -29,9 +31,9 @@ _Range = tuple[int, int, int, int, int, int]
 class PartReader:
     """Ranges (`Commits.part_ranges`) of the parts `part_names` in `store`, one after the other.
 
-    Holds no more than a piece in memory; or one range where it gives ranges, and one flush where only some of
-    its rows are wanted. Raises RowsDamaged once it comes to a flush that is not what was written, when some
-    of its rows may have been given: what was made of them is to be thrown away.
+    Holds no more than a piece in memory; or one range where it gives ranges, and a few flushes where only
+    some of their rows are wanted. Raises RowsDamaged once it comes to a flush that is not what was written,
+    when some of its rows may have been given: what was made of them is to be thrown away.
     """
 
     def __init__(self, ranges: Iterable[PartRanges], part_names: Sequence[str], store: PartStore) -> None:
@@ -39,8 +41,11 @@ class PartReader:
         self._part_names = part_names
         self._store = store
         self._open_parts: OrderedDict[int, StoredPart] = OrderedDict()
-        self._held: tuple[tuple[int, int], bytes] | None = None
-        """Part and offset of a flush that was checked, and its rows."""
+        self._held: OrderedDict[tuple[int, int], bytes] = OrderedDict()
+        """Part and offset of flushes that were checked, and their rows: where many calls are in flight, the
+        rows of a few flushes alternate.
+        """
+        self._held_bytes = 0
 
     def pieces(self) -> Iterator[bytes]:
         """All rows, a piece at a time."""
@@ -98,12 +103,20 @@ class PartReader:
             return
         if not flush_offset <= offset <= offset + length <= flush_offset + flush_length:
             raise self._damaged(part, offset)
-        held = (part, flush_offset)
-        if self._held is None or self._held[0] != held:
-            self._held = held, b"".join(self._flush(part, flush_offset, flush_length, crc))
+        rows = self._held.get((part, flush_offset))
+        if rows is None:
+            rows = b"".join(self._flush(part, flush_offset, flush_length, crc))
+            self._hold((part, flush_offset), rows)
         first = offset - flush_offset
         for at in range(first, first + length, READ_BYTES):
-            yield self._held[1][at : min(at + READ_BYTES, first + length)]
+            yield rows[at : min(at + READ_BYTES, first + length)]
+
+    def _hold(self, flush: tuple[int, int], rows: bytes) -> None:
+        """Keep a flush for the ranges to come, in the place of the oldest ones where these are too many."""
+        self._held[flush] = rows
+        self._held_bytes += len(rows)
+        while self._held_bytes > HELD_BYTES and len(self._held) > 1:
+            self._held_bytes -= len(self._held.popitem(last=False)[1])
 
     def _flush(self, part: int, offset: int, length: int, crc: int) -> Iterator[bytes]:
         begin, found = offset, 0

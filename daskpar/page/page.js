@@ -249,7 +249,7 @@ function processors(detail, live, showLog) {
     body.push(el("tr", null,
       el("td", { class: "keep" }, live ? el("a", { href: "#log", onclick: event => { event.preventDefault(); showLog(row); } }, row.name) : row.name),
       known ? el("td", { class: "soft path", title: row.pid ? `pid ${row.pid}` : null }, cut(at.replace(/^inproc:.*/, "this machine"), 40)) : null,
-      known ? el("td", { class: "keep" }, row.state ? dot(row.state === "ready" || row.state === "ended" ? "idle" : row.state) : null, row.state.replace("_", " ")) : null,
+      known ? el("td", { class: "keep" }, row.state ? dot(row.state === "ready" || row.state === "ended" ? "idle" : row.state) : null, row.state.replace("_", " "), row.calls ? `, ${row.calls} in flight` : "") : null,
       live && usage ? el("td", { class: "path" }, row.mini_batch ? cut(row.mini_batch, 80) : "") : null, live && usage ? el("td", { class: "n" }, row.mini_batch ? duration(row.age) : "") : null,
       usage ? el("td", { class: "n" }, row.memory ? megabytes(row.memory) : "") : null, usage ? el("td", { class: "n" }, row.cpu >= 0 ? `${Math.round(100 * row.cpu)} %` : "") : null,
       el("td", { class: "n" }, grouped(row.tries)), el("td", { class: "n" }, row.failed ? el("span", { style: "color:var(--failed)" }, grouped(row.failed)) : "0"), el("td", { class: "n" }, duration(row.busy))));

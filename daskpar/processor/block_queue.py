@@ -209,6 +209,11 @@ class BlockQueue:
         self._report(BlockEnded(block=order.block, token=order.token))
         processor.order = None
 
+    def stop(self, processor: ProcessorHandle) -> None:
+        """Give back what comes after the current mini-batch, for the step is to stop."""
+        if processor.order is not None:
+            self.take_back(processor, processor.page.announced().index + 1, ReleaseReason.STOPPED)
+
     def take_back_if_slow(self, processor: ProcessorHandle, last: Announcement, now: float) -> None:
         """Give back what comes after a slow mini-batch, so that other processors run it."""
         if (

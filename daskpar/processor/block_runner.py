@@ -11,7 +11,7 @@ import socket
 import warnings
 from collections import deque
 from collections.abc import Callable
-from types import FunctionType
+from types import CoroutineType, FunctionType
 from typing import TYPE_CHECKING, Any
 
 from daskpar.batches.plan import Plan
@@ -31,11 +31,13 @@ from daskpar.processor.own_process import OwnProcess
 from daskpar.processor.piece_loader import PieceLoader, piece_in_words
 from daskpar.processor.processor_messages import BlockDone, DiskFailed, Unreached
 from daskpar.processor.protocol import BlockOrder, Flushed, LogMessage, ProcessorSettings
+from daskpar.processor.rate_limiter import the_limit
 from daskpar.processor.return_check import SUCCEEDED, compare_counts, why_not_countable
 from daskpar.processor.seen_items import SeenItems
 from daskpar.processor.shared_page import KILL_PENDING, Phase, SharedPage
 from daskpar.processor.signal_guard import SignalGuard
 from daskpar.processor.std_streams import failure_in_log, flush_streams, log_sizes, write_stderr
+from daskpar.processor.throttling import Patience
 from daskpar.results import Failure, Reason, TryStatus
 from daskpar.rows.part_store import PartWriter
 from daskpar.rows.row_format import REFUSED, Schema
@@ -98,6 +100,9 @@ class BlockRunner:
         self._any_number = settings.any_number_of_rows
         self._warned_of_more = self._any_number
         self._warned: set[str] = set()
+        self._patience: Patience | None = None
+        """Of a mini-batch that is tried again as its service asks."""
+        self._wait = 0.0
         self._unreached: Unreached | None = None
         """Why the current block ends before its next mini-batch."""
 
@@ -176,7 +181,7 @@ class BlockRunner:
             try:
                 batch = self._source.load(index)
             except Warning:  # the script has made warnings errors, which is for its own code
-                batch = _without_warnings(self._source.load, index)
+                batch = without_warnings(self._source.load, index)
             items = len(batch)
         except Exception as error:
             self._not_loaded(index, error, began)
@@ -192,7 +197,8 @@ class BlockRunner:
         try:
             if self._entry.with_context:
                 keys = self._source.keys(index)
-                about = context.MiniBatchContext(index, keys, batch)
+                first = 0 if self._order.piece is None else self._order.piece[0]
+                about = context.MiniBatchContext(index, keys, batch, first)
                 guard.in_script = True
                 returned = self._entry.run(batch, about)
             else:
@@ -212,8 +218,12 @@ class BlockRunner:
             if self.settings.internal and isinstance(error, InputError):
                 self._not_loaded(index, error, began)
                 return
+            patience = self._patience or Patience(self.settings.rate_patience)
+            if (seconds := patience.wait_for(error, OWN.monotonic())) is not None:
+                self._put_off(index, began, patience, seconds)
+                return
             reason = Reason.MEMORY if isinstance(error, MemoryError) else Reason.EXCEPTION
-            self._fail(index, reason, items, error, (began, running))
+            self._fail(index, reason, items, error, (began, running), patience.spent(OWN.monotonic()))
             return
         if OWN.getpid() != self._pid:  # the check stands here too, for it is cheaper than a call
             self._process.exit_if_copy()
@@ -225,6 +235,24 @@ class BlockRunner:
             self._fail(index, Reason.BAD_RETURN, items, why, clocks)
         else:
             self._take_return(index, items, returned, clocks)
+
+    def _put_off(self, index: int, began: float, patience: Patience, seconds: float) -> None:
+        """Try a mini-batch again as soon as the service that has refused its call is to be asked again."""
+        self._wait = seconds
+        if self._patience is not None:
+            return  # it is tried again in the loop below already
+        self._patience = patience
+        try:
+            while self._wait:
+                until = OWN.monotonic() + self._wait
+                while (left := until - (now := OWN.monotonic())) > 0:
+                    # Announced anew, for the time does not count.
+                    self._page.announce(index, Phase.RUN, now)
+                    OWN.sleep(min(left, self.settings.run_timeout / 2))
+                self._wait = 0.0
+                self._run_one(index, began)
+        finally:
+            self._patience = None
 
     def _not_loaded(self, index: int, error: Exception, began: float) -> None:
         """A mini-batch whose data can't be had: it has failed, or is handed back where it is not to blame.
@@ -264,7 +292,7 @@ class BlockRunner:
                 try:
                     self._buffer.add(returned, index, *before)
                 except Warning:  # as in `_run_one`
-                    _without_warnings(self._buffer.add, returned, index, *before)
+                    without_warnings(self._buffer.add, returned, index, *before)
                 kept = True
             except BaseException as error:  # the same
                 self._process.exit_if_copy()
@@ -307,7 +335,8 @@ class BlockRunner:
             error if isinstance(error, str) else describe_error(error) + advice(error, self.settings, index)
         )
         if reason == Reason.LOAD_ERROR:
-            message = f"the mini-batch could not be loaded: {message}{note}"
+            message = f"the mini-batch could not be loaded: {message}"
+        message += note
         trace = "" if isinstance(error, str) else user_traceback(error)
         self._add_failure(index, reason, message, trace, final)
         # None of its items count, and its charge is dropped where the try is repeated.
@@ -410,6 +439,8 @@ class BlockRunner:
             ),
         )
         self._report_stray()
+        if self.settings.rate_limit is not None and not the_limit().asked and not failures:
+            self._warn_once(context.UNASKED)
 
     def _check_descriptor(self) -> None:
         """End this process, with the current mini-batch as the one to charge, where the script has closed the
@@ -458,9 +489,13 @@ class BlockRunner:
 
     def _report_stray(self) -> None:
         """Pass on what a handler of the script's raised in our code, each text once."""
-        if self._guard.stray and self._guard.stray not in self._warned:
-            self._warned.add(self._guard.stray)
-            channel.send(self._sock, LogMessage(level="warning", text=self._guard.stray))
+        if self._guard.stray:
+            self._warn_once(self._guard.stray)
+
+    def _warn_once(self, text: str) -> None:
+        if text not in self._warned:
+            self._warned.add(text)
+            channel.send(self._sock, LogMessage(level="warning", text=text))
 
     def _notices(self, failures: tuple[Failure, ...]) -> tuple[Notice, ...]:
         """What is lost or doubtful in the mini-batches reported now, without those that come again."""
@@ -489,7 +524,7 @@ class BlockRunner:
             return f"mini-batch {index} (its items can't be read: {error})"
 
 
-def _without_warnings(function: Callable[..., Any], *arguments: Any) -> Any:
+def without_warnings(function: Callable[..., Any], *arguments: Any) -> Any:
     """What it returns, with its warnings dropped."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -499,6 +534,9 @@ def _without_warnings(function: Callable[..., Any], *arguments: Any) -> Any:
 def _is_iterator(value: Any) -> bool:
     # Of its type, where Python looks for it too: a DataFrame goes through its columns before it says that it
     # has no such attribute.
+    if type(value) is CoroutineType:
+        value.close()
+        raise TypeError("run() returned a coroutine that nobody awaits: make it async def run(mini_batch)")
     return hasattr(type(value), "__next__")
 
 

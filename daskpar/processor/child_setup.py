@@ -20,7 +20,9 @@ from daskpar.processor.fork_protocol import ChildTask
 from daskpar.processor.leftovers import fresh_folder, temporary_folder, use_temporary_folder
 from daskpar.processor.private_mounts import NO_GUARD, Guard
 from daskpar.processor.protocol import ProcessorSettings
+from daskpar.processor.rate_page import RatePage
 from daskpar.processor.shared_page import SharedPage
+from daskpar.processor.slot_page import SlotPage
 from daskpar.processor.stacks import open_stacks
 from daskpar.processor.std_streams import redirect, text_stream
 
@@ -55,7 +57,7 @@ class CommandTask(ChildTask):
 
 @dataclass(frozen=True)
 class ProcessorTask(ChildTask):
-    """Become processor `number`. File descriptors: control socket, page."""
+    """Become processor `number`. Descriptors: control socket, page, that of a rate limit."""
 
     settings: ProcessorSettings
     number: int
@@ -93,12 +95,14 @@ class ProcessorTask(ChildTask):
             # own `random` seeds itself again after a fork.
             numpy_random.seed()
         self.set_up_logging(name)
-        sock, page = socket.socket(fileno=moved_up(fds[0])), SharedPage.of_processor(fds[1])
-        Host(settings, self.number, sock, page, stacks).run()
+        sock = socket.socket(fileno=moved_up(fds[0]))
+        page = (SlotPage if settings.in_flight else SharedPage).of_processor(fds[1])
+        rate_page = RatePage(moved_up(fds[2])) if len(fds) > 2 else None
+        Host(settings, self.number, sock, page, stacks, rate_page).run()
 
     def watched_page(self, fds: list[int]) -> tuple[ProcessorSettings, SharedPage]:
         """In the fork server, which reads the page once more should the node be killed."""
-        return self.settings, SharedPage(os.dup(fds[1]))
+        return self.settings, (SlotPage if self.settings.in_flight else SharedPage)(os.dup(fds[1]))
 
     def temporary_folder(self, pid: int) -> str:
         """In the fork server, which removes it."""

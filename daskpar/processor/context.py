@@ -4,20 +4,41 @@ from __future__ import annotations
 
 import logging
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
+
+from daskpar.processor.rate_limiter import RateLimit, the_limit
+
+UNASKED = (
+    "--rate_limit is set, and run() has succeeded without asking for it, so nothing is limited: before each "
+    "call of the service, call mini_batch_context.rate_limit.acquire(), in async def run with await"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One item of a mini-batch."""
+
+    index: int
+    """Its place in the mini-batch, from 0 on; the same when it is run by itself (isolate_failed_items)."""
+    path: str | None
+    """Its file; None for a row."""
+    row: int | None
+    """Number of the row in the mini-batch, from 0 on; None for a file."""
 
 
 class MiniBatchContext:
     """Second argument of `run`: which mini-batch this is. Read-only."""
 
-    __slots__ = ("_dataset", "_index", "_keys")
+    __slots__ = ("_dataset", "_first", "_index", "_keys")
 
-    def __init__(self, index: int, keys: dict[str, Any] | None, dataset: Any) -> None:
+    def __init__(self, index: int, keys: dict[str, Any] | None, dataset: Any, first: int = 0) -> None:
         self._index = index
         self._keys = keys
         self._dataset = dataset
+        self._first = first
 
     @property
     def minibatch_index(self) -> int:
@@ -33,6 +54,21 @@ class MiniBatchContext:
     def dataset(self) -> Any:
         """The mini-batch itself (Azure ML hands a dataset object here)."""
         return self._dataset
+
+    @property
+    def items(self) -> list[Item]:
+        """Each item's index and file, or number of the row, in the order of the mini-batch as it is now."""
+        data, first = self._dataset, self._first
+        if isinstance(data, list):
+            return [Item(first + at, str(path), None) for at, path in enumerate(data)]
+        return [Item(first + at, None, first + at) for at in range(len(data))]
+
+    @property
+    def rate_limit(self) -> RateLimit:
+        """The step's `--rate_limit`: `acquire(n=1)` waits until `n` calls may be made (with `await` in an
+        async script). Without a limit it does not wait.
+        """
+        return the_limit()
 
     def __repr__(self) -> str:
         return f"MiniBatchContext(minibatch_index={self._index}, partition_key_value={self._keys})"
@@ -72,6 +108,11 @@ class EntryScript:
     def logging_level(self) -> str:
         """The step's."""
         return str(self._facts["logging_level"])
+
+    @property
+    def rate_limit(self) -> RateLimit:
+        """As that of the mini_batch_context, for functions that do not get one."""
+        return the_limit()
 
     @property
     def log_dir(self) -> Path:

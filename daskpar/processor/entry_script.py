@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
+from daskpar.results import AZURE_FUNCTIONS
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -22,13 +24,30 @@ class Entry:
     with_context: bool
     """Whether `run` takes the context as a second argument."""
     shutdown: Callable[[], Any] | None
+    azure: ModuleType | None = None
+    """Where Azure's functions for its async mode are; None where `run` is called."""
+
+    @property
+    def wraps_async(self) -> bool:
+        """Whether `run` is an ordinary function that a decorator has put round an async one."""
+        return not is_async(self.run) and is_async(inspect.unwrap(self.run))
+
+    def check_in_flight(self, calls: int) -> None:
+        """TypeError where so many calls of `run` can't be in flight side by side."""
+        # A wrapper may return what the function that it wraps has to await.
+        if self.azure is None and not (is_async(self.run) or self.wraps_async):
+            raise TypeError(
+                f"--concurrent_mini_batches {calls} needs async def run(mini_batch), and run is an ordinary "
+                "function, which does one at a time: make it async def, or raise max_concurrency_per_instance"
+            )
 
 
-def load(entry_script: str, code: str | None) -> Entry:
+def load(entry_script: str, code: str | None, *, azure_async: bool = False) -> Entry:
     """Import the script as a module (its `__main__` part is not run) and look its functions up.
 
     `code` and the script's own folder come first on `sys.path`. Whatever the import raises is raised;
-    AttributeError or TypeError name what is wrong with `run`.
+    AttributeError or TypeError name what is wrong with `run`. `azure_async`: Azure's functions are called in
+    its place.
     """
     for folder in (os.path.dirname(entry_script) if os.path.isabs(entry_script) else None, code):
         if folder:
@@ -38,7 +57,13 @@ def load(entry_script: str, code: str | None) -> Entry:
         if os.path.isabs(entry_script)
         else importlib.import_module(entry_script)
     )
-    run = getattr(module, "run", None)
+    if azure_async:
+        lacking = [name for name in AZURE_FUNCTIONS if not callable(getattr(module, name, None))]
+        if lacking:
+            raise AttributeError(
+                f"{module.__file__} has no function {', '.join(lacking)}, which --amlbi_async_mode needs"
+            )
+    run = getattr(module, "enqueue" if azure_async else "run", None)
     if not callable(run):
         raise AttributeError(f"{module.__file__} has no function run(mini_batch)")
     return Entry(
@@ -46,6 +71,18 @@ def load(entry_script: str, code: str | None) -> Entry:
         run=run,
         with_context=takes_context(run),
         shutdown=_optional(module, "shutdown"),
+        azure=module if azure_async else None,
+    )
+
+
+def is_async(function: Any) -> bool:
+    """Whether what a function returns is to be awaited, or taken by `async for`.
+
+    Also a method, a partial function, and an object whose calls are so.
+    """
+    return any(
+        inspect.iscoroutinefunction(one) or inspect.isasyncgenfunction(one)
+        for one in (function, getattr(function, "__call__", None))  # noqa: B004
     )
 
 
@@ -89,7 +126,7 @@ def takes_context(run: Callable[..., Any]) -> bool:
 
     A second one with a default of its own (`run(mini_batch, threshold=0.5)`) is the script's, unless its name
     contains "context" or "ctx". Raises TypeError for a function that can't be called with the mini-batch,
-    needs more than both, or is async.
+    or needs more than both.
     """
     try:
         parameters = list(inspect.signature(run).parameters.values())
@@ -99,11 +136,6 @@ def takes_context(run: Callable[..., Any]) -> bool:
     needed = [p for p in positional if p.default is p.empty]
     any_number = any(p.kind is p.VAR_POSITIONAL for p in parameters)
     keywords = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
-    if inspect.iscoroutinefunction(run) or inspect.isasyncgenfunction(run):
-        raise TypeError(
-            "run() is an async function, which nobody would await: "
-            "make it a plain one (asyncio.run inside it is fine)"
-        )
     if len(needed) > 2 or keywords or (not positional and not any_number):
         ways = "run(mini_batch) or run(mini_batch, mini_batch_context)"
         raise TypeError(f"run{inspect.signature(run)} can't be called as {ways}")

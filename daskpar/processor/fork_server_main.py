@@ -183,7 +183,7 @@ class _Server:
                 self._remove_folder(pid)
                 if pid in self._watched:
                     # Its node may have died with it, and would then not report it.
-                    self._last_of_dead.append(self._watched[pid][1].announced())
+                    self._last_of_dead += self._watched[pid][1].all_announced()
                 channel.send(self._sock, Exited(key, pid, status, usage.ru_maxrss * 1024))
                 if pid in self._watched:
                     self._watched.pop(pid)[1].close()
@@ -263,5 +263,6 @@ class _Server:
     def _write_last_state(self) -> None:
         """The node is gone, and its processors have just been killed: write what they were doing."""
         if self._settings is not None:
-            last = [*self._last_of_dead, *(page.announced() for _, page in self._watched.values())]
+            pages = [page for _, page in self._watched.values()]
+            last = [*self._last_of_dead, *(one for page in pages for one in page.all_announced())]
             last_state.write(self._settings, last, orderly=self._orderly)

@@ -23,6 +23,7 @@ from daskpar.processor.own_ground import OwnGround
 from daskpar.processor.own_process import OwnProcess
 from daskpar.processor.processor_messages import InitDone, InitRaised, ShutdownDone
 from daskpar.processor.protocol import BlockOrder, ProcessorSettings
+from daskpar.processor.rate_limiter import RateLimit, use
 from daskpar.processor.shared_page import Phase, SharedPage
 from daskpar.processor.signal_guard import SignalGuard
 from daskpar.processor.stacks import STACK_SIGNAL
@@ -30,14 +31,24 @@ from daskpar.processor.std_streams import flush_streams
 
 if TYPE_CHECKING:
     from daskpar.processor.profiling import Profiling
+    from daskpar.processor.rate_page import RatePage
+    from daskpar.processor.script_loop import ScriptLoop
 
 
 class Host:
     """Runs one entry script for one node. `stacks`: file descriptor for the stacks of a kill or crash."""
 
     def __init__(
-        self, settings: ProcessorSettings, number: int, sock: socket.socket, page: SharedPage, stacks: int
+        self,
+        settings: ProcessorSettings,
+        number: int,
+        sock: socket.socket,
+        page: SharedPage,
+        stacks: int,
+        rate_page: RatePage | None = None,
     ) -> None:
+        self._rate_page = rate_page
+        self._loop: ScriptLoop | None = None
         self.settings = settings
         self._number = number
         self._sock = sock
@@ -62,7 +73,7 @@ class Host:
             return
         self._page.announce(-1, Phase.IDLE, OWN.monotonic())
         channel.send(self._sock, InitDone())
-        blocks = BlockRunner(
+        given = (
             self.settings,
             self._number,
             self._sock,
@@ -74,8 +85,14 @@ class Host:
             self._guard,
             self._part,
         )
-        while (order := self._next_order()) is not None:
-            blocks.run(order)
+        if self.settings.in_flight:
+            from daskpar.processor.in_flight_runner import InFlightRunner
+
+            InFlightRunner(self._script_loop(), *given).serve()
+        else:
+            blocks = BlockRunner(*given)
+            while (order := self._next_order()) is not None:
+                blocks.run(order)
         self._shut_down()
 
     def _next_order(self) -> BlockOrder | None:
@@ -88,7 +105,10 @@ class Host:
     def _start(self) -> bool:
         what = "the entry script could not be imported"
         try:
-            self._entry = entry_script.load(self.settings.entry_script, self.settings.code)
+            self._use_rate_limit()
+            azure = self.settings.azure_async
+            self._entry = entry_script.load(self.settings.entry_script, self.settings.code, azure_async=azure)
+            self._prepare_loop()
             what = "init() failed"
             self._profile()
             if self._entry.init is not None:
@@ -106,6 +126,45 @@ class Host:
         self._ground.check()
         self._ground.restore_modules()
         return True
+
+    def _use_rate_limit(self) -> None:
+        """Have the limit of the step's calls ready for the script, before it is imported."""
+        limit: RateLimit
+        if self.settings.in_flight and not self.settings.azure_async:
+            from daskpar.processor.async_rate_limit import AsyncRateLimit
+            from daskpar.processor.in_flight_call import paused
+
+            limit = AsyncRateLimit(paused)
+        else:
+            limit = RateLimit(self._clock_stood_still)
+        if self._rate_page is not None and self.settings.rate_limit is not None:
+            limit.share(self._rate_page, self._number, self.settings.rate_limit)
+        use(limit)
+
+    def _clock_stood_still(self, seconds: float) -> None:
+        """The call that runs has waited for the rate limit, which does not count for its timeout."""
+        last = self._page.announced()
+        if last.phase == Phase.RUN and not self.settings.in_flight:
+            self._page.announce(last.index, last.phase, last.since + seconds)
+
+    def _prepare_loop(self) -> None:
+        """Have an event loop for the script's async functions; others never pay for one."""
+        entry, in_flight = self._entry, self.settings.in_flight
+        if in_flight:
+            entry.check_in_flight(in_flight)
+        if in_flight or any(map(entry_script.is_async, (entry.init, entry.run, entry.shutdown))):
+            if self.settings.profiling_module and (in_flight or entry_script.is_async(entry.run)):
+                raise TypeError("--profiling_module measures ordinary functions, and run() is async def")
+            self._entry = self._script_loop().with_plain_calls(entry, run=not in_flight)
+        elif entry.wraps_async:
+            self._entry = self._script_loop().with_results_awaited(entry)
+
+    def _script_loop(self) -> ScriptLoop:
+        if self._loop is None:
+            from daskpar.processor.script_loop import ScriptLoop
+
+            self._loop = ScriptLoop()
+        return self._loop
 
     def _profile(self) -> None:
         if self.settings.profiling_module:
@@ -126,6 +185,8 @@ class Host:
             except BaseException as error:
                 trace = user_traceback(error)
             self._process.exit_if_copy()
+        if self._loop is not None:
+            self._loop.close()
         # The process ends by os._exit, so that no thread of the script's is waited for. That calls none of
         # the functions that scripts and libraries have registered with atexit.
         # Nor those of `threading`, which stop the workers of executors: other exit functions wait for these.

@@ -35,7 +35,7 @@ class LongCallWatch:
         found, wall = [], time()
         for processor in processors:
             if not processor.killed_for and not processor.finishing:
-                call = long_call(processor, processor.announced(), now, self._settings)
+                call = long_call(processor, processor.longest(), now, self._settings)
                 if call is not None:
                     found.append(replace(call, since=wall - (now - call.since)))
         known, self._told = self._told, tuple(found)

@@ -54,7 +54,7 @@ def charge_and_requeue(
     deadly_write = (last.phase == Phase.FLUSH and by_itself) or damaged
     release(processor.reported, rest, ReleaseReason.UNWRITTEN if deadly_write else ReleaseReason.UNFLUSHED)
     if charged is not None:
-        found.append(_charge(processor, order, last, why, settings))
+        found.append(charge(processor, order, last, why, settings, processor.page.items()))
         rest = charged + 1
     # A block that is deadly before it begins would be given out without end: the driver counts these too.
     unbegun = last.phase == Phase.IDLE and rest == order.start and not stopped
@@ -64,14 +64,15 @@ def charge_and_requeue(
     return found
 
 
-def _charge(
+def charge(
     processor: ProcessorHandle,
     order: BlockOrder,
     last: Announcement,
     why: ExitReason,
     settings: ProcessorSettings,
+    announced_items: int,
 ) -> Flushed:
-    """The failed try of the mini-batch that was running."""
+    """The failed try of the mini-batch that was running; `announced_items`: of the table that it got."""
     index, running = last.index, last.phase == Phase.RUN
     final = order.is_last_try(settings.max_retries)
     items, described = 1, ""
@@ -79,7 +80,7 @@ def _charge(
         plan = Plan.open(settings.plan)
         items, described = plan.items(index) or 1, plan.describe(index)
     if settings.tabular and running:
-        items = processor.page.items()
+        items = announced_items
     if order.piece is not None:
         items = order.piece[1] - order.piece[0]
         with contextlib.suppress(Exception):

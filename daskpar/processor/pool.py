@@ -18,17 +18,26 @@ from time import monotonic, time
 from daskpar.events import ProcessorState
 from daskpar.paths import process_name
 from daskpar.processor import channel, linux
-from daskpar.processor.block_queue import BlockQueue
 from daskpar.processor.call_inbox import CallInbox
 from daskpar.processor.exit_reasons import KillReason, exit_reason, exit_text_in_init
 from daskpar.processor.fork_protocol import Exited, Spawned, SpawnFailed
 from daskpar.processor.fork_server import ForkServer
 from daskpar.processor.growth_watchdog import GrowthWatchdog
+from daskpar.processor.in_flight_queue import InFlightQueue, queue_of
 from daskpar.processor.last_words import LastWords
 from daskpar.processor.long_calls import LongCallWatch
+from daskpar.processor.look_rows import look_rows
 from daskpar.processor.memory_watchdog import MemoryWatchdog
 from daskpar.processor.processor_handle import ProcessorHandle, makes_sense_of
-from daskpar.processor.processor_messages import BlockDone, DiskFailed, InitDone, InitRaised, ShutdownDone
+from daskpar.processor.processor_messages import (
+    BlockDone,
+    DiskFailed,
+    HandedBack,
+    InitDone,
+    InitRaised,
+    ShutdownDone,
+    Unheeded,
+)
 from daskpar.processor.processor_set import ProcessorSet
 from daskpar.processor.protocol import (
     BlockOrder,
@@ -39,10 +48,10 @@ from daskpar.processor.protocol import (
     NodeFailed,
     ProcessorChanged,
     ProcessorSettings,
-    ReleaseReason,
 )
+from daskpar.processor.rate_watch import RateWatch
 from daskpar.processor.resource_sampler import Sampler
-from daskpar.processor.resource_usage import OomKillCounter, processor_seconds, resident_bytes
+from daskpar.processor.resource_usage import OomKillCounter
 from daskpar.processor.shared_page import Announcement, Phase
 from daskpar.processor.stacks import read_stacks
 from daskpar.processor.start_failures import StartFailures
@@ -78,7 +87,8 @@ class ProcessorPool:
         self._report_list = report
         self._unsent: list[Message] = []
         self._calls = CallInbox()
-        self._blocks = BlockQueue(settings, self._report)
+        self._blocks = queue_of(settings, self._report)
+        self._rate = RateWatch(settings, self.processors)
         self._failures = StartFailures(settings)
         self._timeouts = TimeoutWatchdog(settings)
         self._memory = MemoryWatchdog(settings.node_memory)
@@ -124,25 +134,18 @@ class ProcessorPool:
         self._calls.put(self._close)
         self._ended.wait()
 
+    def set_rate(self, rate: float) -> None:
+        """The node's processors may make so many calls a second together from now on."""
+        self._calls.put(lambda: self._rate.grant(rate))
+
     def look(self) -> list[LookRow]:
         """What each processor does just now; nothing where the answer takes long."""
         found: queue.SimpleQueue[list[LookRow]] = queue.SimpleQueue()
-        self._calls.put(lambda: found.put(self._look()))
+        self._calls.put(lambda: found.put(look_rows(self.processors, self.settings)))
         try:
             return found.get(timeout=LOOK_SECONDS)
         except queue.Empty:
             return []
-
-    def _look(self) -> list[LookRow]:
-        rows = []
-        for processor in self.processors:
-            last = processor.announced()
-            if makes_sense_of(processor, last) and processor.pid:
-                age = max(monotonic() - last.since, 0.0)
-                use = resident_bytes(processor.pid), processor_seconds(processor.pid)
-                place = (self.settings.step, self.settings.node, processor.number, processor.pid)
-                rows.append((*place, last.phase, last.index, age, *use))
-        return rows
 
     def _take_sample(self, sample: Message) -> None:
         self._calls.put(lambda: self._report(sample))
@@ -208,8 +211,9 @@ class ProcessorPool:
         self._memory.check(list(self.processors), now)
         for processor in self._growth.due(self.processors, now):
             self._replace_outgrown(processor)
-        if (long_calls := self._long_calls.look(self.processors, now)) is not None:
-            self._report(long_calls)
+        for news in (self._long_calls.look(self.processors, now), self._rate.look(now)):
+            if news is not None:
+                self._report(news)
 
     def _is_whole(self, processor: ProcessorHandle, last: Announcement) -> bool:
         """Whether its page says what it can have announced; else it is killed, to be replaced."""
@@ -281,6 +285,13 @@ class ProcessorPool:
         match message:
             case Flushed():
                 self._blocks.flushed(processor, message)
+                if processor.in_flight is not None:
+                    self._replace_if_used_up(processor)
+            case HandedBack() if isinstance(self._blocks, InFlightQueue):
+                self._blocks.handed_back(processor, message)
+            case Unheeded() if processor.in_flight is not None and not processor.killed_for:
+                processor.in_flight.unheeded = message
+                self._timeouts.end(processor, processor.announced())
             case InitDone():
                 processor.ready, processor.ready_at = True, monotonic()
                 self._failures.processor_ready()
@@ -454,9 +465,7 @@ class ProcessorPool:
         self._stopping = True
         self._blocks.give_back_waiting()
         for processor in self.processors:
-            if processor.order is not None:
-                after_current = processor.page.announced().index + 1
-                self._blocks.take_back(processor, after_current, ReleaseReason.STOPPED)
+            self._blocks.stop(processor)
         self._kill_busy_at = monotonic() + STOP_SECONDS
 
     def _kill_busy(self) -> None:

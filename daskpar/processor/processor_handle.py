@@ -10,8 +10,11 @@ from daskpar.processor.channel import Inbox
 from daskpar.processor.child_setup import ProcessorTask
 from daskpar.processor.exit_reasons import KillReason
 from daskpar.processor.fork_server import ForkServer
+from daskpar.processor.in_flight_given import InFlightState
 from daskpar.processor.protocol import BlockOrder, ProcessorSettings
+from daskpar.processor.rate_page import RatePage
 from daskpar.processor.shared_page import Announcement, Phase, SharedPage
+from daskpar.processor.slot_page import SlotPage
 from daskpar.processor.timeouts import Sighting, makes_sense
 
 
@@ -53,12 +56,24 @@ class ProcessorHandle:
     """How many tries it has reported."""
     bytes_after_init: int = 0
     """Its resident memory when `init()` had returned."""
+    in_flight: InFlightState | None = None
+    """What it was given, where many of its calls are in flight; `order` is then any of its blocks."""
 
     sighting: Sighting = field(default_factory=lambda: Sighting(monotonic()))
 
     def announced(self) -> Announcement:
         """What it announced last, with a time by this process's clock."""
         return self.sighting.look(self.page.announced(), monotonic())
+
+    def longest(self) -> Announcement:
+        """What it has been doing for longest, where it does several things."""
+        if self.in_flight is None:
+            return self.announced()
+        return min(self.page.all_announced(), key=lambda one: one.since)
+
+    def calls(self) -> tuple[int, ...]:
+        """How many calls are in flight; nothing where they follow each other."""
+        return (sum(1 for _ in self.page.in_flight()),) if isinstance(self.page, SlotPage) else ()
 
     @property
     def is_free(self) -> bool:
@@ -78,29 +93,45 @@ class ProcessorHandle:
 
 
 def start_processor(
-    server: ForkServer, settings: ProcessorSettings, number: int, *, keep_folder: bool = False
+    server: ForkServer,
+    settings: ProcessorSettings,
+    number: int,
+    *,
+    keep_folder: bool = False,
+    rate_page: RatePage | None = None,
 ) -> ProcessorHandle:
     """Have `server` fork processor `number`; OSError when the server is gone.
 
-    `keep_folder`: whether its working folder is left as it is.
+    `keep_folder`: whether its working folder is left as it is. `rate_page`: the bucket of the rate limit.
     """
-    page = SharedPage.create()
+    calls = settings.in_flight
+    page = SlotPage.with_slots(calls) if calls else SharedPage.create()
     page.announce(-1, Phase.INIT, monotonic())  # before the processor can announce anything itself
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        key = server.spawn(ProcessorTask(settings, number, keep_folder), [theirs.fileno(), page.fd])
+        fds = [theirs.fileno(), page.fd, *([rate_page.fd] if rate_page is not None else [])]
+        key = server.spawn(ProcessorTask(settings, number, keep_folder), fds)
     except OSError:
         ours.close()
         page.close()
         raise
     finally:
         theirs.close()
-    return ProcessorHandle(number=number, sock=ours, inbox=Inbox(ours), page=page, key=key)
+    return ProcessorHandle(
+        number=number,
+        sock=ours,
+        inbox=Inbox(ours),
+        page=page,
+        key=key,
+        in_flight=InFlightState() if calls else None,
+    )
 
 
 def makes_sense_of(processor: ProcessorHandle, announcement: Announcement) -> bool:
     """Whether it can have announced this."""
     order = processor.order
+    if processor.in_flight is not None:
+        return announcement.phase in list(Phase)
     if order is None:
         return makes_sense(announcement, announcement.index, announcement.index + 1)
     return makes_sense(announcement, order.start, order.stop)

@@ -1,6 +1,7 @@
 """Messages from a processor that its node alone reads; it passes all others (`protocol`) on to the driver.
 
-A processor gets `BlockOrder`s, and None when it is to call `shutdown()` and end.
+A processor gets `BlockOrder`s, and None when it is to call `shutdown()` and end; one with many calls in
+flight also `HandBack`.
 """
 
 from __future__ import annotations
@@ -42,6 +43,39 @@ class BlockDone:
     token: str
     stop: int
     unreached: Unreached | None = None
+
+
+@dataclass(frozen=True)
+class HandBack:
+    """Node: give back all that has not begun."""
+
+
+@dataclass(frozen=True)
+class HandedBack:
+    """[start, stop) of a block will not be run; `unreached` where that is for want of the data of `start`."""
+
+    block: int
+    token: str
+    start: int
+    stop: int
+    unreached: Unreached | None = None
+
+
+NOTHING_LEFT = HandedBack(-1, "", 0, 0)
+"""The end of what is handed back: all that was given before has begun, or was named."""
+
+
+@dataclass(frozen=True)
+class Unheeded:
+    """A call goes on although its time is up and it was cancelled: only the end of the process ends it."""
+
+    block: int
+    index: int
+    slot: int
+    loading: bool
+    """Whether it is its data that takes so long."""
+    trace: str = ""
+    """Where the script is."""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from daskpar.processor.call_inbox import CallInbox
 from daskpar.processor.fork_server import ForkServer
 from daskpar.processor.processor_handle import ProcessorHandle, start_processor
 from daskpar.processor.protocol import ProcessorSettings
+from daskpar.processor.rate_page import RatePage
 
 
 class ProcessorSet:
@@ -24,6 +25,9 @@ class ProcessorSet:
     def __init__(self, settings: ProcessorSettings, server: ForkServer | None = None) -> None:
         self._settings = settings
         self._server = server
+        self.rate_page: RatePage | None = None
+        if settings.rate_limit is not None:
+            self.rate_page = RatePage.create(settings.processors)
         self._by_number: dict[int, ProcessorHandle] = {}
         self._by_key: dict[int, ProcessorHandle] = {}
 
@@ -66,7 +70,9 @@ class ProcessorSet:
 
     def start(self, number: int, *, keep_folder: bool = False) -> None:
         """Start processor `number`; OSError when the fork server is gone."""
-        processor = start_processor(self.server, self._settings, number, keep_folder=keep_folder)
+        processor = start_processor(
+            self.server, self._settings, number, keep_folder=keep_folder, rate_page=self.rate_page
+        )
         self._by_number[number] = self._by_key[processor.key] = processor
         self._selector.register(processor.sock, selectors.EVENT_READ, processor)
 
@@ -107,6 +113,9 @@ class ProcessorSet:
         for processor in self:
             processor.close()
         self._by_number.clear()
+        if self.rate_page is not None:
+            self.rate_page.close()
+            self.rate_page = None
         with contextlib.suppress(AttributeError):  # `open` may have failed
             self._selector.close()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from daskpar.data.notices import Notice
 from daskpar.events import LongCall, ProcessorState
@@ -20,10 +21,11 @@ from daskpar.rows.text_format import PLAIN_TEXT
 
 Seconds = float
 
-LookRow = tuple[str, int, int, int, int, int, float, int, float]
+LookRow = tuple[Any, ...]
 """What a processor does just now, for people who watch: step, node, number, pid, phase (`Phase`), mini-batch
 (-1: none), seconds since that began, resident bytes, and processor seconds used (as a node tells it) or the
-cores in use (as the driver shows it; -1: not known).
+cores in use (as the driver shows it; -1: not known). Where calls are in flight side by side, these are those
+of the oldest one, and how many there are comes last.
 """
 
 
@@ -106,6 +108,14 @@ class ProcessorSettings:
     """How often the node samples its resources; 0: never."""
     spare_server: bool = False
     """Whether the next step may reuse the node's fork server; only where no user code runs below it."""
+    in_flight: int = 0
+    """Calls in flight in each processor; 0: they follow each other (`block_runner`)."""
+    azure_async: bool = False
+    """Whether the script has Azure's functions for that (`azure_contract`) in the place of `run`."""
+    rate_limit: float | None = None
+    """Calls a second that all processors of the step may make together; None: any number."""
+    rate_patience: Seconds = 600.0
+    """How long a mini-batch whose calls raise with `retry_after` is tried again without charge."""
     internal: bool = False
     """Whether the entry script is one of ours that reads the step's input (a pass of a grouping)."""
     session: str = ""
@@ -147,6 +157,10 @@ class ReleaseReason(StrEnum):
     """The data of the first one could not be reached from this node; these were not begun."""
     REPLACED = "replaced"
     """A fresh process is to take the processor's place; these were not begun."""
+    BESIDE = "beside"
+    """In flight when the processor was killed for another mini-batch."""
+    IN_FLIGHT = "in flight"
+    """In flight when the processor died: one of them may be the reason."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,6 +179,8 @@ class BlockOrder:
     """Whether a failed try of its one mini-batch was not charged: the next one is."""
     piece: tuple[int, int] | None = None
     """Of a divided mini-batch: the items [start, stop) that are run; None: all."""
+    alone: bool = False
+    """Whether its processor runs nothing else meanwhile, where many calls are in flight else."""
 
     @property
     def is_retry(self) -> bool:
@@ -226,6 +242,16 @@ class Released:
     """Of what was not reached: what stood in the way."""
     missing: str = ""
     """Of what was not reached: the file that this node does not see, where that is the trouble."""
+    among: int = 0
+    """Of what was in flight when its processor died: how many that were, in all of its blocks."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RateAsked:
+    """How many processors of a node ask for calls of the step's rate limit now; sent when that changes."""
+
+    node: int
+    processors: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -298,6 +324,7 @@ class NodeClosed:
 Message = (
     Flushed
     | Released
+    | RateAsked
     | BlockEnded
     | InitFailed
     | NodeFailed

@@ -23,6 +23,7 @@ import os
 import threading
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Self
 
 from daskpar.processor import linux
 
@@ -59,7 +60,7 @@ class SharedPage:
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
-        self._memory = mmap.mmap(fd, SIZE)
+        self._memory = mmap.mmap(fd, os.fstat(fd).st_size)
         self._view = memoryview(self._memory)
         # Native formats: one store or load each, unlike struct's little-endian ones, which go byte by byte.
         self._whole, self._real = self._view.cast("q"), self._view.cast("d")
@@ -73,7 +74,7 @@ class SharedPage:
         return cls(fd)
 
     @classmethod
-    def of_processor(cls, fd: int) -> SharedPage:
+    def of_processor(cls, fd: int) -> Self:
         """The processor's side, without any descriptor on the page: its script could write there, or cut it
         off, which would end the node too (SIGBUS). It lasts as long as the process.
         """
@@ -134,6 +135,10 @@ class SharedPage:
         while (again := self._whole[_WHAT]) != what:
             what, since = again, self._real[_SINCE]
         return Announcement(what >> 3, what & 7, since)
+
+    def all_announced(self) -> list[Announcement]:
+        """Node: what the processor is at: one thing, unless it has many calls in flight."""
+        return [self.announced()]
 
     def close(self) -> None:
         """Unmap it."""

@@ -48,10 +48,14 @@ class TimeoutWatchdog:
         # The signal for its stacks may interrupt the call that hangs. What the processor reports from here on
         # must not count, so the limit makes it wait for its end before it reports.
         now = processor.page.set_limit(KILL_PENDING)
-        if (now.index, now.phase) != (announcement.index, announcement.phase):
+        if not processor.sighting.is_still(now):
             # It has come back by itself in this very moment.
             processor.page.set_limit(processor.limit)
             return
+        self.end(processor, announcement)
+
+    def end(self, processor: ProcessorHandle, announcement: Announcement) -> None:
+        """Kill a processor whose time is up, once it has had a moment to write its stacks."""
         processor.timed_out_at, processor.killed_for = announcement, KillReason.TIMEOUT
         if STACK_SIGNAL is not None:
             with contextlib.suppress(ProcessLookupError):

@@ -69,6 +69,10 @@ class Sighting:
     _last: Announcement | None = None
     _since: Seconds = 0.0
 
+    def is_still(self, found: Announcement) -> bool:
+        """Whether nothing else was announced since the last look."""
+        return found == self._last
+
     def look(self, found: Announcement, now: Seconds) -> Announcement:
         """What is announced as of `now`, with a time that can be relied on."""
         found = found if found.since == found.since else replace(found, since=0.0)  # not a number

@@ -47,6 +47,8 @@ class Look:
     """Resident bytes."""
     cpu: float
     """Cores that it has used since the look before; -1: this is the first one."""
+    calls: int = 0
+    """Calls in flight, where there may be several; `index` and `age` are then those of the oldest one."""
 
 
 def run_document(run: RunFacts, now: float) -> Document:
@@ -333,6 +335,7 @@ def processors(step: StepFacts, looks: Sequence[Look] = ()) -> list[Document]:
         }
         if look is not None:
             row |= {"pid": look.pid, "state": phase_word(look, step), "memory": look.memory, "cpu": look.cpu}
+            row |= {"calls": look.calls} if look.calls else {}
             if look.phase in _BUSY:
                 row |= {"age": look.age}
             if look.index >= 0 and look.phase in (Phase.LOAD, Phase.RUN, Phase.FLUSH):
@@ -488,5 +491,5 @@ def _rounded(seconds: np.ndarray) -> list[float]:
 
 def looks_from(rows: Iterable[LookRow], step: str) -> list[Look]:
     """The looks of plain rows, as nodes send them, at the processors of one step: a node may run several."""
-    names = ("step", "node", "processor", "pid", "phase", "index", "age", "memory", "cpu")
-    return [Look(**dict(zip(names, row, strict=True))) for row in rows if row[0] == step]  # type: ignore[arg-type]
+    names = ("step", "node", "processor", "pid", "phase", "index", "age", "memory", "cpu", "calls")
+    return [Look(**dict(zip(names, row, strict=False))) for row in rows if row[0] == step]

@@ -116,4 +116,4 @@ def test_a_scripts_own_flags_are_no_near_misses(flag: str) -> None:
 
 
 def test_flags_without_effect_are_named() -> None:
-    assert driver_flags(("--amlbi_async_mode", "true")).ignored == ("--amlbi_async_mode",)
+    assert driver_flags(("--append_row_safe_output", "true")).ignored == ("--append_row_safe_output",)

@@ -38,7 +38,7 @@ WRONG = {
     "no arguments": ("\ndef run(): return []", 2, "run takes no arguments"),
     "three": ("def run(a, b, c): return []", 1, "run requires 3 arguments"),
     "keyword": ("def run(a, *, b): return []", 1, "requires the keyword argument b"),
-    "async": ("async def run(a): return []", 1, "is an async function"),
+    "async": ("async def run(a, b, c): return []", 1, "run requires 3 arguments"),
     "init": (
         "def init(x): pass\ndef run(b): return b",
         1,

@@ -20,7 +20,7 @@ def processor(phase: Phase, since: float, *, index: int = 7, killed: str = "") -
         killed_for=killed,
         finishing=False,
         order=SimpleNamespace(tries=2),
-        announced=lambda: Announcement(index, phase, since),
+        longest=lambda: Announcement(index, phase, since),
     )
 
 

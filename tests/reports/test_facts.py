@@ -155,11 +155,13 @@ def test_what_processors_do_just_now(live: LiveFacts) -> None:
     rows = [
         ("score", 0, 0, 7, 3, 2, 41.0, 1 << 20, 0.5),
         ("score", 0, 1, 8, 0, -1, 3.0, 1 << 20, -1.0),
+        ("score", 0, 2, 9, 3, 2, 5.0, 1 << 20, 0.5, 20),  # with calls in flight side by side
         ("other", 0, 1, 9, 3, 2, 41.0, 1 << 20, 0.5),  # a step that runs at the same time on that node
     ]
     looks = looks_from(rows, "score")
     shown = step_document(step, START + 60, looks)
-    busy, idle = shown["processors"]
+    busy, idle, many = shown["processors"]
+    assert many["calls"] == 20 and "calls" not in busy
     assert (busy["mini_batch"], busy["age"], busy["state"]) == ("c.txt", 41.0, "slow")
     assert "age" not in idle and idle["state"] == "idle"
     assert [19.0, "slow", 2] in [[span[1], span[4], span[5]] for span in shown["timeline"]["spans"]]

@@ -40,6 +40,7 @@ from daskpar.processor.protocol import (
     Message,
     NodeClosed,
     ProcessorSettings,
+    RateAsked,
     Released,
 )
 from daskpar.processor.resource_usage import cores
@@ -104,7 +105,7 @@ class Reporter:
 
     def __call__(self, messages: list[Message]) -> None:
         """Take messages, in order, from any thread."""
-        urgent = any(isinstance(m, BlockEnded | Released | NodeClosed) for m in messages)
+        urgent = any(isinstance(m, BlockEnded | Released | RateAsked | NodeClosed) for m in messages)
         with self._lock:
             self._waiting.extend(messages)
             due = max(monotonic(), self._last + (URGENT_SECONDS if urgent else REPORT_SECONDS))
@@ -222,9 +223,16 @@ class NodePlugin(WorkerPlugin):
             raise RuntimeError(f"step {step} is not open on worker {self.worker.address}")
         opened.run(replace(order, token=secrets.token_hex(8)))
 
-    def stop(self, step: str, reason: str, **_: Any) -> None:
-        """Start no further call of `run()`; kill what still runs after two seconds."""
-        if (opened := self.steps.get(step)) is not None:
+    def stop(self, step: str, reason: str, rate: float | None = None, **_: Any) -> None:
+        """Start no further call of `run()`; kill what still runs after two seconds.
+
+        With a `rate`, only that changes: the processors here may make so many calls a second together.
+        """
+        if (opened := self.steps.get(step)) is None:
+            return
+        if rate is not None:
+            opened.pool.set_rate(rate)
+        else:
             opened.pool.stop()
 
     def begin_command(self, step: str, attempt: int, runner: Any) -> bool:

@@ -28,7 +28,8 @@ from daskpar.engine.plugins.tracker_messages import (
 )
 from daskpar.engine.rules.counter import ThresholdCounter, Thresholds
 from daskpar.engine.rules.division import to_divide
-from daskpar.processor.protocol import BlockEnded, Flushed, Message, NodeClosed
+from daskpar.engine.rules.rate_shares import Rate, RateShares
+from daskpar.processor.protocol import BlockEnded, Flushed, Message, NodeClosed, RateAsked
 from daskpar.results import Counts
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def ignore(**_: Any) -> None:
 
 
 def stop_name(run_id: str) -> str:
-    """Operation by which a scheduler tells the nodes of a run to stop a step."""
+    """Operation by which a scheduler tells the nodes of a run to stop a step, or their shares of its rate."""
     return f"daskpar-stop-{run_id}"
 
 
@@ -74,6 +75,7 @@ class Tracker(SchedulerPlugin):
         label: str = "",
         divides: bool = False,
         files: bool = False,
+        rate_limit: float | None = None,
     ) -> None:
         self.name = tracker_name(run_id, step)
         self.run_id = run_id
@@ -84,6 +86,7 @@ class Tracker(SchedulerPlugin):
         self._metrics: StepMetrics | None = None
         self.divides = divides
         self.files = files
+        self._rates = RateShares(rate_limit) if rate_limit is not None else None
         self.verdict = ""
         self.scheduler: Scheduler | None = None
         self._nodes: set[str] = set()
@@ -132,6 +135,10 @@ class Tracker(SchedulerPlugin):
         if is_last(reports):
             self._closed.add(worker)
         self._send(MessagesArrived(worker, messages))
+        if self._rates is not None:
+            for message in reports:
+                if isinstance(message, RateAsked):
+                    self._grant(self._rates.asks(worker, message.processors))
         if not self.verdict and (verdict := self.counter.verdict()):
             self.verdict = verdict
             self.stop_nodes("threshold")
@@ -170,6 +177,19 @@ class Tracker(SchedulerPlugin):
         """Called by Dask when a worker has left or is taken to be dead."""
         self._gone.add(worker)
         self._send(WorkerLost(worker))
+        if self._rates is not None:
+            self._grant(self._rates.lost(worker))
+
+    def _grant(self, shares: dict[str, Rate]) -> None:
+        """Tell nodes what they may do of the step's rate."""
+        scheduler = self.scheduler
+        if scheduler is None:
+            return
+        for address, rate in shares.items():
+            if address in scheduler.workers:
+                scheduler.worker_send(
+                    address, {"op": stop_name(self.run_id), "step": self.step, "reason": "", "rate": rate}
+                )
 
     def stop_nodes(self, reason: str) -> None:
         """Have every node start no further call of `run()`, and kill what still runs after two seconds."""
