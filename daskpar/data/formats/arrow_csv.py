@@ -9,8 +9,9 @@ there too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
@@ -44,13 +45,26 @@ class IrregularRecords:
 
 @dataclass(frozen=True)
 class FastColumns:
-    """What the fast reader read: columns by number, how many rows they have, and the other records."""
+    """What the fast reader read: columns, which ones of the records these are, and the other records."""
 
-    columns: Mapping[int, pa.Array]
-    rows: int
+    table: pa.Table
+    """The columns `numbers`, in that order, under any names."""
+    numbers: Sequence[int]
     irregular: IrregularRecords
     data: bytes
     """What they were read from."""
+
+    @property
+    def rows(self) -> int:
+        """Records of the table."""
+        return int(self.table.num_rows)
+
+    @cached_property
+    def columns(self) -> Mapping[int, pa.Array]:
+        """The columns by number; of a wide table, to look at each takes longer than to read it."""
+        return {
+            number: _whole(column) for number, column in zip(self.numbers, self.table.columns, strict=True)
+        }
 
 
 class UnconvertedColumn(Exception):
@@ -108,9 +122,7 @@ def read_fast(
         and _has_swallowed_breaks(data, table.num_rows + len(irregular.rows))
     ):
         return None
-    return FastColumns(
-        {number: _whole(table.column(str(number))) for number in types}, table.num_rows, irregular, data
-    )
+    return FastColumns(table, list(types), irregular, data)
 
 
 def _has_swallowed_breaks(data: bytes, rows: int) -> bool:

@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -103,6 +104,11 @@ class Table:
             needed=frozenset(schema.names),
             groups=tuple(groups),
         )
+
+    @cached_property
+    def needed_fields(self) -> pa.Schema:
+        """The columns of `base` that have to be read."""
+        return pa.schema([found for found in self.base if found.name in self.needed])
 
     @property
     def planning_warnings(self) -> list[str]:

@@ -230,7 +230,7 @@ class TableReader:
         elif ends is None:
             ends = np.searchsorted(chunk.positions, stops)
         if not self.table.schema.equals(chunk.table.schema, check_metadata=True):
-            chunk.table = conform(chunk.table, list(self.table.schema), len(chunk.positions))
+            chunk.table = conform(chunk.table, self.table.schema, len(chunk.positions))
         self.losses.merge(losses)
         return _PieceRun(first, last, chunk, np.concatenate([[0], ends]).astype(np.int64), losses)
 
