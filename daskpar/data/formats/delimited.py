@@ -17,11 +17,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from daskpar.data.columns.column_texts import WIDE_FLOAT, has_wide, read_texts
+from daskpar.data.columns.column_texts import has_wide, read_texts
 from daskpar.data.columns.kinds import BOOL, FLOAT, INT, STRING, ColumnKind
-from daskpar.data.columns.number_blocks import FEW_COLUMNS, columns_beyond
+from daskpar.data.columns.number_blocks import FEW_COLUMNS
 from daskpar.data.columns.text_values import count_wide
-from daskpar.data.formats import arrow_csv
+from daskpar.data.formats import arrow_csv, wide_csv
 from daskpar.data.formats.byte_scan import has_pair
 from daskpar.data.formats.careful_lines import split_careful_lines
 from daskpar.data.formats.dialect import Dialect, mark_length, to_utf8
@@ -174,18 +174,16 @@ class DelimitedParser:
         ]
         self._usual_width = len(self.columns)  # fields of most records
         self._names = [self.columns[number][0] for number in self._wanted]
-        kinds = [(number, self.columns[number][1]) for number in self._wanted]
-        self._as_text = {number for number, kind in kinds if not _is_read_by_arrow(kind)}
-        self._integers = {number for number, kind in kinds if kind.name == "int"}
-        self._floats = {number for number, kind in kinds if kind == FLOAT}
-        self._strings = {number for number, kind in kinds if kind == STRING}
-        self._empty = pa.schema(
-            [
-                (name, self.columns[number][1].arrow)
-                for name, number in zip(self._names, self._wanted, strict=True)
-            ]
-        ).empty_table()
-        self._types: tuple[tuple[int, frozenset[int]], Mapping[int, pa.DataType]] | None = None
+        self._schema = pa.schema(
+            [(name, kind.arrow) for name, kind in (self.columns[number] for number in self._wanted)]
+        )
+        alike: dict[ColumnKind, set[int]] = {}
+        for number in self._wanted:
+            alike.setdefault(self.columns[number][1], set()).add(number)
+        self._as_text = {n for kind, some in alike.items() if not _is_read_by_arrow(kind) for n in some}
+        self._integers = {n for kind, some in alike.items() if kind.name == "int" for n in some}
+        self._strings = alike.get(STRING, set())
+        self._types: tuple[tuple[int, frozenset[int]], arrow_csv.FieldTypes] | None = None
         self._named = _named(self.columns)
         self.placed: set[str] = set()
         """Causes of doubt for which a line was looked up: once is enough for an example."""
@@ -193,7 +191,7 @@ class DelimitedParser:
     def parse(self, chunk: bytes, offset: int = 0) -> ParsedRecords:
         """The table of the whole records in `chunk`, which lies at byte `offset` of its file."""
         if not chunk:
-            return ParsedRecords(self._empty)
+            return ParsedRecords(self._schema.empty_table())
         data = to_utf8(chunk, self.dialect, offset, self.source)
         parsed = self._parsed(data)
         doubts = (*parsed.doubts, *_doubts_of_bytes(data), *_doubts_of_encoding(chunk, self.dialect))
@@ -239,7 +237,8 @@ class DelimitedParser:
 
     def _read_fast_with_texts(self, data: bytes, as_text: set[int]) -> arrow_csv.FastColumns | None:
         types = self._types_with(as_text)
-        fast = arrow_csv.read_fast(data, self.dialect, self._usual_width, types)
+        fast = wide_csv.read_wide(data, self.dialect, self._usual_width, types)
+        fast = fast or arrow_csv.read_fast(data, self.dialect, self._usual_width, types)
         if fast is None or b"(" not in data:
             return fast
         doubtful = [
@@ -251,7 +250,7 @@ class DelimitedParser:
             return self._read_fast_with_texts(data, as_text | set(doubtful))
         return fast
 
-    def _types_with(self, as_text: set[int]) -> Mapping[int, pa.DataType]:
+    def _types_with(self, as_text: set[int]) -> arrow_csv.FieldTypes:
         """The types to read columns of, the last ones asked for kept: chunk after chunk wants the same."""
         key = (self._usual_width, frozenset(as_text))
         if self._types is None or self._types[0] != key:
@@ -262,37 +261,34 @@ class DelimitedParser:
             }
             # the fields too many, to count them
             types |= dict.fromkeys(range(len(self.columns), self._usual_width), pa.string())
-            self._types = (key, types)
+            self._types = (key, arrow_csv.FieldTypes(types))
         return self._types[1]
 
     def _converted(self, fast: arrow_csv.FastColumns) -> ParsedRecords:
         """The table of what the fast reader read, where all records have the same number of fields."""
         failures, changed = dict[str, LostValues](), self._wide(fast)
-        types = dict(zip(fast.numbers, fast.table.schema.types, strict=True))
         texts = [
             number
-            for number in self._wanted
-            if number in types and number not in self._strings and pa.types.is_string(types[number])
+            for number in fast.types.of(pa.string())
+            if number < len(self.columns) and number not in self._strings
         ]
-        if not texts and len(types) == len(self._wanted) == fast.table.num_columns:
-            table = fast.table.rename_columns(self._names)
-        else:
-            arrays = {number: fast.columns[number] for number in self._wanted if number in types}
+        arrays = fast.columns
+        if texts:
             read = read_texts([(arrays[number], self.columns[number][1]) for number in texts])
+            arrays = {**arrays, **{number: found.array for number, found in zip(texts, read, strict=True)}}
             for number, found in zip(texts, read, strict=True):
                 name, kind = self.columns[number]
-                arrays[number] = found.array
                 if found.lost:
                     failures[name] = found.lost
                     if _is_read_by_arrow(kind):
                         self._as_text.add(number)
                 if found.changed:
                     changed[name, found.cause] = found.changed
-            columns = [
-                arrays[number] if number in arrays else pa.nulls(fast.rows, self.columns[number][1].arrow)
-                for number in self._wanted
-            ]
-            table = pa.Table.from_arrays(columns, names=self._names)
+        columns = [
+            arrays[number] if number in arrays else pa.nulls(fast.rows, self.columns[number][1].arrow)
+            for number in self._wanted
+        ]
+        table = self._table(columns)
         extra = {
             number: fast.columns[number].drop_null() for number in range(len(self.columns), self._usual_width)
         }
@@ -306,21 +302,23 @@ class DelimitedParser:
             short = (Doubt(SHORT, fast.rows, 0, ""),)
         return ParsedRecords(table, failures, surplus, changed, short)
 
+    def _table(self, columns: list[pa.Array]) -> pa.Table:
+        """The columns under their names."""
+        return pa.Table.from_arrays(columns, schema=self._schema)
+
     def _wide(self, fast: arrow_csv.FastColumns) -> dict[tuple[str, str], LostValues]:
         """Integers that became other numbers in columns that the fast reader read as floats."""
-        floats = [
-            place
-            for place, (number, type_) in enumerate(zip(fast.numbers, fast.table.schema.types, strict=True))
-            if number in self._floats and pa.types.is_floating(type_)
-        ]
-        if len(floats) < FEW_COLUMNS:
-            numbers = [fast.numbers[place] for place in floats]
+        numbers = fast.types.of(pa.float64())
+        together = fast.floats
+        if together is None and len(numbers) >= FEW_COLUMNS:
+            together = pa.concat_arrays([fast.columns[number] for number in numbers])
+        if together is None or has_wide(together):
             numbers = [number for number in numbers if has_wide(fast.columns[number])]
         else:
-            numbers = [fast.numbers[place] for place in columns_beyond(fast.table, floats, WIDE_FLOAT)]
+            numbers = []
         if not numbers:
             return {}
-        types = dict.fromkeys(numbers, pa.string())
+        types = arrow_csv.FieldTypes(dict.fromkeys(numbers, pa.string()))
         again = arrow_csv.read_fast(fast.data, self.dialect, self._usual_width, types)
         found = {} if again is None else {n: count_wide(texts) for n, texts in again.columns.items()}
         return {(self.columns[number][0], WIDE): lost for number, lost in found.items() if lost}
@@ -377,7 +375,7 @@ class DelimitedParser:
                 failures[name] = column.lost
             if column.changed:
                 changed[name, column.cause] = column.changed
-        table = pa.Table.from_arrays([column.array for column in read], names=self._names)
+        table = self._table([column.array for column in read])
         return ParsedRecords(table, failures, surplus, changed, self._doubts_of_rows(found))
 
     def _doubts_of_rows(self, found: list[Row]) -> tuple[Doubt, ...]:

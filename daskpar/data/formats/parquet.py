@@ -157,6 +157,8 @@ def conform(
     """
     if not len(fields):
         return table.select([])
+    if table.schema.equals(fields, check_metadata=True) and not fields.metadata:
+        return table
     fields, table = fields.remove_metadata(), table.replace_schema_metadata()
     if table.schema.equals(fields, check_metadata=True):
         return table

@@ -120,8 +120,9 @@ def _columns(
         return None
     if fast is None or fast.irregular.rows or (lines > limit and fast.rows < limit):
         return None  # blank lines are no records: more bytes are wanted, or records differ in length
-    return SampledColumns([fast.columns[number].slice(0, limit) for number in fast.numbers])
+    return SampledColumns([fast.columns[number].slice(0, limit) for number in fast.types])
 
 
 def _read(text: bytes, dialect: Dialect, width: int) -> arrow_csv.FastColumns | None:
-    return arrow_csv.read_fast(text, dialect, width, dict.fromkeys(range(width), pa.string()))
+    types = arrow_csv.FieldTypes(dict.fromkeys(range(width), pa.string()))
+    return arrow_csv.read_fast(text, dialect, width, types)
