@@ -14,7 +14,7 @@ SIZE = 1024 * 1024
 
 
 def ask(settings: Settings) -> Answer:
-    """5,000 and 20,000 columns of floats as CSV and as Parquet, against pandas and pyarrow; whole commands."""
+    """5,000 and 20,000 columns of floats as CSV and Parquet, against pandas and pyarrow; whole commands."""
     answer = Answer(question="wide")
     for full, rows in ((5_000, 2_000), (20_000, 300)):
         columns = settings.scaled(full, full // 20)
