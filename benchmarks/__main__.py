@@ -25,6 +25,7 @@ QUESTIONS = {
     "row-formats": "row_formats",
     "csv-10kb": "csv_10kb",
     "parquet-score": "parquet_score",
+    "wide": "wide",
     "many-models": "many_models",
     "grouping": "grouping",
     "skew": "skew",

@@ -129,6 +129,25 @@ def scoring_parquet_files(megabytes: int, files: int) -> tuple[Path, int]:
     return once(DATA / f"score-{megabytes}mb-{files}files", make), rows
 
 
+def wide_table(columns: int, rows: int) -> tuple[Path, Path]:
+    """An id and floats, one in a hundred missing, as CSV and as Parquet of four row groups."""
+
+    def chunk() -> pa.Table:
+        random = np.random.default_rng(columns)
+        found: dict[str, object] = {"id": np.arange(rows)}
+        for number in range(columns - 1):
+            gaps = random.random(rows) < 0.01
+            found[f"x{number}"] = pa.array(random.normal(size=rows).round(4), mask=gaps)
+        return pa.table(found)
+
+    text = once(DATA / f"wide-{columns}x{rows}.csv", lambda path: write_csv(path, iter([chunk()])))
+    parquet = once(
+        text.with_suffix(".parquet"),
+        lambda path: pyarrow.parquet.write_table(chunk(), path, row_group_size=-(-rows // 4)),
+    )
+    return text, parquet
+
+
 def scoring_json_lines(megabytes: int) -> tuple[Path, int]:
     """The scoring table as JSON lines of about this size."""
     rows = megabytes * 1_000_000 // 165

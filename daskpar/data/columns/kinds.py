@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from daskpar.data.columns.date_formats import infer_formats
@@ -49,12 +50,7 @@ class ColumnKind:
     @property
     def arrow(self) -> pa.DataType:
         """The Arrow type of a column of this kind ("stream_info": the resolved location as text)."""
-        import pyarrow as pa
-
-        if self.name == "datetime":
-            return pa.timestamp("ns") if self.formats else pa.null()
-        types = {"int": pa.int64, "float": pa.float64, "bool": pa.bool_, "null": pa.null}
-        return types.get(self.name, pa.string)()
+        return _arrow_type("null" if self.name == "datetime" and not self.formats else self.name)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values that `from_json` understands; defaults are left out."""
@@ -73,6 +69,21 @@ class ColumnKind:
             name: tuple(item) if isinstance(item, list) else item for name, item in value.items()
         }
         return cls(**plain)
+
+
+@lru_cache
+def _arrow_type(name: Name) -> pa.DataType:
+    """Of columns of that kind; kept, for wide tables ask for thousands of them."""
+    import pyarrow as pa
+
+    types = {
+        "int": pa.int64(),
+        "float": pa.float64(),
+        "bool": pa.bool_(),
+        "datetime": pa.timestamp("ns"),
+        "null": pa.null(),
+    }
+    return types.get(name, pa.string())
 
 
 _DEFAULTS: Mapping[str, Any] = {

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from daskpar.data.columns.block_frames import block_frame
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -19,11 +21,22 @@ def to_pandas(table: pa.Table, partition: bool = False) -> pd.DataFrame:
     dtype of their type.
     """
     if not partition:
-        for number, column in enumerate(table.columns):
-            if column.null_count == len(column) and not (
-                pa.types.is_string(column.type) or pa.types.is_null(column.type)
-            ):
-                name = table.schema.field(number).name
-                table = table.set_column(number, pa.field(name, pa.null()), pa.nulls(len(column)))
-    frame: pd.DataFrame = table.to_pandas(use_threads=False)
-    return frame
+        table = _without_empty_types(table)
+    frame = block_frame(table)
+    return table.to_pandas(use_threads=False) if frame is None else frame
+
+
+def _without_empty_types(table: pa.Table) -> pa.Table:
+    """The table with columns of nulls where there is no value."""
+    columns, fields = table.columns, list(table.schema)
+    changed = False
+    for number, column in enumerate(columns):
+        if column.null_count == len(column) and not (
+            pa.types.is_string(column.type) or pa.types.is_null(column.type)
+        ):
+            fields[number] = pa.field(fields[number].name, pa.null())
+            columns[number] = pa.chunked_array([pa.nulls(len(column))])
+            changed = True
+    return (
+        pa.Table.from_arrays(columns, schema=pa.schema(fields, table.schema.metadata)) if changed else table
+    )

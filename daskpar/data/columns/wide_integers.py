@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from daskpar.data.columns.special_types import is_nullable
+from daskpar.data.columns.frame_layout import layout_of
+from daskpar.data.columns.number_blocks import FEW_COLUMNS, columns_beyond
 from daskpar.data.notices import WIDE, LossCounter, LostValues
 
 _EXACT = 2**53
@@ -18,10 +21,11 @@ class WideIntegers:
 
     def __init__(self, table: pa.Table) -> None:
         self._columns: list[tuple[str, np.ndarray, np.ndarray, np.ndarray]] = []
-        for field, column in zip(table.schema, table.columns, strict=True):
-            if column.null_count and not is_nullable(field) and _is_wide(column):
-                values, nulls = _filled(column)
-                self._columns.append((field.name, values, nulls, changed_by_float(values) & ~nulls))
+        for number in _with_wide(table, layout_of(table.schema).long):
+            column = table.column(number)
+            values, nulls = _filled(column)
+            changed = changed_by_float(values) & ~nulls
+            self._columns.append((table.schema.field(number).name, values, nulls, changed))
 
     def count(self, start: int, stop: int) -> LossCounter | None:
         """What a frame of the rows [start, stop) changes; None where that is nothing."""
@@ -32,6 +36,16 @@ class WideIntegers:
                 example = change_text(int(values[start + rows[0]]))
                 losses.add(name, WIDE, LostValues(len(rows), example))
         return losses if losses.found else None
+
+
+def _with_wide(table: pa.Table, columns: Sequence[int]) -> list[int]:
+    """Those of the columns of integers of 64 bits that have nulls beside integers that may not be floats."""
+    found = [number for number in columns if table.column(number).null_count]
+    if len(found) >= FEW_COLUMNS:
+        signed = [number for number in found if table.schema.field(number).type == pa.int64()]
+        beyond = columns_beyond(table, signed, float(_EXACT)) if signed else []
+        found = sorted(set(found) - (set(signed) - set(beyond)))
+    return [number for number in found if _is_wide(table.column(number))]
 
 
 def changed_by_float(values: np.ndarray) -> np.ndarray:

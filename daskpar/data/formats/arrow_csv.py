@@ -9,8 +9,9 @@ there too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
@@ -22,7 +23,8 @@ from daskpar.data.formats.dialect import Dialect
 from daskpar.data.formats.record_bounds import count_breaks, count_lines, ends_inside_quotes, has_glued_breaks
 
 _LONGEST = 1 << 30  # bytes: one block of pyarrow holds less than 2 GiB
-_MARK = b"\xef\xbb\xbf"
+MARK = b"\xef\xbb\xbf"
+"""Of the byte order."""
 
 
 @dataclass
@@ -42,15 +44,34 @@ class IrregularRecords:
         return "skip"
 
 
-@dataclass(frozen=True)
+class FieldTypes(dict[int, pa.DataType]):
+    """The types to read fields as, by number in ascending order; what is asked of all of them is kept."""
+
+    @cached_property
+    def by_type(self) -> list[tuple[pa.DataType, list[int]]]:
+        """The fields of each type."""
+        known: dict[int, tuple[pa.DataType, list[int]]] = {}
+        for number, type_ in self.items():
+            known.setdefault(type_.id, (type_, []))[1].append(number)
+        return list(known.values())
+
+    def of(self, type_: pa.DataType) -> list[int]:
+        """The fields of one type."""
+        return next((numbers for other, numbers in self.by_type if other.id == type_.id), [])
+
+
+@dataclass(frozen=True, kw_only=True)
 class FastColumns:
     """What the fast reader read: columns by number, how many rows they have, and the other records."""
 
+    types: FieldTypes
     columns: Mapping[int, pa.Array]
     rows: int
     irregular: IrregularRecords
     data: bytes
     """What they were read from."""
+    floats: pa.Array | None = None
+    """The values of all columns of floats, where they were read together."""
 
 
 class UnconvertedColumn(Exception):
@@ -61,9 +82,7 @@ class UnconvertedColumn(Exception):
         self.column = column
 
 
-def read_fast(
-    data: bytes, dialect: Dialect, width: int, types: Mapping[int, pa.DataType]
-) -> FastColumns | None:
+def read_fast(data: bytes, dialect: Dialect, width: int, types: FieldTypes) -> FastColumns | None:
     """The columns `types` (by number) of records with `width` fields.
 
     None where pyarrow would read other records than Microsoft's reader. Raises UnconvertedColumn.
@@ -72,7 +91,7 @@ def read_fast(
         not data
         or len(data) > _LONGEST
         or not types
-        or data.startswith(_MARK)
+        or data.startswith(MARK)
         or not _has_plain_breaks(data, dialect)
     ):
         return None
@@ -81,24 +100,8 @@ def read_fast(
     names = [str(number) for number in range(width)]
     irregular = IrregularRecords()
     try:
-        table = csv.read_csv(
-            pa.BufferReader(data),
-            csv.ReadOptions(use_threads=False, column_names=names, block_size=len(data) + 1),
-            csv.ParseOptions(
-                delimiter=dialect.delimiter,
-                newlines_in_values=dialect.support_multi_line,
-                invalid_row_handler=irregular,
-            ),
-            csv.ConvertOptions(
-                check_utf8=False,
-                column_types={str(number): kind for number, kind in types.items()},
-                include_columns=[str(number) for number in types],
-                null_values=[] if dialect.empty_as_string else [""],
-                strings_can_be_null=not dialect.empty_as_string,
-                quoted_strings_can_be_null=False,
-                true_values=TRUE_WORDS,
-                false_values=FALSE_WORDS,
-            ),
+        table = read_table(
+            data, dialect, names, {str(number): kind for number, kind in types.items()}, irregular=irregular
         )
     except pa.ArrowInvalid as error:
         raise UnconvertedColumn(_column_of(error)) from None
@@ -108,8 +111,42 @@ def read_fast(
         and _has_swallowed_breaks(data, table.num_rows + len(irregular.rows))
     ):
         return None
-    return FastColumns(
-        {number: _whole(table.column(str(number))) for number in types}, table.num_rows, irregular, data
+    columns = {number: _whole(column) for number, column in zip(types, table.columns, strict=True)}
+    return FastColumns(types=types, columns=columns, rows=table.num_rows, irregular=irregular, data=data)
+
+
+def read_table(
+    data: bytes,
+    dialect: Dialect,
+    names: Sequence[str],
+    types: Mapping[str, pa.DataType],
+    *,
+    irregular: IrregularRecords | None = None,
+    empty_lines: bool = False,
+) -> pa.Table:
+    """The columns `types` of records of the fields `names`, as pyarrow reads them by our rules.
+
+    `empty_lines`: each is a record of one field. Raises pyarrow's ArrowInvalid.
+    """
+    return csv.read_csv(
+        pa.BufferReader(data),
+        csv.ReadOptions(use_threads=False, column_names=names, block_size=len(data) + 1),
+        csv.ParseOptions(
+            delimiter=dialect.delimiter,
+            newlines_in_values=dialect.support_multi_line,
+            invalid_row_handler=irregular,
+            ignore_empty_lines=not empty_lines,
+        ),
+        csv.ConvertOptions(
+            check_utf8=False,
+            column_types=types,
+            include_columns=list(types),
+            null_values=[] if dialect.empty_as_string else [""],
+            strings_can_be_null=not dialect.empty_as_string,
+            quoted_strings_can_be_null=False,
+            true_values=TRUE_WORDS,
+            false_values=FALSE_WORDS,
+        ),
     )
 
 

@@ -17,9 +17,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from daskpar.data.columns.column_texts import has_wide, read_texts
 from daskpar.data.columns.kinds import BOOL, FLOAT, INT, STRING, ColumnKind
-from daskpar.data.columns.text_values import count_cut, count_wide, from_text
-from daskpar.data.formats import arrow_csv
+from daskpar.data.columns.number_blocks import FEW_COLUMNS
+from daskpar.data.columns.text_values import count_wide
+from daskpar.data.formats import arrow_csv, wide_csv
 from daskpar.data.formats.byte_scan import has_pair
 from daskpar.data.formats.careful_lines import split_careful_lines
 from daskpar.data.formats.dialect import Dialect, mark_length, to_utf8
@@ -31,7 +33,6 @@ from daskpar.data.formats.record_bounds import (
 )
 from daskpar.data.formats.tokenizer import Row, UnclosedRow, rows
 from daskpar.data.notices import (
-    CUT,
     ENDLESS_QUOTE,
     MARK,
     MOJIBAKE,
@@ -46,6 +47,7 @@ from daskpar.data.notices import (
 Read = Callable[[int, int], bytes]
 
 _FIRST_READ = 1 << 16
+_READ_BY_ARROW = frozenset((STRING, INT, FLOAT, BOOL))
 _MARK = b"\xef\xbb\xbf"
 
 
@@ -171,13 +173,25 @@ class DelimitedParser:
             number for number, (name, _) in enumerate(self.columns) if wanted is None or name in wanted
         ]
         self._usual_width = len(self.columns)  # fields of most records
-        self._as_text = {number for number in self._wanted if not _is_read_by_arrow(self.columns[number][1])}
+        self._names = [self.columns[number][0] for number in self._wanted]
+        self._schema = pa.schema(
+            [(name, kind.arrow) for name, kind in (self.columns[number] for number in self._wanted)]
+        )
+        alike: dict[ColumnKind, set[int]] = {}
+        for number in self._wanted:
+            alike.setdefault(self.columns[number][1], set()).add(number)
+        self._as_text = {n for kind, some in alike.items() if not _is_read_by_arrow(kind) for n in some}
+        self._integers = {n for kind, some in alike.items() if kind.name == "int" for n in some}
+        self._strings = alike.get(STRING, set())
+        self._types: tuple[tuple[int, frozenset[int]], arrow_csv.FieldTypes] | None = None
         self._named = _named(self.columns)
         self.placed: set[str] = set()
         """Causes of doubt for which a line was looked up: once is enough for an example."""
 
     def parse(self, chunk: bytes, offset: int = 0) -> ParsedRecords:
         """The table of the whole records in `chunk`, which lies at byte `offset` of its file."""
+        if not chunk:
+            return ParsedRecords(self._schema.empty_table())
         data = to_utf8(chunk, self.dialect, offset, self.source)
         parsed = self._parsed(data)
         doubts = (*parsed.doubts, *_doubts_of_bytes(data), *_doubts_of_encoding(chunk, self.dialect))
@@ -198,21 +212,13 @@ class DelimitedParser:
 
     def _read_fast(self, data: bytes) -> arrow_csv.FastColumns | None:
         """What the fast reader makes of `data`, with columns read as text where their values need care."""
-        wanted = [number for number in self._wanted if number < self._usual_width]
-        wanted += range(len(self.columns), self._usual_width)  # the fields too many, to count them
-        as_text = set(self._as_text)
-        if _has_hexadecimal(data):
-            as_text |= {
-                number
-                for number in wanted
-                if number < len(self.columns) and self.columns[number][1].name == "int"
-            }
+        as_text = self._as_text | self._integers if _has_hexadecimal(data) else self._as_text
         try:
-            return self._read_fast_with_texts(data, wanted, as_text)
+            return self._read_fast_with_texts(data, as_text)
         except arrow_csv.UnconvertedColumn as found:
             if found.column < 0:
                 return None
-        return self._read_fast_with_texts(data, wanted, set(wanted))
+        return self._read_fast_with_texts(data, set(self._wanted))
 
     def _read_fast_but_careful_lines(self, data: bytes) -> arrow_csv.FastColumns | None:
         """What the fast reader makes of lines without quotes; those with quotes count as irregular."""
@@ -227,45 +233,62 @@ class DelimitedParser:
         )
         order = np.argsort(merged.rows)
         merged.rows, merged.texts = [merged.rows[at] for at in order], [merged.texts[at] for at in order]
-        return arrow_csv.FastColumns(fast.columns, fast.rows, merged, fast.data)
+        return replace(fast, irregular=merged)
 
-    def _read_fast_with_texts(
-        self, data: bytes, wanted: Sequence[int], as_text: set[int]
-    ) -> arrow_csv.FastColumns | None:
-        types = {
-            number: pa.string()
-            if number in as_text or number >= len(self.columns)
-            else self.columns[number][1].arrow
-            for number in wanted
-        }
-        fast = arrow_csv.read_fast(data, self.dialect, self._usual_width, types)
+    def _read_fast_with_texts(self, data: bytes, as_text: set[int]) -> arrow_csv.FastColumns | None:
+        types = self._types_with(as_text)
+        fast = wide_csv.read_wide(data, self.dialect, self._usual_width, types)
+        fast = fast or arrow_csv.read_fast(data, self.dialect, self._usual_width, types)
+        if fast is None or b"(" not in data:
+            return fast
         doubtful = [
             number
             for number, kind in types.items()
-            if fast is not None
-            and pa.types.is_floating(kind)
-            and b"(" in data
-            and pc.any(pc.is_nan(fast.columns[number])).as_py()
+            if pa.types.is_floating(kind) and pc.any(pc.is_nan(fast.columns[number])).as_py()
         ]
         if doubtful:  # pyarrow takes nan(…) for a number
-            return self._read_fast_with_texts(data, wanted, as_text | set(doubtful))
+            return self._read_fast_with_texts(data, as_text | set(doubtful))
         return fast
+
+    def _types_with(self, as_text: set[int]) -> arrow_csv.FieldTypes:
+        """The types to read columns of, the last ones asked for kept: chunk after chunk wants the same."""
+        key = (self._usual_width, frozenset(as_text))
+        if self._types is None or self._types[0] != key:
+            types = {
+                number: pa.string() if number in as_text else self.columns[number][1].arrow
+                for number in self._wanted
+                if number < self._usual_width
+            }
+            # the fields too many, to count them
+            types |= dict.fromkeys(range(len(self.columns), self._usual_width), pa.string())
+            self._types = (key, arrow_csv.FieldTypes(types))
+        return self._types[1]
 
     def _converted(self, fast: arrow_csv.FastColumns) -> ParsedRecords:
         """The table of what the fast reader read, where all records have the same number of fields."""
-        names, arrays, failures, changed = [], [], {}, dict[tuple[str, str], LostValues]()
-        for number in self._wanted:
-            name, kind = self.columns[number]
-            column = fast.columns.get(number)
-            array, lost = (
-                (pa.nulls(fast.rows, kind.arrow), None) if column is None else self._value(number, column)
-            )
-            names.append(name)
-            arrays.append(array)
-            if lost:
-                failures[name] = lost
-            if column is not None:
-                changed |= self._changed(fast.data, number, column, array)
+        failures, changed = dict[str, LostValues](), self._wide(fast)
+        texts = [
+            number
+            for number in fast.types.of(pa.string())
+            if number < len(self.columns) and number not in self._strings
+        ]
+        arrays = fast.columns
+        if texts:
+            read = read_texts([(arrays[number], self.columns[number][1]) for number in texts])
+            arrays = {**arrays, **{number: found.array for number, found in zip(texts, read, strict=True)}}
+            for number, found in zip(texts, read, strict=True):
+                name, kind = self.columns[number]
+                if found.lost:
+                    failures[name] = found.lost
+                    if _is_read_by_arrow(kind):
+                        self._as_text.add(number)
+                if found.changed:
+                    changed[name, found.cause] = found.changed
+        columns = [
+            arrays[number] if number in arrays else pa.nulls(fast.rows, self.columns[number][1].arrow)
+            for number in self._wanted
+        ]
+        table = self._table(columns)
         extra = {
             number: fast.columns[number].drop_null() for number in range(len(self.columns), self._usual_width)
         }
@@ -277,32 +300,28 @@ class DelimitedParser:
         short: tuple[Doubt, ...] = ()
         if fast.rows and self._usual_width < self._named:
             short = (Doubt(SHORT, fast.rows, 0, ""),)
-        return ParsedRecords(pa.Table.from_arrays(arrays, names=names), failures, surplus, changed, short)
+        return ParsedRecords(table, failures, surplus, changed, short)
 
-    def _changed(
-        self, data: bytes, number: int, column: pa.Array, array: pa.Array
-    ) -> dict[tuple[str, str], LostValues]:
-        """Numbers of a column that became others on the way from `column` to `array`."""
-        name, kind = self.columns[number]
-        cause, found = "", None
-        if kind == INT and pa.types.is_string(column.type):
-            cause, found = CUT, count_cut(column, array)
-        elif kind == FLOAT and _has_wide(array):
-            cause = WIDE
-            if not pa.types.is_string(column.type):
-                again = arrow_csv.read_fast(data, self.dialect, self._usual_width, {number: pa.string()})
-                column = again.columns[number] if again is not None else pa.array([], pa.string())
-            found = count_wide(column)
-        return {(name, cause): found} if found else {}
+    def _table(self, columns: list[pa.Array]) -> pa.Table:
+        """The columns under their names."""
+        return pa.Table.from_arrays(columns, schema=self._schema)
 
-    def _value(self, number: int, column: pa.Array) -> tuple[pa.Array, LostValues | None]:
-        kind = self.columns[number][1]
-        if not pa.types.is_string(column.type) or kind == STRING:
-            return column, None
-        array, lost = from_text(column, kind)
-        if lost and _is_read_by_arrow(kind):
-            self._as_text.add(number)
-        return array, lost
+    def _wide(self, fast: arrow_csv.FastColumns) -> dict[tuple[str, str], LostValues]:
+        """Integers that became other numbers in columns that the fast reader read as floats."""
+        numbers = fast.types.of(pa.float64())
+        together = fast.floats
+        if together is None and len(numbers) >= FEW_COLUMNS:
+            together = pa.concat_arrays([fast.columns[number] for number in numbers])
+        if together is None or has_wide(together):
+            numbers = [number for number in numbers if has_wide(fast.columns[number])]
+        else:
+            numbers = []
+        if not numbers:
+            return {}
+        types = arrow_csv.FieldTypes(dict.fromkeys(numbers, pa.string()))
+        again = arrow_csv.read_fast(fast.data, self.dialect, self._usual_width, types)
+        found = {} if again is None else {n: count_wide(texts) for n, texts in again.columns.items()}
+        return {(self.columns[number][0], WIDE): lost for number, lost in found.items() if lost}
 
     def _merged(self, fast: arrow_csv.FastColumns) -> ParsedRecords:
         """The table of regular records from the fast reader and the others from the careful one, in order."""
@@ -347,19 +366,17 @@ class DelimitedParser:
         surplus = {number: LostValues(len(values), values[0]) for number, values in extra.items() if values}
         texts = texts[:width]
         texts += [[None] * len(found) for _ in range(width - len(texts))]
-        names, arrays, failures, changed = [], [], {}, dict[tuple[str, str], LostValues]()
-        for number in self._wanted:
-            name, kind = self.columns[number]
-            column = pa.array(texts[number], pa.string())
-            array, lost = from_text(column, kind)
-            names.append(name)
-            arrays.append(array)
-            if lost:
-                failures[name] = lost
-            changed |= self._changed(b"", number, column, array)
-        return ParsedRecords(
-            pa.Table.from_arrays(arrays, names=names), failures, surplus, changed, self._doubts_of_rows(found)
+        failures, changed = dict[str, LostValues](), dict[tuple[str, str], LostValues]()
+        read = read_texts(
+            [(pa.array(texts[number], pa.string()), self.columns[number][1]) for number in self._wanted]
         )
+        for name, column in zip(self._names, read, strict=True):
+            if column.lost:
+                failures[name] = column.lost
+            if column.changed:
+                changed[name, column.cause] = column.changed
+        table = self._table([column.array for column in read])
+        return ParsedRecords(table, failures, surplus, changed, self._doubts_of_rows(found))
 
     def _doubts_of_rows(self, found: list[Row]) -> tuple[Doubt, ...]:
         """Open quotes and missing fields among records of the careful reader."""
@@ -384,22 +401,6 @@ def _named(columns: Sequence[tuple[str, ColumnKind]]) -> int:
     return max(
         (number for number, (name, _) in enumerate(columns, 1) if name != f"Column{number}"), default=0
     )
-
-
-def _has_wide(array: pa.Array) -> bool:
-    """Whether any of these floats may be an integer that it can't hold."""
-    buffer = array.buffers()[1]
-    if not len(array) or buffer is None:
-        return False
-    values = np.frombuffer(buffer, np.float64)[array.offset : array.offset + len(array)]
-    low, high = (
-        float(values.min()),
-        float(values.max()),
-    )  # nulls are some number there
-    if high != high:  # nan hides the others; Arrow leaves it out, and takes ten times as long
-        limits = pc.min_max(array)
-        low, high = limits["min"].as_py() or 0.0, limits["max"].as_py() or 0.0
-    return max(-low, high) >= 2.0**53
 
 
 def _doubts_of_bytes(data: bytes) -> list[Doubt]:
@@ -450,7 +451,7 @@ def _sums(first: Mapping[Any, LostValues], second: Mapping[Any, LostValues]) -> 
 
 def _is_read_by_arrow(kind: ColumnKind) -> bool:
     """Whether pyarrow's reader makes such values itself, as we do."""
-    return kind in (STRING, INT, FLOAT, BOOL)
+    return kind in _READ_BY_ARROW
 
 
 def _has_hexadecimal(data: bytes) -> bool:

@@ -17,9 +17,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import json as arrow_json
 
+from daskpar.data.columns.column_texts import WIDE_FLOAT
 from daskpar.data.columns.conversion import convert_values
 from daskpar.data.columns.kinds import ColumnKind
 from daskpar.data.columns.special_types import any_field, is_any, to_any
+from daskpar.data.formats.byte_scan import count_byte, count_pair
 from daskpar.data.notices import LostValues
 from daskpar.errors import InputError
 
@@ -97,12 +99,13 @@ def parse_lines(
     column's type. InputError names the byte of an invalid line.
     """
     wanted = [found for found in fields if keep is None or found.name in keep]
-    starts = line_starts(data)
     if not any(is_any(found) for found in wanted):
-        found = _parse_fast(data, starts, fields, wanted)
+        found = _parse_fast(data, fields, wanted)
         if found is not None:
             return found
-    return parse_lines_carefully(data, starts, fields, wanted, drop_invalid, offset, source, kinds or {})
+    return parse_lines_carefully(
+        data, line_starts(data), fields, wanted, drop_invalid, offset, source, kinds or {}
+    )
 
 
 def line_starts(data: bytes) -> np.ndarray:
@@ -154,48 +157,63 @@ def _float(text: str) -> float:
 _DECODER = json.JSONDecoder(parse_constant=_refuse, parse_float=_float)
 
 
-def _parse_fast(
-    data: bytes, starts: np.ndarray, fields: Sequence[pa.Field], wanted: Sequence[pa.Field]
-) -> ParsedLines | None:
+def _count_objects(data: bytes) -> int | None:
+    """How many lines that are not empty `data` has; None where one does not begin with an object."""
+    lines = count_byte(data, 10) + (not data.endswith(b"\n"))
+    if data.startswith(b"{") and count_pair(data, b"\n{") == lines - 1:
+        return lines
+    starts = line_starts(data)
+    return len(starts) if (np.frombuffer(data, np.uint8)[starts] == ord("{")).all() else None
+
+
+def _parse_fast(data: bytes, fields: Sequence[pa.Field], wanted: Sequence[pa.Field]) -> ParsedLines | None:
     """What pyarrow makes of the chunk, or None where it may not be what the lines say."""
-    if not len(starts):
-        return ParsedLines(pa.schema([pa.field(item.name, item.type) for item in wanted]).empty_table())
-    if not (np.frombuffer(data, np.uint8)[starts] == ord("{")).all():
+    lines = _count_objects(data)
+    if lines is None:
         return None
+    if not lines:
+        return ParsedLines(pa.schema([pa.field(item.name, item.type) for item in wanted]).empty_table())
     schema = pa.schema([pa.field(item.name, item.type) for item in wanted])
     try:
-        read = arrow_json.ReadOptions(use_threads=False, block_size=len(data) + 1)
         found = arrow_json.read_json(
             pa.BufferReader(data),
-            read,
+            arrow_json.ReadOptions(use_threads=False, block_size=len(data) + 1),
             arrow_json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="infer"),
         )
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError):
         return None
-    if found.num_rows != len(starts):
+    if found.num_rows != lines:
         return None
-    known = {item.name for item in fields}
-    names = found.column_names
-    for item in wanted:
-        if (
-            pa.types.is_floating(item.type)
-            and pc.any(pc.invert(pc.is_finite(found.column(item.name)))).as_py()
-        ):
+    read = dict(zip(found.column_names, found.columns, strict=True))
+    doubtful = [item.name for item in wanted if pa.types.is_floating(item.type) and _has_odd(read[item.name])]
+    for name in doubtful:
+        if pc.any(pc.invert(pc.is_finite(read[name]))).as_py():
             return None
+    known = {item.name for item in fields}
     surplus = {}
-    for name in names:
+    for name, column in read.items():
         if name not in known:
-            column = found.column(name)
             count = len(column) - column.null_count
             if count:
                 surplus[name] = LostValues(count, str(column.drop_null()[0].as_py()))
     changed = dict[str, LostValues]()
-    for item in wanted:
-        if pa.types.is_floating(item.type) and (wide := _wide_rows(found.column(item.name))):
-            texts = (data[start:].partition(b"\n")[0] for start in starts[wide].tolist())
-            lost = _changed([decode_line(text.decode()).get(item.name) for text in texts])
-            changed |= {item.name: lost} if lost else {}
+    starts = line_starts(data) if doubtful else np.zeros(0, np.int64)
+    for name in doubtful:
+        wide = _wide_rows(read[name])
+        texts = (data[start:].partition(b"\n")[0] for start in starts[wide].tolist())
+        lost = _changed([decode_line(text.decode()).get(name) for text in texts])
+        changed |= {name: lost} if lost else {}
     return ParsedLines(found.select([item.name for item in wanted]), surplus=surplus, changed=changed)
+
+
+def _has_odd(column: pa.ChunkedArray) -> bool:
+    """Whether any of these floats may be no number, or an integer that it can't hold."""
+    for chunk in column.chunks:
+        if len(chunk):
+            values = np.frombuffer(chunk.buffers()[1], np.float64)[chunk.offset : chunk.offset + len(chunk)]
+            if not max(-float(values.min()), float(values.max())) < WIDE_FLOAT:  # nan is no number either
+                return True
+    return False
 
 
 def _wide_rows(column: pa.ChunkedArray) -> list[int]:

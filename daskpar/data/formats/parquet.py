@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -63,8 +64,8 @@ def read_footer(path: str) -> Footer:
         schema = file.schema_arrow
         hidden = _index_columns(schema)
         fields = [_plain(found) for found in schema if found.name not in hidden]
-        names = [found.name for found in fields]
-        twice = next((name for name in names if names.count(name) > 1), None)
+        counts = Counter(found.name for found in fields)
+        twice = next((name for name, count in counts.items() if count > 1), None)
         if twice is not None:
             raise InputError(f"{path} has two columns named {twice!r}")
         metadata = file.metadata
@@ -144,7 +145,7 @@ def _is_plain(type_: pa.DataType) -> bool:
 
 def conform(
     table: pa.Table,
-    fields: Sequence[pa.Field],
+    fields: pa.Schema,
     rows: int,
     source: str = "",
     losses: LossCounter | None = None,
@@ -154,15 +155,23 @@ def conform(
     Integers that become other numbers in a float are counted in `losses`. InputError names the file `source`
     where a value is none of that type.
     """
-    if not fields:
+    if not len(fields):
         return table.select([])
+    if table.schema.equals(fields, check_metadata=True) and not fields.metadata:
+        return table
+    fields, table = fields.remove_metadata(), table.replace_schema_metadata()
+    if table.schema.equals(fields, check_metadata=True):
+        return table
     columns = []
+    counts = Counter(table.schema.names)
+    places = {name: number for number, name in enumerate(table.schema.names) if counts[name] == 1}
+    there, schema = table.columns, list(table.schema)
     for wanted in fields:
-        number = table.schema.get_field_index(wanted.name)
+        number = places.get(wanted.name, -1)
         if number < 0:
             columns.append(pa.nulls(rows, wanted.type))
             continue
-        column, found = table.column(number), table.schema.field(number)
+        column, found = there[number], schema[number]
         if is_any(wanted) and not is_any(found):
             column = to_any(column.to_pylist())
         elif not column.type.equals(wanted.type):
@@ -170,7 +179,7 @@ def conform(
                 losses.add(wanted.name, WIDE, count_changed_by_float(column))
             column = _cast(column, wanted, source)
         columns.append(column)
-    return pa.Table.from_arrays(columns, schema=pa.schema(list(fields)))
+    return pa.Table.from_arrays(columns, schema=fields)
 
 
 def _cast(column: pa.ChunkedArray, wanted: pa.Field, source: str) -> pa.ChunkedArray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -38,9 +38,10 @@ def transform_table(table: Table, transformation: Transformation, where: str) ->
     if name in ("keep_columns", "drop_columns"):
         return with_step(table, {"op": "keep", "names": columns_left(value, names, name)})
     if name == "convert_column_types":
-        for column, kind in conversions(value or [], names):
-            table = with_step(table, {"op": "convert", "column": column, "kind": kind.to_json()})
-        return table
+        found = conversions(value or [], names)
+        return with_steps(
+            table, [{"op": "convert", "column": column, "kind": kind.to_json()} for column, kind in found]
+        )
     if name == "filter":
         return _filtered(table, value or "", where)
     if name in ("take_random_sample", "sample"):
@@ -52,13 +53,18 @@ def transform_table(table: Table, transformation: Transformation, where: str) ->
 
 def with_step(table: Table, step: dict[str, Any]) -> Table:
     """The table with one more step, and the schema that it leads to."""
+    return with_steps(table, [step])
+
+
+def with_steps(table: Table, more: Sequence[dict[str, Any]]) -> Table:
+    """The table with more steps."""
     values = None if table.values is None else table.values.slice(0, 1)
     if table.values is not None and not table.files:
         schema = table.values.schema
         values = pa.table([pa.nulls(1, field.type) for field in schema], schema=schema)
-    # the step is applied to the table without rows, which gives the schema
+    # the steps are applied to the table without rows, which gives the schema
     chunk = RowChunk(table.base.empty_table(), 0, np.zeros(0, np.int64), "", values)
-    steps = (*table.steps, step)
+    steps = (*table.steps, *more)
     return replace(table, steps=steps, schema=apply(steps, chunk).table.schema)
 
 

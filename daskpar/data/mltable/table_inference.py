@@ -6,19 +6,21 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 
-from daskpar.data.columns.kinds import INT, STRING, ColumnKind, infer_kind
+from daskpar.data.columns.kinds import INT, STRING, ColumnKind
+from daskpar.data.columns.sample_kinds import infer_kinds, listed, with_leading_zeros
 from daskpar.data.columns.special_types import stream_field
 from daskpar.data.formats.byte_source import ByteSource
-from daskpar.data.formats.delimited import column_names, read_head, sample_rows
+from daskpar.data.formats.delimited import column_names, read_head
 from daskpar.data.formats.dialect import Dialect, mark_length, to_utf8
 from daskpar.data.formats.headers import count_letter_cases
 from daskpar.data.formats.json_lines import decode_line, infer_fields
 from daskpar.data.formats.parquet import Footer, read_footer, unify
 from daskpar.data.formats.record_bounds import read_records
+from daskpar.data.formats.record_sample import SampledColumns, SampledRows, sample_records
 from daskpar.data.mltable.option_checks import TransformationError
 from daskpar.data.notices import LONG, ONE_COLUMN, ZEROS, LossCounter, LostValues, shortened
 from daskpar.data.tables.table import DELIMITED, JSON_LINES, PARQUET, Table
@@ -30,6 +32,9 @@ JSON_FILES = 100
 """Files of JSON lines that are sampled."""
 JSON_SAMPLE_BYTES = 64 * 1024
 """Bytes read for it from each."""
+
+Records: TypeAlias = SampledRows | SampledColumns
+Texts: TypeAlias = Sequence[str | None] | pa.Array
 
 _OTHER_DELIMITER = re.compile(r"[,;|\t]")
 _LEADING_ZERO = re.compile(r"[ \t]*[+-]?0[0-9]+[ \t]*")
@@ -48,10 +53,11 @@ def infer_delimited_table(
     sample = _DelimitedSample(files, sizes, dialect, options["header"], options["sample_size"])
     layouts = [_declared_width(layout, options["columns"]) for layout in sample.layouts]
     names = list(dict.fromkeys(name for layout in layouts for name in layout))
-    values: dict[str, list[str | None]] = {name: [] for name in names}
-    for layout, rows in sample.rows:
+    parts: dict[str, list[Texts]] = {name: [] for name in names}
+    for layout, records in sample.records:
         for number, name in enumerate(layouts[layout]):
-            values[name] += [row[number] if number < len(row) else None for row in rows]
+            parts[name].append(records.texts(number))
+    values = {name: _joined(some) for name, some in parts.items()}
     fixed: dict[str, ColumnKind] = {}
     for declared, what in ((options["overrides"], "overridden"), (options["columns"], "declared")):
         for name, kind in declared.items():
@@ -61,18 +67,18 @@ def infer_delimited_table(
                     *options["places"][name],
                 )
             fixed[name] = kind
-    kinds = {
-        name: fixed.get(name) or (infer_kind(found) if options["infer"] else STRING)
-        for name, found in values.items()
-    }
+    kinds = dict.fromkeys(names, STRING)
+    if options["infer"]:
+        free = [name for name in names if name not in fixed]
+        kinds.update(zip(free, infer_kinds([values[name] for name in free]), strict=True))
+    kinds.update(fixed)
     doubts = count_letter_cases(layouts) if len(layouts) > 1 else LossCounter()
-    for name, found in values.items():
-        if name not in fixed:
-            doubts.add(name, ZEROS, _count_zeros(found, kinds[name]))
-    for number, rows in sample.rows:
+    for name in _with_zeros([name for name in names if kinds[name] == INT and name not in fixed], values):
+        doubts.add(name, ZEROS, _count_zeros(listed(values[name])))
+    for number, records in sample.records:
         extra = f"Column{sample.named[number] + 1}"
         if extra not in options["columns"]:
-            doubts.add(extra, LONG, _count_long(rows, sample.named[number], dialect))
+            doubts.add(extra, LONG, _count_long(records, sample.named[number], dialect))
     if len(names) == 1 and sample.named == [1] and (mark := _OTHER_DELIMITER.search(names[0])):
         right = f"`delimiter: {json.dumps(mark[0])}`"
         example = f"{mark[0]!r}, and the delimiter is {dialect.delimiter!r}: write {right}"
@@ -83,8 +89,8 @@ def infer_delimited_table(
         notices=doubts.take_notices(),
         files=files,
         sizes=sizes,
-        base=_schema([_field(name, kinds[name]) for name in names]),
-        schema=_schema([_field(name, kinds[name]) for name in names]),
+        base=(schema := _schema([_field(name, kinds[name]) for name in names])),
+        schema=schema,
         needed=frozenset(names),
         dialect=dialect,
         kinds=kinds,
@@ -95,19 +101,31 @@ def infer_delimited_table(
     )
 
 
-def _count_zeros(texts: Sequence[str | None], kind: ColumnKind) -> LostValues | None:
+def _joined(parts: Sequence[Texts]) -> Texts:
+    """What the files have of a column, one after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    if parts and all(isinstance(part, pa.Array) for part in parts):
+        return pa.concat_arrays(parts)
+    return [text for part in parts for text in listed(part)]
+
+
+def _with_zeros(names: Sequence[str], values: Mapping[str, Texts]) -> list[str]:
+    """Columns in which a text may have zeros in front."""
+    arrays = [name for name in names if isinstance(values[name], pa.Array)]
+    without = {*arrays} - {arrays[place] for place in with_leading_zeros([values[name] for name in arrays])}
+    return [name for name in names if name not in without]
+
+
+def _count_zeros(texts: Sequence[str | None]) -> LostValues | None:
     """Texts that were taken for integers, and have zeros in front."""
-    if kind != INT:
-        return None
     found = [text for text in texts if text is not None and _LEADING_ZERO.fullmatch(text)]
     return LostValues(len(found), repr(found[0])) if found else None
 
 
-def _count_long(rows: Sequence[Sequence[str | None]], named: int, dialect: Dialect) -> LostValues | None:
+def _count_long(records: Records, named: int, dialect: Dialect) -> LostValues | None:
     """Records with values behind the fields that the header names."""
-    if not named:
-        return None
-    found = [row for row in rows if any(value is not None for value in row[named:])]
+    found = records.rows_beyond(named) if named else []
     if not found:
         return None
     return LostValues(len(found), shortened(dialect.delimiter.join(value or "" for value in found[0])))
@@ -139,8 +157,8 @@ class _DelimitedSample:
         self.layout_of: list[int] = [0] * len(files)
         self.named: list[int] = []
         """How many columns the header of each list names; 0 without a header."""
-        self.rows: list[tuple[int, list[list[str | None]]]] = []
-        """Sampled records, each with its layout."""
+        self.records: list[tuple[int, Records]] = []
+        """Sampled records, each file's with its layout."""
         self.header_files = 0 if mode == "no_header" else len(files)
         heads: dict[tuple[str, ...], int] = {}
         raw: list[tuple[str, ...]] = []
@@ -155,12 +173,13 @@ class _DelimitedSample:
                     mode == "from_first_file" and not found_first
                 )
                 head = read_head(source.read, size, dialect, with_header, path)
-                rows = (
-                    [list(row) for row in sample_rows(source.read, size, head.body, dialect, limit, path)]
+                width = len(head.names)
+                records: Records = (
+                    sample_records(source.read, size, head.body, dialect, limit, width, path)
                     if limit > 0
-                    else []
+                    else SampledRows([])
                 )
-            limit -= len(rows)
+            limit -= records.count
             key = head.names if mode == "all_files_different_headers" else ()
             if key not in heads:
                 heads[key] = len(raw)
@@ -170,14 +189,14 @@ class _DelimitedSample:
             # as Microsoft's reader: the names come from the first file that has a record
             if not found_first and mode != "all_files_different_headers":
                 raw[layout] = head.names or raw[layout]
-            if rows and not found_first:
+            if records.count and not found_first:
                 found_first = True
                 if mode == "from_first_file":
                     self.header_files = number + 1
-            widths[layout] = max([widths[layout], *(len(row) for row in rows)])
+            widths[layout] = max(widths[layout], records.width)
             self.layout_of[number] = layout
-            if rows:
-                self.rows.append((layout, rows))
+            if records.count:
+                self.records.append((layout, records))
         self.named = [len(names) for names in raw]
         self.layouts = [
             list(column_names(names, max(width, len(names))))

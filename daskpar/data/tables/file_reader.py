@@ -39,7 +39,7 @@ class FileReader:
         self.path = table.files[number]
         self.size = table.end_of(number)
         self._stamp = table.stamp(number)
-        self.fields = [found for found in table.base if found.name in table.needed]
+        self.fields = table.needed_fields
         self._source: ByteSource | None = None
         self._parquet: ParquetRows | None = None
         self._arrow: pa.Table | None = None
@@ -114,9 +114,10 @@ class FileReader:
             self._body, self._names = head.body, head.names
             # whoever reads the first of a file's pieces looks at its head: it counts once in a run
             self._unchecked_start = self.table.start_of(self.number)
-            keep = [found.name for found in self.fields if found.name in names]
-            # a row without any field that is wanted is still a row
             if layout not in parsers:  # it remembers from file to file which columns need care
+                own = set(names)
+                keep = [found.name for found in self.fields if found.name in own]
+                # a row without any field that is wanted is still a row
                 parsers[layout] = DelimitedParser(
                     dialect, [(name, self.table.kinds[name]) for name in names], keep or names[:1]
                 )

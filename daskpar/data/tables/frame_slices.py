@@ -11,12 +11,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from daskpar.data.columns.frame_layout import layout_of
 from daskpar.data.columns.pandas_frames import to_pandas
-from daskpar.data.columns.special_types import is_any, is_nullable, is_stream, values_of
+from daskpar.data.columns.special_types import is_nullable, values_of
 from daskpar.data.columns.wide_integers import WideIntegers
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+MOST_CHANGING = 32
+"""Columns whose dtype may change from slice to slice: of more, each slice is converted by itself."""
 
 
 def to_frame(table: pa.Table, rows: int, partition: bool = True) -> pd.DataFrame:
@@ -27,14 +32,14 @@ def to_frame(table: pa.Table, rows: int, partition: bool = True) -> pd.DataFrame
     """
     import pandas as pd
 
-    special = [
-        number
-        for number, field in enumerate(table.schema)
-        if is_any(field) or is_stream(field) or (is_nullable(field) and table.column(number).null_count)
-    ]
+    layout = layout_of(table.schema)
+    special = sorted(
+        [*layout.special, *(number for number in layout.nullable if table.column(number).null_count)]
+    )
     if not special:
         return to_pandas(table, partition) if table.num_columns else pd.DataFrame(index=pd.RangeIndex(rows))
-    plain = table.select([number for number in range(table.num_columns) if number not in special])
+    apart = set(special)
+    plain = table.select([number for number in range(table.num_columns) if number not in apart])
     frame = to_pandas(plain, partition) if plain.num_columns else pd.DataFrame(index=pd.RangeIndex(rows))
     for number in special:
         if is_nullable(table.schema.field(number)):
@@ -72,20 +77,23 @@ class FrameSlices:
         import pandas as pd
 
         self.wide = WideIntegers(table)
-
-        self._frame = to_frame(table, rows)
         self._range = pd.RangeIndex
         self._copy = int(pd.__version__.split(".")[0]) < 3
         """Before pandas 3 a slice that the script changes would change its span."""
+        with_nulls = [n for n in layout_of(table.schema).changing if table.column(n).null_count]
+        self._table = table if len(with_nulls) > MOST_CHANGING else None
+        self._frame = to_frame(table, rows) if self._table is None else pd.DataFrame()
         # integers and booleans whose span has nulls: a mini-batch without one gets its own dtype back
         self._with_nulls: list[tuple[int, np.ndarray, np.ndarray]] = []
-        for number, column in enumerate(table.columns):
-            if column.null_count and (pa.types.is_integer(column.type) or pa.types.is_boolean(column.type)):
-                filled = pc.fill_null(column, pa.scalar(0).cast(column.type)).to_numpy()
-                self._with_nulls.append((number, filled, column.is_null().to_numpy()))
+        for number in with_nulls if self._table is None else ():
+            column = table.column(number)
+            filled = pc.fill_null(column, pa.scalar(0).cast(column.type)).to_numpy()
+            self._with_nulls.append((number, filled, column.is_null().to_numpy()))
 
     def slice(self, start: int, stop: int) -> pd.DataFrame:
         """Rows [start, stop)."""
+        if self._table is not None:
+            return to_frame(self._table.slice(start, stop - start), stop - start)
         frame = self._frame.iloc[start:stop]
         if self._copy:
             frame = frame.copy()

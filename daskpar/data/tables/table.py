@@ -10,6 +10,8 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -103,6 +105,11 @@ class Table:
             needed=frozenset(schema.names),
             groups=tuple(groups),
         )
+
+    @cached_property
+    def needed_fields(self) -> pa.Schema:
+        """The columns of `base` that have to be read."""
+        return pa.schema([found for found in self.base if found.name in self.needed])
 
     @property
     def planning_warnings(self) -> list[str]:
@@ -268,12 +275,22 @@ class Table:
         for name in ("base", "schema"):
             found[name] = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(found[name])))
         found["dialect"] = None if found["dialect"] is None else Dialect.from_json(found["dialect"])
-        found["kinds"] = {name: ColumnKind.from_json(kind) for name, kind in found["kinds"].items()}
+        found["kinds"] = _kinds(found["kinds"])
         if found["values"] is not None:
             found["values"] = pa.ipc.open_stream(base64.b64decode(found["values"])).read_all()
         if found["extents"] is not None:
             found["extents"] = tuple((file, start, stop) for file, start, stop in found["extents"])
         return cls(**found)
+
+
+def _kinds(described: Mapping[str, Mapping[str, Any]]) -> dict[str, ColumnKind]:
+    """The kinds of columns; those that are alike are one object."""
+    known: dict[str, ColumnKind] = {}
+    found: dict[str, ColumnKind] = {}
+    for name, kind in described.items():
+        key = str(kind)
+        found[name] = known[key] if key in known else known.setdefault(key, ColumnKind.from_json(kind))
+    return found
 
 
 def _packed(buffer: pa.Buffer) -> str:

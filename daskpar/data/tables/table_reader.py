@@ -26,6 +26,11 @@ from daskpar.errors import DaskparError, DataUnreached, InputChanged
 if TYPE_CHECKING:
     import pandas as pd
 
+MANY_COLUMNS = 1000
+"""Columns from which on slices of a decoded row group cost by their number, not by their values."""
+WIDE_TIMES = 4
+"""Times as many bytes of a row group are then converted together."""
+
 
 @dataclass
 class _PieceRun:
@@ -193,11 +198,12 @@ class TableReader:
         """Bytes or rows of a run at a place of a file."""
         if not self.table.by_rows:
             return file_reader.READ_BYTES
-        at = 0
+        at, wide = 0, len(self.table.needed) >= MANY_COLUMNS
+        most = file_reader.READ_BYTES * (WIDE_TIMES if wide else 1)
         for rows, size in self.table.groups[file]:
             at += rows
             if start < at:
-                return max(1, min(int(file_reader.READ_BYTES * rows / max(size, 1)), at - start))
+                return max(1, min(int(most * rows / max(size, 1)), at - start))
         return 1
 
     def _read(self, first: int, last: int) -> _PieceRun:
@@ -230,7 +236,7 @@ class TableReader:
         elif ends is None:
             ends = np.searchsorted(chunk.positions, stops)
         if not self.table.schema.equals(chunk.table.schema, check_metadata=True):
-            chunk.table = conform(chunk.table, list(self.table.schema), len(chunk.positions))
+            chunk.table = conform(chunk.table, self.table.schema, len(chunk.positions))
         self.losses.merge(losses)
         return _PieceRun(first, last, chunk, np.concatenate([[0], ends]).astype(np.int64), losses)
 

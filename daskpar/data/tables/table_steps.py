@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -52,8 +53,12 @@ class RowChunk:
 
 def apply(steps: Iterable[TableStep], chunk: RowChunk) -> RowChunk:
     """The rows after the steps; rows keep their order."""
-    for step in steps:
-        _OPERATIONS[step["op"]](step, chunk)
+    for op, some in groupby(steps, key=lambda step: step["op"]):
+        if op == "convert":
+            _convert(list(some), chunk)
+            continue
+        for step in some:
+            _OPERATIONS[op](step, chunk)
     return chunk
 
 
@@ -72,17 +77,27 @@ def drops_rows(steps: Iterable[TableStep]) -> bool:
 
 
 def _keep(step: TableStep, chunk: RowChunk) -> None:
-    chunk.table = chunk.table.select([name for name in step["names"] if name in chunk.table.column_names])
+    there = set(chunk.table.column_names)
+    chunk.table = chunk.table.select([name for name in step["names"] if name in there])
 
 
-def _convert(step: TableStep, chunk: RowChunk) -> None:
-    name, kind = step["column"], ColumnKind.from_json(step["kind"])
-    if name not in chunk.table.column_names:
-        return
-    number = chunk.table.column_names.index(name)
-    array, lost = convert_field(chunk.table.column(number), chunk.table.schema.field(number), kind)
-    chunk.losses.add(name, "convert", lost)
-    chunk.table = chunk.table.set_column(number, converted_field(name, kind, array.type), array)
+def _convert(steps: Sequence[TableStep], chunk: RowChunk) -> None:
+    """Conversions of some columns, one after the other: the table is put together once."""
+    names = chunk.table.column_names
+    places = {name: number for number, name in reversed(list(enumerate(names)))}
+    columns, fields = chunk.table.columns, list(chunk.table.schema)
+    for step in steps:
+        name, kind = step["column"], ColumnKind.from_json(step["kind"])
+        if name not in places:
+            continue
+        number = places[name]
+        array, lost = convert_field(columns[number], fields[number], kind)
+        chunk.losses.add(name, "convert", lost)
+        columns[number] = pa.chunked_array([array])
+        fields[number] = converted_field(name, kind, array.type)
+    if places:
+        schema = pa.schema(fields, chunk.table.schema.metadata)
+        chunk.table = pa.Table.from_arrays(columns, schema=schema)
 
 
 def converted_field(name: str, kind: ColumnKind, type_: pa.DataType) -> pa.Field:
@@ -191,7 +206,6 @@ def _insert(chunk: RowChunk, at: int, column: pa.Field, value: pa.Scalar) -> Non
 
 _OPERATIONS = {
     "keep": _keep,
-    "convert": _convert,
     "filter": _filter,
     "sample": _sample,
     "nanoseconds": _nanoseconds,
