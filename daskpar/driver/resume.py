@@ -323,7 +323,8 @@ def changes_since(directory: RunDirectory, job: PipelineJob) -> tuple[list[str],
         state = directory.step(step.name).state()
         if state is None or state.status == "skipped":
             continue
-        now: Mapping[str, Any] = step_fingerprint(step, directory.path, skip=[*written, job.spec])
+        skip = [*written, job.spec]
+        now: Mapping[str, Any] = step_fingerprint(step, directory.path, skip, before=state.fingerprint)
         if state.fingerprint:
             changes += [f"step {step.name}: {text}" for text in differences(state.fingerprint, now)]
         if not (_inputs_unknown(step, state) and has_commits(directory.step(step.name).journal)):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from daskpar.driver.background_fingerprint import BackgroundFingerprint
 from daskpar.driver.inputs_beside import InputsBeside
+from daskpar.driver.planned_files import PlannedFiles
 from daskpar.events import Event, StepEnded, StepKind, StepStarted, Warned
 from daskpar.jobspec.model import CommandStep, PipelineJob, Step
 from daskpar.outputs.journal_reader import has_commits
@@ -70,10 +71,13 @@ class StepLifecycle:
             self._forget_what_follows()
         state = self._running_state(folder, earlier)
         folder.save(state)
-        # The code is looked at while the step plans, input files while it runs: asking millions of them for
-        # their times takes a while.
+        # The code is looked at while the step plans, input files when they are planned: a long list is looked
+        # at once for both.
+        planned = PlannedFiles(folder.plan, trusted=not (self.resumed and self.allow_changes))
+        if isinstance(step, CommandStep):
+            planned.settle()
         fingerprint = BackgroundFingerprint(
-            lambda: seen_inputs(step, self._neither_code_nor_input),
+            lambda: seen_inputs(step, self._neither_code_nor_input, planned=planned.wait()),
             state.fingerprint,
             self._fingerprint_without_inputs,
         )
@@ -92,9 +96,12 @@ class StepLifecycle:
         )
         self._prepare_outputs(again=earlier is not None)
         beside.wait_begun()
-        running = self._step_run(state, fingerprint)
+        running = self._step_run(state, fingerprint, planned)
         on_start(running)
-        result = running.run()
+        try:
+            result = running.run()
+        finally:
+            planned.settle()
         result = replace(result, notes=(*result.notes, *beside.changed()))
         self._keep_end(folder, state, result, fingerprint, earlier.seconds if earlier is not None else 0.0)
         self.publish(StepEnded(time=time(), result=result))
@@ -154,7 +161,9 @@ class StepLifecycle:
         folder.save(ended)
         drop_parts(self.directory, ended)
 
-    def _step_run(self, state: StepState, fingerprint: BackgroundFingerprint) -> StepRun:
+    def _step_run(
+        self, state: StepState, fingerprint: BackgroundFingerprint, planned: PlannedFiles
+    ) -> StepRun:
         from daskpar.engine.command_step import CommandStepRun
         from daskpar.engine.parallel_step import ParallelStepRun
 
@@ -189,6 +198,7 @@ class StepLifecycle:
             repeats_before=state.counts.repeats,
             time_limit=self.step.settings.job_timeout,
             plans_the_same=lambda: self._plans_the_same(state),
+            on_planned=planned.settle,
             opened=self.opened,
             takes_changes=self.resumed and self.allow_changes,
             selection=self.selection,
@@ -209,7 +219,12 @@ class StepLifecycle:
         """Whether a plan made now would be that of an earlier process."""
         old = state.extra.get(PLANNED_FROM)
         now = (
-            step_fingerprint(self.step, self.directory.path, self._neither_code_nor_input)
+            step_fingerprint(
+                self.step,
+                self.directory.path,
+                self._neither_code_nor_input,
+                before=old if isinstance(old, Mapping) else None,
+            )
             if old is not None
             else {}
         )

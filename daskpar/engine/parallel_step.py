@@ -64,6 +64,8 @@ class ParallelStepRun(StepRun):
     retry_failed: bool = False
     plans_the_same: Callable[[], bool] = lambda: True
     """As `PlanPhase.plans_the_same`."""
+    on_planned: Callable[[], object] = lambda: None
+    """Called once the plan is there."""
     repeats_before: int = 0
     """As `Counts.repeats`, of earlier processes of the run."""
     opened: Table | FileList | None = None
@@ -74,11 +76,12 @@ class ParallelStepRun(StepRun):
     """The mini-batches that are asked for; None: all."""
     _asked: int | None = None
     """How many have their outcome when all that are asked for have it; None: all of the plan."""
-    _planned_of: Table | FileList | None = None
-    """The input that this process has planned; None for a plan that was there."""
+    _planned_of: Table | None = None
+    """The table that this process has planned; None for a list of files, and for a plan that was there."""
 
     def _run(self) -> StepResult:
         summary = self._plan()
+        self.on_planned()
         if self.step.append_row_to is not None:
             # Before the first mini-batch: is there room for parts and output, and may they be written?
             check = check_folder if self.step.append_row_folder else check_space
@@ -110,8 +113,11 @@ class ParallelStepRun(StepRun):
         ).run()
 
     def _open_input(self) -> Table | FileList | None:
-        self._planned_of = self._opened_input()
-        return self._planned_of
+        from daskpar.data.files import FileList
+
+        found = self._opened_input()
+        self._planned_of = None if isinstance(found, FileList) else found  # a list may be long
+        return found
 
     def _opened_input(self) -> Table | FileList | None:
         step = self.step
@@ -296,10 +302,8 @@ class ParallelStepRun(StepRun):
 
     def _on_grouped_input(self) -> tuple[str, ...]:
         """What has to be said where rows were brought together of a table that is another one now."""
-        from daskpar.data.files import FileList
-
         table = self._planned_of
-        if table is None or isinstance(table, FileList) or not self.step.partition_keys:
+        if table is None or not self.step.partition_keys:
             return ()
         if not Plan.open(self.folder.plan).rows_are_gathered:
             return ()  # whoever reads a mini-batch looks at its files
