@@ -1,4 +1,4 @@
-"""The engine alone: mini-batches of ten paths that cost nothing, of one folder that is listed again and again,
+"""The engine alone: mini-batches of ten paths that cost nothing, of one folder that is listed many times over,
 and no rows. What does the engine itself cost, and the scheduler? `distinct_files` asks for what users have.
 """
 

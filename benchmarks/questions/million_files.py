@@ -1,4 +1,4 @@
-"""A million files in mini-batches of ten: the whole command, the driver's memory, and a resume near its end."""
+"""A million files in mini-batches of ten: the command, memory of the driver, and a resume near its end."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -122,9 +122,12 @@ class Reopened:
     """The grave ones of the spec, and what can't be known about changes."""
 
 
-def reopen(path: Path, options: Options) -> Reopened:
+def reopen(
+    path: Path, options: Options, ahead: Callable[[PipelineJob, Options], object] = lambda *_: None
+) -> Reopened:
     """Open a run to resume it, locked.
 
+    `ahead` is called once the job is known: to look for changes may take as long as to list its inputs.
     The job is None where nothing is left to do: the run is completed, and nothing of it is to be tried again.
 
     Raises RunDirectoryError when something that shapes the plan or reaches a script has changed since, unless
@@ -132,13 +135,15 @@ def reopen(path: Path, options: Options) -> Reopened:
     """
     directory = RunDirectory.open(path)
     try:
-        return _reopen(directory, options)
+        return _reopen(directory, options, ahead)
     except BaseException:
         directory.close()
         raise
 
 
-def _reopen(directory: RunDirectory, options: Options) -> Reopened:
+def _reopen(
+    directory: RunDirectory, options: Options, ahead: Callable[[PipelineJob, Options], object]
+) -> Reopened:
     from daskpar.driver.options import Assets, mounts_inputs
     from daskpar.jobspec.load import resolve_job
 
@@ -165,6 +170,7 @@ def _reopen(directory: RunDirectory, options: Options) -> Reopened:
         mounts=mounts_inputs(options),
     )
     take_secrets(job)
+    ahead(job, options)
     unknown = [] if options.allow_changes else _refuse_changes(directory, job)
     if given is not None and definition.kept is not None:
         keep_spec(directory, definition.kept, given.files)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+from daskpar.driver.plan_ahead_of_cluster import PlanAhead, may_plan_ahead, plan_on_thread
 from daskpar.errors import DaskparError, InfrastructureLost, InputError, Interrupted, UsageError, input_error
 from daskpar.jobspec.env_references import resolved_values
 from daskpar.jobspec.model import Input, ParallelStep, PipelineJob
@@ -103,6 +104,8 @@ class Startup:
         self.cluster: Cluster | None = None
         self.inputs: dict[str, Any] = {}
         """Step -> its input, where it was opened already."""
+        self.plans: dict[str, PlanAhead] = {}
+        """Step -> its plan, where that is being made already."""
         self._error: BaseException | None = None
         self._opened = threading.Event()
 
@@ -152,6 +155,8 @@ class Startup:
             prestart.run_in_prestarted(
                 plan_ahead, data, step.by_size, wanted, folder.plan, self.datastores, others
             )
+        elif may_plan_ahead(self.job, step, self.directory.path):
+            self.plans[step.name] = plan_on_thread(step, self.datastores, folder.plan)
         elif data.type == "mltable":
             self.inputs[step.name] = prestart.run_in_prestarted(
                 open_with_columns, data, wanted, self.datastores, others
@@ -211,6 +216,9 @@ class Startup:
 
     def close(self) -> None:
         """Close the cluster; one that is still being opened is closed once it is there."""
+
+        for plan in self.plans.values():
+            plan.close()
 
         def close() -> None:
             self._opened.wait()

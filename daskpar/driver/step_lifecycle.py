@@ -27,6 +27,7 @@ from daskpar.rundir.run_directory import RunDirectory
 from daskpar.rundir.step_folder import StepFolder, StepState
 
 if TYPE_CHECKING:
+    from daskpar.batches.plan import PlanSummary
     from daskpar.batches.selection import Selection
     from daskpar.data.files import FileList
     from daskpar.data.tables.table import Table
@@ -58,6 +59,8 @@ class StepLifecycle:
     """Whether what it depends on may differ from then."""
     opened: Table | FileList | None = None
     """Its input, where it was opened already."""
+    planned_ahead: Callable[[], PlanSummary] | None = None
+    """Waits for its plan, where that is being made already."""
     selection: Selection | None = None
     """The mini-batches that are asked for; None: all."""
 
@@ -200,6 +203,7 @@ class StepLifecycle:
             plans_the_same=lambda: self._plans_the_same(state),
             on_planned=planned.settle,
             opened=self.opened,
+            planned_ahead=self.planned_ahead,
             takes_changes=self.resumed and self.allow_changes,
             selection=self.selection,
         )

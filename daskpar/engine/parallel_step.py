@@ -70,6 +70,8 @@ class ParallelStepRun(StepRun):
     """As `Counts.repeats`, of earlier processes of the run."""
     opened: Table | FileList | None = None
     """The input where it was opened already."""
+    planned_ahead: Callable[[], PlanSummary] | None = None
+    """As `PlanPhase.planned_ahead`."""
     takes_changes: bool = False
     """Whether the files of an earlier process' plan may be others by now (--allow-changes)."""
     selection: Selection | None = None
@@ -101,6 +103,7 @@ class ParallelStepRun(StepRun):
             step=self.step,
             folder=self.folder,
             open_input=self._open_input,
+            planned_ahead=self.planned_ahead,
             plans_the_same=self.plans_the_same,
             takes_changes=self.takes_changes,
             ready=self.ready,
