@@ -1,5 +1,6 @@
-"""The engine alone: mini-batches of ten paths that cost nothing, of one folder that is listed many times over,
-and no rows. What does the engine itself cost, and the scheduler? `distinct_files` asks for what users have.
+"""The engine alone: mini-batches of ten paths that cost nothing, of a folder listed many times; no rows.
+
+What does the engine itself cost, and the scheduler? `distinct_files` asks for what users have.
 """
 
 from __future__ import annotations

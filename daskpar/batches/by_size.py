@@ -29,7 +29,7 @@ def plan_by_size(source: Table | FileList, by_size: BySize, folder: str | Path) 
                 f"mini_batch_size is a number of bytes, but {source.origin or 'the input'} "
                 "is a list of files: give a number of files"
             )
-        stamps = planned_stamps(source.paths, source.stamps)
+        stamps = source.looked or planned_stamps(source.paths, source.stamps)
         return write_plan(
             folder,
             kind=FILES,

@@ -1,4 +1,4 @@
-"""What a plan tells of the files of a long list, as they were when it was made, for the fingerprint of its step."""
+"""What a plan tells of the files of a long list as they were when it was made, for its step's fingerprint."""
 
 from __future__ import annotations
 

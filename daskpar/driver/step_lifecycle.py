@@ -27,7 +27,6 @@ from daskpar.rundir.run_directory import RunDirectory
 from daskpar.rundir.step_folder import StepFolder, StepState
 
 if TYPE_CHECKING:
-    from daskpar.batches.plan import PlanSummary
     from daskpar.batches.selection import Selection
     from daskpar.data.files import FileList
     from daskpar.data.tables.table import Table
@@ -59,8 +58,8 @@ class StepLifecycle:
     """Whether what it depends on may differ from then."""
     opened: Table | FileList | None = None
     """Its input, where it was opened already."""
-    planned_ahead: Callable[[], PlanSummary] | None = None
-    """Waits for its plan, where that is being made already."""
+    listed_ahead: Callable[[], Table | FileList] | None = None
+    """Waits for its input, where that is being listed already."""
     selection: Selection | None = None
     """The mini-batches that are asked for; None: all."""
 
@@ -99,7 +98,7 @@ class StepLifecycle:
         )
         self._prepare_outputs(again=earlier is not None)
         beside.wait_begun()
-        running = self._step_run(state, fingerprint, planned)
+        running = self._step_run(state, fingerprint, planned.settle)
         on_start(running)
         try:
             result = running.run()
@@ -165,7 +164,10 @@ class StepLifecycle:
         drop_parts(self.directory, ended)
 
     def _step_run(
-        self, state: StepState, fingerprint: BackgroundFingerprint, planned: PlannedFiles
+        self,
+        state: StepState,
+        fingerprint: BackgroundFingerprint,
+        on_planned: Callable[[], object] = lambda: None,
     ) -> StepRun:
         from daskpar.engine.command_step import CommandStepRun
         from daskpar.engine.parallel_step import ParallelStepRun
@@ -201,9 +203,9 @@ class StepLifecycle:
             repeats_before=state.counts.repeats,
             time_limit=self.step.settings.job_timeout,
             plans_the_same=lambda: self._plans_the_same(state),
-            on_planned=planned.settle,
+            on_planned=on_planned,
             opened=self.opened,
-            planned_ahead=self.planned_ahead,
+            listed_ahead=self.listed_ahead,
             takes_changes=self.resumed and self.allow_changes,
             selection=self.selection,
         )

@@ -70,8 +70,8 @@ class ParallelStepRun(StepRun):
     """As `Counts.repeats`, of earlier processes of the run."""
     opened: Table | FileList | None = None
     """The input where it was opened already."""
-    planned_ahead: Callable[[], PlanSummary] | None = None
-    """As `PlanPhase.planned_ahead`."""
+    listed_ahead: Callable[[], Table | FileList] | None = None
+    """Waits for the input where it is being listed already."""
     takes_changes: bool = False
     """Whether the files of an earlier process' plan may be others by now (--allow-changes)."""
     selection: Selection | None = None
@@ -103,7 +103,6 @@ class ParallelStepRun(StepRun):
             step=self.step,
             folder=self.folder,
             open_input=self._open_input,
-            planned_ahead=self.planned_ahead,
             plans_the_same=self.plans_the_same,
             takes_changes=self.takes_changes,
             ready=self.ready,
@@ -128,6 +127,8 @@ class ParallelStepRun(StepRun):
             return self.opened
         data, *others = (step.inputs[name] for name in step.input_data)
         try:
+            if self.listed_ahead is not None:
+                return self.listed_ahead()
             return open_with_columns(data, WantedColumns.of(step), self.datastores, others)
         except InputError as error:
             made = f" that step {data.made_by} wrote" if data.made_by else ""

@@ -63,8 +63,6 @@ class PlanPhase:
     folder: StepFolder
     open_input: Callable[[], Table | FileList | None]
     """Opens the input; None where the step has none."""
-    planned_ahead: Callable[[], PlanSummary] | None
-    """Waits for the plan, where that is being made already; raises what went wrong."""
     plans_the_same: Callable[[], bool]
     """Whether a plan that is made anew is certainly the one of an earlier process of this run. Takes as long
     as looking at all files.
@@ -130,7 +128,9 @@ class PlanPhase:
 
         def work() -> None:
             try:
-                made.append(self.planned_ahead() if self.planned_ahead is not None else self._make())
+                made.append(
+                    make_plan(self.step, self.folder.plan, opened=self.open_input(), execute=self._group)
+                )
             except BaseException as error:  # handed to the step's own thread below
                 made.append(error)
             ended.set()
@@ -152,9 +152,6 @@ class PlanPhase:
         if isinstance(summary, BaseException):
             raise summary
         return summary
-
-    def _make(self) -> PlanSummary:
-        return make_plan(self.step, self.folder.plan, opened=self.open_input(), execute=self._group)
 
     def _stop_grouping(self, ended: threading.Event) -> bool:
         """End the grouping that is under way, and any that is about to begin; whether there was one."""

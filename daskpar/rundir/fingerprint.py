@@ -107,7 +107,7 @@ def seen_inputs(
 ) -> dict[str, object]:
     """The other part: the files of each input as they are now.
 
-    `planned`: how those of a long list were when they were planned (`seen_files.seen_of`): nobody looks again.
+    `planned`: how those of a long list were when planned (`seen_files.seen_of`), so that nobody looks again.
     `before`: as for `step_fingerprint`, the files alone.
     """
     unseen = _unseen(step, skip)
