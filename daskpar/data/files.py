@@ -40,7 +40,9 @@ class FileList:
     warnings: tuple[str, ...] = ()
     """What was left out of the list."""
     whole: bool = False
-    """Whether it is all that lies at `origin`, and no run directory of ours is among that."""
+    """Whether it is all that `origin` names, and no run directory of ours is among that."""
+    document: str = ""
+    """The MLTable that names them, if one does."""
     parts: tuple[int, ...] = ()
     """How many files each of several inputs has that are split one after the other; empty for one."""
 

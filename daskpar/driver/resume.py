@@ -171,7 +171,7 @@ def _reopen(
     )
     take_secrets(job)
     ahead(job, options)
-    unknown = [] if options.allow_changes else _refuse_changes(directory, job)
+    unknown = [] if options.allow_changes else _refuse_changes(directory, job, started.datastores)
     if given is not None and definition.kept is not None:
         keep_spec(directory, definition.kept, given.files)
     _forget_uncertain_plans(directory, job)
@@ -288,9 +288,9 @@ def refuse_moved(directory: RunDirectory, staged: Mapping[str, str]) -> None:
             )
 
 
-def _refuse_changes(directory: RunDirectory, job: PipelineJob) -> list[str]:
+def _refuse_changes(directory: RunDirectory, job: PipelineJob, datastores: Mapping[str, str]) -> list[str]:
     """RunDirectoryError where something has changed; else what is not known, one sentence each."""
-    changes, unknown = changes_since(directory, job)
+    changes, unknown = changes_since(directory, job, datastores)
     if changes:
         listed = "\n".join(f"  - {change}" for change in changes)
         raise RunDirectoryError(
@@ -317,7 +317,9 @@ def _refuse_left_out(started: Mapping[str, Any], given: Mapping[str, Mapping[str
         )
 
 
-def changes_since(directory: RunDirectory, job: PipelineJob) -> tuple[list[str], list[str]]:
+def changes_since(
+    directory: RunDirectory, job: PipelineJob, datastores: Mapping[str, str]
+) -> tuple[list[str], list[str]]:
     """What has changed for the steps that were started, and what is not known of that: one sentence each."""
     from daskpar.rundir.fingerprint import INPUTS, differences, step_fingerprint
     from daskpar.rundir.seen_files import changed_after, first_few
@@ -329,8 +331,10 @@ def changes_since(directory: RunDirectory, job: PipelineJob) -> tuple[list[str],
         state = directory.step(step.name).state()
         if state is None or state.status == "skipped":
             continue
-        skip = [*written, job.spec]
-        now: Mapping[str, Any] = step_fingerprint(step, directory.path, skip, before=state.fingerprint)
+        skip: list[Path | str] = [*written, job.spec]
+        now: Mapping[str, Any] = step_fingerprint(
+            step, directory.path, skip, before=state.fingerprint, datastores=datastores
+        )
         if state.fingerprint:
             changes += [f"step {step.name}: {text}" for text in differences(state.fingerprint, now)]
         if not (_inputs_unknown(step, state) and has_commits(directory.step(step.name).journal)):
@@ -367,7 +371,7 @@ def changes_of_call(directory: RunDirectory, spec: GivenSpec) -> list[str]:
         resumed=True,
         mounts=mounts_inputs(Options()),
     )
-    return changes_since(directory, job)[0]
+    return changes_since(directory, job, started["datastores"])[0]
 
 
 def _inputs_unknown(step: Step, state: StepState) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from daskpar.driver.background_fingerprint import BackgroundFingerprint
 from daskpar.driver.inputs_beside import InputsBeside
@@ -79,7 +79,13 @@ class StepLifecycle:
         if isinstance(step, CommandStep):
             planned.settle()
         fingerprint = BackgroundFingerprint(
-            lambda: seen_inputs(step, self._neither_code_nor_input, planned=planned.wait()),
+            lambda: seen_inputs(
+                step,
+                self._neither_code_nor_input,
+                planned=planned.wait(),
+                before=_files_of(earlier),
+                datastores=self.datastores,
+            ),
             state.fingerprint,
             self._fingerprint_without_inputs,
         )
@@ -230,6 +236,7 @@ class StepLifecycle:
                 self.directory.path,
                 self._neither_code_nor_input,
                 before=old if isinstance(old, Mapping) else None,
+                datastores=self.datastores,
             )
             if old is not None
             else {}
@@ -281,6 +288,12 @@ class StepLifecycle:
             )
             for note in notes:
                 self.publish(Warned(time=time(), step=self.step.name, text=note))
+
+
+def _files_of(earlier: StepState | None) -> Mapping[str, Any] | None:
+    """What an earlier process has kept of the step's input files."""
+    found = earlier.fingerprint.get(INPUTS) if earlier is not None else None
+    return found if isinstance(found, Mapping) else None
 
 
 def output_paths(job: PipelineJob) -> list[str]:

@@ -11,7 +11,7 @@ import re
 import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from daskpar.errors import InputError, UsageError
 from daskpar.jobspec import row_formats
@@ -31,6 +31,9 @@ from daskpar.rundir.seen_files import (
     seen_listing,
 )
 
+if TYPE_CHECKING:
+    from daskpar.data.files import FileList
+
 FORMAT = 1
 INPUTS = "inputs"
 """The key of a fingerprint that is added last; without it, not all input files were looked at."""
@@ -45,15 +48,17 @@ def step_fingerprint(
     run_directory: Path | str,
     skip: Iterable[Path | str] = (),
     before: Mapping[str, Any] | None = None,
+    datastores: Mapping[str, str] | None = None,
 ) -> dict[str, object]:
     """What shapes a step's plan or reaches its script: values, code (content), input files (size, time).
 
     Inputs that another step makes are left out. `skip`: paths that other steps write, which are neither code
     nor input. A JSON value; takes as long as listing the inputs and asking for the size and time of each
     file. `before`: the fingerprint with which it is to be compared; files are looked at as for that one.
+    `datastores`: those that MLTables name.
     """
     paths = [*skip]
-    inputs = seen_inputs(step, paths, before=(before or {}).get(INPUTS))
+    inputs = seen_inputs(step, paths, before=(before or {}).get(INPUTS), datastores=datastores)
     return {**fingerprint_without_inputs(step, run_directory, paths), INPUTS: inputs}
 
 
@@ -104,6 +109,7 @@ def seen_inputs(
     *,
     planned: Mapping[str, Any] | None = None,
     before: Mapping[str, Any] | None = None,
+    datastores: Mapping[str, str] | None = None,
 ) -> dict[str, object]:
     """The other part: the files of each input as they are now.
 
@@ -115,17 +121,32 @@ def seen_inputs(
     def seen(given: Input) -> dict[str, object]:
         if planned is not None and _is_planned(given, step, planned, unseen):
             return {name: value for name, value in planned.items() if name != ORIGIN}
-        if given.type != "mltable" and (before or {}).get(given.name, {}).get(LISTED):
-            return seen_listing(given.path)
+        if (before or {}).get(given.name, {}).get(LISTED):
+            return seen_listing(lambda: _listed(given, datastores or {}))
         return _input_files(given, unseen)
 
     return {given.name: seen(given) for given in _data(step)}
 
 
+def _listed(given: Input, datastores: Mapping[str, str]) -> FileList:
+    """The files of an input as they are now, as they were listed to be planned."""
+    from daskpar.data.files import FileList, list_files
+
+    if given.type != "mltable":
+        return list_files(given.path)
+    from daskpar.data.mltable.open import open_mltable
+
+    opened = open_mltable(given.path, datastores, files=True)
+    assert isinstance(opened, FileList)
+    return opened
+
+
 def _is_planned(given: Input, step: Step, planned: Mapping[str, Any], unseen: set[str]) -> bool:
     """Whether that is what was seen of this input, and of nothing but input."""
-    if not isinstance(step, ParallelStep) or step.input_data != (given.name,) or given.type == "mltable":
+    if not isinstance(step, ParallelStep) or step.input_data != (given.name,):
         return False
+    if given.type == "mltable":
+        return planned.get(ORIGIN) in (given.path, f"{given.path.rstrip('/')}/MLTable")
     inside = given.path.rstrip("/") + "/"
     return planned.get(ORIGIN) == given.path and not any(f"{path}/".startswith(inside) for path in unseen)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from daskpar.data import stamps as file_stamps
 from daskpar.data.file_look import planned_stamps
-from daskpar.data.files import FileList, list_files
+from daskpar.data.files import FileList
 from daskpar.data.folder_walk import is_folder
 from daskpar.data.path_column import PathColumn
 from daskpar.data.stamp_columns import StampColumns
@@ -78,14 +78,20 @@ def seen_of(files: FileList, stamps: Sequence[file_stamps.Stamp]) -> dict[str, o
     """
     if len(files) <= NAMED or not files.whole:
         return None
-    return {ORIGIN: files.origin, **seen_columns(files.paths, stamps)}
+    return {ORIGIN: files.origin, **_seen_list_of(files, stamps)}
 
 
-def seen_listing(path: str) -> dict[str, object]:
-    """The same of all that lies at `path` now, however many files that are."""
+def _seen_list_of(files: FileList, stamps: Sequence[file_stamps.Stamp]) -> dict[str, object]:
+    if not files.document:
+        return seen_columns(files.paths, stamps)
+    return seen_columns([files.document, *files.paths], [file_stamps.planned_stamp(files.document), *stamps])
+
+
+def seen_listing(list_now: Callable[[], FileList]) -> dict[str, object]:
+    """The same of all that `list_now` lists, however many files that are."""
     try:
-        files = list_files(path)
-        return seen_columns(files.paths, planned_stamps(files.paths, files.stamps))
+        files = list_now()
+        return _seen_list_of(files, planned_stamps(files.paths, files.stamps))
     except DataUnreached:
         raise
     except InputError as error:
