@@ -36,7 +36,23 @@ def planned_stamps(paths: Sequence[str], known: Mapping[str, Stamp]) -> StampCol
     """
     if len(paths) - len(known) < MANY or known or may_hold_urls(paths):
         return StampColumns.of(stamps_of(paths, known))
-    return look_at(PathColumn.of(paths), look_at_one)
+    if isinstance(paths, PathColumn):
+        return look_at(paths, look_at_one)
+    return _looked_at_once(paths)
+
+
+def _looked_at_once(paths: Sequence[str]) -> StampColumns:
+    """The stamps of a list in which a file may come many times."""
+    import numpy as np
+
+    number_of = {path: number for number, path in enumerate(dict.fromkeys(paths))}
+    found = look_at(PathColumn.of(number_of), look_at_one)
+    if len(number_of) == len(paths):
+        return found
+    where = np.fromiter(map(number_of.__getitem__, paths), np.int64, len(paths))
+    return StampColumns(
+        np.frombuffer(found.sizes, np.int64)[where], np.frombuffer(found.marks, np.int64)[where]
+    )
 
 
 def stamps_as_they_are(paths: Sequence[str], look: Callable[[str], Stamp]) -> StampColumns:

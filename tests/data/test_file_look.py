@@ -42,6 +42,11 @@ def test_sizes_and_times_of_all(paths: PathColumn) -> None:
     assert stamps_as_they_are(paths, stamp_now) == as_single(paths)
 
 
+def test_a_file_that_comes_many_times(paths: PathColumn) -> None:
+    twice = [*paths, *paths[::-1], paths[0]]
+    assert planned_stamps(twice, {}) == [stamp_now(path) for path in twice]
+
+
 def test_files_on_a_slow_disk_are_looked_at_by_threads(
     paths: PathColumn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
