@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from itertools import pairwise
 from mmap import mmap
+from typing import Any
 
 from daskpar.data import look_worker
 from daskpar.data.path_column import PathColumn, may_hold_urls
@@ -65,7 +66,7 @@ def stamps_as_they_are(paths: Sequence[str], look: Callable[[str], Stamp]) -> St
 def look_at(paths: PathColumn, odd: Callable[[str], Stamp]) -> StampColumns:
     """The stamps of local files; `odd` gives that of what can't be looked at or is no plain file."""
     count = len(paths)
-    with _Shared(bytes(paths.data)) as names, _Shared(bytes(paths.ends)) as ends, _Shared(b"") as out:
+    with _Shared(paths.data) as names, _Shared(paths.ends) as ends, _Shared(b"") as out:
         os.ftruncate(out.fd, 16 * count)
         stamps = memoryview(mmap(out.fd, 16 * count)).cast("q")
         shares = _in_processes(paths, names.fd, ends.fd, out.fd)
@@ -89,7 +90,8 @@ def _look_again(
 def _in_processes(paths: PathColumn, names: int, ends: int, out: int) -> list[tuple[int, int]]:
     """Let processes look at all files; the ranges at which none has looked to the end."""
     count = len(paths)
-    number = max(1, min(PROCESSES, len(os.sched_getaffinity(0)), count // FILES_EACH))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    number = max(1, min(PROCESSES, cores, count // FILES_EACH))
     bounds = [count * at // number for at in range(number + 1)]
     shares = list(pairwise(bounds))
     files = (names, ends, out)
@@ -113,13 +115,13 @@ def _in_processes(paths: PathColumn, names: int, ends: int, out: int) -> list[tu
 class _Shared:
     """A file without a name that has `content`, for other processes too."""
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: Any) -> None:
         if hasattr(os, "memfd_create"):
             self.fd = os.memfd_create("daskpar-look")
         else:
             with tempfile.TemporaryFile() as file:
                 self.fd = os.dup(file.fileno())
-        left = memoryview(content)
+        left = memoryview(content).cast("B")
         while left:
             left = left[os.write(self.fd, left) :]
 

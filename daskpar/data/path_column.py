@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 AT_ONCE = 4096
 """Paths that are objects at a time, while one goes through all of them."""
+SEARCHED = 1 << 20
+"""Bytes in which something is looked for at a time."""
 
 
 class PathColumn(Sequence[str]):
@@ -130,5 +132,6 @@ class PathColumnBuilder:
 def may_hold_urls(paths: Sequence[str]) -> bool:
     """Whether any of these paths may be a URL; quick for columns."""
     if isinstance(paths, PathColumn):
-        return b"://" in paths.prefix or b"://" in bytes(paths.data)
+        parts = (paths.data[at : at + SEARCHED + 2] for at in range(0, len(paths.data), SEARCHED))
+        return b"://" in paths.prefix or any(b"://" in bytes(part) for part in parts)
     return any("://" in path for path in paths)
