@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from daskpar.batches.plan import FILES, PIECES, PlanSummary
 from daskpar.batches.plan_writer import write_plan
-from daskpar.data.file_look import planned_stamps
+from daskpar.data.file_look import MANY, planned_stamps
 from daskpar.data.files import FileList
+from daskpar.data.path_column import PathColumn
 from daskpar.errors import InputError
 from daskpar.jobspec.model import BySize
 from daskpar.rundir.seen_files import seen_of
@@ -30,6 +32,8 @@ def plan_by_size(source: Table | FileList, by_size: BySize, folder: str | Path) 
                 "is a list of files: give a number of files"
             )
         stamps = source.looked or planned_stamps(source.paths, source.stamps)
+        if len(source) >= MANY:
+            source = replace(source, paths=PathColumn.of(source.paths))
         return write_plan(
             folder,
             kind=FILES,

@@ -132,9 +132,7 @@ class StoredPaths:
             found += self._between(low, high, starts[first:end], stops[first:end], prefix)
         return found
 
-    def _between(
-        self, low: int, high: int, starts: np.ndarray, stops: np.ndarray, prefix: str
-    ) -> list[str]:
+    def _between(self, low: int, high: int, starts: np.ndarray, stops: np.ndarray, prefix: str) -> list[str]:
         """The texts at [start, stop), which lie in the bytes [low, high) of the paths, behind `prefix`."""
         data = bytes(self._map[self._data + low : self._data + high])
         return _cut(data, zip((starts - low).tolist(), (stops - low).tolist(), strict=True), prefix)

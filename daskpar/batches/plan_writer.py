@@ -112,6 +112,7 @@ def _root(origin: str, paths: Sequence[str]) -> str:
         inside = os.fsdecode(paths.prefix)
         if inside and inside == f"{origin.rstrip('/')}/":
             return "" if inside == "/" else inside
+        return root_of(origin, paths.least_and_greatest())
     return root_of(origin, paths)
 
 

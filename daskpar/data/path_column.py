@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import accumulate, pairwise
+from itertools import accumulate, islice, pairwise
 from typing import TYPE_CHECKING, Any, overload
 
 if TYPE_CHECKING:
@@ -41,13 +41,9 @@ class PathColumn(Sequence[str]):
         if isinstance(paths, PathColumn):
             return paths
         builder = PathColumnBuilder()
-        names: list[bytes] = []
-        for path in paths:
-            names.append(path.encode("utf-8", "surrogateescape"))
-            if len(names) == AT_ONCE:
-                builder.add(names)
-                names.clear()
-        builder.add(names)
+        remaining = iter(paths)
+        while some := list(islice(remaining, AT_ONCE)):
+            builder.add([path.encode("utf-8", "surrogateescape") for path in some])
         return builder.column(b"")
 
     def __len__(self) -> int:
@@ -84,6 +80,14 @@ class PathColumn(Sequence[str]):
 
     def __repr__(self) -> str:
         return f"PathColumn({list(self[:3])}{', ...' if len(self) > 3 else ''}, {len(self)} paths)"
+
+    def least_and_greatest(self) -> tuple[str, str]:
+        """As text compares; for a column that is not empty."""
+        found = []
+        for at in range(0, len(self), AT_ONCE):
+            part = self._decoded(at, min(len(self), at + AT_ONCE))
+            found += [min(part), max(part)]
+        return min(found), max(found)
 
     def _decoded(self, start: int, stop: int) -> list[str]:
         if start >= stop:
@@ -134,4 +138,5 @@ def may_hold_urls(paths: Sequence[str]) -> bool:
     if isinstance(paths, PathColumn):
         parts = (paths.data[at : at + SEARCHED + 2] for at in range(0, len(paths.data), SEARCHED))
         return b"://" in paths.prefix or any(b"://" in bytes(part) for part in parts)
-    return any("://" in path for path in paths)
+    parts = (paths[at : at + AT_ONCE] for at in range(0, len(paths), AT_ONCE))
+    return any("://" in "\n".join(part) for part in parts)

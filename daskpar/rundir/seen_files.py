@@ -82,9 +82,12 @@ def seen_of(files: FileList, stamps: Sequence[file_stamps.Stamp]) -> dict[str, o
 
 
 def _seen_list_of(files: FileList, stamps: Sequence[file_stamps.Stamp]) -> dict[str, object]:
-    if not files.document:
-        return seen_columns(files.paths, stamps)
-    return seen_columns([files.document, *files.paths], [file_stamps.planned_stamp(files.document), *stamps])
+    found = seen_columns(files.paths, stamps)
+    if files.document:
+        own = file_stamps.planned_stamp(files.document)
+        text = f"{found['digest']} {own.size} {own.mark}"
+        found["digest"] = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    return found
 
 
 def seen_listing(list_now: Callable[[], FileList]) -> dict[str, object]:

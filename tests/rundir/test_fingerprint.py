@@ -329,7 +329,7 @@ def test_a_long_list_is_kept_as_it_was_planned_and_compared_with_what_is_there(
     planned = planned_files(given, tmp_path / "plan")
     assert planned is not None
     before = {INPUTS: seen_inputs(step, planned=planned)}
-    assert before[INPUTS]["data"]["count"] == (3 if kind == "mltable" else 2)
+    assert before[INPUTS]["data"]["count"] == 2
     if change is not None:
         change(data)
     now = step_fingerprint(step, tmp_path / "run", before=before)
