@@ -20,7 +20,9 @@ from benchmarks.harness import RESULTS, ROOT, Wrong, adopt_orphans
 from benchmarks.report import draw, table
 
 QUESTIONS = {
-    "many-tiny": "many_tiny",
+    "engine-alone": "many_tiny",
+    "distinct-files": "distinct_files",
+    "million-files": "million_files",
     "csv-score": "csv_score",
     "row-formats": "row_formats",
     "csv-10kb": "csv_10kb",

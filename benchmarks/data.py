@@ -208,3 +208,16 @@ def named_files(folder: str, names: list[str]) -> Path:
             (path / name).touch()
 
     return once(DATA / folder, make)
+
+
+def small_files(count: int) -> Path:
+    """A flat folder of `count` files of a few bytes, each with another content."""
+
+    def make(folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
+        for number in range(count):
+            fd = os.open(folder / f"{number:07}.txt", os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
+            os.write(fd, b"%d" % number)
+            os.close(fd)
+
+    return once(DATA / f"small-files-{count}", make)

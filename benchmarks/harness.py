@@ -51,6 +51,8 @@ class Command:
     prepare: Callable[[], None] = lambda: None
     """Removes what an earlier run left; not timed."""
     environment: Mapping[str, str] = field(default_factory=dict)
+    exit_code: int = 0
+    """What it ends with when all is well."""
     repeats: int | None = None
     """Fewer than the series' for a peer that takes minutes."""
 
@@ -145,7 +147,7 @@ def measure(command: Command) -> Measured:
             end_leftovers(ours)
         output.seek(0)
         text = output.read()
-    if code != 0:
+    if code != command.exit_code:
         raise Wrong(f"{command.name} ended with {code} after {seconds:.1f} s:\n{text[-3000:]}")
     command.check()
     marks = dict(command.marks(text) if command.marks else printed_marks(text))

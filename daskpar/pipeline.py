@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -344,11 +344,11 @@ def _resume(path: Path, warnings: Sequence[Problem] = (), *, options: Options) -
     from daskpar.driver.resume import reopen
     from daskpar.driver.startup import started_ahead
 
-    opened = reopen(path, options)
-    with opened.directory as directory:
-        if opened.job is None:
-            return completed_before(directory)
-        with started_ahead(opened.job, opened.options):
+    with ExitStack() as ahead:
+        opened = reopen(path, options, lambda job, options: ahead.enter_context(started_ahead(job, options)))
+        with opened.directory as directory:
+            if opened.job is None:
+                return completed_before(directory)
             return PipelineRun(
                 opened.job, directory, opened.options, resumed=True, warnings=[*warnings, *opened.warnings]
             ).run()

@@ -19,7 +19,7 @@ FLOORS = (
     "_version", "errors", "own_calls", "results", "sizes", "atomic", "paths", "events", "locations", "masking", "printable", "cells",
     # the stages, in the order in which data flows through them
     "jobspec",
-    "data.reach", "data.stamps", "data.files", "data.file_copies", "data.arrow_memory", "data.notices", "data.columns", "data.formats", "data.tables", "data.mltable", "data.dask_collections",
+    "data.reach", "data.stamps", "data.stamp_columns", "data.path_column", "data.look_worker", "data.file_look", "data.folder_walk", "data.files", "data.file_copies", "data.arrow_memory", "data.notices", "data.columns", "data.formats", "data.tables", "data.mltable", "data.dask_collections",
     "rundir",
     "batches",
     "rows",
@@ -37,6 +37,11 @@ HEAVY = {"dask", "distributed", "yaml", "bokeh", "tornado"}
 LIGHT_FLOORS = (
     "data.reach",
     "data.stamps",
+    "data.stamp_columns",
+    "data.path_column",
+    "data.look_worker",
+    "data.file_look",
+    "data.folder_walk",
     "data.files",
     "data.file_copies",
     "data.arrow_memory",

@@ -1,4 +1,7 @@
-"""Mini-batches of ten paths that cost nothing: what does the engine itself cost, and the scheduler?"""
+"""The engine alone: mini-batches of ten paths that cost nothing, of a folder listed many times; no rows.
+
+What does the engine itself cost, and the scheduler? `distinct_files` asks for what users have.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,7 @@ def ask(settings: Settings) -> Answer:
     """Marginal cost of a mini-batch against Pool(chunksize=1) and one Dask task each; growth of the
     scheduler.
     """
-    answer = Answer(question="many-tiny")
+    answer = Answer(question="engine-alone")
     files = settings.scaled(20_000, 2_000)
     folder = data.empty_files(files)
     few, many = 10, settings.scaled(100, 50)
@@ -56,7 +59,7 @@ def ask(settings: Settings) -> Answer:
     tasks = (settings.scaled(1_000, 100), settings.scaled(5_000, 300))
     commands += [peer("tiny", "dask_each", folder, few, limit, name=f"dask-each-{limit}") for limit in tasks]
     series = interleave(commands, settings.repeats)
-    answer.series["many-tiny"] = series
+    answer.series["engine alone"] = series
     step = (many - few) * files // 10
     cost = marginal(series[f"daskpar-{few}"], series[f"daskpar-{many}"], step)
     pool = marginal(series[f"pool1-{few}"], series[f"pool1-{many}"], step)

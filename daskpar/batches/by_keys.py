@@ -16,8 +16,8 @@ from daskpar.batches.grouping import Execute, group_table
 from daskpar.batches.plan import GROUPED, PlanSummary
 from daskpar.batches.plan_writer import write_plan
 from daskpar.data.columns.row_keys import check_keys, group_rows
+from daskpar.data.file_look import planned_stamps
 from daskpar.data.files import FileList
-from daskpar.data.stamps import stamps_of
 from daskpar.data.tables.table import Table
 
 
@@ -70,7 +70,7 @@ def _group_files(files: FileList, keys: Sequence[str], folder: str | Path) -> Pl
         kind=GROUPED,
         paths=paths,
         origin=files.origin,
-        stamps=stamps_of(paths, files.stamps),
+        stamps=planned_stamps(paths, files.stamps),
         warnings=files.warnings,
         offsets=grouped.starts,
         keys=values.take(pa.array(grouped.first)),

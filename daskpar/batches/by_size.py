@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from daskpar.batches.plan import FILES, PIECES, PlanSummary
 from daskpar.batches.plan_writer import write_plan
+from daskpar.data.file_look import MANY, planned_stamps
 from daskpar.data.files import FileList
-from daskpar.data.stamps import stamps_of
+from daskpar.data.path_column import PathColumn
 from daskpar.errors import InputError
 from daskpar.jobspec.model import BySize
+from daskpar.rundir.seen_files import seen_of
 
 if TYPE_CHECKING:
     from daskpar.data.tables.table import Table
@@ -28,12 +31,16 @@ def plan_by_size(source: Table | FileList, by_size: BySize, folder: str | Path) 
                 f"mini_batch_size is a number of bytes, but {source.origin or 'the input'} "
                 "is a list of files: give a number of files"
             )
+        stamps = source.looked or planned_stamps(source.paths, source.stamps)
+        if len(source) >= MANY:
+            source = replace(source, paths=PathColumn.of(source.paths))
         return write_plan(
             folder,
             kind=FILES,
             paths=source.paths,
             origin=source.origin,
-            stamps=stamps_of(source.paths, source.stamps),
+            stamps=stamps,
+            seen=seen_of(source, stamps),
             per_batch=by_size.number or 1,
             parts=source.parts,
             warnings=source.warnings,

@@ -41,12 +41,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from daskpar.batches.group_frames import GroupFrames
-    from daskpar.data.stamps import Stamp
+    from daskpar.data.stamp_columns import StampColumns
     from daskpar.data.tables.table import Table
     from daskpar.data.tables.table_reader import TableReader
 
-FORMAT = 1
-"""Version of what a plan's folder holds."""
+FORMAT = 2
+"""Version of what a plan's folder holds. Paths of the first one had no `prefix`."""
 
 FILES, PIECES, GROUPED, NUMBERS = "files", "pieces", "grouped", "numbers"
 
@@ -92,6 +92,8 @@ class Plan:
         self.count: int = document["count"]
         self.planning_warnings: tuple[str, ...] = tuple(document.get("warnings", ()))
         """As those of `PlanSummary`."""
+        self.seen: Mapping[str, Any] | None = document.get("seen")
+        """What is kept of a long list of files to compare it later (`rundir.seen_files.seen_columns`)."""
         self.tabular: bool = document["tabular"]
         self.per_batch: int = document["per_batch"]
         self.total_items: int | None = document["items"]
@@ -128,10 +130,10 @@ class Plan:
             raise PlanDamaged(f"{path} holds no plan of mini-batches (plan.json is missing)") from None
         except ValueError as error:
             raise PlanDamaged(f"{path / 'plan.json'} is damaged: {error}") from None
-        if document.get("format") != FORMAT:
+        if document.get("format") not in (1, FORMAT):
             raise RunDirectoryError(
                 f"{path / 'plan.json'} has format {document.get('format')}; "
-                f"this daskpar reads format {FORMAT}"
+                f"this daskpar reads formats up to {FORMAT}"
             )
         check_present(path, checks_in(document))
         return cls(path, document)
@@ -366,14 +368,18 @@ class Plan:
         return self._reader.take_notices(pieces)
 
     def paths(self) -> list[str]:
-        """All files of a file list."""
+        """All files of a file list, as objects: `path_column` where they may be many."""
         return [] if self._paths is None else self._paths.slice(0, self._paths.count)
+
+    def path_column(self) -> Sequence[str]:
+        """The same in a few bytes each."""
+        return [] if self._paths is None else self._paths.column()
 
     def paths_of(self, i: int) -> list[str]:
         """Files of mini-batch `i` of a file list, wherever scripts see them."""
         return [] if self._paths is None else self._paths.slice(*self.item_range(i))
 
-    def stamps(self) -> list[Stamp] | None:
+    def stamps(self) -> StampColumns | None:
         """What each file of a file list was known by when it was planned; None where that is not kept."""
         return None if self._stamps is None else self._stamps.all()
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 import bisect
 import itertools
 import mmap
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from daskpar.batches.plan_files import write_arrow
+from daskpar.data.path_column import PathColumn
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,32 +33,42 @@ KEYS_AT_ONCE = 256
 """Groups whose keys become Python objects in one go."""
 
 
-def write_paths(path: Path, paths: Sequence[str] | pa.Array) -> dict[str, int]:
-    """Write the paths of a file list; where the buffers of the column lie in the file, for `StoredPaths`."""
+def write_paths(path: Path, paths: Sequence[str] | pa.Array) -> dict[str, Any]:
+    """Write the paths of a file list; where the buffers of the column lie in the file, for `StoredPaths`.
+
+    Paths of one folder are stored as they are below it, and the folder (`prefix`) beside them.
+    """
     import pyarrow as pa
 
     column = path_array(paths)
     write_arrow(path, pa.table({"path": column}))
     if not len(column):
         return {"count": 0, "offsets": 0, "data": 0}
+    prefix = os.fsdecode(paths.prefix) if isinstance(paths, PathColumn) else ""
     source = pa.memory_map(str(path))
     base = source.read_buffer().address
     source.seek(0)
     batch = pa.ipc.open_file(source).get_batch(0)
     _, offsets, data = batch.column(0).buffers()
-    return {
+    layout = {
         "count": len(column),
         "offsets": offsets.address - base,
         "data": data.address - base if data is not None else 0,
     }
+    return {**layout, "prefix": prefix} if prefix else layout
 
 
 def path_array(paths: Sequence[str] | pa.Array) -> pa.Array:
-    """Paths as one Arrow array of bytes; names that are no UTF-8 keep their bytes."""
+    """Paths as one Arrow array of bytes, those of a `PathColumn` without their prefix; names that are no
+    UTF-8 keep their bytes.
+    """
     import pyarrow as pa
 
     from daskpar.data.columns.buffers import byte_strings
 
+    if isinstance(paths, PathColumn):
+        buffers = [None, pa.py_buffer(paths.ends), pa.py_buffer(paths.data)]
+        return pa.Array.from_buffers(pa.large_binary(), len(paths), buffers)
     if isinstance(paths, pa.ChunkedArray):
         paths = paths.combine_chunks()
     if isinstance(paths, pa.Array):
@@ -70,8 +82,9 @@ class StoredPaths:
     Read without pyarrow: a processor of images starts faster by what importing it takes.
     """
 
-    def __init__(self, path: Path, layout: Mapping[str, int]) -> None:
-        self.count = layout["count"]
+    def __init__(self, path: Path, layout: Mapping[str, Any]) -> None:
+        self.count: int = layout["count"]
+        self._prefix: str = layout.get("prefix", "")
         self._start = self._stop = 0
         self._chunk: list[str] = []
         if not self.count:
@@ -80,6 +93,14 @@ class StoredPaths:
             self._map = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
         self._offsets = self._map[layout["offsets"] : layout["offsets"] + 8 * (self.count + 1)].cast("q")
         self._data = layout["data"]
+
+    def column(self) -> PathColumn:
+        """All of them, by the mapped buffers."""
+        if not self.count:
+            return PathColumn.of([])
+        ends = self._offsets
+        data = self._map[self._data : self._data + ends[self.count]]
+        return PathColumn(os.fsencode(self._prefix), data, ends)
 
     def slice(self, start: int, stop: int) -> list[str]:
         """The paths [start, stop)."""
@@ -97,22 +118,24 @@ class StoredPaths:
         if not len(chosen):
             return []
         offsets = np.frombuffer(self._offsets, np.int64)
-        starts, stops = offsets[chosen] + skip, offsets[chosen + 1]
+        before = os.fsencode(self._prefix)
+        prefix = os.fsdecode(before[skip:])
+        starts, stops = offsets[chosen] + max(0, skip - len(before)), offsets[chosen + 1]
         low, high = int(starts.min()), int(stops.max())
         if high - low <= SPREAD * int((stops - starts).sum()):
-            return self._between(low, high, starts, stops)
+            return self._between(low, high, starts, stops, prefix)
         between = starts[1:] - stops[:-1]
         breaks = (np.flatnonzero((between < 0) | (between > NEAR)) + 1).tolist()
         found: list[str] = []
         for first, end in itertools.pairwise([0, *breaks, len(chosen)]):
             low, high = int(starts[first]), int(stops[end - 1])
-            found += self._between(low, high, starts[first:end], stops[first:end])
+            found += self._between(low, high, starts[first:end], stops[first:end], prefix)
         return found
 
-    def _between(self, low: int, high: int, starts: np.ndarray, stops: np.ndarray) -> list[str]:
-        """The texts at [start, stop), which lie in the bytes [low, high) of the paths."""
+    def _between(self, low: int, high: int, starts: np.ndarray, stops: np.ndarray, prefix: str) -> list[str]:
+        """The texts at [start, stop), which lie in the bytes [low, high) of the paths, behind `prefix`."""
         data = bytes(self._map[self._data + low : self._data + high])
-        return _cut(data, zip((starts - low).tolist(), (stops - low).tolist(), strict=True))
+        return _cut(data, zip((starts - low).tolist(), (stops - low).tolist(), strict=True), prefix)
 
     def _decode(self, start: int, stop: int) -> list[str]:
         if start >= stop:
@@ -120,15 +143,15 @@ class StoredPaths:
         ends = self._offsets[start : stop + 1].tolist()
         data = bytes(self._map[self._data + ends[0] : self._data + ends[-1]])
         base = ends[0]
-        return _cut(data, ((a - base, b - base) for a, b in itertools.pairwise(ends)))
+        return _cut(data, ((a - base, b - base) for a, b in itertools.pairwise(ends)), self._prefix)
 
 
-def _cut(data: bytes, parts: Iterable[tuple[int, int]]) -> list[str]:
-    """The texts at [start, stop) of `data`."""
+def _cut(data: bytes, parts: Iterable[tuple[int, int]], prefix: str) -> list[str]:
+    """The texts at [start, stop) of `data`, each behind `prefix`."""
     if data.isascii():
         text = data.decode("ascii")
-        return [text[start:stop] for start, stop in parts]
-    return [data[start:stop].decode("utf-8", "surrogateescape") for start, stop in parts]
+        return [prefix + text[start:stop] for start, stop in parts]
+    return [prefix + data[start:stop].decode("utf-8", "surrogateescape") for start, stop in parts]
 
 
 def write_pieces(path: Path, pieces: np.ndarray) -> dict[str, int]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from daskpar import atomic
 from daskpar.batches.plan import Plan
 from daskpar.batches.plan_stamps import write_stamps
-from daskpar.data.stamps import Stamp, stamp_now
+from daskpar.data.file_look import stamps_as_they_are
+from daskpar.data.stamp_columns import StampColumns
+from daskpar.data.stamps import UNKNOWN, Stamp, stamp_now
 from daskpar.errors import InputError
 
 if TYPE_CHECKING:
@@ -25,10 +27,9 @@ def take_changes(plan: Plan) -> None:
     mini-batches fail, with what is wrong, instead of losing rows unseen.
     """
     if (stamps := plan.stamps()) is not None:
-        paths = plan.paths()
-        new = [_now(path, stamp, lambda _: True) for path, stamp in zip(paths, stamps, strict=True)]
-        if new != stamps:
-            write_stamps(plan.folder, new)
+        all_now = _all_now(plan.path_column(), stamps)
+        if all_now != stamps:
+            write_stamps(plan.folder, all_now)
         return
     if not plan.tabular or not plan.table.marks:
         return
@@ -44,6 +45,23 @@ def take_changes(plan: Plan) -> None:
     document = json.loads(file.read_text(encoding="utf-8"))
     document["table"] = replace(table, marks=marks, sizes=sizes).to_json()
     atomic.replace_file(file, json.dumps(document).encode())
+
+
+def _all_now(paths: Sequence[str], planned: StampColumns) -> StampColumns:
+    """The stamps of files as they are now, but of those that nobody has looked at, and that are not there."""
+    import numpy as np
+
+    def look(path: str) -> Stamp:
+        try:
+            return stamp_now(path)
+        except OSError:
+            return UNKNOWN
+
+    now = stamps_as_they_are(paths, look)
+    sizes, marks = np.frombuffer(planned.sizes, np.int64), np.frombuffer(planned.marks, np.int64)
+    new_sizes, new_marks = np.frombuffer(now.sizes, np.int64), np.frombuffer(now.marks, np.int64)
+    stays = (sizes < 0) | (new_sizes < 0)
+    return StampColumns(np.where(stays, sizes, new_sizes), np.where(stays, marks, new_marks))
 
 
 def _now(path: str, planned: Stamp, fits: Callable[[Stamp], bool]) -> Stamp:

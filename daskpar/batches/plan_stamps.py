@@ -6,11 +6,11 @@ One file of two arrays, sizes and marks; read without pyarrow and numpy, as the 
 from __future__ import annotations
 
 import mmap
-from array import array
 from collections.abc import Sequence
 from pathlib import Path
 
 from daskpar import atomic
+from daskpar.data.stamp_columns import StampColumns
 from daskpar.data.stamps import Stamp, check, check_local
 from daskpar.errors import PlanDamaged
 
@@ -21,9 +21,10 @@ STAMPS_AT_ONCE = 4096
 
 def write_stamps(folder: Path, stamps: Sequence[Stamp]) -> None:
     """Write the stamps of a plan's files, in the order of its paths."""
+    columns = StampColumns.of(stamps)
     with atomic.writing(folder / NAME) as fd:
-        atomic.write_all(fd, array("q", [stamp.size for stamp in stamps]).tobytes())
-        atomic.write_all(fd, array("q", [stamp.mark for stamp in stamps]).tobytes())
+        atomic.write_all(fd, columns.sizes.tobytes())
+        atomic.write_all(fd, columns.marks.tobytes())
 
 
 class StoredStamps:
@@ -48,11 +49,11 @@ class StoredStamps:
             )
         self._all_sizes, self._all_marks = data[: 8 * count].cast("q"), data[8 * count :].cast("q")
 
-    def all(self) -> list[Stamp]:
+    def all(self) -> StampColumns:
         """Each of them."""
         if not self.count:
-            return []
-        return list(map(Stamp, self._all_sizes.tolist(), self._all_marks.tolist()))
+            return StampColumns(b"", b"")
+        return StampColumns(self._all_sizes, self._all_marks)
 
     def check(self, paths: Sequence[str], start: int) -> None:
         """The files `paths`, whose first is number `start`, are what they were when they were planned.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from daskpar.batches.plan import FORMAT, GROUPED, NUMBERS, PIECES, PlanSummary
 from daskpar.batches.plan_arrow import write_groups, write_paths, write_pieces
 from daskpar.batches.plan_files import checks_of_files
 from daskpar.batches.plan_stamps import write_stamps
+from daskpar.data.path_column import PathColumn, may_hold_urls
 from daskpar.locations import is_url
 from daskpar.rundir.boot import boot_id
 
@@ -41,6 +43,7 @@ def write_plan(
     items: int | None = None,
     size_bytes: int | None = None,
     warnings: Sequence[str] = (),
+    seen: Mapping[str, object] | None = None,
 ) -> PlanSummary:
     """Write a plan; `plan.json` appears last and whole, so a folder without it is no plan.
 
@@ -49,8 +52,8 @@ def write_plan(
     mini-batch of two (how many files each has); `pieces` takes `table` and `pieces`; `grouped` takes
     `offsets` (groups + 1 numbers), `keys` (a row for each group, columns named as the keys) and either
     `paths` or `table` with `pieces`; `numbers` takes `count`.
-    `warnings`: what planning has shown; they stay with the plan. Other files may lie in the folder already
-    (those that the pieces of `grouped` read).
+    `warnings`: what planning has shown, and `seen`: how the files were; they stay with the plan. Other files
+    may lie in the folder already (those that the pieces of `grouped` read).
     """
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
@@ -59,11 +62,12 @@ def write_plan(
     written: list[Path] = []
     if paths is not None:
         document["paths"] = write_paths(target / "plan.arrow", paths)
-        document["root"] = root_of(origin, paths)
+        document["root"] = _root(origin, paths)
         written.append(target / "plan.arrow")
         if any(stamp.known for stamp in stamps):
             write_stamps(target, stamps)
-            document["stamps"] = {"local": not any("://" in path and is_url(path) for path in paths)}
+            urls = may_hold_urls(paths) and any("://" in path and is_url(path) for path in paths)
+            document["stamps"] = {"local": not urls}
         rows = len(paths)
         if len(parts) > 1:
             document["parts"] = list(parts)
@@ -92,12 +96,24 @@ def write_plan(
         warnings=tuple(warnings),
     )
     document["warnings"] = list(warnings)
+    if seen is not None:
+        document["seen"] = dict(seen)
     document |= {"count": summary.count, "items": items, "size_bytes": size_bytes, "tabular": summary.tabular}
     document["files"] = checks_of_files(written, _own_files(table))
     # Synced to the disk, as all files above: commits name mini-batches by their number in this plan.
     with atomic.writing(target / "plan.json") as fd:
         atomic.write_all(fd, json.dumps(document).encode())
     return summary
+
+
+def _root(origin: str, paths: Sequence[str]) -> str:
+    """As `root_of`; quick where all paths are known to lie below the input."""
+    if isinstance(paths, PathColumn) and len(paths):
+        inside = os.fsdecode(paths.prefix)
+        if inside and inside == f"{origin.rstrip('/')}/":
+            return "" if inside == "/" else inside
+        return root_of(origin, paths.least_and_greatest())
+    return root_of(origin, paths)
 
 
 def _own_files(table: Table | None) -> list[Path]:

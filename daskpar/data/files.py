@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import stat
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from daskpar.data.folder_walk import FolderWalk
+from daskpar.data.path_column import PathColumn
 from daskpar.data.reach import Reach, reach_of
+from daskpar.data.stamp_columns import StampColumns
 from daskpar.data.stamps import Stamp, kind_of, remote_stamp
 from daskpar.errors import DataUnreached, InputError
 from daskpar.locations import filesystem, is_url, remote_errors
@@ -34,8 +35,14 @@ class FileList:
     """The folder or MLTable they were listed from, for messages."""
     stamps: Mapping[str, Stamp] = field(default_factory=dict)
     """What a listing of a store told of its objects, by path."""
+    looked: StampColumns | None = None
+    """What each file is known by, where they were looked at already."""
     warnings: tuple[str, ...] = ()
     """What was left out of the list."""
+    whole: bool = False
+    """Whether it is all that `origin` names, and no run directory of ours is among that."""
+    document: str = ""
+    """The MLTable that names them, if one does."""
     parts: tuple[int, ...] = ()
     """How many files each of several inputs has that are split one after the other; empty for one."""
 
@@ -51,6 +58,8 @@ class ListingNotes:
     """As `FileList.stamps`."""
     left_out: dict[str, str] = field(default_factory=dict)
     """What is no plain file, by path, and what it is instead."""
+    holds_runs: bool = False
+    """Whether run directories of ours may be among what was listed."""
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -69,7 +78,7 @@ class ListingNotes:
 def joined(lists: Sequence[FileList]) -> FileList:
     """The files of several inputs, one after the other; no mini-batch has files of two."""
     return FileList(
-        paths=[path for each in lists for path in each.paths],
+        paths=PathColumn.of(path for each in lists for path in each.paths),
         origin=", ".join(each.origin for each in lists),
         stamps={path: stamp for each in lists for path, stamp in each.stamps.items()},
         warnings=tuple(text for each in lists for text in each.warnings),
@@ -87,7 +96,7 @@ def list_files(path: str, notes: ListingNotes | None = None) -> FileList:
     """
     notes = ListingNotes() if notes is None else notes
     if is_url(path):
-        found = _list_url(path, notes)
+        found: Sequence[str] = _list_url(path, notes)
     elif os.path.isdir(path):
         found = walk(path, notes)
     elif not os.path.exists(path):
@@ -97,74 +106,26 @@ def list_files(path: str, notes: ListingNotes | None = None) -> FileList:
         raise InputError(f"{path} is {kind_of(os.stat(path).st_mode)}, not a file or folder")
     else:
         found = [path]
-    return FileList(paths=found, origin=path, stamps=notes.stamps, warnings=notes.warnings)
+    return FileList(
+        paths=found,
+        origin=path,
+        stamps=notes.stamps,
+        warnings=notes.warnings,
+        whole=not notes.holds_runs,
+    )
 
 
-def walk(folder: str, notes: ListingNotes | None = None) -> list[str]:
+def walk(folder: str, notes: ListingNotes | None = None) -> Sequence[str]:
     """The files below a local folder, as `list_files` orders them."""
-    found: list[str] = []
-    notes = ListingNotes() if notes is None else notes
+    going = FolderWalk(folder)
     try:
-        _walk(folder.rstrip("/") or "/", found, (folder_identity(folder),), notes.left_out)
+        found = going.run()
     except OSError as error:
         raise InputError(f"{folder} can't be listed: {error.strerror or error}") from None
+    if notes is not None:
+        notes.left_out.update(going.left_out)
+        notes.holds_runs = notes.holds_runs or going.holds_runs
     return found
-
-
-def _walk(
-    folder: str, found: list[str], above: tuple[tuple[int, int], ...], left_out: dict[str, str]
-) -> None:
-    with os.scandir(folder) as entries:
-        listed = list(entries)
-    prefix = "/" if folder == "/" else folder + "/"
-    names = sorted([entry.name for entry in listed])
-    # What is neither file nor folder by the folder's own words is looked at: links are.
-    special = [entry for entry in listed if not entry.is_file(follow_symlinks=False)]
-    folders = {entry.name for entry in special if is_folder(entry)}
-    odd = {entry.name: kind for entry in special if entry.name not in folders and (kind := odd_kind(entry))}
-    if odd:
-        left_out.update((prefix + name, kind) for name, kind in odd.items())
-        names = [name for name in names if name not in odd]
-    if not folders:  # flat folders of millions of files are common: half a microsecond each
-        found += map(prefix.__add__, names)
-        return
-    for name in names:
-        path = prefix + name
-        if name not in folders:
-            found.append(path)
-        elif (own := folder_identity(path)) not in above:
-            _walk(path, found, (*above, own), left_out)
-
-
-def is_folder(entry: os.DirEntry[str]) -> bool:
-    """Whether an entry is a folder or a link to one; a link in a circle leads nowhere, so it is none.
-
-    OSError where a link can't be followed for another reason.
-    """
-    try:
-        return entry.is_dir()
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            return False
-        raise
-
-
-def odd_kind(entry: os.DirEntry[str]) -> str:
-    """What an entry is that is no folder: empty for a file or a link to one, else in words."""
-    if entry.is_file(follow_symlinks=False):
-        return ""
-    try:
-        mode = entry.stat().st_mode
-    except OSError as error:
-        nowhere = error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
-        return "a link to nothing" if nowhere else ""  # what else is wrong is said where it is read
-    return "" if stat.S_ISREG(mode) else kind_of(mode)
-
-
-def folder_identity(folder: str) -> tuple[int, int]:
-    """What a local folder has in common with links to it: device and inode."""
-    seen = os.stat(folder)
-    return seen.st_dev, seen.st_ino
 
 
 def _list_url(path: str, notes: ListingNotes) -> list[str]:

@@ -30,11 +30,6 @@ TAGS = (
 SLOW_SECONDS = 2e-4
 """A look at a file that takes longer is worth a thread: it waits for a network."""
 THREADS = 16
-MOST_FILES = 10_000
-"""Files of a list that are looked at when they are planned, and again before their mini-batch. A look costs
-about as much as a call of `run()` that does nothing: with longer lists it would be what a job spends its time
-on.
-"""
 TIMED_FILES = 64
 """Files by which it is seen whether looking is slow."""
 
@@ -107,29 +102,15 @@ def fresh_info(path: str) -> dict[str, Any]:
 def stamps_of(paths: Sequence[str], known: Mapping[str, Stamp]) -> list[Stamp]:
     """Stamps of files that are about to be planned; `known` are those of listings, by path.
 
-    None of them where more than MOST_FILES would have to be looked at. UNKNOWN for objects that no listing
-    told of, for the script opens these by itself, and for what is not there. InputError for what is no plain
-    file.
+    UNKNOWN for objects that no listing told of, for the script opens these by itself, and for what is not
+    there. InputError for what is no plain file. For long lists there is `file_look`.
     """
-    if known and all(path in known for path in paths):
-        return [known[path] for path in paths]
-    if len(paths) - len(known) > MOST_FILES:
-        return []
-
     urls = any("://" in path for path in paths)
-    look = os.stat
 
     def one(path: str) -> Stamp:
         if (found := known.get(path)) is not None:
             return found
-        if urls and is_url(path):
-            return UNKNOWN
-        try:
-            seen = look(path)
-        except (OSError, ValueError):
-            # One that is missing is for the script to meet: nothing of it is read by us.
-            return planned_stamp(path) if os.path.lexists(path) else UNKNOWN
-        return local_stamp(seen) if stat.S_ISREG(seen.st_mode) else planned_stamp(path)
+        return UNKNOWN if urls and is_url(path) else look_at_one(path)
 
     began = time.monotonic()
     first = [one(path) for path in paths[:TIMED_FILES]]
@@ -140,6 +121,19 @@ def stamps_of(paths: Sequence[str], known: Mapping[str, Stamp]) -> list[Stamp]:
         return first + [one(path) for path in rest]
     with ThreadPoolExecutor(THREADS) as pool:
         return first + list(pool.map(one, rest, chunksize=256))
+
+
+def look_at_one(path: str) -> Stamp:
+    """The stamp of a local file that is about to be planned: UNKNOWN for one that is not there.
+
+    InputError for what is no plain file, DataUnreached where nobody can say.
+    """
+    try:
+        seen = os.stat(path)
+    except (OSError, ValueError):
+        # One that is missing is for the script to meet: nothing of it is read by us.
+        return planned_stamp(path) if os.path.lexists(path) else UNKNOWN
+    return local_stamp(seen) if stat.S_ISREG(seen.st_mode) else planned_stamp(path)
 
 
 def planned_stamp(path: str) -> Stamp:

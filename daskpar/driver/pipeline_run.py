@@ -246,6 +246,7 @@ class PipelineRun:
             resumed=self.resumed,
             allow_changes=self.options.allow_changes,
             opened=self._startup.inputs.pop(step.name, None),
+            listed_ahead=made.take if (made := self._startup.lists.pop(step.name, None)) else None,
             selection=self.options.selection,
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -122,9 +122,12 @@ class Reopened:
     """The grave ones of the spec, and what can't be known about changes."""
 
 
-def reopen(path: Path, options: Options) -> Reopened:
+def reopen(
+    path: Path, options: Options, ahead: Callable[[PipelineJob, Options], object] = lambda *_: None
+) -> Reopened:
     """Open a run to resume it, locked.
 
+    `ahead` is called once the job is known: to look for changes may take as long as to list its inputs.
     The job is None where nothing is left to do: the run is completed, and nothing of it is to be tried again.
 
     Raises RunDirectoryError when something that shapes the plan or reaches a script has changed since, unless
@@ -132,13 +135,15 @@ def reopen(path: Path, options: Options) -> Reopened:
     """
     directory = RunDirectory.open(path)
     try:
-        return _reopen(directory, options)
+        return _reopen(directory, options, ahead)
     except BaseException:
         directory.close()
         raise
 
 
-def _reopen(directory: RunDirectory, options: Options) -> Reopened:
+def _reopen(
+    directory: RunDirectory, options: Options, ahead: Callable[[PipelineJob, Options], object]
+) -> Reopened:
     from daskpar.driver.options import Assets, mounts_inputs
     from daskpar.jobspec.load import resolve_job
 
@@ -165,7 +170,8 @@ def _reopen(directory: RunDirectory, options: Options) -> Reopened:
         mounts=mounts_inputs(options),
     )
     take_secrets(job)
-    unknown = [] if options.allow_changes else _refuse_changes(directory, job)
+    ahead(job, options)
+    unknown = [] if options.allow_changes else _refuse_changes(directory, job, started.datastores)
     if given is not None and definition.kept is not None:
         keep_spec(directory, definition.kept, given.files)
     _forget_uncertain_plans(directory, job)
@@ -282,9 +288,9 @@ def refuse_moved(directory: RunDirectory, staged: Mapping[str, str]) -> None:
             )
 
 
-def _refuse_changes(directory: RunDirectory, job: PipelineJob) -> list[str]:
+def _refuse_changes(directory: RunDirectory, job: PipelineJob, datastores: Mapping[str, str]) -> list[str]:
     """RunDirectoryError where something has changed; else what is not known, one sentence each."""
-    changes, unknown = changes_since(directory, job)
+    changes, unknown = changes_since(directory, job, datastores)
     if changes:
         listed = "\n".join(f"  - {change}" for change in changes)
         raise RunDirectoryError(
@@ -311,7 +317,9 @@ def _refuse_left_out(started: Mapping[str, Any], given: Mapping[str, Mapping[str
         )
 
 
-def changes_since(directory: RunDirectory, job: PipelineJob) -> tuple[list[str], list[str]]:
+def changes_since(
+    directory: RunDirectory, job: PipelineJob, datastores: Mapping[str, str]
+) -> tuple[list[str], list[str]]:
     """What has changed for the steps that were started, and what is not known of that: one sentence each."""
     from daskpar.rundir.fingerprint import INPUTS, differences, step_fingerprint
     from daskpar.rundir.seen_files import changed_after, first_few
@@ -323,7 +331,10 @@ def changes_since(directory: RunDirectory, job: PipelineJob) -> tuple[list[str],
         state = directory.step(step.name).state()
         if state is None or state.status == "skipped":
             continue
-        now: Mapping[str, Any] = step_fingerprint(step, directory.path, skip=[*written, job.spec])
+        skip: list[Path | str] = [*written, job.spec]
+        now: Mapping[str, Any] = step_fingerprint(
+            step, directory.path, skip, before=state.fingerprint, datastores=datastores
+        )
         if state.fingerprint:
             changes += [f"step {step.name}: {text}" for text in differences(state.fingerprint, now)]
         if not (_inputs_unknown(step, state) and has_commits(directory.step(step.name).journal)):
@@ -360,7 +371,7 @@ def changes_of_call(directory: RunDirectory, spec: GivenSpec) -> list[str]:
         resumed=True,
         mounts=mounts_inputs(Options()),
     )
-    return changes_since(directory, job)[0]
+    return changes_since(directory, job, started["datastores"])[0]
 
 
 def _inputs_unknown(step: Step, state: StepState) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+from daskpar.driver.listing_ahead import ListingAhead, may_list_ahead
 from daskpar.errors import DaskparError, InfrastructureLost, InputError, Interrupted, UsageError, input_error
 from daskpar.jobspec.env_references import resolved_values
 from daskpar.jobspec.model import Input, ParallelStep, PipelineJob
@@ -103,6 +104,8 @@ class Startup:
         self.cluster: Cluster | None = None
         self.inputs: dict[str, Any] = {}
         """Step -> its input, where it was opened already."""
+        self.lists: dict[str, ListingAhead] = {}
+        """Step -> its list of files, where that is being made already."""
         self._error: BaseException | None = None
         self._opened = threading.Event()
 
@@ -138,6 +141,7 @@ class Startup:
     def _open_early(self, step: ParallelStep, data: Input, others: Sequence[Input]) -> None:
         """Open and plan what the step splits, before the step starts, where a table makes that slow."""
         from daskpar.engine.planning import WantedColumns, open_with_columns, plan_ahead
+        from daskpar.outputs.journal_reader import has_commits
         from daskpar.processor import prestart
 
         folder = self.directory.step(step.name)
@@ -145,6 +149,8 @@ class Startup:
             # An earlier process of this run made the plan, but never started the step: spec and input may
             # have changed since then.
             shutil.rmtree(folder.plan, ignore_errors=True)
+        elif has_commits(folder.journal):
+            return  # whether a plan that is lost may be made anew is for the step to find out
         if any(each.made_by is not None for each in (data, *others)) or (folder.plan / "plan.json").exists():
             return
         wanted = WantedColumns.of(step)
@@ -152,6 +158,8 @@ class Startup:
             prestart.run_in_prestarted(
                 plan_ahead, data, step.by_size, wanted, folder.plan, self.datastores, others
             )
+        elif may_list_ahead(self.job, step, self.directory.path):
+            self.lists[step.name] = ListingAhead(data, wanted, self.datastores)
         elif data.type == "mltable":
             self.inputs[step.name] = prestart.run_in_prestarted(
                 open_with_columns, data, wanted, self.datastores, others

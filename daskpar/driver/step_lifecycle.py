@@ -6,10 +6,11 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from daskpar.driver.background_fingerprint import BackgroundFingerprint
 from daskpar.driver.inputs_beside import InputsBeside
+from daskpar.driver.planned_files import PlannedFiles
 from daskpar.events import Event, StepEnded, StepKind, StepStarted, Warned
 from daskpar.jobspec.model import CommandStep, PipelineJob, Step
 from daskpar.outputs.journal_reader import has_commits
@@ -57,6 +58,8 @@ class StepLifecycle:
     """Whether what it depends on may differ from then."""
     opened: Table | FileList | None = None
     """Its input, where it was opened already."""
+    listed_ahead: Callable[[], Table | FileList] | None = None
+    """Waits for its input, where that is being listed already."""
     selection: Selection | None = None
     """The mini-batches that are asked for; None: all."""
 
@@ -70,10 +73,19 @@ class StepLifecycle:
             self._forget_what_follows()
         state = self._running_state(folder, earlier)
         folder.save(state)
-        # The code is looked at while the step plans, input files while it runs: asking millions of them for
-        # their times takes a while.
+        # The code is looked at while the step plans, input files when they are planned: a long list is looked
+        # at once for both.
+        planned = PlannedFiles(folder.plan, trusted=not (self.resumed and self.allow_changes))
+        if isinstance(step, CommandStep):
+            planned.settle()
         fingerprint = BackgroundFingerprint(
-            lambda: seen_inputs(step, self._neither_code_nor_input),
+            lambda: seen_inputs(
+                step,
+                self._neither_code_nor_input,
+                planned=planned.wait(),
+                before=_files_of(earlier),
+                datastores=self.datastores,
+            ),
             state.fingerprint,
             self._fingerprint_without_inputs,
         )
@@ -92,9 +104,12 @@ class StepLifecycle:
         )
         self._prepare_outputs(again=earlier is not None)
         beside.wait_begun()
-        running = self._step_run(state, fingerprint)
+        running = self._step_run(state, fingerprint, planned.settle)
         on_start(running)
-        result = running.run()
+        try:
+            result = running.run()
+        finally:
+            planned.settle()
         result = replace(result, notes=(*result.notes, *beside.changed()))
         self._keep_end(folder, state, result, fingerprint, earlier.seconds if earlier is not None else 0.0)
         self.publish(StepEnded(time=time(), result=result))
@@ -154,7 +169,12 @@ class StepLifecycle:
         folder.save(ended)
         drop_parts(self.directory, ended)
 
-    def _step_run(self, state: StepState, fingerprint: BackgroundFingerprint) -> StepRun:
+    def _step_run(
+        self,
+        state: StepState,
+        fingerprint: BackgroundFingerprint,
+        on_planned: Callable[[], object] = lambda: None,
+    ) -> StepRun:
         from daskpar.engine.command_step import CommandStepRun
         from daskpar.engine.parallel_step import ParallelStepRun
 
@@ -189,7 +209,9 @@ class StepLifecycle:
             repeats_before=state.counts.repeats,
             time_limit=self.step.settings.job_timeout,
             plans_the_same=lambda: self._plans_the_same(state),
+            on_planned=on_planned,
             opened=self.opened,
+            listed_ahead=self.listed_ahead,
             takes_changes=self.resumed and self.allow_changes,
             selection=self.selection,
         )
@@ -209,7 +231,13 @@ class StepLifecycle:
         """Whether a plan made now would be that of an earlier process."""
         old = state.extra.get(PLANNED_FROM)
         now = (
-            step_fingerprint(self.step, self.directory.path, self._neither_code_nor_input)
+            step_fingerprint(
+                self.step,
+                self.directory.path,
+                self._neither_code_nor_input,
+                before=old if isinstance(old, Mapping) else None,
+                datastores=self.datastores,
+            )
             if old is not None
             else {}
         )
@@ -260,6 +288,12 @@ class StepLifecycle:
             )
             for note in notes:
                 self.publish(Warned(time=time(), step=self.step.name, text=note))
+
+
+def _files_of(earlier: StepState | None) -> Mapping[str, Any] | None:
+    """What an earlier process has kept of the step's input files."""
+    found = earlier.fingerprint.get(INPUTS) if earlier is not None else None
+    return found if isinstance(found, Mapping) else None
 
 
 def output_paths(job: PipelineJob) -> list[str]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from daskpar.atomic import explained
 from daskpar.data.file_copies import copy_file, link_file
-from daskpar.data.files import folder_identity, is_folder
+from daskpar.data.folder_walk import folder_identity, is_folder
 from daskpar.jobspec.input_access import Access
 from daskpar.jobspec.model import Input
 

@@ -64,21 +64,26 @@ class ParallelStepRun(StepRun):
     retry_failed: bool = False
     plans_the_same: Callable[[], bool] = lambda: True
     """As `PlanPhase.plans_the_same`."""
+    on_planned: Callable[[], object] = lambda: None
+    """Called once the plan is there."""
     repeats_before: int = 0
     """As `Counts.repeats`, of earlier processes of the run."""
     opened: Table | FileList | None = None
     """The input where it was opened already."""
+    listed_ahead: Callable[[], Table | FileList] | None = None
+    """Waits for the input where it is being listed already."""
     takes_changes: bool = False
     """Whether the files of an earlier process' plan may be others by now (--allow-changes)."""
     selection: Selection | None = None
     """The mini-batches that are asked for; None: all."""
     _asked: int | None = None
     """How many have their outcome when all that are asked for have it; None: all of the plan."""
-    _planned_of: Table | FileList | None = None
-    """The input that this process has planned; None for a plan that was there."""
+    _planned_of: Table | None = None
+    """The table that this process has planned; None for a list of files, and for a plan that was there."""
 
     def _run(self) -> StepResult:
         summary = self._plan()
+        self.on_planned()
         if self.step.append_row_to is not None:
             # Before the first mini-batch: is there room for parts and output, and may they be written?
             check = check_folder if self.step.append_row_folder else check_space
@@ -110,8 +115,11 @@ class ParallelStepRun(StepRun):
         ).run()
 
     def _open_input(self) -> Table | FileList | None:
-        self._planned_of = self._opened_input()
-        return self._planned_of
+        from daskpar.data.files import FileList
+
+        found = self._opened_input()
+        self._planned_of = None if isinstance(found, FileList) else found  # a list may be long
+        return found
 
     def _opened_input(self) -> Table | FileList | None:
         step = self.step
@@ -119,6 +127,8 @@ class ParallelStepRun(StepRun):
             return self.opened
         data, *others = (step.inputs[name] for name in step.input_data)
         try:
+            if self.listed_ahead is not None:
+                return self.listed_ahead()
             return open_with_columns(data, WantedColumns.of(step), self.datastores, others)
         except InputError as error:
             made = f" that step {data.made_by} wrote" if data.made_by else ""
@@ -296,10 +306,8 @@ class ParallelStepRun(StepRun):
 
     def _on_grouped_input(self) -> tuple[str, ...]:
         """What has to be said where rows were brought together of a table that is another one now."""
-        from daskpar.data.files import FileList
-
         table = self._planned_of
-        if table is None or isinstance(table, FileList) or not self.step.partition_keys:
+        if table is None or not self.step.partition_keys:
             return ()
         if not Plan.open(self.folder.plan).rows_are_gathered:
             return ()  # whoever reads a mini-batch looks at its files

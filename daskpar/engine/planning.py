@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -148,6 +148,16 @@ def open_with_columns(
     opened = open_input(data, datastores, others)
     check_columns(opened, wanted)
     return opened
+
+
+def looked_at(opened: Table | FileList) -> Table | FileList:
+    """The same; of a list of files with their stamps (`FileList.looked`), so that planning does not look."""
+    from daskpar.data.file_look import planned_stamps
+    from daskpar.data.files import FileList
+
+    if not isinstance(opened, FileList):
+        return opened
+    return replace(opened, looked=planned_stamps(opened.paths, opened.stamps))
 
 
 def plan_ahead(

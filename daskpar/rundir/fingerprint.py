@@ -11,7 +11,7 @@ import re
 import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from daskpar.errors import InputError, UsageError
 from daskpar.jobspec import row_formats
@@ -21,7 +21,18 @@ from daskpar.locations import is_url, resolve
 from daskpar.masking import MASK, Hide, hidden, hidden_arguments, hidden_command, hidden_value
 from daskpar.paths import RunPaths
 from daskpar.rundir.json_files import read_json
-from daskpar.rundir.seen_files import changes, seen_code, seen_data, seen_list
+from daskpar.rundir.seen_files import (
+    LISTED,
+    ORIGIN,
+    changes,
+    seen_code,
+    seen_data,
+    seen_list,
+    seen_listing,
+)
+
+if TYPE_CHECKING:
+    from daskpar.data.files import FileList
 
 FORMAT = 1
 INPUTS = "inputs"
@@ -33,16 +44,22 @@ _SHAPES_THE_PLAN = ("input_data", "rank_mini_batch_count", "partition_keys", "mi
 
 
 def step_fingerprint(
-    step: Step, run_directory: Path | str, skip: Iterable[Path | str] = ()
+    step: Step,
+    run_directory: Path | str,
+    skip: Iterable[Path | str] = (),
+    before: Mapping[str, Any] | None = None,
+    datastores: Mapping[str, str] | None = None,
 ) -> dict[str, object]:
     """What shapes a step's plan or reaches its script: values, code (content), input files (size, time).
 
     Inputs that another step makes are left out. `skip`: paths that other steps write, which are neither code
     nor input. A JSON value; takes as long as listing the inputs and asking for the size and time of each
-    file.
+    file. `before`: the fingerprint with which it is to be compared; files are looked at as for that one.
+    `datastores`: those that MLTables name.
     """
     paths = [*skip]
-    return {**fingerprint_without_inputs(step, run_directory, paths), INPUTS: seen_inputs(step, paths)}
+    inputs = seen_inputs(step, paths, before=(before or {}).get(INPUTS), datastores=datastores)
+    return {**fingerprint_without_inputs(step, run_directory, paths), INPUTS: inputs}
 
 
 def fingerprint_without_inputs(
@@ -86,10 +103,52 @@ def _in_place(value: object, step: Step) -> object:
     return value
 
 
-def seen_inputs(step: Step, skip: Iterable[Path | str] = ()) -> dict[str, object]:
-    """The other part: the files of each input as they are now."""
+def seen_inputs(
+    step: Step,
+    skip: Iterable[Path | str] = (),
+    *,
+    planned: Mapping[str, Any] | None = None,
+    before: Mapping[str, Any] | None = None,
+    datastores: Mapping[str, str] | None = None,
+) -> dict[str, object]:
+    """The other part: the files of each input as they are now.
+
+    `planned`: how those of a long list were when planned (`seen_files.seen_of`), so that nobody looks again.
+    `before`: as for `step_fingerprint`, the files alone.
+    """
     unseen = _unseen(step, skip)
-    return {given.name: _input_files(given, unseen) for given in _data(step)}
+
+    def seen(given: Input) -> dict[str, object]:
+        if planned is not None and _is_planned(given, step, planned, unseen):
+            return {name: value for name, value in planned.items() if name != ORIGIN}
+        if (before or {}).get(given.name, {}).get(LISTED):
+            return seen_listing(lambda: _listed(given, datastores or {}))
+        return _input_files(given, unseen)
+
+    return {given.name: seen(given) for given in _data(step)}
+
+
+def _listed(given: Input, datastores: Mapping[str, str]) -> FileList:
+    """The files of an input as they are now, as they were listed to be planned."""
+    from daskpar.data.files import FileList, list_files
+
+    if given.type != "mltable":
+        return list_files(given.path)
+    from daskpar.data.mltable.open import open_mltable
+
+    opened = open_mltable(given.path, datastores, files=True)
+    assert isinstance(opened, FileList)
+    return opened
+
+
+def _is_planned(given: Input, step: Step, planned: Mapping[str, Any], unseen: set[str]) -> bool:
+    """Whether that is what was seen of this input, and of nothing but input."""
+    if not isinstance(step, ParallelStep) or step.input_data != (given.name,):
+        return False
+    if given.type == "mltable":
+        return planned.get(ORIGIN) in (given.path, f"{given.path.rstrip('/')}/MLTable")
+    inside = given.path.rstrip("/") + "/"
+    return planned.get(ORIGIN) == given.path and not any(f"{path}/".startswith(inside) for path in unseen)
 
 
 def seen_beside(step: Step, skip: Iterable[Path | str] = ()) -> dict[str, object]:

@@ -184,16 +184,3 @@ def test_stamps_before_planning(file: Path, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("nowhere")
     with pytest.raises(InputError, match="is a link to nothing"):
         stamps_of([str(tmp_path / "link")], {})
-
-
-def test_long_lists_are_not_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A look at each file would be what a job with millions of them spends its time on."""
-    paths = [str(tmp_path / f"{number}.txt") for number in range(4)]
-    for path in paths:
-        Path(path).write_text("text")
-    monkeypatch.setattr(stamps, "MOST_FILES", 4)
-    assert len(stamps_of(paths, {})) == 4
-    monkeypatch.setattr(stamps, "MOST_FILES", 3)
-    assert stamps_of(paths, {}) == []
-    listed = {path: Stamp(1, 2) for path in paths[:1]}
-    assert len(stamps_of(paths, listed)) == 4, "what a listing has told costs nothing"

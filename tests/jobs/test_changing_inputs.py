@@ -197,3 +197,33 @@ def test_a_model_that_changes_is_said_of_a_completed_step(tmp_path: Path, what: 
 def test_nothing_is_said_where_nothing_changes(tmp_path: Path) -> None:
     ended = run(job(tmp_path, files, "nothing"))
     assert ended.steps["work"].notes == () and "Warning" not in ended.summary
+
+
+def test_a_long_list_is_guarded_in_mid_run_and_between_two_processes(work: Any, monkeypatch: Any) -> None:
+    """Long enough that it is looked at once, by other processes, for plan, checks and resume."""
+    monkeypatch.setattr("daskpar.data.file_look.MANY", 5)
+    monkeypatch.setattr("daskpar.rundir.seen_files.NAMED", 5)
+    data = work.files(12)
+    (work.folder / "plot").write_text(f"overwrite {data / '0007.txt'}")
+    for path in data.iterdir():
+        path.write_text(f"{path.name} is long enough")
+    environment = {"FOLDER": str(work.folder)}
+    step = work.parallel(
+        SCRIPT,
+        mini_batch_size="2",
+        environment_variables=environment,
+        max_concurrency_per_instance=1,
+        retry_settings={"max_retries": 0},
+        inputs={"files": {"type": "uri_folder", "path": "./data", "mode": "direct"}},  # not read-only
+        mini_batch_error_threshold=-1,
+        arguments="--error_threshold -1",
+    )
+    ended = work.run({"work": step}, limit=4)
+    assert ended.status == "partial" and ended.counts["work"].failed == 1
+    assert "0007.txt has changed since the step was planned" in ended.steps["work"].first_failure.message
+    run = work.folder / "run"
+    with pytest.raises(daskpar.RunDirectoryError, match="files of input files"):
+        daskpar.resume(run, display=False, dashboard=None)
+    ended = daskpar.resume(run, display=False, dashboard=None, allow_changes=True, retry_failed=True)
+    assert ended.status == "completed" and ended.counts["work"].succeeded == 6
+    assert daskpar.resume(run, display=False, dashboard=None).status == "completed"

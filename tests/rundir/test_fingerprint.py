@@ -10,6 +10,10 @@ from typing import Any
 
 import pytest
 
+from daskpar.batches.by_size import plan_by_size
+from daskpar.batches.plan import Plan
+from daskpar.data.files import FileList
+from daskpar.engine.planning import open_input
 from daskpar.jobspec.model import BySize, CommandStep, DriverSettings, Input, Output, ParallelStep
 from daskpar.rundir import seen_files
 from daskpar.rundir.fingerprint import (
@@ -282,3 +286,68 @@ def test_files_at_a_url_are_watched(tmp_path: Path) -> None:
         "x: /watched/a is changed"
     ]
     files.rm("/watched", recursive=True)
+
+
+def planned_files(given: Input, folder: Path) -> Any:
+    """What the plan of a list keeps of its files, and what is found of them later."""
+    opened = open_input(given, {})
+    assert isinstance(opened, FileList)
+    plan_by_size(opened, BySize(number=2, unit=1), folder)
+    return Plan.open(folder).seen
+
+
+def added(data: Path) -> None:
+    (data / "c.csv").write_text("1\n")
+
+
+def removed(data: Path) -> None:
+    (data / "b.csv").unlink()
+
+
+def changed(data: Path) -> None:
+    os.utime(data / "b.csv", ns=(1, 2))
+
+
+def renamed(data: Path) -> None:
+    (data / "b.csv").rename(data / "a.cs")
+
+
+@pytest.mark.parametrize("kind", ["uri_folder", "mltable"])
+@pytest.mark.parametrize("change", [None, added, removed, changed, renamed])
+def test_a_long_list_is_kept_as_it_was_planned_and_compared_with_what_is_there(
+    step: ParallelStep, tmp_path: Path, kind: str, change: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(seen_files, "NAMED", 1)
+    data = tmp_path / "data"
+    if kind == "mltable":
+        (tmp_path / "MLTable").write_text("paths:\n- folder: ./data\n")
+        place = str(tmp_path)
+    else:
+        place = str(data)
+    given = Input(name="data", type=kind, mode="ro_mount", path=place)
+    step = replace(step, inputs={"data": given})
+    planned = planned_files(given, tmp_path / "plan")
+    assert planned is not None
+    before = {INPUTS: seen_inputs(step, planned=planned)}
+    assert before[INPUTS]["data"]["count"] == 2
+    if change is not None:
+        change(data)
+    now = step_fingerprint(step, tmp_path / "run", before=before)
+    found = differences({**now, **before}, now)
+    assert bool(found) == (change is not None), found
+    assert all("files of input data" in text for text in found)
+
+
+def test_a_list_that_may_hold_more_than_input_is_looked_at_apart(
+    step: ParallelStep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Outputs and run directories among the files are no input; a plan takes them for it."""
+    monkeypatch.setattr(seen_files, "NAMED", 1)
+    planned = planned_files(step.inputs["data"], tmp_path / "plan")
+    inside = replace(step.outputs["o"], path=str(tmp_path / "data" / "out"))
+    seen = seen_inputs(replace(step, outputs={"o": inside}), planned=planned)
+    assert seen_files.LISTED not in seen["data"]
+    (tmp_path / "data" / "old").mkdir()
+    for name in ("run.json", "lock"):
+        (tmp_path / "data" / "old" / name).touch()
+    assert planned_files(step.inputs["data"], tmp_path / "plan2") is None

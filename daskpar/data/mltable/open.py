@@ -15,6 +15,7 @@ from daskpar.data.mltable.option_checks import TransformationError
 from daskpar.data.mltable.path_items import files_of_item
 from daskpar.data.mltable.table_inference import INFER_TABLE
 from daskpar.data.mltable.table_sample import has_rows, sample_table
+from daskpar.data.path_column import may_hold_urls
 from daskpar.data.stamps import Stamp, planned_stamp
 from daskpar.data.tables.table import Table
 from daskpar.errors import DaskparError, InputError
@@ -141,6 +142,8 @@ class _Opener:
             origin=self.document.file,
             stamps=self.notes.stamps,
             warnings=self.notes.warnings,
+            whole=not may_hold_urls(files.paths),  # no listing tells of a URL that is named by itself
+            document=self.document.file,
         )
 
     def _read(self, reader: Transformation) -> Table:

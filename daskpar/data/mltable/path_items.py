@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from daskpar.data.files import ListingNotes, folder_identity, is_folder, list_files, odd_kind
+from daskpar.data.files import ListingNotes, list_files
+from daskpar.data.folder_walk import folder_identity, is_folder, odd_kind
 from daskpar.data.reach import Reach, reach_of
 from daskpar.data.stamps import UNKNOWN, Stamp, remote_stamp
 from daskpar.errors import DataUnreached, InputError
