@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from daskpar.datastores import options_of
 from daskpar.errors import InputError, LocationError, nearest
 
 # One letter before the colon is a drive of Windows, not a scheme.
@@ -27,6 +28,18 @@ _DATASTORE = re.compile(
 )
 _AZUREML = re.compile(r"azureml:", re.IGNORECASE)
 _FILE = re.compile(r"file:(?://)?", re.IGNORECASE)
+PACKAGES = {
+    **dict.fromkeys(("s3", "s3a"), "s3fs"),
+    **dict.fromkeys(("abfs", "abfss", "az", "adl"), "adlfs"),
+    **dict.fromkeys(("gs", "gcs"), "gcsfs"),
+    **dict.fromkeys(("http", "https"), "aiohttp"),
+    "azureml": "azureml-fsspec",
+    "hf": "huggingface_hub",
+    "oss": "ossfs",
+    **dict.fromkeys(("sftp", "ssh"), "paramiko"),
+    **dict.fromkeys(("hdfs", "arrow_hdfs"), "pyarrow"),
+}
+"""The package that opens URLs of a scheme."""
 
 
 def is_url(path: str) -> bool:
@@ -118,17 +131,28 @@ def remote_errors() -> Iterator[None]:
 
 
 def filesystem(path: str, **options: Any) -> tuple[Any, str]:
-    """The fsspec filesystem of a URL, and the path in it.
+    """The fsspec filesystem of a URL, and the path in it; opened with the options of its datastore.
 
     Raises InputError where the protocol's package is missing or the address is refused.
     """
     from fsspec.core import url_to_fs
 
     try:
-        found, inner = url_to_fs(path, **options)
-    except (ImportError, ValueError) as error:
-        raise InputError(f"{path} can't be reached: {error}") from None
+        found, inner = url_to_fs(path, **{**options_of(path), **options})
+    except (ImportError, TypeError, ValueError) as error:
+        raise InputError(f"{path} can't be reached: {_in_words(path, error)}") from None
     return found, inner
+
+
+def _in_words(path: str, error: Exception) -> str:
+    scheme = path.partition("://")[0].lower()
+    if isinstance(error, ImportError) and (package := PACKAGES.get(scheme)):
+        return f"{scheme}:// takes the package {package}, which is not installed: `pip install {package}`"
+    if isinstance(error, ValueError) and str(error).startswith("Protocol not known"):
+        return f"no package is known that opens {scheme}://"
+    if isinstance(error, TypeError) and options_of(path):
+        return f"its storage_options are refused: {error}"
+    return str(error)
 
 
 def kind_at(found: Any, inner: str) -> str:

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from daskpar.datastores import Datastore, Written, as_datastore, remember
 from daskpar.errors import LocationError, UsageError
 from daskpar.locations import resolve
 
@@ -26,8 +27,10 @@ class Options:
 
     overrides: Mapping[str, str] = field(default_factory=dict)
     """`--set`: `inputs.NAME`, `instance_count`, `jobs.STEP.SETTING` -> value."""
-    datastores: Mapping[str, str] = field(default_factory=dict)
-    """Name -> folder or URL, on top of `daskpar.datastores` in Dask's configuration."""
+    datastores: Mapping[str, Written] = field(default_factory=dict)
+    """Name -> folder, URL or `{url, storage_options}`, on top of `daskpar.datastores` in Dask's
+    configuration.
+    """
     components: Mapping[str, str] = field(default_factory=dict)
     """Name of a registered component -> its file, on top of `daskpar.components` in Dask's configuration."""
     assets: Mapping[str, str] = field(default_factory=dict)
@@ -92,7 +95,8 @@ class Places(Mapping[str, str]):
     one = ""
     """What one of them is called in messages."""
 
-    def __init__(self, of_options: Mapping[str, str]) -> None:
+    def __init__(self, of_options: Mapping[str, Written]) -> None:
+        self._written = of_options
         self._of_options = self._places(of_options)
 
     @cached_property
@@ -104,16 +108,20 @@ class Places(Mapping[str, str]):
             raise UsageError(
                 f"daskpar.{self.key} in Dask's configuration has to map names to folders or URLs"
             )
-        return {**self._places(configured), **self._of_options}
+        # Those of the options last: what they say of a place counts.
+        return {**self._places(configured), **self._places(self._written)}
 
-    def _places(self, written: Mapping[str, object]) -> dict[str, str]:
-        places = {}
-        for name, place in written.items():
-            try:
-                places[str(name).removeprefix("azureml:")] = resolve(str(place), Path.cwd(), {})
-            except LocationError as error:
-                raise UsageError(f"the {self.one} {name}: {error}") from None
-        return places
+    def _places(self, written: Mapping[str, Written]) -> dict[str, str]:
+        return {
+            str(name).removeprefix("azureml:"): self._place(str(name), place)
+            for name, place in written.items()
+        }
+
+    def _place(self, name: str, written: Written) -> str:
+        try:
+            return resolve(str(written), Path.cwd(), {})
+        except LocationError as error:
+            raise UsageError(f"the {self.one} {name}: {error}") from None
 
     def __getitem__(self, name: str) -> str:
         return self._of_options[name] if name in self._of_options else self._all[name]
@@ -126,9 +134,29 @@ class Places(Mapping[str, str]):
 
 
 class Datastores(Places):
-    """Datastore name -> folder or URL."""
+    """Datastore name -> folder or URL.
+
+    The `storage_options` of those that have some are remembered in this process: files at their URLs are
+    opened with them.
+    """
 
     key, one = "datastores", "datastore"
+
+    def _places(self, written: Mapping[str, Written]) -> dict[str, str]:
+        stores = {str(name): as_datastore(str(name), place) for name, place in written.items()}
+        places = super()._places({name: store.place for name, store in stores.items()})
+        owners: dict[str, tuple[str, Datastore]] = {}
+        for name, store in stores.items():
+            url = places[name.removeprefix("azureml:")]
+            other, before = owners.setdefault(url, (name, store))
+            if store.options and before.options and store.options != before.options:
+                raise UsageError(
+                    f"the datastores {other} and {name} are both {url}, with other storage_options each: "
+                    "files are opened by their URL, so it has to tell them apart"
+                )
+            if store.options:
+                remember(url, store.options)
+        return places
 
 
 class Components(Places):
@@ -143,6 +171,6 @@ class Assets(Places):
     key, one = "assets", "asset"
 
 
-def all_datastores(of_options: Mapping[str, str]) -> dict[str, str]:
-    """All of `Datastores` as a plain value."""
+def all_datastores(of_options: Mapping[str, Written]) -> dict[str, str]:
+    """All of `Datastores` as a plain value; this process knows their `storage_options` from then on."""
     return dict(Datastores(of_options))

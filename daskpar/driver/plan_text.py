@@ -11,6 +11,7 @@ from pathlib import Path
 from textwrap import indent
 from typing import TYPE_CHECKING
 
+from daskpar.datastores import Written
 from daskpar.engine.rules.clocks import progress_timeout
 from daskpar.errors import DaskparError, Problem
 from daskpar.jobspec.given_spec import GivenSpec
@@ -129,7 +130,7 @@ class PlannedJob:
 def planned_job(
     spec: Path | GivenSpec,
     overrides: Mapping[str, str],
-    datastores: Mapping[str, str],
+    datastores: Mapping[str, Written],
     components: Mapping[str, str] | None = None,
     assets: Mapping[str, str] | None = None,
 ) -> Iterator[PlannedJob]:
@@ -167,7 +168,7 @@ def planned_job(
 def plan_text(
     spec: Path | GivenSpec,
     overrides: Mapping[str, str],
-    datastores: Mapping[str, str],
+    datastores: Mapping[str, Written],
     components: Mapping[str, str] | None = None,
     assets: Mapping[str, str] | None = None,
     measured: Mapping[str, Measured] | None = None,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from daskpar.atomic import OWNER_FILE, replace_file, replace_json
+from daskpar.datastores import Written
 from daskpar.driver.job_secrets import take_secrets
 from daskpar.errors import Problem, RunDirectoryError, UsageError
 from daskpar.jobspec.model import ParallelStep, PipelineJob, Step
@@ -139,7 +140,7 @@ def reopen(path: Path, options: Options) -> Reopened:
 
 
 def _reopen(directory: RunDirectory, options: Options) -> Reopened:
-    from daskpar.driver.options import Assets, mounts_inputs
+    from daskpar.driver.options import Assets, all_datastores, mounts_inputs
     from daskpar.jobspec.load import resolve_job
 
     if directory.identity.status == "completed":
@@ -159,7 +160,7 @@ def _reopen(directory: RunDirectory, options: Options) -> Reopened:
     given, definition = options.given_spec, started.definition(directory)
     job = resolve_job(
         definition,
-        datastores=started.datastores,
+        datastores=all_datastores(started.datastores),
         assets=Assets(started.assets),
         resumed=True,
         mounts=mounts_inputs(options),
@@ -198,7 +199,7 @@ class StartedWith:
     overrides: Mapping[str, str]
     folders: Mapping[str, Path]
     """Key of `overrides` -> where its relative paths start, where that is not the working directory."""
-    datastores: Mapping[str, str]
+    datastores: Mapping[str, Written]
     components: Mapping[str, str]
     assets: Mapping[str, str]
     staged: Mapping[str, str]
@@ -209,7 +210,7 @@ class StartedWith:
         cls,
         directory: RunDirectory,
         overrides: Mapping[str, str],
-        datastores: Mapping[str, str],
+        datastores: Mapping[str, Written],
         components: Mapping[str, str],
         assets: Mapping[str, str],
         given_spec: GivenSpec | None = None,
@@ -296,7 +297,7 @@ def _refuse_changes(directory: RunDirectory, job: PipelineJob) -> list[str]:
     return unknown
 
 
-def _refuse_left_out(started: Mapping[str, Any], given: Mapping[str, Mapping[str, str]]) -> None:
+def _refuse_left_out(started: Mapping[str, Any], given: Mapping[str, Mapping[str, object]]) -> None:
     """UsageError where a secret that the run was started with has to be given again."""
     again = [
         f"{option} '{name}=...'"
@@ -347,7 +348,7 @@ def changes_since(directory: RunDirectory, job: PipelineJob) -> tuple[list[str],
 
 def changes_of_call(directory: RunDirectory, spec: GivenSpec) -> list[str]:
     """What would be another in the steps of a completed run, were it started now with `spec`."""
-    from daskpar.driver.options import Options, mounts_inputs
+    from daskpar.driver.options import Options, all_datastores, mounts_inputs
     from daskpar.jobspec.load import load_job
 
     started = _read_started_with(directory)
@@ -356,7 +357,7 @@ def changes_of_call(directory: RunDirectory, spec: GivenSpec) -> list[str]:
         spec,
         staged=started["given"],
         run_directory=directory.path,
-        datastores=started["datastores"],
+        datastores=all_datastores(started["datastores"]),
         resumed=True,
         mounts=mounts_inputs(Options()),
     )

@@ -7,6 +7,7 @@ import secrets
 import sys
 from pathlib import Path
 
+from daskpar.datastores import known_options
 from daskpar.jobspec.env_references import resolved, resolved_values
 from daskpar.jobspec.model import ParallelStep
 from daskpar.paths import StepPaths
@@ -58,4 +59,5 @@ def settings_of(
         profiling_module=own.profiling_module,
         resource_interval=own.resource_monitor_interval,
         session=secrets.token_hex(4),
+        storage=known_options(),
     )

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from daskpar import masking
+from daskpar.datastores import take_options
 from daskpar.own_calls import moved_up
 from daskpar.paths import process_name
 from daskpar.processor.azure_variables import azure_variables
@@ -82,6 +83,7 @@ class ProcessorTask(ChildTask):
         use_temporary_folder(temporary_folder(settings, os.getpid()))
         self.set_environment(name)
         self._set_limits()
+        take_options(settings.storage)
         # What it takes from its environment is not repeated in our own lines of its stderr.
         masking.remember(value for name, value in settings.environment.items() if masking.is_secret(name))
         sys.argv = [settings.entry_script, *settings.arguments]

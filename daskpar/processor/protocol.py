@@ -10,6 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from daskpar.data.notices import Notice
+from daskpar.datastores import StorageOptions
 from daskpar.events import LongCall, ProcessorState
 from daskpar.paths import LogPaths, processor_work
 from daskpar.processor.private_mounts import NO_GUARD, Guard
@@ -88,6 +89,8 @@ class ProcessorSettings:
     """CUDA device of each processor slot; empty: no GPUs."""
     guard: Guard = NO_GUARD
     """What scripts can't change."""
+    storage: StorageOptions = field(default_factory=StorageOptions)
+    """How URLs are opened that lie in datastores."""
     seen: tuple[SeenInput, ...] = ()
     """Inputs whose files scripts see elsewhere."""
     memory_limit: int | None = None
