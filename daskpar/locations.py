@@ -100,7 +100,8 @@ def _in_datastore(text: str, datastores: Mapping[str, str]) -> str:
         raise LocationError(
             f"the datastore {name!r} is not known here.",
             nearest(name, datastores)
-            or f"Known datastores: {known}. `--datastore {name}=PLACE` says which folder or URL it is.",
+            or f"Known datastores: {known}. `--datastore {name}=PLACE` says which folder or URL it is, or "
+            f"daskpar.datastores.{name} in Dask's configuration.",
         )
     # What a datastore stands for is a location too, but never one in another datastore.
     target = resolve(datastores[name], Path.cwd(), {})

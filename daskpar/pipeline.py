@@ -263,6 +263,11 @@ def _start(
     _check_scripts(job, options)
     _show_warnings(job, options)
     take_secrets(job)
+    if any(data.is_fetched for step in job.steps for data in step.inputs.values()):
+        from daskpar.driver.remote_inputs import check_remote_inputs
+
+        all_datastores(options.datastores)
+        check_remote_inputs(job)
     with started_ahead(job, options):
         given = spec if isinstance(spec, GivenSpec) else None
         return _run_new(job, definition.run_directory, collections, run_dir, options, given, definition.kept)

@@ -100,6 +100,9 @@ def test_those_of_the_configuration_and_those_that_are_given() -> None:
         # A run that goes on knows the place by its name, and the options by the configuration.
         assert all_datastores({"lake": "s3://lake/base"})["lake"] == "s3://lake/base"
         assert options_of("s3://lake/base/x") == {"key": "configured"}
+    with dask.config.set({"daskpar.datastores": {"lake": "s3://lake/base"}}):
+        all_datastores({})
+        assert options_of("s3://lake/base/x") == {}, "those of an earlier run in this process"
     one, two = ({"url": "s3://same", "storage_options": {"key": key}} for key in "ab")
     with pytest.raises(UsageError, match="the datastores one and two are both s3://same"):
         Datastores({"one": one, "two": two})

@@ -16,10 +16,10 @@ import daskpar
 PACKAGE = Path(daskpar.__file__).parent
 FLOORS = (
     # the ground, on which all may stand
-    "_version", "errors", "own_calls", "results", "sizes", "atomic", "paths", "events", "masking", "datastores", "locations", "printable", "cells",
+    "_version", "errors", "own_calls", "results", "sizes", "atomic", "paths", "events", "masking", "datastores", "locations", "fetched_names", "printable", "cells",
     # the stages, in the order in which data flows through them
     "jobspec",
-    "data.reach", "data.stamps", "data.files", "data.file_copies", "data.arrow_memory", "data.notices", "data.columns", "data.formats", "data.tables", "data.mltable", "data.dask_collections",
+    "data.reach", "data.stamps", "data.files", "data.file_copies", "data.fetch_file", "data.arrow_memory", "data.notices", "data.columns", "data.formats", "data.tables", "data.mltable", "data.dask_collections",
     "rundir",
     "batches",
     "rows",
@@ -39,6 +39,7 @@ LIGHT_FLOORS = (
     "data.stamps",
     "data.files",
     "data.file_copies",
+    "data.fetch_file",
     "data.arrow_memory",
     "data.notices",
     "data.columns",

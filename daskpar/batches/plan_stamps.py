@@ -54,6 +54,10 @@ class StoredStamps:
             return []
         return list(map(Stamp, self._all_sizes.tolist(), self._all_marks.tolist()))
 
+    def slice(self, start: int, stop: int) -> list[Stamp]:
+        """Those of files [start, stop)."""
+        return list(map(Stamp, self._all_sizes[start:stop].tolist(), self._all_marks[start:stop].tolist()))
+
     def check(self, paths: Sequence[str], start: int) -> None:
         """The files `paths`, whose first is number `start`, are what they were when they were planned.
 

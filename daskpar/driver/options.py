@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from daskpar.datastores import Datastore, Written, as_datastore, remember
 from daskpar.errors import LocationError, UsageError
-from daskpar.locations import resolve
+from daskpar.locations import is_url, resolve
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -96,7 +96,6 @@ class Places(Mapping[str, str]):
     """What one of them is called in messages."""
 
     def __init__(self, of_options: Mapping[str, Written]) -> None:
-        self._written = of_options
         self._of_options = self._places(of_options)
 
     @cached_property
@@ -108,8 +107,12 @@ class Places(Mapping[str, str]):
             raise UsageError(
                 f"daskpar.{self.key} in Dask's configuration has to map names to folders or URLs"
             )
-        # Those of the options last: what they say of a place counts.
-        return {**self._places(configured), **self._places(self._written)}
+        places = {**self._places(configured), **self._of_options}
+        self._all_known(places)
+        return places
+
+    def _all_known(self, places: Mapping[str, str]) -> None:
+        """Called with all of them once the configuration was read."""
 
     def _places(self, written: Mapping[str, Written]) -> dict[str, str]:
         return {
@@ -142,6 +145,17 @@ class Datastores(Places):
 
     key, one = "datastores", "datastore"
 
+    def __init__(self, of_options: Mapping[str, Written]) -> None:
+        self._storage: dict[str, Mapping[str, Any]] = {}
+        super().__init__(of_options)
+        for url, options in self._storage.items():
+            remember(url, options)
+
+    def _all_known(self, places: Mapping[str, str]) -> None:
+        # A place that had options in an earlier run of this process may have none now.
+        for url in filter(is_url, places.values()):
+            remember(url, self._storage.get(url, {}))
+
     def _places(self, written: Mapping[str, Written]) -> dict[str, str]:
         stores = {str(name): as_datastore(str(name), place) for name, place in written.items()}
         places = super()._places({name: store.place for name, store in stores.items()})
@@ -155,7 +169,7 @@ class Datastores(Places):
                     "files are opened by their URL, so it has to tell them apart"
                 )
             if store.options:
-                remember(url, store.options)
+                self._storage.setdefault(url, store.options)  # what the options say counts: they come first
         return places
 
 

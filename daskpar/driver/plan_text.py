@@ -58,6 +58,7 @@ SHOWN = (
     "processor_memory",
     "max_mini_batches_per_processor",
     "max_processor_growth",
+    "fetch_cache",
     "allow_empty",
     "any_number_of_rows",
     "nice",
@@ -138,6 +139,7 @@ def planned_job(
     from daskpar.driver.job_secrets import hide_secrets
     from daskpar.driver.named_tables import table_problems
     from daskpar.driver.options import Assets, Components, Options, all_datastores, mounts_inputs
+    from daskpar.driver.remote_inputs import remote_troubles
     from daskpar.errors import SpecError
     from daskpar.jobspec.load import load_job
     from daskpar.jobspec.script_imports import missing_imports
@@ -161,7 +163,7 @@ def planned_job(
             scratch=scratch,
             places=places,
             warnings=(*job.warnings, *missing_imports(job)),
-            troubles=[],
+            troubles=[str(error) for error in remote_troubles(job)],
         )
 
 

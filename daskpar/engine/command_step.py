@@ -7,8 +7,10 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from daskpar.datastores import known_options
 from daskpar.engine.code_copy import lay_out_code
 from daskpar.engine.command_execution import CommandExecution, CommandSettings
+from daskpar.engine.fetch_settings import fetching_of
 from daskpar.engine.input_copies import lay_out_inputs, own_outputs, remove_inputs
 from daskpar.engine.input_guard import guard_of
 from daskpar.engine.node_probe import needs_of
@@ -58,6 +60,8 @@ class CommandStepRun(StepRun):
             stderr=str(logs.command_stderr),
             timeout=self.step.timeout,
             guard=guard_of(self.step.inputs, self.step.outputs, self.run_directory),
+            fetching=fetching_of(self.step, self.folder),
+            storage=known_options(),
         )
         execution = CommandExecution(
             cluster=self.cluster,

@@ -18,6 +18,7 @@ from daskpar.batches.selection import Selection, common, size
 from daskpar.engine.dividing import Dividing
 from daskpar.engine.execution import Execution
 from daskpar.engine.execution_result import Commit, ExecutionResult
+from daskpar.engine.fetch_settings import fetching_of
 from daskpar.engine.grouped_input import changed_since_grouped
 from daskpar.engine.input_copies import is_copied, lay_out_inputs, own_outputs, remove_inputs
 from daskpar.engine.input_guard import guard_of
@@ -206,11 +207,12 @@ class ParallelStepRun(StepRun):
             seen=tuple(
                 SeenInput(path=data.path, seen=data.seen, copied=is_copied(data))
                 for data in split
-                if data.seen
+                if data.is_laid_out
             ),
+            fetching=fetching_of(self.step, self.folder, None if summary.tabular else self.folder.plan),
         )
         try:
-            if any(data.seen for data in inputs.values()):
+            if any(data.is_laid_out for data in inputs.values()):
                 self._publish_progress(counter.counts, "laying out inputs")
             lay_out_inputs(inputs.values(), str(self.run_directory), lambda: bool(self._stopped))
             outcome = self._execute(

@@ -36,7 +36,9 @@ class Input:
     access: str = ""
     """How scripts reach it, an `input_access.Access`."""
     seen: str = ""
-    """Where scripts see it in the run directory, as a copy or links; empty: at `path`."""
+    """Where scripts see it in the run directory, as a copy or links; of what nodes fetch, the text that each
+    replaces by a place of its own. Empty: at `path`.
+    """
     where: str = ""
     """`file:line` of its definition, for messages."""
 
@@ -44,6 +46,16 @@ class Input:
     def is_data(self) -> bool:
         """Whether this is data at `path` rather than a literal."""
         return self.type != "literal"
+
+    @property
+    def is_laid_out(self) -> bool:
+        """Whether the run directory holds a copy of it, or a tree of links, for the scripts of the step."""
+        return bool(self.seen) and self.access in ("links", "copy")
+
+    @property
+    def is_fetched(self) -> bool:
+        """Whether each node fetches it from its URL."""
+        return self.access == "fetched"
 
     @property
     def is_file_list(self) -> bool:
@@ -143,6 +155,8 @@ class DriverSettings:
     """Ours: a processor is replaced by a fresh process after so many; None: never for that."""
     max_processor_growth: int | None = None
     """Ours: a processor is replaced when its memory has grown by so many bytes since init(); None: never."""
+    fetch_cache: int | None = None
+    """Ours: bytes that the fetched files of mini-batches may take on a node; None: 10 GB."""
     resume_from: str | None = None
     rank_mini_batch_count: int = 0
 

@@ -68,6 +68,7 @@ WITH_EFFECT = frozenset(
         "isolate_at_most",
         "failed_items_to",
         "job_timeout",
+        "fetch_cache",
     }
 )
 """Flags that the driver acts on."""
@@ -85,6 +86,7 @@ OURS_WITH_HYPHENS = {
     "isolate-at-most": "isolate_at_most",
     "failed-items-to": "failed_items_to",
     "job-timeout": "job_timeout",
+    "fetch-cache": "fetch_cache",
     "append-row-part-size": "append_row_part_size",
     "append-row-join": "append_row_join",
     "append-row-index": "append_row_index",

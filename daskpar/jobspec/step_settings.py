@@ -126,6 +126,7 @@ SETTINGS = (
     _driver("processor_memory", scalars.memory),
     _driver("max_mini_batches_per_processor", scalars.at_least_one),
     _driver("max_processor_growth", scalars.memory),
+    _driver("fetch_cache", scalars.memory),
     _driver("resume_from", scalars.text),
     _driver("rank_mini_batch_count", scalars.mini_batches),
 )

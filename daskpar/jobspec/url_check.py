@@ -1,4 +1,4 @@
-"""Checks what a step has at a URL: nothing is copied from or to one, so a script gets most of it as text."""
+"""Checks what a step has at a URL: inputs are fetched, and nothing is copied to one."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from daskpar.jobspec import bindings
 from daskpar.jobspec.declarations import DeclaredStep
+from daskpar.jobspec.input_access import shown_paths
 from daskpar.jobspec.model import Input, Output
 from daskpar.jobspec.problems import Place, Problems
 from daskpar.jobspec.scope import Scope
@@ -23,15 +24,18 @@ def check_urls(
     outputs: Mapping[str, Output],
     rows: str | None = None,
 ) -> None:
-    """Record a mistake for each input, output and text of the step that means a URL and can't be there.
+    """Record a mistake for each output and text of the step that means a URL and can't be there.
 
-    What can be there is the file of appended `rows`, a table that is split, which the reader opens itself
-    (both have the mode `direct` or need none), and whatever is of `mode: direct`, by which the user says that
-    the script takes URLs.
+    What can be there is an input, which nodes fetch, the file of appended `rows`, and whatever is of `mode:
+    direct`, by which the user says that the script takes URLs.
     """
     for data in inputs.values():
-        if data.is_data and is_url(data.path) and data.mode != "direct":
-            _refuse(scope.problems, f"the input {data.name!r}", data.path, step.inputs[data.name].place)
+        if data.is_fetched and data.path.lower().startswith("memory://"):
+            what = f"the input {data.name!r} is at {data.path}, in the memory of one process."
+            scope.problems.error(
+                step.inputs[data.name].place, what, "Give a local path, or the URL of a store."
+            )
+    fetched = shown_paths(inputs)
     for output in outputs.values():
         holds_rows = rows is not None and output.path.rstrip("/") in (rows, posixpath.dirname(rows))
         if is_url(output.path) and output.mode != "direct" and not holds_rows:
@@ -43,7 +47,9 @@ def check_urls(
         if reference is None or reference.scope != bindings.PARENT:
             continue
         found = scope.meaning(step, binding, place)
-        if isinstance(found, Input | Output) and is_url(found.path) and found.mode != "direct":
+        if not isinstance(found, Input | Output) or not is_url(found.path) or found.mode == "direct":
+            continue
+        if found.path.rstrip("/") not in fetched:
             _refuse(scope.problems, f"what {binding} means", found.path, place)
 
 

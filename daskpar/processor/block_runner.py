@@ -25,6 +25,7 @@ from daskpar.printable import in_brackets
 from daskpar.processor import channel, context
 from daskpar.processor.entry_script import Entry
 from daskpar.processor.error_text import describe_error, user_traceback
+from daskpar.processor.fetched_plan import open_plan
 from daskpar.processor.no_debugger import advice
 from daskpar.processor.own_ground import LOST_DESCRIPTORS, LOST_LIMITS, OwnGround
 from daskpar.processor.own_process import OwnProcess
@@ -149,7 +150,7 @@ class BlockRunner:
     def _open_plan(self) -> Plan:
         if self._plan is None:
             try:
-                self._plan = Plan.open(self.settings.plan)
+                self._plan = open_plan(self.settings)
                 self._before = self._columns_before(self._plan)
                 if self.settings.seen:
                     self._plan.seen_paths = SeenItems(self.settings.seen)

@@ -13,6 +13,7 @@ from daskpar.data.notices import Notice
 from daskpar.datastores import StorageOptions
 from daskpar.events import LongCall, ProcessorState
 from daskpar.paths import LogPaths, processor_work
+from daskpar.processor.fetched_inputs import Fetching
 from daskpar.processor.private_mounts import NO_GUARD, Guard
 from daskpar.results import Failure, InitFailed
 from daskpar.rows.part_store import PartStore
@@ -91,6 +92,8 @@ class ProcessorSettings:
     """What scripts can't change."""
     storage: StorageOptions = field(default_factory=StorageOptions)
     """How URLs are opened that lie in datastores."""
+    fetching: Fetching | None = None
+    """What nodes fetch from URLs; None: nothing."""
     seen: tuple[SeenInput, ...] = ()
     """Inputs whose files scripts see elsewhere."""
     memory_limit: int | None = None
