@@ -34,6 +34,7 @@ QUESTIONS = {
     "safety": "safety",
     "resume": "resume",
     "reading": "reading",
+    "bucket-inputs": "bucket_inputs",
 }
 
 

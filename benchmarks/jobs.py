@@ -36,6 +36,10 @@ class Job:
     script: str
     """File in `benchmarks/scripts`."""
     data: Path
+    url: str = ""
+    """A folder of files in a bucket, in the place of `data`."""
+    arguments: str = ""
+    """Further program arguments."""
     tabular: bool = True
     """An MLTable read as rows; else a list of files."""
     mini_batch_size: str = ""
@@ -105,6 +109,8 @@ class Job:
         if self.model_folder:
             outputs["models"] = {"type": "uri_folder", "path": str(self.models)}
             task["program_arguments"] = "--model_folder ${{outputs.models}}"
+        if self.arguments:
+            task["program_arguments"] = f"{task.get('program_arguments', '')} {self.arguments}".strip()
         self.folder.mkdir(parents=True, exist_ok=True)
         spec = self.folder / "pipeline.yml"
         # JSON is YAML, and needs no library here.
@@ -116,6 +122,8 @@ class Job:
         return spec
 
     def _input(self) -> dict[str, str]:
+        if self.url:
+            return {"type": "uri_folder", "path": self.url, "mode": "ro_mount"}
         if self.tabular:
             return {"type": "mltable", "path": str(self.data), "mode": "direct"}
         kind = "mltable" if (self.data / "MLTable").exists() else "uri_folder"
