@@ -28,6 +28,8 @@ _DATASTORE = re.compile(
 )
 _AZUREML = re.compile(r"azureml:", re.IGNORECASE)
 _FILE = re.compile(r"file:(?://)?", re.IGNORECASE)
+UNNAMED = ""
+"""Among datastores: the one for outputs without a path, where one is configured."""
 PACKAGES = {
     **dict.fromkeys(("s3", "s3a"), "s3fs"),
     **dict.fromkeys(("abfs", "abfss", "az", "adl"), "adlfs"),
@@ -40,6 +42,9 @@ PACKAGES = {
     **dict.fromkeys(("hdfs", "arrow_hdfs"), "pyarrow"),
 }
 """The package that opens URLs of a scheme."""
+OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "oci", "r2", "hf"})
+"""Schemes of stores without folders, where an object appears when its upload is finished, and an abandoned
+upload leaves nothing. There, to make a folder would make a bucket."""
 
 
 def is_url(path: str) -> bool:
@@ -96,7 +101,7 @@ def _in_datastore(text: str, datastores: Mapping[str, str]) -> str:
         )
     name = match["name"]
     if name not in datastores:
-        known = ", ".join(sorted(datastores)) or "none"
+        known = ", ".join(sorted(filter(None, datastores))) or "none"
         raise LocationError(
             f"the datastore {name!r} is not known here.",
             nearest(name, datastores)
@@ -154,6 +159,22 @@ def _in_words(path: str, error: Exception) -> str:
     if isinstance(error, TypeError) and options_of(path):
         return f"its storage_options are refused: {error}"
     return str(error)
+
+
+def is_object_store(url: str) -> bool:
+    """Whether a URL is one of a store of objects."""
+    return url.partition("://")[0].lower() in OBJECT_STORES
+
+
+def make_folder_of(url: str, found: Any, inner: str) -> None:
+    """Make the folders above the file `inner` of the filesystem `found`, in which `url` lies."""
+    if is_object_store(url):
+        return
+    try:
+        with remote_errors():
+            found.makedirs(found._parent(inner), exist_ok=True)
+    except (OSError, NotImplementedError):
+        pass  # a store without folders; if it is more than that, opening the file says so
 
 
 def kind_at(found: Any, inner: str) -> str:

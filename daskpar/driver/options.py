@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from daskpar.datastores import Datastore, Written, as_datastore, remember
-from daskpar.errors import LocationError, UsageError
-from daskpar.locations import is_url, resolve
+from daskpar.errors import LocationError, UsageError, nearest
+from daskpar.locations import UNNAMED, is_url, resolve
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -172,6 +172,20 @@ class Datastores(Places):
                 self._storage.setdefault(url, store.options)  # what the options say counts: they come first
         return places
 
+    def __getitem__(self, name: str) -> str:
+        if name != UNNAMED:
+            return super().__getitem__(name)
+        from daskpar.driver.default_datastore import configured_default
+
+        if not (chosen := configured_default()):
+            raise KeyError(name)
+        if chosen not in self:
+            raise UsageError(
+                f"daskpar.default_datastore in Dask's configuration is {chosen!r}, and no datastore has that "
+                f"name. {nearest(chosen, self)} `--datastore {chosen}=PLACE` says where it is."
+            )
+        return self[chosen]
+
 
 class Components(Places):
     """Name of a component in a workspace or registry, with or without its version -> its file."""
@@ -187,4 +201,6 @@ class Assets(Places):
 
 def all_datastores(of_options: Mapping[str, Written]) -> dict[str, str]:
     """All of `Datastores` as a plain value; this process knows their `storage_options` from then on."""
-    return dict(Datastores(of_options))
+    stores = Datastores(of_options)
+    found = dict(stores)
+    return {**found, UNNAMED: stores[UNNAMED]} if UNNAMED in stores else found

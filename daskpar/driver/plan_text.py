@@ -248,7 +248,8 @@ def port_rows(step: Step) -> list[Row]:
         rows.append((f"input {name}", f"{value}{seen}", data.where))
     for name, output in step.outputs.items():
         where = output.where if output.chosen_by_user else "default"
-        rows.append((f"output {name}", f"{output.type} {output.path}", where))
+        uploaded = ", filled locally and uploaded" if output.seen else ""
+        rows.append((f"output {name}", f"{output.type} {output.path}{uploaded}", where))
     return rows
 
 

@@ -74,11 +74,14 @@ class Output:
     type: str
     """`uri_file`, `uri_folder`, `mltable`, `mlflow_model`, `custom_model`, `triton_model`."""
     mode: str
+    """`rw_mount`, `upload`, `direct`."""
     path: str
     """Absolute local path or URL."""
     chosen_by_user: bool
-    """True where the spec names the path, False where it is daskpar's own choice, in the run directory."""
+    """True where the spec names the path, False where it is daskpar's own choice."""
     where: str = ""
+    seen: str = ""
+    """Where scripts write it in the run directory, from where it is uploaded to `path`; empty: at `path`."""
 
 
 @dataclass(frozen=True, kw_only=True)

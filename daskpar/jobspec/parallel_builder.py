@@ -14,6 +14,7 @@ from daskpar.jobspec.bindings import BindingError
 from daskpar.jobspec.failed_item_checks import check_failed_items_to, check_isolation
 from daskpar.jobspec.input_access import shown_paths
 from daskpar.jobspec.model import BySize, Input, Output, ParallelStep
+from daskpar.jobspec.output_uploads import with_uploads, without_unused
 from daskpar.jobspec.problems import Place
 from daskpar.jobspec.program_arguments import DriverFlags, UnclosedQuote, driver_flags, split_arguments
 from daskpar.jobspec.row_tables import table_hint
@@ -59,19 +60,21 @@ class ParallelBuilder(StepBuilder):
         self._check_tables(inputs, split_inputs)
         by_size = self._counted(by_size, keys, inputs, split_inputs)
         inputs = self._with_modes(inputs, split_inputs, by_size, keys)
+        rows, into_folder = self._append_row_to(outputs, flags, settings)
+        outputs = with_uploads(outputs, self.scope.locations.uploads(self.step.name), rows)
         inputs = self._with_access(inputs, outputs)
-        with self.scope.showing(inputs):
-            if shown_paths(inputs):
+        with self.scope.showing(inputs, outputs):
+            if shown_paths(inputs) or any(output.seen for output in outputs.values()):
                 arguments = self._arguments()  # once more: the modes were not known before
             variables = self._environment_variables()
         if (model := inputs.get(self.scope.job.model_input)) and model.seen:
             variables.setdefault("AZUREML_MODEL_DIR", os.path.dirname(model.seen))
         arguments = self._with_logging_level(arguments, flags, settings)
         self._check_division(inputs, split_inputs, by_size, keys, settings.sources)
-        rows, into_folder = self._append_row_to(outputs, flags, settings)
         row_format = self._row_format(rows, settings, flags, into_folder=into_folder)
         if rows is not None:
             self._check_join(inputs, split_inputs, settings)
+        outputs = without_unused(outputs, rows, (*arguments, *variables.values()))
         check_urls(self.scope, self.step, inputs, outputs, rows)
         check_isolation(settings, by_size, keys, self._place_of_argument, self.problems, self.notes)
         failed_items = self._failed_items_to(inputs, outputs, settings, rows)

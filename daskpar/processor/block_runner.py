@@ -408,9 +408,17 @@ class BlockRunner:
                 carried=carried,
                 notices=self._notices(failures),
                 piece=self._order.piece,
+                sealed=self._sealed(),
             ),
         )
         self._report_stray()
+
+    def _sealed(self) -> tuple[tuple[int, str], ...]:
+        """As `Flushed.sealed`, of the mini-batches that are reported now."""
+        return ()
+
+    def leave(self) -> None:
+        """The processor ends, after `shutdown()`."""
 
     def _check_descriptor(self) -> None:
         """End this process, with the current mini-batch as the one to charge, where the script has closed the

@@ -9,7 +9,7 @@ import resource
 import signal
 import socket
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from daskpar import masking
@@ -19,6 +19,7 @@ from daskpar.paths import process_name
 from daskpar.processor.azure_variables import azure_variables
 from daskpar.processor.fork_protocol import ChildTask
 from daskpar.processor.leftovers import fresh_folder, temporary_folder, use_temporary_folder
+from daskpar.processor.output_sweep import Uploads
 from daskpar.processor.private_mounts import NO_GUARD, Guard
 from daskpar.processor.protocol import ProcessorSettings
 from daskpar.processor.shared_page import SharedPage
@@ -68,6 +69,8 @@ class ProcessorTask(ChildTask):
         from daskpar.processor.host import Host
 
         settings, name = self.settings, process_name(self.number)
+        if settings.uploads is not None:
+            settings = self._with_own_outputs(settings.uploads)
         _apply(settings.guard)
         logs, node = settings.log_paths, settings.node
         redirect(logs.stdout(node, self.number), 1)
@@ -97,6 +100,20 @@ class ProcessorTask(ChildTask):
         self.set_up_logging(name)
         sock, page = socket.socket(fileno=moved_up(fds[0])), SharedPage.of_processor(fds[1])
         Host(settings, self.number, sock, page, stacks).run()
+
+    def _with_own_outputs(self, uploads: Uploads) -> ProcessorSettings:
+        """The settings with arguments and variables that name this processor's own, empty output folders."""
+        settings = self.settings
+        folders = uploads.of(settings.node, self.number)
+        folders.make()
+        for name, value in os.environ.items():
+            if uploads.filled in value:  # set in the fork server, for all processors
+                os.environ[name] = folders.named_in(value)
+        return replace(
+            settings,
+            arguments=tuple(map(folders.named_in, settings.arguments)),
+            environment={name: folders.named_in(value) for name, value in settings.environment.items()},
+        )
 
     def watched_page(self, fds: list[int]) -> tuple[ProcessorSettings, SharedPage]:
         """In the fork server, which reads the page once more should the node be killed."""

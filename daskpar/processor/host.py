@@ -32,6 +32,15 @@ if TYPE_CHECKING:
     from daskpar.processor.profiling import Profiling
 
 
+def runner_of(settings: ProcessorSettings) -> type[BlockRunner]:
+    """What runs the blocks of a step with these settings."""
+    if settings.uploads is None:
+        return BlockRunner
+    from daskpar.processor.uploading_runner import UploadingRunner
+
+    return UploadingRunner
+
+
 class Host:
     """Runs one entry script for one node. `stacks`: file descriptor for the stacks of a kill or crash."""
 
@@ -62,7 +71,7 @@ class Host:
             return
         self._page.announce(-1, Phase.IDLE, OWN.monotonic())
         channel.send(self._sock, InitDone())
-        blocks = BlockRunner(
+        blocks = runner_of(self.settings)(
             self.settings,
             self._number,
             self._sock,
@@ -76,7 +85,7 @@ class Host:
         )
         while (order := self._next_order()) is not None:
             blocks.run(order)
-        self._shut_down()
+        self._shut_down(blocks)
 
     def _next_order(self) -> BlockOrder | None:
         """Wait for an order; None: there are no more."""
@@ -116,7 +125,7 @@ class Host:
             self._profiling = Profiling(self.settings.profiling_module, str(path))
             self._entry = self._profiling.wrap(self._entry)
 
-    def _shut_down(self) -> None:
+    def _shut_down(self, blocks: BlockRunner) -> None:
         trace = ""
         self._page.announce(-1, Phase.SHUTDOWN, OWN.monotonic())
         self._guard.in_script, self._guard.own_code = True, None
@@ -144,4 +153,5 @@ class Host:
         self._ground.restore_modules()
         if self._profiling is not None:
             self._profiling.save(now=True)
+        blocks.leave()
         channel.send(self._sock, ShutdownDone(trace))

@@ -14,6 +14,7 @@ from daskpar.datastores import StorageOptions
 from daskpar.events import LongCall, ProcessorState
 from daskpar.paths import LogPaths, processor_work
 from daskpar.processor.fetched_inputs import Fetching
+from daskpar.processor.output_sweep import Uploads
 from daskpar.processor.private_mounts import NO_GUARD, Guard
 from daskpar.results import Failure, InitFailed
 from daskpar.rows.part_store import PartStore
@@ -116,6 +117,8 @@ class ProcessorSettings:
     """Whether the entry script is one of ours that reads the step's input (a pass of a grouping)."""
     session: str = ""
     """Random text of one driver process's run of the step: it marks the files that its nodes leave behind."""
+    uploads: Uploads | None = None
+    """The outputs at URLs that the script fills; None: there are none."""
     repair: int = 0
     """How often damaged rows of the step were run again before, in the same run."""
 
@@ -217,6 +220,9 @@ class Flushed:
     """Values that were lost or are doubtful in these mini-batches, and in what `run()` returned for them."""
     piece: tuple[int, int] | None = None
     """As that of the order."""
+    sealed: tuple[tuple[int, str], ...] = ()
+    """Mini-batches that have written files for outputs at URLs, each with the name of the folder below
+    `Uploads.sealed` that holds these. Nodes pass it on once the files lie in the store."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -250,6 +256,14 @@ class NodeFailed:
     message: str
     disk: bool
     """True: rows can't be written any more, which ends the step; else only this node is out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotUploaded:
+    """Files of finished mini-batches can't be uploaded for now; the node goes on trying."""
+
+    node: int
+    trouble: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -307,6 +321,7 @@ Message = (
     | BlockEnded
     | InitFailed
     | NodeFailed
+    | NotUploaded
     | LogMessage
     | ProcessorChanged
     | LongCalls

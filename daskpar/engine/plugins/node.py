@@ -48,6 +48,7 @@ from daskpar.rundir.probe import NodeNeeds, node_trouble
 if TYPE_CHECKING:
     from distributed import Worker
 
+    from daskpar.outputs.upload_gate import UploadGate
     from daskpar.processor.fetch_process import FetchProcess
     from daskpar.processor.fork_server import ForkServer
 
@@ -143,7 +144,12 @@ class _OpenStep:
         self.settings = settings
         self.reporter = Reporter(worker, tracker_name(settings.run_id, settings.opened_as))
         self.waiting: dict[int, threading.Event] = {}
-        self.pool = ProcessorPool(settings, self.take, server, fetch)
+        self.gate: UploadGate | None = None
+        if settings.uploads is not None:
+            from daskpar.outputs.upload_gate import UploadGate
+
+            self.gate = UploadGate(settings, settings.uploads, self.take)
+        self.pool = ProcessorPool(settings, self.gate.take if self.gate else self.take, server, fetch)
 
     def take(self, messages: list[Message]) -> None:
         self.reporter(messages)
@@ -161,6 +167,8 @@ class _OpenStep:
 
     def close(self) -> None:
         self.pool.close()
+        if self.gate is not None:
+            self.gate.close()
         self.reporter([NodeClosed(node=self.settings.node)])
         for event in list(self.waiting.values()):
             event.set()
