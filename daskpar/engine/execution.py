@@ -305,7 +305,9 @@ class Execution:
                 self.nodes.leave_out(node, f"{where}: {row}")
 
     def _take_broken(self, address: str, broken: NodeFailed | NotUploaded) -> None:
-        if isinstance(broken, NotUploaded):
+        if isinstance(broken, NotUploaded) and not broken.trouble:
+            self._clocks.progress_since = monotonic()
+        elif isinstance(broken, NotUploaded):
             alone = self.unreached.not_uploaded(address, broken.trouble, monotonic())
             if alone and self.nodes.is_another_good(address):
                 self.nodes.leave_out(address, f"node {address} can't upload outputs: {broken.trouble}")

@@ -33,6 +33,8 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 15.0
 """Seconds before a file is tried again, twice as long each time."""
 SURE_AFTER = 3
 """Tries of a file after which an error that is not of the connection is believed."""
+BEAT_SECONDS = 0.5
+"""How often the driver is told that files are being uploaded: that is progress, however large they are."""
 TELL_SECONDS = 1.0
 """How often the driver is told at most that files wait."""
 
@@ -75,13 +77,15 @@ class UploadGate:
         self._held: dict[int, deque[_Held]] = {}
         self._closed = threading.Event()
         self._told = float("-inf")
+        self._trouble = False
+        """Whether the last try of some file has failed."""
         self._log = BegunLog(uploads.log, f"{settings.session}-{settings.node}")
         self._folders: queue.SimpleQueue[tuple[_Folder, int] | None] = queue.SimpleQueue()
         self._under_way: dict[str, Future[None]] = {}
         """Target -> its last upload: a later one waits for it, so that the later file stays."""
         self._files: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         # Not those of an executor, for which the interpreter waits at its end: a store may hang.
-        for work in (self._begin_all, *[self._upload_all] * THREADS):
+        for work in (self._begin_all, self._tell_of_work, *[self._upload_all] * THREADS):
             threading.Thread(target=work, name=f"daskpar-upload-{settings.step}", daemon=True).start()
 
     def take(self, messages: list[Message]) -> None:
@@ -173,6 +177,7 @@ class UploadGate:
             try:
                 upload_file(path, target)
                 os.unlink(path)
+                self._trouble = False
                 return True
             except Exception as error:
                 failures += 1
@@ -198,8 +203,15 @@ class UploadGate:
             if passed and not self._closed.is_set():
                 self._deliver(passed)
 
+    def _tell_of_work(self) -> None:
+        while not self._closed.wait(BEAT_SECONDS):
+            with self._lock:
+                if self._held and not self._trouble and not self._closed.is_set():
+                    self._deliver([NotUploaded(node=self._node, trouble="")])
+
     def _tell(self, trouble: str) -> None:
         with self._lock:
+            self._trouble = True
             if monotonic() - self._told >= TELL_SECONDS and not self._closed.is_set():
                 self._told = monotonic()
                 self._deliver([NotUploaded(node=self._node, trouble=trouble)])

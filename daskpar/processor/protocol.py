@@ -260,10 +260,11 @@ class NodeFailed:
 
 @dataclass(frozen=True, kw_only=True)
 class NotUploaded:
-    """Files of finished mini-batches can't be uploaded for now; the node goes on trying."""
+    """Files of finished mini-batches are not uploaded yet; the node is at it, or goes on trying."""
 
     node: int
     trouble: str
+    """Why they can't be for now; empty while nothing stands in the way."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,8 @@ from daskpar.outputs import step_uploads
 from daskpar.outputs.file_upload import upload_file
 from waiting import until
 
+pytestmark = pytest.mark.timeout(180)
+
 SECRET = "verysecretkey17"
 SCRIPT = """
 import argparse, os, pathlib, time, uuid
@@ -279,7 +281,6 @@ def test_a_driver_that_is_killed_leaves_what_an_undisturbed_run_leaves(tmp_path:
     assert objects(bucket)["file.txt"] == b"all\n"
 
 
-@pytest.mark.timeout(180)
 def test_a_store_that_goes_away_costs_nothing_and_what_lasts_is_resumed(
     tmp_path: Path, store: Store, bucket: str
 ) -> None:
@@ -287,7 +288,7 @@ def test_a_store_that_goes_away_costs_nothing_and_what_lasts_is_resumed(
         tmp_path,
         models={"type": "uri_folder", "path": f"{bucket}/models"},
         rows={"type": "uri_file", "path": f"{bucket}/rows.txt"},
-        arguments="--progress_update_timeout 1.5",
+        arguments="--progress_update_timeout 3",
         seconds=0.1,
     )
 

@@ -36,12 +36,13 @@ class Node:
         patch.setattr(upload_gate, "upload_file", self.upload)
         patch.setattr(upload_gate, "FIRST_PAUSE", 0.001)
         patch.setattr(upload_gate, "TELL_SECONDS", 0.0)
+        patch.setattr(upload_gate, "BEAT_SECONDS", 3600.0)
         self.uploads = Uploads(root=str(folder), outputs=(("o", "s3://b/o"),))
-        settings: Any = ProcessorSettings(
+        self.settings: Any = ProcessorSettings(
             run_id="r", step="s", node=0, python="", processors=1, entry_script="", code=None, plan="",
             store=None, shared="", logs="", work="", working_dir="", output_dir="",  # type: ignore[arg-type]
         )  # fmt: skip
-        self.gate = UploadGate(settings, self.uploads, self.passed.extend)
+        self.gate = UploadGate(self.settings, self.uploads, self.passed.extend)
 
     def upload(self, path: str, target: str) -> None:
         if self.errors:
@@ -88,6 +89,22 @@ def test_the_later_file_of_a_name_stays(node: Node) -> None:
     node.open.set()
     until(lambda: len(node.passed) == len(tokens))
     assert node.store == {"s3://b/o/same": tokens[-1]}
+
+
+def test_a_long_upload_is_told_as_progress(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, node: Node
+) -> None:
+    monkeypatch.setattr(upload_gate, "BEAT_SECONDS", 0.001)
+    node.open.clear()
+    monkeypatch.setattr(upload_gate, "upload_file", node.upload)
+    gate = UploadGate(node.settings, node.uploads, node.passed.extend)
+    flushed = node.flushed(1, "a")
+    gate.take([flushed])
+    until(lambda: len(node.passed) > 2)
+    assert set(node.passed) == {NotUploaded(node=0, trouble="")}
+    node.open.set()
+    until(lambda: flushed in node.passed)
+    gate.close()
 
 
 def throttled() -> BaseException:
