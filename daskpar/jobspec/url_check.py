@@ -42,6 +42,10 @@ def check_urls(
             what = f"the output {output.name!r} is at {output.path}, and nothing is written by {scheme}."
             hint = "Give the URL of an object store (s3://, abfs://, gs://) or a local path."
             scope.problems.error(step.outputs[output.name].place, what, hint)
+        elif output.seen and scheme == "memory":
+            what = f"the output {output.name!r} is at {output.path}, in the memory of one process."
+            hint = "Give a local path or the URL of a store, or write mode: direct for code that opens URLs."
+            scope.problems.error(step.outputs[output.name].place, what, hint)
     uploaded = {output.path for output in outputs.values() if output.seen}
     for binding, place in _bound(step):
         found = scope.meaning(step, binding, place)
