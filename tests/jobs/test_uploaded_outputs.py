@@ -247,8 +247,10 @@ def test_a_driver_that_is_killed_leaves_what_an_undisturbed_run_leaves(tmp_path:
     text = yaml.safe_load(spec.read_text())
     script = (tmp_path / "code" / "script.py").read_text()
     (tmp_path / "code" / "script.py").write_text(script.replace("return [name]", "return [{'name': name}]"))
-    rows = {"type": "uri_folder", "path": "${{parent.jobs.work.outputs.rows}}", "mode": "direct"}
-    text["jobs"]["after"]["inputs"] = {"rows": rows}
+    text["jobs"]["after"]["inputs"] = {
+        "rows": {"type": "uri_folder", "path": "${{parent.jobs.work.outputs.rows}}"}
+    }
+    text["jobs"]["after"]["command"] += "; cat ${{inputs.rows}}/*.jsonl | wc -l > ${{outputs.made}}/count"
     spec.write_text(yaml.safe_dump(text))
     killed = subprocess.run(
         [sys.executable, "-c", KILLED, str(spec), str(tmp_path / "run")],
@@ -276,7 +278,10 @@ def test_a_driver_that_is_killed_leaves_what_an_undisturbed_run_leaves(tmp_path:
     known, random = models_and_rest(f"{bucket}/models")
     assert known == {**MODELS, **ALONE}
     assert random == [f"{n:02d}.txt" for n in range(8)]
-    assert objects(f"{bucket}/made") == {f"a/{n}": b"%d\n" % n for n in (1, 2, 3)}
+    assert objects(f"{bucket}/made") == {
+        "count": b"8\n",  # of the rows, which came from the bucket
+        **{f"a/{n}": b"%d\n" % n for n in (1, 2, 3)},
+    }
     assert objects(f"{bucket}/rows")["part-00000.jsonl"].count(b"\n") == 8
     assert objects(bucket)["file.txt"] == b"all\n"
 
@@ -288,8 +293,8 @@ def test_a_store_that_goes_away_costs_nothing_and_what_lasts_is_resumed(
         tmp_path,
         models={"type": "uri_folder", "path": f"{bucket}/models"},
         rows={"type": "uri_file", "path": f"{bucket}/rows.txt"},
-        arguments="--progress_update_timeout 3",
-        seconds=0.1,
+        arguments="--progress_update_timeout 2",
+        seconds=0.05,
     )
 
     def plot() -> None:
