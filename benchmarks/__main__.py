@@ -38,6 +38,7 @@ QUESTIONS = {
     "resume": "resume",
     "reading": "reading",
     "in-flight": "in_flight",
+    "bucket-inputs": "bucket_inputs",
 }
 
 

@@ -36,6 +36,10 @@ class Job:
     script: str
     """File in `benchmarks/scripts`."""
     data: Path
+    url: str = ""
+    """A folder of files in a bucket, in the place of `data`."""
+    arguments: str = ""
+    """Further program arguments."""
     tabular: bool = True
     """An MLTable read as rows; else a list of files."""
     mini_batch_size: str = ""
@@ -120,6 +124,8 @@ class Job:
         return spec
 
     def _input(self) -> dict[str, str]:
+        if self.url:
+            return {"type": "uri_folder", "path": self.url, "mode": "ro_mount"}
         if self.tabular:
             return {"type": "mltable", "path": str(self.data), "mode": "direct"}
         kind = "mltable" if (self.data / "MLTable").exists() else "uri_folder"

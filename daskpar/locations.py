@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from daskpar.datastores import options_of
 from daskpar.errors import InputError, LocationError, nearest
 
 # One letter before the colon is a drive of Windows, not a scheme.
@@ -27,6 +28,23 @@ _DATASTORE = re.compile(
 )
 _AZUREML = re.compile(r"azureml:", re.IGNORECASE)
 _FILE = re.compile(r"file:(?://)?", re.IGNORECASE)
+UNNAMED = ""
+"""Among datastores: the one for outputs without a path, where one is configured."""
+PACKAGES = {
+    **dict.fromkeys(("s3", "s3a"), "s3fs"),
+    **dict.fromkeys(("abfs", "abfss", "az", "adl"), "adlfs"),
+    **dict.fromkeys(("gs", "gcs"), "gcsfs"),
+    **dict.fromkeys(("http", "https"), "aiohttp"),
+    "azureml": "azureml-fsspec",
+    "hf": "huggingface_hub",
+    "oss": "ossfs",
+    **dict.fromkeys(("sftp", "ssh"), "paramiko"),
+    **dict.fromkeys(("hdfs", "arrow_hdfs"), "pyarrow"),
+}
+"""The package that opens URLs of a scheme."""
+OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "oci", "r2", "hf"})
+"""Schemes of stores without folders, where an object appears when its upload is finished, and an abandoned
+upload leaves nothing. There, to make a folder would make a bucket."""
 
 
 def is_url(path: str) -> bool:
@@ -83,11 +101,12 @@ def _in_datastore(text: str, datastores: Mapping[str, str]) -> str:
         )
     name = match["name"]
     if name not in datastores:
-        known = ", ".join(sorted(datastores)) or "none"
+        known = ", ".join(sorted(filter(None, datastores))) or "none"
         raise LocationError(
             f"the datastore {name!r} is not known here.",
             nearest(name, datastores)
-            or f"Known datastores: {known}. `--datastore {name}=PLACE` says which folder or URL it is.",
+            or f"Known datastores: {known}. `--datastore {name}=PLACE` says which folder or URL it is, or "
+            f"daskpar.datastores.{name} in Dask's configuration.",
         )
     # What a datastore stands for is a location too, but never one in another datastore.
     target = resolve(datastores[name], Path.cwd(), {})
@@ -118,17 +137,44 @@ def remote_errors() -> Iterator[None]:
 
 
 def filesystem(path: str, **options: Any) -> tuple[Any, str]:
-    """The fsspec filesystem of a URL, and the path in it.
+    """The fsspec filesystem of a URL, and the path in it; opened with the options of its datastore.
 
     Raises InputError where the protocol's package is missing or the address is refused.
     """
     from fsspec.core import url_to_fs
 
     try:
-        found, inner = url_to_fs(path, **options)
-    except (ImportError, ValueError) as error:
-        raise InputError(f"{path} can't be reached: {error}") from None
+        found, inner = url_to_fs(path, **{**options_of(path), **options})
+    except (ImportError, TypeError, ValueError) as error:
+        raise InputError(f"{path} can't be reached: {_in_words(path, error)}") from None
     return found, inner
+
+
+def _in_words(path: str, error: Exception) -> str:
+    scheme = path.partition("://")[0].lower()
+    if isinstance(error, ImportError) and (package := PACKAGES.get(scheme)):
+        return f"{scheme}:// takes the package {package}, which is not installed: `pip install {package}`"
+    if isinstance(error, ValueError) and str(error).startswith("Protocol not known"):
+        return f"no package is known that opens {scheme}://"
+    if isinstance(error, TypeError) and options_of(path):
+        return f"its storage_options are refused: {error}"
+    return str(error)
+
+
+def is_object_store(url: str) -> bool:
+    """Whether a URL is one of a store of objects."""
+    return url.partition("://")[0].lower() in OBJECT_STORES
+
+
+def make_folder_of(url: str, found: Any, inner: str) -> None:
+    """Make the folders above the file `inner` of the filesystem `found`, in which `url` lies."""
+    if is_object_store(url):
+        return
+    try:
+        with remote_errors():
+            found.makedirs(found._parent(inner), exist_ok=True)
+    except (OSError, NotImplementedError):
+        pass  # a store without folders; if it is more than that, opening the file says so
 
 
 def kind_at(found: Any, inner: str) -> str:

@@ -220,6 +220,11 @@ class StepPaths:
         return self.path / "input-copies"
 
     @property
+    def uploads(self) -> Path:
+        """Outputs at URLs: what scripts have written and is not uploaded yet, and which files were."""
+        return self.path / "uploads"
+
+    @property
     def work(self) -> Path:
         """Working directories of processors, or of a command."""
         return self.path / "work"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from daskpar.batches.selection import selection
+from daskpar.datastores import Written
 from daskpar.driver.options import (
     Assets,
     Components,
@@ -38,17 +39,17 @@ Spec: TypeAlias = str | os.PathLike[str] | Mapping[str, Any] | Any
 def validate(
     spec: Spec,
     overrides: Mapping[str, str] | None = None,
-    datastores: Mapping[str, str] | None = None,
+    datastores: Mapping[str, Written] | None = None,
     components: Mapping[str, str] | None = None,
     assets: Mapping[str, str] | None = None,
 ) -> tuple[Problem, ...]:
     """Check a spec, and the MLTables that it names, without running anything; its warnings.
 
     `spec`: as `run` takes it.
-    `datastores`: name -> folder or URL, `components` and `assets`: name of what is registered in a workspace
-    or registry -> its place; on top of those in Dask's configuration. A component that is checked alone needs
-    no values: a warning says which it needs to run. Raises SpecError with every mistake at once, each with
-    file, line, path and what to do.
+    `datastores`: name -> folder, URL or `{"url": ..., "storage_options": {...}}`, `components` and `assets`:
+    name of what is registered in a workspace or registry -> its place; on top of those in Dask's
+    configuration. A component that is checked alone needs no values: a warning says which it needs to run.
+    Raises SpecError with every mistake at once, each with file, line, path and what to do.
     """
     from daskpar.driver.named_tables import table_problems
     from daskpar.jobspec.from_objects import spec_of
@@ -71,7 +72,7 @@ def validate(
 def plan(
     spec: Spec,
     overrides: Mapping[str, str] | None = None,
-    datastores: Mapping[str, str] | None = None,
+    datastores: Mapping[str, Written] | None = None,
     components: Mapping[str, str] | None = None,
     assets: Mapping[str, str] | None = None,
 ) -> str:
@@ -104,7 +105,7 @@ def run(
     inputs: Mapping[str, Any] | None = None,
     overrides: Mapping[str, str] | None = None,
     run_dir: str | os.PathLike[str] | None = None,
-    datastores: Mapping[str, str] | None = None,
+    datastores: Mapping[str, Written] | None = None,
     components: Mapping[str, str] | None = None,
     assets: Mapping[str, str] | None = None,
     mini_batches: str | int | Iterable[int] | None = None,
@@ -156,7 +157,7 @@ def resume(
     scheduler: str | None = None,
     compute: str | None = None,
     overrides: Mapping[str, str] | None = None,
-    datastores: Mapping[str, str] | None = None,
+    datastores: Mapping[str, Written] | None = None,
     components: Mapping[str, str] | None = None,
     assets: Mapping[str, str] | None = None,
     retry_failed: bool = False,
@@ -262,6 +263,11 @@ def _start(
     _check_scripts(job, options)
     _show_warnings(job, options)
     take_secrets(job)
+    if any(data.is_fetched for step in job.steps for data in step.inputs.values()):
+        from daskpar.driver.remote_inputs import check_remote_inputs
+
+        all_datastores(options.datastores)
+        check_remote_inputs(job)
     with started_ahead(job, options):
         given = spec if isinstance(spec, GivenSpec) else None
         return _run_new(job, definition.run_directory, collections, run_dir, options, given, definition.kept)

@@ -55,6 +55,10 @@ class StoredStamps:
             return StampColumns(b"", b"")
         return StampColumns(self._all_sizes, self._all_marks)
 
+    def slice(self, start: int, stop: int) -> list[Stamp]:
+        """Those of files [start, stop)."""
+        return list(map(Stamp, self._all_sizes[start:stop].tolist(), self._all_marks[start:stop].tolist()))
+
     def check(self, paths: Sequence[str], start: int) -> None:
         """The files `paths`, whose first is number `start`, are what they were when they were planned.
 

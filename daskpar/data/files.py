@@ -136,10 +136,30 @@ def _list_url(path: str, notes: ListingNotes) -> list[str]:
     except OSError as error:
         kind = DataUnreached if reach_of(error) == Reach.UNREACHED else InputError
         raise kind(f"{path} can't be listed: {error}") from None
+    # Consoles of stores mark a folder by an empty object with its name.
+    details = {
+        name: info for name, info in details.items() if not (name.endswith("/") and not info.get("size"))
+    }
+    web = path.partition("://")[0].lower() in ("http", "https")
+    if web:  # links that sort a list of files, as servers have them, lead to no file
+        details = {name: info for name, info in details.items() if name != inner and "?" not in name}
     names = sorted(details, key=lambda name: name.split("/"))
     if not names:
-        raise InputError(f"{path} does not exist, or holds no file")
-    paths = [found.unstrip_protocol(name) for name in names]
+        trouble = "shows no links to files below it" if web else "does not exist, or holds no file"
+        raise InputError(f"{path} {trouble}")
+    paths = _urls_below(path, found, inner, names)
     stamps = (remote_stamp(details[name]) for name in names)
     notes.stamps.update((full, stamp) for full, stamp in zip(paths, stamps, strict=True) if stamp.known)
     return paths
+
+
+def _urls_below(path: str, found: Any, inner: str, names: Sequence[str]) -> list[str]:
+    """URLs of what a filesystem calls by these names: as that of the folder was written, which may say more
+    than the names (an account, for example).
+    """
+    head, inner = path.rstrip("/"), inner.rstrip("/")
+    if head.lower().startswith("memory://"):  # which may be written with two slashes or three
+        return [found.unstrip_protocol(name) for name in names]
+    if not all(name == inner or name.startswith(f"{inner}/") for name in names):
+        return [found.unstrip_protocol(name) for name in names]
+    return [head + name[len(inner) :] for name in names]

@@ -82,6 +82,19 @@ UNREACHED_CLASSES = frozenset(
     }
 )  # fmt: skip
 """Names of classes; those of their bases count as well."""
+NO_CREDENTIALS = frozenset(
+    {
+        "NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "NoAuthTokenError",
+        "DefaultCredentialsError", "CredentialUnavailableError", "ClientAuthenticationError",
+    }
+)  # fmt: skip
+_CREDENTIALS = {
+    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE,",
+    "abfs": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY (or _SAS_TOKEN)",
+    "abfss": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY (or _SAS_TOKEN)",
+    "gs": "GOOGLE_APPLICATION_CREDENTIALS",
+    "gcs": "GOOGLE_APPLICATION_CREDENTIALS",
+}
 GONE_CLASSES = frozenset({"ResourceNotFoundError", "NotFound"})
 CHAIN_AT_MOST = 12
 """Errors behind an error that are looked at."""
@@ -104,7 +117,21 @@ def reach_of(error: BaseException) -> Reach:
 def unreadable(path: str, error: OSError) -> InputError:
     """The error for a file that can't be read: DataUnreached where it could not be reached at all."""
     kind = DataUnreached if reach_of(error) == Reach.UNREACHED else InputError
-    return kind(f"{path} can't be read: {error.strerror or error}")
+    return kind(f"{path} can't be read: {error.strerror or error}{_advice(path, error)}")
+
+
+def _advice(path: str, error: OSError) -> str:
+    """What to do where it is credentials that are missing or refused; else an empty text."""
+    names = {kind.__name__ for one in _chain(error) for kind in type(one).__mro__}
+    refused = isinstance(error, PermissionError) and "://" in path
+    if not (names & NO_CREDENTIALS or any(name in str(error) for name in NO_CREDENTIALS) or refused):
+        return ""
+    scheme = path.partition("://")[0].lower()
+    variables = _CREDENTIALS.get(scheme, "the variables of its package")
+    return (
+        f". {'Give other' if refused else 'Give'} credentials: {variables} in the environment, or "
+        "daskpar.datastores.NAME with url and storage_options in Dask's configuration"
+    )
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

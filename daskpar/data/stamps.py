@@ -189,7 +189,7 @@ def check_local(paths: Iterable[str], sizes: Iterable[int], marks: Iterable[int]
         try:
             seen = look(path)
         except OSError as error:
-            raise _not_there(path, Stamp(size, mark), error) from None
+            raise not_there(path, Stamp(size, mark), error) from None
         if (seen.st_mtime_ns != mark or seen.st_size != size) and size >= 0:
             raise _changed(path, Stamp(size, mark), local_stamp(seen))
 
@@ -205,7 +205,7 @@ def check(path: str, planned: Stamp) -> None:
     try:
         now = stamp_now(path)
     except OSError as error:
-        raise _not_there(path, planned, error) from None
+        raise not_there(path, planned, error) from None
     if now.size != planned.size or (now.mark != planned.mark and planned.mark and now.mark):
         raise _changed(path, planned, now)
 
@@ -225,10 +225,11 @@ def _changed(path: str, planned: Stamp, now: Stamp) -> InputChanged:
     return InputChanged(f"{path} has changed since the step was planned ({text})", path=path)
 
 
-def _not_there(path: str, planned: Stamp, error: OSError) -> InputError:
+def not_there(path: str, planned: Stamp, error: OSError) -> InputError:
+    """The error for a file that was planned and can't be read: InputChanged where it is gone."""
     if reach_of(error) != Reach.GONE:
         return unreadable(path, error)
-    was = f"{planned.size} bytes" if is_url(path) else _in_words(planned)
+    was = f"{planned.size} bytes" if is_url(path) and planned.known else _in_words(planned)
     return InputChanged(
         f"{path} can't be read: No such file; it was there when the step was planned ({was})",
         path=path,

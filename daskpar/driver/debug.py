@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from daskpar.datastores import Written
 from daskpar.driver.found_mini_batch import Found, Name, Wanted, find_in_child, find_one
 from daskpar.driver.options import Options, mounts_inputs
 from daskpar.errors import UsageError
@@ -31,7 +32,7 @@ def mini_batch(
     step: str | None = None,
     inputs: Mapping[str, Any] | None = None,
     overrides: Mapping[str, str] | None = None,
-    datastores: Mapping[str, str] | None = None,
+    datastores: Mapping[str, Written] | None = None,
     components: Mapping[str, str] | None = None,
     assets: Mapping[str, str] | None = None,
 ) -> pandas.DataFrame | list[str]:
@@ -61,7 +62,7 @@ def debug(
     step: str | None = None,
     inputs: Mapping[str, Any] | None = None,
     overrides: Mapping[str, str] | None = None,
-    datastores: Mapping[str, str] | None = None,
+    datastores: Mapping[str, Written] | None = None,
     components: Mapping[str, str] | None = None,
     assets: Mapping[str, str] | None = None,
     at_once: bool = False,
@@ -93,7 +94,7 @@ def debug_here(
     *,
     step: str | None,
     overrides: Mapping[str, str],
-    datastores: Mapping[str, str],
+    datastores: Mapping[str, Written],
     components: Mapping[str, str],
     assets: Mapping[str, str],
     stops: Stops,
@@ -122,7 +123,7 @@ def _wanted(
     step: str | None,
     inputs: Mapping[str, Any] | None,
     overrides: Mapping[str, str] | None,
-    datastores: Mapping[str, str] | None,
+    datastores: Mapping[str, Written] | None,
     *,
     mounts: bool,
 ) -> Wanted:

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from daskpar.datastores import Written
 from daskpar.driver.job_secrets import take_secrets
-from daskpar.driver.options import Assets, Components, Datastores
+from daskpar.driver.options import Assets, Components, all_datastores
 from daskpar.errors import UsageError, nearest
 from daskpar.jobspec.given_spec import GivenSpec
 from daskpar.jobspec.load import JobDefinition, read_definition, resolve_job
@@ -41,7 +42,7 @@ class Wanted:
     mini_batch: Name | None = None
     """None: the first one of a spec, and that of the first failure of a run."""
     overrides: Mapping[str, str]
-    datastores: Mapping[str, str]
+    datastores: Mapping[str, Written]
     components: Mapping[str, str] = field(default_factory=dict)
     assets: Mapping[str, str] = field(default_factory=dict)
     inputs: Mapping[str, Any]
@@ -191,7 +192,7 @@ def _of_spec(wanted: Wanted, scratch: Path) -> _Chosen:
     step = _choose(definition, wanted.step)
     return _Chosen(
         definition=definition,
-        datastores=Datastores(wanted.datastores),
+        datastores=all_datastores(wanted.datastores),
         assets=wanted.assets,
         step=step,
         plan=RunPaths(scratch).step(step).plan,
@@ -217,7 +218,7 @@ def _of_run(source: Path, wanted: Wanted, scratch: Path) -> _Chosen:
         plan = RunPaths(scratch).step(step).plan
     return _Chosen(
         definition=definition,
-        datastores=Datastores(started.datastores),
+        datastores=all_datastores(started.datastores),
         assets=started.assets,
         step=step,
         plan=plan,

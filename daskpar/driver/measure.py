@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from daskpar.batches.selection import Selection
+from daskpar.datastores import Written
 from daskpar.driver.job_secrets import take_secrets
 from daskpar.driver.measured_step import Measured
 from daskpar.driver.options import Assets, Components, Datastores, Options, mounts_inputs
@@ -28,7 +29,7 @@ def measure(
     spec: Path,
     number: int,
     overrides: Mapping[str, str],
-    datastores: Mapping[str, str],
+    datastores: Mapping[str, Written],
     components: Mapping[str, str] | None = None,
     assets: Mapping[str, str] | None = None,
 ) -> dict[str, Measured]:
@@ -89,7 +90,7 @@ def _run(
     job: PipelineJob,
     place: Path,
     number: int,
-    datastores: Mapping[str, str],
+    datastores: Mapping[str, Written],
     found: Mapping[str, Measured],
 ) -> None:
     from daskpar.driver.pipeline_run import PipelineRun

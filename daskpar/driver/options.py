@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from daskpar.errors import LocationError, UsageError
-from daskpar.locations import resolve
+from daskpar.datastores import Datastore, Written, as_datastore, remember
+from daskpar.errors import LocationError, UsageError, nearest
+from daskpar.locations import UNNAMED, is_url, resolve
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -26,8 +27,10 @@ class Options:
 
     overrides: Mapping[str, str] = field(default_factory=dict)
     """`--set`: `inputs.NAME`, `instance_count`, `jobs.STEP.SETTING` -> value."""
-    datastores: Mapping[str, str] = field(default_factory=dict)
-    """Name -> folder or URL, on top of `daskpar.datastores` in Dask's configuration."""
+    datastores: Mapping[str, Written] = field(default_factory=dict)
+    """Name -> folder, URL or `{url, storage_options}`, on top of `daskpar.datastores` in Dask's
+    configuration.
+    """
     components: Mapping[str, str] = field(default_factory=dict)
     """Name of a registered component -> its file, on top of `daskpar.components` in Dask's configuration."""
     assets: Mapping[str, str] = field(default_factory=dict)
@@ -92,7 +95,7 @@ class Places(Mapping[str, str]):
     one = ""
     """What one of them is called in messages."""
 
-    def __init__(self, of_options: Mapping[str, str]) -> None:
+    def __init__(self, of_options: Mapping[str, Written]) -> None:
         self._of_options = self._places(of_options)
 
     @cached_property
@@ -104,16 +107,24 @@ class Places(Mapping[str, str]):
             raise UsageError(
                 f"daskpar.{self.key} in Dask's configuration has to map names to folders or URLs"
             )
-        return {**self._places(configured), **self._of_options}
-
-    def _places(self, written: Mapping[str, object]) -> dict[str, str]:
-        places = {}
-        for name, place in written.items():
-            try:
-                places[str(name).removeprefix("azureml:")] = resolve(str(place), Path.cwd(), {})
-            except LocationError as error:
-                raise UsageError(f"the {self.one} {name}: {error}") from None
+        places = {**self._places(configured), **self._of_options}
+        self._all_known(places)
         return places
+
+    def _all_known(self, places: Mapping[str, str]) -> None:
+        """Called with all of them once the configuration was read."""
+
+    def _places(self, written: Mapping[str, Written]) -> dict[str, str]:
+        return {
+            str(name).removeprefix("azureml:"): self._place(str(name), place)
+            for name, place in written.items()
+        }
+
+    def _place(self, name: str, written: Written) -> str:
+        try:
+            return resolve(str(written), Path.cwd(), {})
+        except LocationError as error:
+            raise UsageError(f"the {self.one} {name}: {error}") from None
 
     def __getitem__(self, name: str) -> str:
         return self._of_options[name] if name in self._of_options else self._all[name]
@@ -126,9 +137,54 @@ class Places(Mapping[str, str]):
 
 
 class Datastores(Places):
-    """Datastore name -> folder or URL."""
+    """Datastore name -> folder or URL.
+
+    The `storage_options` of those that have some are remembered in this process: files at their URLs are
+    opened with them.
+    """
 
     key, one = "datastores", "datastore"
+
+    def __init__(self, of_options: Mapping[str, Written]) -> None:
+        self._storage: dict[str, Mapping[str, Any]] = {}
+        super().__init__(of_options)
+        for url, options in self._storage.items():
+            remember(url, options)
+
+    def _all_known(self, places: Mapping[str, str]) -> None:
+        # A place that had options in an earlier run of this process may have none now.
+        for url in filter(is_url, places.values()):
+            remember(url, self._storage.get(url, {}))
+
+    def _places(self, written: Mapping[str, Written]) -> dict[str, str]:
+        stores = {str(name): as_datastore(str(name), place) for name, place in written.items()}
+        places = super()._places({name: store.place for name, store in stores.items()})
+        owners: dict[str, tuple[str, Datastore]] = {}
+        for name, store in stores.items():
+            url = places[name.removeprefix("azureml:")]
+            other, before = owners.setdefault(url, (name, store))
+            if store.options and before.options and store.options != before.options:
+                raise UsageError(
+                    f"the datastores {other} and {name} are both {url}, with other storage_options each: "
+                    "files are opened by their URL, so it has to tell them apart"
+                )
+            if store.options:
+                self._storage.setdefault(url, store.options)  # what the options say counts: they come first
+        return places
+
+    def __getitem__(self, name: str) -> str:
+        if name != UNNAMED:
+            return super().__getitem__(name)
+        from daskpar.driver.default_datastore import configured_default
+
+        if not (chosen := configured_default()):
+            raise KeyError(name)
+        if chosen not in self:
+            raise UsageError(
+                f"daskpar.default_datastore in Dask's configuration is {chosen!r}, and no datastore has that "
+                f"name. {nearest(chosen, self)} `--datastore {chosen}=PLACE` says where it is."
+            )
+        return self[chosen]
 
 
 class Components(Places):
@@ -143,6 +199,8 @@ class Assets(Places):
     key, one = "assets", "asset"
 
 
-def all_datastores(of_options: Mapping[str, str]) -> dict[str, str]:
-    """All of `Datastores` as a plain value."""
-    return dict(Datastores(of_options))
+def all_datastores(of_options: Mapping[str, Written]) -> dict[str, str]:
+    """All of `Datastores` as a plain value; this process knows their `storage_options` from then on."""
+    stores = Datastores(of_options)
+    found = dict(stores)
+    return {**found, UNNAMED: stores[UNNAMED]} if UNNAMED in stores else found

@@ -127,7 +127,7 @@ class PipelineRun:
                 needs={step.name: step.needs for step in self.job.steps},
             )
         )
-        for warning in self.warnings:
+        for warning in [*self.warnings, *self._startup.notes]:
             self._warn(str(warning))
         if dashboard:
             self._open_page(cluster, began)

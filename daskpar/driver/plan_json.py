@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
+from daskpar.datastores import Written
 from daskpar.driver.plan_text import (
     PlannedJob,
     literal_text,
@@ -21,7 +22,7 @@ from daskpar.jobspec.model import CommandStep, ParallelStep, Step
 def plan_json(
     spec: Path,
     overrides: Mapping[str, str],
-    datastores: Mapping[str, str],
+    datastores: Mapping[str, Written],
     components: Mapping[str, str] | None = None,
     assets: Mapping[str, str] | None = None,
 ) -> tuple[dict[str, object], list[str]]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from textwrap import indent
 from typing import TYPE_CHECKING
 
+from daskpar.datastores import Written
 from daskpar.engine.rules.clocks import progress_timeout
 from daskpar.errors import DaskparError, Problem
 from daskpar.jobspec.given_spec import GivenSpec
@@ -61,6 +62,7 @@ SHOWN = (
     "amlbi_async_mode",
     "rate_limit",
     "rate_limit_patience",
+    "fetch_cache",
     "allow_empty",
     "any_number_of_rows",
     "nice",
@@ -134,7 +136,7 @@ class PlannedJob:
 def planned_job(
     spec: Path | GivenSpec,
     overrides: Mapping[str, str],
-    datastores: Mapping[str, str],
+    datastores: Mapping[str, Written],
     components: Mapping[str, str] | None = None,
     assets: Mapping[str, str] | None = None,
 ) -> Iterator[PlannedJob]:
@@ -142,6 +144,7 @@ def planned_job(
     from daskpar.driver.job_secrets import hide_secrets
     from daskpar.driver.named_tables import table_problems
     from daskpar.driver.options import Assets, Components, Options, all_datastores, mounts_inputs
+    from daskpar.driver.remote_inputs import remote_troubles
     from daskpar.errors import SpecError
     from daskpar.jobspec.load import load_job
     from daskpar.jobspec.script_imports import missing_imports
@@ -165,14 +168,14 @@ def planned_job(
             scratch=scratch,
             places=places,
             warnings=(*job.warnings, *missing_imports(job)),
-            troubles=[],
+            troubles=[str(error) for error in remote_troubles(job)],
         )
 
 
 def plan_text(
     spec: Path | GivenSpec,
     overrides: Mapping[str, str],
-    datastores: Mapping[str, str],
+    datastores: Mapping[str, Written],
     components: Mapping[str, str] | None = None,
     assets: Mapping[str, str] | None = None,
     measured: Mapping[str, Measured] | None = None,
@@ -250,7 +253,8 @@ def port_rows(step: Step) -> list[Row]:
         rows.append((f"input {name}", f"{value}{seen}", data.where))
     for name, output in step.outputs.items():
         where = output.where if output.chosen_by_user else "default"
-        rows.append((f"output {name}", f"{output.type} {output.path}", where))
+        uploaded = ", filled locally and uploaded" if output.seen else ""
+        rows.append((f"output {name}", f"{output.type} {output.path}{uploaded}", where))
     return rows
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from daskpar.atomic import OWNER_FILE, replace_file, replace_json
+from daskpar.datastores import Written
 from daskpar.driver.job_secrets import take_secrets
 from daskpar.errors import Problem, RunDirectoryError, UsageError
 from daskpar.jobspec.model import ParallelStep, PipelineJob, Step
@@ -144,7 +145,7 @@ def reopen(
 def _reopen(
     directory: RunDirectory, options: Options, ahead: Callable[[PipelineJob, Options], object]
 ) -> Reopened:
-    from daskpar.driver.options import Assets, mounts_inputs
+    from daskpar.driver.options import Assets, all_datastores, mounts_inputs
     from daskpar.jobspec.load import resolve_job
 
     if directory.identity.status == "completed":
@@ -162,16 +163,17 @@ def _reopen(
     )
     refuse_moved(directory, started.staged)
     given, definition = options.given_spec, started.definition(directory)
+    datastores = all_datastores(started.datastores)
     job = resolve_job(
         definition,
-        datastores=started.datastores,
+        datastores=datastores,
         assets=Assets(started.assets),
         resumed=True,
         mounts=mounts_inputs(options),
     )
     take_secrets(job)
     ahead(job, options)
-    unknown = [] if options.allow_changes else _refuse_changes(directory, job, started.datastores)
+    unknown = [] if options.allow_changes else _refuse_changes(directory, job, datastores)
     if given is not None and definition.kept is not None:
         keep_spec(directory, definition.kept, given.files)
     _forget_uncertain_plans(directory, job)
@@ -204,7 +206,7 @@ class StartedWith:
     overrides: Mapping[str, str]
     folders: Mapping[str, Path]
     """Key of `overrides` -> where its relative paths start, where that is not the working directory."""
-    datastores: Mapping[str, str]
+    datastores: Mapping[str, Written]
     components: Mapping[str, str]
     assets: Mapping[str, str]
     staged: Mapping[str, str]
@@ -215,7 +217,7 @@ class StartedWith:
         cls,
         directory: RunDirectory,
         overrides: Mapping[str, str],
-        datastores: Mapping[str, str],
+        datastores: Mapping[str, Written],
         components: Mapping[str, str],
         assets: Mapping[str, str],
         given_spec: GivenSpec | None = None,
@@ -302,7 +304,7 @@ def _refuse_changes(directory: RunDirectory, job: PipelineJob, datastores: Mappi
     return unknown
 
 
-def _refuse_left_out(started: Mapping[str, Any], given: Mapping[str, Mapping[str, str]]) -> None:
+def _refuse_left_out(started: Mapping[str, Any], given: Mapping[str, Mapping[str, object]]) -> None:
     """UsageError where a secret that the run was started with has to be given again."""
     again = [
         f"{option} '{name}=...'"
@@ -358,7 +360,7 @@ def changes_since(
 
 def changes_of_call(directory: RunDirectory, spec: GivenSpec) -> list[str]:
     """What would be another in the steps of a completed run, were it started now with `spec`."""
-    from daskpar.driver.options import Options, mounts_inputs
+    from daskpar.driver.options import Options, all_datastores, mounts_inputs
     from daskpar.jobspec.load import load_job
 
     started = _read_started_with(directory)
@@ -367,7 +369,7 @@ def changes_of_call(directory: RunDirectory, spec: GivenSpec) -> list[str]:
         spec,
         staged=started["given"],
         run_directory=directory.path,
-        datastores=started["datastores"],
+        datastores=all_datastores(started["datastores"]),
         resumed=True,
         mounts=mounts_inputs(Options()),
     )

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from daskpar import masking
 from daskpar.driver.found_mini_batch import Found
+from daskpar.engine.fetch_settings import fetching_of
 from daskpar.engine.server_needs import local_threads
 from daskpar.jobspec.env_references import resolved_values
 from daskpar.jobspec.input_access import Access
@@ -72,13 +73,15 @@ def settings_here(found: Found, scratch: Path) -> ProcessorSettings:
     )
     visible = devices(os.environ.get("CUDA_VISIBLE_DEVICES"), glob("/dev/nvidia[0-9]*"))
     split = [step.inputs[name] for name in step.input_data]
+    fetching = fetching_of(step, RunPaths(scratch).step(step.name), None if found.tabular else found.plan)
     return replace(
         settings,
+        fetching=None if fetching is None else replace(fetching, root=fetching.folder),
         gpus=visible[:1],
         seen=tuple(
             SeenInput(path=data.path, seen=data.seen, copied=data.access == Access.COPY)
             for data in split
-            if data.seen
+            if data.is_laid_out
         ),
     )
 
@@ -88,6 +91,7 @@ def lay_out(found: Found, scratch: Path) -> None:
 
     Of the input that is split, only the files of the mini-batch are copied, when it is loaded.
     """
+    from daskpar.data.fetch_file import fetch_all, remote_kind, whole_files
     from daskpar.engine.input_copies import lay_out_inputs
 
     step = found.step
@@ -100,6 +104,9 @@ def lay_out(found: Found, scratch: Path) -> None:
         ],
         str(found.run or scratch),
     )
+    fetching = fetching_of(step, RunPaths(scratch).step(step.name))
+    for each in () if fetching is None else fetching.whole:
+        fetch_all(whole_files(each.url, each.seen, remote_kind(each.url, each.type)))
 
 
 def guard_here(found: Found, scratch: Path) -> Guard:

@@ -106,13 +106,16 @@ class Startup:
         """Step -> its input, where it was opened already."""
         self.lists: dict[str, ListingAhead] = {}
         """Step -> its list of files, where that is being made already."""
+        self.notes: list[str] = []
+        """What was noticed meanwhile and hinders nothing."""
         self._error: BaseException | None = None
         self._opened = threading.Event()
 
     def start(self) -> None:
         """Open the cluster, and at the same time look at the inputs that exist before the run.
 
-        Raises InputError for one that can't be read: that stops the job before any user code runs.
+        Raises InputError for one that can't be read, and for an output that can't be written to its store:
+        that stops the job before any user code runs.
         """
         start_servers(self.job, self.options)
         if self.options.compute:
@@ -137,6 +140,29 @@ class Startup:
                     raise input_error(
                         error, f"{error} (input {data.name!r} of step {step.name!r}, {data.where})"
                     ) from error
+
+        self._check_stores()
+
+    def _check_stores(self) -> None:
+        """Try whether the outputs at URLs can be written, of all steps that are not done."""
+        from daskpar.rundir.store_probe import check_written, folders_written
+
+        tried: set[str] = set()
+        for step in self.job.steps:
+            state = self.directory.step(step.name).state()
+            for folder, output in folders_written(step):
+                if folder in tried or (state is not None and state.completed):
+                    continue
+                tried.add(folder)
+                where = f" ({output.where})" if output is not None and output.where else ""
+                what = f"the output {output.name!r}" if output is not None else folder
+                what += f" of step {step.name!r}"
+                try:
+                    note = check_written(folder, what)
+                except InputError as error:
+                    text = str(error) if what in str(error) else f"{what}: {error}"
+                    raise input_error(error, f"{text}{where}") from error
+                self.notes += [note] if note else []
 
     def _open_early(self, step: ParallelStep, data: Input, others: Sequence[Input]) -> None:
         """Open and plan what the step splits, before the step starts, where a table makes that slow."""

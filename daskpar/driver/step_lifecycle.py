@@ -189,6 +189,7 @@ class StepLifecycle:
                 cluster=self.cluster,
                 publish=self.publish,
                 before_again=lambda: self._prepare_outputs(again=True),
+                goes_on=self.resumed and not self.allow_changes,
                 data=[*output_paths(self.job), *outside_inputs(self.job)],
             )
 

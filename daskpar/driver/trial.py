@@ -179,10 +179,10 @@ class _Try:
         return tried
 
     def _load(self) -> tuple[Plan, Any]:
-        from daskpar.batches.plan import Plan
+        from daskpar.processor.fetched_plan import open_plan
         from daskpar.processor.seen_items import SeenItems
 
-        plan = Plan.open(self._settings.plan)
+        plan = open_plan(self._settings, alone=True)
         wanted = self._settings.row_format
         if self._settings.append_row and (wanted.item_columns or wanted.with_index):
             from daskpar.rows.item_columns import ColumnsBefore

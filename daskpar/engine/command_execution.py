@@ -7,19 +7,22 @@ import os
 import queue
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
 from distributed.worker import get_worker, secede
 
+from daskpar.datastores import StorageOptions
 from daskpar.engine.cluster import RESUME, SCHEDULER_GONE, Cluster, bounded
 from daskpar.engine.node_probe import node_lacks
 from daskpar.engine.plugins.node import NodePlugin, plugin_name
-from daskpar.errors import InfrastructureLost
+from daskpar.errors import DataUnreached, InfrastructureLost
 from daskpar.events import Event, Progress, Warned
 from daskpar.processor.command_process import CommandRunner
+from daskpar.processor.fetched_inputs import Fetching, FetchOrder
 from daskpar.processor.private_mounts import NO_GUARD, Guard
 from daskpar.results import Counts
 from daskpar.rundir.probe import NodeNeeds
@@ -52,6 +55,10 @@ class CommandSettings:
     timeout: float | None = None
     guard: Guard = NO_GUARD
     """What the command can't change."""
+    fetching: Fetching | None = None
+    """Inputs that are fetched from URLs before it."""
+    storage: StorageOptions = field(default_factory=StorageOptions)
+    """How they are opened."""
     attempt: int = 0
     """How many nodes were lost under it before."""
 
@@ -65,9 +72,57 @@ def run_command(settings: CommandSettings) -> int:
     plugin = worker.plugins.get(plugin_name(settings.run_id))
     if not isinstance(plugin, NodePlugin):
         raise RuntimeError(f"run {settings.run_id} is not known to worker {worker.address}; it has ended")
+    fetched = nullcontext(settings) if settings.fetching is None else _fetched(plugin, settings)
     secede()  # a command may run for days, and must not keep Dask's slots from other tasks
     # `python` in a command is the Python that daskpar runs in, also where no environment is activated.
     path = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)])
+    with fetched as here:
+        return 137 if here is None else _run_here(plugin, here, path)
+
+
+@contextmanager
+def _fetched(plugin: NodePlugin, settings: CommandSettings) -> Iterator[CommandSettings | None]:
+    """The settings with the places on this node where the inputs are that it has fetched; None: it was
+    killed before. Raises DataUnreached where they can't be had.
+    """
+    from daskpar.processor.fetch_process import FetchProcess
+
+    assert settings.fetching is not None
+    killed = threading.Event()
+    if not plugin.begin_command(settings.step, settings.attempt, _Killed(killed)):
+        killed.set()
+    order = FetchOrder(fetching=settings.fetching, storage=settings.storage)
+    fetch = FetchProcess(order, settings.environment, plugin.worker.local_directory)
+    try:
+        if trouble := fetch.wait(killed):
+            raise DataUnreached(trouble)
+        here = fetch.fetching
+        yield (
+            None
+            if killed.is_set()
+            else replace(
+                settings,
+                command=here.here(settings.command),
+                environment=here.values_here(settings.environment),
+            )
+        )
+    finally:
+        plugin.end_command(settings.step, settings.attempt)
+        fetch.close()
+
+
+@dataclass(frozen=True)
+class _Killed:
+    """Stands for a command whose inputs are being fetched."""
+
+    event: threading.Event
+
+    def kill(self) -> None:
+        """End the wait for them."""
+        self.event.set()
+
+
+def _run_here(plugin: NodePlugin, settings: CommandSettings, path: str) -> int:
     runner = CommandRunner(
         command=settings.command,
         cwd=settings.cwd,

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
+from time import time
 
+from daskpar.datastores import known_options
 from daskpar.engine.code_copy import lay_out_code
 from daskpar.engine.command_execution import CommandExecution, CommandSettings
+from daskpar.engine.fetch_settings import fetching_of
 from daskpar.engine.input_copies import lay_out_inputs, own_outputs, remove_inputs
 from daskpar.engine.input_guard import guard_of
 from daskpar.engine.node_probe import needs_of
 from daskpar.engine.step_run import StepRun
+from daskpar.events import Progress
 from daskpar.jobspec.env_references import resolved_values
 from daskpar.jobspec.input_access import shown_paths
 from daskpar.jobspec.model import CommandStep
+from daskpar.outputs.step_uploads import StepUploads, uploads_of
 from daskpar.processor.azure_variables import azure_variables
-from daskpar.results import Status, StepResult
+from daskpar.results import Counts, Status, StepResult
 from daskpar.rundir.probe import NodeNeeds
 
 TAIL_BYTES = 4000
@@ -34,6 +40,8 @@ class CommandStepRun(StepRun):
     run_directory: Path
     before_again: Callable[[], object]
     """Clears the outputs after a node was lost under the command."""
+    goes_on: bool = False
+    """Whether what an earlier process has done of it counts, for nothing has changed."""
     data: Collection[str] = ()
     """What the steps of the job read and write: no code, wherever it lies."""
 
@@ -58,6 +66,8 @@ class CommandStepRun(StepRun):
             stderr=str(logs.command_stderr),
             timeout=self.step.timeout,
             guard=guard_of(self.step.inputs, self.step.outputs, self.run_directory),
+            fetching=fetching_of(self.step, self.folder),
+            storage=known_options(),
         )
         execution = CommandExecution(
             cluster=self.cluster,
@@ -67,14 +77,44 @@ class CommandStepRun(StepRun):
             needs=None if self.cluster.local else self._needs,
         )
         inputs = self.step.inputs.values()
+        uploads = self._uploads()
+        if uploads is not None and uploads.command_has_ended and self.goes_on:
+            return self._uploaded(uploads, 0, logs.command_stderr)  # it need not run again for that
         try:
             with self._stoppable(execution):
                 self._lay_out()
+                if uploads is not None:
+                    uploads.begin_command()
                 code = execution.run()
             own_outputs(inputs, [output.path for output in self.step.outputs.values()])
         finally:
             remove_inputs(inputs)
-        return self._ended(code, logs.command_stderr)
+        return self._uploaded(uploads, code, logs.command_stderr)
+
+    def _uploads(self) -> StepUploads | None:
+        """What is to be done with outputs at URLs; None where the command writes none."""
+        uploads = uploads_of(self.step.outputs, self.folder.uploads)
+        if uploads is None:
+            return None
+        return StepUploads(
+            uploads=uploads,
+            who=f"command-{secrets.token_hex(4)}",
+            warn=self._warn,
+            stopped=lambda: self._stopped,
+            progress=self._show,
+        )
+
+    def _show(self, doing: str) -> None:
+        self.publish(Progress(time=time(), step=self.step.name, counts=Counts(), running=0, doing=doing))
+
+    def _uploaded(self, uploads: StepUploads | None, code: int | None, stderr: Path) -> StepResult:
+        """How the step has ended, with what a command that ended well has written uploaded."""
+        if uploads is not None and code == 0:
+            for output in () if uploads.command_has_ended else self.step.outputs.values():
+                if output.type == "uri_file" and output.seen and not os.path.exists(output.seen):
+                    self._warn(f"the command has written no file for its output {output.name}")
+            uploads.finish_command()
+        return self._ended(code, stderr)
 
     def _needs(self) -> NodeNeeds:
         return needs_of(self.step, self.run_directory)
@@ -94,6 +134,8 @@ class CommandStepRun(StepRun):
 
     def _prepare_again(self) -> None:
         self._lay_out()
+        if (uploads := self._uploads()) is not None:
+            uploads.begin_command()
         self.before_again()
 
     def _ended(self, code: int | None, stderr: Path) -> StepResult:

@@ -41,6 +41,7 @@ from daskpar.processor.protocol import (
     Message,
     NodeClosed,
     NodeFailed,
+    NotUploaded,
     ProcessorChanged,
     ProcessorSettings,
     Released,
@@ -252,7 +253,7 @@ class Execution:
                 self._take_results(address, message)
             case Released():
                 self._take_released(address, message)
-            case NodeFailed():
+            case NodeFailed() | NotUploaded():
                 self._take_broken(address, message)
             case BlockEnded(block=block, token=token):
                 self.nodes.members.task_ended_well(address)
@@ -291,7 +292,7 @@ class Execution:
         self._clocks.result_came(monotonic())
         self.nodes.losses.mini_batch_done()
         if self.results.flushed(flushed, address):
-            self.unreached.reached(address)
+            self.unreached.reached(address, monotonic())
         # What fails on a broken node succeeds on others: those get its mini-batches.
         health = self.results.node_health
         for node in health.failing:
@@ -304,8 +305,14 @@ class Execution:
                 health.forget(node)
                 self.nodes.leave_out(node, f"{where}: {row}")
 
-    def _take_broken(self, address: str, broken: NodeFailed) -> None:
-        if broken.disk:
+    def _take_broken(self, address: str, broken: NodeFailed | NotUploaded) -> None:
+        if isinstance(broken, NotUploaded) and not broken.trouble:
+            self._clocks.progress_since = monotonic()
+        elif isinstance(broken, NotUploaded):
+            alone = self.unreached.not_uploaded(address, broken.trouble, monotonic())
+            if alone and self.nodes.is_another_good(address):
+                self.nodes.leave_out(address, f"node {address} can't upload outputs: {broken.trouble}")
+        elif broken.disk:
             self._end(Status.LOST, f"{broken.message}; {RESUME_LATER}")
         else:
             self.nodes.leave_out(address, broken.message)

@@ -29,7 +29,7 @@ def lay_out_inputs(
     InfrastructureLost for a full disk.
     """
     for data in inputs:
-        if data.seen:
+        if data.is_laid_out:
             with explained(f"the input {data.name} can't be laid out from {data.path} to {data.seen}"):
                 _remove(data.seen)
                 layout = _Layout(run_directory=run_directory, copied=is_copied(data), stopped=stopped)
@@ -39,7 +39,7 @@ def lay_out_inputs(
 def remove_inputs(inputs: Iterable[Input]) -> None:
     """Remove what `lay_out_inputs` has made; the data itself stays."""
     for data in inputs:
-        if data.seen:
+        if data.is_laid_out:
             with contextlib.suppress(OSError):
                 _remove(data.seen)
                 os.removedirs(os.path.dirname(data.seen))  # those that are empty now
@@ -52,7 +52,7 @@ def is_copied(data: Input) -> bool:
 
 def own_outputs(inputs: Iterable[Input], outputs: Sequence[str]) -> None:
     """Give outputs their own bytes where a script has moved a link to a file of an input into them."""
-    linked = [data for data in inputs if data.seen and not is_copied(data)]
+    linked = [data for data in inputs if data.is_laid_out and not is_copied(data)]
     if not linked:
         return
     with explained("what was moved from an input to an output can't be copied"):

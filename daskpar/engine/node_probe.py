@@ -9,6 +9,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from daskpar.datastores import known_options
 from daskpar.engine.cluster import bounded
 from daskpar.engine.plugins.node import probe_here, probe_token
 from daskpar.jobspec.model import CommandStep, ParallelStep
@@ -39,7 +40,19 @@ def needs_of(
             inside = "MLTable" if data.type == "mltable" else ""
             found.append(Place.of(f"the input {data.name!r}", data.path, inside=inside))
     writes = () if before_the_run else _folders_written(step)
-    return NodeNeeds(run_directory=str(run_directory), reads=tuple(filter(None, found)), writes=tuple(writes))
+    # Whoever fills an output uploads it; what a command has written, and rows, the driver does.
+    filled = step.outputs.values() if isinstance(step, ParallelStep) else ()
+    return NodeNeeds(
+        run_directory=str(run_directory),
+        reads=tuple(filter(None, found)),
+        writes=tuple(writes),
+        stores=tuple(
+            output.path.rpartition("/")[0] if output.type == "uri_file" else output.path
+            for output in filled
+            if output.seen
+        ),
+        storage=known_options(),
+    )
 
 
 def _script(step: ParallelStep) -> Place | None:

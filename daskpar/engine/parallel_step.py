@@ -5,6 +5,7 @@ What it has committed survives whatever ends it: a resume goes on from there.
 
 from __future__ import annotations
 
+import secrets
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -18,6 +19,7 @@ from daskpar.batches.selection import Selection, common, size
 from daskpar.engine.dividing import Dividing
 from daskpar.engine.execution import Execution
 from daskpar.engine.execution_result import Commit, ExecutionResult
+from daskpar.engine.fetch_settings import fetching_of
 from daskpar.engine.grouped_input import changed_since_grouped
 from daskpar.engine.input_copies import is_copied, lay_out_inputs, own_outputs, remove_inputs
 from daskpar.engine.input_guard import guard_of
@@ -35,15 +37,19 @@ from daskpar.engine.step_run import StepRun
 from daskpar.errors import DaskparError, InputError, RowsDamaged, input_error
 from daskpar.events import Event, Progress, StepPlanned
 from daskpar.jobspec.model import ParallelStep
+from daskpar.locations import is_url
 from daskpar.outputs.assembly import CopiedStart, assemble, check_space
 from daskpar.outputs.early_copy import EarlyCopy, remove_stale
 from daskpar.outputs.failed_items import UNASKED_ITEMS, write_failed_items
+from daskpar.outputs.failed_items_upload import upload_failed_items
 from daskpar.outputs.ledger import Ledger
 from daskpar.outputs.meter import OnProgress
 from daskpar.outputs.part_check import REPAIR_ROUNDS, damage_in_words
 from daskpar.outputs.row_folder import assemble_folder, check_folder
+from daskpar.outputs.step_uploads import StepUploads, uploads_of
+from daskpar.outputs.store_patience import OUTAGE_SECONDS, with_patience
 from daskpar.processor.protocol import ProcessorSettings, SeenInput
-from daskpar.results import Counts, Reason, Status, StepResult, first_that_cost, status_of
+from daskpar.results import Counts, Reason, Status, StepResult, TryStatus, first_that_cost, status_of
 from daskpar.rows.registry import format_of, store_of
 from daskpar.rundir.probe import NodeNeeds
 
@@ -145,6 +151,7 @@ class ParallelStepRun(StepRun):
             retry_failed=self.retry_failed,
             row_format=format_of(step),
         )
+        ledger.uploads = self._uploads()
         try:
             for note in ledger.notes:
                 self._warn(note)
@@ -183,14 +190,19 @@ class ParallelStepRun(StepRun):
         asked = bool(own.isolate_failed_items or own.failed_items_to)
         # Where only some mini-batches are asked for, nothing at the place of an output looks complete.
         target = own.failed_items_to if self._asked is None else None
+        place = None if target is None else Path(target)
+        if target is not None and is_url(target):
+            place = self.folder.uploads / "failed-items" / target.rstrip("/").rpartition("/")[2]
         try:
             note = write_failed_items(
                 self.folder,
                 ledger,
                 most=None if asked else UNASKED_ITEMS,
-                target=None if target is None else Path(target),
+                target=place,
                 is_file=any(o.path == target and o.type == "uri_file" for o in self.step.outputs.values()),
             )
+            if place is not None and target is not None and is_url(target):
+                upload_failed_items(place, target, stopped=lambda: self._stopped)
         except Exception as error:  # also what pyarrow can't do with values of a kind that nobody has met
             note = f"failed items can't be written down: {str(error) or type(error).__name__}"
         if note:
@@ -212,15 +224,17 @@ class ParallelStepRun(StepRun):
         own = replace(
             settings,
             repair=repair,
+            uploads=ledger.uploads.uploads if ledger.uploads is not None else None,
             guard=guard_of(inputs, self.step.outputs, self.run_directory, settings.output_dir),
             seen=tuple(
                 SeenInput(path=data.path, seen=data.seen, copied=is_copied(data))
                 for data in split
-                if data.seen
+                if data.is_laid_out
             ),
+            fetching=fetching_of(self.step, self.folder, None if summary.tabular else self.folder.plan),
         )
         try:
-            if any(data.seen for data in inputs.values()):
+            if any(data.is_laid_out for data in inputs.values()):
                 self._publish_progress(counter.counts, "laying out inputs")
             lay_out_inputs(inputs.values(), str(self.run_directory), lambda: bool(self._stopped))
             outcome = self._execute(
@@ -295,6 +309,10 @@ class ParallelStepRun(StepRun):
         if reason := counter.closing_verdict(allow_empty=allow_empty):
             return replace(result, status=Status.FAILED, reason=reason)
         try:
+            if ledger.uploads is not None:
+                self._publish_progress(counter.counts, "uploading")
+                status = ledger.commits.status
+                ledger.uploads.finish(lambda index: status[index] == TryStatus.SUCCEEDED)
             if partial:
                 return self._partial(result, ledger)
             self._assemble(ledger, counter, early_copy)
@@ -303,6 +321,21 @@ class ParallelStepRun(StepRun):
         except DaskparError as error:
             return replace(result, status=status_of(error), reason=str(error))
         return result
+
+    def _uploads(self) -> StepUploads | None:
+        """What is to be done with outputs at URLs, for this process; None where the script fills none."""
+        uploads = uploads_of(self.step.outputs, self.folder.uploads)
+        if uploads is None:
+            return None
+        found = StepUploads(
+            uploads=uploads,
+            who=f"driver-{secrets.token_hex(4)}",
+            warn=self._warn,
+            stopped=lambda: self._stopped,
+            outage=min(OUTAGE_SECONDS, self.step.settings.progress_update_timeout or OUTAGE_SECONDS),
+        )
+        found.begin()
+        return found
 
     def _on_grouped_input(self) -> tuple[str, ...]:
         """What has to be said where rows were brought together of a table that is another one now."""
@@ -447,7 +480,17 @@ class ParallelStepRun(StepRun):
         def progress(done: int, total: int) -> None:
             self._publish_progress(counter.counts, f"assembling {100 * done // max(1, total)} %")
 
-        self._assemble_at(target, ledger, progress, early_copy.take())
+        start = early_copy.take()
+        if is_url(target):
+            with_patience(
+                lambda: self._assemble_at(target, ledger, progress),
+                target,
+                stopped=lambda: self._stopped,
+                warn=self._warn,
+                outage=min(OUTAGE_SECONDS, self.step.settings.progress_update_timeout or OUTAGE_SECONDS),
+            )
+        else:
+            self._assemble_at(target, ledger, progress, start)
         shutil.rmtree(self.folder.partial, ignore_errors=True)
 
     def _assemble_at(

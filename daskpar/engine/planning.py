@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 from daskpar.batches.plan import PlanSummary
 from daskpar.batches.plan_writer import write_plan
 from daskpar.errors import InputError, nearest
+from daskpar.fetched_names import check_names
 from daskpar.jobspec.model import BySize, Input, ParallelStep
 from daskpar.jobspec.row_formats import ALL, INDEX_COLUMN, PATH
+from daskpar.locations import is_url
 
 if TYPE_CHECKING:
     from daskpar.data.files import FileList
@@ -26,10 +28,10 @@ def open_input(data: Input, datastores: Mapping[str, str], others: Sequence[Inpu
     same kind.
 
     A table is an MLTable that is read as one (`mode: direct`). Raises InputError when it is missing or can't
-    be read, naming the MLTable's line or the file; and for a list of files at a URL, unless `mode: direct`
-    says that the script opens URLs itself.
+    be read, naming the MLTable's line or the file; and for files at URLs that can't be local ones, unless
+    `mode: direct` says that the script opens URLs itself.
     """
-    from daskpar.data.files import FileList, joined, list_files
+    from daskpar.data.files import FileList, joined
 
     if others and data.is_file_list:
         return joined([open_input(each, datastores) for each in (data, *others)])  # type: ignore[misc]
@@ -38,20 +40,29 @@ def open_input(data: Input, datastores: Mapping[str, str], others: Sequence[Inpu
 
         return open_mltables([each.path for each in (data, *others)], datastores)
     if data.type != "mltable":
-        return list_files(data.path)
+        return _listed(data)
     from daskpar.data.mltable.open import open_mltable
 
     opened = open_mltable(data.path, datastores, files=data.is_file_list)
-    if (
-        isinstance(opened, FileList)
-        and data.mode != "direct"
-        and (url := next((path for path in opened.paths if "://" in path), ""))
-    ):
-        raise InputError(
-            f"{opened.origin} lists {url}, and nothing is copied from a URL: run() would get it as text. "
-            "Mount it and list its files, or write mode: direct for a script that opens URLs itself."
-        )
+    if isinstance(opened, FileList) and data.mode != "direct":
+        check_names(opened.paths, data.path)
     return opened
+
+
+def _listed(data: Input) -> FileList:
+    """The file, or the files of the folder, of an input; at a URL, with what the store says of them."""
+    from daskpar.data.files import FileList, list_files
+    from daskpar.data.stamps import planned_stamp
+
+    if not is_url(data.path):
+        return list_files(data.path)
+    if data.type == "uri_file":
+        stamp = planned_stamp(data.path)
+        return FileList(paths=[data.path], origin=data.path, stamps={data.path: stamp} if stamp.known else {})
+    found = list_files(data.path)
+    if data.is_fetched:
+        check_names(found.paths, data.path)
+    return found
 
 
 def open_split(step: ParallelStep, datastores: Mapping[str, str]) -> Table | FileList:

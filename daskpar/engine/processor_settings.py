@@ -7,6 +7,7 @@ import secrets
 import sys
 from pathlib import Path
 
+from daskpar.datastores import known_options
 from daskpar.jobspec.call_rate import calls_per_second
 from daskpar.jobspec.env_references import resolved, resolved_values
 from daskpar.jobspec.model import ParallelStep
@@ -63,4 +64,5 @@ def settings_of(
         profiling_module=own.profiling_module,
         resource_interval=own.resource_monitor_interval,
         session=secrets.token_hex(4),
+        storage=known_options(),
     )

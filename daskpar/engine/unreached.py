@@ -11,6 +11,11 @@ from daskpar.engine.rules.outages import Outages, Seconds
 from daskpar.engine.try_results import TryResults
 from daskpar.processor.protocol import Released
 
+STALLED_SECONDS = 30.0
+"""After so long, a node that uploads nothing is left out, where others do upload."""
+NO_MINI_BATCH = -1
+"""Stands for the mini-batch where none waits to be run again."""
+
 
 @dataclass(kw_only=True)
 class UnreachedData:
@@ -22,6 +27,10 @@ class UnreachedData:
     outages: Outages = field(default_factory=Outages)
     _warned: set[str] = field(default_factory=set)
     """Nodes of which it was said."""
+    _stalled: dict[str, Seconds] = field(default_factory=dict)
+    """Nodes that upload nothing -> since when."""
+    _reached: dict[str, Seconds] = field(default_factory=dict)
+    """Node -> when results of it came last."""
 
     def released(self, address: str, number: int, released: Released, now: Seconds) -> bool:
         """A node gives back a range whose first mini-batch it could not load; whether that failed.
@@ -48,8 +57,20 @@ class UnreachedData:
             )
         return False
 
-    def reached(self, address: str) -> None:
-        """A mini-batch was loaded on a node."""
+    def not_uploaded(self, address: str, trouble: str, now: Seconds) -> bool:
+        """A node can't upload what its mini-batches have written; whether that is the node's own trouble."""
+        if self.outages.failed(address, NO_MINI_BATCH, trouble, now) and address not in self._warned:
+            self._warned.add(address)
+            trouble = trouble.rstrip(".")
+            self.warn(f"node {address} waits with its outputs: {trouble}. Nothing is charged; it tries again")
+        since = self._stalled.setdefault(address, now)
+        elsewhere = max((when for node, when in self._reached.items() if node != address), default=since)
+        return now - since > STALLED_SECONDS and elsewhere > since
+
+    def reached(self, address: str, now: Seconds = 0.0) -> None:
+        """A mini-batch was loaded on a node, and what it has written is where it belongs."""
+        self._reached[address] = now
+        self._stalled.pop(address, None)
         if self.outages.any and self.outages.reached(address):
             self.warn(f"node {address} reaches its data again")
             self._warned.discard(address)

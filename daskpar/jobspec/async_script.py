@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
@@ -43,8 +43,14 @@ AZURE_IN_FLIGHT = 10
 """Mini-batches under way at a time in Azure's async mode, where nobody says how many."""
 
 
-def calls_in_flight(script: Path | None, settings: ChosenSettings) -> int:
-    """How many calls are in flight in one processor; 0: they follow each other."""
+def calls_in_flight(script: Path | None, settings: ChosenSettings, uploaded: Sequence[str] = ()) -> int:
+    """How many calls are in flight in one processor; 0: they follow each other.
+
+    `uploaded`: the outputs at URLs that the script fills. Whose file is whose is known of calls that follow
+    each other, so `async def run` is then called as an ordinary function is.
+    """
+    if uploaded:
+        return 0
     wanted = settings.values["concurrent_mini_batches"]
     number = wanted if isinstance(wanted, int) else 0
     if settings.values["amlbi_async_mode"]:
@@ -55,12 +61,28 @@ def calls_in_flight(script: Path | None, settings: ChosenSettings) -> int:
 
 
 def check_in_flight(
-    found: FoundScript, settings: ChosenSettings, place_of: Callable[[str], Place], problems: Problems
+    found: FoundScript,
+    settings: ChosenSettings,
+    uploaded: Sequence[str],
+    place_of: Callable[[str], Place],
+    problems: Problems,
 ) -> None:
-    """Record where the script can't do what is asked of it: many calls at a time, or Azure's async mode."""
+    """Record where the script can't do what is asked of it: many calls at a time, or Azure's async mode.
+
+    `uploaded`: the outputs at URLs that the script fills.
+    """
     if found.path is None:
         return
     values, script = settings.values, shown_path(found.path)
+    asked = "--amlbi_async_mode" if values["amlbi_async_mode"] else "--concurrent_mini_batches"
+    if uploaded and (values["amlbi_async_mode"] or values["concurrent_mini_batches"] not in (None, 1)):
+        problems.error(
+            place_of(asked),
+            f"{asked} does not go together with the output {uploaded[0]} at a URL: of calls side by side "
+            "nobody can tell which has written a file, and a file is uploaded with its mini-batch.",
+            f"Leave {asked} out, return rows instead of files, or write mode: direct for the output: then "
+            "the script gets the URL and writes there itself.",
+        )
     if values["amlbi_async_mode"]:
         names = _names(found.path)
         lacking = (

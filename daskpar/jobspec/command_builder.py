@@ -10,6 +10,7 @@ from daskpar.jobspec import bindings, scalars
 from daskpar.jobspec.bindings import BindingError
 from daskpar.jobspec.command_text import FilledCommand, Filling, fill_command
 from daskpar.jobspec.model import CommandStep, Input, Output
+from daskpar.jobspec.output_uploads import with_uploads
 from daskpar.jobspec.problems import Place
 from daskpar.jobspec.step_builder import StepBuilder
 from daskpar.jobspec.url_check import check_urls
@@ -26,8 +27,9 @@ class CommandBuilder(StepBuilder):
             name: replace(value, mode=value.mode or ("ro_mount" if value.is_data else ""))
             for name, value in inputs.items()
         }
+        outputs = with_uploads(outputs, self.scope.locations.uploads(self.step.name))
         inputs = self._with_access(inputs, outputs)
-        with self.scope.showing(inputs):
+        with self.scope.showing(inputs, outputs):
             command, variables = self._command(), self._environment_variables()
         check_urls(self.scope, self.step, inputs, outputs)
         limit = self._literal(("limits", "timeout"))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from daskpar.jobspec.model import BySize, Input, Output
+from daskpar.jobspec.output_uploads import NOT_WRITTEN
 from daskpar.jobspec.problems import Place, Problems
 from daskpar.jobspec.scope import Scope
 from daskpar.jobspec.step_settings import ChosenSettings
@@ -53,9 +54,9 @@ def check_failed_items_to(
 ) -> None:
     """Record what is wrong with `path` as the place for failed items."""
     problems, shown = scope.problems, scope.locations.shown_path(path)
-    if is_url(path):
+    if is_url(path) and path.partition("://")[0].lower() in NOT_WRITTEN:
         problems.error(
-            place, f"--failed_items_to {path} is a URL.", "Give a local folder, or an output that is one."
+            place, f"--failed_items_to {path} can't be written.", "Give a folder, or an output that is one."
         )
     elif path == rows or any(data.is_data and data.path == path for data in inputs.values()):
         problems.error(

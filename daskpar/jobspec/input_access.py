@@ -8,6 +8,7 @@ from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 
+from daskpar.fetched_names import base_name
 from daskpar.jobspec.model import Input, Output
 from daskpar.locations import is_url
 
@@ -16,13 +17,15 @@ class Access(StrEnum):
     """How scripts reach the data of an input."""
 
     AS_IS = ""
-    """In its place, where they may change it: `direct`, URLs, and what the step itself writes."""
+    """In its place, where they may change it: `direct`, and what the step itself writes."""
     MOUNT = "mount"
     """In its place, which is read-only for them."""
     LINKS = "links"
     """In folders of the run directory that hold a link to each file."""
     COPY = "copy"
     """In the run directory, as a copy that is the step's own."""
+    FETCHED = "fetched"
+    """On the disk of each node, which fetches it from its URL."""
 
     @property
     def in_words(self) -> str:
@@ -35,6 +38,7 @@ _WORDS = {
     Access.MOUNT: "read-only for its scripts",
     Access.LINKS: "its scripts see a tree of links",
     Access.COPY: "its scripts see a private copy",
+    Access.FETCHED: "fetched to each node",
 }
 
 
@@ -53,9 +57,9 @@ def with_access(
     """
     seen = {name: _with_access(data, outputs, folder, mounts=mounts) for name, data in inputs.items()}
     model = seen.get(model_input)
-    if model is not None and model.is_data and not is_url(model.path):
-        access = Access.COPY if model.access == Access.COPY else Access.LINKS
-        place = folder / model.name / os.path.basename(model.path.rstrip("/"))
+    if model is not None and model.is_data and (not is_url(model.path) or model.access == Access.FETCHED):
+        access = Access.LINKS if model.access in (Access.AS_IS, Access.MOUNT) else Access(model.access)
+        place = folder / model.name / _name_of(model.path)
         seen[model_input] = replace(model, access=str(access), seen=str(place))
     return seen
 
@@ -72,16 +76,24 @@ def writable_paths(outputs: Mapping[str, Output], run_directory: Path | str) -> 
 
 def _with_access(data: Input, outputs: Mapping[str, Output], folder: Path, *, mounts: bool) -> Input:
     access = _access(data, outputs, mounts=mounts)
-    if access not in (Access.LINKS, Access.COPY):
+    if access not in (Access.LINKS, Access.COPY, Access.FETCHED):
         return replace(data, access=str(access))
     place = folder / data.name
-    seen = place / os.path.basename(data.path) if data.type == "uri_file" else place
+    seen = place / _name_of(data.path) if data.type == "uri_file" else place
     return replace(data, access=str(access), seen=str(seen))
 
 
+def _name_of(path: str) -> str:
+    if is_url(path):
+        return base_name(path.rstrip("/"))
+    return os.path.basename(path.rstrip("/"))
+
+
 def _access(data: Input, outputs: Mapping[str, Output], *, mounts: bool) -> Access:
-    if not data.is_data or not data.path or data.mode == "direct" or is_url(data.path):
+    if not data.is_data or not data.path or data.mode == "direct":
         return Access.AS_IS
+    if is_url(data.path):
+        return Access.FETCHED
     place = os.path.realpath(data.path)
     local = [output for output in outputs.values() if not is_url(output.path)]
     if place == "/" or any(os.path.realpath(output.path) == place for output in local):

@@ -36,7 +36,9 @@ class Input:
     access: str = ""
     """How scripts reach it, an `input_access.Access`."""
     seen: str = ""
-    """Where scripts see it in the run directory, as a copy or links; empty: at `path`."""
+    """Where scripts see it in the run directory, as a copy or links; of what nodes fetch, the text that each
+    replaces by a place of its own. Empty: at `path`.
+    """
     where: str = ""
     """`file:line` of its definition, for messages."""
 
@@ -44,6 +46,16 @@ class Input:
     def is_data(self) -> bool:
         """Whether this is data at `path` rather than a literal."""
         return self.type != "literal"
+
+    @property
+    def is_laid_out(self) -> bool:
+        """Whether the run directory holds a copy of it, or a tree of links, for the scripts of the step."""
+        return bool(self.seen) and self.access in ("links", "copy")
+
+    @property
+    def is_fetched(self) -> bool:
+        """Whether each node fetches it from its URL."""
+        return self.access == "fetched"
 
     @property
     def is_file_list(self) -> bool:
@@ -62,11 +74,14 @@ class Output:
     type: str
     """`uri_file`, `uri_folder`, `mltable`, `mlflow_model`, `custom_model`, `triton_model`."""
     mode: str
+    """`rw_mount`, `upload`, `direct`."""
     path: str
     """Absolute local path or URL."""
     chosen_by_user: bool
-    """True where the spec names the path, False where it is daskpar's own choice, in the run directory."""
+    """True where the spec names the path, False where it is daskpar's own choice."""
     where: str = ""
+    seen: str = ""
+    """Where scripts write it in the run directory, from where it is uploaded to `path`; empty: at `path`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,6 +166,8 @@ class DriverSettings:
     """Ours: calls that all processors of the step may make together, as `300/min`; None: any number."""
     rate_limit_patience: Seconds = 600.0
     """Ours: how long a mini-batch whose calls raise with `retry_after` is tried again without charge."""
+    fetch_cache: int | None = None
+    """Ours: bytes that the fetched files of mini-batches may take on a node; None: 10 GB."""
     resume_from: str | None = None
     rank_mini_batch_count: int = 0
 

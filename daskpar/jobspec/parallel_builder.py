@@ -15,6 +15,7 @@ from daskpar.jobspec.bindings import BindingError
 from daskpar.jobspec.failed_item_checks import check_failed_items_to, check_isolation
 from daskpar.jobspec.input_access import shown_paths
 from daskpar.jobspec.model import BySize, Input, Output, ParallelStep
+from daskpar.jobspec.output_uploads import with_uploads, without_unused
 from daskpar.jobspec.problems import Place
 from daskpar.jobspec.program_arguments import DriverFlags, UnclosedQuote, driver_flags, split_arguments
 from daskpar.jobspec.row_tables import table_hint
@@ -60,25 +61,27 @@ class ParallelBuilder(StepBuilder):
         self._check_tables(inputs, split_inputs)
         by_size = self._counted(by_size, keys, inputs, split_inputs)
         inputs = self._with_modes(inputs, split_inputs, by_size, keys)
+        rows, into_folder = self._append_row_to(outputs, flags, settings)
+        outputs = with_uploads(outputs, self.scope.locations.uploads(self.step.name), rows)
         inputs = self._with_access(inputs, outputs)
-        with self.scope.showing(inputs):
-            if shown_paths(inputs):
+        with self.scope.showing(inputs, outputs):
+            if shown_paths(inputs) or any(output.seen for output in outputs.values()):
                 arguments = self._arguments()  # once more: the modes were not known before
             variables = self._environment_variables()
         if (model := inputs.get(self.scope.job.model_input)) and model.seen:
             variables.setdefault("AZUREML_MODEL_DIR", os.path.dirname(model.seen))
         arguments = self._with_logging_level(arguments, flags, settings)
         self._check_division(inputs, split_inputs, by_size, keys, settings.sources)
-        rows, into_folder = self._append_row_to(outputs, flags, settings)
         row_format = self._row_format(rows, settings, flags, into_folder=into_folder)
         if rows is not None:
             self._check_join(inputs, split_inputs, settings)
+        outputs = without_unused(outputs, rows, (*arguments, *variables.values()))
         check_urls(self.scope, self.step, inputs, outputs, rows)
         check_isolation(settings, by_size, keys, self._place_of_argument, self.problems, self.notes)
         failed_items = self._failed_items_to(inputs, outputs, settings, rows)
         concurrency = settings.values["max_concurrency_per_instance"]
         instances = settings.values["instance_count"]
-        script, in_flight = self._entry_script(code, settings)
+        script, in_flight = self._entry_script(code, settings, outputs)
         return ParallelStep(
             name=self.step.name,
             display_name=self._display_name(),
@@ -165,7 +168,9 @@ class ParallelBuilder(StepBuilder):
             )
         return flags
 
-    def _entry_script(self, code: Path | None, settings: ChosenSettings) -> tuple[str, int]:
+    def _entry_script(
+        self, code: Path | None, settings: ChosenSettings, outputs: Mapping[str, Output]
+    ) -> tuple[str, int]:
         """What processors import, and how many of its calls are in flight in one of them."""
         value = self._literal(("task", "entry_script"))
         self._source("entry_script", value)
@@ -187,12 +192,13 @@ class ParallelBuilder(StepBuilder):
                 value.place, f"the entry script {text!r} does not exist in {shown_path(folder)}.", hint
             )
             return text, 0
+        uploaded = [name for name, output in outputs.items() if output.seen]
         if self.check_files and found.path is not None:
             for problem in check_script(found.path, needs_run=not settings.values["amlbi_async_mode"]):
                 place = Place(file=shown_path(problem.path), line=problem.line, folder=folder)
                 self.problems.error(place, problem.what, problem.hint)
-            check_in_flight(found, settings, self._place_of_argument, self.problems)
-        return found.name, calls_in_flight(found.path, settings)
+            check_in_flight(found, settings, uploaded, self._place_of_argument, self.problems)
+        return found.name, calls_in_flight(found.path, settings, uploaded)
 
     def _input_data(self, inputs: Mapping[str, Input], settings: ChosenSettings) -> tuple[str, ...]:
         value = self.step.tree.get("input_data")

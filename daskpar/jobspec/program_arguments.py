@@ -72,6 +72,7 @@ WITH_EFFECT = frozenset(
         "amlbi_async_mode",
         "rate_limit",
         "rate_limit_patience",
+        "fetch_cache",
     }
 )
 """Flags that the driver acts on."""
@@ -89,6 +90,7 @@ OURS_WITH_HYPHENS = {
     "isolate-at-most": "isolate_at_most",
     "failed-items-to": "failed_items_to",
     "job-timeout": "job_timeout",
+    "fetch-cache": "fetch_cache",
     "append-row-part-size": "append_row_part_size",
     "append-row-join": "append_row_join",
     "append-row-index": "append_row_index",

@@ -26,7 +26,12 @@ class Scope(ABC):
     def __init__(self, job: DeclaredJob, run: RunLocations, problems: Problems) -> None:
         self.job = job
         self.problems = problems
-        self.locations = SpecLocations(run, self.default_datastore, problems)
+        self.locations = SpecLocations(
+            run,
+            self.default_datastore,
+            problems,
+            chosen=job.tree.get("settings", "default_datastore") is not None,
+        )
         self._seen: dict[str, str] = {}
         """Path of data -> where scripts see it."""
         self._seen_by_name: dict[tuple[str, str], str] = {}
@@ -83,9 +88,14 @@ class Scope(ABC):
         return None if failed else filled
 
     @contextmanager
-    def showing(self, inputs: Mapping[str, Input]) -> Iterator[None]:
-        """While it lasts, texts are filled in for the scripts of a step: with where they see its inputs."""
-        self._seen = {data.path: data.seen for data in inputs.values() if data.seen}
+    def showing(
+        self, inputs: Mapping[str, Input], outputs: Mapping[str, Output] | None = None
+    ) -> Iterator[None]:
+        """While it lasts, texts are filled in for the scripts of a step: with where they see its inputs, and
+        where they write its outputs.
+        """
+        ports: list[Input | Output] = [*inputs.values(), *(outputs or {}).values()]
+        self._seen = {data.path: data.seen for data in ports if data.seen}
         self._seen_by_name = {(name, data.path): data.seen for name, data in inputs.items()}
         try:
             yield

@@ -14,7 +14,7 @@ from daskpar.jobspec.env_references import REFERENCE
 from daskpar.jobspec.problems import Problems
 from daskpar.jobspec.steps_apart import StepsApart
 from daskpar.jobspec.yaml_source import Value, near_file, shown_path
-from daskpar.locations import datastore_of, is_url, resolve
+from daskpar.locations import UNNAMED, datastore_of, is_url, join, resolve
 from daskpar.paths import RunPaths
 
 DEFAULT_DATASTORES = ("workspaceblobstore", "default")
@@ -42,8 +42,12 @@ class RunLocations:
 class SpecLocations:
     """Finds the location that a text in a spec means; why a text means none goes to `problems`."""
 
-    def __init__(self, run: RunLocations, default_datastore: str, problems: Problems) -> None:
+    def __init__(
+        self, run: RunLocations, default_datastore: str, problems: Problems, *, chosen: bool = False
+    ) -> None:
+        """`chosen`: whether the job itself names its default datastore."""
         self._run = run
+        self._default_name = default_datastore if chosen else UNNAMED
         self._paths = RunPaths(run.run_directory)
         self._problems = problems
         default = str(self._paths.datastores / "default")
@@ -91,8 +95,18 @@ class SpecLocations:
         paths = apart.paths if apart is not None and step in apart.names else self._paths
         return paths.step(step).input_copies
 
+    def uploads(self, step: str) -> Path:
+        """Where the scripts of a step write its outputs at URLs before these are uploaded."""
+        return self._paths.step(step).uploads
+
     def default_output(self, step: str | None, output: str) -> str:
-        """Where the output of a step (None: of the pipeline) goes that names no place."""
+        """Where the output of a step (None: of the pipeline) goes that names no place: below the default
+        datastore, where one is configured, and else in the run directory.
+        """
+        for name in (self._default_name, UNNAMED):
+            if name in self._run.datastores:
+                own = "/".join(filter(None, ("azureml", self.run_name, step, output)))
+                return join(self._run.datastores[name], own)
         return str((self._paths.step(step) if step else self._paths).outputs / output)
 
     def in_run(self, path: str) -> bool:

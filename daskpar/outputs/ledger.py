@@ -17,6 +17,7 @@ from daskpar.outputs.journal import Journal
 from daskpar.outputs.journal_reader import JournalContents, keep_damaged, read_journal
 from daskpar.outputs.part_check import Damage, damage, lost_ranges
 from daskpar.outputs.pieces import Divided, PieceOutcome
+from daskpar.outputs.step_uploads import StepUploads
 from daskpar.paths import StepPaths
 from daskpar.processor.protocol import Flushed
 from daskpar.results import Failure, TryStatus
@@ -49,6 +50,8 @@ class Ledger:
         """The pieces of divided mini-batches."""
         self.reopened: frozenset[int] = frozenset()
         """Mini-batches of which only the items that failed alone are run again."""
+        self.uploads: StepUploads | None = None
+        """Keeps which uploaded files belong to which mini-batch, where outputs lie at URLs."""
         self._writer: PartWriter | None = None
         self.notes: tuple[str, ...] = ()
         """Sentences about what was found damaged, torn or gone, for a warning each."""
@@ -145,6 +148,9 @@ class Ledger:
             self._take_schema(flushed.schema, records)
         if flushed.carried:  # rows first: what the journal says is there is there
             self.store.keep(flushed.part, flushed.offset, flushed.carried)
+        if flushed.sealed and self.uploads is not None:
+            taken = set(records["index"][accepted].tolist())
+            self.uploads.count([found for found in flushed.sealed if found[0] in taken])
         self.journal.append(flushed, accepted)
         with self.lock:
             self.commits.apply(records, flushed.part, flushed.offset, flushed.length, flushed.crc)
@@ -159,6 +165,8 @@ class Ledger:
             self._take_schema(flushed.schema, unpack(outcome.record))
         if flushed.carried:
             self.store.keep(flushed.part, flushed.offset, flushed.carried)
+        if flushed.sealed and self.uploads is not None:
+            self.uploads.count(flushed.sealed, outcome.span)
         self.journal.add_piece(outcome.to_json())
         self.divided.add(outcome)
 

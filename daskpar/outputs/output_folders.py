@@ -175,6 +175,11 @@ def set_outputs_aside(step: Step, keep: Iterable[str] = ()) -> list[str]:
     local = _local(keep)
     moved = []
     for output in step.outputs.values():
+        if output.seen:
+            moved.append(
+                f"What step {step.name} had written to {output.path} stays there: files of the same name are "
+                "replaced, and none is removed."
+            )
         if (
             not is_url(output.path)
             and output.path != kept_until_replaced

@@ -6,11 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from daskpar.errors import InfrastructureLost
-from daskpar.locations import filesystem
+from daskpar.locations import filesystem, is_object_store, make_folder_of, remote_errors
 from daskpar.outputs.meter import Meter
-
-_WHOLE_AT_CLOSE = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "oci", "r2", "hf"}
-"""Stores where an object appears when its upload is finished, and an abandoned upload leaves nothing."""
 
 
 def upload(pieces: Iterable[bytes], target: str, meter: Meter, token: str) -> None:
@@ -19,16 +16,14 @@ def upload(pieces: Iterable[bytes], target: str, meter: Meter, token: str) -> No
     `token`: a short name of who writes. Raises InfrastructureLost where the store refuses.
     """
     files, path = filesystem(target)
-    whole_at_close = target.partition("://")[0].lower() in _WHOLE_AT_CLOSE
-    name = path if whole_at_close else _beside(path, token)
+    whole_at_close = is_object_store(target)
+    name = path if whole_at_close else beside(path, token)
+    make_folder_of(target, files, path)
     try:
-        files.makedirs(files._parent(path), exist_ok=True)
-    except (OSError, NotImplementedError):
-        pass  # a store without folders; if it is more than that, opening the file says so
-    try:
-        _send(pieces, files, name, meter, whole_at_close)
-        if not whole_at_close:
-            files.mv(name, path)
+        with remote_errors():
+            send(pieces, files, name, meter, whole_at_close)
+            if not whole_at_close:
+                files.mv(name, path)
     except OSError as error:
         raise InfrastructureLost(
             f"The output {target} can't be written: {error}. "
@@ -36,15 +31,21 @@ def upload(pieces: Iterable[bytes], target: str, meter: Meter, token: str) -> No
         ) from error
 
 
-def _beside(path: str, token: str) -> str:
+def beside(path: str, token: str) -> str:
     """A hidden name in the same folder: whoever reads the folder leaves it out."""
     folder, slash, name = path.rpartition("/")
     return f"{folder}{slash}.{name}.{token}.tmp"
 
 
-def _send(pieces: Iterable[bytes], files: Any, name: str, meter: Meter, whole_at_close: bool) -> None:
+def send(
+    pieces: Iterable[bytes], files: Any, name: str, meter: Meter, whole_at_close: bool, **options: Any
+) -> None:
+    """Write `pieces` to the file `name` of an fsspec filesystem: on an error, nothing is left there.
+
+    `whole_at_close`: whether the store shows it only when it is complete. `options` are those of `open`.
+    """
     # Leaving a `with` block would finish the upload on an error too, and so would the garbage collector.
-    file = files.open(name, mode="wb", autocommit=not whole_at_close)
+    file = files.open(name, mode="wb", autocommit=not whole_at_close, **options)
     try:
         for data in pieces:
             file.write(data)

@@ -48,6 +48,10 @@ class BlockQueue:
     def __len__(self) -> int:
         return len(self._waiting)
 
+    def waiting(self) -> list[tuple[int, int]]:
+        """The ranges of those that wait for a processor, in order."""
+        return [(order.start, order.stop) for order in self._waiting]
+
     # -- giving --------------------------------------------------------------------------------------------
 
     def add(self, order: BlockOrder) -> None:

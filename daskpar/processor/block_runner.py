@@ -25,6 +25,7 @@ from daskpar.printable import in_brackets
 from daskpar.processor import channel, context
 from daskpar.processor.entry_script import Entry
 from daskpar.processor.error_text import describe_error, user_traceback
+from daskpar.processor.fetched_plan import open_plan
 from daskpar.processor.no_debugger import advice
 from daskpar.processor.own_ground import LOST_DESCRIPTORS, LOST_LIMITS, OwnGround
 from daskpar.processor.own_process import OwnProcess
@@ -154,7 +155,7 @@ class BlockRunner:
     def _open_plan(self) -> Plan:
         if self._plan is None:
             try:
-                self._plan = Plan.open(self.settings.plan)
+                self._plan = open_plan(self.settings)
                 self._before = self._columns_before(self._plan)
                 if self.settings.seen:
                     self._plan.seen_paths = SeenItems(self.settings.seen)
@@ -436,11 +437,19 @@ class BlockRunner:
                 carried=carried,
                 notices=self._notices(failures),
                 piece=self._order.piece,
+                sealed=self._sealed(),
             ),
         )
         self._report_stray()
         if self.settings.rate_limit is not None and not the_limit().asked and not failures:
             self._warn_once(context.UNASKED)
+
+    def _sealed(self) -> tuple[tuple[int, str], ...]:
+        """As `Flushed.sealed`, of the mini-batches that are reported now."""
+        return ()
+
+    def leave(self) -> None:
+        """The processor ends, after `shutdown()`."""
 
     def _check_descriptor(self) -> None:
         """End this process, with the current mini-batch as the one to charge, where the script has closed the

@@ -9,15 +9,17 @@ import resource
 import signal
 import socket
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from daskpar import masking
+from daskpar.datastores import take_options
 from daskpar.own_calls import moved_up
 from daskpar.paths import process_name
 from daskpar.processor.azure_variables import azure_variables
 from daskpar.processor.fork_protocol import ChildTask
 from daskpar.processor.leftovers import fresh_folder, temporary_folder, use_temporary_folder
+from daskpar.processor.output_sweep import Uploads
 from daskpar.processor.private_mounts import NO_GUARD, Guard
 from daskpar.processor.protocol import ProcessorSettings
 from daskpar.processor.rate_page import RatePage
@@ -69,6 +71,8 @@ class ProcessorTask(ChildTask):
         from daskpar.processor.host import Host
 
         settings, name = self.settings, process_name(self.number)
+        if settings.uploads is not None:
+            settings = self._with_own_outputs(settings.uploads)
         _apply(settings.guard)
         logs, node = settings.log_paths, settings.node
         redirect(logs.stdout(node, self.number), 1)
@@ -84,6 +88,7 @@ class ProcessorTask(ChildTask):
         use_temporary_folder(temporary_folder(settings, os.getpid()))
         self.set_environment(name)
         self._set_limits()
+        take_options(settings.storage)
         # What it takes from its environment is not repeated in our own lines of its stderr.
         masking.remember(value for name, value in settings.environment.items() if masking.is_secret(name))
         sys.argv = [settings.entry_script, *settings.arguments]
@@ -99,6 +104,20 @@ class ProcessorTask(ChildTask):
         page = (SlotPage if settings.in_flight else SharedPage).of_processor(fds[1])
         rate_page = RatePage(moved_up(fds[2])) if len(fds) > 2 else None
         Host(settings, self.number, sock, page, stacks, rate_page).run()
+
+    def _with_own_outputs(self, uploads: Uploads) -> ProcessorSettings:
+        """The settings with arguments and variables that name this processor's own, empty output folders."""
+        settings = self.settings
+        folders = uploads.of(settings.node, self.number)
+        folders.make()
+        for name, value in os.environ.items():
+            if uploads.filled in value:  # set in the fork server, for all processors
+                os.environ[name] = folders.named_in(value)
+        return replace(
+            settings,
+            arguments=tuple(map(folders.named_in, settings.arguments)),
+            environment={name: folders.named_in(value) for name, value in settings.environment.items()},
+        )
 
     def watched_page(self, fds: list[int]) -> tuple[ProcessorSettings, SharedPage]:
         """In the fork server, which reads the page once more should the node be killed."""

@@ -35,6 +35,15 @@ if TYPE_CHECKING:
     from daskpar.processor.script_loop import ScriptLoop
 
 
+def runner_of(settings: ProcessorSettings) -> type[BlockRunner]:
+    """What runs the blocks of a step with these settings."""
+    if settings.uploads is None:
+        return BlockRunner
+    from daskpar.processor.uploading_runner import UploadingRunner
+
+    return UploadingRunner
+
+
 class Host:
     """Runs one entry script for one node. `stacks`: file descriptor for the stacks of a kill or crash."""
 
@@ -88,12 +97,14 @@ class Host:
         if self.settings.in_flight:
             from daskpar.processor.in_flight_runner import InFlightRunner
 
-            InFlightRunner(self._script_loop(), *given).serve()
+            in_flight = InFlightRunner(self._script_loop(), *given)
+            in_flight.serve()
+            blocks: BlockRunner = in_flight
         else:
-            blocks = BlockRunner(*given)
+            blocks = runner_of(self.settings)(*given)
             while (order := self._next_order()) is not None:
                 blocks.run(order)
-        self._shut_down()
+        self._shut_down(blocks)
 
     def _next_order(self) -> BlockOrder | None:
         """Wait for an order; None: there are no more."""
@@ -175,7 +186,7 @@ class Host:
             self._profiling = Profiling(self.settings.profiling_module, str(path))
             self._entry = self._profiling.wrap(self._entry)
 
-    def _shut_down(self) -> None:
+    def _shut_down(self, blocks: BlockRunner) -> None:
         trace = ""
         self._page.announce(-1, Phase.SHUTDOWN, OWN.monotonic())
         self._guard.in_script, self._guard.own_code = True, None
@@ -205,4 +216,5 @@ class Host:
         self._ground.restore_modules()
         if self._profiling is not None:
             self._profiling.save(now=True)
+        blocks.leave()
         channel.send(self._sock, ShutdownDone(trace))

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from time import monotonic, time
+from typing import TYPE_CHECKING
 
 from daskpar.events import ProcessorState
 from daskpar.paths import process_name
@@ -57,6 +58,9 @@ from daskpar.processor.stacks import read_stacks
 from daskpar.processor.start_failures import StartFailures
 from daskpar.processor.timeout_watchdog import TimeoutWatchdog
 
+if TYPE_CHECKING:
+    from daskpar.processor.fetch_process import FetchProcess
+
 logger = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.02
@@ -73,7 +77,7 @@ class ProcessorPool:
     """Runs blocks on `settings.processors` processors.
 
     `report` gets lists of messages, in order, on the pool's thread. `server`: a fork server that was started
-    before; it is the pool's from now on.
+    before, `fetch`: what fetches its inputs; they are the pool's from now on.
     """
 
     def __init__(
@@ -81,6 +85,7 @@ class ProcessorPool:
         settings: ProcessorSettings,
         report: Callable[[list[Message]], None],
         server: ForkServer | None = None,
+        fetch: FetchProcess | None = None,
     ) -> None:
         self.settings = settings
         self.processors = ProcessorSet(settings, server)
@@ -95,6 +100,7 @@ class ProcessorPool:
         self._growth = GrowthWatchdog(settings.most_growth)
         self._long_calls = LongCallWatch(settings)
         self._last_words = LastWords(settings.log_paths, settings.node)
+        self._fetch = fetch
         self._keep_folders: set[int] = set()
         """Numbers of processors that have ended in order: the next one goes on in the working folder."""
         self._oom_kills = OomKillCounter()
@@ -154,7 +160,7 @@ class ProcessorPool:
 
     def _main(self) -> None:
         try:
-            self.processors.open(self._calls)
+            self.processors.open(self._calls, *([self._fetch] if self._fetch is not None else []))
             while not self._is_over():
                 self._turn()
         except Exception as error:
@@ -174,6 +180,8 @@ class ProcessorPool:
             p.order is not None or not p.ready or p.finishing or p.replaced_for for p in self.processors
         )
         self._blocks.give_to(self.processors)
+        if self._fetch is not None:
+            self._fetch.coming(self._blocks.waiting())
         self._start_missing()
         self._send()
         for source in self.processors.wait(TICK_SECONDS if busy or self._blocks else IDLE_TICK_SECONDS):
@@ -194,8 +202,19 @@ class ProcessorPool:
                 self._read_server_events()
             except ConnectionError as error:
                 self._server_lost(error)
+        elif source is self._fetch and self._fetch is not None:
+            self._read_fetch(self._fetch)
         else:
             self._calls.clear_wakeups()
+
+    def _read_fetch(self, fetch: FetchProcess) -> None:
+        messages, trouble = fetch.read()
+        for message in messages:
+            self._report(message)
+        if trouble:
+            self.processors.stop_reading(fetch)
+            self._report(NodeFailed(node=self.settings.node, message=trouble, disk=False))
+            self._stop()
 
     def _check_clocks(self) -> None:
         now = monotonic()
@@ -229,6 +248,8 @@ class ProcessorPool:
         # Only a server below which nothing runs any more may serve the next step.
         keep = self.settings.spare_server and self._finishing and not self._closing and not self.processors
         self.processors.close_server(keep=keep)
+        if self._fetch is not None:
+            self._fetch.close()
         self._send()
         self.processors.close()
         self._closing = True
@@ -319,7 +340,8 @@ class ProcessorPool:
 
     def _start_missing(self) -> None:
         over = self._stopping or (self._finishing and not self._blocks)
-        if over or not self._failures.may_start():
+        waits = self._fetch is not None and not self._fetch.ready
+        if over or waits or not self._failures.may_start():
             return
         for number in range(self.settings.processors):
             if number not in self.processors:

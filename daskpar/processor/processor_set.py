@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import selectors
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from daskpar.processor import last_state, prestart
 from daskpar.processor.call_inbox import CallInbox
@@ -13,6 +13,9 @@ from daskpar.processor.fork_server import ForkServer
 from daskpar.processor.processor_handle import ProcessorHandle, start_processor
 from daskpar.processor.protocol import ProcessorSettings
 from daskpar.processor.rate_page import RatePage
+
+if TYPE_CHECKING:
+    from daskpar.processor.fetch_process import FetchProcess
 
 
 class ProcessorSet:
@@ -31,13 +34,17 @@ class ProcessorSet:
         self._by_number: dict[int, ProcessorHandle] = {}
         self._by_key: dict[int, ProcessorHandle] = {}
 
-    def open(self, calls: CallInbox) -> None:
-        """Start the fork server unless there is one; OSError where it can't be started."""
+    def open(self, calls: CallInbox, *others: FetchProcess) -> None:
+        """Start the fork server unless there is one; OSError where it can't be started. `calls` and `others`
+        are waited for too.
+        """
         if self._server is None:
             self._server = self._new_server()
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._server, selectors.EVENT_READ, self._server)
         self._selector.register(calls, selectors.EVENT_READ, calls)
+        for other in others:
+            self._selector.register(other, selectors.EVENT_READ, other)
 
     @property
     def server(self) -> ForkServer:
@@ -76,10 +83,10 @@ class ProcessorSet:
         self._by_number[number] = self._by_key[processor.key] = processor
         self._selector.register(processor.sock, selectors.EVENT_READ, processor)
 
-    def stop_reading(self, processor: ProcessorHandle) -> None:
-        """Nothing more comes from a processor."""
+    def stop_reading(self, source: ProcessorHandle | FetchProcess) -> None:
+        """Nothing more comes from there."""
         with contextlib.suppress(KeyError, ValueError):
-            self._selector.unregister(processor.sock)
+            self._selector.unregister(source.sock)
 
     def forget(self, processor: ProcessorHandle) -> None:
         """A processor has ended; the caller closes it."""

@@ -11,8 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from daskpar.data.notices import Notice
+from daskpar.datastores import StorageOptions
 from daskpar.events import LongCall, ProcessorState
 from daskpar.paths import LogPaths, processor_work
+from daskpar.processor.fetched_inputs import Fetching
+from daskpar.processor.output_sweep import Uploads
 from daskpar.processor.private_mounts import NO_GUARD, Guard
 from daskpar.results import Failure, InitFailed
 from daskpar.rows.part_store import PartStore
@@ -90,6 +93,10 @@ class ProcessorSettings:
     """CUDA device of each processor slot; empty: no GPUs."""
     guard: Guard = NO_GUARD
     """What scripts can't change."""
+    storage: StorageOptions = field(default_factory=StorageOptions)
+    """How URLs are opened that lie in datastores."""
+    fetching: Fetching | None = None
+    """What nodes fetch from URLs; None: nothing."""
     seen: tuple[SeenInput, ...] = ()
     """Inputs whose files scripts see elsewhere."""
     memory_limit: int | None = None
@@ -120,6 +127,8 @@ class ProcessorSettings:
     """Whether the entry script is one of ours that reads the step's input (a pass of a grouping)."""
     session: str = ""
     """Random text of one driver process's run of the step: it marks the files that its nodes leave behind."""
+    uploads: Uploads | None = None
+    """The outputs at URLs that the script fills; None: there are none."""
     repair: int = 0
     """How often damaged rows of the step were run again before, in the same run."""
 
@@ -227,6 +236,9 @@ class Flushed:
     """Values that were lost or are doubtful in these mini-batches, and in what `run()` returned for them."""
     piece: tuple[int, int] | None = None
     """As that of the order."""
+    sealed: tuple[tuple[int, str], ...] = ()
+    """Mini-batches that have written files for outputs at URLs, each with the name of the folder below
+    `Uploads.sealed` that holds these. Nodes pass it on once the files lie in the store."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -270,6 +282,15 @@ class NodeFailed:
     message: str
     disk: bool
     """True: rows can't be written any more, which ends the step; else only this node is out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotUploaded:
+    """Files of finished mini-batches are not uploaded yet; the node is at it, or goes on trying."""
+
+    node: int
+    trouble: str
+    """Why they can't be for now; empty while nothing stands in the way."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -328,6 +349,7 @@ Message = (
     | BlockEnded
     | InitFailed
     | NodeFailed
+    | NotUploaded
     | LogMessage
     | ProcessorChanged
     | LongCalls

@@ -11,10 +11,13 @@ import os
 import socket
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from daskpar import atomic
+from daskpar.datastores import StorageOptions, take_options
+from daskpar.errors import InputError
+from daskpar.rundir.store_probe import check_written
 
 PATIENCE_SECONDS = 10.0
 """Network file systems show a new file to other machines only after a while."""
@@ -72,6 +75,10 @@ class NodeNeeds:
     reads: tuple[Place, ...] = ()
     writes: tuple[str, ...] = ()
     """Folders that exist, to which the step writes."""
+    stores: tuple[str, ...] = ()
+    """Folders at URLs to which the node itself writes."""
+    storage: StorageOptions = field(default_factory=StorageOptions, compare=False)
+    """How these are opened."""
 
 
 def node_trouble(needs: NodeNeeds, token: str, patience: float | None = None) -> str:
@@ -93,6 +100,12 @@ def node_trouble(needs: NodeNeeds, token: str, patience: float | None = None) ->
             _write(folder, token)
         except OSError as error:
             return f"{socket.gethostname()} can't write to {folder}: {error.strerror}. {_MOUNT}"
+    take_options(needs.storage)
+    for url in needs.stores:
+        try:
+            check_written(url, "an output")
+        except InputError as error:
+            return f"{socket.gethostname()}: {error}"
     return ""
 
 

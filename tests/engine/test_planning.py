@@ -12,12 +12,19 @@ from daskpar.errors import InputError
 from daskpar.jobspec.model import Input
 
 
-def test_files_at_a_url_are_listed_only_for_scripts_that_open_urls(tmp_path: Path) -> None:
-    (tmp_path / "MLTable").write_text("paths:\n  - file: https://host.invalid/a.png\n")
-    data = Input(name="i", type="mltable", mode="eval_mount", path=str(tmp_path))
-    with pytest.raises(
-        InputError, match=r"lists https://host.invalid/a.png, and nothing is copied from a URL"
-    ):
-        open_input(data, {})
-    opened = open_input(Input(name="i", type="mltable", mode="direct", path=str(tmp_path)), {})
-    assert isinstance(opened, FileList) and list(opened.paths) == ["https://host.invalid/a.png"]
+def test_files_at_a_url_may_be_listed_unless_they_can_be_no_local_ones(tmp_path: Path) -> None:
+    def listed(mode: str, *names: str) -> list[str]:
+        lines = "".join(f"  - file: https://host.invalid/{name}\n" for name in names)
+        (tmp_path / "MLTable").write_text(f"paths:\n{lines}")
+        opened = open_input(Input(name="i", type="mltable", mode=mode, path=str(tmp_path)), {})
+        assert isinstance(opened, FileList)
+        return list(opened.paths)
+
+    for mode in ("eval_mount", "direct"):
+        assert listed(mode, "a.png", "b%20c.png") == [
+            "https://host.invalid/a.png",
+            "https://host.invalid/b%20c.png",
+        ]
+    assert len(listed("direct", "a", "a/b")) == 2
+    with pytest.raises(InputError, match=r"https://host.invalid/a is a file, and a folder of .*/a/b too"):
+        listed("eval_mount", "a", "a/b")

@@ -315,7 +315,7 @@ BAD_ARGUMENTS = [
     ("--isolate_at_most 3", "--isolate_failed_items True"),
     ("--job_timeout 0", "has to be seconds, more than 0"),
     ("--failed_items_to ${{outputs.rows}}", "is the step's append_row_to too"),
-    ("--failed_items_to s3://bucket/bad", "is a URL"),
+    ("--failed_items_to https://host/bad", "can't be written"),
     ("--failed_items_to ${{inputs.files}}", "is the step's input too"),
 ]
 

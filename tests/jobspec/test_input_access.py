@@ -9,7 +9,7 @@ import pytest
 from daskpar.jobspec.input_access import Access, shown_paths, with_access, writable_paths
 from daskpar.jobspec.model import Input, Output
 
-AS_IS, MOUNT, LINKS, COPY = Access
+AS_IS, MOUNT, LINKS, COPY, FETCHED = Access
 
 
 def access_of(data: Input, *outputs: Output, mounts: bool = True) -> Access:
@@ -65,14 +65,26 @@ def test_an_output_in_the_input_can_still_be_written(written: str, kind: str, ac
     "data",
     [
         Input(name="n", type="literal", value=3),
-        given("s3://bucket/data"),
-        given("https://host/data", mode="download"),
+        given("s3://bucket/data", mode="direct"),
         given("/"),
     ],
-    ids=["literal", "bucket", "web", "everything"],
+    ids=["literal", "bucket", "everything"],
 )
 def test_what_has_no_local_place_is_left_as_it_is(data: Input) -> None:
     assert access_of(data) is AS_IS
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "mode", "seen"),
+    [
+        ("s3://bucket/data", "uri_folder", "ro_mount", "/RUN/d"),
+        ("https://host/a%20b.csv?sig=x", "uri_file", "download", "/RUN/d/a b.csv"),
+        ("abfs://box@account.dfs.core.windows.net/m/", "custom_model", "ro_mount", "/RUN/d"),
+    ],
+)
+def test_what_is_at_a_url_is_fetched(path: str, kind: str, mode: str, seen: str) -> None:
+    (data,) = with_access({"d": given(path, mode, kind)}, {}, Path("/RUN"), mounts=True).values()
+    assert (data.access, data.is_fetched, data.is_laid_out, data.seen) == (FETCHED, True, False, seen)
 
 
 def test_paths_are_compared_where_links_lead(tmp_path: Path) -> None:

@@ -124,18 +124,17 @@ def test_what_a_step_writes_in_a_datastore_may_come_later(folder: Folder) -> Non
 @pytest.mark.parametrize(
     ("parts", "says"),
     [
-        (
-            {"inputs": "a: {path: 's3://b/k'}"},
-            "the input 'a' is at s3://b/k, and nothing is copied from or to a URL. Mount it",
-        ),
-        ({"inputs": "a: {type: mltable, path: 's3://b/k'}"}, "the input 'a' is at s3://b/k"),
-        ({"outputs": "a: {path: 's3://b/k'}"}, "the output 'a' is at s3://b/k"),
+        ({"inputs": "a: {path: 's3://b/k'}"}, ""),
+        ({"inputs": "a: {type: mltable, path: 's3://b/k'}"}, ""),
+        ({"inputs": "a: {path: 'memory://b/k'}"}, "the input 'a' is at memory://b/k, in the memory of one"),
+        ({"outputs": "a: {path: 's3://b/k'}"}, ""),
+        ({"outputs": "a: {path: 'https://b/k'}"}, "the output 'a' is at https://b/k, and nothing is written"),
         (
             {
                 "outputs": "a: {type: uri_file, path: 's3://b/k'}",
                 "task": "append_row_to: ${{outputs.result}}",
             },
-            "the output 'a' is at s3://b/k",
+            "",
         ),
         (
             {
@@ -143,6 +142,14 @@ def test_what_a_step_writes_in_a_datastore_may_come_later(folder: Folder) -> Non
                 "task": "program_arguments: --p ${{parent.inputs.p}}",
             },
             "what ${{parent.inputs.p}} means is at s3://b/k",
+        ),
+        (
+            {
+                "head": "inputs: {p: {path: 's3://b/k'}}",
+                "inputs": "a: '${{parent.inputs.p}}'",
+                "task": "program_arguments: --p ${{parent.inputs.p}}",
+            },
+            "",
         ),
         ({"inputs": "a: {path: 's3://b/k', mode: direct}"}, ""),
         ({"outputs": "a: {path: 's3://b/k', mode: direct}"}, ""),
@@ -160,23 +167,20 @@ def test_urls_that_nothing_is_copied_from(
 
 
 @pytest.mark.parametrize(
-    ("port", "extra", "fine"),
+    ("port", "extra", "fetched"),
     [
-        ("{type: uri_folder, path: 's3://b/k'}", "", False),
-        ("{type: mltable, path: 's3://b/k'}", "", True),
-        ("{type: mltable, path: 's3://b/k'}", "mini_batch_size: 10kb", True),
-        ("{type: mltable, path: 's3://b/k', mode: eval_mount}", "", False),
+        ("{type: uri_folder, path: 's3://b/k'}", "", True),
+        ("{type: uri_folder, path: 's3://b/k', mode: direct}", "", False),
+        ("{type: mltable, path: 's3://b/k'}", "", False),
+        ("{type: mltable, path: 's3://b/k'}", "mini_batch_size: 10kb", False),
+        ("{type: mltable, path: 's3://b/k', mode: eval_mount}", "", True),
     ],
 )
-def test_only_tables_are_read_at_a_url(
-    folder: Folder, parallel_job: Text, port: str, extra: str, fine: bool
+def test_files_at_a_url_are_fetched_and_tables_are_read_there(
+    folder: Folder, parallel_job: Text, port: str, extra: str, fetched: bool
 ) -> None:
-    text = parallel_job(extra).replace("{type: uri_folder, path: ./data}", port)
-    if fine:
-        folder.load(text)
-    else:
-        (problem,) = folder.problems(text)
-        assert "the input 'images' is at s3://b/k" in problem.what
+    (step,) = folder.load(parallel_job(extra).replace("{type: uri_folder, path: ./data}", port)).steps
+    assert step.inputs["images"].is_fetched is fetched
 
 
 def test_rows_at_a_url_are_no_file_for_a_later_step(folder: Folder) -> None:
@@ -192,7 +196,7 @@ def test_rows_at_a_url_are_no_file_for_a_later_step(folder: Folder) -> None:
           show: {type: command, command: "cat ${{inputs.result}}", inputs: {result: "${{parent.jobs.score.outputs.rows}}"}}
         """)
     assert (problem.line, problem.path) == (10, "jobs.show.inputs.result")
-    assert "memory://bucket/rows.txt" in problem.what
+    assert "memory://bucket/rows.txt, in the memory of one process" in problem.what
 
 
 def test_literals_in_a_command_are_text_and_paths_are_words(folder: Folder) -> None:

@@ -49,6 +49,8 @@ from daskpar.rundir.probe import NodeNeeds, node_trouble
 if TYPE_CHECKING:
     from distributed import Worker
 
+    from daskpar.outputs.upload_gate import UploadGate
+    from daskpar.processor.fetch_process import FetchProcess
     from daskpar.processor.fork_server import ForkServer
 
 logger = logging.getLogger(__name__)
@@ -133,11 +135,22 @@ class Reporter:
 class _OpenStep:
     """The processors of one step on this node, and the tasks that wait for their blocks."""
 
-    def __init__(self, worker: Worker, settings: ProcessorSettings, server: ForkServer | None) -> None:
+    def __init__(
+        self,
+        worker: Worker,
+        settings: ProcessorSettings,
+        server: ForkServer | None,
+        fetch: FetchProcess | None,
+    ) -> None:
         self.settings = settings
         self.reporter = Reporter(worker, tracker_name(settings.run_id, settings.opened_as))
         self.waiting: dict[int, threading.Event] = {}
-        self.pool = ProcessorPool(settings, self.take, server)
+        self.gate: UploadGate | None = None
+        if settings.uploads is not None:
+            from daskpar.outputs.upload_gate import UploadGate
+
+            self.gate = UploadGate(settings, settings.uploads, self.take)
+        self.pool = ProcessorPool(settings, self.gate.take if self.gate else self.take, server, fetch)
 
     def take(self, messages: list[Message]) -> None:
         self.reporter(messages)
@@ -155,6 +168,8 @@ class _OpenStep:
 
     def close(self) -> None:
         self.pool.close()
+        if self.gate is not None:
+            self.gate.close()
         self.reporter([NodeClosed(node=self.settings.node)])
         for event in list(self.waiting.values()):
             event.set()
@@ -207,8 +222,13 @@ class NodePlugin(WorkerPlugin):
             if self._over or settings.opened_as in self._left:
                 what = f"run {self.run_id}" if self._over else f"step {settings.step}"
                 raise RuntimeError(f"{what} has ended on worker {self.worker.address}")
+            fetch = None
+            if settings.fetching is not None:
+                from daskpar.processor.fetch_process import fetch_for
+
+                settings, fetch = fetch_for(settings, self.worker.local_directory)
             opened = self.steps[settings.opened_as] = _OpenStep(
-                self.worker, settings, server or prestart.take_server(settings)
+                self.worker, settings, server or prestart.take_server(settings), fetch
             )
         # This first report makes the node known to the tracker, which may have to stop it before any block is
         # done.

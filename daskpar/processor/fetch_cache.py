@@ -1,0 +1,321 @@
+"""The files that a node has fetched for its mini-batches: those that are wanted, and those that will be.
+
+A file is fetched once, however many processors want it. What a running mini-batch has stays; what comes next
+is fetched as long as there is room; what is done with goes when room is needed, the longest unused first. So
+a retry nearly always finds its files.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from time import monotonic
+from typing import NamedTuple
+
+from daskpar.data.reach import Reach, reach_of
+from daskpar.data.stamps import Stamp
+
+THREADS = 16
+"""Files that are fetched at one time."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 15.0
+"""Seconds without fetching ahead after a store could not be reached; twice as long each time."""
+_ENDS = "the node ends"
+
+
+class Wanted(NamedTuple):
+    """A file that a mini-batch has."""
+
+    url: str
+    place: str
+    """Where it is to lie."""
+    stamp: Stamp
+
+
+class _State(Enum):
+    WAITING = auto()
+    FETCHING = auto()
+    HERE = auto()
+    FAILED = auto()
+
+
+@dataclass(eq=False, slots=True)
+class _File:
+    wanted: Wanted
+    state: _State = _State.WAITING
+    size: int = 0
+    """Bytes that count: those planned until it is here."""
+    as_fetched: tuple[int, int] = (0, 0)
+    """Size and time of change."""
+    pins: int = 0
+    """Mini-batches under way that have it."""
+    needs: list[_Need] = field(default_factory=list)
+
+
+@dataclass(eq=False, slots=True)
+class _Need:
+    """One mini-batch that waits for its files."""
+
+    missing: int = 0
+    error: BaseException | None = None
+    done: threading.Event = field(default_factory=threading.Event)
+
+
+class FetchCache:
+    """At most about `most_bytes` of files, fetched by `fetch(url, place, stamp)`, which returns their size.
+
+    A mini-batch that is larger than that has all its files all the same: `warn` is told once. Methods are for
+    any thread.
+    """
+
+    def __init__(
+        self,
+        most_bytes: int,
+        fetch: Callable[[str, str, Stamp], int],
+        warn: Callable[[str], None] = lambda _: None,
+        threads: int = THREADS,
+    ) -> None:
+        self.most_bytes = most_bytes
+        self.bytes = 0
+        """Of what is here or on its way."""
+        self.most_held = 0
+        """The most that `bytes` has been."""
+        self._fetch = fetch
+        self._warn = warn
+        self._files: dict[str, _File] = {}
+        self._idle: OrderedDict[str, _File] = OrderedDict()
+        """Files that are here and that no mini-batch has, the longest unused first."""
+        self._demanded: deque[_File] = deque()
+        self._ahead: Iterator[Wanted] = iter(())
+        self._next_ahead: Wanted | None = None
+        self._soon: dict[str, None] = {}
+        """Files that will be wanted, as far as `_ahead` was followed, in that order."""
+        self._owned: dict[object, list[_File]] = {}
+        self._failures = 0
+        self._pause_until = 0.0
+        self._warned = False
+        self._closed = False
+        self._changed = threading.Condition()
+        self._threads = [
+            threading.Thread(target=self._work, name=f"daskpar-fetch-{number}", daemon=True)
+            for number in range(threads)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def need(self, owner: object, wanted: Sequence[Wanted]) -> None:
+        """Return once these files are here; they stay until `owner` needs others or is forgotten.
+
+        Raises what fetching one of them raised; then `owner` has none.
+        """
+        need = _Need()
+        with self._changed:
+            if self._closed:
+                raise ConnectionError(_ENDS)
+            self._release(owner)
+            files = self._owned[owner] = [self._pinned(each) for each in wanted]
+            for file in dict.fromkeys(files):
+                if file.state is _State.HERE:
+                    continue
+                need.missing += 1
+                file.needs.append(need)
+                if file.state is not _State.FETCHING and file not in self._demanded:
+                    file.state = _State.WAITING
+                    self._demanded.append(file)
+            if need.missing:
+                self._changed.notify_all()
+        if need.missing:
+            need.done.wait()
+        if need.error is not None:
+            self.forget(owner)
+            raise need.error
+
+    def forget(self, owner: object) -> None:
+        """What `owner` had may go."""
+        with self._changed:
+            self._release(owner)
+            self._owned.pop(owner, None)
+            self._changed.notify_all()
+
+    def expect(self, ahead: Iterable[Wanted]) -> None:
+        """What will be needed, in that order; in the place of what was expected before."""
+        with self._changed:
+            self._ahead, self._next_ahead, self._soon = iter(ahead), None, {}
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Begin to fetch nothing more; whoever waits gets an error."""
+        with self._changed:
+            self._closed = True
+            for file in self._files.values():
+                self._told(file, ConnectionError(_ENDS))
+            self._changed.notify_all()
+
+    # -- the files that mini-batches have (with the lock) --------------------------------------------------
+
+    def _pinned(self, wanted: Wanted) -> _File:
+        file = self._files.get(wanted.url)
+        if file is None:
+            file = self._files[wanted.url] = _File(wanted)
+        file.pins += 1
+        self._idle.pop(wanted.url, None)
+        if file.state is _State.HERE and not _untouched(file):  # a script has moved or changed it
+            self._count(file, 0)
+            file.state = _State.WAITING
+        return file
+
+    def _release(self, owner: object) -> None:
+        for file in self._owned.get(owner, ()):
+            file.pins -= 1
+            if file.pins:
+                continue
+            if file.state is _State.HERE:
+                self._idle[file.wanted.url] = file
+            elif file.state is _State.FAILED:
+                del self._files[file.wanted.url]
+        self._owned[owner] = []
+
+    # -- fetching ------------------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                while (file := self._next()) is None:
+                    if self._closed:
+                        return
+                    pause = self._pause_until - monotonic()
+                    self._changed.wait(pause if pause > 0 else None)
+            try:
+                size: int = self._fetch(*file.wanted)
+                seen = os.stat(file.wanted.place)
+            except BaseException as error:
+                self._failed(file, error)
+            else:
+                self._fetched(file, size, (seen.st_size, seen.st_mtime_ns))
+
+    def _next(self) -> _File | None:
+        """The file to fetch now, counted and marked; None: nothing is to be done."""
+        if self._closed:
+            return None
+        if self._demanded:
+            file = self._demanded.popleft()
+            self._make_room(max(0, file.wanted.stamp.size), at_any_cost=True)
+            return self._begun(file)
+        if monotonic() < self._pause_until:
+            return None
+        while (wanted := self._next_ahead or next(self._ahead, None)) is not None:
+            self._next_ahead = None
+            known = self._files.get(wanted.url)
+            if known is None:
+                if not self._make_room(max(0, wanted.stamp.size)):
+                    self._next_ahead = wanted
+                    return None
+                file = self._files[wanted.url] = _File(wanted)
+                self._soon[wanted.url] = None
+                return self._begun(file)
+            self._soon[wanted.url] = None
+        return None
+
+    def _begun(self, file: _File) -> _File:
+        file.state = _State.FETCHING
+        self._count(file, max(0, file.wanted.stamp.size))
+        return file
+
+    def _count(self, file: _File, size: int) -> None:
+        self.bytes += size - file.size
+        self.most_held = max(self.most_held, self.bytes)
+        file.size = size
+
+    def _make_room(self, size: int, *, at_any_cost: bool = False) -> bool:
+        """Remove files until `size` more bytes fit; whether they do."""
+        if self.bytes + size <= self.most_bytes:
+            return True
+        while (url := next((url for url in self._idle if url not in self._soon), None)) is not None:
+            self._evict(url)
+            if self.bytes + size <= self.most_bytes:
+                return True
+        if not at_any_cost:
+            return False
+        for url in [url for url in reversed(self._soon) if url in self._idle]:
+            self._evict(url)
+            if self.bytes + size <= self.most_bytes:
+                return True
+        if not self._warned:
+            self._warned = True
+            self._warn(
+                f"the files of the mini-batches that run at one time on this node take more than "
+                f"--fetch_cache {self.most_bytes} bytes: more than that is kept"
+            )
+        return True
+
+    def _evict(self, url: str) -> None:
+        file = self._idle.pop(url)
+        del self._files[url]
+        self._count(file, 0)
+        try:
+            os.unlink(file.wanted.place)
+        except FileNotFoundError:
+            pass  # a script has removed it
+        except OSError:
+            pass  # it goes with the folder
+
+    def _fetched(self, file: _File, size: int, as_fetched: tuple[int, int]) -> None:
+        with self._changed:
+            self._failures, self._pause_until = 0, 0.0
+            file.state, file.as_fetched = _State.HERE, as_fetched
+            self._count(file, size)
+            if not file.pins:
+                self._idle[file.wanted.url] = file
+            self._told(file)
+            self._changed.notify_all()
+
+    def _failed(self, file: _File, error: BaseException) -> None:
+        with self._changed:
+            file.state = _State.FAILED
+            self._count(file, 0)
+            if reach_of(error) is Reach.UNREACHED:
+                pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(self._failures, 16))
+                self._failures += 1
+                self._pause_until = monotonic() + pause
+            if not file.pins:  # fetched ahead: whoever wants it tries again
+                del self._files[file.wanted.url]
+            self._told(file, error)
+            self._changed.notify_all()
+
+    def _told(self, file: _File, error: BaseException | None = None) -> None:
+        for need in file.needs:
+            need.missing -= 1
+            need.error = need.error or error
+            if not need.missing or need.error is not None:
+                need.done.set()
+        file.needs.clear()
+
+
+def _untouched(file: _File) -> bool:
+    """Whether a file is as it was fetched."""
+    try:
+        seen = os.stat(file.wanted.place)
+    except OSError:
+        return False
+    return (seen.st_size, seen.st_mtime_ns) == file.as_fetched
+
+
+def upcoming(running: Iterable[tuple[int, int]], waiting: Iterable[tuple[int, int]]) -> Iterator[int]:
+    """Mini-batches in the order in which processors will want them.
+
+    `running`: what is left [start, stop) of the block of each processor; `waiting`: the blocks that follow.
+    One of each processor, then the next one of each; a block that waits follows the shortest one.
+    """
+    following = deque(range(*block) for block in waiting)
+    heads = deque(iter(range(*block)) for block in running)
+    while heads or following:
+        head = heads.popleft() if heads else iter(following.popleft())
+        index = next(head, None)
+        if index is not None:
+            yield index
+            heads.append(head)
+        elif following:
+            heads.append(iter(following.popleft()))

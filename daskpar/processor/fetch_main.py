@@ -1,0 +1,198 @@
+"""The main of a node's fetcher: a process that makes files at URLs local for the node's processors.
+
+It is apart from the node, whose process has Dask's loops to run, and from the processors, which come and go.
+First it fetches the inputs that scripts get whole; then it answers processors and fetches ahead of them. It
+ends with its node, whatever becomes of that, and takes its folder along. Its client is `fetch_process`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+
+from daskpar.data.fetch_file import fetch_all, fetch_file, remote_kind, whole_files
+from daskpar.data.stamps import Stamp
+from daskpar.datastores import take_options
+from daskpar.processor import channel
+from daskpar.processor.fetch_cache import FetchCache, Wanted, upcoming
+from daskpar.processor.fetched_inputs import FetchOrder
+from daskpar.processor.fetched_plan import FetchedPlan, as_answer, socket_path
+from daskpar.processor.protocol import LogMessage
+from daskpar.sizes import readable_size
+
+AHEAD_FILES = 2000
+"""Files that are looked ahead for at most, however small they are."""
+LONG_SECONDS = 5.0
+"""An input whose fetching took longer is worth a line in the log."""
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The inputs that scripts get whole are here."""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """One of them can't be had."""
+
+    message: str
+
+
+def serve(fd: int) -> None:
+    """Run the fetcher on the socket `fd`, until the other end is gone; does not return."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # its node ends it in order
+    sock = socket.socket(fileno=fd)
+    root = ""
+    try:
+        order: FetchOrder = channel.receive(sock)
+        root = order.fetching.root
+        threading.Thread(target=_Fetcher(sock, order).run, daemon=True).start()
+        _wait_for_end(sock)
+    except (OSError, EOFError, ValueError):
+        pass
+    finally:
+        if root:
+            remove_root(root)
+    os._exit(0)
+
+
+def remove_root(root: str) -> None:
+    """Remove a node's folder; scripts may have taken rights away in it."""
+    for folder, _, _ in os.walk(root):
+        with contextlib.suppress(OSError):
+            os.chmod(folder, 0o700)
+    shutil.rmtree(root, ignore_errors=True)
+
+
+_blocks: list[tuple[int, int]] = []
+_blocks_changed = threading.Event()
+
+
+def _wait_for_end(sock: socket.socket) -> None:
+    """Take note of the blocks that wait on the node, until it says that it is over, or is gone."""
+    while (value := channel.receive(sock)) is not None:
+        _blocks[:] = value
+        _blocks_changed.set()
+
+
+class _Fetcher:
+    def __init__(self, sock: socket.socket, order: FetchOrder) -> None:
+        self._sock = sock
+        self._order = order
+        self._send_lock = threading.Lock()
+        self._lock = threading.Lock()
+        self._running: dict[object, tuple[int, int]] = {}
+        """What is left of the block of each processor."""
+
+    def run(self) -> None:
+        take_options(self._order.storage)
+        fetching = self._order.fetching
+        try:
+            for each in fetching.whole:
+                self._fetch_whole(each.url, fetching.at(each.seen), each.type)
+            listener = self._listener() if fetching.splits else None
+        except Exception as error:
+            self._tell(Failed(str(error) or type(error).__name__))
+            return
+        self._tell(Ready())
+        if listener is not None:
+            self._serve(listener)
+
+    def _fetch_whole(self, url: str, target: str, declared: str) -> None:
+        began = monotonic()
+        sizes = fetch_all(whole_files(url, target, remote_kind(url, declared)), self._fetch)
+        files, size = len(sizes), sum(sizes)
+        took = monotonic() - began
+        level = "info" if took > LONG_SECONDS else "debug"
+        what = f"{url}: {files} files, {readable_size(size)}, {took:.1f} s"
+        text = f"node {self._order.node} has fetched {what}"
+        self._tell(LogMessage(level=level, text=text))
+
+    def _fetch(self, url: str, place: str, stamp: Stamp) -> int:
+        size = fetch_file(url, place, stamp)
+        if self._order.fetching.is_writable(url):
+            os.chmod(place, 0o644)
+        return size
+
+    def _tell(self, message: object) -> None:
+        with self._send_lock, contextlib.suppress(OSError):
+            channel.send(self._sock, message)
+
+    def _listener(self) -> socket.socket:
+        fetching = self._order.fetching
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        with socket_path(fetching.root) as path:
+            listener.bind(path)
+        listener.listen(128)
+        return listener
+
+    def _serve(self, listener: socket.socket) -> None:
+        fetching = self._order.fetching
+        self._cache = FetchCache(fetching.cache_bytes, self._fetch, self._warn)
+        threading.Thread(target=self._follow_blocks, daemon=True).start()
+        while True:
+            connection, _ = listener.accept()
+            threading.Thread(target=self._answer, args=[connection], daemon=True).start()
+
+    def _warn(self, text: str) -> None:
+        self._tell(LogMessage(level="warning", text=text))
+
+    def _open(self) -> FetchedPlan:
+        plan = FetchedPlan.open(self._order.plan)
+        assert isinstance(plan, FetchedPlan)
+        plan.fetching = self._order.fetching
+        return plan
+
+    def _answer(self, connection: socket.socket) -> None:
+        """One processor, as long as it lives."""
+        owner, plan = object(), None
+        try:
+            while True:
+                index, span, stop = channel.receive(connection)
+                try:
+                    plan = plan or self._open()
+                    self._expect(owner, (index + 1, stop))
+                    self._cache.need(owner, [Wanted(*each) for each in plan.wanted(index, span)])
+                    answer: Any = None
+                except Exception as error:
+                    answer = as_answer(error)
+                channel.send(connection, answer)
+        except (OSError, EOFError, ValueError):
+            pass
+        finally:
+            self._cache.forget(owner)
+            self._expect(owner, None)
+            connection.close()
+
+    def _expect(self, owner: object, left: tuple[int, int] | None) -> None:
+        with self._lock:
+            if left is None:
+                self._running.pop(owner, None)
+            else:
+                self._running[owner] = left
+            self._cache.expect(self._ahead(list(self._running.values()), list(_blocks)))
+
+    def _follow_blocks(self) -> None:
+        while _blocks_changed.wait():
+            _blocks_changed.clear()
+            with self._lock:
+                self._cache.expect(self._ahead(list(self._running.values()), list(_blocks)))
+
+    def _ahead(self, running: list[tuple[int, int]], waiting: list[tuple[int, int]]) -> Iterator[Wanted]:
+        plan, files = self._open(), 0
+        for index in upcoming(running, waiting):
+            for each in plan.wanted(index):
+                yield Wanted(*each)
+                files += 1
+            if files >= AHEAD_FILES:
+                return

@@ -1,0 +1,173 @@
+"""The node's side of its fetcher: starts it, tells it what comes, hears what it says, ends it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import select
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from daskpar.processor import channel
+from daskpar.processor.fetch_main import Failed, Ready, remove_root
+from daskpar.processor.fetched_inputs import Fetching, FetchOrder
+from daskpar.processor.protocol import ProcessorSettings
+
+PREFIX = "daskpar-fetched-"
+LOCK = ".lock"
+"""Held by the node as long as its folder is wanted: one that nobody holds was left by a machine that went
+down, or by a node that was killed with its fetcher."""
+WAIT_SECONDS = 0.1
+END_SECONDS = 5.0
+"""What the fetcher gets to end in order."""
+
+
+class FetchProcess:
+    """The fetcher of one step on one node, with a folder of its own below `base`.
+
+    `environment` comes on top of this process's own: credentials may stand there.
+
+    OSError where it can't be started. Methods are for one thread.
+    """
+
+    def __init__(self, order: FetchOrder, environment: Mapping[str, str], base: str = "") -> None:
+        base = base or tempfile.gettempdir()
+        remove_left(base)
+        self._root = tempfile.mkdtemp(prefix=PREFIX, dir=base)
+        self._lock = _locked(self._root)
+        self.fetching = replace(order.fetching, root=self._root)
+        """With the folder of this node."""
+        self.ready = False
+        """Whether scripts may start: what they get whole is here."""
+        self._blocks: list[tuple[int, int]] = []
+        self._process: subprocess.Popen[bytes] | None = None
+        self.sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _launch_code(theirs.fileno())],
+                env={**os.environ, **environment},
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
+            channel.send(self.sock, replace(order, fetching=self.fetching))
+        except OSError:
+            self.close()
+            raise
+        finally:
+            theirs.close()
+        self._inbox = channel.Inbox(self.sock)
+
+    def fileno(self) -> int:
+        """For selectors: readable when it has said something."""
+        return self.sock.fileno()
+
+    def read(self) -> tuple[list[Any], str]:
+        """The messages for the driver that have come, and why the node can't go on (empty: it can)."""
+        messages, trouble = [], ""
+        for value in self._inbox.read():
+            if isinstance(value, Ready):
+                self.ready = True
+            elif isinstance(value, Failed):
+                trouble = trouble or value.message
+            else:
+                messages.append(value)
+        if self._inbox.closed and not trouble:
+            trouble = "the process that fetches files has ended"
+        return messages, trouble
+
+    def coming(self, blocks: Sequence[tuple[int, int]]) -> None:
+        """Say which blocks [start, stop) wait on the node."""
+        if blocks != self._blocks:
+            self._blocks = list(blocks)
+            with contextlib.suppress(OSError):
+                channel.send(self.sock, self._blocks)
+
+    def wait(self, killed: threading.Event) -> str:
+        """Wait until what scripts get whole is here; why it can't be had, empty where it can.
+
+        Ends early, with an empty text, once `killed` is set.
+        """
+        while not self.ready and not killed.is_set():
+            if select.select([self.sock], [], [], WAIT_SECONDS)[0] and (trouble := self.read()[1]):
+                return trouble
+        return ""
+
+    def close(self) -> None:
+        """End the fetcher and remove the folder."""
+        if self._process is not None:
+            with contextlib.suppress(OSError):
+                channel.send(self.sock, None)
+            self.sock.close()
+            try:
+                self._process.wait(END_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        else:
+            self.sock.close()
+        remove_root(self._root)
+        os.close(self._lock)
+
+
+def fetch_for(settings: ProcessorSettings, base: str) -> tuple[ProcessorSettings, FetchProcess]:
+    """The fetcher that a step needs on this node, and the settings of its processors with its places."""
+    assert settings.fetching is not None
+    order = FetchOrder(
+        fetching=settings.fetching, storage=settings.storage, plan=settings.plan, node=settings.node
+    )
+    fetch = FetchProcess(order, settings.environment, base)
+    return here(settings, fetch.fetching), fetch
+
+
+def here(settings: ProcessorSettings, fetching: Fetching) -> ProcessorSettings:
+    """The settings of a step's processors with the places of a node."""
+    return replace(
+        settings,
+        fetching=fetching,
+        arguments=fetching.all_here(settings.arguments),
+        environment=fetching.values_here(settings.environment),
+    )
+
+
+def _locked(root: str) -> int:
+    """A descriptor that holds the lock of a new folder."""
+    lock = os.open(f"{root}/{LOCK}.new", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.rename(f"{root}/{LOCK}.new", f"{root}/{LOCK}")  # seen once it is held
+    return lock
+
+
+def remove_left(base: str) -> None:
+    """Remove the folders in `base` that nodes have left which are no more."""
+    with contextlib.suppress(OSError):
+        for name in os.listdir(base):
+            if name.startswith(PREFIX):
+                _remove_if_left(os.path.join(base, name))
+
+
+def _remove_if_left(root: str) -> None:
+    with contextlib.suppress(OSError):
+        lock = os.open(f"{root}/{LOCK}", os.O_RDWR | os.O_CLOEXEC)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            remove_root(root)
+        finally:
+            os.close(lock)
+
+
+def _launch_code(fd: int) -> str:
+    # As that of a fork server: the same package, wherever it lies.
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    return (
+        f"import sys; sys.path[:] = [{root!r}, *filter(None, sys.path)]; "
+        "import daskpar; sys.path.append(sys.path.pop(0)); "
+        f"from daskpar.processor.fetch_main import serve; serve({fd})"
+    )

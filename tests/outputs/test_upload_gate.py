@@ -1,0 +1,140 @@
+"""The gate of a node: reports wait for their files, in the order of their block, and nothing is charged."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from daskpar.outputs import upload_gate
+from daskpar.outputs.upload_gate import UploadGate
+from daskpar.processor.output_sweep import Uploads
+from daskpar.processor.protocol import (
+    BlockEnded,
+    Flushed,
+    LogMessage,
+    Message,
+    NodeFailed,
+    NotUploaded,
+    ProcessorSettings,
+)
+from waiting import until
+
+
+class Node:
+    """A gate, the store behind it, and what has passed."""
+
+    def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
+        self.passed: list[Message] = []
+        self.store: dict[str, str] = {}
+        self.open = threading.Event()
+        self.open.set()
+        self.errors: list[BaseException] = []
+        patch.setattr(upload_gate, "upload_file", self.upload)
+        patch.setattr(upload_gate, "FIRST_PAUSE", 0.001)
+        patch.setattr(upload_gate, "TELL_SECONDS", 0.0)
+        patch.setattr(upload_gate, "BEAT_SECONDS", 3600.0)
+        self.uploads = Uploads(root=str(folder), outputs=(("o", "s3://b/o"),))
+        self.settings: Any = ProcessorSettings(
+            run_id="r", step="s", node=0, python="", processors=1, entry_script="", code=None, plan="",
+            store=None, shared="", logs="", work="", working_dir="", output_dir="",  # type: ignore[arg-type]
+        )  # fmt: skip
+        self.gate = UploadGate(self.settings, self.uploads, self.passed.extend)
+
+    def upload(self, path: str, target: str) -> None:
+        if self.errors:
+            raise self.errors.pop(0)
+        self.open.wait()
+        self.store[target] = Path(path).read_text()
+
+    def flushed(self, block: int, *tokens: str, text: str = "") -> Flushed:
+        for token in tokens:
+            folder = Path(self.uploads.sealed, token, "o")
+            folder.mkdir(parents=True)
+            (folder / (text or token)).write_text(token)
+        sealed = tuple((block, token) for token in tokens)
+        return Flushed(block=block, token="", part="", offset=0, length=0, crc=0, records=b"", sealed=sealed)
+
+
+@pytest.fixture
+def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Node]:
+    found = Node(tmp_path, monkeypatch)
+    yield found
+    found.open.set()
+    found.gate.close()
+
+
+def test_a_block_waits_for_its_files_and_others_pass(node: Node) -> None:
+    node.open.clear()
+    first, end = node.flushed(1, "a", "b"), BlockEnded(block=1, token="")
+    other, said = node.flushed(2), LogMessage(level="debug", text="")
+    node.gate.take([first, end])
+    node.gate.take([said, other])
+    assert node.passed == [said, other] and not node.store
+    node.open.set()
+    until(lambda: len(node.passed) == 4)
+    assert node.passed[2:] == [first, end]
+    assert node.store == {"s3://b/o/a": "a", "s3://b/o/b": "b"}
+    assert list(Path(node.uploads.sealed).iterdir()) == []
+
+
+def test_the_later_file_of_a_name_stays(node: Node) -> None:
+    node.open.clear()
+    tokens = [f"t{number}" for number in range(30)]
+    for token in tokens:
+        node.gate.take([node.flushed(1, token, text="same")])
+    node.open.set()
+    until(lambda: len(node.passed) == len(tokens))
+    assert node.store == {"s3://b/o/same": tokens[-1]}
+
+
+def test_a_long_upload_is_told_as_progress(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, node: Node
+) -> None:
+    monkeypatch.setattr(upload_gate, "BEAT_SECONDS", 0.001)
+    node.open.clear()
+    monkeypatch.setattr(upload_gate, "upload_file", node.upload)
+    gate = UploadGate(node.settings, node.uploads, node.passed.extend)
+    flushed = node.flushed(1, "a")
+    gate.take([flushed])
+    until(lambda: len(node.passed) > 2)
+    assert set(node.passed) == {NotUploaded(node=0, trouble="")}
+    node.open.set()
+    until(lambda: flushed in node.passed)
+    gate.close()
+
+
+def throttled() -> BaseException:
+    error = OSError("503 Slow Down")
+    error.response = {"Error": {"Code": "SlowDown"}, "ResponseMetadata": {"HTTPStatusCode": 503}}  # type: ignore[attr-defined]
+    return error
+
+
+@pytest.mark.parametrize("error", [throttled, lambda: ConnectionRefusedError(111, "refused")])
+def test_a_store_that_refuses_for_now_is_tried_again(node: Node, error: Callable[[], BaseException]) -> None:
+    node.errors = [error() for _ in range(5)]
+    flushed = node.flushed(1, "a")
+    node.gate.take([flushed])
+    until(lambda: flushed in node.passed)
+    assert {type(message) for message in node.passed[:-1]} == {NotUploaded}
+    assert "s3://b/o/a can't be written" in node.passed[0].trouble  # type: ignore[union-attr]
+
+
+def test_what_can_not_be_uploaded_ends_the_step(node: Node) -> None:
+    node.errors = [OSError("the name is too long") for _ in range(upload_gate.SURE_AFTER)]
+    node.gate.take([node.flushed(1, "a")])
+    until(lambda: any(isinstance(message, NodeFailed) for message in node.passed))
+    assert node.passed[-1] == NodeFailed(
+        node=0, message="s3://b/o/a can't be written: the name is too long", disk=True
+    )
+
+
+def test_what_is_held_at_the_end_is_dropped(node: Node) -> None:
+    node.open.clear()
+    node.gate.take([node.flushed(1, "a"), BlockEnded(block=1, token="")])
+    node.gate.close()
+    node.open.set()
+    assert node.passed == []
