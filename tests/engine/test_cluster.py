@@ -16,6 +16,7 @@ import pytest
 from distributed import Client, LocalCluster
 
 import daskpar
+import warm_python
 from daskpar import _version
 from daskpar.engine.cluster import Cluster, check_dashboard, check_scheduler
 from daskpar.engine.plugins.tracker import ignore
@@ -426,26 +427,18 @@ def machine(work):
     started = []
 
     def start(what: str, *arguments: str, hidden: Path | None = None, **environment: str) -> None:
-        command = [
-            sys.executable,
-            "-m",
-            f"distributed.cli.dask_{what}",
-            "--scheduler-file",
-            str(file),
-            *arguments,
-        ]
-        if hidden is not None:
-            mounted = 'mount -t tmpfs none "$0" && exec "$@"'
-            command = ["unshare", "-rm", "sh", "-c", mounted, str(hidden), *command]
-        started.append(
-            subprocess.Popen(
-                command,
-                env={**os.environ, "PYTHONPATH": root, **environment},
-                cwd="/",
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
-        )
+        module, options = f"distributed.cli.dask_{what}", ["--scheduler-file", str(file), *arguments]
+        env = {**os.environ, "PYTHONPATH": root, **environment}
+        if hidden is None and env["PYTHONPATH"] == root:
+            with open(os.devnull, "w") as nowhere:
+                started.append(warm_python.start(module, *options, env=env, cwd="/", stdout=nowhere))
+        else:
+            command = [sys.executable, "-m", module, *options]
+            if hidden is not None:
+                mounted = 'mount -t tmpfs none "$0" && exec "$@"'
+                command = ["unshare", "-rm", "sh", "-c", mounted, str(hidden), *command]
+            silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+            started.append(subprocess.Popen(command, env=env, cwd="/", **silent))
         if what == "scheduler":
             until(lambda: file.exists() and file.read_text().endswith("}"), "its file", process=started[-1])
 

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import re
 import signal
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import daskpar
+import warm_python
 from daskpar.errors import RunDirectoryError, UsageError
 from daskpar.outputs.commits import Commits
 from daskpar.outputs.export import export_partial
@@ -244,19 +242,16 @@ def test_a_name_that_ends_in_parquet_is_enough(work: Any) -> None:
 def test_the_driver_does_without_pandas(work: Any, row_format: str) -> None:
     job = Script(work, row_format, "--append_row_columns union")
     (work.folder / "other columns").touch()
-    program = f"""
+    program = work.write(
+        "program.py",
+        f"""
         import sys, daskpar
         run = {str(work.folder / "run")!r}
         daskpar.run({str(work.spec({"work": job.step}))!r}, run_dir=run, dashboard=None, display=False).check()
         print("pandas" in sys.modules)
-    """
-    ended = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program)],
-        cwd=work.folder,
-        capture_output=True,
-        text=True,
-        timeout=120,
+        """,
     )
+    ended = warm_python.run(str(program), cwd=work.folder)
     assert ended.stdout.strip() == "False", ended.stderr
 
 
