@@ -18,7 +18,8 @@ ROOT = Path(__file__).parents[2]
 QUICK = {
     "DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": "12s",
     "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "5s",
-    "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "5s",
+    # How often it is looked whether a worker still lives; ten of its heartbeats, 5 s, it has in any case.
+    "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "1s",
     "DASK_DISTRIBUTED__ADMIN__LOG_LENGTH": "0",
     # As in Dask's own tests: a nanny forks the workers that come and go from a process that has imported all.
     "DASK_DISTRIBUTED__WORKER__MULTIPROCESSING_METHOD": "forkserver",

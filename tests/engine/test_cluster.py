@@ -20,6 +20,7 @@ import warm_python
 from daskpar import _version
 from daskpar.engine.cluster import Cluster, check_dashboard, check_scheduler
 from daskpar.engine.plugins.tracker import ignore
+from daskpar.rundir import probe
 from waiting import until
 
 WHERE = """
@@ -464,9 +465,18 @@ def machine(work):
         process.wait()
 
 
-def there(machine, count: int) -> None:
+def there(machine, count: int, patience: float = probe.PATIENCE_SECONDS) -> None:
+    """When `count` workers are. `patience`: seconds for which they look for what they do not see."""
+
+    def look_for(patience: float) -> None:
+        from daskpar.rundir import probe
+
+        probe.PATIENCE_SECONDS = patience
+
     with Client(scheduler_file=machine.file, set_as_default=False) as seen:
         seen.wait_for_workers(count, timeout=60)
+        if patience != probe.PATIENCE_SECONDS:
+            seen.run(look_for, patience)
 
 
 def can_hide_folders() -> bool:
@@ -531,7 +541,7 @@ def test_a_node_that_does_not_see_what_the_step_needs_is_left_out_by_its_address
     step = work.parallel(outputs=outputs, resources={"instance_count": 2})
     machine("hidden", hidden=hidden)
     machine("good")
-    there(machine, 2)
+    there(machine, 2, patience=1.0)
     ended = work.run({"work": step}, scheduler=machine.file, run_dir=run_dir)
     assert ended.status == "completed", ended.reason
     assert work.rows() == [f"{n:04}.txt" for n in range(6)]
@@ -546,7 +556,7 @@ def test_what_no_node_sees_is_told_before_anything_runs(work, machine):
     work.files(2)
     step = work.parallel()
     machine("hidden", hidden=work.folder / "data")
-    there(machine, 1)
+    there(machine, 1, patience=1.0)
     with pytest.raises(daskpar.UsageError, match="the input 'files'"):
         work.run({"work": step}, scheduler=machine.file)
 
