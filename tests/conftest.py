@@ -7,6 +7,8 @@ All tests      python -m pytest -q -n 2 --dist loadfile       (.ci/run: everythi
 Benchmarks     python -m benchmarks --only start-up --repeats 3
 Floors         `tests/test_layers.py` lists the folders of daskpar/ from the ground to the door; imports point down only
 Tests          tests/FOLDER/test_MODULE.py tests daskpar/FOLDER/MODULE.py; whole jobs: tests/jobs, tests/chaos, tests/notebooks
+Processes      of tests: tests/warm_python.py, which forks them from one that has imported Dask (a second less for each);
+               a test of how Python itself starts takes `work.cli(..., fresh=True)` or subprocess
 Faults         tests/faults: a new way in which a script can fail is one more function in `fault_table.py`
 Settings       a program argument: `jobspec/program_arguments.py`, `step_settings.py`, `model.py`, shown by `driver/plan_text.py`;
                a key of the YAML: also `jobspec/known_fields.py`
