@@ -66,7 +66,10 @@ class WarmProcess:
 
     def communicate(self, timeout: float | None = None) -> tuple[Any, None]:
         """All that it writes to its pipe, when it has ended."""
-        said = self.stdout.read() if self.stdout else None
+        said = None
+        if self.stdout:
+            with self.stdout:
+                said = self.stdout.read()
         self.wait(timeout)
         return said, None
 
