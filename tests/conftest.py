@@ -7,6 +7,8 @@ All tests      python -m pytest -q -n 2 --dist loadfile       (.ci/run: everythi
 Benchmarks     python -m benchmarks --only start-up --repeats 3
 Floors         `tests/test_layers.py` lists the folders of daskpar/ from the ground to the door; imports point down only
 Tests          tests/FOLDER/test_MODULE.py tests daskpar/FOLDER/MODULE.py; whole jobs: tests/jobs, tests/chaos, tests/notebooks
+Processes      of tests: tests/warm_python.py, which forks them from one that has imported Dask (a second less for each);
+               a test of how Python itself starts takes `work.cli(..., fresh=True)` or subprocess
 Faults         tests/faults: a new way in which a script can fail is one more function in `fault_table.py`
 Settings       a program argument: `jobspec/program_arguments.py`, `step_settings.py`, `model.py`, shown by `driver/plan_text.py`;
                a key of the YAML: also `jobspec/known_fields.py`
@@ -41,6 +43,7 @@ import pytest
 import yaml
 from hypothesis import settings
 
+import warm_python
 from daskpar import atomic
 
 # A process that is started in the background may ignore signals, and so would all that it starts: the tests send them.
@@ -77,7 +80,7 @@ class Work:
     """A folder with a job in it."""
 
     folder: Path
-    _started: list[subprocess.Popen[str]] = field(default_factory=list)
+    _started: list[subprocess.Popen[str] | warm_python.WarmProcess] = field(default_factory=list)
 
     def write(self, name: str, text: str) -> Path:
         """Write a text file below the folder."""
@@ -160,13 +163,24 @@ class Work:
         """The command line of `daskpar argv`; progress and dashboard are left out where a job runs."""
         return [sys.executable, "-m", "daskpar", *argv]
 
-    def cli(self, *argv: str, **options: Any) -> subprocess.CompletedProcess[str]:
-        """Run the command line in a process of its own."""
+    def cli(self, *argv: str, fresh: bool = False, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Run the command line in a process of its own.
+
+        `fresh`: in a Python that has imported nothing yet; only so are all `options` of `subprocess.run` possible.
+        """
+        if not fresh:
+            return warm_python.run("daskpar", *argv, **{"cwd": self.folder, **options})
         options = {"cwd": self.folder, "capture_output": True, "text": True, "timeout": 60, **options}
         return subprocess.run(self.arguments(*argv), **options)
 
-    def start(self, *argv: str, **options: Any) -> subprocess.Popen[str]:
-        """Start the command line in a process of its own; its pipe is closed with the folder."""
+    def start(
+        self, *argv: str, fresh: bool = False, **options: Any
+    ) -> subprocess.Popen[str] | warm_python.WarmProcess:
+        """Start the command line in a process of its own; its pipe is closed with the folder. `fresh` as of `cli`."""
+        if not fresh:
+            options = {"cwd": self.folder, "text": True, **options}
+            self._started.append(warm_python.start("daskpar", *argv, **options))
+            return self._started[-1]
         options = {
             "cwd": self.folder,
             "stdout": subprocess.PIPE,

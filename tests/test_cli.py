@@ -133,6 +133,7 @@ def test_a_closed_terminal_ends_a_job_cleanly_and_resume_goes_on(work):
     process = work.start(
         "job.yml",
         *("--run-dir", "run", "--dashboard", "none"),
+        fresh=True,
         stdin=terminal,
         stdout=terminal,
         stderr=terminal,
@@ -221,7 +222,9 @@ def test_a_closed_pipe_is_no_crash(work):
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "w") as gone:
-        done = work.cli("plan", "job.yml", capture_output=False, stdout=gone, stderr=subprocess.PIPE)
+        done = work.cli(
+            "plan", "job.yml", fresh=True, capture_output=False, stdout=gone, stderr=subprocess.PIPE
+        )
     assert "Traceback" not in done.stderr
 
 

@@ -359,9 +359,8 @@ def test_a_running_job_is_seen_from_other_processes(work, monkeypatch, capsys):
     process = work.start("job.yml", "--run-dir", "runs/one", "--dashboard", "none")
     live = work.folder / "runs/one/steps/work/progress.json"
     until(lambda: live.exists() and json.loads(live.read_text())["counts"]["failed"] == 1, process=process)
-    argv, pipe = [sys.executable, "-m", "daskpar"], {"stdout": subprocess.PIPE, "text": True}
-    watching = subprocess.Popen([*argv, "status", "--watch", "--json"], **pipe)
-    following = subprocess.Popen([*argv, "logs", "--follow"], **pipe)
+    watching = work.start("status", "--watch", "--json", stderr=None)
+    following = work.start("logs", "--follow", stderr=None)
     try:
         status = said(capsys, "status")
         assert "2 of 6 mini-batches done, 1 of them failed" in status and "not run" not in status

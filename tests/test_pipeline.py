@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
-import sys
-import textwrap
 import threading
 from pathlib import Path
 
@@ -15,6 +12,7 @@ import pytest
 import yaml
 
 import daskpar
+import warm_python
 
 FOLDER = {"type": "uri_folder"}
 
@@ -406,18 +404,15 @@ def test_the_driver_of_a_local_run_does_without_pandas(work, kind):
         "def run(mini_batch): return [len(mini_batch)] * len(mini_batch)", inputs={"files": data}, **more
     )
     spec = work.spec({"work": step})
-    program = f"""
+    program = work.write(
+        "program.py",
+        f"""
         import sys, daskpar
         daskpar.run({str(spec)!r}, run_dir={str(work.folder / "run")!r}, dashboard=None, display=False).check()
         print([name for name in ("pandas", "dask.dataframe") if name in sys.modules])
-    """
-    ended = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program)],
-        cwd=work.folder,
-        capture_output=True,
-        text=True,
-        timeout=120,
+        """,
     )
+    ended = warm_python.run(str(program), cwd=work.folder)
     assert ended.stdout.strip() == "[]", ended.stderr
     assert len(work.rows()) == (3 if kind == "files" else 300)
 

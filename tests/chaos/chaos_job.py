@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +11,8 @@ from typing import Any
 import psutil
 import yaml
 
-from chaos_cluster import QUICK, ROOT
+import warm_python
+from chaos_cluster import QUICK
 from daskpar.outputs.commits import Commits
 from daskpar.outputs.journal_reader import read_journal
 from faults import SCRIPT, install, schedule
@@ -137,24 +136,14 @@ class ChaosJob:
 
         return daskpar.resume(self.run_dir, **{"dashboard": None, "display": False, **options})
 
-    def start(self, *arguments: str, moment: str = "never", count: int = 1) -> subprocess.Popen[bytes]:
+    def start(self, *arguments: str, moment: str = "never", count: int = 1) -> warm_python.WarmProcess:
         """A driver process of its own that dies at the `count`th `moment`: by default of a new run of this job."""
         given = arguments or (str(self.write()), "--run-dir", str(self.run_dir))
-        return subprocess.Popen(
-            [
-                sys.executable,
-                str(HERE / "chaos_driver.py"),
-                moment,
-                str(count),
-                str(self.folder),
-                *given,
-                "--quiet",
-                "--dashboard",
-                "none",
-            ],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+        return warm_python.start(
+            str(HERE / "chaos_driver.py"),
+            *(moment, str(count), str(self.folder)),
+            *(*given, "--quiet", "--dashboard", "none"),
+            cwd=self.folder,
             start_new_session=True,
             env={**os.environ, **QUICK},
         )

@@ -16,9 +16,11 @@ import pytest
 from distributed import Client, LocalCluster
 
 import daskpar
+import warm_python
 from daskpar import _version
 from daskpar.engine.cluster import Cluster, check_dashboard, check_scheduler
 from daskpar.engine.plugins.tracker import ignore
+from daskpar.rundir import probe
 from waiting import until
 
 WHERE = """
@@ -426,26 +428,18 @@ def machine(work):
     started = []
 
     def start(what: str, *arguments: str, hidden: Path | None = None, **environment: str) -> None:
-        command = [
-            sys.executable,
-            "-m",
-            f"distributed.cli.dask_{what}",
-            "--scheduler-file",
-            str(file),
-            *arguments,
-        ]
-        if hidden is not None:
-            mounted = 'mount -t tmpfs none "$0" && exec "$@"'
-            command = ["unshare", "-rm", "sh", "-c", mounted, str(hidden), *command]
-        started.append(
-            subprocess.Popen(
-                command,
-                env={**os.environ, "PYTHONPATH": root, **environment},
-                cwd="/",
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
-        )
+        module, options = f"distributed.cli.dask_{what}", ["--scheduler-file", str(file), *arguments]
+        env = {**os.environ, "PYTHONPATH": root, **environment}
+        if hidden is None and env["PYTHONPATH"] == root:
+            with open(os.devnull, "w") as nowhere:
+                started.append(warm_python.start(module, *options, env=env, cwd="/", stdout=nowhere))
+        else:
+            command = [sys.executable, "-m", module, *options]
+            if hidden is not None:
+                mounted = 'mount -t tmpfs none "$0" && exec "$@"'
+                command = ["unshare", "-rm", "sh", "-c", mounted, str(hidden), *command]
+            silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+            started.append(subprocess.Popen(command, env=env, cwd="/", **silent))
         if what == "scheduler":
             until(lambda: file.exists() and file.read_text().endswith("}"), "its file", process=started[-1])
 
@@ -471,9 +465,18 @@ def machine(work):
         process.wait()
 
 
-def there(machine, count: int) -> None:
+def there(machine, count: int, patience: float = probe.PATIENCE_SECONDS) -> None:
+    """When `count` workers are. `patience`: seconds for which they look for what they do not see."""
+
+    def look_for(patience: float) -> None:
+        from daskpar.rundir import probe
+
+        probe.PATIENCE_SECONDS = patience
+
     with Client(scheduler_file=machine.file, set_as_default=False) as seen:
         seen.wait_for_workers(count, timeout=60)
+        if patience != probe.PATIENCE_SECONDS:
+            seen.run(look_for, patience)
 
 
 def can_hide_folders() -> bool:
@@ -538,7 +541,7 @@ def test_a_node_that_does_not_see_what_the_step_needs_is_left_out_by_its_address
     step = work.parallel(outputs=outputs, resources={"instance_count": 2})
     machine("hidden", hidden=hidden)
     machine("good")
-    there(machine, 2)
+    there(machine, 2, patience=1.0)
     ended = work.run({"work": step}, scheduler=machine.file, run_dir=run_dir)
     assert ended.status == "completed", ended.reason
     assert work.rows() == [f"{n:04}.txt" for n in range(6)]
@@ -553,7 +556,7 @@ def test_what_no_node_sees_is_told_before_anything_runs(work, machine):
     work.files(2)
     step = work.parallel()
     machine("hidden", hidden=work.folder / "data")
-    there(machine, 1)
+    there(machine, 1, patience=1.0)
     with pytest.raises(daskpar.UsageError, match="the input 'files'"):
         work.run({"work": step}, scheduler=machine.file)
 

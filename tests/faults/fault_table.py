@@ -518,8 +518,15 @@ def stop_worker(rows):
     return rows
 
 
+def nanny():
+    """The process that keeps the Dask worker; between them may be the one from which Dask forks its workers."""
+    above = parent_of(WORKER)
+    with open(f"/proc/{above}/cmdline") as file:
+        return parent_of(above) if "forkserver" in file.read() else above
+
+
 def kill_nanny(rows):
-    os.kill(parent_of(WORKER), signal.SIGKILL)
+    os.kill(nanny(), signal.SIGKILL)
     return rows
 
 
@@ -529,7 +536,7 @@ def kill_fork_server(rows):
 
 
 def kill_node(rows):
-    os.kill(parent_of(WORKER), signal.SIGKILL)
+    os.kill(nanny(), signal.SIGKILL)
     kill_worker(rows)
 
 

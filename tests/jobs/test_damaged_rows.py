@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -229,21 +226,8 @@ def test_the_command_line_says_what_an_export_lacks(
 ) -> None:
     damage_now(interrupted, "flips a bit", monkeypatch)
     target = interrupted.folder / "partial.txt"
-    said = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "daskpar",
-            "export",
-            str(interrupted.folder / "run"),
-            "--partial",
-            str(target),
-        ],
-        capture_output=True,
-        text=True,
-        check=True,
-        env=dict(os.environ),
-    )
+    said = interrupted.cli("export", str(interrupted.folder / "run"), "--partial", str(target))
+    assert said.returncode == 0, said.stderr
     assert "rows of 1 committed" in said.stdout + said.stderr
     assert target.read_text().splitlines() == RIGHT[1:4]
 

@@ -116,7 +116,7 @@ def test_the_script_finds_what_it_finds_in_a_run(work):
         },
     )
     run = work.run({"work": step}).check()
-    done = work.cli("debug", "run", "--mini-batch", "0003.txt")
+    done = work.cli("debug", "run", "--mini-batch", "0003.txt", fresh=True)
     assert done.returncode == 0, done.stdout + done.stderr
     real = json.loads(work.rows("rows.jsonl")[3])
     row = next(line for line in done.stdout.splitlines() if line.startswith("{"))
@@ -134,7 +134,11 @@ def test_a_person_at_a_terminal(work):
     work.spec(failing(work))
     ours, theirs = pty.openpty()
     process = work.start(
-        "debug", "job.yml", "--mini-batch", "0001.txt", stdin=theirs, stdout=theirs, stderr=theirs
+        *("debug", "job.yml", "--mini-batch", "0001.txt"),
+        fresh=True,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
     )
     os.close(theirs)
     said = ""
@@ -225,11 +229,11 @@ def test_inputs_can_not_be_changed(work):
     jobs = failing(work, environment_variables={"WRITES": "1"})
     work.spec(jobs)
     if can_mount():
-        done = work.cli("debug", "job.yml", stdin=subprocess.DEVNULL)
+        done = work.cli("debug", "job.yml")
         assert done.returncode == 1 and "Read-only file system" in done.stdout
     jobs["work"]["inputs"]["files"]["mode"] = "download"
     work.spec(jobs)
-    done = work.cli("debug", "job.yml", stdin=subprocess.DEVNULL)
+    done = work.cli("debug", "job.yml")
     assert done.returncode == 0, done.stdout + done.stderr
     assert not (Path(leavings(done.stdout)) / "steps/work/input-copies").exists()
     subprocess.run(["rm", "-r", leavings(done.stdout)], check=True)

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import re
 import signal
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import daskpar
+import warm_python
 from daskpar.errors import RunDirectoryError, UsageError
 from daskpar.outputs.commits import Commits
 from daskpar.outputs.export import export_partial
@@ -83,11 +81,23 @@ class Script:
         return (self.work.folder / self.name).read_bytes()
 
 
+UNDISTURBED: dict[str, bytes] = {}
+
+
+def undisturbed_output(work: Any, row_format: str) -> bytes:
+    """The bytes of a run to which nothing happens: one run for all tests."""
+    if row_format not in UNDISTURBED:
+        job = Script(work, row_format)
+        job.run("undisturbed").check()
+        UNDISTURBED[row_format] = job.output
+        (work.folder / job.name).unlink()
+    return UNDISTURBED[row_format]
+
+
 @pytest.mark.parametrize("row_format", FORMATS)
 def test_failed_tries_and_dying_processors_change_no_byte(work: Any, row_format: str) -> None:
+    undisturbed = undisturbed_output(work, row_format)
     job = Script(work, row_format)
-    job.run("undisturbed").check()
-    undisturbed = job.output
     job.harm(_3="die", _4="raise", _11="die", _19="raise")
     ended = job.run("disturbed").check()
     assert ended.counts["work"].succeeded == 20 and ended.counts["work"].tries_failed == 4
@@ -96,10 +106,8 @@ def test_failed_tries_and_dying_processors_change_no_byte(work: Any, row_format:
 
 @pytest.mark.parametrize("row_format", FORMATS)
 def test_a_run_whose_driver_was_killed_ends_in_the_same_bytes(work: Any, row_format: str) -> None:
+    undisturbed = undisturbed_output(work, row_format)
     job = Script(work, row_format)
-    job.run("undisturbed").check()
-    undisturbed = job.output
-    (work.folder / job.name).unlink()
     (work.folder / "hold").touch()
     job.harm(_2="raise")
     run = work.folder / "killed"
@@ -244,19 +252,16 @@ def test_a_name_that_ends_in_parquet_is_enough(work: Any) -> None:
 def test_the_driver_does_without_pandas(work: Any, row_format: str) -> None:
     job = Script(work, row_format, "--append_row_columns union")
     (work.folder / "other columns").touch()
-    program = f"""
+    program = work.write(
+        "program.py",
+        f"""
         import sys, daskpar
         run = {str(work.folder / "run")!r}
         daskpar.run({str(work.spec({"work": job.step}))!r}, run_dir=run, dashboard=None, display=False).check()
         print("pandas" in sys.modules)
-    """
-    ended = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program)],
-        cwd=work.folder,
-        capture_output=True,
-        text=True,
-        timeout=120,
+        """,
     )
+    ended = warm_python.run(str(program), cwd=work.folder)
     assert ended.stdout.strip() == "False", ended.stderr
 
 
@@ -287,15 +292,15 @@ def test_another_format_is_a_change_that_resume_refuses(work: Any) -> None:
 
 @pytest.mark.parametrize("row_format", ["csv", "parquet", "jsonl"])
 def test_an_object_store_gets_every_format(work: Any, row_format: str) -> None:
+    undisturbed = undisturbed_output(work, row_format)
     job = Script(work, row_format)
-    job.run("local").check()
     # A file system of fsspec's that is no folder of the run.
     place = f"local://{work.folder}/store/rows.{row_format}"
     job.step["outputs"]["rows"]["path"] = place
     (work.folder / "store").mkdir()
     ended = job.run("remote")
     assert ended.status == "completed", ended.reason
-    assert (work.folder / "store" / f"rows.{row_format}").read_bytes() == job.output
+    assert (work.folder / "store" / f"rows.{row_format}").read_bytes() == undisturbed
 
 
 def part_files(folder: Path) -> dict[str, bytes]:

@@ -131,7 +131,12 @@ def hides_folders() -> bool:
 @pytest.fixture
 def scheduler(tmp_path: Path) -> Iterator[str]:
     """The address of a scheduler with three workers, one of which sees an empty folder in place of the data."""
-    from distributed import LocalCluster
+    from distributed import Client, LocalCluster
+
+    def look_a_second() -> None:
+        from daskpar.rundir import probe
+
+        probe.PATIENCE_SECONDS = 1.0
 
     hide = f'mount -t tmpfs none "{tmp_path / "data"}" && exec "$@"'
     with LocalCluster(
@@ -156,8 +161,10 @@ def scheduler(tmp_path: Path) -> Iterator[str]:
             stderr=subprocess.DEVNULL,
         ) as hidden:
             until(lambda: len(cluster.scheduler.workers) == 3, "the worker that sees no data", process=hidden)
+            with Client(cluster, set_as_default=False) as client:
+                client.run(look_a_second)
             yield cluster.scheduler_address
-            hidden.terminate()
+            hidden.kill()
 
 
 @pytest.mark.skipif(not hides_folders(), reason="this kernel gives no mount namespace to this user")

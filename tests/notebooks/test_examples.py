@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
 import yaml
 
+import warm_python
+
 
 def run(folder: Path, spec: str, run_dir: Path) -> subprocess.CompletedProcess[str]:
     """`python -m daskpar SPEC` in a folder."""
-    argv = [sys.executable, "-m", "daskpar", spec, "--run-dir", str(run_dir), "--dashboard", "none"]
-    return subprocess.run(argv, cwd=folder, capture_output=True, text=True, timeout=100)
+    options = ("--run-dir", str(run_dir), "--dashboard", "none")
+    return warm_python.run("daskpar", spec, *options, cwd=folder, timeout=100)
 
 
 def test_iris_gives_a_row_for_each_flower_in_order(examples: Path, tmp_path: Path) -> None:

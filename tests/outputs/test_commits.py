@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,6 +11,8 @@ from hypothesis import strategies as st
 
 from daskpar.batches.records import RECORD
 from daskpar.outputs.commits import Commits
+from daskpar.outputs.journal_frames import FLUSH
+from daskpar.outputs.journal_reader import JournalContents
 from daskpar.results import TryStatus
 
 
@@ -236,3 +240,85 @@ def test_a_table_of_flushes_grows() -> None:
     (found,) = commits.part_ranges()
     assert found.flushes["crc"].tolist() == list(range(1000)) == found.offsets.tolist()
     assert [commits.part_names[part] for part in found.parts.tolist()] == [f"p{i % 3}" for i in range(1000)]
+
+
+def journal_of(
+    *flushes: tuple[int, list[tuple[int, int, int]]], revoked: dict[int, list[list[int]]] | None = None
+) -> JournalContents:
+    """What a journal says of these flushes: (number of the part, records). Parts 1 and 2 have names, 3 has lost its.
+
+    `revoked`: ranges that were revoked after so many flushes.
+    """
+    table, places, data = np.zeros(len(flushes), FLUSH), [], b""
+    for row, (part, values) in zip(table, flushes, strict=True):
+        made = records(*values, length=2)
+        made["offset"] = 100 * part + 2 * np.arange(len(values))
+        row["part"], row["records"], row["offset"], row["length"] = (
+            part,
+            len(values),
+            100 * part,
+            2 * len(values),
+        )
+        row["crc"] = 7 * part
+        places.append(len(data))
+        data += made.tobytes()
+    return JournalContents(
+        path=Path("journal"),
+        parts={1: "one", 2: "two"},
+        flushes=table,
+        places=np.array(places, np.int64),
+        revoked=tuple((after, np.array(ranges, np.int64)) for after, ranges in (revoked or {}).items()),
+        data=data,
+    )
+
+
+GOOD_FIRST = (1, [(0, 1, 1), (1, 1, 1)])
+GOOD_NEXT = (2, [(3, 1, 1), (4, 3, 1)])
+
+
+def test_a_journal_is_loaded_as_its_flushes_were_applied() -> None:
+    loaded = Commits.load(6, journal_of(GOOD_FIRST, GOOD_NEXT))
+    (found,) = loaded.part_ranges()
+    assert [loaded.part_names[part] for part in found.parts.tolist()] == ["one", "two"]
+    assert (found.offsets.tolist(), found.lengths.tolist()) == ([100, 200], [4, 4])
+    assert found.flushes.tolist() == [(1, 100, 4, 7), (2, 200, 4, 14)]
+    assert loaded.missing() == [(2, 3), (5, 6)] and loaded.failed() == [(4, 5)]
+    counts = loaded.counts()
+    assert (counts.succeeded, counts.failed, counts.items, counts.failed_items) == (3, 1, 12, 3)
+
+
+def test_rows_in_a_part_whose_name_is_lost_are_run_again() -> None:
+    loaded = Commits.load(6, journal_of(GOOD_FIRST, (3, [(3, 1, 1), (5, 1, 1)]), GOOD_NEXT))
+    assert loaded.missing() == [(2, 3), (5, 6)]
+
+
+@pytest.mark.parametrize(
+    ("after", "ranges", "missing"),
+    [
+        (2, [[0, 2]], [(0, 3), (5, 6)]),
+        (1, [[0, 6]], [(0, 3), (5, 6)]),  # what came later holds
+        (0, [[0, 6]], [(2, 3), (5, 6)]),
+        (2, [[-5, 1]], [(0, 1), (2, 3), (5, 6)]),
+        (2, [[-5, -1]], [(2, 3), (5, 6)]),
+        (2, [[3, 4], [1, 2]], [(1, 4), (5, 6)]),
+        (2, [[4, 99]], [(2, 3), (4, 6)]),
+    ],
+)
+def test_what_a_journal_revokes_is_missing(
+    after: int, ranges: list[list[int]], missing: list[tuple[int, int]]
+) -> None:
+    assert Commits.load(6, journal_of(GOOD_FIRST, GOOD_NEXT, revoked={after: ranges})).missing() == missing
+
+
+def test_items_are_known_where_all_have_their_outcome_and_rows_where_there_are_bytes() -> None:
+    commits = Commits(5)
+    commits.apply(records((0, 1, 1), length=1))
+    commits.apply(records((1, 2, 1), (4, 3, 1), items=2))
+    assert commits.with_rows() == [(0, 1)]
+    assert [commits.items_between(*span) for span in ((0, 2), (0, 3), (2, 3), (4, 5), (2, 2))] == [
+        5,
+        None,
+        None,
+        2,
+        0,
+    ]

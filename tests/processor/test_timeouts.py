@@ -82,7 +82,8 @@ def test_the_time_in_the_page_counts_where_it_lies_between_two_looks(written, co
     sighting.look(Announcement(0, Phase.RUN, 95.0), 100.0)
     assert sighting.look(Announcement(1, Phase.RUN, written), 110.0) == Announcement(1, Phase.RUN, counts)
     # and it stays that, however often it is looked at
-    assert sighting.look(Announcement(1, Phase.RUN, written), 500.0).since == counts
+    again = written + 0.0  # another object, also for what is no number
+    assert sighting.look(Announcement(1, Phase.RUN, again), 500.0).since == counts
 
 
 def test_what_is_announced_after_a_new_order_is_new_though_the_clock_stands_still():

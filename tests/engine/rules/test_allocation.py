@@ -93,6 +93,22 @@ def test_one_processor_on_such_a_worker_has_its_threads_and_no_more():
 
 
 @pytest.mark.parametrize(
+    ("threads", "processors", "expected"),
+    [
+        # On a cluster of ours the cores of a host over all processors there, on another one its own over its own.
+        (None, {"a": 1}, {"a": 8}),
+        (None, {"a": 4, "b": 1}, {"a": 1, "b": 1}),
+        (None, {"a": 2, "b": 1}, {"a": 2, "b": 2}),
+        (4, {"a": 1, "b": 2}, {"a": 4, "b": 2}),
+        (4, {"a": 5, "b": 9}, {"a": 1, "b": 1}),
+    ],
+)
+def test_the_libraries_of_a_processor_get_its_share_of_the_cores(threads, processors, expected):
+    nodes = [replace(facts(name, "one"), threads=threads) for name in processors]
+    assert {node.address: threads_per_processor(node, nodes, processors) for node in nodes} == expected
+
+
+@pytest.mark.parametrize(
     ("visible", "expected"),
     [
         (None, ("0", "2", "10")),

@@ -137,3 +137,15 @@ def test_a_verdict_names_the_count_and_the_limit(limits, failed_items, failed, w
     counter = ThresholdCounter(Thresholds(**limits), counts)
     assert counter.verdict().startswith(words)
     assert counter.closing_verdict(allow_empty=True) == counter.verdict()
+
+
+@pytest.mark.parametrize(
+    ("pieces", "tries_failed", "retried"), [([1], 1, 0), ([2], 1, 1), ([3, 1, 2], 3, 2), ([1, 1], 2, 0)]
+)
+def test_a_piece_that_fails_is_a_failed_try_and_one_of_several_items_is_tried_again(
+    pieces, tries_failed, retried
+):
+    counter = ThresholdCounter(Thresholds(), Counts(planned=10))
+    for items in pieces:
+        counter.add_piece(items)
+    assert (counter.counts.tries_failed, counter.counts.retried) == (tries_failed, retried)

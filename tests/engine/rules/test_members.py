@@ -2,8 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 from daskpar.engine.rules.allocation import NodeFacts
 from daskpar.engine.rules.members import TASK_ERRORS, Members
+from daskpar.processor.protocol import ProcessorSettings
+from daskpar.rows.shared_folder import SharedFolder
+
+SHARED = ProcessorSettings(
+    run_id="r",
+    step="s",
+    node=-1,
+    python="other",
+    processors=0,
+    entry_script="score.py",
+    code=None,
+    plan="plan",
+    store=SharedFolder(Path("parts")),
+    shared="shared",
+    logs="logs",
+    work="work",
+    working_dir="work",
+    output_dir="output",
+)
 
 
 def there(*addresses: str, gpus: tuple[str, ...] = ()) -> dict[str, NodeFacts]:
@@ -85,3 +107,42 @@ def test_tasks_that_fail_in_a_row_are_too_many_and_others_are_not():
         assert not of.task_failed("a")
     of.task_ended_well("a")
     assert [of.task_failed("a") for _ in range(TASK_ERRORS)] == [False] * (TASK_ERRORS - 1) + [True]
+
+
+def test_an_open_member_keeps_the_processors_that_it_was_given_alone():
+    """They run already, and share the host's cores with those of who comes later."""
+    of = members(processors=None)
+    (first,) = of.fill_up(there("a", gpus=("0", "1")))
+    of.opened("a", 0)
+    (second,) = of.fill_up(there("a", "b", gpus=("0", "1")))
+    assert [(m.processors, m.gpus, m.threads) for m in (first, second)] == [(2, ("0", "1"), 4), (1, ("",), 2)]
+
+
+def test_one_that_opens_and_one_that_is_open_take_part():
+    of = members(1)
+    assert of.any is False
+    of.fill_up(there("a"))
+    assert of.any is True
+    of.opened("a", 0)
+    assert of.any is True
+    of.lose("a")
+    assert of.any is False
+
+
+def test_who_comes_under_the_address_of_one_whose_tasks_failed_begins_anew():
+    of = members(1)
+    filled(of, there("a"))
+    for _ in range(TASK_ERRORS - 1):
+        assert not of.task_failed("a")
+    of.lose("a")
+    filled(of, there("a"))
+    assert not of.task_failed("a")
+
+
+def test_the_settings_of_a_member_are_the_shared_ones_with_what_is_its_own():
+    (member,) = members(processors=2).fill_up(
+        {a: replace(facts, memory=7) for a, facts in there("a", gpus=("3", "4")).items()}
+    )
+    made = member.settings(SHARED)
+    own = {"node": 0, "python": "p", "processors": 2, "gpus": ("3", "4"), "threads": 4, "node_memory": 7}
+    assert made == replace(SHARED, **own)

@@ -80,3 +80,27 @@ def test_the_last_state_of_an_earlier_node_at_an_address_is_not_that_of_the_next
     found = losses.last_state_known("tcp://1", 1, None)
     assert found is not None and (found.node.number, found.ready) == (1, 2)
     assert losses.last_state_known("tcp://1", 1, None) is None
+
+
+def test_a_large_cluster_that_dies_twice_for_nothing_is_hopeless():
+    losses = NodeLosses()
+    for number in range(100):
+        losses.node_joined(number, min(number + 1, 50))
+    for number in range(99):
+        losses.node_lost(f"tcp://{number}", member(number), 0)
+        losses.last_state_known(f"tcp://{number}", number, LastState())
+    assert losses.verdict() == ""
+    losses.node_lost("tcp://99", member(99), 0)
+    losses.last_state_known("tcp://99", 99, None)
+    assert losses.verdict().startswith("100 nodes were lost")
+
+
+def test_nodes_that_had_done_something_do_not_count_when_they_are_lost_one_by_one():
+    losses = NodeLosses()
+    for number in range(100):
+        losses.node_joined(number, 1)
+    losses.mini_batch_done()
+    for number in range(100):
+        losses.node_lost(f"tcp://{number}", member(number), 1)
+        losses.last_state_known(f"tcp://{number}", number, LastState())
+    assert losses.verdict() == ""
