@@ -206,18 +206,28 @@ class FetchCache:
             return self._begun(file)
         if monotonic() < self._pause_until:
             return None
-        while (wanted := self._next_ahead or next(self._ahead, None)) is not None:
+        wanted = self._first_unknown()
+        if wanted is None or not self._make_room(max(0, wanted.stamp.size)):
+            return None
+        self._next_ahead = None
+        file = self._files[wanted.url] = _File(wanted)
+        self._soon[wanted.url] = None
+        return self._begun(file)
+
+    def _first_unknown(self) -> Wanted | None:
+        """The first of those ahead that is not here, nor on its way; those before it are kept."""
+        while True:
+            wanted = self._next_ahead
+            if wanted is None:
+                try:
+                    wanted = next(self._ahead, None)
+                except Exception:  # a plan that can't be read: whoever wants one of its files is told
+                    wanted = None
+            if wanted is None or wanted.url not in self._files:
+                self._next_ahead = wanted
+                return wanted
             self._next_ahead = None
-            known = self._files.get(wanted.url)
-            if known is None:
-                if not self._make_room(max(0, wanted.stamp.size)):
-                    self._next_ahead = wanted
-                    return None
-                file = self._files[wanted.url] = _File(wanted)
-                self._soon[wanted.url] = None
-                return self._begun(file)
             self._soon[wanted.url] = None
-        return None
 
     def _begun(self, file: _File) -> _File:
         file.state = _State.FETCHING
@@ -233,6 +243,7 @@ class FetchCache:
         """Remove files until `size` more bytes fit; whether they do."""
         if self.bytes + size <= self.most_bytes:
             return True
+        self._first_unknown()  # marks what will be wanted
         while (url := next((url for url in self._idle if url not in self._soon), None)) is not None:
             self._evict(url)
             if self.bytes + size <= self.most_bytes:
