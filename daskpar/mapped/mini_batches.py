@@ -67,9 +67,10 @@ def map_mini_batches(
 
     `function`: called with a mini-batch, and with the mini_batch_context where it takes two arguments. It may
     be defined in a notebook, be a lambda, or use variables round it: it is sent by cloudpickle to processors
-    that are killed where a call hangs. A class is made once in each processor, with `init_args` and
-    `init_kwargs`, and its objects are called (`shutdown()` at the end, where it has that). The path of a
-    script with `init()` and `run(mini_batch)` does as well.
+    that are killed where a call hangs. It may be async: `program_arguments="--concurrent_mini_batches 20"`
+    has so many of its calls in flight in each processor. A class is made once in each processor, with
+    `init_args` and `init_kwargs`, and its objects are called (`shutdown()` at the end, where it has that).
+    The path of a script with `init()` and `run(mini_batch)` does as well.
 
     `data`, and what a mini-batch of it is:
 

@@ -149,9 +149,12 @@ class BlockQueue:
         records = unpack(flushed.records)
         # A file that was changed says nothing of the process.
         telling = records[records["reason"] != Reason.INPUT_CHANGED]
-        in_doubt = self.health.ended(
-            processor.key, zip(telling["index"].tolist(), telling["status"].tolist(), strict=True)
-        )
+        tries = zip(telling["index"].tolist(), telling["status"].tolist(), strict=True)
+        clocks = None
+        if processor.in_flight is not None:
+            ended = telling["started"] + telling["elapsed"]
+            clocks = zip(telling["started"].tolist(), ended.tolist(), strict=True)
+        in_doubt = self.health.ended(processor.key, tries, clocks)
         if not in_doubt or processor.order.repeated:
             return flushed
         if processor.order.piece is not None and not processor.order.is_one_item:

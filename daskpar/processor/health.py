@@ -9,6 +9,8 @@ files) fails at whatever it is given from some moment on. Which of both it is, t
   This happens once for each mini-batch, so a script that fails at each bad file comes to its end.
 * One item of a divided mini-batch is run only in such a process too. A larger piece, which is divided when
   it fails, is not given to one in which the last few calls have failed.
+* Calls that were in flight together and fail are one sign, not several: a short outage of the service that
+  they ask ends all of them at once. The next sign is a call that began after the one before had failed.
 * A process that fails at several mini-batches in a row is replaced. How many these are grows with the share
   of failures that is usual here, and doubles each time until replacing has helped: bad files that lie side
   by side cost a few calls of `init()`, however many they are.
@@ -16,8 +18,10 @@ files) fails at whatever it is given from some moment on. Which of both it is, t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import repeat
 
 from daskpar.processor.protocol import BlockOrder
 from daskpar.results import TryStatus
@@ -52,6 +56,10 @@ class ProcessRecord:
     """Whether any has succeeded."""
     row: dict[int, None] = field(default_factory=dict)
     """Mini-batches that have failed since the last success, in order."""
+    signs: int = 0
+    """The same mini-batches, but those that were in flight together counted once."""
+    sign_at: float = -math.inf
+    """When the last one counted ended."""
     failures: int = 0
     """Failed tries since then."""
     successes_before: int = 0
@@ -96,14 +104,21 @@ class Health:
         self._fruitless = 0
         return True
 
-    def ended(self, key: int, tries: Iterable[tuple[int, int]]) -> set[int]:
+    def ended(
+        self,
+        key: int,
+        tries: Iterable[tuple[int, int]],
+        clocks: Iterable[tuple[float, float]] | None = None,
+    ) -> set[int]:
         """Count tries of a process, in order: (mini-batch, `TryStatus`).
 
+        `clocks`: when each began and ended, where several are in flight at a time.
         Returns the mini-batches that may have failed only because the process is broken.
         """
         process = self._processes.setdefault(key, ProcessRecord())
         in_doubt = set()
-        for index, status in tries:
+        one_by_one = repeat((math.inf, math.inf))
+        for (index, status), (began, at) in zip(tries, clocks or one_by_one, strict=False):
             if status == TryStatus.SUCCEEDED:
                 self._one_succeeded(process, index)
             elif status == TryStatus.FAILED:
@@ -113,6 +128,8 @@ class Health:
                     in_doubt.add(index)
                 elif process.worked and not process.row:
                     self._on_trial.pop(index, None)  # it fails in a sound process too
+                if index not in process.row and began >= process.sign_at:
+                    process.signs, process.sign_at = process.signs + 1, at
                 if len(process.row) < MOST_KEPT:
                     process.row[index] = None
                 process.failures += 1
@@ -129,6 +146,7 @@ class Health:
         self._failures += process.failures
         process.worked, process.failures = True, 0
         process.row.clear()
+        process.signs, process.sign_at = 0, -math.inf
         self._successes += 1
         self._fruitless = 0
 
@@ -140,9 +158,9 @@ class Health:
     def looks_broken(self, key: int) -> bool:
         """Whether a fresh process is to take the place of this one."""
         process = self._processes.get(key)
-        if process is None or len(process.row) < ROW:
+        if process is None or process.signs < ROW:
             return False
-        return len(process.row) >= row_by_chance(self._failures, self._tries) << self._doublings
+        return process.signs >= row_by_chance(self._failures, self._tries) << self._doublings
 
     def fits(self, key: int, order: BlockOrder) -> bool:
         """Whether a process may be given a block: a retry not where the last call has failed.

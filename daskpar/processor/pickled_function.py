@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from daskpar.processor.entry_script import is_async
 from daskpar.processor.function_facts import PICKLE, Facts
 from daskpar.processor.named_returns import named
 
@@ -39,25 +40,57 @@ _call: Callable[..., Any] | None = None if _loaded["is_class"] else _loaded["fun
 _with_context: bool = _loaded["with_context"]
 
 
-def init() -> None:
+def _make() -> None:
     """Make the object, where a class was given."""
     global _call
     if _loaded["is_class"]:
         _call = _loaded["function"](*_loaded["init_args"], **_loaded["init_kwargs"])
 
 
-def shutdown() -> None:
+def _end() -> Any:
     """Call the object's `shutdown`, where a class was given that has one."""
     end = getattr(_call, "shutdown", None) if _loaded["is_class"] else None
-    if callable(end):
-        end()
+    return end() if callable(end) else None
 
 
-def run(mini_batch: Any, mini_batch_context: Any) -> Any:
+def _run(mini_batch: Any, mini_batch_context: Any) -> Any:
     """Call the function; what it returns gets names where rows need them."""
-    given = _given(mini_batch)
     assert _call is not None
-    returned = _call(given, mini_batch_context) if _with_context else _call(given)
+    return _named(_call(*_arguments(mini_batch, mini_batch_context)))
+
+
+async def _make_in_loop() -> None:
+    """The same in the event loop, so that what the object opens belongs to it."""
+    _make()
+
+
+async def _end_in_loop() -> None:
+    """The same; it may be async too."""
+    from daskpar.processor.script_loop import awaited
+
+    await awaited(_end, ())
+
+
+async def _run_in_loop(mini_batch: Any, mini_batch_context: Any) -> Any:
+    """The same, with what the function gives awaited."""
+    from daskpar.processor.script_loop import awaited
+
+    assert _call is not None
+    return _named(await awaited(_call, _arguments(mini_batch, mini_batch_context)))
+
+
+_is_async = is_async(_loaded["function"])
+init: Callable[[], Any] = _make_in_loop if _is_async else _make
+shutdown: Callable[[], Any] = _end_in_loop if _is_async else _end
+run: Callable[[Any, Any], Any] = _run_in_loop if _is_async else _run
+
+
+def _arguments(mini_batch: Any, mini_batch_context: Any) -> tuple[Any, ...]:
+    given = _given(mini_batch)
+    return (given, mini_batch_context) if _with_context else (given,)
+
+
+def _named(returned: Any) -> Any:
     return named(returned, _facts.name) if _facts.named_rows else returned
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
+
+from daskpar.own_calls import OWN
 
 LEAST_WAIT = 0.05
 """What is asked for is never taken for less: a service that says 0 is not asked without a pause."""
@@ -13,16 +15,37 @@ LEAST_WAIT = 0.05
 def seconds_to_wait(error: BaseException) -> float | None:
     """Seconds that `error.retry_after` asks for; None where it has no such attribute, or it says nothing.
 
-    A number, a text with one (as in the header Retry-After), or a timedelta.
+    A number, a timedelta, a datetime, or a text as in the header Retry-After: a number or a date of HTTP.
+    For a group of exceptions, as a TaskGroup raises it, the longest of its own, if all of them ask for one.
     """
+    if isinstance(error, BaseExceptionGroup) and not hasattr(error, "retry_after"):
+        waits = [seconds_to_wait(each) for each in error.exceptions]
+        asked = [wait for wait in waits if wait is not None]
+        return max(asked) if len(asked) == len(waits) else None
     try:
         value: Any = getattr(error, "retry_after", None)
         if value is None or isinstance(value, bool):
             return None
-        seconds = value.total_seconds() if isinstance(value, timedelta) else float(value)
+        seconds = _seconds(value)
     except Exception:  # a property of the script's own may raise anything
         return None
     return max(seconds, LEAST_WAIT) if math.isfinite(seconds) else None
+
+
+def _seconds(value: Any) -> float:
+    """What a value of `retry_after` says; ValueError or TypeError where it says no time."""
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            from email.utils import parsedate_to_datetime
+
+            value = parsedate_to_datetime(value)
+    if isinstance(value, datetime):
+        return value.timestamp() - OWN.wall_clock()
+    return float(value)
 
 
 class Patience:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import os
 import shutil
@@ -227,6 +228,28 @@ def test_what_was_not_begun_is_begun_anew(here):
     assert daskpar.map_mini_batches(
         len, [1, 2], run_dir="mine", **QUIET
     ).check().to_pandas().value.tolist() == [1, 1]
+
+
+class Asks:
+    """Async, with many calls in flight, in an event loop that its object was made in."""
+
+    def __init__(self):
+        self.loop = asyncio.get_running_loop()
+
+    async def __call__(self, numbers):
+        await asyncio.sleep(0.01)
+        return [self.loop is asyncio.get_running_loop() and number + 1 for number in numbers]
+
+    async def shutdown(self):
+        await asyncio.sleep(0)
+        Path("ended").touch()
+
+
+def test_an_async_class_has_many_calls_in_flight(here):
+    arguments = "--concurrent_mini_batches 8"
+    run = daskpar.map_mini_batches(Asks, list(range(40)), program_arguments=arguments, **QUIET)
+    assert run.to_pandas()["value"].tolist() == list(range(1, 41))
+    assert Path("ended").exists()
 
 
 def test_a_script_does_as_well(here):

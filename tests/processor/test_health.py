@@ -191,3 +191,32 @@ def test_pieces_of_a_divided_mini_batch_are_given_to_sound_processes() -> None:
     assert health.is_worth_a_fresh_process(1, item, last=True, alone=True)
     health.ended(1, [(5, TryStatus.SUCCEEDED)])
     assert health.fits(1, item) and health.fits(1, larger)
+
+
+@pytest.mark.parametrize(
+    ("clocks", "broken"),
+    [
+        ([(0.0, 1.0), (0.1, 1.1), (0.2, 1.2), (0.3, 1.2), (0.9, 1.3)], False),
+        ([(0.9, 1.3), (0.0, 1.0), (0.1, 1.1), (0.2, 1.2), (0.3, 1.2)], False),
+        ([(0.0, 1.0), (0.1, 1.1), (1.0, 1.2), (1.1, 1.3)], False),
+        ([(0.0, 1.0), (0.1, 1.1), (1.0, 1.2), (1.1, 1.3), (1.3, 1.4)], True),
+        ([(0.0, 1.0), (1.0, 1.1), (1.1, 1.2)], True),
+    ],
+    ids=["an outage", "an outage, in another order", "two moments", "three moments", "one by one"],
+)
+def test_calls_that_fail_in_flight_together_are_one_sign(clocks, broken):
+    health = Health()
+    succeed(health, OTHER, *range(100, 103))
+    succeed(health, ONE, 99)
+    tries = [(index, BAD) for index in range(len(clocks))]
+    in_doubt = health.ended(ONE, tries, clocks)
+    assert in_doubt == set(range(1, len(clocks)))  # any of them may be a victim all the same
+    assert health.looks_broken(ONE) is broken
+
+
+def test_a_success_begins_a_new_count_of_signs():
+    health = Health()
+    succeed(health, ONE, 99)
+    for first in (0, 10, 20, 30):
+        health.ended(ONE, [(first, BAD), (first + 1, GOOD)], [(0.0, 1.0), (0.0, 1.0)])
+        assert not health.looks_broken(ONE)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import pytest
 
@@ -36,10 +37,20 @@ def busy(after):
         (busy(float("nan")), None),
         (busy(float("inf")), None),
         (Odd(), None),
+        (ExceptionGroup("of a TaskGroup", [busy(2), busy(3)]), 3.0),
+        (ExceptionGroup("", [ExceptionGroup("", [busy(2)])]), 2.0),
+        (ExceptionGroup("", [busy(2), ValueError("a mistake")]), None),
+        (busy("Wed, 21 Oct 2015 07:28:00 GMT"), LEAST_WAIT),
     ],
 )
 def test_an_exception_says_how_long_to_wait(error, expected):
     assert seconds_to_wait(error) == expected
+
+
+@pytest.mark.parametrize("as_written", [lambda at: at, format_datetime], ids=["datetime", "header"])
+def test_a_date_is_waited_for(as_written):
+    at = datetime.now(UTC) + timedelta(seconds=100)
+    assert 90 < seconds_to_wait(busy(as_written(at))) <= 100
 
 
 def test_patience_ends():
