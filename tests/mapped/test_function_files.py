@@ -54,17 +54,12 @@ class NotCalled:
     pass
 
 
-async def later(batch):
-    return [1]
-
-
 @pytest.mark.parametrize(
     ("function", "how", "said"),
     [
         (3, {}, "function can't be of type int"),
         (lambda: 1, {}, r"lambda\(\) can't be called as lambda\(mini_batch\)"),
         (of_two, {}, r"of_two\(a, b, c\) can't be called"),
-        (later, {}, r"later\(\) is an async function"),
         (len, {"init_args": (1,)}, "init_args and init_kwargs are for a class, and len is a function"),
         (NotCalled, {}, "objects of the class NotCalled can't be called: give it a method __call__"),
         (local_class(), {}, "Model can't be made with init_args and init_kwargs: missing a required argument: 'size'"),
