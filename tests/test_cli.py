@@ -25,6 +25,7 @@ def run(mini_batch):
     name = os.path.basename(mini_batch[0])
     (HERE / ("called-" + name)).touch()
     if name >= "0005.txt" and not (HERE / "go").exists():
+        (HERE / "hangs").touch()
         time.sleep(600)
     return [name]
 """
@@ -32,11 +33,14 @@ def run(mini_batch):
 
 @pytest.fixture
 def slow(work):
-    """A job whose sixth mini-batch hangs until the file `go` is there, started on the command line."""
+    """A job whose mini-batches hang from the sixth on until the file `go` is there, started on the command line.
+
+    Which of those three comes first is the engine's affair.
+    """
     work.files(8)
     work.spec({"work": work.parallel(SLOW, retry_settings={"max_retries": 0, "timeout": 3600})})
     work.process = work.start("job.yml", "--run-dir", "run", "--dashboard", "none")
-    until((work.folder / "code/called-0005.txt").exists, process=work.process)
+    until((work.folder / "code/hangs").exists, process=work.process)
     yield work
     work.process.kill()
     work.process.wait()
@@ -85,9 +89,9 @@ def test_the_dashboard_answers_at_the_address_that_is_shown(slow):
     slow.process.send_signal(signal.SIGTERM)
     slow.process.wait()
     (slow.folder / "code/go").unlink()
-    (slow.folder / "code/called-0005.txt").unlink()
+    (slow.folder / "code/hangs").unlink()
     slow.process = slow.start("job.yml", "--run-dir", "run2", "--dashboard", "127.0.0.1:0")
-    until((slow.folder / "code/called-0005.txt").exists, process=slow.process)
+    until((slow.folder / "code/hangs").exists, process=slow.process)
     address = ""
     while "http://" not in address:
         address = slow.process.stdout.readline()
@@ -141,8 +145,8 @@ def test_a_closed_terminal_ends_a_job_cleanly_and_resume_goes_on(work):
         preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
     )
     os.close(terminal)
-    called = work.folder / "code/called-0005.txt"
-    while not called.exists():
+    hangs = work.folder / "code/hangs"
+    while not hangs.exists():
         assert process.poll() is None
         if select.select([master], [], [], 0.05)[0]:
             os.read(master, 4096)
