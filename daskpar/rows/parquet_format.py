@@ -28,6 +28,7 @@ from daskpar.rows.parquet_schema import PANDAS_NULLABLE, joined_types, marked, t
 from daskpar.rows.row_format import Schema
 
 if TYPE_CHECKING:
+    import pandas as pd
     import pyarrow as pa
 
     from daskpar.rows.item_columns import ItemColumns
@@ -110,6 +111,9 @@ def _table_of(
         names = frame_names(frame.columns)
         refuse_doubles(names)
         kinds = list(map(str, frame.dtypes))  # once: pandas makes a column of all types each time
+        if any(kind.startswith("Sparse[") for kind in kinds):
+            frame = _dense(frame, kinds)
+            kinds = list(map(str, frame.dtypes))
         masked = tuple(kind in PANDAS_NULLABLE.values() for kind in kinds)
         for at, (name, kind) in enumerate(zip(names, kinds, strict=True)):
             if kind == "object":
@@ -134,6 +138,15 @@ def _table_of(
     if not table.num_rows:  # says nothing of its types
         table = pa.schema([(name, pa.null()) for name in table.column_names]).empty_table()
     return _usual(table), _nullable(table, masked)
+
+
+def _dense(frame: pd.DataFrame, kinds: list[str]) -> pd.DataFrame:
+    """A frame with every value of its sparse columns, which Arrow has no type for; the given one stays."""
+    frame = frame.copy(deep=False)
+    for at, kind in enumerate(kinds):
+        if kind.startswith("Sparse["):
+            frame.isetitem(at, frame.iloc[:, at].sparse.to_dense())
+    return frame
 
 
 def _array(values: list[Any], name: str) -> pa.Array:
