@@ -145,7 +145,7 @@ def _dense(frame: pd.DataFrame, kinds: list[str]) -> pd.DataFrame:
     frame = frame.copy(deep=False)
     for at, kind in enumerate(kinds):
         if kind.startswith("Sparse["):
-            frame.isetitem(at, frame.iloc[:, at].sparse.to_dense())
+            frame.isetitem(at, frame.iloc[:, at].to_numpy())
     return frame
 
 

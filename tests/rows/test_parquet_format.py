@@ -68,7 +68,7 @@ def test_every_type_comes_back(output_of: Output, tmp_path: Path) -> None:
 
 def test_sparse_columns_come_with_every_value(output_of: Output) -> None:
     frame = pd.DataFrame({"x": [0.0, 1.5, 0.0], "n": [0, 7, 0], "text": ["a", "b", "c"]})
-    sparse = frame.astype({"x": "Sparse[float64, 0]", "n": "Sparse[int64, 0]"})
+    sparse = frame.astype({"x": pd.SparseDtype("float64", 0.0), "n": pd.SparseDtype("int64", 0)})
     assert table(output_of(SAME, [sparse])) == table(output_of(SAME, [frame]))
     assert str(sparse["x"].dtype).startswith("Sparse")  # the script's own frame stays
 
