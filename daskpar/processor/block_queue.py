@@ -82,16 +82,19 @@ class BlockQueue:
                     return back[index]
             if monotonic() - processor.ready_at < TRIAL_SECONDS:
                 return None
-        return next((order for order in self._waiting if self.health.fits(processor.key, order)), None)
+        return next((order for order in self._waiting if self._fits(processor, order)), None)
+
+    def _fits(self, processor: ProcessorHandle, order: BlockOrder) -> bool:
+        return self.health.fits(processor.key, order, last=order.is_last_try(self.settings.max_retries))
 
     def _give_misfits(self, there: Sequence[ProcessorHandle]) -> None:
-        """What still waits are retries, and all free processors have failed at what they had last."""
+        """What still waits are retries that no free processor may be trusted with."""
         fresh_come = len(there) < self.settings.processors or any(
             not one.ready
             or one.finishing
             or one.replaced_for
             or one.killed_for
-            or (one.is_free and not self.health.row(one.key))
+            or (one.is_free and self.health.is_fresh(one.key))
             for one in there
         )
         if fresh_come:
@@ -256,7 +259,10 @@ class BlockQueue:
         many = f"the last {row} mini-batches" if row > 1 else "the last mini-batch"
         self.health.replaced(processor.key)
         processor.broken = True
-        self.replace(processor, f"{many} failed in it, which may be its own fault and not theirs")
+        why = f"{many} failed in it, which may be its own fault and not theirs"
+        self.replace(
+            processor, why if row else "processes have broken here, and a last try needs a fresh one"
+        )
 
     def forget(self, processor: ProcessorHandle) -> None:
         """A processor has ended."""

@@ -11,6 +11,9 @@ files) fails at whatever it is given from some moment on. Which of both it is, t
   it fails, is not given to one in which the last few calls have failed.
 * Calls that were in flight together and fail are one sign, not several: a short outage of the service that
   they ask ends all of them at once. The next sign is a call that began after the one before had failed.
+* A process that breaks after a while fails first at a mini-batch that nothing speaks for, and that one
+  may meet several such processes. So where fresh processes have helped before, the last try of what failed
+  in one that broke, or may be breaking, is for a fresh process.
 * A process that fails at several mini-batches in a row is replaced. How many these are grows with the share
   of failures that is usual here, and doubles each time until replacing has helped: bad files that lie side
   by side cost a few calls of `init()`, however many they are.
@@ -162,15 +165,29 @@ class Health:
             return False
         return process.signs >= row_by_chance(self._failures, self._tries) << self._doublings
 
-    def fits(self, key: int, order: BlockOrder) -> bool:
+    def fits(self, key: int, order: BlockOrder, *, last: bool = False) -> bool:
         """Whether a process may be given a block: a retry not where the last call has failed.
 
         A piece of several items, which is divided when it fails, not where the last few calls have.
+        `last`: no try is left after this one.
         """
         if order.piece is not None and not order.is_one_item:
             process = self._processes.get(key)
             return process is None or process.failures < ROW
-        return not order.is_retry or not self.row(key)
+        if not order.is_retry:
+            return True
+        return self.is_fresh(key) if last and self._may_be_innocent(order.start) else not self.row(key)
+
+    def is_fresh(self, key: int) -> bool:
+        """Whether no call in a process has succeeded or failed yet."""
+        process = self._processes.get(key)
+        return process is None or not (process.worked or process.row)
+
+    def _may_be_innocent(self, index: int) -> bool:
+        """Whether processes break here, and a mini-batch failed in one that did or that may be about to."""
+        return self._has_helped and (
+            index in self._on_trial or any(index in process.row for process in self._processes.values())
+        )
 
     def on_trial(self, key: int) -> list[int]:
         """Mini-batches that a fresh process had best be given first, the best ones first: they say most.
@@ -178,8 +195,7 @@ class Health:
         They failed in processes that were replaced: those that failed in few of them are least likely to be
         at fault, and of these the later ones. None for a process that has run anything.
         """
-        process = self._processes.get(key, ProcessRecord())
-        if process.worked or process.row:
+        if not self.is_fresh(key):
             return []
         return sorted(reversed(self._on_trial), key=lambda index: self._on_trial[index])
 

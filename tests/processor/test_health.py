@@ -119,6 +119,43 @@ def test_a_retry_runs_where_the_last_call_succeeded_or_none_was():
     assert health.fits(ONE, retry)
 
 
+def breaks_after_a_while(health: Health, key: int, first: int, *behind: int) -> None:
+    """A process fails at `first` and all behind it, is replaced, and a fresh one succeeds with the last of them."""
+    succeed(health, key, first - 1)
+    fail(health, key, first, *behind)
+    health.replaced(key)
+    succeed(health, key + 1000, behind[-1])
+
+
+@pytest.mark.parametrize("broke", [True, False], ids=["it was replaced", "it may be breaking"])
+def test_a_last_try_of_what_a_breaking_process_began_its_row_with_is_for_a_fresh_process(broke):
+    health, retry = Health(), order(20, tries=2)
+    breaks_after_a_while(health, ONE, 10, 11, 12)
+    succeed(health, OTHER, 19)
+    fail(health, OTHER, 20)
+    if broke:
+        fail(health, OTHER, 21, 22)
+        health.replaced(OTHER)
+    succeed(health, 3, 30)
+    assert health.fits(3, retry), "a try that is not the last one may be spent"
+    assert not health.fits(3, retry, last=True)
+    assert health.is_worth_a_fresh_process(3, retry, last=True, alone=True)
+    assert health.fits(4, retry, last=True)
+    assert health.fits(3, order(40, tries=2), last=True), "nothing speaks for this one"
+
+
+def test_it_is_not_where_the_process_went_on_well_or_fresh_ones_have_never_helped():
+    health, retry = Health(), order(20, tries=2)
+    succeed(health, OTHER, 19)
+    fail(health, OTHER, 20)
+    succeed(health, 3, 30)
+    assert health.fits(3, retry, last=True), "no process has broken yet"
+    breaks_after_a_while(health, ONE, 10, 11, 12)
+    assert not health.fits(3, retry, last=True)
+    succeed(health, OTHER, 21)
+    assert health.fits(3, retry, last=True), "its process is sound"
+
+
 @pytest.mark.parametrize(
     ("failed", "worked", "alone", "last", "replaced"),
     [
