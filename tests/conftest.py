@@ -19,7 +19,8 @@ Messages       from processors: `processor/processor_messages.py`; from nodes: `
 Commands       a new one: its line in `cli.VERBS`, its function in `commands/`, its row in the table of README.md
 Output         a row format or a part store: one file in `rows/` and its line in `rows/registry.py`; journal, joining: `outputs/`
 Decisions      timeouts, retries: `processor/timeouts.py`, `processor/protocol.py`; nodes, blocks, thresholds: `engine/rules/`
-Pages          what they draw: `reports/facts.py`; how: `page/page.js`, the same for the dashboard and `report.html`;
+Pages          what they draw: `reports/facts.py` (with `timeline`, `looks`, `mini_batch_rows`); how: `page/page.js`,
+               the same for the dashboard and `report.html`;
                who answers a browser: `engine/plugins/run_page.py`; tests drive Chromium: `tests/browser.py`
 Debugging      one mini-batch apart from a run: `driver/debug.py`; what is as in a processor: `driver/script_surroundings.py`
 Exit codes     `errors.py`, one for each error; `results.py` has the status that belongs to it

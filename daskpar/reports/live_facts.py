@@ -139,7 +139,8 @@ class LiveFacts(Watcher):
         return next(iter(running), None) or (begun[-1] if begun else next(iter(steps.values()), None))
 
     def _facts(self, question: Mapping[str, object], rows: Sequence[LookRow]) -> object:
-        from daskpar.reports.facts import looks_from, run_document, step_document
+        from daskpar.reports.facts import run_document, step_document
+        from daskpar.reports.looks import looks_from
         from daskpar.reports.run_report import tails
 
         now = time()
@@ -174,7 +175,7 @@ class LiveFacts(Watcher):
                     self.run.steps[name] = earlier[name]
 
     def _log(self, question: Mapping[str, object]) -> object:
-        from daskpar.reports.facts import tail_of
+        from daskpar.reports.log_places import tail_of
 
         with self._lock:
             step = self.run.steps.get(str(question["log"]))

@@ -9,13 +9,9 @@ from daskpar import atomic
 from daskpar.page.web_page import packed, report_html
 from daskpar.paths import process_name
 from daskpar.printable import printable_tree
-from daskpar.reports.facts import (
-    Document,
-    mini_batch_table,
-    run_document,
-    step_document,
-    tail_of,
-)
+from daskpar.reports.facts import Document, run_document, step_document
+from daskpar.reports.log_places import tail_of
+from daskpar.reports.mini_batch_rows import mini_batch_table
 from daskpar.reports.step_facts import RunFacts, StepFacts
 from daskpar.reports.wording import counts_in_words, local_time, status_after
 

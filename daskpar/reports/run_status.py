@@ -12,6 +12,7 @@ from daskpar.outputs.journal_reader import read_journal
 from daskpar.paths import LogPaths, shell_path
 from daskpar.printable import printable
 from daskpar.reports.live_state import live_lines, read_live
+from daskpar.reports.log_places import log_places
 from daskpar.reports.summary import REPEATS, output_lines, partial_lines
 from daskpar.reports.wording import clock, counted, counts_in_words, indent, local_time, number, status_after
 from daskpar.results import Counts, Status
@@ -220,22 +221,7 @@ def _files(folder: StepFolder, of_run: str) -> str:
     logs, state = folder.logs, folder.state()
     status = "unknown" if state is None else step_status(state, of_run)
     lines = [f"{folder.name}: {status}", f"  logs: {logs.root} (readme.txt says what is what)"]
-    known = [
-        ("result", logs.job_result),
-        *(("progress", path) for path in sorted(logs.root.glob(logs.ALL_OVERVIEWS))[-1:]),
-        ("errors by kind", logs.job_error),
-        ("failed items", logs.failed_mini_batches),
-        ("full traces", logs.traces),
-        ("stdout", logs.all_stdout),
-        ("stderr", logs.all_stderr),
-        ("stdout", logs.command_stdout),
-        ("stderr", logs.command_stderr),
-        ("the script's logger", logs.script_logs),
-        ("every try", logs.processed),
-        ("the orchestrator", logs.master_role),
-        ("resources", logs.resources),
-    ]
-    lines += [f"  {name:<20} {path}" for name, path in known if path.exists()]
+    lines += [f"  {name:<20} {path}" for name, path in log_places(logs) if path.exists()]
     result = _head_of(logs.job_result)
     if result and status not in (Status.COMPLETED, Status.RUNNING):
         lines.append(indent(result, "  | "))

@@ -32,12 +32,15 @@ from daskpar.events import (
 from daskpar.outputs.journal import Journal
 from daskpar.page.web_page import packed
 from daskpar.printable import printable_tree
-from daskpar.reports import facts, run_report
-from daskpar.reports.facts import looks_from, mini_batch_table, step_document, step_line
+from daskpar.reports import run_report
+from daskpar.reports.facts import step_document, step_line
 from daskpar.reports.live_facts import LiveFacts
+from daskpar.reports.looks import looks_from
+from daskpar.reports.mini_batch_rows import mini_batch_table
 from daskpar.reports.run_facts import facts_of
 from daskpar.reports.shown_file import save_shown
 from daskpar.reports.step_facts import RunFacts, StepFacts
+from daskpar.reports.timeline import timeline
 from daskpar.results import Counts, Reason, Status, StepResult
 from daskpar.rundir.run_directory import RunDirectory
 from daskpar.rundir.step_folder import StepState
@@ -180,8 +183,8 @@ def test_an_answer_names_the_step_that_matters(live: LiveFacts) -> None:
 
 
 def test_many_tries_become_columns(monkeypatch: pytest.MonkeyPatch, live: LiveFacts) -> None:
-    monkeypatch.setattr(facts, "SPANS", 3)
-    shown = facts.timeline(live.run.steps["score"], START + 10)
+    monkeypatch.setattr("daskpar.reports.timeline.SPANS", 3)
+    shown = timeline(live.run.steps["score"], START + 10)
     assert shown["rows"] == ["0/process000", "0/process001"]
     assert 0 < np.sum(shown["shares"]) * shown["width"] / 100 <= 6 * 0.25 * 1.1
 
