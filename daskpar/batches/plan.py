@@ -111,6 +111,8 @@ class Plan:
         self._groups = StoredGroups(folder / "groups.arrow") if self.kind == GROUPED else None
         self.seen_paths: Callable[[list[str]], list[str]] | None = None
         """Turns paths of files into those that mini-batches hold; None: they are the same."""
+        self.in_use: Callable[[], tuple[tuple[int, tuple[int, int] | None], ...]] = tuple
+        """(mini-batch, span) of others that are in use in this process while one is loaded."""
         self._pieces: np.ndarray | None = None
         self._table: Table | None = None
         self._reader: TableReader | None = None

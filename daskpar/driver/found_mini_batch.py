@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from daskpar.datastores import Written
+from daskpar.datastores import StorageOptions, Written, known_options, take_options
 from daskpar.driver.job_secrets import take_secrets
 from daskpar.driver.options import Assets, Components, all_datastores
 from daskpar.errors import UsageError, nearest
@@ -71,6 +71,8 @@ class Found:
     """The run directory, where it is one of a run."""
     run_id: str = "debug"
     notes: tuple[str, ...] = ()
+    storage: StorageOptions = field(default_factory=StorageOptions)
+    """Of the datastores, by which the process that runs it opens its files."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +105,7 @@ def find_in_child(wanted: Wanted, scratch: Path) -> Found:
         if server is not None:
             server.kill()
     take_secrets(found.job)
+    take_options(found.storage)
     return found
 
 
@@ -152,6 +155,7 @@ def find_one(wanted: Wanted, scratch: Path) -> Found:
         run=chosen.run,
         run_id=chosen.run_id,
         notes=(*notes, *map(str, job.warnings), *plan.planning_warnings),
+        storage=known_options(),
     )
 
 

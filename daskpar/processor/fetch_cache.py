@@ -92,7 +92,9 @@ class FetchCache:
         self._ahead: Iterator[Wanted] = iter(())
         self._next_ahead: Wanted | None = None
         self._soon: dict[str, None] = {}
-        """Files that will be wanted, as far as `_ahead` was followed, in that order."""
+        """Files that will be wanted and were not yet, as far as `_ahead` was followed, in that order."""
+        self._is_stale = False
+        """Whether a file that `_ahead` has passed is not here any more."""
         self._owned: dict[object, list[_File]] = {}
         self._failures = 0
         self._pause_until = 0.0
@@ -144,7 +146,12 @@ class FetchCache:
         """What will be needed, in that order; in the place of what was expected before."""
         with self._changed:
             self._ahead, self._next_ahead, self._soon = iter(ahead), None, {}
+            self._is_stale = False
             self._changed.notify_all()
+
+    def is_ahead(self, files: int) -> bool:
+        """Whether at least so many files that will be wanted are known, and all of them here or under way."""
+        return not self._is_stale and len(self._soon) >= files
 
     def close(self) -> None:
         """Begin to fetch nothing more; whoever waits gets an error."""
@@ -162,6 +169,7 @@ class FetchCache:
             file = self._files[wanted.url] = _File(wanted)
         file.pins += 1
         self._idle.pop(wanted.url, None)
+        self._soon.pop(wanted.url, None)
         if file.state is _State.HERE and not _untouched(file):  # a script has moved or changed it
             self._count(file, 0)
             file.state = _State.WAITING
@@ -252,6 +260,7 @@ class FetchCache:
             return False
         for url in [url for url in reversed(self._soon) if url in self._idle]:
             self._evict(url)
+            self._is_stale = True
             if self.bytes + size <= self.most_bytes:
                 return True
         if not self._warned:
@@ -293,6 +302,7 @@ class FetchCache:
                 self._pause_until = monotonic() + pause
             if not file.pins:  # fetched ahead: whoever wants it tries again
                 del self._files[file.wanted.url]
+                self._is_stale = True
             self._told(file, error)
             self._changed.notify_all()
 

@@ -24,7 +24,7 @@ from daskpar.datastores import take_options
 from daskpar.processor import channel
 from daskpar.processor.fetch_cache import FetchCache, Wanted, upcoming
 from daskpar.processor.fetched_inputs import FetchOrder
-from daskpar.processor.fetched_plan import FetchedPlan, as_answer, socket_path
+from daskpar.processor.fetched_plan import FetchedPlan, Span, as_answer, socket_path
 from daskpar.processor.protocol import LogMessage
 from daskpar.sizes import readable_size
 
@@ -93,6 +93,8 @@ class _Fetcher:
         self._lock = threading.Lock()
         self._running: dict[object, tuple[int, int]] = {}
         """What is left of the block of each processor."""
+        self._goes_on = False
+        """Whether more files will be wanted than were looked ahead for."""
 
     def run(self) -> None:
         take_options(self._order.storage)
@@ -138,6 +140,7 @@ class _Fetcher:
 
     def _serve(self, listener: socket.socket) -> None:
         fetching = self._order.fetching
+        self._plan_ahead = self._open()
         self._cache = FetchCache(fetching.cache_bytes, self._fetch, self._warn)
         threading.Thread(target=self._follow_blocks, daemon=True).start()
         while True:
@@ -155,13 +158,18 @@ class _Fetcher:
 
     def _answer(self, connection: socket.socket) -> None:
         """One processor, as long as it lives."""
-        owner, plan = object(), None
+        processor, plan = object(), None
+        held: dict[tuple[int, Span | None], object] = {}
+        """What stands for each of its mini-batches that are in use."""
         try:
             while True:
-                index, span, stop = channel.receive(connection)
+                index, span, stop, in_use = channel.receive(connection)
+                for other in held.keys() - {(index, span), *in_use}:
+                    self._cache.forget(held.pop(other))
                 try:
                     plan = plan or self._open()
-                    self._expect(owner, (index + 1, stop))
+                    self._expect(processor, (index + 1, stop))
+                    owner = held.setdefault((index, span), object())
                     self._cache.need(owner, [Wanted(*each) for each in plan.wanted(index, span)])
                     answer: Any = None
                 except Exception as error:
@@ -170,29 +178,38 @@ class _Fetcher:
         except (OSError, EOFError, ValueError):
             pass
         finally:
-            self._cache.forget(owner)
-            self._expect(owner, None)
+            for owner in held.values():
+                self._cache.forget(owner)
+            self._expect(processor, None)
             connection.close()
 
-    def _expect(self, owner: object, left: tuple[int, int] | None) -> None:
+    def _expect(self, processor: object, left: tuple[int, int] | None) -> None:
         with self._lock:
-            if left is None:
-                self._running.pop(owner, None)
-            else:
-                self._running[owner] = left
-            self._cache.expect(self._ahead(list(self._running.values()), list(_blocks)))
+            before = self._running.pop(processor, None)
+            if left is not None:
+                self._running[processor] = left
+            # Where it is only one further in its block, the files ahead are those of before: to follow a
+            # thousand small ones anew for each of them costs more than to fetch it.
+            one_further = before is not None and left is not None and before == (left[0] - 1, left[1])
+            if not one_further or not self._cache.is_ahead(AHEAD_FILES // 2 if self._goes_on else 0):
+                self._look_ahead()
 
     def _follow_blocks(self) -> None:
         while _blocks_changed.wait():
             _blocks_changed.clear()
             with self._lock:
-                self._cache.expect(self._ahead(list(self._running.values()), list(_blocks)))
+                self._look_ahead()
+
+    def _look_ahead(self) -> None:
+        self._goes_on = False
+        self._cache.expect(self._ahead(list(self._running.values()), list(_blocks)))
 
     def _ahead(self, running: list[tuple[int, int]], waiting: list[tuple[int, int]]) -> Iterator[Wanted]:
-        plan, files = self._open(), 0
+        plan, files = self._plan_ahead, 0  # the cache follows one at a time
         for index in upcoming(running, waiting):
             for each in plan.wanted(index):
                 yield Wanted(*each)
                 files += 1
             if files >= AHEAD_FILES:
+                self._goes_on = True
                 return

@@ -96,7 +96,7 @@ class _AskNode:
         self._sock: socket.socket | None = None
 
     def bring(self, i: int, span: Span | None) -> None:
-        request = (i, span, getattr(self._plan, "block_stop", i + 1))
+        request = (i, span, getattr(self._plan, "block_stop", i + 1), self._plan.in_use())
         try:
             answer = self._asked(request)
         except (OSError, EOFError, ValueError):

@@ -104,6 +104,9 @@ class InFlightRunner(BlockRunner):
         self._broken: BaseException | None = None
         self._inbox = channel.Inbox(self._sock)
         self._loader: ThreadPoolExecutor | None = None
+        fetching = self.settings.fetching
+        self._loading_waits = self.settings.tabular or (fetching is not None and fetching.splits)
+        """Whether loading one takes a while: it is read, or fetched."""
         self._expected: BlockOrder | None = None
         self._columns: Any = None
         self._call: Call | None = None
@@ -175,6 +178,7 @@ class InFlightRunner(BlockRunner):
     def _take(self, order: BlockOrder) -> None:
         with self._ground.restored():
             plan = self._open_plan()
+        plan.in_use = self._in_use
         if self._columns is None:
             self._columns = self._before
         source = plan if order.piece is None else PieceLoader(plan, order.piece)
@@ -269,6 +273,9 @@ class InFlightRunner(BlockRunner):
             self._sock, Unheeded(call.order.block, call.index, call.slot, call.running is None, trace)
         )
 
+    def _in_use(self) -> tuple[tuple[int, tuple[int, int] | None], ...]:
+        return tuple((call.index, call.order.piece) for call in list(self._calls.values()))
+
     # -- one call --------------------------------------------------------------------------------------------
 
     async def _one(self, call: Call) -> None:
@@ -319,10 +326,10 @@ class InFlightRunner(BlockRunner):
         began = OWN.monotonic()
         self._page.fill(call.slot, call.index, Phase.LOAD, began)
         try:
-            if not self.settings.tabular:
+            if not self._loading_waits:
                 batch = self._loaded(call)
             else:
-                # Reading takes a while: meanwhile the other calls go on.
+                # Meanwhile the other calls go on.
                 if self._loader is None:
                     self._loader = ThreadPoolExecutor(1, "daskpar-loader")
                 batch = await self._loop.run_in_executor(self._loader, self._loaded, call)
@@ -344,7 +351,7 @@ class InFlightRunner(BlockRunner):
         return batch
 
     def _loaded(self, call: Call) -> Any:
-        """Load it; on the thread of the loader where that is for tables, one after the other."""
+        """Load it; where that takes a while on the thread of the loader, one after the other."""
         order, plan = call.order, self._plan
         assert plan is not None
         # From here on: in the line of the loader it may have waited for others.

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from daskpar.datastores import StorageOptions, known_options, take_options
 from daskpar.processor import channel
 from daskpar.processor.fork_protocol import ChildTask
 from daskpar.processor.fork_server import ForkServer
@@ -22,10 +23,13 @@ class RemoteCall(ChildTask):
     function: Callable[..., Any]
     """Pickled by its name; arguments and answer are pickled whole."""
     arguments: tuple[Any, ...]
+    storage: StorageOptions
+    """The server was forked before the datastores were known."""
 
     def run(self, fds: list[int]) -> None:
         """In the child."""
         answer: tuple[bool, Any]
+        take_options(self.storage)
         try:
             answer = True, self.function(*self.arguments)
         except Exception as error:
@@ -40,7 +44,7 @@ def call_in_child(server: ForkServer, function: Callable[..., Any], *arguments: 
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        server.spawn(RemoteCall(function, arguments), [theirs.fileno()])
+        server.spawn(RemoteCall(function, arguments, known_options()), [theirs.fileno()])
         theirs.close()
         returned, value = channel.receive(ours)
     finally:

@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 
 import daskpar
+from daskpar.batches.plan import Plan
+from daskpar.driver.found_mini_batch import Wanted, find_in_child
 from s3_bucket import Bucket, s3_bucket
 from waiting import until
 
@@ -238,3 +240,27 @@ def test_one_mini_batch_is_tried_with_its_files(work: Any, bucket: Bucket) -> No
     spec = work.spec({"work": step(work, arguments=arguments, inputs={"files": data, **side})})
     tried = daskpar.debug(spec, "a/04.txt")
     assert tried.succeeded and "a/04.txt text 4" in str(tried.appended)
+
+
+def test_a_table_is_planned_read_and_tried_with_the_options_of_its_datastore(
+    work: Any, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other processes plan it and find the mini-batch that is tried: they know the options as well."""
+    for name in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        os.environ.pop(name)
+    bucket.put("table/rows.csv", b"a,b\n1,2\n3,4\n")
+    bucket.put("table/MLTable", b"paths: [{file: ./rows.csv}]\ntransformations: [read_delimited]\n")
+    options = {"key": "key", "secret": "secret", "endpoint_url": bucket.endpoint}
+    lake: Any = {"lake": {"url": "s3://box", "storage_options": options}}
+    data = {"type": "mltable", "path": "azureml://datastores/lake/paths/table", "mode": "direct"}
+    script = "def run(mini_batch):\n    return list(mini_batch['b'])\n"
+    jobs = {"work": step(work, script=script, inputs={"files": data}, mini_batch_size="1kb")}
+    ended = work.run(jobs, datastores=lake)
+    assert ended.status == "completed", ended.summary
+    assert work.rows() == ["2", "4"]
+    monkeypatch.setattr("daskpar.datastores._known", {})  # as in a process that has just begun
+    wanted = Wanted(source=work.spec(jobs), overrides={}, datastores=lake, inputs={}, mounts=False)
+    scratch = work.folder / "scratch"
+    scratch.mkdir()
+    found = find_in_child(wanted, scratch)
+    assert list(Plan.open(found.plan).load(found.index)["b"]) == [2, 4]

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from daskpar import datastores
 from daskpar.processor import prestart
 from daskpar.processor.fork_server import ForkServer
 
@@ -85,3 +86,14 @@ def test_work_is_done_in_a_server_that_waits_and_here_where_there_is_none() -> N
     assert prestart.run_in_prestarted(os.getenv, "A") == "1"
     with pytest.raises(ZeroDivisionError):
         prestart.run_in_prestarted(divmod, 1, 0)
+
+
+def test_work_in_a_server_opens_what_a_datastore_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was started before the datastores were known."""
+    monkeypatch.setattr("daskpar.datastores._known", {})
+    prestart.prestart(ENVIRONMENT, tabular=False)
+    datastores.remember("s3://lake", {"anon": True})
+    assert prestart.run_in_prestarted(datastores.options_of, "s3://lake/table") == {"anon": True}
+    with monkeypatch.context() as patch:
+        patch.setattr("daskpar.datastores._known", {})
+        assert prestart.run_in_prestarted(datastores.options_of, "s3://lake/table") == {}
