@@ -135,6 +135,20 @@ class FetchCache:
             self.forget(owner)
             raise need.error
 
+    def adopt(self, owner: object, wanted: Sequence[Wanted]) -> None:
+        """Take files as fetched that an earlier cache has left here, for as long as `owner` has them."""
+        with self._changed:
+            for each in wanted:
+                try:
+                    seen = os.stat(each.place)
+                except OSError:
+                    continue  # its mini-batch does without it, as it did before
+                file = self._pinned(each)
+                if file.state is _State.WAITING:
+                    file.state, file.as_fetched = _State.HERE, (seen.st_size, seen.st_mtime_ns)
+                    self._count(file, seen.st_size)
+                self._owned.setdefault(owner, []).append(file)
+
     def forget(self, owner: object) -> None:
         """What `owner` had may go."""
         with self._changed:

@@ -14,7 +14,7 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
@@ -22,9 +22,18 @@ from daskpar.data.fetch_file import fetch_all, fetch_file, remote_kind, whole_fi
 from daskpar.data.stamps import Stamp
 from daskpar.datastores import take_options
 from daskpar.processor import channel
+from daskpar.processor.fetch_again import (
+    InUse,
+    InUseNote,
+    is_there,
+    notes_in,
+    peer,
+    remove_all_but,
+    remove_note,
+)
 from daskpar.processor.fetch_cache import FetchCache, Wanted, upcoming
 from daskpar.processor.fetched_inputs import FetchOrder
-from daskpar.processor.fetched_plan import FetchedPlan, Span, as_answer, socket_path
+from daskpar.processor.fetched_plan import FetchedPlan, as_answer, socket_path
 from daskpar.processor.protocol import LogMessage
 from daskpar.sizes import readable_size
 
@@ -85,6 +94,14 @@ def _wait_for_end(sock: socket.socket) -> None:
         _blocks_changed.set()
 
 
+@dataclass
+class _Left:
+    """What a processor has in use since before this fetcher."""
+
+    pid: int
+    owners: dict[InUse, object] = field(default_factory=dict)
+
+
 class _Fetcher:
     def __init__(self, sock: socket.socket, order: FetchOrder) -> None:
         self._sock = sock
@@ -93,6 +110,8 @@ class _Fetcher:
         self._lock = threading.Lock()
         self._running: dict[object, tuple[int, int]] = {}
         """What is left of the block of each processor."""
+        self._left: dict[str, _Left] = {}
+        """By the path of its note; until its processor asks for more."""
         self._goes_on = False
         """Whether more files will be wanted than were looked ahead for."""
 
@@ -100,8 +119,9 @@ class _Fetcher:
         take_options(self._order.storage)
         fetching = self._order.fetching
         try:
-            for each in fetching.whole:
-                self._fetch_whole(each.url, fetching.at(each.seen), each.type)
+            if not self._order.whole_is_here:
+                for each in fetching.whole:
+                    self._fetch_whole(each.url, fetching.at(each.seen), each.type)
             listener = self._listener() if fetching.splits else None
         except Exception as error:
             self._tell(Failed(str(error) or type(error).__name__))
@@ -112,6 +132,8 @@ class _Fetcher:
 
     def _fetch_whole(self, url: str, target: str, declared: str) -> None:
         began = monotonic()
+        if self._order.again:
+            remove_root(target)  # a file that was half there would be seen
         sizes = fetch_all(whole_files(url, target, remote_kind(url, declared)), self._fetch)
         files, size = len(sizes), sum(sizes)
         took = monotonic() - began
@@ -132,16 +154,45 @@ class _Fetcher:
 
     def _listener(self) -> socket.socket:
         fetching = self._order.fetching
+        self._plan_ahead = self._open()
+        self._cache = FetchCache(fetching.cache_bytes, self._fetch, self._warn)
+        if self._order.again:
+            self._take_over()
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         with socket_path(fetching.root) as path:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
             listener.bind(path)
         listener.listen(128)
         return listener
 
+    def _take_over(self) -> None:
+        """Keep what mini-batches under way have of the fetcher before this one, and nothing else."""
+        fetching, kept = self._order.fetching, set()
+        for path, (pid, in_use) in notes_in(fetching.root).items():
+            left = self._left[path] = _Left(pid)
+            for one in in_use:
+                wanted = [Wanted(*each) for each in self._plan_ahead.wanted(*one)]
+                self._cache.adopt(left.owners.setdefault(one, object()), wanted)
+                kept |= {each.place for each in wanted}
+        remove_all_but(fetching, kept)
+
+    def _taken_over(self, pid: int) -> dict[InUse, object]:
+        """What a processor that connects has in use of before, by what stands for it."""
+        found: dict[InUse, object] = {}
+        with self._lock:
+            for path, left in list(self._left.items()):
+                if left.pid == pid or not is_there(left.pid):
+                    del self._left[path]
+                    remove_note(path)
+                    for one, owner in left.owners.items():
+                        if left.pid == pid and one not in found:
+                            found[one] = owner
+                        else:
+                            self._cache.forget(owner)
+        return found
+
     def _serve(self, listener: socket.socket) -> None:
-        fetching = self._order.fetching
-        self._plan_ahead = self._open()
-        self._cache = FetchCache(fetching.cache_bytes, self._fetch, self._warn)
         threading.Thread(target=self._follow_blocks, daemon=True).start()
         while True:
             connection, _ = listener.accept()
@@ -158,14 +209,16 @@ class _Fetcher:
 
     def _answer(self, connection: socket.socket) -> None:
         """One processor, as long as it lives."""
-        processor, plan = object(), None
-        held: dict[tuple[int, Span | None], object] = {}
+        processor, plan, pid = object(), None, peer(connection)
+        held = self._taken_over(pid)
         """What stands for each of its mini-batches that are in use."""
+        note = InUseNote(self._order.fetching.root, pid)
         try:
             while True:
                 index, span, stop, in_use = channel.receive(connection)
                 for other in held.keys() - {(index, span), *in_use}:
                     self._cache.forget(held.pop(other))
+                note.write({(index, span), *in_use})
                 try:
                     plan = plan or self._open()
                     self._expect(processor, (index + 1, stop))
@@ -181,6 +234,7 @@ class _Fetcher:
             for owner in held.values():
                 self._cache.forget(owner)
             self._expect(processor, None)
+            note.close()
             connection.close()
 
     def _expect(self, processor: object, left: tuple[int, int] | None) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -25,6 +26,8 @@ LOCK = ".lock"
 """Held by the node as long as its folder is wanted: one that nobody holds was left by a machine that went
 down, or by a node that was killed with its fetcher."""
 WAIT_SECONDS = 0.1
+MOST_DEATHS = 5
+"""Fetchers that may die on a node before it is given up."""
 END_SECONDS = 5.0
 """What the fetcher gets to end in order."""
 
@@ -46,24 +49,62 @@ class FetchProcess:
         """With the folder of this node."""
         self.ready = False
         """Whether scripts may start: what they get whole is here."""
+        self.is_lost = False
+        """Whether it has died; `start_again` then."""
+        self._deaths = 0
         self._blocks: list[tuple[int, int]] = []
+        self._order = replace(order, fetching=self.fetching)
+        self._environment = dict(environment)
         self._process: subprocess.Popen[bytes] | None = None
+        try:
+            self._start(self._order)
+        except OSError:
+            self.close()
+            raise
+
+    def _start(self, order: FetchOrder) -> None:
         self.sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", _launch_code(theirs.fileno())],
-                env={**os.environ, **environment},
+                env={**os.environ, **self._environment},
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )
-            channel.send(self.sock, replace(order, fetching=self.fetching))
-        except OSError:
-            self.close()
-            raise
+            channel.send(self.sock, order)
         finally:
             theirs.close()
         self._inbox = channel.Inbox(self.sock)
+
+    def start_again(self) -> tuple[str, str]:
+        """Start another one in the place of one that has died: (what was done about it, empty), or
+        (empty, why the node can't go on) where that does not help.
+
+        What processors have in use stays; they ask the new one.
+        """
+        assert self._process is not None
+        self.sock.close()
+        self._deaths += 1
+        ended = self._ended(self._process)
+        if self._deaths > MOST_DEATHS:
+            return "", f"{ended}, for the {self._deaths}th time"
+        try:
+            self._start(replace(self._order, again=True, whole_is_here=self.ready))
+        except OSError as error:
+            return "", f"{ended}, and no other one can be started: {error}"
+        self.is_lost, self._blocks = False, []
+        return f"{ended}; another one takes its place", ""
+
+    @staticmethod
+    def _ended(process: subprocess.Popen[bytes]) -> str:
+        try:
+            status = process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            status = process.wait()
+        how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"has ended with {status}"
+        return f"the process that fetches files {how}"
 
     def fileno(self) -> int:
         """For selectors: readable when it has said something."""
@@ -79,8 +120,7 @@ class FetchProcess:
                 trouble = trouble or value.message
             else:
                 messages.append(value)
-        if self._inbox.closed and not trouble:
-            trouble = "the process that fetches files has ended"
+        self.is_lost = self._inbox.closed and not trouble
         return messages, trouble
 
     def coming(self, blocks: Sequence[tuple[int, int]]) -> None:
@@ -96,8 +136,12 @@ class FetchProcess:
         Ends early, with an empty text, once `killed` is set.
         """
         while not self.ready and not killed.is_set():
-            if select.select([self.sock], [], [], WAIT_SECONDS)[0] and (trouble := self.read()[1]):
-                return trouble
+            if select.select([self.sock], [], [], WAIT_SECONDS)[0]:
+                trouble = self.read()[1]
+                if self.is_lost:
+                    trouble = self.start_again()[1]
+                if trouble:
+                    return trouble
         return ""
 
     def close(self) -> None:

@@ -98,3 +98,7 @@ class FetchOrder:
     plan: str = ""
     """Folder of the plan, where files of mini-batches are fetched."""
     node: int = 0
+    again: bool = False
+    """Whether it takes the place of one that has died."""
+    whole_is_here: bool = False
+    """Whether that one had fetched all that scripts get whole."""

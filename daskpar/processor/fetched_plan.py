@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from daskpar.batches.plan import FileMiniBatch, Plan
 from daskpar.data.stamps import UNKNOWN, Stamp, check
 from daskpar.errors import DataUnreached, InputChanged, InputError
+from daskpar.own_calls import OWN
 from daskpar.processor import channel
 from daskpar.processor.fetched_inputs import Fetching
 from daskpar.processor.protocol import ProcessorSettings
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 SOCKET = "socket"
 """Name of the socket in a node's folder at which processors ask for files."""
+MOST_TRIES, PAUSE = 100, 0.1
+"""How often a fetcher that does not answer is asked, and seconds between: the next one starts in less."""
 Span = tuple[int, int]
 
 
@@ -97,15 +100,22 @@ class _AskNode:
 
     def bring(self, i: int, span: Span | None) -> None:
         request = (i, span, getattr(self._plan, "block_stop", i + 1), self._plan.in_use())
-        try:
-            answer = self._asked(request)
-        except (OSError, EOFError, ValueError):
-            self._close()  # a script may have closed it, or written to it: once more
+        tries = 0
+        while True:
             try:
                 answer = self._asked(request)
+                break
             except (OSError, EOFError, ValueError) as error:
+                # A script may have closed it, or written to it; or the fetcher has died, and another one
+                # takes its place just now.
                 self._close()
-                raise DataUnreached(f"what fetches files on this node can't be asked: {error!r}") from None
+                tries += 1
+                if tries > MOST_TRIES:
+                    raise DataUnreached(
+                        f"what fetches files on this node can't be asked: {error!r}"
+                    ) from None
+                if tries > 1:
+                    OWN.sleep(PAUSE)
         if answer is not None:
             raise error_of(answer)
 

@@ -211,8 +211,14 @@ class ProcessorPool:
         messages, trouble = fetch.read()
         for message in messages:
             self._report(message)
-        if trouble:
+        if trouble or fetch.is_lost:
             self.processors.stop_reading(fetch)
+        if fetch.is_lost:
+            done, trouble = fetch.start_again()
+            if done:
+                self._warn(done)
+                self.processors.listen_to(fetch)
+        if trouble:
             self._report(NodeFailed(node=self.settings.node, message=trouble, disk=False))
             self._stop()
 

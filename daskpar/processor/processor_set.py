@@ -44,7 +44,11 @@ class ProcessorSet:
         self._selector.register(self._server, selectors.EVENT_READ, self._server)
         self._selector.register(calls, selectors.EVENT_READ, calls)
         for other in others:
-            self._selector.register(other, selectors.EVENT_READ, other)
+            self.listen_to(other)
+
+    def listen_to(self, other: FetchProcess) -> None:
+        """Wait for what arrives from there too."""
+        self._selector.register(other, selectors.EVENT_READ, other)
 
     @property
     def server(self) -> ForkServer:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import signal
 import socket
+import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,8 @@ import pytest
 from daskpar.batches.plan_writer import write_plan
 from daskpar.data.stamps import Stamp
 from daskpar.datastores import StorageOptions
-from daskpar.processor import channel, fetch_main
+from daskpar.processor import channel, fetch_again, fetch_main
+from daskpar.processor.fetch_process import FetchProcess
 from daskpar.processor.fetched_inputs import FetchedInput, Fetching, FetchOrder
 from daskpar.processor.fetched_plan import connected
 from waiting import until
@@ -25,7 +29,9 @@ FILES = 40
 class Node:
     """A fetcher in this process, whose files cost nothing to fetch; each mini-batch has one of 10 bytes."""
 
-    def __init__(self, folder: Path, patch: pytest.MonkeyPatch, cache_bytes: int) -> None:
+    def __init__(
+        self, folder: Path, patch: pytest.MonkeyPatch, cache_bytes: int, *, again: bool = False
+    ) -> None:
         self.root = folder / "root"
         self.root.mkdir(exist_ok=True)
         self.order = FetchOrder(
@@ -40,6 +46,8 @@ class Node:
             ),
             storage=StorageOptions(),
             plan=str(folder / "plan"),
+            again=again,
+            whole_is_here=again,
         )
         self.looks = 0
         self.fetched: list[str] = []
@@ -54,7 +62,7 @@ class Node:
         patch.setattr(fetcher, "_look_ahead", counted)
         patch.setattr(fetcher, "_fetch", self._fetch)
         threading.Thread(target=fetcher.run, daemon=True).start()
-        until(lambda: (self.root / "socket").exists())
+        assert isinstance(channel.receive(self.sock), fetch_main.Ready)
 
     def _fetch(self, url: str, place: str, stamp: Stamp) -> int:
         self.fetched.append(url)
@@ -67,11 +75,11 @@ class Node:
 
 
 @pytest.fixture
-def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], Node]]:
+def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Node]:
     paths = [f"s3://box/in/{number}" for number in range(FILES)]
     stamps = [Stamp(10, number) for number in range(FILES)]
     write_plan(tmp_path / "plan", kind="files", paths=paths, stamps=stamps, origin="s3://box/in", per_batch=1)
-    yield lambda cache_bytes: Node(tmp_path, monkeypatch, cache_bytes)
+    return functools.partial(Node, tmp_path, monkeypatch)
 
 
 def ask(connection: socket.socket, index: int, stop: int, *in_use: int) -> None:
@@ -79,7 +87,7 @@ def ask(connection: socket.socket, index: int, stop: int, *in_use: int) -> None:
     assert channel.receive(connection) is None
 
 
-def test_files_of_all_calls_in_flight_stay(node: Callable[[int], Node]) -> None:
+def test_files_of_all_calls_in_flight_stay(node: Callable[..., Node]) -> None:
     """Also where the cache is smaller; those of calls that have ended go."""
     found = node(1)
     with connected(str(found.root)) as connection:
@@ -91,7 +99,7 @@ def test_files_of_all_calls_in_flight_stay(node: Callable[[int], Node]) -> None:
         assert found.here() == {7, 8}
 
 
-def test_a_processor_that_is_one_further_costs_no_new_look_ahead(node: Callable[[int], Node]) -> None:
+def test_a_processor_that_is_one_further_costs_no_new_look_ahead(node: Callable[..., Node]) -> None:
     found = node(1000)
     with connected(str(found.root)) as connection:
         for index in range(FILES):
@@ -100,3 +108,50 @@ def test_a_processor_that_is_one_further_costs_no_new_look_ahead(node: Callable[
         ask(connection, 3, FILES)  # a retry
         assert found.looks == 2
     assert len(found.fetched) == FILES
+
+
+def test_one_that_takes_the_place_of_another_keeps_what_is_in_use_and_nothing_else(
+    node: Callable[..., Node],
+) -> None:
+    before = node(1000)
+    with connected(str(before.root)) as connection:
+        ask(connection, 0, 1)
+        ask(connection, 5, 6, 0)
+        (before.root / "d" / ".daskpar-0123456789ab").touch()  # half there
+        (before.root / "d" / "9").touch()
+        after = node(1, again=True)
+        assert {path.name for path in (after.root / "d").iterdir()} == {"0", "5"}
+        with connected(str(after.root)) as again:  # of the same process
+            ask(again, 6, 7, 5)
+            assert after.here() == {5, 6} and after.fetched == ["s3://box/in/6"]
+            assert len(list((after.root / ".in-use").iterdir())) == 1
+
+
+def test_the_note_of_a_processor_that_is_gone_keeps_nothing(tmp_path: Path) -> None:
+    note = fetch_again.InUseNote(str(tmp_path), os.getpid())
+    note.write([(1, None), (2, (0, 5)), (3, None)])
+    note.write([(7, (2, 3))])
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    fetch_again.InUseNote(str(tmp_path), gone.pid).write([(4, None)])
+    assert list(fetch_again.notes_in(str(tmp_path)).values()) == [(os.getpid(), [(7, (2, 3))])]
+
+
+def test_a_fetcher_that_is_killed_is_started_again_but_not_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("daskpar.processor.fetch_process.MOST_DEATHS", 1)
+    order = FetchOrder(fetching=Fetching(folder="/seen", inputs=()), storage=StorageOptions())
+    found = FetchProcess(order, {}, str(tmp_path))
+    try:
+        assert found.wait(threading.Event()) == ""
+        for last in (False, True):
+            assert found._process is not None
+            os.kill(found._process.pid, signal.SIGKILL)
+            until(lambda: not found.read()[1] and found.is_lost)
+            done, trouble = found.start_again()
+            assert "was killed by SIGKILL" in (trouble if last else done)
+            assert bool(trouble) == last
+    finally:
+        found.close()
+    assert not list(tmp_path.iterdir())
