@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from datetime import datetime
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
@@ -30,15 +31,26 @@ def delta_files(folder: str, version: int | None, timestamp: str | None) -> tupl
         raise UsageError(
             "read_delta_lake needs the package deltalake: pip install 'daskpar[delta]'"
         ) from None
-    try:
-        table = DeltaTable(folder)
-        if timestamp is not None:
-            version = _version_at(table, timestamp)
-        if version is not None:
-            table.load_as_version(version)
-    except (DeltaError, OSError, OverflowError) as error:
-        why = str(error).partition("\n")[0]  # what follows are calls inside the package
-        raise InputError(f"{folder} can't be read as a delta table: {why}") from None
+    with ExitStack() as log:
+        here = folder
+        if is_url(folder):
+            from daskpar.data.formats.delta_log import local_log
+
+            here = log.enter_context(local_log(folder, version, whole=timestamp is not None))
+        try:
+            table = DeltaTable(here)
+            if timestamp is not None:
+                version = _version_at(table, timestamp)
+            if version is not None:
+                table.load_as_version(version)
+            return _named(folder, table)
+        except (DeltaError, OSError, OverflowError) as error:
+            why = str(error).partition("\n")[0]  # what follows are calls inside the package
+            why = why.replace(here, folder)
+            raise InputError(f"{folder} can't be read as a delta table: {why}") from None
+
+
+def _named(folder: str, table: DeltaTable) -> tuple[list[str], pa.Table | None]:
     for words in _unreadable(table):
         raise InputError(f"{folder} is a delta table with {words}, which daskpar does not read")
     actions = pa.table(table.get_add_actions(flatten=True))
