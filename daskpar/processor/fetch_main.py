@@ -32,6 +32,7 @@ from daskpar.processor.fetch_again import (
     remove_note,
 )
 from daskpar.processor.fetch_cache import FetchCache, Wanted, upcoming
+from daskpar.processor.fetch_patience import while_unreached
 from daskpar.processor.fetched_inputs import FetchOrder
 from daskpar.processor.fetched_plan import FetchedPlan, as_answer, socket_path
 from daskpar.processor.protocol import LogMessage
@@ -134,8 +135,21 @@ class _Fetcher:
         began = monotonic()
         if self._order.again:
             remove_root(target)  # a file that was half there would be seen
-        sizes = fetch_all(whole_files(url, target, remote_kind(url, declared)), self._fetch)
-        files, size = len(sizes), sum(sizes)
+        here: dict[tuple[str, str, Stamp], int] = {}
+
+        def fetch(*file: Any) -> int:
+            here[file] = self._fetch(*file)
+            return here[file]
+
+        def fetch_what_is_missing() -> None:
+            wanted = whole_files(url, target, remote_kind(url, declared))
+            for gone in here.keys() - set(wanted):  # changed or removed in the store since the last try
+                os.unlink(gone[1])
+                del here[gone]
+            fetch_all((file for file in wanted if file not in here), fetch)
+
+        while_unreached(fetch_what_is_missing, self._warn, lambda: len(here))
+        files, size = len(here), sum(here.values())
         took = monotonic() - began
         level = "info" if took > LONG_SECONDS else "debug"
         what = f"{url}: {files} files, {readable_size(size)}, {took:.1f} s"
