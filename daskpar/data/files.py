@@ -147,13 +147,13 @@ def _list_url(path: str, notes: ListingNotes) -> list[str]:
     if not names:
         trouble = "shows no links to files below it" if web else "does not exist, or holds no file"
         raise InputError(f"{path} {trouble}")
-    paths = _urls_below(path, found, inner, names)
+    paths = urls_below(path, found, inner, names)
     stamps = (remote_stamp(details[name]) for name in names)
     notes.stamps.update((full, stamp) for full, stamp in zip(paths, stamps, strict=True) if stamp.known)
     return paths
 
 
-def _urls_below(path: str, found: Any, inner: str, names: Sequence[str]) -> list[str]:
+def urls_below(path: str, found: Any, inner: str, names: Sequence[str]) -> list[str]:
     """URLs of what a filesystem calls by these names: as that of the folder was written, which may say more
     than the names (an account, for example).
     """

@@ -9,9 +9,10 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
-from daskpar.data.files import ListingNotes, list_files
+from daskpar.data.files import ListingNotes, list_files, urls_below
 from daskpar.data.folder_walk import folder_identity, is_folder, odd_kind
 from daskpar.data.reach import Reach, reach_of
 from daskpar.data.stamps import UNKNOWN, Stamp, remote_stamp
@@ -48,10 +49,11 @@ def _matching(location: str, notes: ListingNotes) -> list[str]:
     if is_url(location):
         scheme, _, rest = location.partition("://")
         host, _, path = rest.partition("/")
-        fs, inner = filesystem(f"{scheme}://{host}" if host else f"{scheme}://")
-        root = inner.rstrip("/")
+        fs, _ = filesystem(location)  # by all of it: the datastore that it lies in may begin below its host
+        head = f"{scheme}://{host}"
+        root = str(fs._strip_protocol(head)).rstrip("/")
         tree: _Tree = _RemoteTree(fs)
-        restore: Callable[[str], str] = fs.unstrip_protocol
+        restore: Callable[[str], str] = partial(_url_of, head, fs, root)
     else:
         root, path, tree, restore = "", location.lstrip("/"), _Tree(), str
     segments = [segment for segment in path.split("/") if segment]
@@ -85,6 +87,10 @@ def _matching(location: str, notes: ListingNotes) -> list[str]:
         (restore(name), tree.stamps[name]) for name in matched if tree.stamps.get(name, UNKNOWN).known
     )
     return _some([restore(name) for name in matched], location)
+
+
+def _url_of(head: str, fs: Any, root: str, name: str) -> str:
+    return urls_below(head, fs, root, [name])[0]
 
 
 def _some(found: list[str], location: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ import fsspec
 import pandas as pd
 import pytest
 
+from daskpar import datastores
 from daskpar.data.dask_collections import read_mltable
 from daskpar.data.mltable.open import open_mltable
+from daskpar.data.mltable.path_items import files_of_item
 from daskpar.errors import InputError
 
 CASES = Path(__file__).parent / "mltable_cases"
@@ -75,3 +78,21 @@ def test_a_refused_connection_is_not_a_missing_file(monkeypatch: pytest.MonkeyPa
     with pytest.raises(InputError, match="can't be read: EndpointConnectionError"):
         open_mltable("s3://box/other")
     fsspec.filesystem("s3").clear_instance_cache()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("scheme", ["s3", "s3a"])
+def test_patterns_are_looked_for_with_the_options_of_their_datastore(
+    bucket: str, scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which begins below the bucket; what is found has the URL that was written."""
+    with fsspec.open(f"{bucket}/lake/base/a b#.csv", "wb") as file:
+        file.write(b"a\n1\n")
+    options = {"key": "x", "secret": "x", "endpoint_url": os.environ["AWS_ENDPOINT_URL"]}
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL"):
+        monkeypatch.delenv(name)
+    monkeypatch.setattr("daskpar.datastores._known", {})
+    datastores.remember("s3://box/lake", options)
+    url = f"{scheme}://box/lake/base"
+    for pattern in (f"{url}/*.csv", f"{url}/a?b#.csv", f"{scheme}://box/lake/**/*.csv"):
+        assert files_of_item("pattern", pattern) == [f"{url}/a b#.csv"]
