@@ -120,11 +120,17 @@ def unreadable(path: str, error: OSError) -> InputError:
     return kind(f"{path} can't be read: {error.strerror or error}{_advice(path, error)}")
 
 
+def is_refused(error: OSError) -> bool:
+    """Whether a store refuses these credentials, or has got none."""
+    names = {kind.__name__ for one in _chain(error) for kind in type(one).__mro__}
+    no_credentials = names & NO_CREDENTIALS or any(name in str(error) for name in NO_CREDENTIALS)
+    return bool(no_credentials) or isinstance(error, PermissionError)
+
+
 def _advice(path: str, error: OSError) -> str:
     """What to do where it is credentials that are missing or refused; else an empty text."""
-    names = {kind.__name__ for one in _chain(error) for kind in type(one).__mro__}
-    refused = isinstance(error, PermissionError) and "://" in path
-    if not (names & NO_CREDENTIALS or any(name in str(error) for name in NO_CREDENTIALS) or refused):
+    refused = isinstance(error, PermissionError)
+    if not is_refused(error) or (refused and "://" not in path):
         return ""
     scheme = path.partition("://")[0].lower()
     variables = _CREDENTIALS.get(scheme, "the variables of its package")

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from daskpar.errors import InputError, UsageError
+from daskpar.errors import DataUnreached, InputError, UsageError
 from daskpar.jobspec import row_formats
 from daskpar.jobspec.model import CommandStep, Input, ParallelStep, Step
 from daskpar.jobspec.program_arguments import OURS_WITH_HYPHENS, SWITCHES, WITH_EFFECT, WITHOUT_EFFECT
@@ -301,7 +301,7 @@ def _code(step: Step, unseen: set[str]) -> dict[str, object]:
 
 def _input_files(given: Input, unseen: set[str]) -> dict[str, object]:
     if given.type != "mltable":
-        return seen_data(given.path, unseen)
+        return seen_data(given.path, unseen, may_be_closed=given.mode == "direct")
     # A path may be listed more than once; it is one file.
     return seen_list(dict.fromkeys(_table_files(given.path)))
 
@@ -313,12 +313,16 @@ def _table_files(path: str) -> list[str]:
 
     try:
         document = read_document(path)
+    except DataUnreached:
+        raise  # it says nothing of what is there
     except InputError:
         return [path]
     files = [document.file]
     for how, text in dict.fromkeys((item.how, item.text) for item in document.items):
         try:
             files += files_of_item(how, resolve(text, document.folder, {}))
+        except DataUnreached:
+            raise
         except (InputError, UsageError):
             continue  # a datastore's path shows among the MLTable's own bytes
     return files

@@ -14,9 +14,10 @@ from daskpar.data.file_look import planned_stamps
 from daskpar.data.files import FileList
 from daskpar.data.folder_walk import is_folder
 from daskpar.data.path_column import PathColumn
+from daskpar.data.reach import Reach, is_refused, reach_of, unreadable
 from daskpar.data.stamp_columns import StampColumns
 from daskpar.errors import DataUnreached, InputError
-from daskpar.locations import filesystem, is_url
+from daskpar.locations import filesystem, is_url, remote_errors
 from daskpar.rundir.identity import is_run_directory
 
 NAMED = 5000
@@ -61,10 +62,14 @@ def seen_code(folder: Path | str, skip: Iterable[str] = ()) -> dict[str, object]
     return _summary(_stamped(str(folder), _content, _walk(str(folder), set(skip), code=True)))
 
 
-def seen_data(path: str, skip: Iterable[str] = ()) -> dict[str, object]:
-    """A file, or the files below a folder, by size and time of change; at a URL by size and entity tag."""
+def seen_data(path: str, skip: Iterable[str] = (), *, may_be_closed: bool = False) -> dict[str, object]:
+    """A file, or the files below a folder, by size and time of change; at a URL by size and entity tag.
+
+    `may_be_closed`: a URL that refuses us is as one where nothing lies, for the script may have credentials
+    of its own. Raises DataUnreached where a store can't be asked: that says nothing of what lies there.
+    """
     if is_url(path):
-        return _summary(_stamped_remote(path))
+        return _summary(_stamped_remote(path, may_be_closed=may_be_closed))
     return _summary(
         _stamped(path, _times, _walk(path, set(skip), code=False) if os.path.isdir(path) else [path])
     )
@@ -261,13 +266,16 @@ def _identity(entry: os.DirEntry[str]) -> tuple[int, int]:
     return seen.st_dev, seen.st_ino
 
 
-def _stamped_remote(path: str) -> list[Stamp]:
+def _stamped_remote(path: str, *, may_be_closed: bool = False) -> list[Stamp]:
     files, inner = filesystem(path)
     files.invalidate_cache()  # what an earlier listing said is no answer
     try:
-        found: dict[str, Any] = files.find(inner, detail=True) or {inner: files.info(inner)}
-    except OSError:
-        return [(path, 0, "missing")]
+        with remote_errors():
+            found: dict[str, Any] = files.find(inner, detail=True) or {inner: files.info(inner)}
+    except OSError as error:
+        if reach_of(error) == Reach.GONE or (may_be_closed and is_refused(error)):
+            return [(path, 0, "missing")]
+        raise unreadable(path, error) from None
     return [(name, int(info.get("size") or 0), _tag(info)) for name, info in sorted(found.items())]
 
 

@@ -14,6 +14,7 @@ from daskpar.batches.by_size import plan_by_size
 from daskpar.batches.plan import Plan
 from daskpar.data.files import FileList
 from daskpar.engine.planning import open_input
+from daskpar.errors import DataUnreached, InputError
 from daskpar.jobspec.model import BySize, CommandStep, DriverSettings, Input, Output, ParallelStep
 from daskpar.rundir import seen_files
 from daskpar.rundir.fingerprint import (
@@ -286,6 +287,31 @@ def test_files_at_a_url_are_watched(tmp_path: Path) -> None:
         "x: /watched/a is changed"
     ]
     files.rm("/watched", recursive=True)
+
+
+def test_a_store_that_can_not_be_asked_says_nothing_of_its_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only where a script may have credentials of its own, a place that is closed to us is an empty one."""
+    import fsspec
+
+    files = fsspec.filesystem("memory")
+    for error, closed in (
+        (ConnectionError("refused"), False),
+        (PermissionError("403"), True),
+        (type("NoCredentialsError", (Exception,), {})("none"), True),
+    ):
+
+        def find(*_: Any, error: Exception = error, **__: Any) -> Any:
+            raise error
+
+        monkeypatch.setattr(files, "find", find)
+        with pytest.raises(InputError, match="memory://watched can't be read"):
+            seen_files.seen_data("memory://watched")
+        if closed:
+            found = seen_files.seen_data("memory://watched", may_be_closed=True)
+            assert found == seen_files.seen_data("memory://watched", may_be_closed=True)
+        else:
+            with pytest.raises(DataUnreached):
+                seen_files.seen_data("memory://watched", may_be_closed=True)
 
 
 def planned_files(given: Input, folder: Path) -> Any:
