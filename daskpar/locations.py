@@ -27,6 +27,10 @@ _DATASTORE = re.compile(
     r"azureml://(?:.*?/)??datastores/(?P<name>[^/]+)(?:/paths)?(?:/(?P<rest>.*))?", re.DOTALL | re.IGNORECASE
 )
 _AZUREML = re.compile(r"azureml:", re.IGNORECASE)
+_CHAIN = re.compile(
+    r"(?:[A-Za-z][A-Za-z0-9+.-]+::)+[A-Za-z]|[A-Za-z][A-Za-z0-9+.-]+://.*::[A-Za-z][A-Za-z0-9+.-]+://"
+)
+"""Such as `zip://a.csv::s3://box/b.zip`, which fsspec takes."""
 _FILE = re.compile(r"file:(?://)?", re.IGNORECASE)
 UNNAMED = ""
 """Among datastores: the one for outputs without a path, where one is configured."""
@@ -45,6 +49,11 @@ PACKAGES = {
 OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "oci", "r2", "hf"})
 """Schemes of stores without folders, where an object appears when its upload is finished, and an abandoned
 upload leaves nothing. There, to make a folder would make a bucket."""
+
+_OLD_NAMES = {"wasb": "abfs", "wasbs": "abfs"}
+"""Schemes that Azure ML takes and adlfs does not: what follows is the same."""
+_ALMOST_URL = re.compile(rf"(?:{'|'.join([*PACKAGES, *_OLD_NAMES])}):/(?!/)", re.IGNORECASE)
+"""A URL with one slash."""
 
 
 def is_url(path: str) -> bool:
@@ -73,12 +82,37 @@ def resolve(text: str, folder: str | Path, datastores: Mapping[str, str]) -> str
             return _in_datastore(text, datastores)
         text = _without_azureml(text)
     elif is_url(text) and not _FILE.match(text):
-        return text
+        return _checked_url(text)
+    elif _ALMOST_URL.match(text) or _CHAIN.match(text):
+        raise _no_url(text)
     if file := _FILE.match(text):
         text = unquote(text[file.end() :])  # a URL, in which `%20` is a blank
     if text.startswith(".\\"):
         text = text.replace("\\", "/")  # as Windows writes what lies in the folder
     return join(folder, os.path.expanduser(text))
+
+
+def _checked_url(text: str) -> str:
+    """A URL with the scheme by which fsspec knows it."""
+    if _CHAIN.match(text):
+        raise _no_url(text)
+    scheme, _, rest = text.partition("://")
+    scheme = scheme.lower()  # whatever its case, as for all URLs
+    if scheme in OBJECT_STORES and not rest.strip("/"):
+        raise LocationError(
+            f"{text!r} names no bucket or container.", f"Write {scheme}://BUCKET or {scheme}://BUCKET/FOLDER."
+        )
+    return f"{_OLD_NAMES.get(scheme, scheme)}://{rest}"
+
+
+def _no_url(text: str) -> LocationError:
+    if _CHAIN.match(text):
+        return LocationError(
+            f"{text!r} is a chain of file systems, and only one can be read here.",
+            "Unpack an archive and give the folder; files at URLs are kept in a cache anyway.",
+        )
+    scheme, _, rest = text.partition(":/")
+    return LocationError(f"{text!r} is no URL.", f"Write two slashes: {scheme}://{rest}")
 
 
 def join(folder: str | Path, name: str) -> str:

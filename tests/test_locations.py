@@ -66,11 +66,18 @@ LOCAL = {
 URLS = {
     "s3://b/k": "s3://b/k",
     "https://host/x?y=1": "https://host/x?y=1",
+    "S3://Box/Key": "s3://Box/Key",
+    "s3://b/a::b": "s3://b/a::b",  # a name
+    "wasbs://box@account.blob.core.windows.net/k": "abfs://box@account.blob.core.windows.net/k",
     "azureml://datastores/bucket/paths/a/b": "s3://bucket/base/a/b",
     "azureml://datastores/bucket": "s3://bucket/base",
 }
 NONE = {
     "": "the path is empty",
+    "s3://": "names no bucket or container. Write s3://BUCKET",
+    "s3:/b/k": "is no URL. Write two slashes: s3://b/k",
+    "zip://a.csv::s3://b/x.zip": "is a chain of file systems",
+    "simplecache::s3://b/k": "is a chain of file systems",
     "azureml:iris:1": "an asset of an Azure ML workspace (a registered data asset)",
     "azureml:iris@latest": "an asset of an Azure ML workspace",
     "azureml://registries/r/data/d/versions/1": "only Azure ML can look up",

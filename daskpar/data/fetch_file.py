@@ -105,7 +105,9 @@ def remote_kind(url: str, declared: str) -> str:
     except OSError as error:
         raise unreadable(url, error) from None
     if not kind:
-        raise InputError(f"{url} does not exist{_no_bucket(found, inner)}")
+        wildcards = ": it is taken as it is written. For wildcards write an MLTable with `pattern`"
+        magic = wildcards if any(sign in url for sign in "*?[") else ""
+        raise InputError(f"{url} does not exist{_no_bucket(found, inner) or magic}")
     if url.partition("://")[0].lower() in ("http", "https"):  # where everything is a file
         is_file = declared == "uri_file" or (declared == "custom_model" and not url.endswith("/"))
         return "file" if is_file else "folder"

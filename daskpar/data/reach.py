@@ -96,6 +96,8 @@ _CREDENTIALS = {
     "gcs": "GOOGLE_APPLICATION_CREDENTIALS",
 }
 GONE_CLASSES = frozenset({"ResourceNotFoundError", "NotFound"})
+LONGEST_TEXT = 1000
+"""Characters of an error that are shown whole."""
 CHAIN_AT_MOST = 12
 """Errors behind an error that are looked at."""
 
@@ -117,7 +119,10 @@ def reach_of(error: BaseException) -> Reach:
 def unreadable(path: str, error: OSError) -> InputError:
     """The error for a file that can't be read: DataUnreached where it could not be reached at all."""
     kind = DataUnreached if reach_of(error) == Reach.UNREACHED else InputError
-    return kind(f"{path} can't be read: {error.strerror or error}{_advice(path, error)}")
+    text = error.strerror or str(error)
+    if len(text) > LONGEST_TEXT:  # some packages list all that they have tried
+        text = f"{text.partition(chr(10))[0][:LONGEST_TEXT]} …"
+    return kind(f"{path} can't be read: {text}{_advice(path, error)}")
 
 
 def is_refused(error: OSError) -> bool:

@@ -180,3 +180,8 @@ def test_a_file_that_can_not_be_read() -> None:
     assert type(unreadable("/d/a.csv", os_error(errno.ENOENT))) is InputError
     error = unreadable("/d/a.csv", os_error(errno.ESTALE))
     assert type(error) is DataUnreached and str(error).startswith("/d/a.csv can't be read: Stale")
+
+
+def test_an_error_that_lists_all_that_was_tried_is_cut() -> None:
+    found = str(unreadable("hdfs://a/b", OSError("no libjvm\n" + "dlopen failed\n" * 1000)))
+    assert found == "hdfs://a/b can't be read: no libjvm …"
