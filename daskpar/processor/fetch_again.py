@@ -23,22 +23,30 @@ _FOLDER = ".in-use"
 
 
 class InUseNote:
-    """Says which mini-batches one processor has in use, for as long as it is connected."""
+    """Says which mini-batches one processor has in use, for as long as it is connected.
+
+    Where the disk is full nothing is said: that costs something only if the fetcher dies as well.
+    """
 
     def __init__(self, root: str, pid: int) -> None:
-        os.makedirs(f"{root}/{_FOLDER}", exist_ok=True)
-        self._file, self._path = tempfile.mkstemp(prefix=f"{pid}-", dir=f"{root}/{_FOLDER}")
+        self._file: int | None = None
+        with contextlib.suppress(OSError):
+            os.makedirs(f"{root}/{_FOLDER}", exist_ok=True)
+            self._file, self._path = tempfile.mkstemp(prefix=f"{pid}-", dir=f"{root}/{_FOLDER}")
 
     def write(self, in_use: Iterable[InUse]) -> None:
         """In the place of what was written before."""
         # One call of the system, so that a kill leaves one state or the other; what a longer line has left
         # behind the end of this one is not read.
-        os.pwrite(self._file, (json.dumps(list(in_use)) + "\n").encode(), 0)
+        if self._file is not None:
+            with contextlib.suppress(OSError):
+                os.pwrite(self._file, (json.dumps(list(in_use)) + "\n").encode(), 0)
 
     def close(self) -> None:
         """It has nothing in use any more."""
-        os.close(self._file)
-        remove_note(self._path)
+        if self._file is not None:
+            os.close(self._file)
+            remove_note(self._path)
 
 
 def notes_in(root: str) -> dict[str, tuple[int, list[InUse]]]:
