@@ -265,11 +265,16 @@ def size(value: Value, problems: Problems) -> BySize | None:
 
 def memory(value: Value, problems: Problems) -> int | None:
     """Bytes: a size with a unit, or a number of bytes."""
-    read = size(value, problems)
-    if read is not None and read.number == 0:
+    try:
+        number, unit = parse_size(value.data)
+    except ValueError:
+        hint = 'Write a number and kb, mb or gb, like "100mb", or a number of bytes.'
+        problems.error(value.place, f"{quoted(value.data)} is no size in bytes.", hint)
+        return None
+    if number == 0:
         problems.error(value.place, "has to be more than 0.")
         return None
-    return None if read is None else read.number * read.unit
+    return number * unit
 
 
 def keys(value: Value, problems: Problems) -> tuple[str, ...] | None:

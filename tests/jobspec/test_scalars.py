@@ -128,6 +128,7 @@ def test_values(reader: Callable[[Value, Problems], object], data: object, value
         (scalars.at_least_one, 0, "1"),
         (scalars.switch, "maybe", "True or False"),
         (scalars.memory, "0", "more than 0"),
+        (scalars.memory, "10xb", "'10xb' is no size in bytes. Write a number and kb, mb or gb"),
         (scalars.choice("DEBUG", "INFO", "WARNING"), "WARN", "Did you mean 'WARNING'?"),
         (scalars.choice("DEBUG", "INFO", "WARNING"), "info", "Did you mean 'INFO'?"),
         (scalars.keys_in_text, "3", "has to be a list"),
