@@ -20,6 +20,7 @@ from distributed import Nanny, Scheduler, Security, SpecCluster, Worker
 
 from daskpar import masking
 from daskpar.engine.dashboard import TOKEN, only_for_owner, show_on_demand
+from daskpar.engine.steady_sends import make_sends_steady
 from daskpar.errors import UsageError
 
 IN_PROCESS = {
@@ -61,6 +62,10 @@ class LocalScheduler(Scheduler):
 class LocalWorker(Worker):
     """A worker without an HTTP server."""
 
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        make_sends_steady()  # it may have a process of its own
+        super().__init__(*args, **settings)
+
     def start_http_server(self, *args: Any, **settings: Any) -> None:
         """Called by Dask, which would listen on all addresses of the machine."""
 
@@ -75,6 +80,7 @@ class LocalCluster:
     def __init__(self, *, workers: int, processes: bool, dashboard: str | None) -> None:
         import dask
 
+        make_sends_steady()
         self.token = secrets.token_urlsafe(24)
         masking.allow(self.token)
         self._host = _host_of(dashboard) if dashboard is not None else ""

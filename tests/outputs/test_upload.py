@@ -67,7 +67,17 @@ def test_an_upload_appears_once_and_whole(
     assert told == [(2, 2)], "it is told now and then, and at the end"
     meter.begin_anew()
     assert meter.end() == 0
-    Meter(2, None).end()
+
+
+def test_progress_is_told_to_who_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("daskpar.outputs.meter.PROGRESS_SECONDS", 0.0)
+    told: list[tuple[int, int]] = []
+    for listener in (None, lambda *so_far: told.append(so_far)):
+        meter = Meter(3, listener)
+        for _ in range(2):
+            meter.add(2)
+        assert meter.end() == 4
+    assert told == [(2, 3), (3, 3), (3, 3)]
 
 
 def test_what_is_not_yet_whole_has_a_hidden_name_in_the_same_folder() -> None:
