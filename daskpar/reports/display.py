@@ -99,7 +99,7 @@ class Display(Watcher):
 
 
 def steady_clock() -> Callable[[], float]:
-    """A clock that shows the time of day now and goes on steadily, whatever becomes of that of the machine."""
+    """A clock that shows the time of day now and goes on steadily when that of the machine is set."""
     began = time.time() - time.monotonic()
     return lambda: began + time.monotonic()
 
