@@ -20,6 +20,7 @@ from distributed import Nanny, Scheduler, Security, SpecCluster, Worker
 
 from daskpar import masking
 from daskpar.engine.dashboard import TOKEN, only_for_owner, show_on_demand
+from daskpar.engine.garbage_watch import measure_no_garbage
 from daskpar.engine.steady_sends import make_sends_steady
 from daskpar.errors import UsageError
 
@@ -63,7 +64,9 @@ class LocalWorker(Worker):
     """A worker without an HTTP server."""
 
     def __init__(self, *args: Any, **settings: Any) -> None:
-        make_sends_steady()  # it may have a process of its own
+        # It may have a process of its own.
+        make_sends_steady()
+        measure_no_garbage()
         super().__init__(*args, **settings)
 
     def start_http_server(self, *args: Any, **settings: Any) -> None:
@@ -81,6 +84,7 @@ class LocalCluster:
         import dask
 
         make_sends_steady()
+        measure_no_garbage()
         self.token = secrets.token_urlsafe(24)
         masking.allow(self.token)
         self._host = _host_of(dashboard) if dashboard is not None else ""
