@@ -61,7 +61,7 @@ NAN, INF = float("nan"), float("inf")
         ([date(2020, 1, 31)], STRING, ["2020-01-31T00:00:00+00:00"]),
         (["2020-01-31", "x"], DAY, [datetime(2020, 1, 31), None]),
         ([MOMENT], DAY, [MOMENT]),
-        ([date(2020, 1, 31), None], DAY, [datetime(2020, 1, 31), None]),
+        ([date(2020, 1, 31), date(2500, 1, 1), None], DAY, [datetime(2020, 1, 31), None, None]),
         ([5], DAY, [None]),
         ([True], DAY, [None]),
     ],
