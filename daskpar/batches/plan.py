@@ -381,6 +381,19 @@ class Plan:
         """Files of mini-batch `i` of a file list, wherever scripts see them."""
         return [] if self._paths is None else self._paths.slice(*self.item_range(i))
 
+    def some_files(self, i: int, most: int) -> list[str]:
+        """Up to `most` of the files that mini-batch `i` is read from, each once; none where
+        its rows lie in files of ours.
+        """
+        start, stop = self.item_range(i)
+        chosen = range(start, stop, -(-(stop - start) // most) or 1)
+        if self._paths is not None:
+            return [path for k in chosen for path in self._paths.slice(k, k + 1)]
+        if not self.tabular or self.rows_are_gathered:
+            return []
+        files = self.table.files
+        return [files[number] for number in dict.fromkeys(int(self.pieces["file"][k]) for k in chosen)]
+
     def stamps(self) -> StampColumns | None:
         """What each file of a file list was known by when it was planned; None where that is not kept."""
         return None if self._stamps is None else self._stamps.all()

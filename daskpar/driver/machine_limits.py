@@ -8,7 +8,7 @@ _REFUSED = {
     errno.EMFILE: "too many open files: raise `ulimit -n`",
     errno.ENFILE: "the machine has too many open files",
     errno.ENOMEM: "no memory is left, or `ulimit -v` is too low",
-    errno.EAGAIN: "too many processes or threads: raise `ulimit -u`",
+    errno.EAGAIN: "too many processes or threads: raise `ulimit -u`, or `ulimit -v` where that is set",
 }
 
 

@@ -7,7 +7,7 @@ import threading
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from time import time
+from time import monotonic, time
 from typing import TYPE_CHECKING
 
 from daskpar.driver.interrupts import interrupts
@@ -70,7 +70,7 @@ class PipelineRun:
 
     def run(self) -> Run:
         """Run all steps; `run.json` says how the run ended, whatever happened."""
-        began = time()
+        began, began_at = monotonic(), time()
         try:
             self._startup.start()
             self._write_effective_spec()
@@ -84,7 +84,7 @@ class PipelineRun:
         status, reason = Status.LOST, "daskpar itself failed"
         try:
             with interrupts(lambda why, at_once: self.stop(why, at_once=at_once), self._warn):
-                self._publish_start(began)
+                self._publish_start(began_at)
                 self.may_have_run_steps = True
                 self._run_steps()
                 status, reason = self._overall()
@@ -102,12 +102,12 @@ class PipelineRun:
                     time=time(),
                     status=status,
                     reason=reason,
-                    seconds=time() - began,
+                    seconds=monotonic() - began,
                     exit_code=status.exit_code,
                 )
             )
             bus.close()
-        return self._result(status, reason, time() - began)
+        return self._result(status, reason, monotonic() - began)
 
     def _publish_start(self, began: float) -> None:
         from daskpar.engine.page_link import page_address

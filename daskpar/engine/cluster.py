@@ -21,6 +21,7 @@ from daskpar import _version
 from daskpar.engine.computes import start_compute
 from daskpar.engine.greeting import address_in, check_greeting
 from daskpar.engine.plugins.scheduler_calls import services
+from daskpar.engine.steady_sends import make_sends_steady
 from daskpar.errors import InfrastructureLost, UsageError
 
 if TYPE_CHECKING:
@@ -178,6 +179,7 @@ class Cluster:
         from distributed import Client
 
         try:
+            make_sends_steady()
             return Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
         except (OSError, TimeoutError) as error:
             where = self._scheduler or self._compute

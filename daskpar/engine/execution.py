@@ -449,8 +449,10 @@ class Execution:
                 take=self._take_last,
             )
             self._tracker.close(members.asked, self.counter.counts)
-        except Exception:
-            logger.warning("leaving the cluster: some of the clean-up failed", exc_info=True)
+        except Exception as error:
+            # How the step has ended is known: no traceback may hide that on a terminal.
+            logger.warning("leaving the cluster: some of the clean-up failed: %r", error)
+            logger.debug("leaving the cluster", exc_info=True)
         self._show_progress(force=True)
 
     def _tell_losses(self) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import resource
 import secrets
 import socket
 import subprocess
@@ -20,7 +21,9 @@ from distributed import Nanny, Scheduler, Security, SpecCluster, Worker
 
 from daskpar import masking
 from daskpar.engine.dashboard import TOKEN, only_for_owner, show_on_demand
-from daskpar.errors import UsageError
+from daskpar.engine.garbage_watch import measure_no_garbage
+from daskpar.engine.steady_sends import make_sends_steady
+from daskpar.errors import InfrastructureLost, UsageError
 
 IN_PROCESS = {
     # A node in this process can't be lost alone: when its heartbeat is late, this process was stopped, or the
@@ -37,6 +40,8 @@ NO_PAGES: dict[str, object] = {"distributed.scheduler.http.routes": [], "distrib
 THREADS = 4
 """Of each worker. Blocks leave these slots at once; they only bound how many are handed over together."""
 LOOPBACK = "127.0.0.1"
+LEAST_ADDRESS_SPACE = 3 << 30
+"""Bytes of addresses that a run takes in this process, most of them for threads, and hardly any of memory."""
 CERTIFICATE_DAYS = "365"
 """A run may take long; the certificate is forgotten with it."""
 
@@ -61,6 +66,12 @@ class LocalScheduler(Scheduler):
 class LocalWorker(Worker):
     """A worker without an HTTP server."""
 
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        # It may have a process of its own.
+        make_sends_steady()
+        measure_no_garbage()
+        super().__init__(*args, **settings)
+
     def start_http_server(self, *args: Any, **settings: Any) -> None:
         """Called by Dask, which would listen on all addresses of the machine."""
 
@@ -69,12 +80,16 @@ class LocalCluster:
     """`workers` nodes in this process, or with `processes` in processes of their own, until `close`.
 
     `dashboard`: HOST:PORT of the dashboard; HOST may be left out and is this machine's loopback address then.
-    None: no dashboard. Raises UsageError where nodes in processes can't be protected.
+    None: no dashboard. Raises UsageError where nodes in processes can't be protected, InfrastructureLost
+    where this process may have too few addresses.
     """
 
     def __init__(self, *, workers: int, processes: bool, dashboard: str | None) -> None:
         import dask
 
+        check_address_space()
+        make_sends_steady()
+        measure_no_garbage()
         self.token = secrets.token_urlsafe(24)
         masking.allow(self.token)
         self._host = _host_of(dashboard) if dashboard is not None else ""
@@ -116,6 +131,20 @@ class LocalCluster:
 
 def _dask_cluster(**settings: Any) -> Any:
     return SpecCluster(**settings)
+
+
+def check_address_space() -> None:
+    """InfrastructureLost where a limit leaves this process too few addresses for its threads.
+
+    Dask would only log that a thread was refused, and what was to run in it would be waited for.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit not in (-1, resource.RLIM_INFINITY) and limit < LEAST_ADDRESS_SPACE:
+        raise InfrastructureLost(
+            f"This process may have {limit >> 20:,} MB of addresses (`ulimit -v`), and a run needs "
+            f"{LEAST_ADDRESS_SPACE >> 20:,} MB for its threads: raise that limit. To limit memory, give "
+            "--processor_memory in program_arguments"
+        )
 
 
 def _host_of(dashboard: str) -> str:

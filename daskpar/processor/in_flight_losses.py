@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from daskpar.processor.exit_reasons import ExitReason, KillReason
 from daskpar.processor.in_flight_given import ranges
-from daskpar.processor.lost_blocks import charge
+from daskpar.processor.lost_blocks import charge, not_reached
 from daskpar.processor.processor_handle import ProcessorHandle
 from daskpar.processor.protocol import (
     BlockEnded,
@@ -58,11 +58,14 @@ def charge_and_requeue_all(
         order = given.order
         if guilty is not None and guilty[0] == block and guilty[1] in given.due:
             at, items = slots[guilty[1]]
-            charged = charge(processor, order, at, why, settings, items)
-            if state.unheeded is not None and state.unheeded.trace:
-                failure = replace(charged.failures[0], trace=state.unheeded.trace)
-                charged = replace(charged, failures=(failure,))
-            found.append(charged)
+            if processor.unreached:
+                found.append(not_reached(order, guilty[1], why, processor.unreached))
+            else:
+                charged = charge(processor, order, at, why, settings, items)
+                if state.unheeded is not None and state.unheeded.trace:
+                    failure = replace(charged.failures[0], trace=state.unheeded.trace)
+                    charged = replace(charged, failures=(failure,))
+                found.append(charged)
             given.due.discard(guilty[1])
         waits = given.due.intersection(state.not_begun(block))
         fly = given.due.intersection(flying[block])

@@ -54,7 +54,11 @@ def charge_and_requeue(
     deadly_write = (last.phase == Phase.FLUSH and by_itself) or damaged
     release(processor.reported, rest, ReleaseReason.UNWRITTEN if deadly_write else ReleaseReason.UNFLUSHED)
     if charged is not None:
-        found.append(charge(processor, order, last, why, settings, processor.page.items()))
+        found.append(
+            charge(processor, order, last, why, settings, processor.page.items())
+            if not processor.unreached
+            else not_reached(order, charged, why, processor.unreached)
+        )
         rest = charged + 1
     # A block that is deadly before it begins would be given out without end: the driver counts these too.
     unbegun = last.phase == Phase.IDLE and rest == order.start and not stopped
@@ -62,6 +66,18 @@ def charge_and_requeue(
     found.append(BlockEnded(block=order.block, token=order.token))
     processor.order = None
     return found
+
+
+def not_reached(order: BlockOrder, index: int, why: ExitReason, trouble: str) -> Released:
+    """Hand back the mini-batch that was running, for its files did not answer: `trouble` says which."""
+    return Released(
+        block=order.block,
+        token=order.token,
+        start=index,
+        stop=index + 1,
+        reason=ReleaseReason.UNREACHED,
+        trouble=f"{trouble} ({why.text})",
+    )
 
 
 def charge(

@@ -318,7 +318,7 @@ class ProcessorPool:
                 self._blocks.handed_back(processor, message)
             case Unheeded() if processor.in_flight is not None and not processor.killed_for:
                 processor.in_flight.unheeded = message
-                self._timeouts.end(processor, processor.announced())
+                self._timeouts.end(processor, processor.announced(), message.index)
             case InitDone():
                 processor.ready, processor.ready_at = True, monotonic()
                 self._failures.processor_ready()

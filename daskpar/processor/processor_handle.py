@@ -14,6 +14,7 @@ from daskpar.processor.in_flight_given import InFlightState
 from daskpar.processor.protocol import BlockOrder, ProcessorSettings
 from daskpar.processor.rate_page import RatePage
 from daskpar.processor.shared_page import Announcement, Phase, SharedPage
+from daskpar.processor.silent_data import SilentData
 from daskpar.processor.slot_page import SlotPage
 from daskpar.processor.timeouts import Sighting, makes_sense
 
@@ -46,6 +47,10 @@ class ProcessorHandle:
     """What it was doing when its time was up."""
     kill_at: float | None = None
     """When its time to write its stacks is over, on the monotonic clock."""
+    silent: SilentData | None = None
+    """The question to the files of the mini-batch whose time was up."""
+    unreached: str = ""
+    """What is wrong with those files, where they do not answer: then nobody's script is to blame."""
     finishing: bool = False
     """Whether it was told to call `shutdown()` and end."""
     replaced_for: str = ""

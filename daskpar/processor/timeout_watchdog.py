@@ -11,6 +11,7 @@ from daskpar.processor.exit_reasons import KillReason
 from daskpar.processor.processor_handle import ProcessorHandle
 from daskpar.processor.protocol import ProcessorSettings
 from daskpar.processor.shared_page import KILL_PENDING, Announcement, Phase
+from daskpar.processor.silent_data import ask_for
 from daskpar.processor.stacks import STACK_SIGNAL
 
 STACK_SECONDS = 0.05
@@ -25,7 +26,7 @@ class TimeoutWatchdog:
 
     def check(self, processor: ProcessorHandle, announcement: Announcement, now: float) -> bool:
         """Kill a processor whose time is up; returns whether it goes on."""
-        if processor.kill_at is not None and now >= processor.kill_at:
+        if processor.kill_at is not None and now >= processor.kill_at and self._knows_why(processor):
             processor.kill_at = None
             linux.kill_tree(processor.pid)
         if processor.killed_for or not processor.pid:
@@ -54,12 +55,26 @@ class TimeoutWatchdog:
             return
         self.end(processor, announcement)
 
-    def end(self, processor: ProcessorHandle, announcement: Announcement) -> None:
-        """Kill a processor whose time is up, once it has had a moment to write its stacks."""
+    def end(self, processor: ProcessorHandle, announcement: Announcement, index: int | None = None) -> None:
+        """Kill a processor whose time is up, once it has had a moment to write its stacks, and the files of
+        its mini-batch (`index`, else the one announced) have had one to answer.
+        """
         processor.timed_out_at, processor.killed_for = announcement, KillReason.TIMEOUT
+        if processor.order is not None and announcement.phase in (Phase.LOAD, Phase.RUN):
+            index = announcement.index if index is None else index
+            processor.silent = ask_for(self._settings.plan, index)
+        processor.kill_at = monotonic()
         if STACK_SIGNAL is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(processor.pid, STACK_SIGNAL)
-                processor.kill_at = monotonic() + STACK_SECONDS
-                return
-        linux.kill_tree(processor.pid)
+                processor.kill_at += STACK_SECONDS
+
+    def _knows_why(self, processor: ProcessorHandle) -> bool:
+        """Whether nothing is to be waited for before a processor is killed."""
+        if processor.silent is None:
+            return True
+        trouble = processor.silent.trouble()
+        if trouble is None:
+            return False
+        processor.silent, processor.unreached = None, trouble
+        return True

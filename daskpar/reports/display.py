@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TextIO
 
 from daskpar.events import Event, Watcher
@@ -29,12 +30,12 @@ class Display(Watcher):
     def __init__(
         self,
         writer: DisplayWriter,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] | None = None,
         *,
         summary_follows: bool = False,
     ) -> None:
         self._writer = writer
-        self._clock = clock
+        self._clock = clock or steady_clock()
         self._view = ProgressView(summary_follows=summary_follows)
         self._messages: list[str] = []
         self._lock = threading.RLock()  # a signal handler may add a message in the middle of `add_message`
@@ -51,6 +52,8 @@ class Display(Watcher):
 
     def handle(self, event: Event) -> None:
         """Take in any event; the view (`progress_view`) decides what is shown of it."""
+        # How long things take is shown, and the clock of the machine may be set meanwhile.
+        event = replace(event, time=self._clock())
         with self._lock:
             self._view.handle(event)
             self._writer.heard(event)
@@ -93,6 +96,12 @@ class Display(Watcher):
             self._writer.write(text)
         except (OSError, ValueError):
             pass  # the terminal is gone: the job goes on without a display
+
+
+def steady_clock() -> Callable[[], float]:
+    """A clock that shows the time of day now and goes on steadily when that of the machine is set."""
+    began = time.time() - time.monotonic()
+    return lambda: began + time.monotonic()
 
 
 def writer_of_process(stream: TextIO | None = None) -> DisplayWriter:

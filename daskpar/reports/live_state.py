@@ -57,7 +57,8 @@ class LiveState(Watcher):
 
     def _write_when_due(self, name: str, now: float) -> None:
         step = self._view.steps.get(name)
-        if step is None or now - self._written < WRITE_SECONDS:
+        # Below 0: the clock was set back.
+        if step is None or 0 <= now - self._written < WRITE_SECONDS:
             return
         self._written = now
         pace = step.pace(now)

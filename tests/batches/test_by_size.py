@@ -35,12 +35,13 @@ def test_rows_are_planned_where_parquet_tells_them(tmp_path: Path) -> None:
 
 
 def test_bytes_are_no_size_of_a_file_list(tmp_path: Path) -> None:
-    (tmp_path / "a.png").write_bytes(b"x")
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(b"x")
     files = list_files(str(tmp_path))
     with pytest.raises(InputError, match="number of files"):
         plan_by_size(files, BySize(number=10, unit=1024), tmp_path / "p")
     summary = plan_by_size(files, BySize(number=0, unit=1), tmp_path / "p")
-    assert summary.count == 1 and Plan.open(tmp_path / "p").load(0) == [str(tmp_path / "a.png")]
+    assert summary.count == 2 and Plan.open(tmp_path / "p").load(0) == [str(tmp_path / "a.png")]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,8 +31,43 @@ def test_a_column_is_a_sequence(names: list[bytes], prefix: bytes, start: int, s
     assert column != [*as_list, "more"]
     for at in range(-len(names), len(names)):
         assert column[at] == as_list[at]
-    with pytest.raises(IndexError):
-        column[len(names)]
+    for at in (len(names), -len(names) - 1):
+        with pytest.raises(IndexError, match=f"path {at} of {len(names)}"):
+            column[at]
+
+
+@given(NAMES, NAMES)
+def test_names_from_an_array_are_the_same(first: list[bytes], names: list[bytes]) -> None:
+    one, other = PathColumnBuilder(), PathColumnBuilder()
+    for builder in (one, other):
+        builder.add(first, b"in/")
+    one.add(names)
+    if names:
+        other.add_array(np.array(names, "S6"))
+    assert one.column(b"/") == other.column(b"/")
+
+
+def test_a_column_of_a_column_is_itself_and_is_shown_in_short() -> None:
+    column = PathColumn.of(f"/{number}" for number in range(4))
+    assert PathColumn.of(column) is column
+    assert repr(column) == "PathColumn(['/0', '/1', '/2'], ..., 4 paths)"
+    assert repr(PathColumn.of(["/a", "/b", "/c"])) == "PathColumn(['/a', '/b', '/c'], 3 paths)"
+
+
+def test_a_long_column_is_read_in_pieces_that_join(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("daskpar.data.path_column.AT_ONCE", 3)
+    paths = [f"/{number:03d}" for number in range(20)]
+    column = PathColumn.of(paths)
+    assert list(column) == paths == [column[number] for number in range(20)]
+    assert [column[number] for number in (19, 0, 7, 6, -1)] == [paths[at] for at in (19, 0, 7, 6, -1)]
+    assert column.least_and_greatest() == (paths[0], paths[-1])
+
+
+@pytest.mark.parametrize("at", range(8))
+def test_a_url_is_found_wherever_it_is_looked_for_in_pieces(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
+    monkeypatch.setattr("daskpar.data.path_column.SEARCHED", 5)
+    assert may_hold_urls(PathColumn.of(["x" * at + "s3://b"]))
+    assert not may_hold_urls(PathColumn.of(["x" * at + "s3:/b"]))
 
 
 def test_urls_are_found() -> None:

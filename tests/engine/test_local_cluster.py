@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.cookiejar
 import json
 import os
+import resource
 import socket
 import ssl
 import subprocess
@@ -19,7 +20,8 @@ from distributed import Client, Security
 
 from daskpar.engine import local_cluster
 from daskpar.engine.cluster import Cluster
-from daskpar.errors import UsageError
+from daskpar.engine.local_cluster import check_address_space
+from daskpar.errors import InfrastructureLost, UsageError
 
 NOBODY = 65534
 ROOT_ALONE = pytest.mark.skipif(os.getuid() != 0, reason="only root can act as another user")
@@ -247,3 +249,17 @@ def test_where_nothing_makes_a_certificate_the_message_says_what_to_install(monk
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UsageError, match="pip install cryptography"):
         local_cluster.throwaway_security()
+
+
+@pytest.mark.parametrize(
+    ("limit", "refused"), [(2 << 30, True), (3 << 30, False), (resource.RLIM_INFINITY, False), (-1, False)]
+)
+def test_too_few_addresses_are_said_before_a_thread_is_missing(
+    monkeypatch: pytest.MonkeyPatch, limit: int, refused: bool
+) -> None:
+    monkeypatch.setattr("resource.getrlimit", lambda which: (limit, limit))
+    if not refused:
+        check_address_space()
+        return
+    with pytest.raises(InfrastructureLost, match=r"2,048 MB of addresses .* needs 3,072 MB"):
+        check_address_space()

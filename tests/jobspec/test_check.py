@@ -667,6 +667,12 @@ def test_an_entry_script_is_not_written_over_and_a_module_is_no_file_of_the_work
     assert folder.warnings(text) == []
 
 
+def test_a_literal_input_refuses_no_output(folder: Folder, parallel_job: Text) -> None:
+    folder.write("old.csv", "of the last run")
+    inputs = "n: 5\nempty: ''\nword: old.csv\nfar: {type: uri_file, path: 'https://x.org/old.csv'}"
+    assert folder.warnings(parallel_job(inputs=inputs, outputs="o: {type: uri_file, path: ./old.csv}")) == []
+
+
 @pytest.mark.parametrize(
     ("path", "says"),
     [

@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import fsspec
@@ -298,6 +299,21 @@ def test_too_little_disk_is_said_early(step: Path) -> None:
     assert space_warning("memory://x/y", 1 << 60) == ""
 
 
+@pytest.mark.parametrize(("free", "enough"), [(16, True), (15, False)])
+def test_only_the_rest_of_what_was_copied_ahead_needs_room(
+    step: Path, monkeypatch: pytest.MonkeyPatch, free: int, enough: bool
+) -> None:
+    commits, expected = scattered(step, [4, 6, 10])
+    start = copied_start(step, expected[:4], 1)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=free))
+    if enough:
+        assemble(commits, SharedFolder(step / "parts"), str(step / "out"), start=start)
+        assert (step / "out").read_bytes() == expected
+        return
+    with pytest.raises(InfrastructureLost, match="needs"):
+        assemble(commits, SharedFolder(step / "parts"), str(step / "out"), start=start)
+
+
 def test_parts_are_removed_and_missing_ones_are_no_matter(step: Path) -> None:
     scattered(step, [1])
     SharedFolder(step / "parts").remove()
@@ -348,7 +364,10 @@ def object_store() -> Iterator[ObjectStore]:
         _registry["s3"] = before
 
 
-def test_an_output_at_a_url_appears_whole(step: Path, memory: MemoryFileSystem) -> None:
+def test_an_output_at_a_url_appears_whole(
+    step: Path, memory: MemoryFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(step)
     commits, expected = scattered(step, [5_000_000, 3, 1])
     assemble(
         commits,
@@ -359,6 +378,7 @@ def test_an_output_at_a_url_appears_whole(step: Path, memory: MemoryFileSystem) 
     )
     assert memory.cat("/bucket/a/out.csv") == b"x\n" + expected
     assert memory.find("/bucket") == ["/bucket/a/out.csv"]
+    assert names(step) == ["parts"], "a URL makes no folder here"
 
 
 def test_an_object_appears_whole(step: Path, object_store: ObjectStore) -> None:

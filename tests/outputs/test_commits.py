@@ -77,6 +77,9 @@ def test_revoked_mini_batches_are_missing_again() -> None:
         commits.size_bytes,
     ) == (2, 0, 0, 4)
     assert commits.counts().items == 6 and commits.counts().failed_items == 0
+    commits.revoke([(0, 5)])
+    found = commits.counts()
+    assert (found.succeeded, found.items, found.done, commits.size_bytes) == (0, 0, 0, 0)
 
 
 def test_empty_ones_are_done_and_count_neither_way() -> None:

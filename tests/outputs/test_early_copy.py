@@ -164,16 +164,19 @@ def test_it_waits_for_no_output_at_a_url(step: Path, processors: Any) -> None:
         assert early_copy.take() is None
 
 
+@pytest.mark.parametrize("before", [b"", b"0\n"])
 def test_the_end_of_a_step_waits_for_no_more_than_a_piece(
-    step: Path, processors: Any, monkeypatch: pytest.MonkeyPatch
+    step: Path, processors: Any, monkeypatch: pytest.MonkeyPatch, before: bytes
 ) -> None:
     """A very large mini-batch under way is forgotten, and those before it are kept."""
     monkeypatch.setattr(module, "COPY_BYTES", 3)
     monkeypatch.setattr(part_reader, "READ_BYTES", 100_000)
-    ledger = Ledger.open(step, 3)
+    first = 1 if before else 0
+    ledger = Ledger.open(step, first + 2)
     early_copy = EarlyCopy(ledger, step, str(step / "out"))
-    ledger.commit(processors.flush({0: b"0\n"}))
-    ledger.commit(processors.flush({1: b"1" * 300_000, 2: b"2\n"}))
+    if before:
+        ledger.commit(processors.flush({0: before}))
+    ledger.commit(processors.flush({first: b"1" * 300_000, first + 1: b"2\n"}))
     copied = part_reader.PartReader.copy_to
 
     def ends(self: Any, fd: int) -> Any:
@@ -186,7 +189,7 @@ def test_the_end_of_a_step_waits_for_no_more_than_a_piece(
     run_through(early_copy)
     monkeypatch.undo()
     start = early_copy.take()
-    assert start is not None and (start.mini_batches, start.taken_bytes) == (1, 2)
+    assert start is not None and (start.mini_batches, start.taken_bytes) == (first, len(before))
     seen: list[tuple[int, int]] = []
     assemble(
         ledger.commits,
@@ -195,8 +198,8 @@ def test_the_end_of_a_step_waits_for_no_more_than_a_piece(
         start=start,
         progress=lambda *told: seen.append(told),
     )
-    assert (step / "out").read_bytes() == b"0\n" + b"1" * 300_000 + b"2\n"
-    assert seen[-1] == (300_004, 300_004)
+    assert (step / "out").read_bytes() == before + b"1" * 300_000 + b"2\n"
+    assert seen[-1] == (300_002 + len(before),) * 2
 
 
 @pytest.mark.parametrize("number", [errno.EXDEV, errno.ENOSPC])

@@ -386,6 +386,17 @@ def test_each_flush_belongs_to_the_driver_process_that_wrote_it(tmp_path: Path) 
     assert contents.sessions.tolist() == [0, 0, 1, 2] and len(contents.boots) == 3
 
 
+def test_the_end_of_a_piece_is_read_back_with_the_flushes_before_it(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    write(path, [1, 1])
+    journal = Journal.reopen(path, read_journal(path))
+    journal.add_piece({"index": 2, "failed": True})
+    journal.append(flushed(2, 3))
+    journal.add_piece({"index": 3})
+    journal.close()
+    assert read_journal(path).pieces == ((2, {"index": 2, "failed": True}), (3, {"index": 3}))
+
+
 def test_a_frame_of_a_kind_that_is_not_known_says_nothing(tmp_path: Path) -> None:
     path = tmp_path / "journal"
     write(path, [2])
@@ -404,7 +415,11 @@ def test_bytes_between_frames_cost_no_frame(tmp_path: Path, junk: bytes) -> None
     assert frames.damaged == (((len(first), len(first) + len(junk)),) if junk else ())
 
 
-def test_the_number_of_mini_batches_is_that_of_the_plan_or_what_is_told_of(tmp_path: Path) -> None:
+@pytest.mark.parametrize("at_once", [1, 100])
+def test_the_number_of_mini_batches_is_that_of_the_plan_or_what_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr("daskpar.outputs.journal_reader.BATCH_RECORDS", at_once)
     path = tmp_path / "journal"
     ends = write(path, [3, 2])
     assert read_journal(path).planned == COUNT

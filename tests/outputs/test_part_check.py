@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
+from dataclasses import replace as replaced
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,11 @@ from daskpar.errors import InfrastructureLost, RowsDamaged
 from daskpar.outputs import early_copy as early_copy_module
 from daskpar.outputs import part_reader
 from daskpar.outputs.assembly import assemble
+from daskpar.outputs.commits import Commits
 from daskpar.outputs.early_copy import NAME, EarlyCopy
+from daskpar.outputs.journal_reader import read_journal
 from daskpar.outputs.ledger import Ledger
-from daskpar.outputs.part_check import damage, damage_in_words
+from daskpar.outputs.part_check import damage, damage_in_words, lost_ranges
 from daskpar.rows.shared_folder import OpenPartFile, SharedFolder
 
 
@@ -156,6 +159,53 @@ def test_words() -> None:
     assert "3 committed mini-batches (0-1, 4)" in said and "/x/a, /x/b" in said
     many = damage_in_words(Damage([(2 * i, 2 * i + 1) for i in range(9)], tuple("abcdef")))
     assert "(0, 2, 4, 6, 8, ...)" in many and "a, b, c, ..." in many
+    assert "changed a, b, c, or" in damage_in_words(Damage([(0, 1)], tuple("abc")))
+
+
+@pytest.mark.parametrize(
+    ("boots", "now", "journal_damaged", "doubtful"),
+    [
+        ("xxx", "x", False, []),  # this boot has written them: they are as they were
+        ("xxx", "y", False, [0, 1, 2]),
+        ("xyy", "z", False, [1, 2]),  # the session that began boot y has checked what was before it
+        ("xyz", "w", False, [2]),
+        ("yxy", "z", False, [2]),
+        ("xyy", "y", False, []),
+        ("xxx", "x", True, [0, 1, 2]),
+    ],
+)
+def test_rows_of_sessions_that_a_power_cut_may_have_changed_are_read_again(
+    step: Path,
+    processors: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    boots: str,
+    now: str,
+    journal_damaged: bool,
+    doubtful: list[int],
+) -> None:
+    for session in range(3):
+        ledger = Ledger.open(step, 6)
+        ledger.commit(processors.flush({session: ROWS[session]}, part="a"))
+        ledger.close()
+    contents = read_journal(step / "journal")
+    commits, store = Commits.load(6, contents), ledger.store
+    for session in range(3):
+        flip(step / "parts" / "a", sum(len(ROWS[before]) for before in range(session)))
+    contents = replaced(
+        contents, boots=tuple(boots), damaged=((0, 1),) if journal_damaged else contents.damaged
+    )
+    monkeypatch.setattr("daskpar.outputs.part_check.same_boot", lambda boot: boot == now)
+    found = lost_ranges(contents, commits, store)
+    assert [index for start, stop in found for index in range(start, stop)] == doubtful
+
+
+def test_a_part_that_ends_while_it_is_read_is_damage(
+    step: Path, processors: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = begun(step, processors)
+    monkeypatch.setattr(OpenPartFile, "read", lambda self, offset, length: b"")
+    assert damage(ledger.commits, ledger.store).ranges == [(0, 5)]
+    ledger.close()
 
 
 def test_a_bad_sector_is_damage_and_a_disk_that_does_not_answer_is_none(

@@ -35,6 +35,8 @@ SETTINGS = ProcessorSettings(
         (7 << 8, "", Phase.RUN, False, Reason.DIED, "exit code 7 in the middle of run()"),
         (0, "", Phase.LOAD, False, Reason.DIED, "exit code 0 in the middle of loading"),
         (120, "", Phase.RUN, False, Reason.DIED, "signal 120"),
+        (signal.SIGHUP, "", Phase.RUN, True, Reason.DIED, "SIGHUP"),
+        (signal.SIGKILL, "timeout", Phase.FLUSH, False, Reason.TIMEOUT, "writing rows took longer than 20 s"),
     ],
 )
 def test_an_end_is_told_by_its_status_and_by_who_wanted_it(status, killed_for, phase, kernel, reason, words):
@@ -51,6 +53,7 @@ def test_an_end_is_told_by_its_status_and_by_who_wanted_it(status, killed_for, p
         (signal.SIGKILL, "timeout", "import or init() took longer than 30 s (--init_timeout)"),
         (5 << 8, "", "exit code 5 in import or init()"),
         (signal.SIGSEGV, "", "died by SIGSEGV"),
+        (signal.SIGKILL, "", "killed from outside"),
     ],
 )
 def test_an_end_in_init_says_so(status, killed_for, words):

@@ -32,8 +32,24 @@ WHY = ExitReason(Reason.DIED, "it died")
 )
 def test_what_a_death_gives_back(reported, killed_for, last, expected):
     order = BlockOrder(block=1, token="t", start=10, stop=20)
-    processor = SimpleNamespace(order=order, limit=20, reported=reported, killed_for=killed_for)
+    processor = SimpleNamespace(order=order, limit=20, reported=reported, killed_for=killed_for, unreached="")
     *found, final = charge_and_requeue(processor, last, WHY, SimpleNamespace(max_retries=0))
     assert [(m.start, m.stop, m.reason) for m in found if isinstance(m, Released)] == expected
     assert isinstance(final, BlockEnded)
     assert processor.order is None
+
+
+@pytest.mark.parametrize("phase", [Phase.LOAD, Phase.RUN])
+def test_a_mini_batch_whose_files_do_not_answer_is_handed_back_and_not_charged(phase):
+    order = BlockOrder(block=1, token="t", start=10, stop=20)
+    processor = SimpleNamespace(
+        order=order, limit=20, reported=11, killed_for="timeout", unreached="/data/a.csv does not answer"
+    )
+    why = ExitReason(Reason.LOAD_TIMEOUT, "loading took longer than 5 s")
+    found = charge_and_requeue(processor, Announcement(13, phase, 0.0), why, SimpleNamespace(max_retries=0))
+    assert [(m.start, m.stop, m.reason, m.trouble) for m in found[:-1]] == [
+        (11, 13, "unflushed", ""),
+        (13, 14, "unreached", "/data/a.csv does not answer (loading took longer than 5 s)"),
+        (14, 20, "died", ""),
+    ]
+    assert isinstance(found[-1], BlockEnded)

@@ -54,3 +54,16 @@ def test_the_gap_is_what_has_failed(items, returned):
         (TryStatus.SUCCEEDED, Reason.NONE) if returned >= items else (TryStatus.FAILED, Reason.SHORT)
     )
     assert bool(result.message) == (returned < items)
+
+
+@pytest.mark.parametrize(
+    ("returned", "words"),
+    [
+        (None, "run() returned None: "),
+        ("text", "run() returned one str: "),
+        ({"a": 1}, "run() returned a mapping (dict): "),
+        (5, "run() returned a int, which has no number of elements: "),
+    ],
+)
+def test_it_is_named(returned, words):
+    assert why_not_countable(returned).startswith(words)

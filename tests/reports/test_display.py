@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import time
+from dataclasses import replace
 
 import pytest
 
@@ -11,7 +13,7 @@ from daskpar.reports.display_writer import DisplayWriter
 from daskpar.reports.plain_text_writer import PlainTextWriter
 from daskpar.reports.terminal_writer import TerminalWriter
 
-from .display_scene import FakeTerminal, warned
+from .display_scene import FakeTerminal, progress, step, warned
 
 
 def test_the_writer_thread_writes_everything_before_close_returns() -> None:
@@ -60,3 +62,19 @@ def test_escapes_of_a_script_do_not_reach_the_terminal() -> None:
     shown.handle(warned("\x1b[2Jgone"))
     shown.close()
     assert stream.getvalue() == "warning: score: \ufffd[2Jgone\n"
+
+
+@pytest.mark.parametrize("jump", [3600.0, -3600.0, 1e9])
+def test_a_clock_that_is_set_meanwhile_changes_no_times_that_are_shown(
+    monkeypatch: pytest.MonkeyPatch, jump: float
+) -> None:
+    shown = Display(PlainTextWriter(stream := io.StringIO()))
+    monkeypatch.setattr(shown, "_start_thread", lambda: None)
+    shown.handle(replace(step(), time=time.time()))
+    monkeypatch.setattr("time.time", lambda real=time.time: real() + jump)
+    for done in (0, 10):
+        shown.handle(replace(progress(done), time=time.time()))
+    monkeypatch.setattr("time.monotonic", lambda real=time.monotonic: real() + 20)
+    shown.draw()
+    assert "score: 0:00:20" in stream.getvalue() or "score: 0:00:21" in stream.getvalue()
+    assert "30/min" in stream.getvalue()

@@ -321,4 +321,4 @@ def has_glued_breaks(data: bytes, dialect: Dialect) -> bool:
     toggles = _Quotes(dialect).toggles(data)
     breaks = breaks[np.searchsorted(toggles, breaks) % 2 == 0]
     previous = array[breaks - 1]
-    return bool(len(breaks)) and (breaks[0] == 0 or bool((previous == _BREAK).any()))
+    return bool(len(breaks) and (breaks[0] == 0 or (previous == _BREAK).any()))

@@ -38,7 +38,6 @@ class RateShares:
         """A node is gone; the grants that change by that."""
         if self._asking.pop(node, None) is None:
             return {}
-        self._granted.pop(node, None)
         return self._changed()
 
     def _changed(self) -> dict[str, Rate]:

@@ -5,7 +5,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from daskpar.data.columns.conversion import convert
+from daskpar.data.columns.conversion import convert, convert_values
 from daskpar.data.columns.kinds import BOOL, FLOAT, INT, STRING, ColumnKind
 from daskpar.data.columns.text_values import LostValues
 
@@ -26,6 +26,11 @@ NAN, INF = float("nan"), float("inf")
         ),
         (["x", "", "0x1", "1,000", "true", "1_0", "٣", None], INT, [None] * 8),
         ([2.9, -2.9, NAN, INF, None, 1e30], INT, [2, -2, None, None, None, 2**63 - 1]),
+        (
+            [-6e18, 6e18, 2.0**63, -(2.0**63), -1e19],
+            INT,
+            [-6 * 10**18, 6 * 10**18, 2**63 - 1, -(2**63), -(2**63)],
+        ),
         ([True, None], INT, [None, None]),
         ([MOMENT], INT, [None]),
         (["1.5", " -inf ", "1e400", "nan(1)", "0x1p3", "+.5"], FLOAT, [1.5, -INF, INF, None, None, 0.5]),
@@ -56,6 +61,7 @@ NAN, INF = float("nan"), float("inf")
         ([date(2020, 1, 31)], STRING, ["2020-01-31T00:00:00+00:00"]),
         (["2020-01-31", "x"], DAY, [datetime(2020, 1, 31), None]),
         ([MOMENT], DAY, [MOMENT]),
+        ([date(2020, 1, 31), date(2500, 1, 1), None], DAY, [datetime(2020, 1, 31), None, None]),
         ([5], DAY, [None]),
         ([True], DAY, [None]),
     ],
@@ -92,10 +98,42 @@ def test_moments_beyond_nanoseconds_are_null() -> None:
     assert lost.count == 1
 
 
+@pytest.mark.parametrize(("unit", "scale"), [("s", 10**9), ("ms", 10**6), ("us", 1000)])
+def test_the_last_moment_that_nanoseconds_hold(unit: str, scale: int) -> None:
+    last = (2**63 - 1) // scale
+    got, lost = convert(pa.array([last, last + 1, 1 - last, -last - 2, None], pa.timestamp(unit)), DAY)
+    assert got.cast(pa.int64()).to_pylist() == [last * scale, None, (1 - last) * scale, None, None]
+    assert lost is not None and lost.count == 2
+
+
 def test_zones_are_turned_into_utc() -> None:
     got, _ = convert(pa.array([0], pa.timestamp("us", "Europe/Berlin")), DAY)
     assert got.type == pa.timestamp("ns")
     assert got.cast(pa.int64()).to_pylist() == [0]
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "expected", "lost"),
+    [
+        (["a", {"x": "q", "y": None}, [1, "b", None], None], STRING, ["a", "{x: q, y: null}", '[1, "b", null]', None], 0),
+        ([[["a"], {"k": ["b"]}]], STRING, ['[["a"], {k: ["b"]}]'], 0),
+        ([{"x": 1}, 5, "7", [1]], INT, [None, 5, 7, None], 2),
+        (["x", 5, True, MOMENT], INT, [None, 5, None, None], 3),
+        ([2**70, -(2**70), 5], STRING, [str(2**70), str(-(2**70)), "5"], 0),
+        ([2**70, -(2**70), 5], INT, [2**63 - 1, -(2**63), 5], 0),
+        ([2**70, 0, "true"], BOOL, [True, False, True], 0),
+        ([2**70, MOMENT, 5], DAY, [None, MOMENT, None], 2),
+        ([None, None], INT, [None, None], 0),
+    ],
+)  # fmt: skip
+def test_values_of_several_kinds_convert_each_by_its_own(
+    values: list[Any], kind: ColumnKind, expected: list[Any], lost: int
+) -> None:
+    got, failed = convert_values(values, kind)
+    assert got.type == kind.arrow
+    moments = pa.types.is_timestamp(got.type)
+    assert (got.cast(pa.timestamp("us")) if moments else got).to_pylist() == expected
+    assert (failed.count if failed else 0) == lost
 
 
 def test_own_words_of_booleans() -> None:

@@ -81,6 +81,10 @@ def test_line_breaks_of_utf16_are_whole_characters() -> None:
     assert cut(data, 0, 1, WIDE).data.decode("utf-16-le") == "aĊb\n"
     assert cut(data, 2, 9, WIDE).data.decode("utf-16-le") == "c\n"
     assert cut(data, 9, 99, WIDE).data.decode("utf-16-le") == "਀d\n"
+    assert cut(data, 8, 12, WIDE).data.decode("utf-16-le") == "c\n"  # from one start of a line to the next
+    assert cut(data, 0, 8, WIDE).data.decode("utf-16-le") == "aĊb\n"
+    data = "x\u0a00\u0100y\nz\n".encode("utf-16-le")  # the bytes of a line break, astride of two characters
+    assert cut(data, 2, 12, WIDE).data.decode("utf-16-le") == "z\n"
 
 
 @pytest.mark.parametrize(
@@ -91,6 +95,8 @@ def test_line_breaks_of_utf16_are_whole_characters() -> None:
         (b'5" pipe,"a\nb"\n6\n', [0, 14]),
         (b'a"b\n"c\nd"\n', [0, 4]),
         (b'"a"b"\n6\n', [0, 6]),
+        (b'\xff"a\n6"\n', [0, 4]),
+        (b'a""b\n6\n', [0, 5]),
         (b'"x,5\n6,7\n', [0]),
         (b"5\n\n6\n", [0, 2]),
         (b"5\r\n\r\n6\n", [0, 5]),
@@ -106,6 +112,15 @@ def test_records_with_line_breaks_in_quotes(data: bytes, starts: list[int]) -> N
         assert found.tolist() == [
             min(start for start in real if start >= position) for position in range(len(data) + 1)
         ]
+
+
+@pytest.mark.parametrize("position", range(1, 7))
+@pytest.mark.parametrize("data", [b"a\nb\nc\n", b'a\n"\n"\nc\n', b'a""\nb\n'])
+def test_one_position_is_found_wherever_chunks_end(data: bytes, position: int) -> None:
+    starts = [*row_starts(data, 0, MULTI).tolist(), len(data)]
+    expected = min(start for start in starts if start >= position)
+    for end in range(len(data) + 1):
+        assert find_starts([data[:end], data[end:]], [position], MULTI).tolist() == [expected]
 
 
 def test_positions_in_the_header_mean_the_first_record() -> None:
@@ -139,6 +154,22 @@ def test_rows_are_counted_as_they_start(text: str, stops: list[int], dialect: Di
 )
 def test_lines_with_content_are_counted(data: bytes, count: int) -> None:
     assert count_lines(data) == count
+
+
+@pytest.mark.parametrize(
+    ("data", "glued"),
+    [
+        (b"a\nb\n", False),
+        (b"", False),
+        (b"\na\n", True),
+        (b"a\n\nb\n", True),
+        (b'"a\n\nb"\nc\n', False),  # inside quotes
+        (b'"a\n\nb"\nc\n\nd\n', True),
+        (b'"\n\n"\n\n', True),
+    ],
+)
+def test_breaks_that_stand_alone_between_records(data: bytes, glued: bool) -> None:
+    assert record_bounds.has_glued_breaks(data, MULTI) is glued
 
 
 class Endless:

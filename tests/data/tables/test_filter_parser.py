@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import pytest
 
 from daskpar.data.tables.filter_parser import BadExpression, columns_of, parse_filter, simple_terms
@@ -14,12 +16,16 @@ from daskpar.data.tables.filter_parser import BadExpression, columns_of, parse_f
         ("not " * 400 + "b", "nested too deep"),
         ("not " * 4000 + "b", "nested too deep"),
         (" + ".join(["i"] * 500) + " > 1", "nested too deep"),
+        ("(" * 41 + "i > 5" + ")" * 41, "nested too deep"),
         ("", "empty"),
         ("i &  b", "use `and`"),
         ("i = 5", "use `==`"),
         ("i in (5, 6)", "'in' is not understood"),
         ("g > .5", "write numbers as 0.5"),
         ('s == ""', "empty text"),
+        ('s == "" and b', "an empty text can't be written"),
+        ('s == "\\xg"', "escape"),
+        ("datetime(2020, 1, 1, 1, 1, 1, 1) == d", "takes 1 to 6 values"),
         ("len(s) == 1", "no function 'len'"),
         ('s.endswith("x")', "no function 'endswith'"),
         ("4 or(i > 2)", "blanks around 'or'"),
@@ -42,3 +48,26 @@ def test_columns_and_terms_of_a_filter() -> None:
     node = parse_filter('a > 5 and (b == "x" or c == 1) and 3 <= d')
     assert columns_of(node) == {"a", "b", "c", "d"}
     assert simple_terms(node) == [("a", ">", 5), ("d", ">=", 3)]
+
+
+@pytest.mark.parametrize(
+    ("text", "node"),
+    [
+        ('col("sp ace")', ("column", "sp ace")),
+        ("datetime(2020)", ("value", datetime(2020, 1, 1))),
+        ("datetime(2020, 5)", ("value", datetime(2020, 5, 1))),
+        ("datetime(2020, 5, 6, 7, 8, 9)", ("value", datetime(2020, 5, 6, 7, 8, 9))),
+        ('"\\x41\\tx"', ("value", "A\tx")),
+        ('r"\\x41"', ("value", "\\x41")),
+        ("-5", ("value", -5)),
+        ("- i", ("negative", ("column", "i"))),
+        ("-True", ("negative", ("value", True))),
+        ("0x1F", ("value", 31)),
+        ("1_000.5", ("value", 1000.5)),
+        ("(" * 40 + "5" + ")" * 40, ("value", 5)),
+        ("[" + "(5), " * 50 + "]", ("list", [("value", 5)] * 50)),  # beside each other, not in each other
+        ("(1, 2,)", ("list", [("value", 1), ("value", 2)])),
+    ],
+)
+def test_what_a_text_means(text: str, node: object) -> None:
+    assert parse_filter(text) == node

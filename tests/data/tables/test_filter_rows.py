@@ -66,6 +66,26 @@ def test_an_integer_too_large_for_a_float_is_infinite_in_a_sum() -> None:
     assert kept("a != 'x' and a / 2 > 1e300 and a ** 2 > 1e300 and a > 1e300", table) == [0]
 
 
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ("a != 7 and r.x == 9", [1]),
+        ("a != 7 and r.y == 9", []),
+        ("a.x == 1", []),
+        ('a.startswith("x") if a == "xy" else a == 1', [0, 1]),
+        ('a == "xy" and startswith(a, "y")', []),
+    ],
+)
+def test_fields_and_starts_of_texts(text: str, rows: list[int]) -> None:
+    struct = pa.array([{"x": 1}, {"x": 9}, None])
+    table = pa.Table.from_arrays(
+        [to_any([1, "xy", None]), struct], schema=pa.schema([any_field("a"), pa.field("r", struct.type)])
+    )
+    assert kept(text, table) == rows
+    with pytest.raises(InputError, match="no text"):
+        kept('a.startswith("x")', table)
+
+
 def test_dates_beside_values_of_any_kind(make_dates: pa.Table) -> None:
     assert kept("x == 1 and (d > datetime(2000) or z > datetime(2000))", make_dates) == [0]
 

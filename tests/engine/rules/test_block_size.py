@@ -96,6 +96,7 @@ def test_a_new_measurement_moves_the_mean_by_its_weight(first, second, mean):
 
 def test_growth_follows_all_that_was_measured():
     made = sizer(1e-6, measured=1)
+    assert made.size(remaining=10**7, processors=2) == MAX_GROWTH
     made.measure(1, 1e-6)
     assert made.size(remaining=10**7, processors=2) == 2 * MAX_GROWTH
 
@@ -127,6 +128,11 @@ def test_a_block_is_at_most_half_of_what_is_a_processors_fair_share(remaining, s
 def test_a_block_of_five_ends_at_a_break_that_is_near(breaks, stop):
     """20 are left for two processors."""
     assert sizer(0.1, breaks=breaks).stop(0, 100, remaining=20, processors=2) == stop
+
+
+def test_a_fair_share_is_rounded_up():
+    """7 for two processors: four are the share of one."""
+    assert [sizer(0.5, breaks=[at]).stop(0, 100, remaining=7, processors=2) for at in (4, 5)] == [4, 2]
 
 
 def test_a_break_beyond_the_range_is_none():

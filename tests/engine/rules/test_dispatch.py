@@ -273,6 +273,13 @@ def test_a_node_that_died_while_rows_were_written_may_have_been_hit_by_any_of_th
     assert made.blame.end_of_piece(order.start + 3, 10) == 10
 
 
+def test_of_a_block_that_may_have_run_in_several_places_the_first_is_named():
+    made = dispatcher(1000, each=0.001, nodes={"a": 1})
+    order = made.orders()[0][1]
+    settle(made, order, order.start + 1, order.start + 2)
+    assert lose(made, "a").suspects == (order.start,)
+
+
 @pytest.mark.parametrize("goes_on", [0, 1, 5])
 @pytest.mark.parametrize("each", [0.00001, 0.01, 5.0])
 def test_one_that_takes_its_node_down_and_goes_on_is_found_too(each, goes_on):
@@ -513,6 +520,10 @@ def test_work_goes_to_the_node_that_has_the_least_for_each_of_its_processors():
     made = dispatcher(1000, nodes={"a": 1, "b": 4})
     first_five = [node for node, _ in made.orders()][:5]
     assert sorted(first_five) == ["a", "b", "b", "b", "b"], "one each, before anybody gets a second one"
+    for node, ended in (("a", 1), ("b", 5)):
+        for number in [number for number, block in made.blocks.items() if block.node == node][:ended]:
+            made.lose_block(number)
+    assert made.orders()[0][0] == "b", "three for four processors, against one for one"
 
 
 def test_a_node_that_must_not_take_a_retry_takes_other_work():
@@ -547,6 +558,23 @@ def test_suspects_of_two_losses_are_given_out_at_once_and_never_two_to_a_node():
     suspects = [(node, order) for node, order in made.orders() if made.blocks[order.block].alone]
     assert sorted(order.start for _, order in suspects) == [0, 1]
     assert sorted(node for node, _ in suspects) == ["c", "d"]
+
+
+def test_a_suspect_goes_to_the_node_with_the_least_for_each_of_its_processors():
+    made = suspects_after_two_losses()
+    made.add_node("large", 8)
+    made.add_node("small", 1)
+    for index in range(10, 17):  # one for the one processor, six for the eight
+        made.retry(index, 1)
+    given = [(node, order.start) for node, order in made.orders() if made.blocks[order.block].alone]
+    assert given == [("large", 0), ("small", 1)]
+
+
+def test_a_range_without_a_mini_batch_is_none():
+    made = Dispatcher([(0, 0), (3, 3), (5, 6), (9, 9)], BlockSizer())
+    made.add_node("a", 8)
+    assert [(order.start, order.stop) for _, order in made.orders()] == [(5, 6)]
+    assert made.waiting == 0
 
 
 def test_a_node_with_a_suspect_gets_nothing_behind_it_until_that_is_over():

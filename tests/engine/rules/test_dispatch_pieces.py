@@ -40,6 +40,14 @@ def test_they_come_first_in_order_and_as_nodes_know_them(made):
     assert pieces(made.orders()) == [(8, None)]
 
 
+def test_a_mini_batch_is_never_taken_for_a_piece():
+    made = Dispatcher([(0, 2)], BlockSizer())
+    made.add_node("a", 2)
+    made.add_pieces([Piece(7, 0, 5), Piece(7, 5, 10)])
+    assert pieces(made.orders()) == [(7, (0, 5)), (7, (5, 10)), (0, None), (1, None)]
+    assert made.piece_of(1000) is None, "a block that is over"
+
+
 def test_what_a_node_gives_back_comes_again(made):
     made.add_pieces([Piece(7, 0, 5)])
     (_, order), *_ = made.orders()

@@ -105,3 +105,21 @@ def test_a_suspect_that_was_charged_is_alone_when_it_is_tried_again():
     made.end(alone[2].block, "t")
     ((_, again),) = made.orders()
     assert (again.start, again.tries, again.alone) == (2, 1, True)
+
+
+def test_short_calls_are_given_for_as_long_as_a_block_takes():
+    made = dispatcher(count=100_000)
+    made.sizer.measure(10_000, 10.0)  # a millisecond each
+    assert sum(order.stop - order.start for _, order in made.orders()) >= 1000
+
+
+def test_what_is_taken_out_is_no_load_any_more_and_keeps_its_tries():
+    made = dispatcher(count=20)
+    made.retry(30, 2)
+    order = next(order for _, order in made.orders() if order.start == 30)
+    before = made._load["n"]
+    assert made.take_out(order.block, "t", 30) == 2
+    assert made._load["n"] == before - 1
+    assert made.take_out(order.block, "t", 30) is None
+    assert made.take_out(12345, "t", 0) is None
+    assert made._load["n"] == before - 1
