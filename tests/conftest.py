@@ -8,7 +8,9 @@ Benchmarks     python -m benchmarks --only start-up --repeats 3
 Floors         `tests/test_layers.py` lists the folders of daskpar/ from the ground to the door; imports point down only
 Tests          tests/FOLDER/test_MODULE.py tests daskpar/FOLDER/MODULE.py; whole jobs: tests/jobs, tests/chaos, tests/notebooks
 Processes      of tests: tests/warm_python.py, which forks them from one that has imported Dask (a second less for each);
-               a test of how Python itself starts takes `work.cli(..., fresh=True)` or subprocess
+               a test of how Python itself starts takes `work.cli(..., fresh=True)` or subprocess;
+               fork servers of jobs in the process of the test: tests/warm_servers.py, with the mark that a test
+               of how they start has (`fresh_servers`)
 Faults         tests/faults: a new way in which a script can fail is one more function in `fault_table.py`
 Settings       a program argument: `jobspec/program_arguments.py`, `step_settings.py`, `model.py`, shown by `driver/plan_text.py`;
                a key of the YAML: also `jobspec/known_fields.py`
@@ -34,7 +36,8 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,6 +48,7 @@ import yaml
 from hypothesis import settings
 
 import warm_python
+import warm_servers
 from daskpar import atomic
 
 # A process that is started in the background may ignore signals, and so would all that it starts: the tests send them.
@@ -213,9 +217,19 @@ class Work:
         return found
 
 
+@pytest.fixture(autouse=True)
+def _warm_servers(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Jobs find a fork server that has done its imports, but for tests that are marked `fresh_servers`."""
+    mark = request.node.get_closest_marker
+    pandas = mark("servers_with_pandas") is not None
+    with nullcontext() if mark("fresh_servers") else warm_servers.warm(pandas=pandas):
+        yield
+
+
 @pytest.fixture
 def work(tmp_path: Path):
     """A folder for a job; afterwards, no process that it started may be left."""
+    warm_servers.start()
     before = {process.pid for process in psutil.Process().children(recursive=True)}
     made = Work(tmp_path)
     yield made
