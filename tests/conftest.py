@@ -47,6 +47,7 @@ import pytest
 import yaml
 from hypothesis import settings
 
+import quick_disk
 import warm_python
 import warm_servers
 from daskpar import atomic
@@ -57,9 +58,31 @@ for _ignored in (signal.SIGHUP, signal.SIGQUIT):
     signal.signal(_ignored, signal.SIG_DFL)
 
 
+quick_disk.install()
+
 # Machines that run this suite may be small and shared: a slow example is no failure. The blob lets one run it again.
 settings.register_profile("daskpar", deadline=None, print_blob=True)
 settings.load_profile("daskpar")
+
+SLOW = ("chaos", "notebooks", "page", "jobs", "engine", "processor", "mapped")
+"""Folders whose files are run first, so that pytest-xdist's processes end at about the same time."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """pytest-xdist gives out files in the order below, not those with most tests first."""
+    config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """In those: whole jobs first, then what lies in no folder: the rest are many quick files, with which the end is even."""
+
+    def rank(item: pytest.Item) -> int:
+        folder, _, rest = item.path.relative_to(Path(__file__).parent).as_posix().partition("/")
+        return SLOW.index(folder) if folder in SLOW else len(SLOW) + (rest != "")
+
+    if hasattr(config, "workerinput"):
+        items.sort(key=rank)
+
 
 ECHO = """
 import os

@@ -207,7 +207,10 @@ def test_schedulers_and_numbers_of_workers_give_the_same_rows(
     frame = read_mltable(make_table({"1.x": data, "2.x": data}, reader, *STEPS), partition_bytes=5000)
     first = frame.compute(scheduler="sync")
     assert len(first) == 400
-    for options in ({"scheduler": "threads", "num_workers": 7}, {"scheduler": "processes", "pool": processes}):
+    for options in (
+        {"scheduler": "threads", "num_workers": 7},
+        {"scheduler": "processes", "pool": processes},
+    ):
         pd.testing.assert_frame_equal(frame.compute(**options), first)
 
 
