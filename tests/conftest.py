@@ -3,7 +3,7 @@
 Set up         python3.11 -m venv .venv && .venv/bin/pip install -e '.[test,lint,bench]' && . .venv/bin/activate
 Lint, types    ruff check . && ruff format . && mypy
 Fast tests     python -m pytest -q tests/jobspec tests/data tests/batches tests/rows tests/outputs tests/rundir tests/reports
-All tests      python -m pytest -q -n 2 --dist loadfile       (.ci/run: everything in a fresh environment)
+All tests      python -m pytest -q -n 3 --dist loadfile       (.ci/run: everything in a fresh environment)
 Benchmarks     python -m benchmarks --only start-up --repeats 3
 Floors         `tests/test_layers.py` lists the folders of daskpar/ from the ground to the door; imports point down only
 Tests          tests/FOLDER/test_MODULE.py tests daskpar/FOLDER/MODULE.py; whole jobs: tests/jobs, tests/chaos, tests/notebooks
