@@ -12,6 +12,8 @@ import pytest
 from daskpar.processor import prestart
 from daskpar.processor.fork_server import ForkServer
 
+pytestmark = pytest.mark.fresh_servers
+
 ENVIRONMENT = {"A": "1"}
 
 
