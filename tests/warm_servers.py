@@ -26,6 +26,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -34,7 +35,8 @@ TEMPLATES = {"commands": "files", "files": "files", "tables": "tables"}
 """What a fork server loads beforehand -> the template that has."""
 READ_AT_START = ("PYTHON", "DASK_", "LD_")
 """Variables that count when Python starts: a server with others than its template's is started by Python."""
-CLONE = {"x86_64": 56, "aarch64": 220}.get(platform.machine(), -1)
+CLONE = {"x86_64": 56, "aarch64": 220}.get(platform.machine(), 0) if sys.platform == "linux" else 0
+"""Number of the kernel's call; 0 where it is not known, and Python starts all servers."""
 CLONE_PARENT = 0x8000
 
 
@@ -70,9 +72,10 @@ class ServerProcess:
 
 
 class _Template:
-    """This side of a template."""
+    """This side of a template, in the process whose children it forks."""
 
     def __init__(self, kind: str) -> None:
+        self.owner = os.getpid()
         from daskpar.processor.fork_server import ALLOCATION, THREAD_VARIABLES
 
         self.variables = {**dict.fromkeys(THREAD_VARIABLES, "1"), **ALLOCATION, **os.environ}
@@ -86,10 +89,11 @@ class _Template:
                 env=self.variables,
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
+                start_new_session=True,
             )
 
     def fork(self, code: str, variables: Mapping[str, str], number: int, stderr: int) -> int:
-        """The process of a server that runs `code` with the descriptor `number` of this process."""
+        """The process of a server that runs `code` with the descriptor `number` of this process; -1 where that is refused."""
         order = {"code": code, "variables": dict(variables), "folder": os.getcwd(), "number": number}
         with self._lock:
             socket.send_fds(self._socket, [json.dumps(order).encode()], [number, 1, stderr])
@@ -148,10 +152,13 @@ def _popen(
     start()
     python, _, code = command
     template = _templates[kind]
-    if python != sys.executable or _read_at_start(env) != _read_at_start(template.variables):
-        return subprocess.Popen(command, env=env, pass_fds=pass_fds, stderr=stderr, **more)
     (number,) = pass_fds
-    return ServerProcess(template.fork(code, env, number, 2 if stderr is None else stderr))
+    same = python == sys.executable and _read_at_start(env) == _read_at_start(template.variables)
+    if CLONE > 0 and same and template.owner == os.getpid():
+        pid = template.fork(code, env, number, 2 if stderr is None else stderr)
+        if pid > 0:
+            return ServerProcess(pid)
+    return subprocess.Popen(command, env=env, pass_fds=pass_fds, stderr=stderr, **more)
 
 
 def _read_at_start(variables: Mapping[str, str]) -> dict[str, str]:
@@ -209,5 +216,7 @@ def _become(order: dict[str, Any], fds: list[int]) -> None:
     time.tzset()
     try:
         exec(order["code"], vars(sys.modules["__main__"]))
-    finally:
-        os._exit(1)
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
+    os._exit(1)
