@@ -34,8 +34,8 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 15.0
 SURE_AFTER = 3
 """Tries of a file after which an error that is not of the connection is believed."""
 BEAT_SECONDS = 0.5
-"""How often the driver is told that files are being uploaded, which is progress, however large they are; or that
-they wait, which is none.
+"""How often the driver is told that files are being uploaded, which is progress, however large they are; or
+that they wait, which is none.
 """
 TELL_SECONDS = 1.0
 """How often the driver is told at most of a try that has just failed."""
