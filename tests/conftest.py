@@ -3,12 +3,14 @@
 Set up         python3.11 -m venv .venv && .venv/bin/pip install -e '.[test,lint,bench]' && . .venv/bin/activate
 Lint, types    ruff check . && ruff format . && mypy
 Fast tests     python -m pytest -q tests/jobspec tests/data tests/batches tests/rows tests/outputs tests/rundir tests/reports
-All tests      python -m pytest -q -n 2 --dist loadfile       (.ci/run: everything in a fresh environment)
+All tests      python -m pytest -q -n 3 --dist loadfile       (.ci/run: everything in a fresh environment)
 Benchmarks     python -m benchmarks --only start-up --repeats 3
 Floors         `tests/test_layers.py` lists the folders of daskpar/ from the ground to the door; imports point down only
 Tests          tests/FOLDER/test_MODULE.py tests daskpar/FOLDER/MODULE.py; whole jobs: tests/jobs, tests/chaos, tests/notebooks
 Processes      of tests: tests/warm_python.py, which forks them from one that has imported Dask (a second less for each);
-               a test of how Python itself starts takes `work.cli(..., fresh=True)` or subprocess
+               a test of how Python itself starts takes `work.cli(..., fresh=True)` or subprocess;
+               fork servers of jobs in the process of the test: tests/warm_servers.py, with the mark that a test
+               of how they start has (`fresh_servers`)
 Faults         tests/faults: a new way in which a script can fail is one more function in `fault_table.py`
 Settings       a program argument: `jobspec/program_arguments.py`, `step_settings.py`, `model.py`, shown by `driver/plan_text.py`;
                a key of the YAML: also `jobspec/known_fields.py`
@@ -34,7 +36,8 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,7 +47,9 @@ import pytest
 import yaml
 from hypothesis import settings
 
+import quick_disk
 import warm_python
+import warm_servers
 from daskpar import atomic
 
 # A process that is started in the background may ignore signals, and so would all that it starts: the tests send them.
@@ -53,9 +58,31 @@ for _ignored in (signal.SIGHUP, signal.SIGQUIT):
     signal.signal(_ignored, signal.SIG_DFL)
 
 
+quick_disk.install()
+
 # Machines that run this suite may be small and shared: a slow example is no failure. The blob lets one run it again.
 settings.register_profile("daskpar", deadline=None, print_blob=True)
 settings.load_profile("daskpar")
+
+SLOW = ("chaos", "notebooks", "page", "jobs", "engine", "processor", "mapped")
+"""Folders whose files are run first, so that pytest-xdist's processes end at about the same time."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """pytest-xdist gives out files in the order below, not those with most tests first."""
+    config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """In those: whole jobs first, then what lies in no folder: the rest are many quick files, with which the end is even."""
+
+    def rank(item: pytest.Item) -> int:
+        folder, _, rest = item.path.relative_to(Path(__file__).parent).as_posix().partition("/")
+        return SLOW.index(folder) if folder in SLOW else len(SLOW) + (rest != "")
+
+    if hasattr(config, "workerinput"):
+        items.sort(key=rank)
+
 
 ECHO = """
 import os
@@ -213,14 +240,26 @@ class Work:
         return found
 
 
+@pytest.fixture(autouse=True)
+def _warm_servers(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Jobs find a fork server that has done its imports, but for tests that are marked `fresh_servers`."""
+    mark = request.node.get_closest_marker
+    pandas = mark("servers_with_pandas") is not None
+    with nullcontext() if mark("fresh_servers") else warm_servers.warm(pandas=pandas):
+        yield
+
+
 @pytest.fixture
 def work(tmp_path: Path):
     """A folder for a job; afterwards, no process that it started may be left."""
+    warm_servers.start()
     before = {process.pid for process in psutil.Process().children(recursive=True)}
     made = Work(tmp_path)
     yield made
     made.close_pipes()
-    assert made.processes() == [], "processes left behind"
+    # The guardian of a fork server that was killed ends a moment after it.
+    _, left = psutil.wait_procs(made.processes(), timeout=5)
+    assert [process for process in left if process in made.processes()] == [], "processes left behind"
     children = [
         p
         for p in psutil.Process().children(recursive=True)

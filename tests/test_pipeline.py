@@ -13,6 +13,7 @@ import yaml
 
 import daskpar
 import warm_python
+from daskpar.driver.pipeline_run import PipelineRun
 
 FOLDER = {"type": "uri_folder"}
 
@@ -54,13 +55,20 @@ def test_independent_steps_run_side_by_side(work):
 
 
 @pytest.mark.parametrize("goes_on", [True, False])
-def test_continue_on_step_failure_runs_what_does_not_need_the_failed_step(work, goes_on):
+def test_continue_on_step_failure_runs_what_does_not_need_the_failed_step(work, monkeypatch, goes_on):
     bad = work.command("exit 3", outputs={"o": FOLDER})
     after = work.command("true", inputs=link("bad"))
-    # `slow` ends after the failure of `bad` is on the disk, and a second later also known to the driver's loop, which
-    # then decides about `other`.
-    failed = f"grep -qs failed {work.folder}/run/steps/bad/step.json"
-    slow = work.command(f"until {failed}; do sleep 0.01; done; sleep 1", outputs={"o": FOLDER})
+    # `slow` ends when `after` has been decided about: then the failure of `bad` is known, when `other` is.
+    decided = work.folder / "decided"
+    decide = PipelineRun._start_or_skip
+
+    def decides(run, step):
+        decide(run, step)
+        if step.name == "after":
+            decided.touch()
+
+    monkeypatch.setattr(PipelineRun, "_start_or_skip", decides)
+    slow = work.command(f"until [ -e {decided} ]; do sleep 0.01; done", outputs={"o": FOLDER})
     other = work.command("true", inputs=link("slow"))
     jobs = {"bad": bad, "after": after, "slow": slow, "other": other}
     ended = work.run(jobs, top={"settings": {"continue_on_step_failure": goes_on}})

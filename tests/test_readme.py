@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import warm_python
 from daskpar.cli import VERBS
 from daskpar.driver.plan_text import SHOWN
 from daskpar.jobspec.program_arguments import WITH_EFFECT
@@ -58,15 +59,11 @@ def test_each_setting_that_plan_lists_is_explained() -> None:
     assert set(SHOWN) <= named
 
 
-def test_each_option_that_the_readme_names_exists() -> None:
+def test_each_option_that_the_readme_names_exists(tmp_path: Path) -> None:
     shown = {
         option for line in README.splitlines() for option in re.findall(r"(?<![\w-])--[a-z][a-z_-]+", line)
     }
-    argv = [sys.executable, "-m", "daskpar"]
-    helped = "".join(
-        subprocess.run([*argv, verb, "--help"], capture_output=True, text=True, check=True).stdout
-        for verb in VERBS
-    )
+    helped = "".join(warm_python.run("daskpar", verb, "--help", cwd=tmp_path).stdout for verb in VERBS)
     elsewhere = {"--dist", "--only", "--repeats", "--small", "--resource_monitor_interva"}
     unknown = {
         option for option in shown - elsewhere if option not in helped and option[2:] not in WITH_EFFECT

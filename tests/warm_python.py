@@ -24,6 +24,8 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
+import quick_disk
+
 PRELOAD = (
     *("daskpar.cli", "daskpar.pipeline", "daskpar.commands.running", "daskpar.commands.looking"),
     *("daskpar.driver.pipeline_run", "daskpar.driver.resume", "daskpar.jobspec.load"),
@@ -195,6 +197,7 @@ def _serve(control: socket.socket) -> None:
     """Fork as it is told, and tell how each of them ended, until the tests have ended."""
     for name in PRELOAD:
         __import__(name)
+    quick_disk.install()
     gc.collect()
     gc.freeze()
     assert threading.active_count() == 1, "a fork takes one thread along"

@@ -34,9 +34,11 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 15.0
 SURE_AFTER = 3
 """Tries of a file after which an error that is not of the connection is believed."""
 BEAT_SECONDS = 0.5
-"""How often the driver is told that files are being uploaded: that is progress, however large they are."""
+"""How often the driver is told that files are being uploaded, which is progress, however large they are; or
+that they wait, which is none.
+"""
 TELL_SECONDS = 1.0
-"""How often the driver is told at most that files wait."""
+"""How often the driver is told at most of a try that has just failed."""
 
 
 @dataclass
@@ -77,8 +79,8 @@ class UploadGate:
         self._held: dict[int, deque[_Held]] = {}
         self._closed = threading.Event()
         self._told = float("-inf")
-        self._trouble = False
-        """Whether the last try of some file has failed."""
+        self._trouble = ""
+        """What stood in the way where the last try of some file has failed."""
         self._log = BegunLog(uploads.log, f"{settings.session}-{settings.node}")
         self._folders: queue.SimpleQueue[tuple[_Folder, int] | None] = queue.SimpleQueue()
         self._under_way: dict[str, Future[None]] = {}
@@ -177,7 +179,7 @@ class UploadGate:
             try:
                 upload_file(path, target)
                 os.unlink(path)
-                self._trouble = False
+                self._trouble = ""
                 return True
             except Exception as error:
                 failures += 1
@@ -206,12 +208,13 @@ class UploadGate:
     def _tell_of_work(self) -> None:
         while not self._closed.wait(BEAT_SECONDS):
             with self._lock:
-                if self._held and not self._trouble and not self._closed.is_set():
-                    self._deliver([NotUploaded(node=self._node, trouble="")])
+                if self._held and not self._closed.is_set():
+                    # Trouble too: results of other files may have come since it was told.
+                    self._deliver([NotUploaded(node=self._node, trouble=self._trouble)])
 
     def _tell(self, trouble: str) -> None:
         with self._lock:
-            self._trouble = True
+            self._trouble = trouble
             if monotonic() - self._told >= TELL_SECONDS and not self._closed.is_set():
                 self._told = monotonic()
                 self._deliver([NotUploaded(node=self._node, trouble=trouble)])

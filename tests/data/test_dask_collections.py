@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import fsspec
 import pandas as pd
 import pytest
 
+import warm_python
 from daskpar.data.columns.special_types import StreamInfo
 from daskpar.data.dask_collections import read_files, read_mltable
 from daskpar.data.tables import file_reader, partitions, table_reader
@@ -102,8 +105,11 @@ def test_reads_that_never_end_are_forgotten(make_table: MakeTable, monkeypatch: 
 
 def test_what_was_lost_is_shown_by_python_each_time(make_table: MakeTable) -> None:
     folder = make_table({"d.csv": "a\n" + "5\n" * 300 + "x\n"}, "read_delimited")
-    code = f"import daskpar\nframe = daskpar.read_mltable({str(folder)!r})\nframe.compute(), frame.compute()"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    program = folder / "program.py"
+    program.write_text(
+        f"import daskpar\nframe = daskpar.read_mltable({str(folder)!r})\nframe.compute(), frame.compute()"
+    )
+    found = warm_python.run(str(program), cwd=folder)
     assert found.stderr.count("1 value of column 'a' became null") == 2
 
 
@@ -179,8 +185,17 @@ STEPS = [
 ]
 
 
+@pytest.fixture(scope="module")
+def processes() -> Iterator[ProcessPoolExecutor]:
+    """Two, started as those of Dask's scheduler `processes` are."""
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as made:
+        yield made
+
+
 @pytest.mark.parametrize("reader", ["read_delimited", "read_json_lines"])
-def test_schedulers_and_numbers_of_workers_give_the_same_rows(reader: str, make_table: MakeTable) -> None:
+def test_schedulers_and_numbers_of_workers_give_the_same_rows(
+    reader: str, make_table: MakeTable, processes: ProcessPoolExecutor
+) -> None:
     values = pd.DataFrame(
         {"a": range(3000), "b": [None if row % 7 == 0 else f"text {row}" for row in range(3000)]}
     )
@@ -192,7 +207,10 @@ def test_schedulers_and_numbers_of_workers_give_the_same_rows(reader: str, make_
     frame = read_mltable(make_table({"1.x": data, "2.x": data}, reader, *STEPS), partition_bytes=5000)
     first = frame.compute(scheduler="sync")
     assert len(first) == 400
-    for options in ({"scheduler": "threads", "num_workers": 7}, {"scheduler": "processes", "num_workers": 2}):
+    for options in (
+        {"scheduler": "threads", "num_workers": 7},
+        {"scheduler": "processes", "pool": processes},
+    ):
         pd.testing.assert_frame_equal(frame.compute(**options), first)
 
 

@@ -375,8 +375,10 @@ def test_what_dasks_client_does_to_its_own_record_ends_no_run(work):
 
 def test_nobody_believes_a_record_without_workers(work, client, monkeypatch):
     monkeypatch.setattr(Client, "scheduler_info", lambda self, **_: {"workers": {}, "services": {}})
+    monkeypatch.setattr("daskpar.engine.command_execution.LOOK_SECONDS", 0.01)
+    monkeypatch.setattr("daskpar.engine.execution.LOOK_SECONDS", 0.0)
     work.files(2)
-    jobs = {"work": work.parallel(), "show": work.command("sleep 1")}
+    jobs = {"work": work.parallel(), "show": work.command("sleep 0.3")}
     ended = work.run(jobs, client=client)
     assert ended.status == "completed", ended.reason
 

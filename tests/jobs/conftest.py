@@ -12,6 +12,7 @@ import psutil
 import pytest
 import yaml
 
+import warm_servers
 from faults import SCRIPT, install, schedule
 
 
@@ -99,6 +100,7 @@ class Job:
 @pytest.fixture
 def job(tmp_path: Path):
     """Make a job in a folder of its own; afterwards, no process that it started may be left."""
+    warm_servers.start()
     before = {process.pid for process in psutil.Process().children(recursive=True)}
     yield lambda **kwargs: Job(folder=tmp_path, **kwargs)
     left = [p for p in descendants_with(str(tmp_path)) if p.pid != os.getpid()]

@@ -85,7 +85,8 @@ def init():
 
 def run(mini_batch):
     number = int(os.path.basename(mini_batch[0])[:4])
-    time.sleep(0.11)  # longer than rows are kept before they are written
+    if number in (1, 3):
+        time.sleep(0.11)  # longer than rows are kept before they are written
     if str(number) in os.environ["AT"].split():
         HARMS[os.environ["HARM"]]()
     return [f"row {number:04}"]
@@ -256,7 +257,7 @@ def test_mini_batches_that_fail_when_they_are_run_again_count(
     monkeypatch.setattr(early_copy, "LOOK_SECONDS", 3600.0)
     jobs = harmed(work, "flips a bit", mini_batch_error_threshold=0)
     once = f"    assert not os.path.exists(seen := {str(work.folder)!r} + f'/seen-{{number}}')\n    open(seen, 'w')\n"
-    work.write("code/score.py", SCRIPT.replace("    time.sleep(0.11)", f"{once}    time.sleep(0.11)"))
+    work.write("code/score.py", SCRIPT.replace("    if number in", f"{once}    if number in"))
     ended = work.run(jobs)
     assert (ended.status, ended.exit_code) == ("failed", 1)
     assert "more than mini_batch_error_threshold allows (0)" in ended.reason

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import random
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 import daskpar
+import warm_python
 
+pytestmark = pytest.mark.servers_with_pandas
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
 
@@ -23,7 +23,8 @@ def example(work):
     def copy(name: str) -> Path:
         folder = work.folder / name
         shutil.copytree(NOTEBOOKS / name, folder, ignore=shutil.ignore_patterns("runs", "__pycache__"))
-        subprocess.run([sys.executable, "make_data.py"], cwd=folder, check=True, capture_output=True)
+        made = warm_python.run(str(folder / "make_data.py"), cwd=folder)
+        assert made.returncode == 0, made.stderr
         return folder
 
     return copy

@@ -54,6 +54,7 @@ def calls(work) -> list[list[int]]:
     return [[int(n) for n in line.split()] for line in (work.folder / "calls").read_text().splitlines()]
 
 
+@pytest.mark.servers_with_pandas
 @pytest.mark.parametrize(("processors", "row_format"), [(1, "csv"), (3, "parquet"), (2, "text")])
 def test_random_bad_files(work, processors, row_format):
     """Exactly the good files have rows, in order; exactly the bad ones are named; few calls; then these alone again."""

@@ -19,6 +19,8 @@ from daskpar.outputs.export import export_partial
 from daskpar.outputs.journal_reader import read_journal
 from waiting import until
 
+pytestmark = pytest.mark.servers_with_pandas
+
 SCRIPT = """
 import argparse, os, pathlib, time
 import pandas as pd

@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import pytest
 import yaml
 
 import daskpar
+from s3_bucket import Bucket, s3_bucket
 from waiting import until
 
 SCRIPT = """
@@ -178,68 +178,25 @@ def test_a_node_that_does_not_see_the_data_is_passed_over(
     assert (ended.status, counts.succeeded, counts.tries_failed) == ("completed", 24, 0), ended.summary
 
 
-class Store:
-    """An S3 server in this process; it keeps its objects while it is stopped."""
-
-    def __init__(self) -> None:
-        self.port = 0
-        self.server: Any = None
-        self.start()
-
-    def start(self) -> None:
-        from moto.server import ThreadedMotoServer
-
-        self.server = ThreadedMotoServer(ip_address="127.0.0.1", port=self.port, verbose=False)
-        self.server.start()
-        self.port = self.server.get_host_and_port()[1]
-
-    def stop(self) -> None:
-        self.server.stop()
-
-
 @pytest.fixture
-def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    pytest.importorskip("moto.server", reason="moto is not installed: pip install 'daskpar[test]'")
-    found = Store()
-    for name, value in {
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{found.port}",
-        "AWS_ACCESS_KEY_ID": "key",
-        "AWS_SECRET_ACCESS_KEY": "secret",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_MAX_ATTEMPTS": "1",
-    }.items():
-        monkeypatch.setenv(name, value)
-    import s3fs
-
-    s3fs.S3FileSystem.clear_instance_cache()  # an earlier test's server has another port
-    reset = urllib.request.Request(f"http://127.0.0.1:{found.port}/moto-api/reset", method="POST")
-    urllib.request.urlopen(reset).close()  # its objects outlive a server, and other tests had some
-    yield found
-    found.stop()
-
-
-@pytest.fixture
-def bucket(store: Store) -> Any:
-    """A filesystem with a bucket of 24 small CSV files."""
-    import s3fs
-
-    found = s3fs.S3FileSystem(skip_instance_cache=True, use_listings_cache=False)
-    found.mkdir("bucket")
-    for number in range(24):
-        found.pipe_file(f"bucket/data/{number:02d}.csv", b"a\n1\n2\n")
-    return found
+def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    """A bucket of 24 small CSV files."""
+    with s3_bucket(monkeypatch) as found:
+        for number in range(24):
+            found.put(f"data/{number:02d}.csv", b"a\n1\n2\n")
+        yield found
 
 
 def table_in(folder: Path) -> dict[str, Any]:
     (folder / "table").mkdir()
     (folder / "table" / "MLTable").write_text(
-        yaml.safe_dump({"paths": [{"folder": "s3://bucket/data/"}], "transformations": ["read_delimited"]})
+        yaml.safe_dump({"paths": [{"folder": "s3://box/data/"}], "transformations": ["read_delimited"]})
     )
     return {"type": "mltable", "path": "./table", "mode": "direct"}
 
 
 @pytest.mark.timeout(180)
-def test_a_store_that_is_down_for_a_while_costs_nothing(tmp_path: Path, store: Store, bucket: Any) -> None:
+def test_a_store_that_is_down_for_a_while_costs_nothing(tmp_path: Path, store: Bucket) -> None:
     spec = job(tmp_path, table_in(tmp_path), mini_batch_size="1kb")
 
     def plot() -> None:
@@ -258,13 +215,13 @@ def test_a_store_that_is_down_for_a_while_costs_nothing(tmp_path: Path, store: S
 
 
 @pytest.mark.timeout(180)
-def test_objects_that_change_or_go_fail_by_name(tmp_path: Path, store: Store, bucket: Any) -> None:
+def test_objects_that_change_or_go_fail_by_name(tmp_path: Path, store: Bucket) -> None:
     spec = job(tmp_path, table_in(tmp_path), mini_batch_size="1kb")
 
     def plot() -> None:
         until(lambda: calls(tmp_path) >= 1)
-        bucket.pipe_file("bucket/data/22.csv", b"a\n8\n9\n")  # of the same size
-        bucket.rm("bucket/data/23.csv")
+        store.put("data/22.csv", b"a\n8\n9\n")  # of the same size
+        store.delete("data/23.csv")
 
     plotting = meanwhile(plot)
     ended = run(spec)
@@ -277,7 +234,7 @@ def test_objects_that_change_or_go_fail_by_name(tmp_path: Path, store: Store, bu
 
 @pytest.mark.timeout(180)
 def test_a_store_that_is_down_when_a_later_step_plans_ends_the_run_lost(
-    tmp_path: Path, store: Store, bucket: Any
+    tmp_path: Path, store: Bucket
 ) -> None:
     """What an earlier step has done is kept, and `resume` goes on when the store is there again."""
     table_in(tmp_path)

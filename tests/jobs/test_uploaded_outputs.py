@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +13,10 @@ import pytest
 import yaml
 
 import daskpar
+import warm_python
 from daskpar.outputs import step_uploads
 from daskpar.outputs.file_upload import upload_file
+from s3_bucket import Bucket, s3_bucket
 from waiting import until
 
 pytestmark = pytest.mark.timeout(180)
@@ -76,55 +76,17 @@ daskpar.run(sys.argv[1], run_dir=sys.argv[2], dashboard=None, display=False)
 """
 
 
-class Store:
-    """An S3 server in this process; it keeps its objects while it is stopped."""
-
-    def __init__(self) -> None:
-        self.port = 0
-        self.start()
-
-    def start(self) -> None:
-        from moto.server import ThreadedMotoServer
-
-        self.server = ThreadedMotoServer(ip_address="127.0.0.1", port=self.port, verbose=False)
-        self.server.start()
-        self.port = self.server.get_host_and_port()[1]
-
-    def stop(self) -> None:
-        self.server.stop()
-
-
-@pytest.fixture(scope="module")
-def store() -> Iterator[Store]:
-    pytest.importorskip("moto.server", reason="moto is not installed: pip install 'daskpar[test]'")
-    import s3fs
-
-    found = Store()
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{found.port}",
-            "AWS_ACCESS_KEY_ID": "key",
-            "AWS_SECRET_ACCESS_KEY": "secret",
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_MAX_ATTEMPTS": "1",
-        }.items():
-            patch.setenv(name, value)
-        s3fs.S3FileSystem.clear_instance_cache()  # an earlier test's server has another port
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    """A server with an empty bucket."""
+    with s3_bucket(monkeypatch) as found:
         yield found
-        found.stop()
-        s3fs.S3FileSystem.clear_instance_cache()
 
 
 @pytest.fixture
-def bucket(store: Store, request: pytest.FixtureRequest) -> Iterator[str]:
-    """The URL of an empty bucket."""
-    import s3fs
-
-    name = "box-" + str(abs(hash(request.node.name)))
-    files = s3fs.S3FileSystem(skip_instance_cache=True)
-    files.mkdir(name)
-    yield f"s3://{name}"
-    files.rm(name, recursive=True)  # other tests of this process see the same objects
+def bucket(store: Bucket) -> str:
+    """The URL of the bucket."""
+    return "s3://box"
 
 
 def objects(place: str) -> dict[str, bytes]:
@@ -252,13 +214,8 @@ def test_a_driver_that_is_killed_leaves_what_an_undisturbed_run_leaves(tmp_path:
     }
     text["jobs"]["after"]["command"] += "; cat ${{inputs.rows}}/*.jsonl | wc -l > ${{outputs.made}}/count"
     spec.write_text(yaml.safe_dump(text))
-    killed = subprocess.run(
-        [sys.executable, "-c", KILLED, str(spec), str(tmp_path / "run")],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    (tmp_path / "killed.py").write_text(KILLED)
+    killed = warm_python.run(str(tmp_path / "killed.py"), str(spec), str(tmp_path / "run"), cwd=tmp_path)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
 
     def refuses(path: str, target: str) -> None:
@@ -287,7 +244,7 @@ def test_a_driver_that_is_killed_leaves_what_an_undisturbed_run_leaves(tmp_path:
 
 
 def test_a_store_that_goes_away_costs_nothing_and_what_lasts_is_resumed(
-    tmp_path: Path, store: Store, bucket: str
+    tmp_path: Path, store: Bucket, bucket: str
 ) -> None:
     spec = job(
         tmp_path,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+import warm_python
 
 NOTEBOOKS = Path(__file__).parent.parent.parent / "notebooks"
 
@@ -16,10 +16,9 @@ NOTEBOOKS = Path(__file__).parent.parent.parent / "notebooks"
 def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`notebooks/` as a fresh clone has it, then made ready as the README says."""
     folder = tmp_path_factory.mktemp("examples") / "notebooks"
-    made = shutil.ignore_patterns("runs", "data", "model", "iris-model", "*.csv", ".ipynb_checkpoints")
-    shutil.copytree(NOTEBOOKS, folder, ignore=made)
+    left_out = shutil.ignore_patterns("runs", "data", "model", "iris-model", "*.csv", ".ipynb_checkpoints")
+    shutil.copytree(NOTEBOOKS, folder, ignore=left_out)
     for example in ("iris", "many-models", "images"):
-        subprocess.run(
-            [sys.executable, str(folder / example / "make_data.py")], check=True, capture_output=True
-        )
+        made = warm_python.run(str(folder / example / "make_data.py"), cwd=folder / example)
+        assert made.returncode == 0, made.stderr
     return folder

@@ -107,6 +107,20 @@ def test_a_long_upload_is_told_as_progress(
     gate.close()
 
 
+def test_trouble_is_told_as_long_as_it_lasts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, node: Node
+) -> None:
+    """The driver takes a result of another file for the end of it, and would see no progress without a cause."""
+    monkeypatch.setattr(upload_gate, "BEAT_SECONDS", 0.001)
+    monkeypatch.setattr(upload_gate, "TELL_SECONDS", 3600.0)
+    monkeypatch.setattr(upload_gate, "FIRST_PAUSE", 3600.0)
+    node.errors = [ConnectionResetError(104, "reset")]
+    gate = UploadGate(node.settings, node.uploads, node.passed.extend)
+    gate.take([node.flushed(1, "a")])
+    until(lambda: sum("reset" in getattr(said, "trouble", "") for said in node.passed) > 3)
+    gate.close()
+
+
 def throttled() -> BaseException:
     error = OSError("503 Slow Down")
     error.response = {"Error": {"Code": "SlowDown"}, "ResponseMetadata": {"HTTPStatusCode": 503}}  # type: ignore[attr-defined]

@@ -12,8 +12,10 @@ import psutil
 import pytest
 
 import faults
+import warm_servers
 from daskpar.batches.plan_writer import write_plan
 from daskpar.batches.records import unpack
+from daskpar.processor import timeouts
 from daskpar.processor.fork_server import ForkServer
 from daskpar.processor.pool import ProcessorPool
 from daskpar.processor.protocol import BlockEnded, BlockOrder, Flushed, Message, ProcessorSettings, Released
@@ -143,10 +145,15 @@ def wait_gone(*pids: int) -> None:
 
 
 @pytest.fixture
-def zoo(tmp_path: Path):
+def zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Makes pools. What waits behind a slow mini-batch is given back only where a test says `slow_seconds`: on a
+    machine that is busy, any may be.
+    """
+    warm_servers.start()
     made: list[Zoo] = []
 
-    def make(table: dict[Any, str] | None = None, **settings: Any) -> Zoo:
+    def make(table: dict[Any, str] | None = None, *, slow_seconds: float = LONG, **settings: Any) -> Zoo:
+        monkeypatch.setattr(timeouts, "SLOW_SECONDS", slow_seconds)
         made.append(Zoo(tmp_path, table or {}, **settings))
         return made[-1]
 
@@ -155,5 +162,9 @@ def zoo(tmp_path: Path):
     for one in made:
         one.pool.close()
     # What multiprocessing keeps for the clusters of other tests is not ours.
-    left = {pid: Path(f"/proc/{pid}/cmdline").read_text() for pid in children() if not gone(pid)}
+    left = {
+        pid: Path(f"/proc/{pid}/cmdline").read_text()
+        for pid in children() - warm_servers.pids()
+        if not gone(pid)
+    }
     assert {pid: what for pid, what in left.items() if "multiprocessing" not in what} == {}

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.fresh_servers
+
 SCRIPT = """
 import json, logging, multiprocessing, os, pickle, subprocess, sys
 from azureml_user.parallel_run import EntryScript

@@ -15,6 +15,8 @@ from daskpar.processor.command_process import TIMED_OUT, CommandRunner
 from daskpar.processor.fork_protocol import Exited, Spawned
 from daskpar.processor.fork_server import ForkServer
 
+pytestmark = pytest.mark.fresh_servers
+
 # A child, one in a session of its own, and a daemon: each leaves its number.
 FAMILY = """
 echo $$ > a.new; mv a.new a

@@ -12,6 +12,8 @@ import pytest
 from daskpar.processor.child_setup import CommandTask
 from daskpar.processor.fork_server import ForkServer
 
+pytestmark = pytest.mark.fresh_servers
+
 # A child, one in a session of its own, and a daemon: each leaves its number.
 FAMILY = """
 echo $$ > a.new; mv a.new a

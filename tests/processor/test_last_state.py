@@ -15,6 +15,8 @@ from daskpar.processor import last_state
 from daskpar.processor.last_state import LastState
 from daskpar.processor.shared_page import Announcement, Phase
 
+pytestmark = pytest.mark.fresh_servers
+
 NODE = """
 import pickle, sys, time
 from daskpar.processor.pool import ProcessorPool

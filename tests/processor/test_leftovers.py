@@ -11,6 +11,8 @@ import pytest
 from daskpar.processor import leftovers
 from waiting import until
 
+pytestmark = pytest.mark.fresh_servers
+
 SCRIPT = """
 import os, sys, tempfile, time
 from multiprocessing import shared_memory

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from daskpar.processor import memory_watchdog, prestart
+from daskpar.processor import memory_watchdog, prestart, timeouts
 from daskpar.processor.protocol import BlockEnded, Flushed, LogMessage, NodeFailed, ProcessorChanged
 from daskpar.processor.shared_page import Phase
 from daskpar.results import InitFailed, Reason, TryStatus
@@ -224,7 +224,7 @@ def test_close_ends_everything_at_once(zoo):
 
 
 def test_a_block_whose_mini_batch_is_slow_gives_the_rest_back(zoo):
-    at = zoo({0: "hang"}, count=5, run_timeout=1.5)
+    at = zoo({0: "hang"}, count=5, run_timeout=1.5, slow_seconds=timeouts.SLOW_SECONDS)
     at.submit(0, 5)
     at.wait_ended()
     assert at.released == [(1, 5, "slow")]

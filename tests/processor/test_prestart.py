@@ -13,6 +13,8 @@ from daskpar import datastores
 from daskpar.processor import prestart
 from daskpar.processor.fork_server import ForkServer
 
+pytestmark = pytest.mark.fresh_servers
+
 ENVIRONMENT = {"A": "1"}
 
 

@@ -16,6 +16,7 @@ from daskpar.data.dask_collections import read_mltable
 from daskpar.data.mltable.open import open_mltable
 from daskpar.data.mltable.path_items import files_of_item
 from daskpar.errors import InputError
+from s3_bucket import s3_bucket
 
 CASES = Path(__file__).parent / "mltable_cases"
 CHOSEN = sorted(
@@ -29,27 +30,13 @@ CHOSEN = sorted(
 
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:
-    """A bucket with the chosen cases, on a server of this process."""
-    server_module = pytest.importorskip("moto.server", reason="moto is not installed")
-    models = pytest.importorskip("moto.s3.models", reason="moto is not installed")
-    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-            patch.setenv(name, "x")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        store = models.s3_backends["123456789012"]["aws"]
-        store.create_bucket("box", "us-east-1")
+    """The URL of a bucket with the chosen cases, on a server of this process."""
+    with pytest.MonkeyPatch.context() as patch, s3_bucket(patch) as found:
         for name in CHOSEN:
             for path in (CASES / name).rglob("*"):
                 if path.is_file():
-                    store.put_object("box", str(path.relative_to(CASES)), path.read_bytes())
-        fsspec.filesystem("s3").clear_instance_cache()
+                    found.put(str(path.relative_to(CASES)), path.read_bytes())
         yield "s3://box"
-        fsspec.filesystem("s3").clear_instance_cache()
-    server.stop()
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
