@@ -34,6 +34,7 @@ class PathColumn(Sequence[str]):
         self._text = os.fsdecode(prefix)
         self._start = self._stop = 0
         self._chunk: list[str] = []
+        self._least_and_greatest: list[str] = []
 
     @classmethod
     def of(cls, paths: Iterable[str]) -> PathColumn:
@@ -42,9 +43,14 @@ class PathColumn(Sequence[str]):
             return paths
         builder = PathColumnBuilder()
         remaining = iter(paths)
+        least_and_greatest: list[str] = []
         while some := list(islice(remaining, AT_ONCE)):
-            builder.add([path.encode("utf-8", "surrogateescape") for path in some])
-        return builder.column(b"")
+            builder.add_texts(some)
+            found = [min(some), max(some), *least_and_greatest]
+            least_and_greatest = [min(found), max(found)]
+        column = builder.column(b"")
+        column._least_and_greatest = least_and_greatest
+        return column
 
     def __len__(self) -> int:
         return len(self.ends) - 1
@@ -83,11 +89,13 @@ class PathColumn(Sequence[str]):
 
     def least_and_greatest(self) -> tuple[str, str]:
         """As text compares; for a column that is not empty."""
-        found = []
-        for at in range(0, len(self), AT_ONCE):
+        found = self._least_and_greatest
+        for at in range(0, 0 if found else len(self), AT_ONCE):
             part = self._decoded(at, min(len(self), at + AT_ONCE))
-            found += [min(part), max(part)]
-        return min(found), max(found)
+            found = [min(part), max(part), *found]
+            found = [min(found), max(found)]
+        self._least_and_greatest = found
+        return found[0], found[1]
 
     def _decoded(self, start: int, stop: int) -> list[str]:
         if start >= stop:
@@ -119,6 +127,17 @@ class PathColumnBuilder:
         next(ends)
         self._ends.extend(ends)
         self._data += b"".join(names)
+
+    def add_texts(self, names: Sequence[str]) -> None:
+        """Add names that are texts."""
+        text = "".join(names)
+        if not text.isascii():
+            self.add([name.encode("utf-8", "surrogateescape") for name in names])
+            return
+        ends = accumulate(map(len, names), initial=len(self._data))
+        next(ends)
+        self._ends.extend(ends)
+        self._data += text.encode("ascii")
 
     def add_array(self, names: np.ndarray) -> None:
         """Add the names in an array of bytes (`S11`): none of them has a null character."""

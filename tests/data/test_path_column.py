@@ -29,6 +29,9 @@ def test_a_column_is_a_sequence(names: list[bytes], prefix: bytes, start: int, s
     assert column[::-1] == as_list[::-1]
     assert PathColumn.of(as_list) == column
     assert column != [*as_list, "more"]
+    if names:
+        ends = (min(as_list), max(as_list))
+        assert column.least_and_greatest() == PathColumn.of(as_list).least_and_greatest() == ends
     for at in range(-len(names), len(names)):
         assert column[at] == as_list[at]
     for at in (len(names), -len(names) - 1):
