@@ -142,8 +142,11 @@ class StoredPaths:
             return []
         ends = self._offsets[start : stop + 1].tolist()
         data = bytes(self._map[self._data + ends[0] : self._data + ends[-1]])
-        base = ends[0]
-        return _cut(data, ((a - base, b - base) for a, b in itertools.pairwise(ends)), self._prefix)
+        base, prefix = ends[0], self._prefix
+        if data.isascii():  # as in `_cut`, without a pair of numbers made for each
+            text = data.decode("ascii")
+            return [prefix + text[a - base : b - base] for a, b in itertools.pairwise(ends)]
+        return _cut(data, ((a - base, b - base) for a, b in itertools.pairwise(ends)), prefix)
 
 
 def _cut(data: bytes, parts: Iterable[tuple[int, int]], prefix: str) -> list[str]:
