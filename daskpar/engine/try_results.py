@@ -84,6 +84,9 @@ class TryResults:
         self._count_by_place(records, address)
         self.counter.add(records)
         self.dispatcher.sizer.measure(len(records), float(records["elapsed"].sum()))
+        if self.dispatcher.sizer.breaks:
+            loads = records["elapsed"] - records["run"]
+            self.dispatcher.sizer.measure_units(len(records), float(records["run"].sum()), float(loads.max()))
         for failure in flushed.failures:
             self.note_failure(failure)
         self.losses.add_notices(flushed.notices)

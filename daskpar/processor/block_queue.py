@@ -28,7 +28,7 @@ from daskpar.processor.protocol import (
     Released,
     ReleaseReason,
 )
-from daskpar.processor.shared_page import Announcement
+from daskpar.processor.shared_page import Announcement, Phase
 from daskpar.results import Reason
 
 TRIAL_SECONDS = 0.1
@@ -43,6 +43,7 @@ class BlockQueue:
         self._report = report
         self._waiting: deque[BlockOrder] = deque()
         self._mean_time = timeouts.MeanTime()
+        self._unit_time = timeouts.UnitTime()
         self.health = Health()
 
     def __len__(self) -> int:
@@ -82,7 +83,12 @@ class BlockQueue:
                     return back[index]
             if monotonic() - processor.ready_at < TRIAL_SECONDS:
                 return None
-        return next((order for order in self._waiting if self._fits(processor, order)), None)
+        fitting = [order for order in self._waiting if self._fits(processor, order)]
+        if not fitting or fitting[0].is_retry:
+            return fitting[0] if fitting else None
+        # What a processor has read already, no other one needs to read.
+        unit = processor.unit
+        return next((order for order in fitting if order.units and order.units[0] == unit), fitting[0])
 
     def _fits(self, processor: ProcessorHandle, order: BlockOrder) -> bool:
         return self.health.fits(processor.key, order, last=order.is_last_try(self.settings.max_retries))
@@ -120,6 +126,7 @@ class BlockQueue:
             stop = min(stop, order.start + max(1, most - processor.mini_batches))
         processor.order, processor.reported, processor.limit = order, order.start, stop
         processor.page.set_limit(stop)
+        processor.unit = order.units[-1] if order.units else None
         processor.sighting.start_again(monotonic())
         try:
             channel.send(processor.sock, order)
@@ -140,6 +147,8 @@ class BlockQueue:
         processor.reported = int(records["index"][-1]) + 1
         processor.mini_batches += len(records)
         self._mean_time.add(float(records["elapsed"].sum()), len(records))
+        if processor.order.units is not None:
+            self._unit_time.add(float((records["elapsed"] - records["run"]).max()))
         if flushed.failures or not self.health.succeeded(processor.key, len(records)):
             flushed = self._judge(processor, flushed)
         self._report(flushed)
@@ -226,13 +235,17 @@ class BlockQueue:
 
     def take_back_if_slow(self, processor: ProcessorHandle, last: Announcement, now: float) -> None:
         """Give back what comes after a slow mini-batch, so that other processors run it."""
-        if (
-            processor.order is not None
-            and last.index + 1 < processor.limit
-            and last.index >= processor.order.start
-            and timeouts.is_slow(last.phase, last.since, now, self._mean_time.seconds)
+        order = processor.order
+        if order is None or not order.start <= last.index < processor.limit - 1:
+            return
+        loads = last.phase == Phase.LOAD
+        # Others would have to read the unit as well, before they could run anything of it.
+        rest = order.end_of_unit(last.index) if loads else last.index + 1
+        reload = 0.0 if loads else self._unit_time.seconds
+        if rest < processor.limit and timeouts.is_slow(
+            last.phase, last.since, now, self._mean_time.seconds, reload
         ):
-            self.take_back(processor, last.index + 1, ReleaseReason.SLOW)
+            self.take_back(processor, rest, ReleaseReason.SLOW)
 
     def take_back(self, processor: ProcessorHandle, start: int, reason: ReleaseReason) -> None:
         """Give back the range from `start` on, or from where the processor has got to by now."""

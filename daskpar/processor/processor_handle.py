@@ -42,6 +42,8 @@ class ProcessorHandle:
     """First index of the order's range that has not been flushed."""
     limit: int = 0
     """End of the range as it stands, after what was given back."""
+    unit: int | None = None
+    """First mini-batch of the unit that it has read last, where units are costly to read twice."""
     killed_for: KillReason = KillReason.NOT_KILLED
     timed_out_at: Announcement | None = None
     """What it was doing when its time was up."""

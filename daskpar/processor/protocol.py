@@ -190,6 +190,15 @@ class BlockOrder:
     """Of a divided mini-batch: the items [start, stop) that are run; None: all."""
     alone: bool = False
     """Whether its processor runs nothing else meanwhile, where many calls are in flight else."""
+    units: tuple[int, ...] | None = None
+    """First mini-batches of the units that it touches which are costly to read twice (Parquet row groups): of
+    that in which it begins, then those inside. None where it does not matter."""
+
+    def end_of_unit(self, index: int) -> int:
+        """First mini-batch behind `index` with which another processor can begin, reading nothing twice."""
+        if self.units is None:
+            return index + 1
+        return next((unit for unit in self.units if unit > index), self.stop)
 
     @property
     def is_retry(self) -> bool:

@@ -14,6 +14,8 @@ Seconds = float
 
 SLOW_SECONDS = 0.2
 """A mini-batch that takes so much longer than expected is slow: the rest of its block is given back."""
+UNIT_MEMORY = 0.9
+"""What remains of the longest load with each report that has only shorter ones."""
 MOST_WEIGHT = 200
 """The mean time follows what about the last so many mini-batches took."""
 
@@ -37,12 +39,13 @@ def is_overdue(phase: int, since: Seconds, now: Seconds, settings: ProcessorSett
     return limit is not None and now - since > limit
 
 
-def is_slow(phase: int, since: Seconds, now: Seconds, expected: Seconds) -> bool:
+def is_slow(phase: int, since: Seconds, now: Seconds, expected: Seconds, reload: Seconds = 0.0) -> bool:
     """Whether the current mini-batch takes so long that other processors had better run what comes after it.
 
     `expected`: what a mini-batch takes on average. One that merely takes as long as all others is not slow.
+    `reload`: what it costs others to begin with what comes after it.
     """
-    return phase in (Phase.LOAD, Phase.RUN) and now - since > SLOW_SECONDS + 2 * expected
+    return phase in (Phase.LOAD, Phase.RUN) and now - since > SLOW_SECONDS + 2 * expected + reload
 
 
 def makes_sense(announcement: Announcement, start: int, stop: int) -> bool:
@@ -85,6 +88,17 @@ class Sighting:
     def start_again(self, now: Seconds) -> None:
         """The processor is given something to do: what it announces from here on is new."""
         self._last, self.looked = None, now
+
+
+@dataclass
+class UnitTime:
+    """What it takes to begin with a unit that is costly to read, by the latest loads that took long."""
+
+    seconds: Seconds = 0.0
+
+    def add(self, longest: Seconds) -> None:
+        """Take in the longest load of some mini-batches: most of them found their unit read already."""
+        self.seconds = max(longest, UNIT_MEMORY * self.seconds)
 
 
 @dataclass

@@ -22,6 +22,7 @@ from daskpar.rows.named_rows import (
     mappings,
     pandas_frame,
     refuse_doubles,
+    refuse_nameless,
     rows_of,
 )
 from daskpar.rows.row_format import Schema
@@ -102,7 +103,9 @@ class CsvEncoder(NamedRowsEncoder):
             count = len(rows)
         else:
             names = frame_names(frame.columns)
-            if before is not None and (names or len(frame)):
+            if before is None:
+                refuse_nameless(names, len(frame))
+            elif names or len(frame):
                 frame = before.frame(frame)
                 names = (*before.names, *names)
             if self.row_format.union:

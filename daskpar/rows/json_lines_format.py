@@ -23,6 +23,7 @@ from daskpar.rows.named_rows import (
     mappings,
     pandas_frame,
     refuse_doubles,
+    refuse_nameless,
     rows_of,
 )
 from daskpar.rows.row_format import Schema
@@ -96,6 +97,8 @@ class JsonLinesEncoder(NamedRowsEncoder):
         else:
             names, count, rows = frame_names(frame.columns), len(frame), []
             refuse_doubles(names)
+            if before is None:
+                refuse_nameless(names, count)
         first: list[tuple[str, Sequence[Any]]] = []
         if before is not None and (names or count):
             first = list(zip(before.names, before.values(names, count), strict=True))

@@ -186,6 +186,12 @@ def refuse_doubles(names: Sequence[str]) -> None:
         raise ValueError(f"the column {double!r} occurs twice: rows need a name of its own for each value")
 
 
+def refuse_nameless(names: Sequence[str], rows: int) -> None:
+    """ValueError for rows without any column: nothing of them could be written."""
+    if rows and not names:
+        raise ValueError(f"the rows that run() returned have no names in them: {WHAT_TO_RETURN}")
+
+
 def mappings(returned: Any, row_format: NamedRowsFormat) -> tuple[tuple[str, ...], list[Mapping[str, Any]]]:
     """Column names and rows of a list of mappings, named tuples or dataclasses.
 
@@ -206,8 +212,7 @@ def mappings(returned: Any, row_format: NamedRowsFormat) -> tuple[tuple[str, ...
             )
         names = tuple(dict.fromkeys((*names, *row)))
         known = dict.fromkeys(names).keys()
-    if not names:
-        raise ValueError(f"the rows that run() returned have no names in them: {WHAT_TO_RETURN}")
+    refuse_nameless(names, len(rows))
     return names, rows
 
 

@@ -7,7 +7,7 @@ the file is made of them when all are there.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from daskpar.jobspec.row_formats import PARQUET
@@ -21,6 +21,7 @@ from daskpar.rows.named_rows import (
     mappings,
     pandas_frame,
     refuse_doubles,
+    refuse_nameless,
 )
 from daskpar.rows.one_kind import check_one_kind
 from daskpar.rows.parquet_file import ParquetJoiner, join_parquet
@@ -33,6 +34,11 @@ if TYPE_CHECKING:
 
     from daskpar.rows.item_columns import ItemColumns
 
+_USUAL_UNITS = {
+    "datetime64": {"Y": "D", "M": "D", "W": "D", "h": "s", "m": "s"},
+    "timedelta64": {"W": "s", "D": "s", "h": "s", "m": "s"},
+}
+"""Units of numpy's that Arrow has none for, and the next finer one that it has."""
 BATCH_ROWS, BATCH_BYTES = 1 << 16, 16 << 20
 """Most rows and about the most bytes that are read at once when the file is made."""
 
@@ -118,14 +124,14 @@ def _table_of(
         for at, (name, kind) in enumerate(zip(names, kinds, strict=True)):
             if kind == "object":
                 check_one_kind(frame.iloc[:, at].tolist(), name)
-        try:
-            table = pa.Table.from_pandas(frame, preserve_index=False, nthreads=1)
-        except UnicodeError as error:
-            raise ValueError(f"a text of the DataFrame is no UTF-8: {error}") from error
-        table = table.rename_columns(list(names))
+        if before is None:
+            refuse_nameless(names, len(frame))
+        table = _arrow_of(frame, names)
     elif (given := arrow_table(returned)) is not None:
         table = given
         refuse_doubles(table.column_names)
+        if before is None:
+            refuse_nameless(table.column_names, table.num_rows)
     else:
         names, rows = mappings(returned, row_format)
         arrays = [_array([row.get(name) for row in rows], name) for name in names]
@@ -138,6 +144,27 @@ def _table_of(
     if not table.num_rows:  # says nothing of its types
         table = pa.schema([(name, pa.null()) for name in table.column_names]).empty_table()
     return _usual(table), _nullable(table, masked)
+
+
+def _arrow_of(frame: pd.DataFrame, names: Sequence[str]) -> pa.Table:
+    import pyarrow as pa
+
+    try:
+        table = pa.Table.from_pandas(frame, preserve_index=False, nthreads=1)
+    except UnicodeError as error:
+        raise ValueError(f"a text of the DataFrame is no UTF-8: {error}") from error
+    except (pa.ArrowException, OverflowError, TypeError):
+        for at, name in enumerate(names):  # Arrow does not always tell which column it is
+            try:
+                pa.array(frame.iloc[:, at], from_pandas=True)
+            except (pa.ArrowException, OverflowError, TypeError) as error:
+                raise _no_type(name, error) from error
+        raise
+    return table.rename_columns(list(names))
+
+
+def _no_type(name: str, error: Exception) -> ValueError:
+    return ValueError(f"the column {name!r} can't have one type: {error}")
 
 
 def _dense(frame: pd.DataFrame, kinds: list[str]) -> pd.DataFrame:
@@ -156,22 +183,31 @@ def _array(values: list[Any], name: str) -> pa.Array:
     try:
         return pa.array(_with_usual_days(values), from_pandas=True)
     except (pa.ArrowException, OverflowError, TypeError, UnicodeError) as error:
-        raise ValueError(f"the column {name!r} can't have one type: {error}") from error
+        raise _no_type(name, error) from error
 
 
 def _with_usual_days(values: list[Any]) -> Any:
-    """Values that are numpy's dates as an array of them, which Arrow knows; one by one it does not."""
+    """Values that are numpy's dates or durations as an array of them, in a unit that Arrow has: one by one it
+    does not know them.
+    """
     numpy = sys.modules.get("numpy")
-    if numpy is None or not any(type(value) is numpy.datetime64 for value in values):
+    if numpy is None:
         return values
-    return numpy.array([None if is_missing(value) else value for value in values], dtype="datetime64")
+    for kind, code in ((numpy.datetime64, "datetime64"), (numpy.timedelta64, "timedelta64")):
+        if any(type(value) is kind for value in values):
+            array = numpy.array([None if is_missing(value) else value for value in values], dtype=code)
+            unit = _USUAL_UNITS[code].get(numpy.datetime_data(array.dtype)[0])
+            return array.astype(f"{code}[{unit}]") if unit else array
+    return values
 
 
 def _usual(table: pa.Table) -> pa.Table:
     import pyarrow as pa
 
+    from daskpar.rows.parquet_types import check_types
     from daskpar.rows.wider_types import usual_type
 
+    check_types(table.schema)
     wanted = pa.schema([(field.name, usual_type(field.type)) for field in table.schema])
     table = table.replace_schema_metadata(None)
     return table if table.schema.equals(wanted, check_metadata=True) else table.cast(wanted)

@@ -251,3 +251,47 @@ def test_the_name_of_an_export_says_parquet_or_nothing() -> None:
         with pytest.raises(UsageError, match=r"name a file such as FILE\.parquet"):
             SAME.check_name(wrong)
     SAME.check_name("a.pq")
+
+
+@pytest.mark.parametrize(
+    ("returned", "column", "kind"),
+    [
+        (pd.DataFrame({"c": pd.period_range("2024-01", periods=2, freq="M")}), "c", "period"),
+        (pd.DataFrame({"c": pd.cut([1, 9], [0, 3, 10])}), "c", "interval"),
+        (pd.DataFrame({"a": [1], "c": [2**70]}, dtype=object), "c", "too large"),
+        (pd.DataFrame({"a": [1], "c": [1j]}), "c", "numpy type"),
+        (
+            pa.table({"c": pa.RunEndEncodedArray.from_arrays(pa.array([2], pa.int32()), pa.array([1]))}),
+            "c",
+            "run_end",
+        ),
+        (pa.table({"c": pa.array([(1, 2, 3)], pa.month_day_nano_interval())}), "c", "interval"),
+        (pa.table({"c": pa.array([[(1, 2, 3)]], pa.list_(pa.month_day_nano_interval()))}), "c", "interval"),
+    ],
+)
+def test_what_parquet_has_no_type_for_is_told_where_it_is_returned(
+    returned: Any, column: str, kind: str
+) -> None:
+    with pytest.raises(ValueError, match=rf"the column '{column}' .*{kind}"):
+        SAME.encoder().add(returned, 0)
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (
+            np.datetime64("2024-01-01T05:30"),
+            pa.timestamp("ms"),
+        ),  # minutes: Parquet's coarsest are milliseconds
+        (np.datetime64("2024-01"), pa.date32()),
+        (np.timedelta64(5, "m"), pa.duration("s")),
+        (np.timedelta64(5, "ns"), pa.duration("ns")),
+    ],
+)
+def test_numpys_moments_and_durations_come_whatever_their_unit(
+    output_of: Output, value: Any, kind: Any
+) -> None:
+    found = table(output_of(SAME, [[{"v": value}, {"v": None}]]))
+    assert found.schema.field("v").type == kind
+    assert pd.array(found["v"].to_pylist())[0] == value
+    assert found["v"].null_count == 1

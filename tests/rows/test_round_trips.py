@@ -175,3 +175,12 @@ def test_decimals_of_pandas_keep_their_digits(output_of: Output) -> None:
     assert output_of(CsvFormat(), [frame]) == b'money\n1.10\n""\n'
     found = pq.read_table(io.BytesIO(output_of(ParquetFormat(), [frame])))
     assert found["money"].to_pylist() == [Decimal("1.10"), None]
+
+
+@pytest.mark.parametrize("row_format", [ParquetFormat(), CsvFormat(), JsonLinesFormat()])
+@pytest.mark.parametrize("returned", [pd.DataFrame(index=[0, 1]), pa.table({"a": [1]}).select([]), [{}]])
+def test_rows_without_any_column_are_told(row_format: Any, returned: Any) -> None:
+    """Nothing of them could be written, and none may be lost without a word."""
+    with pytest.raises(ValueError, match="have no names in them"):
+        row_format.encoder().add(returned, 0)
+    assert row_format.encoder().add(pd.DataFrame(), 0) == 0

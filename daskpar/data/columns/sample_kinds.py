@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from daskpar.data.columns import buffers
 from daskpar.data.columns.kinds import BOOL, FLOAT, INT, ColumnKind, infer_kind
 
 MOST_BYTES = 16 << 20
@@ -90,9 +91,9 @@ def _cast(texts: list[pa.Array], numbers: list[int], type_: pa.DataType) -> dict
         }
     if type_ == pa.float64():
         return dict.fromkeys(numbers, FLOAT)
-    plain = pc.fill_null(values, 0).to_numpy()
+    plain = buffers.numbers(values)
     starts = np.cumsum([0, *(len(column) for column in texts[:-1])])
-    words = np.logical_and.reduceat((plain == 0) | (plain == 1), starts)
+    words = np.logical_and.reduceat((plain == 0) | (plain == 1) | ~buffers.valid(values), starts)
     return dict(zip(numbers, (BOOL if word else INT for word in words.tolist()), strict=True))
 
 
@@ -101,8 +102,9 @@ def with_leading_zeros(columns: Sequence[pa.Array]) -> list[int]:
     if not columns:
         return []
     whole = pc.ascii_ltrim(pa.concat_arrays(columns), " \t+-")
-    zeros = pc.and_(pc.starts_with(whole, "0"), pc.greater(pc.binary_length(whole), 1))
-    rows = np.flatnonzero(pc.fill_null(zeros, False).to_numpy(zero_copy_only=False))
+    zeros = buffers.numbers(pc.starts_with(whole, "0").cast(pa.uint8()), np.uint8) != 0
+    longer = buffers.numbers(pc.binary_length(whole), np.int32) > 1
+    rows = np.flatnonzero(zeros & longer & buffers.valid(whole))
     ends = np.cumsum([len(column) for column in columns])
     found: list[int] = np.unique(np.searchsorted(ends, rows, side="right")).tolist()
     return found

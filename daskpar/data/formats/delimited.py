@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from daskpar.data.columns.buffers import empty_table
 from daskpar.data.columns.column_texts import has_wide, read_texts
 from daskpar.data.columns.kinds import BOOL, FLOAT, INT, STRING, ColumnKind
 from daskpar.data.columns.number_blocks import FEW_COLUMNS
@@ -191,7 +192,7 @@ class DelimitedParser:
     def parse(self, chunk: bytes, offset: int = 0) -> ParsedRecords:
         """The table of the whole records in `chunk`, which lies at byte `offset` of its file."""
         if not chunk:
-            return ParsedRecords(self._schema.empty_table())
+            return ParsedRecords(empty_table(self._schema))
         data = to_utf8(chunk, self.dialect, offset, self.source)
         parsed = self._parsed(data)
         doubts = (*parsed.doubts, *_doubts_of_bytes(data), *_doubts_of_encoding(chunk, self.dialect))

@@ -45,9 +45,12 @@ def doubt_of_header(
 def count_letter_cases(layouts: Sequence[Sequence[str]]) -> LossCounter:
     """Names that differ between lists of columns in upper and lower case or blanks alone."""
     losses = LossCounter()
+    different = dict.fromkeys(map(tuple, layouts))
+    if len(different) < 2:
+        return losses
     spelled: dict[str, dict[str, None]] = {}
     together: set[str] = set()
-    for names in layouts:
+    for names in different:
         plain = [_plain(name) for name in names]
         together |= (
             {name for name in plain if plain.count(name) > 1} if len(set(plain)) < len(plain) else set()

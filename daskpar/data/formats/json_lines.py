@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import json as arrow_json
 
+from daskpar.data.columns.buffers import empty_table
 from daskpar.data.columns.column_texts import WIDE_FLOAT
 from daskpar.data.columns.conversion import convert_values
 from daskpar.data.columns.kinds import ColumnKind
@@ -172,7 +173,7 @@ def _parse_fast(data: bytes, fields: Sequence[pa.Field], wanted: Sequence[pa.Fie
     if lines is None:
         return None
     if not lines:
-        return ParsedLines(pa.schema([pa.field(item.name, item.type) for item in wanted]).empty_table())
+        return ParsedLines(empty_table(pa.schema([pa.field(item.name, item.type) for item in wanted])))
     schema = pa.schema([pa.field(item.name, item.type) for item in wanted])
     try:
         found = arrow_json.read_json(

@@ -14,6 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from daskpar.data.arrow_memory import for_columns
+from daskpar.data.columns.buffers import empty_table
 from daskpar.data.columns.special_types import any_field, is_any, is_nullable, nullable_field, to_any
 from daskpar.data.columns.wide_integers import count_changed_by_float
 from daskpar.data.notices import WIDE, LossCounter
@@ -88,10 +90,25 @@ def _index_columns(schema: pa.Schema) -> set[str]:
 
 def _plain(found: pa.Field) -> pa.Field:
     """The field with a type that all steps know: no dictionaries, no views, no times finer than Python's."""
-    type_ = found.type.value_type if pa.types.is_dictionary(found.type) else found.type
-    plain = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary(), pa.time64("ns"): pa.time64("us")}
-    field = pa.field(found.name, plain.get(type_, type_))
-    return nullable_field(field) if is_nullable(found) else field
+    type_ = found.type
+    marked = found.metadata
+    if type_.id in _PLAIN and not marked and found.nullable:
+        return found
+    if pa.types.is_dictionary(type_):
+        type_ = type_.value_type
+    field = pa.field(found.name, _PLAINER.get(type_, type_))
+    return nullable_field(field) if marked and is_nullable(found) else field
+
+
+_PLAIN = {
+    kind.id
+    for kind in (
+        *(pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64()),
+        *(pa.float32(), pa.float64(), pa.bool_(), pa.string(), pa.binary()),
+    )
+}
+"""Types of which thousands of columns may be."""
+_PLAINER = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary(), pa.time64("ns"): pa.time64("us")}
 
 
 def unify(schemas: Iterable[tuple[str, pa.Schema]]) -> pa.Schema:
@@ -200,9 +217,13 @@ class ParquetRows:
 
     def __init__(self, path: str, columns: Sequence[str], terms: Sequence[tuple[str, str, Any]] = ()) -> None:
         self.path = path
-        self._file = open_parquet(path)
-        present = set(self._file.schema_arrow.names)
+        with for_columns(len(columns)):  # a reader keeps the pool with which it was opened
+            self._file = open_parquet(path)
+        names = self._file.schema_arrow.names
+        present = set(names)
         self._columns = [name for name in columns if name in present]
+        # To look up the places of thousands of columns takes time with each row group.
+        self._chosen = None if len(self._columns) == len(names) else self._columns
         self._terms = [term for term in terms if term[0] in present]
         metadata = self._file.metadata
         self._starts = [0]
@@ -232,7 +253,7 @@ class ParquetRows:
         except pa.ArrowException as error:
             raise InputError(f"{self.path}, rows {start} to {stop}: {error}") from None
         if not parts:
-            return self._file.schema_arrow.empty_table().select(self._columns), np.zeros(0, np.int64)
+            return empty_table(self._file.schema_arrow).select(self._columns), np.zeros(0, np.int64)
         return (parts[0] if len(parts) == 1 else pa.concat_tables(parts)), np.concatenate(numbers)
 
     def close(self) -> None:
@@ -249,7 +270,8 @@ class ParquetRows:
                 self._window = found
             low, high, table = found
             end = min(stop, high)
-            parts.append(table.slice(start - low, end - start))
+            whole = start == low and end == high
+            parts.append(table if whole else table.slice(start - low, end - start))
             start = end
         return parts
 
@@ -257,12 +279,12 @@ class ParquetRows:
         metadata = self._file.metadata.row_group(group)
         base = self._starts[group]
         if metadata.total_byte_size <= WINDOW:
-            table = self._file.read_row_group(group, columns=self._columns, use_threads=False)
+            table = self._file.read_row_group(group, columns=self._chosen, use_threads=False)
             return base, base + metadata.num_rows, table
         if self._ahead is None or self._ahead[0] != group or self._ahead[1] > start:
             size = max(1, int(metadata.num_rows * (WINDOW // 4) / metadata.total_byte_size))
             batches = self._file.iter_batches(
-                size, row_groups=[group], columns=self._columns, use_threads=False
+                size, row_groups=[group], columns=self._chosen, use_threads=False
             )
             self._ahead = (group, base, batches)
         while True:

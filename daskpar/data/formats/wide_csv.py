@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
+from daskpar.data.columns import buffers
 from daskpar.data.formats import arrow_csv
 from daskpar.data.formats.dialect import Dialect
 
@@ -80,17 +81,21 @@ def _columns(values: pa.Array, numbers: list[int], rows: int) -> dict[int, pa.Ar
     count = len(numbers)
     if len(values) != rows * count:
         raise AssertionError(f"{len(values)} values in {rows} rows of {count}")
-    if pa.types.is_floating(values.type) and values.buffers()[1] is not None:
+    if count == 1:
+        turned = values
+    elif pa.types.is_floating(values.type) and values.buffers()[1] is not None:
         turned = _turned(values, rows, count)
     else:
-        turned = values.take(pa.array(np.arange(rows * count).reshape(rows, count).T.ravel()))
+        turned = values.take(buffers.integers(np.arange(rows * count).reshape(rows, count).T.ravel()))
     return {number: turned.slice(place * rows, rows) for place, number in enumerate(numbers)}
 
 
 def _turned(values: pa.Array, rows: int, count: int) -> pa.Array:
     """Floats row by row, as those of column after column."""
     floats = np.frombuffer(values.buffers()[1], np.float64, len(values)).reshape(rows, count)
-    nulls = None
+    there = None
     if values.null_count:
-        nulls = values.is_null().to_numpy(zero_copy_only=False).reshape(rows, count).T.ravel()
-    return pa.array(floats.T.ravel(), mask=nulls)
+        valid = buffers.valid(values).reshape(rows, count).T.ravel()
+        there = pa.py_buffer(np.packbits(valid, bitorder="little"))
+    turned = pa.py_buffer(floats.T.ravel())
+    return pa.Array.from_buffers(pa.float64(), rows * count, [there, turned])

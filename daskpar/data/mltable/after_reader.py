@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from daskpar.data.columns.buffers import empty_table
 from daskpar.data.mltable.column_choice import columns_left, conversions
 from daskpar.data.mltable.document import Transformation
 from daskpar.data.mltable.partition_format import extract, parse_format
@@ -63,7 +64,7 @@ def with_steps(table: Table, more: Sequence[dict[str, Any]]) -> Table:
         schema = table.values.schema
         values = pa.table([pa.nulls(1, field.type) for field in schema], schema=schema)
     # the steps are applied to the table without rows, which gives the schema
-    chunk = RowChunk(table.base.empty_table(), 0, np.zeros(0, np.int64), "", values)
+    chunk = RowChunk(empty_table(table.base), 0, np.zeros(0, np.int64), "", values)
     steps = (*table.steps, *more)
     return replace(table, steps=steps, schema=apply(steps, chunk).table.schema)
 

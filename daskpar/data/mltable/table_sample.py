@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
+from daskpar.data.columns.buffers import empty_table
 from daskpar.data.tables.piece import PIECE
 from daskpar.data.tables.table import Table
 from daskpar.data.tables.table_reader import TableReader
@@ -35,7 +36,7 @@ def has_rows(table: Table) -> bool:
 
 def _sample_rows(table: Table, spans: list[tuple[int, int, int]]) -> tuple[pa.Table, bool]:
     if table.size_bytes > SMALL_PARQUET:
-        return table.schema.empty_table(), False
+        return empty_table(table.schema), False
     return _joined(table, [_read(table, span) for span in spans]), True
 
 
@@ -63,4 +64,4 @@ def _read(table: Table, span: tuple[int, int, int]) -> pa.Table:
 
 
 def _joined(table: Table, parts: list[pa.Table]) -> pa.Table:
-    return pa.concat_tables(parts) if parts else table.schema.empty_table()
+    return pa.concat_tables(parts) if parts else empty_table(table.schema)

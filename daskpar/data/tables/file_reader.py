@@ -42,6 +42,8 @@ class FileReader:
         self.fields = table.needed_fields
         self._source: ByteSource | None = None
         self._parquet: ParquetRows | None = None
+        self._conforms = False
+        """Whether the file's columns are those of the table: thousands take time to look at."""
         self._arrow: pa.Table | None = None
         self._unchecked_start: int | None = None
         try:
@@ -84,7 +86,11 @@ class FileReader:
             self._check_head(losses)
         if self._parquet is not None:
             table, positions = self._parquet.rows(start, stop)
-            return conform(table, self.fields, len(positions), self.path, losses), positions, None
+            if self._conforms:
+                return table, positions, None
+            found = conform(table, self.fields, len(positions), self.path, losses)
+            self._conforms = found is table and table.num_rows > 0
+            return found, positions, None
         if self._arrow is not None:
             table = self._arrow.slice(start, stop - start).select([found.name for found in self.fields])
             return table, np.arange(start, stop, dtype=np.int64), None

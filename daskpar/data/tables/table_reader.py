@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from daskpar.data.columns.buffers import empty_table
 from daskpar.data.columns.wide_integers import WideIntegers
 from daskpar.data.formats.delimited import DelimitedParser
 from daskpar.data.formats.parquet import conform
@@ -145,7 +146,7 @@ class TableReader:
             assert self._run is not None
             self._note(i, self._run, None)
         rows = sum(len(part.positions) for part in parts)
-        whole = pa.concat_tables([part.table for part in parts]) if parts else self.table.schema.empty_table()
+        whole = pa.concat_tables([part.table for part in parts]) if parts else empty_table(self.table.schema)
         if self.keep:
             self.kept = whole.select(self.keep)
         if changed := WideIntegers(whole).count(0, rows):
@@ -186,7 +187,9 @@ class TableReader:
         pieces, file = self.pieces, self.pieces["file"][i]
         limit = int(pieces["start"][i]) + self._units_of_run(int(file), int(pieces["start"][i]))
         end, last = int(pieces["stop"][i]), i + 1
-        ceiling = self._stop if i < self._stop else len(pieces)
+        # To convert a wide row group costs by its columns: the rows behind the block's end come free.
+        ahead = i < self._stop and not (self.table.by_rows and len(self.table.needed) >= MANY_COLUMNS)
+        ceiling = self._stop if ahead else len(pieces)
         while last < ceiling:
             piece = pieces[last]
             if piece["file"] != file or piece["start"] != end or piece["stop"] > limit:

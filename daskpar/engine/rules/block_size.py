@@ -9,6 +9,8 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
+from daskpar.processor.timeouts import MeanTime, UnitTime
+
 Seconds = float
 
 LEAST_SECONDS = 1.0
@@ -19,6 +21,10 @@ FIRST_SIZE = 1
 MAX_GROWTH = 16
 """A block holds at most this many times the mini-batches measured so far: one fast mini-batch proves little.
 """
+CUT_GROWTH = 8
+"""A block that ends inside a unit holds at most this many times the mini-batches that it would hold else."""
+MOST_UNITS = 64
+"""More units in one block are cheap, each for itself."""
 OLD_WEIGHT = 0.7
 """Weight of what was known when a new measurement comes in."""
 
@@ -41,6 +47,7 @@ class BlockSizer:
         self.breaks = breaks
         self.seconds_per_mini_batch: Seconds | None = None
         self._measured = 0
+        self._run, self._unit = MeanTime(), UnitTime()
 
     def measure(self, mini_batches: int, seconds: Seconds) -> None:
         """Take in that `mini_batches` took `seconds` on one processor, loading included."""
@@ -56,6 +63,11 @@ class BlockSizer:
             weight = (1 - OLD_WEIGHT) * min(1.0, mini_batches / max(1, self._measured / 8))
             self.seconds_per_mini_batch = known + weight * (each - known)
         self._measured = max(self._measured, min(self._measured + mini_batches, 10**9))
+
+    def measure_units(self, mini_batches: int, running: Seconds, longest_load: Seconds) -> None:
+        """Take in how long `run()` took in so many mini-batches together, and the longest load of one."""
+        self._run.add(running, mini_batches)
+        self._unit.add(longest_load)
 
     def size(self, *, remaining: int, processors: int) -> int:
         """Mini-batches for the next block when `remaining` wait for `processors`."""
@@ -81,4 +93,20 @@ class BlockSizer:
             return after
         before_at = bisect_right(self.breaks, stop) - 1
         before = self.breaks[before_at] if before_at >= 0 else start
-        return before if before > start else stop
+        if before > start:
+            return before
+        # Each part of a unit that is cut may cost another reading of it: too small a part does not pay.
+        rest = min(after, limit) - start
+        part = min(-(-rest // (2 * max(1, processors))), CUT_GROWTH * size)
+        if self._unit.seconds:
+            part = max(part, int(min(rest, self._unit.seconds / max(self._run.seconds, 1e-7))))
+        return start + min(rest, max(size, part))
+
+    def units(self, start: int, stop: int) -> tuple[int, ...] | None:
+        """The breaks that [start, stop) touches: that of the unit in which it begins, and those inside.
+
+        None where no unit is costly to read twice, or so many are inside that none of them can be.
+        """
+        first = bisect_right(self.breaks, start) - 1
+        last = bisect_left(self.breaks, stop)
+        return tuple(self.breaks[first:last]) if first >= 0 and last - first <= MOST_UNITS else None

@@ -256,11 +256,19 @@ class Dispatcher:
         self.blocks[number] = _Block(node=node, tries=tries, due=[(start, stop)])
         self._change_load(node, 1)
         repeated = stop - start == 1 and start in self._repeated
-        order = BlockOrder(block=number, token="", start=start, stop=stop, tries=tries, repeated=repeated)
+        order = BlockOrder(
+            block=number,
+            token="",
+            start=start,
+            stop=stop,
+            tries=tries,
+            repeated=repeated,
+            units=self.sizer.units(start, stop) if self.sizer.breaks else None,
+        )
         if self.pieces and (piece := self.pieces.get(start)) is not None:
             self.blocks[number].piece, self.blocks[number].key = piece, start
             span = (piece.start, piece.stop)
-            order = replace(order, start=piece.index, stop=piece.index + 1, piece=span)
+            order = replace(order, start=piece.index, stop=piece.index + 1, piece=span, units=None)
         return node, order
 
     def _orders_for_suspects(self) -> list[tuple[str, BlockOrder]]:

@@ -140,3 +140,40 @@ def test_a_break_beyond_the_range_is_none():
     assert made.stop(0, 8, remaining=20, processors=2) == 5
     assert made.stop(0, 9, remaining=20, processors=2) == 9
     assert made.stop(0, 5, remaining=20, processors=2) == 5
+
+
+@pytest.mark.parametrize(
+    ("start", "stop", "units"),
+    [
+        (0, 5, (0,)),
+        (3, 25, (0, 10, 20)),
+        (10, 20, (10,)),
+        (25, 1000, (20, 30)),
+    ],
+)
+def test_the_units_of_a_block_begin_with_that_of_its_start(start, stop, units):
+    assert sizer(breaks=[0, 10, 20, 30]).units(start, stop) == units
+
+
+def test_units_that_are_many_or_begin_later_are_none():
+    assert sizer(breaks=range(1000)).units(0, 1000) is None
+    assert sizer(breaks=[5]).units(0, 10) is None
+
+
+@pytest.mark.parametrize(
+    ("load", "each", "stop"),
+    [
+        (0.0, 0.1, 5),  # what is left of the unit, in a quarter for each of two processors' two blocks
+        (0.5, 0.1, 5),
+        (1.25, 0.1, 12),  # no part takes less time than to read the unit again
+        (9.0, 0.1, 20),
+    ],
+)
+def test_a_unit_is_cut_only_where_its_parts_are_worth_another_reading(load, each, stop):
+    made = sizer(each, measured=1000, breaks=[0, 20], target=0.2)
+    made.measure_units(1000, each * 1000, load)
+    assert made.stop(0, 40, remaining=20, processors=2) == stop
+
+
+def test_a_unit_is_not_cut_into_crumbs_while_nothing_is_measured():
+    assert sizer(breaks=[0, 20]).stop(0, 40, remaining=20, processors=2) == 5

@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from daskpar.engine.rules.blame import LOSSES, LOSSES_AT_MOST, subtract
 from daskpar.engine.rules.block_size import BlockSizer
-from daskpar.engine.rules.dispatch import QUEUED_AHEAD, Dispatcher, Loss, runs
+from daskpar.engine.rules.dispatch import QUEUED_AHEAD, Dispatcher, Loss, Piece, runs
 from daskpar.processor.last_state import LastState
 
 
@@ -595,3 +595,16 @@ def test_a_suspect_waits_for_a_node_with_a_ready_processor():
     assert made.orders() == []
     made.ready = {"c"}
     assert [order.start for _, order in made.orders()] == [0]
+
+
+def test_an_order_says_which_costly_units_it_touches_and_a_piece_says_none():
+    made = Dispatcher([(0, 40)], BlockSizer(breaks=[0, 20]))
+    made.add_node("a", 1)
+    assert [(order.start, order.stop, order.units) for _, order in made.orders()] == [
+        (0, 20, (0,)),
+        (20, 40, (20,)),
+    ]
+    pieces = Dispatcher([], BlockSizer(breaks=[0, 20]))
+    pieces.add_node("a", 1)
+    pieces.add_pieces([Piece(30, 0, 2)])
+    assert [(order.start, order.units) for _, order in pieces.orders()] == [(30, None)]
