@@ -43,6 +43,8 @@ ANSWER_SECONDS = 20.0
 """How long a scheduler or a worker may take to answer a question that takes no time; then it is taken to be
 hung.
 """
+HANGING_SECONDS = 2.0
+"""The same where one is known not to answer."""
 
 INSTALL = f"install the same daskpar everywhere (pip install 'daskpar=={_version.__version__}')"
 
@@ -113,6 +115,8 @@ class Cluster:
         """Workers with another version of daskpar, or with none -> that version, or an empty text. They take
         no part.
         """
+        self.hanging: set[str] = set()
+        """Workers that did not answer when a step ended."""
         self._begun = False
         self._connection: Any = None
 
@@ -301,8 +305,12 @@ class Cluster:
 
         if self._plugged and self._client is not None and not self.local and self._client.status == "running":
             try:
-                bounded(self._client.unregister_worker_plugin, plugin_name(self.run_id))
                 bounded(self._client.unregister_scheduler_plugin, guard_name(self.run_id))
+                # Dask waits for the answers of all workers.
+                patience = HANGING_SECONDS if self.hanging & set(self.workers()) else None
+                bounded(self._client.unregister_worker_plugin, plugin_name(self.run_id), seconds=patience)
+            except TimeoutError:
+                logger.warning("could not remove the node plugin from all workers; it ends with them")
             except Exception:
                 logger.warning("could not remove the node plugin; it ends with the workers", exc_info=True)
         try:

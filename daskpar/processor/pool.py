@@ -29,6 +29,7 @@ from daskpar.processor.last_words import LastWords
 from daskpar.processor.long_calls import LongCallWatch
 from daskpar.processor.look_rows import look_rows
 from daskpar.processor.memory_watchdog import MemoryWatchdog
+from daskpar.processor.overtaken import OvertakenBlocks
 from daskpar.processor.processor_handle import ProcessorHandle, makes_sense_of
 from daskpar.processor.processor_messages import (
     BlockDone,
@@ -93,6 +94,7 @@ class ProcessorPool:
         self._unsent: list[Message] = []
         self._calls = CallInbox()
         self._blocks = queue_of(settings, self._report)
+        self._overtaken = OvertakenBlocks(self._blocks)
         self._rate = RateWatch(settings, self.processors)
         self._failures = StartFailures(settings)
         self._timeouts = TimeoutWatchdog(settings)
@@ -139,6 +141,14 @@ class ProcessorPool:
         """Kill everything at once; returns when nothing is left."""
         self._calls.put(self._close)
         self._ended.wait()
+
+    def stop_block(self, block: int, start: int, stop: int) -> None:
+        """The mini-batches [start, stop) of a block have their outcome from elsewhere: run them no more."""
+        self._calls.put(lambda: self._overtaken.stop(self.processors, block, start, stop))
+
+    def give_back_waiting(self) -> None:
+        """Give back the blocks that wait for a processor."""
+        self._calls.put(self._blocks.give_back_waiting)
 
     def set_rate(self, rate: float) -> None:
         """The node's processors may make so many calls a second together from now on."""
@@ -484,7 +494,7 @@ class ProcessorPool:
     def _submit(self, order: BlockOrder) -> None:
         if self._stopping or self._closing:
             self._blocks.give_back(order)
-        else:
+        elif not self._overtaken.takes(order):
             self._blocks.add(order)
 
     def _stop(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
@@ -179,6 +179,11 @@ class Dispatcher:
     def finished(self) -> bool:
         """Whether nothing waits and nothing is under way."""
         return not (self._queue or self._elsewhere or self._waiting_suspects or self.blocks or self.held)
+
+    @property
+    def under_way(self) -> Mapping[int, object]:
+        """All that nodes have been given, by the number of its block."""
+        return self.blocks
 
     @property
     def processors(self) -> int:
