@@ -23,6 +23,7 @@ from daskpar.processor.call_inbox import CallInbox
 from daskpar.processor.exit_reasons import KillReason, exit_reason, exit_text_in_init
 from daskpar.processor.fork_protocol import Exited, Spawned, SpawnFailed
 from daskpar.processor.fork_server import ForkServer
+from daskpar.processor.goodbye import Goodbyes
 from daskpar.processor.growth_watchdog import GrowthWatchdog
 from daskpar.processor.in_flight_queue import InFlightQueue, queue_of
 from daskpar.processor.last_words import LastWords
@@ -95,6 +96,7 @@ class ProcessorPool:
         self._calls = CallInbox()
         self._blocks = queue_of(settings, self._report)
         self._overtaken = OvertakenBlocks(self._blocks)
+        self._goodbyes = Goodbyes()
         self._rate = RateWatch(settings, self.processors)
         self._failures = StartFailures(settings)
         self._timeouts = TimeoutWatchdog(settings)
@@ -243,6 +245,8 @@ class ProcessorPool:
                 continue
             if self._timeouts.check(processor, last, now):
                 self._blocks.take_back_if_slow(processor, last, now)
+        for processor, exited in self._goodbyes.due(now):
+            self._exited(processor, exited)
         self._memory.check(list(self.processors), now)
         for processor in self._growth.due(self.processors, now):
             self._replace_outgrown(processor)
@@ -379,7 +383,7 @@ class ProcessorPool:
                     linux.kill_group(event.pid)
             elif isinstance(event, SpawnFailed):
                 self._spawn_failed(processor, event)
-            else:
+            elif not self._goodbyes.holds(processor, event, monotonic()):
                 self._exited(processor, event)
 
     def _server_lost(self, error: OSError) -> None:
