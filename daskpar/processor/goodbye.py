@@ -1,6 +1,6 @@
-"""Tells processors that die with their node from those that die alone, where a signal to end goes to all at once.
+"""Tells processors that die with their node from those that die alone, where SIGTERM goes to all at once.
 
-SLURM at a time limit, systemd and others send SIGTERM to every process of a job. The processors are gone by the
+SLURM at a time limit, systemd and others send it to every process of a job. The processors are gone by the
 time their node says goodbye, and their mini-batches have not failed.
 """
 
