@@ -21,6 +21,7 @@ from daskpar.engine.execution_result import Commit, ExecutionResult
 from daskpar.engine.inbox import DriverMessage, Inbox, LastStateKnown, StepOpened, StopRequested, TaskEnded
 from daskpar.engine.leaving import Leaving
 from daskpar.engine.message_events import long_calls_changed, processor_event, resource_sample
+from daskpar.engine.node_use import NodeUse
 from daskpar.engine.nodes import StepNodes
 from daskpar.engine.plugins.tracker_messages import MessagesArrived, VerdictReached, WorkerJoined, WorkerLost
 from daskpar.engine.rules.clocks import StepClocks, Timeouts
@@ -170,7 +171,15 @@ class Execution:
             number=self.nodes.members.number,
             warn=self._warn,
         )
+        self._node_use = NodeUse(
+            self.cluster,
+            step=settings.opened_as,
+            dispatcher=self.dispatcher,
+            members=self.nodes.members,
+            say=self._warn,
+        )
         try:
+            self._node_use.look(monotonic())
             self._tracker.open(self.counter)
             self._fill_up()
             self._loop()
@@ -219,6 +228,7 @@ class Execution:
                 for address, order in self.dispatcher.orders():
                     self._tasks.send(address, order)
             self._look_at_clocks()
+            self._node_use.look(monotonic())
             self._show_progress()
             if self._stopped and self._status == Status.LOST:
                 return
@@ -356,6 +366,8 @@ class Execution:
             self._end(Status.LOST, self.nodes.trouble)
         elif self._clocks.nodes_since is None:
             self._clocks.nodes_since = monotonic()
+            if self._may_wait_long():
+                return
             limit = f"up to {self.timeouts.nodes:g} s"
             if self.cluster.in_process:
                 self._warn(f"the node in this process does not answer; waiting for it ({limit})")
@@ -364,6 +376,10 @@ class Execution:
                 self._warn(
                     f"no node is left; waiting for the cluster to bring a new one ({limit}; {by_hand})"
                 )
+
+    def _may_wait_long(self) -> bool:
+        """Whether nodes come from a queue, which may be long; meanwhile `NodeUse` says what was asked for."""
+        return self.cluster.brings_nodes and not self.nodes.trouble
 
     def _look_at_clocks(self) -> None:
         if not self.cluster.connected:
@@ -387,7 +403,7 @@ class Execution:
             return
         if overdue == "stopping":
             self._drop_blocks()
-        elif overdue == "nodes":
+        elif overdue == "nodes" and not self._may_wait_long():
             last = f" (the last one: {self.nodes.trouble})" if self.nodes.trouble else ""
             self._end(
                 Status.LOST,
@@ -455,6 +471,7 @@ class Execution:
         from daskpar.engine.plugins.node import close_step, finish_step
 
         self._tasks.keep(())
+        self._node_use.end()
         completed = self._status == Status.COMPLETED
         members = self.nodes.members
         try:

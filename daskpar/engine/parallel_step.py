@@ -360,7 +360,7 @@ class ParallelStepRun(StepRun):
     def _announce(self, summary: PlanSummary, ledger: Ledger) -> None:
         nodes, processors = self._nodes_and_processors()
         wanted = self.step.instance_count
-        if nodes < wanted:
+        if nodes < wanted and not self.cluster.brings_nodes:
             self._warn(
                 f"{wanted} nodes are asked for (instance_count), the cluster has {nodes}; "
                 "the step runs on those"
