@@ -103,7 +103,8 @@ class Reason(IntEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """How far a step is; all numbers are of final outcomes except `tries_failed` and `repeats`."""
+    """How far a step is; all numbers are of final outcomes except `tries_failed`, `repeats` and
+    `copies`."""
 
     planned: int = 0
     """Mini-batches of the plan."""
@@ -121,6 +122,10 @@ class Counts:
     """Mini-batches run again because an unflushed result was lost with its processor or node: no failed
     tries.
     """
+    copies: int = 0
+    """Second copies of slow mini-batches that were started: neither tries nor repeats."""
+    copies_first: int = 0
+    """Those whose result came first, and counts."""
 
     @property
     def to_retry(self) -> bool:

@@ -159,7 +159,7 @@ class PipelineRun:
 
     def _ready(self) -> Cluster:
         """The open cluster; waits for it."""
-        return self._startup.ready(lambda: self._stop_reason)
+        return self._startup.ready(lambda: self._stop_reason, self._warn)
 
     def _warn(self, text: str) -> None:
         self.publish(Warned(time=time(), step="", text=text))

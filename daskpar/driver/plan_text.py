@@ -19,6 +19,7 @@ from daskpar.jobspec.input_access import Access
 from daskpar.jobspec.model import CommandStep, Input, ParallelStep, PipelineJob, Step
 from daskpar.jobspec.program_arguments import join_arguments
 from daskpar.jobspec.row_formats import FILE_ENDINGS
+from daskpar.jobspec.second_copies import backs_up
 from daskpar.masking import hidden, hidden_arguments, hidden_command, hidden_value
 from daskpar.outputs.row_folder import part_files
 from daskpar.processor.resource_usage import cores
@@ -63,6 +64,7 @@ SHOWN = (
     "rate_limit",
     "rate_limit_patience",
     "fetch_cache",
+    "backup",
     "allow_empty",
     "any_number_of_rows",
     "nice",
@@ -85,6 +87,7 @@ def shown_settings(step: Step) -> dict[str, object]:
         "append_row_to": step.append_row_to,
         "append_row_part_size": own.append_row_part_size if step.append_row_folder else None,
         "append_row_join": ", ".join(own.append_row_join),
+        "backup": backs_up(step),
         "concurrent_mini_batches": step.in_flight or own.concurrent_mini_batches or 1,
         "progress_update_timeout": progress_timeout(
             chosen=own.progress_update_timeout,

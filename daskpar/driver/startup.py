@@ -226,12 +226,15 @@ class Startup:
                 raise UsageError(trouble)
             asked.add(needs)
 
-    def ready(self, stop_reason: Callable[[], str]) -> Cluster:
+    def ready(self, stop_reason: Callable[[], str], say: Callable[[str], None] = lambda _: None) -> Cluster:
         """The open cluster; what went wrong is raised.
 
-        Interrupted when `stop_reason` gives a reason while the cluster is waited for.
+        Interrupted when `stop_reason` gives a reason while the cluster is waited for. `say` is told how long
+        that takes.
         """
         while not self._opened.wait(0.2):
+            if self.cluster is not None and not self.cluster.news.empty():
+                say(self.cluster.news.get())
             if reason := stop_reason():
                 raise Interrupted(reason)
         if isinstance(self._error, DaskparError):

@@ -18,9 +18,11 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
 from daskpar import _version
-from daskpar.engine.computes import start_compute
+from daskpar.engine.computes import StartedCompute, start_compute
 from daskpar.engine.greeting import address_in, check_greeting
 from daskpar.engine.plugins.scheduler_calls import services
+from daskpar.engine.rules.cluster_size import NodeWait
+from daskpar.engine.sizing import Sizing
 from daskpar.engine.steady_sends import make_sends_steady
 from daskpar.errors import InfrastructureLost, UsageError
 
@@ -43,6 +45,8 @@ ANSWER_SECONDS = 20.0
 """How long a scheduler or a worker may take to answer a question that takes no time; then it is taken to be
 hung.
 """
+HANGING_SECONDS = 2.0
+"""The same where one is known not to answer."""
 
 INSTALL = f"install the same daskpar everywhere (pip install 'daskpar=={_version.__version__}')"
 
@@ -113,6 +117,12 @@ class Cluster:
         """Workers with another version of daskpar, or with none -> that version, or an empty text. They take
         no part.
         """
+        self.news: queue.SimpleQueue[str] = queue.SimpleQueue()
+        """What is to be said while workers are waited for."""
+        self.sizing = Sizing(self._tell_wanted)
+        self._started: StartedCompute | None = None
+        self.hanging: set[str] = set()
+        """Workers that did not answer when a step ended."""
         self._begun = False
         self._connection: Any = None
 
@@ -168,7 +178,9 @@ class Cluster:
             return Client(self._local_cluster(), set_as_default=False)
         target: Any = self._scheduler
         if target is None:
-            self._cluster = target = start_compute(str(self._compute), self._workers)
+            self._started = start_compute(str(self._compute), self._workers)
+            self._cluster = target = self._started.cluster
+            self.sizing = Sizing(self._tell_wanted, there=lambda: list(self.facts), started=self._started)
         else:
             address = address_in(target, CONNECT_SECONDS) if target.endswith(".json") else target
             check_greeting(address, CONNECT_SECONDS, target)
@@ -196,13 +208,34 @@ class Cluster:
         return self._cluster.dask
 
     def _await_workers(self) -> None:
-        end = monotonic() + WORKER_SECONDS
+        began = monotonic()
+        if self._started is not None and self._started.bounds is not None:
+            self._tell_wanted(self._workers)  # one that adapts starts none before somebody asks
+        wait, asked = NodeWait(began), self.sizing.asked or 1
         while not self.workers():
-            if monotonic() > end:
+            now = monotonic()
+            if self._started is None and now > began + WORKER_SECONDS:
                 raise InfrastructureLost(
                     "the Dask scheduler has had no worker for five minutes; start workers and try again"
                 )
+            # A queue may be long: what was asked for comes when it comes, or can't be submitted.
+            if trouble := self.sizing.trouble:
+                raise UsageError(f"daskpar.computes.{self._compute}: no worker can be started: {trouble}")
+            if said := wait.look(asked, 0, now):
+                self.news.put(said)
             sleep(LOOK_SECONDS)
+
+    @property
+    def brings_nodes(self) -> bool:
+        """Whether it was started for this run, and new nodes come as soon as its queue has them."""
+        return self._started is not None
+
+    def _tell_wanted(self, nodes: int | None) -> None:
+        """Tell the scheduler how many nodes the run can use; None: it ends."""
+        from daskpar.engine.plugins.wanted_nodes import want_nodes
+
+        if not self.local and self._client is not None and self._client.status == "running":
+            bounded(self._client.run_on_scheduler, want_nodes, run_id=self.run_id, nodes=nodes)
 
     def _check_scheduler_imports(self) -> None:
         """Raises UsageError where the scheduler can't import daskpar, which runs there too."""
@@ -301,16 +334,21 @@ class Cluster:
 
         if self._plugged and self._client is not None and not self.local and self._client.status == "running":
             try:
-                bounded(self._client.unregister_worker_plugin, plugin_name(self.run_id))
                 bounded(self._client.unregister_scheduler_plugin, guard_name(self.run_id))
+                self._tell_wanted(None)
+                # Dask waits for the answers of all workers.
+                patience = HANGING_SECONDS if self.hanging & set(self.workers()) else None
+                bounded(self._client.unregister_worker_plugin, plugin_name(self.run_id), seconds=patience)
+            except TimeoutError:
+                logger.warning("could not remove the node plugin from all workers; it ends with them")
             except Exception:
                 logger.warning("could not remove the node plugin; it ends with the workers", exc_info=True)
         try:
             if self._client is not None and self._given is None:
                 self._client.close()
         finally:
-            if self._cluster is not None:
-                self._cluster.close()
+            if (mine := self._started or self._cluster) is not None:
+                mine.close()
 
 
 def check_scheduler(address: str) -> None:

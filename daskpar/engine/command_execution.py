@@ -179,6 +179,13 @@ class CommandExecution:
 
         Raises InfrastructureLost when its nodes keep being lost, or none comes.
         """
+        self.cluster.sizing.want(self.settings.step, 1)
+        try:
+            return self._run_attempts()
+        finally:
+            self.cluster.sizing.release(self.settings.step)
+
+    def _run_attempts(self) -> int | None:
         for attempt in range(LOSSES):
             if attempt:
                 self.before_again()
@@ -217,7 +224,8 @@ class CommandExecution:
             self._check_connection()
             if workers := [found for found in self.cluster.refresh() if found not in self._left_out]:
                 return workers
-            if monotonic() - since > self.node_timeout:
+            may_wait_long = self.cluster.brings_nodes and not self._left_out  # a queue may be long
+            if monotonic() - since > self.node_timeout and not may_wait_long:
                 raise InfrastructureLost(
                     f"step {self.settings.step}: no node is left for its command and none came within "
                     f"{self.node_timeout:g} s; {RESUME}"

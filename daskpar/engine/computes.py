@@ -8,10 +8,12 @@ import importlib
 import inspect
 import signal
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
+from daskpar.engine.cluster_trouble import ClusterTrouble
 from daskpar.errors import UsageError, nearest, nearest_name
 
 
@@ -39,7 +41,51 @@ def load_class(name: str) -> Any:
         ) from error
 
 
-def start_compute(name: str, workers: int) -> Any:
+GIVE_UP_SECONDS = 10.0
+"""How long a cluster that could not be started may take to close."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartedCompute:
+    """A cluster that was started for a run."""
+
+    cluster: Any
+    asked: int
+    """Nodes that were asked for; 0 where somebody else says how many there are."""
+    bounds: tuple[int, int] | None = None
+    """The least and the most nodes of one that adapts."""
+    trouble: ClusterTrouble
+
+    @property
+    def resizable(self) -> bool:
+        """Whether its size is for the run to choose."""
+        return self.asked > 0
+
+    def close(self) -> None:
+        """End the cluster."""
+        if self.trouble.error is not None:
+            _give_up(self.cluster)
+        else:
+            self.cluster.close()
+
+    def resize(self, nodes: int, there: Sequence[str] = ()) -> None:
+        """Ask for so many nodes in all; what goes wrong is raised.
+
+        `there`: addresses of those that are there, in the order in which steps take them. The last ones go.
+        """
+        from distributed import SpecCluster
+
+        cluster, names = self.cluster, []
+        if isinstance(cluster, SpecCluster):  # Dask's own `scale` would let any of them go
+            known = cluster.scheduler_info["workers"]
+            names = [known[address]["name"] for address in there[nodes:] if address in known]
+        if names:
+            cluster.sync(cluster.scale_down, names)
+        cluster.scale(nodes)
+        self.trouble.submit_now(cluster)
+
+
+def start_compute(name: str, workers: int) -> StartedCompute:
     """The cluster of the compute `name`, started; where nothing says how large it is, `workers` are asked
     for.
 
@@ -47,6 +93,8 @@ def start_compute(name: str, workers: int) -> Any:
     """
     described = {key: value for key, value in _described(name).items() if key != "class"}
     kind = load_class(name)
+    own = "adapt" in (_keywords(kind) or ()) and not isinstance(described.get("adapt"), Mapping)
+    bounds = None if own else _bounds(name, described.pop("adapt", None))
     _check_keywords(name, kind, described)
     try:
         cluster = kind(**described)
@@ -54,15 +102,63 @@ def start_compute(name: str, workers: int) -> Any:
         raise UsageError(
             f"daskpar.computes.{name} can't be started as it is described: {_first_cause(error)}"
         ) from error
+    asked, trouble = 0, ClusterTrouble()
+    trouble.watch(cluster)
     try:
-        if hasattr(cluster, "scale") and not _asked_for(cluster):
+        if bounds is not None:
+            cluster.adapt(minimum=bounds[0], maximum=bounds[1])
+        elif hasattr(cluster, "scale") and not _asked_for(cluster):
+            asked = workers
             cluster.scale(workers)
+            trouble.submit_now(cluster)
     except Exception as error:
+        _give_up(cluster)
+        what = f"{workers} workers can't be asked for" if bounds is None else "it can't adapt"
+        raise UsageError(f"daskpar.computes.{name}: {what}: {_first_cause(error)}") from error
+    return StartedCompute(cluster=cluster, asked=asked, bounds=bounds, trouble=trouble)
+
+
+def _give_up(cluster: Any) -> None:
+    """Close a cluster whose workers could not be started; Dask's own would wait for these."""
+    from distributed.core import Status
+
+    for worker in getattr(cluster, "_created", ()):
+        if getattr(worker, "status", None) == Status.created:
+            worker.status = Status.failed
+    if hasattr(cluster, "worker_spec"):
+        cluster.worker_spec = {}
+    closing = threading.Thread(target=_close, args=(cluster,), daemon=True, name="daskpar-give-up")
+    closing.start()
+    closing.join(GIVE_UP_SECONDS)
+    cluster.shutdown_on_close = False  # nor at the end of this process
+
+
+def _close(cluster: Any) -> None:
+    with suppress(Exception):
         cluster.close()
+
+
+def _bounds(name: str, written: Any) -> tuple[int, int] | None:
+    """The least and the most nodes of a cluster that adapts; None for one that does not."""
+    form = f"daskpar.computes.{name}.adapt: {{minimum: 0, maximum: 10}}"
+    if written is None:
+        return None
+    if not isinstance(written, Mapping) or "maximum" not in written:
+        raise UsageError(f"{form} is how adapt is written, with a maximum, not {written!r}")
+    for key, value in written.items():
+        if key not in ("minimum", "maximum"):
+            known = nearest(str(key), ["minimum", "maximum"])
+            raise UsageError(f"daskpar.computes.{name}.adapt takes no {key!r} ({form}). {known}".rstrip())
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            raise UsageError(
+                f"daskpar.computes.{name}.adapt.{key} is a number of nodes, not {value!r} ({form})"
+            )
+    least, most = written.get("minimum", 0), written["maximum"]
+    if most < max(1, least):
         raise UsageError(
-            f"daskpar.computes.{name}: {workers} workers can't be asked for: {_first_cause(error)}"
-        ) from error
-    return cluster
+            f"daskpar.computes.{name}.adapt.maximum is {most}; it is at least 1, and the minimum ({least})"
+        )
+    return least, most
 
 
 def _described(name: str) -> Mapping[str, Any]:

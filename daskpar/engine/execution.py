@@ -13,12 +13,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from time import monotonic, time
 
+from daskpar.engine.backups import backups_of
 from daskpar.engine.block_tasks import BlockTasks
 from daskpar.engine.cluster import RESUME, SCHEDULER_GONE, Cluster
 from daskpar.engine.dividing import Dividing
 from daskpar.engine.execution_result import Commit, ExecutionResult
 from daskpar.engine.inbox import DriverMessage, Inbox, LastStateKnown, StepOpened, StopRequested, TaskEnded
+from daskpar.engine.leaving import Leaving
 from daskpar.engine.message_events import long_calls_changed, processor_event, resource_sample
+from daskpar.engine.node_use import NodeUse
 from daskpar.engine.nodes import StepNodes
 from daskpar.engine.plugins.tracker_messages import MessagesArrived, VerdictReached, WorkerJoined, WorkerLost
 from daskpar.engine.rules.clocks import StepClocks, Timeouts
@@ -29,7 +32,6 @@ from daskpar.engine.rules.members import Members
 from daskpar.engine.tracker_link import TrackerLink
 from daskpar.engine.try_results import TryResults
 from daskpar.engine.unreached import UnreachedData
-from daskpar.engine.worker_calls import leave_workers
 from daskpar.errors import DaskparError, InfrastructureLost, RunDirectoryError
 from daskpar.events import Event, Progress, Warned
 from daskpar.printable import in_brackets
@@ -159,7 +161,25 @@ class Execution:
             end=lambda reason: self._end(Status.FAILED, reason),
             needs=self.needs,
         )
+        self._backups = backups_of(
+            self.dispatcher,
+            client=client,
+            settings=settings,
+            counter=self.counter,
+            tasks=self._tasks,
+            described=self.results.described,
+            number=self.nodes.members.number,
+            warn=self._warn,
+        )
+        self._node_use = NodeUse(
+            self.cluster,
+            step=settings.opened_as,
+            dispatcher=self.dispatcher,
+            members=self.nodes.members,
+            say=self._warn,
+        )
         try:
+            self._node_use.look(monotonic())
             self._tracker.open(self.counter)
             self._fill_up()
             self._loop()
@@ -195,6 +215,8 @@ class Execution:
             if self._stopped and not self.dispatcher.blocks:
                 return
             if not self._stopped:
+                if self._backups is not None:
+                    self._backups.look(monotonic())
                 if self.dispatcher.finished:
                     return
                 if verdict := self.counter.verdict():
@@ -206,6 +228,7 @@ class Execution:
                 for address, order in self.dispatcher.orders():
                     self._tasks.send(address, order)
             self._look_at_clocks()
+            self._node_use.look(monotonic())
             self._show_progress()
             if self._stopped and self._status == Status.LOST:
                 return
@@ -241,6 +264,8 @@ class Execution:
                 if status != "finished" and block in self.dispatcher.blocks:
                     logger.info("the task of block %d ended as %s: %s", block, status, error)
                     self.nodes.task_ended(block, status, error)
+                elif status != "finished":
+                    self.dispatcher.lose_block(block)  # a second copy, which nobody needs
             case StopRequested(reason, at_once):
                 self._end(Status.INTERRUPTED, reason)
                 if at_once:
@@ -275,9 +300,14 @@ class Execution:
                 self.nodes.processor_changed(address, message)
                 self._publish_processor(address, message)
             case LongCalls() if not self.doing:
-                self.publish(long_calls_changed(self.settings.step, message, self.results.described))
+                self._take_long_calls(address, message)
             case Sampled():
                 self.publish(resource_sample(self.settings.step, message))
+
+    def _take_long_calls(self, address: str, message: LongCalls) -> None:
+        if self._backups is not None:
+            self._backups.long_calls(address, message, monotonic())
+        self.publish(long_calls_changed(self.settings.step, message, self.results.described))
 
     def _take_released(self, address: str, released: Released) -> None:
         number = self.nodes.members.number(address) or 0
@@ -336,6 +366,8 @@ class Execution:
             self._end(Status.LOST, self.nodes.trouble)
         elif self._clocks.nodes_since is None:
             self._clocks.nodes_since = monotonic()
+            if self._may_wait_long():
+                return
             limit = f"up to {self.timeouts.nodes:g} s"
             if self.cluster.in_process:
                 self._warn(f"the node in this process does not answer; waiting for it ({limit})")
@@ -344,6 +376,10 @@ class Execution:
                 self._warn(
                     f"no node is left; waiting for the cluster to bring a new one ({limit}; {by_hand})"
                 )
+
+    def _may_wait_long(self) -> bool:
+        """Whether nodes come from a queue, which may be long; meanwhile `NodeUse` says what was asked for."""
+        return self.cluster.brings_nodes and not self.nodes.trouble
 
     def _look_at_clocks(self) -> None:
         if not self.cluster.connected:
@@ -367,7 +403,7 @@ class Execution:
             return
         if overdue == "stopping":
             self._drop_blocks()
-        elif overdue == "nodes":
+        elif overdue == "nodes" and not self._may_wait_long():
             last = f" (the last one: {self.nodes.trouble})" if self.nodes.trouble else ""
             self._end(
                 Status.LOST,
@@ -435,18 +471,21 @@ class Execution:
         from daskpar.engine.plugins.node import close_step, finish_step
 
         self._tasks.keep(())
+        self._node_use.end()
         completed = self._status == Status.COMPLETED
         members = self.nodes.members
         try:
-            leave_workers(
+            leaving = Leaving(
                 self.cluster.client,
-                [*members.open, *members.opening],
-                finish_step if completed else close_step,
                 self.settings,
                 self.inbox,
+                finish_step if completed else close_step,
+                self._take_last,
+            )
+            self.cluster.hanging |= leaving.run(
+                members.open,
+                members.opening,
                 seconds=LEAVING_SECONDS + (self.settings.run_timeout if completed else 0.0),
-                reporting=list(members.open),
-                take=self._take_last,
             )
             self._tracker.close(members.asked, self.counter.counts)
         except Exception as error:

@@ -169,7 +169,7 @@ class StepNodes:
         if (lost := self.losses.last_state_known(address, number, state)) is None:
             return
         loss = self.dispatcher.requeue_lost_node(address, running=lost.ready, last_state=state)
-        self.tasks.keep(self.dispatcher.blocks)
+        self.tasks.keep(self.dispatcher.under_way)
         detail = f"{loss.requeued} mini-batches go to other nodes"
         if loss.suspects:
             detail += f"; running: {', '.join(map(str, map(self.dispatcher.index_of, loss.suspects)))}"
@@ -196,7 +196,7 @@ class StepNodes:
             return
         self._ready.pop(address, None)
         detail = f"{self.dispatcher.leave_node(address)} mini-batches go to other nodes"
-        self.tasks.keep(self.dispatcher.blocks)
+        self.tasks.keep(self.dispatcher.under_way)
         self._publish(node.number, address, NodeState.LOST, detail)
 
     def task_ended(self, number: int, status: str | None, error: str) -> None:

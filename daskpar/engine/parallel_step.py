@@ -37,6 +37,7 @@ from daskpar.engine.step_run import StepRun
 from daskpar.errors import DaskparError, InputError, RowsDamaged, input_error
 from daskpar.events import Event, Progress, StepPlanned
 from daskpar.jobspec.model import ParallelStep
+from daskpar.jobspec.second_copies import backs_up
 from daskpar.locations import is_url
 from daskpar.outputs.assembly import CopiedStart, assemble, check_space
 from daskpar.outputs.early_copy import EarlyCopy, remove_stale
@@ -359,7 +360,7 @@ class ParallelStepRun(StepRun):
     def _announce(self, summary: PlanSummary, ledger: Ledger) -> None:
         nodes, processors = self._nodes_and_processors()
         wanted = self.step.instance_count
-        if nodes < wanted:
+        if nodes < wanted and not self.cluster.brings_nodes:
             self._warn(
                 f"{wanted} nodes are asked for (instance_count), the cluster has {nodes}; "
                 "the step runs on those"
@@ -424,7 +425,11 @@ class ParallelStepRun(StepRun):
     ) -> Execution:
         plan = Plan.open(settings.plan)
         dispatcher = dispatcher_of(
-            missing, settings.in_flight, block_seconds(self._nodes_and_processors()[1]), plan.breaks()
+            missing,
+            settings.in_flight,
+            block_seconds(self._nodes_and_processors()[1]),
+            plan.breaks(),
+            backup=not doing and backs_up(self.step),
         )
         progress = progress_timeout(
             chosen=self.step.settings.progress_update_timeout,

@@ -23,7 +23,7 @@ from daskpar.engine.rules.gathering import Processor, Tally
 from daskpar.engine.rules.in_flight_dispatch import InFlightDispatcher
 from daskpar.engine.rules.node_health import NodeHealth
 from daskpar.events import Event, TriesEnded
-from daskpar.processor.protocol import Flushed, Released
+from daskpar.processor.protocol import FIRST_COPY, Flushed, Released
 from daskpar.results import Failure, InitFailed, Reason, TryStatus, first_that_cost
 
 logger = logging.getLogger(__name__)
@@ -60,6 +60,8 @@ class TryResults:
     def flushed(self, flushed: Flushed, address: str = "") -> bool:
         """A processor of the node at `address` has ended some mini-batches; whether any of them counts."""
         records = unpack(flushed.records)
+        if flushed.block >= FIRST_COPY:
+            flushed, records = without_failures(flushed, records)
         piece = self.dispatcher.piece_of(flushed.block) if self.dividing is not None else None
         accepted = self.dispatcher.settle(flushed.block, flushed.token, records["index"])
         if not accepted.any():
@@ -83,6 +85,8 @@ class TryResults:
             records = np.concatenate((records, divided))
         self._count_by_place(records, address)
         self.counter.add(records)
+        if flushed.block >= FIRST_COPY:
+            self.counter.copies_were_first(len(records))
         self.dispatcher.sizer.measure(len(records), float(records["elapsed"].sum()))
         if self.dispatcher.sizer.breaks:
             loads = records["elapsed"] - records["run"]
@@ -251,6 +255,14 @@ class TryResults:
 
     def _publish(self, records: np.ndarray, failures: tuple[Failure, ...]) -> None:
         self.publish(TriesEnded(time=time(), step=self.step, records=records, failures=failures))
+
+
+def without_failures(flushed: Flushed, records: np.ndarray) -> tuple[Flushed, np.ndarray]:
+    """What a second copy brings: its failures change nothing, for its mini-batch runs elsewhere too."""
+    well = records[records["status"] != TryStatus.FAILED]
+    for failure in flushed.failures:
+        logger.info("the second copy of mini-batch %d has failed: %s", failure.index, failure.message)
+    return replace(flushed, records=well.tobytes(), failures=(), uncharged=()), well
 
 
 def _driver_flush(record: np.ndarray, failure: Failure) -> Flushed:

@@ -1,4 +1,4 @@
-"""Calls to workers that begin and end a step, each on a thread of its own.
+"""Calls to workers that open a step there or change what it runs, each on a thread of its own.
 
 A worker that does not answer holds up no other, and the answers come into the driver's inbox.
 """
@@ -6,15 +6,14 @@ A worker that does not answer holds up no other, and the answers come into the d
 from __future__ import annotations
 
 import logging
-import queue
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
 from daskpar.engine.cluster import bounded
-from daskpar.engine.inbox import DriverMessage, Inbox, LastStateKnown, StepOpened, StopRequested, WorkerLeft
-from daskpar.engine.plugins.tracker_messages import WorkerLost
+from daskpar.engine.inbox import Inbox, LastStateKnown, StepOpened
+from daskpar.engine.rules.backup_dispatch import Overtaken
 from daskpar.engine.rules.members import Member
 from daskpar.processor import last_state
 from daskpar.processor.protocol import ProcessorSettings
@@ -31,8 +30,6 @@ OPEN_SECONDS = 60.0
 LAST_STATE_SECONDS = 5.0
 """How long the last state of a lost node is looked for. A node lost with its whole machine leaves none."""
 LAST_STATE_TICK_SECONDS = 0.05
-LAST_MESSAGE_SECONDS = 2.0
-"""What the last message of a node gets to arrive, once its worker has answered that it has left."""
 
 
 def open_on_worker(
@@ -101,66 +98,35 @@ def close_on_worker(client: Client, address: str, settings: ProcessorSettings) -
     """Have a worker end the processors of a step at once; nobody waits for it."""
     from daskpar.engine.plugins.node import close_step
 
+    _ask_soon(client, address, settings, close_step)
+
+
+def stop_overtaken_on_worker(
+    client: Client, address: str, settings: ProcessorSettings, overtaken: list[Overtaken]
+) -> None:
+    """Have a worker stop what was overtaken by another copy; nobody waits for it, for it may hang."""
+    from daskpar.engine.plugins.node import stop_overtaken
+
+    _ask_soon(client, address, settings, stop_overtaken, overtaken=overtaken)
+
+
+def give_back_on_worker(client: Client, address: str, settings: ProcessorSettings) -> None:
+    """Have a worker give back the blocks that wait there; nobody waits for it."""
+    from daskpar.engine.plugins.node import give_back_waiting
+
+    _ask_soon(client, address, settings, give_back_waiting)
+
+
+def _ask_soon(
+    client: Client, address: str, settings: ProcessorSettings, function: Callable[..., Any], **more: Any
+) -> None:
     def ask() -> None:
         try:
             step = settings.opened_as
-            client.run(close_step, run_id=settings.run_id, step=step, workers=[address], on_error="ignore")
-        except Exception as error:
-            logger.info("node %s could not be closed: %r", address, error)
-
-    threading.Thread(target=ask, daemon=True, name=f"daskpar-close-{address}").start()
-
-
-def leave_workers(
-    client: Client,
-    addresses: Iterable[str],
-    leave: Callable[..., Any],
-    settings: ProcessorSettings,
-    inbox: Inbox,
-    *,
-    seconds: float,
-    reporting: Iterable[str],
-    take: Callable[[DriverMessage], str],
-) -> None:
-    """Have the workers at `addresses` end their processors by calling `leave` there.
-
-    A worker that is lost meanwhile, or does not answer within `seconds`, is not waited for. Any other message
-    goes to `take`, which returns the address of a node whose last message it was, else an empty text. Those
-    that were `reporting` get a moment for their last message.
-    """
-    waiting, deadline = set(addresses), monotonic() + seconds
-    still_reporting = set(reporting) & waiting
-
-    def ask(address: str) -> None:
-        try:
             client.run(
-                leave, run_id=settings.run_id, step=settings.opened_as, workers=[address], on_error="ignore"
+                function, run_id=settings.run_id, step=step, workers=[address], on_error="ignore", **more
             )
         except Exception as error:
-            logger.info("node %s could not be left in order: %r", address, error)
-        inbox.put(WorkerLeft(address))
+            logger.info("node %s could not be asked: %r", address, error)
 
-    if client.status == "running":
-        for address in waiting:
-            threading.Thread(
-                target=ask, args=(address,), daemon=True, name=f"daskpar-leave-{address}"
-            ).start()
-    while waiting or still_reporting or not inbox.empty():
-        if client.status != "running" or monotonic() > deadline:
-            return
-        try:
-            message = inbox.get(timeout=0.25)
-        except queue.Empty:
-            continue
-        match message:
-            case WorkerLeft(address) | WorkerLost(address):
-                waiting.discard(address)
-                if isinstance(message, WorkerLost):
-                    still_reporting.discard(address)
-                if not waiting:
-                    # The last messages were sent before the answers, but come by another way.
-                    deadline = min(deadline, monotonic() + LAST_MESSAGE_SECONDS)
-            case StopRequested(at_once=True):
-                deadline = monotonic()
-            case _:
-                still_reporting.discard(take(message))
+    threading.Thread(target=ask, daemon=True, name=f"daskpar-ask-{address}").start()

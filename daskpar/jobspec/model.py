@@ -168,6 +168,8 @@ class DriverSettings:
     """Ours: how long a mini-batch whose calls raise with `retry_after` is tried again without charge."""
     fetch_cache: int | None = None
     """Ours: bytes that the fetched files of mini-batches may take on a node; None: 10 GB."""
+    backup: bool | None = None
+    """Ours: whether slow mini-batches are started a second time; None: `second_copies.backs_up` decides."""
     resume_from: str | None = None
     rank_mini_batch_count: int = 0
 

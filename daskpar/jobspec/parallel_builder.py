@@ -21,6 +21,7 @@ from daskpar.jobspec.program_arguments import DriverFlags, UnclosedQuote, driver
 from daskpar.jobspec.row_tables import table_hint
 from daskpar.jobspec.scope import same_name
 from daskpar.jobspec.script_check import check_script, find_script, near_script
+from daskpar.jobspec.second_copies import check_backup
 from daskpar.jobspec.step_builder import StepBuilder
 from daskpar.jobspec.step_settings import LIMITS_OF_FAILURE, ChosenSettings, choose_settings
 from daskpar.jobspec.url_check import check_urls
@@ -82,7 +83,7 @@ class ParallelBuilder(StepBuilder):
         concurrency = settings.values["max_concurrency_per_instance"]
         instances = settings.values["instance_count"]
         script, in_flight = self._entry_script(code, settings, outputs)
-        return ParallelStep(
+        built = ParallelStep(
             name=self.step.name,
             display_name=self._display_name(),
             code=code,
@@ -108,6 +109,8 @@ class ParallelBuilder(StepBuilder):
             where=self.step.place.where,
             original=self.step.tree.plain(),
         )
+        check_backup(built, self._place_of_argument, self.problems)
+        return built
 
     def _check_task_type(self) -> None:
         if self.step.tree.get("task") is None:

@@ -26,6 +26,7 @@ SWITCHES = frozenset(
         "any_number_of_rows",
         "isolate_failed_items",
         "append_row_index",
+        "backup",
     }
 )
 """Flags that mean True when no value follows."""
@@ -73,6 +74,7 @@ WITH_EFFECT = frozenset(
         "rate_limit",
         "rate_limit_patience",
         "fetch_cache",
+        "backup",
     }
 )
 """Flags that the driver acts on."""

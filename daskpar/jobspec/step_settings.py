@@ -131,6 +131,7 @@ SETTINGS = (
     _driver("rate_limit", scalars.call_rate),
     _driver("rate_limit_patience", scalars.interval),
     _driver("fetch_cache", scalars.memory),
+    _driver("backup", scalars.switch),
     _driver("resume_from", scalars.text),
     _driver("rank_mini_batch_count", scalars.mini_batches),
 )

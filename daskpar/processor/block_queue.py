@@ -220,6 +220,15 @@ class BlockQueue:
         while self._waiting:
             self.give_back(self._waiting.popleft())
 
+    def take_back_block(self, block: int) -> bool:
+        """Give back a block that waits for a processor; whether it does."""
+        for order in self._waiting:
+            if order.block == block:
+                self._waiting.remove(order)
+                self.give_back(order)
+                return True
+        return False
+
     def give_back_unreported(self, processor: ProcessorHandle) -> None:
         """Give back all that a processor has not reported; its block ends."""
         order = processor.order

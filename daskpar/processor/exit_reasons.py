@@ -23,6 +23,8 @@ class KillReason(StrEnum):
     STOPPED = "stopped"
     DAMAGED = "damaged"
     """Its script has written to, or read from, what only daskpar uses."""
+    OVERTAKEN = "overtaken"
+    """Another copy of its mini-batch was first."""
     NOT_NEEDED = "not needed"
     """Its `init()` was under way when nothing was left to do."""
 
@@ -82,6 +84,8 @@ def exit_reason(
         return ExitReason(
             Reason.DIED, "not needed any more: nothing was left to do before init() had returned"
         )
+    if killed_for == KillReason.OVERTAKEN:
+        return ExitReason(Reason.DIED, "stopped, for another copy of its mini-batch was first")
     if killed_for == KillReason.STOPPED:
         return ExitReason(Reason.DIED, "stopped with its step")
     if number := status & 0x7F:

@@ -34,7 +34,7 @@ def charge_and_requeue(
     order = processor.order
     assert order is not None
     found: list[Message] = []
-    stopped = processor.killed_for == KillReason.STOPPED
+    stopped = processor.killed_for in (KillReason.STOPPED, KillReason.OVERTAKEN)
 
     def release(start: int, stop: int, reason: ReleaseReason) -> None:
         if start < stop:

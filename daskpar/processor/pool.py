@@ -23,12 +23,14 @@ from daskpar.processor.call_inbox import CallInbox
 from daskpar.processor.exit_reasons import KillReason, exit_reason, exit_text_in_init
 from daskpar.processor.fork_protocol import Exited, Spawned, SpawnFailed
 from daskpar.processor.fork_server import ForkServer
+from daskpar.processor.goodbye import Goodbyes
 from daskpar.processor.growth_watchdog import GrowthWatchdog
 from daskpar.processor.in_flight_queue import InFlightQueue, queue_of
 from daskpar.processor.last_words import LastWords
 from daskpar.processor.long_calls import LongCallWatch
 from daskpar.processor.look_rows import look_rows
 from daskpar.processor.memory_watchdog import MemoryWatchdog
+from daskpar.processor.overtaken import OvertakenBlocks
 from daskpar.processor.processor_handle import ProcessorHandle, makes_sense_of
 from daskpar.processor.processor_messages import (
     BlockDone,
@@ -93,6 +95,8 @@ class ProcessorPool:
         self._unsent: list[Message] = []
         self._calls = CallInbox()
         self._blocks = queue_of(settings, self._report)
+        self._overtaken = OvertakenBlocks(self._blocks)
+        self._goodbyes = Goodbyes()
         self._rate = RateWatch(settings, self.processors)
         self._failures = StartFailures(settings)
         self._timeouts = TimeoutWatchdog(settings)
@@ -139,6 +143,14 @@ class ProcessorPool:
         """Kill everything at once; returns when nothing is left."""
         self._calls.put(self._close)
         self._ended.wait()
+
+    def stop_block(self, block: int, start: int, stop: int) -> None:
+        """The mini-batches [start, stop) of a block have their outcome from elsewhere: run them no more."""
+        self._calls.put(lambda: self._overtaken.stop(self.processors, block, start, stop))
+
+    def give_back_waiting(self) -> None:
+        """Give back the blocks that wait for a processor."""
+        self._calls.put(self._blocks.give_back_waiting)
 
     def set_rate(self, rate: float) -> None:
         """The node's processors may make so many calls a second together from now on."""
@@ -233,6 +245,8 @@ class ProcessorPool:
                 continue
             if self._timeouts.check(processor, last, now):
                 self._blocks.take_back_if_slow(processor, last, now)
+        for processor, exited in self._goodbyes.due(now):
+            self._exited(processor, exited)
         self._memory.check(list(self.processors), now)
         for processor in self._growth.due(self.processors, now):
             self._replace_outgrown(processor)
@@ -369,7 +383,7 @@ class ProcessorPool:
                     linux.kill_group(event.pid)
             elif isinstance(event, SpawnFailed):
                 self._spawn_failed(processor, event)
-            else:
+            elif not self._goodbyes.holds(processor, event, monotonic()):
                 self._exited(processor, event)
 
     def _server_lost(self, error: OSError) -> None:
@@ -484,7 +498,7 @@ class ProcessorPool:
     def _submit(self, order: BlockOrder) -> None:
         if self._stopping or self._closing:
             self._blocks.give_back(order)
-        else:
+        elif not self._overtaken.takes(order):
             self._blocks.add(order)
 
     def _stop(self) -> None:

@@ -24,6 +24,11 @@ from daskpar.rows.text_format import PLAIN_TEXT
 
 Seconds = float
 
+FIRST_COPY = 1 << 40
+"""Blocks are numbered from 0 on, second copies of slow mini-batches from here on: who meets a report of one
+sees that it is no block's.
+"""
+
 LookRow = tuple[Any, ...]
 """What a processor does just now, for people who watch: step, node, number, pid, phase (`Phase`), mini-batch
 (-1: none), seconds since that began, resident bytes, and processor seconds used (as a node tells it) or the

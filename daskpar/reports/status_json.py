@@ -67,6 +67,8 @@ def _step(folder: StepFolder, state: StepState, of_run: str) -> dict[str, object
             "failed": counts.tries_failed,
             "retried": counts.retried,
             "repeats": counts.repeats,
+            "copies": counts.copies,
+            "copies_first": counts.copies_first,
         },
         "progress": _progress(live, state) if alive else None,
         "outputs": dict(state.outputs) if state.status == Status.COMPLETED else {},

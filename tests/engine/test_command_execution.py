@@ -11,6 +11,7 @@ import pytest
 
 from daskpar.engine.command_execution import LOSSES, CommandExecution, CommandSettings
 from daskpar.engine.plugins.node import NodePlugin
+from daskpar.engine.sizing import Sizing
 from daskpar.errors import InfrastructureLost
 from daskpar.processor.command_process import CommandRunner
 
@@ -22,6 +23,7 @@ class Invented:
         self.rounds = list(rounds)
         self.connected = True
         self.client = SimpleNamespace(submit=self.submit)
+        self.brings_nodes, self.sizing = False, Sizing(lambda nodes: None)
         self.status = status
         self.asked: list[str] = []
 

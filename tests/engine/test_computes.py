@@ -51,7 +51,24 @@ class Failing:
 )
 def test_workers_are_asked_for_where_nobody_has_asked_yet(entry, asked):
     with described(**{"class": f"{__name__}.Scaled"}, **entry):
-        assert start_compute("mine", 3).asked == asked
+        assert start_compute("mine", 3).cluster.asked == asked
+
+
+@pytest.mark.parametrize(
+    ("adapt", "said"),
+    [
+        ({"minimum": 1}, "with a maximum"),
+        ([1, 2], "with a maximum"),
+        ({"maximum": 3, "minimun": 1}, "takes no 'minimun'.*'minimum'"),
+        ({"maximum": "many"}, "adapt.maximum is a number of nodes, not 'many'"),
+        ({"maximum": 0}, "at least 1"),
+        ({"minimum": 5, "maximum": 3}, r"at least 1, and the minimum \(5\)"),
+    ],
+)
+def test_adapt_is_checked_before_anything_is_started(adapt, said):
+    entry = {"class": "distributed.LocalCluster", "adapt": adapt}
+    with described(**entry), pytest.raises(UsageError, match=said):
+        start_compute("mine", 1)
 
 
 @pytest.fixture(autouse=True)
@@ -145,6 +162,7 @@ def test_a_cluster_of_dask_jobqueue_is_started_scaled_and_used(work, capfd):
         "memory": "2GB",
         "log_directory": str(work.folder / "queue"),
         "scheduler_options": {"dashboard_address": ":0"},
+        "adapt": {"minimum": 0, "maximum": 1},
     }
     step = work.parallel(max_concurrency_per_instance=None)
     before = signal.getsignal(signal.SIGINT)

@@ -20,6 +20,7 @@ from daskpar.engine.rules.block_size import BlockSizer
 from daskpar.engine.rules.clocks import Timeouts
 from daskpar.engine.rules.counter import ThresholdCounter, Thresholds
 from daskpar.engine.rules.dispatch import Dispatcher
+from daskpar.engine.sizing import Sizing
 from daskpar.errors import InfrastructureLost
 from daskpar.events import TriesEnded, Warned
 from daskpar.processor.protocol import (
@@ -48,6 +49,8 @@ class Invented:
     def __init__(self, in_process: bool = False, **habits: str) -> None:
         self.client, self.in_process, self.habits = self, in_process, habits
         self.connected, self.strangers, self.local = True, {}, in_process
+        self.hanging, self.brings_nodes = set(), False
+        self.sizing = Sizing(lambda nodes: None)
         self._event_handlers: dict[str, Any] = {}
         self.opened: list[str] = []
         self.tasks = 0

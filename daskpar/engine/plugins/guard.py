@@ -9,6 +9,7 @@ from distributed.diagnostics.plugin import SchedulerPlugin
 
 from daskpar.engine.plugins.node import plugin_name
 from daskpar.engine.plugins.tracker import tracker_name
+from daskpar.engine.plugins.wanted_nodes import want_nodes
 from daskpar.results import Counts
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Guard(SchedulerPlugin):
     async def clear(self, scheduler: Scheduler) -> None:
         """Take everything of the run away from the scheduler and its workers."""
         logger.info("the driver of run %s has gone: its processors end", self.run_id)
+        want_nodes(scheduler, self.run_id, None)
         for name in [name for name in scheduler.plugins if name.startswith(tracker_name(self.run_id, ""))]:
             await scheduler.plugins[name].close()
             scheduler.remove_plugin(name)

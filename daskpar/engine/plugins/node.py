@@ -14,6 +14,7 @@ import secrets
 import socket
 import sys
 import threading
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache
@@ -29,6 +30,7 @@ from distributed.worker import get_worker, secede
 from daskpar import _version
 from daskpar.engine.plugins.tracker import LATE_SECONDS, ignore, stop_name, tracker_name
 from daskpar.engine.rules.allocation import NodeFacts
+from daskpar.engine.rules.backup_dispatch import Overtaken
 from daskpar.processor import prestart
 from daskpar.processor.gpu_devices import devices
 from daskpar.processor.pool import ProcessorPool
@@ -255,6 +257,17 @@ class NodePlugin(WorkerPlugin):
         else:
             opened.pool.stop()
 
+    def stop_overtaken(self, step: str, overtaken: Iterable[Overtaken]) -> None:
+        """Stop what was overtaken by another copy of its mini-batch."""
+        if (opened := self.steps.get(step)) is not None:
+            for one in overtaken:
+                opened.pool.stop_block(one.block, one.start, one.stop)
+
+    def give_back_waiting(self, step: str) -> None:
+        """Give back all blocks that wait here for a processor: others have idle ones."""
+        if (opened := self.steps.get(step)) is not None:
+            opened.pool.give_back_waiting()
+
     def begin_command(self, step: str, attempt: int, runner: Any) -> bool:
         """Note that the command of a step is about to run; False when it was killed already."""
         with self._lock:
@@ -327,6 +340,16 @@ async def look_here(dask_worker: Worker, run_id: str) -> list[LookRow]:
         return []
     steps = list(plugin.steps.values())
     return [row for step in steps for row in await asyncio.to_thread(step.pool.look)]
+
+
+async def stop_overtaken(dask_worker: Worker, run_id: str, step: str, overtaken: list[Overtaken]) -> None:
+    """Stop what was overtaken by another copy of its mini-batch."""
+    _plugin(dask_worker, run_id).stop_overtaken(step, overtaken)
+
+
+async def give_back_waiting(dask_worker: Worker, run_id: str, step: str) -> None:
+    """Give back all blocks that wait for a processor."""
+    _plugin(dask_worker, run_id).give_back_waiting(step)
 
 
 async def finish_step(dask_worker: Worker, run_id: str, step: str) -> None:

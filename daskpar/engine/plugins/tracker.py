@@ -10,9 +10,11 @@ from __future__ import annotations
 import logging
 import pickle
 from collections.abc import Iterable
+from dataclasses import replace
 from time import time
 from typing import TYPE_CHECKING, Any, TypeGuard
 
+import numpy as np
 from distributed.diagnostics.plugin import SchedulerPlugin
 
 from daskpar.batches.records import unpack
@@ -29,8 +31,8 @@ from daskpar.engine.plugins.tracker_messages import (
 from daskpar.engine.rules.counter import ThresholdCounter, Thresholds
 from daskpar.engine.rules.division import to_divide
 from daskpar.engine.rules.rate_shares import Rate, RateShares
-from daskpar.processor.protocol import BlockEnded, Flushed, Message, NodeClosed, RateAsked
-from daskpar.results import Counts
+from daskpar.processor.protocol import FIRST_COPY, BlockEnded, Flushed, Message, NodeClosed, RateAsked
+from daskpar.results import Counts, TryStatus
 
 if TYPE_CHECKING:
     from distributed import Scheduler
@@ -93,6 +95,8 @@ class Tracker(SchedulerPlugin):
         self._closed: set[str] = set()
         self._gone: set[str] = set()
         self._tokens: dict[int, str] = {}
+        self._of_copies: set[int] = set()
+        """Mini-batches of which a second copy has succeeded."""
 
     async def start(self, scheduler: Scheduler) -> None:
         """Begin to take reports; called by Dask."""
@@ -147,6 +151,9 @@ class Tracker(SchedulerPlugin):
     def _takes(self, message: Message) -> TypeGuard[Flushed]:
         """Whether these are the results of a block as the driver takes them, too."""
         if isinstance(message, Flushed):
+            if message.block >= FIRST_COPY:
+                self._copy_ended(message)
+                return False
             # Dask may run a task again: only the start of a block that reports first counts, here as in the
             # driver.
             return self._tokens.setdefault(message.block, message.token) == message.token
@@ -154,10 +161,20 @@ class Tracker(SchedulerPlugin):
             self._tokens.pop(message.block, None)
         return False
 
+    def _copy_ended(self, message: Flushed) -> None:
+        """Only the driver counts what second copies bring: it knows whether their mini-batch has ended."""
+        records = unpack(message.records)
+        self._of_copies.update(records["index"][records["status"] != TryStatus.FAILED].tolist())
+
     def _counted(self, message: Flushed) -> bytes:
         """The records without those of divided mini-batches and their pieces: the driver will say how these
         end.
         """
+        if self._of_copies:
+            records = unpack(message.records)
+            # The first commit wins, here as in the driver: what the other copy does now is no failure.
+            overtaken = np.isin(records["index"], list(self._of_copies))
+            message = replace(message, records=records[~overtaken].tobytes())
         if not self.divides:
             return message.records
         if message.piece is not None:

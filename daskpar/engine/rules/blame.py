@@ -154,6 +154,10 @@ class Blame:
             left += [replace(r, start=a, stop=b) for a, b in subtract([(r.start, r.stop)], start, stop)[0]]
         self._ranges = left
 
+    def is_suspect(self, index: int) -> bool:
+        """Whether `index` may have taken a node or a processor down."""
+        return any(r.start <= index < r.stop for r in self._ranges)
+
     def needs_own_node(self, index: int) -> bool:
         """Whether `index` is to be the only suspect on its node."""
         return any(r.start <= index < r.stop and r.seen >= ALONE_FROM for r in self._ranges)

@@ -7,6 +7,7 @@ of the step waits for one processor, a lost node loses more, and a stop takes ef
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections import deque
 from collections.abc import Sequence
 
 from daskpar.processor.timeouts import MeanTime, UnitTime
@@ -25,6 +26,8 @@ CUT_GROWTH = 8
 """A block that ends inside a unit holds at most this many times the mini-batches that it would hold else."""
 MOST_UNITS = 64
 """More units in one block are cheap, each for itself."""
+RECENT = 1_000
+"""Measurements that are kept, for who wants to know more than a mean."""
 OLD_WEIGHT = 0.7
 """Weight of what was known when a new measurement comes in."""
 
@@ -46,6 +49,8 @@ class BlockSizer:
         self.target = target
         self.breaks = breaks
         self.seconds_per_mini_batch: Seconds | None = None
+        self.recent: deque[tuple[int, Seconds]] = deque(maxlen=RECENT)
+        """The latest measurements: how many mini-batches took how long together."""
         self._measured = 0
         self._run, self._unit = MeanTime(), UnitTime()
 
@@ -53,6 +58,7 @@ class BlockSizer:
         """Take in that `mini_batches` took `seconds` on one processor, loading included."""
         if mini_batches <= 0:
             return
+        self.recent.append((mini_batches, seconds))
         each = max(seconds, 0.0) / mini_batches
         known = self.seconds_per_mini_batch
         if known is None:

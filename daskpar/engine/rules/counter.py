@@ -66,6 +66,14 @@ class ThresholdCounter:
         """Count mini-batches that run again, for their result was lost with a processor or node."""
         self.counts = replace(self.counts, repeats=self.counts.repeats + number)
 
+    def add_copies(self, number: int) -> None:
+        """Count second copies of slow mini-batches that were started."""
+        self.counts = replace(self.counts, copies=self.counts.copies + number)
+
+    def copies_were_first(self, number: int) -> None:
+        """Count mini-batches whose second copy has brought their result."""
+        self.counts = replace(self.counts, copies_first=self.counts.copies_first + number)
+
     def verdict(self) -> str:
         """One sentence on the threshold that is exceeded, naming count and limit; empty while none is."""
         # Azure ML takes a threshold of -1 as none; equal to the threshold is still tolerated.

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
 
-from daskpar.engine.rules.blame import Blame, Interval, may_have_run, subtract
+from daskpar.engine.rules.blame import Blame, Interval, may_have_run, subtract, width
 from daskpar.engine.rules.block_size import BlockSizer
 from daskpar.processor.last_state import LastState
 from daskpar.processor.protocol import BlockOrder
@@ -179,6 +179,16 @@ class Dispatcher:
     def finished(self) -> bool:
         """Whether nothing waits and nothing is under way."""
         return not (self._queue or self._elsewhere or self._waiting_suspects or self.blocks or self.held)
+
+    @property
+    def due(self) -> int:
+        """Mini-batches that nodes have been given and not reported."""
+        return sum(width(block.due) for block in self.blocks.values())
+
+    @property
+    def under_way(self) -> Mapping[int, object]:
+        """All that nodes have been given, by the number of its block."""
+        return self.blocks
 
     @property
     def processors(self) -> int:

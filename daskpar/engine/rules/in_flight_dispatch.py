@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from daskpar.engine.rules.backup_dispatch import BackupDispatcher
 from daskpar.engine.rules.blame import NARROWING, Blame, Interval, width
 from daskpar.engine.rules.block_size import BlockSizer, Seconds
 from daskpar.engine.rules.dispatch import QUEUED_AHEAD, Dispatcher, Loss
@@ -142,11 +143,20 @@ class InFlightDispatcher(Dispatcher):
 
 
 def dispatcher_of(
-    missing: Iterable[Interval], in_flight: int, target: Seconds, breaks: Sequence[int]
+    missing: Iterable[Interval],
+    in_flight: int,
+    target: Seconds,
+    breaks: Sequence[int],
+    *,
+    backup: bool = False,
 ) -> Dispatcher:
-    """The queue of a step with `in_flight` calls in each processor; 0: one after the other."""
+    """The queue of a step with `in_flight` calls in each processor; 0: one after the other.
+
+    `backup`: whether slow mini-batches are started a second time, where calls follow each other.
+    """
     if not in_flight:
-        return Dispatcher(missing, BlockSizer(target=target, breaks=breaks))
+        kind = BackupDispatcher if backup else Dispatcher
+        return kind(missing, BlockSizer(target=target, breaks=breaks))
     sizer = InFlightSizer(target=target, breaks=breaks)
     sizer.in_flight = in_flight
     return InFlightDispatcher(missing, sizer, in_flight=in_flight)

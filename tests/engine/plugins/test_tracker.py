@@ -24,7 +24,7 @@ from daskpar.engine.plugins.tracker_messages import (
     from_wire,
 )
 from daskpar.engine.rules.counter import Thresholds
-from daskpar.processor.protocol import BlockEnded, Flushed, LogMessage, NodeClosed
+from daskpar.processor.protocol import FIRST_COPY, BlockEnded, Flushed, LogMessage, NodeClosed
 from daskpar.results import Counts, TryStatus
 
 
@@ -109,6 +109,17 @@ def test_a_second_start_of_a_block_is_not_counted(tracker):
     say(tracker, "a", BlockEnded(block=1, token="first"))
     say(tracker, "b", flushed(1, token="third", failed=False))
     assert (tracker.counter.counts.failed, tracker.counter.counts.succeeded) == (1, 1)
+
+
+def test_second_copies_are_counted_by_the_driver_alone_and_who_comes_after_one_not_at_all(tracker, scheduler):
+    say(tracker, "b", flushed(4, block=FIRST_COPY, failed=True))
+    say(tracker, "b", flushed(5, block=FIRST_COPY + 1, failed=False))
+    assert tracker.counter.counts == Counts(planned=10)
+    say(tracker, "a", flushed(5))  # overtaken: its timeout came an instant before it was stopped
+    assert tracker.counter.counts.failed == 0
+    say(tracker, "a", flushed(4, block=2), flushed(6, block=3))
+    assert tracker.counter.counts.failed == 2 and tracker.verdict
+    assert sum(isinstance(message, MessagesArrived) for _, message in scheduler.told) == 4
 
 
 def test_a_lost_node_is_told_and_not_listened_to_until_it_comes_back(tracker, scheduler):
