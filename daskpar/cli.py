@@ -136,6 +136,14 @@ SPEC_OPTIONS = (
         default=[],
         metavar="NAME=PATH",
     ),
+    option(
+        "--environment",
+        "how an environment, or that of a step, is had: the path of a Python or of its folder, conda:NAME, "
+        "check or ours (repeatable)",
+        action="append",
+        default=[],
+        metavar="NAME=HOW",
+    ),
 )
 RUN_OPTIONS = (
     *SPEC_OPTIONS,

@@ -70,7 +70,8 @@ def start_servers(job: PipelineJob, options: Options) -> None:
     threads = local_threads(nodes, first.max_concurrency_per_instance)
     with suppress(OSError):  # the node tries again, and reports what is wrong
         environment = resolved_values(first.environment_variables, os.environ)
-        prestart(environment, tabular=looks_tabular(first), threads=threads, number=nodes)
+        own = first.python.python if first.python is not None else ""
+        prestart(environment, tabular=looks_tabular(first), threads=threads, number=nodes, python=own)
 
 
 def _first_parallel(job: PipelineJob) -> ParallelStep | None:

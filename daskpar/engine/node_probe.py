@@ -33,6 +33,9 @@ def needs_of(
     `before_the_run`: without what steps of the run make.
     """
     found = [_script(step)] if isinstance(step, ParallelStep) else []
+    if step.python is not None:
+        # Nodes may have it where the driver has nothing.
+        found.append(Place(what="the Python of the step", path=step.python.python, is_folder=False))
     if step.code is not None:
         found.append(Place.of("the code", str(step.code), inside=_script_name(step)))
     for data in step.inputs.values():

@@ -136,6 +136,6 @@ class ProcessorSet:
             environment=settings.environment,
             tabular=settings.tabular,
             threads=settings.threads,
-            python=settings.python,
+            python=settings.own_python,
             log=str(settings.log_paths.fork_server(settings.node)),
         )

@@ -1,0 +1,111 @@
+"""Looks at a Python that was chosen for steps: what it is, and whether it has what they need."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from daskpar.chosen_python import OLDEST, TABLE_PACKAGES, ChosenPython
+from daskpar.errors import UsageError
+from daskpar.processor.python_variables import activated
+
+PROBE_SECONDS = 120.0
+"""For its answer, which takes a twentieth of a second, and longer from a network file system."""
+_QUESTIONS = """
+import json, sys
+print(json.dumps(list(sys.version_info[:3])), flush=True)
+import importlib.util
+from importlib import metadata
+def version(name):
+    try:
+        return metadata.version(name)
+    except Exception:
+        return ""
+def there(name):
+    try:
+        return name in sys.builtin_module_names or importlib.util.find_spec(name) is not None
+    except Exception:
+        return True
+print(json.dumps({
+    "packages": [[name, version(name)] for name in ("pandas", "pyarrow", "numpy") if version(name)],
+    "missing": [name for name in sys.argv[1:] if not there(name)],
+    "implementation": sys.implementation.name,
+}))
+"""
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What was found."""
+
+    python: ChosenPython
+    missing: tuple[str, ...] = ()
+    """Modules that were asked for, and that it does not have."""
+
+
+@cache
+def look_at(python: str, modules: tuple[str, ...] = ()) -> Looked:
+    """Start a Python and ask it; `modules`: first names of modules that it should have.
+
+    UsageError for one that can't be started, is none, or is too old.
+    """
+    try:
+        done = subprocess.run(
+            [python, "-c", _QUESTIONS, *modules],
+            env=activated(python, os.environ),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=PROBE_SECONDS,
+            cwd="/",
+        )
+    except subprocess.TimeoutExpired:
+        raise UsageError(f"{python} does not answer within {PROBE_SECONDS:g} s") from None
+    except OSError as error:
+        raise UsageError(f"{python} can't be started: {error.strerror or error}") from None
+    lines = done.stdout.splitlines()
+    try:
+        version = tuple(int(part) for part in json.loads(lines[0]))
+    except (IndexError, ValueError, TypeError):
+        raise UsageError(f"{python} is no Python that works{_its_words(done)}") from None
+    if version[:2] < OLDEST:
+        oldest = ".".join(map(str, OLDEST))
+        raise UsageError(
+            f"{python} is Python {'.'.join(map(str, version))}; processors run in Python {oldest} and newer"
+        )
+    try:
+        found = json.loads(lines[-1])
+        packages = tuple((str(name), str(version)) for name, version in found["packages"])
+    except (ValueError, TypeError, KeyError):
+        raise UsageError(f"{python} is no Python that works{_its_words(done)}") from None
+    if found["implementation"] != "cpython":
+        raise UsageError(f"{python} is {found['implementation']}; processors run in CPython")
+    chosen = ChosenPython(python=python, version=".".join(map(str, version)), packages=packages)
+    return Looked(chosen, tuple(found["missing"]))
+
+
+def _its_words(done: subprocess.CompletedProcess[str]) -> str:
+    said = (done.stderr.strip() or done.stdout.strip()).splitlines()
+    return f" (exit code {done.returncode}): {said[-1]}" if said else f" (exit code {done.returncode})"
+
+
+def lacks_for_tables(python: ChosenPython) -> str:
+    """What it lacks for mini-batches that are tables, with the line that installs it; else an empty text."""
+    there = dict(python.packages)
+    missing = [name for name in TABLE_PACKAGES if name not in there]
+    if not missing:
+        return ""
+    return (
+        f"{python.python} has no {' and no '.join(missing)}, and the step's mini-batches are tables: "
+        f"{install_line(python.python, missing)}"
+    )
+
+
+def install_line(python: str, packages: Sequence[str]) -> str:
+    """The command that installs packages into a Python."""
+    return f"{python} -m pip install {' '.join(packages)}"

@@ -1,0 +1,120 @@
+"""Gives each step of a job the Python that was chosen for its environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+
+from daskpar.chosen_python import ChosenPython
+from daskpar.driver.conda_prefixes import conda_environments
+from daskpar.driver.environment_choices import CHECK, OURS, Choices, How, WrittenHow
+from daskpar.errors import Problem, SpecError, UsageError, nearest
+from daskpar.jobspec.model import ParallelStep, PipelineJob, Step
+from daskpar.jobspec.named_environment import not_built
+
+
+def with_pythons(
+    job: PipelineJob, environments: Mapping[str, WrittenHow] | None = None, *, here: bool = True
+) -> PipelineJob:
+    """The job, whose steps know where they run.
+
+    `here`: whether the nodes are on this machine, so that their Pythons can be looked at. UsageError for a
+    name that no step has and for what is no choice; SpecError with every place where there is no Python, and
+    every Python that lacks what its step needs.
+    """
+    choices = Choices(environments)
+    choices.check_names(job.steps)
+    steps: list[Step] = []
+    problems: list[Problem] = []
+    for step in job.steps:
+        try:
+            steps.append(_with_python(step, choices.of(step), here=here))
+        except _NotHad as error:
+            problems.append(_problem(step, str(error)))
+    if problems:
+        raise SpecError(problems, job.warnings)
+    if all(own is step for step, own in zip(job.steps, steps, strict=True)):
+        return job
+    used = {
+        not_built(step.name, step.environment)
+        for step in steps
+        if step.python is not None and step.environment is not None
+    }
+    return replace(job, steps=tuple(steps), notes=tuple(note for note in job.notes if note not in used))
+
+
+class _NotHad(Exception):
+    """Why an environment can't be had as it was chosen."""
+
+
+def _problem(step: Step, what: str) -> Problem:
+    file, _, line = (step.environment.where if step.environment is not None else step.where).rpartition(":")
+    where = (file, int(line)) if line.isdigit() else (step.where, None)
+    return Problem(file=where[0], line=where[1], path=f"jobs.{step.name}.environment", what=what)
+
+
+def _with_python(step: Step, how: How | None, *, here: bool) -> Step:
+    ours = isinstance(step, ParallelStep) and step.entry_script.startswith("daskpar.")
+    if how is None or ours:
+        return step
+    sources = {**step.sources, "python": how.source}
+    if how.kind in (OURS, CHECK):
+        return replace(step, sources=sources)
+    try:
+        python = _executable(how)
+        if not here:
+            return replace(step, python=ChosenPython(python=python), sources=sources)
+        return replace(step, python=_looked_at(python, step), sources=sources)
+    except UsageError as error:
+        raise _NotHad(f"{error} ({how.source}).") from None
+
+
+def _looked_at(python: str, step: Step) -> ChosenPython:
+    """A Python that was looked at; UsageError where it lacks what the step needs in any case."""
+    from daskpar.driver.python_probe import install_line, lacks_for_tables, look_at
+    from daskpar.engine.server_needs import looks_tabular
+    from daskpar.jobspec.script_imports import package_of, wanted_imports
+
+    if not isinstance(step, ParallelStep):
+        return look_at(python).python
+    wanted = wanted_imports(step)
+    found = look_at(python, tuple(dict.fromkeys(name for _, _, name in wanted)))
+    if looks_tabular(step) and (trouble := lacks_for_tables(found.python)):
+        raise UsageError(trouble)
+    for path, line, name in wanted:
+        if name in found.missing:
+            raise UsageError(
+                f"the entry script ({path}:{line}) imports {name!r}, which {python} does not have: "
+                f"{install_line(python, [package_of(name)])}"
+            )
+    return found.python
+
+
+def place_of(how: How) -> str:
+    """Where a choice leads; empty for this Python. UsageError where there is no Python."""
+    return "" if how.kind in (OURS, CHECK) else _executable(how)
+
+
+def _executable(how: How) -> str:
+    """The executable at a chosen place. UsageError where there is none."""
+    place = how.place
+    if how.kind == "conda" and os.sep not in place:
+        known = conda_environments()
+        if place not in known:
+            listed = ", ".join(known) or "none are found"
+            raise UsageError(
+                f"there is no conda environment {place!r} ({listed}). {nearest(place, known)}".rstrip()
+            )
+        place = known[place]
+    if not os.path.isdir(place):
+        if not os.path.exists(place):
+            raise UsageError(f"there is nothing at {place}")
+        if not os.access(place, os.X_OK):
+            raise UsageError(f"{place} is no program that may be run")
+        return place
+    for name in ("python", "python3"):
+        inside = os.path.join(place, "bin", name)
+        if os.access(inside, os.X_OK):
+            return inside
+    raise UsageError(f"the folder {place} holds no bin/python: it is no environment of Python's")
