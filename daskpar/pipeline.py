@@ -54,6 +54,7 @@ def validate(
     that is checked alone needs no values: a warning says which it needs to run.
     Raises SpecError with every mistake at once, each with file, line, path and what to do.
     """
+    from daskpar.driver.environment_check import differences
     from daskpar.driver.named_tables import table_problems
     from daskpar.driver.step_pythons import with_pythons
     from daskpar.jobspec.from_objects import spec_of
@@ -71,7 +72,7 @@ def validate(
     if problems := table_problems(job):
         raise SpecError(problems, job.warnings)
     job = with_pythons(job, environments)
-    return (*job.warnings, *missing_imports(job))
+    return (*job.warnings, *missing_imports(job), *differences(job))
 
 
 def plan(

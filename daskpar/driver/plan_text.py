@@ -144,6 +144,7 @@ def planned_job(
     environments: Mapping[str, WrittenHow] | None = None,
 ) -> Iterator[PlannedJob]:
     """The job of a spec, to be planned while this lasts. Runs no user code and leaves nothing behind."""
+    from daskpar.driver.environment_check import differences
     from daskpar.driver.job_secrets import hide_secrets
     from daskpar.driver.named_tables import table_problems
     from daskpar.driver.options import Assets, Components, Options, all_datastores, mounts_inputs
@@ -172,7 +173,7 @@ def planned_job(
             job=job,
             scratch=scratch,
             places=places,
-            warnings=(*job.warnings, *missing_imports(job)),
+            warnings=(*job.warnings, *missing_imports(job), *differences(job)),
             troubles=[str(error) for error in remote_troubles(job)],
         )
 

@@ -48,10 +48,11 @@ class Looked:
 
 
 @cache
-def look_at(python: str, modules: tuple[str, ...] = ()) -> Looked:
+def look_at(python: str, modules: tuple[str, ...] = (), *, for_commands: bool = False) -> Looked:
     """Start a Python and ask it; `modules`: first names of modules that it should have.
 
-    UsageError for one that can't be started, is none, or is too old.
+    UsageError for one that can't be started, is none, or is too old: `for_commands`, in which nothing of
+    daskpar runs, any will do.
     """
     try:
         done = subprocess.run(
@@ -73,7 +74,7 @@ def look_at(python: str, modules: tuple[str, ...] = ()) -> Looked:
         version = tuple(int(part) for part in json.loads(lines[0]))
     except (IndexError, ValueError, TypeError):
         raise UsageError(f"{python} is no Python that works{_its_words(done)}") from None
-    if version[:2] < OLDEST:
+    if version[:2] < OLDEST and not for_commands:
         oldest = ".".join(map(str, OLDEST))
         raise UsageError(
             f"{python} is Python {'.'.join(map(str, version))}; processors run in Python {oldest} and newer"
@@ -82,8 +83,10 @@ def look_at(python: str, modules: tuple[str, ...] = ()) -> Looked:
         found = json.loads(lines[-1])
         packages = tuple((str(name), str(version)) for name, version in found["packages"])
     except (ValueError, TypeError, KeyError):
+        if for_commands:  # Python 2 and the like
+            return Looked(ChosenPython(python=python, version=".".join(map(str, version))))
         raise UsageError(f"{python} is no Python that works{_its_words(done)}") from None
-    if found["implementation"] != "cpython":
+    if found["implementation"] != "cpython" and not for_commands:
         raise UsageError(f"{python} is {found['implementation']}; processors run in CPython")
     chosen = ChosenPython(python=python, version=".".join(map(str, version)), packages=packages)
     return Looked(chosen, tuple(found["missing"]))

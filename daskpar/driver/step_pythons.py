@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from daskpar.chosen_python import ChosenPython
-from daskpar.driver.conda_prefixes import conda_environments
-from daskpar.driver.environment_choices import CHECK, OURS, Choices, How, WrittenHow
+from daskpar.driver.environment_choices import CHECK, FOR_ALL, OURS, Choices, How, WrittenHow
 from daskpar.errors import Problem, SpecError, UsageError, nearest
-from daskpar.jobspec.model import ParallelStep, PipelineJob, Step
+from daskpar.jobspec.model import CommandStep, ParallelStep, PipelineJob, Step
 from daskpar.jobspec.named_environment import not_built
 
 
@@ -28,12 +27,15 @@ def with_pythons(
     steps: list[Step] = []
     problems: list[Problem] = []
     for step in job.steps:
+        how = choices.of(step)
         try:
-            steps.append(_with_python(step, choices.of(step), here=here))
+            steps.append(_with_python(step, how, here=here))
         except _NotHad as error:
             problems.append(_problem(step, str(error)))
+        if how is not None and how.kind == CHECK:
+            problems += _held_to_its_file(step, how)
     if problems:
-        raise SpecError(problems, job.warnings)
+        raise SpecError(list(dict.fromkeys(problems)), job.warnings)
     if all(own is step for step, own in zip(job.steps, steps, strict=True)):
         return job
     used = {
@@ -46,6 +48,19 @@ def with_pythons(
 
 class _NotHad(Exception):
     """Why an environment can't be had as it was chosen."""
+
+
+def _held_to_its_file(step: Step, how: How) -> list[Problem]:
+    """What this Python has not of what the environment's conda file names."""
+    from daskpar.driver.environment_check import environment_problems
+
+    environment = step.environment
+    if environment is not None and (environment.conda or environment.trouble):
+        return environment_problems(environment)
+    if how.source.endswith(FOR_ALL):  # whoever asks for all environments means those that can be checked
+        return []
+    what = f"its environment has no conda file that this Python could be held to ({how.source})."
+    return [_problem(step, what)]
 
 
 def _problem(step: Step, what: str) -> Problem:
@@ -62,8 +77,8 @@ def _with_python(step: Step, how: How | None, *, here: bool) -> Step:
     if how.kind in (OURS, CHECK):
         return replace(step, sources=sources)
     try:
-        python = _executable(how)
-        if not here:
+        python = _executable(how, for_commands=isinstance(step, CommandStep))
+        if not here or not os.path.exists(python):
             return replace(step, python=ChosenPython(python=python), sources=sources)
         return replace(step, python=_looked_at(python, step), sources=sources)
     except UsageError as error:
@@ -77,7 +92,7 @@ def _looked_at(python: str, step: Step) -> ChosenPython:
     from daskpar.jobspec.script_imports import package_of, wanted_imports
 
     if not isinstance(step, ParallelStep):
-        return look_at(python).python
+        return look_at(python, for_commands=True).python
     wanted = wanted_imports(step)
     found = look_at(python, tuple(dict.fromkeys(name for _, _, name in wanted)))
     if looks_tabular(step) and (trouble := lacks_for_tables(found.python)):
@@ -96,8 +111,13 @@ def place_of(how: How) -> str:
     return "" if how.kind in (OURS, CHECK) else _executable(how)
 
 
-def _executable(how: How) -> str:
-    """The executable at a chosen place. UsageError where there is none."""
+def _executable(how: How, *, for_commands: bool = False) -> str:
+    """The executable at a chosen place. UsageError where there is none.
+
+    A conda environment need not hold a Python where it is `for_commands`: it may hold R.
+    """
+    from daskpar.driver.conda_prefixes import conda_environments
+
     place = how.place
     if how.kind == "conda" and os.sep not in place:
         known = conda_environments()
@@ -117,4 +137,6 @@ def _executable(how: How) -> str:
         inside = os.path.join(place, "bin", name)
         if os.access(inside, os.X_OK):
             return inside
+    if for_commands and os.path.isdir(os.path.join(place, "conda-meta")):
+        return os.path.join(place, "bin", "python")
     raise UsageError(f"the folder {place} holds no bin/python: it is no environment of Python's")

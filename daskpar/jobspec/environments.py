@@ -57,7 +57,7 @@ def _of_mapping(value: Value) -> Environment:
     conda, file, trouble = "", "", ""
     if (written := value.get("conda_file")) is not None:
         conda, file, trouble = _conda(written)
-        trouble = f"its conda_file ({written.place.where}) can't be used: {trouble}" if trouble else ""
+        trouble = f"its conda file can't be used: {trouble}" if trouble else ""
     build, dockerfile = value.get("build"), ""
     if build is not None and build.is_mapping:
         folder = build.get("path")
