@@ -20,6 +20,8 @@ class ChosenPython:
     """Absolute path of its executable."""
     version: str = ""
     """As `3.9.18`; empty where nobody has looked (it is on the nodes of a cluster)."""
+    build: str = ""
+    """What is built there before the step begins (`environments.build_order.BuildOrder.text`)."""
     packages: tuple[tuple[str, str], ...] = ()
     """Name and version of what values depend on, as far as it is there: pandas, pyarrow, numpy."""
 
@@ -29,8 +31,15 @@ class ChosenPython:
         return os.path.dirname(os.path.dirname(self.python))
 
     @property
+    def is_there(self) -> bool:
+        """Whether nothing has to be built before it can be started."""
+        return not self.build or os.path.isfile(self.python)
+
+    @property
     def in_words(self) -> str:
         """As `/opt/x/bin/python (Python 3.9.18, pandas 2.2.3)`."""
+        if self.build and not self.version:
+            return f"{self.python} (built before the step begins)"
         return f"{self.python} ({self.about})" if self.about else self.python
 
     @property

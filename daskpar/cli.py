@@ -139,7 +139,7 @@ SPEC_OPTIONS = (
     option(
         "--environment",
         "how an environment, or that of a step, is had: the path of a Python or of its folder, conda:NAME, "
-        "check or ours (repeatable)",
+        "build, check or ours (repeatable)",
         action="append",
         default=[],
         metavar="NAME=HOW",

@@ -14,6 +14,7 @@ import dataclasses
 import enum
 import importlib.machinery
 import itertools
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import ModuleType
@@ -46,6 +47,12 @@ class _OurLoader(importlib.machinery.SourceFileLoader):
             tree = ast.fix_missing_locations(_Unions().visit(tree))
         return super().source_to_code(tree, path, **options)
 
+    def path_stats(self, path: Any) -> Any:
+        """What kept bytecode has to be of: the module's own source, and this one."""
+        stats = dict(super().path_stats(path))
+        stats["mtime"] = int(stats["mtime"]) ^ int(os.stat(__file__).st_mtime)
+        return stats
+
     def exec_module(self, module: ModuleType) -> None:
         # Python takes a module's built-in names from here, where it finds them there already.
         vars(module)["__builtins__"] = _BUILTINS
@@ -53,13 +60,7 @@ class _OurLoader(importlib.machinery.SourceFileLoader):
 
 
 class _Unions(ast.NodeTransformer):
-    """Has `_either` called for `A | B` where types may stand: in no function, and in `isinstance`."""
-
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
-        for call in (each for each in ast.walk(node) if isinstance(each, ast.Call)):
-            if isinstance(call.func, ast.Name) and call.func.id == "isinstance":
-                call.args[1:] = [self.visit(argument) for argument in call.args[1:]]
-        return node
+    """Has `_either` called for every `A | B`, which may be of types."""
 
     def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
         self.generic_visit(node)
@@ -73,6 +74,7 @@ class _Unions(ast.NodeTransformer):
 
 
 def _either(one: Any, other: Any) -> Any:
+    """`one | other`; of types, as a tuple of them, which says the same to `isinstance`."""
     try:
         return one | other
     except TypeError:

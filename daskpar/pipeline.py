@@ -28,8 +28,8 @@ from daskpar.paths import RunPaths, shell_path
 if TYPE_CHECKING:
     from distributed import Client
 
-    from daskpar.driver.environment_choices import WrittenHow
     from daskpar.driver.result import Run
+    from daskpar.environments.environment_choices import WrittenHow
     from daskpar.jobspec.given_spec import KeptSpec
     from daskpar.jobspec.model import PipelineJob
 
@@ -54,9 +54,9 @@ def validate(
     that is checked alone needs no values: a warning says which it needs to run.
     Raises SpecError with every mistake at once, each with file, line, path and what to do.
     """
-    from daskpar.driver.environment_check import differences
     from daskpar.driver.named_tables import table_problems
     from daskpar.driver.step_pythons import with_pythons
+    from daskpar.environments.environment_check import differences
     from daskpar.jobspec.from_objects import spec_of
     from daskpar.jobspec.load import load_job
     from daskpar.jobspec.script_imports import missing_imports

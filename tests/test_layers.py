@@ -24,6 +24,7 @@ FLOORS = (
     "batches",
     "rows",
     "processor",
+    "environments",
     "outputs",
     "page",
     "engine.rules", "engine.plugins", "engine",
@@ -53,6 +54,7 @@ LIGHT_FLOORS = (
     "batches",
     "rows",
     "processor",
+    "environments",
 )
 """What is loaded in processors, beside user code."""
 MODULES = sorted(

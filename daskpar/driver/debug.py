@@ -18,8 +18,8 @@ from daskpar.errors import UsageError
 if TYPE_CHECKING:
     import pandas
 
-    from daskpar.driver.environment_choices import WrittenHow
     from daskpar.driver.trial import Stops, Trial
+    from daskpar.environments.environment_choices import WrittenHow
     from daskpar.jobspec.given_spec import GivenSpec
 
 Source = str | os.PathLike[str] | Mapping[str, Any] | Any

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from daskpar.driver.configured import configured
+from daskpar.environments.configured import configured
 
 KEY = "default_datastore"
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from daskpar.chosen_python import our_python
 from daskpar.datastores import StorageOptions, Written, known_options, take_options
-from daskpar.driver.environment_choices import WrittenHow
 from daskpar.driver.job_secrets import take_secrets
 from daskpar.driver.options import Assets, Components, all_datastores
+from daskpar.environments.environment_choices import WrittenHow
 from daskpar.errors import UsageError, nearest
 from daskpar.jobspec.given_spec import GivenSpec
 from daskpar.jobspec.load import JobDefinition, read_definition, resolve_job
@@ -165,8 +165,8 @@ def find_one(wanted: Wanted, scratch: Path) -> Found:
 
 def _not_here(step: ParallelStep, environments: Mapping[str, WrittenHow]) -> list[str]:
     """What has to be said of a step that has a Python of its own: a debugger runs in this one."""
-    from daskpar.driver.environment_choices import Choices
     from daskpar.driver.step_pythons import place_of
+    from daskpar.environments.environment_choices import Choices
 
     how = Choices(environments).of(step)
     if how is None or not (place := place_of(how)):

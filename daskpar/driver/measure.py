@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 from daskpar.batches.selection import Selection
 from daskpar.datastores import Written
-from daskpar.driver.environment_choices import WrittenHow
 from daskpar.driver.job_secrets import take_secrets
 from daskpar.driver.measured_step import Measured
 from daskpar.driver.options import Assets, Components, Datastores, Options, mounts_inputs
 from daskpar.driver.step_pythons import with_pythons
+from daskpar.environments.environment_choices import WrittenHow
 from daskpar.errors import DaskparError, Interrupted
 from daskpar.jobspec.load import read_definition, resolve_job
 from daskpar.jobspec.model import ParallelStep, PipelineJob

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from daskpar.batches.selection import Selection
-    from daskpar.driver.environment_choices import WrittenHow
+    from daskpar.environments.environment_choices import WrittenHow
     from daskpar.events import Watcher
     from daskpar.jobspec.given_spec import GivenSpec
 

@@ -8,7 +8,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 from daskpar.datastores import Written
-from daskpar.driver.environment_choices import WrittenHow
 from daskpar.driver.plan_text import (
     PlannedJob,
     literal_text,
@@ -17,6 +16,7 @@ from daskpar.driver.plan_text import (
     shown_settings,
     shown_texts,
 )
+from daskpar.environments.environment_choices import WrittenHow
 from daskpar.jobspec.model import CommandStep, ParallelStep, Step
 
 

@@ -26,8 +26,8 @@ from daskpar.processor.resource_usage import cores
 
 if TYPE_CHECKING:
     from daskpar.batches.plan import PlanSummary
-    from daskpar.driver.environment_choices import WrittenHow
     from daskpar.driver.measured_step import Measured
+    from daskpar.environments.environment_choices import WrittenHow
 
 SHOWN = (
     "instance_count",
@@ -144,12 +144,12 @@ def planned_job(
     environments: Mapping[str, WrittenHow] | None = None,
 ) -> Iterator[PlannedJob]:
     """The job of a spec, to be planned while this lasts. Runs no user code and leaves nothing behind."""
-    from daskpar.driver.environment_check import differences
     from daskpar.driver.job_secrets import hide_secrets
     from daskpar.driver.named_tables import table_problems
     from daskpar.driver.options import Assets, Components, Options, all_datastores, mounts_inputs
     from daskpar.driver.remote_inputs import remote_troubles
     from daskpar.driver.step_pythons import with_pythons
+    from daskpar.environments.environment_check import differences
     from daskpar.errors import SpecError
     from daskpar.jobspec.load import load_job
     from daskpar.jobspec.script_imports import missing_imports

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from daskpar.atomic import OWNER_FILE, replace_file, replace_json
 from daskpar.datastores import Written
-from daskpar.driver.environment_choices import WrittenHow, as_kept
 from daskpar.driver.job_secrets import take_secrets
+from daskpar.environments.environment_choices import WrittenHow, as_kept
 from daskpar.errors import Problem, RunDirectoryError, UsageError
 from daskpar.jobspec.model import ParallelStep, PipelineJob, Step
 from daskpar.locations import resolve

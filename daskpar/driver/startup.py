@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+from daskpar.driver.builds_ahead import BuildsAhead
 from daskpar.driver.listing_ahead import ListingAhead, may_list_ahead
 from daskpar.errors import DaskparError, InfrastructureLost, InputError, Interrupted, UsageError, input_error
 from daskpar.jobspec.env_references import resolved_values
@@ -61,7 +62,7 @@ def started_ahead(job: PipelineJob, options: Options) -> Iterator[None]:
 def start_servers(job: PipelineJob, options: Options) -> None:
     """Start the fork servers of the first parallel step of a local run, unless they wait already."""
     first = _first_parallel(job)
-    if not options.is_local or first is None:
+    if not options.is_local or first is None or (first.python is not None and not first.python.is_there):
         return
     from daskpar.engine.server_needs import local_threads, looks_tabular
     from daskpar.processor.prestart import prestart
@@ -109,6 +110,7 @@ class Startup:
         """Step -> its list of files, where that is being made already."""
         self.notes: list[str] = []
         """What was noticed meanwhile and hinders nothing."""
+        self._builds = BuildsAhead(job)
         self._error: BaseException | None = None
         self._opened = threading.Event()
 
@@ -119,6 +121,8 @@ class Startup:
         that stops the job before any user code runs.
         """
         start_servers(self.job, self.options)
+        if self.options.is_here:
+            self._builds.start()
         if self.options.compute:
             from daskpar.engine.computes import load_class
 
@@ -246,6 +250,7 @@ class Startup:
 
     def close(self) -> None:
         """Close the cluster; one that is still being opened is closed once it is there."""
+        self._builds.close()
 
         def close() -> None:
             self._opened.wait()

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from daskpar.chosen_python import ChosenPython
-from daskpar.driver.environment_choices import CHECK, FOR_ALL, OURS, Choices, How, WrittenHow
+from daskpar.environments.environment_choices import BUILD, CHECK, FOR_ALL, OURS, Choices, How, WrittenHow
 from daskpar.errors import Problem, SpecError, UsageError, nearest
 from daskpar.jobspec.model import CommandStep, ParallelStep, PipelineJob, Step
 from daskpar.jobspec.named_environment import not_built
@@ -52,7 +52,7 @@ class _NotHad(Exception):
 
 def _held_to_its_file(step: Step, how: How) -> list[Problem]:
     """What this Python has not of what the environment's conda file names."""
-    from daskpar.driver.environment_check import environment_problems
+    from daskpar.environments.environment_check import environment_problems
 
     environment = step.environment
     if environment is not None and (environment.conda or environment.trouble):
@@ -77,37 +77,47 @@ def _with_python(step: Step, how: How | None, *, here: bool) -> Step:
     if how.kind in (OURS, CHECK):
         return replace(step, sources=sources)
     try:
+        if how.kind == BUILD:
+            return replace(step, python=_to_build(step, here=here), sources=sources)
         python = _executable(how, for_commands=isinstance(step, CommandStep))
+        from daskpar.engine.own_python import looked_at
+
         if not here or not os.path.exists(python):
             return replace(step, python=ChosenPython(python=python), sources=sources)
-        return replace(step, python=_looked_at(python, step), sources=sources)
+        return replace(step, python=looked_at(python, step), sources=sources)
     except UsageError as error:
         raise _NotHad(f"{error} ({how.source}).") from None
 
 
-def _looked_at(python: str, step: Step) -> ChosenPython:
-    """A Python that was looked at; UsageError where it lacks what the step needs in any case."""
-    from daskpar.driver.python_probe import install_line, lacks_for_tables, look_at
-    from daskpar.engine.server_needs import looks_tabular
-    from daskpar.jobspec.script_imports import package_of, wanted_imports
+def _to_build(step: Step, *, here: bool) -> ChosenPython:
+    """The Python of an environment that is built; UsageError where nothing here can build it."""
+    from daskpar.engine.own_python import looked_at, packages_needed
+    from daskpar.environments.build_order import order_of
+    from daskpar.environments.build_tools import plan_of
 
-    if not isinstance(step, ParallelStep):
-        return look_at(python, for_commands=True).python
-    wanted = wanted_imports(step)
-    found = look_at(python, tuple(dict.fromkeys(name for _, _, name in wanted)))
-    if looks_tabular(step) and (trouble := lacks_for_tables(found.python)):
-        raise UsageError(trouble)
-    for path, line, name in wanted:
-        if name in found.missing:
-            raise UsageError(
-                f"the entry script ({path}:{line}) imports {name!r}, which {python} does not have: "
-                f"{install_line(python, [package_of(name)])}"
-            )
-    return found.python
+    environment = step.environment
+    if environment is None:
+        raise UsageError("the step names no environment that could be built")
+    if environment.trouble:
+        raise UsageError(environment.trouble)
+    if not environment.conda:
+        what = f"the image {environment.image}" if environment.image else "a name"
+        raise UsageError(
+            f"it has no conda file to build it from, only {what}: give the step's environment a conda_file, "
+            "or name a Python that has what it needs"
+        )
+    order = order_of(environment, also=packages_needed(step))
+    if here and order.is_built():
+        return replace(looked_at(order.python, step), build=order.text)
+    if here:
+        plan_of(order)
+    return ChosenPython(python=order.python, build=order.text)
 
 
 def place_of(how: How) -> str:
-    """Where a choice leads; empty for this Python. UsageError where there is no Python."""
+    """Where a choice leads, in words; empty for this Python. UsageError where there is no Python."""
+    if how.kind == BUILD:
+        return "an environment of its own"
     return "" if how.kind in (OURS, CHECK) else _executable(how)
 
 
@@ -116,7 +126,7 @@ def _executable(how: How, *, for_commands: bool = False) -> str:
 
     A conda environment need not hold a Python where it is `for_commands`: it may hold R.
     """
-    from daskpar.driver.conda_prefixes import conda_environments
+    from daskpar.environments.conda_prefixes import conda_environments
 
     place = how.place
     if how.kind == "conda" and os.sep not in place:

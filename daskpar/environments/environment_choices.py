@@ -7,13 +7,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from daskpar.driver.configured import configured
+from daskpar.environments.configured import configured
 from daskpar.errors import UsageError, nearest
 from daskpar.jobspec.model import CommandStep, ParallelStep
 
-OURS, CHECK = "ours", "check"
-WORDS = (OURS, CHECK)
-"""HOW in one word: this Python; the same, held to what the environment's conda file names."""
+OURS, CHECK, BUILD = "ours", "check", "build"
+WORDS = (OURS, CHECK, BUILD)
+"""HOW in one word: this Python; the same, held to what the environment's conda file names; built from that
+file.
+"""
 PLACES = ("python", "venv", "conda")
 """HOW with a place: an executable, the folder of a virtual environment, name or folder of a conda one."""
 FOR_ALL = "default"
@@ -66,9 +68,9 @@ def _absolute(kind: str, place: str) -> str:
 def _unknown(name: str, written: object, source: str) -> UsageError:
     meant = nearest(str(written), [*WORDS, *PLACES]) if isinstance(written, str) else ""
     return UsageError(
-        f"{source}: {written!r} does not say how the environment {name} is had. {meant} Write the path of a "
-        "Python or of its environment's folder, conda:NAME, venv:FOLDER, "
-        "check (this Python, held to the conda file), or ours (this Python)".replace("  ", " ")
+        f"{source}: {written!r} does not say how the environment {name} is had. {meant}{' ' * bool(meant)}"
+        "Write the path of a Python or of its environment's folder, conda:NAME, venv:FOLDER, build (from its "
+        "conda file), check (this Python, held to the conda file), or ours (this Python)"
     )
 
 

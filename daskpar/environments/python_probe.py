@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from daskpar.chosen_python import OLDEST, TABLE_PACKAGES, ChosenPython
+from daskpar.chosen_python import OLDEST, ChosenPython
 from daskpar.errors import UsageError
 from daskpar.processor.python_variables import activated
 
+OLDEST_PACKAGES = {"pandas": "1.5", "pyarrow": "12.0"}
+"""The oldest ones by which processors read tables."""
 PROBE_SECONDS = 120.0
 """For its answer, which takes a twentieth of a second, and longer from a network file system."""
 _QUESTIONS = """
@@ -97,18 +100,29 @@ def _its_words(done: subprocess.CompletedProcess[str]) -> str:
     return f" (exit code {done.returncode}): {said[-1]}" if said else f" (exit code {done.returncode})"
 
 
-def lacks_for_tables(python: ChosenPython) -> str:
-    """What it lacks for mini-batches that are tables, with the line that installs it; else an empty text."""
+def lacks(python: ChosenPython, packages: Sequence[str]) -> str:
+    """What it lacks of packages that daskpar needs in it, with the line that installs it; else empty."""
     there = dict(python.packages)
-    missing = [name for name in TABLE_PACKAGES if name not in there]
-    if not missing:
+    missing = [name for name in packages if name not in there]
+    old = [name for name in packages if name in there and _older(there[name], OLDEST_PACKAGES[name])]
+    if missing:
+        why = "the step's mini-batches are tables" if "pandas" in packages else "the step needs it"
+        what = f"has no {' and no '.join(missing)}, and {why}"
+    elif old:
+        what = ", ".join(f"has {name} {there[name]}, and {OLDEST_PACKAGES[name]} is needed" for name in old)
+    else:
         return ""
-    return (
-        f"{python.python} has no {' and no '.join(missing)}, and the step's mini-batches are tables: "
-        f"{install_line(python.python, missing)}"
-    )
+    wanted = missing or [f"{name}>={OLDEST_PACKAGES[name]}" for name in old]
+    return f"{python.python} {what}: {install_line(python.python, wanted)}"
+
+
+def _older(version: str, oldest: str) -> bool:
+    def number(text: str) -> list[int]:
+        return [int(part) for part in text.split(".")[:2] if part.isdigit()]
+
+    return number(version) < number(oldest)
 
 
 def install_line(python: str, packages: Sequence[str]) -> str:
     """The command that installs packages into a Python."""
-    return f"{python} -m pip install {' '.join(packages)}"
+    return f"{python} -m pip install {' '.join(map(shlex.quote, packages))}"

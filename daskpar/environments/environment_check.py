@@ -8,8 +8,8 @@ import sys
 from collections.abc import Iterator
 from importlib import metadata
 
-from daskpar.driver.conda_file import CondaFile, CondaPackage, conda_file_of
-from daskpar.driver.conda_names import RUNNERS, on_pypi, why_not
+from daskpar.environments.conda_file import CondaFile, CondaPackage, conda_file_of
+from daskpar.environments.conda_names import RUNNERS, on_pypi, why_not
 from daskpar.errors import Problem
 from daskpar.jobspec.model import PipelineJob
 from daskpar.jobspec.named_environment import Environment
