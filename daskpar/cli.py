@@ -315,6 +315,28 @@ VERBS: Mapping[str, Verb] = {
             flag("--yes", "remove without a question"),
         ),
     ),
+    "environments": Verb(
+        "environments",
+        "the environments that were built here for steps",
+        _later("keeping_environments", "environments"),
+        (
+            option(
+                "--build",
+                "build those of this spec that have a conda file",
+                metavar="SPEC",
+                excludes_others=True,
+            ),
+            option(
+                "--remove",
+                "remove this one, by its name or that of its folder, or `all` (repeatable)",
+                action="append",
+                default=[],
+                metavar="NAME",
+                excludes_others=True,
+            ),
+            JSON,
+        ),
+    ),
     "schema": Verb(
         "schema", "the JSON schema of a spec, for editors and checkers", _later("checking", "schema"), ()
     ),

@@ -54,7 +54,6 @@ LIGHT_FLOORS = (
     "batches",
     "rows",
     "processor",
-    "environments",
 )
 """What is loaded in processors, beside user code."""
 MODULES = sorted(

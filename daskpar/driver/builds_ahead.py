@@ -20,6 +20,9 @@ class BuildsAhead:
     def start(self) -> None:
         """Begin with them, one after the other, in the order of their steps."""
         if self._orders:
+            from daskpar.environments.built import forget_failures
+
+            forget_failures()
             self._thread = threading.Thread(target=self._build, name="daskpar-environments", daemon=True)
             self._thread.start()
 

@@ -84,9 +84,10 @@ def order_of(environment: Environment, also: Sequence[str] = ()) -> BuildOrder:
     content = hashlib.blake2b(digest_size=6)
     for part in (environment.conda, *more, *_texts_of_files(file, folder)):
         content.update(part.encode() + b"\0")
-    word = re.sub(r"[^A-Za-z0-9._-]+", "-", environment.name) or "environment"
+    name = environment.name or str(json.loads(environment.conda).get("name") or "environment")
+    word = re.sub(r"[^A-Za-z0-9._-]+", "-", name)
     return BuildOrder(
-        name=environment.name or word,
+        name=name,
         conda=environment.conda,
         folder=folder,
         also=more,

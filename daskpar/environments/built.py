@@ -37,6 +37,15 @@ class BuildStopped(Exception):
     """The build was told to stop."""
 
 
+_failed: dict[str, str] = {}
+"""Where a build of this process has failed -> why: another try would end the same way a moment later."""
+
+
+def forget_failures() -> None:
+    """Try again what has failed: a new run begins."""
+    _failed.clear()
+
+
 def ensure_built(
     order: BuildOrder,
     *,
@@ -54,14 +63,18 @@ def ensure_built(
     with _alone(f"{order.prefix}.lock", progress, stopped):
         if order.is_built():
             return
+        if order.prefix in _failed:
+            raise JobFailed(_failed[order.prefix])
         plan = plan_of(order)
         # What an earlier process has left is not complete.
         shutil.rmtree(order.prefix, ignore_errors=True)
         began = time.time()
         try:
             _build(order, plan, progress, stopped)
-        except BaseException:
+        except BaseException as error:
             shutil.rmtree(order.prefix, ignore_errors=True)
+            if isinstance(error, JobFailed):
+                _failed[order.prefix] = str(error)
             raise
         about = {"name": order.name, "tool": plan.tool, "conda": json.loads(order.conda), "from": order.where}
         replace_json(Path(order.prefix) / READY, {**about, "built": began, "seconds": time.time() - began})
@@ -157,8 +170,8 @@ def _run(
             with contextlib.suppress(OSError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-    lines.join(5)
-    process.stdout.close()
+        lines.join(5)
+        process.stdout.close()
     return process.returncode
 
 

@@ -79,7 +79,7 @@ def _as_on_pypi(version: str) -> tuple[str, bool]:
 
 def _clause(text: str) -> str | None:
     """One condition; empty for none, None for one that is not understood."""
-    if text in ("", "*"):
+    if text in ("", "*", "=*"):
         return ""
     found = re.fullmatch(r"(===?|=|>=|<=|!=|~=|>|<)?\s*([\w.*+!\-]+?)(?:[=\s]+([\w.*+\-]+))?", text)
     if found is None:
