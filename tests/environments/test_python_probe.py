@@ -95,6 +95,7 @@ def test_everything_wrong_is_said_at_once(work, bare, monkeypatch):
     work.write("table/MLTable", TABLE)
     work.write("table/a.csv", "a\n1\n")
     table = {"inputs": {"t": {"type": "mltable", "path": "./table"}}, "input_data": "${{inputs.t}}"}
+    table["mini_batch_size"] = "1kb"
     table["outputs"] = {"rows": {"type": "uri_file", "path": "./of_table.txt"}}
     steps = {
         "table": work.parallel(code="./one", **table),
