@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 
-from daskpar.jobspec.model import PipelineJob
+from daskpar.jobspec.model import Step
 
 
 class BuildsAhead:
-    """Builds of one run on this machine. What goes wrong is for the step to find out, which tries again."""
+    """Builds for `steps` on this machine. What goes wrong is for a step to find out: it asks for its own too."""
 
-    def __init__(self, job: PipelineJob) -> None:
+    def __init__(self, steps: Iterable[Step]) -> None:
         self._orders = dict.fromkeys(
-            step.python.build for step in job.steps if step.python is not None and step.python.build
+            step.python.build for step in steps if step.python is not None and step.python.build
         )
         self._over = threading.Event()
         self._thread: threading.Thread | None = None

@@ -13,7 +13,7 @@ from daskpar.driver.builds_ahead import BuildsAhead
 from daskpar.driver.listing_ahead import ListingAhead, may_list_ahead
 from daskpar.errors import DaskparError, InfrastructureLost, InputError, Interrupted, UsageError, input_error
 from daskpar.jobspec.env_references import resolved_values
-from daskpar.jobspec.model import Input, ParallelStep, PipelineJob
+from daskpar.jobspec.model import Input, ParallelStep, PipelineJob, Step
 
 if TYPE_CHECKING:
     from daskpar.driver.options import Options
@@ -110,9 +110,14 @@ class Startup:
         """Step -> its list of files, where that is being made already."""
         self.notes: list[str] = []
         """What was noticed meanwhile and hinders nothing."""
-        self._builds = BuildsAhead(job)
+        self._builds = BuildsAhead(step for step in job.steps if not self._is_done(step))
         self._error: BaseException | None = None
         self._opened = threading.Event()
+
+    def _is_done(self, step: Step) -> bool:
+        """Whether an earlier process of the run has completed it."""
+        state = self.directory.step(step.name).state() if step.python is not None else None
+        return state is not None and state.completed
 
     def start(self) -> None:
         """Open the cluster, and at the same time look at the inputs that exist before the run.

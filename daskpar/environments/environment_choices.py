@@ -56,6 +56,11 @@ def how_of(name: str, written: object, source: str) -> How:
         return How(kind=kind, place=_absolute(kind, place.strip()), source=source)
     if os.sep in text:
         return How(kind="python", place=_absolute("python", text), source=source)
+    if kind in ("container", "docker", "podman"):
+        raise UsageError(
+            f"{source}: daskpar starts no containers. Write build where the environment has a conda_file, or "
+            "the path of a Python with the packages of the image"
+        )
     raise _unknown(name, text, source)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
@@ -9,6 +10,7 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from glob import escape, glob
 
 from daskpar.chosen_python import OLDEST, ChosenPython
 from daskpar.errors import UsageError
@@ -50,13 +52,28 @@ class Looked:
     """Modules that were asked for, and that it does not have."""
 
 
-@cache
 def look_at(python: str, modules: tuple[str, ...] = (), *, for_commands: bool = False) -> Looked:
     """Start a Python and ask it; `modules`: first names of modules that it should have.
 
     UsageError for one that can't be started, is none, or is too old: `for_commands`, in which nothing of
     daskpar runs, any will do.
     """
+    return _look_at(python, modules, for_commands, _state_of(python))
+
+
+def _state_of(python: str) -> tuple[int, ...]:
+    """What is another one once packages were installed or removed."""
+    libraries = os.path.join(escape(os.path.dirname(os.path.dirname(python))), "lib", "python*", "*-packages")
+    own = os.path.join(escape(os.path.expanduser("~")), ".local", "lib", "python*", "site-packages")
+    found = []
+    for place in [python, *sorted(glob(libraries)), *sorted(glob(own))]:
+        with contextlib.suppress(OSError):
+            found.append(os.stat(place).st_mtime_ns)
+    return tuple(found)
+
+
+@cache
+def _look_at(python: str, modules: tuple[str, ...], for_commands: bool, state: tuple[int, ...]) -> Looked:
     try:
         done = subprocess.run(
             [python, "-c", _QUESTIONS, *modules],

@@ -39,11 +39,16 @@ def test_what_may_be_written(written, kind, place):
 
 @pytest.mark.parametrize(
     "written",
-    ["", "biuld", "python:", "python", 7, {}, {"python": "/a", "conda": "b"}, {"docker": True}, None],
+    ["", "biuld", "python:", "python", 7, {}, {"python": "/a", "conda": "b"}, {"dokcer": True}, None],
 )
 def test_what_means_nothing(written):
     with pytest.raises(UsageError, match=r"--environment x: .* does not say how the environment x is had"):
         how_of("x", written, "--environment x")
+
+
+def test_containers_are_refused_by_name():
+    with pytest.raises(UsageError, match=r"daskpar starts no containers\. Write build"):
+        how_of("x", "container", "--environment x")
 
 
 def step(name: str, environment: str = "") -> SimpleNamespace:

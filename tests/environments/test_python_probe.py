@@ -38,6 +38,14 @@ def test_this_python_is_seen_as_it_is():
     assert found.missing == ("no_such_module",)
 
 
+def test_a_package_that_was_installed_meanwhile_is_seen(bare):
+    """As in a notebook, where a missing package is installed and the job run again."""
+    assert look_at(bare, ("fresh_module",)).missing == ("fresh_module",)
+    site = next(Path(bare).parent.parent.glob("lib/python*/site-packages"))
+    (site / "fresh_module.py").touch()
+    assert look_at(bare, ("fresh_module",)).missing == ()
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
