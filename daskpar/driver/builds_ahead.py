@@ -9,7 +9,7 @@ from daskpar.jobspec.model import Step
 
 
 class BuildsAhead:
-    """Builds for `steps` on this machine. What goes wrong is for a step to find out: it asks for its own too."""
+    """Builds for `steps` on this machine. What goes wrong is for a step to find out: it asks for its own."""
 
     def __init__(self, steps: Iterable[Step]) -> None:
         self._orders = dict.fromkeys(
