@@ -10,7 +10,7 @@ from daskpar.chosen_python import ChosenPython
 from daskpar.environments.environment_choices import BUILD, CHECK, FOR_ALL, OURS, Choices, How, WrittenHow
 from daskpar.errors import Problem, SpecError, UsageError, nearest
 from daskpar.jobspec.model import CommandStep, ParallelStep, PipelineJob, Step
-from daskpar.jobspec.named_environment import not_built
+from daskpar.jobspec.named_environment import file_and_line, not_built
 
 
 def with_pythons(
@@ -56,7 +56,7 @@ def _held_to_its_file(step: Step, how: How) -> list[Problem]:
 
     environment = step.environment
     if environment is not None and (environment.conda or environment.trouble):
-        return environment_problems(environment)
+        return environment_problems(environment, step.name)
     if how.source.endswith(FOR_ALL):  # whoever asks for all environments means those that can be checked
         return []
     what = f"its environment has no conda file that this Python could be held to ({how.source})."
@@ -64,9 +64,8 @@ def _held_to_its_file(step: Step, how: How) -> list[Problem]:
 
 
 def _problem(step: Step, what: str) -> Problem:
-    file, _, line = (step.environment.where if step.environment is not None else step.where).rpartition(":")
-    where = (file, int(line)) if line.isdigit() else (step.where, None)
-    return Problem(file=where[0], line=where[1], path=f"jobs.{step.name}.environment", what=what)
+    file, line = file_and_line(step.environment.where if step.environment is not None else step.where)
+    return Problem(file=file, line=line, path=f"jobs.{step.name}.environment", what=what)
 
 
 def _with_python(step: Step, how: How | None, *, here: bool) -> Step:

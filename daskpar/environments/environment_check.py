@@ -12,7 +12,7 @@ from daskpar.environments.conda_file import CondaFile, CondaPackage, conda_file_
 from daskpar.environments.conda_names import RUNNERS, on_pypi, why_not
 from daskpar.errors import Problem
 from daskpar.jobspec.model import PipelineJob
-from daskpar.jobspec.named_environment import Environment
+from daskpar.jobspec.named_environment import Environment, file_and_line
 
 
 def differences(job: PipelineJob) -> tuple[Problem, ...]:
@@ -21,17 +21,17 @@ def differences(job: PipelineJob) -> tuple[Problem, ...]:
     for step in job.steps:
         chosen = "python" in step.sources  # whoever has chosen this Python knows
         if not chosen and step.python is None and step.environment is not None:
-            for problem in environment_problems(step.environment):
+            for problem in environment_problems(step.environment, step.name):
                 found.setdefault(str(problem), problem)
     return tuple(found.values())
 
 
-def environment_problems(environment: Environment) -> list[Problem]:
-    """The same for one environment; nothing for one without a conda file."""
-    file, _, line = environment.where.rpartition(":")
+def environment_problems(environment: Environment, step: str) -> list[Problem]:
+    """The same for the environment of one step; nothing for one without a conda file."""
+    file, line = file_and_line(environment.where)
 
     def problem(what: str, hint: str = "") -> Problem:
-        return Problem(file=file, line=int(line) if line.isdigit() else None, path="", what=what, hint=hint)
+        return Problem(file=file, line=line, path="", what=what, hint=hint)
 
     if environment.trouble:
         return [problem(f"{environment.in_words}: {environment.trouble}")]
@@ -42,7 +42,7 @@ def environment_problems(environment: Environment) -> list[Problem]:
     if not differ:
         return []
     install = [name for _, name in differ if name]
-    name = environment.names[-1] if environment.names else "NAME"
+    name = environment.names[-1] if environment.names else step
     python = os.path.basename(sys.executable)
     hint = f"`--environment {name}=build` builds it"
     if install:
@@ -85,10 +85,9 @@ def _of_pip(lines: tuple[str, ...]) -> Iterator[tuple[str, str]]:
 
 
 def _python(wanted: CondaPackage) -> str:
-    here = ".".join(map(str, sys.version_info[:2]))
-    if not wanted.version or _some_of(here, wanted.version):
+    if not wanted.version or _some_of(str(sys.version_info[0]), wanted.version):
         return ""
-    return f"it names {wanted.written}, and this is Python {here}"
+    return f"it names {wanted.written}, and this is Python {'.'.join(map(str, sys.version_info[:2]))}"
 
 
 def _package(name: str, versions: str, written: str) -> str:

@@ -16,6 +16,9 @@ _REGISTERED = re.compile(
     r"azureml:(?://(?:.*/)?environments/)?(?P<name>[^/:@]+)(?:(?:[:@]|/versions/|/labels/)(?P<version>[^/]+))?/?"
 )
 
+ANONYMOUS = "CliV2AnonymousEnvironment"
+"""The name that Azure ML's SDK gives to one without a name."""
+
 
 def environment_of(step: Value) -> Environment | None:
     """The environment that a step's mapping names; None where it names none.
@@ -65,7 +68,7 @@ def _of_mapping(value: Value) -> Environment:
         if folder is not None:
             dockerfile = str(_path(str(folder.data), folder) / (str(name.data) if name else "Dockerfile"))
     return Environment(
-        name=text("name").removeprefix("azureml:"),
+        name="" if text("name") == ANONYMOUS else text("name").removeprefix("azureml:"),
         version=text("version"),
         image=text("image").removeprefix("docker://"),
         conda=conda,

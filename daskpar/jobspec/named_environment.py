@@ -48,6 +48,12 @@ class Environment:
         return found
 
 
+def file_and_line(where: str) -> tuple[str, int | None]:
+    """The two parts of `file:line`; no line where there is none, as of a job that has no file."""
+    file, _, line = where.rpartition(":")
+    return (file, int(line)) if line.isdigit() else (where, None)
+
+
 def not_built(step: str, environment: Environment) -> str:
     """The note on an environment that is not used: code runs in this Python."""
     return f"The environment of {step!r} ({environment.where}) is not built: code runs in this Python."
