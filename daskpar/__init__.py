@@ -6,9 +6,15 @@ fast.
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from daskpar._version import __version__
+
+if sys.version_info < (3, 11):  # noqa: UP036 - the processors of a step that has a Python of its own
+    from daskpar import older_python
+
+    older_python.install()
 
 if TYPE_CHECKING:
     from daskpar.data.dask_collections import read_files as read_files

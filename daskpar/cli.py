@@ -136,6 +136,14 @@ SPEC_OPTIONS = (
         default=[],
         metavar="NAME=PATH",
     ),
+    option(
+        "--environment",
+        "how an environment, or that of a step, is had: the path of a Python or of its folder, conda:NAME, "
+        "build, check or ours (repeatable)",
+        action="append",
+        default=[],
+        metavar="NAME=HOW",
+    ),
 )
 RUN_OPTIONS = (
     *SPEC_OPTIONS,
@@ -305,6 +313,28 @@ VERBS: Mapping[str, Verb] = {
             option("--keep", "all but the latest N of them", type=int, default=0, metavar="N"),
             flag("--dry-run", "only say what would be removed"),
             flag("--yes", "remove without a question"),
+        ),
+    ),
+    "environments": Verb(
+        "environments",
+        "the environments that were built here for steps",
+        _later("keeping_environments", "environments"),
+        (
+            option(
+                "--build",
+                "build those of this spec that have a conda file",
+                metavar="SPEC",
+                excludes_others=True,
+            ),
+            option(
+                "--remove",
+                "remove this one, by its name or that of its folder, or `all` (repeatable)",
+                action="append",
+                default=[],
+                metavar="NAME",
+                excludes_others=True,
+            ),
+            JSON,
         ),
     ),
     "schema": Verb(

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from daskpar.driver.result import Run
+    from daskpar.environments.environment_choices import WrittenHow
     from daskpar.jobspec.given_spec import KeptSpec
     from daskpar.jobspec.model import PipelineJob
 
@@ -42,16 +43,20 @@ def validate(
     datastores: Mapping[str, Written] | None = None,
     components: Mapping[str, str] | None = None,
     assets: Mapping[str, str] | None = None,
+    environments: Mapping[str, WrittenHow] | None = None,
 ) -> tuple[Problem, ...]:
     """Check a spec, and the MLTables that it names, without running anything; its warnings.
 
     `spec`: as `run` takes it.
     `datastores`: name -> folder, URL or `{"url": ..., "storage_options": {...}}`, `components` and `assets`:
-    name of what is registered in a workspace or registry -> its place; on top of those in Dask's
-    configuration. A component that is checked alone needs no values: a warning says which it needs to run.
+    name of what is registered in a workspace or registry -> its place, `environments`: name of an environment
+    or of a step -> how it is had, as of `--environment`; on top of those in Dask's configuration. A component
+    that is checked alone needs no values: a warning says which it needs to run.
     Raises SpecError with every mistake at once, each with file, line, path and what to do.
     """
     from daskpar.driver.named_tables import table_problems
+    from daskpar.driver.step_pythons import with_pythons
+    from daskpar.environments.environment_check import differences
     from daskpar.jobspec.from_objects import spec_of
     from daskpar.jobspec.load import load_job
     from daskpar.jobspec.script_imports import missing_imports
@@ -66,7 +71,8 @@ def validate(
     )
     if problems := table_problems(job):
         raise SpecError(problems, job.warnings)
-    return (*job.warnings, *missing_imports(job))
+    job = with_pythons(job, environments)
+    return (*job.warnings, *missing_imports(job), *differences(job))
 
 
 def plan(
@@ -75,6 +81,7 @@ def plan(
     datastores: Mapping[str, Written] | None = None,
     components: Mapping[str, str] | None = None,
     assets: Mapping[str, str] | None = None,
+    environments: Mapping[str, WrittenHow] | None = None,
 ) -> str:
     """What would run, as text: each effective value and where it came from, and the mini-batches.
 
@@ -90,6 +97,7 @@ def plan(
         datastores=datastores or {},
         components=components,
         assets=assets,
+        environments=environments,
     )
     if troubles:
         raise InputError("\n".join(troubles))
@@ -108,6 +116,7 @@ def run(
     datastores: Mapping[str, Written] | None = None,
     components: Mapping[str, str] | None = None,
     assets: Mapping[str, str] | None = None,
+    environments: Mapping[str, WrittenHow] | None = None,
     mini_batches: str | int | Iterable[int] | None = None,
     limit: int | None = None,
     worker_processes: bool = False,
@@ -124,10 +133,10 @@ def run(
     `client`, `scheduler` (address) or `compute` (name below `daskpar.computes` in Dask's configuration)
     choose the Dask cluster, a local one in this process by default. `inputs`:
     pipeline input name -> literal, path, Dask or pandas DataFrame, or Dask bag of file paths; collections are
-    computed once, into the run directory. `overrides`: as `--set`. `datastores`, `components`, `assets`: as
-    in `validate`. `run_dir`: default `runs/NAME-TIME` below the working directory. `mini_batches`
-    (`"0,5,7-9"`, an index, indices) and `limit` (the first so many): only these of each parallel step; the
-    run is then `partial`, and `resume` runs the rest.
+    computed once, into the run directory. `overrides`: as `--set`. `datastores`, `components`, `assets`,
+    `environments`: as in `validate`. `run_dir`: default `runs/NAME-TIME` below the working directory.
+    `mini_batches` (`"0,5,7-9"`, an index, indices) and `limit` (the first so many): only these of each
+    parallel step; the run is then `partial`, and `resume` runs the rest.
 
     Returns the ended run, whatever its status; `.check()` raises for one that did not complete. Raises
     SpecError, UsageError or InputError when the job can't start.
@@ -137,6 +146,7 @@ def run(
         datastores=datastores or {},
         components=components or {},
         assets=assets or {},
+        environments=environments or {},
         client=client,
         scheduler=scheduler,
         compute=compute,
@@ -160,6 +170,7 @@ def resume(
     datastores: Mapping[str, Written] | None = None,
     components: Mapping[str, str] | None = None,
     assets: Mapping[str, str] | None = None,
+    environments: Mapping[str, WrittenHow] | None = None,
     retry_failed: bool = False,
     allow_changes: bool = False,
     mini_batches: str | int | Iterable[int] | None = None,
@@ -184,6 +195,7 @@ def resume(
         datastores=datastores or {},
         components=components or {},
         assets=assets or {},
+        environments=environments or {},
         client=client,
         scheduler=scheduler,
         compute=compute,
@@ -230,6 +242,7 @@ def _start(
     """Read the job and run it in a new run directory, or in an earlier one where it says so."""
     from daskpar.driver.job_secrets import take_secrets
     from daskpar.driver.startup import started_ahead
+    from daskpar.driver.step_pythons import with_pythons
     from daskpar.jobspec.load import read_definition, resolve_job
     from daskpar.rundir.new_path import new_path
 
@@ -260,6 +273,7 @@ def _start(
         assets=assets,
         mounts=mounts_inputs(options),
     )
+    job = with_pythons(job, options.environments, here=options.is_here)
     _check_scripts(job, options)
     _show_warnings(job, options)
     take_secrets(job)
@@ -279,8 +293,8 @@ def _check_scripts(job: PipelineJob, options: Options) -> None:
     """
     from daskpar.jobspec.script_imports import missing_imports
 
-    here = options.is_local or options.worker_processes  # else the nodes have a Python of their own
-    if here and (problems := missing_imports(job)):
+    # Else the nodes have a Python of their own.
+    if options.is_here and (problems := missing_imports(job)):
         raise SpecError(problems, job.warnings)
 
 
@@ -327,6 +341,7 @@ def _run_new(
                 datastores=all_datastores(options.datastores),
                 components=options.components,
                 assets=options.assets,
+                environments=options.environments,
                 cluster=options.cluster,
                 spec=given,
                 left_out=kept.left_out if kept else (),

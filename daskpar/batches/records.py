@@ -6,9 +6,9 @@ mini-batch is needed above the processor.
 
 from __future__ import annotations
 
-import struct
-
 import numpy as np
+
+from daskpar.batches.packed_record import PACK
 
 RECORD = np.dtype(
     [
@@ -30,10 +30,7 @@ RECORD = np.dtype(
         ("final", "u1"),  # 1: the outcome counts (succeeded, empty, or no retries left)
     ]
 )
-"""One record: 77 bytes, no padding."""
-
-PACK = struct.Struct("<6qd3f3H3B")
-"""The same layout for packing one record in a processor."""
+"""One record: 77 bytes, no padding; `packed_record.PACK` packs one."""
 
 assert PACK.size == RECORD.itemsize
 

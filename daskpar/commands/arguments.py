@@ -21,6 +21,7 @@ def spec_options(arguments: argparse.Namespace) -> dict[str, dict[str, str]]:
         "datastores": pairs(arguments.datastore, "--datastore"),
         "components": pairs(arguments.component, "--component"),
         "assets": pairs(arguments.asset, "--asset"),
+        "environments": pairs(arguments.environment, "--environment"),
     }
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas
 
     from daskpar.driver.trial import Stops, Trial
+    from daskpar.environments.environment_choices import WrittenHow
     from daskpar.jobspec.given_spec import GivenSpec
 
 Source = str | os.PathLike[str] | Mapping[str, Any] | Any
@@ -35,6 +36,7 @@ def mini_batch(
     datastores: Mapping[str, Written] | None = None,
     components: Mapping[str, str] | None = None,
     assets: Mapping[str, str] | None = None,
+    environments: Mapping[str, WrittenHow] | None = None,
 ) -> pandas.DataFrame | list[str]:
     """What `run()` gets for one mini-batch: a DataFrame, or the list of its files.
 
@@ -49,7 +51,9 @@ def mini_batch(
     from daskpar.batches.plan import Plan
 
     wanted = _wanted(source, mini_batch, step, inputs, overrides, datastores, mounts=True)
-    wanted = replace(wanted, components=components or {}, assets=assets or {})
+    wanted = replace(
+        wanted, components=components or {}, assets=assets or {}, environments=environments or {}
+    )
     with tempfile.TemporaryDirectory(prefix="daskpar-mini-batch-", ignore_cleanup_errors=True) as folder:
         found = find_one(wanted, Path(folder))
         return Plan.open(found.plan).load(found.index)  # type: ignore[return-value]
@@ -65,6 +69,7 @@ def debug(
     datastores: Mapping[str, Written] | None = None,
     components: Mapping[str, str] | None = None,
     assets: Mapping[str, str] | None = None,
+    environments: Mapping[str, WrittenHow] | None = None,
     at_once: bool = False,
     port: int | None = None,
 ) -> Trial:
@@ -84,7 +89,9 @@ def debug(
     _check(stops)
     # Links: a process that goes on can't make folders read-only for a while.
     wanted = _wanted(source, mini_batch, step, inputs, overrides, datastores, mounts=False)
-    wanted = replace(wanted, components=components or {}, assets=assets or {})
+    wanted = replace(
+        wanted, components=components or {}, assets=assets or {}, environments=environments or {}
+    )
     return _tried(wanted, find_one, stops, print, own_process=False)
 
 
@@ -97,13 +104,14 @@ def debug_here(
     datastores: Mapping[str, Written],
     components: Mapping[str, str],
     assets: Mapping[str, str],
+    environments: Mapping[str, WrittenHow],
     stops: Stops,
     say: Callable[[str], None],
 ) -> Trial:
     """As `debug`, in a process that is there for nothing else: `daskpar debug`."""
     _check(stops)
     wanted = _wanted(source, mini_batch, step, {}, overrides, datastores, mounts=mounts_inputs(Options()))
-    wanted = replace(wanted, components=components, assets=assets)
+    wanted = replace(wanted, components=components, assets=assets, environments=environments)
     return _tried(wanted, find_in_child, stops, say, own_process=True)
 
 

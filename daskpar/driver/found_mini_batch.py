@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from daskpar.chosen_python import our_python
 from daskpar.datastores import StorageOptions, Written, known_options, take_options
 from daskpar.driver.job_secrets import take_secrets
 from daskpar.driver.options import Assets, Components, all_datastores
+from daskpar.environments.environment_choices import WrittenHow
 from daskpar.errors import UsageError, nearest
 from daskpar.jobspec.given_spec import GivenSpec
 from daskpar.jobspec.load import JobDefinition, read_definition, resolve_job
@@ -45,6 +47,7 @@ class Wanted:
     datastores: Mapping[str, Written]
     components: Mapping[str, str] = field(default_factory=dict)
     assets: Mapping[str, str] = field(default_factory=dict)
+    environments: Mapping[str, WrittenHow] = field(default_factory=dict)
     inputs: Mapping[str, Any]
     """From Python: literals, paths, collections."""
     mounts: bool
@@ -82,6 +85,7 @@ class _Chosen:
     definition: JobDefinition
     datastores: Mapping[str, str]
     assets: Mapping[str, str]
+    environments: Mapping[str, WrittenHow]
     step: str
     plan: Path
     mini_batch: Name
@@ -136,7 +140,7 @@ def find_one(wanted: Wanted, scratch: Path) -> Found:
         stage(chosen.staged, RunPaths(chosen.definition.run_directory).staged_inputs)
     step = next(step for step in job.steps if step.name == chosen.step)
     assert isinstance(step, ParallelStep)
-    notes = _made_before(step, chosen.run)
+    notes = [*_made_before(step, chosen.run), *_not_here(step, chosen.environments)]
     plan = _planned(step, chosen.plan, chosen.datastores)
     index = find_mini_batch(plan, chosen.mini_batch)
     failure = chosen.failure
@@ -157,6 +161,20 @@ def find_one(wanted: Wanted, scratch: Path) -> Found:
         notes=(*notes, *map(str, job.warnings), *plan.planning_warnings),
         storage=known_options(),
     )
+
+
+def _not_here(step: ParallelStep, environments: Mapping[str, WrittenHow]) -> list[str]:
+    """What has to be said of a step that has a Python of its own: a debugger runs in this one."""
+    from daskpar.driver.step_pythons import place_of
+    from daskpar.environments.environment_choices import Choices
+
+    how = Choices(environments).of(step)
+    if how is None or not (place := place_of(how)):
+        return []
+    return [
+        f"the step runs in {place} ({how.source}); here it runs in {our_python()}, "
+        "which may have other packages"
+    ]
 
 
 def _planned(step: ParallelStep, folder: Path, datastores: Mapping[str, str]) -> Plan:
@@ -198,6 +216,7 @@ def _of_spec(wanted: Wanted, scratch: Path) -> _Chosen:
         definition=definition,
         datastores=all_datastores(wanted.datastores),
         assets=wanted.assets,
+        environments=wanted.environments,
         step=step,
         plan=RunPaths(scratch).step(step).plan,
         mini_batch=0 if wanted.mini_batch is None else wanted.mini_batch,
@@ -211,7 +230,14 @@ def _of_run(source: Path, wanted: Wanted, scratch: Path) -> _Chosen:
     if wanted.inputs:
         raise UsageError(f"a run has its inputs already; leave out {', '.join(wanted.inputs)}")
     directory = RunDirectory.open(source, lock=False)
-    started = StartedWith.of(directory, wanted.overrides, wanted.datastores, wanted.components, wanted.assets)
+    started = StartedWith.of(
+        directory,
+        wanted.overrides,
+        wanted.datastores,
+        wanted.components,
+        wanted.assets,
+        wanted.environments,
+    )
     definition = started.definition(directory)
     step, name, failure = wanted.step, wanted.mini_batch, None
     if name is None:
@@ -224,6 +250,7 @@ def _of_run(source: Path, wanted: Wanted, scratch: Path) -> _Chosen:
         definition=definition,
         datastores=all_datastores(started.datastores),
         assets=started.assets,
+        environments=started.environments,
         step=step,
         plan=plan,
         mini_batch=name,

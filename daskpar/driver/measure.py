@@ -14,6 +14,8 @@ from daskpar.datastores import Written
 from daskpar.driver.job_secrets import take_secrets
 from daskpar.driver.measured_step import Measured
 from daskpar.driver.options import Assets, Components, Datastores, Options, mounts_inputs
+from daskpar.driver.step_pythons import with_pythons
+from daskpar.environments.environment_choices import WrittenHow
 from daskpar.errors import DaskparError, Interrupted
 from daskpar.jobspec.load import read_definition, resolve_job
 from daskpar.jobspec.model import ParallelStep, PipelineJob
@@ -32,6 +34,7 @@ def measure(
     datastores: Mapping[str, Written],
     components: Mapping[str, str] | None = None,
     assets: Mapping[str, str] | None = None,
+    environments: Mapping[str, WrittenHow] | None = None,
 ) -> dict[str, Measured]:
     """Run `number` mini-batches, evenly spread, of each parallel step whose input is there.
 
@@ -50,6 +53,7 @@ def measure(
         job = resolve_job(
             definition, datastores=places, assets=Assets(assets or {}), mounts=mounts, apart=apart
         )
+        job = with_pythons(job, environments)
         take_secrets(job)
         steps = tuple(
             _without_limits(step)

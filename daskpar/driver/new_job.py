@@ -220,7 +220,7 @@ jobs:
       type: run_function
       code: ./code
       entry_script: score.py{arguments}
-      environment: azureml:any:1   # not built here: code runs in this Python
+      environment: azureml:any:1   # code runs in this Python, unless --environment says otherwise
       append_row_to: ${{{{outputs.rows}}}}
 """
     script = _SCRIPTS[seen.kind].replace("{note}", seen.note)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from daskpar.batches.selection import Selection
+    from daskpar.environments.environment_choices import WrittenHow
     from daskpar.events import Watcher
     from daskpar.jobspec.given_spec import GivenSpec
 
@@ -35,6 +36,8 @@ class Options:
     """Name of a registered component -> its file, on top of `daskpar.components` in Dask's configuration."""
     assets: Mapping[str, str] = field(default_factory=dict)
     """Name of registered data or of a model -> its place, on top of `daskpar.assets`."""
+    environments: Mapping[str, WrittenHow] = field(default_factory=dict)
+    """Name of an environment or step -> how it is had, on top of `daskpar.environments`."""
     client: Client | None = None
     scheduler: str | None = None
     compute: str | None = None
@@ -66,6 +69,11 @@ class Options:
     def is_local(self) -> bool:
         """Whether the nodes live in this process."""
         return self.client is None and not self.scheduler and not self.compute and not self.worker_processes
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the nodes run in this Python, in processes of their own or not."""
+        return self.is_local or self.worker_processes
 
 
 def mounts_inputs(options: Options) -> bool:

@@ -16,6 +16,7 @@ from daskpar.driver.plan_text import (
     shown_settings,
     shown_texts,
 )
+from daskpar.environments.environment_choices import WrittenHow
 from daskpar.jobspec.model import CommandStep, ParallelStep, Step
 
 
@@ -25,12 +26,13 @@ def plan_json(
     datastores: Mapping[str, Written],
     components: Mapping[str, str] | None = None,
     assets: Mapping[str, str] | None = None,
+    environments: Mapping[str, WrittenHow] | None = None,
 ) -> tuple[dict[str, object], list[str]]:
     """The plan as values, and why steps in it can't be planned. Runs no user code, leaves nothing behind.
 
     `RUN` in a path stands for the run directory.
     """
-    with planned_job(spec, overrides, datastores, components, assets) as planned:
+    with planned_job(spec, overrides, datastores, components, assets, environments) as planned:
         job = planned.job
         value: dict[str, object] = {
             "job": job.name,

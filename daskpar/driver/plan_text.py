@@ -11,6 +11,7 @@ from pathlib import Path
 from textwrap import indent
 from typing import TYPE_CHECKING
 
+from daskpar.chosen_python import our_python
 from daskpar.datastores import Written
 from daskpar.engine.rules.clocks import progress_timeout
 from daskpar.errors import DaskparError, Problem
@@ -27,6 +28,7 @@ from daskpar.processor.resource_usage import cores
 if TYPE_CHECKING:
     from daskpar.batches.plan import PlanSummary
     from daskpar.driver.measured_step import Measured
+    from daskpar.environments.environment_choices import WrittenHow
 
 SHOWN = (
     "instance_count",
@@ -142,12 +144,15 @@ def planned_job(
     datastores: Mapping[str, Written],
     components: Mapping[str, str] | None = None,
     assets: Mapping[str, str] | None = None,
+    environments: Mapping[str, WrittenHow] | None = None,
 ) -> Iterator[PlannedJob]:
     """The job of a spec, to be planned while this lasts. Runs no user code and leaves nothing behind."""
     from daskpar.driver.job_secrets import hide_secrets
     from daskpar.driver.named_tables import table_problems
     from daskpar.driver.options import Assets, Components, Options, all_datastores, mounts_inputs
     from daskpar.driver.remote_inputs import remote_troubles
+    from daskpar.driver.step_pythons import with_pythons
+    from daskpar.environments.environment_check import differences
     from daskpar.errors import SpecError
     from daskpar.jobspec.load import load_job
     from daskpar.jobspec.script_imports import missing_imports
@@ -165,12 +170,13 @@ def planned_job(
         )
         if problems := table_problems(job):
             raise SpecError(problems, job.warnings)
+        job = with_pythons(job, environments)
         hide_secrets(job)
         yield PlannedJob(
             job=job,
             scratch=scratch,
             places=places,
-            warnings=(*job.warnings, *missing_imports(job)),
+            warnings=(*job.warnings, *missing_imports(job), *differences(job)),
             troubles=[str(error) for error in remote_troubles(job)],
         )
 
@@ -181,13 +187,14 @@ def plan_text(
     datastores: Mapping[str, Written],
     components: Mapping[str, str] | None = None,
     assets: Mapping[str, str] | None = None,
+    environments: Mapping[str, WrittenHow] | None = None,
     measured: Mapping[str, Measured] | None = None,
 ) -> tuple[str, list[str]]:
     """The whole answer of `daskpar plan`, and why steps in it can't be planned.
 
     Runs no user code and leaves nothing behind. `measured`: step -> what `measure` has seen of it.
     """
-    with planned_job(spec, overrides, datastores, components, assets) as planned:
+    with planned_job(spec, overrides, datastores, components, assets, environments) as planned:
         job, troubles = planned.job, planned.troubles
         shown = spec.label if isinstance(spec, GivenSpec) else job.spec
         lines = [f"job {job.name} ({shown})"]
@@ -280,7 +287,8 @@ def shown_texts(step: Step) -> dict[str, object]:
         texts |= {"entry_script": step.entry_script, "program_arguments": arguments}
     named = step.environment_variables.items()
     variables = join_arguments([f"{name}={hidden_value(name, value)}" for name, value in named])
-    return {**texts, "environment_variables": variables, "compute": step.compute}
+    python = step.python.in_words if step.python is not None else our_python()
+    return {**texts, "environment_variables": variables, "python": python, "compute": step.compute}
 
 
 def _value(value: object) -> str:

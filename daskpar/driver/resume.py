@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from daskpar.atomic import OWNER_FILE, replace_file, replace_json
 from daskpar.datastores import Written
 from daskpar.driver.job_secrets import take_secrets
+from daskpar.environments.environment_choices import WrittenHow, as_kept
 from daskpar.errors import Problem, RunDirectoryError, UsageError
 from daskpar.jobspec.model import ParallelStep, PipelineJob, Step
 from daskpar.locations import resolve
@@ -34,6 +35,7 @@ def write_started_with(
     datastores: Mapping[str, str],
     components: Mapping[str, str] | None = None,
     assets: Mapping[str, str] | None = None,
+    environments: Mapping[str, WrittenHow] | None = None,
     cluster: str = "",
     spec: GivenSpec | None = None,
     left_out: Sequence[str] = (),
@@ -54,6 +56,7 @@ def write_started_with(
         "datastores": places,
         "components": _from_here(components or {}),
         "assets": {name: hidden(place) for name, place in _from_here(assets or {}).items()},
+        "environments": as_kept(environments or {}),
         "cluster": hidden(cluster),
         "spec_folder": _folder_of_spec(directory, spec),
         "left_out": {
@@ -146,6 +149,7 @@ def _reopen(
     directory: RunDirectory, options: Options, ahead: Callable[[PipelineJob, Options], object]
 ) -> Reopened:
     from daskpar.driver.options import Assets, all_datastores, mounts_inputs
+    from daskpar.driver.step_pythons import with_pythons
     from daskpar.jobspec.load import resolve_job
 
     if directory.identity.status == "completed":
@@ -159,6 +163,7 @@ def _reopen(
         options.datastores,
         options.components,
         options.assets,
+        options.environments,
         given_spec=options.given_spec,
     )
     refuse_moved(directory, started.staged)
@@ -171,6 +176,7 @@ def _reopen(
         resumed=True,
         mounts=mounts_inputs(options),
     )
+    job = with_pythons(job, started.environments, here=options.is_here)
     take_secrets(job)
     ahead(job, options)
     unknown = [] if options.allow_changes else _refuse_changes(directory, job, datastores)
@@ -187,6 +193,7 @@ def _reopen(
             datastores=started.datastores,
             components=started.components,
             assets=started.assets,
+            environments=started.environments,
         ),
         warnings=(
             *_warn_of_other_machine(directory, started.cluster, options),
@@ -209,6 +216,7 @@ class StartedWith:
     datastores: Mapping[str, Written]
     components: Mapping[str, str]
     assets: Mapping[str, str]
+    environments: Mapping[str, WrittenHow]
     staged: Mapping[str, str]
     cluster: str
 
@@ -220,6 +228,7 @@ class StartedWith:
         datastores: Mapping[str, Written],
         components: Mapping[str, str],
         assets: Mapping[str, str],
+        environments: Mapping[str, WrittenHow],
         given_spec: GivenSpec | None = None,
     ) -> StartedWith:
         """What a run directory says of it. UsageError where a secret has to be given again."""
@@ -239,6 +248,7 @@ class StartedWith:
             datastores={**started["datastores"], **datastores},
             components={**started.get("components", {}), **components},
             assets={**started.get("assets", {}), **assets},
+            environments={**started.get("environments", {}), **environments},
             staged=started["given"],
             cluster=started.get("cluster", ""),
         )

@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+from daskpar.driver.builds_ahead import BuildsAhead
 from daskpar.driver.listing_ahead import ListingAhead, may_list_ahead
 from daskpar.errors import DaskparError, InfrastructureLost, InputError, Interrupted, UsageError, input_error
 from daskpar.jobspec.env_references import resolved_values
-from daskpar.jobspec.model import Input, ParallelStep, PipelineJob
+from daskpar.jobspec.model import Input, ParallelStep, PipelineJob, Step
 
 if TYPE_CHECKING:
     from daskpar.driver.options import Options
@@ -61,7 +62,7 @@ def started_ahead(job: PipelineJob, options: Options) -> Iterator[None]:
 def start_servers(job: PipelineJob, options: Options) -> None:
     """Start the fork servers of the first parallel step of a local run, unless they wait already."""
     first = _first_parallel(job)
-    if not options.is_local or first is None:
+    if not options.is_local or first is None or (first.python is not None and not first.python.is_there):
         return
     from daskpar.engine.server_needs import local_threads, looks_tabular
     from daskpar.processor.prestart import prestart
@@ -70,7 +71,8 @@ def start_servers(job: PipelineJob, options: Options) -> None:
     threads = local_threads(nodes, first.max_concurrency_per_instance)
     with suppress(OSError):  # the node tries again, and reports what is wrong
         environment = resolved_values(first.environment_variables, os.environ)
-        prestart(environment, tabular=looks_tabular(first), threads=threads, number=nodes)
+        own = first.python.python if first.python is not None else ""
+        prestart(environment, tabular=looks_tabular(first), threads=threads, number=nodes, python=own)
 
 
 def _first_parallel(job: PipelineJob) -> ParallelStep | None:
@@ -108,8 +110,14 @@ class Startup:
         """Step -> its list of files, where that is being made already."""
         self.notes: list[str] = []
         """What was noticed meanwhile and hinders nothing."""
+        self._builds = BuildsAhead(step for step in job.steps if not self._is_done(step))
         self._error: BaseException | None = None
         self._opened = threading.Event()
+
+    def _is_done(self, step: Step) -> bool:
+        """Whether an earlier process of the run has completed it."""
+        state = self.directory.step(step.name).state() if step.python is not None else None
+        return state is not None and state.completed
 
     def start(self) -> None:
         """Open the cluster, and at the same time look at the inputs that exist before the run.
@@ -118,6 +126,8 @@ class Startup:
         that stops the job before any user code runs.
         """
         start_servers(self.job, self.options)
+        if self.options.is_here:
+            self._builds.start()
         if self.options.compute:
             from daskpar.engine.computes import load_class
 
@@ -248,6 +258,7 @@ class Startup:
 
     def close(self) -> None:
         """Close the cluster; one that is still being opened is closed once it is there."""
+        self._builds.close()
 
         def close() -> None:
             self._opened.wait()

@@ -59,6 +59,8 @@ class CommandSettings:
     """Inputs that are fetched from URLs before it."""
     storage: StorageOptions = field(default_factory=StorageOptions)
     """How they are opened."""
+    python: str = ""
+    """The Python of the command, where it has one of its own."""
     attempt: int = 0
     """How many nodes were lost under it before."""
 
@@ -74,10 +76,8 @@ def run_command(settings: CommandSettings) -> int:
         raise RuntimeError(f"run {settings.run_id} is not known to worker {worker.address}; it has ended")
     fetched = nullcontext(settings) if settings.fetching is None else _fetched(plugin, settings)
     secede()  # a command may run for days, and must not keep Dask's slots from other tasks
-    # `python` in a command is the Python that daskpar runs in, also where no environment is activated.
-    path = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)])
     with fetched as here:
-        return 137 if here is None else _run_here(plugin, here, path)
+        return 137 if here is None else _run_here(plugin, here)
 
 
 @contextmanager
@@ -122,11 +122,15 @@ class _Killed:
         self.event.set()
 
 
-def _run_here(plugin: NodePlugin, settings: CommandSettings, path: str) -> int:
+def _run_here(plugin: NodePlugin, settings: CommandSettings) -> int:
+    # `python` in a command is the Python that daskpar runs in, also where no environment is activated. A
+    # Python of its own comes with its own PATH.
+    path = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)])
     runner = CommandRunner(
         command=settings.command,
         cwd=settings.cwd,
-        environment={"PATH": path, **settings.environment},
+        environment={**({} if settings.python else {"PATH": path}), **settings.environment},
+        python=settings.python,
         stdout_path=settings.stdout,
         stderr_path=settings.stderr,
         timeout=settings.timeout,

@@ -65,6 +65,7 @@ class CommandStepRun(StepRun):
             stdout=str(logs.command_stdout),
             stderr=str(logs.command_stderr),
             timeout=self.step.timeout,
+            python=self.step.python.python if self.step.python is not None else "",
             guard=guard_of(self.step.inputs, self.step.outputs, self.run_directory),
             fetching=fetching_of(self.step, self.folder),
             storage=known_options(),

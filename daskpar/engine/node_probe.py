@@ -33,6 +33,10 @@ def needs_of(
     `before_the_run`: without what steps of the run make.
     """
     found = [_script(step)] if isinstance(step, ParallelStep) else []
+    own = step.python
+    if own is not None and not (own.build and before_the_run):
+        # Nodes may have it where the driver has nothing.
+        found.append(Place(what="the Python of the step", path=own.python, is_folder=False))
     if step.code is not None:
         found.append(Place.of("the code", str(step.code), inside=_script_name(step)))
     for data in step.inputs.values():
@@ -52,6 +56,7 @@ def needs_of(
             if output.seen
         ),
         storage=known_options(),
+        build=own.build if own is not None and not before_the_run else "",
     )
 
 
@@ -84,6 +89,11 @@ def _folders_written(step: ParallelStep | CommandStep) -> list[str]:
 
 def node_lacks(client: Client, needs: NodeNeeds, address: str) -> str:
     """What the worker at `address` lacks of `needs`, in one sentence with what to do; else an empty text."""
+    if needs.build:
+        from daskpar.engine.own_python import build_on
+
+        if trouble := build_on(client, address, needs.build):
+            return trouble
     for _ in range(2):
         token = secrets.token_hex(4)
         mark = probe_token(token, address)

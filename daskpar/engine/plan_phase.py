@@ -176,6 +176,7 @@ class PlanPhase:
             step=f"{self.step.name}.{name}",
             entry_script="daskpar.batches.grouping",
             code=None,
+            own_python="",  # what groups rows is ours, whatever the script runs in
             arguments=tuple(argv),
             spare_server=True,  # hence the user's environment too: the step itself takes it over
             append_row=False,

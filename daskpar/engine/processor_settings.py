@@ -31,6 +31,7 @@ def settings_of(
         step=step.name,
         node=0,
         python=sys.executable,
+        own_python=step.python.python if step.python is not None else "",
         processors=1,
         entry_script=step.entry_script,
         code=str(step.code) if step.code is not None else None,

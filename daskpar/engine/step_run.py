@@ -12,9 +12,9 @@ from typing import Protocol
 
 from daskpar.engine.cluster import Cluster
 from daskpar.errors import DaskparError
-from daskpar.events import Event, Warned
+from daskpar.events import Event, Progress, Warned
 from daskpar.jobspec.model import Step
-from daskpar.results import Status, StepResult, status_of
+from daskpar.results import Counts, Status, StepResult, status_of
 from daskpar.rundir.step_folder import StepFolder
 
 
@@ -56,7 +56,7 @@ class StepRun(ABC):
         began = monotonic()
         clock = self._clock()
         try:
-            result = self._run()
+            result = self._run() if self._has_environment() else self._stopped_result()
         except DaskparError as error:
             result = StepResult(step=self.step.name, status=status_of(error), reason=str(error))
         finally:
@@ -71,6 +71,26 @@ class StepRun(ABC):
             seconds=monotonic() - began,
             outputs={name: output.path for name, output in self.step.outputs.items()},
         )
+
+    def _has_environment(self) -> bool:
+        """Build the environment of the step here, if it has to be; False where it was stopped meanwhile."""
+        if self.step.python is None or not self.step.python.build or not self.cluster.local:
+            return True
+        from daskpar.engine.own_python import have_built
+        from daskpar.environments.built import BuildStopped
+
+        def show(what: str) -> None:
+            doing = f"building its environment {what}"
+            self.publish(Progress(time=time(), step=self.step.name, counts=Counts(), running=0, doing=doing))
+
+        try:
+            have_built(self.step, progress=show, stopped=lambda: self._stopped)
+        except BuildStopped:
+            return False
+        return True
+
+    def _stopped_result(self) -> StepResult:
+        return StepResult(step=self.step.name, status=Status.INTERRUPTED, reason=self._stopped)
 
     def _clock(self) -> threading.Timer | None:
         """What stops the step when its time is up."""

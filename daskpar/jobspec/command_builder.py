@@ -9,6 +9,7 @@ from pathlib import Path
 from daskpar.jobspec import bindings, scalars
 from daskpar.jobspec.bindings import BindingError
 from daskpar.jobspec.command_text import FilledCommand, Filling, fill_command
+from daskpar.jobspec.environments import environment_of
 from daskpar.jobspec.model import CommandStep, Input, Output
 from daskpar.jobspec.output_uploads import with_uploads
 from daskpar.jobspec.problems import Place
@@ -49,6 +50,7 @@ class CommandBuilder(StepBuilder):
             sources=self.sources,
             needs=self._needs(inputs),
             where=self.step.place.where,
+            environment=environment_of(self.step.tree),
             original=self.step.tree.plain(),
         )
 

@@ -211,6 +211,8 @@ class _Scoring:
         task: dict[str, object] = {"type": "run_function", "code": code.get("code") or "."}
         if script := code.get("scoring_script"):
             task["entry_script"] = script
+        if (environment := self.document.get("environment")) is not None:
+            task["environment"] = environment
         if rows:
             name = self._setting("output_file_name")
             file = str(name.data) if name else "predictions.csv"

@@ -9,8 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from daskpar.chosen_python import ChosenPython
 from daskpar.errors import Problem
 from daskpar.jobspec import row_formats
+from daskpar.jobspec.named_environment import Environment
 from daskpar.sizes import UNITS, written_size
 
 Seconds = float
@@ -212,6 +214,10 @@ class ParallelStep:
     """Names of the steps that must complete first."""
     where: str = ""
     """`file:line` of the step."""
+    environment: Environment | None = None
+    """As the spec describes it."""
+    python: ChosenPython | None = None
+    """Where the script runs; None: in this Python."""
     original: Mapping[str, object] = field(default_factory=dict)
     """The step's YAML after merging component and node, for the effective spec."""
 
@@ -238,6 +244,10 @@ class CommandStep:
     sources: Mapping[str, str] = field(default_factory=dict)
     needs: tuple[str, ...] = ()
     where: str = ""
+    environment: Environment | None = None
+    """As the spec describes it."""
+    python: ChosenPython | None = None
+    """The Python of its command; None: this one."""
     original: Mapping[str, object] = field(default_factory=dict)
 
 

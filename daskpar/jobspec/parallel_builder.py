@@ -12,6 +12,7 @@ from daskpar.errors import nearest
 from daskpar.jobspec import bindings, row_formats, scalars
 from daskpar.jobspec.async_script import calls_in_flight, check_in_flight
 from daskpar.jobspec.bindings import BindingError
+from daskpar.jobspec.environments import environment_of
 from daskpar.jobspec.failed_item_checks import check_failed_items_to, check_isolation
 from daskpar.jobspec.input_access import shown_paths
 from daskpar.jobspec.model import BySize, Input, Output, ParallelStep
@@ -107,6 +108,7 @@ class ParallelBuilder(StepBuilder):
             sources=self.sources,
             needs=self._needs(inputs),
             where=self.step.place.where,
+            environment=environment_of(self.step.tree),
             original=self.step.tree.plain(),
         )
         check_backup(built, self._place_of_argument, self.problems)

@@ -10,6 +10,7 @@ from daskpar.jobspec.declarations import DeclaredJob, DeclaredStep
 from daskpar.jobspec.effective_spec import effective_job
 from daskpar.jobspec.filled_ports import FilledPorts
 from daskpar.jobspec.model import Output, ParallelStep, PipelineJob, Step
+from daskpar.jobspec.named_environment import not_built
 from daskpar.jobspec.output_conflicts import check_outputs
 from daskpar.jobspec.parallel_builder import ParallelBuilder
 from daskpar.jobspec.problems import Problems
@@ -139,13 +140,8 @@ def _step_notes(source: DeclaredStep, step: Step) -> Sequence[str]:
             f"The compute {step.compute!r} is a cluster only where Dask's configuration has "
             f"daskpar.computes.{step.compute}."
         )
-    for keys in (("environment",), ("task", "environment")):
-        value = source.tree.get(*keys)
-        if value:
-            notes.append(
-                f"The environment of {step.name!r} ({value.place.where}) is not "
-                "built: code runs in this Python."
-            )
+    if step.environment is not None:
+        notes.append(not_built(step.name, step.environment))
     for keys in (
         ("identity",),
         ("services",),

@@ -26,25 +26,46 @@ def missing_imports(job: PipelineJob) -> tuple[Problem, ...]:
     """
     problems: dict[tuple[str, int, str], Problem] = {}
     for step in job.steps:
-        if not isinstance(step, ParallelStep) or "PYTHONPATH" in step.environment_variables:
+        if not isinstance(step, ParallelStep) or step.python is not None:
             continue
-        script = find_script(step.entry_script, step.code or Path(os.path.dirname(step.entry_script)))
-        if script is None or script.path is None:
-            continue
-        folders = tuple(str(folder) for folder in (step.code, script.path.parent) if folder is not None)
-        for line, name in _imported(str(script.path)):
-            if not _is_found(name, folders):
-                problems[(str(script.path), line, name)] = Problem(
-                    file=shown_path(script.path),
+        for path, line, name in wanted_imports(step):
+            if not _is_installed(name):
+                problems[(path, line, name)] = Problem(
+                    file=path,
                     line=line,
                     path="",
                     what=f"the entry script imports {name!r}, which the Python that runs it does not have "
                     f"({sys.executable}).",
                     hint=f"Install it there, e.g. {os.path.basename(sys.executable)} -m pip install "
-                    f"{_PACKAGES.get(name, name)}.",
+                    f"{package_of(name)}.",
                     grave=True,
                 )
     return tuple(problems.values())
+
+
+def wanted_imports(step: ParallelStep) -> list[tuple[str, int, str]]:
+    """File as messages show it, line and first name of each module that the entry script imports whenever it
+    is loaded, and that neither lies beside it nor comes with Python or daskpar.
+    """
+    if "PYTHONPATH" in step.environment_variables:
+        return []
+    script = find_script(step.entry_script, step.code or Path(os.path.dirname(step.entry_script)))
+    if script is None or script.path is None:
+        return []
+    folders = tuple(str(folder) for folder in (step.code, script.path.parent) if folder is not None)
+    return [
+        (shown_path(script.path), line, name)
+        for line, name in _imported(str(script.path))
+        if name not in _OURS
+        and name not in sys.builtin_module_names
+        and name not in sys.stdlib_module_names
+        and not any(_lies_in(name, folder) for folder in folders)
+    ]
+
+
+def package_of(module: str) -> str:
+    """The package that installs a module."""
+    return _PACKAGES.get(module, module)
 
 
 _PACKAGES = {
@@ -97,11 +118,7 @@ def _of(body: list[ast.stmt]) -> Iterator[tuple[int, str]]:
             yield statement.lineno, statement.module.partition(".")[0]
 
 
-def _is_found(name: str, folders: tuple[str, ...]) -> bool:
-    if name in _OURS or name in sys.builtin_module_names or name in sys.stdlib_module_names:
-        return True
-    if any(_lies_in(name, folder) for folder in folders):
-        return True
+def _is_installed(name: str) -> bool:
     for finder in sys.meta_path:
         find = getattr(finder, "find_spec", None)
         try:

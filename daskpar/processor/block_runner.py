@@ -14,8 +14,8 @@ from collections.abc import Callable
 from types import CoroutineType, FunctionType
 from typing import TYPE_CHECKING, Any
 
+from daskpar.batches.packed_record import PACK
 from daskpar.batches.plan import Plan
-from daskpar.batches.records import PACK, RECORD
 from daskpar.data.notices import Notice
 from daskpar.data.reach import Reach, reach_of
 from daskpar.errors import InputChanged, InputError
@@ -547,6 +547,3 @@ def _is_iterator(value: Any) -> bool:
         value.close()
         raise TypeError("run() returned a coroutine that nobody awaits: make it async def run(mini_batch)")
     return hasattr(type(value), "__next__")
-
-
-assert PACK.size == RECORD.itemsize

@@ -32,6 +32,7 @@ class CommandRunner:
         stderr_path: str,
         timeout: float | None = None,
         guard: Guard = NO_GUARD,
+        python: str = "",
     ) -> None:
         self._task = CommandTask(
             command=command,
@@ -42,6 +43,7 @@ class CommandRunner:
             guard=guard,
         )
         self._timeout = timeout
+        self._python = python
         self._killed = threading.Event()
         self._wake, self._waker = os.pipe()
         self._lock = threading.Lock()
@@ -60,7 +62,7 @@ class CommandRunner:
         try:
             if self._killed.is_set():
                 return 128 + 9
-            server = ForkServer(light=True)
+            server = ForkServer(light=True, python=self._python)
             server.spawn(self._task, [])
             deadline = monotonic() + self._timeout if self._timeout else None
             pid = 0

@@ -50,9 +50,11 @@ class ForkServer:
     """One fork server process, started at once.
 
     `environment` comes on top of this process's own. `tabular`: pandas and pyarrow are loaded. `threads`:
-    value of the thread variables that neither the environment nor the user sets. `light`: nothing is loaded,
-    for commands. `log`: file for its standard error, and for that of children until they have their own;
-    empty: as this process's. Raises OSError where it can't be started.
+    value of the thread variables that neither the environment nor the user sets. `python`: another Python
+    than this one, with the variables that belong to its environment. `light`: nothing is loaded, for
+    commands; these find that Python by the variables, and the server itself runs in this one. `log`: file for
+    its standard error, and for that of children until they have their own; empty: as this process's. Raises
+    OSError where it can't be started.
     """
 
     def __init__(
@@ -61,7 +63,7 @@ class ForkServer:
         environment: Mapping[str, str] | None = None,
         tabular: bool = False,
         threads: int = 1,
-        python: str = sys.executable,
+        python: str = "",
         light: bool = False,
         log: str = "",
     ) -> None:
@@ -69,22 +71,34 @@ class ForkServer:
         self._log = log
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         defaults = {} if light else {**dict.fromkeys(THREAD_VARIABLES, str(threads)), **ALLOCATION}
-        variables = {**defaults, **os.environ, **(environment or {})}
+        given: Mapping[str, str] = os.environ
+        another = bool(python) and not light
+        if python:
+            from daskpar.processor.python_variables import activated
+
+            given = activated(python, given)
+        variables = {**defaults, **given, **(environment or {})}
         self._mark = f"{MARK}={secrets.token_hex(16)}"
         variables[MARK] = self._mark.partition("=")[2]
         preload = "commands" if light else "tables" if tabular else "files"
         stderr = _open_log(log)
         try:
             self.process = subprocess.Popen(
-                [python, "-c", _launch_code(theirs.fileno(), preload, self._mark)],
+                [
+                    python if another else sys.executable,
+                    "-c",
+                    _launch_code(theirs.fileno(), preload, self._mark, another=another),
+                ],
                 env=variables,
                 stdin=subprocess.DEVNULL,
                 stderr=stderr,
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,  # Ctrl-C at the terminal is for the driver alone
             )
-        except OSError:
+        except OSError as error:
             ours.close()
+            if another:
+                raise OSError(error.errno, f"{python} can't be started: {error.strerror}") from error
             raise
         finally:
             theirs.close()
@@ -161,12 +175,16 @@ class ForkServer:
                 os.unlink(self._log)
 
 
-def _launch_code(fd: int, preload: str, mark: str) -> str:
+def _launch_code(fd: int, preload: str, mark: str, *, another: bool) -> str:
     """Python text that the server process runs."""
     # The package may lie anywhere on this process's path, and the server must find the same one. It is looked
     # for in its folder alone, which then goes to the end of the path: no other module in that folder, or in
     # the current folder, may hide one of the standard library or of the user's.
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    if another:
+        from daskpar.processor.shared_library import library_folder
+
+        root = library_folder()
     return (
         f"import sys; sys.path[:] = [{root!r}, *filter(None, sys.path)]; "
         "import daskpar; sys.path.append(sys.path.pop(0)); "

@@ -58,6 +58,9 @@ def _preload(preload: str) -> None:
 
     import daskpar.processor.host  # what every processor needs
 
+    with contextlib.suppress(ImportError):  # what many scripts need; a Python of their own may do without
+        import numpy  # noqa: F401
+
     if preload == "tables":
         import pandas  # noqa: F401
         import pyarrow  # noqa: F401

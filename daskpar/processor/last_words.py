@@ -10,7 +10,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from daskpar.batches.records import PACK
+from daskpar.batches.packed_record import PACK
 from daskpar.masking import hidden
 from daskpar.paths import LogPaths
 from daskpar.processor.protocol import Flushed

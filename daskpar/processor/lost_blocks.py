@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 from time import monotonic, time
 
+from daskpar.batches.packed_record import PACK
 from daskpar.batches.plan import Plan
-from daskpar.batches.records import PACK
 from daskpar.processor.exit_reasons import ExitReason, KillReason
 from daskpar.processor.piece_loader import PieceLoader
 from daskpar.processor.processor_handle import ProcessorHandle

@@ -21,11 +21,14 @@ class _Waiting:
     tabular: bool
     threads: int
     server: ForkServer
+    python: str
+    """Empty: this Python."""
 
-    def fits(self, environment: Mapping[str, str], tabular: bool, threads: int) -> bool:
+    def fits(self, environment: Mapping[str, str], tabular: bool, threads: int, python: str) -> bool:
         # One that has imported pandas serves file lists as well.
         return (
             self.environment == dict(environment)
+            and self.python == python
             and self.threads == threads
             and (self.tabular or not tabular)
         )
@@ -35,17 +38,19 @@ _waiting: list[_Waiting] = []
 _lock = threading.Lock()
 
 
-def prestart(environment: Mapping[str, str], *, tabular: bool, threads: int = 1, number: int = 1) -> None:
+def prestart(
+    environment: Mapping[str, str], *, tabular: bool, threads: int = 1, number: int = 1, python: str = ""
+) -> None:
     """Start fork servers until `number` of them that fit wait, for nodes that will live in this process.
 
-    OSError where one can't be started.
+    `python`: another Python than this one. OSError where one can't be started.
     """
     with _lock:
-        number -= sum(found.fits(environment, tabular, threads) for found in _waiting)
+        number -= sum(found.fits(environment, tabular, threads, python) for found in _waiting)
     for _ in range(number):
-        server = ForkServer(environment=dict(environment), tabular=tabular, threads=threads)
+        server = ForkServer(environment=dict(environment), tabular=tabular, threads=threads, python=python)
         with _lock:
-            _waiting.append(_Waiting(dict(environment), tabular, threads, server))
+            _waiting.append(_Waiting(dict(environment), tabular, threads, server, python))
 
 
 def run_in_prestarted(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -54,7 +59,7 @@ def run_in_prestarted(function: Callable[..., Any], *arguments: Any) -> Any:
     Returns what it returns, raises what it raises.
     """
     with _lock:
-        server = _waiting[0].server if _waiting else None
+        server = next((found.server for found in _waiting if not found.python), None)
         if server is not None:
             try:
                 return call_in_child(server, function, *arguments)
@@ -67,7 +72,7 @@ def take_server(settings: ProcessorSettings) -> ForkServer | None:
     """A waiting fork server that fits a step, if there is one; it is the caller's from now on."""
     with _lock:
         for at, found in enumerate(_waiting):
-            if found.fits(settings.environment, settings.tabular, settings.threads):
+            if found.fits(settings.environment, settings.tabular, settings.threads, settings.own_python):
                 del _waiting[at]
                 return found.server
     return None
@@ -76,7 +81,9 @@ def take_server(settings: ProcessorSettings) -> ForkServer | None:
 def keep_server(settings: ProcessorSettings, server: ForkServer) -> None:
     """Keep the fork server of a step that has ended for the next one."""
     with _lock:
-        _waiting.append(_Waiting(settings.environment, settings.tabular, settings.threads, server))
+        _waiting.append(
+            _Waiting(settings.environment, settings.tabular, settings.threads, server, settings.own_python)
+        )
 
 
 def close_all() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import selectors
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -132,10 +133,11 @@ class ProcessorSet:
 
     def _new_server(self) -> ForkServer:
         settings = self._settings
+        here = settings.python == sys.executable
         return ForkServer(
             environment=settings.environment,
             tabular=settings.tabular,
             threads=settings.threads,
-            python=settings.python,
+            python=settings.own_python or ("" if here else settings.python),
             log=str(settings.log_paths.fork_server(settings.node)),
         )

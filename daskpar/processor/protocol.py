@@ -55,7 +55,9 @@ class ProcessorSettings:
     node: int
     """Index of the node within the step: the `<node_id>` of the log tree."""
     python: str
-    """Interpreter of the entry script."""
+    """That of the node."""
+    own_python: str = ""
+    """Interpreter of the entry script, where that is another one than the node's."""
     processors: int
     entry_script: str
     """Absolute path of a Python file, or a dotted module name (found below `code`, else installed)."""

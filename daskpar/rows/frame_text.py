@@ -75,12 +75,6 @@ class Snapshot:
     """About how many bytes its text will have."""
 
 
-def plain(frame: pd.DataFrame, separator: str = " ") -> bytes:
-    """The text by `to_csv` itself."""
-    text: str = frame.to_csv(sep=separator, header=False, index=False, lineterminator="\n")
-    return text.encode("utf-8", "surrogateescape")
-
-
 def snapshot(frame: pd.DataFrame, *, copy: bool) -> Snapshot | None:
     """The columns of `frame`, or None where its text must come from `plain`; without `copy` they may share
     memory with the frame.

@@ -223,7 +223,7 @@ def _texts(column: _Constant | _Paths | _Decoded, rows: int) -> list[str]:
         return ["" if is_missing(value) else str(value) for value in column.values(rows)]
     import pandas as pd
 
-    from daskpar.rows.frame_text import plain
+    from daskpar.rows.pandas_text import plain
 
     text = plain(pd.DataFrame({column.name: column.series(rows)}), ",").decode("utf-8", "surrogateescape")
     return [fields[0] if fields else "" for fields in csv.reader(io.StringIO(text, newline=""))]

@@ -150,8 +150,10 @@ def _frame_lines(
     """The lines of a frame, all at once where that pays."""
     if len(frame) < _MANY_ROWS or not names:
         return None
-    from daskpar.rows.json_text import frame_lines  # brings pyarrow, which few rows don't need
-
+    try:
+        from daskpar.rows.json_text import frame_lines  # brings pyarrow, which few rows don't need
+    except ModuleNotFoundError:  # a Python of the script's own may have none
+        return None
     return frame_lines(frame, names, _texts, before)
 
 

@@ -6,6 +6,7 @@ import os
 import secrets
 import shutil
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,10 @@ class SharedFolder(PartStore):
     """The parts in `folder`, which need not exist before `prepare`."""
 
     folder: Path
+
+    def __reduce__(self) -> tuple[Callable[[str], SharedFolder], tuple[str]]:
+        # Pythons differ in where they have the class of a path.
+        return _at, (str(self.folder),)
 
     @property
     def identity(self) -> str:
@@ -55,6 +60,10 @@ class SharedFolder(PartStore):
 
     def remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _at(folder: str) -> SharedFolder:
+    return SharedFolder(Path(folder))
 
 
 class PartFile:

@@ -17,6 +17,7 @@ from daskpar.errors import JobFailed, UsageError
 from daskpar.jobspec.row_formats import TEXT, wrong_ending
 from daskpar.rows import odd_values
 from daskpar.rows.odd_values import PLAIN_TYPES
+from daskpar.rows.pandas_text import plain
 from daskpar.rows.row_format import RowFormat, Schema
 
 if TYPE_CHECKING:
@@ -195,9 +196,6 @@ class TextEncoder:
         self._size += len(text)
 
     def _add_frame(self, frame: Any) -> int:
-        # Brings pyarrow and pandas: only scripts that return frames pay for that.
-        from daskpar.rows import frame_text
-
         columns = self._checked_columns(frame) if self._header else self.schema
         rows = len(frame)
         if rows and frame.shape[1] and not self._header:
@@ -210,7 +208,13 @@ class TextEncoder:
         elif rows and not self._header:
             columns = NO_COLUMNS
         small = rows < JOIN_BELOW
-        snapshot = frame_text.snapshot(frame, copy=small)
+        # Brings pyarrow and pandas: only scripts that return frames pay for that.
+        try:
+            from daskpar.rows import frame_text
+        except ModuleNotFoundError:  # a Python of the script's own has pandas, and may have no pyarrow
+            snapshot = None
+        else:
+            snapshot = frame_text.snapshot(frame, copy=small)
         if snapshot is not None and small:
             if self._frames and (
                 self._frames[0].kinds != snapshot.kinds or self._frame_rows + rows > JOINED_ROWS
@@ -221,7 +225,7 @@ class TextEncoder:
             self._size += snapshot.size
         else:
             text = (
-                frame_text.plain(frame, self._separator)
+                plain(frame, self._separator)
                 if snapshot is None
                 else frame_text.join([snapshot], self._separator)[0]
             )

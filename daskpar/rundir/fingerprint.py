@@ -77,6 +77,8 @@ def fingerprint_without_inputs(
             if isinstance(given.value, str)
             else given.value
         )
+    if step.python is not None:
+        values["python"] = step.python.python
     values |= {
         f"environment_variables.{name}": hidden_value(name, value, hide)
         for name, value in step.environment_variables.items()

@@ -79,6 +79,8 @@ class NodeNeeds:
     """Folders at URLs to which the node itself writes."""
     storage: StorageOptions = field(default_factory=StorageOptions, compare=False)
     """How these are opened."""
+    build: str = ""
+    """The environment that a node builds before it looks, where it has not (`environments.build_order`)."""
 
 
 def node_trouble(needs: NodeNeeds, token: str, patience: float | None = None) -> str:

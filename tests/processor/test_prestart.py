@@ -25,6 +25,7 @@ class Wanted:
     environment: dict[str, str] = field(default_factory=lambda: dict(ENVIRONMENT))
     tabular: bool = False
     threads: int = 1
+    own_python: str = ""
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +55,7 @@ def test_as_many_as_are_wanted_are_started_and_no_more() -> None:
         (Wanted(environment={"A": "2"}), False),
         (Wanted(threads=2), False),
         (Wanted(tabular=True), False),
+        (Wanted(own_python="/opt/x/bin/python"), False),
     ],
 )
 def test_a_step_takes_one_that_fits(wanted: Any, fits: bool) -> None:

@@ -218,7 +218,7 @@ def _number(digits: Bytes) -> tuple[Numbers, Flags]:
     return value.astype(np.int64), right
 
 
-_MONTH_CODES = np.array([int.from_bytes(name.encode()) for name in MONTHS], np.int64)
+_MONTH_CODES = np.array([int.from_bytes(name.encode(), "big") for name in MONTHS], np.int64)
 _MONTH_ORDER = np.argsort(_MONTH_CODES)
 
 

@@ -1,0 +1,54 @@
+"""The Python in which a step's script or command runs, where that is not the one that daskpar runs in."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+
+OLDEST = (3, 9)
+"""The oldest Python in which processors run."""
+TABLE_PACKAGES = ("pandas", "pyarrow")
+"""What it needs where mini-batches are tables."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChosenPython:
+    """A Python that was chosen for a step."""
+
+    python: str
+    """Absolute path of its executable."""
+    version: str = ""
+    """As `3.9.18`; empty where nobody has looked (it is on the nodes of a cluster)."""
+    build: str = ""
+    """What is built there before the step begins (`environments.build_order.BuildOrder.text`)."""
+    packages: tuple[tuple[str, str], ...] = ()
+    """Name and version of what values depend on, as far as it is there: pandas, pyarrow, numpy."""
+
+    @property
+    def prefix(self) -> str:
+        """The folder of its environment."""
+        return os.path.dirname(os.path.dirname(self.python))
+
+    @property
+    def is_there(self) -> bool:
+        """Whether nothing has to be built before it can be started."""
+        return not self.build or os.path.isfile(self.python)
+
+    @property
+    def in_words(self) -> str:
+        """As `/opt/x/bin/python (Python 3.9.18, pandas 2.2.3)`."""
+        if self.build and not self.version:
+            return f"{self.python} (built before the step begins)"
+        return f"{self.python} ({self.about})" if self.about else self.python
+
+    @property
+    def about(self) -> str:
+        """As `Python 3.9.18, pandas 2.2.3`; empty where that is not known."""
+        parts = [f"Python {self.version}"] if self.version else []
+        return ", ".join([*parts, *(f"{name} {version}" for name, version in self.packages)])
+
+
+def our_python() -> str:
+    """The Python that daskpar runs in, as `ChosenPython.in_words` says others."""
+    return f"{sys.executable} (Python {'.'.join(map(str, sys.version_info[:3]))})"
