@@ -26,7 +26,7 @@ FLOORS = (
     "processor",
     "outputs",
     "page",
-    "engine.rules", "engine.plugins", "engine",
+    "engine.rules", "engine.shipped", "engine.input_copies", "engine.plugins", "engine",
     "reports",
     "driver",
     # the door

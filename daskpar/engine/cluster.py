@@ -113,6 +113,8 @@ class Cluster:
         """Workers with another version of daskpar, or with none -> that version, or an empty text. They take
         no part.
         """
+        self.far: dict[str, str] = {}
+        """Workers that do not see the run directory -> why that is, in one sentence."""
         self._begun = False
         self._connection: Any = None
 
@@ -270,6 +272,7 @@ class Cluster:
     def forget(self, address: str) -> None:
         """A worker is lost; what comes under its address is asked anew."""
         self.facts = {other: facts for other, facts in self.facts.items() if other != address}
+        self.far.pop(address, None)
         self.strangers = {other: version for other, version in self.strangers.items() if other != address}
 
     def _ask(self, function: Callable[..., Any], workers: list[str]) -> dict[str, Any]:
