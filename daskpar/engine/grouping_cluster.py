@@ -22,7 +22,7 @@ class GroupingCluster:
         if self._cluster.local or self._cluster.facts.keys() - self._cluster.far.keys():
             return self._cluster
         if self._own is None:
-            self._own = Cluster(run_id=f"{self._cluster.run_id}-grouping", dashboard=None)
+            self._own = Cluster(run_id=self._cluster.run_id, dashboard=None)
             self._own.open()
         return self._own
 

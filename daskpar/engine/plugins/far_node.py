@@ -11,6 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from daskpar.batches.plan import Plan
+from daskpar.batches.plan_arrow import write_paths
+from daskpar.batches.plan_files import checks_of_files
 from daskpar.engine.input_copies import lay_out_inputs
 from daskpar.engine.plugins.node import NodePlugin, plugin_of
 from daskpar.engine.shipped.sent_step import SentStep, places_of, settings_here
@@ -52,7 +55,7 @@ def _open(plugin: NodePlugin, settings: ProcessorSettings, sent: SentStep) -> No
         return  # asked a second time
     places = places_of(sent, settings, plugin.folder().path)
     here = settings_here(sent, settings, places)
-    _move_plan(Path(here.plan), places)
+    _move_plan(Path(here.plan), places, with_paths=bool(sent.inputs))
     for folder in (here.shared, here.logs, here.work, here.output_dir):
         os.makedirs(folder, exist_ok=True)
     inputs = [
@@ -63,11 +66,16 @@ def _open(plugin: NodePlugin, settings: ProcessorSettings, sent: SentStep) -> No
     plugin.open(here)
 
 
-def _move_plan(plan: Path, places: NodePlaces) -> None:
-    """Have a plan name its files by the paths here."""
+def _move_plan(plan: Path, places: NodePlaces, *, with_paths: bool) -> None:
+    """Have a plan name its files by the paths here; `with_paths`: those of a list may be among them."""
     path = plan / "plan.json"
     document = json.loads(path.read_text(encoding="utf-8"))
     moved = places.here(document)
+    if with_paths and "paths" in document:
+        listed = plan / "plan.arrow"
+        paths = [places.text_here(each) for each in Plan.open(plan).paths()]
+        moved["paths"] = write_paths(listed, paths)
+        moved["files"] = {**moved["files"], **checks_of_files([listed])}
     if table := moved.get("table"):
         moved["table"] = json.dumps(places.here(json.loads(table)))
     if moved != document:

@@ -19,6 +19,8 @@ import threading
 PREFIX = "daskpar-node-"
 REMOVE_SECONDS = 2.0
 """How long the end of a run waits for it; it goes on by itself."""
+MTIME = "DASKPAR.mtime_ns"
+"""Header of a file in an archive: the time of its last change."""
 _LOCK = ".lock"
 _REMOVE = 'read _; for _ in 1 2 3 4 5 6; do rm -rf -- "$0" && [ ! -e "$0" ] && exit; sleep 1; done'
 """Waits for the end of its worker, then for that of the processes that may still write to the folder."""
@@ -73,6 +75,10 @@ class NodeFolder:
                     # Not there in early releases of Python 3.11.
                     archive.extraction_filter = getattr(tarfile, "data_filter", lambda member, _: member)
                     archive.extractall(fresh)
+                    for member in archive:
+                        time = int(member.pax_headers.get(MTIME, 0))
+                        if time and member.isreg():
+                            os.utime(os.path.join(fresh, member.name), ns=(time, time))
                 place = os.path.join(self.path, target)
                 os.makedirs(os.path.dirname(place), exist_ok=True)
                 shutil.rmtree(place, ignore_errors=True)

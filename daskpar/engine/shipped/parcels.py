@@ -11,7 +11,7 @@ from pathlib import Path
 
 from daskpar.data.folder_walk import folder_identity
 from daskpar.engine.shipped.ignore_rules import NAME, OTHER_NAME, IgnoreRules
-from daskpar.engine.shipped.node_folder import digest_of
+from daskpar.engine.shipped.node_folder import MTIME, digest_of
 from daskpar.errors import InputError
 from daskpar.rundir.identity import is_run_directory
 from daskpar.sizes import readable_size
@@ -68,13 +68,24 @@ def pack(what: str, kind: str, entries: Iterator[Entry], folder: Path, target: s
                         f"{what} holds more than {readable_size(MOST_BYTES)}; that much is not sent to nodes "
                         f"that do not see the run directory: {_WAY_OUT[kind]}"
                     )
-                archive.add(path, name, recursive=False)
+                _add(archive, path, name)
     except OSError as error:
         raise InputError(f"{what} can't be sent to nodes: {error}") from error
     name = f"{kind}-{digest_of(str(temporary))}"
     packed = folder / f"{name}.tar"
     os.replace(temporary, packed)
     return Parcel(name=name, path=packed, size=packed.stat().st_size, target=target or name)
+
+
+def _add(archive: tarfile.TarFile, path: str, name: str) -> None:
+    member = archive.gettarinfo(path, name)
+    # An archive has seconds as decimals, and files are known by their nanoseconds.
+    member.pax_headers = {MTIME: str(os.stat(path).st_mtime_ns)}
+    if member.isreg():
+        with open(path, "rb") as file:
+            archive.addfile(member, file)
+    else:
+        archive.addfile(member)
 
 
 def files_of_code(code: Path, skip: Collection[str], run_directory: Path) -> Iterator[Entry]:
