@@ -469,6 +469,7 @@ class Execution:
                 seconds=LEAVING_SECONDS + (self.settings.run_timeout if completed else 0.0),
                 reporting=list(members.open),
                 take=self._take_last,
+                last_taken=lambda: 0.0 if self.far is None else self.far.last_taken,
             )
             self._tracker.close(members.asked, self.counter.counts)
         except Exception as error:

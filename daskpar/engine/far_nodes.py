@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import threading
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from daskpar.engine.cluster import bounded
@@ -53,13 +55,16 @@ class FarNodes:
     skip: Collection[str] = ()
     acknowledge: Callable[[str, int], None] = lambda address, size: None
     """Tells the worker at an address that so many bytes of what it sent are here."""
+    last_taken: float = 0.0
+    """When rows or files came last."""
     _parcels: dict[str, Parcel] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _told: bool = False
 
     def __post_init__(self) -> None:
-        own = self.settings
-        self._returned = ReturnedFiles(trees_of(own), left_of(own))
+        own, coming = self.settings, self.folder / "left"
+        shutil.rmtree(coming, ignore_errors=True)  # of an earlier process of the run
+        self._returned = ReturnedFiles(trees_of(own), left_of(own), coming)
 
     # -- sending, on any thread ------------------------------------------------------------------------------
 
@@ -189,4 +194,5 @@ class FarNodes:
     def taken(self, address: str, reports: Sequence[Message]) -> None:
         """All of these reports are taken: the node may send more."""
         if size := sum(map(carried_bytes, reports)):
+            self.last_taken = monotonic()
             self.acknowledge(address, size)

@@ -33,6 +33,8 @@ OPEN_SECONDS = 60.0
 LAST_STATE_SECONDS = 5.0
 """How long the last state of a lost node is looked for. A node lost with its whole machine leaves none."""
 LAST_STATE_TICK_SECONDS = 0.05
+SENDING_SECONDS = 15.0
+"""How long the next piece of a file may take that a node sends at its end."""
 LAST_MESSAGE_SECONDS = 2.0
 """What the last message of a node gets to arrive, once its worker has answered that it has left."""
 
@@ -132,12 +134,14 @@ def leave_workers(
     seconds: float,
     reporting: Iterable[str],
     take: Callable[[DriverMessage], str],
+    last_taken: Callable[[], float] = lambda: 0.0,
 ) -> None:
     """Have the workers at `addresses` end their processors by calling `leave` there.
 
     A worker that is lost meanwhile, or does not answer within `seconds`, is not waited for. Any other message
     goes to `take`, which returns the address of a node whose last message it was, else an empty text. Those
-    that were `reporting` get a moment for their last message.
+    that were `reporting` get a moment for their last message. `last_taken`: when rows or files of theirs came
+    last, for as long as these come the workers have time.
     """
     waiting, deadline = set(addresses), monotonic() + seconds
     still_reporting = set(reporting) & waiting
@@ -157,7 +161,7 @@ def leave_workers(
                 target=ask, args=(address,), daemon=True, name=f"daskpar-leave-{address}"
             ).start()
     while waiting or still_reporting or not inbox.empty():
-        if client.status != "running" or monotonic() > deadline:
+        if client.status != "running" or monotonic() > max(deadline, last_taken() + SENDING_SECONDS):
             return
         try:
             message = inbox.get(timeout=0.25)
@@ -172,6 +176,6 @@ def leave_workers(
                     # The last messages were sent before the answers, but come by another way.
                     deadline = min(deadline, monotonic() + LAST_MESSAGE_SECONDS)
             case StopRequested(at_once=True):
-                deadline = monotonic()
+                return
             case _:
                 still_reporting.discard(take(message))

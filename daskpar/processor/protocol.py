@@ -361,7 +361,7 @@ class ReturnedFile:
     tree: int
     """Which of `NodePlaces.trees` it lies in; -1: `NodePlaces.left`."""
     name: str
-    """Its path there."""
+    """Its path there; empty when all of the tree was sent."""
     offset: int
     """Where the piece lies in it; 0: the file begins, or begins again."""
     data: bytes

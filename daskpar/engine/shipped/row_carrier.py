@@ -28,6 +28,7 @@ from daskpar.processor.protocol import (
     NodeFailed,
     ProcessorChanged,
     ProcessorSettings,
+    ReturnedFile,
     carried_bytes,
 )
 from daskpar.results import InitFailed
@@ -39,7 +40,7 @@ WINDOW_BYTES = 4 * PIECE_BYTES
 LOG_SECONDS = 2.0
 """How often logs are brought back while nothing tells of a need."""
 DRAIN_SECONDS = 12.0
-"""What the last reports and logs get when the step ends; less than a driver waits for its nodes."""
+"""How long the last reports and files wait when the step ends, for a driver that takes none of them."""
 
 
 @dataclass
@@ -105,9 +106,17 @@ class RowCarrier:
             self._over = self._over or not drain
             self._changed.notify_all()
         if drain:
-            self._thread.join(DRAIN_SECONDS)
-            self._end()
+            self._drain()
         self._parts.close()
+
+    def _drain(self) -> None:
+        with self._changed:
+            taken, since = self._acknowledged, monotonic()
+            while not self._over and monotonic() - since < DRAIN_SECONDS:
+                self._changed.wait(1.0)
+                if self._acknowledged != taken:
+                    taken, since = self._acknowledged, monotonic()
+        self._end()
 
     def _put(self, *waiting: Message | _Asked) -> None:
         with self._changed:
@@ -193,6 +202,7 @@ class RowCarrier:
             for piece in GrownFiles([self._places.left], LEFT).pieces(PIECE_BYTES, last=True):
                 if not self._send(piece):
                     return
+            self._send(ReturnedFile(tree=LEFT, name="", offset=0, data=b""))
 
     def _tell_of_own_outputs(self) -> None:
         """Nothing that scripts have written goes without a word."""
