@@ -10,7 +10,7 @@ import os
 import secrets
 import shutil
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -52,6 +52,8 @@ class FarNodes:
     folder: Path
     """For archives, in the folder of the step."""
     tell: Callable[[str], None]
+    known: Mapping[str, str] = field(default_factory=dict)
+    """As `Cluster.far`."""
     skip: Collection[str] = ()
     acknowledge: Callable[[str, int], None] = lambda address, size: None
     """Tells the worker at an address that so many bytes of what it sent are here."""

@@ -76,13 +76,7 @@ class StepNodes:
             self._warn_of_packages()
         for member in self.members.fill_up(self.cluster.facts):
             open_on_worker(
-                self.cluster.client,
-                member,
-                member.settings(self.settings),
-                self.inbox,
-                self.needs,
-                self.far,
-                self.cluster.far.get(member.address, ""),
+                self.cluster.client, member, member.settings(self.settings), self.inbox, self.needs, self.far
             )
         return self.members.any
 

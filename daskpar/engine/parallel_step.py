@@ -469,6 +469,7 @@ class ParallelStepRun(StepRun):
             run_directory=self.run_directory,
             folder=self.folder.sent,
             tell=self._warn,
+            known=self.cluster.far,
             skip=self.data,
         )
 

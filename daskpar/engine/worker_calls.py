@@ -46,13 +46,11 @@ def open_on_worker(
     inbox: Inbox,
     needs: Callable[[], NodeNeeds] | None = None,
     far: FarNodes | None = None,
-    why_far: str = "",
 ) -> None:
     """Have a worker start the processors of a step; `StepOpened` follows in `inbox`.
 
     `needs` gives what the worker must see; without, it is this machine, which sees all. `far`: opens the step
-    on workers that do not see the run directory; without, these can't take part. `why_far`: why it is known
-    that this one does not.
+    on workers that do not see the run directory; without, these can't take part.
     """
     from daskpar.engine.node_probe import view_of
     from daskpar.rundir.probe import NodeView
@@ -60,6 +58,7 @@ def open_on_worker(
     def ask() -> None:
         trouble = ""
         try:
+            why_far = "" if far is None else far.known.get(member.address, "")
             view = NodeView() if needs is None else view_of(client, needs(), member.address, why_far)
             trouble = view.trouble or (view.far if far is None else "")
             if not trouble and view.far and far is not None:
