@@ -222,7 +222,8 @@ class Startup:
         asked: set[NodeNeeds] = set()
         for step in self.job.steps:
             needs = needs_of(step, self.directory.path, before_the_run=True)
-            if needs in asked:
+            state = self.directory.step(step.name).state()
+            if needs in asked or (state is not None and state.completed):
                 continue
             asked.add(needs)
             views = views_of(cluster.client, needs, list(cluster.facts))

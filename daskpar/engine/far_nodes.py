@@ -10,7 +10,7 @@ import os
 import secrets
 import shutil
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -38,7 +38,9 @@ if TYPE_CHECKING:
     from daskpar.engine.rules.members import Member
 
 SEND_SECONDS = 120.0
-"""For a node to take a piece of what is sent to it, or to lay it out."""
+"""For a node to take a piece of what is sent to it, or to unpack it."""
+OPEN_SECONDS = 600.0
+"""For a node to start its processors; it may have to copy inputs for them."""
 
 
 @dataclass(kw_only=True)
@@ -52,7 +54,7 @@ class FarNodes:
     folder: Path
     """For archives, in the folder of the step."""
     tell: Callable[[str], None]
-    known: Mapping[str, str] = field(default_factory=dict)
+    known: dict[str, str] = field(default_factory=dict)
     """As `Cluster.far`."""
     skip: Collection[str] = ()
     acknowledge: Callable[[str, int], None] = lambda address, size: None
@@ -77,6 +79,7 @@ class FarNodes:
         """
         from daskpar.engine.plugins.far_node import open_far_step
 
+        self.known[member.address] = view.far
         self._tell_once(member.address, view.far)
         sent = SentStep(
             run_directory=str(self.run_directory),
@@ -86,7 +89,7 @@ class FarNodes:
             laid_out=tuple(data for data in self.step.inputs.values() if data.is_laid_out),
         )
         self._send(member.address, self._plan())
-        self._call(member.address, open_far_step, settings=settings, sent=sent)
+        self._call(member.address, open_far_step, OPEN_SECONDS, settings=settings, sent=sent)
 
     def _tell_once(self, address: str, far: str) -> None:
         with self._lock:
@@ -168,13 +171,19 @@ class FarNodes:
                 self._call(address, take_piece, parcel=parcel.name, sender=sender, offset=offset, data=data)
         self._call(address, unpack, parcel=parcel.name, sender=sender, target=parcel.target)
 
-    def _call(self, address: str, function: Callable[..., object], **arguments: object) -> object:
+    def _call(
+        self,
+        address: str,
+        function: Callable[..., object],
+        seconds: float = SEND_SECONDS,
+        **arguments: object,
+    ) -> object:
         return bounded(
             self.client.run,
             function,
             run_id=self.settings.run_id,
             workers=[address],
-            seconds=SEND_SECONDS,
+            seconds=seconds,
             **arguments,
         )[address]
 
