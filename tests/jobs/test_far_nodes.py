@@ -139,6 +139,27 @@ def test_keys_are_grouped_bad_items_isolated_and_rows_read_by_the_next_step(work
     assert sorted(item["row"]["x"] for item in items) == [5, 6], items
 
 
+def test_what_far_nodes_can_not_do_is_said_before_anything_runs(work, places, cluster):
+    work.files(2)
+    hidden = places / "hidden" / "data"
+    hidden.mkdir()
+    (hidden / "x.txt").write_text("x")
+    folder = {"filled": {"type": "uri_folder"}}
+    given = {"files": {"type": "uri_folder", "path": str(hidden)}}
+    steps = {
+        rf"does not see the output 'filled' at {places}.*URL": work.parallel(append=False, outputs=folder),
+        rf"does not see the input 'files' at {hidden}.*URL": work.parallel(inputs=given),
+        "does not see the run directory .*, and the command of step 'work' needs it": work.command("echo hi"),
+    }
+    for number, (message, step) in enumerate(steps.items()):
+        with pytest.raises(daskpar.UsageError, match=message) as error:
+            work.run(
+                {"work": step}, scheduler=str(cluster.scheduler), run_dir=places / "runs" / f"bad-{number}"
+            )
+        assert "node tcp://" in str(error.value)
+        assert not list((places / "runs" / f"bad-{number}").rglob("stdout"))
+
+
 SLOW = """
 import os, time
 def run(mini_batch):
@@ -181,24 +202,3 @@ def test_a_node_is_lost_the_driver_is_killed_and_a_worker_comes_late(work, place
     assert second.returncode == 0, out
     assert work.rows() == [f"{number:04}.txt" + "." * 300_000 for number in range(80)]
     until(lambda: not cluster.left(), "the end of the nodes' folders")
-
-
-def test_what_far_nodes_can_not_do_is_said_before_anything_runs(work, places, cluster):
-    work.files(2)
-    hidden = places / "hidden" / "data"
-    hidden.mkdir()
-    (hidden / "x.txt").write_text("x")
-    folder = {"filled": {"type": "uri_folder"}}
-    given = {"files": {"type": "uri_folder", "path": str(hidden)}}
-    steps = {
-        rf"does not see the output 'filled' at {places}.*URL": work.parallel(append=False, outputs=folder),
-        rf"does not see the input 'files' at {hidden}.*URL": work.parallel(inputs=given),
-        "does not see the run directory .*, and the command of step 'work' needs it": work.command("echo hi"),
-    }
-    for number, (message, step) in enumerate(steps.items()):
-        with pytest.raises(daskpar.UsageError, match=message) as error:
-            work.run(
-                {"work": step}, scheduler=str(cluster.scheduler), run_dir=places / "runs" / f"bad-{number}"
-            )
-        assert "node tcp://" in str(error.value)
-        assert not list((places / "runs" / f"bad-{number}").rglob("stdout"))

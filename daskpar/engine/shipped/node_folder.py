@@ -22,8 +22,16 @@ REMOVE_SECONDS = 2.0
 MTIME = "DASKPAR.mtime_ns"
 """Header of a file in an archive: the time of its last change."""
 _LOCK = ".lock"
-_REMOVE = 'read _; for _ in 1 2 3 4 5 6; do rm -rf -- "$0" && [ ! -e "$0" ] && exit; sleep 1; done'
-"""Waits for the end of its worker, then for that of the processes that may still write to the folder."""
+_REMOVE = """
+if read _; then
+    rm -rf -- "$0"
+else
+    for n in 1 2 3 4 5 6 7 8 9 10 11 12; do rm -rf -- "$0"; sleep 1; done
+fi
+"""
+"""Waits for a line: all processes have ended. Without one its worker was killed, and for a moment there may
+be processes that make anew what they miss.
+"""
 
 
 class NodeFolder:
@@ -90,11 +98,12 @@ class NodeFolder:
 
     def remove(self) -> None:
         """Remove it with all that it holds; may be called again."""
+        if self._lock_file < 0:
+            return
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-            self._remover.communicate(timeout=REMOVE_SECONDS)
-        if self._lock_file >= 0:
-            os.close(self._lock_file)
-            self._lock_file = -1
+            self._remover.communicate(b"\n", timeout=REMOVE_SECONDS)
+        os.close(self._lock_file)
+        self._lock_file = -1
 
     def _packed(self, parcel: str, sender: str) -> str:
         return os.path.join(self.path, f".{parcel}.{sender}.tar")
