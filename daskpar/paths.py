@@ -225,6 +225,11 @@ class StepPaths:
         return self.path / "uploads"
 
     @property
+    def sent(self) -> Path:
+        """Archives for nodes that do not see the run directory, while the step runs."""
+        return self.path / "sent"
+
+    @property
     def work(self) -> Path:
         """Working directories of processors, or of a command."""
         return self.path / "work"

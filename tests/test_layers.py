@@ -27,7 +27,7 @@ FLOORS = (
     "environments",
     "outputs",
     "page",
-    "engine.rules", "engine.plugins", "engine",
+    "engine.rules", "engine.shipped", "engine.input_copies", "engine.plugins", "engine",
     "reports",
     "driver",
     # the door

@@ -227,14 +227,21 @@ class Startup:
 
         Where some do, the others are left out when a step opens on them.
         """
-        from daskpar.engine.node_probe import all_lack, needs_of
+        from daskpar.engine.node_probe import needs_of, views_of
 
         asked: set[NodeNeeds] = set()
         for step in self.job.steps:
             needs = needs_of(step, self.directory.path, before_the_run=True)
-            if needs not in asked and (trouble := all_lack(cluster.client, needs, list(cluster.facts))):
-                raise UsageError(trouble)
+            state = self.directory.step(step.name).state()
+            if needs in asked or (state is not None and state.completed):
+                continue
             asked.add(needs)
+            views = views_of(cluster.client, needs, list(cluster.facts))
+            cluster.far.update((address, view.far) for address, view in views.items() if view.far)
+            # Who does not answer may be fit: it is asked again when a step opens on it.
+            if views and len(views) == len(cluster.facts) and all(view.trouble for view in views.values()):
+                address, view = next(iter(views.items()))
+                raise UsageError(f"step {step.name!r}, node {address}: {view.trouble}")
 
     def ready(self, stop_reason: Callable[[], str], say: Callable[[str], None] = lambda _: None) -> Cluster:
         """The open cluster; what went wrong is raised.

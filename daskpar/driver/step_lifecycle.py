@@ -206,6 +206,7 @@ class StepLifecycle:
             ready=ready,
             datastores=self.datastores,
             run_directory=self.directory.path,
+            data=[*output_paths(self.job), *outside_inputs(self.job)],
             retry_failed=self.resumed,
             repeats_before=state.counts.repeats,
             time_limit=self.step.settings.job_timeout,

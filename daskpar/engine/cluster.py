@@ -123,6 +123,8 @@ class Cluster:
         self._started: StartedCompute | None = None
         self.hanging: set[str] = set()
         """Workers that did not answer when a step ended."""
+        self.far: dict[str, str] = {}
+        """Workers that do not see the run directory -> why that is, in one sentence."""
         self._begun = False
         self._connection: Any = None
 
@@ -303,6 +305,7 @@ class Cluster:
     def forget(self, address: str) -> None:
         """A worker is lost; what comes under its address is asked anew."""
         self.facts = {other: facts for other, facts in self.facts.items() if other != address}
+        self.far.pop(address, None)
         self.strangers = {other: version for other, version in self.strangers.items() if other != address}
 
     def _ask(self, function: Callable[..., Any], workers: list[str]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from daskpar.engine.block_tasks import BlockTasks
 from daskpar.engine.cluster import RESUME, SCHEDULER_GONE, Cluster
 from daskpar.engine.dividing import Dividing
 from daskpar.engine.execution_result import Commit, ExecutionResult
+from daskpar.engine.far_nodes import FarNodes
 from daskpar.engine.inbox import DriverMessage, Inbox, LastStateKnown, StepOpened, StopRequested, TaskEnded
 from daskpar.engine.leaving import Leaving
 from daskpar.engine.message_events import long_calls_changed, processor_event, resource_sample
@@ -37,6 +38,7 @@ from daskpar.events import Event, Progress, Warned
 from daskpar.printable import in_brackets
 from daskpar.processor.protocol import (
     BlockEnded,
+    CarriedRows,
     Flushed,
     LogMessage,
     LongCalls,
@@ -48,6 +50,7 @@ from daskpar.processor.protocol import (
     ProcessorSettings,
     Released,
     ReleaseReason,
+    ReturnedFile,
     Sampled,
 )
 from daskpar.results import InitFailed, Status, status_of
@@ -87,6 +90,8 @@ class Execution:
     """Name of the phase for progress displays; empty for the step's own mini-batches."""
     needs: Callable[[], NodeNeeds] | None = None
     """What a node must see to take part; None where all is this machine."""
+    far: FarNodes | None = None
+    """Nodes that do not see the run directory; None: they can't take part."""
     charged_items: Callable[[int], int] = lambda _: 1
     """Items of a mini-batch that was lost for good."""
     describe: Callable[[int], str] = lambda _: ""
@@ -160,6 +165,7 @@ class Execution:
             give_up=self.results.give_up,
             end=lambda reason: self._end(Status.FAILED, reason),
             needs=self.needs,
+            far=self.far,
         )
         self._backups = backups_of(
             self.dispatcher,
@@ -178,6 +184,8 @@ class Execution:
             members=self.nodes.members,
             say=self._warn,
         )
+        if self.far is not None:
+            self.far.acknowledge = self._tracker.taken
         try:
             self._node_use.look(monotonic())
             self._tracker.open(self.counter)
@@ -245,8 +253,7 @@ class Execution:
     def _take(self, message: DriverMessage) -> None:
         match message:
             case MessagesArrived(address, pickled):
-                for one in pickle.loads(pickled):
-                    self._take_report(address, one)
+                self._take_reports(address, pickle.loads(pickled))
             case VerdictReached(reason):
                 self._end(Status.FAILED, reason, nodes_know=True)
             case WorkerJoined():
@@ -270,6 +277,13 @@ class Execution:
                 self._end(Status.INTERRUPTED, reason)
                 if at_once:
                     self._clocks.stopping_since = float("-inf")
+
+    def _take_reports(self, address: str, reports: list[Message]) -> None:
+        for one in reports:
+            if not self._take_sent(address, one):
+                self._take_report(address, one)
+        if self.far is not None:
+            self.far.taken(address, reports)
 
     def _take_report(self, address: str, message: Message) -> None:
         """What the processors of the node at `address` report."""
@@ -308,6 +322,14 @@ class Execution:
         if self._backups is not None:
             self._backups.long_calls(address, message, monotonic())
         self.publish(long_calls_changed(self.settings.step, message, self.results.described))
+
+    def _take_sent(self, address: str, message: Message) -> bool:
+        """Take rows or a piece of a log from a node that does not see the run directory; False for others."""
+        if self.far is None or not self.far.take(address, message):
+            return False
+        if isinstance(message, CarriedRows):
+            self._clocks.progress_since = monotonic()
+        return True
 
     def _take_released(self, address: str, released: Released) -> None:
         number = self.nodes.members.number(address) or 0
@@ -486,6 +508,7 @@ class Execution:
                 members.open,
                 members.opening,
                 seconds=LEAVING_SECONDS + (self.settings.run_timeout if completed else 0.0),
+                last_taken=lambda: 0.0 if self.far is None else self.far.last_taken,
             )
             self._tracker.close(members.asked, self.counter.counts)
         except Exception as error:
@@ -512,4 +535,8 @@ class Execution:
         for report in reports:
             if isinstance(report, LogMessage | ProcessorChanged | Sampled):
                 self._take_report(message.address, report)
+            elif isinstance(report, ReturnedFile):
+                self._take_sent(message.address, report)
+        if self.far is not None:
+            self.far.taken(message.address, reports)
         return message.address if any(isinstance(report, NodeClosed) for report in reports) else ""

@@ -23,6 +23,8 @@ ALIVE_SECONDS = 5.0
 """What a worker gets to end a step before it is asked whether it is alive, and what it gets to say so."""
 LAST_MESSAGE_SECONDS = 2.0
 """What the last message of a node gets to arrive, once its worker has answered that it has left."""
+SENDING_SECONDS = 15.0
+"""How long the next piece of a file may take that a node sends at its end."""
 
 
 class Leaving:
@@ -49,13 +51,22 @@ class Leaving:
         self._alive: set[str] = set()
         self._hanging: set[str] = set()
         self._asked_whether_alive = False
+        self._at_once = False
 
-    def run(self, reporting: Iterable[str], asked: Iterable[str], *, seconds: float) -> set[str]:
+    def run(
+        self,
+        reporting: Iterable[str],
+        asked: Iterable[str],
+        *,
+        seconds: float,
+        last_taken: Callable[[], float] = lambda: 0.0,
+    ) -> set[str]:
         """Returns when all have left, or nobody is waited for any more; the workers that hang.
 
         `reporting` are those on which the step is open: they are waited for, up to `seconds`, and get a
         moment for their last message. Others that were `asked` to open it find, whenever they get to that,
         that it has ended. One that hangs, so that it does not even say that it is alive, holds up nobody.
+        `last_taken`: when rows or files of nodes came last; as long as these come, nodes have time.
         """
         self._waiting = set(reporting)
         self._still_reporting = set(self._waiting)
@@ -64,13 +75,16 @@ class Leaving:
         if self._client.status == "running":
             self._on_threads(self._ask_to_leave, {*self._waiting, *asked})
         while self._waiting or self._still_reporting or not self._inbox.empty():
-            if self._client.status != "running" or monotonic() > self._deadline:
+            if self._client.status != "running" or monotonic() > self._deadline_now(last_taken()):
                 return self._hanging | self._waiting
             if self._waiting and monotonic() > self._look_at:
                 self._look_for_hanging()
             with suppress(queue.Empty):
                 self._handle(self._inbox.get(timeout=0.25))
         return self._hanging
+
+    def _deadline_now(self, last_taken: float) -> float:
+        return 0.0 if self._at_once else max(self._deadline, last_taken + SENDING_SECONDS)
 
     def _handle(self, message: DriverMessage) -> None:
         match message:
@@ -82,7 +96,7 @@ class Leaving:
                     # The last messages were sent before the answers, but come by another way.
                     self._deadline = min(self._deadline, monotonic() + LAST_MESSAGE_SECONDS)
             case StopRequested(at_once=True):
-                self._deadline = monotonic()
+                self._at_once = True
             case _:
                 self._still_reporting.discard(self._take(message))
 

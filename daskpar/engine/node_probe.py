@@ -7,14 +7,14 @@ import os
 import secrets
 from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from daskpar.datastores import known_options
 from daskpar.engine.cluster import bounded
 from daskpar.engine.plugins.node import probe_here, probe_token
-from daskpar.jobspec.model import CommandStep, ParallelStep
+from daskpar.jobspec.model import CommandStep, Input, Output, ParallelStep
 from daskpar.locations import is_url
-from daskpar.rundir.probe import NodeNeeds, Place, clear_marks, unshared
+from daskpar.rundir.probe import NodeNeeds, NodeView, Place, clear_marks, unshared
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -38,11 +38,12 @@ def needs_of(
         # Nodes may have it where the driver has nothing.
         found.append(Place(what="the Python of the step", path=own.python, is_folder=False))
     if step.code is not None:
-        found.append(Place.of("the code", str(step.code), inside=_script_name(step)))
+        found.append(Place.of("the code", str(step.code), inside=_script_name(step), sent=True))
     for data in step.inputs.values():
         if data.is_data and data.path and not is_url(data.path) and not (before_the_run and data.made_by):
             inside = "MLTable" if data.type == "mltable" else ""
-            found.append(Place.of(f"the input {data.name!r}", data.path, inside=inside))
+            sent = is_sent(data, run_directory)
+            found.append(Place.of(f"the input {data.name!r}", data.path, inside=inside, sent=sent))
     writes = () if before_the_run else _folders_written(step)
     # Whoever fills an output uploads it; what a command has written, and rows, the driver does.
     filled = step.outputs.values() if isinstance(step, ParallelStep) else ()
@@ -50,6 +51,8 @@ def needs_of(
         run_directory=str(run_directory),
         reads=tuple(filter(None, found)),
         writes=tuple(writes),
+        fills=tuple(_filled(step)),
+        near_only="" if isinstance(step, ParallelStep) else f"the command of step {step.name!r} needs it",
         stores=tuple(
             output.path.rpartition("/")[0] if output.type == "uri_file" else output.path
             for output in filled
@@ -60,9 +63,14 @@ def needs_of(
     )
 
 
+def is_sent(data: Input, run_directory: Path) -> bool:
+    """Whether an input is sent to nodes that do not see it: what the run itself has made."""
+    return data.made_by is not None or Path(data.path).is_relative_to(run_directory)
+
+
 def _script(step: ParallelStep) -> Place | None:
     return (
-        Place.of("the entry script", step.entry_script, same=True)
+        Place.of("the entry script", step.entry_script, same=True, sent=True)
         if os.path.isabs(step.entry_script)
         else None
     )
@@ -78,51 +86,76 @@ def _script_name(step: ParallelStep | CommandStep) -> str:
 
 def _folders_written(step: ParallelStep | CommandStep) -> list[str]:
     """Local folders that the step's script or command writes to itself; rows are written by the driver."""
-    rows = step.append_row_to if isinstance(step, ParallelStep) else None
     folders = {
         output.path if output.type != "uri_file" else os.path.dirname(output.path)
-        for output in step.outputs.values()
-        if not is_url(output.path) and output.path != rows
+        for output in _written_by_scripts(step)
     }
     return sorted(folder for folder in folders if os.path.isdir(folder))
 
 
+def _filled(step: ParallelStep | CommandStep) -> list[tuple[str, str, str]]:
+    """As `NodeNeeds.fills`."""
+    found = []
+    for output in _written_by_scripts(step):
+        above = os.path.dirname(output.path.rstrip("/"))
+        while not os.path.isdir(above):
+            above = os.path.dirname(above)
+        found.append((f"the output {output.name!r}", output.path, above))
+    return found
+
+
+def _written_by_scripts(step: ParallelStep | CommandStep) -> list[Output]:
+    """Local outputs that the driver does not write."""
+    ours = {step.append_row_to, step.settings.failed_items_to} if isinstance(step, ParallelStep) else set()
+    return [output for output in step.outputs.values() if not is_url(output.path) and output.path not in ours]
+
+
 def node_lacks(client: Client, needs: NodeNeeds, address: str) -> str:
     """What the worker at `address` lacks of `needs`, in one sentence with what to do; else an empty text."""
-    if needs.build:
+    return view_of(client, needs, address).trouble
+
+
+def view_of(client: Client, needs: NodeNeeds, address: str, far: str = "") -> NodeView:
+    """What the worker at `address` sees of `needs`. `far`: why it is known not to see the run directory."""
+    if needs.build and not far:
         from daskpar.engine.own_python import build_on
 
         if trouble := build_on(client, address, needs.build):
-            return trouble
+            return NodeView(trouble)
     for _ in range(2):
         token = secrets.token_hex(4)
         mark = probe_token(token, address)
         try:
-            trouble = str(
-                bounded(
-                    client.run, probe_here, needs=needs, token=token, workers=[address], seconds=PROBE_SECONDS
-                )[address]
-            )
+            view: NodeView = bounded(
+                client.run,
+                probe_here,
+                needs=needs,
+                token=token,
+                far=far,
+                workers=[address],
+                seconds=PROBE_SECONDS,
+            )[address]
         except TimeoutError:
             clear_marks(needs, mark)
             continue
-        if trouble:
+        if view.trouble:
             clear_marks(needs, mark)
-        return trouble or unshared(needs, mark)
-    return (
+            return view
+        seen = unshared(needs, mark, view)
+        return view_of(client, needs, address, seen.far) if seen.far and not view.far else seen
+    return NodeView(
         f"it did not say within {2 * PROBE_SECONDS:g} s whether it sees what the step needs "
         "(code, inputs, folders); a mount may hang there"
     )
 
 
-def all_lack(client: Client, needs: NodeNeeds, addresses: Collection[str]) -> str:
-    """What one of the workers lacks, where none of them has all of `needs`; else an empty text.
-
-    Who does not answer counts as one that has: it is asked again when a step opens on it.
+def views_of(client: Client, needs: NodeNeeds, addresses: Collection[str]) -> dict[str, NodeView]:
+    """The same of all workers that answer; of the others nothing is known yet: they are asked when a step
+    opens on them.
     """
     token = secrets.token_hex(4)
     try:
-        answers = bounded(
+        answers: dict[str, Any] = bounded(
             client.run,
             probe_here,
             needs=needs,
@@ -134,15 +167,12 @@ def all_lack(client: Client, needs: NodeNeeds, addresses: Collection[str]) -> st
     except TimeoutError:
         logger.warning("not all workers say whether they see what the run needs; each is asked again")
         answers = {}
-    first = ""
-    fit = len(answers) < len(addresses)
+    found: dict[str, NodeView] = {}
     for address in addresses:
-        trouble = answers.get(address, "")
-        if isinstance(trouble, BaseException):
-            fit = True
-        elif address in answers and not trouble:
-            trouble = unshared(needs, probe_token(token, address))
-            fit = fit or not trouble
-        clear_marks(needs, probe_token(token, address))
-        first = first or str(trouble)
-    return "" if fit or not addresses else first
+        view, mark = answers.get(address), probe_token(token, address)
+        if isinstance(view, NodeView):
+            seen = view if view.trouble else unshared(needs, mark, view)
+            again = bool(seen.far) and not view.far
+            found[address] = view_of(client, needs, address, seen.far) if again else seen
+        clear_marks(needs, mark)
+    return found

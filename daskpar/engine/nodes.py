@@ -8,6 +8,7 @@ from time import time
 
 from daskpar.engine.block_tasks import BlockTasks
 from daskpar.engine.cluster import INSTALL, Cluster
+from daskpar.engine.far_nodes import FarNodes
 from daskpar.engine.inbox import Inbox, LastStateKnown, StepOpened
 from daskpar.engine.rules.blame import LOSSES
 from daskpar.engine.rules.dispatch import Dispatcher
@@ -47,6 +48,8 @@ class StepNodes:
     """Whether the step is ending: no worker is asked any more, and a node that opens now gets no blocks."""
     needs: Callable[[], NodeNeeds] | None = None
     """What a worker must see to take part; None where all is this machine."""
+    far: FarNodes | None = None
+    """Workers that do not see the run directory; None: they can't take part."""
     losses: NodeLosses = field(default_factory=NodeLosses)
     inits: InitFailures = field(default_factory=InitFailures)
     wanted: bool = True
@@ -73,7 +76,7 @@ class StepNodes:
             self._warn_of_packages()
         for member in self.members.fill_up(self.cluster.facts):
             open_on_worker(
-                self.cluster.client, member, member.settings(self.settings), self.inbox, self.needs
+                self.cluster.client, member, member.settings(self.settings), self.inbox, self.needs, self.far
             )
         return self.members.any
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,8 +19,10 @@ from daskpar.batches.selection import Selection, common, size
 from daskpar.engine.dividing import Dividing
 from daskpar.engine.execution import Execution
 from daskpar.engine.execution_result import Commit, ExecutionResult
+from daskpar.engine.far_nodes import FarNodes
 from daskpar.engine.fetch_settings import fetching_of
 from daskpar.engine.grouped_input import changed_since_grouped
+from daskpar.engine.grouping_cluster import GroupingCluster
 from daskpar.engine.input_copies import is_copied, lay_out_inputs, own_outputs, remove_inputs
 from daskpar.engine.input_guard import guard_of
 from daskpar.engine.node_probe import needs_of
@@ -79,6 +81,8 @@ class ParallelStepRun(StepRun):
     """The input where it was opened already."""
     listed_ahead: Callable[[], Table | FileList] | None = None
     """Waits for the input where it is being listed already."""
+    data: Collection[str] = ()
+    """What the steps of the job read and write: no code, wherever it lies."""
     takes_changes: bool = False
     """Whether the files of an earlier process' plan may be others by now (--allow-changes)."""
     selection: Selection | None = None
@@ -88,8 +92,12 @@ class ParallelStepRun(StepRun):
     _planned_of: Table | None = None
     """The table that this process has planned; None for a list of files, and for a plan that was there."""
 
+    def __post_init__(self) -> None:
+        self._grouping = GroupingCluster(self.cluster)
+
     def _run(self) -> StepResult:
-        summary = self._plan()
+        with self._grouping:
+            summary = self._plan()
         self.on_planned()
         if self.step.append_row_to is not None:
             # Before the first mini-batch: is there room for parts and output, and may they be written?
@@ -182,6 +190,7 @@ class ParallelStepRun(StepRun):
                         counter, outcome = self._repair(summary, ledger, counter, outcome, repairs)
                 raise AssertionError("the last round returns")
         finally:
+            shutil.rmtree(self.folder.sent, ignore_errors=True)
             ledger.close()
             self._write_failed_items(ledger)
 
@@ -437,8 +446,9 @@ class ParallelStepRun(StepRun):
             overhead=settings.overhead_timeout,
             init=settings.init_timeout,
         )
+        cluster = self._grouping.cluster() if doing else self.cluster
         return Execution(
-            cluster=self.cluster,
+            cluster=cluster,
             settings=settings,
             dispatcher=dispatcher,
             counter=counter,
@@ -449,10 +459,23 @@ class ParallelStepRun(StepRun):
             processors_wanted=self.step.max_concurrency_per_instance,
             doing=doing,
             dividing=dividing,
-            needs=None if self.cluster.local else self._needs,
+            needs=None if cluster.local else self._needs,
+            far=None if cluster.local or doing else self._far_nodes(settings),
             charged_items=lambda index: plan.items(index) or 1,
             describe=plan.describe,
             origin=lambda: plan.table.origin if plan.tabular else "",
+        )
+
+    def _far_nodes(self, settings: ProcessorSettings) -> FarNodes:
+        return FarNodes(
+            client=self.cluster.client,
+            step=self.step,
+            settings=settings,
+            run_directory=self.run_directory,
+            folder=self.folder.sent,
+            tell=self._warn,
+            known=self.cluster.far,
+            skip=self.data,
         )
 
     def _needs(self) -> NodeNeeds:

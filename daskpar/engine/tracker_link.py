@@ -77,6 +77,14 @@ class TrackerLink:
         else:
             self.inbox.put(message)
 
+    def taken(self, address: str, size: int) -> None:
+        """Tell a node that so many bytes of what it has sent are here; never waits."""
+        from daskpar.engine.plugins.tracker import taken_name
+
+        if self.client.status == "running":
+            message = {"op": taken_name(self._topic), "address": address, "size": size}
+            self.client._send_to_scheduler(message)
+
     def stop_nodes(self, reason: str) -> None:
         """Have the nodes start no further call of `run()` and kill running ones after two seconds."""
         from daskpar.engine.plugins.tracker import ask_tracker

@@ -15,12 +15,14 @@ from daskpar.engine.cluster import bounded
 from daskpar.engine.inbox import Inbox, LastStateKnown, StepOpened
 from daskpar.engine.rules.backup_dispatch import Overtaken
 from daskpar.engine.rules.members import Member
+from daskpar.errors import DaskparError
 from daskpar.processor import last_state
 from daskpar.processor.protocol import ProcessorSettings
 
 if TYPE_CHECKING:
     from distributed import Client
 
+    from daskpar.engine.far_nodes import FarNodes
     from daskpar.rundir.probe import NodeNeeds
 
 logger = logging.getLogger(__name__)
@@ -38,20 +40,28 @@ def open_on_worker(
     settings: ProcessorSettings,
     inbox: Inbox,
     needs: Callable[[], NodeNeeds] | None = None,
+    far: FarNodes | None = None,
 ) -> None:
     """Have a worker start the processors of a step; `StepOpened` follows in `inbox`.
 
-    `needs` gives what the worker must see; without, it is this machine, which sees all.
+    `needs` gives what the worker must see; without, it is this machine, which sees all. `far`: opens the step
+    on workers that do not see the run directory; without, these can't take part.
     """
-    from daskpar.engine.node_probe import node_lacks
+    from daskpar.engine.node_probe import view_of
+    from daskpar.rundir.probe import NodeView
 
     def ask() -> None:
         trouble = ""
         try:
-            if needs is not None:
-                trouble = node_lacks(client, needs(), member.address)
-            if not trouble:
+            why_far = "" if far is None else far.known.get(member.address, "")
+            view = NodeView() if needs is None else view_of(client, needs(), member.address, why_far)
+            trouble = view.trouble or (view.far if far is None else "")
+            if not trouble and view.far and far is not None:
+                far.open(member, settings, view)
+            elif not trouble:
                 _open(client, member, settings)
+        except DaskparError as error:
+            trouble = str(error)
         except Exception as error:  # whatever it is, it is this node's trouble alone
             trouble = f"{type(error).__name__}: {error}"
         inbox.put(StepOpened(member.address, member.number, trouble))

@@ -64,17 +64,23 @@ class _Folder:
 class UploadGate:
     """Takes the reports of one step on one node, in order, and hands them to `deliver`, in lists.
 
-    `deliver` is called from several threads, but one at a time.
+    `deliver` is called from several threads, but one at a time. `begun`: makes sure that the run directory
+    has what is written down of files, before they are uploaded; False where that can't be.
     """
 
     def __init__(
-        self, settings: ProcessorSettings, uploads: Uploads, deliver: Callable[[list[Message]], None]
+        self,
+        settings: ProcessorSettings,
+        uploads: Uploads,
+        deliver: Callable[[list[Message]], None],
+        begun: Callable[[], bool] | None = None,
     ) -> None:
         self._node = settings.node
         self._uploads = uploads
         self._targets = dict(uploads.outputs)
         take_options(settings.storage)
         self._deliver = deliver
+        self._begun = begun
         self._lock = threading.RLock()
         self._held: dict[int, deque[_Held]] = {}
         self._closed = threading.Event()
@@ -137,6 +143,8 @@ class UploadGate:
             if found:
                 self._log.add(token, index, [(output, name) for _, output, name in found], of_init=of_init)
             files += found
+        if files and self._begun is not None and not self._begun():
+            return  # the step is over
         folder.left = len(files)
         if not files:
             self._uploaded(folder)

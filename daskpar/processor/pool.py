@@ -345,7 +345,8 @@ class ProcessorPool:
                     processor, f"{message.what}: {message.message}", message.trace, certain=message.certain
                 )
             case DiskFailed():
-                self._report(NodeFailed(node=self.settings.node, message=message.message, disk=True))
+                shared = self.settings.places is None  # else the disk is this node's own
+                self._report(NodeFailed(node=self.settings.node, message=message.message, disk=shared))
                 self._stop()
             case BlockDone():
                 self._blocks.done(processor, message)

@@ -15,6 +15,7 @@ from daskpar.datastores import StorageOptions
 from daskpar.events import LongCall, ProcessorState
 from daskpar.paths import LogPaths, processor_work
 from daskpar.processor.fetched_inputs import Fetching
+from daskpar.processor.node_places import NodePlaces
 from daskpar.processor.output_sweep import Uploads
 from daskpar.processor.private_mounts import NO_GUARD, Guard
 from daskpar.results import Failure, InitFailed
@@ -28,6 +29,8 @@ FIRST_COPY = 1 << 40
 """Blocks are numbered from 0 on, second copies of slow mini-batches from here on: who meets a report of one
 sees that it is no block's.
 """
+PIECE_BYTES = 4 * 1000 * 1000
+"""What a report carries at most of rows or logs, from nodes that do not see the run directory."""
 
 LookRow = tuple[Any, ...]
 """What a processor does just now, for people who watch: step, node, number, pid, phase (`Phase`), mini-batch
@@ -136,6 +139,8 @@ class ProcessorSettings:
     """Random text of one driver process's run of the step: it marks the files that its nodes leave behind."""
     uploads: Uploads | None = None
     """The outputs at URLs that the script fills; None: there are none."""
+    places: NodePlaces | None = None
+    """Of a node that does not see the run directory: where it has what lies there; None of all others."""
     repair: int = 0
     """How often damaged rows of the step were run again before, in the same run."""
 
@@ -352,6 +357,32 @@ class Sampled:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CarriedRows:
+    """Rows that the driver keeps in the step's store, ahead of the `Flushed` that they belong to.
+
+    From nodes that do not see the store, of a flush that is too large for one report.
+    """
+
+    part: str
+    offset: int
+    """Where they lie in the part."""
+    data: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReturnedFile:
+    """A piece of a file that belongs in the run directory, from a node that does not see that."""
+
+    tree: int
+    """Which of `NodePlaces.trees` it lies in; -1: `NodePlaces.left`."""
+    name: str
+    """Its path there; empty when all of the tree was sent."""
+    offset: int
+    """Where the piece lies in it; 0: the file begins, or begins again."""
+    data: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
 class NodeClosed:
     """The last message of a node of a step: all its processors have ended, and no other message follows."""
 
@@ -370,6 +401,15 @@ Message = (
     | ProcessorChanged
     | LongCalls
     | Sampled
+    | CarriedRows
+    | ReturnedFile
     | NodeClosed
 )
 """What a node reports, in the order in which it happened."""
+
+
+def carried_bytes(message: Message) -> int:
+    """Bytes of rows or files that travel with a report; 0 of nodes that see the run directory."""
+    if isinstance(message, Flushed):
+        return len(message.carried)
+    return len(message.data) if isinstance(message, CarriedRows | ReturnedFile) else 0

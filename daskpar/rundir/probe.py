@@ -1,7 +1,8 @@
 """Checks that a node sees what a step needs: its code, its inputs, its outputs and the run directory.
 
 What is read is described by whoever has it (`Place.of`) and looked for on the node; where a node writes, it
-leaves a file that the driver looks for.
+leaves a file that the driver looks for. A node that does not see the run directory (a *far* one) may take
+part all the same, where it sees what can't be sent to it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import os
 import socket
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from daskpar import atomic
@@ -21,6 +22,8 @@ from daskpar.rundir.store_probe import check_written
 
 PATIENCE_SECONDS = 10.0
 """Network file systems show a new file to other machines only after a while."""
+RUN_PATIENCE_SECONDS = 2.0
+"""The same for the run directory, without which a node works too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,17 +38,22 @@ class Place:
     """A name in the folder, empty where it holds nothing: what is not mounted is an empty folder, too."""
     digest: str = ""
     """Of the file's bytes, where they are to be the same."""
+    sent: bool = False
+    """Whether it is sent to far nodes that do not see it."""
 
     @classmethod
-    def of(cls, what: str, path: str, *, inside: str = "", same: bool = False) -> Place | None:
+    def of(
+        cls, what: str, path: str, *, inside: str = "", same: bool = False, sent: bool = False
+    ) -> Place | None:
         """What lies at `path` here; None where there is nothing, or nothing that may be read."""
         try:
             if not os.path.isdir(path):
-                return cls(what=what, path=path, is_folder=False, digest=_digest(path) if same else "")
+                digest = _digest(path) if same else ""
+                return cls(what=what, path=path, is_folder=False, digest=digest, sent=sent)
             if not inside:
                 with os.scandir(path) as entries:
                     inside = next((entry.name for entry in entries), "")
-            return cls(what=what, path=path, is_folder=True, inside=inside)
+            return cls(what=what, path=path, is_folder=True, inside=inside, sent=sent)
         except OSError:
             return None
 
@@ -75,6 +83,11 @@ class NodeNeeds:
     reads: tuple[Place, ...] = ()
     writes: tuple[str, ...] = ()
     """Folders that exist, to which the step writes."""
+    fills: tuple[tuple[str, str, str], ...] = ()
+    """What scripts fill in its place, for messages, its path, and the innermost folder of that which is
+    there: far nodes must see it."""
+    near_only: str = ""
+    """Why far nodes can't take part at all, for messages; empty: they can."""
     stores: tuple[str, ...] = ()
     """Folders at URLs to which the node itself writes."""
     storage: StorageOptions = field(default_factory=StorageOptions, compare=False)
@@ -83,25 +96,76 @@ class NodeNeeds:
     """The environment that a node builds before it looks, where it has not (`environments.build_order`)."""
 
 
-def node_trouble(needs: NodeNeeds, token: str, patience: float | None = None) -> str:
-    """Runs on a node: what it lacks of `needs`, in one sentence with what to do; else an empty text.
+@dataclass(frozen=True)
+class NodeView:
+    """What a node sees of what a step needs."""
+
+    trouble: str = ""
+    """What it lacks, in one sentence with what to do; empty: nothing."""
+    far: str = ""
+    """Why it does not see the run directory, in one sentence; empty: it does."""
+    unseen: tuple[str, ...] = ()
+    """What has to be sent to a far node, because it is not there: paths of `NodeNeeds.reads`."""
+
+
+def node_view(needs: NodeNeeds, token: str, patience: float | None = None, *, far: str = "") -> NodeView:
+    """Runs on a node: what it sees. `far`: why it is known not to see the run directory.
 
     Leaves files named by `token`, for the driver's `unshared`. What is not there is looked for again for
     `patience` seconds.
     """
-    end = time.monotonic() + (PATIENCE_SECONDS if patience is None else patience)
+    patience = PATIENCE_SECONDS if patience is None else patience
+    far = far or _look_for_run(needs.run_directory, token, patience)
+    unseen: list[str] = []
+    trouble = _without_run(needs, patience, unseen) if far else _unread(needs, patience, _MOUNT)
+    return NodeView(trouble or _unwritten(needs, token, far), far, tuple(unseen))
+
+
+def _look_for_run(run_directory: str, token: str, patience: float) -> str:
+    """Why the run directory is not seen here; empty where it is."""
+    near = os.path.isdir(os.path.dirname(run_directory))
+    end = time.monotonic() + (min(patience, RUN_PATIENCE_SECONDS) if near else 0.0)
+    while trouble := write_probe(run_directory, token):
+        if time.monotonic() >= end:
+            return trouble
+        time.sleep(0.1)
+    return ""
+
+
+def _without_run(needs: NodeNeeds, patience: float, unseen: list[str]) -> str:
+    """What a far node lacks of what can't be sent to it; what has to be sent is added to `unseen`."""
+    host = socket.gethostname()
+    if needs.near_only:
+        return f"{host} does not see the run directory {needs.run_directory}, and {needs.near_only}"
+    for place in needs.reads:
+        if place.sent and place.trouble():
+            unseen.append(place.path)
+    kept = replace(needs, reads=tuple(place for place in needs.reads if not place.sent))
+    if trouble := _unread(kept, patience, _NO_COMMON_FOLDER):
+        return trouble
+    for what, path, above in needs.fills:
+        if Path(path).is_relative_to(needs.run_directory) or not os.path.isdir(above):
+            return f"{host} does not see {what} at {path}, which scripts fill. {_NO_COMMON_FOLDER}"
+    return ""
+
+
+def _unread(needs: NodeNeeds, patience: float, advice: str) -> str:
+    end = time.monotonic() + patience
     for place in needs.reads:
         while trouble := place.trouble():
             if time.monotonic() >= end:
-                return f"{trouble}. {_MOUNT}"
+                return f"{trouble}. {advice}"
             time.sleep(0.1)
-    if trouble := write_probe(needs.run_directory, token):
-        return trouble
+    return ""
+
+
+def _unwritten(needs: NodeNeeds, token: str, far: str) -> str:
     for folder in needs.writes:
         try:
             _write(folder, token)
         except OSError as error:
-            return f"{socket.gethostname()} can't write to {folder}: {error.strerror}. {_MOUNT}"
+            advice = _NO_COMMON_FOLDER if far else _MOUNT
+            return f"{socket.gethostname()} can't write to {folder}: {error.strerror}. {advice}"
     take_options(needs.storage)
     for url in needs.stores:
         try:
@@ -111,19 +175,25 @@ def node_trouble(needs: NodeNeeds, token: str, patience: float | None = None) ->
     return ""
 
 
-def unshared(needs: NodeNeeds, token: str, patience: float | None = None) -> str:
-    """Runs with the driver: whether what `node_trouble` has left on a node can't be seen here; clears it
-    away.
+def unshared(needs: NodeNeeds, token: str, view: NodeView, patience: float | None = None) -> NodeView:
+    """Runs with the driver: what a node sees in truth, for what `node_view` has left there may not be seen
+    here; clears that away.
+
+    A run directory that is another one makes it a far node, which has to look again.
     """
     patience = PATIENCE_SECONDS if patience is None else patience
     try:
-        if trouble := read_probe(needs.run_directory, token, patience):
-            return trouble
-        clear_probe(needs.run_directory, token)  # before what may take a while: the run may end meanwhile
+        if not view.far:
+            if trouble := read_probe(needs.run_directory, token, patience):
+                return NodeView(far=trouble)
+            clear_probe(needs.run_directory, token)  # before what may take a while: the run may end meanwhile
         for folder in needs.writes:
             if read_probe(folder, token, patience):
-                return f"the node has another folder at {folder} than the driver. {_MOUNT}"
-        return ""
+                advice = _NO_COMMON_FOLDER if view.far else _MOUNT
+                return replace(
+                    view, trouble=f"the node has another folder at {folder} than the driver. {advice}"
+                )
+        return view
     finally:
         clear_marks(needs, token)
 
@@ -197,3 +267,7 @@ _ADVICE = (
     "same path: choose one with --run-dir (run_dir in Python)."
 )
 _MOUNT = "Make it the same there as on the driver's machine, at the same path."
+_NO_COMMON_FOLDER = (
+    "Nodes that do not see the run directory need a URL there (path: s3://... in the spec), or the same "
+    "folder at the same path as on the driver's machine."
+)

@@ -14,7 +14,7 @@ import secrets
 import socket
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache
@@ -35,6 +35,7 @@ from daskpar.processor import prestart
 from daskpar.processor.gpu_devices import devices
 from daskpar.processor.pool import ProcessorPool
 from daskpar.processor.protocol import (
+    PIECE_BYTES,
     BlockEnded,
     BlockOrder,
     LogMessage,
@@ -44,13 +45,16 @@ from daskpar.processor.protocol import (
     ProcessorSettings,
     RateAsked,
     Released,
+    carried_bytes,
 )
 from daskpar.processor.resource_usage import cores
-from daskpar.rundir.probe import NodeNeeds, node_trouble
+from daskpar.rundir.probe import NodeNeeds, NodeView, node_view
 
 if TYPE_CHECKING:
     from distributed import Worker
 
+    from daskpar.engine.shipped.node_folder import NodeFolder
+    from daskpar.engine.shipped.row_carrier import RowCarrier
     from daskpar.outputs.upload_gate import UploadGate
     from daskpar.processor.fetch_process import FetchProcess
     from daskpar.processor.fork_server import ForkServer
@@ -106,12 +110,18 @@ class Reporter:
         self._waiting: list[Message] = []
         self._due: float | None = None
         self._last = 0.0
+        self._carries = False
+        """Whether rows or files are waiting among them."""
 
     def __call__(self, messages: list[Message]) -> None:
         """Take messages, in order, from any thread."""
-        urgent = any(isinstance(m, BlockEnded | Released | RateAsked | NodeClosed) for m in messages)
+        carries = any(map(carried_bytes, messages))
+        urgent = carries or any(
+            isinstance(m, BlockEnded | Released | RateAsked | NodeClosed) for m in messages
+        )
         with self._lock:
             self._waiting.extend(messages)
+            self._carries = self._carries or carries
             due = max(monotonic(), self._last + (URGENT_SECONDS if urgent else REPORT_SECONDS))
             if self._due is not None and self._due <= due:
                 return
@@ -128,10 +138,24 @@ class Reporter:
     def _send(self) -> None:
         with self._lock:
             messages, self._waiting = self._waiting, []
+            carries, self._carries = self._carries, False
             self._due = None
             self._last = monotonic()
-        if messages:
-            self._worker.batched_send({"op": self._operation, "messages": pickle.dumps(messages, protocol=5)})
+        for some in _loads(messages) if carries else [messages] if messages else []:
+            self._worker.batched_send({"op": self._operation, "messages": pickle.dumps(some, protocol=5)})
+
+
+def _loads(messages: list[Message]) -> Iterator[list[Message]]:
+    """The messages in lists that carry no more rows than one message may."""
+    load: list[Message] = []
+    size = 0
+    for message in messages:
+        if load and size + carried_bytes(message) > PIECE_BYTES:
+            yield load
+            load, size = [], 0
+        load.append(message)
+        size += carried_bytes(message)
+    yield load
 
 
 class _OpenStep:
@@ -148,11 +172,20 @@ class _OpenStep:
         self.reporter = Reporter(worker, tracker_name(settings.run_id, settings.opened_as))
         self.waiting: dict[int, threading.Event] = {}
         self.gate: UploadGate | None = None
+        self.carrier: RowCarrier | None = None
+        take = self.take
+        if settings.places is not None:
+            from daskpar.engine.shipped.row_carrier import RowCarrier
+
+            self.carrier = RowCarrier(settings, settings.places, take)
+            take = self.carrier.take
         if settings.uploads is not None:
             from daskpar.outputs.upload_gate import UploadGate
 
-            self.gate = UploadGate(settings, settings.uploads, self.take)
-        self.pool = ProcessorPool(settings, self.gate.take if self.gate else self.take, server, fetch)
+            begun = self.carrier.bring_files if self.carrier is not None else None
+            self.gate = UploadGate(settings, settings.uploads, take, begun)
+            take = self.gate.take
+        self.pool = ProcessorPool(settings, take, server, fetch)
 
     def take(self, messages: list[Message]) -> None:
         self.reporter(messages)
@@ -168,10 +201,12 @@ class _OpenStep:
         finally:
             self.waiting.pop(order.block, None)
 
-    def close(self) -> None:
+    def close(self, *, drain: bool) -> None:
         self.pool.close()
         if self.gate is not None:
             self.gate.close()
+        if self.carrier is not None:
+            self.carrier.close(drain=drain)
         self.reporter([NodeClosed(node=self.settings.node)])
         for event in list(self.waiting.values()):
             event.set()
@@ -194,6 +229,9 @@ class NodePlugin(WorkerPlugin):
         self.commands: dict[tuple[str, int], Any] = {}
         self._killed: set[tuple[str, int]] = set()
         self._left: set[str] = set()
+        self._folder: NodeFolder | None = None
+        self._carriers: dict[str, RowCarrier] = {}
+        """Step -> what carries its reports, until its last ones are carried."""
         self._over = False
         self._lock = threading.Lock()
         worker.stream_handlers[stop_name(self.run_id)] = self.stop
@@ -207,10 +245,12 @@ class NodePlugin(WorkerPlugin):
         with self._lock:
             self._over = True  # nothing begins from here on
         for step in list(self.steps):
-            self.close(step)
+            self.close(step, drain=False)  # whoever would take what is left has gone
         for command in list(self.commands.values()):
             command.kill()
         prestart.close_all()
+        if self._folder is not None:
+            self._folder.remove()
 
     def _forget_stop(self) -> None:
         if self.worker.stream_handlers.get(stop_name(self.run_id)) is ignore:
@@ -232,6 +272,8 @@ class NodePlugin(WorkerPlugin):
             opened = self.steps[settings.opened_as] = _OpenStep(
                 self.worker, settings, server or prestart.take_server(settings), fetch
             )
+            if opened.carrier is not None:
+                self._carriers[settings.opened_as] = opened.carrier
         # This first report makes the node known to the tracker, which may have to stop it before any block is
         # done.
         opened.reporter(
@@ -245,11 +287,18 @@ class NodePlugin(WorkerPlugin):
             raise RuntimeError(f"step {step} is not open on worker {self.worker.address}")
         opened.run(replace(order, token=secrets.token_hex(8)))
 
-    def stop(self, step: str, reason: str, rate: float | None = None, **_: Any) -> None:
+    def stop(
+        self, step: str, reason: str, rate: float | None = None, taken: int | None = None, **_: Any
+    ) -> None:
         """Start no further call of `run()`; kill what still runs after two seconds.
 
         With a `rate`, only that changes: the processors here may make so many calls a second together.
+        `taken`: nothing stops; the driver has so many bytes more of what it was sent.
         """
+        if taken is not None:
+            if (carrier := self._carriers.get(step)) is not None:
+                carrier.acknowledged(taken)
+            return
         if (opened := self.steps.get(step)) is None:
             return
         if rate is not None:
@@ -292,21 +341,34 @@ class NodePlugin(WorkerPlugin):
         if (opened := self.steps.get(step)) is not None:
             opened.pool.finish()
 
-    def close(self, step: str) -> None:
-        """End all processes of a step at once, for good."""
+    def folder(self) -> NodeFolder:
+        """The temporary folder of this worker, for a run whose directory it does not see."""
+        from daskpar.engine.shipped.node_folder import NodeFolder
+
+        with self._lock:
+            if self._over:
+                raise RuntimeError(f"run {self.run_id} has ended on worker {self.worker.address}")
+            if self._folder is None:
+                self._folder = NodeFolder(self.worker.local_directory)
+            return self._folder
+
+    def close(self, step: str, *, drain: bool = True) -> None:
+        """End all processes of a step at once, for good. `drain`: what they have reported still arrives."""
         with self._lock:
             # A request to open the step may have been overtaken on the way: it is to start nothing any more.
             again = step in self._left
             self._left.add(step)
             opened = self.steps.pop(step, None)
         if opened is not None:
-            opened.close()
+            opened.close(drain=drain)
+            self._carriers.pop(step, None)
         elif not again:
             # Whoever was asked to open the step is listened to until it says that nothing more comes.
             Reporter(self.worker, tracker_name(self.run_id, step))([NodeClosed(node=-1)])
 
 
-def _plugin(worker: Worker, run_id: str) -> NodePlugin:
+def plugin_of(worker: Worker, run_id: str) -> NodePlugin:
+    """The plugin of a run on a worker; RuntimeError where the run has ended."""
     plugin = worker.plugins.get(plugin_name(run_id))
     if not isinstance(plugin, NodePlugin):
         raise RuntimeError(f"run {run_id} is not known to worker {worker.address}; it has ended")
@@ -317,9 +379,9 @@ def _plugin(worker: Worker, run_id: str) -> NodePlugin:
 # loop: hence threads.
 
 
-async def probe_here(dask_worker: Worker, needs: NodeNeeds, token: str) -> str:
-    """What this worker lacks of what a step needs, in one sentence; else an empty text."""
-    return await asyncio.to_thread(node_trouble, needs, probe_token(token, dask_worker.address))
+async def probe_here(dask_worker: Worker, needs: NodeNeeds, token: str, far: str = "") -> NodeView:
+    """What this worker sees of what a step needs."""
+    return await asyncio.to_thread(node_view, needs, probe_token(token, dask_worker.address), far=far)
 
 
 def probe_token(token: str, address: str) -> str:
@@ -329,7 +391,7 @@ def probe_token(token: str, address: str) -> str:
 
 async def open_step(dask_worker: Worker, run_id: str, settings: ProcessorSettings) -> int:
     """Start a step's processors; returns how many."""
-    await asyncio.to_thread(_plugin(dask_worker, run_id).open, settings)
+    await asyncio.to_thread(plugin_of(dask_worker, run_id).open, settings)
     return settings.processors
 
 
@@ -344,29 +406,29 @@ async def look_here(dask_worker: Worker, run_id: str) -> list[LookRow]:
 
 async def stop_overtaken(dask_worker: Worker, run_id: str, step: str, overtaken: list[Overtaken]) -> None:
     """Stop what was overtaken by another copy of its mini-batch."""
-    _plugin(dask_worker, run_id).stop_overtaken(step, overtaken)
+    plugin_of(dask_worker, run_id).stop_overtaken(step, overtaken)
 
 
 async def give_back_waiting(dask_worker: Worker, run_id: str, step: str) -> None:
     """Give back all blocks that wait for a processor."""
-    _plugin(dask_worker, run_id).give_back_waiting(step)
+    plugin_of(dask_worker, run_id).give_back_waiting(step)
 
 
 async def finish_step(dask_worker: Worker, run_id: str, step: str) -> None:
     """`shutdown()` in every processor of a step, then their end."""
-    plugin = _plugin(dask_worker, run_id)
+    plugin = plugin_of(dask_worker, run_id)
     await asyncio.to_thread(plugin.finish, step)
     await asyncio.to_thread(plugin.close, step)
 
 
 async def close_step(dask_worker: Worker, run_id: str, step: str) -> None:
     """End every process of a step at once."""
-    await asyncio.to_thread(_plugin(dask_worker, run_id).close, step)
+    await asyncio.to_thread(plugin_of(dask_worker, run_id).close, step)
 
 
 def run_block(run_id: str, step: str, order: BlockOrder) -> int:
     """The Dask task of a block: runs it on the node's processors; returns the block's number."""
-    plugin = _plugin(get_worker(), run_id)
+    plugin = plugin_of(get_worker(), run_id)
     # The task only waits: outside Dask's slots it keeps no other block from its processors.
     secede()
     plugin.run_block(step, order)

@@ -31,7 +31,15 @@ from daskpar.engine.plugins.tracker_messages import (
 from daskpar.engine.rules.counter import ThresholdCounter, Thresholds
 from daskpar.engine.rules.division import to_divide
 from daskpar.engine.rules.rate_shares import Rate, RateShares
-from daskpar.processor.protocol import FIRST_COPY, BlockEnded, Flushed, Message, NodeClosed, RateAsked
+from daskpar.processor.protocol import (
+    FIRST_COPY,
+    BlockEnded,
+    Flushed,
+    Message,
+    NodeClosed,
+    RateAsked,
+    carried_bytes,
+)
 from daskpar.results import Counts, TryStatus
 
 if TYPE_CHECKING:
@@ -51,6 +59,11 @@ LATE_SECONDS = 30.0
 
 def ignore(**_: Any) -> None:
     """Handler of operations whose plugin has gone."""
+
+
+def taken_name(tracker: str) -> str:
+    """Operation by which a driver says what it has taken of the rows and files that nodes have sent it."""
+    return f"{tracker}-taken"
 
 
 def stop_name(run_id: str) -> str:
@@ -116,6 +129,10 @@ class Tracker(SchedulerPlugin):
             self._metrics.over = True
         self._send(TrackerClosed())
         self.scheduler = None
+        if taken_name(self.name) in scheduler.stream_handlers:
+            # One that is still on its way must find a handler.
+            scheduler.stream_handlers[taken_name(self.name)] = ignore
+            scheduler.loop.call_later(LATE_SECONDS, _forget_taken, scheduler, self.name)
         awaited = (self._nodes | set(asked or ())) - self._closed
         LateReports(scheduler, self.name, awaited, hold=asked is None).listen()
 
@@ -138,6 +155,8 @@ class Tracker(SchedulerPlugin):
             self._metrics.add(b"".join(message.records for message in taken))
         if is_last(reports):
             self._closed.add(worker)
+        if any(map(carried_bytes, reports)) and self.scheduler is not None:
+            self.scheduler.stream_handlers[taken_name(self.name)] = self.taken
         self._send(MessagesArrived(worker, messages))
         if self._rates is not None:
             for message in reports:
@@ -147,6 +166,12 @@ class Tracker(SchedulerPlugin):
             self.verdict = verdict
             self.stop_nodes("threshold")
             self._send(VerdictReached(verdict))
+
+    def taken(self, address: str, size: int, **_: Any) -> None:
+        """Tell a node that the driver has taken so many bytes of what it has sent."""
+        if self.scheduler is not None and address in self.scheduler.workers:
+            message = {"op": stop_name(self.run_id), "step": self.step, "reason": "", "taken": size}
+            self.scheduler.worker_send(address, message)
 
     def _takes(self, message: Message) -> TypeGuard[Flushed]:
         """Whether these are the results of a block as the driver takes them, too."""
@@ -225,6 +250,11 @@ class Tracker(SchedulerPlugin):
             # The form of Dask's own topic events, but not kept in the scheduler's memory as those are.
             event = (time(), to_wire(message))
             self.scheduler.client_send(self.driver, {"op": "event", "topic": self.name, "event": event})
+
+
+def _forget_taken(scheduler: Scheduler, tracker: str) -> None:
+    if scheduler.stream_handlers.get(taken_name(tracker)) is ignore:
+        del scheduler.stream_handlers[taken_name(tracker)]
 
 
 class LateReports:

@@ -1,0 +1,1 @@
+"""Nodes that do not see the run directory: what is sent to them, and how their rows and logs come back."""

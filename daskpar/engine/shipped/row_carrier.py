@@ -1,0 +1,239 @@
+"""Carries the reports of a node that does not see the run directory, with their rows and logs.
+
+Processors write rows and logs to the node's own disk. The carrier takes their reports in order and sends each
+after what it is about: rows in pieces of at most 4 MB, logs before the failure that they explain. Only so
+much is on its way at one time; the rest waits on the disk, and with it the end of its block, so that the node
+gets no further blocks until the driver has kept up.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from time import monotonic
+
+from daskpar.engine.shipped.grown_files import LEFT, GrownFiles
+from daskpar.engine.shipped.sent_parts import SentParts
+from daskpar.processor.node_places import NodePlaces
+from daskpar.processor.protocol import (
+    PIECE_BYTES,
+    CarriedRows,
+    Flushed,
+    LogMessage,
+    Message,
+    NodeFailed,
+    ProcessorChanged,
+    ProcessorSettings,
+    ReturnedFile,
+    carried_bytes,
+)
+from daskpar.results import InitFailed
+
+logger = logging.getLogger(__name__)
+
+WINDOW_BYTES = 4 * PIECE_BYTES
+"""What is on its way from a node to the driver at most."""
+LOG_SECONDS = 2.0
+"""How often logs are brought back while nothing tells of a need."""
+DRAIN_SECONDS = 12.0
+"""How long the last reports and files wait when the step ends, for a driver that takes none of them."""
+
+
+@dataclass
+class _Asked:
+    """Whoever waits for files to be with the driver."""
+
+    sent: int | None = None
+    """How many bytes were sent by the carrier when all of them were."""
+
+
+class RowCarrier:
+    """Takes the reports of one step on one node, in order, and hands them to `deliver`, in lists.
+
+    `deliver` is called on one thread. `settings` have the node's own places.
+    """
+
+    def __init__(
+        self, settings: ProcessorSettings, places: NodePlaces, deliver: Callable[[list[Message]], None]
+    ) -> None:
+        self._node = settings.node
+        self._step = settings.step
+        self._places = places
+        self._deliver = deliver
+        self._parts = SentParts(settings.store, settings.processors)
+        self._files = GrownFiles(places.trees)
+        self._waiting: deque[Message | _Asked] = deque()
+        self._changed = threading.Condition()
+        self._sent = 0
+        self._acknowledged = 0
+        self._draining = False
+        """Nothing more comes; what is there is carried."""
+        self._over = False
+        self._thread = threading.Thread(target=self._main, name=f"daskpar-carry-{self._step}", daemon=True)
+        self._thread.start()
+
+    # -- for any thread ------------------------------------------------------------------------------------
+
+    def take(self, messages: list[Message]) -> None:
+        """Take reports; never waits."""
+        self._put(*messages)
+
+    def acknowledged(self, size: int) -> None:
+        """The driver has taken so many bytes."""
+        with self._changed:
+            self._acknowledged += size
+            self._changed.notify_all()
+
+    def bring_files(self) -> bool:
+        """Bring back what files have grown by; whether the driver has all of it when this returns."""
+        asked = _Asked()
+        self._put(asked)
+        with self._changed:
+            while not self._over:
+                if asked.sent is not None and self._acknowledged >= asked.sent:
+                    return True
+                self._changed.wait()
+        return False
+
+    def close(self, *, drain: bool) -> None:
+        """Carry nothing more. `drain`: first what is there and what was logged, which may take a while."""
+        with self._changed:
+            self._draining = True
+            self._over = self._over or not drain
+            self._changed.notify_all()
+        if drain:
+            self._drain()
+        self._parts.close()
+
+    def _drain(self) -> None:
+        with self._changed:
+            taken, since = self._acknowledged, monotonic()
+            while not self._over and monotonic() - since < DRAIN_SECONDS:
+                self._changed.wait(1.0)
+                if self._acknowledged != taken:
+                    taken, since = self._acknowledged, monotonic()
+        self._end()
+
+    def _put(self, *waiting: Message | _Asked) -> None:
+        with self._changed:
+            self._waiting.extend(waiting)
+            self._changed.notify_all()
+
+    def _end(self) -> None:
+        with self._changed:
+            self._over = True
+            self._changed.notify_all()
+
+    # -- the thread ----------------------------------------------------------------------------------------
+
+    def _main(self) -> None:
+        try:
+            self._carry_all()
+        except Exception as error:
+            logger.exception("the reports of step %s can't be carried", self._step)
+            text = f"node {self._node}: its rows can't be sent: {type(error).__name__}: {error}"
+            self._deliver([NodeFailed(node=self._node, message=self._places.back(text), disk=False)])
+        finally:
+            self._end()
+
+    def _carry_all(self) -> None:
+        looked = monotonic()
+        while True:
+            with self._changed:
+                if not self._waiting and not self._draining:
+                    self._changed.wait(LOG_SECONDS)
+                if self._over or (self._draining and not self._waiting):
+                    break
+                message = self._waiting.popleft() if self._waiting else None
+            if message is None or monotonic() - looked >= LOG_SECONDS:
+                self._bring_grown()
+                looked = monotonic()
+            if isinstance(message, _Asked):
+                self._bring_grown()
+                with self._changed:
+                    message.sent = self._sent
+                    self._changed.notify_all()
+            elif message is not None:
+                self._carry(message)
+        self._bring_grown(last=True)
+        self._tell_of_own_outputs()
+
+    def _carry(self, message: Message) -> None:
+        if isinstance(message, Flushed):
+            self._carry_flushed(message)
+            return
+        if _needs_logs(message):
+            self._bring_grown()
+        self._send(self._places.back(message))
+
+    def _carry_flushed(self, flushed: Flushed) -> None:
+        if self._draining:
+            return  # the driver takes no results any more: its mini-batches stay uncommitted
+        if flushed.part and not (flushed := self._with_rows(flushed)).part:
+            return
+        if flushed.failures:
+            self._bring_grown()
+            flushed = replace(flushed, failures=self._places.back(flushed.failures))
+        if self._send(flushed) and flushed.part:
+            self._parts.sent(flushed.part, flushed.offset + flushed.length)
+
+    def _with_rows(self, flushed: Flushed) -> Flushed:
+        """The flush with its rows; where these are many, they are sent ahead of it. Without a part where the
+        step is over.
+        """
+        if flushed.length <= PIECE_BYTES:
+            return replace(flushed, carried=self._parts.read(flushed.part, flushed.offset, flushed.length))
+        end = flushed.offset + flushed.length
+        for start in range(flushed.offset, end, PIECE_BYTES):
+            data = self._parts.read(flushed.part, start, min(PIECE_BYTES, end - start))
+            if not self._send(CarriedRows(part=flushed.part, offset=start, data=data)):
+                return replace(flushed, part="")
+        return flushed
+
+    def _bring_grown(self, *, last: bool = False) -> None:
+        for piece in self._files.pieces(PIECE_BYTES, last=last):
+            if not self._send(piece):
+                return
+        if last and self._places.left:
+            for piece in GrownFiles([self._places.left], LEFT).pieces(PIECE_BYTES, last=True):
+                if not self._send(piece):
+                    return
+            self._send(ReturnedFile(tree=LEFT, name="", offset=0, data=b""))
+
+    def _tell_of_own_outputs(self) -> None:
+        """Nothing that scripts have written goes without a word."""
+        found = sorted(
+            os.path.relpath(os.path.join(parent, name), self._places.own_outputs)
+            for parent, _, names in os.walk(self._places.own_outputs)
+            for name in names
+        )
+        if found:
+            more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+            text = (
+                f"node {self._node} does not see the run directory, so what its scripts wrote to output_dir "
+                f"(AZUREML_BI_OUTPUT_PATH) is gone with the node's folder: {found[0]}{more}; let them write "
+                "to an output of the step that has a URL"
+            )
+            self._send(LogMessage(level="warning", text=text))
+
+    def _send(self, message: Message) -> bool:
+        """Hand a message on once there is room for what it carries; False where that is too late."""
+        size = carried_bytes(message)
+        with self._changed:
+            while size and not self._over and self._sent + size - self._acknowledged > WINDOW_BYTES:
+                self._changed.wait()
+            if self._over:
+                return False
+            self._sent += size
+        self._deliver([message])
+        return True
+
+
+def _needs_logs(message: Message) -> bool:
+    """Whether somebody who hears of it will look at the logs."""
+    ended = isinstance(message, ProcessorChanged) and message.state not in ("started", "ready")
+    return ended or isinstance(message, InitFailed | NodeFailed)

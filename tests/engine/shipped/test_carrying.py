@@ -1,0 +1,213 @@
+"""Rows and logs of a node that does not see the run directory, on their way to the driver."""
+
+from __future__ import annotations
+
+import os
+import threading
+import zlib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from daskpar.engine.shipped import sent_parts
+from daskpar.engine.shipped.grown_files import LEFT, GrownFiles
+from daskpar.engine.shipped.returned_files import ReturnedFiles
+from daskpar.engine.shipped.row_carrier import WINDOW_BYTES, RowCarrier
+from daskpar.engine.shipped.sent_parts import SentParts
+from daskpar.errors import RunDirectoryError
+from daskpar.processor.node_places import NodePlaces
+from daskpar.processor.protocol import (
+    PIECE_BYTES,
+    BlockEnded,
+    CarriedRows,
+    Flushed,
+    NodeFailed,
+    ProcessorSettings,
+    ReturnedFile,
+    carried_bytes,
+)
+from daskpar.rows.shared_folder import SharedFolder
+from waiting import until
+
+
+def settings_in(folder: Path) -> ProcessorSettings:
+    store = SharedFolder(folder / "parts")
+    store.prepare()
+    (folder / "logs").mkdir(exist_ok=True)
+    values = dict.fromkeys(("python", "plan", "shared", "work", "working_dir", "output_dir"), str(folder))
+    return ProcessorSettings(
+        run_id="r", step="s", node=0, processors=1, entry_script="x", code=None, store=store,
+        logs=str(folder / "logs"), **values,
+    )  # fmt: skip
+
+
+class Driver:
+    """Takes what a carrier delivers as a driver does, and acknowledges it where it is told to."""
+
+    def __init__(self, folder: Path, *, acknowledges: bool = True) -> None:
+        self.settings = settings_in(folder / "node")
+        self.store = SharedFolder(folder / "driver")
+        self.store.prepare()
+        self.got: list = []
+        self.acknowledges = acknowledges
+        self.places = NodePlaces(
+            root=str(folder / "node"), moves=(("/run", str(folder / "node")),), trees=(self.settings.logs,)
+        )
+        self.carrier = RowCarrier(self.settings, self.places, self.take)
+
+    def take(self, messages: list) -> None:
+        for message in messages:
+            self.got.append(message)
+            if isinstance(message, CarriedRows):
+                self.store.keep(message.part, message.offset, message.data)
+            elif isinstance(message, Flushed) and message.carried:
+                self.store.keep(message.part, message.offset, message.carried)
+            if self.acknowledges:
+                self.carrier.acknowledged(carried_bytes(message))
+
+    @property
+    def under_way(self) -> int:
+        return sum(map(carried_bytes, self.got))
+
+
+def flushed(writer, data: bytes, block: int = 1) -> Flushed:
+    written = writer.append(data)
+    return Flushed(
+        block=block, token="t", part=writer.name, offset=written.offset, length=len(data), crc=written.crc, records=b"",
+    )  # fmt: skip
+
+
+def test_rows_come_with_their_flush_or_ahead_of_it_in_pieces(tmp_path):
+    driver = Driver(tmp_path)
+    writer = driver.settings.store.writer("0-process000")
+    texts = [b"a" * 10, os.urandom(2 * PIECE_BYTES + 5), b"c" * PIECE_BYTES]
+    flushes = [flushed(writer, text) for text in texts]
+    driver.carrier.take([*flushes, BlockEnded(block=1, token="t")])
+    until(lambda: driver.got and isinstance(driver.got[-1], BlockEnded))
+    kinds = [(type(message).__name__, carried_bytes(message)) for message in driver.got]
+    assert kinds == [
+        ("Flushed", 10),
+        ("CarriedRows", PIECE_BYTES),
+        ("CarriedRows", PIECE_BYTES),
+        ("CarriedRows", 5),
+        ("Flushed", 0),
+        ("Flushed", PIECE_BYTES),
+        ("BlockEnded", 0),
+    ]
+    part = driver.store.open(writer.name)
+    for found, text in zip(flushes, texts, strict=True):
+        assert zlib.crc32(part.read(found.offset, found.length)) == found.crc == zlib.crc32(text)
+    part.close()
+    driver.carrier.close(drain=True)
+
+
+def test_no_more_is_on_its_way_than_the_driver_keeps_up_with(tmp_path):
+    driver = Driver(tmp_path, acknowledges=False)
+    writer = driver.settings.store.writer("0-process000")
+    driver.carrier.take([flushed(writer, b"x" * PIECE_BYTES, block) for block in range(8)])
+    driver.carrier.take([BlockEnded(block=7, token="t")])
+    until(lambda: driver.under_way == WINDOW_BYTES)
+    assert not any(isinstance(message, BlockEnded) for message in driver.got)
+    driver.carrier.acknowledged(PIECE_BYTES)
+    until(lambda: driver.under_way == WINDOW_BYTES + PIECE_BYTES)
+    driver.carrier.close(drain=False)
+    assert driver.under_way <= WINDOW_BYTES + PIECE_BYTES
+
+
+def test_a_failure_comes_after_the_logs_that_explain_it(tmp_path):
+    driver = Driver(tmp_path)
+    log = Path(driver.settings.logs, "user", "process000.txt")
+    log.parent.mkdir()
+    log.write_text("the reason")
+    driver.carrier.take([NodeFailed(node=0, message=f"see {log}", disk=False)])
+    until(lambda: len(driver.got) == 2)
+    assert driver.got == [
+        ReturnedFile(tree=0, name="user/process000.txt", offset=0, data=b"the reason"),
+        NodeFailed(node=0, message="see /run/logs/user/process000.txt", disk=False),
+    ]
+    log.write_text("the reason, and more")
+    assert driver.carrier.bring_files()
+    assert driver.got[-1] == ReturnedFile(tree=0, name="user/process000.txt", offset=10, data=b", and more")
+    driver.carrier.close(drain=True)
+    assert not driver.carrier.bring_files()
+
+
+def test_results_of_a_step_that_is_over_are_dropped_and_its_logs_are_not(tmp_path):
+    driver = Driver(tmp_path, acknowledges=False)
+    writer = driver.settings.store.writer("0-process000")
+    driver.carrier.take([flushed(writer, b"x" * PIECE_BYTES, block) for block in range(8)])
+    until(lambda: driver.under_way == WINDOW_BYTES)
+    closing = threading.Thread(target=driver.carrier.close, kwargs={"drain": True})
+    Path(driver.settings.logs, "last.txt").write_text("bye")
+    closing.start()
+    driver.acknowledges = True
+    driver.carrier.acknowledged(WINDOW_BYTES)
+    closing.join(30)
+    assert driver.got[-1] == ReturnedFile(tree=0, name="last.txt", offset=0, data=b"bye")
+    assert sum(isinstance(message, Flushed) for message in driver.got) <= WINDOW_BYTES // PIECE_BYTES + 1
+
+
+def test_a_long_part_goes_when_its_rows_are_sent_and_none_is_lost(tmp_path, monkeypatch):
+    monkeypatch.setattr(sent_parts, "PART_BYTES", 100)
+    settings = settings_in(tmp_path)
+    writer, parts = settings.store.writer("0-process000"), SentParts(settings.store, 1)
+    names = set()
+    for number in range(20):
+        first, second = (flushed(writer, b"%03d" % number * 10) for _ in range(2))
+        assert parts.read(first.part, first.offset, first.length) == b"%03d" % number * 10
+        parts.sent(first.part, first.offset + first.length)
+        assert parts.read(second.part, second.offset, second.length) == b"%03d" % number * 10
+        names.add(first.part)
+    assert len(names) > 5 and len(list((tmp_path / "parts").iterdir())) <= 2
+    parts.close()
+
+
+def returned(tmp_path: Path) -> ReturnedFiles:
+    return ReturnedFiles(
+        [str(tmp_path / "run" / "logs")], str(tmp_path / "run" / "left"), tmp_path / "coming"
+    )
+
+
+def test_files_come_back_as_they_grow_behind_what_was_there(tmp_path):
+    here, there = tmp_path / "node" / "logs", tmp_path / "run" / "logs"
+    files, driver = GrownFiles([str(here)]), returned(tmp_path)
+    (here / "deep").mkdir(parents=True)
+    (there / "deep").mkdir(parents=True)
+    (there / "deep" / "a.txt").write_text("before;")
+    texts = ("one", "one, two", "one, two" * 3, "new", "")
+    for text in texts:
+        (here / "deep" / "a.txt").write_text(text)
+        for piece in files.pieces(4):
+            assert len(piece.data) <= 4
+            driver.keep("tcp://a", piece)
+        assert (there / "deep" / "a.txt").read_text() == f"before;{text}"
+    assert not list(files.pieces(4))
+    (here / "x.profile").write_text("1")
+    (here / "link").symlink_to("/etc/hostname")
+    assert not list(files.pieces(4))
+    assert [piece.name for piece in files.pieces(4, last=True)] == ["x.profile"]
+
+
+def test_files_that_come_at_the_end_are_there_when_all_are(tmp_path):
+    driver = returned(tmp_path)
+    driver.keep("tcp://a", ReturnedFile(tree=LEFT, name="0-process000/out/x", offset=0, data=b"x"))
+    assert not (tmp_path / "run").exists()
+    driver.keep("tcp://a", ReturnedFile(tree=LEFT, name="", offset=0, data=b""))
+    assert (tmp_path / "run" / "left" / "0-process000" / "out" / "x").read_bytes() == b"x"
+
+
+@pytest.mark.parametrize("name", ["../x", "/x", "a/../../x", "."])
+def test_a_file_with_a_path_that_leads_elsewhere_is_refused(tmp_path, name):
+    with pytest.raises(RunDirectoryError, match="node tcp://a has sent a file with the path"):
+        returned(tmp_path).keep("tcp://a", ReturnedFile(tree=0, name=name, offset=0, data=b"x"))
+
+
+def test_rows_are_kept_where_they_belong_however_often_they_come(tmp_path):
+    store = SharedFolder(tmp_path)
+    for offset, data in ((4, b"wxyz"), (0, b"abcd"), (4, b"wxyz")):
+        store.keep("0-process000-1.part", offset, data)
+    assert (tmp_path / "0-process000-1.part").read_bytes() == b"abcdwxyz"
+    with pytest.raises(RunDirectoryError):
+        store.keep("../x", 0, b"x")
+    assert replace(store) == store

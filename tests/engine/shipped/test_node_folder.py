@@ -1,0 +1,104 @@
+"""The temporary folder of a node, and what is unpacked in it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import daskpar
+from daskpar.engine.shipped import parcels
+from daskpar.engine.shipped.node_folder import NodeFolder
+from daskpar.engine.shipped.parcels import files_of_data, pack
+from daskpar.errors import InputError
+from waiting import until
+
+
+def packed(tmp_path: Path, name: str = "data") -> parcels.Parcel:
+    return pack("the data", "input", files_of_data(str(tmp_path / name), name), tmp_path / "sent")
+
+
+def sent(folder: NodeFolder, parcel: parcels.Parcel, sender: str = "1", piece: int = 100) -> None:
+    data = parcel.path.read_bytes()
+    for offset in range(0, len(data), piece):
+        folder.take_piece(parcel.name, sender, offset, data[offset : offset + piece])
+    folder.unpack(parcel.name, sender, parcel.target)
+
+
+def test_a_parcel_is_laid_out_with_times_rights_and_empty_folders(tmp_path):
+    (tmp_path / "data" / "deep" / "empty").mkdir(parents=True)
+    (tmp_path / "data" / "deep" / "run.sh").write_text("#!/bin/sh")
+    (tmp_path / "data" / "deep" / "run.sh").chmod(0o755)
+    os.utime(tmp_path / "data" / "deep" / "run.sh", ns=(1, 1_795_752_427_123_456_789))
+    (tmp_path / "data" / "é.txt").write_bytes(os.urandom(1000))
+    parcel = packed(tmp_path)
+    assert packed(tmp_path).name == parcel.name
+    folder = NodeFolder(str(tmp_path))
+    assert not folder.has(parcel.name)
+    sent(folder, parcel)
+    assert folder.has(parcel.name)
+    sent(folder, parcel, "2")  # somebody else at the same time
+    place = Path(folder.path, parcel.target, "data")
+    assert sorted(str(path.relative_to(place)) for path in place.rglob("*")) == [
+        *("deep", "deep/empty", "deep/run.sh", "é.txt"),
+    ]
+    seen = (place / "deep" / "run.sh").stat()
+    assert (seen.st_mtime_ns, seen.st_mode & 0o777) == (1_795_752_427_123_456_789, 0o755)
+    assert (place / "é.txt").read_bytes() == (tmp_path / "data" / "é.txt").read_bytes()
+    folder.remove()
+    folder.remove()
+    assert not os.path.exists(folder.path)
+
+
+def test_what_has_not_arrived_as_it_was_sent_is_not_unpacked(tmp_path):
+    (tmp_path / "data").write_text("x")
+    parcel = packed(tmp_path)
+    folder = NodeFolder(str(tmp_path))
+    folder.take_piece(parcel.name, "1", 0, b"something else")
+    with pytest.raises(ValueError, match="has not arrived as it was sent"):
+        folder.unpack(parcel.name, "1", parcel.target)
+    folder.remove()
+
+
+def test_too_much_is_not_packed(tmp_path, monkeypatch):
+    monkeypatch.setattr(parcels, "MOST_BYTES", 100)
+    (tmp_path / "data").write_bytes(b"x" * 101)
+    with pytest.raises(
+        InputError, match=r"the data holds more than .*give the output that it comes from a URL"
+    ):
+        packed(tmp_path)
+    with pytest.raises(InputError, match="can't be sent to nodes"):
+        packed(tmp_path, "missing")
+
+
+HOLDS = """
+import sys, time
+from daskpar.engine.shipped.node_folder import NodeFolder
+print(NodeFolder(sys.argv[1]).path, flush=True)
+time.sleep(1000)
+"""
+
+
+def test_it_goes_when_its_worker_is_killed_and_the_next_one_clears_up_after_a_machine(tmp_path):
+    (tmp_path / "holds.py").write_text(HOLDS)
+    (tmp_path / "base").mkdir()
+    command = [sys.executable, str(tmp_path / "holds.py"), str(tmp_path / "base")]
+    root = str(Path(daskpar.__file__).parents[1])
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": root}
+    )
+    path = process.stdout.readline().strip()
+    assert os.path.isdir(path), path
+    (tmp_path / "base" / "daskpar-node-left").mkdir()
+    (tmp_path / "base" / "daskpar-node-left" / ".lock").write_text("")
+    folder = NodeFolder(str(tmp_path / "base"))
+    assert sorted(os.listdir(tmp_path / "base")) == sorted(map(os.path.basename, (path, folder.path)))
+    process.send_signal(signal.SIGKILL)
+    process.wait(30)
+    until(lambda: not os.path.exists(path), "its end")
+    folder.remove()
+    process.stdout.close()

@@ -1,0 +1,204 @@
+"""Nodes that do not see the run directory: whole jobs on workers in mount namespaces without it."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import daskpar
+from far_worker import FarCluster, far_cluster
+from waiting import until
+
+pytestmark = pytest.mark.timeout(180)
+
+MANY = """
+import os, sys, time
+import beside
+from azureml_user.parallel_run import EntryScript
+def init():
+    print("init on", os.environ["WHERE"])
+def run(mini_batch):
+    name = os.path.basename(mini_batch[0])
+    side = sys.argv[sys.argv.index("--side") + 1]
+    os.unlink(os.path.join(side, name)) if os.path.exists(os.path.join(side, name)) else None
+    if name == "0002.txt":
+        print("about to fail")
+        raise ValueError("no good in " + __file__)
+    if name == "0003.txt":
+        time.sleep(1000)
+    if name == "0004.txt":
+        return [beside.text(name) * 700_000]  # more than a message may carry
+    if name == "0005.txt":
+        with open(os.path.join(EntryScript().output_dir, "own.txt"), "w") as file:
+            file.write("mine")
+    return [beside.text(name)]
+"""
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory) -> Path:
+    """A folder whose `runs` and `code` far workers do not see; `data` is everywhere."""
+    return tmp_path_factory.mktemp("far")
+
+
+@pytest.fixture(scope="module")
+def cluster(places) -> Iterator[FarCluster]:
+    with far_cluster(places / "machines", places / "runs", places / "hidden") as found:
+        found.start("a", WHERE="a")
+        found.start("b", WHERE="b")
+        found.wait(2, patience=0.1)
+        yield found
+
+
+def told(run) -> str:
+    """All that the logs of its steps tell."""
+    return "".join(path.read_text() for path in run.path.rglob("*.txt") if path.is_file())
+
+
+def test_code_and_plan_are_sent_and_rows_logs_and_stacks_come_back(work, places, cluster):
+    code = places / "hidden" / "many"
+    work.write(f"{code}/beside.py", "def text(name):\n    return name\n")
+    work.files(12)
+    work.files(12, "side")
+    step = work.parallel(
+        MANY,
+        code=str(code),
+        arguments="--side ${{inputs.side}}",
+        inputs={
+            "files": {"type": "uri_folder", "path": "./data"},
+            "side": {"type": "uri_folder", "path": "./side", "mode": "download"},
+        },
+        resources={"instance_count": 2},
+        retry_settings={"max_retries": 0, "timeout": 1},
+    )
+    ended = work.run({"work": step}, scheduler=str(cluster.scheduler), run_dir=places / "runs" / "many")
+    assert ended.status == "completed", ended.reason
+    names = [f"{number:04}.txt" for number in range(12) if number not in (2, 3)]
+    assert work.rows() == [name * 700_000 if name == "0004.txt" else name for name in names]
+    failed = ended.failures().set_index("index")
+    assert f'File "{code}/score.py", line 13' in failed.traceback[2]
+    assert f"no good in {code}/score.py" in failed.message[2]
+    assert f'File "{code}/score.py", line 15 in run' in failed.traceback[3]
+    logs = told(ended)
+    assert "init on a" in logs and "init on b" in logs
+    assert "own.txt; let them write to an output of the step that has a URL" in logs
+    assert "about to fail" in logs and "Current thread" in logs
+    assert "daskpar-node-" not in (ended.logs["work"] / "user" / "error.txt").read_text()
+    assert len(list((work.folder / "side").iterdir())) == 12
+    assert not list((places / "runs").rglob("sent"))
+    until(lambda: not cluster.left(), "the end of the nodes' folders")
+
+
+GROUPED = """
+def run(mini_batch):
+    if mini_batch.x.isin([5, 6]).any():
+        raise ValueError("no good")
+    return mini_batch[["store", "x"]]
+"""
+AGAIN = """
+import os
+def run(mini_batch):
+    return [f"{os.path.basename(path)} {sum(1 for _ in open(path))}" for path in mini_batch]
+"""
+
+
+def test_keys_are_grouped_bad_items_isolated_and_rows_read_by_the_next_step(work, places, cluster):
+    rows = [(number % 5, number) for number in range(100)]
+    work.write("table/a.csv", "store,x\n" + "".join(f"{store},{x}\n" for store, x in rows))
+    work.write(
+        "table/MLTable",
+        "paths:\n  - file: ./a.csv\ntransformations:\n  - read_delimited:\n      delimiter: ','\n",
+    )
+    group = work.parallel(
+        GROUPED,
+        code=str(places / "hidden" / "group"),
+        arguments="--isolate_failed_items groups",
+        inputs={"table": {"type": "mltable", "path": "./table", "mode": "direct"}},
+        outputs={"rows": {"type": "uri_file"}},
+        input_data="${{inputs.table}}",
+        mini_batch_size=None,
+        partition_keys=["store"],
+        resources={"instance_count": 2},
+    )
+    again = work.parallel(
+        AGAIN,
+        code=str(places / "hidden" / "again"),
+        inputs={"files": {"type": "uri_file", "path": "${{parent.jobs.group.outputs.rows}}"}},
+    )
+    run_dir = places / "runs" / "grouped"
+    ended = work.run({"group": group, "again": again}, scheduler=str(cluster.scheduler), run_dir=run_dir)
+    assert ended.status == "completed", ended.reason
+    found = (run_dir / "steps/group/outputs/rows").read_text().splitlines()
+    assert found == [f"{store} {x}" for store, x in sorted(rows) if x not in (5, 6)]
+    assert work.rows() == ["rows 98"]
+    items = [json.loads(line) for line in ended.failed_items["group"].read_text().splitlines()]
+    assert sorted(item["row"]["x"] for item in items) == [5, 6], items
+
+
+def test_what_far_nodes_can_not_do_is_said_before_anything_runs(work, places, cluster):
+    work.files(2)
+    hidden = places / "hidden" / "data"
+    hidden.mkdir()
+    (hidden / "x.txt").write_text("x")
+    folder = {"filled": {"type": "uri_folder"}}
+    given = {"files": {"type": "uri_folder", "path": str(hidden)}}
+    steps = {
+        rf"does not see the output 'filled' at {places}.*URL": work.parallel(append=False, outputs=folder),
+        rf"does not see the input 'files' at {hidden}.*URL": work.parallel(inputs=given),
+        "does not see the run directory .*, and the command of step 'work' needs it": work.command("echo hi"),
+    }
+    for number, (message, step) in enumerate(steps.items()):
+        with pytest.raises(daskpar.UsageError, match=message) as error:
+            work.run(
+                {"work": step}, scheduler=str(cluster.scheduler), run_dir=places / "runs" / f"bad-{number}"
+            )
+        assert "node tcp://" in str(error.value)
+        assert not list((places / "runs" / f"bad-{number}").rglob("stdout"))
+
+
+SLOW = """
+import os, time
+def run(mini_batch):
+    time.sleep(0.05)
+    return [os.path.basename(path) + "." * 300_000 for path in mini_batch]
+"""
+
+
+def test_a_node_is_lost_the_driver_is_killed_and_a_worker_comes_late(work, places, cluster):
+    work.files(80)
+    for name in ("c", "d"):
+        cluster.start(name)
+    cluster.wait(4, patience=0.1)
+    step = work.parallel(SLOW, code=str(places / "hidden" / "slow"), resources={"instance_count": -1})
+    run_dir = places / "runs" / "slow"
+    parts = run_dir / "steps" / "work" / "parts"
+
+    def rows_are_there(least: int) -> bool:
+        return sum(part.stat().st_size for part in parts.glob("*.part")) > least
+
+    arguments = [
+        str(work.spec({"work": step})),
+        "--scheduler",
+        str(cluster.scheduler),
+        "--run-dir",
+        str(run_dir),
+    ]
+    first = work.start(*arguments)
+    until(lambda: rows_are_there(2_000_000), "rows", process=first)
+    cluster.workers["c"].kill()
+    until(lambda: rows_are_there(6_000_000), "more rows", process=first)
+    first.send_signal(signal.SIGKILL)
+    first.wait(30)
+    cluster.workers["d"].kill()
+    until(lambda: not cluster.left(), "the end of the nodes' folders")
+    second = work.start("resume", str(run_dir), "--scheduler", str(cluster.scheduler))
+    until(lambda: rows_are_there(9_000_000), "more rows", process=second)
+    cluster.start("near", near=True)
+    out, _ = second.communicate(timeout=120)
+    assert second.returncode == 0, out
+    assert work.rows() == [f"{number:04}.txt" + "." * 300_000 for number in range(80)]
+    until(lambda: not cluster.left(), "the end of the nodes' folders")
