@@ -20,6 +20,7 @@ jobs:
     input_data: ${{inputs.data}}
     mini_batch_error_threshold: 1
     retry_settings: {max_retries: 0}
+    max_concurrency_per_instance: 1  # the second failure is the last mini-batch
     task:
       type: run_function
       code: .
@@ -52,7 +53,7 @@ CELLS = (
 def outputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
     """The outputs of each cell, as the notebook is saved."""
     folder = tmp_path_factory.mktemp("notebook")
-    for name, text in {"a/x.txt": "bad", "a/y.txt": "four", "b/x.txt": "bad", "b/y.txt": "four"}.items():
+    for name, text in {"a/u.txt": "four", "a/x.txt": "bad", "b/u.txt": "four", "b/x.txt": "bad"}.items():
         (folder / "in" / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / "in" / name).write_text(text)
     Path(folder, "pipeline.yml").write_text(SPEC)
@@ -91,12 +92,12 @@ def test_a_failed_run_shows_itself(outputs: dict[str, list[Any]]) -> None:
 
 def test_what_is_asked_of_it(outputs: dict[str, list[Any]]) -> None:
     failures = outputs[CELLS[3]][0]["data"]["text/plain"]
-    assert re.search(r"0 +a/x\.txt +1 +EXCEPTION +ValueError: <b>no</b> & x\.txt", failures)
-    assert re.search(r"2 +b/x\.txt", failures)
+    assert re.search(r"1 +a/x\.txt +1 +EXCEPTION +ValueError: <b>no</b> & x\.txt", failures)
+    assert re.search(r"3 +b/x\.txt", failures)
     table = eval(outputs[CELLS[6]][0]["data"]["text/plain"])
     assert table == (
-        "index,name,outcome\n0,a/x.txt,succeeded\n1,a/y.txt,succeeded\n"
-        "2,b/x.txt,succeeded\n3,b/y.txt,succeeded\n"
+        "index,name,outcome\n0,a/u.txt,succeeded\n1,a/x.txt,succeeded\n"
+        "2,b/u.txt,succeeded\n3,b/x.txt,succeeded\n"
     )
     rows = outputs[CELLS[7]][0]["data"]["text/plain"]
     assert "'file': " in rows and "'size': dtype('int64')" in rows and "[4, 4, 4, 4]" in rows
