@@ -40,7 +40,7 @@ class OneWork(StepRun):
 
 
 def made(during: Callable[[StepRun], Any] = lambda _: None) -> OneWork:
-    step: Any = SimpleNamespace(name="s", outputs={"o": SimpleNamespace(path="/o")})
+    step: Any = SimpleNamespace(name="s", python=None, outputs={"o": SimpleNamespace(path="/o")})
     nothing: Any = None
     return OneWork(
         step=step,

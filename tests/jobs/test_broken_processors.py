@@ -205,7 +205,10 @@ def test_a_processor_may_be_replaced_after_so_many_mini_batches(job, processors)
     assert job.rows() == list(range(40))
     inits = job.tally("inits")
     assert len(set(inits)) >= 6
-    assert sorted(job.tally("shutdowns")) == sorted(inits)
+    # One that is still in init() when all is done is ended there, and another processor has the rest.
+    ended = job.tally("shutdowns")
+    assert len(ended) == len(set(ended)) and set(ended) <= set(inits)
+    assert len(inits) - len(ended) <= processors - 1
     assert sorted(job.tally("calls")) == [f"{number:04}.txt" for number in range(40)]
     assert "it has run 7 mini-batches" in (job.logs / "sys/node/0/_main.txt").read_text()
 

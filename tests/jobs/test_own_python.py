@@ -46,7 +46,7 @@ def run(mini_batch):
 @pytest.fixture(scope="session")
 def second(pytestconfig, tmp_path_factory) -> str:
     """A Python with another pandas, kept for later sessions."""
-    cache = pytestconfig.cache
+    cache = getattr(pytestconfig, "cache", None)  # not there with `-p no:cacheprovider`
     folder = cache.mkdir("other-pythons") if cache is not None else tmp_path_factory.mktemp("pythons")
     return with_another_pandas(folder)
 
