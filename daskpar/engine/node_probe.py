@@ -138,6 +138,9 @@ def view_of(client: Client, needs: NodeNeeds, address: str, far: str = "") -> No
         except TimeoutError:
             clear_marks(needs, mark)
             continue
+        except BaseException:  # the step has ended meanwhile, and the client with it
+            clear_marks(needs, mark)
+            raise
         if view.trouble:
             clear_marks(needs, mark)
             return view
