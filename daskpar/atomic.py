@@ -35,6 +35,14 @@ def write_all(fd: int, data: bytes | bytearray | memoryview) -> None:
         view = view[os.write(fd, view) :]
 
 
+def write_all_at(fd: int, data: bytes | bytearray | memoryview, offset: int) -> None:
+    """Write all of `data` from the byte `offset` on; the descriptor's position stays."""
+    view = memoryview(data).cast("B")
+    while view:
+        written = os.pwrite(fd, view, offset)
+        view, offset = view[written:], offset + written
+
+
 def sync_folder(folder: str | Path) -> None:
     """Make a rename in `folder` outlast a power cut, where the file system knows how."""
     # Some network file systems refuse to sync a folder, and some folders may not be read; the rename itself

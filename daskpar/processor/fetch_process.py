@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import select
 import signal
@@ -19,12 +18,10 @@ from typing import Any
 from daskpar.processor import channel
 from daskpar.processor.fetch_main import Failed, Ready, remove_root
 from daskpar.processor.fetched_inputs import Fetching, FetchOrder
+from daskpar.processor.held_folders import new_held_folder
 from daskpar.processor.protocol import ProcessorSettings
 
 PREFIX = "daskpar-fetched-"
-LOCK = ".lock"
-"""Held by the node as long as its folder is wanted: one that nobody holds was left by a machine that went
-down, or by a node that was killed with its fetcher."""
 WAIT_SECONDS = 0.1
 MOST_DEATHS = 5
 """Fetchers that may die on a node before it is given up."""
@@ -42,9 +39,8 @@ class FetchProcess:
 
     def __init__(self, order: FetchOrder, environment: Mapping[str, str], base: str = "") -> None:
         base = base or tempfile.gettempdir()
-        remove_left(base)
-        self._root = tempfile.mkdtemp(prefix=PREFIX, dir=base)
-        self._lock = _locked(self._root)
+        # Held as long as it is wanted: a fetcher that was killed with its node leaves one.
+        self._root, self._lock = new_held_folder(base, PREFIX, remove_root)
         self.fetching = replace(order.fetching, root=self._root)
         """With the folder of this node."""
         self.ready = False
@@ -179,32 +175,6 @@ def here(settings: ProcessorSettings, fetching: Fetching) -> ProcessorSettings:
         arguments=fetching.all_here(settings.arguments),
         environment=fetching.values_here(settings.environment),
     )
-
-
-def _locked(root: str) -> int:
-    """A descriptor that holds the lock of a new folder."""
-    lock = os.open(f"{root}/{LOCK}.new", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    os.rename(f"{root}/{LOCK}.new", f"{root}/{LOCK}")  # seen once it is held
-    return lock
-
-
-def remove_left(base: str) -> None:
-    """Remove the folders in `base` that nodes have left which are no more."""
-    with contextlib.suppress(OSError):
-        for name in os.listdir(base):
-            if name.startswith(PREFIX):
-                _remove_if_left(os.path.join(base, name))
-
-
-def _remove_if_left(root: str) -> None:
-    with contextlib.suppress(OSError):
-        lock = os.open(f"{root}/{LOCK}", os.O_RDWR | os.O_CLOEXEC)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            remove_root(root)
-        finally:
-            os.close(lock)
 
 
 def _launch_code(fd: int) -> str:

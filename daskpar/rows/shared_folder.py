@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from daskpar import atomic
 from daskpar.atomic import explained
 from daskpar.errors import RunDirectoryError
 from daskpar.own_calls import OWN, moved_up
@@ -38,13 +39,11 @@ class SharedFolder(PartStore):
 
     def keep(self, part: str, offset: int, data: bytes) -> None:
         """Of a node that does not see the folder. Not synced, as what processors write here themselves."""
-        path, view = self._path(part), memoryview(data)
+        path = self._path(part)
         with explained(f"Rows can't be written to {path}"):
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
             try:
-                while view:
-                    written = os.pwrite(fd, view, offset)
-                    view, offset = view[written:], offset + written
+                atomic.write_all_at(fd, data, offset)
             finally:
                 os.close(fd)
 

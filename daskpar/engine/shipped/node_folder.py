@@ -7,7 +7,6 @@ Were that killed too, whoever makes the next one there finds that nobody holds t
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import shutil
@@ -16,12 +15,14 @@ import tarfile
 import tempfile
 import threading
 
+from daskpar import atomic
+from daskpar.processor.held_folders import new_held_folder
+
 PREFIX = "daskpar-node-"
 REMOVE_SECONDS = 2.0
 """How long the end of a run waits for it; it goes on by itself."""
 MTIME = "DASKPAR.mtime_ns"
 """Header of a file in an archive: the time of its last change."""
-_LOCK = ".lock"
 _REMOVE = """
 if read _; then
     rm -rf -- "$0"
@@ -38,9 +39,9 @@ class NodeFolder:
     """A new folder below `base`. OSError where none can be made."""
 
     def __init__(self, base: str) -> None:
-        remove_left(base)
-        self.path = tempfile.mkdtemp(prefix=PREFIX, dir=base)
-        self._lock_file = _locked(self.path)
+        self.path, self._lock_file = new_held_folder(
+            base, PREFIX, lambda left: shutil.rmtree(left, ignore_errors=True)
+        )
         self._unpacked: set[str] = set()
         self._lock = threading.Lock()
         self._remover = subprocess.Popen(
@@ -58,11 +59,9 @@ class NodeFolder:
 
     def take_piece(self, parcel: str, sender: str, offset: int, data: bytes) -> None:
         """A piece of a parcel; `sender` tells those apart that send the same one at the same time."""
-        fd, view = os.open(self._packed(parcel, sender), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600), data
+        fd = os.open(self._packed(parcel, sender), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            while view:
-                written = os.pwrite(fd, view, offset)
-                view, offset = view[written:], offset + written
+            atomic.write_all_at(fd, data, offset)
         finally:
             os.close(fd)
 
@@ -115,27 +114,5 @@ def digest_of(path: str) -> str:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
-def _locked(folder: str) -> int:
-    """A descriptor that holds the lock of a new folder."""
-    lock = os.open(f"{folder}/{_LOCK}.new", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    os.rename(f"{folder}/{_LOCK}.new", f"{folder}/{_LOCK}")  # seen once it is held
-    return lock
-
-
-def remove_left(base: str) -> None:
-    """Remove the folders in `base` whose workers are no more."""
-    with contextlib.suppress(OSError):
-        for name in os.listdir(base):
-            if name.startswith(PREFIX):
-                _remove_if_left(os.path.join(base, name))
-
-
-def _remove_if_left(folder: str) -> None:
-    with contextlib.suppress(OSError):
-        lock = os.open(f"{folder}/{_LOCK}", os.O_RDWR | os.O_CLOEXEC)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder, ignore_errors=True)
-        finally:
-            os.close(lock)
+def _remove(folder: str) -> None:
+    shutil.rmtree(folder, ignore_errors=True)

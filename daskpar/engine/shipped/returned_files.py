@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
+from daskpar import atomic
 from daskpar.atomic import explained
 from daskpar.engine.shipped.grown_files import LEFT
 from daskpar.errors import RunDirectoryError
@@ -48,10 +49,7 @@ class ReturnedFiles:
                 begin = self._begins.setdefault(key, os.fstat(fd).st_size)
                 if not piece.offset:
                     os.ftruncate(fd, begin)
-                view, offset = memoryview(piece.data), begin + piece.offset
-                while view:
-                    written = os.pwrite(fd, view, offset)
-                    view, offset = view[written:], offset + written
+                atomic.write_all_at(fd, piece.data, begin + piece.offset)
             finally:
                 os.close(fd)
 
