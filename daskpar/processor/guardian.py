@@ -25,17 +25,18 @@ def start(mark: str, server_socket: int) -> int:
     """
     if not os.path.isdir("/proc/self") or not hasattr(os, "pidfd_open"):
         return -1
-    server, node = os.getpid(), os.getppid()
+    server = os.getpid()
+    # Opened before there is a guardian: by the time that one runs, the node may have gone.
+    node = _opened(os.getppid())
     alive, held = os.pipe()
     os.set_inheritable(held, False)
     try:
         pid = os.fork()
     except OSError:
-        os.close(alive)
-        os.close(held)
+        _close(alive, held, node)
         return -1
     if pid:
-        os.close(alive)
+        _close(alive, node)
         return held
     try:
         os.setsid()
@@ -49,14 +50,26 @@ def start(mark: str, server_socket: int) -> int:
         os._exit(0)
 
 
-def _watch(alive: int, server: int, node: int) -> None:
-    """Return when the server has gone; end it when its node has gone and it does not follow."""
-    watched = [alive]
+def _opened(pid: int) -> int:
+    """A descriptor that tells when a process ends; -1 where it has ended, or can't be watched."""
     try:
-        watched.append(os.pidfd_open(node))
+        return os.pidfd_open(pid)
     except OSError:
-        pass  # gone already: the server is about to see that, too
-    ready, _, _ = select.select(watched, [], [])
+        return -1
+
+
+def _close(*descriptors: int) -> None:
+    for fd in descriptors:
+        if fd >= 0:
+            os.close(fd)
+
+
+def _watch(alive: int, server: int, node: int) -> None:
+    """Return when the server has gone; end it when its node has gone and it does not follow.
+
+    `node`: as from `_opened`. Without one, only the server is waited for: it sees the end of its node itself.
+    """
+    ready, _, _ = select.select([alive] if node < 0 else [alive, node], [], [])
     if alive not in ready and not select.select([alive], [], [], GRACE_SECONDS)[0]:
         linux.kill_group(server)
         select.select([alive], [], [], GRACE_SECONDS)

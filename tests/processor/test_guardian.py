@@ -64,3 +64,34 @@ time.sleep(3600)
             os.kill(pid, signal.SIGKILL)
     node.wait()
     zoo.wait_gone(*pids, server)
+
+
+SLOW_GUARDIAN = """
+import os, signal, sys, time
+from pathlib import Path
+from daskpar.processor import guardian
+guardian.GRACE_SECONDS = 0.2
+fork, folder = os.fork, Path(sys.argv[1])
+def fork_and_wait():
+    pid = fork()
+    while not pid and not (folder / "node-is-gone").exists():
+        time.sleep(0.01)
+    return pid
+if fork():
+    time.sleep(3600)
+os.fork = fork_and_wait
+guardian.start("DASKPAR_BELOW=nobody", os.open(os.devnull, os.O_RDWR))
+(folder / "server.new").write_text(str(os.getpid()))
+(folder / "server.new").rename(folder / "server")
+os.setsid()
+os.kill(os.getpid(), signal.SIGSTOP)
+"""
+
+
+def test_a_guardian_that_runs_only_once_its_node_has_gone_knows_that(zoo, tmp_path):
+    node = subprocess.Popen([sys.executable, "-c", SLOW_GUARDIAN, str(tmp_path)])
+    zoo.wait_for((tmp_path / "server").exists, "the server's number")
+    node.kill()
+    node.wait()
+    (tmp_path / "node-is-gone").touch()
+    zoo.wait_gone(int((tmp_path / "server").read_text()))
