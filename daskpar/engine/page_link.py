@@ -106,8 +106,9 @@ class PageLink:
     def _main(self) -> None:
         try:
             self._register()
-        except Exception:
-            logger.debug("the run has no page on this scheduler", exc_info=True)
+        except Exception as error:
+            logger.info("the run has no page on this scheduler: %r", error)
+            logger.debug("the page could not be registered", exc_info=True)
             return
         while (asked := self._questions.get()) is not None:
             key, question = asked

@@ -72,7 +72,7 @@ def test_random_bad_files(work, processors, row_format):
         FILES,
         mini_batch_size=str(size),
         max_concurrency_per_instance=processors,
-        retry_settings={"max_retries": 0, "timeout": 0.5 if "hang" in bad.values() else 30},
+        retry_settings={"max_retries": 0, "timeout": 1.5 if "hang" in bad.values() else 30},
         environment_variables={
             "WORLD": str(work.folder),
             "NAMED": named,

@@ -224,9 +224,12 @@ def plot_urls() -> dict[str, str]:
 def add_to_navigation(scheduler: Any) -> None:
     """Put the page into the bar of Dask's own pages, where these are loaded."""
     pages = sys.modules.get("distributed.dashboard.scheduler")
-    if pages is None or not scheduler.__dict__.get("_daskpar_served"):
+    # While another thread imports that module, it is there without its content; whoever loads the pages comes
+    # here again.
+    variables = getattr(pages, "template_variables", None)
+    if variables is None or not scheduler.__dict__.get("_daskpar_served"):
         return
-    shown = pages.template_variables(scheduler)
+    shown = variables(scheduler)
     if "daskpar" not in shown["pages"]:
         shown["pages"].insert(0, "daskpar")
         plots = [{"url": url, "name": f"Daskpar {plot.title()}"} for plot, url in plot_urls().items()]

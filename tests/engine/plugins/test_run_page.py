@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import Coroutine
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from tornado import web
 
 from daskpar.engine.page_link import page_address
 from daskpar.engine.plugins import run_page
@@ -51,6 +53,26 @@ def test_two_viewers_cost_one_question() -> None:
         assert [await viewer for viewer in viewers] == [b"{}", b"{}"]
         assert await page.facts(QUESTION, wait=False) == b"{}"  # still fresh
         assert len(scheduler.sent) == 1 and page.waiting == 0
+
+    run(scene())
+
+
+def test_a_run_that_begins_while_dasks_pages_are_being_loaded_has_its_page(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Another thread imports the module of these pages then: it is there, and empty."""
+
+    async def scene() -> None:
+        half_loaded = ModuleType("distributed.dashboard.scheduler")
+        monkeypatch.setitem(sys.modules, half_loaded.__name__, half_loaded)
+        scheduler = FakeScheduler()
+        scheduler.http_application = web.Application()
+        page = await page_on(scheduler)
+        assert runs_of(scheduler)["one"] is page
+        shown: dict[str, list[Any]] = {"pages": ["status"], "plots": []}
+        half_loaded.template_variables = lambda _: shown  # type: ignore[attr-defined]
+        run_page.add_to_navigation(scheduler)
+        assert shown["pages"] == ["daskpar", "status"]
 
     run(scene())
 
