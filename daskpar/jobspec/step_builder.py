@@ -45,6 +45,10 @@ class StepBuilder:
                 return found.place
         return self.step.place
 
+    def _place_of_argument(self, argument: str) -> Place:
+        value = self.step.tree.get("task", "program_arguments")
+        return value.place_of(argument) if value else self.step.place
+
     def _source(self, name: str, value: Value | None) -> None:
         self.sources[name] = value.place.source if value else "default"
 
