@@ -2,174 +2,29 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from daskpar.errors import nearest
 from daskpar.jobspec import known_fields, scalars
-from daskpar.jobspec.bindings import OWN, PARENT, bindings_in, only_binding, reference_of
+from daskpar.jobspec.bindings import PARENT, only_binding
 from daskpar.jobspec.components import merge, read_component, with_rows_in_task
-from daskpar.jobspec.ports import InputPort, OutputPort, flatten_groups, input_port, output_port
-from daskpar.jobspec.problems import COMMAND_LINE, Place, Problems
+from daskpar.jobspec.declared_job import (
+    PIPELINE,
+    STEP_NAME,
+    STEP_NAME_CHARACTERS,
+    DeclaredJob,
+    DeclaredStep,
+    all_steps,
+)
+from daskpar.jobspec.declared_ports import not_given, parent_inputs, step_inputs, step_outputs
+from daskpar.jobspec.job_kinds import job_name, step_kind
+from daskpar.jobspec.ports import InputPort, flatten_groups, input_port
+from daskpar.jobspec.problems import Place, Problems
 from daskpar.jobspec.step_settings import BY_KEY
 from daskpar.jobspec.unknown_keys import check_meta, check_step_keys
 from daskpar.jobspec.yaml_source import Value, texts
-
-PIPELINE = "pipeline"
-STEP_NAME_CHARACTERS = 200
-"""Names of files may have 255 bytes, and what is added to the name of a step needs some."""
-STEP_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-
-
-@dataclass(frozen=True, kw_only=True)
-class DeclaredStep:
-    """One step as declared."""
-
-    name: str
-    """Its own after those of the pipelines that it is nested in: `outer.inner`."""
-    kind: str
-    """`parallel`, `command`, or `pipeline` for a nested pipeline."""
-    place: Place
-    tree: Value
-    """The node's mapping over its component's."""
-    inputs: Mapping[str, InputPort]
-    outputs: Mapping[str, OutputPort]
-    overrides: Mapping[str, Value] = field(default_factory=dict)
-    """Settings from the command line."""
-    parent: DeclaredStep | None = field(default=None, repr=False, compare=False)
-    """The nested pipeline that holds it; None: the job itself."""
-    steps: Mapping[str, DeclaredStep] = field(default_factory=dict, repr=False, compare=False)
-    """Of a nested pipeline: its steps, by their own names."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class DeclaredJob:
-    """A whole job as declared."""
-
-    spec: Path
-    name: str
-    tree: Value
-    inputs: Mapping[str, InputPort]
-    outputs: Mapping[str, OutputPort]
-    steps: Mapping[str, DeclaredStep]
-    """All that run, by full name; nested pipelines are not among them."""
-    own_steps: Mapping[str, DeclaredStep]
-    """The job's own, by name, nested pipelines included."""
-    staged_paths: frozenset[str] = frozenset()
-    """Where inputs that were passed from Python are going to be staged: nothing may be there yet."""
-    model_input: str = ""
-    """The input of its step that scripts find in the folder AZUREML_MODEL_DIR, as in a deployment; empty
-    without.
-    """
-
-    @property
-    def nested(self) -> tuple[DeclaredStep, ...]:
-        """The nested pipelines, each before those in it."""
-        return tuple(step for step in _all_steps(self.own_steps) if step.kind == PIPELINE)
-
-
-def _all_steps(steps: Mapping[str, DeclaredStep]) -> Iterator[DeclaredStep]:
-    for step in steps.values():
-        yield step
-        yield from _all_steps(step.steps)
-
-
-def as_pipeline(document: Value, path: Path, problems: Problems) -> Value | None:
-    """The document as a pipeline's tree: itself, or one step round a component; None after recording why it
-    is neither.
-    """
-    if not document.is_mapping:
-        problems.error(document.place, f"a job is a mapping, not {scalars.quoted(document.data)}.")
-        return None
-    kind = document.get("type")
-    word = str(kind.data).strip().lower() if kind else _guess(document)
-    if word == "pipeline":
-        return document
-    if word in known_fields.STEP_TYPES:
-        return _around_component(document, word, path)
-    place = kind.place if kind else document.place
-    if (job := document.get("create_job")) is not None:
-        problems.error(job.place, "a schedule starts another job.", "Give the file of the job that it names.")
-        return None
-    if kind is None:
-        problems.error(
-            place,
-            "the file has no type and no jobs.",
-            "A job begins with type: pipeline; a component with type: parallel or command.",
-        )
-    else:
-        hint = known_fields.FOREIGN_STEP_TYPES.get(word) or nearest(
-            word, ("pipeline", *known_fields.STEP_TYPES)
-        )
-        problems.error(
-            place,
-            f"a file of type {scalars.quoted(kind.data)} can't be run: it has to "
-            "be pipeline, parallel or command.",
-            hint,
-        )
-    return None
-
-
-def _guess(document: Value) -> str:
-    for key, word in (("jobs", "pipeline"), ("task", "parallel"), ("command", "command")):
-        if document.get(key):
-            return word
-    return ""
-
-
-def _around_component(component: Value, kind: str, path: Path) -> Value:
-    """A pipeline of one step, whose inputs and outputs are the component's."""
-    place = component.place
-    named = component.get("name")
-    name = re.sub(r"\W", "_", str(named.data) if named else path.stem, flags=re.ASCII)
-    name = f"_{name}" if name[:1].isdigit() else name
-
-    def ports(which: str) -> dict[str, Value]:
-        return dict((component.get(which) or Value({}, place)).items())
-
-    def bound(which: str) -> Value:
-        declared = ports(which)
-        return Value(
-            {
-                key: Value("${{parent." + f"{which}.{key}" + "}}", value.place)
-                for key, value in declared.items()
-            },
-            place,
-        )
-
-    declared = ports("inputs")
-    # The pipeline's inputs are held to `enum`, `min` and `max`; once is enough.
-    in_component = {key: _without_rules(value) for key, value in declared.items()}
-    component = component.with_keys({"inputs": Value(in_component, place)}) if in_component else component
-    node = Value(
-        {
-            "type": Value(kind, place),
-            "component": component,
-            "inputs": bound("inputs"),
-            "outputs": bound("outputs"),
-        },
-        place,
-    )
-    tree = {key: value for key in ("display_name", "description") if (value := component.get(key))}
-    tree |= {"inputs": Value(declared, place), "outputs": Value(ports("outputs"), place)}
-    tree |= {"name": Value(name, place), "jobs": Value({name: node}, place), "type": Value("pipeline", place)}
-    return Value(tree, place)
-
-
-def _without_rules(port: Value) -> Value:
-    return (
-        Value({key: value for key, value in port.items() if key not in ("enum", "min", "max")}, port.place)
-        if port.is_mapping
-        else port
-    )
-
-
-def job_name(tree: Value, path: Path) -> str:
-    """The name of a job: `name`, else `display_name`, else the stem of its file."""
-    named = tree.get("name") or tree.get("display_name")
-    return str(named.data) if named else path.stem
 
 
 def read_job(
@@ -198,7 +53,7 @@ def read_job(
     elif own is not None:
         problems.error(own.place, f"has to be a mapping, not {scalars.quoted(own.data)}.")
     if component is not None:
-        inputs = _inputs(tree, component, problems)
+        inputs = step_inputs(tree, component, problems)
     else:
         inputs = {
             name: input_port(
@@ -210,9 +65,9 @@ def read_job(
             )
             for name, value in flatten_groups(tree.get("inputs"), problems).items()
         }
-    outputs = _outputs(tree, component, problems)
+    outputs = step_outputs(tree, component, problems)
     own_steps = _steps(_Reading(settings, registered or {}, problems), tree)
-    steps = {step.name: step for step in _all_steps(own_steps) if step.kind != PIPELINE}
+    steps = {step.name: step for step in all_steps(own_steps) if step.kind != PIPELINE}
     _check_settings(settings, own_steps, problems)
     return DeclaredJob(
         spec=path,
@@ -240,7 +95,7 @@ def _check_settings(
     settings: Mapping[str, Mapping[str, Value]], own_steps: Mapping[str, DeclaredStep], problems: Problems
 ) -> None:
     """Record settings from the command line that no step takes."""
-    steps = {step.name: step for step in _all_steps(own_steps)}
+    steps = {step.name: step for step in all_steps(own_steps)}
     if not any(step.kind == "parallel" for step in steps.values()):
         of_all = {
             key: value
@@ -325,7 +180,7 @@ def _step(
             known_fields.FOREIGN_STEP_TYPES["promptflow"],
         )
         return None
-    kind = _kind(node, component, problems)
+    kind = step_kind(node, component, problems)
     if not kind:
         return None
     tree = merge(node, component)
@@ -340,14 +195,14 @@ def _step(
         _refuse_settings(name, reading.settings.get(name, {}), problems)
     inside: dict[str, DeclaredStep] = {}
     missing: dict[str, Place] | None = {} if kind == PIPELINE else None
-    inputs = _inputs(node, component, problems, missing)
+    inputs = step_inputs(node, component, problems, missing)
     step = DeclaredStep(
         name=name,
         kind=kind,
         place=node.place,
         tree=tree,
         inputs=inputs,
-        outputs=_outputs(node, component, problems),
+        outputs=step_outputs(node, component, problems),
         overrides=overrides,
         parent=parent,
         steps=inside,
@@ -361,7 +216,7 @@ def _step(
         inside |= _steps(reading, tree, step, (*above, read_at))
         for input_name, place in (missing or {}).items():
             if not _only_optional(inside, input_name):
-                problems.error(place, _not_given(input_name))
+                problems.error(place, not_given(input_name))
                 inputs[input_name] = InputPort(name=input_name, place=place)
     return step
 
@@ -372,62 +227,15 @@ def _only_optional(steps: Mapping[str, DeclaredStep], name: str) -> bool:
     """
     for step in steps.values():
         rest = texts(step.tree, leave_out=("inputs", "outputs", "component", "jobs"))
-        if any(name in _parent_inputs(text) for text in rest):
+        if any(name in parent_inputs(text) for text in rest):
             return False
         for port in step.inputs.values():
             written = port.path or port.value
             text = written.data if written is not None else None
-            names = _parent_inputs(text, unprefixed=PARENT) if isinstance(text, str) else ()
+            names = parent_inputs(text, unprefixed=PARENT) if isinstance(text, str) else ()
             if name in names and not (port.optional and only_binding(str(text))):
                 return False
     return True
-
-
-def _parent_inputs(text: str, *, unprefixed: str = OWN) -> set[str]:
-    """The inputs of its pipeline that a text of a step names."""
-    found = (reference_of(binding, unprefixed=unprefixed) for binding in bindings_in(text))
-    return {
-        each.name
-        for each in found
-        if each and each.scope == PARENT and each.kind == "inputs" and not each.step
-    }
-
-
-def _not_given(name: str) -> str:
-    return f"the component's input {name!r} is not given and has no default."
-
-
-def _kind(node: Value, component: Value | None, problems: Problems) -> str:
-    words = []
-    for tree in (node, component):
-        if tree is None:
-            continue
-        kind = tree.get("type")
-        word = str(kind.data).strip().lower() if kind else _guess(tree)
-        place = kind.place if kind else tree.place
-        if word in known_fields.FOREIGN_STEP_TYPES:
-            problems.error(
-                place,
-                f"steps of type {word} are not run here; parallel and command are.",
-                known_fields.FOREIGN_STEP_TYPES[word],
-            )
-            return ""
-        if kind and word not in known_fields.NODE_TYPES:
-            problems.error(
-                place,
-                f"{scalars.quoted(kind.data)} is no type of step; parallel and command are.",
-                nearest(word, known_fields.NODE_TYPES),
-            )
-            return ""
-        words.append(word)
-    known = [word for word in words if word]
-    if not known:
-        problems.error(node.place, "the step has no type.", "Write type: parallel or type: command.")
-        return ""
-    if len(set(known)) > 1:
-        problems.error(node.place, f"the step is of type {known[0]}, its component of type {known[1]}.")
-        return ""
-    return known[0]
 
 
 def _how_to_give(name: str, declared: Value) -> str:
@@ -437,73 +245,3 @@ def _how_to_give(name: str, declared: Value) -> str:
     if kind is None or scalars.port_word(kind.data) not in known_fields.ALL_DATA:
         return hint
     return f"{hint} Or, as it is data: --input {name}=PATH."
-
-
-def _inputs(
-    node: Value, component: Value | None, problems: Problems, missing: dict[str, Place] | None = None
-) -> dict[str, InputPort]:
-    """The inputs of a step. `missing`: of a nested pipeline, which is asked later whether it needs those that
-    are not given; they are put there instead of being recorded.
-    """
-    at_node = flatten_groups(node.get("inputs"), problems)
-    if component is None:
-        return {
-            name: input_port(name, value, value if value.is_mapping else None, problems)
-            for name, value in at_node.items()
-        }
-    in_component = flatten_groups(component.get("inputs"), problems)
-    at_node = _named_as(in_component, at_node)
-    # Azure's dump of a function leaves out the inputs of which it does not know the type.
-    used = {name for text in texts(component) for name in _parent_inputs(text)} if missing is not None else ()
-    for name, extra in at_node.items():
-        if name not in in_component and name not in used:
-            record = problems.error if extra.place.origin == COMMAND_LINE else problems.warn
-            record(extra.place, f"the component has no input {name!r}.", nearest(name, in_component))
-    missing_at = node.place.below("inputs")
-    ports: dict[str, InputPort] = {}
-    for name in [*in_component, *(name for name in at_node if name not in in_component)]:
-        value, declared = at_node.get(name), in_component.get(name)
-        if (
-            value is None
-            and declared is not None
-            and declared.get("default") is None
-            and not _optional(declared, problems)
-        ):
-            if missing is None:
-                problems.error(missing_at, _not_given(name))
-            else:
-                missing[name] = missing_at
-            ports[name] = InputPort(name=name, place=missing_at, optional=missing is not None)
-            continue
-        ports[name] = input_port(name, value, declared, problems)
-    return ports
-
-
-def _optional(declared: Value, problems: Problems) -> bool:
-    word = declared.get("optional")
-    return bool(word and scalars.switch(word, problems))
-
-
-def _named_as(in_component: Mapping[str, Value], at_node: Mapping[str, Value]) -> dict[str, Value]:
-    """What a node gives, under the component's own spelling of the names: Azure takes any case."""
-    spelt = {name.lower(): name for name in in_component}
-    return {
-        name if name in in_component else spelt.get(name.lower(), name): value
-        for name, value in at_node.items()
-    }
-
-
-def _outputs(node: Value, component: Value | None, problems: Problems) -> dict[str, OutputPort]:
-    at_node = flatten_groups(node.get("outputs"), problems)
-    in_component = flatten_groups(component.get("outputs"), problems) if component else {}
-    if component:
-        at_node = _named_as(in_component, at_node)
-        for name, value in at_node.items():
-            if name not in in_component:
-                problems.warn(
-                    value.place, f"the component has no output {name!r}.", nearest(name, in_component)
-                )
-    return {
-        name: output_port(name, at_node.get(name), in_component.get(name), problems)
-        for name in {**in_component, **at_node}
-    }

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from daskpar.jobspec import bindings, known_fields, scalars
 from daskpar.jobspec.bindings import OWN, PARENT, SERVER, Binding, Reference
-from daskpar.jobspec.declarations import PIPELINE, DeclaredJob, DeclaredStep
+from daskpar.jobspec.declared_job import PIPELINE, DeclaredJob, DeclaredStep
 from daskpar.jobspec.model import Input, Output
 from daskpar.jobspec.ports import InputPort, OutputPort, check_literal
 from daskpar.jobspec.problems import Problems

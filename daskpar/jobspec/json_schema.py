@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from daskpar.jobspec import deployments, known_fields, scalars
-from daskpar.jobspec.declarations import STEP_NAME, STEP_NAME_CHARACTERS
+from daskpar.jobspec.declared_job import STEP_NAME, STEP_NAME_CHARACTERS
 from daskpar.jobspec.model import BySize
 from daskpar.jobspec.ports import PORT_NAME
 from daskpar.jobspec.program_arguments import OURS_WITH_HYPHENS, WITH_EFFECT, WITHOUT_EFFECT

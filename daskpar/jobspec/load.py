@@ -9,7 +9,8 @@ from itertools import chain
 from pathlib import Path
 
 from daskpar.jobspec.bare_components import is_bare, with_stand_ins
-from daskpar.jobspec.declarations import DeclaredJob, as_pipeline, job_name, read_job
+from daskpar.jobspec.declarations import read_job
+from daskpar.jobspec.declared_job import DeclaredJob
 from daskpar.jobspec.deployments import (
     DATA,
     MODEL,
@@ -19,6 +20,7 @@ from daskpar.jobspec.deployments import (
     with_kind_of_data,
 )
 from daskpar.jobspec.given_spec import GivenSpec, KeptSpec
+from daskpar.jobspec.job_kinds import as_pipeline, job_name
 from daskpar.jobspec.model import PipelineJob
 from daskpar.jobspec.overrides import apply_overrides, apply_staged
 from daskpar.jobspec.problems import Problems

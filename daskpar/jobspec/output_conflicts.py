@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from daskpar.jobspec.declarations import DeclaredJob, DeclaredStep
+from daskpar.jobspec.declared_job import DeclaredJob, DeclaredStep
 from daskpar.jobspec.model import Output, ParallelStep, Step
 from daskpar.jobspec.problems import Place, Problems
 from daskpar.jobspec.scope import Scope

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from daskpar.jobspec import scalars
 from daskpar.jobspec.command_builder import CommandBuilder
-from daskpar.jobspec.declarations import DeclaredJob, DeclaredStep
+from daskpar.jobspec.declared_job import DeclaredJob, DeclaredStep
 from daskpar.jobspec.effective_spec import effective_job
 from daskpar.jobspec.filled_ports import FilledPorts
 from daskpar.jobspec.model import Output, ParallelStep, PipelineJob, Step

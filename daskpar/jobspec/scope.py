@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from daskpar.errors import nearest
 from daskpar.jobspec import bindings
 from daskpar.jobspec.bindings import OWN, PARENT, SERVER, Binding, BindingError, Reference
-from daskpar.jobspec.declarations import PIPELINE, DeclaredJob, DeclaredStep
+from daskpar.jobspec.declared_job import PIPELINE, DeclaredJob, DeclaredStep
 from daskpar.jobspec.model import Input, Output
 from daskpar.jobspec.ports import InputPort, OutputPort
 from daskpar.jobspec.problems import Place, Problems

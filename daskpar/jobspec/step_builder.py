@@ -8,7 +8,7 @@ from pathlib import Path
 
 from daskpar.jobspec import bindings, known_fields, scalars
 from daskpar.jobspec.bindings import BindingError
-from daskpar.jobspec.declarations import DeclaredStep
+from daskpar.jobspec.declared_job import DeclaredStep
 from daskpar.jobspec.input_access import with_access
 from daskpar.jobspec.model import Input, Output
 from daskpar.jobspec.problems import NODE, Place

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from daskpar.jobspec import bindings
-from daskpar.jobspec.declarations import DeclaredStep
+from daskpar.jobspec.declared_job import DeclaredStep
 from daskpar.jobspec.input_access import shown_paths
 from daskpar.jobspec.model import Input, Output
 from daskpar.jobspec.output_uploads import NOT_WRITTEN, holds_rows
