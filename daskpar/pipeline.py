@@ -1,12 +1,9 @@
-"""The public functions: check a spec, run it in a new run directory, go on with an earlier run."""
+"""The public functions: check a spec, say what it plans, run it in a new run directory, go on with a run."""
 
 from __future__ import annotations
 
 import os
-import shutil
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack, suppress
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -17,21 +14,14 @@ from daskpar.driver.options import (
     Components,
     Datastores,
     Options,
-    all_datastores,
-    mounts_inputs,
 )
-from daskpar.errors import InputError, Problem, RunDirectoryError, SpecError, UsageError
-from daskpar.jobspec.given_spec import GivenSpec
-from daskpar.jobspec.model import ParallelStep
-from daskpar.paths import RunPaths, shell_path
+from daskpar.errors import InputError, Problem, SpecError
 
 if TYPE_CHECKING:
     from distributed import Client
 
     from daskpar.driver.result import Run
     from daskpar.environments.environment_choices import WrittenHow
-    from daskpar.jobspec.given_spec import KeptSpec
-    from daskpar.jobspec.model import PipelineJob
 
 Spec: TypeAlias = str | os.PathLike[str] | Mapping[str, Any] | Any
 """What a job may be given as; `run` says what each means."""
@@ -155,9 +145,10 @@ def run(
         display=display,
         selection=selection(mini_batches, limit),
     )
+    from daskpar.driver.start_run import start_run
     from daskpar.jobspec.from_objects import spec_of
 
-    return start(spec_of(spec), inputs or {}, run_dir, options)
+    return start_run(spec_of(spec), inputs or {}, run_dir, options)
 
 
 def resume(
@@ -206,223 +197,9 @@ def resume(
         retry_failed=retry_failed,
         allow_changes=allow_changes,
     )
-    return _resume(Path(run) if isinstance(run, str | os.PathLike) else run.path, options=options)
+    from daskpar.driver.start_run import resume_run
+
+    return resume_run(Path(run) if isinstance(run, str | os.PathLike) else run.path, options)
 
 
-def go_on(path: Path, options: Options) -> Run:
-    """`resume` with its options as one value."""
-    return _resume(path, options=options)
-
-
-def start(
-    spec: Path | GivenSpec,
-    inputs: Mapping[str, Any],
-    run_dir: str | os.PathLike[str] | None,
-    options: Options,
-) -> Run:
-    """`run` with its options as one value."""
-    from daskpar.driver.staged_inputs import split_inputs
-    from daskpar.rundir.new_path import PathTaken
-
-    literals, collections = split_inputs(inputs)
-    overrides = {**options.overrides, **{f"inputs.{name}": value for name, value in literals.items()}}
-    options = replace(options, overrides=overrides)
-    while True:
-        # A job knows where it is going to run, so one whose place was taken meanwhile is read again.
-        with suppress(PathTaken):
-            return _start(spec, collections, run_dir, options)
-
-
-def _start(
-    spec: Path | GivenSpec,
-    collections: Mapping[str, Any],
-    run_dir: str | os.PathLike[str] | None,
-    options: Options,
-) -> Run:
-    """Read the job and run it in a new run directory, or in an earlier one where it says so."""
-    from daskpar.driver.job_secrets import take_secrets
-    from daskpar.driver.startup import started_ahead
-    from daskpar.driver.step_pythons import with_pythons
-    from daskpar.jobspec.load import read_definition, resolve_job
-    from daskpar.rundir.new_path import new_path
-
-    definition = read_definition(
-        spec,
-        overrides=options.overrides,
-        staged=collections,
-        run_directory=new_path if run_dir is None else Path(run_dir),
-        components=Components(options.components),
-    )
-    assets = Assets(options.assets)
-    if definition.may_resume_from and (
-        earlier := _resume_from(job := resolve_job(definition, assets=assets))
-    ):
-        # Datastores were not looked at: the earlier run has its own.
-        if collections:
-            raise UsageError(
-                "--resume_from goes on with the inputs of the earlier run; "
-                f"leave out {', '.join(collections)}"
-            )
-        _show_warnings(job, options)
-        if isinstance(spec, GivenSpec):
-            options = replace(options, given_spec=spec)
-        return _resume(*_resumed_from(earlier, spec, run_dir), options=options)
-    job = resolve_job(
-        definition,
-        datastores=Datastores(options.datastores),
-        assets=assets,
-        mounts=mounts_inputs(options),
-    )
-    job = with_pythons(job, options.environments, here=options.is_here)
-    _check_scripts(job, options)
-    _show_warnings(job, options)
-    take_secrets(job)
-    if any(data.is_fetched for step in job.steps for data in step.inputs.values()):
-        from daskpar.driver.remote_inputs import check_remote_inputs
-
-        all_datastores(options.datastores)
-        check_remote_inputs(job)
-    with started_ahead(job, options):
-        given = spec if isinstance(spec, GivenSpec) else None
-        return _run_new(job, definition.run_directory, collections, run_dir, options, given, definition.kept)
-
-
-def _check_scripts(job: PipelineJob, options: Options) -> None:
-    """SpecError for packages that scripts need and that the Python of their processors does not have, where
-    it is this one. MLTables are opened before the job starts in any case.
-    """
-    from daskpar.jobspec.script_imports import missing_imports
-
-    # Else the nodes have a Python of their own.
-    if options.is_here and (problems := missing_imports(job)):
-        raise SpecError(problems, job.warnings)
-
-
-def _resume_from(job: PipelineJob) -> str:
-    """What `--resume_from` of the job's steps names; empty where none gives it."""
-    names = (step.settings.resume_from for step in job.steps if isinstance(step, ParallelStep))
-    return next((name for name in names if name), "")
-
-
-def _show_warnings(job: PipelineJob, options: Options) -> None:
-    for warning in job.warnings if options.show_warning else ():
-        assert options.show_warning is not None
-        options.show_warning(str(warning))
-
-
-def _run_new(
-    job: PipelineJob,
-    place: Path,
-    collections: Mapping[str, Any],
-    run_dir: str | os.PathLike[str] | None,
-    options: Options,
-    given: GivenSpec | None = None,
-    kept: KeptSpec | None = None,
-) -> Run:
-    """Run a job in a new run directory at `place`; `collections` are its inputs that have to be staged.
-
-    `given`: the job where it has no file, of which `kept` is written into the run directory.
-    """
-    from daskpar.driver.pipeline_run import PipelineRun
-    from daskpar.driver.resume import keep_spec, write_started_with
-    from daskpar.driver.staged_inputs import stage, workers_of
-    from daskpar.rundir.run_directory import RunDirectory
-
-    directory = RunDirectory.create(
-        place if run_dir is None else os.fspath(run_dir), job.name, job.spec.resolve(), new=run_dir is None
-    )
-    pipeline: PipelineRun | None = None
-    try:
-        with directory:
-            write_started_with(
-                directory,
-                overrides=options.overrides,
-                staged={name: str(directory.staged_inputs / name) for name in collections},
-                datastores=all_datastores(options.datastores),
-                components=options.components,
-                assets=options.assets,
-                environments=options.environments,
-                cluster=options.cluster,
-                spec=given,
-                left_out=kept.left_out if kept else (),
-            )
-            if given is not None and kept is not None:
-                keep_spec(directory, kept, given.files)
-            if collections:
-                with workers_of(options) as client:
-                    stage(collections, directory.staged_inputs, client)
-            pipeline = PipelineRun(job, directory, options, warnings=job.warnings)
-            return pipeline.run()
-    except BaseException:
-        if pipeline is None or not pipeline.may_have_run_steps:
-            _leave_nothing(directory.path, made_parent=run_dir is None)
-        raise
-
-
-def _resume(path: Path, warnings: Sequence[Problem] = (), *, options: Options) -> Run:
-    from daskpar.driver.pipeline_run import PipelineRun
-    from daskpar.driver.result import completed_before
-    from daskpar.driver.resume import reopen
-    from daskpar.driver.startup import started_ahead
-
-    with ExitStack() as ahead:
-        opened = reopen(path, options, lambda job, options: ahead.enter_context(started_ahead(job, options)))
-        with opened.directory as directory:
-            if opened.job is None:
-                return completed_before(directory)
-            return PipelineRun(
-                opened.job, directory, opened.options, resumed=True, warnings=[*warnings, *opened.warnings]
-            ).run()
-
-
-def resume_run(path: Path, options: Options) -> Run:
-    """`resume` with its options as one value."""
-    return _resume(path, options=options)
-
-
-def _leave_nothing(run_directory: Path, *, made_parent: bool) -> None:
-    """Remove what was made for a run that did not come about, `runs/` too where nothing else is in it."""
-    shutil.rmtree(run_directory, ignore_errors=True)
-    if made_parent:
-        with suppress(OSError):
-            run_directory.parent.rmdir()
-
-
-def _resumed_from(
-    name: str, spec: Path | GivenSpec, run_dir: str | os.PathLike[str] | None
-) -> tuple[Path, list[Problem]]:
-    """The run directory that `--resume_from` in `spec` names, and what to warn of.
-
-    Raises UsageError where that run is of another spec.
-    """
-    from daskpar.rundir.run_directory import RunDirectory
-
-    path = _earlier_run(name, run_dir)
-    of = RunDirectory.open(path, lock=False).identity.spec
-    here = RunPaths(path).kept_spec if isinstance(spec, GivenSpec) else spec
-    if os.path.realpath(of) != os.path.realpath(here):
-        written = spec.label if isinstance(spec, GivenSpec) else os.path.abspath(spec)
-        raise UsageError(
-            f"--resume_from {name} is written in {written}, but {path} is a "
-            f"run of {of}: write it there, "
-            f"or go on with that run by `python -m daskpar resume {shell_path(path)}`."
-        )
-    if run_dir is None or os.path.realpath(run_dir) == os.path.realpath(path):
-        return path, []
-    what = f"no run directory is made at {os.fspath(run_dir)}: --resume_from goes on in {path}."
-    return path, [Problem(file="run directory", line=None, path="", what=what)]
-
-
-def _earlier_run(name: str, run_dir: str | os.PathLike[str] | None) -> Path:
-    """The run directory that `--resume_from` names: a path, or the name of one where new runs go."""
-    for candidate in (
-        Path(name),
-        Path("runs") / name,
-        Path(run_dir).parent / name if run_dir is not None else Path(name),
-    ):
-        if RunPaths(candidate).identity_file.is_file():
-            return candidate
-    raise RunDirectoryError(f"--resume_from {name}: no run directory of that name here or below runs/")
-
-
-__all__ = ["Options", "plan", "resume", "run", "start", "validate"]
+__all__ = ["plan", "resume", "run", "validate"]

@@ -448,7 +448,8 @@ def test_values_that_were_lost_are_told_at_the_end_where_nothing_is_shown_before
 @pytest.mark.parametrize("given", [False, True], ids=["as written", "a DataFrame"])
 def test_a_job_is_read_and_built_once(work, monkeypatch, given):
     """With data from Python and with the warnings that `--quiet` shows before the start, too."""
-    from daskpar import pipeline
+    from daskpar.driver.options import Options
+    from daskpar.driver.start_run import start_run
     from daskpar.jobspec import load
 
     counted: list[str] = []
@@ -470,16 +471,17 @@ def test_a_job_is_read_and_built_once(work, monkeypatch, given):
     )
     spec = work.spec({"work": step}, inputs={"t": table}, unknown_key=1)
     warned: list[str] = []
-    options = pipeline.Options(dashboard=None, display=False, show_warning=warned.append)
+    options = Options(dashboard=None, display=False, show_warning=warned.append)
     inputs = {"t": pd.DataFrame({"a": [1, 2]})} if given else {}
-    ended = pipeline.start(spec, inputs, work.folder / "run", options)
+    ended = start_run(spec, inputs, work.folder / "run", options)
     assert ended.status == "completed", ended.reason
     assert counted == ["read_yaml", "build_job"]
     assert len(warned) == 1 and "'unknown_key' is no setting of a pipeline" in warned[0]
 
 
 def test_a_path_that_another_run_takes_meanwhile_is_left_to_it(work, monkeypatch):
-    from daskpar import pipeline
+    from daskpar.driver.options import Options
+    from daskpar.driver.start_run import start_run
     from daskpar.rundir import new_path
 
     monkeypatch.chdir(work.folder)
@@ -490,7 +492,7 @@ def test_a_path_that_another_run_takes_meanwhile_is_left_to_it(work, monkeypatch
     real = os.path.lexists
     monkeypatch.setattr(new_path.os.path, "lexists", lambda path: next(unseen, None) is None and real(path))
     spec = work.spec({"a": work.command("echo ${{name}} > ${{outputs.o}}/name", outputs={"o": FOLDER})})
-    ended = pipeline.start(spec, {}, None, pipeline.Options(dashboard=None, display=False))
+    ended = start_run(spec, {}, None, Options(dashboard=None, display=False))
     assert (ended.status, ended.path.name) == ("completed", f"{other.name}-2")
     assert (ended.path / "steps/a/outputs/o/name").read_text() == f"{other.name}-2_a\n"
     assert list(other.iterdir()) == []

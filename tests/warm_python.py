@@ -27,7 +27,7 @@ from typing import Any
 import quick_disk
 
 PRELOAD = (
-    *("daskpar.cli", "daskpar.pipeline", "daskpar.commands.running", "daskpar.commands.looking"),
+    *("daskpar.cli", "daskpar.driver.start_run", "daskpar.commands.running", "daskpar.commands.looking"),
     *("daskpar.driver.pipeline_run", "daskpar.driver.resume", "daskpar.jobspec.load"),
     *("daskpar.engine.plugins.node", "daskpar.engine.local_cluster", "daskpar.engine.step_run"),
     *("daskpar.engine.parallel_step", "daskpar.engine.command_step", "daskpar.outputs.ledger"),

@@ -18,23 +18,25 @@ if TYPE_CHECKING:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the job of a YAML file."""
-    from daskpar import pipeline
+    from daskpar.driver.options import Options
+    from daskpar.driver.start_run import start_run
 
     show_warning = (lambda text: say(f"warning: {text}", sys.stderr)) if arguments.quiet else None
-    options = pipeline.Options(show_warning=show_warning, **run_options(arguments))
-    return _show_end(pipeline.start(spec_file(arguments), {}, arguments.run_dir, options))
+    options = Options(show_warning=show_warning, **run_options(arguments))
+    return _show_end(start_run(spec_file(arguments), {}, arguments.run_dir, options))
 
 
 def resume(arguments: argparse.Namespace) -> int:
     """Go on with a run."""
-    from daskpar import pipeline
+    from daskpar.driver.options import Options
+    from daskpar.driver.start_run import resume_run
 
-    options = pipeline.Options(
+    options = Options(
         retry_failed=arguments.retry_failed,
         allow_changes=arguments.allow_changes,
         **run_options(arguments),
     )
-    return _show_end(pipeline.go_on(run_folder(arguments.run), options))
+    return _show_end(resume_run(run_folder(arguments.run), options))
 
 
 def _show_end(run: Run) -> int:

@@ -231,7 +231,7 @@ def _run(
     run_dir: str | os.PathLike[str] | None,
     options: Options,
 ) -> Run:
-    from daskpar.pipeline import start
+    from daskpar.driver.start_run import start_run
 
     place, is_new = _place(name, run_dir, called.name)
     call = {"function": {"name": called.name, "digest": called.digest}, "data": given.token}
@@ -247,7 +247,7 @@ def _run(
             return earlier
     collections = {INPUT: given.staged} if given.staged is not None else {}
     try:
-        return start(spec, collections, place, options)
+        return start_run(spec, collections, place, options)
     except BaseException:
         if is_new and place.is_dir() and not os.listdir(place):
             place.rmdir()

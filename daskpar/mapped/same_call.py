@@ -29,7 +29,7 @@ def go_on(place: Path, spec: GivenSpec, call: Mapping[str, Any], options: Option
     Raises RunDirectoryError where it is of another call.
     """
     from daskpar.driver.result import completed_before
-    from daskpar.pipeline import resume_run
+    from daskpar.driver.start_run import resume_run
     from daskpar.results import Status
     from daskpar.rundir.run_directory import RunDirectory
 
