@@ -21,6 +21,7 @@ from daskpar import _version
 from daskpar.engine.computes import StartedCompute, start_compute
 from daskpar.engine.greeting import address_in, check_greeting
 from daskpar.engine.plugins.scheduler_calls import services
+from daskpar.engine.quiet_dask import let_leftovers_be
 from daskpar.engine.rules.cluster_size import NodeWait
 from daskpar.engine.sizing import Sizing
 from daskpar.engine.steady_sends import make_sends_steady
@@ -154,6 +155,8 @@ class Cluster:
         if self._scheduler is not None:
             check_scheduler(self._scheduler)
         self._client = self._given or self._connect()
+        if self._given is None:
+            let_leftovers_be(self._client.loop)
         self._connection = self._client.scheduler_comm
         if not self.local:
             self._check_scheduler_imports()

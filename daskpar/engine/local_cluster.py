@@ -9,12 +9,14 @@ knows the token in its address (`dashboard.only_for_owner`).
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import logging
 import resource
 import secrets
 import socket
 import subprocess
+from contextlib import ExitStack, suppress
 from typing import Any
 
 from distributed import Nanny, Scheduler, Security, SpecCluster, Worker
@@ -22,6 +24,7 @@ from distributed import Nanny, Scheduler, Security, SpecCluster, Worker
 from daskpar import masking
 from daskpar.engine.dashboard import TOKEN, only_for_owner, show_on_demand
 from daskpar.engine.garbage_watch import measure_no_garbage
+from daskpar.engine.quiet_dask import only_errors
 from daskpar.engine.steady_sends import make_sends_steady
 from daskpar.errors import InfrastructureLost, UsageError
 
@@ -42,25 +45,41 @@ THREADS = 4
 LOOPBACK = "127.0.0.1"
 LEAST_ADDRESS_SPACE = 3 << 30
 """Bytes of addresses that a run takes in this process, most of them for threads, and hardly any of memory."""
+BEAT_SECONDS = 2.0
+"""How long a worker that ends waits for the answer to its last heartbeat."""
 CERTIFICATE_DAYS = "365"
 """A run may take long; the certificate is forgotten with it."""
 
 
 class LocalScheduler(Scheduler):
-    """A scheduler with an HTTP server only where `dashboard_address` asks for one, and only for its owner."""
+    """A scheduler with an HTTP server only where `doors`, sockets that listen, are given for it, and only for
+    its owner.
+    """
 
-    def __init__(self, *, token: str, dashboard_address: str | None, **settings: Any) -> None:
+    def __init__(self, *, token: str, doors: list[socket.socket], **settings: Any) -> None:
         self._token = token
-        self._asked_for = dashboard_address is not None
+        self._doors = doors
+        self._http_server: Any = None
         # The pages are loaded when somebody first looks at them, hence `dashboard` is false.
-        super().__init__(dashboard=False, dashboard_address=dashboard_address, **settings)
+        super().__init__(dashboard=False, **settings)
 
     def start_http_server(self, *args: Any, **settings: Any) -> None:
         """Called by Dask, which would listen on all addresses where no dashboard is wanted."""
-        if self._asked_for:
+        if self._doors:
             super().start_http_server(*args, **settings)  # type: ignore[no-untyped-call]
             # No request is read before this returns: both are steps of one event loop.
             only_for_owner(self.http_server, self.http_application, self._token)
+
+    @property
+    def http_server(self) -> Any:
+        """The web server, which Dask makes and would then let listen at an address."""
+        return self._http_server
+
+    @http_server.setter
+    def http_server(self, server: Any) -> None:
+        # It takes over our sockets: another process can't have taken their port meanwhile.
+        server.listen = lambda *_, **__: server.add_sockets(self._doors)
+        self._http_server = server
 
 
 class LocalWorker(Worker):
@@ -70,10 +89,36 @@ class LocalWorker(Worker):
         # It may have a process of its own.
         make_sends_steady()
         measure_no_garbage()
+        self._beats: dict[asyncio.Future[None], asyncio.Task[Any] | None] = {}
+        self._leaving = False
         super().__init__(*args, **settings)
 
     def start_http_server(self, *args: Any, **settings: Any) -> None:
         """Called by Dask, which would listen on all addresses of the machine."""
+
+    async def heartbeat(self) -> None:
+        """Called by Dask, twice a second."""
+        if self._leaving:
+            return
+        answered = asyncio.get_running_loop().create_future()
+        self._beats[answered] = asyncio.current_task()
+        try:
+            await super().heartbeat()
+        finally:
+            del self._beats[answered]
+            answered.cancel()
+
+    async def close(self, *args: Any, **settings: Any) -> str | None:  # type: ignore[override]
+        """Called by Dask, by a heartbeat too.
+
+        A heartbeat that is on its way is answered first: Dask would close its connection, and write that to
+        the terminal as an error.
+        """
+        self._leaving = True
+        others = [beat for beat, task in self._beats.items() if task is not asyncio.current_task()]
+        if others:
+            await asyncio.wait(others, timeout=BEAT_SECONDS)
+        return await super().close(*args, **settings)
 
 
 class LocalCluster:
@@ -93,7 +138,6 @@ class LocalCluster:
         self.token = secrets.token_urlsafe(24)
         masking.allow(self.token)
         self._host = _host_of(dashboard) if dashboard is not None else ""
-        address = None if dashboard is None else _free(self._host, dashboard.rpartition(":")[2])
         security = throwaway_security() if processes else Security()
         protocol = "tls://" if processes else "inproc://"
         common = {"protocol": protocol, "host": LOOPBACK if processes else None, "security": security}
@@ -102,16 +146,23 @@ class LocalCluster:
             each = {"cls": Nanny, "options": {**node, "worker_class": LocalWorker}}
         else:
             each = {"cls": LocalWorker, "options": node}
-        scheduler = {**common, "port": 0, "token": self.token, "dashboard_address": address}
         quiet = {"distributed.worker.http.routes": []} if dashboard is not None else NO_PAGES
-        with dask.config.set({**quiet, **({} if processes else IN_PROCESS)}):
-            self.dask = _dask_cluster(
-                scheduler={"cls": LocalScheduler, "options": scheduler},
-                workers=dict.fromkeys(range(workers), each),
-                worker=each,
-                security=security,
-                silence_logs=logging.ERROR,
-            )
+        with ExitStack() as until_end:
+            until_end.enter_context(only_errors())
+            doors = [] if dashboard is None else _doors(self._host, int(dashboard.rpartition(":")[2]))
+            for door in doors:
+                until_end.callback(door.close)  # where no server took it over
+            address = f"{self._host}:{doors[0].getsockname()[1]}" if doors else None
+            asked = {"token": self.token, "doors": doors, "dashboard_address": address}
+            with dask.config.set({**quiet, **({} if processes else IN_PROCESS)}):
+                self.dask = _dask_cluster(
+                    scheduler={"cls": LocalScheduler, "options": {**common, "port": 0, **asked}},
+                    workers=dict.fromkeys(range(workers), each),
+                    worker=each,
+                    security=security,
+                    silence_logs=False,
+                )
+            self._until_end = until_end.pop_all()
         if dashboard is not None:
             scheduler = self.dask.scheduler
             scheduler.loop.add_callback(show_on_demand, scheduler)
@@ -126,7 +177,8 @@ class LocalCluster:
 
     def close(self) -> None:
         """End the nodes and the scheduler."""
-        self.dask.close()
+        with self._until_end:
+            self.dask.close()
 
 
 def _dask_cluster(**settings: Any) -> Any:
@@ -152,18 +204,27 @@ def _host_of(dashboard: str) -> str:
     return dashboard.rpartition(":")[0] or LOOPBACK
 
 
-def _free(host: str, port: str) -> str:
-    """The address, with port 0 (any) where the one that is asked for is taken: Dask would warn of that, and
-    the address that we print is the right one either way.
+def _doors(host: str, port: int) -> list[socket.socket]:
+    """Sockets that listen at a port of `host`, or at any where that one is taken: the address that is printed
+    is the right one either way. A name may have other addresses, such as those of IPv6; they are served too
+    where that is possible.
     """
-    kind, _, _, _, where = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)[0]
-    with socket.socket(kind, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server will
-        try:
-            probe.bind(where)
-        except OSError:
-            return f"{host}:0"
-    return f"{host}:{port}"
+
+    def door(kind: int, address: str, port: int) -> socket.socket:
+        made = socket.create_server((address, port), family=kind, backlog=128)
+        made.setblocking(False)
+        return made
+
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    first, *others = dict.fromkeys((kind, str(where[0])) for kind, _, _, _, where in found)
+    try:
+        doors = [door(*first, port)]
+    except OSError:
+        doors = [door(*first, 0)]
+    for other in others:
+        with suppress(OSError):
+            doors.append(door(*other, doors[0].getsockname()[1]))
+    return doors
 
 
 def throwaway_security() -> Security:

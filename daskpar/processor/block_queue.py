@@ -127,7 +127,8 @@ class BlockQueue:
         processor.order, processor.reported, processor.limit = order, order.start, stop
         processor.page.set_limit(stop)
         processor.unit = order.units[-1] if order.units else None
-        processor.sighting.start_again(monotonic())
+        processor.given_at = monotonic()
+        processor.sighting.start_again(processor.given_at)
         try:
             channel.send(processor.sock, order)
         except OSError:

@@ -48,6 +48,8 @@ def charge_and_requeue(
     begun = last.phase in (Phase.LOAD, Phase.RUN) and processor.reported <= last.index < stop
     charged = last.index if begun and not stopped and not damaged else None
     rest = min(stop, max(processor.reported, last.index if charged is not None else last.index + 1))
+    if damaged and processor.ended_unheard():
+        rest = stop  # all of it has run, and what was reported behind foreign bytes does not count
     # Any of these may have made the writing of its rows deadly, so the driver counts such deaths: what is
     # repeated must come to an end.
     by_itself = not processor.killed_for or processor.killed_for == KillReason.TIMEOUT

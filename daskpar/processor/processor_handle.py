@@ -38,6 +38,8 @@ class ProcessorHandle:
     init_raised: bool = False
     order: BlockOrder | None = None
     """The block that it has."""
+    given_at: float = 0.0
+    """When it was given its block, on the monotonic clock."""
     reported: int = 0
     """First index of the order's range that has not been flushed."""
     limit: int = 0
@@ -77,6 +79,11 @@ class ProcessorHandle:
         if self.in_flight is None:
             return self.announced()
         return min(self.page.all_announced(), key=lambda one: one.since)
+
+    def ended_unheard(self) -> bool:
+        """Whether it has come to the end of its block by its own account, though no message said so."""
+        last = self.page.announced()
+        return last.phase == Phase.IDLE and last.since >= self.given_at
 
     def calls(self) -> tuple[int, ...]:
         """How many calls are in flight; nothing where they follow each other."""

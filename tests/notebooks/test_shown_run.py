@@ -71,13 +71,18 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
 
 
 def html_of(outputs: list[Any]) -> str:
-    (only,) = outputs
-    return str(only["data"]["text/html"])
+    return str(data_of(outputs)["text/html"])
+
+
+def data_of(outputs: list[Any]) -> dict[str, Any]:
+    """What a cell shows; it shows one thing, and nothing else is written there."""
+    assert [each["output_type"] for each in outputs] in (["display_data"], ["execute_result"]), outputs
+    return dict(outputs[0]["data"])
 
 
 def test_a_run_is_one_output_below_its_cell(outputs: dict[str, list[Any]]) -> None:
     failed, completed = outputs[CELLS[1]], outputs[CELLS[5]]
-    assert [each["output_type"] for each in failed + completed] == ["display_data", "display_data"]
+    assert [each["output_type"] for each in failed + completed] == ["display_data"] * 2, failed + completed
     assert "First error, in score, mini-batch" in html_of(failed)
     assert "4 of 4 mini-batches succeeded" in html_of(completed) and "<progress" not in html_of(completed)
     assert "token=" not in str(failed + completed)
@@ -87,20 +92,21 @@ def test_a_failed_run_shows_itself(outputs: dict[str, list[Any]]) -> None:
     shown = html_of(outputs["run"])
     assert "2 of 4 mini-batches succeeded, 2 failed" in shown and "2 of 1 allowed" in shown
     assert "ValueError: &lt;b&gt;no&lt;/b&gt; &amp; x.txt" in shown and "(a/x.txt)" in shown
-    assert outputs["run"][0]["data"]["text/plain"].startswith("<Run ")
+    assert data_of(outputs["run"])["text/plain"].startswith("<Run ")
 
 
 def test_what_is_asked_of_it(outputs: dict[str, list[Any]]) -> None:
-    failures = outputs[CELLS[3]][0]["data"]["text/plain"]
+    failures = data_of(outputs[CELLS[3]])["text/plain"]
     assert re.search(r"1 +a/x\.txt +1 +EXCEPTION +ValueError: <b>no</b> & x\.txt", failures)
     assert re.search(r"3 +b/x\.txt", failures)
-    table = eval(outputs[CELLS[6]][0]["data"]["text/plain"])
+    table = eval(data_of(outputs[CELLS[6]])["text/plain"])
     assert table == (
         "index,name,outcome\n0,a/u.txt,succeeded\n1,a/x.txt,succeeded\n"
         "2,b/u.txt,succeeded\n3,b/x.txt,succeeded\n"
     )
-    rows = outputs[CELLS[7]][0]["data"]["text/plain"]
+    rows = data_of(outputs[CELLS[7]])["text/plain"]
     assert "'file': " in rows and "'size': dtype('int64')" in rows and "[4, 4, 4, 4]" in rows
-    assert "srcdoc=" in outputs[CELLS[8]][0]["data"]["text/html"]
+    assert "srcdoc=" in data_of(outputs[CELLS[8]])["text/html"]
     (error,) = outputs[CELLS[9]]
+    assert not [shown for cell in CELLS for shown in outputs[cell] if shown["output_type"] == "stream"]
     assert error["ename"] == "UsageError" and "score" in error["evalue"]

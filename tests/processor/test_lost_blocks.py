@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
-from daskpar.processor.exit_reasons import ExitReason
+from daskpar.processor.exit_reasons import ExitReason, KillReason
 from daskpar.processor.lost_blocks import charge_and_requeue
+from daskpar.processor.processor_handle import ProcessorHandle
 from daskpar.processor.protocol import BlockEnded, BlockOrder, Released
 from daskpar.processor.shared_page import Announcement, Phase
 from daskpar.results import Reason
@@ -28,11 +30,17 @@ WHY = ExitReason(Reason.DIED, "it died")
         (10, "timeout", Announcement(13, Phase.FLUSH, 0.0), [(10, 14, "unwritten"), (14, 20, "died")]),
         (10, "damaged", Announcement(13, Phase.RUN, 0.0), [(10, 14, "unwritten"), (14, 20, "died")]),
         (10, "damaged", Announcement(19, Phase.FLUSH, 0.0), [(10, 20, "unwritten")]),
+        # At its end before its node had read that, and waiting since before it was given the block.
+        (10, "damaged", Announcement(-1, Phase.IDLE, 7.0), [(10, 20, "unwritten")]),
+        (15, "damaged", Announcement(-1, Phase.IDLE, 7.0), [(15, 20, "unwritten")]),
+        (10, "damaged", Announcement(-1, Phase.IDLE, 6.0), [(10, 20, "unbegun")]),
     ],
 )
 def test_what_a_death_gives_back(reported, killed_for, last, expected):
     order = BlockOrder(block=1, token="t", start=10, stop=20)
-    processor = SimpleNamespace(order=order, limit=20, reported=reported, killed_for=killed_for, unreached="")
+    processor = ProcessorHandle(1, *cast(Any, [None, None, SimpleNamespace(announced=lambda: last)]), key=1)
+    processor.order, processor.given_at, processor.limit = order, 6.5, 20
+    processor.reported, processor.killed_for = reported, KillReason(killed_for)
     *found, final = charge_and_requeue(processor, last, WHY, SimpleNamespace(max_retries=0))
     assert [(m.start, m.stop, m.reason) for m in found if isinstance(m, Released)] == expected
     assert isinstance(final, BlockEnded)
