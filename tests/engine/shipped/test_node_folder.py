@@ -75,6 +75,12 @@ def test_too_much_is_not_packed(tmp_path, monkeypatch):
         packed(tmp_path, "missing")
 
 
+def test_an_archive_is_for_its_owner_alone(tmp_path):
+    (tmp_path / "data").write_text("password")
+    (tmp_path / "data").chmod(0o600)
+    assert packed(tmp_path).path.stat().st_mode & 0o777 == 0o600
+
+
 HOLDS = """
 import sys, time
 from daskpar.engine.shipped.node_folder import NodeFolder
