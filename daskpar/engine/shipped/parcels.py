@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import gzip
+import heapq
 import os
 import tarfile
+import zlib
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,8 @@ from daskpar.sizes import readable_size
 
 MOST_BYTES = 1 << 30
 """A folder that holds more is not sent."""
+SAMPLES, SAMPLE_BYTES = 8, 64 << 10
+"""Of how many files, and how much of each, tells whether compression pays."""
 _NEVER = {".git", ".hg", ".svn", "__pycache__", "node_modules", ".ipynb_checkpoints"}
 """History, caches and installed packages."""
 
@@ -66,7 +70,8 @@ def pack(what: str, kind: str, entries: Iterator[Entry], folder: Path, target: s
         with (
             # Its files may be for their owner alone.
             open(temporary, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file,
-            gzip.GzipFile("", "wb", 1, file, mtime=0) as zipped,  # the same bytes whenever it is made
+            # The same bytes whenever it is made.
+            gzip.GzipFile("", "wb", _level([path for path, _ in found]), file, mtime=0) as zipped,
             tarfile.open(fileobj=zipped, mode="w", dereference=True) as archive,
         ):
             for path, name in found:
@@ -77,6 +82,20 @@ def pack(what: str, kind: str, entries: Iterator[Entry], folder: Path, target: s
     packed = folder / f"{name}.tar"
     os.replace(temporary, packed)
     return Parcel(name=name, path=packed, size=packed.stat().st_size, target=target or name)
+
+
+def _level(paths: list[str]) -> int:
+    """How much to compress: not at all what is compressed already, as samples of the largest files tell."""
+    largest = heapq.nlargest(
+        SAMPLES, ((os.path.getsize(path), path) for path in paths if os.path.isfile(path))
+    )
+    before = after = 0
+    for size, path in largest:
+        with open(path, "rb") as file:
+            file.seek(max(0, size - SAMPLE_BYTES) // 2)
+            sample = file.read(SAMPLE_BYTES)
+        before, after = before + len(sample), after + len(zlib.compress(sample, 1))
+    return 1 if after < 0.9 * before else 0
 
 
 def sendable(what: str, kind: str, entries: Iterator[Entry]) -> list[Entry]:
