@@ -49,6 +49,11 @@ class Bucket:
         """Write an object."""
         self._store.put_object("box", key, content)
 
+    def objects(self, below: str) -> dict[str, bytes]:
+        """The objects whose keys begin so: the rest of the key, and the content."""
+        keys = self._store.buckets["box"].keys
+        return {key.removeprefix(below): keys[key].value for key in list(keys) if key.startswith(below)}
+
     def delete(self, key: str) -> None:
         """Remove an object."""
         self._store.delete_object("box", key)

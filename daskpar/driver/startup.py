@@ -227,6 +227,8 @@ class Startup:
 
         Where some do, the others are left out when a step opens on them.
         """
+        from daskpar.driver.step_lifecycle import output_paths, outside_inputs
+        from daskpar.engine.far_nodes import check_code
         from daskpar.engine.node_probe import needs_of, views_of
 
         asked: set[NodeNeeds] = set()
@@ -242,6 +244,8 @@ class Startup:
             if views and len(views) == len(cluster.facts) and all(view.trouble for view in views.values()):
                 address, view = next(iter(views.items()))
                 raise UsageError(f"step {step.name!r}, node {address}: {view.trouble}")
+            if views and all(view.far or view.trouble for view in views.values()):
+                check_code(step, [*output_paths(self.job), *outside_inputs(self.job)], self.directory.path)
 
     def ready(self, stop_reason: Callable[[], str], say: Callable[[str], None] = lambda _: None) -> Cluster:
         """The open cluster; what went wrong is raised.

@@ -386,18 +386,12 @@ class Execution:
         # One look that finds nobody ends nothing: a worker that has not answered yet may do so.
         if self.cluster.in_process and self.nodes.none_can:
             self._end(Status.LOST, self.nodes.trouble)
-        elif self._clocks.nodes_since is None:
+            return
+        self._clocks.none_can = self.nodes.none_can and not self.cluster.brings_nodes
+        if self._clocks.nodes_since is None:
             self._clocks.nodes_since = monotonic()
-            if self._may_wait_long():
-                return
-            limit = f"up to {self.timeouts.nodes:g} s"
-            if self.cluster.in_process:
-                self._warn(f"the node in this process does not answer; waiting for it ({limit})")
-            else:
-                by_hand = "a worker may be started by hand"
-                self._warn(
-                    f"no node is left; waiting for the cluster to bring a new one ({limit}; {by_hand})"
-                )
+            if not self._may_wait_long():
+                self._warn(self._clocks.wait_for_node(self.timeouts, in_process=self.cluster.in_process))
 
     def _may_wait_long(self) -> bool:
         """Whether nodes come from a queue, which may be long; meanwhile `NodeUse` says what was asked for."""
@@ -413,6 +407,8 @@ class Execution:
         now = monotonic()
         if self._clocks.nodes_since is not None and now - self._looked > LOOK_SECONDS:
             self.nodes.wanted = True  # a worker that did not answer may do so now
+        if self.far is not None and not self._clocks.any_result:
+            self._clocks.progress_since = max(self._clocks.progress_since, self.far.last_sent)
         overdue = self._clocks.overdue(now, self.timeouts)
         outages = self.unreached.outages
         if not self._stopped and (
@@ -429,7 +425,8 @@ class Execution:
             last = f" (the last one: {self.nodes.trouble})" if self.nodes.trouble else ""
             self._end(
                 Status.LOST,
-                f"no node is left{last} and none came within {self.timeouts.nodes:g} s; {RESUME}",
+                f"no node is left{last} and none came within {self._clocks.nodes_limit(self.timeouts):g} s; "
+                f"{RESUME}",
                 nodes_know=True,
             )
         elif overdue == "progress":
@@ -464,6 +461,8 @@ class Execution:
         counts, doing = self.counter.counts, self.doing
         if doing and counts.planned:
             doing = f"{doing} {100 * counts.done // counts.planned} %"
+        elif self.far is not None and not self.nodes.members.open:
+            doing = self.far.sending
         self.publish(
             Progress(
                 time=time(),

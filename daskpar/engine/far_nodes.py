@@ -10,7 +10,7 @@ import os
 import secrets
 import shutil
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -18,10 +18,21 @@ from typing import TYPE_CHECKING
 
 from daskpar.engine.cluster import bounded
 from daskpar.engine.node_probe import is_sent
-from daskpar.engine.shipped.parcels import Parcel, files_of_code, files_of_data, pack
+from daskpar.engine.shipped.parcels import (
+    Entry,
+    Parcel,
+    files_of_code,
+    files_of_data,
+    pack,
+    rules_of,
+    sendable,
+)
 from daskpar.engine.shipped.returned_files import ReturnedFiles
+from daskpar.engine.shipped.row_carrier import window_of
 from daskpar.engine.shipped.sent_step import SentStep, left_of, target_in_run, trees_of
-from daskpar.jobspec.model import ParallelStep
+from daskpar.errors import InputError
+from daskpar.jobspec.model import CommandStep, ParallelStep
+from daskpar.printable import printable
 from daskpar.processor.protocol import (
     PIECE_BYTES,
     CarriedRows,
@@ -39,8 +50,26 @@ if TYPE_CHECKING:
 
 SEND_SECONDS = 120.0
 """For a node to take a piece of what is sent to it, or to unpack it."""
+PIECES_AT_ONCE = 8
+"""How many nodes are sent a piece at one time: they share the network of the driver."""
+SHOWN_NAMES = 3
+"""Of files that are left out of the code."""
 OPEN_SECONDS = 600.0
 """For a node to start its processors; it may have to copy inputs for them."""
+
+
+def code_of(
+    step: ParallelStep, skip: Collection[str], run_directory: Path, left_out: list[str] | None = None
+) -> Iterator[Entry]:
+    """The files of a step's code that far nodes are sent; arguments as of `files_of_code`."""
+    assert step.code is not None
+    return files_of_code(step.code, skip, run_directory, step.entry_script, left_out)
+
+
+def check_code(step: ParallelStep | CommandStep, skip: Collection[str], run_directory: Path) -> None:
+    """Check that the code of a step can be sent; InputError where not. Arguments as of `files_of_code`."""
+    if isinstance(step, ParallelStep) and step.code is not None:
+        sendable(f"the code folder {step.code}", "code", code_of(step, skip, run_directory))
 
 
 @dataclass(kw_only=True)
@@ -61,11 +90,17 @@ class FarNodes:
     """Tells the worker at an address that so many bytes of what it sent are here."""
     last_taken: float = 0.0
     """When rows or files came last."""
-    _parcels: dict[str, Parcel] = field(default_factory=dict)
+    last_sent: float = 0.0
+    """When a node has taken a piece last, or an archive was made."""
+    _parcels: dict[str, Parcel | InputError] = field(default_factory=dict)
+    _sending: dict[str, tuple[str, int, int]] = field(default_factory=dict)
+    """Node -> what is sent to it, how many bytes of that it has, and how many there are."""
+    _turns: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(PIECES_AT_ONCE))
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _told: bool = False
 
     def __post_init__(self) -> None:
+        self._left_out: list[str] = []
         own, coming = self.settings, self.folder / "left"
         shutil.rmtree(coming, ignore_errors=True)  # of an earlier process of the run
         self._returned = ReturnedFiles(trees_of(own), left_of(own), coming)
@@ -80,16 +115,30 @@ class FarNodes:
         from daskpar.engine.plugins.far_node import open_far_step
 
         self.known[member.address] = view.far
-        self._tell_once(member.address, view.far)
-        sent = SentStep(
-            run_directory=str(self.run_directory),
-            code=self._sent_code(member.address),
-            script=self._sent_script(member.address),
-            inputs=tuple(self._sent_inputs(member.address, view.unseen)),
-            laid_out=tuple(data for data in self.step.inputs.values() if data.is_laid_out),
-        )
-        self._send(member.address, self._plan())
+        try:
+            sent = SentStep(
+                run_directory=str(self.run_directory),
+                code=self._sent_code(member.address, view.far),
+                script=self._sent_script(member.address),
+                inputs=tuple(self._sent_inputs(member.address, view.unseen)),
+                laid_out=tuple(data for data in self.step.inputs.values() if data.is_laid_out),
+                window=window_of(max(len(self.known), self.step.instance_count)),
+            )
+            self._send(member.address, self._plan())
+        finally:
+            self._sending.pop(member.address, None)
         self._call(member.address, open_far_step, OPEN_SECONDS, settings=settings, sent=sent)
+
+    @property
+    def sending(self) -> str:
+        """What is being sent to nodes now, for the line of progress; empty: nothing."""
+        under_way = list(self._sending.values())
+        if not under_way:
+            return ""
+        what, total = under_way[0][0], sum(size for _, _, size in under_way)
+        if not total:
+            return f"packing {what} for nodes"
+        return f"sending {what} to nodes {100 * sum(there for _, there, _ in under_way) // total} %"
 
     def _tell_once(self, address: str, far: str) -> None:
         with self._lock:
@@ -97,22 +146,30 @@ class FarNodes:
         if not told:
             self.tell(
                 f"node {address} works without the run directory ({far.partition('. ')[0]}): code and plan "
-                "are sent to it, its rows and logs come back over Dask (said once)"
+                f"are sent to it{self._without()}, its rows and logs come back over Dask (said once)"
             )
 
-    def _sent_code(self, address: str) -> tuple[str, str] | None:
+    def _without(self) -> str:
+        """What is not among the code because a file says so, for messages."""
+        if not self._left_out or self.step.code is None:
+            return ""
+        shown = ", ".join(printable(name) for name in self._left_out[:SHOWN_NAMES])
+        more = len(self._left_out) - SHOWN_NAMES
+        return f" (without {shown}{f' and {more} more' if more > 0 else ''}, by {rules_of(self.step.code)})"
+
+    def _sent_code(self, address: str, far: str) -> tuple[str, str] | None:
         code = self.step.code
         if code is None:
+            self._tell_once(address, far)
             return None
-        parcel = self._parcel(
-            "code",
-            lambda: pack(
-                f"the code folder {code}",
-                "code",
-                files_of_code(code, self.skip, self.run_directory),
-                self.folder,
-            ),
-        )
+        self._sending[address] = ("the code", 0, 0)
+
+        def packed() -> Parcel:
+            files = code_of(self.step, self.skip, self.run_directory, self._left_out)
+            return pack(f"the code folder {code}", "code", files, self.folder)
+
+        parcel = self._parcel("code", packed)
+        self._tell_once(address, far)
         self._send(address, parcel)
         return str(code), parcel.target
 
@@ -156,20 +213,35 @@ class FarNodes:
     def _parcel(self, what: str, make: Callable[[], Parcel]) -> Parcel:
         with self._lock:
             if what not in self._parcels:
-                self._parcels[what] = make()
-            return self._parcels[what]
+                try:
+                    self._parcels[what] = make()
+                except InputError as error:
+                    self._parcels[what] = error  # it is the same for every node
+                self.last_sent = monotonic()
+            found = self._parcels[what]
+        if isinstance(found, InputError):
+            raise found
+        return found
 
     def _send(self, address: str, parcel: Parcel) -> None:
         from daskpar.engine.plugins.far_node import has_parcel, take_piece, unpack
 
         if self._call(address, has_parcel, parcel=parcel.name):
             return
-        sender = secrets.token_hex(4)
+        sender, offset = secrets.token_hex(4), 0
+        self._sending[address] = (f"the {parcel.what}", offset, parcel.size)
         with open(parcel.path, "rb") as file:
-            while data := file.read(PIECE_BYTES):
-                offset = file.tell() - len(data)
-                self._call(address, take_piece, parcel=parcel.name, sender=sender, offset=offset, data=data)
+            while offset < parcel.size:
+                with self._turns:
+                    data = file.read(PIECE_BYTES)
+                    self._call(
+                        address, take_piece, parcel=parcel.name, sender=sender, offset=offset, data=data
+                    )
+                offset += len(data)
+                self._sending[address] = (f"the {parcel.what}", offset, parcel.size)
+                self.last_sent = monotonic()
         self._call(address, unpack, parcel=parcel.name, sender=sender, target=parcel.target)
+        self.last_sent = monotonic()
 
     def _call(
         self,

@@ -33,6 +33,8 @@ class NodePlaces:
     """Folders here whose files come back while the step runs: its logs, and lists of what was uploaded."""
     left: str = ""
     """A folder whose files come back when the processors have ended; empty: there is none."""
+    window: int = 0
+    """How many bytes may be on their way from here to the driver at one time; 0: as many as from any node."""
     own_outputs: str = ""
     """The folder here that scripts find as their `output_dir`: nobody brings back what they write there."""
 

@@ -11,6 +11,7 @@ import pytest
 
 import daskpar
 from far_worker import FarCluster, far_cluster
+from s3_bucket import s3_bucket
 from waiting import until
 
 pytestmark = pytest.mark.timeout(180)
@@ -158,6 +159,67 @@ def test_what_far_nodes_can_not_do_is_said_before_anything_runs(work, places, cl
             )
         assert "node tcp://" in str(error.value)
         assert not list((places / "runs" / f"bad-{number}").rglob("stdout"))
+
+
+UPLOADS = """
+import os, pathlib, sys
+out = pathlib.Path(sys.argv[sys.argv.index("--models") + 1])
+def run(mini_batch):
+    name = os.path.basename(mini_batch[0])
+    tried = pathlib.Path(os.environ["TRIED"], name)
+    again = tried.exists()
+    tried.touch()
+    if name in ("2.txt", "3.txt") and not again:
+        (out / (name + ".half")).write_text("half")
+        if name == "2.txt":
+            raise ValueError("the first time")
+        os.kill(os.getpid(), 9)
+    (out / (name + ".model")).write_text("model of " + pathlib.Path(mini_batch[0]).read_text())
+    return [name]
+"""
+
+
+def test_far_nodes_fetch_and_upload_with_credentials_that_only_the_driver_has(
+    work, places, cluster, monkeypatch
+):
+    code, tried = places / "hidden" / "uploads", places / "tried"
+    tried.mkdir()
+    work.write(f"{code}/.gitignore", "*.pkl\nscore.py\n")
+    work.write(f"{code}/model.pkl", "")
+    step = work.parallel(
+        UPLOADS,
+        code=str(code),
+        arguments="--models ${{outputs.models}}",
+        inputs={"files": {"type": "uri_folder", "path": "azureml://datastores/lake/paths/in"}},
+        outputs={
+            "rows": {"type": "uri_file", "path": "azureml://datastores/lake/paths/out/rows.txt"},
+            "models": {"type": "uri_folder", "path": "azureml://datastores/lake/paths/out/models"},
+        },
+        resources={"instance_count": 2},
+        retry_settings={"max_retries": 1, "timeout": 30},
+        environment_variables={"TRIED": str(tried)},
+    )
+    run_dir = places / "runs" / "uploads"
+    with s3_bucket(monkeypatch) as bucket:
+        for number in range(8):
+            bucket.put(f"in/{number}.txt", b"%d" % number)
+        options = {"key": "key", "secret": "verysecret17", "endpoint_url": bucket.endpoint}
+        for name in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.delenv(name)
+        lake = {"lake": {"url": "s3://box", "storage_options": options}}
+        ended = work.run({"work": step}, scheduler=str(cluster.scheduler), run_dir=run_dir, datastores=lake)
+        assert ended.status == "completed", ended.reason
+        found = bucket.objects("out/")
+    names = [f"{number}.txt" for number in range(8)]
+    assert found == {
+        "rows.txt": "".join(f"{name}\n" for name in names).encode(),
+        **{f"models/{name}.model": f"model of {name[0]}".encode() for name in names},
+    }
+    logs = told(ended)
+    assert "(without model.pkl, by .gitignore)" in logs and "ValueError: the first time" in logs
+    files = (path for path in run_dir.rglob("*") if path.is_file())
+    assert not [path for path in files if b"verysecret17" in path.read_bytes()]
+    until(lambda: not cluster.left(), "the end of the nodes' folders")
 
 
 SLOW = """

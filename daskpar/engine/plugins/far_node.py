@@ -5,8 +5,12 @@ and opens a step with places of its own.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
+import socket
+import tarfile
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +21,7 @@ from daskpar.batches.plan_files import checks_of_files
 from daskpar.engine.input_copies import lay_out_inputs
 from daskpar.engine.plugins.node import NodePlugin, plugin_of
 from daskpar.engine.shipped.sent_step import SentStep, places_of, settings_here
+from daskpar.errors import InfrastructureLost
 from daskpar.processor.node_places import NodePlaces
 from daskpar.processor.protocol import ProcessorSettings
 
@@ -35,13 +40,28 @@ async def take_piece(
 ) -> None:
     """A piece of a parcel."""
     folder = plugin_of(dask_worker, run_id).folder()
-    await asyncio.to_thread(folder.take_piece, parcel, sender, offset, data)
+    with _explained(parcel, folder.path):
+        await asyncio.to_thread(folder.take_piece, parcel, sender, offset, data)
 
 
 async def unpack(dask_worker: Worker, run_id: str, parcel: str, sender: str, target: str) -> None:
     """Lay out a parcel that is here in all its pieces."""
     folder = plugin_of(dask_worker, run_id).folder()
-    await asyncio.to_thread(folder.unpack, parcel, sender, target)
+    with _explained(parcel, folder.path):
+        await asyncio.to_thread(folder.unpack, parcel, sender, target)
+
+
+@contextlib.contextmanager
+def _explained(parcel: str, folder: str) -> Iterator[None]:
+    """Say where it was that something could not be kept."""
+    try:
+        yield
+    except (OSError, tarfile.TarError, ValueError) as error:
+        what = parcel.rpartition("-")[0]
+        raise InfrastructureLost(
+            f"{socket.gethostname()} can't keep the {what} that it is sent in {folder}: "
+            f"{getattr(error, 'strerror', None) or error}. Its Dask worker may need another --local-directory"
+        ) from error
 
 
 async def open_far_step(dask_worker: Worker, run_id: str, settings: ProcessorSettings, sent: SentStep) -> int:

@@ -15,6 +15,8 @@ class Timeouts:
     """`progress_update_timeout`: without any progress of the processors."""
     nodes: Seconds = 300.0
     """Without any node, for the cluster to bring a new one."""
+    left_out: Seconds = 60.0
+    """The same where nodes are there, and none has been able to take part: a new one may lack the same."""
     outage: Seconds = 300.0
     """Without any mini-batch whose data can be reached."""
     stopping: Seconds = 15.0
@@ -35,6 +37,8 @@ class StepClocks:
 
     progress_since: Seconds
     nodes_since: Seconds | None = None
+    none_can: bool = False
+    """Whether there are nodes meanwhile, each of which had to be left out."""
     stopping_since: Seconds | None = None
     any_result: bool = False
     """Whether any mini-batch has ended."""
@@ -59,11 +63,24 @@ class StepClocks:
             self.progress_since += now - self.nodes_since
         self.nodes_since = None
 
+    def nodes_limit(self, timeouts: Timeouts) -> Seconds:
+        """How long a step waits for a node."""
+        short = self.none_can and not self.any_result
+        return min(timeouts.nodes, timeouts.left_out) if short else timeouts.nodes
+
+    def wait_for_node(self, timeouts: Timeouts, *, in_process: bool) -> str:
+        """What is waited for when no node is there, and how long."""
+        limit = f"up to {self.nodes_limit(timeouts):g} s"
+        if in_process:
+            return f"the node in this process does not answer; waiting for it ({limit})"
+        what = "no node is left; waiting for the cluster to bring a new one"
+        return f"{what} ({limit}; a worker may be started by hand)"
+
     def overdue(self, now: Seconds, timeouts: Timeouts) -> str:
         """Which of `timeouts` is over at `now`: `stopping`, `nodes`, `progress`, or an empty text."""
         if self.stopping_since is not None:
             return "stopping" if now - self.stopping_since > timeouts.stopping else ""
-        if self.nodes_since is not None and now - self.nodes_since > timeouts.nodes:
+        if self.nodes_since is not None and now - self.nodes_since > self.nodes_limit(timeouts):
             return "nodes"
         if self.nodes_since is None and now - self.progress_since > timeouts.progress:
             return "progress"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
+import heapq
 import os
 import tarfile
+import zlib
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +21,8 @@ from daskpar.sizes import readable_size
 
 MOST_BYTES = 1 << 30
 """A folder that holds more is not sent."""
+SAMPLES, SAMPLE_BYTES = 8, 64 << 10
+"""Of how many files, and how much of each, tells whether compression pays."""
 _NEVER = {".git", ".hg", ".svn", "__pycache__", "node_modules", ".ipynb_checkpoints"}
 """History, caches and installed packages."""
 
@@ -34,6 +39,11 @@ class Parcel:
     """Of the archive in bytes."""
     target: str
     """Where it is unpacked, below the folder of a node."""
+
+    @property
+    def what(self) -> str:
+        """Its kind: `code`, `plan`, `script` or `input`."""
+        return self.name.rpartition("-")[0]
 
 
 _WAY_OUT = {
@@ -54,27 +64,66 @@ def pack(what: str, kind: str, entries: Iterator[Entry], folder: Path, target: s
     """
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / f"{kind}.tar"
-    size = 0
+    temporary.unlink(missing_ok=True)  # of an earlier process of the run
+    found = sendable(what, kind, entries)
     try:
         with (
-            open(temporary, "wb") as file,
-            gzip.GzipFile("", "wb", 1, file, mtime=0) as zipped,  # the same bytes whenever it is made
+            # Its files may be for their owner alone.
+            open(temporary, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file,
+            # The same bytes whenever it is made.
+            gzip.GzipFile("", "wb", _level([path for path, _ in found]), file, mtime=0) as zipped,
             tarfile.open(fileobj=zipped, mode="w", dereference=True) as archive,
         ):
-            for path, name in entries:
-                size += os.path.getsize(path)
-                if size > MOST_BYTES:
-                    raise InputError(
-                        f"{what} holds more than {readable_size(MOST_BYTES)}; that much is not sent to nodes "
-                        f"that do not see the run directory: {_WAY_OUT[kind]}"
-                    )
+            for path, name in found:
                 _add(archive, path, name)
     except OSError as error:
-        raise InputError(f"{what} can't be sent to nodes: {error}") from error
+        raise _unsendable(what, kind, error) from error
     name = f"{kind}-{digest_of(str(temporary))}"
     packed = folder / f"{name}.tar"
     os.replace(temporary, packed)
     return Parcel(name=name, path=packed, size=packed.stat().st_size, target=target or name)
+
+
+def _level(paths: list[str]) -> int:
+    """How much to compress: not at all what is compressed already, as samples of the largest files tell."""
+    largest = heapq.nlargest(
+        SAMPLES, ((os.path.getsize(path), path) for path in paths if os.path.isfile(path))
+    )
+    before = after = 0
+    for size, path in largest:
+        with open(path, "rb") as file:
+            file.seek(max(0, size - SAMPLE_BYTES) // 2)
+            sample = file.read(SAMPLE_BYTES)
+        before, after = before + len(sample), after + len(zlib.compress(sample, 1))
+    return 1 if after < 0.9 * before else 0
+
+
+def sendable(what: str, kind: str, entries: Iterator[Entry]) -> list[Entry]:
+    """The entries, which are files that can be read and together no more than can be sent.
+
+    Arguments as of `pack`. Raises InputError otherwise.
+    """
+    found: list[Entry] = []
+    size = 0
+    try:
+        for path, name in entries:
+            size += os.path.getsize(path)
+            if size > MOST_BYTES:
+                raise InputError(
+                    f"{what} holds more than {readable_size(MOST_BYTES)}; that much is not sent to nodes "
+                    f"that do not see the run directory: {_WAY_OUT[kind]}"
+                )
+            if not os.access(path, os.R_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+            found.append((path, name))
+    except OSError as error:
+        raise _unsendable(what, kind, error) from error
+    return found
+
+
+def _unsendable(what: str, kind: str, error: OSError) -> InputError:
+    way_out = f"; {_WAY_OUT[kind]}" if kind == "code" else ""
+    return InputError(f"{what} can't be sent to nodes: {error}{way_out}")
 
 
 def _add(archive: tarfile.TarFile, path: str, name: str) -> None:
@@ -88,19 +137,30 @@ def _add(archive: tarfile.TarFile, path: str, name: str) -> None:
         archive.addfile(member)
 
 
-def files_of_code(code: Path, skip: Collection[str], run_directory: Path) -> Iterator[Entry]:
+def files_of_code(
+    code: Path,
+    skip: Collection[str],
+    run_directory: Path,
+    script: str = "",
+    left_out: list[str] | None = None,
+) -> Iterator[Entry]:
     """What belongs to a code folder: all but what its `.amlignore` leaves out, run directories, virtual
     environments, caches, and the paths `skip`, which are data.
+
+    `script`: the path of the entry script, which is never left out. What the rules leave out is added to
+    `left_out`, folders with a slash.
     """
     rules = IgnoreRules(())
-    for name in (NAME, OTHER_NAME):
-        if (code / name).is_file():
-            rules = IgnoreRules((code / name).read_text(encoding="utf-8", errors="replace").splitlines())
-            break
+    if rules_file := rules_of(code):
+        rules = IgnoreRules((code / rules_file).read_text(encoding="utf-8", errors="replace").splitlines())
     given = {path.rstrip("/") for path in skip}
 
     def is_code(path: str, name: str, *, folder: bool) -> bool:
-        if path in given or os.path.basename(path) in _NEVER or rules.leave_out(name, folder=folder):
+        if path in given or os.path.basename(path) in _NEVER:
+            return False
+        if rules.leave_out(name, folder=folder):
+            if left_out is not None and path != script:
+                left_out.append(f"{name}/" if folder else name)
             return False
         return not folder or not (
             os.path.isfile(os.path.join(path, "pyvenv.cfg"))
@@ -108,7 +168,17 @@ def files_of_code(code: Path, skip: Collection[str], run_directory: Path) -> Ite
             or os.path.samefile(path, run_directory)
         )
 
-    yield from _files(str(code), is_code)
+    without_script = Path(script).is_relative_to(code) and os.path.isfile(script)
+    for path, name in _files(str(code), is_code):
+        without_script = without_script and path != script
+        yield path, name
+    if without_script:
+        yield script, os.path.relpath(script, code)
+
+
+def rules_of(code: Path) -> str:
+    """The name of the file with the rules of a code folder; empty where there is none."""
+    return next((name for name in (NAME, OTHER_NAME) if (code / name).is_file()), "")
 
 
 def files_of_data(path: str, name: str) -> Iterator[Entry]:

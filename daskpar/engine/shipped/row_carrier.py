@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -37,6 +38,10 @@ logger = logging.getLogger(__name__)
 
 WINDOW_BYTES = 4 * PIECE_BYTES
 """What is on its way from a node to the driver at most."""
+ALL_WINDOWS_BYTES = 64 * PIECE_BYTES
+"""The same of all nodes together, which the scheduler and the driver may have to hold."""
+LEAST_PIECE_BYTES = 64 << 10
+"""Where nodes are many, their pieces are smaller, but not below this."""
 LOG_SECONDS = 2.0
 """How often logs are brought back while nothing tells of a need."""
 DRAIN_SECONDS = 12.0
@@ -49,6 +54,11 @@ class _Asked:
 
     sent: int | None = None
     """How many bytes were sent by the carrier when all of them were."""
+
+
+def window_of(nodes: int) -> int:
+    """How many bytes may be on their way from each of so many nodes."""
+    return max(4 * LEAST_PIECE_BYTES, min(WINDOW_BYTES, ALL_WINDOWS_BYTES // max(1, nodes)))
 
 
 class RowCarrier:
@@ -64,7 +74,10 @@ class RowCarrier:
         self._step = settings.step
         self._places = places
         self._deliver = deliver
+        self._window = places.window or WINDOW_BYTES
+        self._piece = min(PIECE_BYTES, self._window // 4)
         self._parts = SentParts(settings.store, settings.processors)
+        self._parts_folder = os.path.dirname(settings.store.place_of("any"))
         self._files = GrownFiles(places.trees)
         self._waiting: deque[Message | _Asked] = deque()
         self._changed = threading.Condition()
@@ -168,7 +181,18 @@ class RowCarrier:
             return
         if _needs_logs(message):
             self._bring_grown()
-        self._send(self._places.back(message))
+        own = self._of_own_disk(message)
+        self._send(self._places.back(message) if own is None else own)
+
+    def _of_own_disk(self, message: Message) -> NodeFailed | None:
+        """What a node tells of its own disk, with the path there: the driver's has nothing to do with it."""
+        if isinstance(message, NodeFailed) and self._parts_folder in message.message:
+            text = (
+                f"node {self._node} ({socket.gethostname()}) keeps rows on its own disk until the driver has "
+                f"them, and {message.message}; give its Dask worker a larger --local-directory"
+            )
+            return replace(message, message=text)
+        return None
 
     def _carry_flushed(self, flushed: Flushed) -> None:
         if self._draining:
@@ -179,27 +203,27 @@ class RowCarrier:
             self._bring_grown()
             flushed = replace(flushed, failures=self._places.back(flushed.failures))
         if self._send(flushed) and flushed.part:
-            self._parts.sent(flushed.part, flushed.offset + flushed.length)
+            self._parts.sent(flushed.part, flushed.offset, flushed.length)
 
     def _with_rows(self, flushed: Flushed) -> Flushed:
         """The flush with its rows; where these are many, they are sent ahead of it. Without a part where the
         step is over.
         """
-        if flushed.length <= PIECE_BYTES:
+        if flushed.length <= self._piece:
             return replace(flushed, carried=self._parts.read(flushed.part, flushed.offset, flushed.length))
         end = flushed.offset + flushed.length
-        for start in range(flushed.offset, end, PIECE_BYTES):
-            data = self._parts.read(flushed.part, start, min(PIECE_BYTES, end - start))
+        for start in range(flushed.offset, end, self._piece):
+            data = self._parts.read(flushed.part, start, min(self._piece, end - start))
             if not self._send(CarriedRows(part=flushed.part, offset=start, data=data)):
                 return replace(flushed, part="")
         return flushed
 
     def _bring_grown(self, *, last: bool = False) -> None:
-        for piece in self._files.pieces(PIECE_BYTES, last=last):
+        for piece in self._files.pieces(self._piece, last=last):
             if not self._send(piece):
                 return
         if last and self._places.left:
-            for piece in GrownFiles([self._places.left], LEFT).pieces(PIECE_BYTES, last=True):
+            for piece in GrownFiles([self._places.left], LEFT).pieces(self._piece, last=True):
                 if not self._send(piece):
                     return
             self._send(ReturnedFile(tree=LEFT, name="", offset=0, data=b""))
@@ -224,7 +248,7 @@ class RowCarrier:
         """Hand a message on once there is room for what it carries; False where that is too late."""
         size = carried_bytes(message)
         with self._changed:
-            while size and not self._over and self._sent + size - self._acknowledged > WINDOW_BYTES:
+            while size and not self._over and self._sent + size - self._acknowledged > self._window:
                 self._changed.wait()
             if self._over:
                 return False

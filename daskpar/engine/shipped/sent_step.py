@@ -27,6 +27,8 @@ class SentStep:
     """The same of inputs that were sent."""
     laid_out: tuple[Input, ...] = ()
     """Inputs that scripts see as a copy or a tree of links."""
+    window: int
+    """How many bytes of rows and logs may be on their way from the node at one time."""
 
 
 def target_in_run(path: str, run_directory: str) -> str:
@@ -57,6 +59,7 @@ def places_of(sent: SentStep, settings: ProcessorSettings, root: str) -> NodePla
         back_only=tuple(code),
         trees=tuple(plain.here(trees_of(settings))),
         left=plain.here(left),
+        window=sent.window,
         own_outputs=f"{root}/{_OWN_OUTPUTS}/{os.path.basename(settings.working_dir)}",
     )
 

@@ -6,7 +6,7 @@ import pytest
 
 from daskpar.engine.rules.clocks import StepClocks, Timeouts, progress_timeout
 
-TIMEOUTS = Timeouts(progress=100, nodes=50, stopping=15)
+TIMEOUTS = Timeouts(progress=100, nodes=50, left_out=20, stopping=15)
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,9 @@ TIMEOUTS = Timeouts(progress=100, nodes=50, stopping=15)
         (StepClocks(progress_since=0, nodes_since=60), 110, ""),
         (StepClocks(progress_since=0, nodes_since=60, stopping_since=500), 515, ""),
         (StepClocks(progress_since=0, nodes_since=60), 111, "nodes"),
+        (StepClocks(progress_since=0, nodes_since=60, none_can=True), 80, ""),
+        (StepClocks(progress_since=0, nodes_since=60, none_can=True), 81, "nodes"),
+        (StepClocks(progress_since=0, nodes_since=60, none_can=True, any_result=True), 110, ""),
         (StepClocks(progress_since=0, nodes_since=0, stopping_since=200), 214, ""),
         (StepClocks(progress_since=0, nodes_since=0, stopping_since=200), 216, "stopping"),
     ],

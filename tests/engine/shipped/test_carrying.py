@@ -13,7 +13,7 @@ import pytest
 from daskpar.engine.shipped import sent_parts
 from daskpar.engine.shipped.grown_files import LEFT, GrownFiles
 from daskpar.engine.shipped.returned_files import ReturnedFiles
-from daskpar.engine.shipped.row_carrier import WINDOW_BYTES, RowCarrier
+from daskpar.engine.shipped.row_carrier import WINDOW_BYTES, RowCarrier, window_of
 from daskpar.engine.shipped.sent_parts import SentParts
 from daskpar.errors import RunDirectoryError
 from daskpar.processor.node_places import NodePlaces
@@ -45,14 +45,17 @@ def settings_in(folder: Path) -> ProcessorSettings:
 class Driver:
     """Takes what a carrier delivers as a driver does, and acknowledges it where it is told to."""
 
-    def __init__(self, folder: Path, *, acknowledges: bool = True) -> None:
+    def __init__(self, folder: Path, *, acknowledges: bool = True, window: int = 0) -> None:
         self.settings = settings_in(folder / "node")
         self.store = SharedFolder(folder / "driver")
         self.store.prepare()
         self.got: list = []
         self.acknowledges = acknowledges
         self.places = NodePlaces(
-            root=str(folder / "node"), moves=(("/run", str(folder / "node")),), trees=(self.settings.logs,)
+            root=str(folder / "node"),
+            moves=(("/run", str(folder / "node")),),
+            trees=(self.settings.logs,),
+            window=window,
         )
         self.carrier = RowCarrier(self.settings, self.places, self.take)
 
@@ -156,11 +159,66 @@ def test_a_long_part_goes_when_its_rows_are_sent_and_none_is_lost(tmp_path, monk
     for number in range(20):
         first, second = (flushed(writer, b"%03d" % number * 10) for _ in range(2))
         assert parts.read(first.part, first.offset, first.length) == b"%03d" % number * 10
-        parts.sent(first.part, first.offset + first.length)
+        parts.sent(first.part, first.offset, first.length)
         assert parts.read(second.part, second.offset, second.length) == b"%03d" % number * 10
         names.add(first.part)
     assert len(names) > 5 and len(list((tmp_path / "parts").iterdir())) <= 2
     parts.close()
+
+
+@pytest.mark.parametrize("longest", [1 << 30, 3 << 20])
+def test_what_is_sent_of_a_part_takes_no_room(tmp_path, monkeypatch, longest):
+    size = 1 << 20
+    probe = tmp_path / "probe"
+    probe.write_bytes(os.urandom(size))
+    with probe.open("r+b") as file:
+        sent_parts.free(file.fileno(), 0, size)
+    if probe.stat().st_blocks * 512 >= size:
+        pytest.skip("this file system gives no part of a file back")
+    monkeypatch.setattr(sent_parts, "PART_BYTES", longest)
+    monkeypatch.setattr(sent_parts, "FREE_BYTES", 2 * size)
+    settings = settings_in(tmp_path)
+    writer, parts = settings.store.writer("0-process000"), SentParts(settings.store, 1)
+    texts = [os.urandom(size) for _ in range(8)]
+    flushes = [flushed(writer, text) for text in texts]
+    part = os.open(tmp_path / "parts" / writer.name, os.O_RDONLY)
+    order = [1, 0, 2, 3, 4, 6, 7, 5]  # blocks overtake each other
+    for number in order:
+        found = flushes[number]
+        assert parts.read(found.part, found.offset, found.length) == texts[number]
+        parts.sent(found.part, found.offset, found.length)
+    assert os.fstat(part).st_blocks * 512 <= 4 * size  # those that were overtaken
+    assert os.fstat(part).st_size == 8 * size
+    os.close(part)
+    parts.close()
+
+
+@pytest.mark.parametrize(
+    ("nodes", "window"), [(0, WINDOW_BYTES), (16, WINDOW_BYTES), (64, PIECE_BYTES), (10**6, 1 << 18)]
+)
+def test_all_nodes_together_have_so_much_on_its_way(nodes, window):
+    assert window_of(nodes) == window
+
+
+def test_pieces_are_smaller_where_little_may_be_on_its_way(tmp_path):
+    driver = Driver(tmp_path, window=40)
+    writer = driver.settings.store.writer("0-process000")
+    flushes = [flushed(writer, text) for text in (b"a" * 10, b"b" * 25)]
+    driver.carrier.take([*flushes, BlockEnded(block=1, token="t")])
+    until(lambda: driver.got and isinstance(driver.got[-1], BlockEnded))
+    assert [carried_bytes(message) for message in driver.got] == [10, 10, 10, 5, 0, 0]
+    driver.carrier.close(drain=True)
+
+
+def test_trouble_with_the_disk_of_a_node_is_told_with_the_path_there(tmp_path):
+    driver = Driver(tmp_path)
+    path = driver.settings.store.place_of("0-process000-1.part")
+    text = f"rows can't be written to {path}: No space left on device"
+    driver.carrier.take([NodeFailed(node=0, message=text, disk=False)])
+    until(lambda: driver.got)
+    told = driver.got[0].message
+    assert text in told and "keeps rows on its own disk" in told and "--local-directory" in told
+    driver.carrier.close(drain=True)
 
 
 def returned(tmp_path: Path) -> ReturnedFiles:

@@ -74,3 +74,17 @@ def test_what_belongs_to_a_code_folder(tmp_path):
     assert [name for name in found if not (code / name).is_dir()] == [
         *(".amlignore", ".gitignore", "keep.csv", "linked.py", "pkg/__init__.py", "score.py"),
     ]
+
+
+@pytest.mark.parametrize("rule", ["*.py", "src/"])
+def test_the_entry_script_is_never_left_out_and_what_is_left_out_is_told(tmp_path, rule):
+    code = tmp_path / "code"
+    (code / "src").mkdir(parents=True)
+    (tmp_path / "runs").mkdir()
+    for name in ("src/score.py", "src/other.py", "model.pkl", "a.csv"):
+        (code / name).touch()
+    (code / ".gitignore").write_text(f"*.pkl\n{rule}\n")
+    left_out: list[str] = []
+    found = files_of_code(code, [], tmp_path / "runs", str(code / "src" / "score.py"), left_out)
+    assert {name for _, name in found} - {"src"} == {".gitignore", "a.csv", "src/score.py"}
+    assert left_out == ["model.pkl", "src/" if rule == "src/" else "src/other.py"]

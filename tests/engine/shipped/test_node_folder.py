@@ -75,6 +75,23 @@ def test_too_much_is_not_packed(tmp_path, monkeypatch):
         packed(tmp_path, "missing")
 
 
+@pytest.mark.parametrize("data", [b"text " * 100_000, os.urandom(500_000)], ids=["text", "random"])
+def test_what_is_compressed_already_is_not_again(tmp_path, data):
+    (tmp_path / "data").write_bytes(data)
+    parcel = packed(tmp_path)
+    assert (parcel.size < 50_000) == (data[:4] == b"text")
+    folder = NodeFolder(str(tmp_path))
+    sent(folder, parcel, piece=1 << 20)
+    assert Path(folder.path, parcel.target, "data").read_bytes() == data
+    folder.remove()
+
+
+def test_an_archive_is_for_its_owner_alone(tmp_path):
+    (tmp_path / "data").write_text("password")
+    (tmp_path / "data").chmod(0o600)
+    assert packed(tmp_path).path.stat().st_mode & 0o777 == 0o600
+
+
 HOLDS = """
 import sys, time
 from daskpar.engine.shipped.node_folder import NodeFolder
