@@ -313,7 +313,7 @@ class Cluster:
 
     @property
     def silent(self) -> set[str]:
-        """Workers that are there and do not answer."""
+        """Workers that are there and have not answered for seconds."""
         return self._introductions.silent
 
     def workers(self) -> list[str]:

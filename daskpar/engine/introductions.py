@@ -24,6 +24,8 @@ AGAIN_SECONDS = 1.0
 """After which it is made again."""
 AT_A_TIME = 256
 """How many of these are made at a time."""
+SILENT_SECONDS = 3.0
+"""One that has not answered for so long is said to be silent; who has just come may be importing."""
 
 Answer = TypeVar("Answer")
 Answers = dict[str, Answer | BaseException]
@@ -44,6 +46,8 @@ class Introductions(Generic[Answer]):
         self._heard = heard
         self._asked: dict[str, object] = {}
         """Workers that have not answered yet -> what tells this question from an earlier one."""
+        self._since: dict[str, float] = {}
+        """When these were first asked."""
         self._answers: Answers[Answer] = {}
         self._waited_for: set[str] = set()
         self._error: BaseException | None = None
@@ -55,6 +59,7 @@ class Introductions(Generic[Answer]):
         with self._change:
             new = {worker: object() for worker in workers if worker not in self._asked}
             self._asked |= new
+            self._since |= dict.fromkeys(new, monotonic())
             self._waited_for |= new.keys()
         if new:
             threading.Thread(
@@ -88,15 +93,17 @@ class Introductions(Generic[Answer]):
 
     @property
     def silent(self) -> set[str]:
-        """Workers that were waited for and have not answered."""
+        """Workers that have not answered for so long that it has to be said."""
+        before = monotonic() - SILENT_SECONDS
         with self._change:
-            return self._asked.keys() - self._waited_for
+            return {worker for worker, since in self._since.items() if since <= before}
 
     def keep(self, there: Iterable[str]) -> None:
         """Only these workers are there any more; no other is asked again."""
         kept = set(there)
         with self._change:
-            self._asked = {worker: question for worker, question in self._asked.items() if worker in kept}
+            for worker in self._asked.keys() - kept:
+                del self._asked[worker], self._since[worker]
 
     def close(self) -> None:
         """Ask nobody any more."""
@@ -124,7 +131,7 @@ class Introductions(Generic[Answer]):
                 if self._asked.get(worker) is not asked[worker]:
                     continue
                 if not isinstance(answer, OSError):  # else it could not be reached, and is asked again
-                    del self._asked[worker]
+                    del self._asked[worker], self._since[worker]
                     self._answers[worker] = answer
                     late = late or worker not in self._waited_for
                 self._waited_for.discard(worker)

@@ -10,7 +10,6 @@ from daskpar.engine.block_tasks import BlockTasks
 from daskpar.engine.cluster import INSTALL, Cluster
 from daskpar.engine.far_nodes import FarNodes
 from daskpar.engine.inbox import Inbox, LastStateKnown, StepOpened
-from daskpar.engine.introductions import in_words
 from daskpar.engine.rules.blame import LOSSES
 from daskpar.engine.rules.dispatch import Dispatcher
 from daskpar.engine.rules.init_failures import InitFailures
@@ -58,7 +57,7 @@ class StepNodes:
     trouble: str = ""
     """What was wrong with the node that was left out last."""
     _warned_of: set[str] = field(default_factory=set)
-    """Workers of another version of daskpar, or that do not answer; packages of another version."""
+    """Workers of another version of daskpar, packages of another version."""
     _ready: dict[str, set[int]] = field(default_factory=dict)
     """Node -> its processors past `init()`. A processor may report before its node counts as open."""
 
@@ -73,9 +72,6 @@ class StepNodes:
                 self._warned_of.add(address)
                 what = f"another daskpar ({version})" if version else "no daskpar"
                 self._warn(f"worker {address} has {what} and is left out; {INSTALL}")
-        if silent := self.cluster.silent - self._warned_of:
-            self._warned_of |= silent
-            self._warn(in_words(silent))
         if not self.cluster.local:
             self._warn_of_packages()
         for member in self.members.fill_up(self.cluster.facts):

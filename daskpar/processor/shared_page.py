@@ -3,8 +3,10 @@
 It takes the place of a message for each mini-batch.
 
     what    since   limit   items   (other)   terminated
-    int64   double  int64   int64   int64     double     `what` is index * 8 + phase; all are the processor's but the limit,
-    which is its node's. One field is for processors with many calls in flight.
+    int64   double  int64   int64   int64     double
+
+`what` is index * 8 + phase; all are the processor's but the limit, which is its node's. The field without a
+name is for processors with many calls in flight.
 
 Each field is written by one store of eight aligned bytes, so that neither side ever sees half of one, however
 long the other is kept from running. `since` is stored before `what`: a new announcement never appears with
