@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum, StrEnum
 
 from daskpar.errors import (
@@ -129,6 +129,10 @@ class Counts:
     """Second copies of slow mini-batches that were started: neither tries nor repeats."""
     copies_first: int = 0
     """Those whose result came first, and counts."""
+
+    def counting_on(self, before: Counts) -> Counts:
+        """These, and of `before` what no journal holds: repeats and second copies."""
+        return replace(self, repeats=before.repeats, copies=before.copies, copies_first=before.copies_first)
 
     @property
     def to_retry(self) -> bool:

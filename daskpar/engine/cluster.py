@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from daskpar import _version
 from daskpar.engine.computes import StartedCompute, start_compute
 from daskpar.engine.greeting import address_in, check_greeting
+from daskpar.engine.introductions import Answers, Introductions, ask_workers
 from daskpar.engine.plugins.scheduler_calls import services
 from daskpar.engine.quiet_dask import let_leftovers_be
 from daskpar.engine.rules.cluster_size import NodeWait
@@ -48,6 +49,10 @@ hung.
 """
 HANGING_SECONDS = 2.0
 """The same where one is known not to answer."""
+GRACE_SECONDS = 3.0
+"""How long a run that begins waits for other workers, once one has answered."""
+JOIN_SECONDS = 0.25
+"""The same for workers that join a run; who takes longer is taken in later."""
 
 INSTALL = f"install the same daskpar everywhere (pip install 'daskpar=={_version.__version__}')"
 
@@ -126,6 +131,10 @@ class Cluster:
         """Workers that did not answer when a step ended."""
         self.far: dict[str, str] = {}
         """Workers that do not see the run directory -> why that is, in one sentence."""
+        self.on_answer: set[Callable[[], object]] = set()
+        """Called, on another thread, when a worker answers at last."""
+        self._plugin = b""
+        self._introductions = Introductions(self._introduce, self._tell_answer)
         self._begun = False
         self._connection: Any = None
 
@@ -147,8 +156,11 @@ class Cluster:
         Raises UsageError when the address or the configuration is wrong, InfrastructureLost when nothing
         answers.
         """
+        from distributed.protocol.pickle import dumps
+
         from daskpar.engine.plugins.guard import Guard, guard_name
-        from daskpar.engine.plugins.node import NodePlugin
+        from daskpar.engine.plugins.joining import keep_for_joining
+        from daskpar.engine.plugins.node import NodePlugin, plugin_name
 
         if self.local and self._dashboard is not None:
             check_dashboard(self._dashboard)
@@ -161,18 +173,20 @@ class Cluster:
         if not self.local:
             self._check_scheduler_imports()
             self._await_workers()
-            self.refresh()
         if not self.in_process:
-            self.client.register_plugin(
-                Guard(run_id=self.run_id, driver=self.client.id), name=guard_name(self.run_id)
+            bounded(
+                self._client.register_plugin,
+                Guard(run_id=self.run_id, driver=self.client.id),
+                name=guard_name(self.run_id),
             )
         self._plugged = True
-        try:
-            self.client.register_plugin(NodePlugin(self.run_id))
-        except Exception:
-            # The others have it: whether each can take part is seen when a step opens on it.
-            if not self.strangers:
-                raise
+        self._plugin = dumps(NodePlugin(self.run_id))
+        bounded(
+            self._client.run_on_scheduler,
+            keep_for_joining,
+            name=plugin_name(self.run_id),
+            plugin=self._plugin,
+        )
         self.refresh()
         self._begun = True
 
@@ -255,22 +269,23 @@ class Cluster:
             raise UsageError(f"the Dask scheduler can't import daskpar ({error}): {INSTALL}") from error
 
     def refresh(self) -> list[str]:
-        """Ask workers that joined since for their facts; addresses of all workers that may take part, oldest
-        first.
+        """Ask workers that joined since who they are; addresses of all that may take part, oldest first.
 
-        Workers without daskpar, or with another version, are strangers. Raises UsageError when no others are
-        there as the run begins, InfrastructureLost when the scheduler does not answer.
+        Who does not answer soon is `silent`, and is here once it does. Workers without daskpar, or with
+        another version, are strangers. Raises UsageError when no others are there as the run begins,
+        InfrastructureLost when the scheduler does not answer.
         """
-        from daskpar.engine.plugins.node import node_facts
-
         workers = self.workers()
-        unknown = [
-            address for address in workers if address not in self.facts and address not in self.strangers
-        ]
+        self._introductions.keep(workers)
+        self._doubt_hanging()
+        known = self.facts.keys() | self.strangers.keys()
+        asked = self._introductions.begin(address for address in workers if address not in known)
+        grace = JOIN_SECONDS if self._begun and self.facts else GRACE_SECONDS
         try:
-            answers = self._ask(node_facts, unknown) if unknown else {}
+            self._introductions.wait(asked, grace if self.facts else ANSWER_SECONDS, after_the_first=grace)
         except OSError as error:
             raise _no_answer(error) from error
+        answers = self._introductions.take()
         found: dict[str, NodeFacts] = {}
         strangers: dict[str, str] = {}
         for address, answer in answers.items():
@@ -293,6 +308,17 @@ class Cluster:
             raise UsageError(stranger_text(*next(iter(self.strangers.items()))))
         return list(self.facts)
 
+    def _doubt_hanging(self) -> None:
+        """Ask anew who did not answer when a step ended."""
+        doubtful, self.hanging = self.hanging & self.facts.keys(), set()
+        if doubtful:
+            self.facts = {a: facts for a, facts in self.facts.items() if a not in doubtful}
+
+    @property
+    def silent(self) -> set[str]:
+        """Workers that are there and have not answered for seconds."""
+        return self._introductions.silent
+
     def workers(self) -> list[str]:
         """Addresses of the workers that the scheduler knows, whatever their version.
 
@@ -311,19 +337,23 @@ class Cluster:
         self.far.pop(address, None)
         self.strangers = {other: version for other, version in self.strangers.items() if other != address}
 
-    def _ask(self, function: Callable[..., Any], workers: list[str]) -> dict[str, Any]:
-        """What `function` gives, or the error that it raises, on each of `workers`; without those that do
-        not answer.
-        """
-        try:
-            found: dict[str, Any] = bounded(self.client.run, function, workers=workers, on_error="return")
-        except TimeoutError:
-            if len(workers) == 1:
-                logger.warning("worker %s does not answer and is left out", workers[0])
-                return {}
-            halves = workers[: len(workers) // 2], workers[len(workers) // 2 :]
-            return {address: facts for half in halves for address, facts in self._ask(function, half).items()}
-        return found
+    def _introduce(self, workers: list[str], take: Callable[[Answers[NodeFacts]], None]) -> None:
+        from daskpar.engine.plugins.joining import introduce
+        from daskpar.engine.plugins.node import plugin_name
+
+        ask_workers(
+            self.client,
+            introduce,
+            workers,
+            take,
+            version=_version.__version__,
+            name=plugin_name(self.run_id),
+            plugin=self._plugin,
+        )
+
+    def _tell_answer(self) -> None:
+        for call in list(self.on_answer):
+            call()
 
     @property
     def dashboard_link(self) -> str:
@@ -338,12 +368,14 @@ class Cluster:
         from daskpar.engine.plugins.guard import guard_name
         from daskpar.engine.plugins.node import plugin_name
 
+        silent = self.hanging | self.silent
+        self._introductions.close()
         if self._plugged and self._client is not None and not self.local and self._client.status == "running":
             try:
                 bounded(self._client.unregister_scheduler_plugin, guard_name(self.run_id))
                 self._tell_wanted(None)
                 # Dask waits for the answers of all workers.
-                patience = HANGING_SECONDS if self.hanging & set(self.workers()) else None
+                patience = HANGING_SECONDS if silent & set(self.workers()) else None
                 bounded(self._client.unregister_worker_plugin, plugin_name(self.run_id), seconds=patience)
             except TimeoutError:
                 logger.warning("could not remove the node plugin from all workers; it ends with them")

@@ -17,6 +17,7 @@ from distributed.worker import get_worker, secede
 
 from daskpar.datastores import StorageOptions
 from daskpar.engine.cluster import RESUME, SCHEDULER_GONE, Cluster, bounded
+from daskpar.engine.introductions import in_words
 from daskpar.engine.node_probe import node_lacks
 from daskpar.engine.plugins.node import NodePlugin, plugin_name
 from daskpar.errors import DataUnreached, InfrastructureLost
@@ -39,6 +40,12 @@ NODE_SECONDS = 300.0
 """Without any node, for the cluster to bring one."""
 LOOK_SECONDS = 1.0
 """How often to look for one."""
+GOODBYE_SECONDS = 1.0
+"""How long a node that was sent SIGTERM with its command takes to begin to end, at most."""
+
+
+class NodeLeft(Exception):
+    """The node of a command ends, and the command with it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +146,12 @@ def _run_here(plugin: NodePlugin, settings: CommandSettings) -> int:
     if not plugin.begin_command(settings.step, settings.attempt, runner):
         runner.kill()
     try:
-        return runner.run()
+        code = runner.run()
+        # SIGTERM goes to all processes of a job at once. The command of a node that goes, too, has not
+        # failed: it runs again elsewhere.
+        if code and plugin.leaves_within(GOODBYE_SECONDS):
+            raise NodeLeft(plugin.worker.address)
+        return code
     finally:
         plugin.end_command(settings.step, settings.attempt)
 
@@ -168,6 +180,10 @@ class CommandExecution:
     needs: Callable[[], NodeNeeds] | None = None
     """What a node must see for it; None where all is this machine."""
     _left_out: set[str] = field(default_factory=set)
+    _gone: set[str] = field(default_factory=set)
+    """Workers that are about to end; the scheduler may not know yet."""
+    _silent: set[str] = field(default_factory=set)
+    """Workers of which it was said that they do not answer."""
     _stop: threading.Event = field(default_factory=threading.Event)
     stop_reason: str = ""
     node_timeout: float = NODE_SECONDS
@@ -226,7 +242,8 @@ class CommandExecution:
         since = monotonic()
         while not self._stop.is_set():
             self._check_connection()
-            if workers := [found for found in self.cluster.refresh() if found not in self._left_out]:
+            found = self.cluster.refresh()
+            if workers := [one for one in found if one not in self._left_out | self._gone]:
                 return workers
             may_wait_long = self.cluster.brings_nodes and not self._left_out  # a queue may be long
             if monotonic() - since > self.node_timeout and not may_wait_long:
@@ -234,9 +251,15 @@ class CommandExecution:
                     f"step {self.settings.step}: no node is left for its command and none came within "
                     f"{self.node_timeout:g} s; {RESUME}"
                 )
+            self._tell_silent()
             self._show("waiting for a node")
             self._stop.wait(LOOK_SECONDS)
         return []
+
+    def _tell_silent(self) -> None:
+        if silent := self.cluster.silent - self._silent:
+            self._silent |= silent
+            self.publish(Warned(time=time(), step=self.settings.step, text=in_words(silent)))
 
     def _check_connection(self) -> None:
         if not self.cluster.connected:
@@ -303,6 +326,9 @@ class CommandExecution:
             return True, int(future.result())
         if future.status == "error":
             error = future.exception()
+            if isinstance(error, NodeLeft):
+                self._gone.update(error.args)
+                return False, None
             raise InfrastructureLost(
                 f"step {self.settings.step}: the command could not be started: {error!r}"
             ) from error

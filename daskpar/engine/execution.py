@@ -186,6 +186,7 @@ class Execution:
         )
         if self.far is not None:
             self.far.acknowledge = self._tracker.taken
+        self.cluster.on_answer.add(self._look_for_nodes)
         try:
             self._node_use.look(monotonic())
             self._tracker.open(self.counter)
@@ -202,6 +203,7 @@ class Execution:
             self._status, self._reason = Status.LOST, SCHEDULER_GONE
             self._error = InfrastructureLost(f"{SCHEDULER_GONE}: {error!r}")
         finally:
+            self.cluster.on_answer.discard(self._look_for_nodes)
             self._leave()
             self._tell_losses()
         return ExecutionResult(
@@ -212,6 +214,9 @@ class Execution:
             input_changed=self.results.input_changed,
             gathered=where_failures_gather(self.results.tallies),
         )
+
+    def _look_for_nodes(self) -> None:
+        self.inbox.put(WorkerJoined(""))
 
     # -- messages in -----------------------------------------------------------------------------------------
 

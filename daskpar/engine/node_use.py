@@ -6,6 +6,7 @@ from collections.abc import Callable
 from time import monotonic
 
 from daskpar.engine.cluster import Cluster
+from daskpar.engine.introductions import in_words
 from daskpar.engine.rules.allocation import processors_per_node
 from daskpar.engine.rules.cluster_size import NodeWait, nodes_for
 from daskpar.engine.rules.dispatch import Dispatcher
@@ -35,6 +36,8 @@ class NodeUse:
         self._wait = NodeWait(monotonic())
         self._next_look = 0.0
         self._told = ""
+        self._silent: set[str] = set()
+        """Workers of which it was said that they do not answer."""
 
     def look(self, now: float) -> None:
         """Look at what is left to do, once a second."""
@@ -44,6 +47,9 @@ class NodeUse:
         if self._cluster.local:
             self._next_look = float("inf")  # its nodes are there from the start, and stay
             return
+        if silent := self._cluster.silent - self._silent:
+            self._silent |= silent
+            self._say(in_words(silent))
         left = self._dispatcher.waiting + self._dispatcher.due
         wanted = nodes_for(left, self._processors(), self._members.instance_count)
         self._cluster.sizing.want(self._step, wanted)

@@ -75,8 +75,8 @@ class ParallelStepRun(StepRun):
     """As `PlanPhase.plans_the_same`."""
     on_planned: Callable[[], object] = lambda: None
     """Called once the plan is there."""
-    repeats_before: int = 0
-    """As `Counts.repeats`, of earlier processes of the run."""
+    counts_before: Counts = Counts()  # noqa: RUF009  # frozen
+    """Of earlier processes of the run: the journal does not hold all that they count."""
     opened: Table | FileList | None = None
     """The input where it was opened already."""
     listed_ahead: Callable[[], Table | FileList] | None = None
@@ -169,7 +169,7 @@ class ParallelStepRun(StepRun):
                 mini_batch_error_threshold=settings.mini_batch_error_threshold,
                 allowed_failed_percent=settings.allowed_failed_percent,
             )
-            counts = replace(ledger.commits.counts(), repeats=self.repeats_before)
+            counts = ledger.commits.counts().counting_on(self.counts_before)
             counter = ThresholdCounter(thresholds, counts)
             missing = ledger.commits.missing()
             left_out = False
@@ -268,8 +268,8 @@ class ParallelStepRun(StepRun):
         found = ledger.revoke_damaged()
         if found.ranges:
             self._warn(f"{damage_in_words(found)}; these are run again")
-        counts = replace(ledger.commits.counts(), repeats=counter.counts.repeats + found.count)
-        counter = ThresholdCounter(counter.thresholds, counts)
+        counter = ThresholdCounter(counter.thresholds, ledger.commits.counts().counting_on(counter.counts))
+        counter.add_repeats(found.count)
         again = self._run_missing(summary, ledger, counter, found.ranges, repair=repair)
         return counter, again.after(outcome)
 

@@ -35,7 +35,7 @@ from daskpar.processor.protocol import BlockOrder, Flushed, LogMessage, Processo
 from daskpar.processor.rate_limiter import the_limit
 from daskpar.processor.return_check import SUCCEEDED, compare_counts, why_not_countable
 from daskpar.processor.seen_items import SeenItems
-from daskpar.processor.shared_page import KILL_PENDING, Phase, SharedPage
+from daskpar.processor.shared_page import Phase, SharedPage
 from daskpar.processor.signal_guard import SignalGuard
 from daskpar.processor.std_streams import failure_in_log, flush_streams, log_sizes, write_stderr
 from daskpar.processor.throttling import Patience
@@ -398,8 +398,8 @@ class BlockRunner:
 
     def _flush(self) -> None:
         """Put the kept rows in the part file by one write, then report them: what is reported is done."""
-        while self._page.allowed() == KILL_PENDING:
-            OWN.sleep(0.001)  # the node is about to kill this process, and has charged the mini-batch
+        while self._page.holds_reports():
+            OWN.sleep(0.001)  # about to be killed: by its node, which has charged the mini-batch, or with it
         with self._ground.restored():
             self._write_and_report()
 

@@ -16,14 +16,16 @@ GOODBYE_SECONDS = 1.0
 
 
 class Goodbyes:
-    """Processors of one node that were ended by SIGTERM from outside, until it is clear what that was."""
+    """Processors of one node that SIGTERM from outside has ended, until it is clear what that was."""
 
     def __init__(self) -> None:
         self._held: list[tuple[float, ProcessorHandle, Exited]] = []
 
     def holds(self, processor: ProcessorHandle, exited: Exited, now: float) -> bool:
         """Whether this is such an end: `due` gives it when the node has gone on for a while."""
-        by_term = exited.status & 0x7F == signal.SIGTERM
+        # Also where a handler of its script's ends it, in the call during which the signal came.
+        by_handler = processor.page.terminated() >= processor.longest().since
+        by_term = exited.status & 0x7F == signal.SIGTERM or by_handler
         if not by_term or processor.killed_for or processor.order is None:
             return False
         self._held.append((now + GOODBYE_SECONDS, processor, exited))

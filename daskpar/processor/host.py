@@ -65,6 +65,7 @@ class Host:
         self._process = OwnProcess()
         self._ground = OwnGround(sock)
         self._guard = SignalGuard()
+        self._guard.terminated = self._note_term
         self._guard.install()
         # Before the script can change the umask.
         self._part = settings.store.writer(f"{settings.node}-{process_name(number)}")
@@ -73,6 +74,10 @@ class Host:
         if STACK_SIGNAL is not None:
             faulthandler.register(STACK_SIGNAL, file=stacks, all_threads=True, chain=False)
         faulthandler.enable(file=stacks)
+
+    def _note_term(self) -> None:
+        if OWN.getpid() == self._process.pid:  # no process that the script has forked, with its handlers
+            self._page.announce_terminated()
 
     def run(self) -> None:
         """From `init()` to `shutdown()`; also returns when import or `init()` raised, which it reports."""

@@ -35,7 +35,7 @@ from daskpar.processor.processor_messages import (
 from daskpar.processor.protocol import BlockOrder
 from daskpar.processor.return_check import why_not_countable
 from daskpar.processor.script_loop import ScriptLoop, awaited
-from daskpar.processor.shared_page import KILL_PENDING, Phase
+from daskpar.processor.shared_page import Phase
 from daskpar.processor.silent_data import trouble_with
 from daskpar.processor.slot_page import SlotPage
 from daskpar.processor.throttling import Patience
@@ -454,7 +454,7 @@ class InFlightRunner(BlockRunner):
         self._flushed = OWN.monotonic()
         if not self._ended:
             return
-        while self._page.allowed() == KILL_PENDING:
+        while self._page.holds_reports():
             OWN.sleep(0.001)
         self._page.announce(self._ended[0].facts[0], Phase.FLUSH, self._flushed)
         with self._ground.restored():

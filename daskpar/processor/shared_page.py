@@ -2,9 +2,11 @@
 
 It takes the place of a message for each mini-batch.
 
-    what    since   limit   items
-    int64   double  int64   int64      `what` is index * 8 + phase; all are the processor's but the limit,
-    which is its node's
+    what    since   limit   items   (other)   terminated
+    int64   double  int64   int64   int64     double
+
+`what` is index * 8 + phase; all are the processor's but the limit, which is its node's. The field without a
+name is for processors with many calls in flight.
 
 Each field is written by one store of eight aligned bytes, so that neither side ever sees half of one, however
 long the other is kept from running. `since` is stored before `what`: a new announcement never appears with
@@ -25,12 +27,15 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Self
 
+from daskpar.own_calls import OWN
 from daskpar.processor import linux
 
 SIZE = 64
 KILL_PENDING = -1
 """A limit that tells the processor: the node is about to kill you, no further report of yours counts."""
-_WHAT, _SINCE, _LIMIT, _ITEMS = range(4)
+GOODBYE_SECONDS = 2.0
+"""How long a node that was sent SIGTERM with its processors takes to begin to end, at most."""
+_WHAT, _SINCE, _LIMIT, _ITEMS, _, _TERMINATED = range(6)
 
 
 class Phase(IntEnum):
@@ -105,6 +110,22 @@ class SharedPage:
     def items(self) -> int:
         """Node: the last such number; of any meaning only in phase RUN."""
         return self._whole[_ITEMS]
+
+    def announce_terminated(self) -> None:
+        """Processor: a handler of the script's is about to take a SIGTERM."""
+        self._real[_TERMINATED] = OWN.monotonic()
+
+    def terminated(self) -> float:
+        """When that was last, on the machine's monotonic clock; 0 for never."""
+        return self._real[_TERMINATED]
+
+    def holds_reports(self) -> bool:
+        """Processor: whether nothing may be reported just now: its node kills it, or may be about to end.
+
+        SIGTERM goes to all processes of a job at once, and what becomes of a call then is not to count where
+        the node goes, too.
+        """
+        return self.allowed() == KILL_PENDING or 0 <= OWN.monotonic() - self.terminated() < GOODBYE_SECONDS
 
     def set_limit(self, limit: int) -> Announcement:
         """Node: set the limit; what is announced afterwards."""

@@ -26,6 +26,8 @@ class SignalGuard:
         self.in_script = True
         self.own_code: CodeType | None = None
         """Code of ours that runs directly above the script's functions: it is none of the script's."""
+        self.terminated: Callable[[], object] = lambda: None
+        """Called before a handler of the script's takes a SIGTERM."""
         self.stray = ""
         """The first thing that was dropped, as a sentence."""
 
@@ -71,6 +73,8 @@ class _Contained:
 
     def __call__(self, number: int, frame: FrameType | None) -> Any:
         guard = self.guard
+        if number == signal.SIGTERM:
+            guard.terminated()
         if guard.in_script and (frame is None or frame.f_code is not guard.own_code):
             return self.handler(number, frame)
         try:

@@ -50,6 +50,7 @@ class Invented:
         self.client, self.in_process, self.habits = self, in_process, habits
         self.connected, self.strangers, self.local = True, {}, in_process
         self.hanging, self.brings_nodes = set(), False
+        self.silent, self.on_answer = set(), set()
         self.sizing = Sizing(lambda nodes: None)
         self._event_handlers: dict[str, Any] = {}
         self.opened: list[str] = []

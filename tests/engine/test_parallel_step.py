@@ -64,12 +64,12 @@ def test_a_plan_that_is_gone_is_made_anew_only_where_it_is_certainly_the_same(wo
     assert len(work.rows()) == len(set(work.rows())) == 7
 
 
-def test_repeats_are_counted_on_in_a_resume_and_explained(work: Any) -> None:
+def test_repeats_and_copies_are_counted_on_in_a_resume_and_explained(work: Any) -> None:
     without_the_last_two(work)
     folder = RunDirectory.open(work.folder / "run", lock=False).step("work")
     state = folder.state()
     assert state is not None
-    folder.save(replace(state, counts=replace(state.counts, repeats=2)))
+    folder.save(replace(state, counts=replace(state.counts, repeats=2, copies=3, copies_first=1)))
     ended = daskpar.resume(work.folder / "run", **QUIET)
     assert ended.counts["work"].repeats == 2
-    assert "2 repeats\n  (a repeat: run again because its result was lost" in ended.summary
+    assert "2 repeats, 3 second copies (1 first)\n  (a repeat: run again because its result was lost" in ended.summary

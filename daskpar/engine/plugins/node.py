@@ -233,6 +233,7 @@ class NodePlugin(WorkerPlugin):
         self._carriers: dict[str, RowCarrier] = {}
         """Step -> what carries its reports, until its last ones are carried."""
         self._over = False
+        self._leaves = threading.Event()
         self._lock = threading.Lock()
         worker.stream_handlers[stop_name(self.run_id)] = self.stop
 
@@ -242,6 +243,7 @@ class NodePlugin(WorkerPlugin):
         # without one.
         worker.stream_handlers[stop_name(self.run_id)] = ignore
         worker.loop.call_later(LATE_SECONDS, self._forget_stop)
+        self._leaves.set()
         with self._lock:
             self._over = True  # nothing begins from here on
         for step in list(self.steps):
@@ -316,6 +318,10 @@ class NodePlugin(WorkerPlugin):
         """Give back all blocks that wait here for a processor: others have idle ones."""
         if (opened := self.steps.get(step)) is not None:
             opened.pool.give_back_waiting()
+
+    def leaves_within(self, seconds: float) -> bool:
+        """Whether this node begins to end so soon. One in the driver's own process is never asked to."""
+        return not self.worker.address.startswith("inproc") and self._leaves.wait(seconds)
 
     def begin_command(self, step: str, attempt: int, runner: Any) -> bool:
         """Note that the command of a step is about to run; False when it was killed already."""
