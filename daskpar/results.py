@@ -106,8 +106,8 @@ class Reason(IntEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """How far a step is; all numbers are of final outcomes except `tries_failed`, `repeats` and
-    `copies`."""
+    """How far a step is; all numbers are of final outcomes except `tries_failed`, `repeats`,
+    `throttled` and `copies`."""
 
     planned: int = 0
     """Mini-batches of the plan."""
@@ -125,14 +125,22 @@ class Counts:
     """Mini-batches run again because an unflushed result was lost with its processor or node: no failed
     tries.
     """
+    throttled: int = 0
+    """Calls that were put off because their service asked for it (`retry_after`): no failed tries."""
     copies: int = 0
     """Second copies of slow mini-batches that were started: neither tries nor repeats."""
     copies_first: int = 0
     """Those whose result came first, and counts."""
 
     def counting_on(self, before: Counts) -> Counts:
-        """These, and of `before` what no journal holds: repeats and second copies."""
-        return replace(self, repeats=before.repeats, copies=before.copies, copies_first=before.copies_first)
+        """These, and of `before` what no journal holds: repeats, throttled calls and second copies."""
+        return replace(
+            self,
+            repeats=before.repeats,
+            throttled=before.throttled,
+            copies=before.copies,
+            copies_first=before.copies_first,
+        )
 
     @property
     def to_retry(self) -> bool:

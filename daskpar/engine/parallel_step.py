@@ -52,7 +52,15 @@ from daskpar.outputs.row_folder import assemble_folder, check_folder
 from daskpar.outputs.step_uploads import StepUploads, uploads_of
 from daskpar.outputs.store_patience import OUTAGE_SECONDS, with_patience
 from daskpar.processor.protocol import ProcessorSettings, SeenInput
-from daskpar.results import Counts, Reason, Status, StepResult, TryStatus, first_that_cost, status_of
+from daskpar.results import (
+    Counts,
+    Reason,
+    Status,
+    StepResult,
+    TryStatus,
+    first_that_cost,
+    status_of,
+)
 from daskpar.rows.registry import format_of, store_of
 from daskpar.rundir.probe import NodeNeeds
 
