@@ -15,7 +15,8 @@ from daskpar.cli import main
 from daskpar.environments import build_tools
 from daskpar.environments.build_order import BuildOrder, order_of
 from daskpar.environments.build_tools import plan_of
-from daskpar.environments.built import BuildStopped, ensure_built
+from daskpar.environments.built import ensure_built
+from daskpar.environments.tool_run import BuildStopped
 from daskpar.errors import JobFailed, UsageError
 from daskpar.jobspec.named_environment import Environment
 from waiting import until
@@ -54,7 +55,7 @@ def test_it_is_built_once(micromamba, capsys):
         thread.join()
     ensure_built(wanted)
     assert len(micromamba.read_text().splitlines()) == 1
-    assert any("by micromamba: solving for ['numpy']" in line for line in said)
+    assert any("by micromamba: solving for ['numpy', 'python']" in line for line in said)
     asked = subprocess.run(
         [wanted.python, "-c", "import sys; print(sys.prefix)"], capture_output=True, text=True
     )
