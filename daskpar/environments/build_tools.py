@@ -86,7 +86,8 @@ def _by_pip(order: BuildOrder, file: CondaFile) -> BuildPlan:
     listed = f"{order.prefix}.txt"
     python = _python_for(file)
     if uv := _uv():
-        wanted = python or _minor_of(file)
+        # uv fetches one that is not here, and takes no other release than that which is named.
+        wanted = python or (file.python.version if file.python is not None else "")
         return BuildPlan(
             tool="uv",
             commands=(
@@ -146,12 +147,6 @@ def fits(minor: str, versions: str) -> bool:
     except InvalidSpecifier:
         return False
     return any(wanted.contains(f"{minor}.{micro}") for micro in range(40))
-
-
-def _minor_of(file: CondaFile) -> str:
-    assert file.python is not None
-    minors = [f"3.{minor}" for minor in range(OLDEST[1], 20)]
-    return next(minor for minor in minors if fits(minor, file.python.version))
 
 
 def _python_for(file: CondaFile) -> str:

@@ -21,6 +21,7 @@ from daskpar.environments.prefix_users import users_of
 from daskpar.environments.tool_run import WAIT_SECONDS, BuildStopped, run_tool
 from daskpar.errors import JobFailed, UsageError
 from daskpar.masking import hidden
+from daskpar.processor.python_variables import KEPT_VARIABLES
 
 TAIL_LINES = 15
 """Of what a tool said, in the message of a failure."""
@@ -79,6 +80,8 @@ def _build_anew(order: BuildOrder, progress: Callable[[str], object], stopped: C
     began = time.time()
     try:
         _build(order, plan, progress, stopped)
+        if plan.requirements and (variables := json.loads(order.conda).get("variables")):
+            replace_json(Path(order.prefix) / KEPT_VARIABLES, {"variables": variables})
         about = {"name": order.name, "tool": plan.tool, "from": order.where}
         replace_json(Path(order.prefix) / READY, {**about, "built": began, "seconds": time.time() - began})
     except BaseException as error:
@@ -133,7 +136,7 @@ def _last_line(log: str) -> str:
             lines = file.read().decode(errors="replace").split("\n")
     except OSError:
         return ""
-    return f"({lines[-2].strip()[:100]})" if len(lines) > 1 else ""
+    return f"({hidden(lines[-2].strip())[:100]})" if len(lines) > 1 else ""
 
 
 def _build(
