@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -104,6 +103,6 @@ class _ShownOnce:
 def _remove(names: list[str]) -> int:
     from daskpar.environments.built import remove
 
-    for each in remove(names):
-        say(f"removed {each.name} ({os.path.basename(each.prefix)})")
+    for name in remove(names):
+        say(f"removed {name}")
     return 0

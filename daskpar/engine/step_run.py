@@ -77,7 +77,7 @@ class StepRun(ABC):
         if self.step.python is None or not self.step.python.build or not self.cluster.local:
             return True
         from daskpar.engine.own_python import have_built
-        from daskpar.environments.built import BuildStopped
+        from daskpar.environments.tool_run import BuildStopped
 
         def show(what: str) -> None:
             doing = f"building its environment {what}"

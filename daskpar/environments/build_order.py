@@ -8,10 +8,10 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from daskpar.environments.conda_file import CondaFile, conda_file_of
-from daskpar.jobspec.named_environment import Environment
+from daskpar.environments.pip_lines import add_places, expanded
+from daskpar.jobspec.named_environment import Environment, file_and_line
 from daskpar.processor.shared_library import cache_folder
 
 READY = "daskpar-environment.json"
@@ -25,7 +25,7 @@ class BuildOrder:
     name: str
     """As messages call it."""
     conda: str
-    """The content of the conda file, as JSON."""
+    """The content of the conda file, as JSON; its lines for pip mean the same in any folder."""
     folder: str
     """Where relative paths in its pip section start."""
     also: tuple[str, ...]
@@ -74,21 +74,24 @@ def environments_folder() -> str:
 def order_of(environment: Environment, also: Sequence[str] = ()) -> BuildOrder:
     """What to build for an environment that has a conda file.
 
-    `also`: packages that its step needs in any case; those that the conda file names are left out.
+    `also`: packages that its step needs in any case; those that the conda file names are left out. UsageError
+    for a list of packages that can't be read.
     """
     assert environment.conda
-    file = conda_file_of(json.loads(environment.conda))
-    folder = os.path.dirname(environment.conda_file or os.path.abspath(environment.where.rpartition(":")[0]))
+    folder = folder_of(environment)
+    conda = _with_lists_within(environment.conda, folder)
+    file = conda_file_of(json.loads(conda))
     named = {package.name for package in file.packages} | {_name(line) for line in file.pip}
     more = tuple(package for package in also if package not in named)
     content = hashlib.blake2b(digest_size=6)
-    for part in (environment.conda, *more, *_texts_of_files(file, folder)):
+    for part in (conda, *more):
         content.update(part.encode() + b"\0")
-    name = environment.name or str(json.loads(environment.conda).get("name") or "environment")
+    add_places(content, file.pip)
+    name = environment.name or str(json.loads(conda).get("name") or "environment")
     word = re.sub(r"[^A-Za-z0-9._-]+", "-", name)
     return BuildOrder(
         name=name,
-        conda=environment.conda,
+        conda=conda,
         folder=folder,
         also=more,
         prefix=os.path.join(environments_folder(), f"{word}-{content.hexdigest()}"),
@@ -96,17 +99,21 @@ def order_of(environment: Environment, also: Sequence[str] = ()) -> BuildOrder:
     )
 
 
+def folder_of(environment: Environment) -> str:
+    """Where relative paths in the pip section of its conda file start."""
+    return os.path.dirname(os.path.abspath(environment.conda_file or file_and_line(environment.where)[0]))
+
+
+def _with_lists_within(conda: str, folder: str) -> str:
+    content = json.loads(conda)
+    lines = [
+        {**each, "pip": expanded(map(str, each["pip"]), folder)}
+        if isinstance(each, dict) and isinstance(each.get("pip"), list)
+        else each
+        for each in content.get("dependencies") or ()
+    ]
+    return conda if lines == content.get("dependencies") else json.dumps({**content, "dependencies": lines})
+
+
 def _name(line: str) -> str:
     return re.split(r"[\s\[<>=!~;@]", line.strip(), maxsplit=1)[0].lower()
-
-
-def _texts_of_files(file: CondaFile, folder: str) -> list[str]:
-    """The content of the files that the lines for pip name."""
-    found = []
-    for line in file.pip:
-        if (named := re.match(r"(?:-r|--requirement|-c|--constraint)[\s=]+(.+)", line)) is not None:
-            try:
-                found.append((Path(folder) / named[1].strip()).read_text())
-            except (OSError, ValueError):
-                continue  # pip says what is wrong with it
-    return found

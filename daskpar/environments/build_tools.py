@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -31,9 +32,9 @@ class BuildPlan:
     """As messages call it."""
     commands: tuple[tuple[str, ...], ...]
     conda_file: str = ""
-    """Where a command expects the conda file; empty where none does."""
+    """What commands read in the file PREFIX.yml; empty where none does."""
     requirements: str = ""
-    """The same for the list of packages of PyPI."""
+    """The same for PREFIX.txt, the list of packages for pip."""
 
 
 def plan_of(order: BuildOrder) -> BuildPlan:
@@ -66,22 +67,27 @@ def _program(name: str) -> str:
 
 
 def _by_conda(order: BuildOrder, name: str, program: str) -> BuildPlan:
-    file = f"{order.prefix}.yml"
     how = (
         ("create", "-y") if name == "micromamba" else ("env", "create", *(("-y",) if name == "mamba" else ()))
     )
-    commands = [(program, *how, "-p", order.prefix, "-f", file)]
-    if order.also:
-        commands.append((order.python, "-m", "pip", "install", *order.also))
-    return BuildPlan(tool=name, commands=tuple(commands), conda_file=file)
+    command = (program, *how, "-p", order.prefix, "-f", f"{order.prefix}.yml")
+    return BuildPlan(tool=name, commands=(command,), conda_file=_with_what_we_need(order))
+
+
+def _with_what_we_need(order: BuildOrder) -> str:
+    """Its conda file with a Python and what daskpar needs there; JSON is YAML."""
+    content, file = json.loads(order.conda), order.file
+    more = [] if file.python is not None else ["python"]
+    return json.dumps({**content, "dependencies": [*content["dependencies"], *more, *order.also]})
 
 
 def _by_pip(order: BuildOrder, file: CondaFile) -> BuildPlan:
     requirements = requirements_of(file, order.also)
     listed = f"{order.prefix}.txt"
     python = _python_for(file)
-    if uv := shutil.which("uv"):
-        wanted = python or _minor_of(file)
+    if uv := _uv():
+        # uv fetches one that is not here, and takes no other release than that which is named.
+        wanted = python or (file.python.version if file.python is not None else "")
         return BuildPlan(
             tool="uv",
             commands=(
@@ -105,6 +111,12 @@ def _by_pip(order: BuildOrder, file: CondaFile) -> BuildPlan:
         ),
         requirements="\n".join([*requirements, ""]),
     )
+
+
+def _uv() -> str:
+    """Where uv is, which may be installed beside daskpar; empty where it is not."""
+    beside = os.path.join(os.path.dirname(sys.executable), "uv")
+    return shutil.which("uv") or (beside if os.access(beside, os.X_OK) else "")
 
 
 def requirements_of(file: CondaFile, also: Sequence[str] = ()) -> list[str]:
@@ -135,12 +147,6 @@ def fits(minor: str, versions: str) -> bool:
     except InvalidSpecifier:
         return False
     return any(wanted.contains(f"{minor}.{micro}") for micro in range(40))
-
-
-def _minor_of(file: CondaFile) -> str:
-    assert file.python is not None
-    minors = [f"3.{minor}" for minor in range(OLDEST[1], 20)]
-    return next(minor for minor in minors if fits(minor, file.python.version))
 
 
 def _python_for(file: CondaFile) -> str:

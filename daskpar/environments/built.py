@@ -7,35 +7,28 @@ import fcntl
 import json
 import os
 import shutil
-import signal
-import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import IO
 
 from daskpar.atomic import replace_json
 from daskpar.environments.build_order import READY, BuildOrder, environments_folder
 from daskpar.environments.build_tools import BuildPlan, plan_of
+from daskpar.environments.prefix_users import users_of
+from daskpar.environments.tool_run import WAIT_SECONDS, BuildStopped, run_tool
 from daskpar.errors import JobFailed, UsageError
+from daskpar.masking import hidden
+from daskpar.processor.python_variables import KEPT_VARIABLES
 
 TAIL_LINES = 15
 """Of what a tool said, in the message of a failure."""
-WAIT_SECONDS = 0.2
-"""Between two looks at whether another process has built it, or the build is to stop."""
-
-
-_OURS = ("PYTHONPATH", "PYTHONHOME")
-"""Variables that are for this Python."""
-
-
-class BuildStopped(Exception):
-    """The build was told to stop."""
-
+LEAVE_SECONDS = 10.0
+"""For the processes of a build whose driver was killed to end too, which takes them some ms."""
+_LISTS = (".txt", ".yml")
+"""What tools read, beside an environment: there may be secrets in it, so it goes when they have ended."""
 
 _failed: dict[str, str] = {}
 """Where a build of this process has failed -> why: another try would end the same way a moment later."""
@@ -55,45 +48,84 @@ def ensure_built(
     """Build an environment unless it is there; waits where another process is at it.
 
     `progress` gets what is being done, in words; `stopped` is asked whether to end. Raises JobFailed with the
-    tool's own words, UsageError where nothing here can build it, and BuildStopped.
+    tool's own words, or that of the disk; UsageError where nothing here can build it; and BuildStopped.
     """
     if order.is_built():
         return
-    os.makedirs(environments_folder(), mode=0o700, exist_ok=True)
-    with _alone(f"{order.prefix}.lock", progress, stopped):
-        if order.is_built():
-            return
-        if order.prefix in _failed:
-            raise JobFailed(_failed[order.prefix])
-        plan = plan_of(order)
-        # What an earlier process has left is not complete.
-        shutil.rmtree(order.prefix, ignore_errors=True)
-        began = time.time()
-        try:
-            _build(order, plan, progress, stopped)
-        except BaseException as error:
-            shutil.rmtree(order.prefix, ignore_errors=True)
-            if isinstance(error, JobFailed):
-                _failed[order.prefix] = str(error)
-            raise
-        about = {"name": order.name, "tool": plan.tool, "conda": json.loads(order.conda), "from": order.where}
+    try:
+        os.makedirs(environments_folder(), mode=0o700, exist_ok=True)
+        with _alone(f"{order.prefix}.lock", progress, stopped):
+            if order.is_built():
+                return
+            if order.prefix in _failed:
+                raise JobFailed(_failed[order.prefix])
+            _build_anew(order, progress, stopped)
+    except OSError as error:
+        place = f" ({error.filename})" if error.filename else ""
+        raise JobFailed(
+            f"the environment {order.name} can't be built ({order.where}): {error.strerror or error}{place}. "
+            f"Environments are built in {environments_folder()}; DASKPAR_CACHE names another folder"
+        ) from error
+
+
+def _build_anew(order: BuildOrder, progress: Callable[[str], object], stopped: Callable[[], object]) -> None:
+    plan = plan_of(order)
+    # What an earlier process has left is not complete, and its tools may not have ended quite yet.
+    end = time.monotonic() + LEAVE_SECONDS
+    while os.path.isdir(order.prefix) and users_of(order.prefix) and time.monotonic() < end:
+        if stopped():
+            raise BuildStopped
+        time.sleep(WAIT_SECONDS)
+    shutil.rmtree(order.prefix, ignore_errors=True)
+    began = time.time()
+    try:
+        _build(order, plan, progress, stopped)
+        if plan.requirements and (variables := json.loads(order.conda).get("variables")):
+            replace_json(Path(order.prefix) / KEPT_VARIABLES, {"variables": variables})
+        about = {"name": order.name, "tool": plan.tool, "from": order.where}
         replace_json(Path(order.prefix) / READY, {**about, "built": began, "seconds": time.time() - began})
+    except BaseException as error:
+        shutil.rmtree(order.prefix, ignore_errors=True)
+        if isinstance(error, JobFailed):
+            _failed[order.prefix] = str(error)
+        raise
+    finally:
+        for ending in _LISTS:
+            Path(f"{order.prefix}{ending}").unlink(missing_ok=True)
 
 
 @contextmanager
 def _alone(lock: str, progress: Callable[[str], object], stopped: Callable[[], object]) -> Iterator[None]:
     """While this process holds the lock of an environment."""
+    while True:
+        with _try_lock(lock) as held:
+            if held:
+                yield
+                return
+        progress(_last_line(f"{lock.removesuffix('.lock')}.log"))
+        if stopped():
+            raise BuildStopped
+        time.sleep(WAIT_SECONDS)
+
+
+@contextmanager
+def _try_lock(lock: str) -> Iterator[bool]:
+    """Whether this process has the lock of an environment, for as long as it is within."""
     with open(lock, "w") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                progress(_last_line(f"{lock.removesuffix('.lock')}.log"))
-            if stopped():
-                raise BuildStopped
-            time.sleep(WAIT_SECONDS)
-        yield
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield _is_at(lock, file)
+
+
+def _is_at(path: str, file: IO[str]) -> bool:
+    """Whether an open file is still the one at `path`: whoever removes an environment removes its lock."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
 
 
 def _last_line(log: str) -> str:
@@ -104,75 +136,38 @@ def _last_line(log: str) -> str:
             lines = file.read().decode(errors="replace").split("\n")
     except OSError:
         return ""
-    return f"({lines[-2].strip()[:100]})" if len(lines) > 1 else ""
+    return f"({hidden(lines[-2].strip())[:100]})" if len(lines) > 1 else ""
 
 
 def _build(
     order: BuildOrder, plan: BuildPlan, progress: Callable[[str], object], stopped: Callable[[], object]
 ) -> None:
-    if plan.conda_file:
-        Path(plan.conda_file).write_text(order.conda)  # JSON is YAML
-    if plan.requirements:
-        Path(f"{order.prefix}.txt").write_text(plan.requirements)
-    with open(order.log, "w") as log:
-        for command in plan.commands:
-            print("$", *command, file=log, flush=True)
-            progress(f"by {plan.tool}")
-            said: list[str] = []
-            heard = partial(_heard, said, log, f"by {plan.tool}", progress)
-            if code := _run(command, order.folder, heard, stopped):
-                words = "\n".join(f"  {line}" for line in said[-TAIL_LINES:])
-                raise JobFailed(
-                    f"the environment {order.name} can't be built ({order.where}): {plan.tool} ended with "
-                    f"exit code {code}; all that it said is in {order.log}:\n{words}"
-                )
+    for ending, content in ((".yml", plan.conda_file), (".txt", plan.requirements)):
+        if content:
+            _write_privately(f"{order.prefix}{ending}", content)
+    Path(order.log).write_text("")
+    progress(f"by {plan.tool}")
+    for command in plan.commands:
+        said: list[str] = []
+
+        def heard(line: str, said: list[str] = said) -> None:
+            said.append(hidden(line))
+            del said[: -2 * TAIL_LINES]
+            progress(f"by {plan.tool}: {said[-1][:100]}")
+
+        code = run_tool(command, folder=order.folder, log=order.log, heard=heard, stopped=stopped)
+        if code:
+            words = "\n".join(f"  {line}" for line in said[-TAIL_LINES:])
+            raise JobFailed(
+                f"the environment {order.name} can't be built ({order.where}): {plan.tool} ended with "
+                f"exit code {code}; all that it said is in {order.log}:\n{words}"
+            )
 
 
-def _heard(said: list[str], log: IO[str], by: str, progress: Callable[[str], object], line: str) -> None:
-    if text := line.strip():
-        said.append(text)
-        del said[: -2 * TAIL_LINES]
-        print(line, file=log, flush=True)
-        progress(f"{by}: {text[:100]}")
-
-
-def _run(
-    command: tuple[str, ...], folder: str, heard: Callable[[str], object], stopped: Callable[[], object]
-) -> int:
-    """Run a command, and end it with all that it has started where it is stopped."""
-    try:
-        process = subprocess.Popen(
-            command,
-            cwd=folder if os.path.isdir(folder) else "/",
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            start_new_session=True,
-            env={name: value for name, value in os.environ.items() if name not in _OURS},
-        )
-    except OSError as error:
-        heard(f"{command[0]} can't be started: {error.strerror}")
-        return 127
-    assert process.stdout is not None
-    lines = threading.Thread(target=lambda: [heard(line.rstrip("\n")) for line in process.stdout or ()])
-    lines.daemon = True
-    lines.start()
-    try:
-        while process.poll() is None:
-            if stopped():
-                raise BuildStopped
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(WAIT_SECONDS)
-    finally:
-        if process.returncode is None:
-            with contextlib.suppress(OSError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        lines.join(5)
-        process.stdout.close()
-    return process.returncode
+def _write_privately(path: str, content: str) -> None:
+    Path(path).unlink(missing_ok=True)
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(content)
 
 
 # -- those that are there
@@ -217,31 +212,45 @@ def built_environments(*, sizes: bool = True) -> list[Built]:
     return sorted(found, key=lambda each: each.built)
 
 
-def remove(names: list[str]) -> list[Built]:
-    """Remove environments by name, or by the name of their folder; `all` means all. Those that were removed.
+def remove(names: list[str]) -> list[str]:
+    """Remove environments by name, or by the name of their folder; the names of the folders removed.
 
-    UsageError for a name that none has, or one that is being built.
+    `all` means all, and what builds have left that failed or were killed. UsageError for a name that none
+    has, one that is being built, and one in which processes run: nothing is removed then.
     """
     there = built_environments(sizes=False)
-    chosen = [
-        each for each in there if "all" in names or {each.name, os.path.basename(each.prefix)} & set(names)
-    ]
     known = {name for each in there for name in (each.name, os.path.basename(each.prefix))}
     if unknown := [name for name in names if name not in known | {"all"}]:
         listed = ", ".join(sorted(known)) or "none"
         raise UsageError(f"no environment {unknown[0]!r} was built here (there are: {listed})")
-    for each in chosen:
-        with open(f"{each.prefix}.lock", "w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UsageError(f"the environment {each.name} is being built just now") from None
-            # Whoever looks for it meanwhile must not find half of it.
-            Path(each.prefix, READY).unlink(missing_ok=True)
-            shutil.rmtree(each.prefix, ignore_errors=True)
-        for ending in (".lock", ".log", ".txt", ".yml"):
-            Path(f"{each.prefix}{ending}").unlink(missing_ok=True)
-    return chosen
+    chosen = {
+        each.prefix: each.name
+        for each in there
+        if "all" in names or {each.name, os.path.basename(each.prefix)} & set(names)
+    }
+    for prefix, name in chosen.items():
+        if users := users_of(prefix):
+            listed = ", ".join(map(str, users[:5]))
+            raise UsageError(f"processes run in the environment {name} ({prefix}): {listed}. End them first")
+    leftovers = {prefix: "" for prefix in _prefixes() if "all" in names}
+    removed = []
+    for prefix, name in {**leftovers, **chosen}.items():
+        with _try_lock(f"{prefix}.lock") as held:
+            if held:
+                # Whoever looks for it meanwhile must not find half of it.
+                Path(prefix, READY).unlink(missing_ok=True)
+                shutil.rmtree(prefix, ignore_errors=True)
+                for ending in (".log", *_LISTS, ".lock"):
+                    Path(f"{prefix}{ending}").unlink(missing_ok=True)
+                removed.append(os.path.basename(prefix))
+            elif name:
+                raise UsageError(f"the environment {name} is being built just now")
+    return removed
+
+
+def _prefixes() -> set[str]:
+    """Of all environments that were ever begun here."""
+    return {str(lock).removesuffix(".lock") for lock in Path(environments_folder()).glob("*.lock")}
 
 
 def _size(folder: str) -> int:

@@ -6,13 +6,17 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib import metadata
 
+from daskpar.environments.build_order import folder_of
 from daskpar.environments.conda_file import CondaFile, CondaPackage, conda_file_of
 from daskpar.environments.conda_names import RUNNERS, on_pypi, why_not
-from daskpar.errors import Problem
+from daskpar.environments.pip_lines import expanded
+from daskpar.errors import Problem, UsageError
 from daskpar.jobspec.model import PipelineJob
 from daskpar.jobspec.named_environment import Environment, file_and_line
+from daskpar.masking import hidden
 
 
 def differences(job: PipelineJob) -> tuple[Problem, ...]:
@@ -38,7 +42,12 @@ def environment_problems(environment: Environment, step: str) -> list[Problem]:
     content = environment.conda_content
     if content is None:
         return []
-    differ = list(_differences(conda_file_of(content)))
+    asked = conda_file_of(content)
+    try:
+        asked = replace(asked, pip=tuple(expanded(asked.pip, folder_of(environment))))
+    except UsageError as error:
+        return [problem(f"the conda file of {environment.in_words} can't be used: {error}")]
+    differ = [(hidden(text), hidden(line)) for text, line in _differences(asked)]
     if not differ:
         return []
     install = [name for _, name in differ if name]

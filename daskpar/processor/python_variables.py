@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Mapping
@@ -11,6 +12,10 @@ from glob import escape, glob
 _OF_ANOTHER = ("PYTHONHOME", "PYTHONEXECUTABLE", "__PYVENV_LAUNCHER__", "VIRTUAL_ENV", "CONDA_PREFIX",
                "CONDA_DEFAULT_ENV", "CONDA_PYTHON_EXE", "CONDA_PROMPT_MODIFIER")  # fmt: skip
 """What another Python's environment has set, and what would lead this one there."""
+_UNSET = "***unset***"
+"""How conda keeps a variable that was taken back."""
+KEPT_VARIABLES = "daskpar-variables.json"
+"""The `variables` of the conda file of which pip has built an environment: NAME -> value."""
 _SCRIPT_SECONDS = 60.0
 """For the scripts by which packages of a conda environment set variables."""
 
@@ -26,10 +31,23 @@ def activated(python: str, given: Mapping[str, str]) -> dict[str, str]:
     found["PATH"] = os.pathsep.join([os.path.dirname(python), given.get("PATH", os.defpath)])
     if os.path.isdir(os.path.join(prefix, "conda-meta")):
         found |= {"CONDA_PREFIX": prefix, "CONDA_DEFAULT_ENV": os.path.basename(prefix), "CONDA_SHLVL": "1"}
-        return {**found, **_set_by_packages(prefix, tuple(sorted(found.items())))}
+        found |= _set_by_packages(prefix, tuple(sorted(found.items())))
+        # Of `variables` in a conda file, or `conda env config vars set`.
+        return {**found, **_kept(os.path.join(prefix, "conda-meta", "state"), "env_vars")}
     if os.path.isfile(os.path.join(prefix, "pyvenv.cfg")):
         found["VIRTUAL_ENV"] = prefix
+        found |= _kept(os.path.join(prefix, KEPT_VARIABLES), "variables")
     return found
+
+
+def _kept(path: str, key: str) -> dict[str, str]:
+    """Variables that an environment keeps in a file; none without one."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            kept = json.load(file).get(key) or {}
+        return {str(name): str(value) for name, value in kept.items() if value != _UNSET}
+    except (OSError, ValueError, AttributeError):
+        return {}
 
 
 @cache

@@ -7,17 +7,21 @@ import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
 import daskpar
 from daskpar.cli import main
-from daskpar.environments import build_tools
+from daskpar.environments import build_tools, built
 from daskpar.environments.build_order import BuildOrder, order_of
-from daskpar.environments.build_tools import plan_of
-from daskpar.environments.built import BuildStopped, ensure_built
+from daskpar.environments.build_tools import BuildPlan, plan_of
+from daskpar.environments.built import built_environments, ensure_built, remove
+from daskpar.environments.prefix_users import users_of
+from daskpar.environments.tool_run import BuildStopped
 from daskpar.errors import JobFailed, UsageError
 from daskpar.jobspec.named_environment import Environment
+from daskpar.processor.python_variables import activated
 from waiting import until
 
 WHERE = """
@@ -54,7 +58,7 @@ def test_it_is_built_once(micromamba, capsys):
         thread.join()
     ensure_built(wanted)
     assert len(micromamba.read_text().splitlines()) == 1
-    assert any("by micromamba: solving for ['numpy']" in line for line in said)
+    assert any("by micromamba: solving for ['numpy', 'python']" in line for line in said)
     asked = subprocess.run(
         [wanted.python, "-c", "import sys; print(sys.prefix)"], capture_output=True, text=True
     )
@@ -91,6 +95,107 @@ def test_a_build_is_stopped(micromamba, tmp_path, monkeypatch):
     stopped.set()
     thread.join()
     assert ended == ["stopped"] and not os.path.exists(order("slow").prefix)
+
+
+BUILDER = """
+import sys
+from daskpar.environments.build_order import BuildOrder
+from daskpar.environments.built import ensure_built
+ensure_built(BuildOrder.of(sys.argv[1]))
+"""
+
+
+def test_what_a_killed_build_has_left_is_no_matter(micromamba, tmp_path, monkeypatch):
+    """Its tools end with it, and `remove all` takes what lies there."""
+    wanted = order("slow")
+    variables = {**os.environ, "SLOW": str(tmp_path / "begun")}
+    builder = subprocess.Popen([sys.executable, "-c", BUILDER, wanted.text], env=variables)
+    until((tmp_path / "begun").exists, "the build")
+    assert users_of(wanted.prefix)
+    builder.kill()
+    builder.wait()
+    until(lambda: not users_of(wanted.prefix), "the end of its tools")
+    os.makedirs(wanted.prefix)
+    assert built_environments() == []
+    assert remove(["all"]) == [os.path.basename(wanted.prefix)]
+    assert os.listdir(os.path.dirname(wanted.prefix)) == []
+
+
+def test_one_in_which_processes_run_is_not_removed(micromamba):
+    wanted = order("numpy")
+    ensure_built(wanted)
+    assert not os.path.exists(f"{wanted.prefix}.yml"), "there may be secrets in it"
+    path = f"{wanted.prefix}/bin:{os.environ['PATH']}"
+    user = subprocess.Popen(["sleep", "1000"], env={"PATH": path})
+    try:
+        until(lambda: users_of(wanted.prefix) == [user.pid], "the process")
+        with pytest.raises(UsageError, match=rf"processes run in the environment scoring .*: {user.pid}\."):
+            remove(["all"])
+        assert wanted.is_built()
+    finally:
+        user.kill()
+        user.wait()
+    assert remove(["scoring"]) == [os.path.basename(wanted.prefix)]
+
+
+def test_a_lock_that_was_removed_meanwhile_is_none(tmp_path):
+    lock = str(tmp_path / "x.lock")
+    with built._try_lock(lock) as held:
+        assert held
+        with built._try_lock(lock) as second:
+            assert not second
+        os.unlink(lock)  # by `remove`
+        with built._try_lock(lock) as another, open(lock) as file:
+            assert another and built._is_at(lock, file)
+            os.unlink(lock)
+            assert not built._is_at(lock, file)
+
+
+def test_a_disk_that_takes_nothing_is_named(micromamba, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("DASKPAR_CACHE", str(tmp_path / "file"))
+    with pytest.raises(
+        JobFailed, match=r"scoring can't be built \(job.yml:3\): Not a directory .*DASKPAR_CACHE"
+    ):
+        ensure_built(order("numpy"))
+
+
+def test_a_conda_file_gets_what_is_needed_in_any_case(micromamba):
+    def asked(*dependencies) -> list[object]:
+        plan = plan_of(order(*dependencies, also=("pandas", "pyarrow")))
+        assert len(plan.commands) == 1 and plan.tool == "micromamba"
+        return json.loads(plan.conda_file)["dependencies"]
+
+    assert asked("r-base") == ["r-base", "python", "pandas", "pyarrow"]
+    assert asked("python=3.11", {"pip": ["pandas"]}) == ["python=3.11", {"pip": ["pandas"]}, "pyarrow"]
+
+
+def test_variables_of_a_conda_file_are_set_without_conda_too(tmp_path, monkeypatch):
+    monkeypatch.setenv("DASKPAR_CACHE", str(tmp_path))
+    conda = json.dumps({"dependencies": ["numpy"], "variables": {"DEPTH": 3, "MODE": "fast"}})
+    wanted = order_of(Environment(name="x", conda=conda, where="job.yml:3"))
+    made = f"mkdir -p {wanted.prefix}; touch {wanted.prefix}/pyvenv.cfg"
+    plan = BuildPlan(tool="pip", commands=(("sh", "-c", made),), requirements="numpy\n")
+    monkeypatch.setattr(built, "plan_of", lambda order: plan)
+    ensure_built(wanted)
+    set_there = activated(wanted.python, {"PATH": "/bin", "MODE": "slow"})
+    assert (set_there["DEPTH"], set_there["MODE"]) == ("3", "fast")
+    state = Path(wanted.prefix, "conda-meta", "state")
+    state.parent.mkdir()
+    state.write_text(json.dumps({"env_vars": {"MODE": "kept", "GONE": "***unset***"}}))
+    as_conda = activated(wanted.python, {"PATH": "/bin"})
+    assert as_conda["MODE"] == "kept" and "GONE" not in as_conda
+
+
+@pytest.mark.parametrize(
+    ("named", "asked"),
+    [("python=3.12.1", "==3.12.1.*"), ("python==3.12.9", "==3.12.9"), ("python>=3.12,<3.13", ">=3.12,<3.13")],
+)
+def test_uv_is_asked_for_the_release_that_is_named(micromamba, monkeypatch, named, asked):
+    monkeypatch.setattr(build_tools, "_program", lambda name: "")
+    monkeypatch.setattr(build_tools, "_uv", lambda: "/x/uv")
+    monkeypatch.setattr(build_tools, "pythons_here", lambda: (("3.11.7", "/x/python3.11"),))
+    assert plan_of(order(named)).commands[0][:5] == ("/x/uv", "venv", "-q", "--python", asked)
 
 
 def test_without_conda_pip_builds_it(micromamba, monkeypatch):
