@@ -1,20 +1,20 @@
 """Reads a plan of mini-batches from its folder: says what each mini-batch is, and loads its paths or rows.
 
 It is written once by the driver (`plan_writer`) and read by every processor. A plan is a folder with
-`plan.json` (what kind, how many, how to read) and Arrow IPC files with one row for each file, piece or group
-(`plan_arrow`). Mini-batch `i` of a plan is the same whoever reads it, whenever: never a matter of the
-cluster, the blocks, a retry or a resume.
+`plan.json` (what kind, how many, how to read) and files with one row for each file, piece or group, most
+of them Arrow IPC files (`plan_arrow`). Mini-batch `i` of a plan is the same whoever reads it, whenever: never
+a matter of the cluster, the blocks, a retry or a resume.
 
-    kind      plan.arrow holds                                   mini-batch i is
-    files     path                                               `per_batch` paths from row i * per_batch
-    pieces    file, start, stop  (data.tables.table.PIECE)       the rows of piece i
+    kind      it holds                                           mini-batch i is
+    files     paths: path                                        `per_batch` paths from row i * per_batch
+    pieces    plan.arrow: file, start, stop (data.tables.table.PIECE)   the rows of piece i
     grouped   the rows of `files` or `pieces`, group by group;   the rows offsets[i] .. offsets[i + 1]
               groups.arrow: offset and the key columns
     numbers   nothing                                            the list [i] (passes of our own), or an
                                                                  empty one (rank_mini_batch_count)
 
-File lists are read without pyarrow (`plan.json` says where the buffers of the Arrow file lie), so that a
-processor of images starts fast. `plan.json` also says how long the other files are, and of which boot of the
+File lists are written and read without pyarrow (`plan.json` says where the arrays lie), so that a processor
+of images starts fast. `plan.json` also says how long the other files are, and of which boot of the
 machine: what a power cut took away is noticed.
 """
 
@@ -104,7 +104,7 @@ class Plan:
         """`Table.to_json()` of a tabular plan."""
         self._root: str | None = document.get("root")
         self._pieces_at: Mapping[str, int] | None = document.get("pieces")
-        self._paths = StoredPaths(folder / "plan.arrow", document["paths"]) if "paths" in document else None
+        self._paths = StoredPaths(folder, document["paths"]) if "paths" in document else None
         self._stamps: StoredStamps | None = None
         if self._paths is not None and "stamps" in document:
             self._stamps = StoredStamps(folder, self._paths.count, local=document["stamps"]["local"])

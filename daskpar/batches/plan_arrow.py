@@ -1,4 +1,7 @@
-"""The Arrow files of a plan: its paths, pieces and groups, each with what writes it and what reads it.
+"""The paths, pieces and groups of a plan, each with what writes it and what reads it.
+
+Pieces and groups are Arrow files. Paths are two arrays one after the other: a small job writes and reads them
+without pyarrow, whose import takes longer than the rest of its planning.
 
 They are read by memory map, and a bounded part at a time: a plan may have more mini-batches than fit in
 memory.
@@ -14,6 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from daskpar import atomic
 from daskpar.batches.plan_files import write_arrow
 from daskpar.data.path_column import PathColumn
 
@@ -21,6 +25,8 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
+PATHS = "paths"
+"""The file of the paths."""
 PATHS_AT_ONCE = 4096
 """Paths decoded in one go."""
 SPREAD = 64
@@ -34,28 +40,32 @@ KEYS_AT_ONCE = 256
 
 
 def write_paths(path: Path, paths: Sequence[str] | pa.Array) -> dict[str, Any]:
-    """Write the paths of a file list; where the buffers of the column lie in the file, for `StoredPaths`.
+    """Write the paths of a file list: where each ends, 64-bit integers from 0 on, then all one after the
+    other. Where both lie in the file, for `StoredPaths`.
 
     Paths of one folder are stored as they are below it, and the folder (`prefix`) beside them.
     """
-    import pyarrow as pa
-
-    column = path_array(paths)
-    write_arrow(path, pa.table({"path": column}))
-    if not len(column):
-        return {"count": 0, "offsets": 0, "data": 0}
-    prefix = os.fsdecode(paths.prefix) if isinstance(paths, PathColumn) else ""
-    source = pa.memory_map(str(path))
-    base = source.read_buffer().address
-    source.seek(0)
-    batch = pa.ipc.open_file(source).get_batch(0)
-    _, offsets, data = batch.column(0).buffers()
-    layout = {
-        "count": len(column),
-        "offsets": offsets.address - base,
-        "data": data.address - base if data is not None else 0,
-    }
+    column = paths if isinstance(paths, PathColumn) else _column_of(paths)
+    with atomic.writing(path) as fd:
+        for part in (column.ends, column.data):
+            atomic.write_all(fd, memoryview(part).cast("B"))
+    prefix = os.fsdecode(column.prefix)
+    layout = {"count": len(column), "file": path.name, "offsets": 0, "data": 8 * len(column.ends)}
     return {**layout, "prefix": prefix} if prefix else layout
+
+
+def _column_of(paths: Sequence[str] | pa.Array) -> PathColumn:
+    if isinstance(paths, list | tuple):
+        return PathColumn.of(paths)
+    import numpy as np
+
+    array = path_array(paths)
+    _, offsets, data = array.buffers()
+    if not len(array):
+        return PathColumn.of([])
+    ends = np.frombuffer(offsets, np.int64, len(array) + 1, 8 * array.offset)
+    whole = memoryview(data if data is not None else b"")
+    return PathColumn(b"", whole[ends[0] : ends[-1]], ends - ends[0])
 
 
 def path_array(paths: Sequence[str] | pa.Array) -> pa.Array:
@@ -77,19 +87,21 @@ def path_array(paths: Sequence[str] | pa.Array) -> pa.Array:
 
 
 class StoredPaths:
-    """The paths of a plan, decoded in chunks from the mapped buffers of an Arrow file.
+    """The paths of a plan, decoded in chunks from the mapped arrays.
+
+    A plan of an earlier version has them in an Arrow file, and says where there.
 
     Read without pyarrow: a processor of images starts faster by what importing it takes.
     """
 
-    def __init__(self, path: Path, layout: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, layout: Mapping[str, Any]) -> None:
         self.count: int = layout["count"]
         self._prefix: str = layout.get("prefix", "")
         self._start = self._stop = 0
         self._chunk: list[str] = []
         if not self.count:
             return
-        with open(path, "rb") as file:
+        with open(folder / layout.get("file", "plan.arrow"), "rb") as file:
             self._map = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
         self._offsets = self._map[layout["offsets"] : layout["offsets"] + 8 * (self.count + 1)].cast("q")
         self._data = layout["data"]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from daskpar import atomic
 from daskpar.batches.name_texts import root_of
 from daskpar.batches.plan import FORMAT, GROUPED, NUMBERS, PIECES, PlanSummary
-from daskpar.batches.plan_arrow import write_groups, write_paths, write_pieces
+from daskpar.batches.plan_arrow import PATHS, write_groups, write_paths, write_pieces
 from daskpar.batches.plan_files import checks_of_files
 from daskpar.batches.plan_stamps import write_stamps
 from daskpar.data.path_column import PathColumn, may_hold_urls
@@ -61,9 +61,9 @@ def write_plan(
     document: dict[str, Any] = {"format": FORMAT, "kind": kind, "per_batch": per_batch, "boot": boot_id()}
     written: list[Path] = []
     if paths is not None:
-        document["paths"] = write_paths(target / "plan.arrow", paths)
+        document["paths"] = write_paths(target / PATHS, paths)
         document["root"] = _root(origin, paths)
-        written.append(target / "plan.arrow")
+        written.append(target / PATHS)
         if any(stamp.known for stamp in stamps):
             write_stamps(target, stamps)
             urls = may_hold_urls(paths) and any("://" in path and is_url(path) for path in paths)

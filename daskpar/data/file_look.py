@@ -65,26 +65,19 @@ def stamps_as_they_are(paths: Sequence[str], look: Callable[[str], Stamp]) -> St
 
 def look_at(paths: PathColumn, odd: Callable[[str], Stamp]) -> StampColumns:
     """The stamps of local files; `odd` gives that of what can't be looked at or is no plain file."""
+    import numpy as np
+
     count = len(paths)
     with _Shared(paths.data) as names, _Shared(paths.ends) as ends, _Shared(b"") as out:
-        os.ftruncate(out.fd, 16 * count)
-        stamps = memoryview(mmap(out.fd, 16 * count)).cast("q")
-        shares = _in_processes(paths, names.fd, ends.fd, out.fd)
-        sizes, marks = stamps[:count], stamps[count:]
-        for start, stop in shares:  # whose process could not be started or was killed
-            for number in range(start, stop):
-                sizes[number] = look_worker.ODD
-    if look_worker.ODD in sizes:
-        _look_again(paths, sizes, marks, odd)
+        os.ftruncate(out.fd, 24 * count)
+        sizes, seconds, nanoseconds = np.frombuffer(mmap(out.fd, 24 * count), np.int64).reshape(3, count)
+        for start, stop in _in_processes(paths, names.fd, ends.fd, out.fd):
+            sizes[start:stop] = look_worker.ODD  # its process could not be started or was killed
+    marks = seconds * look_worker.BILLION + nanoseconds
+    sizes = sizes.copy()  # the memory that was shared goes
+    for number in np.flatnonzero(sizes == look_worker.ODD).tolist():
+        sizes[number], marks[number] = odd(paths[number])
     return StampColumns(sizes, marks)
-
-
-def _look_again(
-    paths: PathColumn, sizes: memoryview[int], marks: memoryview[int], odd: Callable[[str], Stamp]
-) -> None:
-    for number, size in enumerate(sizes):
-        if size == look_worker.ODD:
-            sizes[number], marks[number] = odd(paths[number])
 
 
 def _in_processes(paths: PathColumn, names: int, ends: int, out: int) -> list[tuple[int, int]]:

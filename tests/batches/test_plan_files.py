@@ -59,7 +59,7 @@ def test_after_another_boot_content_counts_and_what_was_never_synced_is_not_trus
     assert Plan.reopen(tmp_path / "files").load(1) == ["two"]
     with pytest.raises(PlanDamaged, match="the machine has booted since"):
         Plan.reopen(grouped)
-    zeros = tmp_path / "files" / "plan.arrow"
+    zeros = tmp_path / "files" / "paths"
     zeros.write_bytes(bytes(zeros.stat().st_size))
     with pytest.raises(PlanDamaged, match="not what was written"):
         Plan.reopen(tmp_path / "files")

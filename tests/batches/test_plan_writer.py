@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from daskpar.batches.plan import Plan
+from daskpar.batches.plan_arrow import StoredPaths, write_paths
 from daskpar.batches.plan_writer import write_plan
 from daskpar.errors import RunDirectoryError
 
@@ -45,5 +47,32 @@ def test_a_plan_is_on_the_disk_before_it_counts(tmp_path: Path, monkeypatch: pyt
     write_plan(
         tmp_path / "p", kind="grouped", paths=["p", "q"], offsets=np.array([0, 2]), keys=pa.table({"k": [1]})
     )
-    files = ["plan.arrow", "groups.arrow", "plan.json"]
+    files = ["paths", "groups.arrow", "plan.json"]
     assert log == [done for file in files for done in (f".{file}.tmp", f"-> {file}", "p")]
+
+
+def test_paths_in_an_arrow_file_of_an_earlier_version_are_read(tmp_path: Path) -> None:
+    names = ["one", "two é", "three"]
+    write_plan(tmp_path, kind="files", paths=names)
+    file, document = tmp_path / "plan.arrow", json.loads((tmp_path / "plan.json").read_text())
+    column = pa.array([name.encode() for name in names], pa.large_binary())
+    with (
+        pa.OSFile(str(file), "wb") as sink,
+        pa.ipc.new_file(sink, pa.schema({"path": column.type})) as writer,
+    ):
+        writer.write_table(pa.table({"path": column}))
+    data = file.read_bytes()
+    ends = np.array([0, 3, 9, 14], "i8").tobytes()
+    document["paths"] = {"count": 3, "offsets": data.index(ends), "data": data.index(b"onetwo")}
+    document["files"] = {}
+    (tmp_path / "paths").unlink()
+    (tmp_path / "plan.json").write_text(json.dumps(document))
+    assert Plan.open(tmp_path).paths() == names
+
+
+@pytest.mark.parametrize("start", [0, 2, 5])
+def test_paths_in_a_part_of_an_arrow_column(tmp_path: Path, start: int) -> None:
+    names = ["one", "two é", "", "four", "five"]
+    column = pa.chunked_array([names[:3], names[3:]])[start:]
+    stored = StoredPaths(tmp_path, write_paths(tmp_path / "paths", column))
+    assert stored.slice(0, stored.count) == list(stored.column()) == names[start:]

@@ -231,7 +231,7 @@ def test_another_boot_since_has_every_row_checked(chaos, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("kind", "name"), [("files", "plan.arrow"), ("table", "plan.arrow"), ("grouped", "groups-00000.arrow")]
+    ("kind", "name"), [("files", "paths"), ("table", "plan.arrow"), ("grouped", "groups-00000.arrow")]
 )
 def test_a_plan_that_a_power_cut_took_is_made_anew(chaos, kind, name):
     job = broken_at(chaos, 20, kind=kind, mini_batches=30, settings={"mini_batch_error_threshold": 0})

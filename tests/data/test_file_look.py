@@ -74,3 +74,8 @@ def test_without_other_processes_it_is_done_here(
 ) -> None:
     monkeypatch.setattr(sys, "executable", python)
     assert planned_stamps(paths, {}) == as_single(paths)
+
+
+def test_a_name_with_a_null_character_is_not_cut_there(paths: PathColumn) -> None:
+    odd = [*paths, paths[0] + "\0more"]
+    assert planned_stamps(odd, {}) == [*as_single(paths), UNKNOWN]

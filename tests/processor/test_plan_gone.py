@@ -10,7 +10,7 @@ import yaml
 import daskpar
 
 
-@pytest.mark.parametrize("what", ["plan.json", "plan.arrow"])
+@pytest.mark.parametrize("what", ["plan.json", "paths"])
 def test_a_plan_that_is_gone_ends_the_step_as_lost(tmp_path: Path, what: str) -> None:
     data, code, run_directory = tmp_path / "data", tmp_path / "code", tmp_path / "run"
     data.mkdir(), code.mkdir()

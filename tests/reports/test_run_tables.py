@@ -161,7 +161,7 @@ def test_what_is_damaged_leaves_the_rest(directory: RunDirectory, step: StepFold
     step.journal.write_bytes(bytes(data[:-1]))
     frame = RunTables(directory.path).mini_batches()
     assert frame["outcome"].tolist() == ["succeeded", "unfinished", "unfinished", "unfinished"]
-    (step.plan / "plan.arrow").unlink()
+    (step.plan / "paths").unlink()
     frame = RunTables(directory.path).mini_batches()
     assert frame["name"].tolist() == [f"mini-batch {index}" for index in range(4)]
     assert frame["outcome"].tolist()[0] == "succeeded"

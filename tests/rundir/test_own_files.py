@@ -48,7 +48,7 @@ FILES = [
     f"{STEP}/outputs-before.json",
     f"{STEP}/journal",
     f"{STEP}/plan/plan.json",
-    f"{STEP}/plan/plan.arrow",
+    f"{STEP}/plan/paths",
     f"{STEP}/logs/job_error.txt",
     f"{STEP}/logs/job_result.txt",
     f"{STEP}/logs/sys/master_role.txt",

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from daskpar.batches.plan import Plan
-from daskpar.batches.plan_arrow import write_paths
+from daskpar.batches.plan_arrow import PATHS, write_paths
 from daskpar.batches.plan_files import checks_of_files
 from daskpar.engine.input_copies import lay_out_inputs
 from daskpar.engine.plugins.node import NodePlugin, plugin_of
@@ -92,7 +92,7 @@ def _move_plan(plan: Path, places: NodePlaces, *, with_paths: bool) -> None:
     document = json.loads(path.read_text(encoding="utf-8"))
     moved = places.here(document)
     if with_paths and "paths" in document:
-        listed = plan / "plan.arrow"
+        listed = plan / PATHS
         paths = [places.text_here(each) for each in Plan.open(plan).paths()]
         moved["paths"] = write_paths(listed, paths)
         moved["files"] = {**moved["files"], **checks_of_files([listed])}
