@@ -173,6 +173,14 @@ class Plan:
         return self._table
 
     @property
+    def origin(self) -> str:
+        """The MLTable that the rows come from, for messages; empty for a plan of files.
+
+        Known without the modules that read tables, which a driver has no other use for.
+        """
+        return str(json.loads(self.table_text)["origin"]) if self.tabular else ""
+
+    @property
     def pieces(self) -> np.ndarray:
         """All pieces (an array of PIECE), memory-mapped; only of tabular plans."""
         if self._pieces is None:

@@ -36,6 +36,9 @@ IN_PROCESS = {
     # them for ever: up to Python 3.11 a collection of garbage in `sys._current_frames` keeps a lock that the
     # next new thread waits for with the GIL.
     "distributed.worker.profile.enabled": False,
+    # Each server looks fifty times a second whether its event loop answers, which costs 20 ms of a core for
+    # every second of a run. Dask tells of a loop that was busy for seconds.
+    "distributed.admin.tick.interval": "500ms",
 }
 """Dask's configuration for nodes in the driver's own process."""
 NO_PAGES: dict[str, object] = {"distributed.scheduler.http.routes": [], "distributed.worker.http.routes": []}

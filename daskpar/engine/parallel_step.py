@@ -471,7 +471,7 @@ class ParallelStepRun(StepRun):
             far=None if cluster.local or doing else self._far_nodes(settings),
             charged_items=lambda index: plan.items(index) or 1,
             describe=plan.describe,
-            origin=lambda: plan.table.origin if plan.tabular else "",
+            origin=lambda: plan.origin,
         )
 
     def _far_nodes(self, settings: ProcessorSettings) -> FarNodes:

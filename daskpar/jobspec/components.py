@@ -31,7 +31,7 @@ def read_component(
     if name is None:
         return None
     try:
-        place = find_asset(name, registered or {})
+        place = find_asset(name, {} if registered is None else registered)
         path = Path(place) if place else component_path(name, reference.place.folder)
     except LocationError:
         what = f"{name!r} is a component of an Azure ML workspace or registry, which can't be read here."

@@ -66,7 +66,7 @@ def read_job(
             for name, value in flatten_groups(tree.get("inputs"), problems).items()
         }
     outputs = step_outputs(tree, component, problems)
-    own_steps = _steps(_Reading(settings, registered or {}, problems), tree)
+    own_steps = _steps(_Reading(settings, {} if registered is None else registered, problems), tree)
     steps = {step.name: step for step in all_steps(own_steps) if step.kind != PIPELINE}
     _check_settings(settings, own_steps, problems)
     return DeclaredJob(

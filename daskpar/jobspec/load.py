@@ -158,7 +158,7 @@ def resolve_job(
         run_directory=definition.run_directory,
         datastores={} if datastores is None else datastores,
         any_datastore=datastores is None,
-        assets=assets or {},
+        assets={} if assets is None else assets,
         mounts=mounts,
         apart=apart,
     )

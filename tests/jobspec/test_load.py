@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from daskpar.errors import SpecError, UsageError
-from daskpar.jobspec.load import load_job
+from daskpar.jobspec.load import load_job, read_definition, resolve_job
 from daskpar.jobspec.model import BySize, CommandStep, ParallelStep, PipelineJob
 
 Folder = Any
@@ -710,6 +710,28 @@ def test_rank_mini_batch_count_needs_no_input(folder: Folder) -> None:
         """)
     )
     assert (step.input_data, step.settings.rank_mini_batch_count) == ((), 4)
+
+
+class Unread(Mapping[str, str]):
+    """Names of places whose reading would take the import of Dask."""
+
+    def __getitem__(self, name: str) -> str:
+        raise AssertionError(f"{name} is looked up")
+
+    def __iter__(self) -> Iterator[str]:
+        raise AssertionError("the names are listed")
+
+    def __len__(self) -> int:
+        raise AssertionError("the names are counted")
+
+
+def test_places_are_not_read_for_a_job_that_names_none(folder: Folder, parallel_job: Text) -> None:
+    """Fork servers start only when the job is read, and Dask is imported beside them."""
+    text = parallel_job().replace("{type: uri_file}", "{type: uri_file, path: ./rows.txt}")
+    path = folder.write("pipeline.yml", text)
+    definition = read_definition(path, run_directory=folder.path / "run", components=Unread())
+    job = resolve_job(definition, datastores=Unread(), assets=Unread())
+    assert first(job).name == "score"
 
 
 def test_nothing_heavy_is_imported(folder: Folder, parallel_job: Text) -> None:

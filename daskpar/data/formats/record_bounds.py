@@ -236,23 +236,35 @@ def record_end(data: bytes, begin: int, dialect: Dialect) -> int | None:
     return None if at < 0 else begin + (at + 1) * _scale(dialect)
 
 
-def row_ends(data: bytes, offset: int, stops: Sequence[int] | Positions, dialect: Dialect) -> Positions:
+def row_ends(
+    data: bytes, offset: int, stops: Sequence[int] | Positions, dialect: Dialect, rows: int = -1
+) -> Positions:
     """For each of the sorted `stops` the number of rows in `data` that start before it.
 
-    `data` holds whole records, from byte `offset` of the file.
+    `data` holds whole records, from byte `offset` of the file. `rows`: how many a reader found in it, where
+    one was there already: as many as lines means that no line is blank, and none is looked for.
     """
     scale = _scale(dialect)
     units = _units(data, dialect)
     limits = (np.clip(np.asarray(stops, np.int64) - offset, 0, len(data)) + scale - 1) // scale
-    if not dialect.support_multi_line and not _has_blank_lines(units):
-        breaks = np.frombuffer(units, np.uint8) == _BREAK
-        if len(limits) <= _FEW:
-            edges = np.concatenate([[0], np.maximum(limits - 1, 0)])
-            counts = [int(np.count_nonzero(breaks[start:stop])) for start, stop in pairwise(edges.tolist())]
-            return np.cumsum(counts, dtype=np.int64) + (limits > 0)
-        return (limits > 0) + np.searchsorted(np.flatnonzero(breaks), limits - 1)
+    if not dialect.support_multi_line:
+        found, lines = _line_ends(units, limits)
+        if (lines == rows and b"\r" not in units) or not _has_blank_lines(units):
+            return found
     starts = _row_starts(units, dialect)
     return np.searchsorted(starts, limits).astype(np.int64)
+
+
+def _line_ends(units: bytes, limits: Positions) -> tuple[Positions, int]:
+    """For each of the sorted `limits` the number of lines that start before it; and that of all lines."""
+    breaks = np.frombuffer(units, np.uint8) == _BREAK
+    unfinished = int(bool(units) and not units.endswith(b"\n"))
+    if len(limits) <= _FEW:
+        edges = [0, *np.maximum(limits - 1, 0).tolist(), len(breaks)]
+        counts = [int(np.count_nonzero(breaks[start:stop])) for start, stop in pairwise(edges)]
+        return np.cumsum(counts[:-1], dtype=np.int64) + (limits > 0), sum(counts) + unfinished
+    at = np.flatnonzero(breaks)
+    return (limits > 0) + np.searchsorted(at, limits - 1), len(at) + unfinished
 
 
 def row_starts(data: bytes, offset: int, dialect: Dialect) -> Positions:

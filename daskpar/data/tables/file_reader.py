@@ -198,7 +198,7 @@ class FileReader:
         elif len(stops) == 1:
             positions, ends, counted = np.arange(rows, dtype=np.int64), np.array([rows], np.int64), rows
         else:
-            ends = row_ends(span.data, span.offset, stops, self._dialect)
+            ends = row_ends(span.data, span.offset, stops, self._dialect, rows)
             positions, counted = np.arange(rows, dtype=np.int64), int(ends[-1])
         if counted != rows:
             if len(stops) > 1:

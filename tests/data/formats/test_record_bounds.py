@@ -145,7 +145,9 @@ def test_rows_are_counted_as_they_start(text: str, stops: list[int], dialect: Di
     data = text.encode("utf-16-le" if dialect.wide else "utf-8")
     starts = row_starts(data, 100, dialect)
     limits = sorted(stop + 100 for stop in stops)
-    assert row_ends(data, 100, limits, dialect).tolist() == [int(np.sum(starts < limit)) for limit in limits]
+    expected = [int(np.sum(starts < limit)) for limit in limits]
+    assert row_ends(data, 100, limits, dialect).tolist() == expected
+    assert row_ends(data, 100, limits, dialect, rows=len(starts)).tolist() == expected
 
 
 @pytest.mark.parametrize(
