@@ -175,4 +175,4 @@ def in_words(error: OSError, what: str, advice: str = ADVICE) -> DaskparError:
         return InfrastructureLost(f"{what}: the file system is read-only. {advice}")
     if error.errno in (errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENXIO):
         return InfrastructureLost(f"{what}: the disk fails ({error.strerror}). {advice}")
-    return RunDirectoryError(f"{what}: {error.strerror or error}.")
+    return RunDirectoryError(f"{what}: {error.strerror or error}. {advice}")

@@ -10,13 +10,14 @@ from dataclasses import dataclass, field, replace
 from time import monotonic, time
 from typing import TYPE_CHECKING
 
+from daskpar.driver.disk_refusals import refused_by_a_disk
 from daskpar.driver.interrupts import interrupts
 from daskpar.driver.machine_limits import refused_by_a_limit
 from daskpar.driver.options import Options, all_datastores
 from daskpar.driver.result import Run, outputs_of
 from daskpar.driver.startup import Startup, named_compute
 from daskpar.driver.step_lifecycle import StepLifecycle, drop_parts
-from daskpar.errors import DaskparError, Problem, UsageError
+from daskpar.errors import DaskparError, InfrastructureLost, Problem, UsageError
 from daskpar.events import Event, RunEnded, RunStarted, StepEnded, Warned, Watcher
 from daskpar.jobspec.model import ParallelStep, PipelineJob, Step
 from daskpar.masking import hidden_tree
@@ -74,8 +75,10 @@ class PipelineRun:
         try:
             self._startup.start()
             self._write_effective_spec()
-        except BaseException:
+        except BaseException as error:
             self._startup.close()
+            if refused := refused_by_a_disk(error, self.directory.path):
+                raise InfrastructureLost(refused) from error
             raise
         self._facts = self._live_facts()
         watchers = [*self._watchers(), self._step_warnings, self._hints, self._facts]
@@ -221,7 +224,8 @@ class PipelineRun:
         except DaskparError as error:
             result = StepResult(step=step.name, status=status_of(error), reason=str(error))
         except BaseException as error:  # a mistake of ours must not leave the run waiting for ever
-            reason = refused_by_a_limit(error) or (
+            refused = refused_by_a_limit(error) or refused_by_a_disk(error, self.directory.path)
+            reason = refused or (
                 f"daskpar itself failed; please report this, `resume {self.directory.path}` goes on where it "
                 f"was: {type(error).__name__}: {error}\n{traceback.format_exc()}"
             )

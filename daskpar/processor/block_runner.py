@@ -22,7 +22,7 @@ from daskpar.errors import InputChanged, InputError
 from daskpar.locations import is_url
 from daskpar.own_calls import OWN
 from daskpar.printable import in_brackets
-from daskpar.processor import channel, context
+from daskpar.processor import channel, context, own_disk
 from daskpar.processor.entry_script import Entry
 from daskpar.processor.error_text import describe_error, user_traceback
 from daskpar.processor.fetched_plan import open_plan
@@ -216,7 +216,9 @@ class BlockRunner:
             guard.own_code = self._own_code
             self._process.exit_if_copy()
             self._check_descriptor()
-            if self.settings.internal and isinstance(error, InputError):
+            if self.settings.internal and isinstance(error, InputError | OSError):
+                if own_disk.tell_of(error, self._sock, "the rows of groups can't be written"):
+                    raise
                 self._not_loaded(index, error, began)
                 return
             patience = self._patience or Patience(self.settings.rate_patience)

@@ -10,12 +10,13 @@ import signal
 import socket
 import sys
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from daskpar import masking
 from daskpar.datastores import take_options
 from daskpar.own_calls import moved_up
 from daskpar.paths import process_name
+from daskpar.processor import own_disk
 from daskpar.processor.azure_variables import azure_variables
 from daskpar.processor.fork_protocol import ChildTask
 from daskpar.processor.leftovers import fresh_folder, temporary_folder, use_temporary_folder
@@ -27,6 +28,9 @@ from daskpar.processor.shared_page import SharedPage
 from daskpar.processor.slot_page import SlotPage
 from daskpar.processor.stacks import open_stacks
 from daskpar.processor.std_streams import redirect, text_stream
+
+if TYPE_CHECKING:
+    from daskpar.processor.host import Host
 
 LOG_FORMAT = "%(asctime)s|%(levelname)s|%(process)d|%(name)s|%(message)s"
 """Of what a script logs without setting anything up."""
@@ -68,6 +72,15 @@ class ProcessorTask(ChildTask):
 
     def run(self, fds: list[int]) -> None:
         """In the forked child; returns when the processor has ended well."""
+        sock = socket.socket(fileno=moved_up(fds[0]))
+        try:
+            host = self._set_up(sock, fds)
+        except OSError as error:
+            own_disk.tell_of(error, sock, "a processor can't be started")
+            return
+        host.run()
+
+    def _set_up(self, sock: socket.socket, fds: list[int]) -> Host:
         from daskpar.processor.host import Host
 
         settings, name = self.settings, process_name(self.number)
@@ -100,10 +113,9 @@ class ProcessorTask(ChildTask):
             # own `random` seeds itself again after a fork.
             numpy_random.seed()
         self.set_up_logging(name)
-        sock = socket.socket(fileno=moved_up(fds[0]))
         page = (SlotPage if settings.in_flight else SharedPage).of_processor(fds[1])
         rate_page = RatePage(moved_up(fds[2])) if len(fds) > 2 else None
-        Host(settings, self.number, sock, page, stacks, rate_page).run()
+        return Host(settings, self.number, sock, page, stacks, rate_page)
 
     def _with_own_outputs(self, uploads: Uploads) -> ProcessorSettings:
         """The settings with arguments and variables that name this processor's own, empty output folders."""

@@ -42,10 +42,7 @@ class RunDirectory(RunPaths):
         """
         _refuse_no_folder(path)
         folder = Path(os.path.abspath(path))
-        where = f"{folder} can't be made" + (
-            " (--run-dir FOLDER, or run_dir in Python, chooses another place)" if new else ""
-        )
-        with atomic.explained(f"The run directory {where}", _ELSEWHERE):
+        with atomic.explained(f"The run directory {folder} can't be made", _ELSEWHERE):
             folder.parent.mkdir(parents=True, exist_ok=True)
             try:
                 # A folder that was there keeps its rights: so it can be shared with nodes of another user.

@@ -125,10 +125,37 @@ def replace_input(job: ChaosJob, chance: random.Random, ended: threading.Event) 
     kept.replace(path)
 
 
-def note(job: ChaosJob, harm: str) -> None:
-    """Count a harm of the disk among those that the script and the driver note down themselves."""
+def turn_clocks(job: ChaosJob, chance: random.Random, ended: threading.Event) -> None:
+    """The wall clock of the driver and of its node jumps by up to a day, back and forth, every 50 ms."""
+    clock, ahead = time.time, [0.0]
+
+    def jumping() -> float:
+        return clock() + ahead[0]
+
+    holders = [
+        (vars(module), name)
+        for title, module in list(sys.modules.items())
+        if title.partition(".")[0] in ("daskpar", "distributed", "tornado", "time")
+        for name, value in list(vars(module).items())
+        if value is clock
+    ]
+    for holder, name in holders:
+        holder[name] = jumping
+    jumps = 0
+    while not ended.wait(0.05):
+        ahead[0] = chance.uniform(-86_400, 86_400)
+        jumps += 1
+        if jumps <= chance.randint(1, 10):  # a job is to count for a few faults, however long it takes
+            note(job, "turn-clock", "driver")
+    ahead[0] = 0.0  # what was imported meanwhile goes on with this one
+    for holder, name in holders:
+        holder[name] = clock
+
+
+def note(job: ChaosJob, harm: str, what: str = "disk") -> None:
+    """Count a harm of the disk, or of `what`, among those that the script and the driver note down themselves."""
     with open(job.folder / "deaths", "a") as file:
-        file.write(f"disk 0 {harm} run -1 {time.monotonic()}\n")
+        file.write(f"{what} 0 {harm} run -1 {time.monotonic()}\n")
 
 
 def flip_bit(path: Path, chance: random.Random) -> None:
@@ -140,7 +167,7 @@ def flip_bit(path: Path, chance: random.Random) -> None:
 def one_job(seed: int, folder: Path, cluster: Cluster | None = None) -> tuple[int, Counter[str]]:
     """Run and check one job; how many faults were done, by kind."""
     chance = random.Random(seed)
-    here = ("processors", "processors", "processors", "storage", "inputs")
+    here = ("processors", "processors", "processors", "storage", "inputs", "clocks")
     way = chance.choice((*here, "driver", "driver", "nodes", "supervisors") if cluster else here)
     job = ChaosJob(
         folder=folder, kind=chance.choice(KINDS), mini_batches=chance.choice((30, 60, 90)), processors=2
@@ -175,6 +202,10 @@ def one_job(seed: int, folder: Path, cluster: Cluster | None = None) -> tuple[in
         job.check_leftovers()
     elif way == "storage":
         with meanwhile(job, hide_input, seed):
+            ended = job.run()
+        job.check(ended)
+    elif way == "clocks":
+        with meanwhile(job, turn_clocks, seed):
             ended = job.run()
         job.check(ended)
     elif way == "inputs":
