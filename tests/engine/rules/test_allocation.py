@@ -45,6 +45,11 @@ def test_cores_gpus_and_threads_are_dealt_out_for_each_host():
     assert threads_per_processor(NODES[2], NODES, {**processors, "c": 5}) == 1
 
 
+def test_where_cores_are_few_each_node_and_each_processor_has_one_all_the_same():
+    nodes = [facts(name, "one", cores=2) for name in "abc"]
+    assert processors_per_node(nodes, None) == {"a": 1, "b": 1, "c": 1}
+
+
 def test_nodes_with_devices_of_their_own_keep_them():
     nodes = [facts("a", "one", gpus=("2", "3")), facts("b", "one", gpus=("GPU-7",)), facts("c", "one")]
     processors = processors_per_node(nodes, None)

@@ -175,3 +175,34 @@ def test_whatever_happens_each_mini_batch_is_committed_once(seed):
             made.end(block, f"t{block}")
     assert sorted(committed) == list(range(30))
     assert made.waiting == 0 and not made.copies
+
+
+def test_a_copy_of_several_brings_each_of_them_and_only_once():
+    made = BackupDispatcher([(0, 40)], BlockSizer())
+    made.sizer.measure(1000, 100.0)
+    made.add_node("a", 1)
+    made.add_node("b", 1)
+    orders = made.orders()
+    block = next(order for node, order in orders if node == "a")
+    for node, order in orders:
+        if node == "b":
+            run(made, order.block, *range(order.start, order.stop))
+            made.end(order.block, f"t{order.block}")
+    assert block.stop - block.start > 2
+    node, copy = made.copy(block.block, block.start, block.start + 3)
+    assert node == "b"
+    assert [run(made, copy.block, block.start + at) for at in range(3)] == [[True], [True], [True]]
+    assert run(made, copy.block, block.start + 3) == [False]  # it had no copy
+    assert run(made, block.block, *range(block.start, block.start + 4)) == [False, False, False, True]
+
+
+def test_what_is_said_of_a_block_and_of_its_copy():
+    made, _, block = straggling()
+    node, order = made.copy(block, 0, 1)
+    assert made.take_out(order.block, f"t{order.block}", 0) is None
+    assert made.end(order.block, f"t{order.block}") == 0
+    assert made.take_out(block, f"t{block}", 0) == 0
+    made, _, block = straggling()
+    node, order = made.copy(block, 0, 1)
+    made.lose_block(order.block)
+    assert not made.copies and made.idle()[node] == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from daskpar.engine.rules.blame import LOSSES, LOSSES_AT_MOST, Blame, may_have_run
+from daskpar.engine.rules.blame import LOSSES, LOSSES_AT_MOST, NARROWING, Blame, may_have_run
 from daskpar.processor.last_state import LastState
 
 A, B, C = [(0, 10)], [(10, 20)], [(20, 21)]
@@ -24,6 +24,7 @@ def state(*running: int, writing: tuple[int, ...] = ()) -> LastState:
         ([A, B], 1, state(0), [[(0, 1, True)], []]),
         ([A, B], 1, state(4), [[(0, 4, False), (4, 5, True)], []]),
         ([A, B], 2, state(4, 10), [[(0, 4, False), (4, 5, True)], [(10, 11, True)]]),
+        ([A], 1, state(3, 6), [[(0, 3, False), (4, 6, False), (3, 4, True), (6, 7, True)]]),
         # The processor has come into its next block: the one before is done, but not said.
         ([A, B], 1, state(11), [[(0, 10, False)], [(10, 11, False), (11, 12, True)]]),
         ([C, B], 1, state(10), [[(20, 21, False)], [(10, 11, True)]]),
@@ -80,3 +81,14 @@ def test_what_did_no_harm_is_forgotten():
         False,
         True,
     )
+
+
+def test_who_is_accused_again_in_part_keeps_one_history_and_is_narrowed_by_its_own_width():
+    blame = Blame()
+    assert blame.accuse(100, 116) is None
+    assert blame.end_of_piece(100, 116) == 100 + 16 // NARROWING
+    assert blame.accuse(100, 101) is None
+    assert blame.end_of_piece(100, 116) == 101
+    for _ in range(LOSSES - 3):
+        assert blame.accuse(100, 101) is None
+    assert blame.accuse(100, 101) == 100

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daskpar.engine.rules.block_size import FIRST_SIZE, MAX_GROWTH, BlockSizer, block_seconds
+from daskpar.engine.rules.block_size import FIRST_SIZE, MAX_GROWTH, MOST_UNITS, BlockSizer, block_seconds
 
 
 def sizer(each: float | None = None, measured: int = 1000, **kwargs) -> BlockSizer:
@@ -177,3 +177,15 @@ def test_a_unit_is_cut_only_where_its_parts_are_worth_another_reading(load, each
 
 def test_a_unit_is_not_cut_into_crumbs_while_nothing_is_measured():
     assert sizer(breaks=[0, 20]).stop(0, 40, remaining=20, processors=2) == 5
+
+
+def test_one_processor_alone_gets_half_of_what_is_left():
+    assert sizer(0.01).size(remaining=10, processors=1) == 5
+    assert sizer(0.2, breaks=[0, 100]).stop(0, 100, remaining=100, processors=1) == 100
+    assert sizer(0.2, breaks=[0, 60]).stop(10, 60, remaining=20, processors=1) == 35
+
+
+def test_so_many_units_are_named_and_no_more():
+    made = sizer(breaks=range(0, 1000, 10))
+    assert made.units(0, 10 * MOST_UNITS) == tuple(range(0, 10 * MOST_UNITS, 10))
+    assert made.units(0, 10 * MOST_UNITS + 1) is None

@@ -149,3 +149,16 @@ def test_a_piece_that_fails_is_a_failed_try_and_one_of_several_items_is_tried_ag
     for items in pieces:
         counter.add_piece(items)
     assert (counter.counts.tries_failed, counter.counts.retried) == (tries_failed, retried)
+
+
+def test_what_is_counted_apart_from_tries():
+    counter = ThresholdCounter(Thresholds(), Counts(planned=10))
+    counter.add_piece(4)
+    counter.add_piece(1)
+    counter.add_divided(records(FAILED, OK))
+    counter.add_copies(3)
+    counter.copies_were_first(1)
+    counter.copies_were_first(1)
+    counts = counter.counts
+    assert (counts.tries_failed, counts.retried, counts.failed, counts.succeeded) == (2, 1, 1, 1)
+    assert (counts.copies, counts.copies_first) == (3, 2)

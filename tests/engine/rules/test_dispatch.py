@@ -608,3 +608,29 @@ def test_an_order_says_which_costly_units_it_touches_and_a_piece_says_none():
     pieces.add_node("a", 1)
     pieces.add_pieces([Piece(30, 0, 2)])
     assert [(order.start, order.units) for _, order in pieces.orders()] == [(30, None)]
+
+
+def test_several_retries_of_one_node_are_all_given_to_the_other():
+    made = dispatcher(8, nodes={"a": 1, "b": 1})
+    for node, order in made.orders():
+        settle(made, order, order.start, order.stop)
+        made.end(order.block, "t")
+        if node == "a":
+            for index in range(order.start, order.stop):
+                made.retry(index, 1, failed_on="a")
+    waiting = made.waiting
+    assert waiting >= 2
+    given = []
+    while orders := made.orders():
+        for node, order in orders:
+            given += [node] * (order.stop - order.start) if order.tries else []
+            settle(made, order, order.start, order.stop)
+            made.end(order.block, "t")
+    assert made.finished and made.waiting == 0 and given == ["b"] * len(given)
+
+
+def test_blocks_go_first_to_the_node_whose_processors_have_least():
+    made = dispatcher(1000, nodes={"a": 1, "b": 4})
+    given = [node for node, _ in made.orders()]
+    # one for each processor, before any of them gets one to wait
+    assert (given[:5].count("a"), given[:5].count("b")) == (1, 4)

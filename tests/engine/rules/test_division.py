@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daskpar.batches.records import RECORD
-from daskpar.engine.rules.division import Division, Span, Stage, halves, most_calls, to_divide
+from daskpar.engine.rules.division import (
+    Division,
+    Span,
+    Stage,
+    halves,
+    most_calls,
+    tells_nothing_of_items,
+    to_divide,
+)
 from daskpar.results import Reason, TryStatus
 
 
@@ -120,3 +128,26 @@ def test_which_tries_are_divided(status, final, reason, items, of_files, of_rows
     record["status"], record["final"], record["reason"], record["items"] = status, final, reason, items
     assert to_divide(record, files=True).tolist() == [of_files]
     assert to_divide(record, files=False).tolist() == [of_rows]
+
+
+def test_a_good_piece_whose_rows_are_gone_is_called_again():
+    division = Division(4, 20)
+    first, second = division.begin()
+    assert division.ended(first, good=True) == [] and division.calls == 1
+    assert division.lost(first) == [first]
+    assert (division.good, division.open, division.calls) == (set(), {first, second}, 0)
+
+
+@pytest.mark.parametrize(
+    ("items", "bad", "calls"),
+    [(1, 1, 2), (2, 1, 2), (3, 1, 4), (5, 1, 6), (8, 1, 6), (9, 1, 8), (1025, 2, 44)],
+)
+def test_how_many_calls_it_may_cost(items, bad, calls):
+    assert most_calls(items, bad) == calls
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+def test_only_loading_rows_fails_for_all_of_a_mini_batch(reason):
+    of_all = reason in (Reason.LOAD_ERROR, Reason.LOAD_TIMEOUT, Reason.INPUT_CHANGED)
+    assert tells_nothing_of_items(reason, files=False) is of_all
+    assert tells_nothing_of_items(reason, files=True) is False

@@ -5,8 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from daskpar.engine.rules.blame import NARROWING
 from daskpar.engine.rules.dispatch import Dispatcher
-from daskpar.engine.rules.in_flight_dispatch import InFlightDispatcher, InFlightSizer, dispatcher_of
+from daskpar.engine.rules.in_flight_dispatch import (
+    InFlightBlame,
+    InFlightDispatcher,
+    InFlightSizer,
+    dispatcher_of,
+)
 
 
 def dispatcher(count=1000, in_flight=10, processors=2, nodes=("n",)):
@@ -123,3 +129,20 @@ def test_what_is_taken_out_is_no_load_any_more_and_keeps_its_tries():
     assert made.take_out(order.block, "t", 30) is None
     assert made.take_out(12345, "t", 0) is None
     assert made._load["n"] == before - 1
+
+
+def test_where_a_group_of_suspects_ends():
+    blame = InFlightBlame()
+    blame.suspect(10, 15, NARROWING * 3)
+    assert [blame.end_of_piece(10, stop) for stop in (11, 12, 13, 14, 40)] == [11, 12, 13, 13, 13]
+    assert blame.end_of_piece(13, 40) == 15  # no more of them lie there
+    assert [blame.end_of_piece(5, stop) for stop in (10, 11, 40)] == [10, 10, 10]
+    assert blame.end_of_piece(20, 40) == 40
+
+
+def test_what_is_given_back_is_told_and_no_load_any_more():
+    made = dispatcher(count=20)
+    order = made.orders()[0][1]
+    before = made._load["n"]
+    assert made.release(order.block, "t", order.start, order.start + 2).requeued == 2
+    assert made._load["n"] == before - 2

@@ -56,6 +56,7 @@ def test_minus_one_takes_workers_that_join_while_others_are_opening():
     of = members()
     assert filled(of, there("a", "b")) == [("a", 0), ("b", 1)]
     assert filled(of, there("a", "b", "c", "d")) == [("c", 2), ("d", 3)]
+    assert of.asked == {"a", "b", "c", "d"}
 
 
 def test_one_that_fails_to_open_is_replaced_and_not_asked_again():

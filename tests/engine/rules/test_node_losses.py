@@ -104,3 +104,14 @@ def test_nodes_that_had_done_something_do_not_count_when_they_are_lost_one_by_on
         losses.node_lost(f"tcp://{number}", member(number), 1)
         losses.last_state_known(f"tcp://{number}", number, LastState())
     assert losses.verdict() == ""
+
+
+def test_after_a_mini_batch_it_takes_as_many_again():
+    losses = NodeLosses()
+    for number in range(LOSSES_AT_MOST - 1):
+        come_and_go(losses, number)
+    losses.mini_batch_done()
+    for number in range(LOSSES_AT_MOST, 2 * LOSSES_AT_MOST):
+        assert losses.verdict() == ""
+        come_and_go(losses, number)
+    assert losses.verdict()

@@ -40,3 +40,8 @@ def test_each_other_version_is_told_once_with_its_workers():
 def test_many_workers_are_counted():
     [text] = differences([facts(name, pandas="2") for name in "abcdef"], OWN).values()
     assert "workers a, b, c and 3 more" in text
+
+
+def test_as_many_workers_as_are_shown_are_all_named():
+    [text] = differences([facts(name, pandas="2") for name in "abc"], OWN).values()
+    assert text.startswith("workers a, b, c: ")

@@ -32,3 +32,11 @@ def test_changes_are_told_and_what_gets_smaller_comes_first():
     assert rates.lost("b") == {"a": 12.0}
     assert rates.lost("b") == {}
     assert rates.asks("a", 0) == {"a": 0.0}
+
+
+def test_a_node_that_asks_for_nothing_is_told_nothing():
+    of = RateShares(10.0)
+    assert of.asks("a", 0) == {}
+    assert of.asks("b", 2) == {"b": 10.0}
+    assert of.asks("a", 3) == {"b": 4.0, "a": 6.0}  # what gets smaller first
+    assert list(of.asks("a", 3)) == [] and list(of.asks("c", 5)) == ["a", "b", "c"]
