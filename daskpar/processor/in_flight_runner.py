@@ -25,11 +25,18 @@ from daskpar.processor.error_text import user_traceback
 from daskpar.processor.in_flight_call import CURRENT, Call, Stepped, where_it_waits
 from daskpar.processor.own_ground import LOST_DESCRIPTORS
 from daskpar.processor.piece_loader import PieceLoader
-from daskpar.processor.processor_messages import NOTHING_LEFT, HandBack, HandedBack, Unheeded
+from daskpar.processor.processor_messages import (
+    NOTHING_LEFT,
+    HandBack,
+    HandedBack,
+    Unheeded,
+    Unreached,
+)
 from daskpar.processor.protocol import BlockOrder
 from daskpar.processor.return_check import why_not_countable
 from daskpar.processor.script_loop import ScriptLoop, awaited
 from daskpar.processor.shared_page import KILL_PENDING, Phase
+from daskpar.processor.silent_data import trouble_with
 from daskpar.processor.slot_page import SlotPage
 from daskpar.processor.throttling import Patience
 from daskpar.results import Failure, Reason, TryStatus
@@ -302,6 +309,11 @@ class InFlightRunner(BlockRunner):
                 break
             call.running = None
             await asyncio.sleep(wait)
+        if call.timed_out and (trouble := await trouble_with(self.settings.plan, call.index)):
+            # It waits for its files, which do not answer: nothing of the script's took too long.
+            self._unreached = Unreached(trouble)
+            self._hand_back_unreached(call)
+            return
         self._call = call
         try:
             self._order, self._source = call.order, call.source

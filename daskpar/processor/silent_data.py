@@ -6,6 +6,7 @@ asks, and is left behind where it gets no answer either.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -21,6 +22,8 @@ ANSWER_SECONDS = 10.0
 """A disk that moves at all gives two bytes of a file in that time."""
 FILES_AT_MOST = 8
 """Files of one mini-batch that are asked for."""
+LOOK_SECONDS = 0.05
+"""Between two looks for the answer, in a processor whose other calls go on."""
 _ASK = """
 import os, sys
 for number, path in enumerate(sys.argv[1:], 1):
@@ -39,9 +42,9 @@ for number, path in enumerate(sys.argv[1:], 1):
 class SilentData:
     """A question to the first and the last byte of each of some `paths`, on its way."""
 
-    def __init__(self, paths: Sequence[str], seconds: float = ANSWER_SECONDS) -> None:
+    def __init__(self, paths: Sequence[str], seconds: float | None = None) -> None:
         self._paths = paths
-        self._until = monotonic() + seconds
+        self._until = monotonic() + (ANSWER_SECONDS if seconds is None else seconds)
         self._asking = subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", _ASK, *paths],
             stdin=subprocess.DEVNULL,
@@ -76,3 +79,13 @@ def ask_for(plan: str, index: int) -> SilentData | None:
         return SilentData(found) if found else None
     except Exception:  # the mini-batch has still taken too long, which is what counts then
         return None
+
+
+async def trouble_with(plan: str, index: int) -> str:
+    """As `SilentData.trouble`, once it is known: of the files of mini-batch `index`; other calls go on meanwhile."""
+    question = ask_for(plan, index)
+    if question is None:
+        return ""
+    while (trouble := question.trouble()) is None:
+        await asyncio.sleep(LOOK_SECONDS)
+    return trouble

@@ -152,3 +152,42 @@ def test_what_is_held_at_the_end_is_dropped(node: Node) -> None:
     node.gate.close()
     node.open.set()
     assert node.passed == []
+
+
+def test_files_in_folders_keep_their_place(node: Node) -> None:
+    (Path(node.uploads.sealed, "a", "o", "x", "y")).mkdir(parents=True)
+    Path(node.uploads.sealed, "a", "o", "x", "y", "file").write_text("text")
+    node.gate.take([node.flushed(1, "b"), Flushed(
+        block=1, token="", part="", offset=0, length=0, crc=0, records=b"", sealed=((1, "a"),)
+    )])  # fmt: skip
+    until(lambda: len(node.passed) == 2)
+    assert node.store == {"s3://b/o/b": "b", "s3://b/o/x/y/file": "text"}
+
+
+def test_a_step_that_is_over_uploads_nothing_more(node: Node) -> None:
+    asked = []
+    node.gate._begun = lambda: bool(asked.append(1))
+    node.gate.take([node.flushed(1, "a")])
+    until(lambda: asked)
+    node.gate.take([said := LogMessage(level="debug", text="")])
+    assert node.passed == [said] and not node.store
+
+
+def test_the_pause_before_another_try_grows_up_to_a_limit(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    wait = node.gate._closed.wait
+
+    def counted(seconds: float) -> bool:
+        if seconds == upload_gate.BEAT_SECONDS:
+            return wait(seconds)
+        waits.append(seconds)
+        return False
+
+    monkeypatch.setattr(node.gate._closed, "wait", counted)
+    monkeypatch.setattr(upload_gate, "LONGEST_PAUSE", 0.006)
+    node.errors += [ConnectionError("gone")] * 5
+    node.gate.take([node.flushed(1, "a")])
+    until(lambda: node.store)
+    assert waits == [0.001, 0.002, 0.004, 0.006, 0.006]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from daskpar.processor.exit_reasons import KillReason, exit_reason, exit_text_in_init
+from daskpar.processor.own_ground import LOST_DESCRIPTORS, LOST_LIMITS
 from daskpar.processor.protocol import ProcessorSettings
 from daskpar.processor.shared_page import Phase
 from daskpar.results import Reason
@@ -36,6 +38,18 @@ SETTINGS = ProcessorSettings(
         (0, "", Phase.LOAD, False, Reason.DIED, "exit code 0 in the middle of loading"),
         (120, "", Phase.RUN, False, Reason.DIED, "signal 120"),
         (signal.SIGHUP, "", Phase.RUN, True, Reason.DIED, "SIGHUP"),
+        (
+            signal.SIGKILL,
+            "overtaken",
+            Phase.RUN,
+            True,
+            Reason.DIED,
+            "another copy of its mini-batch was first",
+        ),
+        (signal.SIGKILL, "damaged", Phase.RUN, True, Reason.DIED, "they are daskpar's own"),
+        (LOST_DESCRIPTORS << 8, "", Phase.RUN, False, Reason.DIED, "has closed descriptors"),
+        (LOST_LIMITS << 8, "", Phase.RUN, False, Reason.DIED, "has set a limit on files"),
+        (LOST_LIMITS << 8 | signal.SIGHUP, "", Phase.RUN, False, Reason.DIED, "SIGHUP"),
         (signal.SIGKILL, "timeout", Phase.FLUSH, False, Reason.TIMEOUT, "writing rows took longer than 20 s"),
     ],
 )
@@ -58,3 +72,12 @@ def test_an_end_is_told_by_its_status_and_by_who_wanted_it(status, killed_for, p
 )
 def test_an_end_in_init_says_so(status, killed_for, words):
     assert words in exit_text_in_init(int(status), killed_for=KillReason(killed_for), settings=SETTINGS)
+
+
+def test_the_memory_that_a_node_has_is_named_where_it_is_limited():
+    def said(memory: int) -> str:
+        settings = replace(SETTINGS, node_memory=memory)
+        return exit_reason(9, killed_for=KillReason.MEMORY, phase=Phase.RUN, settings=settings).text
+
+    assert "out of memory, which its Dask worker limits to 1.5 GiB, and" in said(3 * 2**29)
+    assert "out of memory, and" in said(0)

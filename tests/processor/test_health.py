@@ -257,3 +257,29 @@ def test_a_success_begins_a_new_count_of_signs():
     for first in (0, 10, 20, 30):
         health.ended(ONE, [(first, BAD), (first + 1, GOOD)], [(0.0, 1.0), (0.0, 1.0)])
         assert not health.looks_broken(ONE)
+
+
+def test_where_many_fail_by_themselves_a_row_has_to_be_longer():
+    health = Health()
+    for index in range(0, 200, 2):
+        fail(health, ONE, index)
+        succeed(health, ONE, index + 1)
+    fail(health, ONE, *range(1000, 1000 + ROW))
+    assert not health.looks_broken(ONE)
+    fail(health, ONE, *range(2000, 2000 + row_by_chance(100, 200)))
+    assert health.looks_broken(ONE)
+
+
+def test_what_fails_in_a_sound_process_too_is_on_trial_no_more():
+    health = Health()
+    succeed(health, ONE, 100)
+    fail(health, ONE, 0, 1)
+    health.replaced(ONE)
+    health.forget(ONE)
+    assert health.row(ONE) == 0
+    for index in (0, 1):
+        assert not health.succeeded(OTHER, 1)
+        succeed(health, OTHER, 50 + index)
+        fail(health, OTHER, index)
+        succeed(health, OTHER, 60 + index)
+    assert health.succeeded(OTHER, 1)
