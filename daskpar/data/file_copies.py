@@ -12,6 +12,8 @@ _FICLONE = 0x40049409
 """ioctl_ficlone(2): the copy shares the blocks of the original until either is written to."""
 _PIECE = 64 << 20
 """Bytes of one copy_file_range(2)."""
+NO_LINKS = {errno.EOPNOTSUPP, errno.ENOTSUP, errno.EPERM, errno.ENOSYS}
+"""How file systems say that they have no symbolic links: some shares, FAT, object stores behind FUSE."""
 _NO_CLONE = {errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL, errno.EXDEV, errno.ENOSYS, errno.EPERM}
 
 

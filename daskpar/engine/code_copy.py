@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -13,13 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from daskpar.atomic import explained, replace_json
+from daskpar.data.file_copies import NO_LINKS
 from daskpar.outputs.output_folders import move_aside
 from daskpar.rundir.identity import is_run_directory
 
 _LEFT_OUT = {".git", ".hg", ".svn", "__pycache__"}
 """History and caches: large, and made anew by whoever needs them."""
-_NO_LINKS = {errno.EOPNOTSUPP, errno.ENOTSUP, errno.EPERM, errno.ENOSYS}
-"""How file systems say that they have no symbolic links: some shares, FAT, object stores behind FUSE."""
 _LINKED = "node_modules"
 """Installed packages, as a virtual environment is: large, and not written to by those who use them."""
 
@@ -162,7 +160,7 @@ class _Copy:
         try:
             place.symlink_to(target)
         except OSError as error:
-            if error.errno not in _NO_LINKS:
+            if error.errno not in NO_LINKS:
                 raise
             return False
         return True

@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from daskpar.atomic import explained
-from daskpar.data.file_copies import copy_file, link_file
+from daskpar.data.file_copies import NO_LINKS, copy_file, link_file
 from daskpar.data.folder_walk import folder_identity, is_folder
+from daskpar.errors import RunDirectoryError
 from daskpar.jobspec.input_access import Access
 from daskpar.jobspec.model import Input
 
@@ -25,15 +26,36 @@ def lay_out_inputs(
 ) -> None:
     """Make what scripts see of each input that they see elsewhere; anew where it was made before.
 
-    Ends early when `stopped` says so. Raises RunDirectoryError where a file can't be read or written,
-    InfrastructureLost for a full disk.
+    Ends early when `stopped` says so. Raises RunDirectoryError where a file can't be read or written, or
+    symbolic links are needed and there are none, InfrastructureLost for a full disk.
     """
     for data in inputs:
         if data.is_laid_out:
             with explained(f"the input {data.name} can't be laid out from {data.path} to {data.seen}"):
                 _remove(data.seen)
                 layout = _Layout(run_directory=run_directory, copied=is_copied(data), stopped=stopped)
-                layout.make(data.path, data.seen)
+                try:
+                    layout.make(data.path, data.seen)
+                except OSError as error:
+                    if not layout.linked or error.errno not in NO_LINKS:
+                        raise
+                    raise RunDirectoryError(_without_links(data, layout.linked, error)) from None
+
+
+def _without_links(data: Input, link: str, error: OSError) -> str:
+    """What to write where the run directory's file system has no symbolic links; `link`: the one wanted."""
+    if is_copied(data):
+        why, first = f"{link} is to be one", "Take that link out of the data"
+    else:
+        why, first = (
+            "and its files can't be hard links",
+            "Write `mode: download` (scripts get a private copy)",
+        )
+    return (
+        f"The input {data.name} can't be laid out in {data.seen}: symbolic links can't be made there "
+        f"({error.strerror}), {why}. {first} or `mode: direct` (scripts reach the data in its place, where "
+        "they may change it) for this input, or choose a run directory on another file system with --run-dir."
+    )
 
 
 def remove_inputs(inputs: Iterable[Input]) -> None:
@@ -109,6 +131,8 @@ class _Layout:
     stopped: Callable[[], bool]
     _hard_links: bool = True
     """Whether they were possible so far: else each would be tried in vain."""
+    linked: str = ""
+    """The symbolic link that is being made, or was last."""
     _above: list[tuple[tuple[int, int], str]] = field(default_factory=list)
 
     def make(self, source: str, target: str) -> None:
@@ -140,16 +164,21 @@ class _Layout:
             identity = folder_identity(entry.path)
             circle = next((place for above, place in self._above if above == identity), None)
             if circle is not None:
-                os.symlink(os.path.relpath(circle, os.path.dirname(target)), target)
+                self._link(os.path.relpath(circle, os.path.dirname(target)), target)
             elif not os.path.samefile(entry.path, self.run_directory):
                 self._folder(entry.path, target)
         elif os.path.isfile(entry.path):
             self._file(entry.path, target)
         elif entry.is_symlink():
-            os.symlink(os.readlink(entry.path), target)  # leads nowhere, as the original does
+            self._link(os.readlink(entry.path), target)  # leads nowhere, as the original does
 
     def _file(self, source: str, target: str) -> None:
         if self.copied:
             copy_file(source, target)
         else:
+            self.linked = target
             self._hard_links = link_file(source, target, hard=self._hard_links)
+
+    def _link(self, to: str, target: str) -> None:
+        self.linked = target
+        os.symlink(to, target)

@@ -82,7 +82,7 @@ def ask_for(plan: str, index: int) -> SilentData | None:
 
 
 async def trouble_with(plan: str, index: int) -> str:
-    """As `SilentData.trouble`, once it is known: of the files of mini-batch `index`; other calls go on meanwhile."""
+    """As `SilentData.trouble`, once it is known, of mini-batch `index`; other calls go on meanwhile."""
     question = ask_for(plan, index)
     if question is None:
         return ""

@@ -10,6 +10,7 @@ import pytest
 
 from daskpar.data import file_copies
 from daskpar.engine.input_copies import lay_out_inputs, own_outputs, remove_inputs
+from daskpar.errors import DaskparError
 from daskpar.jobspec.input_access import Access
 from daskpar.jobspec.model import Input
 
@@ -147,3 +148,40 @@ def test_what_is_moved_to_an_output_is_its_own(given: Given, tmp_path: Path) -> 
         assert not made.is_symlink() and made.stat().st_nlink == 1
         assert not made.samefile(given.data / name)
     assert (tmp_path / "out/link").is_symlink()
+
+
+@pytest.mark.parametrize(
+    ("number", "access", "link_in_data", "says"),
+    [
+        (errno.EOPNOTSUPP, Access.LINKS, False, "Write `mode: download`"),
+        (errno.EPERM, Access.LINKS, False, "or `mode: direct`"),
+        (errno.EOPNOTSUPP, Access.COPY, "nowhere", "nowhere is to be one. Take that link out of the data"),
+        (errno.EOPNOTSUPP, Access.COPY, "circle", "with --run-dir"),
+        (errno.EOPNOTSUPP, Access.COPY, False, ""),
+        (errno.ENOSPC, Access.LINKS, False, "the disk is full"),
+    ],
+)
+def test_a_file_system_without_symbolic_links_says_what_to_write(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    access: Access,
+    link_in_data: str,
+    says: str,
+) -> None:
+    given = Given(tmp_path, access)
+    if link_in_data:
+        (given.data / link_in_data).symlink_to("gone" if link_in_data == "nowhere" else given.data)
+
+    def refuse(number: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(file_copies.os, "link", lambda *_, **__: refuse(errno.EXDEV))
+    monkeypatch.setattr(file_copies.os, "symlink", lambda *_, **__: refuse(number))
+    if not says:
+        given.lay_out()
+        assert given.content(given.seen) == given.content(given.data)
+        return
+    with pytest.raises(DaskparError) as refused:
+        given.lay_out()
+    assert says in str(refused.value) and "input d" in str(refused.value)
