@@ -175,4 +175,7 @@ def in_words(error: OSError, what: str, advice: str = ADVICE) -> DaskparError:
         return InfrastructureLost(f"{what}: the file system is read-only. {advice}")
     if error.errno in (errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENXIO):
         return InfrastructureLost(f"{what}: the disk fails ({error.strerror}). {advice}")
+    if error.errno in (errno.EPERM, errno.EXDEV, errno.EBUSY):
+        # Not for want of rights, which is EACCES: a file that can't be changed, a rename between two mounts.
+        return InfrastructureLost(f"{what}: the file system refuses it ({error.strerror}). {advice}")
     return RunDirectoryError(f"{what}: {error.strerror or error}. {advice}")

@@ -23,6 +23,8 @@ LINES = [
     ("numpy!=1.24.1", "numpy", "!=1.24.1", True),
     ("conda-forge::lightgbm=3.3", "lightgbm", "==3.3.*", True),
     ("numpy[version='>=1.20']", "numpy", ">=1.20", True),
+    ("numpy 1.25", "numpy", "==1.25", True),
+    ("numpy 1.25.*", "numpy", "==1.25.*", True),
     ("numpy=1.25|1.26", "numpy", "", False),
     ("NumPy=1.26", "numpy", "==1.26.*", True),
     ("numpy=*", "numpy", "", True),

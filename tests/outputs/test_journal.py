@@ -472,3 +472,10 @@ def test_a_damaged_journal_is_kept_under_a_name_that_is_free(
         kept = keep_damaged(tmp_path / "journal")
         (tmp_path / "journal").unlink()
         assert (kept.name, kept.read_text()) == (f"journal.damaged-{number}", f"damaged {number}")
+
+
+def test_what_an_empty_journal_and_one_without_its_head_say():
+    empty = JournalContents(path=Path("journal"), header={"row_format": "csv"}, boots=("",))
+    assert (empty.next_part, empty.planned, empty.texts, empty.found) == (1, 0, 0, False)
+    assert empty.row_format == JournalContents(path=Path("journal"), header={}, boots=("",)).row_format
+    assert len(empty.records(0, 0)) == 0

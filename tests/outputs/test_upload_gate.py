@@ -191,3 +191,42 @@ def test_the_pause_before_another_try_grows_up_to_a_limit(
     node.gate.take([node.flushed(1, "a")])
     until(lambda: node.store)
     assert waits == [0.001, 0.002, 0.004, 0.006, 0.006]
+
+
+def test_files_of_init_are_uploaded_once_and_known_as_such(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known: list[tuple[list[tuple[str, str]], bool]] = []
+    add = node.gate._log.add
+
+    def kept(token: str, index: int, names: list[tuple[str, str]], *, of_init: bool) -> None:
+        known.append((names, of_init))
+        add(token, index, names, of_init=of_init)
+
+    monkeypatch.setattr(node.gate._log, "add", kept)
+    folder = Path(node.uploads.sealed, "a", upload_gate.OF_INIT, "o")
+    folder.mkdir(parents=True)
+    (folder / "first").write_text("1")
+    node.gate.take([node.flushed(1, "a")])
+    until(lambda: len(node.passed) == 1)
+    assert node.store == {"s3://b/o/first": "1", "s3://b/o/a": "a"}
+    assert known == [([("o", "first")], True), ([("o", "a")], False)]
+
+
+def test_nothing_is_told_of_work_while_there_is_none(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upload_gate, "BEAT_SECONDS", 0.001)
+    told: list[Message] = []
+    gate = UploadGate(node.settings, node.uploads, told.extend)
+    try:
+        looks: list[float] = []
+        wait = gate._closed.wait
+        monkeypatch.setattr(gate._closed, "wait", lambda seconds: looks.append(seconds) or wait(seconds))
+        until(lambda: len(looks) > 5)
+        assert told == []
+        node.open.clear()
+        gate.take([node.flushed(1, "a")])
+        until(lambda: any(isinstance(one, NotUploaded) for one in told))
+        node.open.set()
+    finally:
+        node.open.set()
+        gate.close()

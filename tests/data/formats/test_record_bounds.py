@@ -209,3 +209,19 @@ def test_a_piece_within_one_long_record_is_empty_and_read_once() -> None:
     file = Endless(b"a\n1\n", 1 << 40)
     assert read_records(file.read, file.size, 10_000, 20_000, LINES).data == b""
     assert file.most < 20_000
+
+
+@pytest.mark.parametrize(
+    ("data", "lines"),
+    [(b"", 0), (b"\n\n", 0), (b"a\r\n\r\nb\n", 2), (b"a\n\nb", 2), (b"a\n \nb\n", 3), (b"\r\n\r\n", 0)],
+)
+def test_lines_that_are_not_empty(data: bytes, lines: int) -> None:
+    assert record_bounds.count_lines(data) == lines
+
+
+@pytest.mark.parametrize(
+    ("data", "inside"),
+    [(b'a,"b', True), (b'a,"b"\n', False), (b'a,"b""', True), (b'"a\nb"\n"c', True), (b"", False)],
+)
+def test_whether_a_quote_is_never_closed(data: bytes, inside: bool) -> None:
+    assert record_bounds.ends_inside_quotes(data, Dialect(support_multi_line=True)) is inside

@@ -47,6 +47,8 @@ def kept(text: str, table: pa.Table = TABLE) -> list[int]:
         ("i // 2 == -3", [2]),
         ("i % 3 == 2", [0, 2]),
         ("i / 2 == 2.5", [0]),
+        ("5.5 % 2 == 1.5", [0, 1, 2, 3]),
+        ("-5.5 % f == 0.5", [0]),
         ("i + f == 6.5", [0]),
         ('s + "q" == "xq"', [0]),
         ("s > 5", [0, 1, 3]),
@@ -170,3 +172,9 @@ def test_what_can_not_be_evaluated(text: str, why: str) -> None:
 def test_sums_beyond_64_bits_are_errors(text: str) -> None:
     with pytest.raises(InputError, match="can't be calculated"):
         kept(text, LARGE)
+
+
+@pytest.mark.parametrize("text", ["startswith(s, s)", "startswith(s, i)", "startswith(s, 5)"])
+def test_a_text_begins_with_a_constant_only(text: str) -> None:
+    with pytest.raises(InputError, match="startswith takes a constant text"):
+        kept(text)

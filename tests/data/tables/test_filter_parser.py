@@ -37,6 +37,13 @@ from daskpar.data.tables.filter_parser import BadExpression, columns_of, parse_f
         ("col(i) == 1", "as a text"),
         ("__import__('os')", "no function"),
         ("# i", "not understood"),
+        ("startswith(s)", "character 14: 'startswith' takes 2 values"),
+        ('s.startswith("a", "b")', "takes 1 values"),
+        ("datetime(2020.5) == d", "whole numbers"),
+        ("datetime(i) == d", "whole numbers"),
+        ('col("a", "b") == 1', "takes 1 values"),
+        ("i + s.upper( ) == 1", "character 7: there is no function 'upper'"),
+        ("s. == 1", "the name of a field is missing"),
     ],
 )
 def test_what_is_no_expression(text: str, why: str) -> None:
@@ -54,6 +61,8 @@ def test_columns_and_terms_of_a_filter() -> None:
     ("text", "node"),
     [
         ('col("sp ace")', ("column", "sp ace")),
+        ('startswith(s, "a")', ("startswith", ("column", "s"), ("value", "a"))),
+        ('s.startswith("a")', ("startswith", ("column", "s"), ("value", "a"))),
         ("datetime(2020)", ("value", datetime(2020, 1, 1))),
         ("datetime(2020, 5)", ("value", datetime(2020, 5, 1))),
         ("datetime(2020, 5, 6, 7, 8, 9)", ("value", datetime(2020, 5, 6, 7, 8, 9))),

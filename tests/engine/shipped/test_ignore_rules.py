@@ -31,6 +31,14 @@ RULES = [
     ("", "x", False, False),
     ("/", "x", True, False),
     ("[", "[", False, True),
+    ("[a]", "a", False, True),
+    ("[]]x", "]x", False, True),
+    ("**/tmp", "tmp", True, True),
+    ("a**/b", "axx/b", True, True),  # stars beside a letter cross no folder
+    ("a**/b", "axx/y/b", True, False),
+    ("a**b", "axxb", False, True),
+    ("a**bc", "axc", False, False),
+    ("a***bc", "axbc", False, True),
 ]
 
 

@@ -119,3 +119,21 @@ def test_it_goes_when_its_worker_is_killed_and_the_next_one_clears_up_after_a_ma
     until(lambda: not os.path.exists(path), "its end")
     folder.remove()
     process.stdout.close()
+
+
+def test_a_parcel_on_its_way_is_private_is_laid_out_below_others_and_leaves_nothing(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a.txt").write_text("a")
+    os.utime(tmp_path / "data", ns=(1, 86_400 * 10**9))
+    parcel = packed(tmp_path)
+    folder = NodeFolder(str(tmp_path))
+    data = parcel.path.read_bytes()
+    folder.take_piece(parcel.name, "1", 0, data)
+    [on_its_way] = Path(folder.path).glob(".*.tar")
+    assert on_its_way.stat().st_mode & 0o777 == 0o600
+    folder.unpack(parcel.name, "1", "deep/er/data")
+    assert [path.read_text() for path in (Path(folder.path) / "deep/er/data").rglob("a.txt")] == ["a"]
+    assert not on_its_way.exists()
+    folder.remove()
+    folder.remove()
+    assert not Path(folder.path).exists()
