@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum, StrEnum
 
 from daskpar.errors import (
@@ -103,8 +103,8 @@ class Reason(IntEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """How far a step is; all numbers are of final outcomes except `tries_failed`, `repeats` and
-    `copies`."""
+    """How far a step is; all numbers are of final outcomes except `tries_failed`, `repeats`,
+    `throttled` and `copies`."""
 
     planned: int = 0
     """Mini-batches of the plan."""
@@ -122,6 +122,8 @@ class Counts:
     """Mini-batches run again because an unflushed result was lost with its processor or node: no failed
     tries.
     """
+    throttled: int = 0
+    """Calls that were put off because their service asked for it (`retry_after`): no failed tries."""
     copies: int = 0
     """Second copies of slow mini-batches that were started: neither tries nor repeats."""
     copies_first: int = 0
@@ -136,6 +138,11 @@ class Counts:
     def done(self) -> int:
         """Mini-batches with a final outcome."""
         return self.succeeded + self.failed + self.empty
+
+
+def beyond_journal(counts: Counts, known: Counts) -> Counts:
+    """The counts of a journal with what only the process that was there has counted."""
+    return replace(counts, repeats=known.repeats, throttled=known.throttled)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from daskpar.driver.planned_files import PlannedFiles
 from daskpar.events import Event, StepEnded, StepKind, StepStarted, Warned
 from daskpar.jobspec.model import CommandStep, PipelineJob, Step
 from daskpar.outputs.journal_reader import has_commits
-from daskpar.results import Counts, Status, StepResult
+from daskpar.results import Counts, Status, StepResult, beyond_journal
 from daskpar.rundir.fingerprint import (
     INPUTS,
     fingerprint_without_inputs,
@@ -139,7 +139,9 @@ class StepLifecycle:
             kind=StepKind.COMMAND if isinstance(self.step, CommandStep) else StepKind.PARALLEL,
             status=Status.RUNNING,
             number=[step.name for step in self.job.steps].index(self.step.name),
-            counts=Counts(repeats=earlier.counts.repeats if earlier is not None and self.resumed else 0),
+            counts=beyond_journal(
+                Counts(), earlier.counts if earlier is not None and self.resumed else Counts()
+            ),
             fingerprint=known,
             started=began,
             extra=self._planned_from(folder, earlier),
@@ -208,7 +210,7 @@ class StepLifecycle:
             run_directory=self.directory.path,
             data=[*output_paths(self.job), *outside_inputs(self.job)],
             retry_failed=self.resumed,
-            repeats_before=state.counts.repeats,
+            counts_before=state.counts,
             time_limit=self.step.settings.job_timeout,
             plans_the_same=lambda: self._plans_the_same(state),
             on_planned=on_planned,

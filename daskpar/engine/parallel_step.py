@@ -9,7 +9,7 @@ import secrets
 import shutil
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING
@@ -52,7 +52,16 @@ from daskpar.outputs.row_folder import assemble_folder, check_folder
 from daskpar.outputs.step_uploads import StepUploads, uploads_of
 from daskpar.outputs.store_patience import OUTAGE_SECONDS, with_patience
 from daskpar.processor.protocol import ProcessorSettings, SeenInput
-from daskpar.results import Counts, Reason, Status, StepResult, TryStatus, first_that_cost, status_of
+from daskpar.results import (
+    Counts,
+    Reason,
+    Status,
+    StepResult,
+    TryStatus,
+    beyond_journal,
+    first_that_cost,
+    status_of,
+)
 from daskpar.rows.registry import format_of, store_of
 from daskpar.rundir.probe import NodeNeeds
 
@@ -75,8 +84,8 @@ class ParallelStepRun(StepRun):
     """As `PlanPhase.plans_the_same`."""
     on_planned: Callable[[], object] = lambda: None
     """Called once the plan is there."""
-    repeats_before: int = 0
-    """As `Counts.repeats`, of earlier processes of the run."""
+    counts_before: Counts = field(default_factory=Counts)
+    """Of earlier processes of the run; of these, what no journal has: `repeats` and `throttled`."""
     opened: Table | FileList | None = None
     """The input where it was opened already."""
     listed_ahead: Callable[[], Table | FileList] | None = None
@@ -169,7 +178,7 @@ class ParallelStepRun(StepRun):
                 mini_batch_error_threshold=settings.mini_batch_error_threshold,
                 allowed_failed_percent=settings.allowed_failed_percent,
             )
-            counts = replace(ledger.commits.counts(), repeats=self.repeats_before)
+            counts = beyond_journal(ledger.commits.counts(), self.counts_before)
             counter = ThresholdCounter(thresholds, counts)
             missing = ledger.commits.missing()
             left_out = False
@@ -268,7 +277,8 @@ class ParallelStepRun(StepRun):
         found = ledger.revoke_damaged()
         if found.ranges:
             self._warn(f"{damage_in_words(found)}; these are run again")
-        counts = replace(ledger.commits.counts(), repeats=counter.counts.repeats + found.count)
+        before = replace(counter.counts, repeats=counter.counts.repeats + found.count)
+        counts = beyond_journal(ledger.commits.counts(), before)
         counter = ThresholdCounter(counter.thresholds, counts)
         again = self._run_missing(summary, ledger, counter, found.ranges, repair=repair)
         return counter, again.after(outcome)

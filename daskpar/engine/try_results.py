@@ -63,6 +63,7 @@ class TryResults:
         if flushed.block >= FIRST_COPY:
             flushed, records = without_failures(flushed, records)
         piece = self.dispatcher.piece_of(flushed.block) if self.dividing is not None else None
+        self.counter.add_throttled(flushed.throttled)
         accepted = self.dispatcher.settle(flushed.block, flushed.token, records["index"])
         if not accepted.any():
             logger.info("refused %d results of block %d: given to another since", len(records), flushed.block)

@@ -129,7 +129,7 @@ function progress(step) {
       parts.map(([name, value]) => value > 0 && el("i", { style: `width:${100 * value / planned}%;background:${colour(name)}`, title: `${name}: ${grouped(value)}` }))),
     el("div", { class: "figures" },
       figure(grouped(counts.succeeded), "succeeded"), figure(grouped(counts.failed), "failed", counts.failed ? "bad" : ""),
-      figure(grouped(counts.retried), "retried", counts.retried ? "warn" : ""), counts.empty ? figure(grouped(counts.empty), "empty") : null,
+      figure(grouped(counts.retried), "retried", counts.retried ? "warn" : ""), counts.throttled ? figure(grouped(counts.throttled), "throttled") : null, counts.empty ? figure(grouped(counts.empty), "empty") : null,
       going && figure(grouped(step.running), "running"), going || counts.left ? figure(grouped(counts.left), going ? "left" : "not run") : null,
       figure(grouped(counts.items), "items"), counts.failed_items ? figure(grouped(counts.failed_items), counts.failed_items === 1 ? "failed item" : "failed items", "bad") : null,
       going ? figure(rate(step.rate), "mini-batches") : null, going ? figure(step.time_left === null ? "–" : duration(step.time_left), "time left") : null,

@@ -104,6 +104,8 @@ class BlockRunner:
         self._patience: Patience | None = None
         """Of a mini-batch that is tried again as its service asks."""
         self._wait = 0.0
+        self._throttled = 0
+        """Calls that were put off since the last flush."""
         self._unreached: Unreached | None = None
         """Why the current block ends before its next mini-batch."""
 
@@ -240,6 +242,7 @@ class BlockRunner:
     def _put_off(self, index: int, began: float, patience: Patience, seconds: float) -> None:
         """Try a mini-batch again as soon as the service that has refused its call is to be asked again."""
         self._wait = seconds
+        self._throttled += 1
         if self._patience is not None:
             return  # it is tried again in the loop below already
         self._patience = patience
@@ -418,6 +421,7 @@ class BlockRunner:
             return
         records = self._pack(offset, lengths)
         failures, self._failures = tuple(self._failures), []
+        throttled, self._throttled = self._throttled, 0
         self._unflushed.clear()
         self._cpu, self._cpu_counted = OWN.process_time(), 0
         flush_streams()
@@ -436,6 +440,7 @@ class BlockRunner:
                 schema=self._refused or self._buffer.schema,
                 carried=carried,
                 notices=self._notices(failures),
+                throttled=throttled,
                 piece=self._order.piece,
                 sealed=self._sealed(),
             ),

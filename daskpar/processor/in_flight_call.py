@@ -49,8 +49,8 @@ class Call:
     """What stands before the rows that it returns."""
     notices: tuple[Notice, ...] = ()
     """What was lost when its data was loaded."""
-    reported: bool = False
-    """Whether what came of it is known, and on its way."""
+    again: bool = False
+    """Whether it was put off, as its service asks, and is run anew."""
     code: Any = None
     """The coroutine that runs the script's."""
     _pauses: int = 0

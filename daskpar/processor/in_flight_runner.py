@@ -213,17 +213,9 @@ class InFlightRunner(BlockRunner):
         self._page.fill(slot, index, Phase.LOAD, now)
         self._page.begin()
         call.task = self._loop.create_task(self._one(call), name=f"mini-batch {index}")
-        call.task.add_done_callback(lambda task: self._guarded(self._call_ended, call, task))
 
-    def _call_ended(self, call: Call, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
-            raise error  # nothing of the script's comes to here
-        if not call.reported:
-            # The script has cancelled it, which can reach all tasks, while its data was loaded or it waited.
-            self._order, self._source, self._call = call.order, call.source, call
-            text = "its task was cancelled by the script, which cancels tasks that are not its own"
-            self._fail(call.index, Reason.EXCEPTION, call.items or 1, text, (call.began, None))
-            self._call = None
+    def _call_ended(self, call: Call) -> None:
+        """What came of it is known: its slot is free, and the next mini-batch begins in it at once."""
         del self._calls[call.slot]
         self._page.free(call.slot)
         self._free.append(call.slot)
@@ -235,6 +227,19 @@ class InFlightRunner(BlockRunner):
             or self._buffer.size_estimate >= FLUSH_BYTES
         ):
             self._soon()
+
+    def _task_was_ended(self, call: Call) -> None:
+        """Its task is over, and the call is not: the script has cancelled it, which can reach all tasks,
+        before it began, while its data was loaded or while it waited.
+        """
+        task = call.task
+        if task is not None and not task.cancelled() and (error := task.exception()) is not None:
+            raise error  # nothing of the script's comes to here
+        self._order, self._source, self._call = call.order, call.source, call
+        text = "its task was cancelled by the script, which cancels tasks that are not its own"
+        self._fail(call.index, Reason.EXCEPTION, call.items or 1, text, (call.began, None))
+        self._call = None
+        self._call_ended(call)
 
     def _soon(self) -> None:
         """Report at the end of this turn of the loop."""
@@ -252,6 +257,8 @@ class InFlightRunner(BlockRunner):
         for call in list(self._calls.values()):
             if call.overdue(now):
                 self._time_out(call, now)
+            elif call.task is not None and call.task.done():
+                self._task_was_ended(call)
         if self._ended and now - self._flushed >= FLUSH_SECONDS:
             self._flush()
         self._loop.call_later(TICK_SECONDS, self._guarded, self._tick)
@@ -281,11 +288,12 @@ class InFlightRunner(BlockRunner):
     async def _one(self, call: Call) -> None:
         """One try of one mini-batch, waits that its service asks for included."""
         CURRENT.set(call)
-        patience = Patience(self.settings.rate_patience)
+        patience = None
         while True:
             error, returned = None, None
             batch = await self._load(call)
             if batch is None:
+                self._guarded(self._call_ended, call)
                 return
             running = call.running = OWN.monotonic()
             call.deadline = running + self.settings.run_timeout
@@ -296,18 +304,26 @@ class InFlightRunner(BlockRunner):
             except BaseException as raised:
                 error = raised.error if isinstance(raised, Failed) else raised
             call.deadline = None
-            now = OWN.monotonic()
-            wait = None if error is None or call.timed_out else patience.wait_for(error, now)
-            if wait is None:
+            if error is None or call.timed_out:
                 break
-            call.running = None
+            if patience is None:
+                patience = Patience(self.settings.rate_patience)
+            if (wait := patience.wait_for(error, OWN.monotonic())) is None:
+                break
+            call.running, call.again = None, True
+            self._throttled += 1
             await asyncio.sleep(wait)
-        self._call = call
+        put_off = "" if patience is None else patience.spent(OWN.monotonic())
+        # The next one begins in this same turn of the loop: later, all that end together begin together.
+        self._guarded(self._ended_by_itself, call, returned, error, put_off)
+
+    def _ended_by_itself(self, call: Call, returned: Any, error: BaseException | None, put_off: str) -> None:
+        self._order, self._source, self._call = call.order, call.source, call
         try:
-            self._order, self._source = call.order, call.source
-            self._take_end(call, returned, error, patience.spent(now))
+            self._take_end(call, returned, error, put_off)
         finally:
             self._call = None
+        self._call_ended(call)
 
     def _script(self, call: Call, batch: Any) -> Any:
         """The coroutine that runs the script's function."""
@@ -322,9 +338,9 @@ class InFlightRunner(BlockRunner):
 
     async def _load(self, call: Call) -> Any:
         """The mini-batch; None where that is its end: it can't be loaded, or holds no row."""
-        call.items, call.running = 0, None
-        began = OWN.monotonic()
-        self._page.fill(call.slot, call.index, Phase.LOAD, began)
+        if call.again:
+            call.items, call.running = 0, None
+            self._page.fill(call.slot, call.index, Phase.LOAD, OWN.monotonic())
         try:
             if not self._loading_waits:
                 batch = self._loaded(call)
@@ -374,7 +390,6 @@ class InFlightRunner(BlockRunner):
         return () if repeated or order.piece is not None else found
 
     def _hand_back_unreached(self, call: Call) -> None:
-        call.reported = True
         order, unreached = call.order, self._unreached
         self._unreached = None
         channel.send(self._sock, HandedBack(order.block, order.token, call.index, call.index + 1, unreached))
@@ -425,7 +440,6 @@ class InFlightRunner(BlockRunner):
     ) -> None:
         call, now = self._call, OWN.monotonic()
         assert call is not None
-        call.reported = True
         began, running = clocks
         run = now - running if running is not None else 0.0
         # As everywhere: what was read for a try that is made again counts with that one.

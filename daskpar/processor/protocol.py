@@ -255,6 +255,8 @@ class Flushed:
     """The rows themselves, where the store lets them travel with the commit."""
     notices: tuple[Notice, ...] = ()
     """Values that were lost or are doubtful in these mini-batches, and in what `run()` returned for them."""
+    throttled: int = 0
+    """Calls of these mini-batches that were put off, as `retry_after` asked."""
     piece: tuple[int, int] | None = None
     """As that of the order."""
     sealed: tuple[tuple[int, str], ...] = ()

@@ -146,6 +146,7 @@ def live_lines(live: Live, now: float, *, alive: bool = True) -> list[str]:
         return [*lines, "starting (import, init)"]
     facts = [f"{number(live.running)} running, {number(live.waiting)} waiting"]
     facts += [f"{number(counts.retried)} retried"] if counts.retried else []
+    facts += [f"{number(counts.throttled)} throttled"] if counts.throttled else []
     if live.waiting_for is not None:
         facts.append(waiting_text(live.waiting_for, now, named=True))
     elif live.seconds_left is not None:

@@ -128,6 +128,7 @@ def progress_in_words(event: Progress, planned: int, pace: Pace) -> str:
     ]
     parts += [f"{number(counts.failed)} failed"] if counts.failed else []
     parts += [f"{number(counts.retried)} retried"] if counts.retried else []
+    parts += [f"{number(counts.throttled)} throttled"] if counts.throttled else []
     parts.append(
         counted(counts.items, "item")
         + (f" ({number(counts.failed_items)} failed)" if counts.failed_items else "")

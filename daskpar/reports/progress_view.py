@@ -296,6 +296,7 @@ def _facts(step: StepView, now: float) -> Facts:
         facts += [(f"{clock(pace.seconds_left)} left",)] if pace.seconds_left is not None else []
     facts += [(rate(pace.per_second),)] if pace.per_second else []
     facts += [(f"{number(counts.retried)} retried",)] if counts.retried else []
+    facts += [(f"{number(counts.throttled)} throttled",)] if counts.throttled else []
     facts += [(counted(counts.items, "item"),)] if counts.items else []
     facts += [(f"{counted(counts.failed_items, 'item')} failed",)] if counts.failed_items else []
     return [*facts, (f"{number(step.running)} busy",)]

@@ -131,6 +131,7 @@ def _done(counts: Counts) -> str:
     left = counts.planned - counts.done
     parts += [f"{number(left)} not run"] if left > 0 else []
     parts += [f"{number(counts.retried)} retried"] if counts.retried else []
+    parts += [f"{number(counts.throttled)} throttled"] if counts.throttled else []
     return ", ".join(parts)
 
 

@@ -67,6 +67,7 @@ def _step(folder: StepFolder, state: StepState, of_run: str) -> dict[str, object
             "failed": counts.tries_failed,
             "retried": counts.retried,
             "repeats": counts.repeats,
+            "throttled": counts.throttled,
             "copies": counts.copies,
             "copies_first": counts.copies_first,
         },

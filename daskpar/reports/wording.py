@@ -123,6 +123,7 @@ def counts_in_words(counts: Counts) -> str:
     tries = [counted(counts.tries_failed, "failed try")] if counts.tries_failed else []
     tries += [f"{number(counts.retried)} retried"] if counts.retried else []
     tries += [counted(counts.repeats, "repeat")] if counts.repeats else []
+    tries += [f"{counted(counts.throttled, 'call')} throttled"] if counts.throttled else []
     if counts.copies:
         first = f" ({number(counts.copies_first)} first)" if counts.copies_first else ""
         tries.append(f"{counted(counts.copies, 'second copy')}{first}")

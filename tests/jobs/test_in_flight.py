@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import signal
 
 import pytest
 
 from daskpar.driver.debug import debug
+from waiting import until
 
 FAULTS = """
 import asyncio, collections, os, pathlib, signal, time
@@ -163,6 +165,33 @@ def test_azures_contract(work):
     assert work.rows() == [f"{n:04}.txt" for n in range(12) if n != 4]
     counts = run.steps["s"].counts
     assert (counts.failed, counts.tries_failed) == (1, 2)
+
+
+def test_azures_contract_is_stopped_and_resumed(work):
+    """Mini-batches that the script has begun, and will not give back, are not waited for, and run again later."""
+    work.files(24)
+    waits = """
+    (place / f"begun-{context.minibatch_index}").touch()
+    while context.minibatch_index >= 6 and not (place / "go").exists():
+        await asyncio.sleep(0.01)
+    index = context.minibatch_index
+"""
+    script = AZURE.replace("    index = context.minibatch_index\n", waits.lstrip("\n"), 1).replace(
+        "index == 4", "False"
+    )
+    script += f"import pathlib\nplace = pathlib.Path({str(work.folder)!r})\n"
+    step = work.parallel(
+        script, arguments="--amlbi_async_mode true", retry_settings={"max_retries": 1, "timeout": 50}
+    )
+    process = work.start(str(work.spec({"s": step})), "--run-dir", "run", "--dashboard", "none")
+    until(lambda: len(list(work.folder.glob("begun-*"))) >= 12, "calls in flight", process=process)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    assert len(list(work.folder.glob("begun-*"))) < 24
+    (work.folder / "go").touch()
+    resumed = work.cli("resume", "run", "--dashboard", "none")
+    assert resumed.returncode == 0, resumed.stderr
+    assert work.rows() == [f"{n:04}.txt" for n in range(24)]
 
 
 @pytest.mark.parametrize(

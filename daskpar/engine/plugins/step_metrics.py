@@ -113,6 +113,7 @@ class _Collector:
         others = [
             ("tries_failed", "daskpar_tries_failed", "Failed tries, final ones included"),
             ("retried", "daskpar_tries_retried", "Failed tries after which the mini-batch was tried again"),
+            ("throttled", "daskpar_calls_throttled", "Calls that were put off as their service asked"),
             ("items", "daskpar_items", "Items of mini-batches with a final outcome"),
             ("failed_items", "daskpar_items_failed", "Failed items of those"),
         ]

@@ -66,6 +66,11 @@ class ThresholdCounter:
         """Count mini-batches that run again, for their result was lost with a processor or node."""
         self.counts = replace(self.counts, repeats=self.counts.repeats + number)
 
+    def add_throttled(self, number: int) -> None:
+        """Count calls that were put off as their service asked."""
+        if number:
+            self.counts = replace(self.counts, throttled=self.counts.throttled + number)
+
     def add_copies(self, number: int) -> None:
         """Count second copies of slow mini-batches that were started."""
         self.counts = replace(self.counts, copies=self.counts.copies + number)
