@@ -72,4 +72,7 @@ def test_repeats_and_copies_are_counted_on_in_a_resume_and_explained(work: Any) 
     folder.save(replace(state, counts=replace(state.counts, repeats=2, copies=3, copies_first=1)))
     ended = daskpar.resume(work.folder / "run", **QUIET)
     assert ended.counts["work"].repeats == 2
-    assert "2 repeats, 3 second copies (1 first)\n  (a repeat: run again because its result was lost" in ended.summary
+    assert (
+        "2 repeats, 3 second copies (1 first)\n  (a repeat: run again because its result was lost"
+        in ended.summary
+    )
