@@ -241,6 +241,8 @@ class ResourceSample:
     """Column of `node_disk_usage.csv` -> value; empty where no disk could be measured."""
     processes: tuple[Mapping[str, object], ...] = ()
     """For each processor: column of `processes_resource_usage.csv` -> value."""
+    gpus: tuple[Mapping[str, object], ...] = ()
+    """For each GPU: column of `node_gpu_usage.csv` -> value."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from daskpar.chosen_python import our_python
 from daskpar.datastores import Written
 from daskpar.engine.rules.clocks import progress_timeout
+from daskpar.engine.rules.gpu_shares import shares_of_step
 from daskpar.errors import DaskparError, Problem
 from daskpar.jobspec.given_spec import GivenSpec
 from daskpar.jobspec.input_access import Access
@@ -23,6 +24,7 @@ from daskpar.jobspec.row_formats import FILE_ENDINGS
 from daskpar.jobspec.second_copies import backs_up
 from daskpar.masking import hidden, hidden_arguments, hidden_command, hidden_value
 from daskpar.outputs.row_folder import part_files
+from daskpar.processor.gpu_readings import DEVICES, gpus_here
 from daskpar.processor.resource_usage import cores
 
 if TYPE_CHECKING:
@@ -65,6 +67,7 @@ SHOWN = (
     "amlbi_async_mode",
     "rate_limit",
     "rate_limit_patience",
+    "gpus_per_processor",
     "fetch_cache",
     "backup",
     "allow_empty",
@@ -102,8 +105,15 @@ def shown_settings(step: Step) -> dict[str, object]:
 
 
 def _processors_here(step: ParallelStep) -> str:
-    here = max(1, cores() // max(1, step.instance_count))
-    return f"{here} here (cores / instance_count, or one for each GPU)"
+    nodes = max(1, step.instance_count)
+    shares = shares_of_step(step)
+    if seen := shares.seen(gpus_here()):
+        number = shares.processors(len(seen) // nodes)
+        source = "CUDA_VISIBLE_DEVICES" if "CUDA_VISIBLE_DEVICES" in os.environ else DEVICES
+        source = "the step's CUDA_VISIBLE_DEVICES" if shares.visible is not None else source
+        dealt = ", ".join(text or "none" for text in shares.dealt(seen, number))
+        return f"{number} here (GPUs of each: {dealt}; from {source})"
+    return f"{max(1, cores() // nodes)} here (cores / instance_count, or one for each GPU)"
 
 
 def _size_text(step: ParallelStep) -> str:

@@ -10,18 +10,18 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from glob import glob
 from pathlib import Path
 
 from daskpar import masking
 from daskpar.driver.found_mini_batch import Found
 from daskpar.engine.fetch_settings import fetching_of
+from daskpar.engine.rules.gpu_shares import shares_of
 from daskpar.engine.server_needs import local_threads
 from daskpar.jobspec.env_references import resolved_values
 from daskpar.jobspec.input_access import Access
 from daskpar.paths import RunPaths, process_name
 from daskpar.processor.fork_server import ALLOCATION, THREAD_VARIABLES
-from daskpar.processor.gpu_devices import devices
+from daskpar.processor.gpu_readings import gpus_here
 from daskpar.processor.private_mounts import Guard
 from daskpar.processor.protocol import ProcessorSettings, SeenInput
 
@@ -71,13 +71,13 @@ def settings_here(found: Found, scratch: Path) -> ProcessorSettings:
     settings = settings_of(
         step, RunPaths(scratch).step(step.name), found.plan, run_id=found.run_id, tabular=found.tabular
     )
-    visible = devices(os.environ.get("CUDA_VISIBLE_DEVICES"), glob("/dev/nvidia[0-9]*"))
+    shares = shares_of(settings)
     split = [step.inputs[name] for name in step.input_data]
     fetching = fetching_of(step, RunPaths(scratch).step(step.name), None if found.tabular else found.plan)
     return replace(
         settings,
         fetching=None if fetching is None else replace(fetching, root=fetching.folder),
-        gpus=visible[:1],
+        gpus=shares.dealt(seen, 1) if (seen := shares.seen(gpus_here())) else (),
         seen=tuple(
             SeenInput(path=data.path, seen=data.seen, copied=data.access == Access.COPY)
             for data in split

@@ -29,6 +29,7 @@ from daskpar.engine.rules.clocks import StepClocks, Timeouts
 from daskpar.engine.rules.counter import ThresholdCounter
 from daskpar.engine.rules.dispatch import Dispatcher
 from daskpar.engine.rules.gathering import where_failures_gather
+from daskpar.engine.rules.gpu_shares import shares_of
 from daskpar.engine.rules.members import Members
 from daskpar.engine.tracker_link import TrackerLink
 from daskpar.engine.try_results import TryResults
@@ -104,6 +105,8 @@ class Execution:
     _status: Status = Status.COMPLETED
     _reason: str = ""
     _error: DaskparError | None = None
+    _notes: list[str] = field(default_factory=list)
+    """What nodes want said at the end."""
     _stopped: bool = False
     _last_progress: float = 0.0
     _looked: float = 0.0
@@ -160,7 +163,11 @@ class Execution:
             inbox=self.inbox,
             dispatcher=self.dispatcher,
             tasks=self._tasks,
-            members=Members(instance_count=self.instance_count, processors_wanted=self.processors_wanted),
+            members=Members(
+                instance_count=self.instance_count,
+                processors_wanted=self.processors_wanted,
+                shares=shares_of(settings),
+            ),
             publish=self._publish,
             give_up=self.results.give_up,
             end=lambda reason: self._end(Status.FAILED, reason),
@@ -213,6 +220,7 @@ class Execution:
             error=self._error,
             input_changed=self.results.input_changed,
             gathered=where_failures_gather(self.results.tallies),
+            notes=tuple(self._notes),
         )
 
     def _look_for_nodes(self) -> None:
@@ -290,6 +298,12 @@ class Execution:
         if self.far is not None:
             self.far.taken(address, reports)
 
+    def _take_text(self, message: LogMessage) -> None:
+        if message.at_the_end:
+            self._notes.append(message.text)
+        if message.level != "debug":
+            self._warn(message.text)
+
     def _take_report(self, address: str, message: Message) -> None:
         """What the processors of the node at `address` report."""
         match message:
@@ -310,9 +324,8 @@ class Execution:
                 self._publish_processor(address, message)
                 if message.fatal:
                     self.nodes.init_failed(address, message)
-            case LogMessage(level=level, text=text):
-                if level != "debug":
-                    self._warn(text)
+            case LogMessage():
+                self._take_text(message)
             case ProcessorChanged():
                 if message.state == "ready":
                     self._clocks.processor_ready(monotonic())

@@ -28,6 +28,8 @@ class ExecutionResult:
     first_failure: Failure | InitFailed | None = None
     gathered: str = ""
     """The processor or node where failures gather, in one sentence; empty where they do not."""
+    notes: tuple[str, ...] = ()
+    """What nodes want said at the end: a GPU that was left out."""
     error: DaskparError | None = None
     """What made the driver itself give up: the disk, the cluster."""
     input_changed: int = 0
@@ -39,5 +41,6 @@ class ExecutionResult:
             self,
             first_failure=first_that_cost(earlier.first_failure, self.first_failure),
             gathered=self.gathered or earlier.gathered,
+            notes=tuple(dict.fromkeys((*earlier.notes, *self.notes))),
             input_changed=self.input_changed + earlier.input_changed,
         )

@@ -60,6 +60,7 @@ def resource_sample(step: str, sample: Sampled) -> ResourceSample:
         node_usage=sample.node_usage,
         disk_usage=sample.disk_usage,
         processes=sample.processes,
+        gpus=sample.gpus,
     )
 
 

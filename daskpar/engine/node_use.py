@@ -63,7 +63,7 @@ class NodeUse:
     def _processors(self) -> int:
         """Of one node, as far as that is known."""
         there = list(self._cluster.facts.values())[:1]
-        found = processors_per_node(there, self._members.processors_wanted)
+        found = processors_per_node(there, self._members.processors_wanted, self._members.shares)
         return next(iter(found.values()), self._members.processors_wanted or 1)
 
     def end(self) -> None:

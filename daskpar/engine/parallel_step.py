@@ -34,6 +34,7 @@ from daskpar.engine.rules.blame import subtract
 from daskpar.engine.rules.block_size import block_seconds
 from daskpar.engine.rules.clocks import Timeouts, progress_timeout
 from daskpar.engine.rules.counter import ThresholdCounter, Thresholds
+from daskpar.engine.rules.gpu_shares import shares_of_step
 from daskpar.engine.rules.in_flight_dispatch import dispatcher_of
 from daskpar.engine.step_run import StepRun
 from daskpar.errors import DaskparError, InputError, RowsDamaged, input_error
@@ -316,6 +317,7 @@ class ParallelStepRun(StepRun):
                 outcome.input_changed
                 + sum(earlier.reason == Reason.INPUT_CHANGED for earlier in ledger.earlier_failures)
             )
+            + outcome.notes
             + ((outcome.gathered,) if outcome.gathered else ())
             + self._on_grouped_input(),
         )
@@ -370,7 +372,9 @@ class ParallelStepRun(StepRun):
         wanted, there = self.step.instance_count, len(self.cluster.facts)
         nodes = there if wanted == -1 else min(wanted, there)
         processors = processors_per_node(
-            list(self.cluster.facts.values())[:nodes], self.step.max_concurrency_per_instance
+            list(self.cluster.facts.values())[:nodes],
+            self.step.max_concurrency_per_instance,
+            shares_of_step(self.step),
         )
         return nodes, sum(processors.values())
 

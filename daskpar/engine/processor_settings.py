@@ -58,6 +58,7 @@ def settings_of(
         most_mini_batches=own.max_mini_batches_per_processor,
         most_growth=own.max_processor_growth,
         nice=own.nice,
+        gpus_each=own.gpus_per_processor,
         in_flight=step.in_flight,
         azure_async=own.amlbi_async_mode,
         rate_limit=None if own.rate_limit is None else calls_per_second(own.rate_limit),

@@ -168,6 +168,8 @@ class DriverSettings:
     """Ours: calls that all processors of the step may make together, as `300/min`; None: any number."""
     rate_limit_patience: Seconds = 600.0
     """Ours: how long a mini-batch whose calls raise with `retry_after` is tried again without charge."""
+    gpus_per_processor: float = 1.0
+    """Ours: GPUs for each processor on nodes with GPUs: a whole number, or a part of one."""
     fetch_cache: int | None = None
     """Ours: bytes that the fetched files of mini-batches may take on a node; None: 10 GB."""
     backup: bool | None = None

@@ -73,6 +73,7 @@ WITH_EFFECT = frozenset(
         "amlbi_async_mode",
         "rate_limit",
         "rate_limit_patience",
+        "gpus_per_processor",
         "fetch_cache",
         "backup",
     }
@@ -92,6 +93,7 @@ OURS_WITH_HYPHENS = {
     "isolate-at-most": "isolate_at_most",
     "failed-items-to": "failed_items_to",
     "job-timeout": "job_timeout",
+    "gpus-per-processor": "gpus_per_processor",
     "fetch-cache": "fetch_cache",
     "append-row-part-size": "append_row_part_size",
     "append-row-join": "append_row_join",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from daskpar.jobspec import row_formats, scalars
+from daskpar.jobspec.gpu_share import gpu_share
 from daskpar.jobspec.model import BySize, DriverSettings
 from daskpar.jobspec.problems import Place, Problems
 from daskpar.jobspec.program_arguments import DriverFlags
@@ -130,6 +131,7 @@ SETTINGS = (
     _driver("amlbi_async_mode", scalars.switch),
     _driver("rate_limit", scalars.call_rate),
     _driver("rate_limit_patience", scalars.interval),
+    _driver("gpus_per_processor", gpu_share),
     _driver("fetch_cache", scalars.memory),
     _driver("backup", scalars.switch),
     _driver("resume_from", scalars.text),

@@ -258,7 +258,11 @@ function processors(detail, live, showLog) {
   return card("processors", ["Processors", el("span", { class: "soft" }, live ? "a name shows what its script has printed" : "")],
     el("div", { class: "scroll" }, el("table", null, el("thead", null, el("tr", null, heads.map(text => el("th", { class: text[0] === "#" ? "n" : null }, text.replace("#", ""))))), el("tbody", null, body))),
     detail.nodes.some(node => node.memory_total) ? el("div", { class: "legend", style: "margin-top:12px" }, detail.nodes.filter(node => node.memory_total).map(node =>
-      el("span", null, `node ${node.node}: ${node.cpu?.toFixed(0)} % CPU, ${megabytes(node.memory * 1048576)} of ${megabytes(node.memory_total * 1048576)} in use`))) : null);
+      el("span", null, `node ${node.node}: ${node.cpu?.toFixed(0)} % CPU, ${megabytes(node.memory * 1048576)} of ${megabytes(node.memory_total * 1048576)} in use`))) : null,
+    detail.gpus?.length ? el("div", { class: "legend", id: "gpus", style: "margin-top:6px" }, detail.gpus.map(([node, gpu, kind, now, mean, used, most, total]) => {
+      const percent = live ? now : mean, memory = live ? used : most;
+      return el("span", { title: kind }, `node ${node}, GPU ${cut(gpu, 24)}: ${percent === null ? "" : `${Math.round(percent)} %${live ? "" : " on average"}, `}${live ? "" : "at most "}${megabytes(memory * 1048576)} of ${megabytes(total * 1048576)}`);
+    })) : null);
 }
 
 function settings(detail) {

@@ -15,6 +15,7 @@ import numpy as np
 from daskpar.batches.records import unpack
 from daskpar.processor import channel, timeouts
 from daskpar.processor.exit_reasons import ExitReason
+from daskpar.processor.gpu_watch import GpuWatch
 from daskpar.processor.health import Health
 from daskpar.processor.lost_blocks import charge_and_requeue
 from daskpar.processor.processor_handle import ProcessorHandle
@@ -45,6 +46,7 @@ class BlockQueue:
         self._mean_time = timeouts.MeanTime()
         self._unit_time = timeouts.UnitTime()
         self.health = Health()
+        self.gpus = GpuWatch(settings)
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -79,7 +81,7 @@ class BlockQueue:
         if on_trial := self.health.on_trial(processor.key):
             back = {order.start: order for order in self._waiting if order.is_retry}
             for index in on_trial:
-                if index in back:
+                if index in back and self.gpus.fits(processor.number, back[index], fresh=True):
                     return back[index]
             if monotonic() - processor.ready_at < TRIAL_SECONDS:
                 return None
@@ -91,11 +93,13 @@ class BlockQueue:
         return next((order for order in fitting if order.units and order.units[0] == unit), fitting[0])
 
     def _fits(self, processor: ProcessorHandle, order: BlockOrder) -> bool:
+        if not self.gpus.fits(processor.number, order, fresh=self.health.is_fresh(processor.key)):
+            return False
         return self.health.fits(processor.key, order, last=order.is_last_try(self.settings.max_retries))
 
     def _give_misfits(self, there: Sequence[ProcessorHandle]) -> None:
         """What still waits are retries that no free processor may be trusted with."""
-        fresh_come = len(there) < self.settings.processors or any(
+        fresh_come = len(there) < self.gpus.slots or any(
             not one.ready
             or one.finishing
             or one.replaced_for
@@ -113,7 +117,7 @@ class BlockQueue:
                 processor.key,
                 order,
                 last=order.is_last_try(self.settings.max_retries),
-                alone=self.settings.processors == 1,
+                alone=self.gpus.slots == 1,
             ):
                 self._replace_broken(processor)
                 return
@@ -153,7 +157,9 @@ class BlockQueue:
         if flushed.failures or not self.health.succeeded(processor.key, len(records)):
             flushed = self._judge(processor, flushed)
         self._report(flushed)
-        if flushed.failures and not processor.replaced_for and self.health.looks_broken(processor.key):
+        if flushed.failures and (why := self.gpus.replaces(flushed, processor.number)):
+            self._replace_broken(processor, why)
+        elif flushed.failures and not processor.replaced_for and self.health.looks_broken(processor.key):
             self._replace_broken(processor)
 
     def _judge(self, processor: ProcessorHandle, flushed: Flushed) -> Flushed:
@@ -277,15 +283,17 @@ class BlockQueue:
         if processor.order is not None and processor.reported < processor.limit:
             self.take_back(processor, processor.reported, ReleaseReason.REPLACED)
 
-    def _replace_broken(self, processor: ProcessorHandle) -> None:
+    def _replace_broken(self, processor: ProcessorHandle, known: str = "") -> None:
+        """`known`: why, where the failure itself has said so."""
+        if processor.replaced_for:
+            return
         row = self.health.row(processor.key)
         many = f"the last {row} mini-batches" if row > 1 else "the last mini-batch"
         self.health.replaced(processor.key)
         processor.broken = True
         why = f"{many} failed in it, which may be its own fault and not theirs"
-        self.replace(
-            processor, why if row else "processes have broken here, and a last try needs a fresh one"
-        )
+        last_try = "processes have broken here, and a last try needs a fresh one"
+        self.replace(processor, known or (why if row else last_try))
 
     def forget(self, processor: ProcessorHandle) -> None:
         """A processor has ended."""

@@ -150,8 +150,12 @@ class ProcessorTask(ChildTask):
         os.environ["DASKPAR_PROCESSOR"] = name
         if settings.gpus:
             device = settings.gpus[self.number] if self.number < len(settings.gpus) else ""
+            if "CUDA_VISIBLE_DEVICES" not in os.environ:
+                # Numbers are ours then: as the driver and its tools count, not by which is the fastest.
+                os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
             os.environ["CUDA_VISIBLE_DEVICES"] = device
-            os.environ["AZ_BATCHAI_GPU_COUNT_FOUND"] = str(len([gpu for gpu in settings.gpus if gpu]))
+            known = {gpu for text in settings.gpus for gpu in text.split(",") if gpu}
+            os.environ["AZ_BATCHAI_GPU_COUNT_FOUND"] = str(len(known))
 
     def _set_limits(self) -> None:
         if self.settings.nice:

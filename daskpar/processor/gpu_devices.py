@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+
+def one_by_one(dealt: Iterable[str]) -> tuple[str, ...]:
+    """Each device once in what processors were given, in order."""
+    return tuple(dict.fromkeys(device for text in dealt for device in text.split(",") if device))
+
 
 def devices(visible: str | None, files: list[str]) -> tuple[str, ...]:
     """The devices that CUDA_VISIBLE_DEVICES names; where that is not set, those of the device `files`."""

@@ -79,6 +79,8 @@ class InFlightQueue(BlockQueue):
         return next((order for order in self._waiting if self._fits(processor, order)), None)
 
     def _fits(self, processor: ProcessorHandle, order: BlockOrder) -> bool:
+        if not self.gpus.fits(processor.number, order, fresh=self.health.is_fresh(processor.key)):
+            return False
         if order.alone or not self.health.fits(processor.key, order):
             return False
         return not (self.settings.azure_async and order.start in _state(processor).had)
@@ -87,7 +89,7 @@ class InFlightQueue(BlockQueue):
         self, there: Sequence[ProcessorHandle], able: Sequence[ProcessorHandle]
     ) -> None:
         """Scripts of Azure's contract may give a mini-batch back only once: a try needs another process."""
-        if len(able) < self.settings.processors or len(able) < len(there):
+        if len(able) < self.gpus.slots or len(able) < len(there):
             return  # a fresh one is coming
         for order in self._waiting:
             if all(order.start in _state(one).had for one in able):

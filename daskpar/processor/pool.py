@@ -24,6 +24,7 @@ from daskpar.processor.exit_reasons import KillReason, exit_reason, exit_text_in
 from daskpar.processor.fork_protocol import Exited, Spawned, SpawnFailed
 from daskpar.processor.fork_server import ForkServer
 from daskpar.processor.goodbye import Goodbyes
+from daskpar.processor.gpu_devices import one_by_one
 from daskpar.processor.growth_watchdog import GrowthWatchdog
 from daskpar.processor.in_flight_queue import InFlightQueue, queue_of
 from daskpar.processor.last_words import LastWords
@@ -109,7 +110,11 @@ class ProcessorPool:
         """Numbers of processors that have ended in order: the next one goes on in the working folder."""
         self._oom_kills = OomKillCounter()
         self._sampler = Sampler(
-            settings.node, settings.resource_interval, self.processors.pids, self._take_sample
+            settings.node,
+            settings.resource_interval,
+            self.processors.pids,
+            self._take_sample,
+            gpus=one_by_one(settings.gpus),
         )
         self._stopping = False
         """Told to stop: no call of `run()` begins."""
@@ -250,6 +255,7 @@ class ProcessorPool:
         self._memory.check(list(self.processors), now)
         for processor in self._growth.due(self.processors, now):
             self._replace_outgrown(processor)
+        self._leave_gpus_out()
         for news in (self._long_calls.look(self.processors, now), self._rate.look(now)):
             if news is not None:
                 self._report(news)
@@ -282,6 +288,8 @@ class ProcessorPool:
     def _report(self, message: Message) -> None:
         if isinstance(message, Flushed) and message.failures:
             message = self._last_words.added(message)
+        if isinstance(message, Flushed):
+            self._blocks.gpus.take_in(message)
         self._unsent.append(message)
 
     def _send(self) -> None:
@@ -304,8 +312,8 @@ class ProcessorPool:
             )
         )
 
-    def _warn(self, text: str) -> None:
-        self._report(LogMessage(level="warning", text=text))
+    def _warn(self, text: str, *, at_the_end: bool = False) -> None:
+        self._report(LogMessage(level="warning", text=text, at_the_end=at_the_end))
 
     # -- what processors say -------------------------------------------------------------------------------
 
@@ -336,6 +344,7 @@ class ProcessorPool:
             case InitDone():
                 processor.ready, processor.ready_at = True, monotonic()
                 self._failures.processor_ready()
+                self._blocks.gpus.started(processor.number)
                 self._growth.ready(processor)
                 self._report_change(processor, ProcessorState.READY)
                 self._sampler.start()
@@ -365,7 +374,7 @@ class ProcessorPool:
         if over or waits or not self._failures.may_start():
             return
         for number in range(self.settings.processors):
-            if number not in self.processors:
+            if number not in self.processors and self._blocks.gpus.may_start(number):
                 try:
                     self.processors.start(number, keep_folder=number in self._keep_folders)
                 except OSError as error:
@@ -467,6 +476,17 @@ class ProcessorPool:
             f"its memory has grown by more than {limit:,.0f} MB since init() (max_processor_growth)",
         )
 
+    def _leave_gpus_out(self) -> bool:
+        """End the processors of GPUs that look broken; whether there are any."""
+        found = list(self._blocks.gpus.left_out_now())
+        for device, text in found:
+            self._warn(text, at_the_end=True)
+            self._failures.processor_ready()  # those in a row were of this GPU
+            for processor in self.processors:
+                if self._blocks.gpus.device(processor.number) == device:
+                    self._blocks.replace(processor, f"its GPU ({device}) is left out")
+        return bool(found)
+
     def _shut_down_replaced(self) -> None:
         """`shutdown()` in processors whose place a fresh process takes, and whose block is over."""
         for processor in self.processors:
@@ -490,6 +510,8 @@ class ProcessorPool:
     ) -> None:
         failed = self._failures.init_failed(processor.number, message, trace, certain=certain)
         failed = replace(failed, printed=self._last_words.of(processor.number))
+        self._blocks.gpus.start_failed(processor.number, f"{message}\n{trace}\n{failed.printed}")
+        failed = replace(failed, fatal=failed.fatal and not self._leave_gpus_out())
         self._report(failed)
         if failed.fatal:
             self._stop()

@@ -100,7 +100,9 @@ class ProcessorSettings:
     threads: int = 1
     """OMP_NUM_THREADS and its like, where the user did not set them."""
     gpus: tuple[str, ...] = ()
-    """CUDA device of each processor slot; empty: no GPUs."""
+    """CUDA_VISIBLE_DEVICES of each processor slot; empty: no GPUs."""
+    gpus_each: float = 1.0
+    """GPUs for each processor, a part of one included."""
     guard: Guard = NO_GUARD
     """What scripts can't change."""
     storage: StorageOptions = field(default_factory=StorageOptions)
@@ -322,6 +324,8 @@ class LogMessage:
 
     level: str
     text: str
+    at_the_end: bool = False
+    """Whether it is said once more when the step has ended."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -356,6 +360,7 @@ class Sampled:
     node_usage: dict[str, float]
     disk_usage: dict[str, float]
     processes: tuple[dict[str, object], ...] = ()
+    gpus: tuple[dict[str, object], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

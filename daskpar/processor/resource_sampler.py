@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
+from daskpar.processor.gpu_readings import readings
 from daskpar.processor.protocol import Sampled
 from daskpar.processor.resource_usage import sample
 
@@ -22,7 +24,7 @@ FIRST_SECONDS = 0.5
 class Sampler:
     """Gives `take` a sample of `node` and of the processors that `pids` returns, every `interval` seconds.
 
-    An interval of 0: never. `look` takes one sample.
+    An interval of 0: never. `look` takes one sample. `gpus`: those of the node, by their names.
     """
 
     def __init__(
@@ -32,12 +34,14 @@ class Sampler:
         pids: Callable[[], Mapping[int, int]],
         take: Callable[[Sampled], None],
         look: Callable[[int, Mapping[int, int]], Sampled] = sample,
+        gpus: Sequence[str] = (),
     ) -> None:
         self._node = node
         self._interval = interval
         self._pids = pids
         self._take = take
         self._look = look
+        self._gpus = gpus
         self._started = False
         self._ended = threading.Event()
 
@@ -57,6 +61,8 @@ class Sampler:
         while not self._ended.is_set():
             try:
                 taken = self._look(self._node, self._pids())
+                if self._gpus:
+                    taken = replace(taken, gpus=readings(self._gpus))
             except Exception:
                 logger.debug("the use of node %d could not be looked at", self._node, exc_info=True)
             else:

@@ -87,6 +87,7 @@ def step_document(step: StepFacts, now: float, looks: Sequence[Look] = ()) -> Do
             "init_failures": step.kept.get("init_failures", init_failures(step)),
             "processors": processors(step, looks),
             "nodes": nodes(step),
+            "gpus": step.kept.get("gpus", step.gpus.rows()),
             "settings": [list(row) for row in step.sources],
             "outputs": [[name, path] for name, path in step.outputs.items()],
             "notes": list(step.notes),

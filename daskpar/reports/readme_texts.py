@@ -38,6 +38,7 @@ sys/                                          from daskpar
   metrics/<time>/progress.csv                 progress over time, for programs
   perf/<node>/node_resource_usage.csv         processor, memory, disk and network use of the node
   perf/<node>/node_disk_usage.csv             space on its disks
+  perf/<node>/node_gpu_usage.csv              use and memory of its GPUs, where it has any
   perf/<node>/processes_resource_usage.csv    what each processor used
 
 <node> is the index of the node (a Dask worker) in the step: 0, 1, ...; <process> is processNNN.

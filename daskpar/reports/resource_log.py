@@ -42,6 +42,8 @@ class ResourceLog(Watcher):
         self._rows(folder / "node_resource_usage.csv", now, [event.node_usage], NODE_COLUMNS)
         if event.disk_usage:
             self._rows(folder / "node_disk_usage.csv", now, [event.disk_usage])
+        if event.gpus:
+            self._rows(folder / "node_gpu_usage.csv", now, list(event.gpus))
         if event.processes:
             self._rows(folder / "processes_resource_usage.csv", now, list(event.processes))
 

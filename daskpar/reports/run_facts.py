@@ -97,7 +97,8 @@ def _step_facts(table: StepTables, shown: Mapping[str, Any], keep: int) -> StepF
         for node, number, start, end, well in shown.get("inits", ())
     ]
     if over and shown.get("ended"):
-        step.kept = {name: shown[name] for name in ("failures", "other_failures", "init_failures")}
+        names = ("failures", "other_failures", "init_failures")
+        step.kept = {**{name: shown[name] for name in names}, "gpus": shown.get("gpus", [])}
     if table.parallel:
         _add_tries(step, table)
     return step

@@ -48,5 +48,6 @@ def _of_step(step: StepFacts) -> dict[str, Any]:
             "failures": failures(step),
             "other_failures": step.kinds.others,
             "init_failures": init_failures(step),
+            "gpus": step.gpus.rows(),
         }
     return value

@@ -23,6 +23,7 @@ from daskpar.events import (
 )
 from daskpar.paths import StepPaths
 from daskpar.reports.failure_kinds import FailureKinds
+from daskpar.reports.gpu_use import GpuUse
 from daskpar.reports.rates import Pace, Samples
 from daskpar.reports.try_tally import TryTally
 from daskpar.reports.waiting import Quiet, awaited
@@ -94,6 +95,7 @@ class StepFacts:
     """Processor, message and traceback of the first ones."""
     processors_now: dict[tuple[int, int], ProcessorFacts] = field(default_factory=dict)
     usage: dict[int, ResourceSample] = field(default_factory=dict)
+    gpus: GpuUse = field(default_factory=GpuUse)
     """Node -> its last sample."""
     node_addresses: dict[int, tuple[str, str]] = field(default_factory=dict)
     """Node -> its address, and what became of it."""
@@ -204,6 +206,7 @@ class StepFacts:
     def resources_sampled(self, event: ResourceSample) -> None:
         """What a node uses."""
         self.usage[event.node] = event
+        self.gpus.add(event)
 
     def step_ended(self, event: StepEnded) -> None:
         """It has ended."""

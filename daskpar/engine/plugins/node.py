@@ -18,7 +18,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache
-from glob import glob
 from hashlib import blake2b
 from importlib import metadata
 from time import monotonic
@@ -32,7 +31,7 @@ from daskpar.engine.plugins.tracker import LATE_SECONDS, ignore, stop_name, trac
 from daskpar.engine.rules.allocation import NodeFacts
 from daskpar.engine.rules.backup_dispatch import Overtaken
 from daskpar.processor import prestart
-from daskpar.processor.gpu_devices import devices
+from daskpar.processor.gpu_readings import gpus_here
 from daskpar.processor.pool import ProcessorPool
 from daskpar.processor.protocol import (
     PIECE_BYTES,
@@ -78,7 +77,7 @@ def node_facts(dask_worker: Worker) -> NodeFacts:
         address=dask_worker.address,
         host=socket.gethostname(),
         cores=cores(),
-        gpus=devices(os.environ.get("CUDA_VISIBLE_DEVICES"), glob("/dev/nvidia[0-9]*")),
+        gpus=gpus_here(),
         version=_version.__version__,
         python=sys.executable,
         pid=os.getpid(),

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from daskpar.engine.rules.gpu_shares import ONE_EACH, GpuShares
+
 
 @dataclass(frozen=True, kw_only=True)
 class NodeFacts:
@@ -30,22 +32,24 @@ class NodeFacts:
     """Versions of Python and of the packages that values depend on."""
 
 
-def processors_per_node(nodes: list[NodeFacts], wanted: int | None) -> dict[str, int]:
+def processors_per_node(
+    nodes: list[NodeFacts], wanted: int | None, shares: GpuShares = ONE_EACH
+) -> dict[str, int]:
     """Processors of each node, by address; at least 1.
 
-    That is `wanted`, else one for each of its devices, else one for each of its cores (`cores_of`). One for
-    each device is what Azure ML's default for a GPU compute, 1, means on a node with several. Nodes of one
-    host that see the same devices share them.
+    That is `wanted`, else one for each of its devices (or as `shares` say), else one for each of its cores
+    (`cores_of`). One for each device is what Azure ML's default for a GPU compute, 1, means on a node with
+    several. Nodes of one host that see the same devices share them.
     """
     if wanted:
         return dict.fromkeys((facts.address for facts in nodes), wanted)
-    seeing = Counter((facts.host, device) for facts in nodes for device in facts.gpus)
+    seen = {facts.address: shares.seen(facts.gpus) for facts in nodes}
+    seeing = Counter((facts.host, device) for facts in nodes for device in seen[facts.address])
     found = {}
     for facts in nodes:
-        if facts.gpus:
-            found[facts.address] = max(
-                1, len(facts.gpus) // max(seeing[facts.host, device] for device in facts.gpus)
-            )
+        if mine := seen[facts.address]:
+            most = max(seeing[facts.host, device] for device in mine)
+            found[facts.address] = shares.processors(len(mine) // most)
         else:
             found[facts.address] = cores_of(facts, nodes)
     return found
@@ -67,9 +71,12 @@ def cores_of(facts: NodeFacts, nodes: list[NodeFacts]) -> int:
 
 
 def gpus_per_node(
-    nodes: list[NodeFacts], processors: dict[str, int], held: Iterable[tuple[str, str]] = ()
+    nodes: list[NodeFacts],
+    processors: dict[str, int],
+    held: Iterable[tuple[str, str]] = (),
+    shares: GpuShares = ONE_EACH,
 ) -> dict[str, tuple[str, ...]]:
-    """CUDA devices of each node's processors, by address: one for each processor.
+    """CUDA devices of each node's processors, by address: a text for each processor, as `shares` say.
 
     A node gets devices that it sees and that no other node of its host has. Processors beyond the devices get
     none (empty text). `held`: (host, device) of the nodes that are open already.
@@ -77,10 +84,12 @@ def gpus_per_node(
     taken = set(held)
     allocated: dict[str, tuple[str, ...]] = {}
     for facts in nodes:
-        slots = processors[facts.address] if facts.gpus else 0
-        mine = [device for device in facts.gpus if (facts.host, device) not in taken][:slots]
+        seen = shares.seen(facts.gpus)
+        slots = processors[facts.address] if seen else 0
+        free = [device for device in seen if (facts.host, device) not in taken]
+        mine = free[: shares.needed(slots)]
         taken.update((facts.host, device) for device in mine)
-        allocated[facts.address] = (*mine, *[""] * (slots - len(mine)))
+        allocated[facts.address] = shares.dealt(mine, slots)
     return allocated
 
 

@@ -11,6 +11,8 @@ from daskpar.engine.rules.allocation import (
     processors_per_node,
     threads_per_processor,
 )
+from daskpar.engine.rules.gpu_shares import ONE_EACH, GpuShares
+from daskpar.processor.gpu_devices import one_by_one
 from daskpar.processor.protocol import ProcessorSettings
 
 TASK_ERRORS = 3
@@ -54,6 +56,8 @@ class Members:
 
     instance_count: int
     processors_wanted: int | None
+    shares: GpuShares = ONE_EACH
+    """Of GPUs."""
     open: dict[str, Member] = field(default_factory=dict)
     """Those whose processors have been started."""
     opening: dict[str, Member] = field(default_factory=dict)
@@ -85,10 +89,10 @@ class Members:
         # Members keep what they were given: their processors run already.
         known = {m.address: m for m in [*self.open.values(), *self.opening.values()]}
         facts = [there[address] for address in [*known, *free] if address in there]
-        processors = processors_per_node(facts, self.processors_wanted)
+        processors = processors_per_node(facts, self.processors_wanted, self.shares)
         processors.update({address: member.processors for address, member in known.items()})
-        held = {(member.host, device) for member in known.values() for device in member.gpus if device}
-        gpus = gpus_per_node([there[address] for address in free], processors, held)
+        held = {(member.host, device) for member in known.values() for device in one_by_one(member.gpus)}
+        gpus = gpus_per_node([there[address] for address in free], processors, held, self.shares)
         chosen = []
         for address in free:
             mine = there[address]

@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from daskpar.engine.plugins.node import devices
 from daskpar.engine.rules.allocation import (
     NodeFacts,
     gpus_per_node,
     processors_per_node,
     threads_per_processor,
 )
+from daskpar.processor.gpu_devices import devices
 
 
 def facts(address: str, host: str, cores: int = 8, gpus: tuple[str, ...] = ()) -> NodeFacts:
