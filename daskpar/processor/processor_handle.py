@@ -51,6 +51,10 @@ class ProcessorHandle:
     """What it was doing when its time was up."""
     kill_at: float | None = None
     """When its time to write its stacks is over, on the monotonic clock."""
+    kill_by: float = 0.0
+    """When it is over at the latest, though it still writes."""
+    stacks: int = 0
+    """Size of the file that they go to, as it was seen last."""
     silent: SilentData | None = None
     """The question to the files of the mini-batch whose time was up."""
     unreached: str = ""

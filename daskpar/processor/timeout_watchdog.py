@@ -15,7 +15,9 @@ from daskpar.processor.silent_data import ask_for
 from daskpar.processor.stacks import STACK_SIGNAL
 
 STACK_SECONDS = 0.05
-"""What a processor that is about to be killed gets to write its stacks."""
+"""How long nothing must have come of the stacks of a processor, for them to be whole."""
+STACK_PATIENCE = 1.0
+"""How long one that is about to be killed gets to write them: on a busy machine it may not run at once."""
 
 
 class TimeoutWatchdog:
@@ -26,7 +28,7 @@ class TimeoutWatchdog:
 
     def check(self, processor: ProcessorHandle, announcement: Announcement, now: float) -> bool:
         """Kill a processor whose time is up; returns whether it goes on."""
-        if processor.kill_at is not None and now >= processor.kill_at and self._knows_why(processor):
+        if processor.kill_at is not None and self._has_spoken(processor, now) and self._knows_why(processor):
             processor.kill_at = None
             linux.kill_tree(processor.pid)
         if processor.killed_for or not processor.pid:
@@ -65,9 +67,24 @@ class TimeoutWatchdog:
             processor.silent = ask_for(self._settings.plan, index)
         processor.kill_at = monotonic()
         if STACK_SIGNAL is not None:
+            processor.stacks = self._size_of_stacks(processor)
             with contextlib.suppress(ProcessLookupError):
                 os.kill(processor.pid, STACK_SIGNAL)
-                processor.kill_at += STACK_SECONDS
+                processor.kill_at += STACK_PATIENCE
+        processor.kill_by = processor.kill_at
+
+    def _has_spoken(self, processor: ProcessorHandle, now: float) -> bool:
+        """Whether one that is about to be killed has written its stacks, or its time for that is over."""
+        assert processor.kill_at is not None
+        if now < processor.kill_at and (size := self._size_of_stacks(processor)) != processor.stacks:
+            processor.stacks, processor.kill_at = size, min(processor.kill_by, now + STACK_SECONDS)
+        return now >= processor.kill_at
+
+    def _size_of_stacks(self, processor: ProcessorHandle) -> int:
+        try:
+            return os.stat(self._settings.log_paths.stacks(self._settings.node, processor.number)).st_size
+        except OSError:
+            return -1
 
     def _knows_why(self, processor: ProcessorHandle) -> bool:
         """Whether nothing is to be waited for before a processor is killed."""

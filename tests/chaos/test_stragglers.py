@@ -78,7 +78,8 @@ def test_whoever_is_first_counts_and_failures_of_copies_count_nothing(work, quic
         },
     )
     assert (counts.tries_failed, counts.retried, counts.failed_items) == (1, 1, 0)
-    assert (counts.copies, counts.copies_first) == (4, 1)
+    others = counts.copies - 4  # on a busy machine any mini-batch may be slow, and its copy may be first
+    assert others >= 0 and 1 <= counts.copies_first <= 1 + others
     assert {"0020.txt-2", "0021.txt-3", "0022.txt-2", "0023.txt-2"} <= set(calls)
 
 

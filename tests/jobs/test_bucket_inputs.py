@@ -171,7 +171,7 @@ def test_a_store_that_is_down_costs_nothing_and_the_run_goes_on_when_it_is_there
         {
             "work": step(
                 work,
-                arguments="--data ${{inputs.files}} --fetch_cache 20 --progress_update_timeout 3",
+                arguments="--data ${{inputs.files}} --fetch_cache 20 --progress_update_timeout 6",
                 variables={"SLEEP": "0.1"},
             )
         }

@@ -77,7 +77,7 @@ def test_what_one_call_does_costs_its_own_mini_batch(work):
         6,
         max_concurrency_per_instance=2,
         environment_variables={"PLACE": str(work.folder)},
-        retry_settings={"max_retries": 0, "timeout": 0.6},
+        retry_settings={"max_retries": 0, "timeout": 1.5},
     )
     run = work.run({"s": step})
     (result,) = run.steps.values()

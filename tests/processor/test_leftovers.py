@@ -52,7 +52,7 @@ def killed(zoo, tmp_path):
             count=2,
             entry_script=str(code / "leaves.py"),
             environment={"WORLD": str(tmp_path), **settings},
-            run_timeout=1.0,
+            run_timeout=2.0 if "sleep" in ENDS[end] else 60.0,
             max_retries=1,
         )
         at.submit(0, 1)

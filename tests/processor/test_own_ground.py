@@ -55,7 +55,7 @@ def test_what_can_be_mended_costs_nothing(zoo, fault):
 
 @pytest.mark.parametrize("fault", ["freeze clocks", "patch functions"])
 def test_a_hang_behind_frozen_clocks_ends(zoo, fault):
-    at = zoo({1: fault, 3: "hang"}, count=5, run_timeout=0.5)
+    at = zoo({1: fault, 3: "hang"}, count=5, run_timeout=1.0)
     at.submit(0, 5)
     at.wait_ended()
     assert {index: failure.reason for index, failure in at.failures.items()} == {3: Reason.TIMEOUT}

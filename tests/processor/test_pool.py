@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 import pytest
 
-from daskpar.processor import memory_watchdog, prestart, timeouts
+from daskpar.processor import memory_watchdog, prestart, timeout_watchdog, timeouts
 from daskpar.processor.protocol import BlockEnded, Flushed, LogMessage, NodeFailed, ProcessorChanged
 from daskpar.processor.shared_page import Phase
 from daskpar.results import InitFailed, Reason, TryStatus
@@ -31,6 +32,8 @@ FAULTS = {
     "hang in C": (Reason.TIMEOUT, "timeout"),
     "endless": (Reason.TIMEOUT, "timeout"),
 }
+SHORT = 1.0
+"""Timeout of what hangs; anything else gets the long one, since a busy machine may stop it for a while."""
 FINE = (
     "ok", "generator", "fork + exit", "fork + return", "fork + exception", "thread", "stdin", "close streams", "close descriptors",
     "move",
@@ -39,7 +42,7 @@ FINE = (
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_costs_its_mini_batch_and_no_neighbour(zoo, fault):
-    at = zoo({2: fault}, count=5, run_timeout=0.5)
+    at = zoo({2: fault}, count=5, run_timeout=SHORT if FAULTS[fault][0] == Reason.TIMEOUT else LONG)
     at.submit(0, 5)
     at.wait_ended()
     assert at.accounted(0, 5)
@@ -87,7 +90,7 @@ def test_prints_without_end_go_to_the_log_file(zoo):
 
 @pytest.mark.parametrize("fault", ["hang", "hang in C", "segfault"])
 def test_the_stacks_of_what_was_killed_or_crashed_show_the_users_line(zoo, fault):
-    at = zoo({0: fault}, count=1, run_timeout=0.5)
+    at = zoo({0: fault}, count=1, run_timeout=LONG if fault == "segfault" else SHORT)
     at.submit(0, 1)
     at.wait_ended()
     trace = at.failures[0].trace
@@ -96,8 +99,22 @@ def test_the_stacks_of_what_was_killed_or_crashed_show_the_users_line(zoo, fault
     assert "block_runner.py" not in trace and "host.py" not in trace
 
 
+def test_a_processor_that_the_machine_keeps_waiting_still_writes_its_stacks(zoo, monkeypatch):
+    monkeypatch.setattr(timeout_watchdog, "STACK_PATIENCE", LONG)
+    at = zoo({0: "hang"}, count=1, run_timeout=SHORT)
+    at.submit(0, 1)
+    until(lambda: at.calls == [0], "the call")
+    processor = at.pool.processors.find(1)
+    os.kill(processor.pid, signal.SIGSTOP)
+    until(lambda: processor.killed_for, "the end of its time")
+    time.sleep(5 * timeout_watchdog.STACK_SECONDS)
+    os.kill(processor.pid, signal.SIGCONT)
+    at.wait_ended()
+    assert "faulty_script.py" in at.failures[0].trace
+
+
 def test_what_a_killed_script_has_started_ends_with_it_whatever_session_it_is_in(zoo):
-    at = zoo({0: "family"}, count=1, run_timeout=0.5)
+    at = zoo({0: "family"}, count=1, run_timeout=SHORT)
     at.submit(0, 1)
     at.wait_ended()
     zoo.wait_gone(*map(int, (at.folder / "code/pids").read_text().split()))
@@ -141,7 +158,7 @@ def test_a_failing_init_charges_nothing_and_ends_after_three_times(zoo, what):
 
 @pytest.mark.parametrize("what", ["raise", "hang"])
 def test_a_failing_shutdown_is_a_warning(zoo, what):
-    at = zoo({"shutdown": what}, count=2, run_timeout=0.5)
+    at = zoo({"shutdown": what}, count=2, run_timeout=SHORT if what == "hang" else LONG)
     at.submit(0, 2)
     at.wait_ended()
     at.pool.finish()

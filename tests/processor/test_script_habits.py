@@ -80,7 +80,7 @@ def test_what_was_printed_before_the_end_of_a_processor_is_in_its_log(drive, tmp
     drive(
         f"import os, time\ndef run(batch):\n    print('last words')\n    {end}\n",
         mini_batches=1,
-        run_timeout=0.3,
+        run_timeout=1.0 if "sleep" in end else 60.0,
     )
     assert stdout(tmp_path) == "last words\n"
 
@@ -120,7 +120,7 @@ def run(batch):
 def here_it_hangs():
     time.sleep(1000)
 """
-    _, failures = drive(script, mini_batches=1, run_timeout=0.3)
+    _, failures = drive(script, mini_batches=1, run_timeout=1.0)
     assert failures[0].reason == Reason.TIMEOUT
     assert "here_it_hangs" in failures[0].trace
 
@@ -155,7 +155,7 @@ def test_all_rows_of_a_table_count_however_their_try_failed(drive, table_plan, b
         mini_batches=1,
         plan=table_plan,
         tabular=True,
-        run_timeout=0.5,
+        run_timeout=0.5 if reason == Reason.TIMEOUT else 60.0,
     )
     assert (records[0]["reason"], records[0]["items"], records[0]["failed_items"]) == (reason, 100, 100)
 

@@ -40,7 +40,8 @@ def script(folder, text):
     "end", ["time.sleep(3600)", "os._exit(1)", "ctypes.string_at(0)", "os.kill(os.getpid(), 9)"]
 )
 def test_the_half_line_before_an_end_is_kept(zoo, tmp_path, end):
-    at = zoo({}, count=1, entry_script=script(tmp_path, HALF.replace("END", end)), run_timeout=0.5)
+    own = script(tmp_path, HALF.replace("END", end))
+    at = zoo({}, count=1, entry_script=own, run_timeout=1.0 if "sleep" in end else 60.0)
     at.submit(0, 1)
     at.wait_ended()
     assert (
@@ -50,7 +51,7 @@ def test_the_half_line_before_an_end_is_kept(zoo, tmp_path, end):
 
 
 def test_stacks_of_each_killed_processor_stay_and_the_last_ones_are_told(zoo, tmp_path):
-    at = zoo({0: "hang", 1: "segfault", 2: "exit"}, count=3, run_timeout=0.5)
+    at = zoo({0: "hang", 1: "segfault", 2: "exit"}, count=3, run_timeout=2.0)
     for block in range(3):
         at.submit(block, block + 1, block=block)
         at.wait_ended(block)
