@@ -135,6 +135,7 @@ class Cluster:
         """Called, on another thread, when a worker answers at last."""
         self._plugin = b""
         self._introductions = Introductions(self._introduce, self._tell_answer)
+        self._merging = threading.Lock()
         self._begun = False
         self._connection: Any = None
 
@@ -282,10 +283,19 @@ class Cluster:
         asked = self._introductions.begin(address for address in workers if address not in known)
         grace = JOIN_SECONDS if self._begun and self.facts else GRACE_SECONDS
         try:
-            self._introductions.wait(asked, grace if self.facts else ANSWER_SECONDS, after_the_first=grace)
+            self._introductions.wait(
+                asked, grace if self._begun or self.facts else ANSWER_SECONDS, after_the_first=grace
+            )
         except OSError as error:
             raise _no_answer(error) from error
-        answers = self._introductions.take()
+        with self._merging:  # steps may run side by side: each is to find what another one has taken
+            self._take_answers(self._introductions.take(), set(workers))
+        if self.strangers and not self.facts and not self._begun:
+            raise UsageError(stranger_text(*next(iter(self.strangers.items()))))
+        return list(self.facts)
+
+    def _take_answers(self, answers: Answers[NodeFacts], there: set[str]) -> None:
+        """Note who the workers are that have answered; `there` are all that have not gone."""
         found: dict[str, NodeFacts] = {}
         strangers: dict[str, str] = {}
         for address, answer in answers.items():
@@ -301,12 +311,8 @@ class Cluster:
                 found[address] = replace(answer, threads=None, memory=None) if self.local else answer
         for address in strangers:
             logger.warning("%s", stranger_text(address, strangers[address]))
-        there = set(workers)
         self.strangers = {a: what for a, what in {**self.strangers, **strangers}.items() if a in there}
         self.facts = {a: facts for a, facts in {**self.facts, **found}.items() if a in there}
-        if self.strangers and not self.facts and not self._begun:
-            raise UsageError(stranger_text(*next(iter(self.strangers.items()))))
-        return list(self.facts)
 
     def _doubt_hanging(self) -> None:
         """Ask anew who did not answer when a step ended."""

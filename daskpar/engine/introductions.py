@@ -75,15 +75,15 @@ class Introductions(Generic[Answer]):
         """
         began = monotonic()
         with self._change:
-            while workers & self._asked.keys() & self._waited_for:
+            self._error = None  # of an earlier question
+            while self._error is None and workers & self._asked.keys() & self._waited_for:
                 limit = after_the_first if workers - self._asked.keys() else seconds
-                if self._error is not None or (rest := began + limit - monotonic()) <= 0:
+                if (rest := began + limit - monotonic()) <= 0:
                     break
                 self._change.wait(rest)
             self._waited_for -= workers
-            error, self._error = self._error, None
-        if error is not None:
-            raise error
+            if self._error is not None:
+                raise self._error
 
     def take(self) -> Answers[Answer]:
         """The answers that have come since the last call."""

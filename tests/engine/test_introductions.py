@@ -74,6 +74,7 @@ def test_a_scheduler_that_can_not_be_asked_is_told_to_who_waits():
     asked = made.begin(["a"])
     with pytest.raises(OSError, match="gone"):
         made.wait(asked, 600.0, after_the_first=600.0)
+    made.wait(set(), 600.0, after_the_first=600.0)  # whoever waits for nobody hears nothing of it
     made.close()
 
 
