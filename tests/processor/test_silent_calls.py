@@ -43,7 +43,7 @@ def called(zoo, monkeypatch, how: str, *, silent: bool):
     """A pool that has run three calls at once, the second of which waits; a pipe that nobody writes to is silent."""
     patience = 0.2 if silent else 60.0
     monkeypatch.setattr(silent_data, "ANSWER_SECONDS", patience)
-    made = zoo({}, in_flight=3, run_timeout=1.0 if silent else 2.0)
+    made = zoo({}, in_flight=3, run_timeout=0.5 if silent else 1.0)
     paths = [made.folder / name for name in ("a", "silent", "b")]
     for path in paths:
         path.touch()
