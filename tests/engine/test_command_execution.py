@@ -105,6 +105,7 @@ def test_a_request_to_open_a_step_that_its_end_has_overtaken_starts_nothing():
     assert plugin.steps == {}
 
 
+@pytest.mark.fresh_servers  # templates of servers, started by whichever test is first, stay open
 @pytest.mark.parametrize("killed", [True, False])
 def test_a_runner_leaves_no_descriptor_open_and_may_be_killed_before_it_runs(tmp_path, killed):
     before = os.listdir("/proc/self/fd")
