@@ -7,6 +7,11 @@ from dataclasses import dataclass
 from daskpar.processor.protocol import ProcessorSettings
 from daskpar.processor.shared_page import SharedPage
 
+MARK = "DASKPAR_BELOW"
+"""Variable by which the processes below a fork server are known, should it be killed and they be inherited by
+others; its value is the server's own.
+"""
+
 
 class ChildTask:
     """What a forked child does; it is pickled on its way to the fork server."""

@@ -14,8 +14,8 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 
-from daskpar.processor import channel, linux
-from daskpar.processor.fork_protocol import ChildEvent, ChildTask, CloseServer, Spawn
+from daskpar.processor import channel, leftovers, linux
+from daskpar.processor.fork_protocol import MARK, ChildEvent, ChildTask, CloseServer, Spawn
 
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -38,12 +38,6 @@ ALLOCATION = {
     "MALLOC_TRIM_THRESHOLD_": str(64 << 20),
 }
 """Variables of the memory allocators; those that the user sets are kept."""
-
-
-MARK = "DASKPAR_BELOW"
-"""Variable by which the processes below a fork server are known, should it be killed and they be inherited by
-others.
-"""
 
 
 class ForkServer:
@@ -159,8 +153,11 @@ class ForkServer:
         self._remove_empty_log()
 
     def kill_what_is_left(self) -> None:
-        """After a death of the server by violence: end what it could not end, in whatever sessions."""
+        """After a death of the server by violence: end what it could not end, in whatever sessions,
+        and remove its temporary files.
+        """
         linux.kill_marked(self._mark)
+        leftovers.remove_server_folder(self._mark)
 
     def kill(self) -> None:
         """End it at once, in the middle of its imports too; only where no user code runs below it."""

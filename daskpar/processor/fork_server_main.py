@@ -22,8 +22,6 @@ from daskpar.processor.shared_page import Announcement, SharedPage
 
 MAX_FDS = 4
 """File descriptors that come with one `Spawn` at most."""
-TRACKER_SECONDS = 1.0
-"""What a resource tracker gets to remove the shared memory of killed processes; it takes some ms."""
 
 
 def serve(fd: int, preload: str, mark: str) -> None:
@@ -47,7 +45,7 @@ def serve(fd: int, preload: str, mark: str) -> None:
     _hide_what_loads_dask()
     sock = socket.socket(fileno=fd)
     sock.set_inheritable(False)
-    _Server(sock, wake, waker, guarded).run()
+    _Server(sock, wake, waker, guarded, mark).run()
 
 
 def _preload(preload: str) -> None:
@@ -82,8 +80,8 @@ def _hide_what_loads_dask() -> None:
 
 
 class _Server:
-    def __init__(self, sock: socket.socket, wake: int, waker: int, guarded: int) -> None:
-        self._sock, self._wake, self._waker = sock, wake, waker
+    def __init__(self, sock: socket.socket, wake: int, waker: int, guarded: int, mark: str) -> None:
+        self._sock, self._wake, self._waker, self._mark = sock, wake, waker, mark
         self._own = [fd for fd in (wake, waker, guarded) if fd >= 0]
         """Descriptors that children must not have."""
         self._keys: dict[int, int] = {}
@@ -119,8 +117,7 @@ class _Server:
             # Before the children's memory is gone, which takes time: the driver waits for the file.
             self._write_last_state()
             self._kill_all()
-            for folder in self._folders.values():
-                leftovers.remove_tree(folder)
+            leftovers.remove_server_folder(self._mark)
         os._exit(0)
 
     def _spawn(self, request: Spawn) -> None:
@@ -204,7 +201,7 @@ class _Server:
         if trackers:
             for pid in set(left) - trackers:
                 linux.kill(pid)
-            end = monotonic() + TRACKER_SECONDS
+            end = monotonic() + linux.TRACKER_SECONDS
             while trackers and monotonic() < end:
                 for pid in list(trackers):
                     with contextlib.suppress(ChildProcessError):
@@ -245,7 +242,7 @@ class _Server:
 
     def _kill_all(self) -> None:
         # Again and again: killing a parent makes its children ours (PR_SET_CHILD_SUBREAPER, prctl(2)).
-        end = monotonic() + TRACKER_SECONDS
+        end = monotonic() + linux.TRACKER_SECONDS
         while True:
             children = linux.children_of(os.getpid())
             spared = linux.trackers_among(children) if monotonic() < end else set()

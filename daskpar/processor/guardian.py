@@ -2,7 +2,7 @@
 
 The kernel kills the children of a fork server with it, but not what scripts have started in sessions of
 their own. All of these have the server's mark in their environment, and the guardian, which sleeps until the
-server or its node has gone, looks for it.
+server or its node has gone, looks for it. It removes their temporary files as well.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import select
 
-from daskpar.processor import linux
+from daskpar.processor import leftovers, linux
 
 GRACE_SECONDS = 5.0
 """What a fork server gets to end in order once its node is gone; one that is stopped never would."""
@@ -46,6 +46,7 @@ def start(mark: str, server_socket: int) -> int:
         os.close(held)
         _watch(alive, server, node)
         linux.kill_marked(mark)
+        leftovers.remove_server_folder(mark)
     finally:
         os._exit(0)
 

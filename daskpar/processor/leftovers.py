@@ -12,6 +12,7 @@ import stat
 import tempfile
 from pathlib import Path
 
+from daskpar.processor.fork_protocol import MARK
 from daskpar.processor.protocol import ProcessorSettings
 
 
@@ -36,25 +37,43 @@ def temporary_folder(settings: ProcessorSettings, pid: int) -> str:
     if "TMPDIR" in settings.environment:
         return ""
     try:
-        return os.path.join(tempfile.gettempdir(), f"daskpar-{settings.session}-{pid}")
+        return os.path.join(_server_folder(os.environ.get(MARK, "")), str(pid))
     except OSError:
         return ""  # no folder for temporary files can be written: that is told to whoever needs one
 
 
+def _server_folder(mark: str) -> str:
+    """Path of the folder that holds those of all processors of a fork server, by the value of its mark."""
+    return os.path.join(tempfile.gettempdir(), f"daskpar-{mark[:12]}")
+
+
+def remove_server_folder(mark: str) -> None:
+    """In a fork server that ends, or in what goes on after its death: remove what its processors left.
+
+    `mark`: NAME=value, as in its environment.
+    """
+    with contextlib.suppress(OSError):
+        remove_tree(_server_folder(mark.partition("=")[2]))
+
+
 def use_temporary_folder(path: str) -> None:
-    """In a new processor: have temporary files made in the folder `path`, which is made."""
-    if not path:
-        return
+    """In a new processor: have temporary files made in the folder `path`, which is made, as is its parent."""
+    if not path or not _made_ours(os.path.dirname(path)) or not _made_ours(path):
+        return  # temporary files then lie where they lie for everybody
+    os.environ["TMPDIR"] = path
+    tempfile.tempdir = None  # the server may have asked for it, and that answer was inherited
+
+
+def _made_ours(path: str) -> bool:
+    """Make a folder for this user alone; whether it is there, and is not somebody else's."""
     try:
         os.mkdir(path, 0o700)
     except FileExistsError:
         found = os.lstat(path)
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
-            return  # somebody else's: temporary files then lie where they lie for everybody
+        return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
     except OSError:
-        return
-    os.environ["TMPDIR"] = path
-    tempfile.tempdir = None  # the server may have asked for it, and that answer was inherited
+        return False
+    return True
 
 
 def remove_tree(path: str) -> None:

@@ -5,14 +5,16 @@ Elsewhere than on Linux the calls do nothing, and process groups have to do.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import os
 import signal
 import sys
 import tempfile
 from collections.abc import Iterable
+from time import monotonic, sleep
 
+TRACKER_SECONDS = 1.0
+"""What a resource tracker gets to remove the shared memory of killed processes; it takes some ms."""
 _PDEATHSIG, _SET_CHILD_SUBREAPER = 1, 36
 LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
@@ -108,15 +110,21 @@ def kill_group(pid: int) -> None:
 
 def kill_marked(mark: str) -> None:
     """SIGKILL every process of this user that was started with `mark` (NAME=value) in its environment,
-    wherever it has gone, until none is left.
+    wherever it has gone, until none is left; resource trackers after `TRACKER_SECONDS`.
     """
-    for _ in range(20):  # one that forks just then has a child the next time
-        found = [pid for pid in _processes() if _has_mark(pid, mark.encode())]
-        for pid in found:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
+    end = monotonic() + TRACKER_SECONDS
+    rounds = 20  # one that forks just then has a child the next time
+    while rounds:
+        found = {pid for pid in _processes() if _has_mark(pid, mark.encode())}
+        spared = trackers_among(found) if monotonic() < end else set()
+        for pid in found - spared:
+            kill(pid)
         if not found:
             return
+        if found == spared:
+            sleep(0.01)
+        else:
+            rounds -= 1
 
 
 def _processes() -> list[int]:

@@ -66,6 +66,31 @@ time.sleep(3600)
     zoo.wait_gone(*pids, server)
 
 
+LEAVES = """
+import os, tempfile, time
+from multiprocessing import shared_memory
+def run(mini_batch):
+    memory = shared_memory.SharedMemory(create=True, size=1000)
+    open(os.path.join(tempfile.mkdtemp(), "file"), "w").close()
+    with open(os.environ["WORLD"] + "/left.new", "w") as file:
+        file.write(f"/dev/shm/{memory.name}\\n{tempfile.gettempdir()}\\n{os.getpid()}")
+    os.rename(os.environ["WORLD"] + "/left.new", os.environ["WORLD"] + "/left")
+    time.sleep(3600)
+"""
+
+
+def test_what_processors_had_goes_with_a_fork_server_that_is_killed(zoo, tmp_path):
+    (tmp_path / "leaves.py").write_text(LEAVES)
+    at = zoo({}, entry_script=str(tmp_path / "leaves.py"), environment={"WORLD": str(tmp_path)})
+    at.submit(0, 1)
+    zoo.wait_for((tmp_path / "left").exists, "the call")
+    memory, temporary, pid = (tmp_path / "left").read_text().split("\n")
+    assert os.path.exists(memory) and temporary.endswith(f"/{pid}")
+    os.kill(at.pool.processors.server.process.pid, signal.SIGKILL)
+    zoo.wait_for(lambda: not os.path.exists(memory), "the end of the shared memory")
+    zoo.wait_for(lambda: not os.path.exists(os.path.dirname(temporary)), "the end of the temporary files")
+
+
 SLOW_GUARDIAN = """
 import os, signal, sys, time
 from pathlib import Path
