@@ -67,8 +67,9 @@ def _preload(preload: str) -> None:
 
         import daskpar.data.tables.table_reader
         import daskpar.rows.frame_text  # noqa: F401
-    gc.collect()
-    gc.freeze()  # the children's garbage collector then leaves these memory pages shared
+    # The children's garbage collector then leaves these memory pages shared. The garbage that there is (some
+    # hundred objects) stays: to look for it is a twelfth of the work of the whole start.
+    gc.freeze()
     gc.enable()
 
 
