@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from daskpar.processor.protocol import ProcessorSettings
-from daskpar.processor.shared_page import SharedPage
+if TYPE_CHECKING:
+    from daskpar.processor.protocol import ProcessorSettings
+    from daskpar.processor.shared_page import SharedPage
 
 
 class ChildTask:

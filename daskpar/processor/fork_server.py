@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import signal
 import socket
 import subprocess
@@ -78,7 +77,7 @@ class ForkServer:
 
             given = activated(python, given)
         variables = {**defaults, **given, **(environment or {})}
-        self._mark = f"{MARK}={secrets.token_hex(16)}"
+        self._mark = f"{MARK}={os.urandom(16).hex()}"
         variables[MARK] = self._mark.partition("=")[2]
         preload = "commands" if light else "tables" if tabular else "files"
         stderr = _open_log(log)
