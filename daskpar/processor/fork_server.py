@@ -185,7 +185,7 @@ def _launch_code(fd: int, preload: str, mark: str, *, another: bool) -> str:
 
         root = library_folder()
     return (
-        f"import sys; sys.path[:] = [{root!r}, *filter(None, sys.path)]; "
+        f"import gc, sys; gc.disable(); sys.path[:] = [{root!r}, *filter(None, sys.path)]; "
         "import daskpar; sys.path.append(sys.path.pop(0)); "
         f"from daskpar.processor.fork_server_main import serve; serve({fd}, {preload!r}, {mark!r})"
     )

@@ -51,9 +51,10 @@ def serve(fd: int, preload: str, mark: str) -> None:
 
 
 def _preload(preload: str) -> None:
+    """Load what children need; until then no garbage is looked for, since what is loaded stays."""
     if preload == "commands":
+        gc.enable()
         return
-    gc.disable()  # what is loaded here stays
     import subprocess  # noqa: F401
 
     import daskpar.processor.host  # what every processor needs
