@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -39,7 +39,7 @@ def run_command(argv: list[str]) -> int:
             "there is no --dry-run: `daskpar plan SPEC` shows what would run, with every value and the "
             "mini-batches, and runs no user code; `daskpar validate SPEC` only checks the spec"
         )
-    whole = parser()
+    whole = parser(argv[:1] if argv and argv[0] in VERBS and argv[0] != "completion" else VERBS)
     arguments = whole.parse_args(argv)
     if arguments.verb is None:
         say(whole.format_help().rstrip("\n"))
@@ -367,8 +367,8 @@ class _Parser(argparse.ArgumentParser):
         super()._print_message(printable(message), file)
 
 
-def parser() -> argparse.ArgumentParser:
-    """The parser of all verbs."""
+def parser(wanted: Collection[str]) -> argparse.ArgumentParser:
+    """The parser of all verbs; those `wanted` have their options too, which takes a while for all of them."""
     usages = {name: f"daskpar {verb.usage}" for name, verb in VERBS.items()}
     width = max(map(len, usages.values()))
     lines = [f"  {usages[name]:<{width}}  {verb.text}" for name, verb in VERBS.items()]
@@ -382,11 +382,16 @@ def parser() -> argparse.ArgumentParser:
     verbs = whole.add_subparsers(dest="verb", metavar="|".join(VERBS))
     for name, verb in VERBS.items():
         added = verbs.add_parser(name, help=verb.text, description=verb.text, allow_abbrev=False)
-        for each in verb.options:
-            if not each.excludes_others:
-                added.add_argument(each.name, **each.settings)
-        if excluding := [each for each in verb.options if each.excludes_others]:
-            group = added.add_mutually_exclusive_group()
-            for each in excluding:
-                group.add_argument(each.name, **each.settings)
+        if name in wanted:
+            _add_options(added, verb.options)
     return whole
+
+
+def _add_options(verb: argparse.ArgumentParser, options: Sequence[Option]) -> None:
+    for each in options:
+        if not each.excludes_others:
+            verb.add_argument(each.name, **each.settings)
+    if excluding := [each for each in options if each.excludes_others]:
+        group = verb.add_mutually_exclusive_group()
+        for each in excluding:
+            group.add_argument(each.name, **each.settings)

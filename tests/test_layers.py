@@ -145,6 +145,39 @@ def test_rules_know_neither_dask_nor_a_clock(path: Path) -> None:
     assert not wrong, "\n".join(wrong)
 
 
+def test_dask_is_loaded_whole() -> None:
+    """Before a part of it, for several threads load it when a run starts: `from distributed.worker import ...` while
+    another is amid `import distributed` leaves each with half of the other's modules, and the run is lost.
+    """
+    texts = ((path, path.read_text()) for path in MODULES)
+    early = [(path, *early_parts(ast.parse(text))) for path, text in texts if "distributed." in text]
+    assert not (wrong := [found for found in early if len(found) > 1]), wrong
+
+
+def early_parts(tree: ast.Module) -> Iterator[str]:
+    """Modules inside `distributed` that are imported before it, with their lines."""
+    found = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+    for node in sorted(found, key=lambda node: node.lineno):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [str(node.module)]
+        if "distributed" in names and not (node.col_offset and is_for_types(tree, node)):
+            return
+        yield from (f"line {node.lineno}: {name}" for name in names if name.startswith("distributed."))
+
+
+def is_for_types(tree: ast.Module, node: ast.stmt) -> bool:
+    """Whether it stands below `if TYPE_CHECKING:`."""
+    return any(
+        isinstance(outer, ast.If) and ast.unparse(outer.test) == "TYPE_CHECKING" and node in outer.body
+        for outer in tree.body
+    )
+
+
+def test_an_early_part_is_found() -> None:
+    text = "if TYPE_CHECKING:\n    from distributed import Client\nfrom distributed.worker import secede\n"
+    assert list(early_parts(ast.parse(text))) == ["line 3: distributed.worker"]
+    assert not list(early_parts(ast.parse("import distributed\n" + text)))
+
+
 def test_each_module_has_a_name_of_its_own() -> None:
     """Whoever greps for a name finds one module."""
     twice = [name for name, number in Counter(path.stem for path in MODULES).items() if number > 1]

@@ -41,6 +41,36 @@ def test_what_was_left_for_the_exit_is_called(tmp_path):
     assert (ended.returncode, ended.stdout) == (2, "left for the exit\n")
 
 
+def test_a_run_that_loads_dask_itself(tmp_path):
+    """On several threads at once; whatever else the tests run is forked from a Python that has loaded it."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a.txt").write_text("x")
+    (tmp_path / "count.py").write_text("def init():\n    pass\ndef run(files):\n    return files\n")
+    (tmp_path / "job.yml").write_text(ONE_FILE)
+    ended = run("-m", "daskpar", "job.yml", "--run-dir", "run", cwd=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+ONE_FILE = """
+type: pipeline
+jobs:
+  count:
+    type: parallel
+    inputs: {files: {type: uri_folder, path: ./data}}
+    outputs: {rows: {type: uri_file, path: ./rows.txt}}
+    input_data: ${{inputs.files}}
+    mini_batch_size: "1"
+    max_concurrency_per_instance: 1
+    task:
+      type: run_function
+      code: .
+      entry_script: count.py
+      environment: azureml:any:1
+      append_row_to: ${{outputs.rows}}
+"""
+
+
 def test_garbage_is_looked_for_once_a_run_has_started(tmp_path):
     text = """
 import gc, sys

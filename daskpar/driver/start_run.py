@@ -35,12 +35,15 @@ def start_run(
     options: Options,
 ) -> Run:
     """Run a job in a new run directory to its end; `inputs` and `run_dir` as `daskpar.run` takes them."""
-    from daskpar.driver.staged_inputs import split_inputs
     from daskpar.rundir.new_path import PathTaken
 
-    literals, collections = split_inputs(inputs)
-    overrides = {**options.overrides, **{f"inputs.{name}": value for name, value in literals.items()}}
-    options = replace(options, overrides=overrides)
+    collections: dict[str, Any] = {}
+    if inputs:
+        from daskpar.driver.staged_inputs import split_inputs
+
+        literals, collections = split_inputs(inputs)
+        given = {f"inputs.{name}": value for name, value in literals.items()}
+        options = replace(options, overrides={**options.overrides, **given})
     while True:
         # A job knows where it is going to run, so one whose place was taken meanwhile is read again.
         with suppress(PathTaken):
@@ -134,7 +137,6 @@ def _run_new(
     """
     from daskpar.driver.pipeline_run import PipelineRun
     from daskpar.driver.resume import keep_spec, write_started_with
-    from daskpar.driver.staged_inputs import stage, workers_of
     from daskpar.rundir.run_directory import RunDirectory
 
     directory = RunDirectory.create(
@@ -158,6 +160,8 @@ def _run_new(
             if given is not None and kept is not None:
                 keep_spec(directory, kept, given.files)
             if collections:
+                from daskpar.driver.staged_inputs import stage, workers_of
+
                 with workers_of(options) as client:
                     stage(collections, directory.staged_inputs, client)
             pipeline = PipelineRun(job, directory, options, warnings=job.warnings)

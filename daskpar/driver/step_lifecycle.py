@@ -175,11 +175,10 @@ class StepLifecycle:
         fingerprint: BackgroundFingerprint,
         on_planned: Callable[[], object] = lambda: None,
     ) -> StepRun:
-        from daskpar.engine.command_step import CommandStepRun
-        from daskpar.engine.parallel_step import ParallelStepRun
-
         folder = self.directory.step(self.step.name)
         if isinstance(self.step, CommandStep):
+            from daskpar.engine.command_step import CommandStepRun
+
             fingerprint.wait_for_code()
             return CommandStepRun(
                 step=self.step,
@@ -192,6 +191,8 @@ class StepLifecycle:
                 goes_on=self.resumed and not self.allow_changes,
                 data=[*output_paths(self.job), *outside_inputs(self.job)],
             )
+
+        from daskpar.engine.parallel_step import ParallelStepRun
 
         def ready() -> None:
             fingerprint.wait_for_code()

@@ -157,7 +157,7 @@ class Cluster:
         Raises UsageError when the address or the configuration is wrong, InfrastructureLost when nothing
         answers.
         """
-        from distributed.protocol.pickle import dumps
+        from distributed import protocol
 
         from daskpar.engine.plugins.guard import Guard, guard_name
         from daskpar.engine.plugins.joining import keep_for_joining
@@ -181,7 +181,7 @@ class Cluster:
                 name=guard_name(self.run_id),
             )
         self._plugged = True
-        self._plugin = dumps(NodePlugin(self.run_id))
+        self._plugin = protocol.pickle.dumps(NodePlugin(self.run_id))
         bounded(
             self._client.run_on_scheduler,
             keep_for_joining,
@@ -397,8 +397,7 @@ class Cluster:
 
 def check_scheduler(address: str) -> None:
     """Raises UsageError for what can't be the address or the file of a scheduler."""
-    from distributed.comm.addressing import parse_address, parse_host_port
-    from distributed.comm.registry import get_backend
+    from distributed import comm
 
     # Dask's own client waits long for a wrong address, and without end for a file that is missing.
     if address.endswith(".json"):
@@ -412,10 +411,10 @@ def check_scheduler(address: str) -> None:
             sleep(FILE_SECONDS)
         return
     try:
-        scheme, place = parse_address(address)
-        get_backend(scheme)
+        scheme, place = comm.addressing.parse_address(address)
+        comm.registry.get_backend(scheme)
         if scheme != "inproc":
-            parse_host_port(place)
+            comm.addressing.parse_host_port(place)
     except ValueError as error:
         raise UsageError(
             f"--scheduler {address!r} is no address of a Dask scheduler, such as tcp://host:8786: {error}"

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
-from distributed.worker import get_worker, secede
+from distributed import get_worker, secede
 
 from daskpar.datastores import StorageOptions
 from daskpar.engine.cluster import RESUME, SCHEDULER_GONE, Cluster, bounded

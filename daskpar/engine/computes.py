@@ -120,7 +120,7 @@ def start_compute(name: str, workers: int) -> StartedCompute:
 
 def _give_up(cluster: Any) -> None:
     """Close a cluster whose workers could not be started; Dask's own would wait for these."""
-    from distributed.core import Status
+    from distributed import Status
 
     for worker in getattr(cluster, "_created", ()):
         if getattr(worker, "status", None) == Status.created:

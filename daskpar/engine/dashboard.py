@@ -123,6 +123,7 @@ class _FirstLook(web.RequestHandler):
 
 
 def _pages() -> Any:
+    import distributed  # noqa: F401  # whole, before a part of it
     from distributed.dashboard.scheduler import connect
 
     return connect

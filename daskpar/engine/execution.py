@@ -12,13 +12,13 @@ import queue
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from time import monotonic, time
+from typing import TYPE_CHECKING
 
 from daskpar.engine.backups import backups_of
 from daskpar.engine.block_tasks import BlockTasks
 from daskpar.engine.cluster import RESUME, SCHEDULER_GONE, Cluster
 from daskpar.engine.dividing import Dividing
 from daskpar.engine.execution_result import Commit, ExecutionResult
-from daskpar.engine.far_nodes import FarNodes
 from daskpar.engine.inbox import DriverMessage, Inbox, LastStateKnown, StepOpened, StopRequested, TaskEnded
 from daskpar.engine.leaving import Leaving
 from daskpar.engine.message_events import long_calls_changed, processor_event, resource_sample
@@ -56,6 +56,9 @@ from daskpar.processor.protocol import (
 )
 from daskpar.results import InitFailed, Status, status_of
 from daskpar.rundir.probe import NodeNeeds
+
+if TYPE_CHECKING:
+    from daskpar.engine.far_nodes import FarNodes
 
 logger = logging.getLogger(__name__)
 

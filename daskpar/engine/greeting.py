@@ -81,7 +81,7 @@ def check_greeting(address: str, seconds: float, shown: str) -> None:
 
 def _connection_arguments(address: str, shown: str) -> dict[str, object]:
     """What Dask's configuration says of how to connect (TLS)."""
-    from distributed.security import Security
+    from distributed import Security
 
     try:
         found: dict[str, object] = Security().get_connection_args("client")
@@ -103,9 +103,9 @@ async def _greeted(address: str, seconds: float, arguments: dict[str, object]) -
     """None where a scheduler greets; the error where nothing does; else a text on what answers, to end a
     sentence.
     """
-    from distributed.comm.core import connect
+    from distributed import comm as dask_comm
 
-    greeting = asyncio.ensure_future(connect(address, timeout=seconds, **arguments))
+    greeting = asyncio.ensure_future(dask_comm.core.connect(address, timeout=seconds, **arguments))
     end = monotonic() + seconds + GREETING_SECONDS
     asked = False
     try:
@@ -135,10 +135,10 @@ async def _greeted(address: str, seconds: float, arguments: dict[str, object]) -
 
 def _is_web_server(address: str) -> bool:
     """Whether what listens at `address` answers a request of HTTP."""
-    from distributed.comm.addressing import get_address_host_port
+    from distributed import comm
 
     try:
-        where = get_address_host_port(address)
+        where = comm.addressing.get_address_host_port(address)
         with socket.create_connection(where, timeout=HTTP_SECONDS) as plain:
             opened = plain
             if address.startswith(("tls:", "wss:")):

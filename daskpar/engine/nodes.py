@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import time
+from typing import TYPE_CHECKING
 
 from daskpar.engine.block_tasks import BlockTasks
 from daskpar.engine.cluster import INSTALL, Cluster
-from daskpar.engine.far_nodes import FarNodes
 from daskpar.engine.inbox import Inbox, LastStateKnown, StepOpened
 from daskpar.engine.rules.blame import LOSSES
 from daskpar.engine.rules.dispatch import Dispatcher
@@ -23,6 +23,9 @@ from daskpar.processor.last_state import LastState
 from daskpar.processor.protocol import ProcessorChanged, ProcessorSettings
 from daskpar.results import InitFailed
 from daskpar.rundir.probe import NodeNeeds
+
+if TYPE_CHECKING:
+    from daskpar.engine.far_nodes import FarNodes
 
 
 @dataclass(kw_only=True)

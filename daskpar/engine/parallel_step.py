@@ -19,7 +19,6 @@ from daskpar.batches.selection import Selection, common, size
 from daskpar.engine.dividing import Dividing
 from daskpar.engine.execution import Execution
 from daskpar.engine.execution_result import Commit, ExecutionResult
-from daskpar.engine.far_nodes import FarNodes
 from daskpar.engine.fetch_settings import fetching_of
 from daskpar.engine.grouped_input import changed_since_grouped
 from daskpar.engine.grouping_cluster import GroupingCluster
@@ -68,6 +67,7 @@ from daskpar.rundir.probe import NodeNeeds
 if TYPE_CHECKING:
     from daskpar.data.files import FileList
     from daskpar.data.tables.table import Table
+    from daskpar.engine.far_nodes import FarNodes
 
 
 @dataclass(kw_only=True)
@@ -479,6 +479,8 @@ class ParallelStepRun(StepRun):
         )
 
     def _far_nodes(self, settings: ProcessorSettings) -> FarNodes:
+        from daskpar.engine.far_nodes import FarNodes
+
         return FarNodes(
             client=self.cluster.client,
             step=self.step,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from daskpar.processor.protocol import ProcessorSettings
-from daskpar.processor.shared_page import SharedPage
+if TYPE_CHECKING:
+    from daskpar.processor.protocol import ProcessorSettings
+    from daskpar.processor.shared_page import SharedPage
 
 MARK = "DASKPAR_BELOW"
 """Variable by which the processes below a fork server are known, should it be killed and they be inherited by

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import signal
 import socket
 import subprocess
@@ -72,7 +71,7 @@ class ForkServer:
 
             given = activated(python, given)
         variables = {**defaults, **given, **(environment or {})}
-        self._mark = f"{MARK}={secrets.token_hex(16)}"
+        self._mark = f"{MARK}={os.urandom(16).hex()}"
         variables[MARK] = self._mark.partition("=")[2]
         preload = "commands" if light else "tables" if tabular else "files"
         stderr = _open_log(log)
@@ -183,7 +182,7 @@ def _launch_code(fd: int, preload: str, mark: str, *, another: bool) -> str:
 
         root = library_folder()
     return (
-        f"import sys; sys.path[:] = [{root!r}, *filter(None, sys.path)]; "
+        f"import gc, sys; gc.disable(); sys.path[:] = [{root!r}, *filter(None, sys.path)]; "
         "import daskpar; sys.path.append(sys.path.pop(0)); "
         f"from daskpar.processor.fork_server_main import serve; serve({fd}, {preload!r}, {mark!r})"
     )

@@ -8,11 +8,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from daskpar.processor.fork_server import ForkServer
-from daskpar.processor.protocol import ProcessorSettings
 from daskpar.processor.remote_call import call_in_child
+
+if TYPE_CHECKING:
+    from daskpar.processor.protocol import ProcessorSettings
 
 
 @dataclass(frozen=True)

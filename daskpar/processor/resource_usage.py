@@ -8,10 +8,12 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from time import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from daskpar.paths import process_name
-from daskpar.processor.protocol import Sampled
+
+if TYPE_CHECKING:
+    from daskpar.processor.protocol import Sampled
 
 _MB = 1024 * 1024
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -185,6 +187,8 @@ def sample(node: int, processors: Mapping[int, int]) -> Sampled:
                         "Status": process.status(),
                     }
                 )
+    from daskpar.processor.protocol import Sampled  # not needed to start a fork server
+
     return Sampled(
         node=node, time=time(), node_usage=node_usage, disk_usage=disk_usage, processes=tuple(rows)
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from distributed.diagnostics.plugin import SchedulerPlugin
+from distributed import SchedulerPlugin
 
 from daskpar.engine.plugins.node import plugin_name
 from daskpar.engine.plugins.tracker import tracker_name

@@ -23,8 +23,7 @@ from importlib import metadata
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from distributed.diagnostics.plugin import WorkerPlugin
-from distributed.worker import get_worker, secede
+from distributed import WorkerPlugin, get_worker, secede
 
 from daskpar import _version
 from daskpar.engine.plugins.tracker import LATE_SECONDS, ignore, stop_name, tracker_name

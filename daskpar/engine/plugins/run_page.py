@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
-from distributed.diagnostics.plugin import SchedulerPlugin
+from distributed import SchedulerPlugin
 from tornado import web
 
 from daskpar.page.web_page import PLOTS, asset, page_html

@@ -15,7 +15,7 @@ from time import time
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
-from distributed.diagnostics.plugin import SchedulerPlugin
+from distributed import SchedulerPlugin
 
 from daskpar.batches.records import unpack
 from daskpar.engine.plugins.step_metrics import StepMetrics, step_metrics
