@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from daskpar.jobspec import deployments, known_fields, scalars
+from daskpar.jobspec import deployments, gpu_share, known_fields, scalars
 from daskpar.jobspec.declared_job import STEP_NAME, STEP_NAME_CHARACTERS
 from daskpar.jobspec.model import BySize
 from daskpar.jobspec.ports import PORT_NAME
@@ -70,6 +70,13 @@ READERS: Mapping[Reader, Schema] = {
     scalars.at_least_one: _number(minimum=1),
     scalars.in_flight: _number(minimum=1, maximum=scalars.MOST_IN_FLIGHT),
     scalars.call_rate: {"type": "string"},
+    gpu_share.gpu_share: {
+        "anyOf": [
+            {"type": "integer", "minimum": 1},
+            {"type": "number", "minimum": gpu_share.LEAST, "exclusiveMaximum": 1},
+            NUMBER_TEXT,
+        ]
+    },
     scalars.mini_batches: _number(),
     scalars.percent: _number(minimum=0, maximum=100),
     scalars.seconds: _number(exclusiveMinimum=0, maximum=scalars.LONGEST_SECONDS),
