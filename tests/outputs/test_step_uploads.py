@@ -206,3 +206,30 @@ def test_a_stop_and_the_time_that_a_store_may_be_away_reach_the_wait(
     mine.outage = 0.0
     with pytest.raises(InfrastructureLost, match="memory://kept/out/a can't be written"):
         mine.finish_command()
+
+
+def test_a_command_that_is_run_again_leaves_no_object_of_an_upload_that_was_broken_off(
+    tmp_path: Path, store: fsspec.AbstractFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, _ = kept(tmp_path)
+    mine.begin_command()
+    written(Path(mine.uploads.filled), o__a="1", o__b="2")
+    upload = step_uploads.upload_file
+
+    def only_a(path: str, target: str) -> None:
+        if not target.endswith("/a"):
+            raise PermissionError("no")
+        upload(path, target)
+
+    with monkeypatch.context() as refused:
+        refused.setattr(step_uploads, "THREADS", 1)
+        refused.setattr(step_uploads, "upload_file", only_a)
+        with pytest.raises(InfrastructureLost):
+            mine.finish_command()
+    assert [path.name for path in Path(mine.uploads.filled, "o").iterdir()] == ["b"], "a is not sent again"
+    assert objects(store) == {"/kept/out/a": b"1"}
+    again, _ = kept(tmp_path, who="later")
+    again.begin_command()
+    written(Path(again.uploads.filled), o__b="3")
+    again.finish_command()
+    assert objects(store) == {"/kept/out/b": b"3"}
