@@ -233,3 +233,15 @@ def test_a_command_that_is_run_again_leaves_no_object_of_an_upload_that_was_brok
     written(Path(again.uploads.filled), o__b="3")
     again.finish_command()
     assert objects(store) == {"/kept/out/b": b"3"}
+
+
+def test_a_command_whose_end_was_lost_leaves_no_object_that_its_next_run_does_not_write(
+    tmp_path: Path, store: fsspec.AbstractFileSystem
+) -> None:
+    """All was uploaded, and its driver was killed before it had said so: it is run again."""
+    for who, files in (("first", {"o__a": "1", "o__both": "1"}), ("later", {"o__b": "2", "o__both": "2"})):
+        mine, _ = kept(tmp_path, who=who)
+        mine.begin_command()
+        written(Path(mine.uploads.filled), **files)
+        mine.finish_command()
+    assert objects(store) == {"/kept/out/b": b"2", "/kept/out/both": b"2"}
