@@ -16,8 +16,9 @@ from daskpar.batches.by_size import plan_by_size
 from daskpar.batches.plan import FileMiniBatch, Plan
 from daskpar.batches.plan_writer import write_plan
 from daskpar.data.mltable.open import open_mltable
+from daskpar.data.stamps import stamp_now
 from daskpar.data.tables.table import Table
-from daskpar.errors import RunDirectoryError
+from daskpar.errors import InputChanged, PlanDamaged, RunDirectoryError
 from daskpar.jobspec.model import BySize
 
 
@@ -183,3 +184,25 @@ def test_what_is_said_of_pieces_and_groups_of_a_table(tmp_path: Path) -> None:
     assert (starts.tolist(), stops.tolist(), grouped.key_names) == ([0, 1], [1, 3], ("k",))
     assert [grouped.holding(row) for row in range(3)] == [0, 1, 1]
     assert grouped.group_frames is None and not grouped.rows_are_gathered
+
+
+def test_a_list_below_an_input_is_named_from_there_and_checked_before_it_is_given_out(tmp_path: Path) -> None:
+    files = [tmp_path / "in" / "deep" / name for name in ("a", "b")]
+    files[0].parent.mkdir(parents=True)
+    for file in files:
+        file.write_text("x")
+    stamps = [stamp_now(str(file)) for file in files]
+    write_plan(
+        tmp_path / "p", kind="files", paths=list(map(str, files)), stamps=stamps, origin=str(tmp_path / "in")
+    )
+    plan = Plan.open(tmp_path / "p")
+    assert (plan.root, plan.describe(1)) == (f"{tmp_path}/in/", "deep/b")
+    kept = plan.stamps()
+    assert kept is not None and list(kept) == stamps
+    files[1].write_text("other")
+    assert plan.load(0) == [str(files[0])]
+    with pytest.raises(InputChanged):
+        plan.load(1)
+    os.unlink(tmp_path / "p" / "paths")
+    with pytest.raises(PlanDamaged):
+        Plan.open(tmp_path / "p")
