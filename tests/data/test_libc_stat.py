@@ -46,6 +46,8 @@ def test_sizes_times_and_modes(look: LibcStat, tmp_path: Path, time: int) -> Non
     assert look.seen([os.fsencode(sparse), os.fsencode(tmp_path)]) == [0, 0]
     assert look.sizes(1).tolist() == [5 << 30]
     assert look.seconds(1)[0] * 10**9 + look.nanoseconds(1)[0] == seen.st_mtime_ns
+    sizes, seconds, nanoseconds = columns([sparse, tmp_path])
+    assert (look.sizes(2), look.seconds(2), look.nanoseconds(2)) == (sizes, seconds, nanoseconds)
     assert look.modes(2) == [seen.st_mode, tmp_path.stat().st_mode]
     assert stat.S_ISREG(look.modes(1)[0])
 
