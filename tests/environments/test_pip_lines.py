@@ -39,6 +39,8 @@ from daskpar.jobspec.named_environment import Environment
         ("-f /opt/wheels", "-f /opt/wheels"),
         ("-c 'my limits.txt'", "-c {}/my limits.txt"),
         ("-c ends'", "-c {}/ends'"),
+        ("-c 'begins", "-c {}/'begins"),
+        ("-c '", "-c {}/'"),
     ],
 )
 def test_a_line_means_the_same_in_any_folder(tmp_path, line, means):

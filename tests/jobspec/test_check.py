@@ -393,7 +393,8 @@ def test_a_circle_of_steps(folder: Folder) -> None:
           c: {type: command, command: ls, inputs: {i: "${{parent.jobs.b.outputs.o}}"}, outputs: {o: }}
           after: {type: command, command: ls, inputs: {i: "${{parent.jobs.c.outputs.o}}"}}
         """)
-    assert "the steps need each other in a circle" in problem.what
+    assert "the steps need each other in a circle: b -> c -> a -> b." in problem.what
+    assert problem.path == "jobs.b"
     assert re.search(r"a -> b -> c -> a|b -> c -> a -> b|c -> a -> b -> c", problem.what)
 
 

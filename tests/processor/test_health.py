@@ -306,3 +306,13 @@ def test_no_more_is_kept_on_trial_than_fits(monkeypatch):
     assert sorted(health.on_trial(99)) == [4, 5]
     fail(health, 50, *range(10, 20))
     assert health.row(50) == 3
+
+
+def test_what_failed_in_as_many_processes_is_tried_the_later_first():
+    health = Health()
+    fail(health, ONE, 0)
+    health.replaced(ONE)
+    fail(health, ONE, 3)  # it was in the middle of its block
+    fail(health, OTHER, 5)
+    health.replaced(OTHER)
+    assert health.on_trial(99) == [5, 3, 0]
