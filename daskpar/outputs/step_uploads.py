@@ -92,6 +92,8 @@ class StepUploads:
     def begin_command(self) -> None:
         """Make empty folders for the command to fill."""
         self._ended.unlink(missing_ok=True)
+        # What a run of it has uploaded that is not known to have ended goes when this one has ended well.
+        self._counted.forget()
         shutil.rmtree(self.uploads.filled, ignore_errors=True)
         for name, _ in self.uploads.outputs:
             os.makedirs(self.uploads.filled + name)

@@ -59,6 +59,11 @@ class CountedLog:
         with self._lock:
             _append(self._path, lines)
 
+    def forget(self) -> None:
+        """Nothing counts any more: all is done again."""
+        with self._lock:
+            self._path.unlink(missing_ok=True)
+
 
 def _append(path: Path, text: str) -> None:
     with atomic.explained(f"{path} can't be written"):

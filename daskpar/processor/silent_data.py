@@ -66,10 +66,19 @@ class SilentData:
             why = f"can't be read: {os.strerror(number)}"
         else:
             why = ""
-        said = os.read(self._asking.stdout.fileno(), 4096).split() if self._asking.stdout and why else []
+        said = self._said() if why else []
         if self._asking.stdout:
             self._asking.stdout.close()
         return f"{self._paths[int(said[-1]) - 1 if said else 0]} {why}" if why else ""
+
+    def _said(self) -> list[bytes]:
+        """The numbers of the files that were asked for so far."""
+        assert self._asking.stdout is not None
+        # Where it hangs before it has said anything, and can't be ended, nobody waits for it.
+        os.set_blocking(self._asking.stdout.fileno(), False)
+        with suppress(BlockingIOError):
+            return os.read(self._asking.stdout.fileno(), 4096).split()
+        return []
 
 
 def ask_for(plan: str, index: int) -> SilentData | None:

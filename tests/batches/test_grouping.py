@@ -367,3 +367,12 @@ def test_values_lost_while_grouping_are_reported(tmp_path, cut):
     (warning,) = summary.warnings
     assert "2 values of column 'Quantity' became null" in warning
     assert warning.startswith(str(tmp_path))
+
+
+@pytest.mark.parametrize("chunks", [[], [[1, 2, 3, 4]], [[1], [2, 3, 4]], [[1], [2], [3], [4]]])
+def test_rows_of_any_number_of_chunks_are_one_batch(chunks):
+    table = pa.table({"a": pa.chunked_array(chunks, pa.int64()), "t": pa.chunked_array(chunks, pa.int64())})
+    rows = [value for chunk in chunks for value in chunk]
+    for start, stop in ((0, None), (1, None), (1, 3), (2, 2)):
+        found = grouping._one(table, start, stop)
+        assert found.column("a").to_pylist() == found.column("t").to_pylist() == rows[start:stop]

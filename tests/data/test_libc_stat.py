@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import stat
+import sys
 from array import array
 from pathlib import Path
 
@@ -19,9 +21,11 @@ TIMES = (0, 1, 10**9 - 1, -1, -(10**9) - 1, 10**18 + 7, 4_000_000_000 * 10**9 + 
 @pytest.fixture
 def look() -> LibcStat:
     """With room for three files, which is fewer than there are."""
-    found = libc_stat(3)
-    if found is None:
+    known = sys.platform == "linux" and os.uname().machine in module._LAYOUTS
+    if not known or not hasattr(ctypes.CDLL(None), "stat"):
         pytest.skip("the C library of this machine is not one that we know")
+    found = libc_stat(3)
+    assert found is not None and found.places == 3
     return found
 
 
@@ -42,6 +46,8 @@ def test_sizes_times_and_modes(look: LibcStat, tmp_path: Path, time: int) -> Non
     assert look.seen([os.fsencode(sparse), os.fsencode(tmp_path)]) == [0, 0]
     assert look.sizes(1).tolist() == [5 << 30]
     assert look.seconds(1)[0] * 10**9 + look.nanoseconds(1)[0] == seen.st_mtime_ns
+    sizes, seconds, nanoseconds = columns([sparse, tmp_path])
+    assert (look.sizes(2), look.seconds(2), look.nanoseconds(2)) == (sizes, seconds, nanoseconds)
     assert look.modes(2) == [seen.st_mode, tmp_path.stat().st_mode]
     assert stat.S_ISREG(look.modes(1)[0])
 
@@ -83,3 +89,28 @@ def test_a_library_that_is_not_as_we_know_it_is_not_asked(monkeypatch: pytest.Mo
     monkeypatch.setattr(module.ctypes, "CDLL", lambda name: {})
     monkeypatch.setattr(module, "_LAYOUTS", {os.uname().machine: (144, 24)})
     assert libc_stat() is None, "no function of that name"
+
+
+def test_it_is_asked_of_no_other_system_or_word_size(look: LibcStat, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert libc_stat() is not None
+    with monkeypatch.context() as other:
+        other.setattr(module.sys, "platform", "darwin")
+        assert libc_stat() is None
+    monkeypatch.setattr(module.sys, "maxsize", 2**31 - 1)
+    assert libc_stat() is None
+
+
+@pytest.mark.parametrize("wrong", ["sizes", "seconds", "nanoseconds", "modes"])
+def test_one_that_says_anything_else_than_python_is_not_asked(
+    look: LibcStat, monkeypatch: pytest.MonkeyPatch, wrong: str
+) -> None:
+    right = getattr(LibcStat, wrong)
+    monkeypatch.setattr(LibcStat, wrong, lambda self, count: [one + 1 for one in right(self, count)])
+    assert libc_stat() is None
+
+
+def test_one_that_does_not_find_a_file_that_is_there_is_not_asked(
+    look: LibcStat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LibcStat, "seen", lambda self, names: [-1])
+    assert libc_stat() is None

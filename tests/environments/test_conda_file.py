@@ -28,6 +28,17 @@ LINES = [
     ("numpy=1.25|1.26", "numpy", "", False),
     ("NumPy=1.26", "numpy", "==1.26.*", True),
     ("numpy=*", "numpy", "", True),
+    ("numpy *", "numpy", "", True),
+    ("numpy=1.26*", "numpy", "==1.26.*", True),
+    ("numpy >=1.20.*", "numpy", ">=1.20", True),
+    ("numpy<2.*,>1", "numpy", "<2,>1", True),
+    ("numpy !=1.24.*", "numpy", "!=1.24.*", True),
+    ("numpy ==1.24.*", "numpy", "==1.24.*", True),
+    ("numpy ==1.24 py39_0", "numpy", "==1.24", True),
+    ("numpy>=1.20,what?", "numpy", ">=1.20", False),
+    ("numpy[version='1.5|1.7']", "numpy", "", False),
+    (" numpy[build=py39_0] ", "numpy", "", True),
+    ("?what", "?what", "", False),
 ]
 
 
@@ -119,3 +130,10 @@ def test_which_pythons_fit(minor, versions, fit):
 def test_another_major_version(major, versions, some):
     """Whether a version that begins like this will do."""
     assert _some_of(major, versions) is some
+
+
+def test_a_line_is_kept_as_written_and_what_is_no_package_is_left_out():
+    file = conda_file_of({"dependencies": ["NumPy=1 ", "pip=23", {"pip": [" six ", "", None]}, {}]})
+    assert [package.written for package in file.packages] == ["NumPy=1"]
+    assert (file.channels, file.python, file.pip) == ((), None, ("six", "None"))
+    assert conda_file_of({}) == conda_file_of({"dependencies": None, "channels": None})

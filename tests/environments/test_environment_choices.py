@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from daskpar.environments import conda_prefixes
+from daskpar.environments import conda_prefixes, environment_choices
 from daskpar.environments.environment_choices import Choices, as_kept, how_of
 from daskpar.errors import UsageError
 from daskpar.jobspec.named_environment import Environment
@@ -46,9 +46,10 @@ def test_what_means_nothing(written):
         how_of("x", written, "--environment x")
 
 
-def test_containers_are_refused_by_name():
+@pytest.mark.parametrize("written", ["container", "docker", "podman:image:1"])
+def test_containers_are_refused_by_name(written):
     with pytest.raises(UsageError, match=r"daskpar starts no containers\. Write build"):
-        how_of("x", "container", "--environment x")
+        how_of("x", written, "--environment x")
 
 
 def step(name: str, environment: str = "") -> SimpleNamespace:
@@ -91,6 +92,23 @@ def test_the_closest_word_counts(monkeypatch):
 def test_a_name_that_no_step_has():
     with pytest.raises(UsageError, match=r"no step has an environment of that name .*Did you mean 'scoring'"):
         Choices({"scorng": "ours"}).check_names([step("work", "scoring:1")])
+
+
+def test_names_that_steps_have_and_the_one_for_all_are_accepted():
+    given = {"azureml:scoring:1": "ours", "scoring": "ours", "work": "ours", "default": "ours"}
+    Choices(given).check_names([step("work", "scoring:1")])
+    with pytest.raises(UsageError, match=r"\(there are: none\)\.$"):
+        Choices({"scoring": "ours"}).check_names([])
+
+
+def test_the_configuration_maps_names(monkeypatch):
+    monkeypatch.setattr(environment_choices, "configured", lambda *_: {"azureml:env": "venv:/a", 7: "ours"})
+    choices = Choices()
+    assert (choices.of(step("x", "env:1")).place, choices.of(step("7")).kind) == ("/a", "ours")
+    assert choices.of(step("x", "env:1")).source == "daskpar.environments.azureml:env"
+    monkeypatch.setattr(environment_choices, "configured", lambda *_: ["env"])
+    with pytest.raises(UsageError, match="has to map names"):
+        Choices().of(step("x"))
 
 
 def test_conda_environments_are_found_by_name(tmp_path, monkeypatch):

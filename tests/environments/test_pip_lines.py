@@ -37,6 +37,10 @@ from daskpar.jobspec.named_environment import Environment
         ("--constraint ${PLACE}/limits.txt", "--constraint ${PLACE}/limits.txt"),
         ("--find-links ./wheels", "--find-links {}/wheels"),
         ("-f /opt/wheels", "-f /opt/wheels"),
+        ("-c 'my limits.txt'", "-c {}/my limits.txt"),
+        ("-c ends'", "-c {}/ends'"),
+        ("-c 'begins", "-c {}/'begins"),
+        ("-c '", "-c {}/'"),
     ],
 )
 def test_a_line_means_the_same_in_any_folder(tmp_path, line, means):
@@ -63,7 +67,8 @@ def test_lists_stand_in_place_of_their_names(tmp_path):
         expanded(["-r gone.txt"], str(tmp_path))
 
 
-def test_what_pip_reads_decides_what_is_built(tmp_path):
+def test_what_pip_reads_decides_what_is_built(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     for name in (
         "list.txt",
         "limits.txt",
@@ -75,7 +80,7 @@ def test_what_pip_reads_decides_what_is_built(tmp_path):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("")
-    lines = ["-r list.txt", "-c limits.txt", "./pkg", "-e ./own"]
+    lines = ["-r list.txt", "-c limits.txt", "own", "-f ./wheels", "--find-links=wheels", "./pkg", "-e ./own"]
 
     def order() -> BuildOrder:
         conda = json.dumps({"dependencies": [{"pip": lines}]})
@@ -90,6 +95,7 @@ def test_what_pip_reads_decides_what_is_built(tmp_path):
     assert changes("list.txt", "six") and changes("limits.txt", "six<2") and changes("pkg/pkg.py", "x = 1")
     assert not changes("pkg/__pycache__/pkg.pyc", "x") and not changes("pkg/pkg.egg-info/PKG-INFO", "x")
     assert not changes("own/own.py", "x = 1"), "it is read where it lies"
+    assert not changes("wheels/other.whl", "x"), "what is taken of it, nobody knows"
     assert changes("own/pyproject.toml", "[project]")
     assert "six" in order().file.pip, "nodes need not see the list"
 

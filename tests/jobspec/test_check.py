@@ -393,7 +393,8 @@ def test_a_circle_of_steps(folder: Folder) -> None:
           c: {type: command, command: ls, inputs: {i: "${{parent.jobs.b.outputs.o}}"}, outputs: {o: }}
           after: {type: command, command: ls, inputs: {i: "${{parent.jobs.c.outputs.o}}"}}
         """)
-    assert "the steps need each other in a circle" in problem.what
+    assert "the steps need each other in a circle: b -> c -> a -> b." in problem.what
+    assert problem.path == "jobs.b"
     assert re.search(r"a -> b -> c -> a|b -> c -> a -> b|c -> a -> b -> c", problem.what)
 
 
@@ -726,6 +727,33 @@ def test_what_azure_accepts_gives_no_warning(folder: Folder, parallel_job: Text)
     job = folder.load(text)
     assert job.warnings == ()
     assert len([note for note in job.notes if "not used here" in note]) == 6
+
+
+@pytest.mark.parametrize(
+    ("compute", "named"), [("azureml:gpus", "gpus"), ("local", ""), ("serverless", ""), ("", "")]
+)
+def test_a_compute_is_a_note_where_it_may_name_a_cluster(
+    folder: Folder, parallel_job: Text, compute: str, named: str
+) -> None:
+    job = folder.load(parallel_job(f"compute: {compute}" if compute else ""))
+    said = [note for note in job.notes if "compute" in note]
+    assert len(said) == bool(named) and all(f"daskpar.computes.{named}." in note for note in said)
+
+
+@pytest.mark.parametrize(
+    ("rows", "writes"), [("${{parent.outputs.all}}", True), ("./elsewhere.txt", False), ("", False)]
+)
+def test_an_output_of_the_pipeline_to_which_a_step_appends_rows_is_written(
+    folder: Folder, parallel_job: Text, rows: str, writes: bool
+) -> None:
+    job = folder.load(
+        parallel_job(
+            head="outputs: {all: {type: uri_file, path: ./all.txt}}",
+            task=f"append_row_to: {rows}" if rows else "",
+        )
+    )
+    said = [str(problem) for problem in job.warnings]
+    assert any("no step writes the pipeline's output 'all'" in text for text in said) is not writes
 
 
 def test_a_step_with_mistakes_is_no_missing_step(folder: Folder) -> None:

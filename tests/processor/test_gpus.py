@@ -91,6 +91,42 @@ def test_a_gpu_on_which_nothing_starts_is_left_out_where_others_start():
     assert not health.in_doubt
 
 
+@pytest.mark.parametrize(
+    ("told", "broken"),
+    [
+        ([("failed", "1", [1, 2, 3]), ("succeeded", "0", [2])], ["1"]),
+        ([("failed", "1", [1, 2]), ("failed", "1", [2, 1]), ("succeeded", "0", [2])], []),  # two that differ
+        ([("failed", "1", [1, 2, 3]), ("succeeded", "0", [9])], []),  # others can't do these either
+        ([("started", "0"), *[("not_started", "1")] * 2], []),
+        ([("started", "0"), *[("not_started", "1")] * 3], ["1"]),
+        ([("started", "0"), *[("not_started", "1")] * 2, ("started", "1"), *[("not_started", "1")] * 2], []),
+        ([("started", "1"), *[("not_started", "1")] * 3], []),  # nobody knows that they start elsewhere
+    ],
+)
+def test_from_when_on_a_gpu_looks_broken(told, broken):
+    health = GpuHealth(("0", "1"))
+    assert health.in_doubt is False
+    for name, *arguments in told:
+        getattr(health, name)(*arguments)
+    assert health.in_doubt is True
+    assert [device for device, _ in health.found_broken()] == broken
+    assert health.found_broken() == []
+
+
+def test_what_still_runs_on_a_gpu_that_is_left_out_changes_nothing():
+    health = GpuHealth(("0", "1", "2"))
+    health.failed("1", [1, 2, 3])
+    health.succeeded("0", [1])
+    assert [device for device, _ in health.found_broken()] == ["1"]
+    health.failed("1", [4, 5, 6])
+    health.succeeded("0", [4])
+    assert health.found_broken() == [], "it is left out already"
+    last = GpuHealth(("0", "1"), left_out={"1"})
+    last.failed("0", [1, 2, 3])
+    last.succeeded("1", [1])
+    assert last.found_broken() == [], "the last one stays"
+
+
 class Error(Exception):
     pass
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from daskpar.processor import health as module
 from daskpar.processor.health import FRUITLESS, LONGEST_ROW, ROW, Health, row_by_chance
 from daskpar.processor.protocol import BlockOrder
 from daskpar.results import TryStatus
@@ -283,3 +284,35 @@ def test_what_fails_in_a_sound_process_too_is_on_trial_no_more():
         fail(health, OTHER, index)
         succeed(health, OTHER, 60 + index)
     assert health.succeeded(OTHER, 1)
+
+
+def test_a_process_may_be_broken_where_others_have_succeeded_since_its_row_began():
+    health = Health()
+    succeed(health, OTHER, 100)
+    fail(health, ONE, 0)
+    succeed(health, OTHER, 101)
+    for key in range(10, 10 + FRUITLESS):
+        health.replaced(key)
+    assert fail(health, ONE, 1) == {1}
+    assert fail(health, 3, 0, 1) == set(), "nothing has succeeded since that row began"
+
+
+def test_no_more_is_kept_on_trial_than_fits(monkeypatch):
+    monkeypatch.setattr(module, "MOST_KEPT", 3)
+    health = Health()
+    for key in range(3):
+        fail(health, key, 2 * key, 2 * key + 1)
+        health.replaced(key)
+    assert sorted(health.on_trial(99)) == [4, 5]
+    fail(health, 50, *range(10, 20))
+    assert health.row(50) == 3
+
+
+def test_what_failed_in_as_many_processes_is_tried_the_later_first():
+    health = Health()
+    fail(health, ONE, 0)
+    health.replaced(ONE)
+    fail(health, ONE, 3)  # it was in the middle of its block
+    fail(health, OTHER, 5)
+    health.replaced(OTHER)
+    assert health.on_trial(99) == [5, 3, 0]

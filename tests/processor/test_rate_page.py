@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import os
 from types import SimpleNamespace
 
@@ -112,6 +113,21 @@ def test_who_waits_is_told_how_long_and_the_clock_of_its_call_stands_still(clock
         limit.acquire()
     assert clock.seconds - began == pytest.approx(sum(waited)) == pytest.approx(2.0, abs=0.01)
     assert limit.asked == 7 and repr(limit) == "<RateLimit: 2 calls a second>"
+
+
+def test_a_wait_is_as_long_as_the_bucket_says_and_the_limit_of_a_process_is_one(clock, page):
+    waited = []
+    limit = RateLimit(waited.append)
+    assert repr(limit) == "<RateLimit: none>" and copy.deepcopy([limit]) == [limit]
+    before = rate_limiter.the_limit()
+    assert rate_limiter.the_limit() is before is not None
+    limit.share(page, 1, 7.0)
+    page.set_rate(7.0)
+    began = clock.seconds
+    for _ in range(14):
+        limit.acquire()
+    assert clock.seconds - began == pytest.approx(2.0, abs=0.01)
+    assert max(waited) < 0.15
 
 
 @pytest.mark.parametrize("n", [-1, 1.5, "2", True, None])

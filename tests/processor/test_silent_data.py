@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
+import subprocess
 from pathlib import Path
 from time import monotonic
 
 import pytest
 
-from daskpar.processor.silent_data import SilentData
+from daskpar.batches.plan_writer import write_plan
+from daskpar.processor import silent_data
+from daskpar.processor.silent_data import SilentData, ask_for, trouble_with
 from waiting import until
 
 
@@ -49,7 +53,44 @@ def test_one_that_answers_with_the_error_of_a_mount_that_is_gone(
 ) -> None:
     (tmp_path / "a").write_text("text")
     stale = f"import os\ndef stale(*_): raise OSError({errno.ESTALE}, '')\nos.open = stale\n"
-    from daskpar.processor import silent_data
-
     monkeypatch.setattr(silent_data, "_ASK", stale + silent_data._ASK)
     assert asked([tmp_path / "a"]) == f"{tmp_path / 'a'} can't be read: {os.strerror(errno.ESTALE)}"
+
+
+def test_nobody_waits_for_one_that_says_nothing_and_can_not_be_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a process does that waits for its own Python on a mount whose server is gone."""
+    monkeypatch.setattr(silent_data, "_ASK", "import time\ntime.sleep(3600)\n")
+    question = SilentData([str(tmp_path / "a")], 0.0)
+    asking = question._asking
+    killed: list[int] = []
+
+    def wait(seconds: float) -> None:
+        raise subprocess.TimeoutExpired("", seconds)
+
+    with monkeypatch.context() as held:
+        held.setattr(asking, "kill", lambda: killed.append(asking.pid))
+        held.setattr(asking, "wait", wait)
+        assert question.trouble() == f"{tmp_path / 'a'} does not answer"
+    assert killed == [asking.pid]
+    asking.kill()
+    asking.wait()
+
+
+def test_the_files_of_a_mini_batch_are_asked_for_and_a_plan_that_is_gone_is_no_trouble(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a").write_text("text")
+    plan = str(tmp_path / "plan")
+    write_plan(tmp_path / "plan", kind="files", paths=[str(tmp_path / "a"), "s3://b/o"])
+    assert asyncio.run(trouble_with(plan, 0)) == ""
+    question = ask_for(plan, 0)
+    assert question is not None
+    until(lambda: question.trouble() == "")
+    assert ask_for(plan, 1) is None, "a URL is asked for by nobody here"
+    assert asyncio.run(trouble_with(plan, 1)) == "" == asyncio.run(trouble_with(str(tmp_path), 0))
+    stale = f"import os\ndef stale(*_): raise OSError({errno.ESTALE}, '')\nos.open = stale\n"
+    monkeypatch.setattr(silent_data, "_ASK", stale + silent_data._ASK)
+    found = asyncio.run(trouble_with(plan, 0))
+    assert found == f"{tmp_path / 'a'} can't be read: {os.strerror(errno.ESTALE)}"

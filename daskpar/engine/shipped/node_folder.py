@@ -112,7 +112,3 @@ def digest_of(path: str) -> str:
     """A text that tells a file's content from any other's."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-
-
-def _remove(folder: str) -> None:
-    shutil.rmtree(folder, ignore_errors=True)

@@ -93,3 +93,29 @@ def test_who_is_accused_again_in_part_keeps_one_history_and_is_narrowed_by_its_o
         assert blame.accuse(100, 101) is None
     assert len(blame._ranges) == 2
     assert blame.accuse(100, 101) == 100
+
+
+def test_rows_that_kill_their_writer_are_another_history_than_nodes_that_die():
+    blame = Blame()
+    for _ in range(LOSSES - 1):
+        assert blame.accuse(1, 2, writing=True) is None
+    assert not blame.needs_own_node(1), "it takes processors down, not nodes"
+    for _ in range(LOSSES - 1):
+        assert blame.accuse(1, 2) is None
+    assert blame.needs_own_node(1) and not blame.needs_own_node(2) and not blame.needs_own_node(0)
+    assert len(blame._ranges) == 1, "one history for each"
+    assert blame.accuse(1, 2, writing=True) == 1
+
+
+def test_where_a_range_begins_and_ends_and_that_only_one_alone_is_given_up():
+    blame = Blame()
+    for _ in range(2 * LOSSES_AT_MOST):
+        assert blame.accuse(10, 20) is None
+    assert [blame.is_suspect(index) for index in (9, 10, 19, 20)] == [False, True, True, False]
+    assert [blame.needs_own_node(index) for index in (9, 10, 19, 20)] == [False, True, True, False]
+    assert [blame.end_of_piece(*block) for block in ((0, 10), (0, 30), (19, 30), (20, 30))] == [
+        10,
+        10,
+        20,
+        30,
+    ]

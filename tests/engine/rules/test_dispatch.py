@@ -634,3 +634,25 @@ def test_blocks_go_first_to_the_node_whose_processors_have_least():
     given = [node for node, _ in made.orders()]
     # one for each processor, before any of them gets one to wait
     assert (given[:5].count("a"), given[:5].count("b")) == (1, 4)
+
+
+def test_retries_go_first_to_the_node_whose_processors_have_least():
+    made = dispatcher(40, each=None, nodes={"gone": 1, "one": 1, "four": 4})
+    while orders := made.orders():
+        for _, order in orders:
+            settle(made, order, order.start, order.stop)
+            made.end(order.block, "t")
+    for index in range(5):
+        made.retry(index, 1, failed_on="gone")
+    made.paused.add("gone")
+    given = [node for node, order in made.orders() if order.tries]
+    assert (given.count("one"), given.count("four")) == (1, 4)
+
+
+def test_rows_that_kill_their_writer_do_not_ask_for_a_node_of_their_own():
+    made = dispatcher(1, each=0.001, nodes={"a": 1})
+    for _ in range(LOSSES - 1):
+        ((_, order),) = made.orders()
+        assert made.release(order.block, "t", 0, 1, suspect=True).failed == ()
+        made.end(order.block, "t")
+    assert made.blame.is_suspect(0) and not made.blame.needs_own_node(0)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from daskpar.engine.shipped import sent_parts
+from daskpar.engine.shipped import row_carrier, sent_parts
 from daskpar.engine.shipped.grown_files import LEFT, GrownFiles
 from daskpar.engine.shipped.returned_files import ReturnedFiles
 from daskpar.engine.shipped.row_carrier import WINDOW_BYTES, RowCarrier, window_of
@@ -22,11 +22,14 @@ from daskpar.processor.protocol import (
     BlockEnded,
     CarriedRows,
     Flushed,
+    LogMessage,
     NodeFailed,
+    ProcessorChanged,
     ProcessorSettings,
     ReturnedFile,
     carried_bytes,
 )
+from daskpar.results import Failure, InitFailed
 from daskpar.rows.shared_folder import SharedFolder
 from waiting import until
 
@@ -56,6 +59,8 @@ class Driver:
             moves=(("/run", str(folder / "node")),),
             trees=(self.settings.logs,),
             window=window,
+            left=str(folder / "left") if (folder / "left").is_dir() else "",
+            own_outputs=str(folder / "own"),
         )
         self.carrier = RowCarrier(self.settings, self.places, self.take)
 
@@ -269,3 +274,96 @@ def test_rows_are_kept_where_they_belong_however_often_they_come(tmp_path):
     with pytest.raises(RunDirectoryError):
         store.keep("../x", 0, b"x")
     assert replace(store) == store
+
+
+def changed(state) -> ProcessorChanged:
+    return ProcessorChanged(node=0, processor=0, pid=1, state=state)
+
+
+INIT = InitFailed(node=0, processor=0, message="", trace="", log="", time=0.0, fatal=False)
+
+
+@pytest.mark.parametrize(
+    ("message", "explained"),
+    [
+        (BlockEnded(block=1, token="t"), False),
+        (changed("started"), False),
+        (changed("ready"), False),
+        (changed("died"), True),
+        (INIT, True),
+        (NodeFailed(node=0, message="", disk=False), True),
+        ("flush", False),
+        ("failed flush", True),
+    ],
+)
+def test_logs_come_before_what_they_explain_and_before_nothing_else(
+    tmp_path, monkeypatch, message, explained
+):
+    monkeypatch.setattr(row_carrier, "LOG_SECONDS", 3600.0)  # nor from time to time
+    driver = Driver(tmp_path)
+    log = Path(driver.settings.logs, "log.txt")
+    log.write_text("why")
+    if "flush" in str(message):
+        failure = Failure(index=0, reason=0, message="", log=str(log))
+        flush = flushed(driver.settings.store.writer("0-process000"), b"rows")
+        message = replace(flush, failures=(failure,) if "failed" in message else ())
+    driver.carrier.take([message])
+    until(lambda: any(type(each) is type(message) for each in driver.got))
+    kinds = [type(each) for each in driver.got]
+    assert kinds == [*[ReturnedFile] * explained, type(message)]
+    if isinstance(message, Flushed):
+        assert [failure.log for failure in driver.got[-1].failures] == ["/run/logs/log.txt"] * explained
+    driver.carrier.close(drain=True)
+    assert ReturnedFile in map(type, driver.got), "the others when all is over"
+
+
+def test_logs_come_from_time_to_time_in_small_pieces(tmp_path, monkeypatch):
+    monkeypatch.setattr(row_carrier, "LOG_SECONDS", 0.01)
+    driver = Driver(tmp_path, window=40)
+    Path(driver.settings.logs, "log.txt").write_text("a" * 25)
+    until(lambda: len(driver.got) >= 3)
+    Path(driver.settings.logs, "log.txt").write_text("a" * 26)
+    until(lambda: len(driver.got) >= 4)
+    assert [(piece.offset, len(piece.data)) for piece in driver.got] == [(0, 10), (10, 10), (20, 5), (25, 1)]
+    driver.carrier.close(drain=True)
+    assert len(driver.got) == 4
+
+
+def test_the_end_brings_what_is_left_and_names_what_nobody_brings(tmp_path):
+    (tmp_path / "left").mkdir()
+    (tmp_path / "left" / "x").write_text("abc")
+    driver = Driver(tmp_path)
+    for name in ("b", "a"):
+        (tmp_path / "own" / "deep" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "own" / "deep" / name).touch()
+    driver.carrier.close(drain=True)
+    *files, last = driver.got
+    assert files == [
+        ReturnedFile(tree=LEFT, name="x", offset=0, data=b"abc"),
+        ReturnedFile(tree=LEFT, name="", offset=0, data=b""),
+    ]
+    assert isinstance(last, LogMessage) and "node's folder: deep/a and 1 more; let them" in last.text
+
+
+def test_one_that_breaks_says_so_and_lets_nobody_wait(tmp_path, monkeypatch):
+    driver = Driver(tmp_path)
+
+    def broken(*_):
+        raise ValueError(f"no {driver.settings.logs}")
+
+    monkeypatch.setattr(SentParts, "read", broken)
+    driver.carrier.take([flushed(driver.settings.store.writer("0-process000"), b"x")])
+    until(lambda: driver.got)
+    (told,) = driver.got
+    assert told.message == "node 0: its rows can't be sent: ValueError: no /run/logs"
+    assert (told.node, told.disk) == (0, False)
+    assert driver.carrier.bring_files() is False
+    driver.carrier.close(drain=True)
+
+
+def test_a_driver_that_takes_nothing_is_waited_for_only_so_long(tmp_path, monkeypatch):
+    monkeypatch.setattr(row_carrier, "DRAIN_SECONDS", 0.0)
+    driver = Driver(tmp_path, acknowledges=False, window=40)
+    Path(driver.settings.logs, "log.txt").write_text("a" * 100)
+    driver.carrier.close(drain=True)
+    assert driver.under_way <= 40

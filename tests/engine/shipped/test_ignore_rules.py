@@ -39,6 +39,12 @@ RULES = [
     ("a**b", "axxb", False, True),
     ("a**bc", "axc", False, False),
     ("a***bc", "axbc", False, True),
+    (r"a\*b", "a*b", False, True),
+    (r"a\*b", "axb", False, False),
+    (r"a\?", "a?", False, True),
+    (r"\[a]", "[a]", False, True),
+    (r"x\ ", "x ", False, True),
+    ("a.b", "axb", False, False),
 ]
 
 

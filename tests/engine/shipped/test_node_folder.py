@@ -71,6 +71,8 @@ def test_too_much_is_not_packed(tmp_path, monkeypatch):
         InputError, match=r"the data holds more than .*give the output that it comes from a URL"
     ):
         packed(tmp_path)
+    (tmp_path / "data").write_bytes(b"x" * 100)
+    assert parcels.sendable("the data", "input", files_of_data(str(tmp_path / "data"), "data"))
     with pytest.raises(InputError, match="can't be sent to nodes"):
         packed(tmp_path, "missing")
 
@@ -83,6 +85,40 @@ def test_what_is_compressed_already_is_not_again(tmp_path, data):
     folder = NodeFolder(str(tmp_path))
     sent(folder, parcel, piece=1 << 20)
     assert Path(folder.path, parcel.target, "data").read_bytes() == data
+    folder.remove()
+
+
+@pytest.mark.parametrize(
+    ("parts", "level"),
+    [
+        ([b"t" * parcels.SAMPLE_BYTES * 3], 1),
+        ([os.urandom(parcels.SAMPLE_BYTES * 3)], 0),
+        ([b"h" * parcels.SAMPLE_BYTES, os.urandom(parcels.SAMPLE_BYTES), b"e" * parcels.SAMPLE_BYTES], 0),
+        (
+            [os.urandom(parcels.SAMPLE_BYTES), b"t" * parcels.SAMPLE_BYTES, os.urandom(parcels.SAMPLE_BYTES)],
+            1,
+        ),
+        ([os.urandom(1000)], 0),
+        ([], 0),
+    ],
+)
+def test_the_middle_of_a_file_says_whether_compression_pays(tmp_path, parts, level):
+    (tmp_path / "data").write_bytes(b"".join(parts))
+    assert parcels._level([str(tmp_path), str(tmp_path / "data")]) == level
+
+
+def test_links_are_followed_but_not_in_circles_and_the_same_folder_may_come_twice(tmp_path):
+    (tmp_path / "data" / "one").mkdir(parents=True)
+    (tmp_path / "data" / "one" / "a").write_text("a")
+    (tmp_path / "data" / "one" / "up").symlink_to(tmp_path / "data")
+    (tmp_path / "data" / "two").symlink_to(tmp_path / "data" / "one")
+    parcel = packed(tmp_path)
+    assert (parcel.what, parcel.size) == ("input", parcel.path.stat().st_size)
+    folder = NodeFolder(str(tmp_path))
+    sent(folder, parcel)
+    place = Path(folder.path, parcel.target, "data")
+    found = sorted(str(path.relative_to(place)) for path in place.rglob("*") if not path.is_dir())
+    assert found == ["one/a", "two/a"] and not (place / "two").is_symlink()
     folder.remove()
 
 
