@@ -13,7 +13,6 @@ from daskpar.errors import (
     Interrupted,
     JobFailed,
     PartialRun,
-    RunDirectoryError,
 )
 
 
@@ -57,8 +56,6 @@ def status_of(error: DaskparError) -> Status:
     """How a run or step ends that stops at `error`."""
     if isinstance(error, DataUnreached):  # as in mid-run: the store may answer later, and `resume` goes on
         return Status.LOST
-    if isinstance(error, RunDirectoryError) and isinstance(error.__cause__, OSError):
-        return Status.LOST  # what a disk refuses for whatever reason is put right, and `resume` goes on
     for status in (Status.LOST, Status.INTERRUPTED):
         if isinstance(error, _ERRORS[status]):
             return status

@@ -64,7 +64,8 @@ def test_each_option_that_the_readme_names_exists(tmp_path: Path) -> None:
         option for line in README.splitlines() for option in re.findall(r"(?<![\w-])--[a-z][a-z_-]+", line)
     }
     helped = "".join(warm_python.run("daskpar", verb, "--help", cwd=tmp_path).stdout for verb in VERBS)
-    elsewhere = {"--dist", "--only", "--repeats", "--small", "--resource_monitor_interva"}
+    of_dask = {"--local-directory"}
+    elsewhere = {"--dist", "--only", "--repeats", "--small", "--resource_monitor_interva", *of_dask}
     unknown = {
         option for option in shown - elsewhere if option not in helped and option[2:] not in WITH_EFFECT
     }

@@ -280,11 +280,12 @@ class Cluster:
         self._introductions.keep(workers)
         self._doubt_hanging()
         known = self.facts.keys() | self.strangers.keys()
-        asked = self._introductions.begin(address for address in workers if address not in known)
+        unknown = {address for address in workers if address not in known}
+        self._introductions.begin(unknown)
         grace = JOIN_SECONDS if self._begun and self.facts else GRACE_SECONDS
         try:
             self._introductions.wait(
-                asked, grace if self._begun or self.facts else ANSWER_SECONDS, after_the_first=grace
+                unknown, grace if self._begun or self.facts else ANSWER_SECONDS, after_the_first=grace
             )
         except OSError as error:
             raise _no_answer(error) from error

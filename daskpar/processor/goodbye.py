@@ -24,7 +24,8 @@ class Goodbyes:
     def holds(self, processor: ProcessorHandle, exited: Exited, now: float) -> bool:
         """Whether this is such an end: `due` gives it when the node has gone on for a while."""
         # Also where a handler of its script's ends it, in the call during which the signal came.
-        by_handler = processor.page.terminated() >= processor.longest().since
+        signalled = processor.page.terminated()
+        by_handler = signalled > 0 and signalled >= processor.longest().since
         by_term = exited.status & 0x7F == signal.SIGTERM or by_handler
         if not by_term or processor.killed_for or processor.order is None:
             return False

@@ -36,11 +36,13 @@ from daskpar.processor.protocol import BlockOrder
 from daskpar.processor.return_check import why_not_countable
 from daskpar.processor.script_loop import ScriptLoop, awaited
 from daskpar.processor.shared_page import Phase
-from daskpar.processor.silent_data import trouble_with
+from daskpar.processor.silent_calls import SilentCalls
 from daskpar.processor.slot_page import SlotPage
 from daskpar.processor.throttling import Patience
 from daskpar.results import Failure, Reason, TryStatus
 
+HOLD_SECONDS = 0.01
+"""Between two looks whether reports are still held back."""
 TICK_SECONDS = 0.05
 """How often clocks are looked at while calls are in flight."""
 CANCEL_SECONDS = 2.0
@@ -114,6 +116,7 @@ class InFlightRunner(BlockRunner):
         fetching = self.settings.fetching
         self._loading_waits = self.settings.tabular or (fetching is not None and fetching.splits)
         """Whether loading one takes a while: it is read, or fetched."""
+        self._silent = SilentCalls(self.settings.plan)
         self._expected: BlockOrder | None = None
         self._columns: Any = None
         self._call: Call | None = None
@@ -320,7 +323,7 @@ class InFlightRunner(BlockRunner):
             call.running, call.again = None, True
             self._throttled += 1
             await asyncio.sleep(wait)
-        if call.timed_out and (trouble := await trouble_with(self.settings.plan, call.index)):
+        if call.timed_out and (trouble := await self._silent.trouble(call.index)):
             # It waits for its files, which do not answer: nothing of the script's took too long.
             self._guarded(self._ended_unreached, call, trouble)
             return
@@ -472,8 +475,10 @@ class InFlightRunner(BlockRunner):
         self._flushed = OWN.monotonic()
         if not self._ended:
             return
-        while self._page.holds_reports():
-            OWN.sleep(0.001)
+        if self._page.holds_reports():  # a while; the calls in flight go on meanwhile
+            self._flush_soon = True
+            self._loop.call_later(HOLD_SECONDS, self._guarded, self._flush)
+            return
         self._page.announce(self._ended[0].facts[0], Phase.FLUSH, self._flushed)
         with self._ground.restored():
             self._report_blocks()

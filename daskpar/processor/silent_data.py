@@ -6,7 +6,6 @@ asks, and is left behind where it gets no answer either.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import subprocess
 import sys
@@ -22,8 +21,6 @@ ANSWER_SECONDS = 10.0
 """A disk that moves at all gives two bytes of a file in that time."""
 FILES_AT_MOST = 8
 """Files of one mini-batch that are asked for."""
-LOOK_SECONDS = 0.05
-"""Between two looks for the answer, in a processor whose other calls go on."""
 _ASK = """
 import os, sys
 for number, path in enumerate(sys.argv[1:], 1):
@@ -35,8 +32,9 @@ for number, path in enumerate(sys.argv[1:], 1):
         os.pread(fd, 1, 0), os.pread(fd, 1, max(0, os.fstat(fd).st_size - 1))
         os.close(fd)
     except OSError as error:
-        sys.exit(error.errno)
-"""
+        if error.errno in UNREACHED:
+            sys.exit(error.errno)
+""".replace("UNREACHED", repr(tuple(UNREACHED_ERRNOS)))
 
 
 class SilentData:
@@ -44,6 +42,8 @@ class SilentData:
 
     def __init__(self, paths: Sequence[str], seconds: float | None = None) -> None:
         self._paths = paths
+        self.silent = ""
+        """The file that there is trouble with, once that is known."""
         self._until = monotonic() + (ANSWER_SECONDS if seconds is None else seconds)
         self._asking = subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", _ASK, *paths],
@@ -69,7 +69,9 @@ class SilentData:
         said = self._said() if why else []
         if self._asking.stdout:
             self._asking.stdout.close()
-        return f"{self._paths[int(said[-1]) - 1 if said else 0]} {why}" if why else ""
+        if why:
+            self.silent = self._paths[int(said[-1]) - 1 if said else 0]
+        return f"{self.silent} {why}" if why else ""
 
     def _said(self) -> list[bytes]:
         """The numbers of the files that were asked for so far."""
@@ -88,13 +90,3 @@ def ask_for(plan: str, index: int) -> SilentData | None:
         return SilentData(found) if found else None
     except Exception:  # the mini-batch has still taken too long, which is what counts then
         return None
-
-
-async def trouble_with(plan: str, index: int) -> str:
-    """As `SilentData.trouble`, once it is known, of mini-batch `index`; other calls go on meanwhile."""
-    question = ask_for(plan, index)
-    if question is None:
-        return ""
-    while (trouble := question.trouble()) is None:
-        await asyncio.sleep(LOOK_SECONDS)
-    return trouble

@@ -12,8 +12,9 @@ from time import monotonic
 import pytest
 
 from daskpar.batches.plan_writer import write_plan
-from daskpar.processor import silent_data
-from daskpar.processor.silent_data import SilentData, ask_for, trouble_with
+from daskpar.processor import silent_calls, silent_data
+from daskpar.processor.silent_calls import SilentCalls
+from daskpar.processor.silent_data import SilentData, ask_for
 from waiting import until
 
 
@@ -84,13 +85,58 @@ def test_the_files_of_a_mini_batch_are_asked_for_and_a_plan_that_is_gone_is_no_t
     (tmp_path / "a").write_text("text")
     plan = str(tmp_path / "plan")
     write_plan(tmp_path / "plan", kind="files", paths=[str(tmp_path / "a"), "s3://b/o"])
-    assert asyncio.run(trouble_with(plan, 0)) == ""
+    assert asyncio.run(SilentCalls(plan).trouble(0)) == ""
     question = ask_for(plan, 0)
     assert question is not None
     until(lambda: question.trouble() == "")
     assert ask_for(plan, 1) is None, "a URL is asked for by nobody here"
-    assert asyncio.run(trouble_with(plan, 1)) == "" == asyncio.run(trouble_with(str(tmp_path), 0))
+    assert (
+        asyncio.run(SilentCalls(plan).trouble(1)) == "" == asyncio.run(SilentCalls(str(tmp_path)).trouble(0))
+    )
     stale = f"import os\ndef stale(*_): raise OSError({errno.ESTALE}, '')\nos.open = stale\n"
     monkeypatch.setattr(silent_data, "_ASK", stale + silent_data._ASK)
-    found = asyncio.run(trouble_with(plan, 0))
+    found = asyncio.run(SilentCalls(plan).trouble(0))
     assert found == f"{tmp_path / 'a'} can't be read: {os.strerror(errno.ESTALE)}"
+
+
+def test_one_question_stands_for_the_calls_whose_time_is_up_together(tmp_path, monkeypatch):
+    paths = [str(tmp_path / name) for name in "abcd"]
+    for path in paths:
+        Path(path).write_text("text")
+    plan = str(tmp_path / "plan")
+    write_plan(tmp_path / "plan", kind="files", paths=paths)
+    begun: list[list[str]] = []
+
+    class Counted(SilentData):
+        def __init__(self, paths: list[str]) -> None:
+            begun.append(paths)
+            super().__init__(paths)
+
+    monkeypatch.setattr(silent_calls, "SilentData", Counted)
+
+    async def all_at_once(*, cancel: bool = False) -> list[str]:
+        calls = SilentCalls(plan)
+        asked = [asyncio.ensure_future(calls.trouble(index)) for index in range(4)]
+        await asyncio.sleep(0)
+        if cancel and calls._task is not None:
+            calls._task.cancel()
+        return await asyncio.gather(*asked)
+
+    assert asyncio.run(all_at_once()) == [""] * 4 and begun == [paths]
+    assert asyncio.run(all_at_once(cancel=True)) == [""] * 4, "a script that cancels all tasks"
+    real = silent_data._ASK
+    stale = f"import os\nreal = os.open\ndef stale(path, flags):\n    if path.endswith('c'): raise OSError({errno.ESTALE}, '')\n    return real(path, flags)\nos.open = stale\n"
+    monkeypatch.setattr(silent_data, "_ASK", stale + real)
+    text = f"{tmp_path / 'c'} can't be read: {os.strerror(errno.ESTALE)}"
+    assert asyncio.run(all_at_once()) == [text] * 4, "one mount"
+    monkeypatch.setattr(silent_calls, "mount_of", lambda path, mounts: path)
+    begun.clear()
+    assert asyncio.run(all_at_once()) == ["", "", text, ""], "each a mount of its own"
+    assert begun == [paths, [*paths[:2], paths[3]]]
+
+
+@pytest.mark.parametrize(
+    ("path", "mount"), [("/a/b/c", "/a/b"), ("/a/bc", "/"), ("/a/b", "/"), ("/a/b/x/y", "/a/b/x")]
+)
+def test_the_mount_of_a_file_is_known_by_its_name(path, mount):
+    assert silent_calls.mount_of(path, ["/a/b/x", "/a/b", "/"]) == mount
