@@ -26,6 +26,7 @@ from daskpar.outputs.journal_frames import FLUSH_PACK, HEAD, PART_PACK, FrameKin
 from daskpar.outputs.journal_reader import JournalContents, keep_damaged, read_journal
 from daskpar.processor.protocol import Flushed
 from daskpar.results import Failure
+from daskpar.rows.json_lines_format import JsonLinesFormat
 
 COUNT = 40
 
@@ -479,3 +480,13 @@ def test_what_an_empty_journal_and_one_without_its_head_say():
     assert (empty.next_part, empty.planned, empty.texts, empty.found) == (1, 0, 0, False)
     assert empty.row_format == JournalContents(path=Path("journal"), header={}, boots=("",)).row_format
     assert len(empty.records(0, 0)) == 0
+
+
+def test_the_format_of_the_rows_is_the_one_that_the_head_names():
+    named = JournalContents(
+        path=Path("journal"), header={"row_format": {"name": JsonLinesFormat.name}}, boots=("",)
+    )
+    assert isinstance(named.row_format, JsonLinesFormat)
+    other = JournalContents(path=Path("journal"), header={"row_format": {"name": "later"}}, boots=("",))
+    with pytest.raises(RunDirectoryError, match="'later', which this daskpar does not know"):
+        _ = other.row_format

@@ -21,6 +21,7 @@ TEN = [(1, float(second)) for second in range(1, 11)]
     [
         (TEN, 10, 10, 9.0),  # nine of ten took that at most
         (TEN[:4], 4, 5, None),  # too few
+        (TEN[:5], 5, 10, 5.0),  # just enough, and just half of the step
         (TEN, 10, 21, None),  # less than half of the step
         ([], 100, 100, None),  # done by an earlier process, whose times nobody knows
         ([(5000, 100.0), (1, 60.0)], 5001, 5002, 0.02),  # one slow one does not change what is usual
@@ -52,5 +53,7 @@ def test_a_mini_batch_is_slow_that_runs_for_twice_the_usual_time(elapsed, usual,
 def test_a_block_is_quiet_after_longer_than_what_is_ahead_of_it_may_take():
     assert not RULE.is_quiet(QUIET_SECONDS - 0.1, 0.0, 1)
     assert RULE.is_quiet(QUIET_SECONDS, 0.0, 1)
+    assert not RULE.is_quiet(QUIET_SECONDS + 1.9, 1.0, 0)
+    assert RULE.is_quiet(QUIET_SECONDS + 2, 1.0, 0.5), "one is ahead of its end at least"
     assert not RULE.is_quiet(QUIET_SECONDS + 19, 1.0, 10)
     assert RULE.is_quiet(QUIET_SECONDS + 20, 1.0, 10)

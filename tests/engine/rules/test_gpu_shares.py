@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from daskpar.engine.rules.allocation import NodeFacts, gpus_per_node, processors_per_node
-from daskpar.engine.rules.gpu_shares import GpuShares
+from daskpar.engine.rules.gpu_shares import GpuShares, shares_of, shares_of_step
 
 MIG = ("MIG-1a", "MIG-2b", "MIG-3c")
 
@@ -52,6 +54,8 @@ def test_what_each_processor_of_a_node_gets(each, there, wanted, expected):
         ("-1", ("0", "1"), ()),
         ("1,-1,0", ("0", "1"), ("1",)),
         ("GPU-7", ("0", "1"), ("GPU-7",)),
+        ("GPU-7", ("0",), ("GPU-7",)),
+        ("0", ("GPU-7",), ("0",)),
         ("MIG-2b", MIG, ("MIG-2b",)),
         ("GPU-7", (), ()),
     ],
@@ -69,3 +73,30 @@ def test_nodes_of_one_host_share_the_parts_and_the_pairs():
     ):
         shares = GpuShares(each)
         assert gpus_per_node(nodes, processors_per_node(nodes, None, shares), shares=shares) == expected
+
+
+@pytest.mark.parametrize(
+    ("each", "on_one", "processors", "needed"),
+    [
+        (1.0, 1, [1, 1, 2, 3], [0, 1, 2, 3]),
+        (0.5, 2, [1, 2, 4, 6], [0, 1, 1, 2]),
+        (0.7, 1, [1, 1, 2, 3], [0, 1, 2, 3]),
+        (0.34, 2, [1, 2, 4, 6], [0, 1, 1, 2]),
+        (2.0, 1, [1, 1, 1, 1], [0, 2, 4, 6]),
+    ],
+)
+def test_how_many_processors_so_many_gpus_are_for_and_how_many_these_need(each, on_one, processors, needed):
+    shares = GpuShares(each)
+    assert shares.on_one == on_one
+    assert [shares.processors(number) for number in range(4)] == processors
+    assert [shares.needed(number) for number in range(4)] == needed
+    assert GpuShares() == GpuShares(1.0, None)
+
+
+def test_the_shares_of_a_step_are_what_it_says():
+    variables = {"CUDA_VISIBLE_DEVICES": "1"}
+    settings = SimpleNamespace(gpus_per_processor=0.5)
+    assert shares_of_step(SimpleNamespace(settings=settings, environment_variables=variables)) == GpuShares(
+        0.5, "1"
+    )
+    assert shares_of(SimpleNamespace(gpus_each=2.0, environment={})) == GpuShares(2.0, None)
