@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas
 import pytest
 
 import warm_python
@@ -41,6 +42,21 @@ def test_the_first_job_does_what_the_readme_says(tmp_path: Path) -> None:
     assert shown and shape(shown[0].strip("`\n"), "/home/you/first") == shape(
         done.stdout.strip(), str(tmp_path)
     )
+
+
+def test_the_table_does_what_the_readme_says(tmp_path: Path) -> None:
+    (tmp_path / "prices").mkdir()
+    (tmp_path / "prices/1.csv").write_text("store,price,quantity\na,1.5,2\nb,2.0,\na,3,4\n")
+    for name in ("prices/MLTable", "table.yml", "total.py"):
+        (tmp_path / name).write_text(block(name))
+    ended = warm_python.run("daskpar", "table.yml", "--dashboard", "none", cwd=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    rows = pandas.read_parquet(tmp_path / "rows.parquet")
+    assert rows["store"].tolist() == ["a", "b", "a"] and rows["total"].fillna(-1).tolist() == [
+        3.0,
+        -1.0,
+        12.0,
+    ]
 
 
 def shape(text: str, folder: str) -> list[str]:
