@@ -34,6 +34,8 @@ SPARE_SHARE, SPARE_LEAST, SPARE_MOST = 0.1, 1 << 30, 16 << 30
 """Of the disk, but within these bytes: what the copy leaves free on top of twice what is expected, because
 the script's own files are more important.
 """
+SMALL_SHARE = 0.01
+"""Of what is free: an output as small as this takes no room from anybody, however full the disk is."""
 
 
 class EarlyCopy:
@@ -114,7 +116,7 @@ class EarlyCopy:
         if stop == done or (ledger.row_format.needs_schema and schema is None):
             return False
         disk = shutil.disk_usage(self._folder)
-        if disk.free < 2 * expected + min(max(SPARE_LEAST, SPARE_SHARE * disk.total), SPARE_MOST):
+        if not leaves_room(expected, disk.free, disk.total):
             raise OSError("the space on the disk is needed for other things")
         if self._start is None:
             if self._thrown_away > committed:
@@ -157,6 +159,14 @@ class EarlyCopy:
         done = commits.counts().done
         whole = commits.size_bytes * commits.count // done if done else 0
         return 2 * whole - commits.size_bytes - (self._start.taken_bytes if self._start is not None else 0)
+
+
+def leaves_room(expected: int, free: int, total: int) -> bool:
+    """Whether a disk of `total` bytes, `free` of them free, has room for `expected` bytes and for what the
+    script may write itself.
+    """
+    spare = min(max(SPARE_LEAST, SPARE_SHARE * total), SPARE_MOST)
+    return expected <= SMALL_SHARE * free or free >= 2 * expected + spare
 
 
 def begin(path: Path, head: bytes, joiner: RowJoiner | None = None) -> CopiedStart:

@@ -142,6 +142,27 @@ def test_on_trouble_it_is_given_up_and_the_output_written_at_the_end(
     assert (step / "out").read_bytes() == b"0\n1\n"
 
 
+@pytest.mark.parametrize(
+    ("expected", "free", "total", "room"),
+    [
+        (10 << 30, 36 << 30, 252 << 30, True),  # twice what is expected, and 16 GiB
+        (10 << 30, (36 << 30) - 1, 252 << 30, False),
+        (10 << 30, 25 << 30, 50 << 30, True),  # a tenth of a smaller disk
+        (10 << 30, (25 << 30) - 1, 50 << 30, False),
+        (1 << 30, 3 << 30, 5 << 30, True),  # a GiB of a small one
+        (1 << 30, (3 << 30) - 1, 5 << 30, False),
+        (10 << 20, 1000 << 20, 252 << 30, True),  # a small output on a disk that is nearly full
+        ((10 << 20) + 1, 1000 << 20, 252 << 30, False),
+        (1, 99, 252 << 30, False),
+        (0, 0, 252 << 30, True),
+    ],
+)
+def test_the_disk_keeps_room_for_the_rows_and_for_the_script(
+    expected: int, free: int, total: int, room: bool
+) -> None:
+    assert module.leaves_room(expected, free, total) is room
+
+
 def test_a_small_disk_keeps_its_room_for_the_rows(
     step: Path, processors: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,6 +170,7 @@ def test_a_small_disk_keeps_its_room_for_the_rows(
     early_copy = EarlyCopy(ledger, step, str(step / "out"))
     ledger.commit(processors.flush({0: b"0" * 1000}))
     usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(module, "SMALL_SHARE", 0)
     needed = 2 * 7000 + module.SPARE_LEAST  # three more of 1000 in the parts, four in the output
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(0, 0, needed))
     assert early_copy.advance()
