@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import dask
 import pytest
 
 import daskpar
@@ -71,6 +72,16 @@ def step(
 
 def calls(work: Any) -> int:
     return len((work.folder / "calls").read_text().split()) if (work.folder / "calls").exists() else 0
+
+
+@pytest.fixture(autouse=True)
+def own_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What other tests and runs on this machine have there is none of our business. Sockets want a short path."""
+    with tempfile.TemporaryDirectory(prefix="bucket-") as folder:
+        monkeypatch.setattr(tempfile, "tempdir", folder)
+        monkeypatch.setenv("TMPDIR", folder)
+        with dask.config.set({"temporary-directory": folder}):
+            yield
 
 
 def left_behind() -> list[str]:
