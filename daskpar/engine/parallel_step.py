@@ -5,10 +5,9 @@ What it has committed survives whatever ends it: a resume goes on from there.
 
 from __future__ import annotations
 
-import secrets
 import shutil
 from collections.abc import Callable, Collection, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import time
@@ -35,22 +34,15 @@ from daskpar.engine.rules.clocks import Timeouts, progress_timeout
 from daskpar.engine.rules.counter import ThresholdCounter, Thresholds
 from daskpar.engine.rules.gpu_shares import shares_of_step
 from daskpar.engine.rules.in_flight_dispatch import dispatcher_of
+from daskpar.engine.step_outputs import StepOutputs
 from daskpar.engine.step_run import StepRun
 from daskpar.errors import DaskparError, InputError, RowsDamaged, input_error
 from daskpar.events import Event, Progress, StepPlanned
 from daskpar.jobspec.model import ParallelStep
 from daskpar.jobspec.second_copies import backs_up
-from daskpar.locations import is_url
-from daskpar.outputs.assembly import CopiedStart, assemble, check_space
-from daskpar.outputs.early_copy import EarlyCopy, remove_stale
-from daskpar.outputs.failed_items import UNASKED_ITEMS, write_failed_items
-from daskpar.outputs.failed_items_upload import upload_failed_items
+from daskpar.outputs.early_copy import EarlyCopy
 from daskpar.outputs.ledger import Ledger
-from daskpar.outputs.meter import OnProgress
 from daskpar.outputs.part_check import REPAIR_ROUNDS, damage_in_words
-from daskpar.outputs.row_folder import assemble_folder, check_folder
-from daskpar.outputs.step_uploads import StepUploads, uploads_of
-from daskpar.outputs.store_patience import OUTAGE_SECONDS, with_patience
 from daskpar.processor.protocol import ProcessorSettings, SeenInput
 from daskpar.results import (
     Counts,
@@ -61,7 +53,7 @@ from daskpar.results import (
     first_that_cost,
     status_of,
 )
-from daskpar.rows.registry import format_of, store_of
+from daskpar.rows.registry import format_of
 from daskpar.rundir.probe import NodeNeeds
 
 if TYPE_CHECKING:
@@ -103,15 +95,15 @@ class ParallelStepRun(StepRun):
 
     def __post_init__(self) -> None:
         self._grouping = GroupingCluster(self.cluster)
+        self._outputs = StepOutputs(
+            step=self.step, folder=self.folder, stopped=lambda: self._stopped, warn=self._warn
+        )
 
     def _run(self) -> StepResult:
         with self._grouping:
             summary = self._plan()
         self.on_planned()
-        if self.step.append_row_to is not None:
-            # Before the first mini-batch: is there room for parts and output, and may they be written?
-            check = check_folder if self.step.append_row_folder else check_space
-            check(store_of(self.folder), self.step.append_row_to, 0)
+        self._outputs.check_room()
         return self._run_planned(summary)
 
     def _judged(self, result: StepResult) -> StepResult:
@@ -169,7 +161,7 @@ class ParallelStepRun(StepRun):
             retry_failed=self.retry_failed,
             row_format=format_of(step),
         )
-        ledger.uploads = self._uploads()
+        ledger.uploads = self._outputs.uploads()
         try:
             for note in ledger.notes:
                 self._warn(note)
@@ -188,7 +180,7 @@ class ParallelStepRun(StepRun):
                 self._asked = ledger.already_done + size(chosen) if left_out else None
             self.ready()
             self._announce(summary, ledger)
-            with nullcontext() if left_out else self._early_copy(ledger) as early_copy:
+            with nullcontext() if left_out else self._outputs.early_copy(ledger) as early_copy:
                 outcome = self._run_missing(summary, ledger, counter, missing)
                 for repairs in range(1, REPAIR_ROUNDS + 2):
                     try:
@@ -201,31 +193,7 @@ class ParallelStepRun(StepRun):
         finally:
             shutil.rmtree(self.folder.sent, ignore_errors=True)
             ledger.close()
-            self._write_failed_items(ledger)
-
-    def _write_failed_items(self, ledger: Ledger) -> None:
-        """Put down which items have failed, however the step has ended: it never fails for that."""
-        own = self.step.settings
-        asked = bool(own.isolate_failed_items or own.failed_items_to)
-        # Where only some mini-batches are asked for, nothing at the place of an output looks complete.
-        target = own.failed_items_to if self._asked is None else None
-        place = None if target is None else Path(target)
-        if target is not None and is_url(target):
-            place = self.folder.uploads / "failed-items" / target.rstrip("/").rpartition("/")[2]
-        try:
-            note = write_failed_items(
-                self.folder,
-                ledger,
-                most=None if asked else UNASKED_ITEMS,
-                target=place,
-                is_file=any(o.path == target and o.type == "uri_file" for o in self.step.outputs.values()),
-            )
-            if place is not None and target is not None and is_url(target):
-                upload_failed_items(place, target, stopped=lambda: self._stopped)
-        except Exception as error:  # also what pyarrow can't do with values of a kind that nobody has met
-            note = f"failed items can't be written down: {str(error) or type(error).__name__}"
-        if note:
-            self._warn(note)
+            self._outputs.write_failed_items(ledger, whole=self._asked is None)
 
     def _run_missing(
         self,
@@ -341,21 +309,6 @@ class ParallelStepRun(StepRun):
         except DaskparError as error:
             return replace(result, status=status_of(error), reason=str(error))
         return result
-
-    def _uploads(self) -> StepUploads | None:
-        """What is to be done with outputs at URLs, for this process; None where the script fills none."""
-        uploads = uploads_of(self.step.outputs, self.folder.uploads)
-        if uploads is None:
-            return None
-        found = StepUploads(
-            uploads=uploads,
-            who=f"driver-{secrets.token_hex(4)}",
-            warn=self._warn,
-            stopped=lambda: self._stopped,
-            outage=min(OUTAGE_SECONDS, self.step.settings.progress_update_timeout or OUTAGE_SECONDS),
-        )
-        found.begin()
-        return found
 
     def _on_grouped_input(self) -> tuple[str, ...]:
         """What has to be said where rows were brought together of a table that is another one now."""
@@ -501,87 +454,15 @@ class ParallelStepRun(StepRun):
 
     # -- outputs ---------------------------------------------------------------------------------------------
 
-    def _early_copy(self, ledger: Ledger) -> AbstractContextManager[EarlyCopy | None]:
-        remove_stale(self.folder.path)
-        if self.step.append_row_to is None:
-            return nullcontext()
-        return EarlyCopy(
-            ledger, self.folder.path, self.step.append_row_to, into_folder=self.step.append_row_folder
-        )
-
     def _assemble(self, ledger: Ledger, counter: ThresholdCounter, early_copy: EarlyCopy | None) -> None:
-        if not ledger.commits.complete:
-            missing = sum(stop - start for start, stop in ledger.commits.missing())
-            raise RuntimeError(
-                f"the step ended well, but {missing} of {ledger.commits.count} mini-batches have no outcome"
-            )
-        target = self.step.append_row_to
-        if target is None or early_copy is None:
-            return
-
         def progress(done: int, total: int) -> None:
             self._publish_progress(counter.counts, f"assembling {100 * done // max(1, total)} %")
 
-        start = early_copy.take()
-        if is_url(target):
-            with_patience(
-                lambda: self._assemble_at(target, ledger, progress),
-                target,
-                stopped=lambda: self._stopped,
-                warn=self._warn,
-                outage=min(OUTAGE_SECONDS, self.step.settings.progress_update_timeout or OUTAGE_SECONDS),
-            )
-        else:
-            self._assemble_at(target, ledger, progress, start)
-        shutil.rmtree(self.folder.partial, ignore_errors=True)
-
-    def _assemble_at(
-        self,
-        target: str,
-        ledger: Ledger,
-        progress: OnProgress | None = None,
-        start: CopiedStart | None = None,
-    ) -> None:
-        """Put all committed rows together at `target`: in a file, or in a folder of part files."""
-        step = self.step
-        if not step.append_row_folder:
-            assemble(
-                ledger.commits,
-                ledger.store,
-                target,
-                row_format=ledger.row_format,
-                schema=ledger.schema,
-                progress=progress,
-                start=start,
-            )
-            return
-        done = assemble_folder(
-            ledger.commits,
-            ledger.store,
-            target,
-            row_format=ledger.row_format,
-            schema=ledger.schema,
-            part_bytes=step.settings.append_row_part_size,
-            with_mltable=any(
-                output.path == step.append_row_to and output.type == "mltable"
-                for output in step.outputs.values()
-            ),
-            progress=progress,
-        )
-        for note in done.notes:
-            self._warn(note)
+        self._outputs.assemble(ledger, early_copy, progress)
 
     def _partial(self, result: StepResult, ledger: Ledger) -> StepResult:
-        """The end of a step of which only some mini-batches were asked for.
-
-        Their rows go to a file in the run directory: nothing at the place of the output looks complete.
-        """
-        rows = ""
-        if self.step.append_row_to is not None:
-            rows = str(self.folder.partial / self.step.append_row_to.rstrip("/").rpartition("/")[2])
-            self._assemble_at(rows, ledger)
-            rows += "/" if self.step.append_row_folder else ""
-        counts = result.counts
+        """The end of a step of which only some mini-batches were asked for."""
+        rows, counts = self._outputs.assemble_partial(ledger), result.counts
         reason = f"{counts.done:,} of {counts.planned:,} mini-batches, as asked"
         return replace(result, status=Status.PARTIAL, reason=reason, partial_rows=rows)
 

@@ -243,7 +243,7 @@ def test_a_resume_that_only_has_to_put_together_runs_again_what_is_damaged(
         raise daskpar.InfrastructureLost("a power cut")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("daskpar.engine.parallel_step.assemble", lost)
+        patch.setattr("daskpar.engine.step_outputs.assemble", lost)
         assert work.run(harmed(work, "nothing")).status == "lost"
     damage_now(work, harm, monkeypatch)
     ended = daskpar.resume(work.folder / "run", **QUIET)
