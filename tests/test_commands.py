@@ -141,7 +141,7 @@ def test_the_shapes_of_json(here, capsys):
     (here / "good.yml").write_text("type: pipeline\njobs: {a: {type: command, command: echo x}}\n")
     assert json.loads(said(capsys, "validate", "good.yml", "--json"))["valid"]
     plan = json.loads(said(capsys, "plan", "good.yml", "--json"))
-    assert plan["steps"][0]["settings"]["command"] == {"value": "echo x", "source": "node good.yml:2"}
+    assert plan["steps"][0]["settings"]["command"] == {"value": "echo x", "source": "good.yml:2"}
     assert json.loads(said(capsys, "schema"))["$schema"].endswith("2020-12/schema")
 
 

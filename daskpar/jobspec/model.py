@@ -211,7 +211,7 @@ class ParallelStep:
     in_flight: int = 0
     """Calls in flight in one processor; 0: the script is an ordinary one, whose calls follow each other."""
     sources: Mapping[str, str] = field(default_factory=dict)
-    """Setting name -> where its value came from: `node pipeline.yml:31`, `program argument`, `default`."""
+    """Setting name -> where its value came from: `pipeline.yml:31`, `program argument`, `default`."""
     needs: tuple[str, ...] = ()
     """Names of the steps that must complete first."""
     where: str = ""

@@ -34,8 +34,10 @@ class Place:
 
     @property
     def source(self) -> str:
-        """Origin and place, as `plan` shows them: `component train.yml:12`."""
-        return COMMAND_LINE if self.origin == COMMAND_LINE else f"{self.origin} {self.where}"
+        """Where it comes from, as `plan` shows it: `pipeline.yml:12`, `component train.yml:12`."""
+        if self.origin == COMMAND_LINE:
+            return COMMAND_LINE
+        return self.where if self.origin == NODE else f"{self.origin} {self.where}"
 
     @property
     def dotted(self) -> str:

@@ -101,9 +101,9 @@ def test_the_articles_settings(folder: Folder) -> None:
     assert step.arguments[-4:] == ("--resource_monitor_interva", "20", "--logging_level", "DEBUG")
     assert step.append_row_to == str(folder.path / "RUN/steps/batch_prediction/outputs/job_output_file")
     assert step.sources["error_threshold"] == "program argument pipeline.yml:29"
-    assert step.sources["timeout"] == "node pipeline.yml:21"
+    assert step.sources["timeout"] == "pipeline.yml:21"
     assert step.sources["resource_monitor_interval"] == "default"
-    assert (step.compute, step.sources["compute"]) == ("cpu-cluster", "node pipeline.yml:9")
+    assert (step.compute, step.sources["compute"]) == ("cpu-cluster", "pipeline.yml:9")
     assert any("cpu-cluster" in note for note in job.notes)
     assert any("environment" in note for note in job.notes)
 
@@ -217,7 +217,7 @@ def test_a_node_goes_over_its_component(folder: Folder, reference: str) -> None:
     assert (step.by_size.number, step.instance_count, step.max_concurrency_per_instance) == (4, 3, 2)
     assert step.outputs["result"].type == "uri_file"
     assert step.sources["max_retries"] == "component parts/scorer.yml:16"
-    assert step.sources["mini_batch_error_threshold"] == "node pipeline.yml:11"
+    assert step.sources["mini_batch_error_threshold"] == "pipeline.yml:11"
 
 
 def test_the_inline_component_of_a_dump(folder: Folder) -> None:
@@ -300,8 +300,7 @@ def test_the_command_line_wins_over_arguments_and_attributes(folder: Folder, par
     step = first(folder.job(text))
     assert step.settings.error_threshold == 5
     assert (
-        step.sources["error_threshold"]
-        == "program argument pipeline.yml:18 (overrules node pipeline.yml:13: 10)"
+        step.sources["error_threshold"] == "program argument pipeline.yml:18 (overrules pipeline.yml:13: 10)"
     )
     assert (step.settings.max_retries, step.max_concurrency_per_instance) == (3, 3)
     changed = first(
@@ -318,7 +317,7 @@ def test_the_command_line_wins_over_arguments_and_attributes(folder: Folder, par
         changed.max_concurrency_per_instance,
     ) == (1, 0, 7)
     assert changed.sources["error_threshold"].startswith(
-        "command line (overrules program argument pipeline.yml:18: 5, node"
+        "command line (overrules program argument pipeline.yml:18: 5, pipeline.yml:13: 10)"
     )
 
 

@@ -68,7 +68,7 @@ def test_without_a_word_the_defaults_of_the_article_hold() -> None:
 
 
 ATTRIBUTE = ("retry_settings", "timeout")
-NODE_SAYS, FLAG_SAYS, LINE_SAYS = "node job.yml:5", "program argument job.yml:9", "command line"
+NODE_SAYS, FLAG_SAYS, LINE_SAYS = "job.yml:5", "program argument job.yml:9", "command line"
 
 
 @pytest.mark.parametrize(

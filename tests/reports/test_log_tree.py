@@ -105,6 +105,6 @@ def test_one_writer_that_fails_leaves_the_others_at_work(
 
 
 def test_logging_level_is_found_beside_its_source(started: Started) -> None:
-    assert logging_level(started(logging_level="DEBUG (node pipeline.yml:31)")) == "DEBUG"
+    assert logging_level(started(logging_level="DEBUG (pipeline.yml:31)")) == "DEBUG"
     assert logging_level(started(logging_level=("WARNING", "default"))) == "WARNING"
     assert logging_level(started()) == "INFO"
