@@ -90,8 +90,9 @@ class TryResults:
             self.counter.copies_were_first(len(records))
         self.dispatcher.sizer.measure(len(records), float(records["elapsed"].sum()))
         if self.dispatcher.sizer.breaks:
-            loads = records["elapsed"] - records["run"]
-            self.dispatcher.sizer.measure_units(len(records), float(records["run"].sum()), float(loads.max()))
+            longest = float((records["elapsed"] - records["run"]).max())
+            running, first = float(records["run"].sum()), int(records["index"][0])
+            self.dispatcher.sizer.measure_units(len(records), running, longest, first=first)
         for failure in flushed.failures:
             self.note_failure(failure)
         self.losses.add_notices(flushed.notices)

@@ -13,7 +13,7 @@ from time import monotonic
 import numpy as np
 
 from daskpar.batches.records import unpack
-from daskpar.processor import channel, timeouts
+from daskpar.processor import channel, timeouts, unit_reading
 from daskpar.processor.exit_reasons import ExitReason
 from daskpar.processor.gpu_watch import GpuWatch
 from daskpar.processor.health import Health
@@ -67,14 +67,14 @@ class BlockQueue:
             return
         there = list(processors)
         for processor in [one for one in there if one.is_free]:
-            if (order := self._best_for(processor)) is not None:
+            if (order := self._best_for(processor, there)) is not None:
                 self._waiting.remove(order)
                 self.give(processor, order)
         if self._waiting:
             self._give_misfits(there)
 
-    def _best_for(self, processor: ProcessorHandle) -> BlockOrder | None:
-        """The first block that a processor may be given.
+    def _best_for(self, processor: ProcessorHandle, there: Sequence[ProcessorHandle]) -> BlockOrder | None:
+        """The first block that a processor may be given and another one does not better go on with.
 
         One that follows a broken one gets what failed there, for which it waits a moment.
         """
@@ -90,7 +90,33 @@ class BlockQueue:
             return fitting[0] if fitting else None
         # What a processor has read already, no other one needs to read.
         unit = processor.unit
-        return next((order for order in fitting if order.units and order.units[0] == unit), fitting[0])
+        for order in fitting:
+            if order.units and order.units[0] == unit:
+                return order
+        return next((order for order in fitting if not self._waits_for_reader(order, there)), None)
+
+    def _waits_for_reader(self, order: BlockOrder, there: Sequence[ProcessorHandle]) -> bool:
+        """Whether a block is better run by the processor that has read its unit, and will be free soon."""
+        if not order.units or order.is_retry or order.units[0] == order.start or not self._mean_time.count:
+            return False
+        unit = order.units[0]
+        reader = next((one for one in there if one.unit == unit and one.goes_on), None)
+        if reader is None or not self._fits(reader, order):
+            return False
+        if reader.order is None:
+            return True  # it is free as well, and its turn comes
+        last, now = reader.announced(), monotonic()
+        reload, each = self._unit_time.seconds, self._mean_time.seconds
+        if timeouts.is_slow(last.phase, last.since, now, each, reload):
+            return False
+        ahead = reader.limit - min(max(last.index, reader.order.start), reader.limit)
+        for other in self._waiting:
+            if other is order:
+                break
+            if other.units and other.units[0] == unit:
+                ahead += other.stop - other.start
+        wait = ahead * each - min(max(0.0, now - last.since), each)
+        return unit_reading.waits_for_reader(wait, each, reload)
 
     def _fits(self, processor: ProcessorHandle, order: BlockOrder) -> bool:
         if not self.gpus.fits(processor.number, order, fresh=self.health.is_fresh(processor.key)):
@@ -112,7 +138,9 @@ class BlockQueue:
         for processor in [one for one in there if one.is_free]:
             if not self._waiting:
                 return
-            order = self._waiting[0]
+            order = next((one for one in self._waiting if not self._waits_for_reader(one, there)), None)
+            if order is None:
+                return
             if self.health.is_worth_a_fresh_process(
                 processor.key,
                 order,
@@ -121,7 +149,8 @@ class BlockQueue:
             ):
                 self._replace_broken(processor)
                 return
-            self.give(processor, self._waiting.popleft())
+            self._waiting.remove(order)
+            self.give(processor, order)
 
     def give(self, processor: ProcessorHandle, order: BlockOrder) -> None:
         """Give a block to a processor, or as much of it as this processor may still run."""
@@ -152,8 +181,9 @@ class BlockQueue:
         processor.reported = int(records["index"][-1]) + 1
         processor.mini_batches += len(records)
         self._mean_time.add(float(records["elapsed"].sum()), len(records))
-        if processor.order.units is not None:
-            self._unit_time.add(float((records["elapsed"] - records["run"]).max()))
+        if (units := processor.order.units) is not None:
+            begun = any(records["index"][0] <= unit < processor.reported for unit in units)
+            self._unit_time.add(float((records["elapsed"] - records["run"]).max()), begun=begun)
         if flushed.failures or not self.health.succeeded(processor.key, len(records)):
             flushed = self._judge(processor, flushed)
         self._report(flushed)
@@ -257,7 +287,10 @@ class BlockQueue:
         loads = last.phase == Phase.LOAD
         # Others would have to read the unit as well, before they could run anything of it.
         rest = order.end_of_unit(last.index) if loads else last.index + 1
-        reload = 0.0 if loads else self._unit_time.seconds
+        reload = 0.0
+        if not loads and order.units is not None:
+            very_first = last.index == order.start and not self._mean_time.count
+            reload = unit_reading.patience(very_first=very_first, reload=self._unit_time.seconds)
         if rest < processor.limit and timeouts.is_slow(
             last.phase, last.since, now, self._mean_time.seconds, reload
         ):

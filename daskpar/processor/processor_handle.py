@@ -96,13 +96,12 @@ class ProcessorHandle:
     @property
     def is_free(self) -> bool:
         """Whether it can be given a block."""
-        return (
-            self.ready
-            and self.order is None
-            and not self.finishing
-            and not self.killed_for
-            and not self.replaced_for
-        )
+        return self.order is None and self.goes_on
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether it takes another block once it has none."""
+        return self.ready and not (self.finishing or self.killed_for or self.replaced_for)
 
     def close(self) -> None:
         """Release what its node shared with it."""

@@ -15,7 +15,7 @@ Seconds = float
 SLOW_SECONDS = 0.2
 """A mini-batch that takes so much longer than expected is slow: the rest of its block is given back."""
 UNIT_MEMORY = 0.9
-"""What remains of the longest load with each report that has only shorter ones."""
+"""What remains of the longest load with each unit that was begun with a shorter one."""
 MOST_WEIGHT = 200
 """The mean time follows what about the last so many mini-batches took."""
 
@@ -96,9 +96,13 @@ class UnitTime:
 
     seconds: Seconds = 0.0
 
-    def add(self, longest: Seconds) -> None:
-        """Take in the longest load of some mini-batches: most of them found their unit read already."""
-        self.seconds = max(longest, UNIT_MEMORY * self.seconds)
+    def add(self, longest: Seconds, *, begun: bool = True) -> None:
+        """Take in the longest load of some mini-batches: most of them found their unit read already.
+
+        `begun`: whether one of them is the first of a unit. Else all may have found theirs read, and that
+        they were loaded soon says nothing.
+        """
+        self.seconds = max(longest, (UNIT_MEMORY if begun else 1.0) * self.seconds)
 
 
 @dataclass

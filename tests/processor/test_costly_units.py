@@ -15,6 +15,7 @@ from daskpar.processor.processor_handle import ProcessorHandle
 from daskpar.processor.protocol import BlockOrder, Message, ProcessorSettings, Released
 from daskpar.processor.shared_page import Announcement, Phase, SharedPage
 from daskpar.processor.timeouts import UnitTime
+from daskpar.processor.unit_reading import waits_for_reader
 from daskpar.rows.shared_folder import SharedFolder
 
 SETTINGS = ProcessorSettings(
@@ -105,6 +106,9 @@ def test_the_time_of_a_unit_is_that_of_the_latest_long_load():
     for longest, known in ((2.0, 2.0), (0.0, 1.8), (3.0, 3.0), (0.0, 2.7)):
         time.add(longest)
         assert time.seconds == pytest.approx(known)
+    for longest, known in ((0.0, 2.7), (4.0, 4.0)):  # who goes on with a unit has it already
+        time.add(longest, begun=False)
+        assert time.seconds == pytest.approx(known)
 
 
 @pytest.mark.parametrize(
@@ -114,3 +118,77 @@ def test_the_time_of_a_unit_is_that_of_the_latest_long_load():
 def test_where_a_unit_ends(units, index, end):
     order = BlockOrder(block=1, token="", start=0, stop=30)
     assert replace(order, units=units).end_of_unit(index) == end
+
+
+@pytest.mark.parametrize(
+    ("wait", "each", "reload", "waits"),
+    [
+        (0.2, 0.2, 0.06, True),  # its reader will be free in a moment
+        (0.25, 0.2, 0.06, True),
+        (0.35, 0.2, 0.06, False),  # another reading takes much less
+        (0.25, 0.1, 0.06, False),  # and here there is more to share
+        (0.05, 0.01, 0.06, True),  # all of it is over before the unit is read again
+        (0.07, 0.01, 0.06, False),
+        (9.0, 9.0, 0.06, False),
+        (0.2, 0.2, 0.0, False),  # nothing is known to be costly
+    ],
+)
+def test_a_block_waits_for_the_reader_of_its_unit_only_where_that_takes_a_moment(wait, each, reload, waits):
+    assert waits_for_reader(wait, each, reload) == waits
+
+
+def test_the_last_mini_batch_of_a_unit_is_left_to_its_reader(node):
+    """Another processor would read the whole unit for it."""
+    one, two = node.processors
+    node.add(1, 8, 9, (0,))
+    node.add(2, 20, 21, (20,))
+    node.queue.give_to([one, two])
+    node.queue._mean_time.add(0.2, 1)
+    node.queue._unit_time.add(0.1)
+    two.order = None
+    node.add(3, 9, 10, (0,))
+    one.page.announce(8, Phase.RUN, monotonic())
+    node.queue.give_to([two, one])
+    assert two.order is None and len(node.queue) == 1
+    one.order = None  # both are free now, and the one that has not read the unit is asked first
+    node.queue.give_to([two, one])
+    assert two.order is None and one.order.block == 3
+
+
+@pytest.mark.parametrize(
+    "what", ["its reader is slow", "its reader ends", "nothing is measured", "its reader is gone"]
+)
+def test_a_block_does_not_wait_for_a_reader_that_may_not_come(node, what):
+    one, two = node.processors
+    node.add(1, 8, 9, (0,))
+    node.queue.give_to([one])
+    node.queue._unit_time.add(0.1)
+    if what != "nothing is measured":
+        node.queue._mean_time.add(0.2, 1)
+    one.finishing = what == "its reader ends"
+    one.page.announce(8, Phase.RUN, monotonic() - (2.0 if what == "its reader is slow" else 0.0))
+    one.sighting.looked = 0.0
+    node.add(3, 9, 10, (0,))
+    node.queue.give_to([two] if what == "its reader is gone" else [two, one])
+    assert two.order is not None and two.order.block == 3
+
+
+@pytest.mark.parametrize(
+    ("index", "measured", "seconds", "given_back"),
+    [
+        (0, 0, 4.0, False),  # nobody knows yet that this is long
+        (0, 0, 5.5, True),
+        (1, 0, 1.0, True),  # the one before was over sooner
+        (0, 1, 1.0, True),  # others on the node were
+    ],
+)
+def test_the_very_first_call_is_not_slow_for_taking_its_time(node, index, measured, seconds, given_back):
+    """A run() of 0.3 s everywhere would have each processor read the row groups of the others."""
+    node.add(1, 0, 30, (0,))
+    node.queue.give_to(node.processors[:1])
+    if measured:
+        node.queue._mean_time.add(0.1, measured)
+    processor, now = node.processors[0], monotonic()
+    processor.page.announce(index, Phase.RUN, now)
+    node.queue.take_back_if_slow(processor, Announcement(index, Phase.RUN, now - seconds), now)
+    assert bool(node.said) == given_back

@@ -70,10 +70,15 @@ class BlockSizer:
             self.seconds_per_mini_batch = known + weight * (each - known)
         self._measured = max(self._measured, min(self._measured + mini_batches, 10**9))
 
-    def measure_units(self, mini_batches: int, running: Seconds, longest_load: Seconds) -> None:
-        """Take in how long `run()` took in so many mini-batches together, and the longest load of one."""
+    def measure_units(
+        self, mini_batches: int, running: Seconds, longest_load: Seconds, *, first: int = 0
+    ) -> None:
+        """Take in how long `run()` took in so many mini-batches from `first` on together, and the longest
+        load of one.
+        """
         self._run.add(running, mini_batches)
-        self._unit.add(longest_load)
+        begun = bisect_left(self.breaks, first) < bisect_left(self.breaks, first + mini_batches)
+        self._unit.add(longest_load, begun=begun)
 
     def size(self, *, remaining: int, processors: int) -> int:
         """Mini-batches for the next block when `remaining` wait for `processors`."""

@@ -189,3 +189,15 @@ def test_so_many_units_are_named_and_no_more():
     made = sizer(breaks=range(0, 1000, 10))
     assert made.units(0, 10 * MOST_UNITS) == tuple(range(0, 10 * MOST_UNITS, 10))
     assert made.units(0, 10 * MOST_UNITS + 1) is None
+
+
+def test_a_unit_is_as_costly_as_before_while_no_other_one_is_begun():
+    """Reports of mini-batches that found theirs read already say nothing of it."""
+    made = sizer(0.1, measured=1000, breaks=[0, 20, 40], target=0.2)
+    made.measure_units(1, 0.1, 1.25, first=0)
+    for index in range(1, 20):
+        made.measure_units(1, 0.1, 0.0, first=index)
+    assert made.stop(20, 60, remaining=20, processors=2) == 32
+    for index in (20, 40) * 20:
+        made.measure_units(1, 0.1, 0.0, first=index)
+    assert made.stop(20, 60, remaining=20, processors=2) == 25
