@@ -60,6 +60,8 @@ written alike.
 """
 ALWAYS_EXPONENT = 1e16
 """Absolute values from here on are written alike, with an exponent."""
+FEW = 200
+"""One text in so many is replaced by putting together what lies between: Arrow copies text by text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,22 +220,22 @@ def float_text(kind: str, values: np.ndarray) -> pa.Array:
     """
     low, high = SIMPLE_RANGE[kind]
     size = np.abs(values)
-    simple = ((size >= low) & (size < high)) | (size == 0)
     text = pa.array(values, from_pandas=True).cast(TEXT)  # from_pandas: NaN is an empty field
-    whole = simple & (np.floor(values) == values)
+    whole = np.floor(size) == size
     if whole.any():
-        text = pc.if_else(pa.array(whole), pc.binary_join_element_wise(text, POINT_ZERO, NOTHING), text)
-    if simple.all():
+        places = np.flatnonzero(whole & (size < high))
+        found = text if len(places) == len(text) else text.take(pa.array(places))
+        text = _replaced(text, places, pc.binary_join_element_wise(found, POINT_ZERO, NOTHING))
+    if not len(size) or (size.min() >= low and size.max() < high):  # neither with NaN
         return text
+    apart = np.flatnonzero(~(((size >= low) & (size < high)) | (size == 0)))
+    values, size = values[apart], size[apart]
     short = (size >= SHORT_EXPONENTS[0]) & (size < SHORT_EXPONENTS[1])
     if short.any():
-        mask = pa.array(short)
-        text = pc.replace_with_mask(
-            text, mask, pc.replace_substring_regex(text.filter(mask), r"e-(\d)$", r"e-0\1")
-        )
+        found = text.take(pa.array(apart[short]))
+        text = _replaced(text, apart[short], pc.replace_substring_regex(found, r"e-(\d)$", r"e-0\1"))
     odd = ~(
-        simple
-        | short
+        short
         | (size < SHORT_EXPONENTS[0])
         | (size >= ALWAYS_EXPONENT) & np.isfinite(values)
         | np.isnan(values)
@@ -242,8 +244,23 @@ def float_text(kind: str, values: np.ndarray) -> pa.Array:
         words = (
             list(map(repr, values[odd].tolist())) if kind == "float64" else values[odd].astype(str).tolist()
         )
-        text = pc.replace_with_mask(text, pa.array(odd), pa.array(words, TEXT))
+        text = _replaced(text, apart[odd], pa.array(words, TEXT))
     return text
+
+
+def _replaced(text: pa.Array, places: np.ndarray, words: pa.Array) -> pa.Array:
+    """The texts with others at these places."""
+    if len(places) == len(text):
+        return words
+    if len(places) * FEW > len(text):
+        mask = np.zeros(len(text), bool)
+        mask[places] = True
+        return pc.replace_with_mask(text, pa.array(mask), words)
+    parts, at = [], 0
+    for number, place in enumerate(places.tolist()):
+        parts += [text[at:place], words[number : number + 1]]
+        at = place + 1
+    return pa.concat_arrays([*parts, text[at:]])
 
 
 def _quoted(array: pa.Array, separator: str) -> _Fields:

@@ -136,6 +136,17 @@ def test_a_frame_is_written_as_to_csv_writes_it(name):
     assert counts == [len(frame), len(frame), len(large), len(frame)]
 
 
+@pytest.mark.parametrize("name", ["nasty floats", "nasty float32"])
+@pytest.mark.parametrize("places", [[0], [499], [999], [0, 1, 2, 999], [3, 500, 501], range(0, 1000, 60)])
+def test_numbers_that_are_written_in_another_way_may_be_few_among_many(name, places):
+    nasty = FRAMES[name]["a"].to_numpy()
+    for first in range(len(nasty)):
+        values = np.linspace(0.5, 900.25, 1000, dtype=nasty.dtype)
+        values[list(places)] = np.resize(np.roll(nasty, -first), len(places))
+        frame = pd.DataFrame({"a": values, "b": np.arange(1000)})
+        assert written(frame)[0] == [expected(frame)]
+
+
 @pytest.mark.parametrize(
     "returned",
     [
