@@ -315,11 +315,13 @@ def _written(columns: list[pa.Array], rows: np.ndarray, separator: str) -> tuple
     before = rows * len(columns)
     for column in columns:
         before += _offsets(column)[rows]
-    sink = pa.BufferOutputStream()
-    pacsv.write_csv(
-        pa.Table.from_arrays(columns, names=list(map(str, range(len(columns))))), sink, PLAIN[separator]
-    )
-    text: bytes = sink.getvalue().to_pybytes()
+    # Of just the size that the text will have: a buffer that grows copies it several times.
+    buffer = pa.allocate_buffer(int(before[-1]))
+    with pa.FixedSizeBufferWriter(buffer) as sink:
+        pacsv.write_csv(
+            pa.Table.from_arrays(columns, names=list(map(str, range(len(columns))))), sink, PLAIN[separator]
+        )
+    text: bytes = buffer.to_pybytes()
     return text, before
 
 

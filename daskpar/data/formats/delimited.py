@@ -409,7 +409,7 @@ def _doubts_of_bytes(data: bytes) -> list[Doubt]:
     found: list[Doubt] = []
     if b"\0" in data:
         found.append(_at(NUL, data.count(b"\0"), data, data.index(b"\0")))
-    if not data.isascii() and _MARK in data:
+    if _MARK[:1] in data and _MARK in data:  # one byte is found several times faster than three
         places = [0] if data.startswith(_MARK) else []
         places += [match.start() + 1 for match in re.finditer(b"\n" + _MARK, data)]
         if places:

@@ -1,7 +1,7 @@
 """JSON lines to Arrow tables by fixed kinds, and the kinds inferred from sampled objects.
 
-pyarrow reads what is plain; a chunk with anything else (nested values, several kinds in a column, invalid
-lines) is read line by line.
+pyarrow reads what is plain (lines that are all laid out alike by its reader of CSV: `even_lines`); a chunk
+with anything else (nested values, several kinds in a column, invalid lines) is read line by line.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from daskpar.data.columns.conversion import convert_values
 from daskpar.data.columns.kinds import ColumnKind
 from daskpar.data.columns.special_types import any_field, is_any, to_any
 from daskpar.data.formats.byte_scan import count_byte, count_pair
+from daskpar.data.formats.even_lines import read_even_lines
 from daskpar.data.notices import LostValues
 from daskpar.errors import InputError
 
@@ -169,22 +170,14 @@ def _count_objects(data: bytes) -> int | None:
 
 def _parse_fast(data: bytes, fields: Sequence[pa.Field], wanted: Sequence[pa.Field]) -> ParsedLines | None:
     """What pyarrow makes of the chunk, or None where it may not be what the lines say."""
-    lines = _count_objects(data)
-    if lines is None:
-        return None
-    if not lines:
-        return ParsedLines(empty_table(pa.schema([pa.field(item.name, item.type) for item in wanted])))
-    schema = pa.schema([pa.field(item.name, item.type) for item in wanted])
-    try:
-        found = arrow_json.read_json(
-            pa.BufferReader(data),
-            arrow_json.ReadOptions(use_threads=False, block_size=len(data) + 1),
-            arrow_json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="infer"),
-        )
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError):
-        return None
-    if found.num_rows != lines:
-        return None
+    found = read_even_lines(data, wanted)
+    if found is None:
+        lines = _count_objects(data)
+        if lines is None:
+            return None
+        found = _read_objects(data, wanted) if lines else empty_table(pa.schema(list(wanted)))
+        if found is None or found.num_rows != lines:
+            return None
     read = dict(zip(found.column_names, found.columns, strict=True))
     doubtful = [item.name for item in wanted if pa.types.is_floating(item.type) and _has_odd(read[item.name])]
     for name in doubtful:
@@ -205,6 +198,18 @@ def _parse_fast(data: bytes, fields: Sequence[pa.Field], wanted: Sequence[pa.Fie
         lost = _changed([decode_line(text.decode()).get(name) for text in texts])
         changed |= {name: lost} if lost else {}
     return ParsedLines(found.select([item.name for item in wanted]), surplus=surplus, changed=changed)
+
+
+def _read_objects(data: bytes, wanted: Sequence[pa.Field]) -> pa.Table | None:
+    schema = pa.schema([pa.field(item.name, item.type) for item in wanted])
+    try:
+        return arrow_json.read_json(
+            pa.BufferReader(data),
+            arrow_json.ReadOptions(use_threads=False, block_size=len(data) + 1),
+            arrow_json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="infer"),
+        )
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError):
+        return None
 
 
 def _has_odd(column: pa.ChunkedArray) -> bool:

@@ -49,11 +49,13 @@ def read_records(
     dialect: Dialect,
     body: int = 0,
     source: str = "",
+    near: bool = False,
 ) -> RecordBytes:
     """The whole records of a piece of a file of `size` bytes whose records begin at byte `body`.
 
     `read(offset, length)` gives bytes of the file. With `support_multi_line`, start and stop must be record
-    starts. Raises InputError for a record of more than 256 MB.
+    starts. `near`: a read costs little, as of a local file; the ends are then looked for by reads of their
+    own, and what lies between is never copied. Raises InputError for a record of more than 256 MB.
     """
     stop = min(stop, size)
     if stop <= max(start, body):
@@ -61,6 +63,10 @@ def read_records(
     if dialect.support_multi_line:
         exact = max(start, body)
         return RecordBytes(exact, read(exact, stop - exact))
+    if near and not dialect.wide:
+        first = body if start <= body else _next_line(read, start, stop, source)
+        last = _next_line(read, stop, size, source) if first < stop else first
+        return RecordBytes(first, read(first, last - first) if first < last else b"")
     origin = body if start <= body else (start - 1) // _scale(dialect) * _scale(dialect)
     data = read(origin, min(stop + _SLACK, size) - origin)
     while True:
@@ -77,6 +83,21 @@ def read_records(
         data += more
     first, last = (len(data) if found is None else found for found in (begin, end))
     return RecordBytes(origin + first, data[first:last] if first < last else b"")
+
+
+def _next_line(read: Callable[[int, int], bytes], position: int, limit: int, source: str) -> int:
+    """The first start of a line at or behind `position` (which is not the file's start), `limit` at most."""
+    at, length = position - 1, _SLACK
+    while at < limit:
+        data = read(at, min(length, limit - at))
+        if not data:
+            return at  # the file has become shorter
+        if (found := data.find(b"\n")) >= 0:
+            return at + found + 1
+        at += len(data)
+        check_record(at - position, position, source)
+        length *= 2
+    return limit
 
 
 def check_record(length: int, at: int, source: str) -> None:

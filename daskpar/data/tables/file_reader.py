@@ -177,8 +177,9 @@ class FileReader:
         self, start: int, stops: np.ndarray, losses: LossCounter
     ) -> tuple[pa.Table, np.ndarray, np.ndarray | None]:
         assert self._source is not None
+        near = self._source.descriptor is not None
         span = read_records(
-            self._source.read, self.size, start, int(stops[-1]), self._dialect, self._body, self.path
+            self._source.read, self.size, start, int(stops[-1]), self._dialect, self._body, self.path, near
         )
         if self.table.format != DELIMITED:
             return self._read_json(span.data, span.offset, losses, alone=len(stops) == 1)

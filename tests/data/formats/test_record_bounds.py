@@ -35,7 +35,10 @@ class File:
 
 
 def cut(data: bytes, start: int, stop: int, dialect: Dialect = LINES, body: int = 0) -> RecordBytes:
-    return read_records(File(data), len(data), start, stop, dialect, body)
+    found = read_records(File(data), len(data), start, stop, dialect, body)
+    near = read_records(File(data), len(data), start, stop, dialect, body, "", True)
+    assert near.data == found.data and (near.offset == found.offset or not found.data)
+    return found
 
 
 def test_a_record_belongs_to_the_range_of_its_first_byte() -> None:
@@ -64,15 +67,18 @@ def test_a_record_longer_than_what_is_read_at_once_is_found_whole() -> None:
     assert cut(data, 100, len(data)).data == b"c\n"
 
 
-def test_little_more_than_the_range_is_read() -> None:
+@pytest.mark.parametrize("near", [False, True])
+def test_little_more_than_the_range_is_read(near: bool) -> None:
     file = File(b"123456789\n" * 1_000_000)
-    assert len(read_records(file, len(file.data), 5_000_000, 5_010_000, LINES).data) == 10_000
+    assert len(read_records(file, len(file.data), 5_000_000, 5_010_000, LINES, 0, "", near).data) == 10_000
     assert file.asked < 20_000
 
 
-def test_a_file_that_became_shorter_ends_where_it_ends() -> None:
-    assert read_records(File(b"aa\nbb"), 100, 0, 100, LINES).data == b"aa\nbb"
-    assert read_records(File(b"aa\nbb"), 100, 0, 50, LINES).data == b"aa\nbb"
+@pytest.mark.parametrize("near", [False, True])
+def test_a_file_that_became_shorter_ends_where_it_ends(near: bool) -> None:
+    for stop in (100, 50):
+        assert read_records(File(b"aa\nbb"), 100, 0, stop, LINES, 0, "", near).data == b"aa\nbb"
+    assert read_records(File(b"aa\nbb"), 100, 20, 50, LINES, 0, "", near).data == b""
 
 
 def test_line_breaks_of_utf16_are_whole_characters() -> None:
@@ -196,6 +202,7 @@ def test_a_record_without_end_is_told_and_not_held_in_memory(
         (b"", lambda file: read_head(file.read, file.size, dialect, True, "a.csv")),
         (b"a,b\n1,2\n", lambda file: sample_rows(file.read, file.size, 4, dialect, 100, "a.csv")),
         (b"a\n1\n", lambda file: read_records(file.read, file.size, 0, 1000, LINES, 0, "a.csv")),
+        (b"a\n1\n", lambda file: read_records(file.read, file.size, 0, 1000, LINES, 0, "a.csv", True)),
     ]:
         file = Endless(first, 1 << 40)
         with pytest.raises(
@@ -208,6 +215,7 @@ def test_a_record_without_end_is_told_and_not_held_in_memory(
 def test_a_piece_within_one_long_record_is_empty_and_read_once() -> None:
     file = Endless(b"a\n1\n", 1 << 40)
     assert read_records(file.read, file.size, 10_000, 20_000, LINES).data == b""
+    assert read_records(file.read, file.size, 10_000, 20_000, LINES, 0, "", True).data == b""
     assert file.most < 20_000
 
 
