@@ -59,6 +59,8 @@ def test_lines_laid_out_alike(separators: tuple[str, str], end: str, last: str) 
         '{"f":1,"s":"a","f":2}',
         '{"f":1,"s":"a","x":2}',
         '{"f":1,"s":"a"} rest',
+        '{"f":1,"s":"a"}\r{"f":1,"s":"a"}',
+        '{"f":1,"s":"a"}\r',
         '{"f":1,"s":"a"}}',
         '{"f": 1,"s":"a"}',
         '{"f":1 ,"s":"a"}',
