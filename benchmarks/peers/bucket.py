@@ -1,4 +1,4 @@
-"""Reads from a bucket by hand, in two processes: CSV files with pandas, and files fetched while others are used."""
+"""Reads from a bucket by hand, in two processes: CSV files with pandas; files, the next ones meanwhile."""
 
 from __future__ import annotations
 
