@@ -67,7 +67,7 @@ async def fetch_on_loop(url: str, target: str, planned: Stamp, others: Executor)
 
 @contextmanager
 def _fetched(url: str, target: str, planned: Stamp) -> Iterator[str]:
-    """A name for what is not whole yet, beside `target`; nothing is left there, and errors are those of ours."""
+    """A name for what is not whole yet, beside `target`; nothing is left there, and errors are ours."""
     folder = os.path.dirname(target)
     temporary = f"{folder}/.daskpar-{secrets.token_hex(6)}"
     try:

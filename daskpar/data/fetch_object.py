@@ -1,7 +1,7 @@
 """Gets one object of S3 as s3fs does, with the entity tag that came with its bytes.
 
-`get_file` of s3fs keeps that tag to itself. To know that what came is what was planned then takes a request more
-for each file, or the sum of its bytes, which costs as much processor time as to fetch them.
+`get_file` of s3fs keeps that tag to itself. To know that what came is what was planned then takes a request
+more for each file, or the sum of its bytes, which costs as much processor time as to fetch them.
 """
 
 from __future__ import annotations
