@@ -45,9 +45,9 @@ class Bucket:
         """Stop the server: connections are refused from then on."""
         self._server.stop()
 
-    def put(self, key: str, content: bytes) -> None:
-        """Write an object."""
-        self._store.put_object("box", key, content)
+    def put(self, key: str, content: bytes, tag: str | None = None) -> None:
+        """Write an object; `tag`: its entity tag, where that is not the MD5 of its bytes."""
+        self._store.put_object("box", key, content, etag=tag)
 
     def objects(self, below: str) -> dict[str, bytes]:
         """The objects whose keys begin so: the rest of the key, and the content."""

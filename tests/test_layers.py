@@ -19,7 +19,7 @@ FLOORS = (
     "_version", "older_python", "chosen_python", "errors", "own_calls", "results", "sizes", "atomic", "paths", "events", "masking", "datastores", "locations", "fetched_names", "printable", "cells",
     # the stages, in the order in which data flows through them
     "jobspec",
-    "data.reach", "data.stamps", "data.stamp_columns", "data.path_column", "data.libc_stat", "data.look_worker", "data.file_look", "data.folder_walk", "data.files", "data.file_copies", "data.fetch_file", "data.arrow_memory", "data.notices", "data.columns", "data.formats", "data.tables", "data.mltable", "data.dask_collections",
+    "data.reach", "data.stamps", "data.stamp_columns", "data.path_column", "data.libc_stat", "data.look_worker", "data.file_look", "data.folder_walk", "data.files", "data.file_copies", "data.fetch_object", "data.fetch_file", "data.arrow_memory", "data.notices", "data.columns", "data.formats", "data.tables", "data.mltable", "data.dask_collections",
     "rundir",
     "batches",
     "rows",
@@ -46,6 +46,7 @@ LIGHT_FLOORS = (
     "data.folder_walk",
     "data.files",
     "data.file_copies",
+    "data.fetch_object",
     "data.fetch_file",
     "data.arrow_memory",
     "data.notices",

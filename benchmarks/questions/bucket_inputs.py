@@ -1,5 +1,10 @@
 """Reads from an S3 server on this machine: files fetched while `run()` works, and a CSV table.
 
+`run()` sleeps, as one that waits for a GPU or a service: fetching a megabyte takes some milliseconds of a
+core, and one that computed would share two cores with it and with the server, whoever fetches.
+The step is compared with the longer of two others: of one that fetches and does nothing, and of one that
+does its work on local files. By hand, each of two processes fetches ahead of itself.
+
 The server is `benchmarks.object_server`, a process of its own on the same cores: what it needs is part of all
 numbers alike.
 """
@@ -35,9 +40,17 @@ def ask(settings: Settings) -> Answer:
         seconds = (alone.job_seconds or alone.seconds) * fetch.processors / count
         both = job("fetch-and-compute", seconds)
         with largest_cache() as held:
-            series = interleave([checked(both, count, environment)], settings.repeats)
+            by_hand = peer("bucket", "prefetch", f"{seconds:.6f}", "box/in")
+            series = interleave(
+                [
+                    checked(both, count, environment),
+                    checked(local(seconds, count), count, environment, name="local"),
+                    replace(by_hand, environment={**by_hand.environment, **environment}),
+                ],
+                settings.repeats,
+            )
         ideal = seconds * count / both.processors
-        took = series["daskpar"].job_seconds or series["daskpar"].seconds
+        took, work, theirs = (one.job_seconds or one.seconds for one in series.values())
         answer.series["bucket: fetched beside run()"] = series
         answer.bar(
             f"{count:,} objects of 1 MB: max(fetch, compute) over the step",
@@ -45,6 +58,13 @@ def ask(settings: Settings) -> Answer:
             0.85,
             at_least=True,
         )
+        answer.bar(
+            "the same, with a step of its own for what run() takes: max(fetch, compute) over the step",
+            max(ideal, work) / took,
+            0.85,
+            at_least=True,
+        )
+        answer.bar("by hand, by asyncio in each of two processes: over the step", theirs / took, None)
         answer.bar("the most that a node held, over its cache", held[0] / (CACHE_MB * 1024**2), 1.0)
     table(settings, answer)
     return answer
@@ -109,9 +129,19 @@ def job(name: str, seconds: float) -> Job:
     )
 
 
-def checked(job: Job, count: int, environment: dict[str, str]) -> Command:
+def local(seconds: float, count: int) -> Job:
+    """The same step over the same files on this machine."""
+    here = job("local", seconds)
+    return replace(here, url="", data=objects(count) / "in", arguments="")
+
+
+def checked(job: Job, count: int, environment: dict[str, str], name: str = "daskpar") -> Command:
     """Its command, with its rows looked at."""
-    return job.command(check=lambda: total(job.rows, count * OBJECT_BYTES), environment=environment)
+    return job.command(
+        name=name,
+        check=lambda: total(job.rows, count * OBJECT_BYTES),
+        environment=environment,
+    )
 
 
 @contextmanager

@@ -1,12 +1,13 @@
 """The files that a node has fetched for its mini-batches: those that are wanted, and those that will be.
 
-A file is fetched once, however many processors want it. What a running mini-batch has stays; what comes next
-is fetched as long as there is room; what is done with goes when room is needed, the longest unused first. So
-a retry nearly always finds its files.
+A file is fetched once, however many processors want it. What a running mini-batch has stays; of what comes
+next, as much is fetched and kept as has room; what is done with goes when room is needed, the longest unused
+first. So a retry nearly always finds its files.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 from collections import OrderedDict, deque
@@ -21,6 +22,10 @@ from daskpar.data.stamps import Stamp
 
 THREADS = 16
 """Files that are fetched at one time."""
+NEAR = 32
+"""Files that come next, for which one is given up that was fetched and will be wanted later."""
+HELD_SHARE = 1 / 64
+"""Of the cache that the next mini-batch of a processor may take to be held before it is asked for."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 15.0
 """Seconds without fetching ahead after a store could not be reached; twice as long each time."""
 _ENDS = "the node ends"
@@ -52,6 +57,8 @@ class _File:
     """Size and time of change."""
     pins: int = 0
     """Mini-batches under way that have it."""
+    was_used: bool = False
+    """Whether one has had it."""
     needs: list[_Need] = field(default_factory=list)
 
 
@@ -87,14 +94,23 @@ class FetchCache:
         self._warn = warn
         self._files: dict[str, _File] = {}
         self._idle: OrderedDict[str, _File] = OrderedDict()
-        """Files that are here and that no mini-batch has, the longest unused first."""
+        """Files that a mini-batch has had, and none has or will have soon, the longest unused first."""
+        self._early: OrderedDict[str, _File] = OrderedDict()
+        """Files that no mini-batch has had yet, and none will soon: others come first, since a block was
+        divided or given away. Most will be wanted all the same."""
         self._demanded: deque[_File] = deque()
         self._ahead: Iterator[Wanted] = iter(())
         self._next_ahead: Wanted | None = None
-        self._soon: dict[str, None] = {}
-        """Files that will be wanted and were not yet, as far as `_ahead` was followed, in that order."""
+        """The first one that was read of `_ahead` and has no room in `_soon`."""
+        self._soon: dict[str, int] = {}
+        """URL -> bytes of files that will be wanted and were not yet, in that order: as many as fit in beside
+        those of mini-batches under way."""
+        self._soon_bytes = 0
+        self._pinned_bytes = 0
+        self._unfetched: deque[Wanted] = deque()
+        """Those of `_soon` that nobody has begun to fetch."""
         self._is_stale = False
-        """Whether a file that `_ahead` has passed is not here any more."""
+        """Whether a file of `_soon` is not here any more."""
         self._owned: dict[object, list[_File]] = {}
         self._failures = 0
         self._pause_until = 0.0
@@ -120,6 +136,7 @@ class FetchCache:
             self._release(owner)
             files = self._owned[owner] = [self._pinned(each) for each in wanted]
             for file in dict.fromkeys(files):
+                file.was_used = True
                 if file.state is _State.HERE:
                     continue
                 need.missing += 1
@@ -127,13 +144,36 @@ class FetchCache:
                 if file.state is not _State.FETCHING and file not in self._demanded:
                     file.state = _State.WAITING
                     self._demanded.append(file)
-            if need.missing:
-                self._changed.notify_all()
+            if need.missing or self._unfetched or self._next_ahead is not None:
+                self._changed.notify()
         if need.missing:
             need.done.wait()
         if need.error is not None:
             self.forget(owner)
             raise need.error
+
+    def hold(self, owner: object, wanted: Sequence[Wanted]) -> list[tuple[str, int, int]] | None:
+        """Keep for `owner` what is here already: place, size and time of change of each file.
+
+        None where one is not here, or where so much room is taken that mini-batches under way may need it.
+        """
+        with self._changed:
+            files = [self._files.get(each.url) for each in wanted]
+            size = 0
+            for file in files:
+                if file is None or file.state is not _State.HERE or not _untouched(file):
+                    return None
+                size += file.size
+            if size > self.most_bytes * HELD_SHARE or self._pinned_bytes + size > self.most_bytes / 4:
+                return None
+            self._owned[owner] = [self._pinned(each) for each in wanted]
+            return [(file.wanted.place, *file.as_fetched) for file in files if file is not None]
+
+    def take(self, owner: object) -> None:
+        """What is held for `owner` is used from now on."""
+        with self._changed:
+            for file in self._owned.get(owner, ()):
+                file.was_used = True
 
     def adopt(self, owner: object, wanted: Sequence[Wanted]) -> None:
         """Take files as fetched that an earlier cache has left here, for as long as `owner` has them."""
@@ -144,6 +184,7 @@ class FetchCache:
                 except OSError:
                     continue  # its mini-batch does without it, as it did before
                 file = self._pinned(each)
+                file.was_used = True
                 if file.state is _State.WAITING:
                     file.state, file.as_fetched = _State.HERE, (seen.st_size, seen.st_mtime_ns)
                     self._count(file, seen.st_size)
@@ -154,14 +195,19 @@ class FetchCache:
         with self._changed:
             self._release(owner)
             self._owned.pop(owner, None)
-            self._changed.notify_all()
+            self._changed.notify()
 
     def expect(self, ahead: Iterable[Wanted]) -> None:
         """What will be needed, in that order; in the place of what was expected before."""
         with self._changed:
-            self._ahead, self._next_ahead, self._soon = iter(ahead), None, {}
+            for url in self._soon:
+                file = self._files.get(url)
+                if file is not None and file.state is _State.HERE:
+                    self._rests(file)
+            self._ahead, self._next_ahead, self._soon, self._soon_bytes = iter(ahead), None, {}, 0
+            self._unfetched.clear()
             self._is_stale = False
-            self._changed.notify_all()
+            self._changed.notify()
 
     def is_ahead(self, files: int) -> bool:
         """Whether at least so many files that will be wanted are known, and all of them here or under way."""
@@ -181,9 +227,11 @@ class FetchCache:
         file = self._files.get(wanted.url)
         if file is None:
             file = self._files[wanted.url] = _File(wanted)
+        if not file.pins:
+            self._pinned_bytes += file.size
+            self._wakes(wanted.url)
+            self._soon_bytes -= self._soon.pop(wanted.url, 0)
         file.pins += 1
-        self._idle.pop(wanted.url, None)
-        self._soon.pop(wanted.url, None)
         if file.state is _State.HERE and not _untouched(file):  # a script has moved or changed it
             self._count(file, 0)
             file.state = _State.WAITING
@@ -194,11 +242,20 @@ class FetchCache:
             file.pins -= 1
             if file.pins:
                 continue
+            self._pinned_bytes -= file.size
             if file.state is _State.HERE:
-                self._idle[file.wanted.url] = file
+                self._rests(file)
             elif file.state is _State.FAILED:
                 del self._files[file.wanted.url]
         self._owned[owner] = []
+
+    def _rests(self, file: _File) -> None:
+        """No mini-batch has it, and none will soon."""
+        (self._idle if file.was_used else self._early)[file.wanted.url] = file
+
+    def _wakes(self, url: str) -> None:
+        self._idle.pop(url, None)
+        self._early.pop(url, None)
 
     # -- fetching ------------------------------------------------------------------------------------------
 
@@ -210,6 +267,7 @@ class FetchCache:
                         return
                     pause = self._pause_until - monotonic()
                     self._changed.wait(pause if pause > 0 else None)
+                self._changed.notify()  # one after the other, as far as there is work: not all for each file
             try:
                 size: int = self._fetch(*file.wanted)
                 seen = os.stat(file.wanted.place)
@@ -228,16 +286,21 @@ class FetchCache:
             return self._begun(file)
         if monotonic() < self._pause_until:
             return None
-        wanted = self._first_unknown()
-        if wanted is None or not self._make_room(max(0, wanted.stamp.size)):
-            return None
-        self._next_ahead = None
-        file = self._files[wanted.url] = _File(wanted)
-        self._soon[wanted.url] = None
-        return self._begun(file)
+        self._look_further()
+        while self._unfetched:
+            wanted = self._unfetched[0]
+            if wanted.url in self._soon and wanted.url not in self._files:
+                is_near = wanted.url in itertools.islice(self._soon, NEAR)
+                if not self._make_room(max(0, wanted.stamp.size), for_near=is_near):
+                    return None
+                self._unfetched.popleft()
+                file = self._files[wanted.url] = _File(wanted)
+                return self._begun(file)
+            self._unfetched.popleft()  # a mini-batch has wanted it before its turn came
+        return None
 
-    def _first_unknown(self) -> Wanted | None:
-        """The first of those ahead that is not here, nor on its way; those before it are kept."""
+    def _look_further(self) -> None:
+        """Take into `_soon` what has room; it is kept where it is here, and fetched where not."""
         while True:
             wanted = self._next_ahead
             if wanted is None:
@@ -245,11 +308,20 @@ class FetchCache:
                     wanted = next(self._ahead, None)
                 except Exception:  # a plan that can't be read: whoever wants one of its files is told
                     wanted = None
-            if wanted is None or wanted.url not in self._files:
+                if wanted is None:
+                    return
                 self._next_ahead = wanted
-                return wanted
+            file = self._files.get(wanted.url)
+            size = file.size if file is not None else max(0, wanted.stamp.size)
+            if wanted.url not in self._soon and (file is None or not file.pins):
+                if self._pinned_bytes + self._soon_bytes + size > self.most_bytes:
+                    return
+                self._soon[wanted.url] = size
+                self._soon_bytes += size
+                self._wakes(wanted.url)
+                if file is None:
+                    self._unfetched.append(wanted)
             self._next_ahead = None
-            self._soon[wanted.url] = None
 
     def _begun(self, file: _File) -> _File:
         file.state = _State.FETCHING
@@ -259,21 +331,31 @@ class FetchCache:
     def _count(self, file: _File, size: int) -> None:
         self.bytes += size - file.size
         self.most_held = max(self.most_held, self.bytes)
+        if file.pins:
+            self._pinned_bytes += size - file.size
         file.size = size
 
-    def _make_room(self, size: int, *, at_any_cost: bool = False) -> bool:
+    def _make_room(self, size: int, *, for_near: bool = False, at_any_cost: bool = False) -> bool:
         """Remove files until `size` more bytes fit; whether they do."""
         if self.bytes + size <= self.most_bytes:
             return True
-        self._first_unknown()  # marks what will be wanted
-        while (url := next((url for url in self._idle if url not in self._soon), None)) is not None:
-            self._evict(url)
+        self._look_further()  # keeps what will be wanted
+        while self._idle:
+            self._evict(self._idle.popitem(last=False)[1])
+            if self.bytes + size <= self.most_bytes:
+                return True
+        while self._early and (for_near or at_any_cost):
+            self._evict(self._early.popitem()[1])
             if self.bytes + size <= self.most_bytes:
                 return True
         if not at_any_cost:
             return False
-        for url in [url for url in reversed(self._soon) if url in self._idle]:
-            self._evict(url)
+        for url in list(reversed(self._soon)):
+            file = self._files.get(url)
+            if file is None or file.state is not _State.HERE:
+                continue
+            self._soon_bytes -= self._soon.pop(url)
+            self._evict(file)
             self._is_stale = True
             if self.bytes + size <= self.most_bytes:
                 return True
@@ -285,9 +367,8 @@ class FetchCache:
             )
         return True
 
-    def _evict(self, url: str) -> None:
-        file = self._idle.pop(url)
-        del self._files[url]
+    def _evict(self, file: _File) -> None:
+        del self._files[file.wanted.url]
         self._count(file, 0)
         try:
             os.unlink(file.wanted.place)
@@ -302,9 +383,12 @@ class FetchCache:
             file.state, file.as_fetched = _State.HERE, as_fetched
             self._count(file, size)
             if not file.pins:
-                self._idle[file.wanted.url] = file
+                if (url := file.wanted.url) in self._soon:
+                    self._soon_bytes += size - self._soon[url]  # more or less than was planned
+                    self._soon[url] = size
+                else:
+                    self._rests(file)
             self._told(file)
-            self._changed.notify_all()
 
     def _failed(self, file: _File, error: BaseException) -> None:
         with self._changed:
@@ -318,7 +402,6 @@ class FetchCache:
                 del self._files[file.wanted.url]
                 self._is_stale = True
             self._told(file, error)
-            self._changed.notify_all()
 
     def _told(self, file: _File, error: BaseException | None = None) -> None:
         for need in file.needs:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
-from daskpar.data.fetch_file import fetch_all, fetch_file, remote_kind, whole_files
+from daskpar.data.fetch_file import fetch_all, remote_kind, whole_files
 from daskpar.data.stamps import Stamp
 from daskpar.datastores import take_options
 from daskpar.processor import channel
@@ -33,13 +33,18 @@ from daskpar.processor.fetch_again import (
 )
 from daskpar.processor.fetch_cache import FetchCache, Wanted, upcoming
 from daskpar.processor.fetch_patience import while_unreached
+from daskpar.processor.fetch_workers import FetchWorkers
 from daskpar.processor.fetched_inputs import FetchOrder
-from daskpar.processor.fetched_plan import FetchedPlan, as_answer, socket_path
+from daskpar.processor.fetched_plan import FetchedPlan, Promise, as_answer, socket_path
 from daskpar.processor.protocol import LogMessage
 from daskpar.sizes import readable_size
 
 AHEAD_FILES = 2000
 """Files that are looked ahead for at most, however small they are."""
+HANDED_SECONDS = 2.0
+"""How long a block that waits no more is taken to be with a processor that has not asked for it yet."""
+PROMISED_FILES = 64
+"""Of a mini-batch that is promised, at most: with many, to ask for them is no part of the time any more."""
 LONG_SECONDS = 5.0
 """An input whose fetching took longer is worth a line in the log."""
 
@@ -62,18 +67,30 @@ def serve(fd: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # its node ends it in order
     sock = socket.socket(fileno=fd)
-    root = ""
+    root, workers = "", FetchWorkers()
     try:
         order: FetchOrder = channel.receive(sock)
         root = order.fetching.root
-        threading.Thread(target=_Fetcher(sock, order).run, daemon=True).start()
+        take_options(order.storage)
+        workers.start(_urls(order), [sock])
+        threading.Thread(target=_Fetcher(sock, order, workers).run, daemon=True).start()
         _wait_for_end(sock)
     except (OSError, EOFError, ValueError):
         pass
     finally:
+        workers.close()
         if root:
             remove_root(root)
     os._exit(0)
+
+
+def _urls(order: FetchOrder) -> list[str]:
+    """URLs by which it is known what packages are needed; one of a list of files stands for all."""
+    urls = [each.url for each in order.fetching.inputs]
+    if order.fetching.splits:
+        with contextlib.suppress(Exception):  # who opens it again says what is wrong
+            urls += FetchedPlan.open(order.plan).some_files(0, 1)
+    return [url for url in urls if "://" in url]
 
 
 def remove_root(root: str) -> None:
@@ -85,12 +102,15 @@ def remove_root(root: str) -> None:
 
 
 _blocks: list[tuple[int, int]] = []
+_handed: dict[tuple[int, int], float] = {}
+"""Blocks that wait no more and that no processor has asked for yet -> when that was."""
 _blocks_changed = threading.Event()
 
 
 def _wait_for_end(sock: socket.socket) -> None:
     """Take note of the blocks that wait on the node, until it says that it is over, or is gone."""
     while (value := channel.receive(sock)) is not None:
+        _handed.update(dict.fromkeys((block for block in _blocks if block not in value), monotonic()))
         _blocks[:] = value
         _blocks_changed.set()
 
@@ -104,9 +124,10 @@ class _Left:
 
 
 class _Fetcher:
-    def __init__(self, sock: socket.socket, order: FetchOrder) -> None:
+    def __init__(self, sock: socket.socket, order: FetchOrder, workers: FetchWorkers) -> None:
         self._sock = sock
         self._order = order
+        self._workers = workers
         self._send_lock = threading.Lock()
         self._lock = threading.Lock()
         self._running: dict[object, tuple[int, int]] = {}
@@ -117,7 +138,7 @@ class _Fetcher:
         """Whether more files will be wanted than were looked ahead for."""
 
     def run(self) -> None:
-        take_options(self._order.storage)
+        self._workers.listen()
         fetching = self._order.fetching
         try:
             if not self._order.whole_is_here:
@@ -157,7 +178,7 @@ class _Fetcher:
         self._tell(LogMessage(level=level, text=text))
 
     def _fetch(self, url: str, place: str, stamp: Stamp) -> int:
-        size = fetch_file(url, place, stamp)
+        size = self._workers.fetch(url, place, stamp)
         if self._order.fetching.is_writable(url):
             os.chmod(place, 0o644)
         return size
@@ -229,19 +250,29 @@ class _Fetcher:
         note = InUseNote(self._order.fetching.root, pid)
         try:
             while True:
-                index, span, stop, in_use = channel.receive(connection)
-                for other in held.keys() - {(index, span), *in_use}:
+                index, span, stop, in_use, is_taken = channel.receive(connection)
+                using = {(index, span), *in_use}
+                for other in held.keys() - using:
                     self._cache.forget(held.pop(other))
-                note.write({(index, span), *in_use})
+                note.write(using)
+                answer: Any = None
+                promised = None
                 try:
                     plan = plan or self._open()
                     self._expect(processor, (index + 1, stop))
                     owner = held.setdefault((index, span), object())
-                    self._cache.need(owner, [Wanted(*each) for each in plan.wanted(index, span)])
-                    answer: Any = None
+                    if is_taken:
+                        self._cache.take(owner)
+                    else:
+                        self._cache.need(owner, [Wanted(*each) for each in plan.wanted(index, span)])
+                    following = (index + 1, None)
+                    if index + 1 < stop and following not in held:
+                        promised = self._promised(plan, held, following)
+                        if promised is not None:
+                            note.write({*using, following})
                 except Exception as error:
                     answer = as_answer(error)
-                channel.send(connection, answer)
+                channel.send(connection, (answer, promised))
         except (OSError, EOFError, ValueError):
             pass
         finally:
@@ -251,11 +282,25 @@ class _Fetcher:
             note.close()
             connection.close()
 
+    def _promised(self, plan: FetchedPlan, held: dict[InUse, object], following: InUse) -> Promise | None:
+        """Its next mini-batch, where that is here: the processor takes it without having to wait for us."""
+        wanted = [Wanted(*each) for each in plan.wanted(*following)]
+        if len(wanted) > PROMISED_FILES:
+            return None
+        owner = object()
+        files = self._cache.hold(owner, wanted)
+        if files is None:
+            return None
+        held[following] = owner
+        return following[0], files
+
     def _expect(self, processor: object, left: tuple[int, int] | None) -> None:
         with self._lock:
             before = self._running.pop(processor, None)
             if left is not None:
                 self._running[processor] = left
+                for block in [block for block in list(_handed) if block[0] < left[0] <= block[1]]:
+                    del _handed[block]
             # Where it is only one further in its block, the files ahead are those of before: to follow a
             # thousand small ones anew for each of them costs more than to fetch it.
             one_further = before is not None and left is not None and before == (left[0] - 1, left[1])
@@ -270,7 +315,9 @@ class _Fetcher:
 
     def _look_ahead(self) -> None:
         self._goes_on = False
-        self._cache.expect(self._ahead(list(self._running.values()), list(_blocks)))
+        now = monotonic()
+        handed = [block for block, since in list(_handed.items()) if now - since < HANDED_SECONDS]
+        self._cache.expect(self._ahead(list(self._running.values()), handed + list(_blocks)))
 
     def _ahead(self, running: list[tuple[int, int]], waiting: list[tuple[int, int]]) -> Iterator[Wanted]:
         plan, files = self._plan_ahead, 0  # the cache follows one at a time

@@ -25,6 +25,8 @@ SOCKET = "socket"
 MOST_TRIES, PAUSE = 100, 0.1
 """How often a fetcher that does not answer is asked, and seconds between: the next one starts in less."""
 Span = tuple[int, int]
+Promise = tuple[int, list[tuple[str, int, int]]]
+"""A mini-batch whose files are here and stay until another one is asked for: place, size, time of change."""
 
 
 class FetchedPlan(Plan):
@@ -97,9 +99,15 @@ class _AskNode:
     def __init__(self, plan: FetchedPlan) -> None:
         self._plan = plan
         self._sock: socket.socket | None = None
+        self._is_answered = True
+        """Whether the answer to what was sent last has been read; it has the next promise."""
+        self._promise: Promise | None = None
 
     def bring(self, i: int, span: Span | None) -> None:
-        request = (i, span, getattr(self._plan, "block_stop", i + 1), self._plan.in_use())
+        stop, in_use = getattr(self._plan, "block_stop", i + 1), self._plan.in_use()
+        if self._was_promised(i, span, (i, span, stop, in_use, True)):
+            return
+        request = (i, span, stop, in_use, False)
         tries = 0
         while True:
             try:
@@ -119,19 +127,58 @@ class _AskNode:
         if answer is not None:
             raise error_of(answer)
 
+    def _was_promised(self, i: int, span: Span | None, request: object) -> bool:
+        """Take a mini-batch that is here already, without waiting for the answer to that."""
+        if self._sock is None:
+            return False
+        try:
+            if not self._is_answered:
+                self._hear()
+            promise, self._promise = self._promise, None
+            if (
+                promise is None
+                or promise[0] != i
+                or span is not None
+                or not all(map(_is_as_said, promise[1]))
+            ):
+                return False
+            channel.send(self._sock, request)
+            self._is_answered = False
+        except (OSError, EOFError, ValueError):  # as below
+            self._close()
+            return False
+        return True
+
     def _asked(self, request: object) -> Any:
         if self._sock is None:
             self._sock = connected(self._plan.fetching.root)
         channel.send(self._sock, request)
-        return channel.receive(self._sock)
+        return self._hear()
+
+    def _hear(self) -> Any:
+        assert self._sock is not None
+        answer, self._promise = channel.receive(self._sock)
+        self._is_answered = True
+        return answer
 
     def _close(self) -> None:
+        self._is_answered, self._promise = True, None
         if self._sock is not None:
             try:
                 self._sock.close()
             except OSError:
                 pass
             self._sock = None
+
+
+def _is_as_said(file: tuple[str, int, int]) -> bool:
+    """Whether a file is as it was fetched: a script may have moved or changed it."""
+    place, size, changed = file
+    try:
+        seen = OWN.stat(place)
+    except OSError:
+        return False
+    return seen.st_size == size and seen.st_mtime_ns == changed
 
 
 def connected(root: str) -> socket.socket:

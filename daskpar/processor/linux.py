@@ -15,6 +15,8 @@ from time import monotonic, sleep
 
 TRACKER_SECONDS = 1.0
 """What a resource tracker gets to remove the shared memory of killed processes; it takes some ms."""
+_LOOKS = 20
+"""At a process whose threads end meanwhile."""
 _PDEATHSIG, _SET_CHILD_SUBREAPER = 1, 36
 LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
@@ -54,14 +56,22 @@ def anonymous_file(name: str) -> int:
 
 def children_of(pid: int) -> list[int]:
     """Direct children; none for a process that is gone."""
-    try:
-        found: list[int] = []
-        for thread in os.listdir(f"/proc/{pid}/task"):
-            with open(f"/proc/{pid}/task/{thread}/children") as file:
-                found += map(int, file.read().split())
-        return found
-    except OSError:
-        return []
+    found: list[int] = []
+    for _ in range(_LOOKS):
+        found, threads_ended = [], False
+        try:
+            threads = os.listdir(f"/proc/{pid}/task")
+        except OSError:
+            return []
+        for thread in threads:
+            try:
+                with open(f"/proc/{pid}/task/{thread}/children") as file:
+                    found += map(int, file.read().split())
+            except OSError:  # its children are another thread's by now, perhaps of one that was looked at
+                threads_ended = True
+        if not threads_ended:
+            break
+    return found
 
 
 def descendants_of(pid: int) -> list[int]:

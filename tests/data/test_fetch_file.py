@@ -72,18 +72,59 @@ def test_a_file_that_is_another_one_by_now(bucket: Bucket, tmp_path: Path) -> No
     bucket.put("few/one.txt", b"one.txt")
 
 
-def test_a_tag_that_is_no_checksum_is_asked_for(bucket: Bucket, tmp_path: Path) -> None:
-    """As of files that were written in several parts."""
-    from daskpar.data import fetch_file as module
+@pytest.mark.parametrize(
+    ("at_once", "own", "asked"),
+    [(100, True, 0), (6, True, 1), (100, False, 1)],
+    ids=["in one answer", "in parts", "by another package than s3fs"],
+)
+def test_a_tag_that_is_no_checksum_comes_with_the_bytes_or_is_asked_for(
+    bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int, own: bool, asked: int
+) -> None:
+    """As of files that were written in several parts; these are replaced by others of the same size."""
+    monkeypatch.setattr("daskpar.data.fetch_object.MOST_AT_ONCE", at_once)
+    if not own:
+        monkeypatch.setattr("daskpar.data.fetch_file.is_of_s3", lambda _: False)
+    for tag in ("0123-2", "0123-3"):
+        bucket.put("parts/one.txt", b"written", tag)
+        notes = ListingNotes()
+        fsspec.filesystem("s3").invalidate_cache()
+        list_files("s3://box/parts", notes)
+        bucket.requests.clear()
+        url = "s3://box/parts/one.txt"
+        assert fetch_file(url, str(tmp_path / tag), notes.stamps[url]) == 7
+        assert bucket.requests["GET object"] == 1 and bucket.requests["HEAD object"] == asked
+    bucket.put("parts/one.txt", b"WRITTEN", "0123-4")
+    with pytest.raises(InputChanged, match="has changed since the step was planned"):
+        fetch_file(url, str(tmp_path / "x"), notes.stamps[url])
+    assert not (tmp_path / "x").exists()
 
+
+def test_an_answer_that_breaks_off_is_asked_for_again(
+    bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from aiobotocore.response import AioStreamingBody
+    from aiohttp import ClientPayloadError
+
+    read, broken = AioStreamingBody.read, [1, 1]
+
+    async def breaks(body: AioStreamingBody, amount: int) -> bytes:
+        piece = await read(body, amount)
+        if broken:
+            broken.pop()
+            raise ClientPayloadError("cut")
+        return piece
+
+    monkeypatch.setattr(AioStreamingBody, "read", breaks)
+    monkeypatch.setattr("daskpar.data.fetch_object._PAUSE", 0.001)
     notes = ListingNotes()
     list_files("s3://box/few", notes)
-    url = "s3://box/few/two.txt"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_md5", lambda _: "0123-2")
-        bucket.requests.clear()
-        assert fetch_file(url, str(tmp_path / "x"), notes.stamps[url]) == 7
-    assert bucket.requests == {"GET object": 1, "HEAD object": 1}
+    url = "s3://box/few/sub/three.txt"
+    fetch_file(url, str(tmp_path / "x"), notes.stamps[url])
+    assert (tmp_path / "x").read_text() == "sub/three.txt" and bucket.requests["GET object"] == 3
+    broken.extend([1] * 5)
+    with pytest.raises(DataUnreached, match="cut"):
+        fetch_file(url, str(tmp_path / "y"), notes.stamps[url])
+    assert os.listdir(tmp_path) == ["x"]
 
 
 def test_a_full_disk_is_no_fault_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -92,12 +93,14 @@ def test_what_comes_is_fetched_ahead_as_far_as_there_is_room(store: Store, cache
     until(lambda: store.here() == set("0123"))
     assert cache.most_held == 40
     cache.need("one", store.wanted("1"))  # 0 is done with: it makes room
-    cache.expect(store.wanted(*"23456"))
+    cache.expect(store.wanted(*"234"))
     cache.need("three", store.wanted("4"))  # returns once it is here
     cache.forget("three")
     assert store.here() == set("1234")
-    cache.need("two", store.wanted("6"))  # out of order: the farthest of those that come goes
+    cache.need("two", store.wanted("6"))  # what is done with goes first
     assert store.here() == set("1236")
+    cache.need("four", store.wanted("7"))  # then the farthest of those that come
+    assert store.here() == set("1267")
     assert cache.most_held == 40
 
 
@@ -193,3 +196,43 @@ def test_the_order_in_which_mini_batches_come(
     running: list[tuple[int, int]], waiting: list[tuple[int, int]], order: list[int]
 ) -> None:
     assert list(upcoming(running, waiting)) == order
+
+
+def test_what_was_fetched_and_not_used_goes_only_for_what_comes_next(
+    store: Store, caches: list[FetchCache], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where blocks are divided, other files come first; those of before come later, and are fetched once."""
+    monkeypatch.setattr("daskpar.processor.fetch_cache.NEAR", 2)
+    cache = cache_of(store, caches, 50)
+    cache.need("one", store.wanted("0"))
+    cache.expect(store.wanted(*"12345"))
+    until(lambda: store.here() == set("01234") and all(file.as_fetched[0] for file in cache._files.values()))
+    cache.expect(store.wanted(*"61728394"))
+    until(lambda: store.here() == set("01236"))  # 6 is near, and 4 was the last; 7 and 8 are not near
+    cache.need("one", store.wanted("6"))
+    until(lambda: store.here() == set("12367"))  # 0 was used
+    cache.need("one", store.wanted("1"))
+    cache.need("one", store.wanted("7"))
+    until(lambda: store.here() == set("23789"))
+    assert cache.most_held == 50
+    assert sorted(store.fetched) == sorted("012346789")
+
+
+def test_the_files_of_a_divided_block_are_all_fetched_within_the_bound(
+    store: Store, caches: list[FetchCache]
+) -> None:
+    names = [f"{number:03d}" for number in range(200)]
+    cache = cache_of(store, caches, 400, threads=8)
+    left = {"one": names[:100], "two": names[100:]}
+    while any(left.values()):
+        for owner, files in left.items():
+            if not files:
+                other = max(left.values(), key=len)
+                files[:] = other[len(other) // 2 :]
+                del other[len(other) // 2 :]
+            if files:
+                ahead = [(a, b) for a, b in itertools.zip_longest(left["one"], left["two"])]
+                cache.expect(store.wanted(*(name for pair in ahead for name in pair if name)))
+                cache.need(owner, store.wanted(files.pop(0)))
+    assert cache.most_held <= 400
+    assert set(store.fetched) == set(names) and len(store.fetched) < 230

@@ -19,8 +19,9 @@ from daskpar.data.stamps import Stamp
 from daskpar.datastores import StorageOptions
 from daskpar.processor import channel, fetch_again, fetch_main
 from daskpar.processor.fetch_process import FetchProcess
+from daskpar.processor.fetch_workers import FetchWorkers
 from daskpar.processor.fetched_inputs import FetchedInput, Fetching, FetchOrder
-from daskpar.processor.fetched_plan import connected
+from daskpar.processor.fetched_plan import FetchedPlan, _AskNode, connected
 from waiting import until
 
 FILES = 40
@@ -52,7 +53,7 @@ class Node:
         self.looks = 0
         self.fetched: list[str] = []
         self.sock, theirs = socket.socketpair()
-        fetcher: Any = fetch_main._Fetcher(theirs, self.order)
+        fetcher: Any = fetch_main._Fetcher(theirs, self.order, FetchWorkers())
         look = fetcher._look_ahead
 
         def counted() -> None:
@@ -83,8 +84,8 @@ def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Node]
 
 
 def ask(connection: socket.socket, index: int, stop: int, *in_use: int) -> None:
-    channel.send(connection, (index, None, stop, tuple((other, None) for other in in_use)))
-    assert channel.receive(connection) is None
+    channel.send(connection, (index, None, stop, tuple((other, None) for other in in_use), False))
+    assert channel.receive(connection)[0] is None
 
 
 def test_files_of_all_calls_in_flight_stay(node: Callable[..., Node]) -> None:
@@ -108,6 +109,47 @@ def test_a_processor_that_is_one_further_costs_no_new_look_ahead(node: Callable[
         ask(connection, 3, FILES)  # a retry
         assert found.looks == 2
     assert len(found.fetched) == FILES
+
+
+def test_a_processor_takes_the_next_mini_batch_without_waiting_where_it_is_here(
+    node: Callable[..., Node], tmp_path: Path
+) -> None:
+    found = node(1000)
+    plan = FetchedPlan.open(tmp_path / "plan")
+    assert isinstance(plan, FetchedPlan)
+    plan.fetching, plan.block_stop = found.order.fetching, FILES
+    asking = _AskNode(plan)
+
+    def waits(index: int) -> bool:
+        asking.bring(index, None)
+        assert index in found.here()
+        return asking._is_answered
+
+    assert waits(0)
+    until(lambda: found.here() == set(range(FILES)))
+    waits(1)  # whether 1 was here when 0 was asked for, nobody knows
+    assert [waits(index) for index in (2, 3)] == [False, False]
+    (found.root / "d" / "4").write_text("other")  # by a script
+    assert waits(4) and (found.root / "d" / "4").read_text() == "0123456789"
+    assert [waits(index) for index in (5, 3, 3, 4)] == [False, True, True, False]  # 3: a retry
+    assert asking._sock is not None
+    asking._sock.close()  # by a script, or the fetcher has died
+    assert [waits(index) for index in (5, 6, 20, 21)] == [True, False, True, False]
+    assert len(found.fetched) == FILES + 1
+    noted = fetch_again.notes_in(str(found.root)).values()
+    assert {one for _, in_use in noted for one, _ in in_use} >= {21}
+    asking._close()
+
+
+def test_what_is_promised_leaves_room_for_what_is_asked_for(node: Callable[..., Node]) -> None:
+    found = node(600)
+    with connected(str(found.root)) as connection:
+        until(lambda: _answer(connection, 0)[1] is None and len(found.here()) > 1)
+
+
+def _answer(connection: socket.socket, index: int) -> Any:
+    channel.send(connection, (index, None, FILES, (), False))
+    return channel.receive(connection)
 
 
 def test_one_that_takes_the_place_of_another_keeps_what_is_in_use_and_nothing_else(
