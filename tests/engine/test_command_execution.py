@@ -23,7 +23,7 @@ class Invented:
         self.rounds = list(rounds)
         self.connected = True
         self.client = SimpleNamespace(submit=self.submit)
-        self.brings_nodes, self.sizing, self.silent = False, Sizing(lambda nodes: None), set()
+        self.brings_nodes, self.sizing, self.silent, self.far = False, Sizing(lambda nodes: None), set(), {}
         self.status = status
         self.asked: list[str] = []
 

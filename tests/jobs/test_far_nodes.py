@@ -140,6 +140,90 @@ def test_keys_are_grouped_bad_items_isolated_and_rows_read_by_the_next_step(work
     assert sorted(item["row"]["x"] for item in items) == [5, 6], items
 
 
+COUNT = """
+import os, pathlib, sys
+seen, fetched, out, table, models, link = map(pathlib.Path, sys.argv[1:])
+print("counting on", os.environ["WHERE"], "in", os.getcwd())
+words = (seen / "a.txt").read_text() + fetched.read_text() + pathlib.Path("data/a.txt").read_text()
+assert pathlib.Path("beside.txt").read_text() == "beside"
+out.write_text(words)
+(table / "deep").mkdir()
+(table / "empty").mkdir()
+(table / "deep" / "rows.csv").write_text("x\\n" + "1\\n" * 3_000_000)
+(table / "run.sh").write_text("echo hi")
+(table / "run.sh").chmod(0o755)
+(models / "m.bin").write_bytes(b"model")
+link.write_text("one")
+pathlib.Path("outputs").mkdir()
+pathlib.Path("outputs/kept.txt").write_text("kept")
+print("done", file=sys.stderr)
+"""
+
+
+def test_a_command_runs_there_and_what_it_makes_comes_back(work, places, cluster, monkeypatch):
+    code = places / "hidden" / "it's code"
+    work.write(f"{code}/count.py", COUNT)
+    work.write(f"{code}/data/big.bin", "left out")
+    work.write(f"{places}/hidden/beside.txt", "beside")
+    work.write("seen/a.txt", "seen ")
+    (code / "data").rename(code / "other")
+    (code / "data").symlink_to(work.folder / "seen")
+    run_dir = places / "runs" / "it's a run"
+    first = work.command(
+        "python count.py ${{inputs.seen}} \"${{inputs.fetched}}\" ${{outputs.out}} '${{outputs.table}}' "
+        "${{outputs.models}} ${{outputs.link}}",
+        code=str(code),
+        additional_includes=[str(places / "hidden" / "beside.txt")],
+        inputs={
+            "seen": {"type": "uri_folder", "path": "./seen"},
+            "fetched": {"type": "uri_file", "path": "azureml://datastores/lake/paths/in/b.txt"},
+        },
+        outputs={
+            "out": {"type": "uri_file"},
+            "table": {"type": "uri_folder", "path": str(places / "hidden" / "table")},
+            "models": {"type": "uri_folder", "path": "azureml://datastores/lake/paths/out/models"},
+            "link": {"type": "uri_file", "path": "azureml://datastores/lake/paths/out/one.txt"},
+        },
+    )
+    second = work.command(
+        "cat ${{inputs.out}} ${{inputs.table}}/deep/rows.csv | wc -c > ${{outputs.size}} && "
+        "cat ${{inputs.model}}/m.bin",
+        inputs={
+            "out": {"type": "uri_file", "path": "${{parent.jobs.first.outputs.out}}"},
+            "table": {
+                "type": "uri_folder",
+                "path": "${{parent.jobs.first.outputs.table}}",
+                "mode": "download",
+            },
+            "model": {"type": "uri_folder", "path": "${{parent.jobs.first.outputs.models}}"},
+        },
+        outputs={"size": {"type": "uri_file", "path": "./size.txt"}},
+    )
+    third = work.command("echo so; echo far >&2; exit 7")
+    with s3_bucket(monkeypatch) as bucket:
+        bucket.put("in/b.txt", b"fetched ")
+        options = {"key": "key", "secret": "verysecret17", "endpoint_url": bucket.endpoint}
+        ended = work.run(
+            {"first": first, "second": second, "third": third},
+            top={"settings": {"continue_on_step_failure": True}},
+            scheduler=str(cluster.scheduler),
+            run_dir=run_dir,
+            datastores={"lake": {"url": "s3://box", "storage_options": options}},
+        )
+        found = bucket.objects("out/")
+    assert ended.steps["third"].exit_code == 7 and "far" in ended.steps["third"].reason
+    assert ended.steps["second"].status == "completed", ended.steps
+    assert found == {"models/m.bin": b"model", "one.txt": b"one"}
+    out, table = run_dir / "steps/first/outputs/out", places / "hidden" / "table"
+    assert out.read_text() == "seen fetched seen "
+    assert (table / "empty").is_dir() and (table / "run.sh").stat().st_mode & 0o111
+    assert (work.folder / "size.txt").read_text().strip() == str(18 + 2 + 6_000_000)
+    logs = told(ended)
+    assert "counting on" in logs and "done" in logs and "model" in logs
+    assert (run_dir / "steps/first/work/outputs/kept.txt").read_text() == "kept"
+    until(lambda: not cluster.left(), "the end of the nodes' folders")
+
+
 def test_what_far_nodes_can_not_do_is_said_before_anything_runs(work, places, cluster):
     work.files(2)
     hidden = places / "hidden" / "data"
@@ -147,10 +231,11 @@ def test_what_far_nodes_can_not_do_is_said_before_anything_runs(work, places, cl
     (hidden / "x.txt").write_text("x")
     folder = {"filled": {"type": "uri_folder"}}
     given = {"files": {"type": "uri_folder", "path": str(hidden)}}
+    hidden_input = {"given": {"type": "uri_folder", "path": str(hidden)}}
     steps = {
         rf"does not see the output 'filled' at {places}.*URL": work.parallel(append=False, outputs=folder),
         rf"does not see the input 'files' at {hidden}.*URL": work.parallel(inputs=given),
-        "does not see the run directory .*, and the command of step 'work' needs it": work.command("echo hi"),
+        rf"does not see the input 'given' at {hidden}.*need a URL": work.command("echo hi", inputs=hidden_input),
     }
     for number, (message, step) in enumerate(steps.items()):
         with pytest.raises(daskpar.UsageError, match=message) as error:
