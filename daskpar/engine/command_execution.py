@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from daskpar.engine.cluster import RESUME, SCHEDULER_GONE, Cluster, bounded
 from daskpar.engine.command_task import NodeLeft, NodeUnfit, kill_command, run_command, upload_outputs
 from daskpar.engine.far_command import NodeSilent
+from daskpar.engine.heartbeats import WorkerFrozen, while_heard
 from daskpar.engine.introductions import in_words
 from daskpar.engine.node_probe import view_of
 from daskpar.errors import DaskparError, InfrastructureLost, Interrupted
@@ -128,7 +129,10 @@ class CommandExecution:
         if self.needs is None:
             return NodeView()
         try:
-            view = view_of(self.cluster.client, self.needs(), worker, self.cluster.far.get(worker, ""))
+            client, needs, far = self.cluster.client, self.needs(), self.cluster.far.get(worker, "")
+            view = while_heard(client, worker, lambda: view_of(client, needs, worker, far))
+        except WorkerFrozen as error:
+            return NodeView(str(error))
         except Exception as error:  # whatever it is, it is this node's trouble alone
             return NodeView(f"{type(error).__name__}: {error}")
         if view.far:
