@@ -534,7 +534,7 @@ class Execution:
                 finish_step if completed else close_step,
                 self._take_last,
             )
-            self.cluster.hanging |= leaving.run(
+            self.cluster.hanging |= members.unheard | leaving.run(
                 members.open,
                 members.opening,
                 seconds=LEAVING_SECONDS + (self.settings.run_timeout if completed else 0.0),
