@@ -196,7 +196,8 @@ class CommandExecution:
                 with nullcontext() if code is not None else suppress(NodeSilent, Interrupted):
                     one.bring(-1 if code is None else code)
                 if code == 0 and self.far.uploads is not None:
-                    return self._upload(worker, one, self.far.uploads, attempt)
+                    done, code = self._upload(worker, one, self.far.uploads, attempt)
+                one.is_over = done and code is not None
                 return done, code
         except Interrupted:
             return True, None

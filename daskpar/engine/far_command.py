@@ -104,10 +104,10 @@ class FarCommand:
             yield one
         finally:
             one.follower.close()
-            assert here.layout is not None
-            with suppress(Exception):  # else it goes with the run
-                left = [*here.layout.stale, here.cwd, *(data.seen for data in here.layout.inputs)]
-                self.sender.call(address, remove_paths, paths=left)
+            if one.is_over and here.layout is not None:
+                with suppress(Exception):  # else it goes with the run
+                    left = [*here.layout.stale, here.cwd, *(data.seen for data in here.layout.inputs)]
+                    self.sender.call(address, remove_paths, paths=left)
 
     def _send(self, address: str, view: NodeView) -> SentCommand:
         step, code = self.step, ""
@@ -144,6 +144,8 @@ class FarTry:
     here: CommandSettings
     """With the node's places."""
     places: NodePlaces
+    is_over: bool = False
+    """Whether the command has come to its end, and nothing is wanted of the node any more."""
 
     def __post_init__(self) -> None:
         settings = self.command.settings

@@ -20,7 +20,9 @@ from daskpar.engine.shipped.parcels import Entry, Parcel, files_of_code, files_o
 from daskpar.engine.shipped.returned_files import ReturnedFiles
 from daskpar.engine.shipped.row_carrier import window_of
 from daskpar.engine.shipped.sent_step import SentStep, left_of, target_in_run, trees_of
+from daskpar.engine.shipped.settled_files import MLFLOW, OWN
 from daskpar.jobspec.model import CommandStep, ParallelStep
+from daskpar.processor.azure_variables import mlflow_folder
 from daskpar.processor.protocol import (
     CarriedRows,
     Message,
@@ -84,7 +86,8 @@ class FarNodes:
         self._sender = ParcelSender(client=self.client, run_id=self.settings.run_id, folder=self.folder)
         own, coming = self.settings, self.folder / "left"
         shutil.rmtree(coming, ignore_errors=True)  # of an earlier process of the run
-        self._returned = ReturnedFiles(trees_of(own), left_of(own), coming)
+        own_files = {OWN: own.output_dir, MLFLOW: mlflow_folder(own.working_dir)}
+        self._returned = ReturnedFiles(trees_of(own), left_of(own), coming, own_files)
 
     # -- sending, on any thread ------------------------------------------------------------------------------
 

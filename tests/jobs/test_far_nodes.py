@@ -86,7 +86,8 @@ def test_code_and_plan_are_sent_and_rows_logs_and_stacks_come_back(work, places,
     assert f'File "{code}/score.py", line 15 in run' in failed.traceback[3]
     logs = told(ended)
     assert "init on a" in logs and "init on b" in logs
-    assert "own.txt; let them write to an output of the step that has a URL" in logs
+    assert (work.folder / "own.txt").read_text() == "mine"
+    assert "an output of the step with a URL loses nothing" in logs
     assert "about to fail" in logs and "Current thread" in logs
     assert "daskpar-node-" not in (ended.logs["work"] / "user" / "error.txt").read_text()
     assert len(list((work.folder / "side").iterdir())) == 12
@@ -235,7 +236,9 @@ def test_what_far_nodes_can_not_do_is_said_before_anything_runs(work, places, cl
     steps = {
         rf"does not see the output 'filled' at {places}.*URL": work.parallel(append=False, outputs=folder),
         rf"does not see the input 'files' at {hidden}.*URL": work.parallel(inputs=given),
-        rf"does not see the input 'given' at {hidden}.*need a URL": work.command("echo hi", inputs=hidden_input),
+        rf"does not see the input 'given' at {hidden}.*need a URL": work.command(
+            "echo hi", inputs=hidden_input
+        ),
     }
     for number, (message, step) in enumerate(steps.items()):
         with pytest.raises(daskpar.UsageError, match=message) as error:

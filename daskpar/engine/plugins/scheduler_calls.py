@@ -19,9 +19,9 @@ def last_heartbeat(dask_scheduler: Scheduler, address: str) -> tuple[float, floa
 
     None where it does not know the worker.
     """
-    from distributed.scheduler import heartbeat_interval
+    from distributed import scheduler
 
     worker = dask_scheduler.workers.get(address)
     if worker is None:
         return None
-    return time() - worker.last_seen, heartbeat_interval(len(dask_scheduler.workers))
+    return time() - worker.last_seen, scheduler.heartbeat_interval(len(dask_scheduler.workers))

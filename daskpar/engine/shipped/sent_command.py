@@ -12,6 +12,7 @@ from daskpar.errors import InfrastructureLost
 from daskpar.jobspec.input_access import shown_paths
 from daskpar.jobspec.model import CommandStep, Output
 from daskpar.locations import is_url
+from daskpar.processor.azure_variables import mlflow_folder
 from daskpar.processor.command_settings import CommandLayout, CommandSettings
 from daskpar.processor.node_places import NodePlaces
 from daskpar.processor.output_sweep import Uploads
@@ -120,7 +121,7 @@ def brought_trees(sent: SentCommand, settings: CommandSettings, root: str) -> li
     `settings`: those of the driver.
     """
     folder = os.path.dirname(settings.cwd)
-    kept = [*(f"{settings.cwd}/{name}" for name in KEPT_FOLDERS), f"{folder}/mlruns"]
+    kept = [*(f"{settings.cwd}/{name}" for name in KEPT_FOLDERS), mlflow_folder(folder)]
     return [(f"{root}/{target_in_run(path, sent.run_directory)}", path) for path in kept]
 
 
