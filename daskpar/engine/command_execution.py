@@ -59,6 +59,8 @@ class CommandExecution:
     far: FarCommand | None = None
     """For nodes that do not see the run directory; None: they can't run it."""
     _left_out: set[str] = field(default_factory=set)
+    _trouble: str = ""
+    """What was wrong with the node that was left out last."""
     _gone: set[str] = field(default_factory=set)
     """Workers that are about to end; the scheduler may not know yet."""
     _silent: set[str] = field(default_factory=set)
@@ -141,6 +143,7 @@ class CommandExecution:
 
     def _leave_out(self, worker: str, trouble: str) -> None:
         self._left_out.add(worker)
+        self._trouble = trouble
         text = f"node {worker} can't run the command: {trouble}; the node is left out"
         self.publish(Warned(time=time(), step=self.settings.step, text=text))
 
@@ -154,8 +157,9 @@ class CommandExecution:
                 return workers
             may_wait_long = self.cluster.brings_nodes and not self._left_out  # a queue may be long
             if monotonic() - since > self.node_timeout and not may_wait_long:
+                last = f" (the last one: {self._trouble})" if self._trouble else ""
                 raise InfrastructureLost(
-                    f"step {self.settings.step}: no node is left for its command and none came within "
+                    f"step {self.settings.step}: no node is left for its command{last} and none came within "
                     f"{self.node_timeout:g} s; {RESUME}"
                 )
             self._tell_silent()

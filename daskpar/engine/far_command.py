@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from daskpar import atomic
 from daskpar.atomic import explained
 from daskpar.engine.code_copy import lay_out_code
+from daskpar.engine.command_task import NodeUnfit
 from daskpar.engine.far_nodes import code_of
 from daskpar.engine.parcel_sender import SEND_SECONDS, ParcelSender
 from daskpar.engine.shipped.sent_command import (
@@ -30,7 +31,7 @@ from daskpar.engine.shipped.sent_command import (
     places_of_command,
     returned_outputs,
 )
-from daskpar.errors import Interrupted, RunDirectoryError
+from daskpar.errors import DaskparError, InputError, Interrupted, RunDirectoryError
 from daskpar.jobspec.model import CommandStep, Output
 from daskpar.outputs.step_uploads import StepUploads
 from daskpar.processor.command_settings import CommandSettings
@@ -77,15 +78,20 @@ class FarCommand:
     def on(self, address: str, view: NodeView, attempt: int) -> Iterator[FarTry]:
         """Send the node what it lacks; the try that may begin there.
 
-        Raises InputError for what can't be sent, Interrupted where the step was stopped, and what Dask raises
-        where the node does not take it.
+        Raises InputError for what can't be sent, Interrupted where the step was stopped, and NodeUnfit where
+        the node does not take it.
         """
         from daskpar.engine.plugins.far_files import node_folder, remove_paths
 
-        root = str(self.sender.call(address, node_folder))
-        check_root(root)
         try:
+            root = str(self.sender.call(address, node_folder))
+            check_root(root)
             sent = self._send(address, view)
+        except (InputError, Interrupted):
+            raise
+        except Exception as error:  # whatever it is, it is this node's trouble alone
+            known = isinstance(error, DaskparError)
+            raise NodeUnfit(str(error) if known else f"{type(error).__name__}: {error}") from error
         finally:
             self.sender.done(address)
         here = command_here(
@@ -287,6 +293,8 @@ class LogFollower:
 
     def start(self) -> None:
         """Follow them, on a thread."""
+        for _, here in self._files:
+            self._keep(here, b"")
         self._thread = threading.Thread(target=self._follow, name="daskpar-far-logs", daemon=True)
         self._thread.start()
 
@@ -304,8 +312,9 @@ class LogFollower:
                 ]
                 pieces = self._of._read(wanted)
                 for number, data in enumerate(pieces):
-                    self._keep(self._files[number][1], data)
-                    self._taken[number] += len(data)
+                    if data:
+                        self._keep(self._files[number][1], data)
+                        self._taken[number] += len(data)
                 if not any(pieces):
                     return
 
@@ -318,8 +327,6 @@ class LogFollower:
 
     @staticmethod
     def _keep(path: str, data: bytes) -> None:
-        if not data:
-            return
         with explained(f"{path} can't be written"):
             os.makedirs(os.path.dirname(path), exist_ok=True)
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)

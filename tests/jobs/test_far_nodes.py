@@ -352,3 +352,32 @@ def test_a_node_is_lost_the_driver_is_killed_and_a_worker_comes_late(work, place
     assert second.returncode == 0, out
     assert work.rows() == [f"{number:04}.txt" + "." * 300_000 for number in range(80)]
     until(lambda: not cluster.left(), "the end of the nodes' folders")
+
+
+def test_a_command_loses_its_node_and_then_its_driver(work, places, cluster):
+    if (near := cluster.workers.get("near")) is not None:
+        near.kill()
+    for name in ("e", "f"):
+        cluster.start(name, WHERE=name)
+    cluster.wait(3, patience=0.1)
+    run_dir, go = places / "runs" / "lost-command", work.folder / "go"
+    logged, own = (run_dir / "steps/work" / below for below in ("logs/user/std_out.txt", "outputs/own"))
+    text = f"echo on $WHERE; mkdir ${{{{outputs.own}}}}/$WHERE-$$; until test -e {go}; do sleep 0.02; done"
+    spec = work.spec({"work": work.command(text, outputs={"own": {"type": "uri_folder"}})})
+    scheduler = ("--scheduler", str(cluster.scheduler))
+
+    def began() -> list[str]:
+        return logged.read_text().split()[1::2] if logged.exists() else []
+
+    first = work.start(str(spec), *scheduler, "--run-dir", str(run_dir))
+    until(lambda: len(began()) == 1, "the command", process=first)
+    cluster.workers[began()[0]].kill()
+    until(lambda: len(began()) == 2, "the command on another node", process=first)
+    first.send_signal(signal.SIGKILL)
+    first.wait(30)
+    until(lambda: not cluster.left(), "the end of the nodes' folders")
+    go.touch()
+    second = work.cli("resume", str(run_dir), *scheduler)
+    assert second.returncode == 0, second.stdout
+    assert [path.name.split("-")[0] for path in own.iterdir()] == began()[2:]
+    until(lambda: not cluster.left(), "the end of the nodes' folders")
