@@ -12,8 +12,14 @@ from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
 from daskpar.engine.cluster import RESUME, SCHEDULER_GONE, Cluster, bounded
-from daskpar.engine.command_task import NodeLeft, NodeUnfit, kill_command, run_command, upload_outputs
-from daskpar.engine.far_command import NodeSilent
+from daskpar.engine.command_task import (
+    NodeLeft,
+    NodeSilent,
+    NodeUnfit,
+    kill_command,
+    run_command,
+    upload_outputs,
+)
 from daskpar.engine.heartbeats import WorkerFrozen, while_heard
 from daskpar.engine.introductions import in_words
 from daskpar.engine.node_probe import view_of

@@ -9,16 +9,15 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from time import time
+from typing import TYPE_CHECKING
 
 from daskpar.datastores import known_options
 from daskpar.engine.code_copy import lay_out_code
 from daskpar.engine.command_execution import CommandExecution
-from daskpar.engine.far_command import FarCommand
 from daskpar.engine.fetch_settings import fetching_of
 from daskpar.engine.input_copies import lay_out_inputs, own_outputs, remove_inputs
 from daskpar.engine.input_guard import guard_of
 from daskpar.engine.node_probe import needs_of
-from daskpar.engine.parcel_sender import ParcelSender
 from daskpar.engine.step_run import StepRun
 from daskpar.events import Progress
 from daskpar.jobspec.env_references import resolved_values
@@ -29,6 +28,9 @@ from daskpar.processor.azure_variables import azure_variables
 from daskpar.processor.command_settings import CommandSettings
 from daskpar.results import Counts, Status, StepResult
 from daskpar.rundir.probe import NodeNeeds
+
+if TYPE_CHECKING:
+    from daskpar.engine.far_command import FarCommand
 
 TAIL_BYTES = 4000
 """How much of the end of stderr is shown when the command fails."""
@@ -102,6 +104,9 @@ class CommandStepRun(StepRun):
         return self._uploaded(uploads, code, logs.command_stderr)
 
     def _far_command(self, settings: CommandSettings, uploads: StepUploads | None) -> FarCommand:
+        from daskpar.engine.far_command import FarCommand
+        from daskpar.engine.parcel_sender import ParcelSender
+
         return FarCommand(
             sender=ParcelSender(
                 client=self.cluster.client,

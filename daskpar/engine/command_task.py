@@ -18,7 +18,6 @@ from distributed import get_worker, secede
 from daskpar.datastores import take_options
 from daskpar.engine.code_copy import lay_out_code
 from daskpar.engine.input_copies import lay_out_inputs
-from daskpar.engine.plugins.far_files import remove_tree
 from daskpar.engine.plugins.node import NodePlugin, plugin_name, plugin_of
 from daskpar.errors import DataUnreached, InfrastructureLost, RunDirectoryError
 from daskpar.outputs.step_uploads import StepUploads
@@ -36,6 +35,10 @@ GOODBYE_SECONDS = 1.0
 
 class NodeLeft(Exception):
     """The node of a command ends, and the command with it."""
+
+
+class NodeSilent(Exception):
+    """A node does not give what it is asked for: most likely it is lost."""
 
 
 class NodeUnfit(Exception):
@@ -81,6 +84,8 @@ def _lay_out(plugin: NodePlugin, settings: CommandSettings, layout: CommandLayou
 
     Raises NodeUnfit where that can't be made here.
     """
+    from daskpar.engine.plugins.far_files import remove_tree
+
     os.makedirs(layout.run, exist_ok=True)
     with _killable(plugin, settings) as killed:
         try:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from daskpar import atomic
 from daskpar.atomic import explained
 from daskpar.engine.code_copy import lay_out_code
-from daskpar.engine.command_task import NodeUnfit
+from daskpar.engine.command_task import NodeSilent, NodeUnfit
 from daskpar.engine.far_nodes import code_of
 from daskpar.engine.parcel_sender import SEND_SECONDS, ParcelSender
 from daskpar.engine.shipped.sent_command import (
@@ -48,10 +48,6 @@ LOG_SECONDS = 1.0
 """How often logs are brought while the command runs."""
 FILES_AT_ONCE = 1000
 """How many small files are asked for by one call."""
-
-
-class NodeSilent(Exception):
-    """A node does not give what it is asked for: most likely it is lost."""
 
 
 @dataclass(kw_only=True)
