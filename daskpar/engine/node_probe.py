@@ -114,11 +114,15 @@ def _written_by_scripts(step: ParallelStep | CommandStep) -> list[Output]:
 
 def view_of(client: Client, needs: NodeNeeds, address: str, far: str = "") -> NodeView:
     """What the worker at `address` sees of `needs`. `far`: why it is known not to see the run directory."""
-    if needs.build and not far:
+    if needs.build:
         from daskpar.engine.own_python import build_on
 
         if trouble := build_on(client, address, needs.build):
             return NodeView(trouble)
+    return _view_of(client, needs, address, far)
+
+
+def _view_of(client: Client, needs: NodeNeeds, address: str, far: str) -> NodeView:
     for _ in range(2):
         token = secrets.token_hex(4)
         mark = probe_token(token, address)
@@ -144,7 +148,7 @@ def view_of(client: Client, needs: NodeNeeds, address: str, far: str = "") -> No
         seen = unshared(needs, mark, view)
         if seen != view:
             _clear_there(client, needs, mark, address)
-        return view_of(client, needs, address, seen.far) if seen.far and not view.far else seen
+        return _view_of(client, needs, address, seen.far) if seen.far and not view.far else seen
     return NodeView(
         f"it did not say within {2 * PROBE_SECONDS:g} s whether it sees what the step needs "
         "(code, inputs, folders); a mount may hang there"
