@@ -3,33 +3,38 @@
 from __future__ import annotations
 
 import logging
-import os
 import queue
-import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
-from distributed import get_worker, secede
-
-from daskpar.datastores import StorageOptions
 from daskpar.engine.cluster import RESUME, SCHEDULER_GONE, Cluster, bounded
+from daskpar.engine.command_task import (
+    NodeLeft,
+    NodeSilent,
+    NodeUnfit,
+    kill_command,
+    run_command,
+    upload_outputs,
+)
+from daskpar.engine.heartbeats import WorkerFrozen, while_heard
 from daskpar.engine.introductions import in_words
-from daskpar.engine.node_probe import node_lacks
-from daskpar.engine.plugins.node import NodePlugin, plugin_name
-from daskpar.errors import DataUnreached, InfrastructureLost
+from daskpar.engine.node_probe import view_of
+from daskpar.errors import DaskparError, InfrastructureLost, Interrupted
 from daskpar.events import Event, Progress, Warned
-from daskpar.processor.command_process import CommandRunner
-from daskpar.processor.fetched_inputs import Fetching, FetchOrder
-from daskpar.processor.private_mounts import NO_GUARD, Guard
+from daskpar.outputs.upload_log import WITHOUT_INDEX
+from daskpar.processor.command_settings import CommandSettings
 from daskpar.results import Counts
-from daskpar.rundir.probe import NodeNeeds
+from daskpar.rundir.probe import NodeNeeds, NodeView
 
 if TYPE_CHECKING:
     from distributed import Future
+
+    from daskpar.engine.far_command import FarCommand, FarTry
+    from daskpar.outputs.step_uploads import StepUploads
 
 logger = logging.getLogger(__name__)
 
@@ -40,130 +45,6 @@ NODE_SECONDS = 300.0
 """Without any node, for the cluster to bring one."""
 LOOK_SECONDS = 1.0
 """How often to look for one."""
-GOODBYE_SECONDS = 1.0
-"""How long a node that was sent SIGTERM with its command takes to begin to end, at most."""
-
-
-class NodeLeft(Exception):
-    """The node of a command ends, and the command with it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class CommandSettings:
-    """What a node needs to run a command."""
-
-    run_id: str
-    step: str
-    command: str
-    cwd: str
-    environment: dict[str, str] = field(default_factory=dict)
-    stdout: str
-    stderr: str
-    timeout: float | None = None
-    guard: Guard = NO_GUARD
-    """What the command can't change."""
-    fetching: Fetching | None = None
-    """Inputs that are fetched from URLs before it."""
-    storage: StorageOptions = field(default_factory=StorageOptions)
-    """How they are opened."""
-    python: str = ""
-    """The Python of the command, where it has one of its own."""
-    attempt: int = 0
-    """How many nodes were lost under it before."""
-
-
-def run_command(settings: CommandSettings) -> int:
-    """The Dask task of a command step; returns the exit code.
-
-    That is 128 + N for a death by signal N, as in a shell.
-    """
-    worker = get_worker()
-    plugin = worker.plugins.get(plugin_name(settings.run_id))
-    if not isinstance(plugin, NodePlugin):
-        raise RuntimeError(f"run {settings.run_id} is not known to worker {worker.address}; it has ended")
-    fetched = nullcontext(settings) if settings.fetching is None else _fetched(plugin, settings)
-    secede()  # a command may run for days, and must not keep Dask's slots from other tasks
-    with fetched as here:
-        return 137 if here is None else _run_here(plugin, here)
-
-
-@contextmanager
-def _fetched(plugin: NodePlugin, settings: CommandSettings) -> Iterator[CommandSettings | None]:
-    """The settings with the places on this node where the inputs are that it has fetched; None: it was
-    killed before. Raises DataUnreached where they can't be had.
-    """
-    from daskpar.processor.fetch_process import FetchProcess
-
-    assert settings.fetching is not None
-    killed = threading.Event()
-    if not plugin.begin_command(settings.step, settings.attempt, _Killed(killed)):
-        killed.set()
-    order = FetchOrder(fetching=settings.fetching, storage=settings.storage)
-    fetch = FetchProcess(order, settings.environment, plugin.worker.local_directory)
-    try:
-        if trouble := fetch.wait(killed):
-            raise DataUnreached(trouble)
-        here = fetch.fetching
-        yield (
-            None
-            if killed.is_set()
-            else replace(
-                settings,
-                command=here.here(settings.command),
-                environment=here.values_here(settings.environment),
-            )
-        )
-    finally:
-        plugin.end_command(settings.step, settings.attempt)
-        fetch.close()
-
-
-@dataclass(frozen=True)
-class _Killed:
-    """Stands for a command whose inputs are being fetched."""
-
-    event: threading.Event
-
-    def kill(self) -> None:
-        """End the wait for them."""
-        self.event.set()
-
-
-def _run_here(plugin: NodePlugin, settings: CommandSettings) -> int:
-    # `python` in a command is the Python that daskpar runs in, also where no environment is activated. A
-    # Python of its own comes with its own PATH.
-    path = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)])
-    runner = CommandRunner(
-        command=settings.command,
-        cwd=settings.cwd,
-        environment={**({} if settings.python else {"PATH": path}), **settings.environment},
-        python=settings.python,
-        stdout_path=settings.stdout,
-        stderr_path=settings.stderr,
-        timeout=settings.timeout,
-        guard=settings.guard,
-    )
-    if not plugin.begin_command(settings.step, settings.attempt, runner):
-        runner.kill()
-    try:
-        code = runner.run()
-        # SIGTERM goes to all processes of a job at once. The command of a node that goes, too, has not
-        # failed: it runs again elsewhere.
-        if code and plugin.leaves_within(GOODBYE_SECONDS):
-            raise NodeLeft(plugin.worker.address)
-        return code
-    finally:
-        plugin.end_command(settings.step, settings.attempt)
-
-
-def kill_command(dask_worker: Any, run_id: str, step: str, attempt: int) -> None:
-    """Runs on a worker: end the command of a step and everything that it has started.
-
-    Also where the command is only about to begin.
-    """
-    plugin = dask_worker.plugins.get(plugin_name(run_id))
-    if plugin is not None:
-        plugin.kill_command(step, attempt)
 
 
 @dataclass(kw_only=True)
@@ -177,9 +58,15 @@ class CommandExecution:
     settings: CommandSettings
     publish: Callable[[Event], None]
     before_again: Callable[[], object]
+    lay_out: Callable[[], object] = lambda: None
+    """Makes what a node that sees the run directory finds there."""
     needs: Callable[[], NodeNeeds] | None = None
     """What a node must see for it; None where all is this machine."""
+    far: FarCommand | None = None
+    """For nodes that do not see the run directory; None: they can't run it."""
     _left_out: set[str] = field(default_factory=set)
+    _trouble: str = ""
+    """What was wrong with the node that was left out last."""
     _gone: set[str] = field(default_factory=set)
     """Workers that are about to end; the scheduler may not know yet."""
     _silent: set[str] = field(default_factory=set)
@@ -206,36 +93,65 @@ class CommandExecution:
             self.cluster.sizing.release(self.settings.step)
 
     def _run_attempts(self) -> int | None:
-        for attempt in range(LOSSES):
+        attempt = losses = 0
+        while losses < LOSSES:
             if attempt:
                 self.before_again()
-            worker = self._worker(attempt)
+            worker, view = self._worker(attempt)
             if not worker:
                 return None
-            done, code = self._attempt(worker, attempt)
-            if done:
-                return code
+            try:
+                if view.far:
+                    done, code = self._attempt_far(worker, view, attempt)
+                else:
+                    self.lay_out()
+                    done, code = self._attempt(worker, self.settings, attempt)
+            except NodeUnfit as unfit:
+                self._leave_out(worker, str(unfit))
+            else:
+                if done:
+                    return code
+                losses += 1
+            attempt += 1
         raise InfrastructureLost(
             f"step {self.settings.step}: the node that ran its command was lost {LOSSES} times; {RESUME}"
         )
 
-    def _worker(self, attempt: int) -> str:
-        """A worker that sees what the command needs, once there is one; empty when the step was stopped
-        before.
+    def _worker(self, attempt: int) -> tuple[str, NodeView]:
+        """A worker that sees what the command needs, or can be sent it, once there is one, and what it sees;
+        empty when the step was stopped before.
         """
-        while workers := self._workers():
-            # Another node for each attempt, as far as there is one: the last one may be what was wrong.
+        while found := self._workers():
+            # Another node for each attempt, as far as there is one: the last one may be what was wrong. One
+            # that sees the run directory needs nothing sent.
+            workers = sorted(found, key=lambda address: address in self.cluster.far)
             worker = workers[attempt % len(workers)]
-            try:
-                trouble = node_lacks(self.cluster.client, self.needs(), worker) if self.needs else ""
-            except Exception as error:  # whatever it is, it is this node's trouble alone
-                trouble = f"{type(error).__name__}: {error}"
+            view = self._view(worker)
+            trouble = view.trouble or (view.far if self.far is None else "")
             if not trouble:
-                return worker
-            self._left_out.add(worker)
-            text = f"node {worker} can't run the command: {trouble}; the node is left out"
-            self.publish(Warned(time=time(), step=self.settings.step, text=text))
-        return ""
+                return worker, view
+            self._leave_out(worker, trouble)
+        return "", NodeView()
+
+    def _view(self, worker: str) -> NodeView:
+        if self.needs is None:
+            return NodeView()
+        try:
+            client, needs, far = self.cluster.client, self.needs(), self.cluster.far.get(worker, "")
+            view = while_heard(client, worker, lambda: view_of(client, needs, worker, far))
+        except WorkerFrozen as error:
+            return NodeView(str(error))
+        except Exception as error:  # whatever it is, it is this node's trouble alone
+            return NodeView(f"{type(error).__name__}: {error}")
+        if view.far:
+            self.cluster.far[worker] = view.far
+        return view
+
+    def _leave_out(self, worker: str, trouble: str) -> None:
+        self._left_out.add(worker)
+        self._trouble = trouble
+        text = f"node {worker} can't run the command: {trouble}; the node is left out"
+        self.publish(Warned(time=time(), step=self.settings.step, text=text))
 
     def _workers(self) -> list[str]:
         """The workers that may do, once there is one; empty when the step was stopped before."""
@@ -247,8 +163,9 @@ class CommandExecution:
                 return workers
             may_wait_long = self.cluster.brings_nodes and not self._left_out  # a queue may be long
             if monotonic() - since > self.node_timeout and not may_wait_long:
+                last = f" (the last one: {self._trouble})" if self._trouble else ""
                 raise InfrastructureLost(
-                    f"step {self.settings.step}: no node is left for its command and none came within "
+                    f"step {self.settings.step}: no node is left for its command{last} and none came within "
                     f"{self.node_timeout:g} s; {RESUME}"
                 )
             self._tell_silent()
@@ -268,41 +185,93 @@ class CommandExecution:
     def _show(self, doing: str) -> None:
         self.publish(Progress(time=time(), step=self.settings.step, counts=Counts(), running=1, doing=doing))
 
-    def _attempt(self, worker: str, attempt: int) -> tuple[bool, int | None]:
-        client, step = self.cluster.client, self.settings.step
-        ended: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
-        future = client.submit(
-            run_command,
-            replace(self.settings, attempt=attempt),
+    def _attempt(self, worker: str, settings: CommandSettings, attempt: int) -> tuple[bool, int | None]:
+        """Whether the command has come to its end on this node, and its exit code; None: it was stopped."""
+        future = self._submit(run_command, worker, replace(settings, attempt=attempt))
+        try:
+            ended = self._await(future, worker, attempt, "running the command")
+            return self._ended(future) if ended else (ended is None, None)
+        finally:
+            future.release()
+
+    def _attempt_far(self, worker: str, view: NodeView, attempt: int) -> tuple[bool, int | None]:
+        """The same on a node that does not see the run directory."""
+        assert self.far is not None
+        try:
+            with self.far.on(worker, view, attempt) as one:
+                one.follower.start()
+                done, code = self._attempt(worker, one.here, attempt)
+                if not done:
+                    return False, None
+                with nullcontext() if code is not None else suppress(NodeSilent, Interrupted):
+                    one.bring(-1 if code is None else code)
+                if code == 0 and self.far.uploads is not None:
+                    done, code = self._upload(worker, one, self.far.uploads, attempt)
+                one.is_over = done and code is not None
+                return done, code
+        except Interrupted:
+            return True, None
+        except NodeSilent as error:
+            if self._stop.is_set():
+                return True, None
+            text = f"what the command has made can't be had from node {worker}: {error}; it runs again"
+            self.publish(Warned(time=time(), step=self.settings.step, text=text))
+            return False, None
+
+    def _upload(
+        self, worker: str, one: FarTry, uploads: StepUploads, attempt: int
+    ) -> tuple[bool, int | None]:
+        """Have the node upload what the command has written there; as `_attempt`."""
+        token = one.begin_upload(uploads)
+        future = self._submit(upload_outputs, worker, replace(one.here, attempt=attempt), token)
+        try:
+            if not (ended := self._await(future, worker, attempt, "uploading")):
+                return ended is None, None
+            if future.status == "error":
+                error = future.exception()
+                raise error if isinstance(error, DaskparError) else NodeSilent(repr(error))
+            if future.status != "finished":
+                return False, None
+            uploads.count([(WITHOUT_INDEX, token)])
+            return True, 0
+        finally:
+            future.release()
+
+    def _submit(self, task: Callable[..., object], worker: str, *arguments: object) -> Future[Any]:
+        step = self.settings.step
+        return self.cluster.client.submit(
+            task,
+            *arguments,
             key=f"daskpar-{step}-command-{self.settings.run_id}-{monotonic()}",
             workers=[worker],
             allow_other_workers=False,
             pure=False,
             retries=0,
         )
+
+    def _await(self, future: Future[Any], worker: str, attempt: int, doing: str) -> bool | None:
+        """Whether a task has ended on a node; False: the node is lost, None: the step was stopped."""
+        ended: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
         future.add_done_callback(ended.put)
         missed = 0
-        try:
-            while True:
-                try:
-                    ended.get(timeout=POLL_SECONDS)
-                except queue.Empty:
-                    pass
-                else:
-                    return self._ended(future)
-                if self._stop.is_set():
-                    self._kill(worker, attempt)
-                    return True, None
-                self._check_connection()
-                # A worker is lost when it is not there twice: one look that does not find it ends no attempt.
-                if worker in self.cluster.workers():
-                    missed = 0
-                elif (missed := missed + 1) > 1:
-                    self.cluster.forget(worker)
-                    return False, None
-                self._show("running the command")
-        finally:
-            future.release()
+        while True:
+            try:
+                ended.get(timeout=POLL_SECONDS)
+            except queue.Empty:
+                pass
+            else:
+                return True
+            if self._stop.is_set():
+                self._kill(worker, attempt)
+                return None
+            self._check_connection()
+            # A worker is lost when it is not there twice: one look that does not find it ends no attempt.
+            if worker in self.cluster.workers():
+                missed = 0
+            elif (missed := missed + 1) > 1:
+                self.cluster.forget(worker)
+                return False
+            self._show(doing)
 
     def _kill(self, worker: str, attempt: int) -> None:
         run, of = self.cluster.client.run, self.settings
@@ -329,6 +298,8 @@ class CommandExecution:
             if isinstance(error, NodeLeft):
                 self._gone.update(error.args)
                 return False, None
+            if isinstance(error, NodeUnfit):
+                raise error
             raise InfrastructureLost(
                 f"step {self.settings.step}: the command could not be started: {error!r}"
             ) from error

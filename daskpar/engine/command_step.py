@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from time import time
+from typing import TYPE_CHECKING
 
 from daskpar.datastores import known_options
 from daskpar.engine.code_copy import lay_out_code
-from daskpar.engine.command_execution import CommandExecution, CommandSettings
+from daskpar.engine.command_execution import CommandExecution
 from daskpar.engine.fetch_settings import fetching_of
 from daskpar.engine.input_copies import lay_out_inputs, own_outputs, remove_inputs
 from daskpar.engine.input_guard import guard_of
@@ -23,8 +25,12 @@ from daskpar.jobspec.input_access import shown_paths
 from daskpar.jobspec.model import CommandStep
 from daskpar.outputs.step_uploads import StepUploads, uploads_of
 from daskpar.processor.azure_variables import azure_variables
+from daskpar.processor.command_settings import CommandSettings
 from daskpar.results import Counts, Status, StepResult
 from daskpar.rundir.probe import NodeNeeds
+
+if TYPE_CHECKING:
+    from daskpar.engine.far_command import FarCommand
 
 TAIL_BYTES = 4000
 """How much of the end of stderr is shown when the command fails."""
@@ -44,6 +50,8 @@ class CommandStepRun(StepRun):
     """Whether what an earlier process has done of it counts, for nothing has changed."""
     data: Collection[str] = ()
     """What the steps of the job read and write: no code, wherever it lies."""
+    _far: FarCommand | None = None
+    """For nodes that do not see the run directory; None where there can be none."""
 
     def _run(self) -> StepResult:
         logs = self.folder.logs
@@ -70,27 +78,51 @@ class CommandStepRun(StepRun):
             fetching=fetching_of(self.step, self.folder),
             storage=known_options(),
         )
+        inputs = self.step.inputs.values()
+        uploads = self._uploads()
+        self._far = None if self.cluster.local else self._far_command(settings, uploads)
         execution = CommandExecution(
             cluster=self.cluster,
             settings=settings,
             publish=self.publish,
             before_again=self._prepare_again,
+            lay_out=self._lay_out,
             needs=None if self.cluster.local else self._needs,
+            far=self._far,
         )
-        inputs = self.step.inputs.values()
-        uploads = self._uploads()
         if uploads is not None and uploads.command_has_ended and self.goes_on:
             return self._uploaded(uploads, 0, logs.command_stderr)  # it need not run again for that
         try:
             with self._stoppable(execution):
-                self._lay_out()
                 if uploads is not None:
                     uploads.begin_command()
                 code = execution.run()
             own_outputs(inputs, [output.path for output in self.step.outputs.values()])
         finally:
             remove_inputs(inputs)
+            shutil.rmtree(self.folder.sent, ignore_errors=True)
         return self._uploaded(uploads, code, logs.command_stderr)
+
+    def _far_command(self, settings: CommandSettings, uploads: StepUploads | None) -> FarCommand:
+        from daskpar.engine.far_command import FarCommand
+        from daskpar.engine.parcel_sender import ParcelSender
+
+        return FarCommand(
+            sender=ParcelSender(
+                client=self.cluster.client,
+                run_id=self.run_id,
+                folder=self.folder.sent,
+                stopped=lambda: self._stopped,
+            ),
+            step=self.step,
+            settings=settings,
+            run_directory=self.run_directory,
+            tell=self._warn,
+            show=self._show,
+            stopped=lambda: self._stopped,
+            uploads=uploads,
+            skip=self.data,
+        )
 
     def _uploads(self) -> StepUploads | None:
         """What is to be done with outputs at URLs; None where the command writes none."""
@@ -111,7 +143,10 @@ class CommandStepRun(StepRun):
     def _uploaded(self, uploads: StepUploads | None, code: int | None, stderr: Path) -> StepResult:
         """How the step has ended, with what a command that ended well has written uploaded."""
         if uploads is not None and code == 0:
+            far = {name for name, _ in self._far.uploaded} if self._far is not None else set()
             for output in () if uploads.command_has_ended else self.step.outputs.values():
+                if output.name in far:
+                    continue
                 if output.type == "uri_file" and output.seen and not os.path.exists(output.seen):
                     self._warn(f"the command has written no file for its output {output.name}")
             uploads.finish_command()
@@ -134,7 +169,6 @@ class CommandStepRun(StepRun):
         lay_out_inputs(self.step.inputs.values(), str(self.run_directory), lambda: bool(self._stopped))
 
     def _prepare_again(self) -> None:
-        self._lay_out()
         if (uploads := self._uploads()) is not None:
             uploads.begin_command()
         self.before_again()

@@ -19,7 +19,15 @@ from daskpar.engine.block_tasks import BlockTasks
 from daskpar.engine.cluster import RESUME, SCHEDULER_GONE, Cluster
 from daskpar.engine.dividing import Dividing
 from daskpar.engine.execution_result import Commit, ExecutionResult
-from daskpar.engine.inbox import DriverMessage, Inbox, LastStateKnown, StepOpened, StopRequested, TaskEnded
+from daskpar.engine.inbox import (
+    DriverMessage,
+    Inbox,
+    LastStateKnown,
+    StepOpened,
+    StopRequested,
+    TaskEnded,
+    WorkerUnheard,
+)
 from daskpar.engine.leaving import Leaving
 from daskpar.engine.message_events import long_calls_changed, processor_event, resource_sample
 from daskpar.engine.node_use import NodeUse
@@ -248,7 +256,7 @@ class Execution:
                 if self.nodes.wanted:
                     self._fill_up()
                 self.unreached.let_go(monotonic())
-                self.dispatcher.more_come = bool(self.nodes.members.opening)
+                self.dispatcher.more_come = bool(self.nodes.members.coming)
                 for address, order in self.dispatcher.orders():
                     self._tasks.send(address, order)
             self._look_at_clocks()
@@ -279,6 +287,8 @@ class Execution:
                     self._clocks.node_came(monotonic())
             case WorkerLost(address):
                 self.nodes.lost(address)
+            case WorkerUnheard():
+                self.nodes.unheard(message)
             case LastStateKnown():
                 self.nodes.last_state_known(message)
             case TaskEnded(block, status, error):
@@ -524,7 +534,7 @@ class Execution:
                 finish_step if completed else close_step,
                 self._take_last,
             )
-            self.cluster.hanging |= leaving.run(
+            self.cluster.hanging |= members.unheard | leaving.run(
                 members.open,
                 members.opening,
                 seconds=LEAVING_SECONDS + (self.settings.run_timeout if completed else 0.0),

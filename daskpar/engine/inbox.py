@@ -21,6 +21,17 @@ class StepOpened:
 
 
 @dataclass(frozen=True)
+class WorkerUnheard:
+    """Nothing is heard of a worker that was asked to start processors; `StepOpened` may follow."""
+
+    address: str
+    number: int
+    """As that of `StepOpened`."""
+    why: str
+    """In one sentence."""
+
+
+@dataclass(frozen=True)
 class LastStateKnown:
     """What a lost node was running is known, or will never be."""
 
@@ -56,7 +67,9 @@ class StopRequested:
     """Whether blocks under way are not waited for."""
 
 
-DriverMessage = TrackerMessage | StepOpened | LastStateKnown | TaskEnded | WorkerLeft | StopRequested
+DriverMessage = (
+    TrackerMessage | StepOpened | WorkerUnheard | LastStateKnown | TaskEnded | WorkerLeft | StopRequested
+)
 
 Inbox = queue.SimpleQueue[DriverMessage]
 """Filled from any thread, emptied by the loop alone."""

@@ -6,12 +6,13 @@ import logging
 import os
 import secrets
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from daskpar.datastores import known_options
 from daskpar.engine.cluster import bounded
-from daskpar.engine.plugins.node import probe_here, probe_token
+from daskpar.engine.plugins.node import clear_marks_here, probe_here, probe_token
 from daskpar.jobspec.model import CommandStep, Input, Output, ParallelStep
 from daskpar.locations import is_url
 from daskpar.rundir.probe import NodeNeeds, NodeView, Place, clear_marks, unshared
@@ -45,19 +46,20 @@ def needs_of(
             sent = is_sent(data, run_directory)
             found.append(Place.of(f"the input {data.name!r}", data.path, inside=inside, sent=sent))
     writes = () if before_the_run else _folders_written(step)
-    # Whoever fills an output uploads it; what a command has written, and rows, the driver does.
-    filled = step.outputs.values() if isinstance(step, ParallelStep) else ()
+    # Whoever fills an output uploads it; rows the driver does, and what a command has written in its sight.
+    uploaded = tuple(
+        output.path.rpartition("/")[0] if output.type == "uri_file" else output.path
+        for output in step.outputs.values()
+        if output.seen
+    )
     return NodeNeeds(
         run_directory=str(run_directory),
         reads=tuple(filter(None, found)),
         writes=tuple(writes),
         fills=tuple(_filled(step)),
-        near_only="" if isinstance(step, ParallelStep) else f"the command of step {step.name!r} needs it",
-        stores=tuple(
-            output.path.rpartition("/")[0] if output.type == "uri_file" else output.path
-            for output in filled
-            if output.seen
-        ),
+        returns=isinstance(step, CommandStep),
+        stores=uploaded if isinstance(step, ParallelStep) else (),
+        far_stores=uploaded if isinstance(step, CommandStep) else (),
         storage=known_options(),
         build=own.build if own is not None and not before_the_run else "",
     )
@@ -110,18 +112,17 @@ def _written_by_scripts(step: ParallelStep | CommandStep) -> list[Output]:
     return [output for output in step.outputs.values() if not is_url(output.path) and output.path not in ours]
 
 
-def node_lacks(client: Client, needs: NodeNeeds, address: str) -> str:
-    """What the worker at `address` lacks of `needs`, in one sentence with what to do; else an empty text."""
-    return view_of(client, needs, address).trouble
-
-
 def view_of(client: Client, needs: NodeNeeds, address: str, far: str = "") -> NodeView:
     """What the worker at `address` sees of `needs`. `far`: why it is known not to see the run directory."""
-    if needs.build and not far:
+    if needs.build:
         from daskpar.engine.own_python import build_on
 
         if trouble := build_on(client, address, needs.build):
             return NodeView(trouble)
+    return _view_of(client, needs, address, far)
+
+
+def _view_of(client: Client, needs: NodeNeeds, address: str, far: str) -> NodeView:
     for _ in range(2):
         token = secrets.token_hex(4)
         mark = probe_token(token, address)
@@ -145,11 +146,19 @@ def view_of(client: Client, needs: NodeNeeds, address: str, far: str = "") -> No
             clear_marks(needs, mark)
             return view
         seen = unshared(needs, mark, view)
-        return view_of(client, needs, address, seen.far) if seen.far and not view.far else seen
+        if seen != view:
+            _clear_there(client, needs, mark, address)
+        return _view_of(client, needs, address, seen.far) if seen.far and not view.far else seen
     return NodeView(
         f"it did not say within {2 * PROBE_SECONDS:g} s whether it sees what the step needs "
         "(code, inputs, folders); a mount may hang there"
     )
+
+
+def _clear_there(client: Client, needs: NodeNeeds, mark: str, address: str) -> None:
+    """Have a node take away what it has left where only it sees that."""
+    with suppress(Exception):  # then a hidden file of a few bytes stays
+        bounded(client.run, clear_marks_here, needs=needs, token=mark, workers=[address])
 
 
 def views_of(client: Client, needs: NodeNeeds, addresses: Collection[str]) -> dict[str, NodeView]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from daskpar.engine.block_tasks import BlockTasks
 from daskpar.engine.cluster import INSTALL, Cluster
-from daskpar.engine.inbox import Inbox, LastStateKnown, StepOpened
+from daskpar.engine.inbox import Inbox, LastStateKnown, StepOpened, WorkerUnheard
 from daskpar.engine.rules.blame import LOSSES
 from daskpar.engine.rules.dispatch import Dispatcher
 from daskpar.engine.rules.init_failures import InitFailures
@@ -117,6 +117,9 @@ class StepNodes:
             if opening is not None and opening.number == number:
                 self.leave_out(address, f"node {address} could not start its processors: {answer.trouble}")
             return False
+        if self.members.is_one_too_many(address):
+            self.leave_out(address, f"node {address} answers, and another one has taken its place")
+            return False
         member = self.members.opened(address, number)
         if member is None:
             return False
@@ -130,6 +133,13 @@ class StepNodes:
             self.dispatcher.add_node(address, member.processors)
         self._publish(number, address, NodeState.JOINED)
         return True
+
+    def unheard(self, found: WorkerUnheard) -> None:
+        """Nothing is heard of a worker that was to start its processors: it is waited for no longer."""
+        if self.members.not_heard(found.address, found.number):
+            self.wanted = True
+            self.trouble = f"node {found.address}: {found.why}"
+            self._warn(f"{self.trouble}; the step goes on without it, and takes it in when it answers")
 
     def processor_changed(self, address: str, changed: ProcessorChanged) -> None:
         """A processor is past `init()`, or has ended."""

@@ -12,7 +12,7 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
 from daskpar.engine.cluster import bounded
-from daskpar.engine.inbox import Inbox, LastStateKnown, StepOpened
+from daskpar.engine.inbox import Inbox, LastStateKnown, StepOpened, WorkerUnheard
 from daskpar.engine.rules.backup_dispatch import Overtaken
 from daskpar.engine.rules.members import Member
 from daskpar.errors import DaskparError
@@ -47,8 +47,11 @@ def open_on_worker(
     `needs` gives what the worker must see; without, it is this machine, which sees all. `far`: opens the step
     on workers that do not see the run directory; without, these can't take part.
     """
+    from daskpar.engine.heartbeats import watch
     from daskpar.engine.node_probe import view_of
     from daskpar.rundir.probe import NodeView
+
+    answered = threading.Event()
 
     def ask() -> None:
         trouble = ""
@@ -64,9 +67,16 @@ def open_on_worker(
             trouble = str(error)
         except Exception as error:  # whatever it is, it is this node's trouble alone
             trouble = f"{type(error).__name__}: {error}"
+        answered.set()
         inbox.put(StepOpened(member.address, member.number, trouble))
 
+    def tell(why: str) -> None:
+        inbox.put(WorkerUnheard(member.address, member.number, why))
+
     threading.Thread(target=ask, daemon=True, name=f"daskpar-open-{member.address}").start()
+    if needs is not None:
+        look = (client, member.address, answered, tell)
+        threading.Thread(target=watch, args=look, daemon=True, name=f"daskpar-hear-{member.address}").start()
 
 
 def _open(client: Client, member: Member, settings: ProcessorSettings) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -105,11 +105,19 @@ class StepUploads:
             self._ended.write_text(self.who)
         # Under the name of the process that ran it, so that what is uploaded after a resume is the same.
         token = self._ended.read_text()
-        self._upload_all(Path(self.uploads.filled), token)
+        self.upload_all(token)
         self.count([(WITHOUT_INDEX, token)])
         self._remove(judge(Path(self.uploads.log)).spare)
         self._ended.unlink()
         shutil.rmtree(self.uploads.filled, ignore_errors=True)
+
+    def upload_all(self, token: str) -> None:
+        """Upload what a command has written, under the name `token`. Raises as `finish`."""
+        self._upload_all(Path(self.uploads.filled), token)
+
+    def begin_elsewhere(self, token: str, names: Sequence[Name]) -> None:
+        """Write down what a node is about to upload itself that does not see the run directory."""
+        BegunLog(self.uploads.log, self.who).add(token, WITHOUT_INDEX, names)
 
     @property
     def _ended(self) -> Path:

@@ -17,7 +17,7 @@ def azure_variables(*, run_id: str, step: str, folder: str, logs: str) -> Mappin
         "AZUREML_RUN_ID": f"{run_id}-{step}",
         "AZUREML_ROOT_RUN_ID": run_id,
         # MLflow writes into the run directory. Recent versions do so only where asked to.
-        "MLFLOW_TRACKING_URI": f"file://{folder}/mlruns",
+        "MLFLOW_TRACKING_URI": f"file://{mlflow_folder(folder)}",
         "MLFLOW_ALLOW_FILE_STORE": "true",
         "AZ_BATCHAI_WORKER_IP": host,
         "AZ_BATCHAI_JOB_MASTER_NODE_IP": host,
@@ -25,3 +25,8 @@ def azure_variables(*, run_id: str, step: str, folder: str, logs: str) -> Mappin
         "AZ_BATCHAI_OUTPUT_logs": logs,
         "AZ_BATCHAI_INPUT_AZUREML": folder,
     }
+
+
+def mlflow_folder(folder: str) -> str:
+    """Where MLflow keeps what the scripts of a step log; `folder` as of `azure_variables`."""
+    return f"{folder}/mlruns"

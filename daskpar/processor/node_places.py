@@ -36,7 +36,7 @@ class NodePlaces:
     window: int = 0
     """How many bytes may be on their way from here to the driver at one time; 0: as many as from any node."""
     own_outputs: str = ""
-    """The folder here that scripts find as their `output_dir`: nobody brings back what they write there."""
+    """The folder here that scripts find as their `output_dir`."""
 
     @cached_property
     def _there(self) -> re.Pattern[str]:

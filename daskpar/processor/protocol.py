@@ -381,12 +381,13 @@ class ReturnedFile:
     """A piece of a file that belongs in the run directory, from a node that does not see that."""
 
     tree: int
-    """Which of `NodePlaces.trees` it lies in; -1: `NodePlaces.left`."""
+    """Which of `NodePlaces.trees` it lies in; those below 0: `grown_files`, `settled_files`."""
     name: str
     """Its path there; empty when all of the tree was sent."""
     offset: int
     """Where the piece lies in it; 0: the file begins, or begins again."""
     data: bytes
+    """Empty where the trees of `settled_files` have a file whole."""
 
 
 @dataclass(frozen=True, kw_only=True)

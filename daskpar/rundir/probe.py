@@ -86,10 +86,12 @@ class NodeNeeds:
     fills: tuple[tuple[str, str, str], ...] = ()
     """What scripts fill in its place, for messages, its path, and the innermost folder of that which is
     there: far nodes must see it."""
-    near_only: str = ""
-    """Why far nodes can't take part at all, for messages; empty: they can."""
+    returns: bool = False
+    """Whether outputs are brought to the driver from far nodes that do not see their places: a command's."""
     stores: tuple[str, ...] = ()
     """Folders at URLs to which the node itself writes."""
+    far_stores: tuple[str, ...] = ()
+    """The same of far nodes alone."""
     storage: StorageOptions = field(default_factory=StorageOptions, compare=False)
     """How these are opened."""
     build: str = ""
@@ -106,6 +108,8 @@ class NodeView:
     """Why it does not see the run directory, in one sentence; empty: it does."""
     unseen: tuple[str, ...] = ()
     """What has to be sent to a far node, because it is not there: paths of `NodeNeeds.reads`."""
+    returned: tuple[str, ...] = ()
+    """Folders of `NodeNeeds.writes` that a far node does not see: what it writes there is brought back."""
 
 
 def node_view(needs: NodeNeeds, token: str, patience: float | None = None, *, far: str = "") -> NodeView:
@@ -118,7 +122,9 @@ def node_view(needs: NodeNeeds, token: str, patience: float | None = None, *, fa
     far = far or _look_for_run(needs.run_directory, token, patience)
     unseen: list[str] = []
     trouble = _without_run(needs, patience, unseen) if far else _unread(needs, patience, _MOUNT)
-    return NodeView(trouble or _unwritten(needs, token, far), far, tuple(unseen))
+    returned: list[str] = []
+    trouble = trouble or _unwritten(needs, token, far, returned)
+    return NodeView(trouble, far, tuple(unseen), tuple(returned))
 
 
 def _look_for_run(run_directory: str, token: str, patience: float) -> str:
@@ -135,15 +141,13 @@ def _look_for_run(run_directory: str, token: str, patience: float) -> str:
 def _without_run(needs: NodeNeeds, patience: float, unseen: list[str]) -> str:
     """What a far node lacks of what can't be sent to it; what has to be sent is added to `unseen`."""
     host = socket.gethostname()
-    if needs.near_only:
-        return f"{host} does not see the run directory {needs.run_directory}, and {needs.near_only}"
     for place in needs.reads:
         if place.sent and place.trouble():
             unseen.append(place.path)
     kept = replace(needs, reads=tuple(place for place in needs.reads if not place.sent))
     if trouble := _unread(kept, patience, _NO_COMMON_FOLDER):
         return trouble
-    for what, path, above in needs.fills:
+    for what, path, above in () if needs.returns else needs.fills:
         if Path(path).is_relative_to(needs.run_directory) or not os.path.isdir(above):
             return f"{host} does not see {what} at {path}, which scripts fill. {_NO_COMMON_FOLDER}"
     return ""
@@ -159,15 +163,19 @@ def _unread(needs: NodeNeeds, patience: float, advice: str) -> str:
     return ""
 
 
-def _unwritten(needs: NodeNeeds, token: str, far: str) -> str:
+def _unwritten(needs: NodeNeeds, token: str, far: str, returned: list[str]) -> str:
+    """Where this machine can't write, in one sentence; what is brought back instead goes to `returned`."""
     for folder in needs.writes:
         try:
             _write(folder, token)
         except OSError as error:
+            if far and needs.returns:
+                returned.append(folder)
+                continue
             advice = _NO_COMMON_FOLDER if far else _MOUNT
             return f"{socket.gethostname()} can't write to {folder}: {error.strerror}. {advice}"
     take_options(needs.storage)
-    for url in needs.stores:
+    for url in (*needs.stores, *(needs.far_stores if far else ())):
         try:
             check_written(url, "an output")
         except InputError as error:
@@ -188,7 +196,10 @@ def unshared(needs: NodeNeeds, token: str, view: NodeView, patience: float | Non
                 return NodeView(far=trouble)
             clear_probe(needs.run_directory, token)  # before what may take a while: the run may end meanwhile
         for folder in needs.writes:
-            if read_probe(folder, token, patience):
+            if folder not in view.returned and read_probe(folder, token, patience):
+                if view.far and needs.returns:
+                    view = replace(view, returned=(*view.returned, folder))
+                    continue
                 advice = _NO_COMMON_FOLDER if view.far else _MOUNT
                 return replace(
                     view, trouble=f"the node has another folder at {folder} than the driver. {advice}"

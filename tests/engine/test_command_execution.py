@@ -9,11 +9,16 @@ from unittest.mock import Mock
 
 import pytest
 
-from daskpar.engine.command_execution import LOSSES, CommandExecution, CommandSettings
+from daskpar.engine import command_execution, heartbeats
+from daskpar.engine.command_execution import LOSSES, CommandExecution
+from daskpar.engine.command_task import NodeUnfit
 from daskpar.engine.plugins.node import NodePlugin
 from daskpar.engine.sizing import Sizing
 from daskpar.errors import InfrastructureLost
+from daskpar.events import Warned
 from daskpar.processor.command_process import CommandRunner
+from daskpar.processor.command_settings import CommandSettings
+from daskpar.rundir.probe import NodeNeeds, NodeView
 
 
 class Invented:
@@ -23,7 +28,7 @@ class Invented:
         self.rounds = list(rounds)
         self.connected = True
         self.client = SimpleNamespace(submit=self.submit)
-        self.brings_nodes, self.sizing, self.silent = False, Sizing(lambda nodes: None), set()
+        self.brings_nodes, self.sizing, self.silent, self.far = False, Sizing(lambda nodes: None), set(), {}
         self.status = status
         self.asked: list[str] = []
 
@@ -69,6 +74,31 @@ def test_a_connection_that_is_lost_says_how_to_go_on():
     cluster.connected = False
     with pytest.raises(InfrastructureLost, match="resume"):
         execution(cluster).run()
+
+
+def test_a_node_that_can_not_be_sent_what_it_needs_is_left_out_and_counts_as_no_loss(monkeypatch):
+    views = {"near": NodeView(), "far": NodeView(far="no such folder"), "blind": NodeView("it sees nothing")}
+    monkeypatch.setattr(command_execution, "view_of", lambda client, needs, worker, far: views[worker])
+    monkeypatch.setattr(heartbeats, "watch", lambda *_: None)
+
+    class Far:
+        uploads = None
+
+        def on(self, worker: str, view: NodeView, attempt: int) -> Any:
+            raise NodeUnfit("its disk is full")
+
+    made = execution(Invented(["blind", "far"], status="finished"), node_timeout=0.0)
+    said: list[Any] = []
+    made.needs, made.far, made.publish = lambda: NodeNeeds(run_directory=""), Far(), said.append  # type: ignore[assignment]
+    with pytest.raises(InfrastructureLost, match=r"no node is left .*the last one: its disk is full"):
+        made.run()
+    told = [event.text for event in said if isinstance(event, Warned)]
+    assert ["it sees nothing" in told[0], "its disk is full" in told[1], len(told)] == [True, True, 2]
+    cluster = Invented(["far", "near"], status="finished")
+    cluster.far["far"] = "no such folder"  # who sees the run directory comes first
+    made = execution(cluster)
+    made.needs, made.far = lambda: NodeNeeds(run_directory=""), Far()  # type: ignore[assignment]
+    assert made.run() == 7 and cluster.asked == ["near"]
 
 
 def test_a_stop_ends_the_waiting():

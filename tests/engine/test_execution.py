@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,9 +12,11 @@ import numpy as np
 import pytest
 
 from daskpar.batches.records import RECORD, unpack
+from daskpar.engine import heartbeats
 from daskpar.engine.cluster import SCHEDULER_GONE
 from daskpar.engine.execution import Execution
 from daskpar.engine.plugins.node import close_step, finish_step, open_step, run_block
+from daskpar.engine.plugins.scheduler_calls import last_heartbeat
 from daskpar.engine.plugins.tracker_messages import MessagesArrived, TrackerMessage, WorkerJoined, to_wire
 from daskpar.engine.rules.allocation import NodeFacts
 from daskpar.engine.rules.block_size import BlockSizer
@@ -34,6 +37,7 @@ from daskpar.processor.protocol import (
 )
 from daskpar.results import Counts, TryStatus
 from daskpar.rows.shared_folder import SharedFolder
+from daskpar.rundir.probe import NodeNeeds, NodeView
 
 SETTINGS = ProcessorSettings(
     run_id="r", step="s", node=0, python="p", processors=1, entry_script="e", code=None, plan="", store=SharedFolder(Path("parts")), shared="", logs="", work="",
@@ -55,6 +59,7 @@ class Invented:
         self._event_handlers: dict[str, Any] = {}
         self.opened: list[str] = []
         self.tasks = 0
+        self.thawed = threading.Event()
 
     @property
     def facts(self) -> dict[str, NodeFacts]:
@@ -72,14 +77,17 @@ class Invented:
     def register_plugin(self, plugin: object, name: str) -> None:
         pass
 
-    def run_on_scheduler(self, function: Any, **_: Any) -> None:
-        pass
+    def run_on_scheduler(self, function: Any, address: str = "", **_: Any) -> Any:
+        frozen = self.habits.get(address) == "frozen"
+        return (30.0 if frozen else 0.1, 0.5) if function is last_heartbeat else None
 
     def run(self, function: Any, *, workers: list[str], **_: Any) -> None:
         if function is open_step:
             self.opened += workers
             if self.habits[workers[0]] == "closed":
                 raise RuntimeError("no room")
+            if self.habits[workers[0]] == "frozen":
+                self.thawed.wait()
         elif function in (close_step, finish_step):
             self.say(workers[0], LogMessage(level="warning", text="said on the way out"), NodeClosed(node=0))
 
@@ -199,6 +207,33 @@ def test_nobody_is_waited_for_without_end():
     assert ended.status == "lost"
     assert "no room" in ended.reason
     assert "resume" in ended.reason
+
+
+def test_a_node_that_freezes_while_it_opens_is_given_up_and_taken_in_when_it_answers(monkeypatch):
+    monkeypatch.setattr(heartbeats, "FIRST_LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(heartbeats, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr("daskpar.engine.node_probe.view_of", lambda *_: NodeView())
+    cluster = Invented(a="frozen", b="fine")
+    made, said = execution(cluster)
+    made.needs = lambda: NodeNeeds(run_directory="")
+    assert made.run().status == "completed"
+    assert cluster.opened == ["a", "b"]
+    assert "node a: no heartbeat of its Dask worker for 30 s" in warnings(said)
+    cluster.thawed.set()
+
+    alone = Invented(a="frozen")
+    made, said = execution(alone)
+    made.needs, publish = lambda: NodeNeeds(run_directory=""), made.publish
+
+    def thaw(event: Any) -> None:
+        publish(event)
+        if isinstance(event, Warned) and "waiting for the cluster" in event.text:
+            alone.habits["a"] = "fine"
+            alone.thawed.set()
+
+    made.publish = thaw
+    assert made.run().status == "completed"
+    assert alone.opened == ["a"] and "takes it in when it answers" in warnings(said)
 
 
 def test_all_nodes_are_opened_once_though_they_join_while_others_open():

@@ -86,7 +86,8 @@ def test_code_and_plan_are_sent_and_rows_logs_and_stacks_come_back(work, places,
     assert f'File "{code}/score.py", line 15 in run' in failed.traceback[3]
     logs = told(ended)
     assert "init on a" in logs and "init on b" in logs
-    assert "own.txt; let them write to an output of the step that has a URL" in logs
+    assert (work.folder / "own.txt").read_text() == "mine"
+    assert "an output of the step with a URL loses nothing" in logs
     assert "about to fail" in logs and "Current thread" in logs
     assert "daskpar-node-" not in (ended.logs["work"] / "user" / "error.txt").read_text()
     assert len(list((work.folder / "side").iterdir())) == 12
@@ -140,6 +141,90 @@ def test_keys_are_grouped_bad_items_isolated_and_rows_read_by_the_next_step(work
     assert sorted(item["row"]["x"] for item in items) == [5, 6], items
 
 
+COUNT = """
+import os, pathlib, sys
+seen, fetched, out, table, models, link = map(pathlib.Path, sys.argv[1:])
+print("counting on", os.environ["WHERE"], "in", os.getcwd())
+words = (seen / "a.txt").read_text() + fetched.read_text() + pathlib.Path("data/a.txt").read_text()
+assert pathlib.Path("beside.txt").read_text() == "beside"
+out.write_text(words)
+(table / "deep").mkdir()
+(table / "empty").mkdir()
+(table / "deep" / "rows.csv").write_text("x\\n" + "1\\n" * 3_000_000)
+(table / "run.sh").write_text("echo hi")
+(table / "run.sh").chmod(0o755)
+(models / "m.bin").write_bytes(b"model")
+link.write_text("one")
+pathlib.Path("outputs").mkdir()
+pathlib.Path("outputs/kept.txt").write_text("kept")
+print("done", file=sys.stderr)
+"""
+
+
+def test_a_command_runs_there_and_what_it_makes_comes_back(work, places, cluster, monkeypatch):
+    code = places / "hidden" / "it's code"
+    work.write(f"{code}/count.py", COUNT)
+    work.write(f"{code}/data/big.bin", "left out")
+    work.write(f"{places}/hidden/beside.txt", "beside")
+    work.write("seen/a.txt", "seen ")
+    (code / "data").rename(code / "other")
+    (code / "data").symlink_to(work.folder / "seen")
+    run_dir = places / "runs" / "it's a run"
+    first = work.command(
+        "python count.py ${{inputs.seen}} \"${{inputs.fetched}}\" ${{outputs.out}} '${{outputs.table}}' "
+        "${{outputs.models}} ${{outputs.link}}",
+        code=str(code),
+        additional_includes=[str(places / "hidden" / "beside.txt")],
+        inputs={
+            "seen": {"type": "uri_folder", "path": "./seen"},
+            "fetched": {"type": "uri_file", "path": "azureml://datastores/lake/paths/in/b.txt"},
+        },
+        outputs={
+            "out": {"type": "uri_file"},
+            "table": {"type": "uri_folder", "path": str(places / "hidden" / "table")},
+            "models": {"type": "uri_folder", "path": "azureml://datastores/lake/paths/out/models"},
+            "link": {"type": "uri_file", "path": "azureml://datastores/lake/paths/out/one.txt"},
+        },
+    )
+    second = work.command(
+        "cat ${{inputs.out}} ${{inputs.table}}/deep/rows.csv | wc -c > ${{outputs.size}} && "
+        "cat ${{inputs.model}}/m.bin",
+        inputs={
+            "out": {"type": "uri_file", "path": "${{parent.jobs.first.outputs.out}}"},
+            "table": {
+                "type": "uri_folder",
+                "path": "${{parent.jobs.first.outputs.table}}",
+                "mode": "download",
+            },
+            "model": {"type": "uri_folder", "path": "${{parent.jobs.first.outputs.models}}"},
+        },
+        outputs={"size": {"type": "uri_file", "path": "./size.txt"}},
+    )
+    third = work.command("echo so; echo far >&2; exit 7")
+    with s3_bucket(monkeypatch) as bucket:
+        bucket.put("in/b.txt", b"fetched ")
+        options = {"key": "key", "secret": "verysecret17", "endpoint_url": bucket.endpoint}
+        ended = work.run(
+            {"first": first, "second": second, "third": third},
+            top={"settings": {"continue_on_step_failure": True}},
+            scheduler=str(cluster.scheduler),
+            run_dir=run_dir,
+            datastores={"lake": {"url": "s3://box", "storage_options": options}},
+        )
+        found = bucket.objects("out/")
+    assert ended.steps["third"].exit_code == 7 and "far" in ended.steps["third"].reason
+    assert ended.steps["second"].status == "completed", ended.steps
+    assert found == {"models/m.bin": b"model", "one.txt": b"one"}
+    out, table = run_dir / "steps/first/outputs/out", places / "hidden" / "table"
+    assert out.read_text() == "seen fetched seen "
+    assert (table / "empty").is_dir() and (table / "run.sh").stat().st_mode & 0o111
+    assert (work.folder / "size.txt").read_text().strip() == str(18 + 2 + 6_000_000)
+    logs = told(ended)
+    assert "counting on" in logs and "done" in logs and "model" in logs
+    assert (run_dir / "steps/first/work/outputs/kept.txt").read_text() == "kept"
+    until(lambda: not cluster.left(), "the end of the nodes' folders")
+
+
 def test_what_far_nodes_can_not_do_is_said_before_anything_runs(work, places, cluster):
     work.files(2)
     hidden = places / "hidden" / "data"
@@ -147,10 +232,13 @@ def test_what_far_nodes_can_not_do_is_said_before_anything_runs(work, places, cl
     (hidden / "x.txt").write_text("x")
     folder = {"filled": {"type": "uri_folder"}}
     given = {"files": {"type": "uri_folder", "path": str(hidden)}}
+    hidden_input = {"given": {"type": "uri_folder", "path": str(hidden)}}
     steps = {
         rf"does not see the output 'filled' at {places}.*URL": work.parallel(append=False, outputs=folder),
         rf"does not see the input 'files' at {hidden}.*URL": work.parallel(inputs=given),
-        "does not see the run directory .*, and the command of step 'work' needs it": work.command("echo hi"),
+        rf"does not see the input 'given' at {hidden}.*need a URL": work.command(
+            "echo hi", inputs=hidden_input
+        ),
     }
     for number, (message, step) in enumerate(steps.items()):
         with pytest.raises(daskpar.UsageError, match=message) as error:
@@ -263,4 +351,33 @@ def test_a_node_is_lost_the_driver_is_killed_and_a_worker_comes_late(work, place
     out, _ = second.communicate(timeout=120)
     assert second.returncode == 0, out
     assert work.rows() == [f"{number:04}.txt" + "." * 300_000 for number in range(80)]
+    until(lambda: not cluster.left(), "the end of the nodes' folders")
+
+
+def test_a_command_loses_its_node_and_then_its_driver(work, places, cluster):
+    if (near := cluster.workers.get("near")) is not None:
+        near.kill()
+    for name in ("e", "f"):
+        cluster.start(name, WHERE=name)
+    cluster.wait(3, patience=0.1)
+    run_dir, go = places / "runs" / "lost-command", work.folder / "go"
+    logged, own = (run_dir / "steps/work" / below for below in ("logs/user/std_out.txt", "outputs/own"))
+    text = f"echo on $WHERE; mkdir ${{{{outputs.own}}}}/$WHERE-$$; until test -e {go}; do sleep 0.02; done"
+    spec = work.spec({"work": work.command(text, outputs={"own": {"type": "uri_folder"}})})
+    scheduler = ("--scheduler", str(cluster.scheduler))
+
+    def began() -> list[str]:
+        return logged.read_text().split()[1::2] if logged.exists() else []
+
+    first = work.start(str(spec), *scheduler, "--run-dir", str(run_dir))
+    until(lambda: len(began()) == 1, "the command", process=first)
+    cluster.workers[began()[0]].kill()
+    until(lambda: len(began()) == 2, "the command on another node", process=first)
+    first.send_signal(signal.SIGKILL)
+    first.wait(30)
+    until(lambda: not cluster.left(), "the end of the nodes' folders")
+    go.touch()
+    second = work.cli("resume", str(run_dir), *scheduler)
+    assert second.returncode == 0, second.stdout
+    assert [path.name.split("-")[0] for path in own.iterdir()] == began()[2:]
     until(lambda: not cluster.left(), "the end of the nodes' folders")

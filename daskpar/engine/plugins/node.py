@@ -46,7 +46,7 @@ from daskpar.processor.protocol import (
     carried_bytes,
 )
 from daskpar.processor.resource_usage import cores
-from daskpar.rundir.probe import NodeNeeds, NodeView, node_view
+from daskpar.rundir.probe import NodeNeeds, NodeView, clear_marks, node_view
 
 if TYPE_CHECKING:
     from distributed import Worker
@@ -386,6 +386,11 @@ def plugin_of(worker: Worker, run_id: str) -> NodePlugin:
 async def probe_here(dask_worker: Worker, needs: NodeNeeds, token: str, far: str = "") -> NodeView:
     """What this worker sees of what a step needs."""
     return await asyncio.to_thread(node_view, needs, probe_token(token, dask_worker.address), far=far)
+
+
+async def clear_marks_here(needs: NodeNeeds, token: str) -> None:
+    """Take away what `probe_here` has left on this worker."""
+    await asyncio.to_thread(clear_marks, needs, token)
 
 
 def probe_token(token: str, address: str) -> str:

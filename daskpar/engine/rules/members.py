@@ -62,6 +62,8 @@ class Members:
     """Those whose processors have been started."""
     opening: dict[str, Member] = field(default_factory=dict)
     """Those that have been asked to start them."""
+    unheard: set[str] = field(default_factory=set)
+    """Those of them of which nothing is heard: others are taken in their place."""
     left_out: set[str] = field(default_factory=set)
     """Workers that can't take part, until the cluster loses them: who comes under that address then is
     another one.
@@ -74,7 +76,12 @@ class Members:
     @property
     def any(self) -> bool:
         """Whether at least one takes part, or is about to."""
-        return bool(self.open or self.opening)
+        return bool(self.open or self.coming)
+
+    @property
+    def coming(self) -> set[str]:
+        """Those that are about to take part."""
+        return self.opening.keys() - self.unheard
 
     def fill_up(self, there: Mapping[str, NodeFacts]) -> list[Member]:
         """Take in workers of those that are `there`, as many as are still wanted.
@@ -83,7 +90,7 @@ class Members:
         """
         free = [a for a in there if a not in self.open and a not in self.opening and a not in self.left_out]
         if self.instance_count != -1:
-            free = free[: max(0, self.instance_count - len(self.open) - len(self.opening))]
+            free = free[: max(0, self.instance_count - len(self.open) - len(self.coming))]
         if not free:
             return []
         # Members keep what they were given: their processors run already.
@@ -118,8 +125,22 @@ class Members:
         if member is None or member.number != number:
             return None
         del self.opening[address]
+        self.unheard.discard(address)
         self.open[address] = member
         return member
+
+    def not_heard(self, address: str, number: int) -> bool:
+        """Nothing is heard of the worker that is about to be member `number`; whether it was."""
+        member = self.opening.get(address)
+        if member is None or member.number != number:
+            return False
+        self.unheard.add(address)
+        return True
+
+    def is_one_too_many(self, address: str) -> bool:
+        """Whether the place of an opening member was given to another one, since nothing was heard of it."""
+        others = len(self.open) + len(self.coming)
+        return address in self.unheard and self.instance_count != -1 and others >= self.instance_count
 
     def number(self, address: str) -> int | None:
         """Number of an open member."""
@@ -139,6 +160,7 @@ class Members:
 
     def _remove(self, address: str) -> Member | None:
         self.opening.pop(address, None)
+        self.unheard.discard(address)
         self._errors.pop(address, None)
         return self.open.pop(address, None)
 

@@ -28,7 +28,7 @@ class GrownFiles:
         `last`: also of files that are written anew each time. What goes while it is looked at is left out.
         """
         for tree, folder in enumerate(self._folders, self._first):
-            for path in _files_below(folder):
+            for path in files_below(folder):
                 if last or not path.endswith(_WRITTEN_ANEW):
                     try:
                         yield from self._of_file(tree, folder, path, most)
@@ -57,7 +57,7 @@ class GrownFiles:
             os.close(fd)
 
 
-def _files_below(folder: str) -> Iterator[str]:
+def files_below(folder: str) -> Iterator[str]:
     """Regular files in a folder, which need not be there."""
     for parent, _, names in os.walk(folder):
         for name in sorted(names):

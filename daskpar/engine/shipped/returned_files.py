@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from daskpar import atomic
@@ -18,13 +18,17 @@ class ReturnedFiles:
     """Files below the folders `trees` and `left`, as `NodePlaces` has them.
 
     What an earlier process of the run has there stays: what a node sends comes behind it. Files of `left` are
-    gathered in the folder `coming` until all of a node's are there.
+    gathered in the folder `coming` until all of a node's are there; those of the folders `own` (tree -> path)
+    until each is whole.
     """
 
-    def __init__(self, trees: Sequence[str], left: str, coming: Path) -> None:
+    def __init__(
+        self, trees: Sequence[str], left: str, coming: Path, own: Mapping[int, str] | None = None
+    ) -> None:
         self._trees = trees
         self._left = left
         self._coming = coming
+        self._own = own or {}
         self._begins: dict[tuple[str, int, str], int] = {}
         """Node and file -> where in the file that which the node has begins."""
 
@@ -39,7 +43,10 @@ class ReturnedFiles:
         name = PurePosixPath(piece.name)
         if name.is_absolute() or ".." in name.parts or not name.parts:
             raise RunDirectoryError(f"node {address} has sent a file with the path {piece.name!r}")
-        tree = self._coming_from(address) if piece.tree == LEFT else Path(self._trees[piece.tree])
+        if piece.tree in self._own and not piece.data:
+            self._is_whole(address, piece)
+            return
+        tree = Path(self._trees[piece.tree]) if piece.tree >= 0 else self._coming_from(address, piece.tree)
         path = tree / name
         with explained(f"{path} can't be written"):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -53,8 +60,20 @@ class ReturnedFiles:
             finally:
                 os.close(fd)
 
-    def _coming_from(self, address: str) -> Path:
-        return self._coming / re.sub(r"\W", "-", address)
+    def _coming_from(self, address: str, tree: int = LEFT) -> Path:
+        return self._coming / f"tree{tree}" / re.sub(r"\W", "-", address)
+
+    def _is_whole(self, address: str, piece: ReturnedFile) -> None:
+        """Give a file its place, of which all pieces are here."""
+        path = Path(self._own[piece.tree], piece.name)
+        coming = self._coming_from(address, piece.tree) / piece.name
+        with explained(f"{path} can't be written"):
+            for folder in (path.parent, coming.parent):
+                folder.mkdir(parents=True, exist_ok=True)
+            if not piece.offset:  # an empty file has no piece
+                coming.write_bytes(b"")
+            os.replace(coming, path)
+        self._begins.pop((address, piece.tree, piece.name), None)
 
     def _all_are_there(self, address: str) -> None:
         found = self._coming_from(address)

@@ -19,6 +19,8 @@ from time import monotonic
 
 from daskpar.engine.shipped.grown_files import LEFT, GrownFiles
 from daskpar.engine.shipped.sent_parts import SentParts
+from daskpar.engine.shipped.settled_files import MLFLOW, OWN, SettledFiles
+from daskpar.processor.azure_variables import mlflow_folder
 from daskpar.processor.node_places import NodePlaces
 from daskpar.processor.protocol import (
     PIECE_BYTES,
@@ -46,6 +48,13 @@ LOG_SECONDS = 2.0
 """How often logs are brought back while nothing tells of a need."""
 DRAIN_SECONDS = 12.0
 """How long the last reports and files wait when the step ends, for a driver that takes none of them."""
+
+
+OWN_OUTPUTS = (
+    "scripts write to output_dir (AZUREML_BI_OUTPUT_PATH) on nodes that do not see the run directory: their "
+    "files come to the driver some seconds after they are written, and what a node that is lost, or a driver "
+    "that is killed, leaves unsent is gone; an output of the step with a URL loses nothing"
+)
 
 
 @dataclass
@@ -79,6 +88,8 @@ class RowCarrier:
         self._parts = SentParts(settings.store, settings.processors)
         self._parts_folder = os.path.dirname(settings.store.place_of("any"))
         self._files = GrownFiles(places.trees)
+        self._own = SettledFiles({OWN: places.own_outputs, MLFLOW: mlflow_folder(settings.working_dir)})
+        self._told_of_own = False
         self._waiting: deque[Message | _Asked] = deque()
         self._changed = threading.Condition()
         self._sent = 0
@@ -173,7 +184,6 @@ class RowCarrier:
             elif message is not None:
                 self._carry(message)
         self._bring_grown(last=True)
-        self._tell_of_own_outputs()
 
     def _carry(self, message: Message) -> None:
         if isinstance(message, Flushed):
@@ -222,27 +232,17 @@ class RowCarrier:
         for piece in self._files.pieces(self._piece, last=last):
             if not self._send(piece):
                 return
+        for piece in self._own.pieces(self._piece, last=last):
+            if not self._send(piece):
+                return
+        if self._own.any_own and not self._told_of_own:
+            self._told_of_own = True
+            self._send(LogMessage(level="warning", text=OWN_OUTPUTS))
         if last and self._places.left:
             for piece in GrownFiles([self._places.left], LEFT).pieces(self._piece, last=True):
                 if not self._send(piece):
                     return
             self._send(ReturnedFile(tree=LEFT, name="", offset=0, data=b""))
-
-    def _tell_of_own_outputs(self) -> None:
-        """Nothing that scripts have written goes without a word."""
-        found = sorted(
-            os.path.relpath(os.path.join(parent, name), self._places.own_outputs)
-            for parent, _, names in os.walk(self._places.own_outputs)
-            for name in names
-        )
-        if found:
-            more = f" and {len(found) - 1} more" if len(found) > 1 else ""
-            text = (
-                f"node {self._node} does not see the run directory, so what its scripts wrote to output_dir "
-                f"(AZUREML_BI_OUTPUT_PATH) is gone with the node's folder: {found[0]}{more}; let them write "
-                "to an output of the step that has a URL"
-            )
-            self._send(LogMessage(level="warning", text=text))
 
     def _send(self, message: Message) -> bool:
         """Hand a message on once there is room for what it carries; False where that is too late."""

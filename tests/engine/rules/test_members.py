@@ -147,3 +147,25 @@ def test_the_settings_of_a_member_are_the_shared_ones_with_what_is_its_own():
     made = member.settings(SHARED)
     own = {"node": 0, "python": "p", "processors": 2, "gpus": ("3", "4"), "threads": 4, "node_memory": 7}
     assert made == replace(SHARED, **own)
+
+
+def test_another_takes_the_place_of_one_of_which_nothing_is_heard():
+    of = members(1)
+    assert filled(of, there("a")) == [("a", 0)]
+    assert not of.not_heard("a", 7) and not of.not_heard("b", 0)
+    assert of.any and of.not_heard("a", 0) and not of.any
+    assert not of.is_one_too_many("a")  # nobody else is there: it is taken when it answers
+    assert filled(of, there("a", "b")) == [("b", 1)]
+    assert of.coming == {"b"} and of.is_one_too_many("a") and not of.is_one_too_many("b")
+    of.leave_out("b")
+    assert of.opened("a", 0) is not None and of.unheard == set()
+
+
+def test_one_that_is_heard_again_takes_part_where_there_is_room():
+    of = members(-1)
+    assert filled(of, there("a", "b")) == [("a", 0), ("b", 1)]
+    assert of.not_heard("a", 0) and not of.is_one_too_many("a")
+    assert of.opened("a", 0) is not None and of.coming == {"b"}
+    of.not_heard("b", 1)
+    of.lose("b")
+    assert of.unheard == set()

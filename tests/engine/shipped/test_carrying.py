@@ -15,6 +15,7 @@ from daskpar.engine.shipped.grown_files import LEFT, GrownFiles
 from daskpar.engine.shipped.returned_files import ReturnedFiles
 from daskpar.engine.shipped.row_carrier import WINDOW_BYTES, RowCarrier, window_of
 from daskpar.engine.shipped.sent_parts import SentParts
+from daskpar.engine.shipped.settled_files import OWN, SettledFiles
 from daskpar.errors import RunDirectoryError
 from daskpar.processor.node_places import NodePlaces
 from daskpar.processor.protocol import (
@@ -260,6 +261,34 @@ def test_files_that_come_at_the_end_are_there_when_all_are(tmp_path):
     assert (tmp_path / "run" / "left" / "0-process000" / "out" / "x").read_bytes() == b"x"
 
 
+def test_files_of_output_dir_come_whole_once_they_have_settled(tmp_path):
+    here, there = tmp_path / "node", tmp_path / "run" / "out"
+    files = SettledFiles({OWN: str(here)})
+    driver = ReturnedFiles([], "", tmp_path / "coming", {OWN: str(there)})
+
+    def bring(**how: bool) -> int:
+        pieces = list(files.pieces(4, **how))
+        for piece in pieces:
+            driver.keep("tcp://a", piece)
+        return len(pieces)
+
+    (here / "deep").mkdir(parents=True)
+    there.mkdir(parents=True)
+    (there / "a").write_text("of an earlier run")
+    assert not files.any_own and not bring()
+    (here / "a").write_text("one, two")
+    (here / "deep" / "empty").touch()
+    assert not bring() and files.any_own
+    (here / "a").write_text("three, four")  # it is being written still
+    assert bring() == 1 and (there / "deep" / "empty").read_text() == ""
+    assert (there / "a").read_text() == "of an earlier run"
+    assert bring() == 4 and (there / "a").read_text() == "three, four"
+    assert not bring(last=True)
+    (here / "a").write_text("5")
+    assert bring(last=True) == 2 and (there / "a").read_text() == "5"
+    assert not [path for path in (tmp_path / "coming").rglob("*") if path.is_file()]
+
+
 @pytest.mark.parametrize("name", ["../x", "/x", "a/../../x", "."])
 def test_a_file_with_a_path_that_leads_elsewhere_is_refused(tmp_path, name):
     with pytest.raises(RunDirectoryError, match="node tcp://a has sent a file with the path"):
@@ -329,20 +358,23 @@ def test_logs_come_from_time_to_time_in_small_pieces(tmp_path, monkeypatch):
     assert len(driver.got) == 4
 
 
-def test_the_end_brings_what_is_left_and_names_what_nobody_brings(tmp_path):
+def test_the_end_brings_what_is_left_and_what_is_in_output_dir(tmp_path):
     (tmp_path / "left").mkdir()
     (tmp_path / "left" / "x").write_text("abc")
     driver = Driver(tmp_path)
     for name in ("b", "a"):
         (tmp_path / "own" / "deep" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "own" / "deep" / name).touch()
+        (tmp_path / "own" / "deep" / name).write_text(name.strip("b"))
     driver.carrier.close(drain=True)
-    *files, last = driver.got
-    assert files == [
+    told = [message for message in driver.got if isinstance(message, LogMessage)]
+    assert len(told) == 1 and "what a node that is lost" in told[0].text
+    assert [message for message in driver.got if message not in told] == [
+        ReturnedFile(tree=OWN, name="deep/a", offset=0, data=b"a"),
+        ReturnedFile(tree=OWN, name="deep/a", offset=1, data=b""),
+        ReturnedFile(tree=OWN, name="deep/b", offset=0, data=b""),
         ReturnedFile(tree=LEFT, name="x", offset=0, data=b"abc"),
         ReturnedFile(tree=LEFT, name="", offset=0, data=b""),
     ]
-    assert isinstance(last, LogMessage) and "node's folder: deep/a and 1 more; let them" in last.text
 
 
 def test_one_that_breaks_says_so_and_lets_nobody_wait(tmp_path, monkeypatch):

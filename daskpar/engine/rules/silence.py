@@ -1,0 +1,26 @@
+"""Says when a worker is taken for frozen, by the heartbeats that Dask's scheduler has of it: pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+LEAST_SECONDS = 10.0
+"""Without a heartbeat, however often they are due: a worker may import for some seconds."""
+BEATS = 10
+"""How many heartbeats have to be missing, where they come more seldom."""
+LOOKS = 2
+"""How often that has to be found: a scheduler that has stood still itself has heard of nobody."""
+
+
+@dataclass
+class Silence:
+    """What was seen of one worker."""
+
+    _looks: int = 0
+
+    def look(self, since: float, interval: float) -> bool:
+        """Whether it is frozen, as far as one can tell. `since`: seconds since its last heartbeat, which are
+        due each `interval` seconds.
+        """
+        self._looks = self._looks + 1 if since >= max(LEAST_SECONDS, BEATS * interval) else 0
+        return self._looks >= LOOKS

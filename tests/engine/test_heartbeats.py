@@ -1,0 +1,74 @@
+"""Calls to workers that stand still: told by their heartbeats, on invented clocks."""
+
+from __future__ import annotations
+
+import threading
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from daskpar.engine import heartbeats
+from daskpar.engine.heartbeats import WorkerFrozen, watch, while_heard
+from daskpar.engine.plugins.scheduler_calls import last_heartbeat
+
+
+def scheduler(*found: Any) -> Any:
+    """A client whose scheduler gives these answers, one for each look; an exception is raised."""
+    left = iter(found)
+
+    def answer(function: Any, address: str) -> Any:
+        assert (function, address) == (last_heartbeat, "a")
+        if isinstance(one := next(left), Exception):
+            raise one
+        return one
+
+    return SimpleNamespace(run_on_scheduler=answer)
+
+
+class Ends:
+    """A call that ends after so many looks."""
+
+    def __init__(self, looks: int) -> None:
+        self.looks = looks
+
+    def wait(self, timeout: float) -> bool:
+        self.looks -= 1
+        return self.looks < 0
+
+
+@pytest.mark.parametrize(
+    ("found", "told"),
+    [
+        ([(0.3, 0.5)] * 3, 0),
+        ([(12.0, 0.5), OSError("busy"), (14.0, 0.5), (15.0, 0.5)], 1),
+        ([None, None], 0),  # the scheduler has lost it, which others notice
+    ],
+)
+def test_it_is_told_once_while_the_call_lasts(found, told):
+    heard: list[str] = []
+    watch(scheduler(*found), "a", Ends(len(found)), heard.append)
+    assert len(heard) == told
+    assert all("no heartbeat of its Dask worker for 14 s" in why for why in heard)
+
+
+def test_a_call_to_a_frozen_worker_is_left_behind(monkeypatch):
+    monkeypatch.setattr(heartbeats, "FIRST_LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(heartbeats, "LOOK_SECONDS", 0.0)
+    over = threading.Event()
+    with pytest.raises(WorkerFrozen, match="no heartbeat"):
+        while_heard(scheduler((11.0, 0.5), (12.0, 0.5)), "a", over.wait)
+    over.set()
+
+
+def test_what_others_give_and_raise_comes_through():
+    assert while_heard(scheduler(), "a", lambda: 7) == 7
+    with pytest.raises(ZeroDivisionError):
+        while_heard(scheduler(), "a", lambda: 1 // 0)
+
+
+def test_the_scheduler_knows_when_it_has_heard_of_whom():
+    known = SimpleNamespace(workers={"a": SimpleNamespace(last_seen=0.0)})
+    since, interval = last_heartbeat(known, "a")  # type: ignore[misc, arg-type]
+    assert since > 1e9 and interval == 0.5
+    assert last_heartbeat(known, "b") is None  # type: ignore[arg-type]
