@@ -274,7 +274,7 @@ def test_plan_shows_values_where_they_come_from_and_the_mini_batches(work, capsy
     said = capsys.readouterr().out
     lines = {line.split()[0]: line for line in said.splitlines() if line.startswith("  ") and line.split()}
     assert "4 mini-batches of 7 items" in said
-    assert "node" in lines["mini_batch_size"]
+    assert "job.yml:" in lines["mini_batch_size"]
     assert "component" in lines["mini_batch_error_threshold"]
     assert "default" in lines["logging_level"]
     assert "argument" in lines["error_threshold"]
@@ -296,16 +296,16 @@ def test_plan_shows_what_is_in_force_where_nothing_is_given(work, capsys):
     lines = {line.split()[0]: line for line in first.splitlines() if line.startswith("  ") and line.split()}
     assert (
         "--who 'two words' --n RUN_work" in lines["program_arguments"]
-        and "node" in lines["program_arguments"]
+        and "job.yml:" in lines["program_arguments"]
     )
-    assert "'A=x y'" in lines["environment_variables"] and "node" in lines["environment_variables"]
+    assert "'A=x y'" in lines["environment_variables"] and "job.yml:" in lines["environment_variables"]
     assert "4210.0" in lines["progress_update_timeout"]
     assert " here (cores" in lines["max_concurrency_per_instance"]
-    assert all("node" in lines[name] for name in ("code", "entry_script"))
+    assert all("job.yml:" in lines[name] for name in ("code", "entry_script"))
     assert "input files: uri_folder ro_mount" in first
     lines = {line.split()[0]: line for line in second.splitlines() if line.startswith("  ") and line.split()}
-    assert "10.0" in lines["limits.timeout"] and "node" in lines["limits.timeout"]
-    assert "echo RUN_tell" in lines["command"] and "node" in lines["code"]
+    assert "10.0" in lines["limits.timeout"] and "job.yml:" in lines["limits.timeout"]
+    assert "echo RUN_tell" in lines["command"] and "job.yml:" in lines["code"]
 
 
 def test_a_plan_that_can_not_be_made_ends_with_exit_code_2_when_all_is_shown(work, capsys):
