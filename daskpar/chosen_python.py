@@ -6,6 +6,8 @@ import os
 import sys
 from dataclasses import dataclass
 
+from daskpar.chosen_container import ChosenContainer
+
 OLDEST = (3, 9)
 """The oldest Python in which processors run."""
 TABLE_PACKAGES = ("pandas", "pyarrow")
@@ -17,11 +19,15 @@ class ChosenPython:
     """A Python that was chosen for a step."""
 
     python: str
-    """Absolute path of its executable."""
+    """Absolute path of its executable; in the image where it has a container, as far as it is known."""
     version: str = ""
     """As `3.9.18`; empty where nobody has looked (it is on the nodes of a cluster)."""
     build: str = ""
     """What is built there before the step begins (`environments.build_order.BuildOrder.text`)."""
+    container: ChosenContainer | None = None
+    """In which it runs."""
+    image_id: str = ""
+    """Of the container's image, which may get another content under the same name; empty where nobody looked."""
     packages: tuple[tuple[str, str], ...] = ()
     """Name and version of what values depend on, as far as it is there: pandas, pyarrow, numpy."""
 
@@ -38,6 +44,9 @@ class ChosenPython:
     @property
     def in_words(self) -> str:
         """As `/opt/x/bin/python (Python 3.9.18, pandas 2.2.3)`."""
+        if self.container is not None:
+            python = self.python or "Python"
+            return f"{python}{f' ({self.about})' if self.about else ''} in {self.container.in_words}"
         if self.build and not self.version:
             return f"{self.python} (built before the step begins)"
         return f"{self.python} ({self.about})" if self.about else self.python

@@ -73,6 +73,8 @@ def start_servers(job: PipelineJob, options: Options) -> None:
     first = _first_parallel(job)
     if not options.is_local or first is None or (first.python is not None and not first.python.is_there):
         return
+    if first.python is not None and first.python.container is not None:
+        return  # what it needs to see is not known yet
     from daskpar.engine.server_needs import local_threads, looks_tabular
     from daskpar.processor.prestart import prestart
 

@@ -6,11 +6,12 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 
+from daskpar.chosen_container import ChosenContainer
 from daskpar.chosen_python import ChosenPython
 from daskpar.environments.environment_choices import BUILD, CHECK, FOR_ALL, OURS, Choices, How, WrittenHow
 from daskpar.errors import Problem, SpecError, UsageError, nearest
 from daskpar.jobspec.model import CommandStep, ParallelStep, PipelineJob, Step
-from daskpar.jobspec.named_environment import file_and_line, not_built
+from daskpar.jobspec.named_environment import Environment, file_and_line, not_built
 
 
 def with_pythons(
@@ -76,6 +77,8 @@ def _with_python(step: Step, how: How | None, *, here: bool) -> Step:
     if how.kind in (OURS, CHECK):
         return replace(step, sources=sources)
     try:
+        if how.container is not None:
+            return replace(step, python=_in_container(step, how.container, here=here), sources=sources)
         if how.kind == BUILD:
             return replace(step, python=_to_build(step, here=here), sources=sources)
         python = _executable(how, for_commands=isinstance(step, CommandStep))
@@ -113,8 +116,38 @@ def _to_build(step: Step, *, here: bool) -> ChosenPython:
     return ChosenPython(python=order.python, build=order.text)
 
 
+def _in_container(step: Step, container: ChosenContainer, *, here: bool) -> ChosenPython:
+    """What runs in a container; UsageError where it names no image, or can't be started here."""
+    from daskpar.engine.own_python import looked_at
+
+    environment = step.environment
+    if not container.image:
+        container = replace(container, image=_image_of_spec(environment))
+    if here:
+        return looked_at(container, step)
+    return ChosenPython(python=container.python, container=container)
+
+
+def _image_of_spec(environment: Environment | None) -> str:
+    name_it = "name the image: container:IMAGE"
+    if environment is None:
+        raise UsageError(f"the step names no environment, so no image: {name_it}")
+    if environment.dockerfile:
+        raise UsageError(f"its image is to be built of {environment.dockerfile}: build it, and {name_it}")
+    if not environment.image:
+        raise UsageError(f"{environment.in_words} has no image in this spec: {name_it}")
+    if environment.conda:
+        raise UsageError(
+            f"the image {environment.image} is only what its conda file adds to: make an image that has both, "
+            f"and {name_it} (or build, for the conda file alone)"
+        )
+    return environment.image
+
+
 def place_of(how: How) -> str:
     """Where a choice leads, in words; empty for this Python. UsageError where there is no Python."""
+    if how.container is not None:
+        return how.container.in_words if how.container.image else "a container"
     if how.kind == BUILD:
         return "an environment of its own"
     return "" if how.kind in (OURS, CHECK) else _executable(how)

@@ -18,6 +18,7 @@ from daskpar.engine.fetch_settings import fetching_of
 from daskpar.engine.input_copies import lay_out_inputs, own_outputs, remove_inputs
 from daskpar.engine.input_guard import guard_of
 from daskpar.engine.node_probe import needs_of
+from daskpar.engine.step_mounts import mounts_of
 from daskpar.engine.step_run import StepRun
 from daskpar.events import Progress
 from daskpar.jobspec.env_references import resolved_values
@@ -59,6 +60,7 @@ class CommandStepRun(StepRun):
         variables = azure_variables(
             run_id=self.run_id, step=self.step.name, folder=str(self.folder.path), logs=str(logs.root)
         )
+        own = self.step.python
         settings = CommandSettings(
             run_id=self.run_id,
             step=self.step.name,
@@ -73,7 +75,9 @@ class CommandStepRun(StepRun):
             stdout=str(logs.command_stdout),
             stderr=str(logs.command_stderr),
             timeout=self.step.timeout,
-            python=self.step.python.python if self.step.python is not None else "",
+            python=own.python if own is not None else "",
+            container=own.container if own is not None else None,
+            mounts=mounts_of(self.step, self.run_directory),
             guard=guard_of(self.step.inputs, self.step.outputs, self.run_directory),
             fetching=fetching_of(self.step, self.folder),
             storage=known_options(),

@@ -15,6 +15,7 @@ from typing import Any
 
 from distributed import get_worker, secede
 
+from daskpar.chosen_container import ChosenContainer
 from daskpar.datastores import take_options
 from daskpar.engine.code_copy import lay_out_code
 from daskpar.engine.input_copies import lay_out_inputs
@@ -23,6 +24,7 @@ from daskpar.errors import DataUnreached, InfrastructureLost, RunDirectoryError
 from daskpar.outputs.step_uploads import StepUploads
 from daskpar.processor.command_process import CommandRunner
 from daskpar.processor.command_settings import CommandLayout, CommandSettings
+from daskpar.processor.container_mounts import Mount
 from daskpar.processor.fetched_inputs import FetchOrder
 
 logger = logging.getLogger(__name__)
@@ -144,6 +146,7 @@ def _fetched(plugin: NodePlugin, settings: CommandSettings) -> Iterator[CommandS
                 if killed.is_set()
                 else replace(
                     settings,
+                    fetching=here,
                     command=here.here(settings.command),
                     environment=here.values_here(settings.environment),
                 )
@@ -167,15 +170,19 @@ def _run_here(plugin: NodePlugin, settings: CommandSettings) -> int:
     # `python` in a command is the Python that daskpar runs in, also where no environment is activated. A
     # Python of its own comes with its own PATH.
     path = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)])
-    runner = CommandRunner(
-        command=settings.command,
-        cwd=settings.cwd,
-        environment={**({} if settings.python else {"PATH": path}), **settings.environment},
-        python=settings.python,
-        stdout_path=settings.stdout,
-        stderr_path=settings.stderr,
-        timeout=settings.timeout,
-        guard=settings.guard,
+    runner = (
+        _in_container(settings, settings.container)
+        if settings.container is not None
+        else CommandRunner(
+            command=settings.command,
+            cwd=settings.cwd,
+            environment={**({} if settings.python else {"PATH": path}), **settings.environment},
+            python=settings.python,
+            stdout_path=settings.stdout,
+            stderr_path=settings.stderr,
+            timeout=settings.timeout,
+            guard=settings.guard,
+        )
     )
     if not plugin.begin_command(settings.step, settings.attempt, runner):
         runner.kill()
@@ -188,6 +195,24 @@ def _run_here(plugin: NodePlugin, settings: CommandSettings) -> int:
         return code
     finally:
         plugin.end_command(settings.step, settings.attempt)
+
+
+def _in_container(settings: CommandSettings, container: ChosenContainer) -> CommandRunner:
+    from daskpar.processor.container_command import ContainerCommandRunner
+
+    own = [settings.fetching.root if settings.fetching is not None else ""]
+    own.append(settings.layout.root if settings.layout is not None else "")
+    return ContainerCommandRunner(
+        container,
+        step=settings.step,
+        mounts=(*settings.mounts, *(Mount(path=path, writable=True) for path in own if path)),
+        command=settings.command,
+        cwd=settings.cwd,
+        environment=settings.environment,
+        stdout_path=settings.stdout,
+        stderr_path=settings.stderr,
+        timeout=settings.timeout,
+    )
 
 
 def kill_command(dask_worker: Any, run_id: str, step: str, attempt: int) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from daskpar.datastores import known_options
 from daskpar.engine.cluster import bounded
+from daskpar.engine.own_python import packages_needed
 from daskpar.engine.plugins.node import clear_marks_here, probe_here, probe_token
 from daskpar.jobspec.model import CommandStep, Input, Output, ParallelStep
 from daskpar.locations import is_url
@@ -35,7 +36,8 @@ def needs_of(
     """
     found = [_script(step)] if isinstance(step, ParallelStep) else []
     own = step.python
-    if own is not None and not (own.build and before_the_run):
+    container = own.container if own is not None and not before_the_run else None
+    if own is not None and own.container is None and not (own.build and before_the_run):
         # Nodes may have it where the driver has nothing.
         found.append(Place(what="the Python of the step", path=own.python, is_folder=False))
     if step.code is not None:
@@ -61,6 +63,9 @@ def needs_of(
         stores=uploaded if isinstance(step, ParallelStep) else (),
         far_stores=uploaded if isinstance(step, CommandStep) else (),
         storage=known_options(),
+        container=container.text if container is not None else "",
+        needs_python=isinstance(step, ParallelStep),
+        packages=packages_needed(step) if container is not None else (),
         build=own.build if own is not None and not before_the_run else "",
     )
 
@@ -119,6 +124,17 @@ def view_of(client: Client, needs: NodeNeeds, address: str, far: str = "") -> No
 
         if trouble := build_on(client, address, needs.build):
             return NodeView(trouble)
+    if needs.container:
+        from daskpar.engine.own_python import start_on
+
+        if trouble := start_on(
+            client,
+            address,
+            needs.container,
+            for_commands=not needs.needs_python,
+            packages=needs.packages,
+        ):
+            return NodeView(f"it can't start the step's container: {trouble}")
     return _view_of(client, needs, address, far)
 
 

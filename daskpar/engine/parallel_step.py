@@ -34,6 +34,7 @@ from daskpar.engine.rules.clocks import Timeouts, progress_timeout
 from daskpar.engine.rules.counter import ThresholdCounter, Thresholds
 from daskpar.engine.rules.gpu_shares import shares_of_step
 from daskpar.engine.rules.in_flight_dispatch import dispatcher_of
+from daskpar.engine.step_mounts import mounts_of
 from daskpar.engine.step_outputs import StepOutputs
 from daskpar.engine.step_run import StepRun
 from daskpar.errors import DaskparError, InputError, RowsDamaged, input_error
@@ -450,7 +451,8 @@ class ParallelStepRun(StepRun):
 
     def _settings(self, plan: Path, *, tabular: bool) -> ProcessorSettings:
         """What the processors of all nodes share, for the mini-batches of `plan`; makes their folders."""
-        return settings_of(self.step, self.folder, plan, run_id=self.run_id, tabular=tabular)
+        settings = settings_of(self.step, self.folder, plan, run_id=self.run_id, tabular=tabular)
+        return replace(settings, mounts=mounts_of(self.step, self.run_directory))
 
     # -- outputs ---------------------------------------------------------------------------------------------
 

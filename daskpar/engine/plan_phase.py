@@ -177,6 +177,7 @@ class PlanPhase:
             entry_script="daskpar.batches.grouping",
             code=None,
             own_python="",  # what groups rows is ours, whatever the script runs in
+            container=None,
             arguments=tuple(argv),
             spare_server=True,  # hence the user's environment too: the step itself takes it over
             append_row=False,

@@ -7,7 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from daskpar.chosen_container import ChosenContainer
 from daskpar.environments.configured import configured
+from daskpar.environments.container_choice import CONTAINERS, container_as_kept, container_of
 from daskpar.errors import UsageError, nearest
 from daskpar.jobspec.model import CommandStep, ParallelStep
 
@@ -18,6 +20,8 @@ file.
 """
 PLACES = ("python", "venv", "conda")
 """HOW with a place: an executable, the folder of a virtual environment, name or folder of a conda one."""
+CONTAINER = "container"
+"""HOW with the image of a container, or without: that which the environment names."""
 FOR_ALL = "default"
 """The NAME for all environments that are not named."""
 KEY = "environments"
@@ -31,14 +35,18 @@ class How:
     """One choice."""
 
     kind: str
-    """One of `WORDS` or `PLACES`."""
+    """One of `WORDS` or `PLACES`, or `CONTAINER`."""
     place: str = ""
+    container: ChosenContainer | None = None
+    """Of that kind."""
     source: str
     """Where it was made, as `plan` shows it."""
 
 
 def how_of(name: str, written: object, source: str) -> How:
     """What a text or mapping means. UsageError, with what may be written, for one that means nothing."""
+    if (container := container_of(written, source)) is not None:
+        return How(kind=CONTAINER, container=container, source=source)
     if isinstance(written, Mapping):
         if len(written) != 1:
             raise _unknown(name, dict(written), source)
@@ -56,11 +64,6 @@ def how_of(name: str, written: object, source: str) -> How:
         return How(kind=kind, place=_absolute(kind, place.strip()), source=source)
     if os.sep in text:
         return How(kind="python", place=_absolute("python", text), source=source)
-    if kind in ("container", "docker", "podman"):
-        raise UsageError(
-            f"{source}: daskpar starts no containers. Write build where the environment has a conda_file, or "
-            "the path of a Python with the packages of the image"
-        )
     raise _unknown(name, text, source)
 
 
@@ -71,20 +74,26 @@ def _absolute(kind: str, place: str) -> str:
 
 
 def _unknown(name: str, written: object, source: str) -> UsageError:
-    meant = nearest(str(written), [*WORDS, *PLACES]) if isinstance(written, str) else ""
+    meant = nearest(str(written), [*WORDS, *PLACES, *CONTAINERS]) if isinstance(written, str) else ""
     return UsageError(
         f"{source}: {written!r} does not say how the environment {name} is had. {meant}{' ' * bool(meant)}"
         "Write the path of a Python or of its environment's folder, conda:NAME, venv:FOLDER, build (from its "
-        "conda file), check (this Python, held to the conda file), or ours (this Python)"
+        "conda file), container or container:IMAGE, check (this Python, held to the conda file), or ours (this Python)"
     )
 
 
-def as_kept(environments: Mapping[str, WrittenHow]) -> dict[str, str]:
+def as_kept(environments: Mapping[str, WrittenHow]) -> dict[str, WrittenHow]:
     """Choices as a run directory keeps them: places are absolute."""
-    found = {}
+    found: dict[str, WrittenHow] = {}
     for name, written in environments.items():
         how = how_of(name, written, f"--environment {name}")
-        found[name] = f"{how.kind}:{how.place}" if how.place else how.kind
+        found[name] = (
+            container_as_kept(how.container)
+            if how.container is not None
+            else f"{how.kind}:{how.place}"
+            if how.place
+            else how.kind
+        )
     return found
 
 

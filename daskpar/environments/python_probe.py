@@ -20,7 +20,7 @@ OLDEST_PACKAGES = {"pandas": "1.5", "pyarrow": "12.0"}
 """The oldest ones by which processors read tables."""
 PROBE_SECONDS = 120.0
 """For its answer, which takes a twentieth of a second, and longer from a network file system."""
-_QUESTIONS = """
+QUESTIONS = """
 import json, sys
 print(json.dumps(list(sys.version_info[:3])), flush=True)
 import importlib.util
@@ -39,6 +39,7 @@ print(json.dumps({
     "packages": [[name, version(name)] for name in ("pandas", "pyarrow", "numpy") if version(name)],
     "missing": [name for name in sys.argv[1:] if not there(name)],
     "implementation": sys.implementation.name,
+    "executable": sys.executable,
 }))
 """
 
@@ -76,7 +77,7 @@ def _state_of(python: str) -> tuple[int, ...]:
 def _look_at(python: str, modules: tuple[str, ...], for_commands: bool, state: tuple[int, ...]) -> Looked:
     try:
         done = subprocess.run(
-            [python, "-c", _QUESTIONS, *modules],
+            [python, "-c", QUESTIONS, *modules],
             env=activated(python, os.environ),
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -89,15 +90,25 @@ def _look_at(python: str, modules: tuple[str, ...], for_commands: bool, state: t
         raise UsageError(f"{python} does not answer within {PROBE_SECONDS:g} s") from None
     except OSError as error:
         raise UsageError(f"{python} can't be started: {error.strerror or error}") from None
+    return found_in(python, python, done, for_commands=for_commands)
+
+
+def found_in(
+    what: str, python: str, done: subprocess.CompletedProcess[str], *, for_commands: bool = False
+) -> Looked:
+    """What the answers to `QUESTIONS` say; `python` empty: where it says itself that it is.
+
+    UsageError, which calls it `what`, for one that is no Python, or too old.
+    """
     lines = done.stdout.splitlines()
     try:
         version = tuple(int(part) for part in json.loads(lines[0]))
     except (IndexError, ValueError, TypeError):
-        raise UsageError(f"{python} is no Python that works{_its_words(done)}") from None
+        raise UsageError(f"{what} is no Python that works{_its_words(done)}") from None
     if version[:2] < OLDEST and not for_commands:
         oldest = ".".join(map(str, OLDEST))
         raise UsageError(
-            f"{python} is Python {'.'.join(map(str, version))}; processors run in Python {oldest} and newer"
+            f"{what} is Python {'.'.join(map(str, version))}; processors run in Python {oldest} and newer"
         )
     try:
         found = json.loads(lines[-1])
@@ -105,10 +116,12 @@ def _look_at(python: str, modules: tuple[str, ...], for_commands: bool, state: t
     except (ValueError, TypeError, KeyError):
         if for_commands:  # Python 2 and the like
             return Looked(ChosenPython(python=python, version=".".join(map(str, version))))
-        raise UsageError(f"{python} is no Python that works{_its_words(done)}") from None
+        raise UsageError(f"{what} is no Python that works{_its_words(done)}") from None
     if found["implementation"] != "cpython" and not for_commands:
-        raise UsageError(f"{python} is {found['implementation']}; processors run in CPython")
-    chosen = ChosenPython(python=python, version=".".join(map(str, version)), packages=packages)
+        raise UsageError(f"{what} is {found['implementation']}; processors run in CPython")
+    chosen = ChosenPython(
+        python=python or str(found["executable"]), version=".".join(map(str, version)), packages=packages
+    )
     return Looked(chosen, tuple(found["missing"]))
 
 
@@ -130,7 +143,19 @@ def lacks(python: ChosenPython, packages: Sequence[str]) -> str:
     else:
         return ""
     wanted = missing or [f"{name}>={OLDEST_PACKAGES[name]}" for name in old]
-    return f"{python.python} {what}: {install_line(python.python, wanted)}"
+    return f"{name_of(python)} {what}: {how_to_have(python, wanted)}"
+
+
+def name_of(python: ChosenPython) -> str:
+    """A Python as messages call it."""
+    return python.python if python.container is None else f"the image {python.container.image}"
+
+
+def how_to_have(python: ChosenPython, packages: Sequence[str]) -> str:
+    """What to do to have packages in a Python."""
+    if python.container is None:
+        return install_line(python.python, packages)
+    return f"take one that has it (`pip install {' '.join(map(shlex.quote, packages))}` when it is made)"
 
 
 def _older(version: str, oldest: str) -> bool:

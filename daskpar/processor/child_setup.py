@@ -86,7 +86,8 @@ class ProcessorTask(ChildTask):
         settings, name = self.settings, process_name(self.number)
         if settings.uploads is not None:
             settings = self._with_own_outputs(settings.uploads)
-        _apply(settings.guard)
+        if settings.container is None:  # else what is mounted there is read-only already
+            _apply(settings.guard)
         logs, node = settings.log_paths, settings.node
         redirect(logs.stdout(node, self.number), 1)
         redirect(logs.stderr(node, self.number), 2)

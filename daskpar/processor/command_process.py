@@ -56,12 +56,20 @@ class CommandRunner:
             if not self._over:  # else the number may be another file's by now
                 os.write(self._waker, b"x")
 
+    def _begin(self) -> None:
+        """Before its fork server starts; for runners that need more than that."""
+
+    def _before_end(self, code: int | None) -> None:
+        """Before its fork server ends all that is left; `code`: as it ended by itself, else None."""
+
     def run(self) -> int:
         """The exit code: 128 + N for a death by signal N, 124 for one past its limit. Once only."""
         server: ForkServer | None = None
+        code: int | None = None
         try:
             if self._killed.is_set():
                 return 128 + 9
+            self._begin()
             server = ForkServer(light=True, python=self._python)
             server.spawn(self._task, [])
             deadline = monotonic() + self._timeout if self._timeout else None
@@ -80,8 +88,10 @@ class CommandRunner:
                         pid = event.pid
                     elif isinstance(event, Exited):
                         status = event.status
-                        return 128 + (status & 0x7F) if status & 0x7F else status >> 8
+                        code = 128 + (status & 0x7F) if status & 0x7F else status >> 8
+                        return code
         finally:
+            self._before_end(code)
             if server is not None:
                 server.close()
             with self._lock:

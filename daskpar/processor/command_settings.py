@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from daskpar.chosen_container import ChosenContainer
 from daskpar.datastores import StorageOptions
 from daskpar.jobspec.model import Input
+from daskpar.processor.container_mounts import Mount
 from daskpar.processor.fetched_inputs import Fetching
 from daskpar.processor.output_sweep import Uploads
 from daskpar.processor.private_mounts import NO_GUARD, Guard
@@ -53,6 +55,10 @@ class CommandSettings:
     """How they are opened."""
     python: str = ""
     """The Python of the command, where it has one of its own."""
+    container: ChosenContainer | None = None
+    """The one that it runs in."""
+    mounts: tuple[Mount, ...] = ()
+    """What is seen there."""
     attempt: int = 0
     """How many nodes were lost under it before."""
     layout: CommandLayout | None = None

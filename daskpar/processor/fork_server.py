@@ -12,9 +12,13 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from daskpar.processor import channel, leftovers, linux
 from daskpar.processor.fork_protocol import MARK, ChildEvent, ChildTask, CloseServer, Spawn
+
+if TYPE_CHECKING:
+    from daskpar.processor.container_server import ContainerClient, ServerPlace
 
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -46,8 +50,8 @@ class ForkServer:
     value of the thread variables that neither the environment nor the user sets. `python`: another Python
     than this one, with the variables that belong to its environment. `light`: nothing is loaded, for
     commands; these find that Python by the variables, and the server itself runs in this one. `log`: file for
-    its standard error, and for that of children until they have their own; empty: as this process's. Raises
-    OSError where it can't be started.
+    its standard error, and for that of children until they have their own; empty: as this process's.
+    `place`: a container in which it runs, with variables of its own. Raises OSError where it can't be started.
     """
 
     def __init__(
@@ -59,11 +63,18 @@ class ForkServer:
         python: str = "",
         light: bool = False,
         log: str = "",
+        place: ServerPlace | None = None,
     ) -> None:
         self.threads = threads
         self._log = log
+        self._mark = f"{MARK}={os.urandom(16).hex()}"
+        self._last_key = 0
+        self.process: subprocess.Popen[bytes] | ContainerClient
+        if place is not None:
+            self._start_in_container(place, environment or {}, tabular=tabular)
+            return
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        defaults = {} if light else {**dict.fromkeys(THREAD_VARIABLES, str(threads)), **ALLOCATION}
+        defaults = {} if light else self._defaults()
         given: Mapping[str, str] = os.environ
         another = bool(python) and not light
         if python:
@@ -71,7 +82,6 @@ class ForkServer:
 
             given = activated(python, given)
         variables = {**defaults, **given, **(environment or {})}
-        self._mark = f"{MARK}={os.urandom(16).hex()}"
         variables[MARK] = self._mark.partition("=")[2]
         preload = "commands" if light else "tables" if tabular else "files"
         stderr = _open_log(log)
@@ -99,7 +109,27 @@ class ForkServer:
                 os.close(stderr)
         self.socket = ours
         self._inbox = channel.Inbox(ours)
-        self._last_key = 0
+
+    def _defaults(self) -> dict[str, str]:
+        return {**dict.fromkeys(THREAD_VARIABLES, str(self.threads)), **ALLOCATION}
+
+    def _start_in_container(
+        self, place: ServerPlace, environment: Mapping[str, str], *, tabular: bool
+    ) -> None:
+        from daskpar.processor.container_server import ContainerClient
+
+        if (log := _open_log(self._log)) is not None:
+            os.close(log)
+        client = self.process = ContainerClient(
+            place,
+            mark=self._mark,
+            environment=environment,
+            defaults=self._defaults(),
+            preload="tables" if tabular else "files",
+            log=self._log if log is not None else "",
+        )
+        self.socket = client.ours
+        self._inbox = channel.Inbox(self.socket)
 
     def fileno(self) -> int:
         """For selectors: readable when there are events to read."""
@@ -126,7 +156,7 @@ class ForkServer:
 
     def _how_it_ended(self) -> str:
         try:
-            code = self.process.wait(1)
+            code = self.process.wait(1 if isinstance(self.process, subprocess.Popen) else 10)
         except subprocess.TimeoutExpired:
             return "does not answer"
         if code < 0:
@@ -149,7 +179,7 @@ class ForkServer:
             self.process.wait()
         if self.process.returncode != 0:
             self.kill_what_is_left()
-        self._remove_empty_log()
+        self._leave_nothing()
 
     def kill_what_is_left(self) -> None:
         """After a death of the server by violence: end what it could not end, in whatever sessions,
@@ -163,9 +193,11 @@ class ForkServer:
         self.socket.close()
         self.process.kill()
         self.process.wait()
-        self._remove_empty_log()
+        self._leave_nothing()
 
-    def _remove_empty_log(self) -> None:
+    def _leave_nothing(self) -> None:
+        if not isinstance(self.process, subprocess.Popen):
+            self.process.close()
         with contextlib.suppress(OSError):
             if self._log and os.path.getsize(self._log) == 0:
                 os.unlink(self._log)

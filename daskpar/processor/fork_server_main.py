@@ -24,10 +24,11 @@ MAX_FDS = 4
 """File descriptors that come with one `Spawn` at most."""
 
 
-def serve(fd: int, preload: str, mark: str) -> None:
+def serve(fd: int, preload: str, mark: str, *, node: int = 0) -> None:
     """Main of the fork server; `fd` is its socket, `preload` one of `commands`, `files`, `tables`.
 
-    `mark`: NAME=value, in the environment of this process and of all below it.
+    `mark`: NAME=value, in the environment of this process and of all below it. `node`: process of its node,
+    where that is not the parent.
     """
     linux.become_subreaper()
     # Whoever started the run may block signals, and that is inherited: deaths of children would go unnoticed.
@@ -35,7 +36,7 @@ def serve(fd: int, preload: str, mark: str) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         # Signals to a whole group or machine are handled by the driver, which ends this process in order.
         signal.signal(number, signal.SIG_IGN)
-    guarded = guardian.start(mark, fd)
+    guarded = guardian.start(mark, fd, node)
     wake, waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC) if hasattr(os, "pipe2") else os.pipe()
     os.set_blocking(waker, False)
     # A handler of Python's own is needed for the wake-up descriptor to be written; it has nothing to do.

@@ -16,27 +16,27 @@ GRACE_SECONDS = 5.0
 """What a fork server gets to end in order once its node is gone; one that is stopped never would."""
 
 
-def start(mark: str, server_socket: int) -> int:
+def start(mark: str, server_socket: int, node: int = 0) -> int:
     """Fork the guardian of this process; the descriptor that this process must keep, and its children must
     close.
 
-    `mark`: NAME=value, as in the environment of all below. Returns -1 where there is nothing to look for it
-    in.
+    `mark`: NAME=value, as in the environment of all below; `node`: process of the server's node, 0 where that
+    is the parent. Returns -1 where there is nothing to look for it in.
     """
     if not os.path.isdir("/proc/self") or not hasattr(os, "pidfd_open"):
         return -1
     server = os.getpid()
     # Opened before there is a guardian: by the time that one runs, the node may have gone.
-    node = _opened(os.getppid())
+    watched = _opened(node or os.getppid())
     alive, held = os.pipe()
     os.set_inheritable(held, False)
     try:
         pid = os.fork()
     except OSError:
-        _close(alive, held, node)
+        _close(alive, held, watched)
         return -1
     if pid:
-        _close(alive, node)
+        _close(alive, watched)
         return held
     try:
         os.setsid()
@@ -44,7 +44,7 @@ def start(mark: str, server_socket: int) -> int:
         for fd in (0, 1, 2, server_socket):
             os.dup2(nowhere, fd)
         os.close(held)
-        _watch(alive, server, node)
+        _watch(alive, server, watched)
         linux.kill_marked(mark)
         leftovers.remove_server_folder(mark)
     finally:

@@ -14,7 +14,7 @@ from typing import Any
 
 MOVED_SETTINGS = (
     "arguments", "environment", "plan", "store", "shared", "logs", "work", "working_dir",
-    "fetching", "seen", "uploads",
+    "fetching", "seen", "uploads", "mounts",
 )  # fmt: skip
 """Fields of `ProcessorSettings` with paths that may lie in the run directory."""
 

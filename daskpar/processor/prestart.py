@@ -72,6 +72,8 @@ def run_in_prestarted(function: Callable[..., Any], *arguments: Any) -> Any:
 
 def take_server(settings: ProcessorSettings) -> ForkServer | None:
     """A waiting fork server that fits a step, if there is one; it is the caller's from now on."""
+    if settings.container is not None:
+        return None  # each container sees what its own step needs
     with _lock:
         for at, found in enumerate(_waiting):
             if found.fits(settings.environment, settings.tabular, settings.threads, settings.own_python):

@@ -133,6 +133,10 @@ class ProcessorSet:
 
     def _new_server(self) -> ForkServer:
         settings = self._settings
+        if settings.container is not None:
+            from daskpar.processor.step_in_container import container_server
+
+            return container_server(settings, settings.container)
         here = settings.python == sys.executable
         return ForkServer(
             environment=settings.environment,

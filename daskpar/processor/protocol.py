@@ -10,10 +10,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from daskpar.chosen_container import ChosenContainer
 from daskpar.data.notices import Notice
 from daskpar.datastores import StorageOptions
 from daskpar.events import LongCall, ProcessorState
 from daskpar.paths import LogPaths, processor_work
+from daskpar.processor.container_mounts import Mount
 from daskpar.processor.fetched_inputs import Fetching
 from daskpar.processor.node_places import NodePlaces
 from daskpar.processor.output_sweep import Uploads
@@ -61,6 +63,10 @@ class ProcessorSettings:
     """That of the node."""
     own_python: str = ""
     """Interpreter of the entry script, where that is another one than the node's."""
+    container: ChosenContainer | None = None
+    """In which the script runs; `own_python` is empty then, and `guard` has no effect: `mounts` have."""
+    mounts: tuple[Mount, ...] = ()
+    """What is seen in that container; nodes add what they alone know."""
     processors: int
     entry_script: str
     """Absolute path of a Python file, or a dotted module name (found below `code`, else installed)."""

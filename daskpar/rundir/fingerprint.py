@@ -79,6 +79,8 @@ def fingerprint_without_inputs(
         )
     if step.python is not None:
         values["python"] = step.python.python
+        if step.python.container is not None:
+            values["container"] = {"image": step.python.container.image, "id": step.python.image_id}
     values |= {
         f"environment_variables.{name}": hidden_value(name, value, hide)
         for name, value in step.environment_variables.items()

@@ -94,6 +94,11 @@ class NodeNeeds:
     """The same of far nodes alone."""
     storage: StorageOptions = field(default_factory=StorageOptions, compare=False)
     """How these are opened."""
+    container: str = ""
+    """The container that it has to be able to start (`ChosenContainer.text`)."""
+    needs_python: bool = True
+    """Whether that runs processors, with `packages` in its Python; else a command, which needs neither."""
+    packages: tuple[str, ...] = ()
     build: str = ""
     """The environment that a node builds before it looks, where it has not (`environments.build_order`)."""
 

@@ -110,6 +110,7 @@ def command_here(
         stdout=here(settings.stdout),
         stderr=here(settings.stderr),
         fetching=places.here(settings.fetching),
+        mounts=places.here(settings.mounts),
         layout=layout,
         uploads=moved_uploads,
     )

@@ -1,0 +1,104 @@
+"""What of this machine is seen in a container, each folder and file under its own path."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from daskpar.errors import UsageError
+
+OF_THE_IMAGE = frozenset({
+    "/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib32", "/lib64", "/media", "/mnt", "/opt",
+    "/proc", "/root", "/run", "/sbin", "/srv", "/sys", "/tmp", "/usr", "/var",
+})  # fmt: skip
+"""Folders in which an image may have something of its own, which a mount would hide."""
+MOST_LOOKED_AT = 10_000
+"""Files of which it is asked whether they are links that lead elsewhere."""
+MOST_ALONE = 50
+"""Files that are mounted one by one, because their folder can't be."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mount:
+    """A file or folder that is seen in a container."""
+
+    path: str
+    writable: bool = False
+    """Whether it can be changed from there."""
+    firm: bool = True
+    """False: it may be changed, but where it lies in something that may not, that counts."""
+
+
+def arranged(mounts: Iterable[Mount]) -> list[Mount]:
+    """What has to be mounted, from the top down: nothing twice, and nothing that is seen already as it should.
+
+    Paths that are not there are left out, or for what is to be written replaced by the folder in which it
+    will be made. A path that leads elsewhere by a link is mounted with that. UsageError for a folder that
+    would hide the image itself.
+    """
+    found: dict[str, Mount] = {}
+    for mount in mounts:
+        path = _there(mount)
+        for place in dict.fromkeys((path, os.path.realpath(path))) if path else ():
+            before = found.get(place)
+            # What is read-only on purpose stays so, as on the machine itself.
+            if before is None or (not mount.writable and mount.firm) or (mount.firm and not before.firm):
+                found[place] = Mount(path=place, writable=mount.writable, firm=mount.firm)
+    chosen: dict[str, Mount] = {}
+    for place in sorted(found):
+        mount = found[place]
+        above = nearest(place, chosen)
+        if above is not None and (not mount.firm or above.writable == mount.writable):
+            continue
+        if place in OF_THE_IMAGE:
+            raise UsageError(
+                f"{place} can't be seen in a container, for it would hide what the image has there: move what "
+                "the step reads and writes to a folder of its own"
+            )
+        chosen[place] = mount
+    return list(chosen.values())
+
+
+def nearest(path: str, mounts: dict[str, Mount]) -> Mount | None:
+    """The mount in which `path` lies, the innermost one; None for none."""
+    while path not in mounts:
+        if path in ("/", ""):
+            return None
+        path = os.path.dirname(path)
+    return mounts[path]
+
+
+def _there(mount: Mount) -> str:
+    path = os.path.abspath(mount.path)
+    if mount.writable and mount.firm:
+        while not os.path.exists(path):
+            path = os.path.dirname(path)
+    return path if os.path.exists(path) else ""
+
+
+def for_files(files: Iterable[str], mounts: Iterable[Mount]) -> list[Mount]:
+    """Further mounts by which `files` are seen that lie in none of `mounts`, or are links that lead out of them."""
+    known = {mount.path: mount for mount in mounts}
+    outside: dict[str, list[str]] = {}
+    looked = 0
+    inside: dict[str, bool] = {}
+    for file in files:
+        if "://" in file:
+            continue
+        looked += 1
+        places = [file]
+        if looked <= MOST_LOOKED_AT and os.path.islink(file):
+            places.append(os.path.realpath(file))
+        for place in places:
+            folder = os.path.dirname(place)
+            if folder not in inside:
+                inside[folder] = nearest(folder, known) is not None
+            if not inside[folder] and place not in known:
+                outside.setdefault(folder, []).append(place)
+    return [Mount(path=path) for folder, found in outside.items() for path in _mounted(folder, found)]
+
+
+def _mounted(folder: str, files: list[str]) -> list[str]:
+    alone = folder in OF_THE_IMAGE and len(files) <= MOST_ALONE
+    return files if alone else [folder]

@@ -1,0 +1,112 @@
+"""The program that starts containers on this machine: podman, docker, or one that takes the same options."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from functools import cache
+
+from daskpar.errors import UsageError
+
+KNOWN = ("podman", "docker")
+"""Looked for in this order: the first needs no service and no rights."""
+ANSWER_SECONDS = 60.0
+"""For an answer of a runtime about itself or an image; it takes a tenth of a second."""
+END_SECONDS = 20.0
+"""For a runtime to kill and remove a container."""
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A runtime that is there."""
+
+    program: str
+    """Path."""
+    is_podman: bool
+    """Else it is docker, or behaves like it."""
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return os.path.basename(self.program)
+
+    @property
+    def maps_users(self) -> bool:
+        """Whether it runs containers in a user namespace of this user's: podman does for all but root."""
+        return self.is_podman and os.geteuid() != 0
+
+    def ask(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a short command of it. UsageError where it does not answer."""
+        try:
+            return subprocess.run(
+                [self.program, *arguments],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=ANSWER_SECONDS,
+                cwd="/",
+            )
+        except subprocess.TimeoutExpired:
+            raise UsageError(f"{self.program} does not answer within {ANSWER_SECONDS:g} s") from None
+        except OSError as error:
+            raise UsageError(f"{self.program} can't be started: {error.strerror or error}") from None
+
+
+def runtime_of(name: str) -> Runtime:
+    """The runtime of that name or path here; without a name the first that is there. UsageError for none."""
+    return _runtime_of(name, os.environ.get("PATH", os.defpath))
+
+
+@cache
+def _runtime_of(name: str, path: str) -> Runtime:
+    program = _program(name, path)
+    said = Runtime(program, False).ask("--version")
+    if said.returncode:
+        raise UsageError(
+            f"{program} --version ends with exit code {said.returncode}: {last_words(said.stderr)}"
+        )
+    # `docker` may be podman by another name.
+    return Runtime(program, "podman" in said.stdout.lower())
+
+
+def _program(name: str, path: str) -> str:
+    if os.sep in name:
+        if not os.access(name, os.X_OK) or os.path.isdir(name):
+            raise UsageError(f"there is no program at {name}, which is to start its container")
+        return name
+    for each in [name] if name else KNOWN:
+        if found := shutil.which(each, path=path):
+            return os.path.abspath(found)
+    what = f"there is no {name} here" if name else f"there is neither {' nor '.join(KNOWN)} here"
+    raise UsageError(
+        f"{what}, which is to start its container: install it, or name a Python or an environment without one"
+    )
+
+
+def last_words(text: str, lines: int = 3) -> str:
+    """The end of what a runtime said, in one line."""
+    said = [line.strip() for line in text.splitlines() if line.strip()]
+    return " / ".join(said[-lines:]) or "it said nothing"
+
+
+def remove(runtime: Runtime, name: str) -> None:
+    """Kill a container with all in it, and remove it; nothing where it is not there. Never raises."""
+    try:
+        subprocess.run(
+            removal_line(runtime, name),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=END_SECONDS,
+            cwd="/",
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        pass  # what runs in it has been ended otherwise as far as that is possible
+
+
+def removal_line(runtime: Runtime, name: str) -> list[str]:
+    """The command that does so."""
+    return [runtime.program, "rm", "-f", name]
