@@ -13,7 +13,7 @@ class ChosenContainer:
     image: str
     """As the runtime knows it; empty while it is that which the step's environment names."""
     runtime: str = ""
-    """`podman`, `docker`, or the path of a program that takes their options; empty: the first that is there."""
+    """`podman`, `docker`, or the path of a program like them; empty: the first that is there."""
     options: tuple[str, ...] = ()
     """Of the user's, for the runtime's `run`."""
     python: str = ""

@@ -27,7 +27,7 @@ class ChosenPython:
     container: ChosenContainer | None = None
     """In which it runs."""
     image_id: str = ""
-    """Of the container's image, which may get another content under the same name; empty where nobody looked."""
+    """Of the content of the container's image, whose name may move on; empty where nobody has looked."""
     packages: tuple[tuple[str, str], ...] = ()
     """Name and version of what values depend on, as far as it is there: pandas, pyarrow, numpy."""
 

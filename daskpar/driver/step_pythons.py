@@ -138,8 +138,8 @@ def _image_of_spec(environment: Environment | None) -> str:
         raise UsageError(f"{environment.in_words} has no image in this spec: {name_it}")
     if environment.conda:
         raise UsageError(
-            f"the image {environment.image} is only what its conda file adds to: make an image that has both, "
-            f"and {name_it} (or build, for the conda file alone)"
+            f"the image {environment.image} is only what its conda file adds to: make an image that has "
+            f"both, and {name_it} (or build, for the conda file alone)"
         )
     return environment.image
 

@@ -49,8 +49,8 @@ def _with_its_folder(script: str) -> str:
 
 
 def _of_input(data: Input) -> Mount:
-    """Scripts may change what is direct, or their own; all else is read-only, links and copies included: these
-    lie in the run directory.
+    """Scripts may change what is reached as it is. Of all else they have links or copies in the run
+    directory, or it is read-only.
     """
     free = data.access == Access.AS_IS
     return Mount(path=data.path, writable=free, firm=not free)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from daskpar.chosen_container import ChosenContainer
 from daskpar.errors import UsageError, nearest
-from daskpar.processor.container_line import check_options
+from daskpar.processor.container_options import check_options
 
 CONTAINERS = ("container", "podman", "docker")
 """Words that a choice of a container begins with; the last two name the runtime too."""
@@ -39,10 +39,10 @@ def container_of(written: object, source: str) -> ChosenContainer | None:
             raise UsageError(
                 f"{source}: {key!r} says nothing of a container ({', '.join(known)} do). {meant}".rstrip()
             )
-    image = written[words[0]]
-    if image is not True and not (isinstance(image, str) and image.strip()):
+    named = written[words[0]]
+    if named is not True and not (isinstance(named, str) and named.strip()):
         raise UsageError(f"{source}: write `{words[0]}: IMAGE`, or `true` for the image that the spec names")
-    return _container(words[0], "" if image is True else str(image).strip(), written, source)
+    return _container(words[0], "" if named is True else str(named).strip(), written, source)
 
 
 def _container(word: str, image: str, written: Mapping[str, object], source: str) -> ChosenContainer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -35,28 +36,14 @@ def image_of(container: ChosenContainer) -> Image:
     runtime = runtime_of(container.runtime)
     if found := _id_of(runtime, container.image):
         return Image(runtime, found)
-    policy = next((each.partition("=")[2] for each in container.options if each.startswith("--pull=")), "")
-    if policy == "never":
-        raise UsageError(
-            f"the image {container.image} is not on this machine, and --pull=never says that it stays so"
-        )
-    print(f"{runtime.name} pull {container.image} ...", file=sys.stderr, flush=True)
-    try:
-        done = subprocess.run(
-            [runtime.program, "pull", container.image],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-            cwd="/",
-        )
-    except OSError as error:
-        raise UsageError(f"{runtime.program} can't be started: {error.strerror or error}") from None
-    if done.returncode == 0 and (found := _id_of(runtime, container.image)):
+    print(f"{runtime.name} fetches the image {container.image} ...", file=sys.stderr, flush=True)
+    # By what will start it, so that options and the runtime's own settings say whether and how it is fetched.
+    done = _run(runtime, container, ["/bin/sh", "-c", ":"], None)
+    if found := _id_of(runtime, container.image):
         return Image(runtime, found)
     raise UsageError(
-        f"the image {container.image} is not here and can't be pulled by {runtime.name}: {last_words(done.stderr)}"
+        f"the image {container.image} is not here, and {runtime.name} can't fetch it: "
+        f"{last_words(done.stderr)}"
     )
 
 
@@ -82,34 +69,40 @@ def look_in(container: ChosenContainer, modules: tuple[str, ...] = ()) -> Looked
 @cache
 def _look_in(container: ChosenContainer, modules: tuple[str, ...], image: Image) -> Looked:
     what = f"the image {container.image}"
-    name = container_name("probe", os.urandom(4).hex())
-    line = run_line(
-        image.runtime, container, python_program(container.python, ["-c", QUESTIONS, *modules]), name=name
-    )
+    program = python_program(container.python, ["-c", QUESTIONS, *modules])
+    done = _run(image.runtime, container, program, PROBE_SECONDS)
+    if done.returncode in (NOT_STARTED, NOT_RUN):
+        raise UsageError(
+            f"{image.runtime.name} can't start a container of {container.image}: {last_words(done.stderr)}"
+        )
+    if done.returncode == NOT_FOUND:
+        raise UsageError(
+            f"{what} has no {container.python or 'Python'}, in which the step could run: "
+            f"{last_words(done.stderr)}"
+        )
+    return found_in(f"the Python of {what}", container.python, done)
+
+
+def _run(
+    runtime: Runtime, container: ChosenContainer, program: Sequence[str], seconds: float | None
+) -> subprocess.CompletedProcess[str]:
+    """Run a program of the image in a container that sees nothing of this machine."""
+    name = container_name("look", os.urandom(4).hex())
     try:
-        done = subprocess.run(
-            line,
+        return subprocess.run(
+            run_line(runtime, container, program, name=name),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             errors="replace",
-            timeout=PROBE_SECONDS,
+            timeout=seconds,
             cwd="/",
         )
     except subprocess.TimeoutExpired:
-        remove(image.runtime, name)
-        raise UsageError(
-            f"a container of {container.image} does not answer within {PROBE_SECONDS:g} s"
-        ) from None
+        remove(runtime, name)
+        raise UsageError(f"a container of {container.image} does not answer within {seconds:g} s") from None
     except OSError as error:
-        raise UsageError(f"{image.runtime.program} can't be started: {error.strerror or error}") from None
-    if done.returncode == NOT_STARTED:
-        raise UsageError(
-            f"{image.runtime.name} can't start a container of {container.image}: {last_words(done.stderr)}"
-        )
-    if done.returncode in (NOT_RUN, NOT_FOUND):
-        program = container.python or "a Python"
-        raise UsageError(
-            f"{what} does not have {program}, in which the step could run: {last_words(done.stderr)}"
-        )
-    return found_in(f"the Python of {what}", container.python, done)
+        raise UsageError(f"{runtime.program} can't be started: {error.strerror or error}") from None
+    except BaseException:  # as Ctrl-C: the container would go on
+        remove(runtime, name)
+        raise

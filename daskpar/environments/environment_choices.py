@@ -78,7 +78,8 @@ def _unknown(name: str, written: object, source: str) -> UsageError:
     return UsageError(
         f"{source}: {written!r} does not say how the environment {name} is had. {meant}{' ' * bool(meant)}"
         "Write the path of a Python or of its environment's folder, conda:NAME, venv:FOLDER, build (from its "
-        "conda file), container or container:IMAGE, check (this Python, held to the conda file), or ours (this Python)"
+        "conda file), container or container:IMAGE, check (this Python, held to the conda file), or ours "
+        "(this Python)"
     )
 
 

@@ -18,8 +18,8 @@ from daskpar.processor.container_runtime import runtime_of
 from daskpar.processor.container_variables import handed_on, names_of_user, umask_now
 from daskpar.processor.fork_protocol import MARK
 
-_START = 'if [ -x /bin/bash ]; then exec /bin/bash -c "$1"; else exec /bin/sh -c "$1"; fi'
-"""The shell of a command, as outside of a container."""
+_START = '. "$2/variables"; if [ -x /bin/bash ]; then exec /bin/bash -c "$1"; else exec /bin/sh -c "$1"; fi'
+"""Its variables, and then the same shell as outside of a container; `$2` is the container's own folder."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 """Of a variable that a shell can set."""
 
@@ -64,7 +64,7 @@ class ContainerCommandRunner(CommandRunner):
             line = run_line(
                 runtime,
                 self._container,
-                ["/bin/sh", "-c", f". {OWN}/variables; {_START}", "sh", self._task.command],
+                ["/bin/sh", "-c", _START, "sh", self._task.command, OWN],
                 name=name,
                 mark=MARK,  # that of the fork server here, whose guardian finds it in the container too
                 own=keeper.folder,
@@ -82,10 +82,11 @@ class ContainerCommandRunner(CommandRunner):
             lines.append(f'PATH={shlex.quote(folder)}:"$PATH"')
         for name, value in names_of_user().items():
             lines.append(f'[ -n "${name}" ] || export {name}={shlex.quote(value)}')
-        lines.append(f'[ -w "$HOME" ] || HOME={OWN}/tmp; export HOME PATH')
-        values = {"TMPDIR": f"{OWN}/tmp", **self._variables}
+        lines.append('[ -w "$HOME" ] || HOME="$2/tmp"; TMPDIR="$2/tmp"; export HOME PATH TMPDIR')
         lines += [
-            f"export {name}={shlex.quote(value)}" for name, value in values.items() if name not in without
+            f"export {name}={shlex.quote(value)}"
+            for name, value in self._variables.items()
+            if name not in without
         ]
         return "\n".join([*lines, ""])
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections.abc import Iterable, Sequence
 
 from daskpar.chosen_container import ChosenContainer
-from daskpar.errors import UsageError
 from daskpar.processor.container_mounts import Mount
+from daskpar.processor.container_options import SAME, option_names
 from daskpar.processor.container_runtime import Runtime
 from daskpar.processor.shared_library import PACKAGE
 
@@ -25,33 +23,6 @@ _FIND_PYTHON = (
     'for name in python3 python; do if found=$(command -v "$name"); then exec "$found" "$@"; fi; done; '
     'echo "the image has no python3 and no python on its PATH: name one (python: PATH)" >&2; exit 127'
 )
-_OURS_ALONE = {
-    "--pid": "its processes are watched and ended by their numbers",
-    "--name": "it is found by its name",
-    "--entrypoint": "it is what starts the step",
-    "--detach": "it ends with the step",
-    "-d": "it ends with the step",
-    "--restart": "it ends with the step",
-    "--workdir": "a step has a folder of its own",
-    "-w": "a step has a folder of its own",
-}
-"""Options that are not for users, and why."""
-_SAME = {"-u": "--user", "--net": "--network"}
-
-
-def check_options(options: Sequence[str]) -> None:
-    """UsageError for an option that would break what daskpar promises, and for what is none."""
-    for option in _names(options):
-        if why := _OURS_ALONE.get(option):
-            raise UsageError(f"the option {option} is not for its container: {why}")
-    if options and not options[0].startswith("-"):
-        raise UsageError(f"the options of its container begin with {options[0]!r}, which is no option")
-    if "--" in options:
-        raise UsageError("the options of its container end before the image: leave out `--`")
-
-
-def _names(options: Iterable[str]) -> list[str]:
-    return [option.partition("=")[0] for option in options if option.startswith("-")]
 
 
 def run_line(
@@ -68,11 +39,10 @@ def run_line(
 ) -> list[str]:
     """The command that runs `program` (the first word is an executable of the image) in a new container.
 
-    `own`: the folder here that is its own; `mark`: NAME=value, or a name as those of `variables`; `variables`: names
-    of those of the client that it gets. It goes when the program ends.
+    `own`: the folder here that is its own; `variables`: names of those of the client that it gets; `mark`:
+    the same, or NAME=value. It goes when the program ends.
     """
-    check_options(container.options)
-    given = {_SAME.get(option, option) for option in _names(container.options)}
+    given = {SAME.get(option, option) for option in option_names(container.options)}
     line = [runtime.program, "run", "--rm"]
     line += [f"{option}={value}" for option, value in _defaults(runtime) if option not in given]
     if name:
@@ -108,9 +78,9 @@ def _defaults(runtime: Runtime) -> Iterable[tuple[str, str]]:
 
 def _mount(source: str, target: str, *, writable: bool = False) -> str:
     fields = ["type=bind", f"source={source}", f"target={target}", *([] if writable else ["readonly"])]
-    text = io.StringIO()
-    csv.writer(text, lineterminator="").writerow(fields)
-    return text.getvalue()
+    return ",".join(
+        f'"{field.replace(chr(34), chr(34) * 2)}"' if set(field) & set(',"') else field for field in fields
+    )
 
 
 def python_program(python: str, arguments: Sequence[str]) -> list[str]:

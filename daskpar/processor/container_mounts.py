@@ -31,7 +31,7 @@ class Mount:
 
 
 def arranged(mounts: Iterable[Mount]) -> list[Mount]:
-    """What has to be mounted, from the top down: nothing twice, and nothing that is seen already as it should.
+    """What has to be mounted, from the top down: nothing twice, nor what is seen as it should already.
 
     Paths that are not there are left out, or for what is to be written replaced by the folder in which it
     will be made. A path that leads elsewhere by a link is mounted with that. UsageError for a folder that
@@ -53,8 +53,8 @@ def arranged(mounts: Iterable[Mount]) -> list[Mount]:
             continue
         if place in OF_THE_IMAGE:
             raise UsageError(
-                f"{place} can't be seen in a container, for it would hide what the image has there: move what "
-                "the step reads and writes to a folder of its own"
+                f"{place} can't be seen in a container, for it would hide what the image has there: move "
+                "what the step reads and writes to a folder of its own"
             )
         chosen[place] = mount
     return list(chosen.values())
@@ -78,7 +78,9 @@ def _there(mount: Mount) -> str:
 
 
 def for_files(files: Iterable[str], mounts: Iterable[Mount]) -> list[Mount]:
-    """Further mounts by which `files` are seen that lie in none of `mounts`, or are links that lead out of them."""
+    """Further mounts, by which those of `files` are seen that lie in none of `mounts`, or lead out of them by
+    links.
+    """
     known = {mount.path: mount for mount in mounts}
     outside: dict[str, list[str]] = {}
     looked = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -82,14 +83,16 @@ def _program(name: str, path: str) -> str:
             return os.path.abspath(found)
     what = f"there is no {name} here" if name else f"there is neither {' nor '.join(KNOWN)} here"
     raise UsageError(
-        f"{what}, which is to start its container: install it, or name a Python or an environment without one"
+        f"{what} to start its container with: install {'it' if name else 'one of them'}, or say that the "
+        "environment is had without a container"
     )
 
 
-def last_words(text: str, lines: int = 3) -> str:
-    """The end of what a runtime said, in one line."""
+def last_words(text: str) -> str:
+    """The line of what a runtime said that tells most: the last error, else the last line."""
     said = [line.strip() for line in text.splitlines() if line.strip()]
-    return " / ".join(said[-lines:]) or "it said nothing"
+    errors = [line for line in said if re.search("error|denied|not found|no such", line, re.IGNORECASE)]
+    return (errors or said or ["it said nothing"])[-1]
 
 
 def remove(runtime: Runtime, name: str) -> None:

@@ -30,12 +30,12 @@ from daskpar.processor.container_variables import handed_on, names_of_user, umas
 
 START_SECONDS = 300.0
 """For a container to start, which takes a third of a second, and longer from a network file system."""
-_LINK = "link"
 
-_FIRST = f"""
+_FIRST = """
 import json, os, socket, sys
+own, library = sys.argv[1:]
 sock = socket.socket(socket.AF_UNIX)
-sock.connect("{OWN}/{_LINK}")
+sock.connect(own + "/link")
 def read(size):
     data = b""
     while len(data) < size:
@@ -50,12 +50,13 @@ if told["path"]:
     os.environ["PATH"] = os.pathsep.join([told["path"], os.environ.get("PATH", os.defpath)])
 for name, value in told["defaults"].items():
     os.environ.setdefault(name, value)
+os.environ["TMPDIR"] = own + "/tmp"
 os.environ.update(told["environment"])
 if not os.access(os.path.expanduser("~"), os.W_OK):
-    os.environ["HOME"] = "{OWN}/tmp"
+    os.environ["HOME"] = own + "/tmp"
 sock.set_inheritable(True)
 try:
-    os.execv(sys.executable, [sys.executable, "-c", told["code"].replace("@SOCKET@", str(sock.fileno()))])
+    os.execv(sys.executable, [sys.executable, "-c", told["code"], str(sock.fileno()), library])
 except (OSError, ValueError) as error:
     sys.exit("its Python can't be started with the variables of the step: %s" % error)
 """
@@ -100,13 +101,12 @@ class ContainerClient:
             raise OSError(str(error)) from None
         try:
             listener = _listen(self._keeper.folder)
-            said = open(log or os.path.join(self._keeper.folder, "said"), "ab")
-            with listener, said:
+            with listener, open(log or os.path.join(self._keeper.folder, "said"), "ab") as said:
                 start = said.tell()
                 line = run_line(
                     self._runtime,
                     container,
-                    python_program(container.python, ["-I", "-S", "-c", _FIRST]),
+                    python_program(container.python, ["-I", "-S", "-c", _FIRST, OWN, LIBRARY]),
                     name=name,
                     mark=mark,
                     own=self._keeper.folder,
@@ -159,7 +159,8 @@ class ContainerClient:
     def wait(self, timeout: float | None = None) -> int:
         """Wait for the end of the container; how its main process ended, as `returncode`."""
         self._process.wait(timeout)
-        assert (code := self.returncode) is not None
+        code = self.returncode
+        assert code is not None
         return code
 
     def kill(self) -> None:
@@ -188,7 +189,7 @@ def _listen(folder: str) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX)
     at = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        listener.bind(f"/proc/self/fd/{at}/{_LINK}")  # a path of a socket has 107 characters at most
+        listener.bind(f"/proc/self/fd/{at}/link")  # a path of a socket has 107 characters at most
         listener.listen(1)
     except OSError:
         listener.close()
@@ -209,7 +210,7 @@ def _tell(
         "code": code,
         "umask": umask_now(),
         "path": os.path.dirname(container.python),
-        "environment": {**handed_on(), "TMPDIR": f"{OWN}/tmp", **environment},
+        "environment": {**handed_on(), **environment},
         "defaults": {**defaults, **names_of_user()},
     }
     data = json.dumps(told).encode()
@@ -218,10 +219,10 @@ def _tell(
 
 def _code(preload: str, mark: str) -> str:
     return (
-        f"import gc, sys; gc.disable(); sys.path[:] = [{LIBRARY!r}, *filter(None, sys.path)]; "
-        "import daskpar; sys.path.append(sys.path.pop(0)); "
+        "import gc, sys; gc.disable(); _, fd, library = sys.argv; "
+        "sys.path[:] = [library, *filter(None, sys.path)]; import daskpar; sys.path.append(sys.path.pop(0)); "
         f"from daskpar.processor.fork_server_main import serve; "
-        f"serve(@SOCKET@, {preload!r}, {mark!r}, node={os.getpid()})"
+        f"serve(int(fd), {preload!r}, {mark!r}, node={os.getpid()})"
     )
 
 

@@ -41,6 +41,8 @@ ALLOCATION = {
     "MALLOC_TRIM_THRESHOLD_": str(64 << 20),
 }
 """Variables of the memory allocators; those that the user sets are kept."""
+CONTAINER_END_SECONDS = 10.0
+"""For a runtime to take down a container in which nothing runs any more; it takes a tenth of a second."""
 
 
 class ForkServer:
@@ -51,7 +53,8 @@ class ForkServer:
     than this one, with the variables that belong to its environment. `light`: nothing is loaded, for
     commands; these find that Python by the variables, and the server itself runs in this one. `log`: file for
     its standard error, and for that of children until they have their own; empty: as this process's.
-    `place`: a container in which it runs, with variables of its own. Raises OSError where it can't be started.
+    `place`: a container in which it runs, with that one's variables. Raises OSError where it can't be
+    started.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class ForkServer:
         self._mark = f"{MARK}={os.urandom(16).hex()}"
         self._last_key = 0
         self.process: subprocess.Popen[bytes] | ContainerClient
+        self._container: ContainerClient | None = None
         if place is not None:
             self._start_in_container(place, environment or {}, tabular=tabular)
             return
@@ -120,7 +124,7 @@ class ForkServer:
 
         if (log := _open_log(self._log)) is not None:
             os.close(log)
-        client = self.process = ContainerClient(
+        client = self.process = self._container = ContainerClient(
             place,
             mark=self._mark,
             environment=environment,
@@ -156,7 +160,7 @@ class ForkServer:
 
     def _how_it_ended(self) -> str:
         try:
-            code = self.process.wait(1 if isinstance(self.process, subprocess.Popen) else 10)
+            code = self.process.wait(1 if self._container is None else CONTAINER_END_SECONDS)
         except subprocess.TimeoutExpired:
             return "does not answer"
         if code < 0:
@@ -196,8 +200,8 @@ class ForkServer:
         self._leave_nothing()
 
     def _leave_nothing(self) -> None:
-        if not isinstance(self.process, subprocess.Popen):
-            self.process.close()
+        if self._container is not None:
+            self._container.close()
         with contextlib.suppress(OSError):
             if self._log and os.path.getsize(self._log) == 0:
                 os.unlink(self._log)

@@ -46,12 +46,6 @@ def test_what_means_nothing(written):
         how_of("x", written, "--environment x")
 
 
-@pytest.mark.parametrize("written", ["container", "docker", "podman:image:1"])
-def test_containers_are_refused_by_name(written):
-    with pytest.raises(UsageError, match=r"daskpar starts no containers\. Write build"):
-        how_of("x", written, "--environment x")
-
-
 def step(name: str, environment: str = "") -> SimpleNamespace:
     named, _, version = environment.partition(":")
     return SimpleNamespace(

@@ -26,6 +26,7 @@ class Wanted:
     tabular: bool = False
     threads: int = 1
     own_python: str = ""
+    container: None = None
 
 
 @pytest.fixture(autouse=True)
