@@ -139,7 +139,7 @@ SPEC_OPTIONS = (
     option(
         "--environment",
         "how an environment, or that of a step, is had: the path of a Python or of its folder, conda:NAME, "
-        "build, check or ours (repeatable)",
+        "build, container:IMAGE, check or ours (repeatable)",
         action="append",
         default=[],
         metavar="NAME=HOW",
@@ -317,7 +317,7 @@ VERBS: Mapping[str, Verb] = {
     ),
     "environments": Verb(
         "environments",
-        "the environments that were built here for steps",
+        "the environments that were built here for steps, and the containers that are configured",
         _later("keeping_environments", "environments"),
         (
             option(

@@ -22,10 +22,11 @@ def environments(arguments: argparse.Namespace) -> int:
 def _list(*, as_json: bool) -> int:
     from daskpar.environments.build_order import environments_folder
     from daskpar.environments.built import built_environments
+    from daskpar.environments.configured_containers import configured_containers
     from daskpar.reports.wording import local_time
     from daskpar.sizes import readable_size
 
-    found = built_environments()
+    found, containers = built_environments(), list(configured_containers())
     if as_json:
         say_json(
             {
@@ -40,6 +41,16 @@ def _list(*, as_json: bool) -> int:
                     }
                     for each in found
                 ],
+                "containers": [
+                    {
+                        "name": each.name,
+                        "image": each.container.image,
+                        "runtime": each.runtime,
+                        "id": each.image_id,
+                        "trouble": each.trouble,
+                    }
+                    for each in containers
+                ],
             }
         )
     elif not found:
@@ -49,6 +60,11 @@ def _list(*, as_json: bool) -> int:
         for each in found:
             when, size = local_time(each.built), readable_size(each.size)
             say(f"{each.name:<{width}}  {when}  {size:>9}  by {each.tool:<10}  {each.python}")
+    if not as_json:
+        for one in containers:
+            say(
+                f"{one.name}: {one.container.in_words if one.container.image else 'a container'}, {one.state}"
+            )
     return 0
 
 

@@ -33,6 +33,9 @@ def _mounts(step: Step, run_directory: Path) -> Iterator[Mount]:
             # Scripts find it as their `output_dir`.
             folder = step.append_row_to if step.append_row_folder else os.path.dirname(step.append_row_to)
             yield Mount(path=folder, writable=True)
+    else:
+        for path in step.includes:
+            yield Mount(path=str(path), writable=True, firm=False)
     for data in step.inputs.values():
         if data.is_data and data.path and not is_url(data.path):
             yield _of_input(data)

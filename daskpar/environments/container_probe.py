@@ -47,6 +47,14 @@ def image_of(container: ChosenContainer) -> Image:
     )
 
 
+def known_image(container: ChosenContainer) -> tuple[Runtime, str]:
+    """The runtime of a container here, and what is known of its image: empty where that is not here, or not
+    named. UsageError where there is no runtime that works.
+    """
+    runtime = runtime_of(container.runtime)
+    return runtime, _id_of(runtime, container.image) if container.image else ""
+
+
 def _id_of(runtime: Runtime, image: str) -> str:
     """Empty where it is not on this machine. UsageError where the runtime does not work."""
     asked = runtime.ask("image", "inspect", "--format", "{{.Id}}", image)

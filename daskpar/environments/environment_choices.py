@@ -117,6 +117,10 @@ class Choices:
             for name, written in found.items()
         }
 
+    def all_configured(self) -> Mapping[str, How]:
+        """Those of Dask's configuration."""
+        return self._configured
+
     def of(self, step: ParallelStep | CommandStep) -> How | None:
         """The choice for a step; None where none is made: this Python."""
         names = [*_names(step), FOR_ALL]

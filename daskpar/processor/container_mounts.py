@@ -71,10 +71,13 @@ def nearest(path: str, mounts: dict[str, Mount]) -> Mount | None:
 
 def _there(mount: Mount) -> str:
     path = os.path.abspath(mount.path)
-    if mount.writable and mount.firm:
-        while not os.path.exists(path):
-            path = os.path.dirname(path)
-    return path if os.path.exists(path) else ""
+    if os.path.exists(path):
+        return path
+    while mount.writable and mount.firm and path not in OF_THE_IMAGE:
+        path = os.path.dirname(path)
+        if os.path.exists(path) and path not in OF_THE_IMAGE:
+            return path
+    return ""
 
 
 def for_files(files: Iterable[str], mounts: Iterable[Mount]) -> list[Mount]:

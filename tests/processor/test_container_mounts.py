@@ -39,6 +39,7 @@ CASES = [
     ("code that is an input", [as_is("data"), read("data")], ["data ro"]),
     ("what is not there", [read("none"), as_is("none")], []),
     ("an output to be made", [write("run/a/b/c")], ["run rw"]),
+    ("one that nobody can make", [write("/no-such-folder/a")], []),
     ("a file", [read("data/file")], ["data/file ro"]),
     ("by a link", [read("link")], ["code ro", "link ro"]),
 ]
