@@ -81,7 +81,10 @@ def test_each_option_that_the_readme_names_exists(tmp_path: Path) -> None:
     }
     helped = "".join(warm_python.run("daskpar", verb, "--help", cwd=tmp_path).stdout for verb in VERBS)
     of_dask = {"--local-directory"}
-    elsewhere = {"--dist", "--only", "--repeats", "--small", "--resource_monitor_interva", *of_dask}
+    of_containers = {"--gpus", "--device", "--volume", "--filter", "--userns", "--network", "--pid", "--ipc",
+                     "--name", "--entrypoint", "--workdir", "--detach", "--restart"}  # fmt: skip
+    others = of_dask | of_containers
+    elsewhere = {"--dist", "--only", "--repeats", "--small", "--resource_monitor_interva", *others}
     unknown = {
         option for option in shown - elsewhere if option not in helped and option[2:] not in WITH_EFFECT
     }

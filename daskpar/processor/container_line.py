@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from daskpar.chosen_container import ChosenContainer
 from daskpar.processor.container_mounts import Mount
@@ -42,9 +42,8 @@ def run_line(
     `own`: the folder here that is its own; `variables`: names of those of the client that it gets; `mark`:
     the same, or NAME=value. It goes when the program ends.
     """
-    given = {SAME.get(option, option) for option in option_names(container.options)}
     line = [runtime.program, "run", "--rm"]
-    line += [f"{option}={value}" for option, value in _defaults(runtime) if option not in given]
+    line += [f"{option}={value}" for option, value in _defaults(runtime, container.options)]
     if name:
         # The runtimes keep what a container says, too: that may be much, and is the user's alone.
         line += [f"--name={name}", f"--label={LABEL}=1", "--log-driver=none"]
@@ -62,16 +61,21 @@ def run_line(
     return [*line, container.image, *program[1:]]
 
 
-def _defaults(runtime: Runtime) -> Iterable[tuple[str, str]]:
+def _defaults(runtime: Runtime, options: Sequence[str]) -> Iterator[tuple[str, str]]:
     """What holds unless the user says otherwise: all but the files is as outside of the container."""
-    yield "--pid", "host"
-    yield "--ipc", "host"  # else shared memory ends at 64 MB
-    yield "--network", "host"
-    yield "--security-opt", "label=disable"  # SELinux would hide the folders of the user
-    yield "--user", f"{os.geteuid()}:{os.getegid()}"
-    if runtime.maps_users:
-        yield "--userns", "keep-id"
-    elif not runtime.is_podman:
+    own: list[tuple[str, str]] = [("--pid", "host"), ("--network", "host")]
+    own.append(("--ipc", "host"))  # else shared memory ends at 64 MB
+    if runtime.is_podman or not runtime.is_rootless:
+        own.append(("--user", f"{os.geteuid()}:{os.getegid()}"))
+    else:
+        own.append(("--user", "0:0"))
+    if runtime.is_podman and runtime.is_rootless:
+        own.append(("--userns", "keep-id"))
+    given = {SAME.get(option, option) for option in option_names(options)}
+    yield from ((option, value) for option, value in own if option not in given)
+    if not any("label" in option for option in options):
+        yield "--security-opt", "label=disable"  # SELinux would hide the folders of the user
+    if not runtime.is_rootless and not runtime.is_podman and "--user" not in given:
         for group in sorted({*os.getgroups()} - {os.getegid()}):
             yield "--group-add", str(group)
 

@@ -27,16 +27,15 @@ class Runtime:
     """Path."""
     is_podman: bool
     """Else it is docker, or behaves like it."""
+    is_rootless: bool = False
+    """Whether root in its containers is this user outside: podman for all but root, docker where it is set
+    up like that.
+    """
 
     @property
     def name(self) -> str:
         """For messages."""
         return os.path.basename(self.program)
-
-    @property
-    def maps_users(self) -> bool:
-        """Whether it runs containers in a user namespace of this user's: podman does for all but root."""
-        return self.is_podman and os.geteuid() != 0
 
     def ask(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a short command of it. UsageError where it does not answer."""
@@ -69,8 +68,12 @@ def _runtime_of(name: str, path: str) -> Runtime:
         raise UsageError(
             f"{program} --version ends with exit code {said.returncode}: {last_words(said.stderr)}"
         )
-    # `docker` may be podman by another name.
-    return Runtime(program, "podman" in said.stdout.lower())
+    if "podman" in said.stdout.lower():  # `docker` may be podman by another name
+        return Runtime(program, True, os.geteuid() != 0)
+    if os.geteuid() == 0:
+        return Runtime(program, False)
+    how = Runtime(program, False).ask("info", "--format", "{{.SecurityOptions}}")
+    return Runtime(program, False, "rootless" in how.stdout)
 
 
 def _program(name: str, path: str) -> str:

@@ -28,7 +28,7 @@ from daskpar.processor.container_mounts import Mount
 from daskpar.processor.container_runtime import last_words, runtime_of
 from daskpar.processor.container_variables import handed_on, names_of_user, umask_now
 
-START_SECONDS = 300.0
+START_SECONDS = 120.0
 """For a container to start, which takes a third of a second, and longer from a network file system."""
 
 _FIRST = """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import pytest
 
@@ -23,20 +24,22 @@ def options_of(line: list[str], name: str) -> list[str]:
     return found + [line[at + 1] for at, word in enumerate(line) if word == name]
 
 
-@pytest.mark.parametrize("user", [0, 1234])
+@pytest.mark.parametrize("rootless", [False, True], ids=["", "rootless"])
 @pytest.mark.parametrize("runtime", [PODMAN, DOCKER], ids=["podman", "docker"])
-def test_all_but_files_is_as_outside(monkeypatch, runtime, user):
-    monkeypatch.setattr(os, "geteuid", lambda: user)
+def test_all_but_files_is_as_outside(monkeypatch, runtime, rootless):
+    runtime, of_podman = replace(runtime, is_rootless=rootless), runtime is PODMAN
+    monkeypatch.setattr(os, "geteuid", lambda: 55)
     monkeypatch.setattr(os, "getegid", lambda: 77)
     monkeypatch.setattr(os, "getgroups", lambda: [77, 88])
     line = run_line(runtime, IMAGE, ["/bin/x", "a"], name="n", mark="M=1", own="/tmp/own", folder="/work")
     assert line[:3] == [runtime.program, "run", "--rm"]
     assert line[-2:] == ["scoring:3", "a"]
     expected = {
-        "--pid": ["host"], "--ipc": ["host"], "--network": ["host"], "--user": [f"{user}:77"],
+        "--pid": ["host"], "--ipc": ["host"], "--network": ["host"], "--user": ["0:0" if rootless and not of_podman else "55:77"],
         "--entrypoint": ["/bin/x"], "--workdir": ["/work"], "--env": ["M=1"], "--name": ["n"],
-        "--userns": ["keep-id"] if runtime is PODMAN and user else [],
-        "--group-add": ["88"] if runtime is DOCKER else [],
+        "--userns": ["keep-id"] if of_podman and rootless else [],
+        "--group-add": [] if of_podman or rootless else ["88"],
+        "--security-opt": ["label=disable"],
         "--log-driver": ["none"], "--stop-signal": ["SIGKILL"],
     }  # fmt: skip
     assert {name: options_of(line, name) for name in expected} == expected
@@ -47,9 +50,23 @@ def test_all_but_files_is_as_outside(monkeypatch, runtime, user):
 
 
 def test_a_users_option_takes_the_place_of_ours():
-    given = ChosenContainer(image="i", options=("--net", "none", "-u", "5", "--ipc=private", "--gpus", "all"))
+    given = ChosenContainer(
+        image="i",
+        options=(
+            "--net",
+            "none",
+            "-u",
+            "5",
+            "--ipc=private",
+            "--gpus",
+            "all",
+            "--security-opt",
+            "label=type:x",
+        ),
+    )
     line = run_line(PODMAN, given, ["x"])
     assert not options_of(line, "--network") and not options_of(line, "--user")
+    assert options_of(line, "--security-opt") == ["label=type:x"]
     assert options_of(line, "--ipc") == ["private"] and options_of(line, "--gpus") == ["all"]
     assert line.index("none") < line.index("i")
 
