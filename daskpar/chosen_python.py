@@ -45,8 +45,8 @@ class ChosenPython:
     def in_words(self) -> str:
         """As `/opt/x/bin/python (Python 3.9.18, pandas 2.2.3)`."""
         if self.container is not None:
-            python = self.python or "Python"
-            return f"{python}{f' ({self.about})' if self.about else ''} in {self.container.in_words}"
+            python = f"{self.python} ({self.about})" if self.about else self.python
+            return f"{python} in {self.container.in_words}" if python else self.container.in_words
         if self.build and not self.version:
             return f"{self.python} (built before the step begins)"
         return f"{self.python} ({self.about})" if self.about else self.python

@@ -82,7 +82,7 @@ def test_each_option_that_the_readme_names_exists(tmp_path: Path) -> None:
     helped = "".join(warm_python.run("daskpar", verb, "--help", cwd=tmp_path).stdout for verb in VERBS)
     of_dask = {"--local-directory"}
     of_containers = {"--gpus", "--device", "--volume", "--filter", "--userns", "--network", "--pid", "--ipc",
-                     "--name", "--entrypoint", "--workdir", "--detach", "--restart"}  # fmt: skip
+                     "--name", "--cpus", "--entrypoint", "--workdir", "--detach", "--restart"}  # fmt: skip
     others = of_dask | of_containers
     elsewhere = {"--dist", "--only", "--repeats", "--small", "--resource_monitor_interva", *others}
     unknown = {

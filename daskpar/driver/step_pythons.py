@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from daskpar.chosen_container import ChosenContainer
 from daskpar.chosen_python import ChosenPython
+from daskpar.environments.container_choice import with_defaults
 from daskpar.environments.environment_choices import BUILD, CHECK, FOR_ALL, OURS, Choices, How, WrittenHow
 from daskpar.errors import Problem, SpecError, UsageError, nearest
 from daskpar.jobspec.model import CommandStep, ParallelStep, PipelineJob, Step
@@ -120,7 +121,7 @@ def _in_container(step: Step, container: ChosenContainer, *, here: bool) -> Chos
     """What runs in a container; UsageError where it names no image, or can't be started here."""
     from daskpar.engine.own_python import looked_at
 
-    environment = step.environment
+    environment, container = step.environment, with_defaults(container)
     if not container.image:
         container = replace(container, image=_image_of_spec(environment))
     if here:

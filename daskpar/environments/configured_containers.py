@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from daskpar.chosen_container import ChosenContainer
+from daskpar.environments.container_choice import with_defaults
 from daskpar.environments.container_probe import known_image
 from daskpar.environments.environment_choices import Choices
 from daskpar.errors import UsageError
@@ -38,9 +39,9 @@ class ConfiguredContainer:
 def configured_containers() -> Iterator[ConfiguredContainer]:
     """All of them, by name. UsageError for a configuration that can't be read."""
     for name, how in sorted(Choices().all_configured().items()):
-        container = how.container
-        if container is None:
+        if how.container is None:
             continue
+        container = with_defaults(how.container)
         try:
             runtime, found = known_image(container)
         except UsageError as error:

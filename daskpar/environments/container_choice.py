@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Mapping
+from dataclasses import replace
 
 from daskpar.chosen_container import ChosenContainer
+from daskpar.environments.configured import configured
 from daskpar.errors import UsageError, nearest
 from daskpar.processor.container_options import check_options
 
 CONTAINERS = ("container", "podman", "docker")
 """Words that a choice of a container begins with; the last two name the runtime too."""
+KEY = "containers"
+"""Of Dask's configuration, for all containers."""
 _KEYS = ("container", "runtime", "options", "python")
 
 
@@ -60,6 +64,20 @@ def _container(word: str, image: str, written: Mapping[str, object], source: str
     if os.sep in runtime:
         runtime = os.path.abspath(os.path.expanduser(runtime))
     return ChosenContainer(image=image, runtime=runtime.strip(), options=options, python=python.strip())
+
+
+def with_defaults(container: ChosenContainer) -> ChosenContainer:
+    """The container with what Dask's configuration says of all of them (`daskpar.containers`): the runtime
+    where it names none, and options before its own. UsageError for what can't be understood.
+    """
+    written, source = configured(KEY, {}), f"daskpar.{KEY}"
+    if not written:
+        return container
+    if not isinstance(written, Mapping) or not set(written) <= {"runtime", "options"}:
+        raise UsageError(f"{source} in Dask's configuration may have runtime and options, and nothing else")
+    default = _container("container", "", written, source)
+    options = (*default.options, *container.options)
+    return replace(container, runtime=container.runtime or default.runtime, options=options)
 
 
 def _options(written: object, source: str) -> tuple[str, ...]:

@@ -15,9 +15,9 @@ import tempfile
 
 from daskpar.processor.container_runtime import Runtime, removal_line, remove
 
-_KEEP = 'read -r word && exit; sleep 2; "$@" >/dev/null 2>&1; rm -rf -- "$FOLDER"'
+_KEEP = 'read -r word && exit; sleep 1; "$@" >/dev/null 2>&1; rm -rf -- "$FOLDER"'
 """A line says that all is well; the end of the file that we have gone. The fork server in the container then
-has two seconds to write down what its processors were doing."""
+has a second to write down what its processors were doing."""
 
 
 class ContainerKeeper:

@@ -78,9 +78,10 @@ def fingerprint_without_inputs(
             else given.value
         )
     if step.python is not None:
-        values["python"] = step.python.python
-        if step.python.container is not None:
-            values["container"] = {"image": step.python.container.image, "id": step.python.image_id}
+        container = step.python.container
+        values["python"] = step.python.python if container is None else container.python
+        if container is not None:
+            values["container"] = f"{container.image} {step.python.image_id}".rstrip()
     values |= {
         f"environment_variables.{name}": hidden_value(name, value, hide)
         for name, value in step.environment_variables.items()

@@ -10,6 +10,8 @@ from container_stub import StubRuntime
 from daskpar.chosen_container import ChosenContainer
 from daskpar.chosen_python import TABLE_PACKAGES
 from daskpar.driver.step_pythons import _image_of_spec
+from daskpar.environments import container_choice
+from daskpar.environments.container_choice import with_defaults
 from daskpar.environments.container_probe import image_of, look_in
 from daskpar.environments.environment_choices import as_kept, how_of
 from daskpar.environments.python_probe import lacks
@@ -85,6 +87,19 @@ def test_images_that_the_spec_does_not_name(environment, words):
     with pytest.raises(UsageError, match=words):
         _image_of_spec(environment)
     assert _image_of_spec(Environment(image="mcr.microsoft.com/x:1")) == "mcr.microsoft.com/x:1"
+
+
+def test_what_holds_for_all_containers(monkeypatch):
+    written: dict[str, object] = {}
+    monkeypatch.setattr(container_choice, "configured", lambda *_: written)
+    own = ChosenContainer(image="i", options=("--gpus", "all"))
+    assert with_defaults(own) == own
+    written |= {"runtime": "docker", "options": "--cpus 4"}
+    assert with_defaults(own) == replace(own, runtime="docker", options=("--cpus", "4", "--gpus", "all"))
+    assert with_defaults(replace(own, runtime="podman")).runtime == "podman"
+    written["image"] = "i"
+    with pytest.raises(UsageError, match=r"daskpar\.containers .* may have runtime and options"):
+        with_defaults(own)
 
 
 def test_where_no_runtime_is(tmp_path, monkeypatch):

@@ -79,7 +79,7 @@ def check_files(work, run) -> None:
     """What all runtimes have to bring about: one hang that is retried, one mini-batch that always crashes."""
     assert (run.status, run.counts["work"].failed) == ("completed", 1), run.summary
     assert work.rows() == [f"{number} True" for number in (0, 1, 2, 4, 5)]
-    assert "SIGSEGV" in work.cli("logs", "run", "--errors").stdout
+    assert "SIGSEGV" in run.failures().message[0]
 
 
 def test_kills_a_crash_secrets_and_a_resume(work, monkeypatch, boxes):
