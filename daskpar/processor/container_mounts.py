@@ -15,8 +15,8 @@ OF_THE_IMAGE = frozenset({
 """Folders in which an image may have something of its own, which a mount would hide."""
 MOST_LOOKED_AT = 10_000
 """Files of which it is asked whether they are links that lead elsewhere."""
-MOST_ALONE = 50
-"""Files that are mounted one by one, because their folder can't be."""
+MOST_MOUNTS = 50
+"""For files that lie elsewhere: where they lie in more folders, folders above these are mounted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,9 +101,21 @@ def for_files(files: Iterable[str], mounts: Iterable[Mount]) -> list[Mount]:
                 inside[folder] = nearest(folder, known) is not None
             if not inside[folder] and place not in known:
                 outside.setdefault(folder, []).append(place)
+    if len(outside) > MOST_MOUNTS:
+        return [Mount(path=path) for path in _above(outside)]
     return [Mount(path=path) for folder, found in outside.items() for path in _mounted(folder, found)]
 
 
 def _mounted(folder: str, files: list[str]) -> list[str]:
-    alone = folder in OF_THE_IMAGE and len(files) <= MOST_ALONE
+    alone = folder in OF_THE_IMAGE and len(files) <= MOST_MOUNTS
     return files if alone else [folder]
+
+
+def _above(folders: Iterable[str]) -> list[str]:
+    """Few folders that hold all of these, none of them right below `/`."""
+    found = {folder: folder.split("/") for folder in folders}
+    depth = max(map(len, found.values()))
+    while len(found) > MOST_MOUNTS and depth > 3:
+        depth -= 1
+        found = {"/".join(parts[:depth]): parts[:depth] for parts in found.values()}
+    return sorted(found)

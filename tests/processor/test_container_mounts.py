@@ -79,4 +79,6 @@ def test_files_that_lie_elsewhere(place, monkeypatch):
     assert [m.path for m in for_files(files, known)] == [f"{at}/code/data", f"{at}/run/in"]
     monkeypatch.setattr(container_mounts, "MOST_LOOKED_AT", 0)
     assert [m.path for m in for_files(files, known)] == [f"{at}/run/in"]
+    many = [f"/data/{n % 3}/{n}/{n}.txt" for n in range(100)]
+    assert [m.path for m in for_files(many, known)] == ["/data/0", "/data/1", "/data/2"]
     assert [m.path for m in for_files(["/tmp/a.txt", "/tmp/b.txt"], known)] == ["/tmp/a.txt", "/tmp/b.txt"]
