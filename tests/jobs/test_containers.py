@@ -95,7 +95,7 @@ def test_kills_a_crash_secrets_and_a_resume(work, monkeypatch, boxes):
         assert (first.status, first.counts["work"].succeeded) == ("partial", 2), first.summary
         run = daskpar.resume(first, dashboard=None, display=False)
         told = daskpar.run(work.spec({"told": steps["told"]}), run_dir=work.folder / "told", display=False)
-    assert plan.count(f" in a container of scoring:1 ({stub.program})") == 2
+    assert plan.count(f"a container of scoring:1 ({stub.program})") == 2
     check_files(work, run)
     printed = (run.path / "steps/work/logs/user").rglob("*.stdout.txt")
     assert {path.read_text().splitlines()[0] for path in printed} == {"image scoring:1 s3cret False"}
