@@ -31,12 +31,12 @@ def test_all_but_files_is_as_outside(monkeypatch, runtime, rootless):
     monkeypatch.setattr(os, "geteuid", lambda: 55)
     monkeypatch.setattr(os, "getegid", lambda: 77)
     monkeypatch.setattr(os, "getgroups", lambda: [77, 88])
-    line = run_line(runtime, IMAGE, ["/bin/x", "a"], name="n", mark="M=1", own="/tmp/own", folder="/work")
+    line = run_line(runtime, IMAGE, ["/bin/x", "a"], name="n", mark="M=1", own="/tmp/own", folder="/at")
     assert line[:3] == [runtime.program, "run", "--rm"]
     assert line[-2:] == ["scoring:3", "a"]
     expected = {
         "--pid": ["host"], "--ipc": ["host"], "--network": ["host"], "--user": ["0:0" if rootless and not of_podman else "55:77"],
-        "--entrypoint": ["/bin/x"], "--workdir": ["/work"], "--env": ["M=1"], "--name": ["n"],
+        "--entrypoint": ["/bin/x"], "--workdir": ["/at"], "--env": ["M=1"], "--name": ["n"],
         "--userns": ["keep-id"] if of_podman and rootless else [],
         "--group-add": [] if of_podman or rootless else ["88"],
         "--security-opt": ["label=disable"],
