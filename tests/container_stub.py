@@ -152,7 +152,7 @@ def _start(folder: str, name: str, program: list[str], environment: dict[str, st
         os.setsid()
         if os.fork():  # the parent of the program is nobody of ours
             _, status = os.wait()
-            os._exit(128 + status if status < 128 else status >> 8)
+            os._exit(128 + status if 0 < status < 128 else status >> 8)
         with open(f"{folder}/{name}.container", "w") as file:
             file.write(str(os.getpgid(0)))
         try:
