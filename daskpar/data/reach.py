@@ -58,17 +58,28 @@ UNREACHED_CODES = frozenset(
         "AuthorizationPermissionMismatch", "InvalidAuthenticationInfo",
     }
 )  # fmt: skip
+DAMAGED_CLASSES = frozenset(
+    {
+        # aiohttp: an answer that broke off, or is none of HTTP. Behind the first one stands one of the second
+        # kind, with a status 400 that it has from nobody
+        "ClientPayloadError", "HttpProcessingError",
+        # botocore: fewer bytes than were said, a checksum that does not fit, XML that is none
+        "IncompleteReadError", "FlexibleChecksumError", "ResponseParserError",
+        "IncompleteRead",  # Python's own and urllib3's
+    }
+)  # fmt: skip
+"""Names of classes that say: what came is not what the store has sent. Those of their bases count as well."""
 UNREACHED_CLASSES = frozenset(
     {
         # Python's own
-        "ConnectionError", "TimeoutError", "gaierror", "herror", "SSLError", "IncompleteRead",
-        "RemoteDisconnected", "BadStatusLine",
+        "ConnectionError", "TimeoutError", "gaierror", "herror", "SSLError", "RemoteDisconnected",
+        "BadStatusLine",
         # botocore, whose HTTPClientError is the base of refused, reset and timed out requests
         "HTTPClientError", "NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError",
         "TokenRetrievalError", "SSOTokenLoadError", "UnauthorizedSSOTokenError", "MetadataRetrievalError",
-        "NoAuthTokenError", "ResponseStreamingError", "IncompleteReadError",
+        "NoAuthTokenError", "ResponseStreamingError",
         # aiohttp
-        "ClientConnectionError", "ClientPayloadError", "ServerDisconnectedError",
+        "ClientConnectionError", "ServerDisconnectedError",
         # requests and urllib3
         "Timeout", "ChunkedEncodingError", "MaxRetryError", "NewConnectionError", "ProtocolError",
         # Google
@@ -106,10 +117,10 @@ def reach_of(error: BaseException) -> Reach:
     """What `error`, or the errors that it was raised from, say of the data that was to be read.
 
     The answer of a store counts first, wherever in the chain it stands: what packages make of it (an OSError
-    with a number of their choice) says less.
+    with a number of their choice) says less. Where that answer came damaged, nothing that it says counts.
     """
     chain = list(_chain(error))
-    for judge in (_by_answer, _by_class, _by_errno):
+    for judge in (_by_damage, _by_answer, _by_class, _by_errno):
         for one in chain:
             if (found := judge(one)) is not None:
                 return found
@@ -152,6 +163,11 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         seen.add(id(one))
         yield one
         one = one.__cause__ or (None if one.__suppress_context__ else one.__context__)
+
+
+def _by_damage(error: BaseException) -> Reach | None:
+    damaged = any(kind.__name__ in DAMAGED_CLASSES for kind in type(error).__mro__)
+    return Reach.UNREACHED if damaged else None
 
 
 def _by_answer(error: BaseException) -> Reach | None:

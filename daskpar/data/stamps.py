@@ -38,14 +38,14 @@ class Stamp(NamedTuple):
     """A file at one moment."""
 
     size: int
-    """Bytes; -1 where nobody has looked."""
+    """Bytes; -1 where nobody has looked, or a store does not say."""
     mark: int
     """0 for an object without any tag or time: its size alone tells."""
 
     @property
     def known(self) -> bool:
         """Whether there is anything to compare with."""
-        return self.size >= 0
+        return self.size >= 0 or self.mark != 0
 
 
 UNKNOWN = Stamp(-1, 0)
@@ -59,13 +59,12 @@ def local_stamp(seen: os.stat_result) -> Stamp:
 def remote_stamp(info: Mapping[str, Any]) -> Stamp:
     """The stamp of what a filesystem says of an object, in a listing or of it alone."""
     tag = next((info[name] for name in TAGS if info.get(name)), "")
-    size = info.get("size")
-    if size is None and not tag:
-        return UNKNOWN  # a list of links on a web page, for example
+    # A list of links on a web page has neither; a web server that packs what it sends knows no size of it.
+    size = -1 if info.get("size") is None else int(info["size"])
     data = _tag_text(tag).encode("utf-8", "surrogateescape")
     # Two checksums, for one of 32 bits would take one change in four billion for none.
     mark = (zlib.crc32(data) << 31 | zlib.adler32(data) >> 1) if data else 0
-    return Stamp(int(size or 0), mark)
+    return Stamp(size, mark)
 
 
 def _tag_text(tag: object) -> str:
@@ -206,7 +205,8 @@ def check(path: str, planned: Stamp) -> None:
         now = stamp_now(path)
     except OSError as error:
         raise not_there(path, planned, error) from None
-    if now.size != planned.size or (now.mark != planned.mark and planned.mark and now.mark):
+    has_other_size = now.size != planned.size and min(now.size, planned.size) >= 0
+    if has_other_size or (now.mark != planned.mark and planned.mark and now.mark):
         raise _changed(path, planned, now)
 
 
@@ -219,7 +219,7 @@ def check_opened(path: str, descriptor: int, planned: Stamp) -> None:
 def _changed(path: str, planned: Stamp, now: Stamp) -> InputChanged:
     if is_url(path):
         differs = "" if planned.size != now.size else ", and its entity tag or time of change is another"
-        text = f"planned: {planned.size} bytes; now: {now.size} bytes{differs}"
+        text = f"planned: {_bytes(planned)}; now: {_bytes(now)}{differs}"
     else:
         text = f"planned: {_in_words(planned)}; now: {_in_words(now)}"
     return InputChanged(f"{path} has changed since the step was planned ({text})", path=path)
@@ -229,12 +229,16 @@ def not_there(path: str, planned: Stamp, error: OSError) -> InputError:
     """The error for a file that was planned and can't be read: InputChanged where it is gone."""
     if reach_of(error) != Reach.GONE:
         return unreadable(path, error)
-    was = f"{planned.size} bytes" if is_url(path) and planned.known else _in_words(planned)
+    was = _bytes(planned) if is_url(path) and planned.known else _in_words(planned)
     return InputChanged(
         f"{path} can't be read: No such file; it was there when the step was planned ({was})",
         path=path,
         gone=True,
     )
+
+
+def _bytes(stamp: Stamp) -> str:
+    return f"{stamp.size} bytes" if stamp.size >= 0 else "an unknown number of bytes"
 
 
 def _in_words(stamp: Stamp) -> str:

@@ -150,6 +150,19 @@ def test_the_answer_of_a_store_counts_before_what_a_package_made_of_it() -> None
     assert reach_of(chained(os_error(errno.EIO), of_botocore("NoSuchKey", 404))) is GONE
 
 
+def test_an_answer_that_came_damaged_is_none() -> None:
+    # as aiohttp raises them: the status is that of its own parser, and not of a store
+    short = shaped("ContentLengthError", type("HttpProcessingError", (Exception,), {"code": 400}))
+    assert reach_of(chained(shaped("ClientPayloadError"), short)) is UNREACHED
+    assert reach_of(chained(shaped("ClientResponseError", status=400), short)) is UNREACHED
+    payload = chained(OSError("ClientPayloadError: …"), chained(shaped("ClientPayloadError"), short))
+    assert reach_of(payload) is UNREACHED
+    assert type(unreadable("s3://box/a", payload)) is DataUnreached
+    # a checksum that does not fit the bytes that came
+    assert reach_of(chained(OSError("…"), shaped("FlexibleChecksumError"))) is UNREACHED
+    assert reach_of(shaped("ResponseParserError")) is UNREACHED
+
+
 def test_the_error_behind_an_error_counts() -> None:
     assert (
         reach_of(

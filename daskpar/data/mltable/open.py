@@ -155,6 +155,7 @@ class _Opener:
         if reader.name == "read_delta_lake":
             self._list_delta(reader)
         stamps = self._stamps()
+        self._check_sizes(stamps)
         # as Microsoft's reader: files of no bytes are skipped
         full = [number for number, stamp in enumerate(stamps) if stamp.size > 0]
         self.files.select(full)
@@ -228,6 +229,17 @@ class _Opener:
             return [one(number) for number in range(len(files.paths))]
         with ThreadPoolExecutor(8) as pool:
             return list(pool.map(one, range(len(files.paths)), chunksize=256))
+
+    def _check_sizes(self, stamps: Sequence[Stamp]) -> None:
+        """Tables are read piece by piece; a file without a size would be taken for one of no bytes."""
+        for number, stamp in enumerate(stamps):
+            if stamp.size < 0:
+                error = InputError(
+                    f"{self.files.paths[number]}: its server does not say how long it is (it packs what it "
+                    "sends, or sends it in chunks), so it can't be read piece by piece. Download it, or put "
+                    "it on a server that takes requests for ranges"
+                )
+                raise self.document.located(self.files.lines[number], error)
 
     def _finish(self, table: Table) -> Table:
         """The table with its sample, and without columns that nobody looks at."""
