@@ -140,10 +140,10 @@ class FetchCache:
                 if file.state is _State.HERE:
                     continue
                 need.missing += 1
-                file.needs.append(need)
-                if file.state is not _State.FETCHING and file not in self._demanded:
+                if file.state is not _State.FETCHING and not file.needs:  # else it is among them already
                     file.state = _State.WAITING
                     self._demanded.append(file)
+                file.needs.append(need)
             if need.missing or self._unfetched or self._next_ahead is not None:
                 self._changed.notify()
         if need.missing:

@@ -139,7 +139,7 @@ def _work(sock: socket.socket) -> None:
         answer: Any
         try:
             answer = await fetch_on_loop(url, place, stamp, others)
-        except Exception as error:
+        except BaseException as error:  # also where a package has cancelled it: somebody waits for the answer
             answer = as_answer(error)
         channel.send(sock, (number, answer))
 
