@@ -14,10 +14,10 @@ from typing import Any
 from daskpar.data.fetch_object import get_object, is_of_s3
 from daskpar.data.files import ListingNotes, list_files
 from daskpar.data.reach import unreadable
-from daskpar.data.stamps import UNKNOWN, Stamp, check, not_there
+from daskpar.data.stamps import UNKNOWN, Stamp, check, not_there, planned_stamp
 from daskpar.errors import DataUnreached, InputError
 from daskpar.fetched_names import check_apart, name_below
-from daskpar.locations import filesystem, kind_at, remote_errors
+from daskpar.locations import OBJECT_STORES, filesystem, kind_at, remote_errors
 
 THREADS = 16
 """Files that are fetched at one time."""
@@ -113,7 +113,9 @@ def whole_files(url: str, target: str, kind: str) -> list[tuple[str, str, Stamp]
     `kind`: as `remote_kind` says. InputError where nothing is there, or names can't be those of local files.
     """
     if kind == "file":
-        return [(url, target, UNKNOWN)]
+        # An answer that breaks off is gone on with by the packages of stores, be it another object by then.
+        is_object = url.partition("://")[0].lower() in OBJECT_STORES
+        return [(url, target, planned_stamp(url) if is_object else UNKNOWN)]
     notes = ListingNotes()
     files = []
     for path in list_files(url, notes).paths:

@@ -56,6 +56,16 @@ def test_what_is_fetched_is_compared_without_a_further_request(bucket: Bucket, t
     assert len(list(tmp_path.rglob("*"))) == 5  # nothing half done is left
 
 
+def test_a_whole_file_is_the_one_that_was_there_when_it_was_begun(bucket: Bucket, tmp_path: Path) -> None:
+    # Larger objects are gone on with after an answer that broke off, whatever the object is by then.
+    bucket.put("model.bin", b"before")
+    files = whole_files("s3://box/model.bin", str(tmp_path / "m"), "file")
+    assert fetch_all(files) == [6]
+    bucket.put("model.bin", b"behind")
+    with pytest.raises(InputChanged, match="has changed"):
+        fetch_all(files)
+
+
 def test_a_file_that_is_another_one_by_now(bucket: Bucket, tmp_path: Path) -> None:
     notes = ListingNotes()
     list_files("s3://box/few", notes)
