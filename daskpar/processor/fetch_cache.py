@@ -419,21 +419,3 @@ def _untouched(file: _File) -> bool:
     except OSError:
         return False
     return (seen.st_size, seen.st_mtime_ns) == file.as_fetched
-
-
-def upcoming(running: Iterable[tuple[int, int]], waiting: Iterable[tuple[int, int]]) -> Iterator[int]:
-    """Mini-batches in the order in which processors will want them.
-
-    `running`: what is left [start, stop) of the block of each processor; `waiting`: the blocks that follow.
-    One of each processor, then the next one of each; a block that waits follows the shortest one.
-    """
-    following = deque(range(*block) for block in waiting)
-    heads = deque(iter(range(*block)) for block in running)
-    while heads or following:
-        head = heads.popleft() if heads else iter(following.popleft())
-        index = next(head, None)
-        if index is not None:
-            yield index
-            heads.append(head)
-        elif following:
-            heads.append(iter(following.popleft()))

@@ -31,18 +31,17 @@ from daskpar.processor.fetch_again import (
     remove_all_but,
     remove_note,
 )
-from daskpar.processor.fetch_cache import FetchCache, Wanted, upcoming
+from daskpar.processor.fetch_cache import FetchCache, Wanted
 from daskpar.processor.fetch_patience import while_unreached
 from daskpar.processor.fetch_workers import FetchWorkers
 from daskpar.processor.fetched_inputs import FetchOrder
 from daskpar.processor.fetched_plan import FetchedPlan, Promise, as_answer, socket_path
+from daskpar.processor.look_ahead import LookAhead
 from daskpar.processor.protocol import LogMessage
 from daskpar.sizes import readable_size
 
 AHEAD_FILES = 2000
 """Files that are looked ahead for at most, however small they are."""
-HANDED_SECONDS = 2.0
-"""How long a block that waits no more is taken to be with a processor that has not asked for it yet."""
 PROMISED_FILES = 64
 """Of a mini-batch that is promised, at most: with many, to ask for them is no part of the time any more."""
 LONG_SECONDS = 5.0
@@ -101,17 +100,14 @@ def remove_root(root: str) -> None:
     shutil.rmtree(root, ignore_errors=True)
 
 
-_blocks: list[tuple[int, int]] = []
-_handed: dict[tuple[int, int], float] = {}
-"""Blocks that wait no more and that no processor has asked for yet -> when that was."""
+_coming = LookAhead()
 _blocks_changed = threading.Event()
 
 
 def _wait_for_end(sock: socket.socket) -> None:
     """Take note of the blocks that wait on the node, until it says that it is over, or is gone."""
     while (value := channel.receive(sock)) is not None:
-        _handed.update(dict.fromkeys((block for block in _blocks if block not in value), monotonic()))
-        _blocks[:] = value
+        _coming.waits(value)
         _blocks_changed.set()
 
 
@@ -130,8 +126,6 @@ class _Fetcher:
         self._workers = workers
         self._send_lock = threading.Lock()
         self._lock = threading.Lock()
-        self._running: dict[object, tuple[int, int]] = {}
-        """What is left of the block of each processor."""
         self._left: dict[str, _Left] = {}
         """By the path of its note; until its processor asks for more."""
         self._goes_on = False
@@ -296,14 +290,9 @@ class _Fetcher:
 
     def _expect(self, processor: object, left: tuple[int, int] | None) -> None:
         with self._lock:
-            before = self._running.pop(processor, None)
-            if left is not None:
-                self._running[processor] = left
-                for block in [block for block in list(_handed) if block[0] < left[0] <= block[1]]:
-                    del _handed[block]
+            one_further = _coming.runs(processor, left)
             # Where it is only one further in its block, the files ahead are those of before: to follow a
             # thousand small ones anew for each of them costs more than to fetch it.
-            one_further = before is not None and left is not None and before == (left[0] - 1, left[1])
             if not one_further or not self._cache.is_ahead(AHEAD_FILES // 2 if self._goes_on else 0):
                 self._look_ahead()
 
@@ -315,13 +304,11 @@ class _Fetcher:
 
     def _look_ahead(self) -> None:
         self._goes_on = False
-        now = monotonic()
-        handed = [block for block, since in list(_handed.items()) if now - since < HANDED_SECONDS]
-        self._cache.expect(self._ahead(list(self._running.values()), handed + list(_blocks)))
+        self._cache.expect(self._ahead(_coming.following()))
 
-    def _ahead(self, running: list[tuple[int, int]], waiting: list[tuple[int, int]]) -> Iterator[Wanted]:
+    def _ahead(self, following: Iterator[int]) -> Iterator[Wanted]:
         plan, files = self._plan_ahead, 0  # the cache follows one at a time
-        for index in upcoming(running, waiting):
+        for index in following:
             for each in plan.wanted(index):
                 yield Wanted(*each)
                 files += 1

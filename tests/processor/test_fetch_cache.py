@@ -11,7 +11,7 @@ import pytest
 
 from daskpar.data.stamps import UNKNOWN, Stamp
 from daskpar.errors import DataUnreached, InputError
-from daskpar.processor.fetch_cache import FetchCache, Wanted, upcoming
+from daskpar.processor.fetch_cache import FetchCache, Wanted
 from waiting import until
 
 
@@ -181,23 +181,6 @@ def test_a_size_that_nobody_knew_counts_once_the_file_is_here(store: Store, cach
     assert cache.bytes == 10
 
 
-@pytest.mark.parametrize(
-    ("running", "waiting", "order"),
-    [
-        ([], [], []),
-        ([(1, 4)], [], [1, 2, 3]),
-        ([(1, 3), (10, 12)], [], [1, 10, 2, 11]),
-        ([(1, 1), (10, 13)], [(20, 22)], [10, 20, 11, 21, 12]),
-        ([], [(5, 6), (7, 9)], [5, 7, 8]),
-        ([(1, 2)], [(5, 7)], [1, 5, 6]),
-    ],
-)
-def test_the_order_in_which_mini_batches_come(
-    running: list[tuple[int, int]], waiting: list[tuple[int, int]], order: list[int]
-) -> None:
-    assert list(upcoming(running, waiting)) == order
-
-
 def test_what_was_fetched_and_not_used_goes_only_for_what_comes_next(
     store: Store, caches: list[FetchCache], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -236,3 +219,27 @@ def test_the_files_of_a_divided_block_are_all_fetched_within_the_bound(
                 cache.need(owner, store.wanted(files.pop(0)))
     assert cache.most_held <= 400
     assert set(store.fetched) == set(names) and len(store.fetched) < 230
+
+
+def test_a_file_that_waits_for_its_turn_is_asked_for_once(store: Store, caches: list[FetchCache]) -> None:
+    cache = cache_of(store, caches, 100, threads=1)
+    store.held, store.errors["x"] = {"x"}, InputError("x is damaged")
+
+    def fails() -> None:
+        with pytest.raises(InputError):
+            cache.need("one", store.wanted("x", "a"))
+
+    asking = [
+        threading.Thread(target=fails),
+        threading.Thread(target=cache.need, args=["two", store.wanted("a")]),
+    ]
+    asking[0].start()
+    until(lambda: store.fetched == ["x"] and "a" in cache._files and len(cache._files["a"].needs) == 1)
+    asking[1].start()
+    until(lambda: len(cache._files["a"].needs) == 2)
+    assert [file.wanted.url for file in cache._demanded] == ["a"]
+    store.gate.set()
+    for thread in asking:
+        thread.join(20)
+    cache.need("three", store.wanted("a"))
+    assert store.fetched.count("a") == 1 and cache.bytes == 10
