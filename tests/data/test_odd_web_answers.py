@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from daskpar.data.fetch_file import fetch_file
+from daskpar.data.fetch_file import fetch_file, remote_kind
 from daskpar.data.mltable.open import open_mltable
 from daskpar.data.stamps import UNKNOWN, Stamp, planned_stamp, remote_stamp
 from daskpar.errors import DataUnreached, InputChanged, InputError
@@ -27,6 +27,9 @@ class Answers(BaseHTTPRequestHandler):
     tag = "one"
 
     def do_GET(self) -> None:
+        if "gone" in self.path:
+            self.send_error(404)
+            return
         self.send_response(200)
         if "bare" not in self.path:
             self.send_header("ETag", f'"{type(self).tag}"')
@@ -71,6 +74,12 @@ def test_no_size_is_not_the_size_zero(info: dict[str, object], expected: Stamp) 
     assert remote_stamp(info) == expected
     tagged = remote_stamp(info | {"ETag": '"x"'})
     assert tagged.size == expected.size and tagged.mark and tagged.known
+
+
+def test_the_query_of_a_web_address_is_no_wildcard(web: str) -> None:
+    with pytest.raises(InputError) as told:
+        remote_kind(f"{web}/gone.csv?sv=1&sig=2", "uri_file")
+    assert str(told.value).endswith("does not exist")
 
 
 @pytest.mark.parametrize("kind", ["packed", "chunks", "bare"])
