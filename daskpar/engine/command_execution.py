@@ -285,6 +285,7 @@ class CommandExecution:
                 missed = 0
             elif (missed := missed + 1) > 1:
                 self.cluster.forget(worker)
+                self._warn(f"node {worker} was lost while it was {doing}")
                 return False
             self._show(doing)
 
@@ -312,6 +313,7 @@ class CommandExecution:
             error = future.exception()
             if isinstance(error, NodeLeft):
                 self._gone.update(error.args)
+                self._warn(f"node {', '.join(error.args)} ends, and the command with it")
                 return False, None
             if isinstance(error, NodeSilent):
                 return False, None

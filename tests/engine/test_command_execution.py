@@ -69,6 +69,22 @@ def test_a_command_whose_nodes_are_lost_says_so():
     assert cluster.asked == ["a", "b", "a"]
 
 
+def test_the_loss_of_a_node_is_told(monkeypatch):
+    monkeypatch.setattr(command_execution, "POLL_SECONDS", 0.0)
+    cluster = Invented(["a"])
+    never = SimpleNamespace(release=lambda: None, add_done_callback=lambda tell: None)
+    cluster.submit, cluster.workers, cluster.forget = lambda *_, **__: never, list, cluster.asked.append  # type: ignore[method-assign, attr-defined]
+    cluster.client = SimpleNamespace(submit=cluster.submit)
+    made = execution(cluster)
+    said: list[Any] = []
+    made.publish = said.append
+    with pytest.raises(InfrastructureLost, match="was lost"):
+        made.run()
+    told = [event.text for event in said if isinstance(event, Warned)]
+    assert told == ["node a was lost while it was running the command"] * LOSSES
+    assert cluster.asked == ["a"] * LOSSES, "who comes under its address is asked anew"
+
+
 def test_a_connection_that_is_lost_says_how_to_go_on():
     cluster = Invented(["a"])
     cluster.connected = False
