@@ -22,7 +22,7 @@ from daskpar.engine.computes import StartedCompute, start_compute
 from daskpar.engine.greeting import address_in, check_greeting
 from daskpar.engine.introductions import Answers, Introductions, ask_workers
 from daskpar.engine.plugins.scheduler_calls import services
-from daskpar.engine.quiet_dask import let_leftovers_be
+from daskpar.engine.quiet_dask import an_end, expect_end, let_leftovers_be
 from daskpar.engine.rules.cluster_size import NodeWait
 from daskpar.engine.sizing import Sizing
 from daskpar.engine.steady_sends import make_sends_steady
@@ -370,6 +370,14 @@ class Cluster:
             return str(self.client.dashboard_link or "") if "dashboard" in there else ""
         return str(self._cluster.dashboard_link)
 
+    def _expect_end(self) -> None:
+        """Tell processes of workers that end with the run: they may write to the terminal of this one."""
+        here = (socket.gethostname(), os.getpid())
+        others = [address for address, facts in self.facts.items() if (facts.host, facts.pid) != here]
+        if self._started is not None and others:
+            run = self.client.run
+            bounded(run, expect_end, workers=others, on_error="ignore", seconds=HANGING_SECONDS)
+
     def close(self) -> None:
         """Leave the cluster as it was found: our plugin is removed; a cluster that this run started ends."""
         from daskpar.engine.plugins.guard import guard_name
@@ -384,16 +392,19 @@ class Cluster:
                 # Dask waits for the answers of all workers.
                 patience = HANGING_SECONDS if silent & set(self.workers()) else None
                 bounded(self._client.unregister_worker_plugin, plugin_name(self.run_id), seconds=patience)
+                self._expect_end()
             except TimeoutError:
                 logger.warning("could not remove the node plugin from all workers; it ends with them")
             except Exception:
                 logger.warning("could not remove the node plugin; it ends with the workers", exc_info=True)
-        try:
-            if self._client is not None and self._given is None:
-                self._client.close()
-        finally:
-            if (mine := self._started or self._cluster) is not None:
-                mine.close()
+        # What ends is ours: the connection at least, for a client that was given stays.
+        with an_end():
+            try:
+                if self._client is not None and self._given is None:
+                    self._client.close()
+            finally:
+                if (mine := self._started or self._cluster) is not None:
+                    mine.close()
 
 
 def check_scheduler(address: str) -> None:

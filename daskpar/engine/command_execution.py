@@ -20,7 +20,7 @@ from daskpar.engine.command_task import (
     run_command,
     upload_outputs,
 )
-from daskpar.engine.heartbeats import WorkerFrozen, while_heard
+from daskpar.engine.heartbeats import WorkerFrozen, is_heard, while_heard
 from daskpar.engine.introductions import in_words
 from daskpar.engine.node_probe import view_of
 from daskpar.errors import DaskparError, InfrastructureLost, Interrupted
@@ -65,6 +65,11 @@ class CommandExecution:
     far: FarCommand | None = None
     """For nodes that do not see the run directory; None: they can't run it."""
     _left_out: set[str] = field(default_factory=set)
+    """Workers that can't run it, until the cluster loses them: who comes under that address then is another
+    one.
+    """
+    _frozen: set[str] = field(default_factory=set)
+    """Workers without heartbeats, until they are heard again."""
     _trouble: str = ""
     """What was wrong with the node that was left out last."""
     _gone: set[str] = field(default_factory=set)
@@ -126,7 +131,13 @@ class CommandExecution:
             # that sees the run directory needs nothing sent.
             workers = sorted(found, key=lambda address: address in self.cluster.far)
             worker = workers[attempt % len(workers)]
-            view = self._view(worker)
+            try:
+                view = self._view(worker)
+            except WorkerFrozen as error:
+                self._frozen.add(worker)
+                self._trouble = f"node {worker}: {error}"
+                self._warn(f"{self._trouble}; the command takes another node, or this one when it answers")
+                continue
             trouble = view.trouble or (view.far if self.far is None else "")
             if not trouble:
                 return worker, view
@@ -139,8 +150,8 @@ class CommandExecution:
         try:
             client, needs, far = self.cluster.client, self.needs(), self.cluster.far.get(worker, "")
             view = while_heard(client, worker, lambda: view_of(client, needs, worker, far))
-        except WorkerFrozen as error:
-            return NodeView(str(error))
+        except WorkerFrozen:
+            raise
         except Exception as error:  # whatever it is, it is this node's trouble alone
             return NodeView(f"{type(error).__name__}: {error}")
         if view.far:
@@ -150,7 +161,9 @@ class CommandExecution:
     def _leave_out(self, worker: str, trouble: str) -> None:
         self._left_out.add(worker)
         self._trouble = trouble
-        text = f"node {worker} can't run the command: {trouble}; the node is left out"
+        self._warn(f"node {worker} can't run the command: {trouble}; the node is left out")
+
+    def _warn(self, text: str) -> None:
         self.publish(Warned(time=time(), step=self.settings.step, text=text))
 
     def _workers(self) -> list[str]:
@@ -159,7 +172,10 @@ class CommandExecution:
         while not self._stop.is_set():
             self._check_connection()
             found = self.cluster.refresh()
-            if workers := [one for one in found if one not in self._left_out | self._gone]:
+            for away in (self._left_out, self._gone, self._frozen):
+                away.intersection_update(found)
+            self._frozen -= {one for one in self._frozen if is_heard(self.cluster.client, one)}
+            if workers := [one for one in found if one not in self._left_out | self._gone | self._frozen]:
                 return workers
             may_wait_long = self.cluster.brings_nodes and not self._left_out  # a queue may be long
             if monotonic() - since > self.node_timeout and not may_wait_long:
@@ -176,7 +192,7 @@ class CommandExecution:
     def _tell_silent(self) -> None:
         if silent := self.cluster.silent - self._silent:
             self._silent |= silent
-            self.publish(Warned(time=time(), step=self.settings.step, text=in_words(silent)))
+            self._warn(in_words(silent))
 
     def _check_connection(self) -> None:
         if not self.cluster.connected:
@@ -214,8 +230,7 @@ class CommandExecution:
         except NodeSilent as error:
             if self._stop.is_set():
                 return True, None
-            text = f"what the command has made can't be had from node {worker}: {error}; it runs again"
-            self.publish(Warned(time=time(), step=self.settings.step, text=text))
+            self._warn(f"what the command has made can't be had from node {worker}: {error}; it runs again")
             return False, None
 
     def _upload(
@@ -270,6 +285,7 @@ class CommandExecution:
                 missed = 0
             elif (missed := missed + 1) > 1:
                 self.cluster.forget(worker)
+                self._warn(f"node {worker} was lost while it was {doing}")
                 return False
             self._show(doing)
 
@@ -297,6 +313,9 @@ class CommandExecution:
             error = future.exception()
             if isinstance(error, NodeLeft):
                 self._gone.update(error.args)
+                self._warn(f"node {', '.join(error.args)} ends, and the command with it")
+                return False, None
+            if isinstance(error, NodeSilent):
                 return False, None
             if isinstance(error, NodeUnfit):
                 raise error

@@ -53,6 +53,7 @@ def run_command(settings: CommandSettings) -> int:
     That is 128 + N for a death by signal N, as in a shell.
     """
     plugin = plugin_of(get_worker(), settings.run_id)
+    _check_node(plugin, settings)
     secede()  # a command may run for days, and must not keep Dask's slots from other tasks
     if settings.layout is not None and not _lay_out(plugin, settings, settings.layout):
         return KILLED
@@ -69,6 +70,7 @@ def upload_outputs(settings: CommandSettings, token: str) -> None:
     """
     assert settings.uploads is not None
     plugin = plugin_of(get_worker(), settings.run_id)
+    _check_node(plugin, settings)
     secede()
     take_options(settings.storage)
     with _killable(plugin, settings) as killed:
@@ -79,6 +81,15 @@ def upload_outputs(settings: CommandSettings, token: str) -> None:
             stopped=lambda: "the step was stopped" if killed.is_set() else "",
         )
         uploads.upload_all(token)
+
+
+def _check_node(plugin: NodePlugin, settings: CommandSettings) -> None:
+    """Raises NodeSilent where this is not the worker for which the settings were made.
+
+    Dask gives a task of a lost worker to the next one under its address, which has nothing of what was sent.
+    """
+    if settings.layout is not None and settings.layout.root != plugin.known_folder:
+        raise NodeSilent(f"{plugin.worker.address} has been started anew")
 
 
 def _lay_out(plugin: NodePlugin, settings: CommandSettings, layout: CommandLayout) -> bool:

@@ -225,7 +225,10 @@ class FarTry:
             return done
         pieces = self._read([(_below(there, each.name), 0, each.size + 1) for each in few])
         for each, data in zip(few, pieces, strict=True):
-            self._keep(place, each, iter([data]))
+            if len(data) > each.size:  # it still grows
+                self._bring_large(there, place, each, done, total)
+            else:
+                self._keep(place, each, iter([data]))
         done += sum(each.size for each in few)
         self._show(done, total)
         return done
@@ -241,7 +244,11 @@ class FarTry:
         self._keep(place, one, pieces())
 
     def _keep(self, place: str, one: FarFile, pieces: Iterator[bytes]) -> None:
-        """Write a file as it is on the node; it is there when it is whole."""
+        """Write a file as it is on the node; it is there when it is whole.
+
+        Raises NodeSilent where there is less of it than was said.
+        """
+        kept = 0
         path = Path(self._inside(place, one.name))
         with explained(f"{path} can't be written"):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -249,6 +256,9 @@ class FarTry:
             with atomic.writing(path, durable=False, mode=mode) as fd:
                 for data in pieces:
                     atomic.write_all(fd, data)
+                    kept += len(data)
+                if kept < one.size:
+                    raise NodeSilent(f"of {path} only {kept:,} of {one.size:,} bytes are there any more")
                 os.utime(fd, ns=(one.mtime_ns, one.mtime_ns))
 
     def _inside(self, place: str, name: str) -> str:

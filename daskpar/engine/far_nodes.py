@@ -87,7 +87,7 @@ class FarNodes:
         own, coming = self.settings, self.folder / "left"
         shutil.rmtree(coming, ignore_errors=True)  # of an earlier process of the run
         own_files = {OWN: own.output_dir, MLFLOW: mlflow_folder(own.working_dir)}
-        self._returned = ReturnedFiles(trees_of(own), left_of(own), coming, own_files)
+        self._returned = ReturnedFiles(trees_of(own), left_of(own), coming, own_files, self.tell)
 
     # -- sending, on any thread ------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from daskpar.engine.cluster import bounded
 from daskpar.engine.plugins.scheduler_calls import last_heartbeat
-from daskpar.engine.rules.silence import Silence
+from daskpar.engine.rules.silence import Silence, is_long
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -49,9 +49,21 @@ def watch(client: Client, address: str, ended: Ending, tell: Callable[[str], obj
             found = bounded(client.run_on_scheduler, last_heartbeat, address=address)
         except Exception:  # the scheduler does not answer, which others notice
             continue
-        if found is not None and silence.look(*found):
+        if found is None:
+            continue
+        pause = max(LOOK_SECONDS, 2 * found[1])  # time for one that was due, had all of us stood still
+        if silence.look(*found):
             tell(f"no heartbeat of its Dask worker for {found[0]:.0f} s; its process may be stopped")
             return
+
+
+def is_heard(client: Client, address: str) -> bool:
+    """Whether a worker that was taken for frozen sends heartbeats."""
+    try:
+        found = bounded(client.run_on_scheduler, last_heartbeat, address=address)
+    except Exception:  # the scheduler does not answer, which others notice
+        return False
+    return found is not None and not is_long(*found)
 
 
 def while_heard(client: Client, address: str, call: Callable[[], Result]) -> Result:

@@ -69,6 +69,22 @@ def test_a_command_whose_nodes_are_lost_says_so():
     assert cluster.asked == ["a", "b", "a"]
 
 
+def test_the_loss_of_a_node_is_told(monkeypatch):
+    monkeypatch.setattr(command_execution, "POLL_SECONDS", 0.0)
+    cluster = Invented(["a"])
+    never = SimpleNamespace(release=lambda: None, add_done_callback=lambda tell: None)
+    cluster.submit, cluster.workers, cluster.forget = lambda *_, **__: never, list, cluster.asked.append  # type: ignore[method-assign, attr-defined]
+    cluster.client = SimpleNamespace(submit=cluster.submit)
+    made = execution(cluster)
+    said: list[Any] = []
+    made.publish = said.append
+    with pytest.raises(InfrastructureLost, match="was lost"):
+        made.run()
+    told = [event.text for event in said if isinstance(event, Warned)]
+    assert told == ["node a was lost while it was running the command"] * LOSSES
+    assert cluster.asked == ["a"] * LOSSES, "who comes under its address is asked anew"
+
+
 def test_a_connection_that_is_lost_says_how_to_go_on():
     cluster = Invented(["a"])
     cluster.connected = False
@@ -99,6 +115,41 @@ def test_a_node_that_can_not_be_sent_what_it_needs_is_left_out_and_counts_as_no_
     made = execution(cluster)
     made.needs, made.far = lambda: NodeNeeds(run_directory=""), Far()  # type: ignore[assignment]
     assert made.run() == 7 and cluster.asked == ["near"]
+
+
+def test_a_frozen_node_takes_the_command_when_it_is_heard_again(monkeypatch):
+    """A laptop that slept, a debugger, a machine that swaps: they are no reason to leave a node out for good."""
+    heard = iter([False, False, True])
+
+    def view_of(client: Any, needs: NodeNeeds, worker: str, far: str) -> NodeView:
+        return NodeView()
+
+    def frozen_once(client: Any, worker: str, call: Any) -> NodeView:
+        monkeypatch.setattr(command_execution, "while_heard", lambda client, worker, call: call())
+        raise heartbeats.WorkerFrozen("no heartbeat for 12 s")
+
+    monkeypatch.setattr(command_execution, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(command_execution, "view_of", view_of)
+    monkeypatch.setattr(command_execution, "while_heard", frozen_once)
+    monkeypatch.setattr(command_execution, "is_heard", lambda client, address: next(heard))
+    cluster = Invented(["a"], status="finished")
+    made = execution(cluster)
+    said: list[Any] = []
+    made.needs, made.publish = lambda: NodeNeeds(run_directory=""), said.append
+    assert made.run() == 7 and cluster.asked == ["a"]
+    told = [event.text for event in said if isinstance(event, Warned)]
+    assert len(told) == 1 and "a: no heartbeat for 12 s" in told[0] and "when it answers" in told[0]
+
+
+def test_who_comes_under_the_address_of_a_node_that_was_left_out_is_another_one(monkeypatch):
+    views = iter([NodeView("its disk is full"), NodeView()])
+    monkeypatch.setattr(command_execution, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(command_execution, "view_of", lambda *_: next(views))
+    monkeypatch.setattr(heartbeats, "watch", lambda *_: None)
+    cluster = Invented(["a"], ["a"], [], ["a"], status="finished")
+    made = execution(cluster)
+    made.needs = lambda: NodeNeeds(run_directory="")
+    assert made.run() == 7 and cluster.asked == ["a"] and len(cluster.rounds) == 1
 
 
 def test_a_stop_ends_the_waiting():

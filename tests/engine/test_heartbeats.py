@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from daskpar.engine import heartbeats
-from daskpar.engine.heartbeats import WorkerFrozen, watch, while_heard
+from daskpar.engine.heartbeats import WorkerFrozen, is_heard, watch, while_heard
 from daskpar.engine.plugins.scheduler_calls import last_heartbeat
 
 
@@ -52,12 +52,41 @@ def test_it_is_told_once_while_the_call_lasts(found, told):
     assert all("no heartbeat of its Dask worker for 14 s" in why for why in heard)
 
 
+def test_a_second_look_leaves_time_for_a_heartbeat():
+    """All have stood still, such as a laptop: the one that is due now comes before a worker is given up."""
+    waits: list[float] = []
+    ends = Ends(2)
+    watch(
+        scheduler((90.0, 0.5), (90.0, 6.0)),
+        "a",
+        SimpleNamespace(wait=lambda seconds: (waits.append(seconds), ends.wait(seconds))[1]),
+        lambda why: None,
+    )
+    assert waits == [heartbeats.FIRST_LOOK_SECONDS, heartbeats.LOOK_SECONDS]
+    waits.clear()
+    ends = Ends(2)
+    watch(
+        scheduler((90.0, 6.0), (0.1, 6.0)),
+        "a",
+        SimpleNamespace(wait=lambda seconds: (waits.append(seconds), ends.wait(seconds))[1]),
+        pytest.fail,
+    )
+    assert waits == [heartbeats.FIRST_LOOK_SECONDS, 12.0, 12.0]
+
+
+@pytest.mark.parametrize(
+    ("found", "heard"), [((0.4, 0.5), True), ((12.0, 0.5), False), (None, False), (OSError(), False)]
+)
+def test_a_frozen_worker_is_heard_again(found, heard):
+    assert is_heard(scheduler(found), "a") is heard
+
+
 def test_a_call_to_a_frozen_worker_is_left_behind(monkeypatch):
     monkeypatch.setattr(heartbeats, "FIRST_LOOK_SECONDS", 0.0)
     monkeypatch.setattr(heartbeats, "LOOK_SECONDS", 0.0)
     over = threading.Event()
     with pytest.raises(WorkerFrozen, match="no heartbeat"):
-        while_heard(scheduler((11.0, 0.5), (12.0, 0.5)), "a", over.wait)
+        while_heard(scheduler((11.0, 0.0), (12.0, 0.0)), "a", over.wait)
     over.set()
 
 

@@ -11,11 +11,13 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
+import dask
 import pytest
+from distributed.comm import CommClosedError
 
 from daskpar.engine import local_cluster
 from daskpar.engine.cluster import Cluster
-from daskpar.engine.quiet_dask import only_errors
+from daskpar.engine.quiet_dask import is_of_an_end, only_errors
 
 
 class Heard(logging.Handler):
@@ -140,3 +142,54 @@ def test_nobody_takes_the_port_of_the_dashboard_meanwhile(monkeypatch: pytest.Mo
         cluster.close()
         for thief in thieves:
             thief.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "hidden"),
+    [
+        ("Failed to communicate with scheduler during heartbeat.", OSError("closed"), True),
+        ("Received heartbeat from unregistered worker 'tcp://a'.", None, True),
+        ("Scheduler was unaware of this worker; shutting down.", None, True),
+        ("Error in batched write", CommClosedError("in <TCP>: Stream is closed"), True),
+        ("Unexpected exception during heartbeat. Closing worker.", KeyError("x"), False),
+        ("Worker plugin daskpar-node-r failed to teardown", OSError("disk full"), False),
+        ("Worker died", None, False),
+    ],
+)
+def test_what_an_end_explains(text, error, hidden):
+    record = logging.LogRecord(
+        "distributed", logging.ERROR, "", 0, text, (), (None, error, None) if error else None
+    )
+    assert is_of_an_end(record) is hidden
+
+
+def test_a_heartbeat_on_its_way_is_no_news_when_our_cluster_ends():
+    compute = {"class": "distributed.LocalCluster", "n_workers": 1, "threads_per_worker": 1}
+    compute |= {
+        "processes": False,
+        "protocol": "tcp://",
+        "dashboard_address": "127.0.0.1:0",
+        "silence_logs": False,
+    }
+    under_way = threading.Event()
+    said: list[str] = []
+    shown = logging.StreamHandler()
+    shown.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+
+    async def hang(**_: Any) -> Any:
+        under_way.set()
+        await asyncio.sleep(3600)
+
+    with dask.config.set({"daskpar.computes": {"mine": compute}}):
+        cluster = Cluster(run_id="r", compute="mine")
+        cluster.open()
+    assert cluster._started is not None
+    cluster._started.cluster.scheduler.handlers["heartbeat_worker"] = hang
+    assert under_way.wait(60)
+    logger = logging.getLogger("distributed")
+    logger.addHandler(shown)
+    try:
+        cluster.close()
+    finally:
+        logger.removeHandler(shown)
+    assert not [line for line in said if "heartbeat" in line]

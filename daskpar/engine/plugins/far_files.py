@@ -44,16 +44,19 @@ async def node_folder(dask_worker: Worker, run_id: str) -> str:
 
 async def read_pieces(dask_worker: Worker, run_id: str, wanted: Sequence[Wanted]) -> list[bytes]:
     """Pieces of files; an empty one for what is not there."""
+    check_place(dask_worker, run_id, [path for path, _, _ in wanted])
     return await asyncio.to_thread(lambda: [_piece(*each) for each in wanted])
 
 
 async def list_below(dask_worker: Worker, run_id: str, path: str) -> list[FarFile] | None:
     """All that lies at and below a path, links followed; None where there is nothing."""
+    check_place(dask_worker, run_id, [path])
     return await asyncio.to_thread(_list, path)
 
 
 async def filled_names(dask_worker: Worker, run_id: str, filled: str) -> list[tuple[str, str]]:
     """The files in the output folders of a command: the name of the output, and the path in it."""
+    check_place(dask_worker, run_id, [filled])
     return await asyncio.to_thread(
         lambda: [(name.partition("/")[0], name.partition("/")[2]) for _, name in files_below(filled)]
     )
@@ -63,6 +66,19 @@ async def remove_paths(dask_worker: Worker, run_id: str, paths: Sequence[str]) -
     """Remove what a command has left, once it is with the driver."""
     for path in paths:
         await asyncio.to_thread(remove_tree, path)
+
+
+def check_place(dask_worker: Worker, run_id: str, paths: Sequence[str]) -> None:
+    """Raises RuntimeError where paths do not lie in the folder that this worker has for the run.
+
+    A worker that was started anew under the address of another one has not what that had: nothing may count
+    as empty for that.
+    """
+    folder = plugin_of(dask_worker, run_id).known_folder
+    if not folder or not all(path.startswith(f"{folder}/") for path in paths):
+        raise RuntimeError(
+            f"worker {dask_worker.address} has been started anew since the command began there"
+        )
 
 
 def remove_tree(path: str) -> None:

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 from distributed import WorkerPlugin, get_worker, secede
 
 from daskpar import _version
+from daskpar.engine.plugins.late_plugin import leave_if_over
 from daskpar.engine.plugins.tracker import LATE_SECONDS, ignore, stop_name, tracker_name
 from daskpar.engine.rules.allocation import NodeFacts
 from daskpar.engine.rules.backup_dispatch import Overtaken
@@ -234,6 +235,8 @@ class NodePlugin(WorkerPlugin):
         self._leaves = threading.Event()
         self._lock = threading.Lock()
         worker.stream_handlers[stop_name(self.run_id)] = self.stop
+        if not worker.address.startswith("inproc"):
+            worker.loop.add_callback(leave_if_over, worker, self.name, self)
 
     def teardown(self, worker: Worker) -> None:
         """Called by Dask when the worker closes or the run ends: no process stays behind."""
@@ -355,6 +358,11 @@ class NodePlugin(WorkerPlugin):
             if self._folder is None:
                 self._folder = NodeFolder(self.worker.local_directory)
             return self._folder
+
+    @property
+    def known_folder(self) -> str:
+        """The path of that folder; empty where none was made."""
+        return "" if self._folder is None else self._folder.path
 
     def close(self, step: str, *, drain: bool = True) -> None:
         """End all processes of a step at once, for good. `drain`: what they have reported still arrives."""

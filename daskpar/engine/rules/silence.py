@@ -12,6 +12,11 @@ LOOKS = 2
 """How often that has to be found: a scheduler that has stood still itself has heard of nobody."""
 
 
+def is_long(since: float, interval: float) -> bool:
+    """Whether a worker is silent for long; arguments as of `Silence.look`."""
+    return since >= max(LEAST_SECONDS, BEATS * interval)
+
+
 @dataclass
 class Silence:
     """What was seen of one worker."""
@@ -22,5 +27,5 @@ class Silence:
         """Whether it is frozen, as far as one can tell. `since`: seconds since its last heartbeat, which are
         due each `interval` seconds.
         """
-        self._looks = self._looks + 1 if since >= max(LEAST_SECONDS, BEATS * interval) else 0
+        self._looks = self._looks + 1 if is_long(since, interval) else 0
         return self._looks >= LOOKS

@@ -113,7 +113,7 @@ class RowCarrier:
             self._changed.notify_all()
 
     def bring_files(self) -> bool:
-        """Bring back what files have grown by; whether the driver has all of it when this returns."""
+        """Bring back what logs have grown by; whether the driver has all of it when this returns."""
         asked = _Asked()
         self._put(asked)
         with self._changed:
@@ -174,23 +174,26 @@ class RowCarrier:
                     break
                 message = self._waiting.popleft() if self._waiting else None
             if message is None or monotonic() - looked >= LOG_SECONDS:
-                self._bring_grown()
+                self._bring_logs()
+                self._bring_own()
                 looked = monotonic()
             if isinstance(message, _Asked):
-                self._bring_grown()
+                self._bring_logs()
                 with self._changed:
                     message.sent = self._sent
                     self._changed.notify_all()
             elif message is not None:
                 self._carry(message)
-        self._bring_grown(last=True)
+        self._bring_logs(last=True)
+        self._bring_own(last=True)
+        self._bring_left()
 
     def _carry(self, message: Message) -> None:
         if isinstance(message, Flushed):
             self._carry_flushed(message)
             return
         if _needs_logs(message):
-            self._bring_grown()
+            self._bring_logs()
         own = self._of_own_disk(message)
         self._send(self._places.back(message) if own is None else own)
 
@@ -210,7 +213,7 @@ class RowCarrier:
         if flushed.part and not (flushed := self._with_rows(flushed)).part:
             return
         if flushed.failures:
-            self._bring_grown()
+            self._bring_logs()
             flushed = replace(flushed, failures=self._places.back(flushed.failures))
         if self._send(flushed) and flushed.part:
             self._parts.sent(flushed.part, flushed.offset, flushed.length)
@@ -228,17 +231,21 @@ class RowCarrier:
                 return replace(flushed, part="")
         return flushed
 
-    def _bring_grown(self, *, last: bool = False) -> None:
+    def _bring_logs(self, *, last: bool = False) -> None:
         for piece in self._files.pieces(self._piece, last=last):
             if not self._send(piece):
                 return
+
+    def _bring_own(self, *, last: bool = False) -> None:
         for piece in self._own.pieces(self._piece, last=last):
             if not self._send(piece):
                 return
         if self._own.any_own and not self._told_of_own:
             self._told_of_own = True
             self._send(LogMessage(level="warning", text=OWN_OUTPUTS))
-        if last and self._places.left:
+
+    def _bring_left(self) -> None:
+        if self._places.left:
             for piece in GrownFiles([self._places.left], LEFT).pieces(self._piece, last=True):
                 if not self._send(piece):
                     return

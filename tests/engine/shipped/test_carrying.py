@@ -263,7 +263,7 @@ def test_files_that_come_at_the_end_are_there_when_all_are(tmp_path):
 
 def test_files_of_output_dir_come_whole_once_they_have_settled(tmp_path):
     here, there = tmp_path / "node", tmp_path / "run" / "out"
-    files = SettledFiles({OWN: str(here)})
+    files = SettledFiles({OWN: str(here)}, lambda: 0.0)
     driver = ReturnedFiles([], "", tmp_path / "coming", {OWN: str(there)})
 
     def bring(**how: bool) -> int:
