@@ -161,7 +161,12 @@ class TryResults:
         """A processor of `node` gives back what it has not done; whether a mini-batch has failed by that."""
         died_with_it = released.reason in ("unwritten", "unbegun")
         loss = self.dispatcher.release(
-            released.block, released.token, released.start, released.stop, suspect=died_with_it
+            released.block,
+            released.token,
+            released.start,
+            released.stop,
+            suspect=died_with_it,
+            by_itself=not released.server_died,
         )
         if released.reason in ("unflushed", "unwritten", "beside", "in flight"):
             self.counter.add_repeats(loss.requeued)

@@ -74,7 +74,7 @@ def charge_and_requeue_all(
             (fly, of_flying),
             (waits, ReleaseReason.UNBEGUN if unbegun else ReleaseReason.DIED),
         ):
-            found += _released(order, sorted(indices), reason, among)
+            found += _released(order, sorted(indices), reason, among, server_died=processor.server_died)
         found.append(BlockEnded(block=block, token=order.token))
         unbegun = False
     if among > 1 and not certain:
@@ -132,7 +132,9 @@ def _of_suspects(why: ExitReason, flying: dict[int, list[int]]) -> str:
     )
 
 
-def _released(order: BlockOrder, indices: list[int], reason: ReleaseReason, among: int) -> list[Message]:
+def _released(
+    order: BlockOrder, indices: list[int], reason: ReleaseReason, among: int, *, server_died: bool
+) -> list[Message]:
     return [
         Released(
             block=order.block,
@@ -141,6 +143,7 @@ def _released(order: BlockOrder, indices: list[int], reason: ReleaseReason, amon
             stop=stop,
             reason=reason,
             among=among if reason is ReleaseReason.IN_FLIGHT else 0,
+            server_died=server_died,
         )
         for start, stop in ranges(indices)
     ]

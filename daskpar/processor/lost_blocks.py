@@ -39,7 +39,14 @@ def charge_and_requeue(
     def release(start: int, stop: int, reason: ReleaseReason) -> None:
         if start < stop:
             found.append(
-                Released(block=order.block, token=order.token, start=start, stop=stop, reason=reason)
+                Released(
+                    block=order.block,
+                    token=order.token,
+                    start=start,
+                    stop=stop,
+                    reason=reason,
+                    server_died=processor.server_died,
+                )
             )
 
     stop = processor.limit

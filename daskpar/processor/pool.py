@@ -404,6 +404,7 @@ class ProcessorPool:
         for processor in self.processors:
             # The kernel has killed it with its parent, but not what it has started.
             linux.kill_group(processor.pid)
+            processor.server_died = True
             self._exited(processor, Exited(processor.key, processor.pid, signal.SIGKILL, 0))
         self.processors.replace_server()
 

@@ -47,6 +47,8 @@ class ProcessorHandle:
     unit: int | None = None
     """First mini-batch of the unit that it has read last, where units are costly to read twice."""
     killed_for: KillReason = KillReason.NOT_KILLED
+    server_died: bool = False
+    """Whether it ended because its fork server had."""
     timed_out_at: Announcement | None = None
     """What it was doing when its time was up."""
     kill_at: float | None = None

@@ -287,6 +287,8 @@ class Released:
     """Of what was not reached: the file that this node does not see, where that is the trouble."""
     among: int = 0
     """Of what was in flight when its processor died: how many that were, in all of its blocks."""
+    server_died: bool = False
+    """The fork server had died, and its processors die with it: probably none of these is to blame."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -47,11 +47,26 @@ def test_what_a_death_gives_back(reported, killed_for, last, expected):
     assert processor.order is None
 
 
+@pytest.mark.parametrize("server_died", [False, True])
+def test_a_processor_that_died_with_its_fork_server_says_so(server_died):
+    last = Announcement(13, Phase.FLUSH, 0.0)
+    processor = ProcessorHandle(1, *cast(Any, [None, None, SimpleNamespace(announced=lambda: last)]), key=1)
+    processor.order, processor.limit = BlockOrder(block=1, token="t", start=10, stop=20), 20
+    processor.reported, processor.server_died = 10, server_died
+    found = charge_and_requeue(processor, last, WHY, SimpleNamespace(max_retries=0))
+    assert [m.server_died for m in found if isinstance(m, Released)] == [server_died] * 2
+
+
 @pytest.mark.parametrize("phase", [Phase.LOAD, Phase.RUN])
 def test_a_mini_batch_whose_files_do_not_answer_is_handed_back_and_not_charged(phase):
     order = BlockOrder(block=1, token="t", start=10, stop=20)
     processor = SimpleNamespace(
-        order=order, limit=20, reported=11, killed_for="timeout", unreached="/data/a.csv does not answer"
+        order=order,
+        limit=20,
+        reported=11,
+        killed_for="timeout",
+        server_died=False,
+        unreached="/data/a.csv does not answer",
     )
     why = ExitReason(Reason.LOAD_TIMEOUT, "loading took longer than 5 s")
     found = charge_and_requeue(processor, Announcement(13, phase, 0.0), why, SimpleNamespace(max_retries=0))

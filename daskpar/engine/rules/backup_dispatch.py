@@ -171,9 +171,18 @@ class BackupDispatcher(Dispatcher):
         self._copied.discard(index)  # of the next try there may be a copy again
         super().retry(index, tries, failed_on=failed_on, charged=charged)
 
-    def release(self, block: int, token: str, start: int, stop: int, *, suspect: bool = False) -> Loss:
+    def release(
+        self,
+        block: int,
+        token: str,
+        start: int,
+        stop: int,
+        *,
+        suspect: bool = False,
+        by_itself: bool = True,
+    ) -> Loss:
         if block < FIRST_COPY:
-            return super().release(block, token, start, stop, suspect=suspect)
+            return super().release(block, token, start, stop, suspect=suspect, by_itself=by_itself)
         if self.owns(block, token):
             self.copies[block].due, _ = subtract(self.copies[block].due, start, stop)
         return Loss(requeued=0, failed=())

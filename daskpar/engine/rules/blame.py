@@ -12,7 +12,9 @@ Interval = tuple[int, int]
 LOSSES = 3
 """A mini-batch that was running when a node was lost this often counts as failed."""
 LOSSES_AT_MOST = 6
-"""The same where it never was certain that it was running: everything comes to an end."""
+"""The same where it never was certain that it was running: everything comes to an end. Also of processors
+that died with their fork server; one that died by itself counts twice.
+"""
 NARROWING = 16
 """A suspect range is given out again in so many pieces, until each of its mini-batches has its own block."""
 ALONE_FROM = 2
@@ -99,7 +101,7 @@ class _Range:
     seen: int
     """Of nodes, all: it was there, running or waiting."""
     writes: int
-    """Deaths of processors while its rows were written."""
+    """Deaths of processors while its rows were written, twice each that died by itself."""
 
 
 @dataclass
@@ -108,11 +110,13 @@ class Blame:
 
     _ranges: list[_Range] = field(default_factory=list)
 
-    def accuse(self, start: int, stop: int, *, running: bool = True, writing: bool = False) -> int | None:
+    def accuse(
+        self, start: int, stop: int, *, running: bool = True, writing: bool = False, by_itself: bool = True
+    ) -> int | None:
         """Blame [start, stop) for a lost node, or (`writing`) for a processor that died writing its rows.
 
-        `running`: whether it ran just then, or only waited there. Returns the mini-batch that has failed by
-        that, else None.
+        `running`: whether it ran just then, or only waited there. `by_itself`: the processor did not die with
+        its fork server. Returns the mini-batch that has failed by that, else None.
         """
         # Each range keeps its own history: a mini-batch does not take over the losses of another one that is
         # now accused together with it.
@@ -132,14 +136,14 @@ class Blame:
                     piece=-(-(r.stop - r.start) // NARROWING),
                     losses=r.losses + (running and not writing),
                     seen=r.seen + (not writing),
-                    writes=r.writes + writing,
+                    writes=r.writes + writing * (2 if by_itself else 1),
                 )
             )
         if stop - start != 1:
             return None
         one = self._ranges[-1]
         guilty = (
-            one.writes >= LOSSES
+            one.writes >= LOSSES_AT_MOST
             if writing
             else (running and one.losses >= LOSSES) or one.seen >= LOSSES_AT_MOST
         )

@@ -348,18 +348,32 @@ class Dispatcher:
             self._queue.appendleft(entry)
         self.waiting += 1
 
-    def release(self, block: int, token: str, start: int, stop: int, *, suspect: bool = False) -> Loss:
+    def release(
+        self,
+        block: int,
+        token: str,
+        start: int,
+        stop: int,
+        *,
+        suspect: bool = False,
+        by_itself: bool = True,
+    ) -> Loss:
         """Take back [start, stop) from a block: it goes back to the queue.
 
         `suspect`: a processor died while it wrote their rows, or before it began with them, so one of them
-        may be to blame; a mini-batch that is so three times, alone at last, has failed.
+        may be to blame; a mini-batch that is so three times, alone at last, has failed. `by_itself`:
+        the processor did not die with its fork server; where it did, that counts half.
         """
         if not self.owns(block, token):
             return Loss(requeued=0, failed=())
         known = self.blocks[block]
         known.due, taken = subtract(known.due, *known.keys(start, stop))
         failed = (
-            [index for a, b in taken if (index := self.blame.accuse(a, b, writing=True)) is not None]
+            [
+                index
+                for a, b in taken
+                if (index := self.blame.accuse(a, b, writing=True, by_itself=by_itself)) is not None
+            ]
             if suspect
             else []
         )

@@ -88,9 +88,18 @@ class InFlightDispatcher(Dispatcher):
         self._lighten(block, before)
         return accepted
 
-    def release(self, block: int, token: str, start: int, stop: int, *, suspect: bool = False) -> Loss:
+    def release(
+        self,
+        block: int,
+        token: str,
+        start: int,
+        stop: int,
+        *,
+        suspect: bool = False,
+        by_itself: bool = True,
+    ) -> Loss:
         before = self._due_of(block)
-        loss = super().release(block, token, start, stop, suspect=suspect)
+        loss = super().release(block, token, start, stop, suspect=suspect, by_itself=by_itself)
         self._lighten(block, before)
         return loss
 

@@ -70,6 +70,24 @@ def test_a_single_one_is_given_up_at_its_third_loss_while_running_or_at_its_sixt
     assert [writing.accuse(1, 2, writing=True) for _ in range(LOSSES)] == [None] * (LOSSES - 1) + [1]
 
 
+@pytest.mark.parametrize(
+    ("deaths", "failed"),
+    [
+        ((True, True, True), True),
+        ((True, True, False), False),  # the fork server was killed while its rows were written
+        ((False, True, True), False),
+        ((True, True, False, False), True),
+        ((False,) * (LOSSES_AT_MOST - 1), False),
+        ((False,) * LOSSES_AT_MOST, True),
+    ],
+)
+def test_a_processor_that_died_with_its_fork_server_counts_half(deaths, failed):
+    blame = Blame()
+    *before, last = [blame.accuse(1, 2, writing=True, by_itself=by_itself) for by_itself in deaths]
+    assert before == [None] * len(before)
+    assert last == (1 if failed else None)
+
+
 def test_what_did_no_harm_is_forgotten():
     blame = Blame()
     blame.accuse(0, 32)
