@@ -13,6 +13,7 @@ from daskpar.environments.environment_choices import BUILD, CHECK, FOR_ALL, OURS
 from daskpar.errors import Problem, SpecError, UsageError, nearest
 from daskpar.jobspec.model import CommandStep, ParallelStep, PipelineJob, Step
 from daskpar.jobspec.named_environment import Environment, file_and_line, not_built
+from daskpar.processor.container_options import check_image
 
 
 def with_pythons(
@@ -142,6 +143,7 @@ def _image_of_spec(environment: Environment | None) -> str:
             f"the image {environment.image} is only what its conda file adds to: make an image that has "
             f"both, and {name_it} (or build, for the conda file alone)"
         )
+    check_image(environment.image)
     return environment.image
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from daskpar.chosen_container import ChosenContainer
 from daskpar.environments.configured import configured
 from daskpar.errors import UsageError, nearest
-from daskpar.processor.container_options import check_options
+from daskpar.processor.container_options import check_image, check_options
 
 CONTAINERS = ("container", "podman", "docker")
 """Words that a choice of a container begins with; the last two name the runtime too."""
@@ -50,8 +50,10 @@ def container_of(written: object, source: str) -> ChosenContainer | None:
 
 
 def _container(word: str, image: str, written: Mapping[str, object], source: str) -> ChosenContainer:
-    if image.startswith("-") or any(letter.isspace() for letter in image):
-        raise UsageError(f"{source}: {image!r} is no name of an image")
+    try:
+        check_image(image)
+    except UsageError as error:
+        raise UsageError(f"{source}: {error}") from None
     runtime = written.get("runtime", "" if word == "container" else word)
     python = written.get("python", "")
     if not isinstance(runtime, str) or not isinstance(python, str):

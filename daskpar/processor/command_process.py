@@ -59,8 +59,8 @@ class CommandRunner:
     def _begin(self) -> None:
         """Before its fork server starts; for runners that need more than that."""
 
-    def _before_end(self, code: int | None) -> None:
-        """Before its fork server ends all that is left; `code`: as it ended by itself, else None."""
+    def _after_end(self, code: int | None) -> None:
+        """After its fork server has ended all that was left; `code`: as it ended by itself, else None."""
 
     def run(self) -> int:
         """The exit code: 128 + N for a death by signal N, 124 for one past its limit. Once only."""
@@ -91,9 +91,11 @@ class CommandRunner:
                         code = 128 + (status & 0x7F) if status & 0x7F else status >> 8
                         return code
         finally:
-            self._before_end(code)
-            if server is not None:
-                server.close()
+            try:
+                if server is not None:
+                    server.close()
+            finally:
+                self._after_end(code)
             with self._lock:
                 self._over = True
                 os.close(self._wake)

@@ -13,6 +13,7 @@ from daskpar.errors import UsageError
 from daskpar.processor.command_process import CommandRunner
 from daskpar.processor.container_keeper import ContainerKeeper
 from daskpar.processor.container_line import OWN, container_name, run_line
+from daskpar.processor.container_links import led_to
 from daskpar.processor.container_mounts import Mount, arranged
 from daskpar.processor.container_runtime import runtime_of
 from daskpar.processor.container_variables import handed_on, names_of_user, umask_now
@@ -22,6 +23,8 @@ _START = '. "$2/variables"; if [ -x /bin/bash ]; then exec /bin/bash -c "$1"; el
 """Its variables, and then the same shell as outside of a container; `$2` is the container's own folder."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 """Of a variable that a shell can set."""
+_FIXED = frozenset({"BASHOPTS", "BASH_VERSINFO", "EUID", "PPID", "SHELLOPTS", "UID"})
+"""But for these, at which a shell would end."""
 
 
 class ContainerCommandRunner(CommandRunner):
@@ -58,8 +61,9 @@ class ContainerCommandRunner(CommandRunner):
             runtime = runtime_of(self._container.runtime)
             name = container_name(self._step, os.urandom(4).hex())
             mounts = arranged(self._mounts)
+            mounts = arranged([*mounts, *led_to(mounts)])
             self._keeper = keeper = ContainerKeeper(runtime, name)
-            odd = {name: value for name, value in self._variables.items() if not _NAME.fullmatch(name)}
+            odd = {name: value for name, value in self._variables.items() if not by_a_shell(name)}
             _write(os.path.join(keeper.folder, "variables"), self._script(odd))
             line = run_line(
                 runtime,
@@ -90,12 +94,20 @@ class ContainerCommandRunner(CommandRunner):
         ]
         return "\n".join([*lines, ""])
 
-    def _before_end(self, code: int | None) -> None:
-        """Killed by the fork server, the runtime's processes would leave the container to itself."""
+    def _after_end(self, code: int | None) -> None:
+        """Killed by the fork server, the runtime's processes leave the container to itself.
+
+        It is removed once they have gone: one that starts while it is removed would stay.
+        """
         if self._keeper is not None:
             if code != 0:
                 self._keeper.remove()
             self._keeper.close()
+
+
+def by_a_shell(name: str) -> bool:
+    """Whether any shell can set a variable of that name; the others are handed on by the runtime."""
+    return name not in _FIXED and _NAME.fullmatch(name) is not None
 
 
 def _write(path: str, text: str) -> None:

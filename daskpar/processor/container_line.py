@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from daskpar.chosen_container import ChosenContainer
@@ -73,7 +74,7 @@ def _defaults(runtime: Runtime, options: Sequence[str]) -> Iterator[tuple[str, s
         own.append(("--userns", "keep-id"))
     given = {SAME.get(option, option) for option in option_names(options)}
     yield from ((option, value) for option, value in own if option not in given)
-    if not any("label" in option for option in options):
+    if not any(re.search("(^|=)label[=:]", option) for option in options):
         yield "--security-opt", "label=disable"  # SELinux would hide the folders of the user
     if not runtime.is_rootless and not runtime.is_podman and "--user" not in given:
         for group in sorted({*os.getgroups()} - {os.getegid()}):

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from daskpar.errors import UsageError
+
+_T = TypeVar("_T")
 
 OF_THE_IMAGE = frozenset({
     "/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib32", "/lib64", "/media", "/mnt", "/opt",
@@ -60,8 +63,8 @@ def arranged(mounts: Iterable[Mount]) -> list[Mount]:
     return list(chosen.values())
 
 
-def nearest(path: str, mounts: dict[str, Mount]) -> Mount | None:
-    """The mount in which `path` lies, the innermost one; None for none."""
+def nearest(path: str, mounts: Mapping[str, _T]) -> _T | None:
+    """The mount (or what else these paths have) in which `path` lies, the innermost one; None for none."""
     while path not in mounts:
         if path in ("/", ""):
             return None
@@ -101,6 +104,21 @@ def for_files(files: Iterable[str], mounts: Iterable[Mount]) -> list[Mount]:
                 inside[folder] = nearest(folder, known) is not None
             if not inside[folder] and place not in known:
                 outside.setdefault(folder, []).append(place)
+    return _of_folders(outside)
+
+
+def grouped(folders: Collection[str], files: Collection[str]) -> list[Mount]:
+    """Mounts for some folders and files, each its own; of many files, their folders."""
+    if len(folders) + len(files) <= MOST_MOUNTS:
+        return [Mount(path=path) for path in (*folders, *files)]
+    outside: dict[str, list[str]] = {folder: [] for folder in folders}
+    for file in files:
+        if nearest(os.path.dirname(file), outside) is None:
+            outside.setdefault(os.path.dirname(file), []).append(file)
+    return _of_folders(outside)
+
+
+def _of_folders(outside: Mapping[str, list[str]]) -> list[Mount]:
     if len(outside) > MOST_MOUNTS:
         return [Mount(path=path) for path in _above(outside)]
     return [Mount(path=path) for folder, found in outside.items() for path in _mounted(folder, found)]

@@ -21,9 +21,21 @@ SAME = {"-u": "--user", "--net": "--network"}
 """Short names of options of which we have a default."""
 
 
+_SWITCHES = frozenset("ditqP")
+"""Short options without a value, of which several may stand in one word."""
+
+
+def check_image(image: str) -> None:
+    """UsageError for what its runtime would take for one of its options, and for what is no name."""
+    if image.startswith("-") or any(letter.isspace() for letter in image):
+        raise UsageError(f"{image!r} is no name of an image")
+
+
 def check_options(options: Sequence[str]) -> None:
     """UsageError for an option that would break what daskpar promises, and for what is none."""
     for option in option_names(options):
+        if {"-", "d"} < set(option) <= {"-", *_SWITCHES} and not option.startswith("--"):
+            option = "-d"
         if why := _OURS_ALONE.get(option):
             raise UsageError(f"the option {option} is not for its container: {why}")
     if options and not options[0].startswith("-"):

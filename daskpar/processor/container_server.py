@@ -178,10 +178,10 @@ class ContainerClient:
         self._keeper.close()
 
     def _give_up(self) -> None:
-        self._keeper.remove()
         with contextlib.suppress(AttributeError):  # it may not have been started
             self._process.kill()
             self._process.wait()
+        self._keeper.remove()  # not before: it would be made after that
         self._keeper.close()
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from daskpar.chosen_container import ChosenContainer
 from daskpar.errors import UsageError
+from daskpar.processor.container_links import led_to
 from daskpar.processor.container_mounts import Mount, arranged, for_files
 from daskpar.processor.container_server import ServerPlace
 from daskpar.processor.fork_server import ForkServer
@@ -16,6 +17,7 @@ def container_server(settings: ProcessorSettings, container: ChosenContainer) ->
     """Start it. OSError, with what to do, where it can't be started."""
     try:
         mounts = arranged(_seen(settings))
+        mounts = arranged([*mounts, *led_to(mounts)])
         mounts = arranged([*mounts, *for_files(_planned_files(settings), mounts)])
     except UsageError as error:
         raise OSError(str(error)) from None

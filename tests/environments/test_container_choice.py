@@ -81,6 +81,8 @@ def test_what_means_nothing(written, words):
             "is to be built of f/Dockerfile: build it, and name",
         ),
         (Environment(image="i", conda="{}"), "is only what its conda file adds to"),
+        (Environment(image="--privileged"), "'--privileged' is no name of an image"),
+        (Environment(image="x y:1"), "'x y:1' is no name of an image"),
     ],
 )
 def test_images_that_the_spec_does_not_name(environment, words):

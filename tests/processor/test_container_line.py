@@ -9,6 +9,7 @@ import pytest
 
 from daskpar.chosen_container import ChosenContainer
 from daskpar.errors import UsageError
+from daskpar.processor.container_command import by_a_shell
 from daskpar.processor.container_line import container_name, python_program, run_line
 from daskpar.processor.container_mounts import Mount
 from daskpar.processor.container_options import check_options
@@ -64,6 +65,8 @@ def test_a_users_option_takes_the_place_of_ours():
             "label=type:x",
         ),
     )
+    labelled = replace(IMAGE, options=("--label", "team=x"))
+    assert options_of(run_line(PODMAN, labelled, ["x"]), "--security-opt") == ["label=disable"]
     line = run_line(PODMAN, given, ["x"])
     assert not options_of(line, "--network") and not options_of(line, "--user")
     assert options_of(line, "--security-opt") == ["label=type:x"]
@@ -89,6 +92,7 @@ def test_mounts_of_any_name(mount, text):
     [
         (["--pid=private"], "--pid is not for its container: its processes are watched"),
         (["--gpus", "all", "-d"], "-d is not for its container: it ends with the step"),
+        (["-itd"], "-d is not for its container"),
         (["--name", "x"], "found by its name"),
         (["gpus=all"], "begin with 'gpus=all', which is no option"),
         (["--gpus", "all", "--"], "leave out `--`"),
@@ -127,3 +131,11 @@ def test_names_that_runtimes_take(step, name):
 )
 def test_the_words_of_a_runtime(said, line):
     assert last_words(said) == line
+
+
+@pytest.mark.parametrize(
+    ("name", "can"),
+    [("TOKEN", True), ("_x1", True), ("UID", False), ("SHELLOPTS", False), ("odd.name", False)],
+)
+def test_variables_that_shells_can_set(name, can):
+    assert by_a_shell(name) == can

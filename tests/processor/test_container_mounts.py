@@ -8,6 +8,7 @@ import pytest
 
 from daskpar.errors import UsageError
 from daskpar.processor import container_mounts
+from daskpar.processor.container_links import led_to
 from daskpar.processor.container_mounts import Mount, arranged, for_files
 
 
@@ -82,3 +83,49 @@ def test_files_that_lie_elsewhere(place, monkeypatch):
     many = [f"/data/{n % 3}/{n}/{n}.txt" for n in range(100)]
     assert [m.path for m in for_files(many, known)] == ["/data/0", "/data/1", "/data/2"]
     assert [m.path for m in for_files(["/tmp/a.txt", "/tmp/b.txt"], known)] == ["/tmp/a.txt", "/tmp/b.txt"]
+
+
+def test_what_links_lead_to_is_seen_too(tmp_path, monkeypatch):
+    """From code and inputs, a link in what is led to as well; of all that is as its link's folder."""
+    monkeypatch.setattr(container_mounts, "OF_THE_IMAGE", frozenset({"/"}))
+    top = tmp_path.resolve()
+    for folder in ("code/pkg", "snap", "blobs", "store/v3/more", "run", "far"):
+        (top / folder).mkdir(parents=True)
+    for file in ("blobs/weights", "shared.py", "far/x", "code/own"):
+        (top / file).touch()
+    for link, target in [
+        ("code/pkg/shared.py", "../../shared.py"),
+        ("code/python3", "/usr/bin/env"),  # the image's own
+        ("code/gone", "/no/such/file"),
+        ("code/here", "own"),
+        ("code/loop", "loop"),
+        ("code/all", "/"),
+        ("snap/model.bin", "../blobs/weights"),
+        ("store/now", "v3"),
+        ("snap/many", str(top / "store/now/more")),
+        ("store/v3/more/up", "../../../far"),
+        ("run/old", "../blobs"),
+    ]:
+        (top / link).symlink_to(target)
+    base = [as_is(f"{top}/code"), read(f"{top}/snap"), write(f"{top}/run")]
+    found = {os.path.relpath(mount.path, top): mount for mount in led_to(base)}
+    assert {path: mount.writable for path, mount in found.items()} == {
+        "shared.py": True,
+        "blobs/weights": False,
+        "store/now/more": False,
+        "store/v3/more": False,
+        "far": False,
+    }
+    assert not any(mount.firm for mount in found.values())
+    all_of_them = {mount.path for mount in arranged([*base, *found.values()])}
+    assert all_of_them == {f"{top}/{path}" for path in ("code", "snap", "run", *found)}
+
+
+def test_many_links_need_few_mounts(tmp_path):
+    folder = tmp_path.resolve()
+    for name in ("snap", "blobs"):
+        (folder / name).mkdir()
+    for number in range(container_mounts.MOST_MOUNTS + 1):
+        (folder / f"blobs/{number}").touch()
+        (folder / f"snap/{number}").symlink_to(f"../blobs/{number}")
+    assert [mount.path for mount in led_to([read(f"{folder}/snap")])] == [f"{folder}/blobs"]
