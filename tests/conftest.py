@@ -21,7 +21,7 @@ Messages       from processors: `processor/processor_messages.py`; from nodes: `
 Commands       a new one: its line in `cli.VERBS`, its function in `commands/`, its row in the table of README.md
 Output         a row format or a part store: one file in `rows/` and its line in `rows/registry.py`; journal, joining: `outputs/`
 Environments   of steps: `environments/`; what processors lack in Python 3.9 and 3.10: `older_python.py`; tests/other_pythons.py
-Containers     `processor/container_*.py`, `environments/container_*.py`; tests/container_stub.py stands for podman or docker
+Containers     `processor/containers/`, `environments/container_*.py`; tests/container_stub.py stands for podman or docker
 Decisions      timeouts, retries: `processor/timeouts.py`, `processor/protocol.py`; nodes, blocks, thresholds: `engine/rules/`
 Pages          what they draw: `reports/facts.py` (with `timeline`, `looks`, `mini_batch_rows`); how: `page/page.js`,
                the same for the dashboard and `report.html`;

@@ -24,7 +24,7 @@ from daskpar.jobspec.row_formats import FILE_ENDINGS
 from daskpar.jobspec.second_copies import backs_up
 from daskpar.masking import hidden, hidden_arguments, hidden_command, hidden_value
 from daskpar.outputs.row_folder import part_files
-from daskpar.processor.gpu_readings import DEVICES, gpus_here
+from daskpar.processor.gpus.gpu_readings import DEVICES, gpus_here
 from daskpar.processor.resource_usage import cores
 
 if TYPE_CHECKING:

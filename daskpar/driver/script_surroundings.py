@@ -21,7 +21,7 @@ from daskpar.jobspec.env_references import resolved_values
 from daskpar.jobspec.input_access import Access
 from daskpar.paths import RunPaths, process_name
 from daskpar.processor.fork_server import ALLOCATION, THREAD_VARIABLES
-from daskpar.processor.gpu_readings import gpus_here
+from daskpar.processor.gpus.gpu_readings import gpus_here
 from daskpar.processor.private_mounts import Guard
 from daskpar.processor.protocol import ProcessorSettings, SeenInput
 

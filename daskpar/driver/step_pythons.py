@@ -13,7 +13,7 @@ from daskpar.environments.environment_choices import BUILD, CHECK, FOR_ALL, OURS
 from daskpar.errors import Problem, SpecError, UsageError, nearest
 from daskpar.jobspec.model import CommandStep, ParallelStep, PipelineJob, Step
 from daskpar.jobspec.named_environment import Environment, file_and_line, not_built
-from daskpar.processor.container_options import check_image
+from daskpar.processor.containers.container_options import check_image
 
 
 def with_pythons(

@@ -179,7 +179,7 @@ class _Try:
         return tried
 
     def _load(self) -> tuple[Plan, Any]:
-        from daskpar.processor.fetched_plan import open_plan
+        from daskpar.processor.fetching.fetched_plan import open_plan
         from daskpar.processor.seen_items import SeenItems
 
         plan = open_plan(self._settings, alone=True)

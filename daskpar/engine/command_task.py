@@ -24,8 +24,8 @@ from daskpar.errors import DataUnreached, InfrastructureLost, RunDirectoryError
 from daskpar.outputs.step_uploads import StepUploads
 from daskpar.processor.command_process import CommandRunner
 from daskpar.processor.command_settings import CommandLayout, CommandSettings
-from daskpar.processor.container_mounts import Mount
-from daskpar.processor.fetched_inputs import FetchOrder
+from daskpar.processor.containers.container_mounts import Mount
+from daskpar.processor.fetching.fetched_inputs import FetchOrder
 
 logger = logging.getLogger(__name__)
 
@@ -142,7 +142,7 @@ def _fetched(plugin: NodePlugin, settings: CommandSettings) -> Iterator[CommandS
     """The settings with the places on this node where the inputs are that it has fetched; None: it was
     killed before. Raises DataUnreached where they can't be had.
     """
-    from daskpar.processor.fetch_process import FetchProcess
+    from daskpar.processor.fetching.fetch_process import FetchProcess
 
     assert settings.fetching is not None
     with _killable(plugin, settings) as killed:
@@ -209,7 +209,7 @@ def _run_here(plugin: NodePlugin, settings: CommandSettings) -> int:
 
 
 def _in_container(settings: CommandSettings, container: ChosenContainer) -> CommandRunner:
-    from daskpar.processor.container_command import ContainerCommandRunner
+    from daskpar.processor.containers.container_command import ContainerCommandRunner
 
     own = [settings.fetching.root if settings.fetching is not None else ""]
     own.append(settings.layout.root if settings.layout is not None else "")

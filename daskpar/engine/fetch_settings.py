@@ -6,7 +6,7 @@ from pathlib import Path
 
 from daskpar.jobspec.model import CommandStep, Input, ParallelStep
 from daskpar.paths import StepPaths
-from daskpar.processor.fetched_inputs import DEFAULT_CACHE_BYTES, FetchedInput, Fetching
+from daskpar.processor.fetching.fetched_inputs import DEFAULT_CACHE_BYTES, FetchedInput, Fetching
 
 
 def fetching_of(

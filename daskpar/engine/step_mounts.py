@@ -9,7 +9,7 @@ from pathlib import Path
 from daskpar.jobspec.input_access import Access
 from daskpar.jobspec.model import Input, ParallelStep, Step
 from daskpar.locations import is_url
-from daskpar.processor.container_mounts import OF_THE_IMAGE, Mount
+from daskpar.processor.containers.container_mounts import OF_THE_IMAGE, Mount
 
 
 def mounts_of(step: Step, run_directory: Path) -> tuple[Mount, ...]:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from daskpar.chosen_container import ChosenContainer
 from daskpar.environments.configured import configured
 from daskpar.errors import UsageError, nearest
-from daskpar.processor.container_options import check_image, check_options
+from daskpar.processor.containers.container_options import check_image, check_options
 
 CONTAINERS = ("container", "podman", "docker")
 """Words that a choice of a container begins with; the last two name the runtime too."""

@@ -15,7 +15,7 @@ import numpy as np
 from daskpar.batches.records import unpack
 from daskpar.processor import channel, timeouts, unit_reading
 from daskpar.processor.exit_reasons import ExitReason
-from daskpar.processor.gpu_watch import GpuWatch
+from daskpar.processor.gpus.gpu_watch import GpuWatch
 from daskpar.processor.health import Health
 from daskpar.processor.lost_blocks import charge_and_requeue
 from daskpar.processor.processor_handle import ProcessorHandle

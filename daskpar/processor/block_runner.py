@@ -25,7 +25,7 @@ from daskpar.printable import in_brackets
 from daskpar.processor import channel, context, own_disk
 from daskpar.processor.entry_script import Entry
 from daskpar.processor.error_text import describe_error, user_traceback
-from daskpar.processor.fetched_plan import open_plan
+from daskpar.processor.fetching.fetched_plan import open_plan
 from daskpar.processor.no_debugger import advice
 from daskpar.processor.own_ground import LOST_DESCRIPTORS, LOST_LIMITS, OwnGround
 from daskpar.processor.own_process import OwnProcess

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from daskpar.chosen_container import ChosenContainer
 from daskpar.datastores import StorageOptions
 from daskpar.jobspec.model import Input
-from daskpar.processor.container_mounts import Mount
-from daskpar.processor.fetched_inputs import Fetching
+from daskpar.processor.containers.container_mounts import Mount
+from daskpar.processor.fetching.fetched_inputs import Fetching
 from daskpar.processor.output_sweep import Uploads
 from daskpar.processor.private_mounts import NO_GUARD, Guard
 

@@ -18,7 +18,7 @@ from daskpar.processor import channel, leftovers, linux
 from daskpar.processor.fork_protocol import MARK, ChildEvent, ChildTask, CloseServer, Spawn
 
 if TYPE_CHECKING:
-    from daskpar.processor.container_server import ContainerClient, ServerPlace
+    from daskpar.processor.containers.container_server import ContainerClient, ServerPlace
 
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -120,7 +120,7 @@ class ForkServer:
     def _start_in_container(
         self, place: ServerPlace, environment: Mapping[str, str], *, tabular: bool
     ) -> None:
-        from daskpar.processor.container_server import ContainerClient
+        from daskpar.processor.containers.container_server import ContainerClient
 
         if (log := _open_log(self._log)) is not None:
             os.close(log)

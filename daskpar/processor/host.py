@@ -100,7 +100,7 @@ class Host:
             self._part,
         )
         if self.settings.in_flight:
-            from daskpar.processor.in_flight_runner import InFlightRunner
+            from daskpar.processor.in_flight.in_flight_runner import InFlightRunner
 
             in_flight = InFlightRunner(self._script_loop(), *given)
             in_flight.serve()
@@ -148,7 +148,7 @@ class Host:
         limit: RateLimit
         if self.settings.in_flight and not self.settings.azure_async:
             from daskpar.processor.async_rate_limit import AsyncRateLimit
-            from daskpar.processor.in_flight_call import paused
+            from daskpar.processor.in_flight.in_flight_call import paused
 
             limit = AsyncRateLimit(paused)
         else:

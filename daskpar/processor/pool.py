@@ -24,9 +24,9 @@ from daskpar.processor.exit_reasons import KillReason, exit_reason, exit_text_in
 from daskpar.processor.fork_protocol import Exited, Spawned, SpawnFailed
 from daskpar.processor.fork_server import ForkServer
 from daskpar.processor.goodbye import Goodbyes
-from daskpar.processor.gpu_devices import one_by_one
+from daskpar.processor.gpus.gpu_devices import one_by_one
 from daskpar.processor.growth_watchdog import GrowthWatchdog
-from daskpar.processor.in_flight_queue import InFlightQueue, queue_of
+from daskpar.processor.in_flight.in_flight_queue import InFlightQueue, queue_of
 from daskpar.processor.last_words import LastWords
 from daskpar.processor.long_calls import LongCallWatch
 from daskpar.processor.look_rows import look_rows
@@ -62,7 +62,7 @@ from daskpar.processor.start_failures import StartFailures
 from daskpar.processor.timeout_watchdog import TimeoutWatchdog
 
 if TYPE_CHECKING:
-    from daskpar.processor.fetch_process import FetchProcess
+    from daskpar.processor.fetching.fetch_process import FetchProcess
 
 logger = logging.getLogger(__name__)
 

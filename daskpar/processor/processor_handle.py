@@ -10,7 +10,7 @@ from daskpar.processor.channel import Inbox
 from daskpar.processor.child_setup import ProcessorTask
 from daskpar.processor.exit_reasons import KillReason
 from daskpar.processor.fork_server import ForkServer
-from daskpar.processor.in_flight_given import InFlightState
+from daskpar.processor.in_flight.in_flight_given import InFlightState
 from daskpar.processor.protocol import BlockOrder, ProcessorSettings
 from daskpar.processor.rate_page import RatePage
 from daskpar.processor.shared_page import Announcement, Phase, SharedPage

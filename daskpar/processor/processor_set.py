@@ -16,7 +16,7 @@ from daskpar.processor.protocol import ProcessorSettings
 from daskpar.processor.rate_page import RatePage
 
 if TYPE_CHECKING:
-    from daskpar.processor.fetch_process import FetchProcess
+    from daskpar.processor.fetching.fetch_process import FetchProcess
 
 
 class ProcessorSet:
@@ -134,7 +134,7 @@ class ProcessorSet:
     def _new_server(self) -> ForkServer:
         settings = self._settings
         if settings.container is not None:
-            from daskpar.processor.step_in_container import container_server
+            from daskpar.processor.containers.step_in_container import container_server
 
             return container_server(settings, settings.container)
         here = settings.python == sys.executable

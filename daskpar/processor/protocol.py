@@ -15,8 +15,8 @@ from daskpar.data.notices import Notice
 from daskpar.datastores import StorageOptions
 from daskpar.events import LongCall, ProcessorState
 from daskpar.paths import LogPaths, processor_work
-from daskpar.processor.container_mounts import Mount
-from daskpar.processor.fetched_inputs import Fetching
+from daskpar.processor.containers.container_mounts import Mount
+from daskpar.processor.fetching.fetched_inputs import Fetching
 from daskpar.processor.node_places import NodePlaces
 from daskpar.processor.output_sweep import Uploads
 from daskpar.processor.private_mounts import NO_GUARD, Guard

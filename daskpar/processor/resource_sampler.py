@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from daskpar.processor.gpu_readings import readings
+from daskpar.processor.gpus.gpu_readings import readings
 from daskpar.processor.protocol import Sampled
 from daskpar.processor.resource_usage import sample
 

@@ -17,7 +17,7 @@ from daskpar.environments.environment_choices import as_kept, how_of
 from daskpar.environments.python_probe import lacks
 from daskpar.errors import UsageError
 from daskpar.jobspec.named_environment import Environment
-from daskpar.processor.container_runtime import runtime_of
+from daskpar.processor.containers.container_runtime import runtime_of
 
 WRITTEN = [
     ("container", ChosenContainer(image="")),

@@ -212,7 +212,7 @@ LOADED = """
 import sys
 sys.path.insert(0, {root!r})
 import daskpar.processor.host, daskpar.processor.child_setup, daskpar.processor.uploading_runner
-import daskpar.processor.in_flight_runner, daskpar.rows.registry, daskpar.batches.plan
+import daskpar.processor.in_flight.in_flight_runner, daskpar.rows.registry, daskpar.batches.plan
 print(sorted({{"numpy", "pandas", "pyarrow", "dask", "yaml"}} & set(sys.modules)))
 from daskpar.processor.protocol import BlockOrder, ReleaseReason
 from daskpar.batches.plan_arrow import itertools

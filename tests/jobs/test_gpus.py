@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from daskpar.processor import gpu_readings
+from daskpar.processor.gpus import gpu_readings
 from daskpar.reports.facts import step_document
 from daskpar.reports.run_facts import facts_of
 

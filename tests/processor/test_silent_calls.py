@@ -14,7 +14,8 @@ from daskpar.results import Reason
 
 SCRIPT = """
 import asyncio, os
-from daskpar.processor import in_flight_runner, silent_data
+from daskpar.processor import silent_data
+from daskpar.processor.in_flight import in_flight_runner
 
 silent_data.ANSWER_SECONDS = in_flight_runner.CANCEL_SECONDS = {patience}
 

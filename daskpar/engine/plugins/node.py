@@ -31,7 +31,7 @@ from daskpar.engine.plugins.tracker import LATE_SECONDS, ignore, stop_name, trac
 from daskpar.engine.rules.allocation import NodeFacts
 from daskpar.engine.rules.backup_dispatch import Overtaken
 from daskpar.processor import prestart
-from daskpar.processor.gpu_readings import gpus_here
+from daskpar.processor.gpus.gpu_readings import gpus_here
 from daskpar.processor.pool import ProcessorPool
 from daskpar.processor.protocol import (
     PIECE_BYTES,
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from daskpar.engine.shipped.node_folder import NodeFolder
     from daskpar.engine.shipped.row_carrier import RowCarrier
     from daskpar.outputs.upload_gate import UploadGate
-    from daskpar.processor.fetch_process import FetchProcess
+    from daskpar.processor.fetching.fetch_process import FetchProcess
     from daskpar.processor.fork_server import ForkServer
 
 logger = logging.getLogger(__name__)
@@ -269,7 +269,7 @@ class NodePlugin(WorkerPlugin):
                 raise RuntimeError(f"{what} has ended on worker {self.worker.address}")
             fetch = None
             if settings.fetching is not None:
-                from daskpar.processor.fetch_process import fetch_for
+                from daskpar.processor.fetching.fetch_process import fetch_for
 
                 settings, fetch = fetch_for(settings, self.worker.local_directory)
             opened = self.steps[settings.opened_as] = _OpenStep(

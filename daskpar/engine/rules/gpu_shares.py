@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from daskpar.jobspec.model import ParallelStep
-from daskpar.processor.gpu_devices import devices
+from daskpar.processor.gpus.gpu_devices import devices
 from daskpar.processor.protocol import ProcessorSettings
 
 

@@ -12,7 +12,7 @@ from daskpar.engine.rules.allocation import (
     threads_per_processor,
 )
 from daskpar.engine.rules.gpu_shares import ONE_EACH, GpuShares
-from daskpar.processor.gpu_devices import one_by_one
+from daskpar.processor.gpus.gpu_devices import one_by_one
 from daskpar.processor.protocol import ProcessorSettings
 
 TASK_ERRORS = 3

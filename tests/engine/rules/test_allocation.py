@@ -12,7 +12,7 @@ from daskpar.engine.rules.allocation import (
     processors_per_node,
     threads_per_processor,
 )
-from daskpar.processor.gpu_devices import devices
+from daskpar.processor.gpus.gpu_devices import devices
 
 
 def facts(address: str, host: str, cores: int = 8, gpus: tuple[str, ...] = ()) -> NodeFacts:

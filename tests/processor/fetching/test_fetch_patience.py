@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from daskpar.errors import DataUnreached, InputError
-from daskpar.processor.fetch_patience import while_unreached
+from daskpar.processor.fetching.fetch_patience import while_unreached
 
 
 class Store:

@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from daskpar.chosen_container import ChosenContainer
-from daskpar.processor.container_mounts import Mount
-from daskpar.processor.container_options import SAME, option_names
-from daskpar.processor.container_runtime import Runtime
+from daskpar.processor.containers.container_mounts import Mount
+from daskpar.processor.containers.container_options import SAME, option_names
+from daskpar.processor.containers.container_runtime import Runtime
 from daskpar.processor.shared_library import PACKAGE
 
 INSIDE = "/.daskpar"

@@ -16,10 +16,11 @@ from dataclasses import replace
 from typing import Any
 
 from daskpar.processor import channel
-from daskpar.processor.fetch_main import Failed, Ready, remove_root
-from daskpar.processor.fetched_inputs import Fetching, FetchOrder
+from daskpar.processor.fetching.fetch_main import Failed, Ready, remove_root
+from daskpar.processor.fetching.fetched_inputs import Fetching, FetchOrder
 from daskpar.processor.held_folders import new_held_folder
 from daskpar.processor.protocol import ProcessorSettings
+from daskpar.processor.shared_library import PACKAGE
 
 PREFIX = "daskpar-fetched-"
 WAIT_SECONDS = 0.1
@@ -179,9 +180,9 @@ def here(settings: ProcessorSettings, fetching: Fetching) -> ProcessorSettings:
 
 def _launch_code(fd: int) -> str:
     # As that of a fork server: the same package, wherever it lies.
-    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    root = os.path.dirname(PACKAGE)
     return (
         f"import sys; sys.path[:] = [{root!r}, *filter(None, sys.path)]; "
         "import daskpar; sys.path.append(sys.path.pop(0)); "
-        f"from daskpar.processor.fetch_main import serve; serve({fd})"
+        f"from daskpar.processor.fetching.fetch_main import serve; serve({fd})"
     )

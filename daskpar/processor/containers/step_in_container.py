@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from daskpar.chosen_container import ChosenContainer
 from daskpar.errors import UsageError
-from daskpar.processor.container_links import led_to
-from daskpar.processor.container_mounts import Mount, arranged, for_files
-from daskpar.processor.container_server import ServerPlace
+from daskpar.processor.containers.container_links import led_to
+from daskpar.processor.containers.container_mounts import Mount, arranged, for_files
+from daskpar.processor.containers.container_server import ServerPlace
 from daskpar.processor.fork_server import ForkServer
 from daskpar.processor.protocol import ProcessorSettings
 

@@ -9,11 +9,11 @@ import pytest
 
 from daskpar.chosen_container import ChosenContainer
 from daskpar.errors import UsageError
-from daskpar.processor.container_command import by_a_shell
-from daskpar.processor.container_line import container_name, python_program, run_line
-from daskpar.processor.container_mounts import Mount
-from daskpar.processor.container_options import check_options
-from daskpar.processor.container_runtime import Runtime, last_words
+from daskpar.processor.containers.container_command import by_a_shell
+from daskpar.processor.containers.container_line import container_name, python_program, run_line
+from daskpar.processor.containers.container_mounts import Mount
+from daskpar.processor.containers.container_options import check_options
+from daskpar.processor.containers.container_runtime import Runtime, last_words
 from daskpar.processor.shared_library import PACKAGE
 
 PODMAN, DOCKER = Runtime("/usr/bin/podman", True), Runtime("/usr/bin/docker", False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from daskpar.processor.in_flight_given import InFlightState, ranges
+from daskpar.processor.in_flight.in_flight_given import InFlightState, ranges
 from daskpar.processor.protocol import BlockOrder
 
 

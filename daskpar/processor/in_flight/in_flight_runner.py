@@ -22,7 +22,7 @@ from daskpar.processor import channel, context
 from daskpar.processor.azure_contract import AzureContract, Failed
 from daskpar.processor.block_runner import FLUSH_BYTES, FLUSH_SECONDS, BlockRunner, without_warnings
 from daskpar.processor.error_text import user_traceback
-from daskpar.processor.in_flight_call import CURRENT, Call, Stepped, where_it_waits
+from daskpar.processor.in_flight.in_flight_call import CURRENT, Call, Stepped, where_it_waits
 from daskpar.processor.own_ground import LOST_DESCRIPTORS
 from daskpar.processor.piece_loader import PieceLoader
 from daskpar.processor.processor_messages import (

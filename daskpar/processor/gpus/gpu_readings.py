@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from glob import glob
 from typing import Any
 
-from daskpar.processor.gpu_devices import devices
+from daskpar.processor.gpus.gpu_devices import devices
 
 DRIVER = "/dev/nvidiactl"
 DEVICES = "/dev/nvidia[0-9]*"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from daskpar.processor.look_ahead import HANDED_SECONDS, LookAhead, upcoming
+from daskpar.processor.fetching.look_ahead import HANDED_SECONDS, LookAhead, upcoming
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,8 @@ from daskpar.batches.records import unpack
 from daskpar.processor import channel, timeouts
 from daskpar.processor.block_queue import BlockQueue
 from daskpar.processor.exit_reasons import ExitReason
-from daskpar.processor.in_flight_given import InFlightState, ranges
-from daskpar.processor.in_flight_losses import charge_and_requeue_all
+from daskpar.processor.in_flight.in_flight_given import InFlightState, ranges
+from daskpar.processor.in_flight.in_flight_losses import charge_and_requeue_all
 from daskpar.processor.processor_handle import ProcessorHandle
 from daskpar.processor.processor_messages import NOTHING_LEFT, BlockDone, HandBack, HandedBack
 from daskpar.processor.protocol import (

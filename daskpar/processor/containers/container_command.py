@@ -11,12 +11,12 @@ from dataclasses import replace
 from daskpar.chosen_container import ChosenContainer
 from daskpar.errors import UsageError
 from daskpar.processor.command_process import CommandRunner
-from daskpar.processor.container_keeper import ContainerKeeper
-from daskpar.processor.container_line import OWN, container_name, run_line
-from daskpar.processor.container_links import led_to
-from daskpar.processor.container_mounts import Mount, arranged
-from daskpar.processor.container_runtime import runtime_of
-from daskpar.processor.container_variables import handed_on, names_of_user, umask_now
+from daskpar.processor.containers.container_keeper import ContainerKeeper
+from daskpar.processor.containers.container_line import OWN, container_name, run_line
+from daskpar.processor.containers.container_links import led_to
+from daskpar.processor.containers.container_mounts import Mount, arranged
+from daskpar.processor.containers.container_runtime import runtime_of
+from daskpar.processor.containers.container_variables import handed_on, names_of_user, umask_now
 from daskpar.processor.fork_protocol import MARK
 
 _START = '. "$2/variables"; if [ -x /bin/bash ]; then exec /bin/bash -c "$1"; else exec /bin/sh -c "$1"; fi'

@@ -22,7 +22,7 @@ from daskpar.data.fetch_file import fetch_all, remote_kind, whole_files
 from daskpar.data.stamps import Stamp
 from daskpar.datastores import take_options
 from daskpar.processor import channel
-from daskpar.processor.fetch_again import (
+from daskpar.processor.fetching.fetch_again import (
     InUse,
     InUseNote,
     is_there,
@@ -31,12 +31,12 @@ from daskpar.processor.fetch_again import (
     remove_all_but,
     remove_note,
 )
-from daskpar.processor.fetch_cache import FetchCache, Wanted
-from daskpar.processor.fetch_patience import while_unreached
-from daskpar.processor.fetch_workers import FetchWorkers
-from daskpar.processor.fetched_inputs import FetchOrder
-from daskpar.processor.fetched_plan import FetchedPlan, Promise, as_answer, socket_path
-from daskpar.processor.look_ahead import LookAhead
+from daskpar.processor.fetching.fetch_cache import FetchCache, Wanted
+from daskpar.processor.fetching.fetch_patience import while_unreached
+from daskpar.processor.fetching.fetch_workers import FetchWorkers
+from daskpar.processor.fetching.fetched_inputs import FetchOrder
+from daskpar.processor.fetching.fetched_plan import FetchedPlan, Promise, as_answer, socket_path
+from daskpar.processor.fetching.look_ahead import LookAhead
 from daskpar.processor.protocol import LogMessage
 from daskpar.sizes import readable_size
 

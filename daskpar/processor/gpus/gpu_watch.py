@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from daskpar.batches.records import unpack
-from daskpar.processor.gpu_errors import GpuTrouble, gpu_trouble
-from daskpar.processor.gpu_health import GpuHealth
+from daskpar.processor.gpus.gpu_errors import GpuTrouble, gpu_trouble
+from daskpar.processor.gpus.gpu_health import GpuHealth
 from daskpar.processor.protocol import BlockOrder, Flushed, ProcessorSettings
 from daskpar.results import Failure, TryStatus
 

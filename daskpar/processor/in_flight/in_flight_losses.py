@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from daskpar.processor.exit_reasons import ExitReason, KillReason
-from daskpar.processor.in_flight_given import ranges
+from daskpar.processor.in_flight.in_flight_given import ranges
 from daskpar.processor.lost_blocks import charge, not_reached
 from daskpar.processor.processor_handle import ProcessorHandle
 from daskpar.processor.protocol import (

@@ -14,8 +14,8 @@ import struct
 import tempfile
 from collections.abc import Collection, Iterable
 
-from daskpar.processor.fetched_inputs import Fetching
-from daskpar.processor.fetched_plan import Span
+from daskpar.processor.fetching.fetched_inputs import Fetching
+from daskpar.processor.fetching.fetched_plan import Span
 
 InUse = tuple[int, Span | None]
 """A mini-batch, or a span of it, that a processor has in use."""

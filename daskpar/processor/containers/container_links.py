@@ -6,7 +6,13 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from daskpar.processor.container_mounts import MOST_LOOKED_AT, OF_THE_IMAGE, Mount, grouped, nearest
+from daskpar.processor.containers.container_mounts import (
+    MOST_LOOKED_AT,
+    OF_THE_IMAGE,
+    Mount,
+    grouped,
+    nearest,
+)
 
 _SYSTEM = (
     "/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/proc", "/run", "/sbin", "/sys", "/usr",

@@ -16,17 +16,17 @@ from time import monotonic
 
 from daskpar.chosen_container import ChosenContainer
 from daskpar.errors import UsageError
-from daskpar.processor.container_keeper import ContainerKeeper
-from daskpar.processor.container_line import (
+from daskpar.processor.containers.container_keeper import ContainerKeeper
+from daskpar.processor.containers.container_line import (
     LIBRARY,
     OWN,
     container_name,
     python_program,
     run_line,
 )
-from daskpar.processor.container_mounts import Mount
-from daskpar.processor.container_runtime import last_words, runtime_of
-from daskpar.processor.container_variables import handed_on, names_of_user, umask_now
+from daskpar.processor.containers.container_mounts import Mount
+from daskpar.processor.containers.container_runtime import last_words, runtime_of
+from daskpar.processor.containers.container_variables import handed_on, names_of_user, umask_now
 
 START_SECONDS = 120.0
 """For a container to start, which takes a third of a second, and longer from a network file system."""

@@ -21,7 +21,7 @@ from typing import Any
 from daskpar.data.fetch_file import THREADS, fetch_file, fetch_on_loop
 from daskpar.data.stamps import Stamp
 from daskpar.processor import channel
-from daskpar.processor.fetched_plan import as_answer, error_of
+from daskpar.processor.fetching.fetched_plan import as_answer, error_of
 from daskpar.processor.linux import die_with_parent
 from daskpar.processor.resource_usage import cores
 

@@ -7,9 +7,9 @@ import os
 import pytest
 
 from daskpar.errors import UsageError
-from daskpar.processor import container_mounts
-from daskpar.processor.container_links import led_to
-from daskpar.processor.container_mounts import Mount, arranged, for_files
+from daskpar.processor.containers import container_mounts
+from daskpar.processor.containers.container_links import led_to
+from daskpar.processor.containers.container_mounts import Mount, arranged, for_files
 
 
 def read(path: str) -> Mount:

@@ -14,7 +14,7 @@ from daskpar.data.stamps import UNKNOWN, Stamp, check
 from daskpar.errors import DataUnreached, InputChanged, InputError
 from daskpar.own_calls import OWN
 from daskpar.processor import channel
-from daskpar.processor.fetched_inputs import Fetching
+from daskpar.processor.fetching.fetched_inputs import Fetching
 from daskpar.processor.protocol import ProcessorSettings
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from daskpar.processor.gpu_errors import GpuTrouble, gpu_trouble
-from daskpar.processor.gpu_health import GpuHealth
-from daskpar.processor.gpu_readings import gpus_here, parts_of, readings
+from daskpar.processor.gpus.gpu_errors import GpuTrouble, gpu_trouble
+from daskpar.processor.gpus.gpu_health import GpuHealth
+from daskpar.processor.gpus.gpu_readings import gpus_here, parts_of, readings
 
 MEMORY, FAILED = GpuTrouble.MEMORY, GpuTrouble.FAILED
 
@@ -188,8 +188,8 @@ def test_what_gpus_use():
 
 def test_a_machine_without_gpus_loads_nothing_for_them(monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr("daskpar.processor.gpu_readings.device_files", list)
-    monkeypatch.setattr("daskpar.processor.gpu_readings.library", pytest.fail)
+    monkeypatch.setattr("daskpar.processor.gpus.gpu_readings.device_files", list)
+    monkeypatch.setattr("daskpar.processor.gpus.gpu_readings.library", pytest.fail)
     assert gpus_here() == ()
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-7,GPU-8,-1,3")
     assert gpus_here() == ("GPU-7", "GPU-8")

@@ -17,11 +17,12 @@ import pytest
 from daskpar.batches.plan_writer import write_plan
 from daskpar.data.stamps import Stamp
 from daskpar.datastores import StorageOptions
-from daskpar.processor import channel, fetch_again, fetch_main
-from daskpar.processor.fetch_process import FetchProcess
-from daskpar.processor.fetch_workers import FetchWorkers
-from daskpar.processor.fetched_inputs import FetchedInput, Fetching, FetchOrder
-from daskpar.processor.fetched_plan import FetchedPlan, _AskNode, connected
+from daskpar.processor import channel
+from daskpar.processor.fetching import fetch_again, fetch_main
+from daskpar.processor.fetching.fetch_process import FetchProcess
+from daskpar.processor.fetching.fetch_workers import FetchWorkers
+from daskpar.processor.fetching.fetched_inputs import FetchedInput, Fetching, FetchOrder
+from daskpar.processor.fetching.fetched_plan import FetchedPlan, _AskNode, connected
 from waiting import until
 
 FILES = 40
@@ -182,7 +183,7 @@ def test_the_note_of_a_processor_that_is_gone_keeps_nothing(tmp_path: Path) -> N
 def test_a_fetcher_that_is_killed_is_started_again_but_not_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("daskpar.processor.fetch_process.MOST_DEATHS", 1)
+    monkeypatch.setattr("daskpar.processor.fetching.fetch_process.MOST_DEATHS", 1)
     order = FetchOrder(fetching=Fetching(folder="/seen", inputs=()), storage=StorageOptions())
     found = FetchProcess(order, {}, str(tmp_path))
     try:

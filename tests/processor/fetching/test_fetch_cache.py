@@ -11,7 +11,7 @@ import pytest
 
 from daskpar.data.stamps import UNKNOWN, Stamp
 from daskpar.errors import DataUnreached, InputError
-from daskpar.processor.fetch_cache import FetchCache, Wanted
+from daskpar.processor.fetching.fetch_cache import FetchCache, Wanted
 from waiting import until
 
 
@@ -185,7 +185,7 @@ def test_what_was_fetched_and_not_used_goes_only_for_what_comes_next(
     store: Store, caches: list[FetchCache], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where blocks are divided, other files come first; those of before come later, and are fetched once."""
-    monkeypatch.setattr("daskpar.processor.fetch_cache.NEAR", 2)
+    monkeypatch.setattr("daskpar.processor.fetching.fetch_cache.NEAR", 2)
     cache = cache_of(store, caches, 50)
     cache.need("one", store.wanted("0"))
     cache.expect(store.wanted(*"12345"))

@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import tempfile
 
-from daskpar.processor.container_runtime import Runtime, removal_line, remove
+from daskpar.processor.containers.container_runtime import Runtime, removal_line, remove
 
 _KEEP = 'read -r word && exit; sleep 1; "$@" >/dev/null 2>&1; rm -rf -- "$FOLDER"'
 """A line says that all is well; the end of the file that we have gone. The fork server in the container then

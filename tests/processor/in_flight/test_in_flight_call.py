@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from daskpar.processor import in_flight_call
-from daskpar.processor.in_flight_call import Call, Stepped, where_it_waits
+from daskpar.processor.in_flight import in_flight_call
+from daskpar.processor.in_flight.in_flight_call import Call, Stepped, where_it_waits
 from daskpar.processor.protocol import BlockOrder
 from daskpar.processor.shared_page import Phase
 from daskpar.processor.slot_page import SlotPage

@@ -1,0 +1,1 @@
+"""The GPUs of a node: which there are, who has which, how they do, and which fail."""
