@@ -22,8 +22,8 @@ def ask(settings: Settings) -> Answer:
     answer.bar(
         "time against the best hand-written Pool (pool-slices)",
         ratio(series["daskpar"], series["pool-slices"]),
-        1.3,
-        1.15,
+        1.1,
+        0.95,
     )
     answer.bar(
         "time against Pool with pandas for each range", ratio(series["daskpar"], series["pool-pandas"]), 0.55

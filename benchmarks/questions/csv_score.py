@@ -57,7 +57,7 @@ def ask(settings: Settings) -> Answer:
     answer.series[f"csv-score {megabytes} MB"] = series
     ours, parts = series["daskpar"], series["pool-parts"]
     best = min((series["pool-parts"], series["pool-slices"]), key=lambda one: one.seconds)
-    answer.bar(f"time against the best hand-written Pool ({best.name})", ratio(ours, best), 1.35, 1.15)
+    answer.bar(f"time against the best hand-written Pool ({best.name})", ratio(ours, best), 1.1, 0.95)
     answer.bar("time against Pool with pandas", ratio(ours, series["pool-pandas"]), 0.5)
     answer.bar("time against dask.dataframe", ratio(ours, series["dask-dataframe"]), 0.3)
     if "ray-data" in series:

@@ -63,8 +63,8 @@ def ask(settings: Settings) -> Answer:
         answer.bar(
             f"{title}: time against Pool with part files",
             ratio(series["daskpar"], series["pool-parts"]),
-            1.3,
             1.1,
+            0.95,
         )
         if ray:
             answer.bar(f"{title}: time against Ray Data", ratio(series["daskpar"], series["ray-data"]), 0.25)
@@ -88,8 +88,8 @@ def slow(settings: Settings, answer: Answer) -> None:
     answer.bar(
         "run() of 0.2 s: time against Pool with part files",
         ratio(series["daskpar"], series["pool-parts"]),
-        1.3,
         1.1,
+        0.95,
     )
     size = path.stat().st_size
     extra = min(run.read_bytes for run in series["daskpar"].runs) - min(
