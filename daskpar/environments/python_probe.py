@@ -14,6 +14,7 @@ from glob import escape, glob
 
 from daskpar.chosen_python import OLDEST, ChosenPython
 from daskpar.errors import UsageError
+from daskpar.processor.program_answer import answer_of
 from daskpar.processor.python_variables import activated
 
 OLDEST_PACKAGES = {"pandas": "1.5", "pyarrow": "12.0"}
@@ -75,21 +76,8 @@ def _state_of(python: str) -> tuple[int, ...]:
 
 @cache
 def _look_at(python: str, modules: tuple[str, ...], for_commands: bool, state: tuple[int, ...]) -> Looked:
-    try:
-        done = subprocess.run(
-            [python, "-c", QUESTIONS, *modules],
-            env=activated(python, os.environ),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=PROBE_SECONDS,
-            cwd="/",
-        )
-    except subprocess.TimeoutExpired:
-        raise UsageError(f"{python} does not answer within {PROBE_SECONDS:g} s") from None
-    except OSError as error:
-        raise UsageError(f"{python} can't be started: {error.strerror or error}") from None
+    command = [python, "-c", QUESTIONS, *modules]
+    done = answer_of(command, PROBE_SECONDS, activated(python, os.environ))
     return found_in(python, python, done, for_commands=for_commands)
 
 

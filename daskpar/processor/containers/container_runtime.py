@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from daskpar.errors import UsageError
+from daskpar.processor.program_answer import answer_of
 
 KNOWN = ("podman", "docker")
 """Looked for in this order: the first needs no service and no rights."""
@@ -39,20 +40,7 @@ class Runtime:
 
     def ask(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a short command of it. UsageError where it does not answer."""
-        try:
-            return subprocess.run(
-                [self.program, *arguments],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=ANSWER_SECONDS,
-                cwd="/",
-            )
-        except subprocess.TimeoutExpired:
-            raise UsageError(f"{self.program} does not answer within {ANSWER_SECONDS:g} s") from None
-        except OSError as error:
-            raise UsageError(f"{self.program} can't be started: {error.strerror or error}") from None
+        return answer_of([self.program, *arguments], ANSWER_SECONDS)
 
 
 def runtime_of(name: str) -> Runtime:
