@@ -19,24 +19,32 @@ if TYPE_CHECKING:
 def run(arguments: argparse.Namespace) -> int:
     """Run the job of a YAML file."""
     from daskpar.driver.options import Options
-    from daskpar.driver.start_run import start_run
+    from daskpar.processor.prestart import started_early
 
+    spec = spec_file(arguments)
     show_warning = (lambda text: say(f"warning: {text}", sys.stderr)) if arguments.quiet else None
     options = Options(show_warning=show_warning, **run_options(arguments))
-    return _show_end(start_run(spec_file(arguments), {}, arguments.run_dir, options))
+    with started_early(wanted=options.is_local):
+        from daskpar.driver.start_run import start_run
+
+        return _show_end(start_run(spec, {}, arguments.run_dir, options))
 
 
 def resume(arguments: argparse.Namespace) -> int:
     """Go on with a run."""
     from daskpar.driver.options import Options
-    from daskpar.driver.start_run import resume_run
+    from daskpar.processor.prestart import started_early
 
+    folder = run_folder(arguments.run)
     options = Options(
         retry_failed=arguments.retry_failed,
         allow_changes=arguments.allow_changes,
         **run_options(arguments),
     )
-    return _show_end(resume_run(run_folder(arguments.run), options))
+    with started_early(wanted=options.is_local):
+        from daskpar.driver.start_run import resume_run
+
+        return _show_end(resume_run(folder, options))
 
 
 def _show_end(run: Run) -> int:

@@ -23,12 +23,12 @@ from daskpar.rows.part_store import PartStore
 from daskpar.rows.row_format import RowJoiner
 
 NAME = "output.early"
-LOOK_SECONDS = 0.2
+LOOK_SECONDS = 0.1
 COPY_BYTES = 16 << 20
 """Rows copied at once, unless one mini-batch has more: the end of the step waits for no more than these."""
 JOIN_BYTES = 4 << 20
 """The same of rows that are joined, which takes longer."""
-SYNC_BYTES = 64 << 20
+SYNC_BYTES = 16 << 20
 """Copied bytes after which the disk is told to write them: at the end there is little left to wait for."""
 SPARE_SHARE, SPARE_LEAST, SPARE_MOST = 0.1, 1 << 30, 16 << 30
 """Of the disk, but within these bytes: what the copy leaves free on top of twice what is expected, because

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,16 @@ class ChildTask:
     def temporary_folder(self, pid: int) -> str:
         """Called in the fork server: a folder that goes with the child `pid`; empty for none."""
         return ""
+
+
+@dataclass(frozen=True)
+class Prepare:
+    """Node: what a server that was started ahead of its step is for; comes before all else."""
+
+    variables: Mapping[str, str | None]
+    """Environment variables that are other ones than when it was started; None: gone."""
+    preload: str
+    """As of `fork_server_main.serve`."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from daskpar.processor import channel, leftovers, linux
-from daskpar.processor.fork_protocol import MARK, ChildEvent, ChildTask, CloseServer, Spawn
+from daskpar.processor.fork_protocol import MARK, ChildEvent, ChildTask, CloseServer, Prepare, Spawn
 
 if TYPE_CHECKING:
     from daskpar.processor.containers.container_server import ContainerClient, ServerPlace
@@ -41,6 +41,9 @@ ALLOCATION = {
     "MALLOC_TRIM_THRESHOLD_": str(64 << 20),
 }
 """Variables of the memory allocators; those that the user sets are kept."""
+READ_AT_START = ("LD_", "MALLOC_", "GLIBC_", "PYTHON", "LC_")
+"""How variables begin that a process reads as it starts: to change them later changes nothing."""
+READ_AT_START_TOO = frozenset({"LANG", "LANGUAGE", "TZ", "HOME"})
 CONTAINER_END_SECONDS = 10.0
 """For a runtime to take down a container in which nothing runs any more; it takes a tenth of a second."""
 
@@ -53,8 +56,8 @@ class ForkServer:
     than this one, with the variables that belong to its environment. `light`: nothing is loaded, for
     commands; these find that Python by the variables, and the server itself runs in this one. `log`: file for
     its standard error, and for that of children until they have their own; empty: as this process's.
-    `place`: a container in which it runs, with that one's variables. Raises OSError where it can't be
-    started.
+    `place`: a container in which it runs, with that one's variables. `ahead`: what it is for is not known,
+    `prepare` will say it. Raises OSError where it can't be started.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class ForkServer:
         light: bool = False,
         log: str = "",
         place: ServerPlace | None = None,
+        ahead: bool = False,
     ) -> None:
         self.threads = threads
         self._log = log
@@ -78,7 +82,7 @@ class ForkServer:
             self._start_in_container(place, environment or {}, tabular=tabular)
             return
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        defaults = {} if light else self._defaults()
+        defaults = {} if light else ALLOCATION if ahead else self._defaults()
         given: Mapping[str, str] = os.environ
         another = bool(python) and not light
         if python:
@@ -87,7 +91,8 @@ class ForkServer:
             given = activated(python, given)
         variables = {**defaults, **given, **(environment or {})}
         variables[MARK] = self._mark.partition("=")[2]
-        preload = "commands" if light else "tables" if tabular else "files"
+        self._variables = variables
+        preload = "" if ahead else "commands" if light else "tables" if tabular else "files"
         stderr = _open_log(log)
         try:
             self.process = subprocess.Popen(
@@ -116,6 +121,19 @@ class ForkServer:
 
     def _defaults(self) -> dict[str, str]:
         return {**dict.fromkeys(THREAD_VARIABLES, str(self.threads)), **ALLOCATION}
+
+    def prepare(self, environment: Mapping[str, str], *, tabular: bool, threads: int) -> bool:
+        """Say what a server is for that was started ahead, as when it is made; False where it can't be for
+        that: a variable would have to be there from the beginning. OSError when it is gone.
+        """
+        self.threads = threads
+        wanted = {**self._defaults(), **os.environ, **environment, MARK: self._variables[MARK]}
+        changed: dict[str, str | None] = dict.fromkeys(self._variables.keys() - wanted.keys())
+        changed.update(wanted.items() - self._variables.items())
+        if any(name.startswith(READ_AT_START) or name in READ_AT_START_TOO for name in changed):
+            return False
+        channel.send(self.socket, Prepare(changed, "tables" if tabular else "files"))
+        return True
 
     def _start_in_container(
         self, place: ServerPlace, environment: Mapping[str, str], *, tabular: bool

@@ -16,7 +16,7 @@ import sys
 from time import monotonic, sleep
 
 from daskpar.processor import channel, guardian, last_state, leftovers, linux
-from daskpar.processor.fork_protocol import CloseServer, Exited, Spawn, Spawned, SpawnFailed
+from daskpar.processor.fork_protocol import CloseServer, Exited, Prepare, Spawn, Spawned, SpawnFailed
 from daskpar.processor.protocol import ProcessorSettings
 from daskpar.processor.shared_page import Announcement, SharedPage
 
@@ -25,7 +25,8 @@ MAX_FDS = 4
 
 
 def serve(fd: int, preload: str, mark: str, *, node: int = 0) -> None:
-    """Main of the fork server; `fd` is its socket, `preload` one of `commands`, `files`, `tables`.
+    """Main of the fork server; `fd` is its socket, `preload` one of `commands`, `files`, `tables`; empty: a
+    `Prepare` says it.
 
     `mark`: NAME=value, in the environment of this process and of all below it. `node`: process of its node,
     where that is not the parent.
@@ -42,11 +43,25 @@ def serve(fd: int, preload: str, mark: str, *, node: int = 0) -> None:
     # A handler of Python's own is needed for the wake-up descriptor to be written; it has nothing to do.
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
-    _preload(preload)
-    _hide_what_loads_dask()
     sock = socket.socket(fileno=fd)
     sock.set_inheritable(False)
+    _preload(preload or _prepared(sock))
+    _hide_what_loads_dask()
     _Server(sock, wake, waker, guarded, mark).run()
+
+
+def _prepared(sock: socket.socket) -> str:
+    """Wait until the step is known, and take over its variables; what to load for it."""
+    try:
+        order: Prepare = channel.receive(sock)
+    except (EOFError, OSError):  # no step wants it
+        os._exit(0)
+    for name, value in order.variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+    return order.preload
 
 
 def _preload(preload: str) -> None:

@@ -11,9 +11,12 @@ import shutil
 import stat
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from daskpar.processor.fork_protocol import MARK
-from daskpar.processor.protocol import ProcessorSettings
+
+if TYPE_CHECKING:
+    from daskpar.processor.protocol import ProcessorSettings
 
 
 def fresh_folder(folder: Path) -> None:

@@ -1,12 +1,14 @@
 """Fork servers that were started before the step that will use them, or that an earlier step no longer needs.
 
-One that is started ahead imports pandas while this process imports Dask.
+One that is started ahead imports pandas while this process imports Dask. The first of a run starts before the
+job is read: its interpreter is up by the time that its variables are known.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +39,24 @@ class _Waiting:
 
 
 _waiting: list[_Waiting] = []
+_unprepared: list[ForkServer] = []
+"""Those of which it is not known yet what they are for; one at most."""
 _lock = threading.Lock()
+
+
+@contextmanager
+def started_early(*, wanted: bool) -> Iterator[None]:
+    """Start a fork server for the first step of a job that is not read yet; what nobody took ends with this.
+
+    `wanted`: whether nodes will live in this process.
+    """
+    try:
+        with _lock, suppress(OSError):  # a later one says what stood in the way
+            if wanted and not _unprepared and not _waiting:
+                _unprepared.append(ForkServer(ahead=True))
+        yield
+    finally:
+        close_all()
 
 
 def prestart(
@@ -50,9 +69,24 @@ def prestart(
     with _lock:
         number -= sum(found.fits(environment, tabular, threads, python) for found in _waiting)
     for _ in range(number):
-        server = ForkServer(environment=dict(environment), tabular=tabular, threads=threads, python=python)
+        server = None if python else _prepared(environment, tabular=tabular, threads=threads)
+        if server is None:
+            server = ForkServer(environment=environment, tabular=tabular, threads=threads, python=python)
         with _lock:
             _waiting.append(_Waiting(dict(environment), tabular, threads, server, python))
+
+
+def _prepared(environment: Mapping[str, str], *, tabular: bool, threads: int) -> ForkServer | None:
+    """The one that was started early, if it can be for that."""
+    with _lock:
+        early = _unprepared.pop() if _unprepared else None
+    if early is None:
+        return None
+    with suppress(OSError):
+        if early.prepare(environment, tabular=tabular, threads=threads):
+            return early
+    early.kill()
+    return None
 
 
 def run_in_prestarted(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -94,6 +128,8 @@ def close_all() -> None:
     """End the fork servers that nobody took."""
     # Those of another run in this process are among them: it then starts its own, somewhat later.
     with _lock:
-        left, _waiting[:] = list(_waiting), []
-    for found in left:
-        found.server.kill()
+        left = [*_unprepared, *(found.server for found in _waiting)]
+        _unprepared.clear()
+        _waiting.clear()
+    for server in left:
+        server.kill()
