@@ -1,4 +1,4 @@
-"""Runs the commands of all competitors in turn, and keeps their times, memory and checks.
+"""Runs the commands of all competitors in turn, and keeps their times, checks and, of a run apart, memory.
 
 In turn, so that anything that disturbs the machine disturbs all of them alike.
 """
@@ -65,12 +65,12 @@ class Measured:
     """Of the whole command: what the user waits."""
     job_seconds: float | None
     """From "the runtime is up" until the output is complete, where the command says so."""
-    peak_bytes: int
     read_bytes: int
     """What read() calls of the whole tree delivered, from the page cache too."""
     marks: Mapping[str, float]
-    sampler: MemorySampler
     began: float
+    memory: MemorySampler | None = None
+    """What its memory was from moment to moment, where somebody looked."""
 
 
 @dataclass(kw_only=True)
@@ -79,6 +79,8 @@ class Series:
 
     name: str
     runs: list[Measured] = field(default_factory=list)
+    looked_at: Measured | None = None
+    """One run more, whose memory was looked at; its time means nothing."""
 
     @property
     def seconds(self) -> float:
@@ -92,9 +94,15 @@ class Series:
         return median(known) if len(known) == len(self.runs) else None
 
     @property
-    def peak_bytes(self) -> float:
-        """Median of the peaks."""
-        return median(run.peak_bytes for run in self.runs)
+    def memory(self) -> MemorySampler:
+        """Of the run that was looked at."""
+        assert self.looked_at is not None and self.looked_at.memory is not None, "nobody asked for memory"
+        return self.looked_at.memory
+
+    @property
+    def peak_bytes(self) -> int:
+        """The peak of that run."""
+        return self.memory.peak()
 
     def mark(self, name: str) -> float:
         """Median seconds from the start of the command to a mark."""
@@ -105,7 +113,7 @@ class Series:
         return {
             "seconds": [round(run.seconds, 3) for run in self.runs],
             "job_seconds": [run.job_seconds and round(run.job_seconds, 3) for run in self.runs],
-            "peak_mb": [round(run.peak_bytes / 1e6, 1) for run in self.runs],
+            "peak_mb": round(self.peak_bytes / 1e6, 1) if self.looked_at is not None else None,
         }
 
 
@@ -119,8 +127,8 @@ def adopt_orphans() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def measure(command: Command) -> Measured:
-    """Run a command once, checked."""
+def measure(command: Command, *, memory: bool = False) -> Measured:
+    """Run a command once, checked. `memory`: look at its memory, which takes time of it."""
     command.prepare()
     ours = set(descendants(os.getpid()))
     read_before = bytes_read()
@@ -135,15 +143,17 @@ def measure(command: Command) -> Measured:
             stderr=subprocess.STDOUT,
             env={**os.environ, "PYTHONPATH": str(ROOT), **command.environment},
         )
-        sampler = MemorySampler(process.pid)
-        sampler.start()
+        sampler = MemorySampler(process.pid) if memory else None
+        if sampler is not None:
+            sampler.start()
         try:
             code = process.wait(PATIENCE_SECONDS)
             seconds = time.perf_counter() - clock
         except subprocess.TimeoutExpired:
             code, seconds = -1, float(PATIENCE_SECONDS)
         finally:
-            peak = sampler.stop()
+            if sampler is not None:
+                sampler.stop()
             end_leftovers(ours)
         output.seek(0)
         text = output.read()
@@ -155,19 +165,25 @@ def measure(command: Command) -> Measured:
     return Measured(
         seconds=seconds,
         job_seconds=job,
-        peak_bytes=peak,
         read_bytes=bytes_read() - read_before,
         marks=marks,
-        sampler=sampler,
         began=began,
+        memory=sampler,
     )
 
 
 def interleave(
-    commands: Sequence[Command], repeats: int, say: Callable[[str], None] = print
+    commands: Sequence[Command], repeats: int, say: Callable[[str], None] = print, *, memory: bool = False
 ) -> dict[str, Series]:
-    """Run all commands in turn, `repeats` times."""
+    """Run all commands in turn, `repeats` times.
+
+    `memory`: once more before, to look at their memory. The kernel stops a process while it adds up its
+    pages, and the more so the more processes a command has: up to a tenth of the time (measured).
+    """
     series = {command.name: Series(name=command.name) for command in commands}
+    for command in commands if memory else ():
+        run = series[command.name].looked_at = measure(command, memory=True)
+        say(f"    {command.name}: {run.seconds:.2f} s, peak {series[command.name].peak_bytes / 1e6:.0f} MB")
     for repeat in range(repeats):
         for command in commands:
             if repeat >= (command.repeats or repeats):
@@ -175,7 +191,7 @@ def interleave(
             run = measure(command)
             series[command.name].runs.append(run)
             job = "" if run.job_seconds is None else f" (job {run.job_seconds:.2f} s)"
-            say(f"    {command.name}: {run.seconds:.2f} s{job}, peak {run.peak_bytes / 1e6:.0f} MB")
+            say(f"    {command.name}: {run.seconds:.2f} s{job}")
     return series
 
 

@@ -58,11 +58,10 @@ class MemorySampler(threading.Thread):
             self.samples.append((began, sum(map(pss_bytes, descendants(self.root)))))
             pause = max(0.05, (time.thread_time() - cpu) / SHARE)
 
-    def stop(self) -> int:
-        """End; gives the peak in bytes."""
+    def stop(self) -> None:
+        """End."""
         self._stopped.set()
         self.join()
-        return self.peak()
 
     def peak(self, until: float = float("inf")) -> int:
         """The largest sample taken before `until`."""

@@ -55,7 +55,8 @@ def behind(records: Sequence[Mapping[str, Any]]) -> list[str]:
                 jobs = [job for job in one["job_seconds"] if job is not None]
                 job = f"{median(jobs):.2f}" if jobs else ""
                 spread = f"{median(seconds):.2f} ({min(seconds):.2f}-{max(seconds):.2f})"
-                lines.append(f"| {title} | {name} | {spread} | {job} | {median(one['peak_mb']):.0f} |")
+                peak = f"{one['peak_mb']:.0f}" if one["peak_mb"] is not None else ""
+                lines.append(f"| {title} | {name} | {spread} | {job} | {peak} |")
     return lines
 
 

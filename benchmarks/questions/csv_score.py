@@ -53,7 +53,7 @@ def ask(settings: Settings) -> Answer:
         commands.append(competitor("ray_data", megabytes, SIZE))
     else:
         answer.skip("Ray Data: not installed (pip install '.[bench]')")
-    series = interleave(commands, settings.repeats)
+    series = interleave(commands, settings.repeats, memory=True)
     answer.series[f"csv-score {megabytes} MB"] = series
     ours, parts = series["daskpar"], series["pool-parts"]
     best = min((series["pool-parts"], series["pool-slices"]), key=lambda one: one.seconds)

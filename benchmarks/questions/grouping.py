@@ -21,14 +21,15 @@ def ask(settings: Settings) -> Answer:
         job.command(check=lambda: job.expect(planned=groups, succeeded=groups, items=groups * data.DAYS))
     ]
     commands.append(peer("models", "dask_grouping", path))
-    series = interleave(commands, settings.repeats)
+    series = interleave(commands, settings.repeats, memory=True)
     answer.series[f"grouping, {path.stat().st_size / 1e6:.0f} MB"] = series
     ours, dask = series["daskpar"], series["dask-grouping"]
     time = max(
         ours.mark("planned") / dask.seconds, grouping_seconds(ours) / (dask.job_seconds or dask.seconds)
     )
     # The calls of run() that come after are no part of the question.
-    peak = median(run.sampler.peak(until=run.marks["planned"]) for run in ours.runs)
+    assert ours.looked_at is not None
+    peak = ours.memory.peak(until=ours.looked_at.marks["planned"])
     answer.bar("time against Dask's shuffle", time, 0.6, 0.4)
     answer.bar("peak memory against Dask's shuffle", peak / dask.peak_bytes, 0.6)
     answer.bar("peak memory over the size of the file", peak / path.stat().st_size, 0.75)

@@ -113,7 +113,7 @@ def streamed(settings: Settings, answer: Answer) -> None:
         job.command(check=scores_complete(job.rows, rows)),
         idle.command(name="idle", check=scores_complete(idle.rows, idle_rows)),
     ]
-    series = interleave(commands, 1)
+    series = interleave(commands, 1, memory=True)
     answer.series["reading, streamed pass"] = series
     beyond = series["daskpar"].peak_bytes - series["idle"].peak_bytes
     each = beyond / job.processors / (partition * 1024**2)

@@ -44,7 +44,7 @@ def ask(settings: Settings) -> Answer:
             prepare=lambda: output.unlink(missing_ok=True),
         )
     )
-    series = interleave(commands, settings.repeats)
+    series = interleave(commands, settings.repeats, memory=True)
     answer.series[f"row formats, {megabytes} MB"] = series
     for name in OURS:
         must = {"csv": 1.1, "parquet": 1.1, "jsonl": 1.5}.get(name)
