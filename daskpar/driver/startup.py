@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import shutil
 import threading
@@ -11,6 +10,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from daskpar.driver.builds_ahead import BuildsAhead
+from daskpar.driver.import_ahead import import_ahead
 from daskpar.driver.listing_ahead import ListingAhead, may_list_ahead
 from daskpar.errors import DaskparError, InfrastructureLost, InputError, Interrupted, UsageError, input_error
 from daskpar.jobspec.env_references import resolved_values
@@ -22,14 +22,6 @@ if TYPE_CHECKING:
     from daskpar.rundir.probe import NodeNeeds
     from daskpar.rundir.run_directory import RunDirectory
 
-AHEAD = (
-    "daskpar.engine.plugins.node",
-    "daskpar.engine.parallel_step",
-    "daskpar.reports.live_facts",
-    "daskpar.reports.watchers",
-)
-"""Imported in this order while the main thread reads the job and waits for the plan of a table: Dask, which
-the cluster waits for, then what the first step needs once its input is planned."""
 CLOSE_SECONDS = 30.0
 """How long the end of a run waits for a cluster that is still being opened, in order to close it."""
 
@@ -53,7 +45,7 @@ def named_compute(job: PipelineJob) -> str:
 
 @contextmanager
 def started_ahead(job: PipelineJob, options: Options) -> Iterator[None]:
-    """Start what takes longest as soon as the spec is read: imports (`AHEAD`), and fork servers.
+    """Start what takes longest as soon as the spec is read: imports, and fork servers.
 
     The fork servers are those of the first parallel step of a run on this machine. Those that no node took
     are closed at the end.
@@ -62,7 +54,7 @@ def started_ahead(job: PipelineJob, options: Options) -> Iterator[None]:
 
     try:
         start_servers(job, options)
-        threading.Thread(target=_import_ahead, name="daskpar-import", daemon=True).start()
+        threading.Thread(target=import_ahead, name="daskpar-import", daemon=True).start()
         yield
     finally:
         prestart.close_all()
@@ -88,12 +80,6 @@ def start_servers(job: PipelineJob, options: Options) -> None:
 
 def _first_parallel(job: PipelineJob) -> ParallelStep | None:
     return next((step for step in job.steps if isinstance(step, ParallelStep) and not step.needs), None)
-
-
-def _import_ahead() -> None:
-    for name in AHEAD:
-        with suppress(Exception):  # the import that uses it fails too, and is reported
-            importlib.import_module(name)
 
 
 class Startup:
