@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
 
 from daskpar.chosen_container import ChosenContainer
+from daskpar.frozen import frozen
 
 OLDEST = (3, 9)
 """The oldest Python in which processors run."""
@@ -14,7 +14,7 @@ TABLE_PACKAGES = ("pandas", "pyarrow")
 """What it needs where mini-batches are tables."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class ChosenPython:
     """A Python that was chosen for a step."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 from daskpar import _version
 from daskpar.commands.output import report, say
 from daskpar.errors import DaskparError, Interrupted, UsageError, nearest
+from daskpar.frozen import frozen
 from daskpar.printable import printable
 
 
@@ -62,7 +62,7 @@ def _later(module: str, name: str) -> Callable[[argparse.Namespace], int]:
 # -- the table of verbs
 
 
-@dataclass(frozen=True)
+@frozen
 class Option:
     """An argument of some verbs."""
 
@@ -83,7 +83,7 @@ def flag(name: str, help: str, *, excludes_others: bool = False) -> Option:
     return option(name, help, excludes_others=excludes_others, action="store_true")
 
 
-@dataclass(frozen=True)
+@frozen
 class Verb:
     """One command."""
 

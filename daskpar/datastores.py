@@ -12,11 +12,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from daskpar import masking
 from daskpar.errors import UsageError, nearest
+from daskpar.frozen import frozen
 
 Written = str | os.PathLike[str] | Mapping[str, Any]
 """A datastore as the user gives it."""
@@ -27,7 +28,7 @@ _ALIASES = {"s3a": "s3", "abfss": "abfs", "az": "abfs", "gcs": "gs"}
 """Schemes of one and the same store."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Datastore:
     """What one name stands for."""
 

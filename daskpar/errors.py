@@ -19,7 +19,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+from daskpar.frozen import frozen
 
 
 class DaskparError(Exception):
@@ -28,7 +29,7 @@ class DaskparError(Exception):
     exit_code = 1
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Problem:
     """One mistake in a spec: where it is, what is wrong, what to do."""
 

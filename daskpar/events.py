@@ -10,10 +10,11 @@ A new event is added here in four places: its class, its name in `RunEvent` or `
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from daskpar.frozen import frozen
 from daskpar.results import Counts, Failure, Status, StepResult
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class NodeState(StrEnum):
     LOST = "lost"
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class RunStarted:
     """The run begins, or goes on where an earlier process of it ended."""
 
@@ -71,7 +72,7 @@ class RunStarted:
     """Step -> the steps that it waits for."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class StepStarted:
     """A step begins; its folder is there."""
 
@@ -91,7 +92,7 @@ class StepStarted:
     """Output name -> path or URL."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class StepPlanned:
     """The mini-batches of a parallel step are known."""
 
@@ -115,7 +116,7 @@ class StepPlanned:
     """Processors on all of them together."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class TriesEnded:
     """A bulk of tries, as committed by the driver, in the order in which they came."""
 
@@ -129,7 +130,7 @@ class TriesEnded:
     """The failed tries among them in words."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Progress:
     """How far a step is: at most a few times a second, and once at the end."""
 
@@ -147,7 +148,7 @@ class Progress:
     """
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class LongCall:
     """Something that a processor has been doing for a while: a mini-batch, or import and `init()`."""
 
@@ -167,7 +168,7 @@ class LongCall:
     """What the mini-batch holds, in a few words."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class LongCallsChanged:
     """What processors of a node have been doing for more than a few seconds now: all of it, each time."""
 
@@ -181,7 +182,7 @@ class LongCallsChanged:
     """Empty when the last one has ended."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class ProcessorEvent:
     """A processor has a new state."""
 
@@ -207,7 +208,7 @@ class ProcessorEvent:
     """Of one that has ended: its largest resident memory; 0 where it is not known."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class NodeEvent:
     """A node has joined the step, or is lost to it."""
 
@@ -225,7 +226,7 @@ class NodeEvent:
     """More about it, for people: why it is lost."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class ResourceSample:
     """One row of `sys/perf`; measured on the node every `resource_monitor_interval` seconds."""
 
@@ -245,7 +246,7 @@ class ResourceSample:
     """For each GPU: column of `node_gpu_usage.csv` -> value."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Warned:
     """Something that a user should know, and that stops nothing."""
 
@@ -257,7 +258,7 @@ class Warned:
     """One sentence."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class StepEnded:
     """A step has ended, and what it wrote is where it belongs."""
 
@@ -272,7 +273,7 @@ class StepEnded:
         return self.result.step
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class RunEnded:
     """The last event of a run."""
 

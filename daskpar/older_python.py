@@ -175,8 +175,16 @@ class _WithNames:
         return getattr(self._module, name)
 
 
+def _plainly(**_: Any) -> Callable[[Any], Any]:
+    """A decorator that tells something to type checkers alone."""
+    return lambda decorated: decorated
+
+
 def _lacking() -> dict[str, _WithNames]:
-    names: dict[str, dict[str, Any]] = {"enum": {"StrEnum": _StrEnum}, "typing": {"Self": Any}}
+    names: dict[str, dict[str, Any]] = {
+        "enum": {"StrEnum": _StrEnum},
+        "typing": {"Self": Any, "dataclass_transform": _plainly},
+    }
     if sys.version_info < (3, 10):
         names["dataclasses"] = {"dataclass": _dataclass}
         names["itertools"] = {"pairwise": _pairwise}

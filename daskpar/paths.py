@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import shlex
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
+
+from daskpar.frozen import frozen
 
 
 def process_name(processor: int) -> str:
@@ -28,7 +29,7 @@ def processor_work(work: Path, node: int, processor: int) -> Path:
     return work / str(node) / process_name(processor)
 
 
-@dataclass(frozen=True)
+@frozen
 class LogPaths:
     """The log tree of one step."""
 
@@ -158,7 +159,7 @@ class LogPaths:
         return self.root / "sys" / "node" / str(node) / "forkserver.txt"
 
 
-@dataclass(frozen=True)
+@frozen
 class StepPaths:
     """The folder of one step in a run directory; what is below it need not exist yet."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import IntEnum, StrEnum
 
 from daskpar.errors import (
@@ -14,6 +14,7 @@ from daskpar.errors import (
     JobFailed,
     PartialRun,
 )
+from daskpar.frozen import frozen
 
 
 class Status(StrEnum):
@@ -101,7 +102,7 @@ class Reason(IntEnum):
     INPUT_CHANGED = 10  # a file is not what was planned: final at once, for a retry would read the same
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Counts:
     """How far a step is; all numbers are of final outcomes except `tries_failed`, `repeats`,
     `throttled` and `copies`."""
@@ -150,7 +151,7 @@ class Counts:
         return self.succeeded + self.failed + self.empty
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Failure:
     """What a user needs to know of a failed try; its figures are in its record."""
 
@@ -174,7 +175,7 @@ class Failure:
     """What the script had printed last, each part below the path of its log."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class InitFailed:
     """Import of the entry script or `init()` failed, hung or killed its process; no mini-batch is charged."""
 
@@ -204,7 +205,7 @@ def _is_final(failure: Failure | InitFailed) -> bool:
     return failure.final if isinstance(failure, Failure) else failure.fatal
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class StepResult:
     """How a step ended."""
 

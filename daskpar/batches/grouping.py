@@ -20,7 +20,6 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,6 +36,7 @@ from daskpar.data.notices import LossCounter, LostValues
 from daskpar.data.tables.cutting import cut_into_pieces
 from daskpar.data.tables.piece import PIECE
 from daskpar.data.tables.table import Table
+from daskpar.frozen import frozen
 
 if TYPE_CHECKING:
     from daskpar.data.tables.table_reader import TableReader
@@ -71,7 +71,7 @@ RECIPE = "recipe.json"
 INDEX_COLUMNS = ("first", "stop")
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Recipe:
     """What the passes need to know, kept in the working folder."""
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +24,7 @@ from daskpar.batches.name_texts import (
     root_of,
 )
 from daskpar.batches.plan import GROUPED, NUMBERS, Plan
+from daskpar.frozen import frozen
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -37,7 +37,7 @@ ROW_KIND = {True: "rows", False: "bytes"}
 """What the ends of a piece count, by whether the format knows its rows before they are read."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class NameParts:
     """The names of some mini-batches, and what they are made of; `NONE` where that is not theirs."""
 
@@ -50,7 +50,7 @@ class NameParts:
     """`store=7, brand=null`."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Item:
     """A part of a mini-batch that can be named."""
 
@@ -62,7 +62,7 @@ class Item:
     """Which rows of it, as in `NameParts`."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class _TableFiles:
     """The files of a table."""
 

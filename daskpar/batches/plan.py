@@ -23,7 +23,6 @@ from __future__ import annotations
 import bisect
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +32,7 @@ from daskpar.batches.plan_files import check_present, check_whole, checks_in
 from daskpar.batches.plan_stamps import StoredStamps
 from daskpar.data.notices import Notice
 from daskpar.errors import PlanDamaged, RunDirectoryError
+from daskpar.frozen import frozen
 from daskpar.rundir.boot import same_boot
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class FileMiniBatch(list[str]):
         return FileMiniBatch, (list(self), self.task_id)
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class PlanSummary:
     """What a plan holds, in figures."""
 

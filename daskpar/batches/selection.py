@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from daskpar.errors import UsageError
+from daskpar.frozen import frozen
 
 Ranges = list[tuple[int, int]]
 """[start, stop) each, ascending, none touching the next one."""
 OPTION = "--mini-batches"
 
 
-@dataclass(frozen=True)
+@frozen
 class Selection:
     """Some mini-batches of any plan."""
 

@@ -14,13 +14,14 @@ from daskpar.data.reach import Reach, reach_of
 from daskpar.data.stamp_columns import StampColumns
 from daskpar.data.stamps import Stamp, kind_of, remote_stamp
 from daskpar.errors import DataUnreached, InputError
+from daskpar.frozen import frozen
 from daskpar.locations import filesystem, is_url, remote_errors
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class FileList:
     """Files in the order of the table or folder that names them; a path may come twice."""
 

@@ -10,13 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from daskpar.frozen import frozen
+
 EXAMPLE_LENGTH = 80
 """Characters of a record or value that a message shows."""
 COLUMNS_NAMED = 5
 """Columns that a message names where more than one has lost values by the same cause."""
 
 
-@dataclass(frozen=True)
+@frozen
 class LostValues:
     """Values of one column that became null, were left out or are doubtful: how many, and one of them."""
 
@@ -27,7 +29,7 @@ class LostValues:
         return LostValues(self.count + other.count, self.example or other.example)
 
 
-@dataclass(frozen=True)
+@frozen
 class Notice:
     """Values of one column (empty: of whole records or files) that one cause has touched."""
 

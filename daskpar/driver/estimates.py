@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from daskpar.frozen import frozen
 
 STUDENT = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23)
 """Student's t for 95 %, two-sided, with 1, 2, ... degrees of freedom; about 2 beyond."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Estimate:
     """A figure, and between which two it lies 19 times out of 20 as far as a sample of such size can say."""
 

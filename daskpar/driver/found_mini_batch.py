@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from daskpar.driver.job_secrets import take_secrets
 from daskpar.driver.options import Assets, Components, all_datastores
 from daskpar.environments.environment_choices import WrittenHow
 from daskpar.errors import UsageError, nearest
+from daskpar.frozen import frozen
 from daskpar.jobspec.given_spec import GivenSpec
 from daskpar.jobspec.load import JobDefinition, read_definition, resolve_job
 from daskpar.jobspec.model import ParallelStep, PipelineJob
@@ -34,7 +35,7 @@ Name = int | str | Mapping[str, Any]
 """A mini-batch by its index, a file or its key (`batches.mini_batch_names`)."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Wanted:
     """Which mini-batch is asked for, and of what."""
 
@@ -54,7 +55,7 @@ class Wanted:
     """Whether inputs can be made read-only in their place."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Found:
     """One mini-batch, planned; nothing of it is read yet."""
 
@@ -78,7 +79,7 @@ class Found:
     """Of the datastores, by which the process that runs it opens its files."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class _Chosen:
     """The step and, where they are known already, its plan and the mini-batch."""
 

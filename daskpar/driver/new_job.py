@@ -9,10 +9,10 @@ import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from daskpar.errors import InputError, UsageError
+from daskpar.frozen import frozen
 from daskpar.jobspec.row_tables import reader_of, table_text
 from daskpar.locations import is_url, read_bytes
 
@@ -97,7 +97,7 @@ def look_at(path):
 }
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Seen:
     """What the data is."""
 

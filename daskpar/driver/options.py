@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from daskpar.datastores import Datastore, Written, as_datastore, remember
 from daskpar.errors import LocationError, UsageError, nearest
+from daskpar.frozen import frozen
 from daskpar.locations import UNNAMED, is_url, resolve
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from daskpar.jobspec.given_spec import GivenSpec
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Options:
     """How to run, in addition to what the spec says."""
 

@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from textwrap import indent
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from daskpar.datastores import Written
 from daskpar.engine.rules.clocks import progress_timeout
 from daskpar.engine.rules.gpu_shares import shares_of_step
 from daskpar.errors import DaskparError, Problem
+from daskpar.frozen import frozen
 from daskpar.jobspec.given_spec import GivenSpec
 from daskpar.jobspec.input_access import Access
 from daskpar.jobspec.model import CommandStep, Input, ParallelStep, PipelineJob, Step
@@ -123,7 +124,7 @@ def _size_text(step: ParallelStep) -> str:
     return step.by_size.written if step.by_size.number else "1 file, or 1 MB of a table"
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class PlannedJob:
     """A job as `plan` sees it."""
 

@@ -6,11 +6,11 @@ import io
 import json
 from collections.abc import Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from daskpar.errors import RunDirectoryError, UsageError
+from daskpar.frozen import frozen
 from daskpar.jobspec.row_formats import CSV, JSONL, PARQUET
 from daskpar.locations import filesystem, is_url
 from daskpar.outputs.journal_reader import read_journal
@@ -153,7 +153,7 @@ def _without_break(line: str) -> str:
     return line.removesuffix("\n")
 
 
-@dataclass(frozen=True)
+@frozen
 class _Rows:
     """Where the rows of a step are."""
 

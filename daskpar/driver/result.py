@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from daskpar.errors import UsageError, nearest
+from daskpar.frozen import frozen
 from daskpar.paths import StepPaths, step_path
 from daskpar.results import Counts, Status, error_of
 from daskpar.rundir.run_directory import RunDirectory
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from daskpar.results import StepResult
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Run:
     """One execution of a pipeline job, ended: what `daskpar.run` and `daskpar.resume` return."""
 

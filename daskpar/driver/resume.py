@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from daskpar.datastores import Written
 from daskpar.driver.job_secrets import take_secrets
 from daskpar.environments.environment_choices import WrittenHow, as_kept
 from daskpar.errors import Problem, RunDirectoryError, UsageError
+from daskpar.frozen import frozen
 from daskpar.jobspec.model import ParallelStep, PipelineJob, Step
 from daskpar.locations import resolve
 from daskpar.masking import hidden, hidden_value
@@ -113,7 +114,7 @@ def _warn_of_other_machine(directory: RunDirectory, cluster: str, options: Optio
     return (Problem(file=str(directory.path), line=None, path="", what=what),)
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Reopened:
     """A run that is opened to be resumed."""
 
@@ -203,7 +204,7 @@ def _reopen(
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class StartedWith:
     """How a run was started, in addition to its spec, joined with what is given now."""
 

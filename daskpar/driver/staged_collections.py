@@ -11,12 +11,12 @@ import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from daskpar import atomic
 from daskpar.errors import UsageError
+from daskpar.frozen import frozen
 
 ITEM, BATCH = "item", "mini_batch"
 """Columns of a table of pickled items: the item, and the mini-batch that it belongs to."""
@@ -36,7 +36,7 @@ class Staged(ABC):
         """Write it, described by an MLTable, into an existing folder."""
 
 
-@dataclass(frozen=True)
+@frozen
 class PathList(Staged):
     """Absolute paths and URLs of files, in their order."""
 
@@ -46,7 +46,7 @@ class PathList(Staged):
         write_list(self.paths, folder)
 
 
-@dataclass(frozen=True)
+@frozen
 class WholeFrame(Staged):
     """A pandas DataFrame: one file."""
 
@@ -57,7 +57,7 @@ class WholeFrame(Staged):
         write_table(folder)
 
 
-@dataclass(frozen=True)
+@frozen
 class FrameParts(Staged):
     """A Dask DataFrame whose small partitions are joined, for a mini-batch does not cross a file."""
 
@@ -78,7 +78,7 @@ class FrameParts(Staged):
         write_table(folder)
 
 
-@dataclass(frozen=True)
+@frozen
 class ItemBag(Staged):
     """The elements of a Dask bag, pickled: `per_batch` of them for each mini-batch."""
 

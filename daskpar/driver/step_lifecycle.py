@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from daskpar.driver.background_fingerprint import BackgroundFingerprint
 from daskpar.driver.inputs_beside import InputsBeside
 from daskpar.driver.planned_files import PlannedFiles
 from daskpar.events import Event, StepEnded, StepKind, StepStarted, Warned
+from daskpar.frozen import frozen
 from daskpar.jobspec.model import CommandStep, PipelineJob, Step
 from daskpar.outputs.journal_reader import has_commits
 from daskpar.results import Counts, Status, StepResult
@@ -40,7 +41,7 @@ PLANNED_FROM = "planned_from"
 differ from it by now: after --allow-changes, and where not all input files were looked at."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class StepLifecycle:
     """Runs `step` of `job` and keeps in its folder what a later process of this run needs to know."""
 

@@ -11,7 +11,7 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from daskpar.driver import script_surroundings as surroundings
 from daskpar.driver.found_mini_batch import Found
 from daskpar.errors import InputError, Interrupted
+from daskpar.frozen import frozen
 from daskpar.paths import RunPaths
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ KEPT_NAMED = 5
 """Files that are named where a try has written any."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Stops:
     """Where a debugger stops."""
 
@@ -45,7 +46,7 @@ class Stops:
     """Of an editor's debugger (debugpy), with its breakpoints, in place of pdb."""
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@frozen(kw_only=True, repr=False)
 class Trial:
     """What came of a mini-batch that was tried: what `daskpar.debug` returns."""
 

@@ -14,6 +14,7 @@ from daskpar.engine.rules.counter import ThresholdCounter
 from daskpar.engine.rules.dispatch import Dispatcher
 from daskpar.engine.worker_calls import give_back_on_worker, stop_overtaken_on_worker
 from daskpar.events import LongCall
+from daskpar.frozen import frozen
 from daskpar.printable import in_brackets
 from daskpar.processor.protocol import BlockOrder, LongCalls, ProcessorSettings
 
@@ -26,7 +27,7 @@ _COUNTED = ("run", "loading")
 """What a call does whose mini-batch may be copied."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Straggler:
     """What takes so long that a copy is worth starting."""
 

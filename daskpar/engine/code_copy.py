@@ -8,11 +8,12 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from daskpar.atomic import explained, replace_json
 from daskpar.data.file_copies import NO_LINKS
+from daskpar.frozen import frozen
 from daskpar.outputs.output_folders import move_aside
 from daskpar.rundir.identity import is_run_directory
 
@@ -109,7 +110,7 @@ def _things(folder: Path | str, above: str) -> Iterator[tuple[str, str]]:
             yield name, f"{seen.st_mtime_ns} {seen.st_size}"
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class _Copy:
     code: Path
     run_directory: Path

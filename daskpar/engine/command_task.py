@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from daskpar.engine.code_copy import lay_out_code
 from daskpar.engine.input_copies import lay_out_inputs
 from daskpar.engine.plugins.node import NodePlugin, plugin_name, plugin_of
 from daskpar.errors import DataUnreached, InfrastructureLost, RunDirectoryError
+from daskpar.frozen import frozen
 from daskpar.outputs.step_uploads import StepUploads
 from daskpar.processor.command_process import CommandRunner
 from daskpar.processor.command_settings import CommandLayout, CommandSettings
@@ -166,7 +167,7 @@ def _fetched(plugin: NodePlugin, settings: CommandSettings) -> Iterator[CommandS
             fetch.close()
 
 
-@dataclass(frozen=True)
+@frozen
 class _Killed:
     """Stands for a command that does not run yet, or no more."""
 

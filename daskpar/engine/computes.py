@@ -10,11 +10,11 @@ import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import Any
 
 from daskpar.engine.cluster_trouble import ClusterTrouble
 from daskpar.errors import UsageError, nearest, nearest_name
+from daskpar.frozen import frozen
 
 
 def load_class(name: str) -> Any:
@@ -45,7 +45,7 @@ GIVE_UP_SECONDS = 10.0
 """How long a cluster that could not be started may take to close."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class StartedCompute:
     """A cluster that was started for a run."""
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from daskpar.errors import DaskparError
+from daskpar.frozen import frozen
 from daskpar.processor.protocol import Flushed
 from daskpar.results import Failure, InitFailed, Status, first_that_cost
 
@@ -18,7 +19,7 @@ Raises InfrastructureLost when it can't be stored, JobFailed when it must not be
 """
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class ExecutionResult:
     """How an execution ended."""
 

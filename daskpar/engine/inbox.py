@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import queue
-from dataclasses import dataclass
 
 from daskpar.engine.plugins.tracker_messages import TrackerMessage
+from daskpar.frozen import frozen
 from daskpar.processor.last_state import LastState
 
 
-@dataclass(frozen=True)
+@frozen
 class StepOpened:
     """A worker has answered the request to start the processors of the step."""
 
@@ -20,7 +20,7 @@ class StepOpened:
     """Why it could not; empty where it could."""
 
 
-@dataclass(frozen=True)
+@frozen
 class WorkerUnheard:
     """Nothing is heard of a worker that was asked to start processors; `StepOpened` may follow."""
 
@@ -31,7 +31,7 @@ class WorkerUnheard:
     """In one sentence."""
 
 
-@dataclass(frozen=True)
+@frozen
 class LastStateKnown:
     """What a lost node was running is known, or will never be."""
 
@@ -40,7 +40,7 @@ class LastStateKnown:
     last_state: LastState | None
 
 
-@dataclass(frozen=True)
+@frozen
 class TaskEnded:
     """The Dask task of a block has ended."""
 
@@ -51,14 +51,14 @@ class TaskEnded:
     """`repr` of the exception of one that has failed."""
 
 
-@dataclass(frozen=True)
+@frozen
 class WorkerLeft:
     """A worker has answered the request to end its processors; sent at the end of an execution only."""
 
     address: str
 
 
-@dataclass(frozen=True)
+@frozen
 class StopRequested:
     """Somebody asks for the end of the step."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from daskpar.batches.plan import PlanSummary
 from daskpar.batches.plan_writer import write_plan
 from daskpar.errors import InputError, nearest
 from daskpar.fetched_names import check_names
+from daskpar.frozen import frozen
 from daskpar.jobspec.model import BySize, Input, ParallelStep
 from daskpar.jobspec.row_formats import ALL, INDEX_COLUMN, PATH
 from daskpar.locations import is_url
@@ -88,7 +89,7 @@ def check_keys(opened: Table | FileList, keys: tuple[str, ...]) -> None:
         check(keys, opened.schema.names, opened.origin)
 
 
-@dataclass(frozen=True)
+@frozen
 class WantedColumns:
     """What a step wants its input to have columns for."""
 

@@ -6,9 +6,9 @@ import secrets
 import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 
+from daskpar.frozen import frozen
 from daskpar.jobspec.model import ParallelStep
 from daskpar.locations import is_url
 from daskpar.outputs.assembly import CopiedStart, assemble, check_space
@@ -24,7 +24,7 @@ from daskpar.rows.registry import store_of
 from daskpar.rundir.step_folder import StepFolder
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class StepOutputs:
     """Makes the outputs of one step of what its ledger holds."""
 

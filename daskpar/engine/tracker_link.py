@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from daskpar.engine.cluster import RESUME, bounded
@@ -12,6 +11,7 @@ from daskpar.engine.inbox import Inbox
 from daskpar.engine.plugins.tracker_messages import TrackerClosed, Wire, from_wire
 from daskpar.engine.rules.counter import ThresholdCounter
 from daskpar.errors import InfrastructureLost
+from daskpar.frozen import frozen
 from daskpar.results import Counts
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class TrackerLink:
     """The tracker of one step of run `run_id`; its messages come into `inbox`."""
 

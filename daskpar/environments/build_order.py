@@ -7,10 +7,11 @@ import json
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 from daskpar.environments.conda_file import CondaFile, conda_file_of
 from daskpar.environments.pip_lines import add_places, expanded
+from daskpar.frozen import frozen
 from daskpar.jobspec.named_environment import Environment, file_and_line
 from daskpar.processor.shared_library import cache_folder
 
@@ -18,7 +19,7 @@ READY = "daskpar-environment.json"
 """The file that is written into an environment when it is complete."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class BuildOrder:
     """One environment to be built."""
 

@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -18,13 +17,14 @@ from daskpar.environments.build_order import BuildOrder
 from daskpar.environments.conda_file import CondaFile
 from daskpar.environments.conda_names import on_pypi, why_not
 from daskpar.errors import UsageError
+from daskpar.frozen import frozen
 
 CONDA_KIND = ("micromamba", "mamba", "conda")
 """Programs that read a conda file, the quickest first."""
 _VARIABLES = {"micromamba": "MAMBA_EXE", "mamba": "MAMBA_EXE", "conda": "CONDA_EXE"}
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class BuildPlan:
     """The commands that build an environment, one after the other."""
 

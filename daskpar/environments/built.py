@@ -10,7 +10,6 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -20,6 +19,7 @@ from daskpar.environments.build_tools import BuildPlan, plan_of
 from daskpar.environments.prefix_users import users_of
 from daskpar.environments.tool_run import WAIT_SECONDS, BuildStopped, run_tool
 from daskpar.errors import JobFailed, UsageError
+from daskpar.frozen import frozen
 from daskpar.masking import hidden
 from daskpar.processor.python_variables import KEPT_VARIABLES
 
@@ -173,7 +173,7 @@ def _write_privately(path: str, content: str) -> None:
 # -- those that are there
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Built:
     """An environment that is there."""
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from daskpar.frozen import frozen
 
 _SPEC = re.compile(
     r"(?:(?P<channel>[^:\s]+)::)?(?P<name>[A-Za-z0-9_][\w.\-]*)"
@@ -14,7 +15,7 @@ _SPEC = re.compile(
 _KEY = re.compile(r"version\s*=\s*['\"]?([^'\",\]]+)")
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class CondaPackage:
     """One line of the dependencies."""
 
@@ -26,7 +27,7 @@ class CondaPackage:
     """Whether `version` says all that the line does: a choice of versions (`1.5|1.7`) has no counterpart."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class CondaFile:
     """A conda file."""
 

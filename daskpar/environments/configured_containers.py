@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from daskpar.chosen_container import ChosenContainer
 from daskpar.environments.container_choice import with_defaults
 from daskpar.environments.container_probe import known_image
 from daskpar.environments.environment_choices import Choices
 from daskpar.errors import UsageError
+from daskpar.frozen import frozen
 
 
-@dataclass(frozen=True)
+@frozen
 class ConfiguredContainer:
     """One of them."""
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 
 from daskpar.chosen_container import ChosenContainer
 from daskpar.environments.configured import configured
 from daskpar.environments.container_choice import CONTAINERS, container_as_kept, container_of
 from daskpar.errors import UsageError, nearest
+from daskpar.frozen import frozen
 from daskpar.jobspec.model import CommandStep, ParallelStep
 
 OURS, CHECK, BUILD = "ours", "check", "build"
@@ -30,7 +30,7 @@ WrittenHow = str | Mapping[str, object]
 """As `--environment` and the configuration have it."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class How:
     """One choice."""
 

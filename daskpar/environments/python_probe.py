@@ -8,12 +8,12 @@ import os
 import shlex
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from glob import escape, glob
 
 from daskpar.chosen_python import OLDEST, ChosenPython
 from daskpar.errors import UsageError
+from daskpar.frozen import frozen
 from daskpar.processor.program_answer import answer_of
 from daskpar.processor.python_variables import activated
 
@@ -45,7 +45,7 @@ print(json.dumps({
 """
 
 
-@dataclass(frozen=True)
+@frozen
 class Looked:
     """What was found."""
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+
+from daskpar.frozen import frozen
 
 _BINDING = re.compile(r"\$\{\{([^{}]*)\}\}")
 _SEGMENT = re.compile(r"\$\[\[(.*?)\]\]", re.DOTALL)
@@ -19,7 +20,7 @@ PARENT = "parent"
 SERVER = "server"
 
 
-@dataclass(frozen=True)
+@frozen
 class Binding:
     """What stands between `${{` and `}}`, without the blanks round it."""
 
@@ -29,7 +30,7 @@ class Binding:
         return "${{" + self.body + "}}"
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Reference:
     """What a binding refers to: an input or output, and whose."""
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from daskpar.frozen import frozen
 from daskpar.jobspec.bindings import Binding, BindingError, parse
 from daskpar.jobspec.env_references import REFERENCE
 from daskpar.jobspec.shell_text import NoWord, ShellText
@@ -20,7 +21,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9_@%+:,./][A-Za-z0-9_@%+:,./=-]*", re.ASCII)
 """A value that is one word in every context, quoted or not."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Filling:
     """What stands for a binding in a command."""
 
@@ -31,7 +32,7 @@ class Filling:
     """
 
 
-@dataclass(frozen=True)
+@frozen
 class FilledCommand:
     """A command that is ready to run."""
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from daskpar.errors import nearest
+from daskpar.frozen import frozen
 from daskpar.jobspec import known_fields, scalars
 from daskpar.jobspec.bindings import PARENT, only_binding
 from daskpar.jobspec.components import merge, read_component, with_rows_in_task
@@ -82,7 +82,7 @@ def read_job(
     )
 
 
-@dataclass(frozen=True)
+@frozen
 class _Reading:
     """What all steps of a job are read with."""
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
+from daskpar.frozen import frozen
 from daskpar.jobspec.ports import InputPort, OutputPort
 from daskpar.jobspec.problems import Place
 from daskpar.jobspec.yaml_source import Value
@@ -17,7 +18,7 @@ STEP_NAME_CHARACTERS = 200
 STEP_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class DeclaredStep:
     """One step as declared."""
 
@@ -38,7 +39,7 @@ class DeclaredStep:
     """Of a nested pipeline: its steps, by their own names."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class DeclaredJob:
     """A whole job as declared."""
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 import yaml
 
+from daskpar.frozen import frozen
 from daskpar.jobspec.kept_secrets import without_secrets
 from daskpar.jobspec.plain_values import values_of_mapping
 from daskpar.jobspec.problems import Place, Problems
@@ -23,7 +24,7 @@ _HEAD = """\
 """
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class GivenSpec:
     """A job without a file. One of `mapping` and `text` is there."""
 
@@ -53,7 +54,7 @@ class GivenSpec:
         return KeptSpec(text=head + text, left_out=tuple(left_out))
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class KeptSpec:
     """A given job as it is kept in the run directory."""
 

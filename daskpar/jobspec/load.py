@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+from daskpar.frozen import frozen
 from daskpar.jobspec.bare_components import is_bare, with_stand_ins
 from daskpar.jobspec.declarations import read_job
 from daskpar.jobspec.declared_job import DeclaredJob
@@ -34,7 +34,7 @@ NO_RUN = Path("/RUN")
 """The run directory of a job that is only checked."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class JobDefinition:
     """A job that was read; its bindings (`${{...}}`) are not filled in yet."""
 

@@ -6,11 +6,12 @@ Knows nothing of Dask, of files' contents or of the machine.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from daskpar.chosen_python import ChosenPython
 from daskpar.errors import Problem
+from daskpar.frozen import frozen
 from daskpar.jobspec import row_formats
 from daskpar.jobspec.named_environment import Environment
 from daskpar.sizes import UNITS, written_size
@@ -20,7 +21,7 @@ FILE_LIST_MODES = frozenset({"ro_mount", "download", "eval_mount", "eval_downloa
 """Modes of an MLTable that is read as the list of its files."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Input:
     """One input of a step, resolved."""
 
@@ -68,7 +69,7 @@ class Input:
         return self.is_data and (self.type != "mltable" or self.mode in FILE_LIST_MODES)
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Output:
     """One output of a step, resolved: the script gets `path`, later steps read it."""
 
@@ -86,7 +87,7 @@ class Output:
     """Where scripts write it in the run directory, from where it is uploaded to `path`; empty: at `path`."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class BySize:
     """Split by size: `number` files for file lists, `size_bytes` for tables.
 
@@ -109,7 +110,7 @@ class BySize:
         return written_size(self.number, self.unit)
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class DriverSettings:
     """Settings that Azure's driver takes as program arguments, with the defaults of Azure's documentation."""
 
@@ -178,7 +179,7 @@ class DriverSettings:
     rank_mini_batch_count: int = 0
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class ParallelStep:
     """One parallel step, resolved: every binding filled in, every setting with its effective value."""
 
@@ -224,7 +225,7 @@ class ParallelStep:
     """The step's YAML after merging component and node, for the effective spec."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class CommandStep:
     """One command step, resolved: a shell text that runs once on a node."""
 
@@ -256,7 +257,7 @@ class CommandStep:
 Step = ParallelStep | CommandStep
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class PipelineJob:
     """A pipeline job, resolved against one run directory; each of `steps` comes after those it needs."""
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from daskpar.errors import UsageError, nearest
+from daskpar.frozen import frozen
 from daskpar.jobspec import known_fields
 from daskpar.jobspec.problems import COMMAND_LINE, Place
 from daskpar.jobspec.step_settings import BY_KEY
@@ -34,7 +35,7 @@ _STEP_KEYS = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Overridden:
     """A spec's tree with values put in, and the settings that win over everything else."""
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from daskpar.errors import nearest
+from daskpar.frozen import frozen
 from daskpar.jobspec import known_fields, scalars
 from daskpar.jobspec.bindings import only_binding
 from daskpar.jobspec.problems import Place, Problems
@@ -14,7 +15,7 @@ from daskpar.jobspec.yaml_source import Value
 PORT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class InputPort:
     """One input before its bindings are filled in: at most one of `path` and `value` is set.
 
@@ -41,7 +42,7 @@ class InputPort:
         return self.type in known_fields.LITERAL_TYPES
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class OutputPort:
     """One output before its bindings are filled in."""
 

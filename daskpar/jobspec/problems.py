@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from daskpar.errors import Problem, SpecError
+from daskpar.frozen import frozen
 
 NODE = "node"
 COMPONENT = "component"
 COMMAND_LINE = "command line"
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Place:
     """Where a value was written."""
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from daskpar.frozen import frozen
 
 _BINDING = re.compile(r"\$\{\{[^{}]*\}\}")
 _SERVICE_INPUT = re.compile(r"--input(_ds_|_fds_|_pipeline_param_)?\w*\d")
@@ -131,7 +133,7 @@ SERVICE_FLAGS = frozenset(
 """Flags that Azure's service passes to its own driver; a script may use such a name for itself."""
 
 
-@dataclass(frozen=True)
+@frozen
 class NearMiss:
     """What somebody meant who wrote a name that the driver does not know."""
 
@@ -164,7 +166,7 @@ class UnclosedQuote(ValueError):
     """A quote in program arguments has no partner; the message shows where it stands."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class DriverFlags:
     """The flags for the driver among a step's arguments."""
 

@@ -9,10 +9,10 @@ import re
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from daskpar.errors import nearest
+from daskpar.frozen import frozen
 
 PARSING = threading.Lock()
 # CPython 3.11 counts how deep a tree is for all threads together: two that parse at once end in SystemError
@@ -20,7 +20,7 @@ PARSING = threading.Lock()
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class FoundScript:
     """Where an entry script was found."""
 
@@ -30,7 +30,7 @@ class FoundScript:
     """The file, None where the module is no Python file (an extension)."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class ScriptProblem:
     """What is wrong with a script, and where."""
 

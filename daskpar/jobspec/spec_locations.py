@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections import ChainMap
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from daskpar.errors import LocationError
+from daskpar.frozen import frozen
 from daskpar.jobspec.asset_names import advice, find_asset, names_of
 from daskpar.jobspec.env_references import REFERENCE
 from daskpar.jobspec.problems import Problems
@@ -21,7 +22,7 @@ DEFAULT_DATASTORES = ("workspaceblobstore", "default")
 """Names of the default datastore, which lies in the run directory."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class RunLocations:
     """Where one run keeps what it makes, and what the names of datastores stand for."""
 

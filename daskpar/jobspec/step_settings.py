@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from daskpar.frozen import frozen
 from daskpar.jobspec import row_formats, scalars
 from daskpar.jobspec.gpu_share import gpu_share
 from daskpar.jobspec.model import BySize, DriverSettings
@@ -18,7 +19,7 @@ _DEFAULTS = DriverSettings()
 _LEVEL = scalars.choice("DEBUG", "INFO", "WARNING")
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Setting:
     """One setting: its name, where YAML has it, which program arguments set it."""
 
@@ -166,7 +167,7 @@ _OWN_FIELDS = frozenset(
 )
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class ChosenSettings:
     """The settings that a step runs with, and where each came from."""
 

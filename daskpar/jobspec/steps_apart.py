@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
+from daskpar.frozen import frozen
 from daskpar.paths import RunPaths
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class StepsApart:
     """The steps `names`, which write below `folder`: nothing else is touched by them."""
 

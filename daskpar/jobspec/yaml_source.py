@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from daskpar.errors import nearest, yaml_hint
+from daskpar.frozen import frozen
 from daskpar.jobspec.problems import Place, Problems
 
 _BASE: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -20,7 +21,7 @@ _TOO_DEEP = "values are nested too deeply"
 _MOST_VALUES = 50_000  # an alias of aliases can stand for billions of values; no job has this many
 
 
-@dataclass(frozen=True)
+@frozen
 class Value:
     """A YAML value and its place: `data` is a scalar, a dict of text to Value, or a list of Values."""
 

@@ -15,18 +15,18 @@ import re
 import sys
 import types
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import cloudpickle
 
 from daskpar.errors import UsageError
+from daskpar.frozen import frozen
 from daskpar.mapped.function_digest import function_digest
 from daskpar.processor.entry_script import takes_context
 from daskpar.processor.function_facts import DIGEST, FOLDER, PICKLE, Facts
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class FunctionFiles:
     """A function that can be sent to processors."""
 

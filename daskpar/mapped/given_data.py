@@ -6,12 +6,13 @@ import glob
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from daskpar.driver.staged_collections import BATCH, FrameParts, ItemBag, PathList, Staged, WholeFrame
 from daskpar.errors import UsageError, nearest
+from daskpar.frozen import frozen
 from daskpar.locations import filesystem, is_url
 from daskpar.sizes import parse_size
 
@@ -21,7 +22,7 @@ _WHAT = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class GivenData:
     """Data that is split into mini-batches."""
 

@@ -6,11 +6,11 @@ import json
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from daskpar.errors import UsageError
+from daskpar.frozen import frozen
 from daskpar.jobspec import row_formats
 from daskpar.jobspec.given_spec import GivenSpec
 from daskpar.jobspec.program_arguments import driver_flags, join_arguments, split_arguments
@@ -175,7 +175,7 @@ def map_mini_batches(
     return _run(called, given, document, name, run_dir, options)
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class _Called:
     """What is called for each mini-batch."""
 

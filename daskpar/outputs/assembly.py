@@ -15,6 +15,7 @@ from typing import Protocol
 
 from daskpar import atomic
 from daskpar.errors import InfrastructureLost, UsageError
+from daskpar.frozen import frozen
 from daskpar.locations import filesystem, is_url
 from daskpar.outputs.commits import Commits
 from daskpar.outputs.meter import Meter, OnProgress
@@ -28,7 +29,7 @@ from daskpar.sizes import disk_size
 SPACE_ADVICE = "Free some space, then `python -m daskpar resume` puts the output together."
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Assembled:
     """What was put together."""
 

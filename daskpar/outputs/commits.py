@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
+from daskpar.frozen import frozen
 from daskpar.outputs.journal_reader import JournalContents
 from daskpar.results import Counts, TryStatus
 
@@ -18,7 +18,7 @@ _FINAL = 3
 _CHUNK = 1 << 20
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class PartRanges:
     """Ranges of bytes of parts; one after the other they are the rows of some mini-batches in order."""
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from daskpar import atomic
 from daskpar.errors import InfrastructureLost, RowsDamaged, RunDirectoryError, UsageError
+from daskpar.frozen import frozen
 from daskpar.jobspec.row_formats import TEXT
 from daskpar.locations import is_url
 from daskpar.outputs.assembly import SPACE_ADVICE, Assembled, assemble
@@ -25,7 +25,7 @@ from daskpar.rundir.run_directory import RunDirectory
 from daskpar.rundir.step_folder import StepFolder
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Exported:
     """What was exported, for the terminal."""
 

@@ -12,7 +12,6 @@ import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ import numpy as np
 from daskpar import atomic
 from daskpar.batches.plan import Plan
 from daskpar.errors import DaskparError
+from daskpar.frozen import frozen
 from daskpar.outputs.failed_rows import FailedRows, json_row, row_numbers, table_of, values_by_row
 from daskpar.outputs.journal_reader import JournalContents, read_journal
 from daskpar.outputs.ledger import Ledger
@@ -37,7 +37,7 @@ _MOST_TEXTS = 10_000
 _ENCODE = json.JSONEncoder(ensure_ascii=True, allow_nan=False).encode
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class _Failed:
     """One failed item of a mini-batch; position None where it is not known how many there are."""
 

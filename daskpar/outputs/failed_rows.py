@@ -7,13 +7,13 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from daskpar.batches.plan import Plan
+from daskpar.frozen import frozen
 from daskpar.outputs.commits import Commits
 from daskpar.rows.json_lines_format import json_value
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class FoundRows:
     """The rows of one mini-batch."""
 

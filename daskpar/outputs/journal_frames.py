@@ -20,10 +20,11 @@ from __future__ import annotations
 import mmap
 import struct
 import zlib
-from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
+
+from daskpar.frozen import frozen
 
 FORMAT = 1
 MARKER = b"\xdf\x9a\xb7\xfe"
@@ -64,7 +65,7 @@ def frame(payload: bytes) -> bytes:
     return HEAD.pack(MARKER, len(payload), zlib.crc32(payload)) + payload
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Frames:
     """Where the whole frames of a journal lie."""
 

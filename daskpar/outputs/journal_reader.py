@@ -7,7 +7,7 @@ import mmap
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 from daskpar import atomic
 from daskpar.batches.records import RECORD
 from daskpar.errors import RunDirectoryError
+from daskpar.frozen import frozen
 from daskpar.outputs.journal_frames import FLUSH, FORMAT, PART_PACK, FrameKind, Frames, find_frames
 from daskpar.results import Failure
 from daskpar.rows.registry import format_from_json
@@ -26,7 +27,7 @@ _READ_WHOLE_BYTES = 256 << 20
 """A longer journal is mapped: it need not fit the memory."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class JournalContents:
     """What a journal says. Records are read in batches; those of a long journal stay in the file, which is
     mapped.

@@ -8,11 +8,11 @@ from __future__ import annotations
 import errno
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from daskpar import atomic
+from daskpar.frozen import frozen
 from daskpar.outputs.commits import Commits
 from daskpar.outputs.journal_reader import JournalContents
 from daskpar.outputs.part_reader import READ_BYTES
@@ -23,7 +23,7 @@ REPAIR_ROUNDS = 3
 """How often damaged rows are looked for and run again, before what damages them has to be mended first."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Damage:
     """What of the committed rows is not as it was written."""
 

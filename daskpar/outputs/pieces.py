@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from daskpar.batches.records import unpack
+from daskpar.frozen import frozen
 from daskpar.masking import hidden
 from daskpar.outputs.journal_reader import JournalContents
 from daskpar.results import Failure, TryStatus
@@ -24,7 +25,7 @@ _TRACE_LIMIT = 2000
 _TEXT_LIMIT = 500
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class PieceOutcome:
     """How the last try of a piece has ended, and where its rows lie."""
 

@@ -9,11 +9,12 @@ import resource
 import signal
 import socket
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any
 
 from daskpar import masking
 from daskpar.datastores import take_options
+from daskpar.frozen import frozen
 from daskpar.own_calls import moved_up
 from daskpar.paths import process_name
 from daskpar.processor import own_disk
@@ -36,7 +37,7 @@ LOG_FORMAT = "%(asctime)s|%(levelname)s|%(process)d|%(name)s|%(message)s"
 """Of what a script logs without setting anything up."""
 
 
-@dataclass(frozen=True)
+@frozen
 class CommandTask(ChildTask):
     """Become `/bin/sh -c command`."""
 
@@ -61,7 +62,7 @@ class CommandTask(ChildTask):
         os.execve(shell, [shell, "-c", self.command], {**os.environ, **self.environment})
 
 
-@dataclass(frozen=True)
+@frozen
 class ProcessorTask(ChildTask):
     """Become processor `number`. Descriptors: control socket, page, that of a rate limit."""
 

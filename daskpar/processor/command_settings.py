@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from daskpar.chosen_container import ChosenContainer
 from daskpar.datastores import StorageOptions
+from daskpar.frozen import frozen
 from daskpar.jobspec.model import Input
 from daskpar.processor.containers.container_mounts import Mount
 from daskpar.processor.fetching.fetched_inputs import Fetching
@@ -13,7 +14,7 @@ from daskpar.processor.output_sweep import Uploads
 from daskpar.processor.private_mounts import NO_GUARD, Guard
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class CommandLayout:
     """What a node that does not see the run directory makes before the command starts; paths are its own."""
 
@@ -35,7 +36,7 @@ class CommandLayout:
     """To be removed first, for an earlier try may have left it."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class CommandSettings:
     """What a node needs to run a command."""
 

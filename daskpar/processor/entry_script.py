@@ -8,14 +8,14 @@ import inspect
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
+from daskpar.frozen import frozen
 from daskpar.results import AZURE_FUNCTIONS
 
 
-@dataclass(frozen=True)
+@frozen
 class Entry:
     """The functions of an entry script."""
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import signal
-from dataclasses import dataclass
 from enum import StrEnum
 
+from daskpar.frozen import frozen
 from daskpar.processor.own_ground import LOST_DESCRIPTORS, LOST_LIMITS
 from daskpar.processor.protocol import ProcessorSettings
 from daskpar.processor.shared_page import Phase
@@ -38,7 +38,7 @@ _LOST = {
 """Exit codes with which a processor ends by itself."""
 
 
-@dataclass(frozen=True)
+@frozen
 class ExitReason:
     """Why a processor ended."""
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from daskpar.frozen import frozen
 
 if TYPE_CHECKING:
     from daskpar.processor.protocol import ProcessorSettings
@@ -32,7 +33,7 @@ class ChildTask:
         return ""
 
 
-@dataclass(frozen=True)
+@frozen
 class Prepare:
     """Node: what a server that was started ahead of its step is for; comes before all else."""
 
@@ -42,7 +43,7 @@ class Prepare:
     """As of `fork_server_main.serve`."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Spawn:
     """Node: fork a child that runs `task`."""
 
@@ -51,12 +52,12 @@ class Spawn:
     task: ChildTask
 
 
-@dataclass(frozen=True)
+@frozen
 class CloseServer:
     """Node: it ends in order, so no mini-batch is to blame for its end."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Spawned:
     """Fork server: the child of `key` is process `pid`."""
 
@@ -64,7 +65,7 @@ class Spawned:
     pid: int
 
 
-@dataclass(frozen=True)
+@frozen
 class SpawnFailed:
     """Fork server: there is no child for `key`, because the machine refused the fork."""
 
@@ -72,7 +73,7 @@ class SpawnFailed:
     text: str
 
 
-@dataclass(frozen=True)
+@frozen
 class Exited:
     """Fork server: the child of `key` has ended, and the process group that it led is gone."""
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
+
+from daskpar.frozen import frozen
 
 FOLDER, PICKLE, DIGEST = "function", "function.pkl", "function.json"
 """The code folder below the run directory, and what is in it; the digest tells a changed function."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Facts:
     """What a processor has to know of the function before it loads it."""
 

@@ -10,15 +10,15 @@ import contextlib
 import json
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from daskpar import atomic
+from daskpar.frozen import frozen
 from daskpar.processor.protocol import ProcessorSettings
 from daskpar.processor.shared_page import Announcement, Phase
 
 
-@dataclass(frozen=True)
+@frozen
 class LastState:
     """What is known of a node that is gone."""
 

@@ -7,10 +7,12 @@ it. Its processors get settings with the paths there; what they report names the
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+from daskpar.frozen import frozen
 
 MOVED_SETTINGS = (
     "arguments", "environment", "plan", "store", "shared", "logs", "work", "working_dir",
@@ -19,7 +21,7 @@ MOVED_SETTINGS = (
 """Fields of `ProcessorSettings` with paths that may lie in the run directory."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class NodePlaces:
     """The places of one step on one node."""
 

@@ -14,6 +14,7 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from daskpar.frozen import frozen
 from daskpar.own_calls import OWN
 from daskpar.paths import process_name
 
@@ -25,7 +26,7 @@ OF_INIT = "@init"
 """The folder in a sealed one for files that `init()` has made: every processor may make the same."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Uploads:
     """The outputs at URLs of one step, and where their files lie until they are uploaded."""
 
@@ -60,7 +61,7 @@ class Uploads:
         return OwnFolders(named=self.filled, own=own, outputs=tuple(name for name, _ in self.outputs))
 
 
-@dataclass(frozen=True)
+@frozen
 class OwnFolders:
     """The output folders of one processor."""
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from daskpar.frozen import frozen
 from daskpar.processor.fork_server import ForkServer
 from daskpar.processor.remote_call import call_in_child
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from daskpar.processor.protocol import ProcessorSettings
 
 
-@dataclass(frozen=True)
+@frozen
 class _Waiting:
     environment: dict[str, str]
     tabular: bool

@@ -14,8 +14,8 @@ import os
 import sys
 import threading
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
+from daskpar.frozen import frozen
 from daskpar.processor import linux
 
 _CLONE_NEWNS = 0x20000
@@ -25,7 +25,7 @@ _SYS_MOUNT_SETATTR = 442
 _AT_FDCWD, _AT_RECURSIVE, _MOUNT_ATTR_RDONLY = -100, 0x8000, 1
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Guard:
     """What is read-only for a process and its children, and what in there is not."""
 

@@ -6,15 +6,15 @@ flight also `HandBack`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from daskpar.frozen import frozen
 
 
-@dataclass(frozen=True)
+@frozen
 class InitDone:
     """`init()` has returned."""
 
 
-@dataclass(frozen=True)
+@frozen
 class InitRaised:
     """Import or `init()` raised."""
 
@@ -26,7 +26,7 @@ class InitRaised:
     """Whether another try would end the same way: a module that is not there."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Unreached:
     """The data of a mini-batch could not be reached."""
 
@@ -35,7 +35,7 @@ class Unreached:
     """The file that this node does not see, where that is the trouble."""
 
 
-@dataclass(frozen=True)
+@frozen
 class BlockDone:
     """A block's range is done up to `stop`; `unreached` where that is so for want of the next one's data."""
 
@@ -45,12 +45,12 @@ class BlockDone:
     unreached: Unreached | None = None
 
 
-@dataclass(frozen=True)
+@frozen
 class HandBack:
     """Node: give back all that has not begun."""
 
 
-@dataclass(frozen=True)
+@frozen
 class HandedBack:
     """[start, stop) of a block will not be run; `unreached` where that is for want of the data of `start`."""
 
@@ -65,7 +65,7 @@ NOTHING_LEFT = HandedBack(-1, "", 0, 0)
 """The end of what is handed back: all that was given before has begun, or was named."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Unheeded:
     """A call goes on although its time is up and it was cancelled: only the end of the process ends it."""
 
@@ -78,14 +78,14 @@ class Unheeded:
     """Where the script is."""
 
 
-@dataclass(frozen=True)
+@frozen
 class DiskFailed:
     """The disk refuses rows, or no longer has the plan."""
 
     message: str
 
 
-@dataclass(frozen=True)
+@frozen
 class ShutdownDone:
     """`shutdown()` has returned, or raised: `trace`."""
 

@@ -5,7 +5,7 @@ All are plain values of a few bytes each; rows go to the store, and travel here 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from daskpar.chosen_container import ChosenContainer
 from daskpar.data.notices import Notice
 from daskpar.datastores import StorageOptions
 from daskpar.events import LongCall, ProcessorState
+from daskpar.frozen import frozen
 from daskpar.paths import LogPaths, processor_work
 from daskpar.processor.containers.container_mounts import Mount
 from daskpar.processor.fetching.fetched_inputs import Fetching
@@ -42,7 +43,7 @@ of the oldest one, and how many there are comes last.
 """
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class SeenInput:
     """An input that scripts see as a copy or a tree of links."""
 
@@ -51,7 +52,7 @@ class SeenInput:
     copied: bool
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class ProcessorSettings:
     """Everything that the processors of one step on one node need; pickled on its way."""
 
@@ -192,7 +193,7 @@ class ReleaseReason(StrEnum):
     """In flight when the processor died: one of them may be the reason."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class BlockOrder:
     """A contiguous range of mini-batches for one processor."""
 
@@ -240,7 +241,7 @@ class BlockOrder:
         return self.tries >= max_retries
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Flushed:
     """Rows written and mini-batches done since the last one: committed once the driver has taken it."""
 
@@ -272,7 +273,7 @@ class Flushed:
     `Uploads.sealed` that holds these. Nodes pass it on once the files lie in the store."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Released:
     """The rest [start, stop) of a block's range is given back; it will not be run by that block."""
 
@@ -291,7 +292,7 @@ class Released:
     """The fork server had died, and its processors die with it: probably none of these is to blame."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class RateAsked:
     """How many processors of a node ask for calls of the step's rate limit now; sent when that changes."""
 
@@ -299,7 +300,7 @@ class RateAsked:
     processors: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class BlockEnded:
     """A block is over: every index of its range was reported in a Flushed or a Released."""
 
@@ -307,7 +308,7 @@ class BlockEnded:
     token: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class NodeFailed:
     """A node can't go on with the step; its blocks are given back."""
 
@@ -317,7 +318,7 @@ class NodeFailed:
     """True: rows can't be written any more, which ends the step; else only this node is out."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class NotUploaded:
     """Files of finished mini-batches are not uploaded yet; the node is at it, or goes on trying."""
 
@@ -326,7 +327,7 @@ class NotUploaded:
     """Why they can't be for now; empty while nothing stands in the way."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class LogMessage:
     """A text for the logs and, once per text, for the terminal: `shutdown()` raised, for example."""
 
@@ -336,7 +337,7 @@ class LogMessage:
     """Whether it is said once more when the step has ended."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class ProcessorChanged:
     """A processor started, got ready (init() returned) or ended."""
 
@@ -350,7 +351,7 @@ class ProcessorChanged:
     """Of one that has ended: its largest resident memory."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class LongCalls:
     """What the node's processors have been doing for a while; sent when that changes, times by its clock."""
 
@@ -359,7 +360,7 @@ class LongCalls:
     calls: tuple[LongCall, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Sampled:
     """What the node and its processors use, for `sys/perf`; names as in those files."""
 
@@ -371,7 +372,7 @@ class Sampled:
     gpus: tuple[dict[str, object], ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class CarriedRows:
     """Rows that the driver keeps in the step's store, ahead of the `Flushed` that they belong to.
 
@@ -384,7 +385,7 @@ class CarriedRows:
     data: bytes
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class ReturnedFile:
     """A piece of a file that belongs in the run directory, from a node that does not see that."""
 
@@ -398,7 +399,7 @@ class ReturnedFile:
     """Empty where the trees of `settled_files` have a file whole."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class NodeClosed:
     """The last message of a node of a step: all its processors have ended, and no other message follows."""
 

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from daskpar.datastores import StorageOptions, known_options, take_options
+from daskpar.frozen import frozen
 from daskpar.processor import channel
 from daskpar.processor.fork_protocol import ChildTask
 from daskpar.processor.fork_server import ForkServer
 
 
-@dataclass(frozen=True)
+@frozen
 class RemoteCall(ChildTask):
     """Call `function` and send back (True, what it returned) or (False, what it raised)."""
 

@@ -6,15 +6,15 @@ Pure decisions; where nobody asks for returns, none is made.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sized
-from dataclasses import dataclass
 from typing import Any
 
+from daskpar.frozen import frozen
 from daskpar.results import Reason, TryStatus
 
 WHAT_TO_RETURN = "return a DataFrame, list, tuple, Series, array or generator with one element for each item"
 
 
-@dataclass(frozen=True)
+@frozen
 class TryResult:
     """How a try ended."""
 

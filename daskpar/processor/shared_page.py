@@ -23,10 +23,10 @@ from __future__ import annotations
 import mmap
 import os
 import threading
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Self
 
+from daskpar.frozen import frozen
 from daskpar.own_calls import OWN
 from daskpar.processor import linux
 
@@ -49,7 +49,7 @@ class Phase(IntEnum):
     SHUTDOWN = 5
 
 
-@dataclass(frozen=True)
+@frozen
 class Announcement:
     """What a processor announced last."""
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from daskpar.errors import DaskparError
 from daskpar.events import Event, LongCall, LongCallsChanged, Progress, StepEnded, StepPlanned, Watcher
+from daskpar.frozen import frozen
 from daskpar.masking import hidden_tree
 from daskpar.reports.log_files import replace
 from daskpar.reports.progress_view import ProgressView, awaited_call
@@ -79,7 +80,7 @@ class LiveState(Watcher):
         replace(self._path, json.dumps(hidden_tree(value)))
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Live:
     """How far a step is, as its driver wrote it last."""
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from daskpar.frozen import frozen
 from daskpar.paths import process_name
 from daskpar.processor.protocol import LookRow
 from daskpar.processor.shared_page import Phase
@@ -17,7 +17,7 @@ ALMOST = 0.5
 BUSY = (Phase.INIT, Phase.LOAD, Phase.RUN, Phase.FLUSH, Phase.SHUTDOWN)
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Look:
     """What a processor is doing, as its node saw it just now."""
 

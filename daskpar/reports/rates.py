@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+
+from daskpar.frozen import frozen
 
 
-@dataclass(frozen=True)
+@frozen
 class Pace:
     """What the samples say."""
 
@@ -16,7 +17,7 @@ class Pace:
     """None while nothing can be said: no pace yet, or no plan yet."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Sample:
     """How far a step was at a time."""
 

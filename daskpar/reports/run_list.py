@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from daskpar.cells import cells, padded
 from daskpar.errors import DaskparError
+from daskpar.frozen import frozen
 from daskpar.paths import shell_path
 from daskpar.reports.live_state import read_live
 from daskpar.reports.run_status import committed_counts, run_status, step_status
@@ -19,7 +20,7 @@ from daskpar.rundir.run_directory import RunDirectory
 from daskpar.rundir.step_folder import StepFolder, StepState
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class ListedRun:
     """What the list says of one run."""
 

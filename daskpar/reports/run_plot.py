@@ -6,7 +6,6 @@ import os
 import tempfile
 import webbrowser
 from collections.abc import Sequence
-from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from daskpar.errors import UsageError
+from daskpar.frozen import frozen
 from daskpar.paths import process_name
 from daskpar.printable import printable
 
@@ -35,7 +35,7 @@ Bars = dict[str, Sequence[Any]]
 """A column of values for each fact of some bars."""
 
 
-@dataclass(frozen=True)
+@frozen
 class RunPlot:
     """A drawn step: a notebook shows it by itself."""
 

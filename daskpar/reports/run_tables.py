@@ -8,7 +8,6 @@ whole columns: a hundred thousand mini-batches take a part of a second.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ import numpy as np
 from daskpar.batches.names import MiniBatchNames, NameParts
 from daskpar.batches.records import RECORD
 from daskpar.errors import DaskparError
+from daskpar.frozen import frozen
 from daskpar.outputs.journal_reader import JournalContents, read_journal
 from daskpar.reports.record_columns import NOT_RUN, reason_name
 from daskpar.reports.run_status import run_status, step_status
@@ -76,7 +76,7 @@ class RunTables:
         return concatenated(frames) if frames else pd.DataFrame(columns=list(columns))
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Outcomes:
     """An array for each fact of the mini-batches of a step, by their index: that of the last try."""
 

@@ -21,6 +21,7 @@ from daskpar.events import (
     StepStarted,
     TriesEnded,
 )
+from daskpar.frozen import frozen
 from daskpar.paths import StepPaths
 from daskpar.reports.failure_kinds import FailureKinds
 from daskpar.reports.gpu_use import GpuUse
@@ -37,7 +38,7 @@ INITS_KEPT = 500
 INIT_FAILURES_KEPT = 5
 
 
-@dataclass(frozen=True)
+@frozen
 class Init:
     """How long a processor took to import the script and to run `init()`."""
 

@@ -5,11 +5,10 @@ A bulk costs an append. The adding is done when many have come, or when somebody
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from daskpar.batches.records import RECORD, unpack
+from daskpar.frozen import frozen
 from daskpar.reports.job_report import ProcessorTotals
 from daskpar.reports.record_columns import processors
 from daskpar.results import Reason, TryStatus
@@ -36,7 +35,7 @@ OUTCOMES = ("done", "failed", "hung")
 """Of a try: `hung` is one that was killed for its time."""
 
 
-@dataclass(frozen=True)
+@frozen
 class BusyTable:
     """How busy each processor was: of each column, the share of time in each outcome."""
 

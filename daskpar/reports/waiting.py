@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from daskpar.events import LongCall
+from daskpar.frozen import frozen
 from daskpar.reports.wording import number, one_line
 
 PATIENCE_SECONDS = 5.0
 """Without a result for so long, and for much longer than usual, the calls under way are named."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Quiet:
     """How still it is around a step."""
 

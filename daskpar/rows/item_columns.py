@@ -10,10 +10,10 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from daskpar.batches.plan import Plan
+from daskpar.frozen import frozen
 from daskpar.jobspec.row_formats import ALL, INDEX_COLUMN
 from daskpar.rows.missing_values import is_missing
 
@@ -67,7 +67,7 @@ class ColumnsBefore:
         return ItemColumns(tuple(columns), items if self._of_items else None, index, self._keys)
 
 
-@dataclass(frozen=True)
+@frozen
 class _Constant:
     """One value for all rows."""
 
@@ -86,7 +86,7 @@ class _Constant:
         return self.values(rows)
 
 
-@dataclass(frozen=True)
+@frozen
 class _Paths:
     """The path of each item."""
 
@@ -112,7 +112,7 @@ class _Paths:
         return self.paths
 
 
-@dataclass(frozen=True)
+@frozen
 class _Decoded:
     """A column of the input, a value for each item."""
 
@@ -147,7 +147,7 @@ class _Decoded:
         return to_frame(self.table, rows).iloc[:, 0].array
 
 
-@dataclass(frozen=True)
+@frozen
 class ItemColumns:
     """What stands before the returned rows of one mini-batch."""
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from daskpar.data.notices import Notice
 from daskpar.errors import JobFailed, UsageError
+from daskpar.frozen import frozen
 from daskpar.jobspec.row_formats import FILE_ENDINGS, SAME, UNION, wrong_ending
 from daskpar.rows.columns import Columns, ColumnsDiffer
 from daskpar.rows.row_format import RowFormat, Schema
@@ -35,7 +36,7 @@ WHAT_TO_RETURN = (
 )
 
 
-@dataclasses.dataclass(frozen=True)
+@frozen
 class NamedRowsFormat(RowFormat):
     """A format whose rows have names for their values."""
 

@@ -7,17 +7,17 @@ import secrets
 import shutil
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from daskpar import atomic
 from daskpar.atomic import explained
 from daskpar.errors import RunDirectoryError
+from daskpar.frozen import frozen
 from daskpar.own_calls import OWN, moved_up
 from daskpar.rows.part_store import PartStore, StoredPart, Written
 
 
-@dataclass(frozen=True)
+@frozen
 class SharedFolder(PartStore):
     """The parts in `folder`, which need not exist before `prepare`."""
 

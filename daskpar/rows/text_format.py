@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from daskpar.data.notices import RETURNED_COLUMNS, LossCounter, LostValues, Notice
 from daskpar.errors import JobFailed, UsageError
+from daskpar.frozen import frozen
 from daskpar.jobspec.row_formats import TEXT, wrong_ending
 from daskpar.rows import odd_values
 from daskpar.rows.odd_values import PLAIN_TYPES
@@ -34,7 +34,7 @@ JOINED_ROWS = 50_000
 """Rows that wait to be formatted together; bounds the memory that snapshots take."""
 
 
-@dataclass(frozen=True)
+@frozen
 class TextFormat(RowFormat):
     """Lines of text, in UTF-8; what Azure ML's `append_row` writes."""
 

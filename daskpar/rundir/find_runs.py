@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from daskpar.errors import DaskparError
+from daskpar.frozen import frozen
 from daskpar.rundir.identity import RunIdentity, is_run_directory, read_identity
 
 DEPTH = 4
@@ -18,7 +18,7 @@ MOST_ENTRIES = 20_000
 """A folder with more entries is one of data: it is not searched to its end."""
 
 
-@dataclass(frozen=True)
+@frozen
 class FoundRun:
     """A run directory, and what is written in it of the run."""
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from pathlib import Path
 
 from daskpar import _version, atomic
 from daskpar.errors import RunDirectoryError
+from daskpar.frozen import frozen
 from daskpar.masking import hidden
 from daskpar.paths import RunPaths
 from daskpar.results import Status
@@ -18,7 +19,7 @@ FORMAT = 1
 _OURS = "daskpar run"
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class RunIdentity:
     """run.json: what this run is and how it ended."""
 

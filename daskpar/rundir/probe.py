@@ -12,12 +12,13 @@ import os
 import socket
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
 from daskpar import atomic
 from daskpar.datastores import StorageOptions, take_options
 from daskpar.errors import InputError
+from daskpar.frozen import frozen
 from daskpar.rundir.store_probe import check_written
 
 PATIENCE_SECONDS = 10.0
@@ -26,7 +27,7 @@ RUN_PATIENCE_SECONDS = 2.0
 """The same for the run directory, without which a node works too."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Place:
     """A local file or folder that a step reads, as the driver sees it."""
 
@@ -75,7 +76,7 @@ class Place:
         return ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class NodeNeeds:
     """What a node must see to take part in a step."""
 
@@ -103,7 +104,7 @@ class NodeNeeds:
     """The environment that a node builds before it looks, where it has not (`environments.build_order`)."""
 
 
-@dataclass(frozen=True)
+@frozen
 class NodeView:
     """What a node sees of what a step needs."""
 

@@ -6,16 +6,16 @@ import os
 import shutil
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from daskpar.errors import RunDirectoryError
+from daskpar.frozen import frozen
 from daskpar.rundir.lock import Lock
 from daskpar.rundir.run_directory import RunDirectory
 from daskpar.sizes import readable_size
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Removable:
     """A run directory as `clean` sees it."""
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, field, fields, replace
 
 from daskpar import atomic
 from daskpar.errors import RunDirectoryError
+from daskpar.frozen import frozen
 from daskpar.masking import hidden
 from daskpar.paths import StepPaths
 from daskpar.results import Counts, Status, StepResult
 from daskpar.rundir.json_files import read_json
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class StepState:
     """step.json: how far a step is, and what it was made of."""
 

@@ -7,7 +7,6 @@ with thousands of columns, a block has just a few rows.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +15,7 @@ import pyarrow.compute as pc
 from daskpar.data.columns.kinds import FLOAT, INT, ColumnKind
 from daskpar.data.columns.text_values import count_cut, count_lost, count_wide, from_text
 from daskpar.data.notices import CUT, WIDE, LostValues
+from daskpar.frozen import frozen
 
 SHORT = 4096
 """Rows up to which a column is joined with others of its kind."""
@@ -25,7 +25,7 @@ WIDE_FLOAT = 2.0**53
 """Integers up to here are floats without loss."""
 
 
-@dataclass(frozen=True)
+@frozen
 class ReadTexts:
     """What became of a column of texts."""
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from daskpar.data.columns.date_formats import IMPOSSIBLE, MONTHS, OUT_OF_RANGE, Format, compile_format
 from daskpar.data.columns.kinds import ColumnKind
+from daskpar.frozen import frozen
 
 Bytes = NDArray[np.uint8]
 Numbers = NDArray[np.int64]
@@ -155,7 +156,7 @@ class _Column:
         return np.ascontiguousarray(square.T)
 
 
-@dataclass(frozen=True)
+@frozen
 class _DateLayout:
     """A format with every part at a fixed place: (part, position, width) and (character, position)."""
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import calendar
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
+
+from daskpar.frozen import frozen
 
 OUT_OF_RANGE = -(2**63)
 """Stands for a date that a nanosecond timestamp can't hold."""
@@ -49,7 +50,7 @@ _PATTERNS = {
 _DIRECTIVE = re.compile(r"%\.f|\.%f|%[A-Za-z%]|\s+|[^%\s]|%")
 
 
-@dataclass(frozen=True)
+@frozen
 class Format:
     """A compiled format: its parts, and the expression that reads one text.
 

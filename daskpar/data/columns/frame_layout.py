@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import pyarrow as pa
 
 from daskpar.data.columns.special_types import is_any, is_nullable, is_stream
+from daskpar.frozen import frozen
 
 _FLOATS = {pa.float32().id, pa.float64().id}
 _INTEGERS = {
@@ -16,7 +17,7 @@ _LONG = {pa.int64().id, pa.uint64().id}
 _BOOL = pa.bool_().id
 
 
-@dataclass(frozen=True)
+@frozen
 class FrameLayout:
     """Numbers of the columns of a schema, by what is done with them."""
 

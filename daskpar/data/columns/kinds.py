@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from daskpar.data.columns.date_formats import infer_formats
+from daskpar.frozen import frozen
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,7 +27,7 @@ NUMBER = re.compile(r"[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|(
 """A number as inference and conversion know it, once blanks and tabs around it are gone."""
 
 
-@dataclass(frozen=True)
+@frozen
 class ColumnKind:
     """What a column's values are, and how texts become such values; fixed once for a whole table.
 

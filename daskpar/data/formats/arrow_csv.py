@@ -21,6 +21,7 @@ from daskpar.data.columns.kinds import FALSE_WORDS, TRUE_WORDS
 from daskpar.data.formats.byte_scan import count_byte, count_pair
 from daskpar.data.formats.dialect import Dialect
 from daskpar.data.formats.record_bounds import count_breaks, count_lines, ends_inside_quotes, has_glued_breaks
+from daskpar.frozen import frozen
 
 _LONGEST = 1 << 30  # bytes: one block of pyarrow holds less than 2 GiB
 MARK = b"\xef\xbb\xbf"
@@ -60,7 +61,7 @@ class FieldTypes(dict[int, pa.DataType]):
         return next((numbers for other, numbers in self.by_type if other.id == type_.id), [])
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class FastColumns:
     """What the fast reader read: columns by number, how many rows they have, and the other records."""
 

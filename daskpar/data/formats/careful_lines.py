@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from daskpar.data.formats.dialect import Dialect
 from daskpar.data.formats.record_bounds import row_starts
+from daskpar.frozen import frozen
 
 _QUOTE, _BREAK, _RETURN = 34, 10, 13
 
 
-@dataclass(frozen=True)
+@frozen
 class CarefulLines:
     """Lines with quotes or a lone `\\r`, and the bytes of the other lines."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from itertools import islice, zip_longest
 from typing import Any
 
@@ -44,6 +44,7 @@ from daskpar.data.notices import (
     WIDE,
     LostValues,
 )
+from daskpar.frozen import frozen
 
 Read = Callable[[int, int], bytes]
 
@@ -52,7 +53,7 @@ _READ_BY_ARROW = frozenset((STRING, INT, FLOAT, BOOL))
 _MARK = b"\xef\xbb\xbf"
 
 
-@dataclass(frozen=True)
+@frozen
 class FileHead:
     """What stands before the data of a file."""
 
@@ -60,7 +61,7 @@ class FileHead:
     body: int
 
 
-@dataclass(frozen=True)
+@frozen
 class Doubt:
     """Records, or places in them, that may not say what a user takes them for."""
 
@@ -72,7 +73,7 @@ class Doubt:
     """Of that record."""
 
 
-@dataclass(frozen=True)
+@frozen
 class ParsedRecords:
     """A table, and what was lost on the way to it."""
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from daskpar.errors import InputError
+from daskpar.frozen import frozen
 
 ENCODINGS: Mapping[str, str] = {
     "utf8": "utf8",
@@ -25,7 +26,7 @@ ENCODINGS: Mapping[str, str] = {
 """As Microsoft's reader: the accepted spellings of encodings, and what they mean (`latin1`: Windows-1252)."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Dialect:
     """The options of `read_delimited` that decide how bytes become fields.
 

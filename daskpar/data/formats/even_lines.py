@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as csv
+
+from daskpar.frozen import frozen
 
 _LONGEST = 1 << 30  # bytes: one block of pyarrow holds less than 2 GiB
 _MEMBER = re.compile(
@@ -27,7 +28,7 @@ _BEHIND_ZERO = np.isin(np.arange(256), list(b".eE"))
 """By sign: whether JSON knows a number that begins with 0 and goes on with it."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Layout:
     """What stands before each value of a line, the commas left out, and behind the last one."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, NoReturn
 
 import numpy as np
@@ -26,9 +26,10 @@ from daskpar.data.formats.byte_scan import count_byte, count_pair
 from daskpar.data.formats.even_lines import read_even_lines
 from daskpar.data.notices import LostValues
 from daskpar.errors import InputError
+from daskpar.frozen import frozen
 
 
-@dataclass(frozen=True)
+@frozen
 class ParsedLines:
     """A table, which lines became its rows, and what was lost."""
 

@@ -6,7 +6,6 @@ import json
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -21,6 +20,7 @@ from daskpar.data.columns.wide_integers import count_changed_by_float
 from daskpar.data.notices import WIDE, LossCounter
 from daskpar.data.reach import unreadable
 from daskpar.errors import InputError
+from daskpar.frozen import frozen
 from daskpar.locations import open_file
 
 WINDOW = 64 * 1024 * 1024
@@ -30,7 +30,7 @@ PARQUET_NAMES = (".parquet", ".parq", ".pq")
 """How the names of Parquet files end."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Footer:
     """What the end of a file says."""
 

@@ -9,7 +9,6 @@ over the file.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from daskpar.data.formats.byte_scan import count_byte, has_pair
 from daskpar.data.formats.dialect import Dialect
 from daskpar.errors import InputError
+from daskpar.frozen import frozen
 
 Positions = NDArray[np.int64]
 
@@ -33,7 +33,7 @@ begins.
 """
 
 
-@dataclass(frozen=True)
+@frozen
 class RecordBytes:
     """Bytes of whole records, and where in the file they lie."""
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +16,7 @@ from daskpar.data.formats import arrow_csv
 from daskpar.data.formats.delimited import Read, sample_rows
 from daskpar.data.formats.dialect import Dialect, to_utf8
 from daskpar.data.formats.tokenizer import Row
+from daskpar.frozen import frozen
 
 WIDE = 128
 """Fields of a record from which on a table is wide."""
@@ -24,7 +24,7 @@ _READ_BYTES = 1 << 22
 _MOST_BYTES = 1 << 28
 
 
-@dataclass(frozen=True)
+@frozen
 class SampledRows:
     """Records as rows, which may differ in length."""
 
@@ -49,7 +49,7 @@ class SampledRows:
         return [row for row in self.rows if any(value is not None for value in row[width:])]
 
 
-@dataclass(frozen=True)
+@frozen
 class SampledColumns:
     """Records of one length as columns of text."""
 

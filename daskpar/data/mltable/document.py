@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import yaml
@@ -15,12 +15,13 @@ import yaml
 from daskpar.data.mltable.option_checks import TransformationError
 from daskpar.data.mltable.transformation_options import check_transformation
 from daskpar.errors import InputError, input_error, nearest, yaml_hint
+from daskpar.frozen import frozen
 from daskpar.locations import filesystem, is_url, join, kind_at, read_bytes
 
 TOP_LEVEL = ("$schema", "type", "metadata", "paths", "traits", "transformations", "query_source")
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class PathItem:
     """One item of `paths`."""
 
@@ -30,7 +31,7 @@ class PathItem:
     line: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Transformation:
     """One item of `transformations`, its options checked and completed with their defaults."""
 
@@ -41,7 +42,7 @@ class Transformation:
     """Its place among the transformations, from 0."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Document:
     """A checked MLTable."""
 

@@ -7,20 +7,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 import pyarrow as pa
 
 from daskpar.data.columns.kinds import infer_kind
 from daskpar.data.columns.text_values import from_text
+from daskpar.frozen import frozen
 
 _DATE_PARTS = {"yyyy": (r"\d{4}", "year"), "MM": (r"\d{2}", "month"), "dd": (r"\d{2}", "day")}
 _TIME_PARTS = {"HH": (r"\d{2}", "hour"), "mm": (r"\d{2}", "minute"), "ss": (r"\d{2}", "second")}
 _PARTS = {**_DATE_PARTS, **_TIME_PARTS}
 
 
-@dataclass(frozen=True)
+@frozen
 class PartitionFormat:
     """A parsed format, searched in the whole path; as in Microsoft's reader the leftmost match counts."""
 

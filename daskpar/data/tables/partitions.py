@@ -8,7 +8,6 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -22,6 +21,7 @@ from daskpar.data.tables.lost_values import LossReporter
 from daskpar.data.tables.piece import PIECE
 from daskpar.data.tables.table import Table
 from daskpar.data.tables.table_reader import TableReader
+from daskpar.frozen import frozen
 
 READS_REMEMBERED = 32
 """Reads of tables that a process remembers. One of which it reads a part only never ends: `head()`, for
@@ -39,7 +39,7 @@ def show_warning(text: str) -> None:
     warnings.warn_explicit(text, UserWarning, "daskpar.read_mltable", 0, registry={})
 
 
-@dataclass(frozen=True)
+@frozen
 class TableRead:
     """One call of `read_mltable`, as all its partitions know it."""
 
@@ -75,7 +75,7 @@ class TableRead:
         return frame
 
 
-@dataclass(frozen=True)
+@frozen
 class PiecePartition:
     """One piece of a table of one file."""
 
@@ -126,7 +126,7 @@ class PiecePartition:
             self.table_read.warn(self.table.origin, columns, self.number, reader.losses)
 
 
-@dataclass(frozen=True)
+@frozen
 class JoinedPartition:
     """Several pieces, one after the other."""
 
@@ -142,7 +142,7 @@ class JoinedPartition:
         return self.parts[0].table_read.frame(pa.concat_tables([part.rows(columns) for part in self.parts]))
 
 
-@dataclass(frozen=True)
+@frozen
 class KnownPartition:
     """Rows that are there already."""
 

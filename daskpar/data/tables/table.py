@@ -9,7 +9,7 @@ import base64
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cached_property
 from typing import Any
 
@@ -22,11 +22,12 @@ from daskpar.data.notices import LossCounter, Notice
 from daskpar.data.stamps import UNKNOWN, Stamp
 from daskpar.data.tables.piece import PIECE
 from daskpar.data.tables.table_steps import RowChunk, TableStep, apply, drops_rows, needed_columns
+from daskpar.frozen import frozen
 
 DELIMITED, JSON_LINES, PARQUET, ARROW = "delimited", "json_lines", "parquet", "arrow"
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Table:
     """The recipe of a table.
 

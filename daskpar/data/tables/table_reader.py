@@ -23,6 +23,7 @@ from daskpar.data.tables.frame_slices import FrameSlices, to_frame
 from daskpar.data.tables.table import Table
 from daskpar.data.tables.table_steps import RowChunk, apply, drops_rows
 from daskpar.errors import DaskparError, DataUnreached, InputChanged
+from daskpar.frozen import frozen
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,7 +46,7 @@ class _PieceRun:
     slices: FrameSlices | None = None
 
 
-@dataclass(frozen=True)
+@frozen
 class _Served:
     """A piece given out as a frame, where it or its run has lost values."""
 

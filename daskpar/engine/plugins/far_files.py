@@ -7,11 +7,11 @@ import os
 import shutil
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from daskpar.engine.plugins.node import plugin_of
 from daskpar.engine.shipped.parcels import files_of_data
+from daskpar.frozen import frozen
 from daskpar.outputs.file_upload import files_below
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ Wanted = tuple[str, int, int]
 """Path of a file, offset, and how many bytes at most."""
 
 
-@dataclass(frozen=True)
+@frozen
 class FarFile:
     """A file or folder below one that the driver asks for."""
 

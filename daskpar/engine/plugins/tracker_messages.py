@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from daskpar.frozen import frozen
 
 Wire = tuple[str | bytes, ...]
 """Name of a message's class, then its fields: Dask sends topic events by msgpack, which knows no classes."""
 
 
-@dataclass(frozen=True)
+@frozen
 class MessagesArrived:
     """A node has reported."""
 
@@ -18,7 +18,7 @@ class MessagesArrived:
     """A list of `processor.protocol.Message`. The scheduler passes on the bytes that the node has sent."""
 
 
-@dataclass(frozen=True)
+@frozen
 class VerdictReached:
     """A threshold is exceeded; the tracker has asked the nodes to stop."""
 
@@ -26,21 +26,21 @@ class VerdictReached:
     """One sentence for the user."""
 
 
-@dataclass(frozen=True)
+@frozen
 class WorkerJoined:
     """A worker has connected to the scheduler."""
 
     address: str
 
 
-@dataclass(frozen=True)
+@frozen
 class WorkerLost:
     """A worker has left the scheduler, or is taken to be dead."""
 
     address: str
 
 
-@dataclass(frozen=True)
+@frozen
 class TrackerClosed:
     """The tracker has been taken away: nothing follows, so that nobody need listen any more."""
 

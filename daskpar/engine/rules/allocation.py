@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from daskpar.engine.rules.gpu_shares import ONE_EACH, GpuShares
+from daskpar.frozen import frozen
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class NodeFacts:
     """Facts of a worker, asked for when a run connects."""
 

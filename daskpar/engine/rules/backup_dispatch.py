@@ -18,10 +18,11 @@ import numpy as np
 
 from daskpar.engine.rules.blame import Interval, subtract
 from daskpar.engine.rules.dispatch import Dispatcher, Loss
+from daskpar.frozen import frozen
 from daskpar.processor.protocol import FIRST_COPY, BlockOrder
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Overtaken:
     """What a node runs, or has waiting, although the outcome of these mini-batches is known."""
 

@@ -8,7 +8,8 @@ elsewhere in a moment. It costs nothing but idle processors, so it need not be r
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from daskpar.frozen import frozen
 
 Seconds = float
 
@@ -26,7 +27,7 @@ QUIET_SECONDS = 15.0
 """A block of which nothing is heard for so much longer than expected is on a node that hangs."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class BackupRule:
     """When a second copy of a mini-batch is started. The fields are those above."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
+from daskpar.frozen import frozen
 from daskpar.processor.last_state import LastState
 
 Interval = tuple[int, int]
@@ -88,7 +89,7 @@ def may_have_run(
     return accused
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class _Range:
     """[start, stop) was under way when something died; which mini-batch of it was running is not known."""
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from daskpar.frozen import frozen
+
 Seconds = float
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Timeouts:
     """How long a step waits for what."""
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
+from daskpar.frozen import frozen
 from daskpar.results import Counts, TryStatus
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Thresholds:
     """When a step has failed: a count above its threshold, -1 (100 for the percentage) meaning never."""
 

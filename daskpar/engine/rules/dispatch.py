@@ -17,6 +17,7 @@ import numpy as np
 
 from daskpar.engine.rules.blame import Blame, Interval, may_have_run, subtract, width
 from daskpar.engine.rules.block_size import BlockSizer
+from daskpar.frozen import frozen
 from daskpar.processor.last_state import LastState
 from daskpar.processor.protocol import BlockOrder
 
@@ -35,7 +36,7 @@ def runs(indices: np.ndarray) -> list[Interval]:
     return [(int(indices[a]), int(indices[b - 1]) + 1) for a, b in pairwise(edges)]
 
 
-@dataclass(frozen=True)
+@frozen
 class Piece:
     """Items [start, stop) of mini-batch `index`, which are run by themselves."""
 
@@ -68,7 +69,7 @@ class _Block:
     """Of the piece."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Loss:
     """What the loss of a node or block means."""
 

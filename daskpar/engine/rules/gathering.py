@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from daskpar.frozen import frozen
 from daskpar.paths import process_name
 
 FEWEST = 5
@@ -15,7 +15,7 @@ SHARE = 0.5
 """Of all failed tries that have to be there."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Tally:
     """Tries of one processor or node."""
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from daskpar.frozen import frozen
 from daskpar.jobspec.model import ParallelStep
 from daskpar.processor.gpus.gpu_devices import devices
 from daskpar.processor.protocol import ProcessorSettings
 
 
-@dataclass(frozen=True)
+@frozen
 class GpuShares:
     """What each processor of a step gets."""
 

@@ -12,6 +12,7 @@ from daskpar.engine.rules.allocation import (
     threads_per_processor,
 )
 from daskpar.engine.rules.gpu_shares import ONE_EACH, GpuShares
+from daskpar.frozen import frozen
 from daskpar.processor.gpus.gpu_devices import one_by_one
 from daskpar.processor.protocol import ProcessorSettings
 
@@ -19,7 +20,7 @@ TASK_ERRORS = 3
 """Block tasks of one node that may fail in a row, without any report from its processors between."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Member:
     """A worker that takes part."""
 

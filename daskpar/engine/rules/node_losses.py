@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 
 from daskpar.engine.rules.blame import LOSSES_AT_MOST
 from daskpar.engine.rules.members import Member
+from daskpar.frozen import frozen
 from daskpar.processor.last_state import LastState
 
 
-@dataclass(frozen=True)
+@frozen
 class LostNode:
     """A lost node of which it is not known yet what it was running."""
 

@@ -9,13 +9,13 @@ import os
 import tarfile
 import zlib
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from daskpar.data.folder_walk import folder_identity
 from daskpar.engine.shipped.ignore_rules import NAME, OTHER_NAME, IgnoreRules
 from daskpar.engine.shipped.node_folder import MTIME, digest_of
 from daskpar.errors import InputError
+from daskpar.frozen import frozen
 from daskpar.rundir.identity import is_run_directory
 from daskpar.sizes import readable_size
 
@@ -27,7 +27,7 @@ _NEVER = {".git", ".hg", ".svn", "__pycache__", "node_modules", ".ipynb_checkpoi
 """History, caches and installed packages."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Parcel:
     """A folder as an archive."""
 

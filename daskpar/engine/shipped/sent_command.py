@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from daskpar.engine.shipped.sent_step import target_in_run
 from daskpar.errors import InfrastructureLost
+from daskpar.frozen import frozen
 from daskpar.jobspec.input_access import shown_paths
 from daskpar.jobspec.model import CommandStep, Output
 from daskpar.locations import is_url
@@ -26,7 +27,7 @@ KEPT_FOLDERS = ("outputs", "logs")
 """Folders in the working directory that Azure ML keeps of each command."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class SentCommand:
     """What a node has been sent for a command: paths of the driver's, and where it lies below its folder."""
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from daskpar.frozen import frozen
 from daskpar.jobspec.model import Input
 from daskpar.processor.node_places import MOVED_SETTINGS, NodePlaces
 from daskpar.processor.protocol import ProcessorSettings
@@ -14,7 +15,7 @@ _RUN, _OWN_OUTPUTS = "run", "own-outputs"
 their `output_dir`."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class SentStep:
     """What a node needs to open a step, beside the settings of its processors."""
 

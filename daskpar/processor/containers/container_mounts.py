@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 from typing import TypeVar
 
 from daskpar.errors import UsageError
+from daskpar.frozen import frozen
 
 _T = TypeVar("_T")
 
@@ -22,7 +22,7 @@ MOST_MOUNTS = 50
 """For files that lie elsewhere: where they lie in more folders, folders above these are mounted."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Mount:
     """A file or folder that is seen in a container."""
 

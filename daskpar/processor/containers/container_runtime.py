@@ -6,10 +6,10 @@ import os
 import re
 import shutil
 import subprocess
-from dataclasses import dataclass
 from functools import cache
 
 from daskpar.errors import UsageError
+from daskpar.frozen import frozen
 from daskpar.processor.program_answer import answer_of
 
 KNOWN = ("podman", "docker")
@@ -20,7 +20,7 @@ END_SECONDS = 20.0
 """For a runtime to kill and remove a container."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Runtime:
     """A runtime that is there."""
 

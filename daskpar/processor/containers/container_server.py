@@ -11,11 +11,11 @@ import socket
 import struct
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from time import monotonic
 
 from daskpar.chosen_container import ChosenContainer
 from daskpar.errors import UsageError
+from daskpar.frozen import frozen
 from daskpar.processor.containers.container_keeper import ContainerKeeper
 from daskpar.processor.containers.container_line import (
     LIBRARY,
@@ -65,7 +65,7 @@ fork server. It is read by any Python 3.
 """
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class ServerPlace:
     """Where a fork server runs: a container, and what is seen there."""
 

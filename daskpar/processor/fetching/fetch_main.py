@@ -21,6 +21,7 @@ from typing import Any
 from daskpar.data.fetch_file import fetch_all, remote_kind, whole_files
 from daskpar.data.stamps import Stamp
 from daskpar.datastores import take_options
+from daskpar.frozen import frozen
 from daskpar.processor import channel
 from daskpar.processor.fetching.fetch_again import (
     InUse,
@@ -48,12 +49,12 @@ LONG_SECONDS = 5.0
 """An input whose fetching took longer is worth a line in the log."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Ready:
     """The inputs that scripts get whole are here."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Failed:
     """One of them can't be had."""
 

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from daskpar.datastores import StorageOptions
 from daskpar.fetched_names import name_below, name_of_any
+from daskpar.frozen import frozen
 from daskpar.sizes import UNITS
 
 DEFAULT_CACHE_BYTES = 10 * UNITS["gb"]
 """What the fetched files of mini-batches may take on a node (`--fetch_cache`)."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class FetchedInput:
     """One input at a URL."""
 
@@ -33,7 +33,7 @@ class FetchedInput:
     """Whether its files are fetched for each mini-batch; else the whole of it is, before scripts start."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class Fetching:
     """What a node fetches for a step."""
 
@@ -89,7 +89,7 @@ class Fetching:
         return {name: self.at(text) if text in folders else self.here(text) for name, text in texts.items()}
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class FetchOrder:
     """All that the fetcher of a node is told when it starts."""
 

@@ -12,11 +12,11 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 from daskpar.batches.plan import Plan
 from daskpar.data.notices import Notice
+from daskpar.frozen import frozen
 from daskpar.own_calls import OWN
 from daskpar.processor import channel, context
 from daskpar.processor.azure_contract import AzureContract, Failed
@@ -51,7 +51,7 @@ LEAST_GATHERED = 64
 """So many ended mini-batches are put down at once at least, unless their time has come."""
 
 
-@dataclass(frozen=True)
+@frozen
 class _Waiting:
     """The mini-batches from `next` on of a block have not begun."""
 
@@ -60,7 +60,7 @@ class _Waiting:
     next: int
 
 
-@dataclass(frozen=True)
+@frozen
 class _Ended:
     """A try that has ended, and is not reported yet."""
 
