@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from daskpar.data.fetch_object import get_object, is_of_s3
-from daskpar.data.files import ListingNotes, list_files
+from daskpar.data.files import ListingNotes, is_web, list_files
 from daskpar.data.reach import unreadable
 from daskpar.data.stamps import UNKNOWN, Stamp, check, not_there, planned_stamp
 from daskpar.errors import DataUnreached, InputError
@@ -137,9 +137,9 @@ def remote_kind(url: str, declared: str) -> str:
         raise unreadable(url, error) from None
     if not kind:
         wildcards = ": it is taken as it is written. For wildcards write an MLTable with `pattern`"
-        magic = wildcards if any(sign in url for sign in ("*[" if _is_web(url) else "*?[")) else ""
+        magic = wildcards if any(sign in url for sign in ("*[" if is_web(url) else "*?[")) else ""
         raise InputError(f"{url} does not exist{_no_bucket(found, inner) or magic}")
-    if _is_web(url):  # where everything is a file
+    if is_web(url):  # where everything is a file
         is_file = declared == "uri_file" or (declared == "custom_model" and not url.endswith("/"))
         return "file" if is_file else "folder"
     if declared == "uri_file" and kind == "directory":
@@ -147,10 +147,6 @@ def remote_kind(url: str, declared: str) -> str:
     if declared not in ("uri_file", "custom_model", "triton_model") and kind == "file":
         raise InputError(f"{url} is a file, and the input is a folder: write type: uri_file")
     return "file" if kind == "file" else "folder"
-
-
-def _is_web(url: str) -> bool:
-    return url.partition("://")[0].lower() in ("http", "https")
 
 
 def _no_bucket(found: Any, inner: str) -> str:

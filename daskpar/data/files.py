@@ -130,28 +130,40 @@ def walk(folder: str, notes: ListingNotes | None = None) -> Sequence[str]:
 
 
 def _list_url(path: str, notes: ListingNotes) -> list[str]:
-    found, inner = filesystem(path)
     try:
-        with remote_errors():
-            details: dict[str, Any] = found.find(inner, detail=True)
+        found = remote_files(path)
     except OSError as error:
         kind = DataUnreached if reach_of(error) == Reach.UNREACHED else InputError
         raise kind(f"{path} can't be listed: {error}") from None
+    if not found:
+        trouble = "shows no links to files below it" if is_web(path) else "does not exist, or holds no file"
+        raise InputError(f"{path} {trouble}")
+    notes.stamps.update((full, stamp) for full, stamp in found.items() if stamp.known)
+    return list(found)
+
+
+def remote_files(path: str) -> dict[str, Stamp]:
+    """The URLs of all files at a URL, ordered as by `list_files`, with their stamps; empty where none is.
+
+    OSError where they can't be listed.
+    """
+    found, inner = filesystem(path)
+    with remote_errors():
+        details: dict[str, Any] = found.find(inner, detail=True)
     # Consoles of stores mark a folder by an empty object with its name.
     details = {
         name: info for name, info in details.items() if not (name.endswith("/") and not info.get("size"))
     }
-    web = path.partition("://")[0].lower() in ("http", "https")
-    if web:  # links that sort a list of files, as servers have them, lead to no file
+    if is_web(path):  # links that sort a list of files, as servers have them, lead to no file
         details = {name: info for name, info in details.items() if name != inner and "?" not in name}
     names = sorted(details, key=lambda name: name.split("/"))
-    if not names:
-        trouble = "shows no links to files below it" if web else "does not exist, or holds no file"
-        raise InputError(f"{path} {trouble}")
-    paths = urls_below(path, found, inner, names)
     stamps = (remote_stamp(details[name]) for name in names)
-    notes.stamps.update((full, stamp) for full, stamp in zip(paths, stamps, strict=True) if stamp.known)
-    return paths
+    return dict(zip(urls_below(path, found, inner, names), stamps, strict=True))
+
+
+def is_web(path: str) -> bool:
+    """Whether a URL is of the web, where everything is a file."""
+    return path.partition("://")[0].lower() in ("http", "https")
 
 
 def urls_below(path: str, found: Any, inner: str, names: Sequence[str]) -> list[str]:

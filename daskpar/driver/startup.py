@@ -45,12 +45,13 @@ def named_compute(job: PipelineJob) -> str:
 
 @contextmanager
 def started_ahead(job: PipelineJob, options: Options) -> Iterator[None]:
-    """Start what takes longest as soon as the spec is read: imports, and fork servers.
+    """Start what takes longest as soon as the spec is read: imports, fork servers, and fetchers.
 
-    The fork servers are those of the first parallel step of a run on this machine. Those that no node took
-    are closed at the end.
+    These servers are those of the first parallel step of a run on this machine. Those that no node took are
+    closed at the end.
     """
     from daskpar.processor import prestart
+    from daskpar.processor.fetching import fetch_ahead
 
     try:
         start_servers(job, options)
@@ -58,16 +59,18 @@ def started_ahead(job: PipelineJob, options: Options) -> Iterator[None]:
         yield
     finally:
         prestart.close_all()
+        fetch_ahead.close_all()
 
 
 def start_servers(job: PipelineJob, options: Options) -> None:
-    """Start the fork servers of the first parallel step of a local run, unless they wait already."""
+    """Start fork servers and fetchers for the first parallel step of a local run, unless they wait."""
     first = _first_parallel(job)
     if not options.is_local or first is None or (first.python is not None and not first.python.is_there):
         return
     if first.python is not None and first.python.container is not None:
         return  # what it needs to see is not known yet
     from daskpar.engine.server_needs import local_threads, looks_tabular
+    from daskpar.processor.fetching import fetch_ahead
     from daskpar.processor.prestart import prestart
 
     nodes = max(1, first.instance_count)
@@ -76,6 +79,9 @@ def start_servers(job: PipelineJob, options: Options) -> None:
         environment = resolved_values(first.environment_variables, os.environ)
         own = first.python.python if first.python is not None else ""
         prestart(environment, tabular=looks_tabular(first), threads=threads, number=nodes, python=own)
+        urls = [data.path for data in first.inputs.values() if data.is_fetched and data.made_by is None]
+        if urls:
+            fetch_ahead.start_ahead(environment, urls, number=nodes)
 
 
 def _first_parallel(job: PipelineJob) -> ParallelStep | None:

@@ -26,7 +26,7 @@ from daskpar.outputs.step_uploads import StepUploads
 from daskpar.processor.command_process import CommandRunner
 from daskpar.processor.command_settings import CommandLayout, CommandSettings
 from daskpar.processor.containers.container_mounts import Mount
-from daskpar.processor.fetching.fetched_inputs import FetchOrder
+from daskpar.processor.fetching.fetch_messages import FetchOrder
 
 logger = logging.getLogger(__name__)
 

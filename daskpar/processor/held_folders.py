@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shutil
 import tempfile
 from collections.abc import Callable
 
@@ -45,3 +46,11 @@ def _remove_if_left(folder: str, remove: Callable[[str], object]) -> None:
             remove(folder)
         finally:
             os.close(lock)
+
+
+def remove_folder(folder: str) -> None:
+    """Remove a folder in which scripts may have taken rights away."""
+    for each, _, _ in os.walk(folder):
+        with contextlib.suppress(OSError):
+            os.chmod(each, 0o700)
+    shutil.rmtree(folder, ignore_errors=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 from daskpar.data import stamps as file_stamps
 from daskpar.data.file_look import planned_stamps
-from daskpar.data.files import FileList
+from daskpar.data.files import FileList, remote_files
 from daskpar.data.folder_walk import is_folder
 from daskpar.data.path_column import PathColumn
 from daskpar.data.reach import Reach, is_refused, reach_of, unreadable
@@ -76,14 +76,21 @@ def seen_data(path: str, skip: Iterable[str] = (), *, may_be_closed: bool = Fals
 
 
 def seen_of(files: FileList, stamps: Sequence[file_stamps.Stamp]) -> dict[str, object] | None:
-    """What is kept of a long list with its `stamps`, taken as it was planned: nobody need look again.
+    """What is kept of a list with its `stamps`, taken as it was planned: nobody need look again.
 
-    None for a short one, whose files are kept by name (`seen_data`), and where the list may not be all that
-    lies there.
+    None for a short one of local files, which are kept by name (`seen_data`), and where the list may not be
+    all that lies there.
     """
-    if len(files) <= NAMED or not files.whole:
+    if not files.whole:
         return None
-    return {ORIGIN: files.origin, **_seen_list_of(files, stamps)}
+    if len(files) > NAMED:
+        return {ORIGIN: files.origin, **_seen_list_of(files, stamps)}
+    if not is_url(files.origin) or files.document:
+        return None
+    return {
+        ORIGIN: files.origin,
+        **_summary(_remote_stamps(files.origin, zip(files.paths, stamps, strict=True))),
+    }
 
 
 def _seen_list_of(files: FileList, stamps: Sequence[file_stamps.Stamp]) -> dict[str, object]:
@@ -270,16 +277,18 @@ def _stamped_remote(path: str, *, may_be_closed: bool = False) -> list[Stamp]:
     files, inner = filesystem(path)
     files.invalidate_cache()  # what an earlier listing said is no answer
     try:
-        with remote_errors():
-            found: dict[str, Any] = files.find(inner, detail=True) or {inner: files.info(inner)}
+        found = remote_files(path)
+        if not found:
+            with remote_errors():
+                found = {path: file_stamps.remote_stamp(files.info(inner))}
     except OSError as error:
         if reach_of(error) == Reach.GONE or (may_be_closed and is_refused(error)):
             return [(path, 0, "missing")]
         raise unreadable(path, error) from None
-    return [(name, int(info.get("size") or 0), _tag(info)) for name, info in sorted(found.items())]
+    return _remote_stamps(path, found.items())
 
 
-def _tag(info: Mapping[str, Any]) -> str:
-    names = ("ETag", "etag", "checksum", "md5", "LastModified", "last_modified", "mtime", "created")
-    tag = next((info[name] for name in names if info.get(name)), "")
-    return f"{tag} {info.get('size')}"
+def _remote_stamps(path: str, found: Iterable[tuple[str, file_stamps.Stamp]]) -> list[Stamp]:
+    """Of the URLs `found` at `path`, by the names that their filesystem has for them."""
+    inner = filesystem(path)[0]._strip_protocol
+    return [(inner(url), max(0, stamp.size), f"{stamp.mark:x} {stamp.size}") for url, stamp in found]

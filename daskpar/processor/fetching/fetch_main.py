@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import socket
 import threading
@@ -21,7 +20,6 @@ from typing import Any
 from daskpar.data.fetch_file import fetch_all, remote_kind, whole_files
 from daskpar.data.stamps import Stamp
 from daskpar.datastores import take_options
-from daskpar.frozen import frozen
 from daskpar.processor import channel
 from daskpar.processor.fetching.fetch_again import (
     InUse,
@@ -33,11 +31,12 @@ from daskpar.processor.fetching.fetch_again import (
     remove_note,
 )
 from daskpar.processor.fetching.fetch_cache import FetchCache, Wanted
+from daskpar.processor.fetching.fetch_messages import Failed, FetchOrder, Ready, Stores
 from daskpar.processor.fetching.fetch_patience import while_unreached
 from daskpar.processor.fetching.fetch_workers import FetchWorkers
-from daskpar.processor.fetching.fetched_inputs import FetchOrder
 from daskpar.processor.fetching.fetched_plan import FetchedPlan, Promise, as_answer, socket_path
 from daskpar.processor.fetching.look_ahead import LookAhead
+from daskpar.processor.held_folders import remove_folder
 from daskpar.processor.protocol import LogMessage
 from daskpar.sizes import readable_size
 
@@ -49,18 +48,6 @@ LONG_SECONDS = 5.0
 """An input whose fetching took longer is worth a line in the log."""
 
 
-@frozen
-class Ready:
-    """The inputs that scripts get whole are here."""
-
-
-@frozen
-class Failed:
-    """One of them can't be had."""
-
-    message: str
-
-
 def serve(fd: int) -> None:
     """Run the fetcher on the socket `fd`, until the other end is gone; does not return."""
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
@@ -69,10 +56,16 @@ def serve(fd: int) -> None:
     sock = socket.socket(fileno=fd)
     root, workers = "", FetchWorkers()
     try:
-        order: FetchOrder = channel.receive(sock)
+        order: FetchOrder | Stores = channel.receive(sock)
+        if isinstance(order, Stores):
+            take_options(order.storage)
+            workers.start(order.urls, [sock])
+            order = channel.receive(sock)
+        assert isinstance(order, FetchOrder)
         root = order.fetching.root
         take_options(order.storage)
-        workers.start(_urls(order), [sock])
+        if not workers.started:
+            workers.start(_urls(order), [sock])
         threading.Thread(target=_Fetcher(sock, order, workers).run, daemon=True).start()
         _wait_for_end(sock)
     except (OSError, EOFError, ValueError):
@@ -80,7 +73,7 @@ def serve(fd: int) -> None:
     finally:
         workers.close()
         if root:
-            remove_root(root)
+            remove_folder(root)
     os._exit(0)
 
 
@@ -91,14 +84,6 @@ def _urls(order: FetchOrder) -> list[str]:
         with contextlib.suppress(Exception):  # who opens it again says what is wrong
             urls += FetchedPlan.open(order.plan).some_files(0, 1)
     return [url for url in urls if "://" in url]
-
-
-def remove_root(root: str) -> None:
-    """Remove a node's folder; scripts may have taken rights away in it."""
-    for folder, _, _ in os.walk(root):
-        with contextlib.suppress(OSError):
-            os.chmod(folder, 0o700)
-    shutil.rmtree(root, ignore_errors=True)
 
 
 _coming = LookAhead()
@@ -150,7 +135,7 @@ class _Fetcher:
     def _fetch_whole(self, url: str, target: str, declared: str) -> None:
         began = monotonic()
         if self._order.again:
-            remove_root(target)  # a file that was half there would be seen
+            remove_folder(target)  # a file that was half there would be seen
         here: dict[tuple[str, str, Stamp], int] = {}
 
         def fetch(*file: Any) -> int:

@@ -6,9 +6,7 @@ import contextlib
 import os
 import select
 import signal
-import socket
 import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
@@ -16,11 +14,11 @@ from dataclasses import replace
 from typing import Any
 
 from daskpar.processor import channel
-from daskpar.processor.fetching.fetch_main import Failed, Ready, remove_root
-from daskpar.processor.fetching.fetched_inputs import Fetching, FetchOrder
-from daskpar.processor.held_folders import new_held_folder
+from daskpar.processor.fetching.fetch_ahead import take_fetcher
+from daskpar.processor.fetching.fetch_messages import Failed, FetchOrder, Ready
+from daskpar.processor.fetching.fetched_inputs import Fetching
+from daskpar.processor.held_folders import new_held_folder, remove_folder
 from daskpar.processor.protocol import ProcessorSettings
-from daskpar.processor.shared_library import PACKAGE
 
 PREFIX = "daskpar-fetched-"
 WAIT_SECONDS = 0.1
@@ -41,7 +39,7 @@ class FetchProcess:
     def __init__(self, order: FetchOrder, environment: Mapping[str, str], base: str = "") -> None:
         base = base or tempfile.gettempdir()
         # Held as long as it is wanted: a fetcher that was killed with its node leaves one.
-        self._root, self._lock = new_held_folder(base, PREFIX, remove_root)
+        self._root, self._lock = new_held_folder(base, PREFIX, remove_folder)
         self.fetching = replace(order.fetching, root=self._root)
         """With the folder of this node."""
         self.ready = False
@@ -60,18 +58,10 @@ class FetchProcess:
             raise
 
     def _start(self, order: FetchOrder) -> None:
-        self.sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", _launch_code(theirs.fileno())],
-                env={**os.environ, **self._environment},
-                stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,
-            )
+        started = take_fetcher(self._environment)
+        self._process, self.sock = started.process, started.sock
+        with contextlib.suppress(OSError):  # it is gone: that is seen where its answer is waited for
             channel.send(self.sock, order)
-        finally:
-            theirs.close()
         self._inbox = channel.Inbox(self.sock)
 
     def start_again(self) -> tuple[str, str]:
@@ -154,7 +144,7 @@ class FetchProcess:
                 self._process.wait()
         else:
             self.sock.close()
-        remove_root(self._root)
+        remove_folder(self._root)
         os.close(self._lock)
 
 
@@ -175,14 +165,4 @@ def here(settings: ProcessorSettings, fetching: Fetching) -> ProcessorSettings:
         fetching=fetching,
         arguments=fetching.all_here(settings.arguments),
         environment=fetching.values_here(settings.environment),
-    )
-
-
-def _launch_code(fd: int) -> str:
-    # As that of a fork server: the same package, wherever it lies.
-    root = os.path.dirname(PACKAGE)
-    return (
-        f"import sys; sys.path[:] = [{root!r}, *filter(None, sys.path)]; "
-        "import daskpar; sys.path.append(sys.path.pop(0)); "
-        f"from daskpar.processor.fetching.fetch_main import serve; serve({fd})"
     )

@@ -19,7 +19,9 @@ from itertools import count
 from typing import Any
 
 from daskpar.data.fetch_file import THREADS, fetch_file, fetch_on_loop
+from daskpar.data.fetch_object import is_of_s3
 from daskpar.data.stamps import Stamp
+from daskpar.locations import filesystem
 from daskpar.processor import channel
 from daskpar.processor.fetching.fetched_plan import as_answer, error_of
 from daskpar.processor.linux import die_with_parent
@@ -27,6 +29,10 @@ from daskpar.processor.resource_usage import cores
 
 MOST = 4
 """Processes at most: they bring more than most networks do."""
+NICE = 10
+"""How far they step back behind the scripts for which they fetch ahead. Else a call of `run()` that waits for
+anything waits for a core too when it goes on: half a millisecond each time (measured on two busy cores).
+"""
 
 
 @dataclass(eq=False)
@@ -41,6 +47,8 @@ class FetchWorkers:
     """Fetches files in processes of its own; in this one where it can't fork. Methods are for any thread."""
 
     def __init__(self) -> None:
+        self.started = False
+        """Whether `start` was called."""
         self._workers: list[_Worker] = []
         self._numbers = count()
         self._lock = threading.Lock()
@@ -48,6 +56,7 @@ class FetchWorkers:
 
     def start(self, urls: Iterable[str], foreign: Iterable[socket.socket]) -> None:
         """Fork them, to fetch from `urls`, before this process has threads; without the sockets `foreign`."""
+        self.started, urls = True, list(urls)
         for scheme in {url.partition("://")[0] for url in urls}:
             _load_package(scheme)
         if not _has_one_thread():
@@ -64,9 +73,10 @@ class FetchWorkers:
             if not pid:
                 try:
                     die_with_parent(parent)
+                    os.nice(NICE)
                     for sock in (ours, *foreign, *(worker.sock for worker in self._workers)):
                         sock.close()
-                    _work(theirs)
+                    _work(theirs, urls)
                 finally:
                     os._exit(1)
             theirs.close()
@@ -114,6 +124,14 @@ class FetchWorkers:
                 os._exit(1)  # one was killed: the node starts another fetcher, with what is in use
 
 
+async def _connect(url: str) -> None:
+    """Make what speaks to a store, which takes longer than a request; who uses it says what is wrong."""
+    with contextlib.suppress(Exception):
+        found, _ = filesystem(url)
+        if is_of_s3(found):
+            await found.set_session()
+
+
 def _load_package(scheme: str) -> None:
     """Import what opens URLs of a scheme, once for all; whoever opens one says what is missing."""
     with contextlib.suppress(Exception):
@@ -129,11 +147,13 @@ def _has_one_thread() -> bool:
         return threading.active_count() == 1
 
 
-def _work(sock: socket.socket) -> None:
-    """Fetch what the socket asks for, until the other end is gone."""
+def _work(sock: socket.socket, urls: Iterable[str]) -> None:
+    """Fetch what the socket asks for, until the other end is gone; first connect to the stores of `urls`."""
     from fsspec.asyn import get_loop
 
     loop, others = get_loop(), ThreadPoolExecutor(THREADS)
+    for store in {"/".join(url.split("/", 3)[:3]): url for url in urls}.values():
+        asyncio.run_coroutine_threadsafe(_connect(store), loop)
 
     async def one(number: int, url: str, place: str, stamp: Stamp) -> None:
         answer: Any

@@ -9,7 +9,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 
-from daskpar.datastores import StorageOptions
 from daskpar.fetched_names import name_below, name_of_any
 from daskpar.frozen import frozen
 from daskpar.sizes import UNITS
@@ -87,18 +86,3 @@ class Fetching:
         """The same for variables; also for the folder of a model, which holds an input."""
         folders = {each.seen.rpartition("/")[0] for each in self.inputs} - {self.folder}
         return {name: self.at(text) if text in folders else self.here(text) for name, text in texts.items()}
-
-
-@frozen(kw_only=True)
-class FetchOrder:
-    """All that the fetcher of a node is told when it starts."""
-
-    fetching: Fetching
-    storage: StorageOptions
-    plan: str = ""
-    """Folder of the plan, where files of mini-batches are fetched."""
-    node: int = 0
-    again: bool = False
-    """Whether it takes the place of one that has died."""
-    whole_is_here: bool = False
-    """Whether that one had fetched all that scripts get whole."""

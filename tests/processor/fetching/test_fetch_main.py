@@ -19,9 +19,10 @@ from daskpar.data.stamps import Stamp
 from daskpar.datastores import StorageOptions
 from daskpar.processor import channel
 from daskpar.processor.fetching import fetch_again, fetch_main
+from daskpar.processor.fetching.fetch_messages import FetchOrder
 from daskpar.processor.fetching.fetch_process import FetchProcess
 from daskpar.processor.fetching.fetch_workers import FetchWorkers
-from daskpar.processor.fetching.fetched_inputs import FetchedInput, Fetching, FetchOrder
+from daskpar.processor.fetching.fetched_inputs import FetchedInput, Fetching
 from daskpar.processor.fetching.fetched_plan import FetchedPlan, _AskNode, connected
 from waiting import until
 

@@ -16,9 +16,10 @@ import pytest
 from daskpar.data.stamps import Stamp
 from daskpar.datastores import StorageOptions
 from daskpar.errors import InputChanged
+from daskpar.processor.fetching.fetch_messages import FetchOrder
 from daskpar.processor.fetching.fetch_process import FetchProcess
 from daskpar.processor.fetching.fetch_workers import MOST, FetchWorkers
-from daskpar.processor.fetching.fetched_inputs import FetchedInput, Fetching, FetchOrder
+from daskpar.processor.fetching.fetched_inputs import FetchedInput, Fetching
 from daskpar.processor.linux import children_of
 from daskpar.processor.resource_usage import cores
 from waiting import until

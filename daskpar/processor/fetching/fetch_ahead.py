@@ -1,0 +1,97 @@
+"""Fetchers that are started before the step that will use them.
+
+Such a one imports what opens the step's stores, and connects to them, while this process imports Dask.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+
+from daskpar.datastores import known_options
+from daskpar.frozen import frozen
+from daskpar.processor import channel
+from daskpar.processor.fetching.fetch_messages import Stores
+from daskpar.processor.shared_library import PACKAGE
+
+
+@frozen
+class StartedFetcher:
+    """The process of a fetcher, and the socket on which it takes its order."""
+
+    process: subprocess.Popen[bytes]
+    sock: socket.socket
+    environment: Mapping[str, str]
+
+    def kill(self) -> None:
+        """End it, whatever it does."""
+        self.sock.close()
+        self.process.kill()
+        self.process.wait()
+
+
+def start_fetcher(environment: Mapping[str, str]) -> StartedFetcher:
+    """Start one; `environment` comes on top of this process's own. OSError where it can't be started."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-c", _launch_code(theirs.fileno())],
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            pass_fds=[theirs.fileno()],
+            start_new_session=True,
+        )
+    except OSError:
+        ours.close()
+        raise
+    finally:
+        theirs.close()
+    return StartedFetcher(process, ours, dict(environment))
+
+
+def _launch_code(fd: int) -> str:
+    # As that of a fork server: the same package, wherever it lies.
+    root = os.path.dirname(PACKAGE)
+    return (
+        f"import sys; sys.path[:] = [{root!r}, *filter(None, sys.path)]; "
+        "import daskpar; sys.path.append(sys.path.pop(0)); "
+        f"from daskpar.processor.fetching.fetch_main import serve; serve({fd})"
+    )
+
+
+_waiting: list[StartedFetcher] = []
+_lock = threading.Lock()
+
+
+def start_ahead(environment: Mapping[str, str], urls: Sequence[str], *, number: int = 1) -> None:
+    """Start `number` fetchers, less those that wait, for nodes that will live in this process."""
+    with _lock:
+        number -= sum(found.environment == environment for found in _waiting)
+    for _ in range(number):
+        with suppress(OSError):  # the node tries again, and reports what is wrong
+            started = start_fetcher(environment)
+            with _lock:
+                _waiting.append(started)
+            channel.send(started.sock, Stores(urls, known_options()))
+
+
+def take_fetcher(environment: Mapping[str, str]) -> StartedFetcher:
+    """One that waits, or else a new one. OSError where it can't be started."""
+    with _lock:
+        for at, found in enumerate(_waiting):
+            if found.environment == environment and found.process.poll() is None:
+                return _waiting.pop(at)
+    return start_fetcher(environment)
+
+
+def close_all() -> None:
+    """End those that nobody took."""
+    with _lock:
+        left, _waiting[:] = list(_waiting), []
+    for found in left:
+        found.kill()
