@@ -21,8 +21,8 @@ _PAUSE, _LONGEST_PAUSE = 0.1, 15.0
 
 def is_of_s3(found: Any) -> bool:
     """Whether a filesystem is s3fs's own; nothing is imported for that."""
-    s3fs = sys.modules.get("s3fs")
-    return s3fs is not None and type(found) is s3fs.S3FileSystem
+    # Another thread may be importing it just now: then nothing is of it yet.
+    return type(found) is getattr(sys.modules.get("s3fs"), "S3FileSystem", None)
 
 
 async def get_object(found: Any, inner: str, target: str, size: int = -1) -> Stamp:

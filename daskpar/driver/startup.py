@@ -79,7 +79,7 @@ def start_servers(job: PipelineJob, options: Options) -> None:
         environment = resolved_values(first.environment_variables, os.environ)
         own = first.python.python if first.python is not None else ""
         prestart(environment, tabular=looks_tabular(first), threads=threads, number=nodes, python=own)
-        urls = [data.path for data in first.inputs.values() if data.is_fetched and data.made_by is None]
+        urls = [data.path for data in first.inputs.values() if data.is_fetched]
         if urls:
             fetch_ahead.start_ahead(environment, urls, number=nodes)
 

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 
 from daskpar.datastores import known_options
@@ -27,6 +27,8 @@ class StartedFetcher:
     process: subprocess.Popen[bytes]
     sock: socket.socket
     environment: Mapping[str, str]
+    urls: frozenset[str] = frozenset()
+    """Those that it was told ahead."""
 
     def kill(self) -> None:
         """End it, whatever it does."""
@@ -35,8 +37,7 @@ class StartedFetcher:
         self.process.wait()
 
 
-def start_fetcher(environment: Mapping[str, str]) -> StartedFetcher:
-    """Start one; `environment` comes on top of this process's own. OSError where it can't be started."""
+def _start(environment: Mapping[str, str], urls: Collection[str] = ()) -> StartedFetcher:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         process = subprocess.Popen(
@@ -51,7 +52,10 @@ def start_fetcher(environment: Mapping[str, str]) -> StartedFetcher:
         raise
     finally:
         theirs.close()
-    return StartedFetcher(process, ours, dict(environment))
+    if urls:
+        with suppress(OSError):  # it is gone already: that is seen when it is taken
+            channel.send(ours, Stores(tuple(urls), known_options()))
+    return StartedFetcher(process, ours, dict(environment), frozenset(urls))
 
 
 def _launch_code(fd: int) -> str:
@@ -68,25 +72,32 @@ _waiting: list[StartedFetcher] = []
 _lock = threading.Lock()
 
 
-def start_ahead(environment: Mapping[str, str], urls: Sequence[str], *, number: int = 1) -> None:
-    """Start `number` fetchers, less those that wait, for nodes that will live in this process."""
+def start_ahead(environment: Mapping[str, str], urls: Collection[str], *, number: int = 1) -> None:
+    """Start `number` fetchers for inputs at `urls`, less those that wait, for nodes that will live in this
+    process.
+    """
     with _lock:
-        number -= sum(found.environment == environment for found in _waiting)
+        number -= sum(_fits(found, environment, urls) for found in _waiting)
     for _ in range(number):
         with suppress(OSError):  # the node tries again, and reports what is wrong
-            started = start_fetcher(environment)
+            started = _start(environment, urls)
             with _lock:
                 _waiting.append(started)
-            channel.send(started.sock, Stores(urls, known_options()))
 
 
-def take_fetcher(environment: Mapping[str, str]) -> StartedFetcher:
-    """One that waits, or else a new one. OSError where it can't be started."""
+def take_fetcher(environment: Mapping[str, str], urls: Collection[str]) -> StartedFetcher:
+    """One that waits for inputs at `urls`, or else a new one; `environment` comes on top of this process's
+    own. OSError where it can't be started.
+    """
     with _lock:
         for at, found in enumerate(_waiting):
-            if found.environment == environment and found.process.poll() is None:
+            if _fits(found, environment, urls) and found.process.poll() is None:
                 return _waiting.pop(at)
-    return start_fetcher(environment)
+    return _start(environment)
+
+
+def _fits(found: StartedFetcher, environment: Mapping[str, str], urls: Collection[str]) -> bool:
+    return found.environment == environment and found.urls == frozenset(urls)
 
 
 def close_all() -> None:

@@ -58,7 +58,7 @@ class FetchProcess:
             raise
 
     def _start(self, order: FetchOrder) -> None:
-        started = take_fetcher(self._environment)
+        started = take_fetcher(self._environment, [each.url for each in order.fetching.inputs])
         self._process, self.sock = started.process, started.sock
         with contextlib.suppress(OSError):  # it is gone: that is seen where its answer is waited for
             channel.send(self.sock, order)
