@@ -11,6 +11,7 @@ import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from time import monotonic
 from typing import Any
 
 from daskpar.processor import channel
@@ -136,6 +137,7 @@ class FetchProcess:
         if self._process is not None:
             with contextlib.suppress(OSError):
                 channel.send(self.sock, None)
+            self._hear_to_the_end()
             self.sock.close()
             try:
                 self._process.wait(END_SECONDS)
@@ -146,6 +148,13 @@ class FetchProcess:
             self.sock.close()
         remove_folder(self._root)
         os.close(self._lock)
+
+    def _hear_to_the_end(self) -> None:
+        """Wait until the other end is closed: `Popen.wait` looks only every few hundredths of a second."""
+        end = monotonic() + END_SECONDS
+        while not self._inbox.closed and (left := end - monotonic()) > 0:
+            if select.select([self.sock], [], [], left)[0]:
+                self._inbox.read()
 
 
 def fetch_for(settings: ProcessorSettings, base: str) -> tuple[ProcessorSettings, FetchProcess]:
