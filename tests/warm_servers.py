@@ -31,8 +31,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
-TEMPLATES = {"commands": "files", "files": "files", "tables": "tables"}
-"""What a fork server loads beforehand -> the template that has."""
+TEMPLATES = {"commands": "files", "files": "files", "tables": "tables", "": "tables"}
+"""What a fork server loads beforehand -> the template that has; nothing: it is told later."""
 READ_AT_START = ("PYTHON", "DASK_", "LD_")
 """Variables that count when Python starts: a server with others than its template's is started by Python."""
 CLONE = {"x86_64": 56, "aarch64": 220}.get(platform.machine(), 0) if sys.platform == "linux" else 0

@@ -102,3 +102,70 @@ def test_work_in_a_server_opens_what_a_datastore_holds(monkeypatch: pytest.Monke
     with monkeypatch.context() as patch:
         patch.setattr("daskpar.datastores._known", {})
         assert prestart.run_in_prestarted(datastores.options_of, "s3://lake/table") == {}
+
+
+def early() -> ForkServer:
+    (server,) = prestart._unprepared
+    return server
+
+
+@pytest.mark.parametrize("tabular", [False, True])
+def test_one_that_was_started_before_the_job_was_read_is_for_its_first_step(
+    tabular: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GONE", "1")
+    monkeypatch.setenv("CHANGED", "before")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    with prestart.started_early(wanted=True):
+        first = early()
+        monkeypatch.delenv("GONE")
+        monkeypatch.setenv("CHANGED", "after")
+        prestart.prestart(ENVIRONMENT, tabular=tabular, threads=3)
+        assert waiting() == [first] and not prestart._unprepared
+        names = ["A", "GONE", "CHANGED", "OMP_NUM_THREADS", "ARROW_DEFAULT_MEMORY_POOL"]
+        seen = [prestart.run_in_prestarted(os.getenv, name) for name in names]
+        assert seen == ["1", None, "after", "3", "system"]
+        assert prestart.run_in_prestarted(eval, "'pandas' in __import__('sys').modules") is tabular
+        fits = Wanted(tabular=tabular, threads=3)
+        taken = prestart.take_server(fits)  # type: ignore[arg-type]
+        assert taken is first
+        taken.close()
+
+
+@pytest.mark.parametrize(
+    "name", ["LD_LIBRARY_PATH", "MALLOC_ARENA_MAX", "PYTHONPATH", "PYTHONHASHSEED", "LC_ALL", "TZ", "HOME"]
+)
+def test_another_one_takes_its_place_where_a_variable_counts_from_the_start(name: str) -> None:
+    with prestart.started_early(wanted=True):
+        first = early()
+        prestart.prestart({name: "0"}, tabular=False)
+        (other,) = waiting()
+        assert other is not first and first.process.returncode is not None
+        assert prestart.run_in_prestarted(os.getenv, name) == "0"
+
+
+def test_a_python_of_its_own_needs_another_one() -> None:
+    import sys
+
+    with prestart.started_early(wanted=True):
+        first = early()
+        prestart.prestart(ENVIRONMENT, tabular=False, python=sys.executable)
+        assert [server is first for server in waiting()] == [False]
+
+
+def test_one_that_was_started_early_ends_with_a_job_that_does_not_come_about() -> None:
+    with pytest.raises(ZeroDivisionError), prestart.started_early(wanted=True):
+        first = early()
+        raise ZeroDivisionError
+    assert first.process.returncode is not None and not prestart._unprepared
+    with prestart.started_early(wanted=False):
+        assert not prestart._unprepared
+
+
+def test_one_that_has_died_early_is_replaced() -> None:
+    with prestart.started_early(wanted=True):
+        first = early()
+        first.process.kill()
+        first.process.wait()
+        prestart.prestart(ENVIRONMENT, tabular=False)
+        assert prestart.run_in_prestarted(os.getenv, "A") == "1"
