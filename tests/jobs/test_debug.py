@@ -208,7 +208,8 @@ def test_what_is_typed(work, mini_batch, options, typed, code, expected):
 
 
 def test_a_breakpoint_in_a_run_names_the_command_that_stops_there(work):
-    run = work.run(failing(work), mini_batches="1-6")
+    alone = failing(work, max_concurrency_per_instance=1)  # so that the first one fails first
+    run = work.run(alone, mini_batches="1-6")
     failures = work.folder / "run/steps/work/logs/user/error.txt"
     told = failures.read_text()
     for index, what in ((2, "BreakpointReached: breakpoint()"), (3, "BdbQuit"), (4, "EOFError")):
