@@ -134,7 +134,7 @@ class FetchProcess:
 
     def close(self) -> None:
         """End the fetcher and remove the folder."""
-        if self._process is not None:
+        if self._process is not None:  # else it could not be started
             with contextlib.suppress(OSError):
                 channel.send(self.sock, None)
             self._hear_to_the_end()
@@ -144,8 +144,6 @@ class FetchProcess:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
-        else:
-            self.sock.close()
         remove_folder(self._root)
         os.close(self._lock)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -97,3 +100,16 @@ def test_a_package_that_is_being_imported_is_no_reason_to_fail(monkeypatch: pyte
 
     monkeypatch.setitem(sys.modules, "s3fs", ModuleType("s3fs"))
     assert not is_of_s3(object())
+
+
+def test_a_machine_that_refuses_a_process_is_told_as_such(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr("subprocess.Popen", refused)
+    order = FetchOrder(fetching=Fetching(folder="/seen", inputs=()), storage=StorageOptions())
+    with pytest.raises(BlockingIOError, match="temporarily"):
+        FetchProcess(order, ENVIRONMENT, str(tmp_path))
+    assert list(tmp_path.iterdir()) == []
