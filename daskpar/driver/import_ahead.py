@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 AHEAD = (
     "daskpar.engine.plugins.node",
@@ -13,6 +16,8 @@ AHEAD = (
     "daskpar.reports.watchers",
 )
 """In this order: Dask, which the cluster waits for, then what the first step needs once its plan is there."""
+_reading = threading.Lock()
+"""Held while YAML is read fast: runs may start at the same time in one process."""
 
 
 def import_ahead() -> None:
@@ -30,17 +35,26 @@ def _import(name: str) -> None:
 
 @contextmanager
 def _configuration_read_fast() -> Iterator[None]:
-    """Let `yaml.safe_load` use libyaml where it is there.
+    """Let Dask use libyaml where it is there.
 
-    Dask reads its configuration as it is imported, by the parser that is written in Python: that is a
-    twentieth of the whole import, and libyaml needs a tenth of it (measured).
+    It reads its configuration as it is imported, by the parser that is written in Python: that is a twentieth
+    of the whole import, and libyaml needs a tenth of it (measured). Nobody else's YAML is read otherwise:
+    other threads may be reading some, or making loaders of their own.
     """
     import yaml
 
-    names = vars(yaml)
-    slow = names["SafeLoader"]
-    names["SafeLoader"] = names.get("CSafeLoader", slow)
-    try:
-        yield
-    finally:
-        names["SafeLoader"] = slow
+    names, fast = vars(yaml), getattr(yaml, "CSafeLoader", None)
+    with _reading:
+        usual = names["safe_load"]
+
+        def safe_load(stream: Any) -> Any:
+            reader = str(sys._getframe(1).f_globals.get("__name__"))
+            if fast is None or reader.partition(".")[0] not in ("dask", "distributed"):
+                return usual(stream)
+            return yaml.load(stream, Loader=fast)
+
+        names["safe_load"] = safe_load
+        try:
+            yield
+        finally:
+            names["safe_load"] = usual
