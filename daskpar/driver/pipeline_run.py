@@ -22,6 +22,7 @@ from daskpar.events import Event, RunEnded, RunStarted, StepEnded, Warned, Watch
 from daskpar.jobspec.model import ParallelStep, PipelineJob, Step
 from daskpar.masking import hidden_tree
 from daskpar.processor import prestart
+from daskpar.processor.fetching import fetch_ahead
 from daskpar.reports.event_bus import EventBus
 from daskpar.reports.hints import HintCollector
 from daskpar.reports.warning_collector import WarningCollector
@@ -53,6 +54,7 @@ class PipelineRun:
         if self.options.is_local and (named := named_compute(self.job)):
             self.options = replace(self.options, compute=named)
             prestart.close_all()
+            fetch_ahead.close_all()
         self._running: dict[str, StepRun | None] = {}
         """Steps under way; None: about to begin."""
         self._threads: list[threading.Thread] = []

@@ -55,6 +55,7 @@ def started_ahead(job: PipelineJob, options: Options) -> Iterator[None]:
 
     try:
         start_servers(job, options)
+        prestart.close_unprepared()
         threading.Thread(target=import_ahead, name="daskpar-import", daemon=True).start()
         yield
     finally:

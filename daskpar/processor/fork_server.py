@@ -41,9 +41,14 @@ ALLOCATION = {
     "MALLOC_TRIM_THRESHOLD_": str(64 << 20),
 }
 """Variables of the memory allocators; those that the user sets are kept."""
-READ_AT_START = ("LD_", "MALLOC_", "GLIBC_", "PYTHON", "LC_")
-"""How variables begin that a process reads as it starts: to change them later changes nothing."""
-READ_AT_START_TOO = frozenset({"LANG", "LANGUAGE", "TZ", "HOME"})
+READ_AT_START = ("LD_", "MALLOC_", "GLIBC_", "PYTHON", "LC_", "COVERAGE_", "SETUPTOOLS_")
+"""How variables begin that a process reads as it starts: to change them later changes nothing. Packages have
+Python call them at its start too (`.pth` files): setuptools and coverage do.
+"""
+READ_AT_START_TOO = frozenset({"LANG", "LANGUAGE", "LOCPATH", "TZ", "HOME", "TEMP", "TMP"})
+"""Others; the folders for temporary files are for the guardian of the server to know."""
+PRELOADED = "LD_PRELOAD"
+"""Names libraries that are loaded before Python: any variable may be one that they read as they start."""
 CONTAINER_END_SECONDS = 10.0
 """For a runtime to take down a container in which nothing runs any more; it takes a tenth of a second."""
 
@@ -130,6 +135,8 @@ class ForkServer:
         wanted = {**self._defaults(), **os.environ, **environment, MARK: self._variables[MARK]}
         changed: dict[str, str | None] = dict.fromkeys(self._variables.keys() - wanted.keys())
         changed.update(wanted.items() - self._variables.items())
+        if changed and wanted.get(PRELOADED):
+            return False
         if any(name.startswith(READ_AT_START) or name in READ_AT_START_TOO for name in changed):
             return False
         channel.send(self.socket, Prepare(changed, "tables" if tabular else "files"))

@@ -89,6 +89,15 @@ def _prepared(environment: Mapping[str, str], *, tabular: bool, threads: int) ->
     return None
 
 
+def close_unprepared() -> None:
+    """End the one that was started early, where it turns out that no step begins with it."""
+    with _lock:
+        left = [*_unprepared]
+        _unprepared.clear()
+    for server in left:
+        server.kill()
+
+
 def run_in_prestarted(function: Callable[..., Any], *arguments: Any) -> Any:
     """Call a function in a child of a waiting fork server, or here when none waits or its child dies.
 
@@ -126,10 +135,9 @@ def keep_server(settings: ProcessorSettings, server: ForkServer) -> None:
 
 def close_all() -> None:
     """End the fork servers that nobody took."""
+    close_unprepared()
     # Those of another run in this process are among them: it then starts its own, somewhat later.
     with _lock:
-        left = [*_unprepared, *(found.server for found in _waiting)]
-        _unprepared.clear()
-        _waiting.clear()
-    for server in left:
-        server.kill()
+        left, _waiting[:] = list(_waiting), []
+    for found in left:
+        found.server.kill()

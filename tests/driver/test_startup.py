@@ -54,3 +54,14 @@ def test_a_machine_that_refuses_processes_is_for_the_node_to_tell(
     )
     with started_ahead(load_job(work.spec({"work": work.parallel()})), Options()):
         assert environments() == []
+
+
+@pytest.mark.fresh_servers
+def test_a_job_that_begins_with_a_command_leaves_no_early_server_waiting(work: Any) -> None:
+    """It would wait, for nobody, until the run ends."""
+    work.files(1)
+    job = load_job(work.spec({"work": {"type": "command", "command": "true"}}))
+    with prestart.started_early(wanted=True):
+        (server,) = prestart._unprepared
+        with started_ahead(job, Options()):
+            assert prestart._unprepared == [] and server.process.returncode is not None

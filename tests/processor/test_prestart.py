@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -132,18 +132,6 @@ def test_one_that_was_started_before_the_job_was_read_is_for_its_first_step(
         taken.close()
 
 
-@pytest.mark.parametrize(
-    "name", ["LD_LIBRARY_PATH", "MALLOC_ARENA_MAX", "PYTHONPATH", "PYTHONHASHSEED", "LC_ALL", "TZ", "HOME"]
-)
-def test_another_one_takes_its_place_where_a_variable_counts_from_the_start(name: str) -> None:
-    with prestart.started_early(wanted=True):
-        first = early()
-        prestart.prestart({name: "0"}, tabular=False)
-        (other,) = waiting()
-        assert other is not first and first.process.returncode is not None
-        assert prestart.run_in_prestarted(os.getenv, name) == "0"
-
-
 def test_a_python_of_its_own_needs_another_one() -> None:
     import sys
 
@@ -169,3 +157,54 @@ def test_one_that_has_died_early_is_replaced() -> None:
         first.process.wait()
         prestart.prestart(ENVIRONMENT, tabular=False)
         assert prestart.run_in_prestarted(os.getenv, "A") == "1"
+
+
+def waits_early(environment: Mapping[str, str], *, tabular: bool = False) -> bool:
+    """Whether the server that was started before the job was read is the one that waits for its first step."""
+    with prestart.started_early(wanted=True):
+        (server,) = prestart._unprepared
+        prestart.prestart(environment, tabular=tabular)
+        (waits,) = waiting()
+        assert prestart._unprepared == []
+        seen = prestart.run_in_prestarted(_variables)
+        assert {**seen, **environment} == seen
+        return waits is server
+
+
+def _variables() -> dict[str, str]:
+    """Those of Python and of the C library, which are the same."""
+    import subprocess
+
+    said = subprocess.run(["env", "-0"], capture_output=True, check=True).stdout
+    there = dict(text.split("=", 1) for text in os.fsdecode(said).split("\0") if text)
+    assert there == dict(os.environ)
+    return there
+
+
+@pytest.mark.parametrize("environment", [{}, {"A": "1"}, {"OMP_NUM_THREADS": "7", "PATH": "/usr/bin:/bin"}])
+def test_the_first_server_of_a_run_learns_later_what_it_is_for(environment: dict[str, str]) -> None:
+    assert waits_early(environment)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("PYTHONOPTIMIZE", "PYTHONPATH", "LD_LIBRARY_PATH", "MALLOC_ARENA_MAX", "LC_ALL", "TZ", "HOME", "TMP"),
+        *("SETUPTOOLS_USE_DISTUTILS", "COVERAGE_PROCESS_START"),
+    ],
+)
+def test_what_counts_from_the_beginning_takes_another_one(name: str) -> None:
+    assert not waits_early({name: "1"})
+
+
+def test_a_library_that_is_loaded_before_python_reads_what_it_likes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenMP, which is loaded so where it would not fit in later, reads the number of its threads at once."""
+    monkeypatch.setenv("LD_PRELOAD", "libm.so.6")
+    assert not waits_early({})
+
+
+def test_of_a_server_that_no_step_begins_with_nothing_is_left() -> None:
+    with prestart.started_early(wanted=True):
+        (server,) = prestart._unprepared
+        prestart.close_unprepared()
+        assert prestart._unprepared == [] and server.process.returncode is not None
