@@ -44,22 +44,21 @@ def test_loaders_of_other_threads_are_what_they_always_are() -> None:
 
 def test_two_runs_that_start_at_once_leave_it_as_it_was() -> None:
     before = yaml.SafeLoader, yaml.safe_load
-    inside, end = threading.Event(), threading.Event()
+    inside, both, first_ends, second_ends = (threading.Event() for _ in range(4))
 
-    def first() -> None:
+    def read(begun: threading.Event, ends: threading.Event) -> None:
         with _configuration_read_fast():
-            inside.set()
-            end.wait(10)
+            begun.set()
+            ends.wait(10)
 
-    def second() -> None:
-        with _configuration_read_fast():
-            pass
-
-    threads = [threading.Thread(target=each) for each in (first, second)]
-    threads[0].start()
+    first = threading.Thread(target=read, args=[inside, first_ends])
+    second = threading.Thread(target=read, args=[both, second_ends])
+    first.start()
     assert inside.wait(10)
-    threads[1].start()
-    end.set()
-    for thread in threads:
-        thread.join(10)
+    second.start()
+    both.wait(0.2)  # it may have to wait for the first one
+    first_ends.set()
+    first.join(10)
+    second_ends.set()
+    second.join(10)
     assert (yaml.SafeLoader, yaml.safe_load) == before
