@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -63,8 +63,12 @@ def started_ahead(job: PipelineJob, options: Options) -> Iterator[None]:
         fetch_ahead.close_all()
 
 
-def start_servers(job: PipelineJob, options: Options) -> None:
-    """Start fork servers and fetchers for the first parallel step of a local run, unless they wait."""
+def start_servers(job: PipelineJob, options: Options, completed: Collection[str] = ()) -> None:
+    """Start fork servers and fetchers for the first parallel step of a local run, unless they wait.
+
+    `completed`: steps that an earlier process of the run has completed. Another one may take fork servers of
+    such a step, but hardly its fetchers: these end.
+    """
     first = _first_parallel(job)
     if not options.is_local or first is None or (first.python is not None and not first.python.is_there):
         return
@@ -81,7 +85,9 @@ def start_servers(job: PipelineJob, options: Options) -> None:
         own = first.python.python if first.python is not None else ""
         prestart(environment, tabular=looks_tabular(first), threads=threads, number=nodes, python=own)
         urls = [data.path for data in first.inputs.values() if data.is_fetched]
-        if urls:
+        if first.name in completed:
+            fetch_ahead.close_all()
+        elif urls:
             fetch_ahead.start_ahead(environment, urls, number=nodes)
 
 
@@ -115,13 +121,15 @@ class Startup:
         """Step -> its list of files, where that is being made already."""
         self.notes: list[str] = []
         """What was noticed meanwhile and hinders nothing."""
-        self._builds = BuildsAhead(step for step in job.steps if not self._is_done(step))
+        self._builds = BuildsAhead(
+            step for step in job.steps if step.python is not None and not self._is_done(step)
+        )
         self._error: BaseException | None = None
         self._opened = threading.Event()
 
     def _is_done(self, step: Step) -> bool:
         """Whether an earlier process of the run has completed it."""
-        state = self.directory.step(step.name).state() if step.python is not None else None
+        state = self.directory.step(step.name).state()
         return state is not None and state.completed
 
     def start(self) -> None:
@@ -130,7 +138,7 @@ class Startup:
         Raises InputError for one that can't be read, and for an output that can't be written to its store:
         that stops the job before any user code runs.
         """
-        start_servers(self.job, self.options)
+        start_servers(self.job, self.options, [step.name for step in self.job.steps if self._is_done(step)])
         if self.options.is_here:
             self._builds.start()
         if self.options.compute:

@@ -11,6 +11,7 @@ from daskpar.driver.options import Options
 from daskpar.driver.startup import start_servers, started_ahead
 from daskpar.jobspec.load import load_job
 from daskpar.processor import prestart
+from daskpar.processor.fetching import fetch_ahead
 
 
 def environments() -> list[dict[str, str]]:
@@ -65,3 +66,19 @@ def test_a_job_that_begins_with_a_command_leaves_no_early_server_waiting(work: A
         (server,) = prestart._unprepared
         with started_ahead(job, Options()):
             assert prestart._unprepared == [] and server.process.returncode is not None
+
+
+def test_of_a_step_that_was_completed_before_no_fetcher_waits(
+    work: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would wait until the run ends, with all that fetch for it."""
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    data = {"type": "uri_folder", "path": "s3://box/in", "mode": "ro_mount"}
+    job = load_job(work.spec({"work": work.parallel(inputs={"files": data})}))
+    with started_ahead(job, Options()):
+        (fetcher,) = fetch_ahead._waiting
+        start_servers(job, Options())
+        assert fetch_ahead._waiting == [fetcher]
+        start_servers(job, Options(), ["work"])
+        assert fetch_ahead._waiting == [] and fetcher.process.returncode is not None
+        assert len(prestart._waiting) == 1
