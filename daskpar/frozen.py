@@ -7,7 +7,7 @@ are hardly ever called: these stand here once, for all classes. They were a twen
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar, dataclass_transform, overload
 
 T = TypeVar("T")
@@ -41,23 +41,17 @@ def _made(cls: Any, *, kw_only: bool, own_repr: bool) -> Any:
 
 
 def _shown(self: Any) -> str:
-    values = (f"{name}={getattr(self, name)!r}" for name, each in _fields(self) if each.repr)
+    values = (f"{each.name}={getattr(self, each.name)!r}" for each in fields(self) if each.repr)
     return f"{type(self).__qualname__}({', '.join(values)})"
 
 
 def _equals(self: Any, other: Any) -> Any:
     if other.__class__ is not self.__class__:
         return NotImplemented
-    names = [name for name, each in _fields(self) if each.compare]
+    names = [each.name for each in fields(self) if each.compare]
     return [getattr(self, name) for name in names] == [getattr(other, name) for name in names]
 
 
 def _hashed(self: Any) -> int:
-    counts = (each.compare if each.hash is None else each.hash for _, each in _fields(self))
-    return hash(
-        tuple(getattr(self, name) for (name, _), yes in zip(_fields(self), counts, strict=True) if yes)
-    )
-
-
-def _fields(value: Any) -> Any:
-    return value.__dataclass_fields__.items()
+    counting = (each for each in fields(self) if (each.compare if each.hash is None else each.hash))
+    return hash(tuple(getattr(self, each.name) for each in counting))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError, dataclass, field, fields, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -52,7 +52,13 @@ def classes(decorate: Callable[..., Any]) -> dict[str, Any]:
         def __repr__(self) -> str:
             return "own"
 
-    return {each.__name__: each for each in (Plain, Sub, Told, OwnEqual, OwnHash, OwnText)}
+    @decorate
+    class OfTheClass:
+        a: int
+        all: ClassVar[list[int]] = []
+
+    kinds = (Plain, Sub, Told, OwnEqual, OwnHash, OwnText, OfTheClass)
+    return {each.__name__: each for each in kinds}
 
 
 OURS, THEIRS = classes(frozen), classes(dataclass(frozen=True))
@@ -63,6 +69,7 @@ ARGUMENTS: dict[str, list[tuple[Any, ...]]] = {
     "OwnEqual": [(1,), (2,), (5,)],
     "OwnHash": [(1,), (1,), (2,)],
     "OwnText": [(1,), (2,)],
+    "OfTheClass": [(1,), (1,), (2,)],
 }
 
 
