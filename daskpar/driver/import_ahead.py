@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import importlib
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from functools import partial
 
 AHEAD = (
     "daskpar.engine.plugins.node",
@@ -35,25 +34,18 @@ def _import(name: str) -> None:
 
 @contextmanager
 def _configuration_read_fast() -> Iterator[None]:
-    """Let Dask use libyaml where it is there.
+    """Let `yaml.safe_load` use libyaml where it is there.
 
-    It reads its configuration as it is imported, by the parser that is written in Python: that is a twentieth
-    of the whole import, and libyaml needs a tenth of it (measured). Nobody else's YAML is read otherwise:
-    other threads may be reading some, or making loaders of their own.
+    Dask reads its configuration as it is imported, by the parser that is written in Python: that is a
+    twentieth of the whole import, and libyaml needs a tenth of it (measured). What others read meanwhile has
+    the same values; the loaders themselves stay as they are, for classes may be derived from them.
     """
     import yaml
 
-    names, fast = vars(yaml), getattr(yaml, "CSafeLoader", None)
+    names, fast = vars(yaml), getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     with _reading:
         usual = names["safe_load"]
-
-        def safe_load(stream: Any) -> Any:
-            reader = str(sys._getframe(1).f_globals.get("__name__"))
-            if fast is None or reader.partition(".")[0] not in ("dask", "distributed"):
-                return usual(stream)
-            return yaml.load(stream, Loader=fast)
-
-        names["safe_load"] = safe_load
+        names["safe_load"] = partial(yaml.load, Loader=fast)
         try:
             yield
         finally:
