@@ -42,11 +42,14 @@ def _configuration_read_fast() -> Iterator[None]:
     """
     import yaml
 
-    names, fast = vars(yaml), getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    names, usual = vars(yaml), yaml.SafeLoader
+    parser = getattr(yaml, "CSafeLoader", usual)
+    own_tags = ("yaml_constructors", "yaml_multi_constructors", "yaml_implicit_resolvers")
+    fast = type("FastLoader", (parser,), {name: getattr(usual, name) for name in own_tags})
     with _reading:
-        usual = names["safe_load"]
+        read = names["safe_load"]
         names["safe_load"] = partial(yaml.load, Loader=fast)
         try:
             yield
         finally:
-            names["safe_load"] = usual
+            names["safe_load"] = read

@@ -22,7 +22,14 @@ def test_what_is_read_meanwhile_is_read_fast_and_is_the_same(monkeypatch: pytest
     with _configuration_read_fast():
         found = yaml.safe_load(text)
     assert found == yaml.safe_load(text)
-    assert used == [yaml.CSafeLoader, yaml.SafeLoader]
+    assert issubclass(used[0], yaml.CSafeLoader) and used[1] is yaml.SafeLoader
+
+
+def test_tags_that_others_have_added_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = {**yaml.SafeLoader.yaml_constructors, "!twice": lambda loader, node: 2 * int(node.value)}
+    monkeypatch.setattr(yaml.SafeLoader, "yaml_constructors", own)
+    with _configuration_read_fast():
+        assert yaml.safe_load("a: !twice 4") == {"a": 8}
 
 
 def test_loaders_of_other_threads_are_what_they_always_are() -> None:

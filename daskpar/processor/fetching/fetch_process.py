@@ -149,9 +149,12 @@ class FetchProcess:
 
     def _hear_to_the_end(self) -> None:
         """Wait until the other end is closed: `Popen.wait` looks only every few hundredths of a second."""
-        end = monotonic() + END_SECONDS
+        if self._inbox.closed:  # it has died, and this end may be closed too
+            return
+        end, heard = monotonic() + END_SECONDS, select.poll()  # `select` knows no numbers above 1023
+        heard.register(self.sock, select.POLLIN)
         while not self._inbox.closed and (left := end - monotonic()) > 0:
-            if select.select([self.sock], [], [], left)[0]:
+            if heard.poll(left * 1000):
                 self._inbox.read()
 
 
