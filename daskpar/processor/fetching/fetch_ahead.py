@@ -13,7 +13,7 @@ import threading
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 
-from daskpar.datastores import known_options
+from daskpar.datastores import StorageOptions, known_options
 from daskpar.frozen import frozen
 from daskpar.processor import channel
 from daskpar.processor.fetching.fetch_messages import Stores
@@ -29,6 +29,8 @@ class StartedFetcher:
     environment: Mapping[str, str]
     urls: frozenset[str] = frozenset()
     """Those that it was told ahead."""
+    storage: StorageOptions | None = None
+    """The options with which it opens them."""
 
     def kill(self) -> None:
         """End it, whatever it does."""
@@ -52,10 +54,11 @@ def _start(environment: Mapping[str, str], urls: Collection[str] = ()) -> Starte
         raise
     finally:
         theirs.close()
-    if urls:
+    storage = known_options() if urls else None
+    if storage is not None:
         with suppress(OSError):  # it is gone already: that is seen when it is taken
-            channel.send(ours, Stores(tuple(urls), known_options()))
-    return StartedFetcher(process, ours, dict(environment), frozenset(urls))
+            channel.send(ours, Stores(tuple(urls), storage))
+    return StartedFetcher(process, ours, dict(environment), frozenset(urls), storage)
 
 
 def _launch_code(fd: int) -> str:
@@ -77,7 +80,7 @@ def start_ahead(environment: Mapping[str, str], urls: Collection[str], *, number
     process.
     """
     with _lock:
-        number -= sum(_fits(found, environment, urls) for found in _waiting)
+        number -= sum(_fits(found, environment, urls, known_options()) for found in _waiting)
     for _ in range(number):
         with suppress(OSError):  # the node tries again, and reports what is wrong
             started = _start(environment, urls)
@@ -85,19 +88,24 @@ def start_ahead(environment: Mapping[str, str], urls: Collection[str], *, number
                 _waiting.append(started)
 
 
-def take_fetcher(environment: Mapping[str, str], urls: Collection[str]) -> StartedFetcher:
-    """One that waits for inputs at `urls`, or else a new one; `environment` comes on top of this process's
-    own. OSError where it can't be started.
+def take_fetcher(
+    environment: Mapping[str, str], urls: Collection[str], storage: StorageOptions
+) -> StartedFetcher:
+    """One that waits for inputs at `urls` and opens them with these options, or else a new one.
+
+    `environment` comes on top of this process's own. OSError where it can't be started.
     """
     with _lock:
         for at, found in enumerate(_waiting):
-            if _fits(found, environment, urls) and found.process.poll() is None:
+            if _fits(found, environment, urls, storage) and found.process.poll() is None:
                 return _waiting.pop(at)
     return _start(environment)
 
 
-def _fits(found: StartedFetcher, environment: Mapping[str, str], urls: Collection[str]) -> bool:
-    return found.environment == environment and found.urls == frozenset(urls)
+def _fits(
+    found: StartedFetcher, environment: Mapping[str, str], urls: Collection[str], storage: StorageOptions
+) -> bool:
+    return (found.environment, found.urls, found.storage) == (environment, frozenset(urls), storage)
 
 
 def close_all() -> None:

@@ -59,7 +59,8 @@ class FetchProcess:
             raise
 
     def _start(self, order: FetchOrder) -> None:
-        started = take_fetcher(self._environment, [each.url for each in order.fetching.inputs])
+        urls = [each.url for each in order.fetching.inputs]
+        started = take_fetcher(self._environment, urls, order.storage)
         self._process, self.sock = started.process, started.sock
         with contextlib.suppress(OSError):  # it is gone: that is seen where its answer is waited for
             channel.send(self.sock, order)

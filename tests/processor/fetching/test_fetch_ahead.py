@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from daskpar.data.fetch_object import is_of_s3
-from daskpar.datastores import StorageOptions
+from daskpar.datastores import StorageOptions, known_options
 from daskpar.processor.fetching import fetch_ahead
 from daskpar.processor.fetching.fetch_messages import FetchOrder, Ready
 from daskpar.processor.fetching.fetch_process import FetchProcess
@@ -51,9 +51,19 @@ def test_as_many_as_are_wanted_are_started_and_no_more() -> None:
 def test_a_step_takes_one_that_fits(environment: dict[str, str], urls: list[str], fits: bool) -> None:
     fetch_ahead.start_ahead(ENVIRONMENT, URLS)
     (pid,) = waiting()
-    taken = fetch_ahead.take_fetcher(environment, urls)
+    taken = fetch_ahead.take_fetcher(environment, urls, known_options())
     assert (taken.process.pid == pid) is fits
     assert waiting() == ([] if fits else [pid])
+    taken.kill()
+
+
+def test_one_that_opens_them_with_other_options_is_not_taken() -> None:
+    """They were learnt later, or are those of another run in this process."""
+    fetch_ahead.start_ahead(ENVIRONMENT, URLS)
+    (left,) = waiting()
+    other = StorageOptions({"memory://one": {"key": "of another"}})
+    taken = fetch_ahead.take_fetcher(ENVIRONMENT, URLS, other)
+    assert taken.process.pid != left and waiting() == [left]
     taken.kill()
 
 
@@ -62,7 +72,7 @@ def test_one_that_has_died_is_not_taken() -> None:
     (dead,) = fetch_ahead._waiting
     dead.process.kill()
     dead.process.wait()
-    taken = fetch_ahead.take_fetcher(ENVIRONMENT, URLS)
+    taken = fetch_ahead.take_fetcher(ENVIRONMENT, URLS, known_options())
     assert taken.process.pid != dead.process.pid and taken.process.poll() is None
     taken.kill()
 
@@ -81,7 +91,7 @@ def test_one_that_waited_does_what_it_is_told(tmp_path: os.PathLike[str]) -> Non
     )
     fetch_ahead.start_ahead(ENVIRONMENT, URLS)
     (pid,) = waiting()
-    order = FetchOrder(fetching=Fetching(folder="/seen", inputs=inputs), storage=StorageOptions())
+    order = FetchOrder(fetching=Fetching(folder="/seen", inputs=inputs), storage=known_options())
     fetch = FetchProcess(order, ENVIRONMENT, str(tmp_path))
     try:
         assert fetch._process is not None and fetch._process.pid == pid
@@ -109,7 +119,7 @@ def test_a_machine_that_refuses_a_process_is_told_as_such(
         raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
 
     monkeypatch.setattr("subprocess.Popen", refused)
-    order = FetchOrder(fetching=Fetching(folder="/seen", inputs=()), storage=StorageOptions())
+    order = FetchOrder(fetching=Fetching(folder="/seen", inputs=()), storage=known_options())
     with pytest.raises(BlockingIOError, match="temporarily"):
         FetchProcess(order, ENVIRONMENT, str(tmp_path))
     assert list(tmp_path.iterdir()) == []
