@@ -14,9 +14,9 @@ def measure_no_garbage() -> None:
     """Let servers of Dask that are started in this process from now on measure nothing."""
     from distributed import gc
 
-    known: Any = getattr(gc, "_gc_diagnosis", None)
-    if known is None or known.enabled:
-        return  # another release of Dask, or servers of the user's own are measured here
+    lock: Any = getattr(gc, "_gc_diagnosis_lock", None)
+    if lock is None or not hasattr(gc, "_gc_diagnosis"):
+        return  # another release of Dask
 
     class Nothing(gc.GCDiagnosis):
         """Is switched on and off, and does nothing meanwhile."""
@@ -24,4 +24,10 @@ def measure_no_garbage() -> None:
         def _gc_callback(self, phase: str, info: dict[str, int]) -> None:
             pass
 
-    gc._gc_diagnosis = Nothing()  # type: ignore[no-untyped-call]
+    # Another run of this process may start a server right now: what its end switches off must be what its
+    # start has switched on.
+    with lock:
+        if (
+            not gc._gc_diagnosis.enabled
+        ):  # else servers of the user's own, or of another run, are measured here
+            gc._gc_diagnosis = Nothing()  # type: ignore[no-untyped-call]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 from distributed import gc
 
@@ -22,3 +24,26 @@ def test_an_end_without_a_start_is_no_error(monkeypatch: pytest.MonkeyPatch) -> 
     with gc._gc_diagnosis as found:
         found._gc_callback("stop", FULL)
         assert found is not known and found.enabled
+
+
+def test_a_server_that_starts_meanwhile_keeps_what_it_has_switched_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two runs at once in one process: the second looks while the first switches on."""
+    second: list[threading.Thread] = []
+
+    class SlowToSwitchOn(gc.GCDiagnosis):
+        def enable(self) -> None:
+            second.append(threading.Thread(target=measure_no_garbage))
+            second[0].start()
+            second[0].join(0.2)  # without a lock it would have ended by now
+            super().enable()
+
+    monkeypatch.setattr(gc, "_gc_diagnosis", SlowToSwitchOn())
+    monkeypatch.setattr(gc, "_gc_diagnosis_users", 0)
+    gc.enable_gc_diagnosis()
+    second[0].join()
+    gc.enable_gc_diagnosis()
+    gc.disable_gc_diagnosis()
+    gc.disable_gc_diagnosis()
+    assert not gc._gc_diagnosis.enabled
