@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 
-from daskpar.frozen import frozen
+from daskpar.value_classes import frozen
 
 
 @frozen(kw_only=True)

@@ -6,7 +6,7 @@ import os
 import sys
 
 from daskpar.chosen_container import ChosenContainer
-from daskpar.frozen import frozen
+from daskpar.value_classes import frozen
 
 OLDEST = (3, 9)
 """The oldest Python in which processors run."""

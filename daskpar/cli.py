@@ -12,8 +12,8 @@ from typing import Any
 from daskpar import _version
 from daskpar.commands.output import report, say
 from daskpar.errors import DaskparError, Interrupted, UsageError, nearest
-from daskpar.frozen import frozen
 from daskpar.printable import printable
+from daskpar.value_classes import frozen
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -17,7 +17,7 @@ from typing import Any
 
 from daskpar import masking
 from daskpar.errors import UsageError, nearest
-from daskpar.frozen import frozen
+from daskpar.value_classes import frozen
 
 Written = str | os.PathLike[str] | Mapping[str, Any]
 """A datastore as the user gives it."""

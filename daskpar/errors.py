@@ -20,7 +20,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
-from daskpar.frozen import frozen
+from daskpar.value_classes import frozen
 
 
 class DaskparError(Exception):

@@ -14,8 +14,8 @@ from dataclasses import field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from daskpar.frozen import frozen
 from daskpar.results import Counts, Failure, Status, StepResult
+from daskpar.value_classes import frozen
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import ClassVar
 
-from daskpar.frozen import frozen
+from daskpar.value_classes import frozen
 
 
 def process_name(processor: int) -> str:

@@ -14,7 +14,7 @@ from daskpar.errors import (
     JobFailed,
     PartialRun,
 )
-from daskpar.frozen import frozen
+from daskpar.value_classes import frozen
 
 
 class Status(StrEnum):

@@ -36,7 +36,7 @@ from daskpar.data.notices import LossCounter, LostValues
 from daskpar.data.tables.cutting import cut_into_pieces
 from daskpar.data.tables.piece import PIECE
 from daskpar.data.tables.table import Table
-from daskpar.frozen import frozen
+from daskpar.value_classes import frozen
 
 if TYPE_CHECKING:
     from daskpar.data.tables.table_reader import TableReader

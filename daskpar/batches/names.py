@@ -24,7 +24,7 @@ from daskpar.batches.name_texts import (
     root_of,
 )
 from daskpar.batches.plan import GROUPED, NUMBERS, Plan
-from daskpar.frozen import frozen
+from daskpar.value_classes import frozen
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -32,8 +32,8 @@ from daskpar.batches.plan_files import check_present, check_whole, checks_in
 from daskpar.batches.plan_stamps import StoredStamps
 from daskpar.data.notices import Notice
 from daskpar.errors import PlanDamaged, RunDirectoryError
-from daskpar.frozen import frozen
 from daskpar.rundir.boot import same_boot
+from daskpar.value_classes import frozen
 
 if TYPE_CHECKING:
     import numpy as np

@@ -6,7 +6,7 @@ import operator
 from collections.abc import Iterable, Sequence
 
 from daskpar.errors import UsageError
-from daskpar.frozen import frozen
+from daskpar.value_classes import frozen
 
 Ranges = list[tuple[int, int]]
 """[start, stop) each, ascending, none touching the next one."""

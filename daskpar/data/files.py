@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
 from daskpar.data.folder_walk import FolderWalk
@@ -14,8 +14,8 @@ from daskpar.data.reach import Reach, reach_of
 from daskpar.data.stamp_columns import StampColumns
 from daskpar.data.stamps import Stamp, kind_of, remote_stamp
 from daskpar.errors import DataUnreached, InputError
-from daskpar.frozen import frozen
 from daskpar.locations import filesystem, is_url, remote_errors
+from daskpar.value_classes import frozen, mutable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -51,7 +51,7 @@ class FileList:
         return len(self.paths)
 
 
-@dataclass
+@mutable
 class ListingNotes:
     """What listing files finds out beside their names."""
 

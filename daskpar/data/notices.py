@@ -8,9 +8,9 @@ cause: how much, where, and the way out.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
-from daskpar.frozen import frozen
+from daskpar.value_classes import frozen, mutable
 
 EXAMPLE_LENGTH = 80
 """Characters of a record or value that a message shows."""
@@ -39,7 +39,7 @@ class Notice:
     example: str
 
 
-@dataclass
+@mutable
 class LossCounter:
     """Lost and doubtful values by column and cause."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from daskpar.frozen import frozen
+from daskpar.value_classes import frozen
 
 STUDENT = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23)
 """Student's t for 95 %, two-sided, with 1, 2, ... degrees of freedom; about 2 beyond."""

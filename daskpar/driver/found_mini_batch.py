@@ -14,7 +14,6 @@ from daskpar.driver.job_secrets import take_secrets
 from daskpar.driver.options import Assets, Components, all_datastores
 from daskpar.environments.environment_choices import WrittenHow
 from daskpar.errors import UsageError, nearest
-from daskpar.frozen import frozen
 from daskpar.jobspec.given_spec import GivenSpec
 from daskpar.jobspec.load import JobDefinition, read_definition, resolve_job
 from daskpar.jobspec.model import ParallelStep, PipelineJob
@@ -25,6 +24,7 @@ from daskpar.processor.fork_server import ForkServer
 from daskpar.processor.remote_call import call_in_child
 from daskpar.results import Failure, Status, TryStatus
 from daskpar.rundir.run_directory import RunDirectory
+from daskpar.value_classes import frozen
 
 if TYPE_CHECKING:
     from daskpar.batches.plan import Plan

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from daskpar.driver.estimates import Estimate, on_processors, total
@@ -11,6 +11,7 @@ from daskpar.events import ProcessorEvent, ProcessorState, StepPlanned, TriesEnd
 from daskpar.reports.wording import counted, duration
 from daskpar.results import StepResult, TryStatus
 from daskpar.sizes import readable_size
+from daskpar.value_classes import mutable
 
 if TYPE_CHECKING:
     from daskpar.batches.plan import PlanSummary
@@ -21,7 +22,7 @@ UNSURE = 0.3
 """A range that is wider is said to be unsure."""
 
 
-@dataclass(kw_only=True)
+@mutable(kw_only=True)
 class Measured(Watcher):
     """What was seen of one step while some of its mini-batches ran."""
 

@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from daskpar.errors import InputError, UsageError
-from daskpar.frozen import frozen
 from daskpar.jobspec.row_tables import reader_of, table_text
 from daskpar.locations import is_url, read_bytes
+from daskpar.value_classes import frozen
 
 SAMPLE_BYTES = 65_536
 LOOKED_AT = 20

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from daskpar.datastores import Datastore, Written, as_datastore, remember
 from daskpar.errors import LocationError, UsageError, nearest
-from daskpar.frozen import frozen
 from daskpar.locations import UNNAMED, is_url, resolve
+from daskpar.value_classes import frozen
 
 if TYPE_CHECKING:
     from distributed import Client

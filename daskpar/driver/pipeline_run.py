@@ -6,7 +6,7 @@ import secrets
 import threading
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from time import monotonic, time
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,7 @@ from daskpar.reports.hints import HintCollector
 from daskpar.reports.warning_collector import WarningCollector
 from daskpar.results import Status, StepResult, status_of
 from daskpar.rundir.run_directory import RunDirectory
+from daskpar.value_classes import mutable
 
 if TYPE_CHECKING:
     from daskpar.engine.cluster import Cluster
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from daskpar.reports.live_facts import LiveFacts
 
 
-@dataclass
+@mutable
 class PipelineRun:
     """The steps of one job under way.
 

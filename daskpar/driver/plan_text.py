@@ -16,7 +16,6 @@ from daskpar.datastores import Written
 from daskpar.engine.rules.clocks import progress_timeout
 from daskpar.engine.rules.gpu_shares import shares_of_step
 from daskpar.errors import DaskparError, Problem
-from daskpar.frozen import frozen
 from daskpar.jobspec.given_spec import GivenSpec
 from daskpar.jobspec.input_access import Access
 from daskpar.jobspec.model import CommandStep, Input, ParallelStep, PipelineJob, Step
@@ -27,6 +26,7 @@ from daskpar.masking import hidden, hidden_arguments, hidden_command, hidden_val
 from daskpar.outputs.row_folder import part_files
 from daskpar.processor.gpus.gpu_readings import DEVICES, gpus_here
 from daskpar.processor.resource_usage import cores
+from daskpar.value_classes import frozen
 
 if TYPE_CHECKING:
     from daskpar.batches.plan import PlanSummary

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from daskpar.errors import RunDirectoryError, UsageError
-from daskpar.frozen import frozen
 from daskpar.jobspec.row_formats import CSV, JSONL, PARQUET
 from daskpar.locations import filesystem, is_url
 from daskpar.outputs.journal_reader import read_journal
@@ -18,6 +17,7 @@ from daskpar.outputs.row_folder import part_files
 from daskpar.results import Status
 from daskpar.rows.text_format import TextFormat, names_known
 from daskpar.rundir.run_directory import RunDirectory
+from daskpar.value_classes import frozen
 
 if TYPE_CHECKING:
     import dask.bag

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from daskpar.errors import UsageError, nearest
-from daskpar.frozen import frozen
 from daskpar.paths import StepPaths, step_path
 from daskpar.results import Counts, Status, error_of
 from daskpar.rundir.run_directory import RunDirectory
+from daskpar.value_classes import frozen
 
 if TYPE_CHECKING:
     import dask.bag

@@ -14,13 +14,13 @@ from daskpar.datastores import Written
 from daskpar.driver.job_secrets import take_secrets
 from daskpar.environments.environment_choices import WrittenHow, as_kept
 from daskpar.errors import Problem, RunDirectoryError, UsageError
-from daskpar.frozen import frozen
 from daskpar.jobspec.model import ParallelStep, PipelineJob, Step
 from daskpar.locations import resolve
 from daskpar.masking import hidden, hidden_value
 from daskpar.outputs.journal_reader import has_commits
 from daskpar.rundir.run_directory import RunDirectory
 from daskpar.rundir.step_folder import StepState
+from daskpar.value_classes import frozen
 
 if TYPE_CHECKING:
     from daskpar.driver.options import Options

@@ -16,7 +16,7 @@ from typing import Any
 
 from daskpar import atomic
 from daskpar.errors import UsageError
-from daskpar.frozen import frozen
+from daskpar.value_classes import frozen
 
 ITEM, BATCH = "item", "mini_batch"
 """Columns of a table of pickled items: the item, and the mini-batch that it belongs to."""

@@ -12,7 +12,6 @@ from daskpar.driver.background_fingerprint import BackgroundFingerprint
 from daskpar.driver.inputs_beside import InputsBeside
 from daskpar.driver.planned_files import PlannedFiles
 from daskpar.events import Event, StepEnded, StepKind, StepStarted, Warned
-from daskpar.frozen import frozen
 from daskpar.jobspec.model import CommandStep, PipelineJob, Step
 from daskpar.outputs.journal_reader import has_commits
 from daskpar.results import Counts, Status, StepResult
@@ -26,6 +25,7 @@ from daskpar.rundir.fingerprint import (
 )
 from daskpar.rundir.run_directory import RunDirectory
 from daskpar.rundir.step_folder import StepFolder, StepState
+from daskpar.value_classes import frozen
 
 if TYPE_CHECKING:
     from daskpar.batches.selection import Selection

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 from daskpar.driver import script_surroundings as surroundings
 from daskpar.driver.found_mini_batch import Found
 from daskpar.errors import InputError, Interrupted
-from daskpar.frozen import frozen
 from daskpar.paths import RunPaths
+from daskpar.value_classes import frozen
 
 if TYPE_CHECKING:
     from daskpar.batches.plan import Plan

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from daskpar.engine.block_tasks import BlockTasks
@@ -14,9 +14,9 @@ from daskpar.engine.rules.counter import ThresholdCounter
 from daskpar.engine.rules.dispatch import Dispatcher
 from daskpar.engine.worker_calls import give_back_on_worker, stop_overtaken_on_worker
 from daskpar.events import LongCall
-from daskpar.frozen import frozen
 from daskpar.printable import in_brackets
 from daskpar.processor.protocol import BlockOrder, LongCalls, ProcessorSettings
+from daskpar.value_classes import frozen, mutable
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -40,7 +40,7 @@ class Straggler:
     """Whether that is because its node says nothing any more."""
 
 
-@dataclass(kw_only=True)
+@mutable(kw_only=True)
 class Backups:
     """The second copies of one step. `look` is called in each turn of the driver's loop."""
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Container
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
 from daskpar.engine.inbox import Inbox, TaskEnded
 from daskpar.processor.protocol import BlockOrder
+from daskpar.value_classes import mutable
 
 if TYPE_CHECKING:
     from distributed import Client, Future
 
 
-@dataclass
+@mutable
 class BlockTasks:
     """Tasks under way. How each ends comes as `TaskEnded` into `inbox`."""
 

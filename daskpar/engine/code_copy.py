@@ -13,9 +13,9 @@ from pathlib import Path
 
 from daskpar.atomic import explained, replace_json
 from daskpar.data.file_copies import NO_LINKS
-from daskpar.frozen import frozen
 from daskpar.outputs.output_folders import move_aside
 from daskpar.rundir.identity import is_run_directory
+from daskpar.value_classes import frozen
 
 _LEFT_OUT = {".git", ".hg", ".svn", "__pycache__"}
 """History and caches: large, and made anew by whoever needs them."""

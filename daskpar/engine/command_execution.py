@@ -7,7 +7,7 @@ import queue
 import threading
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ from daskpar.outputs.upload_log import WITHOUT_INDEX
 from daskpar.processor.command_settings import CommandSettings
 from daskpar.results import Counts
 from daskpar.rundir.probe import NodeNeeds, NodeView
+from daskpar.value_classes import mutable
 
 if TYPE_CHECKING:
     from distributed import Future
@@ -47,7 +48,7 @@ LOOK_SECONDS = 1.0
 """How often to look for one."""
 
 
-@dataclass(kw_only=True)
+@mutable(kw_only=True)
 class CommandExecution:
     """Runs one command on one node of the cluster, and on another one when that is lost.
 

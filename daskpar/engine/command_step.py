@@ -6,7 +6,6 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING
@@ -29,6 +28,7 @@ from daskpar.processor.azure_variables import azure_variables
 from daskpar.processor.command_settings import CommandSettings
 from daskpar.results import Counts, Status, StepResult
 from daskpar.rundir.probe import NodeNeeds
+from daskpar.value_classes import mutable
 
 if TYPE_CHECKING:
     from daskpar.engine.far_command import FarCommand
@@ -39,7 +39,7 @@ TIMEOUT_CODE = 124
 """Exit code of a command that took too long, as of `timeout` in a shell."""
 
 
-@dataclass(kw_only=True)
+@mutable(kw_only=True)
 class CommandStepRun(StepRun):
     """Runs a command in a copy of its `code`; its output goes to the step's log tree."""
 

@@ -21,12 +21,12 @@ from daskpar.engine.code_copy import lay_out_code
 from daskpar.engine.input_copies import lay_out_inputs
 from daskpar.engine.plugins.node import NodePlugin, plugin_name, plugin_of
 from daskpar.errors import DataUnreached, InfrastructureLost, RunDirectoryError
-from daskpar.frozen import frozen
 from daskpar.outputs.step_uploads import StepUploads
 from daskpar.processor.command_process import CommandRunner
 from daskpar.processor.command_settings import CommandLayout, CommandSettings
 from daskpar.processor.containers.container_mounts import Mount
 from daskpar.processor.fetching.fetch_messages import FetchOrder
+from daskpar.value_classes import frozen
 
 logger = logging.getLogger(__name__)
 

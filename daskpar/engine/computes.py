@@ -14,7 +14,7 @@ from typing import Any
 
 from daskpar.engine.cluster_trouble import ClusterTrouble
 from daskpar.errors import UsageError, nearest, nearest_name
-from daskpar.frozen import frozen
+from daskpar.value_classes import frozen
 
 
 def load_class(name: str) -> Any:

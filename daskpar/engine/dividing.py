@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 import numpy as np
 
@@ -19,9 +19,10 @@ from daskpar.outputs.ledger import Ledger
 from daskpar.outputs.pieces import PieceOutcome, rows_of
 from daskpar.processor.protocol import Flushed
 from daskpar.results import Failure, Reason, TryStatus
+from daskpar.value_classes import mutable
 
 
-@dataclass(kw_only=True)
+@mutable(kw_only=True)
 class Dividing:
     """The divisions of one step that are under way."""
 

@@ -10,7 +10,7 @@ import logging
 import pickle
 import queue
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from time import monotonic, time
 from typing import TYPE_CHECKING
 
@@ -64,6 +64,7 @@ from daskpar.processor.protocol import (
 )
 from daskpar.results import InitFailed, Status, status_of
 from daskpar.rundir.probe import NodeNeeds
+from daskpar.value_classes import mutable
 
 if TYPE_CHECKING:
     from daskpar.engine.far_nodes import FarNodes
@@ -81,7 +82,7 @@ LEAVING_SECONDS = 15.0
 """What a node gets to end its processors; what `shutdown()` may take comes on top."""
 
 
-@dataclass(kw_only=True)
+@mutable(kw_only=True)
 class Execution:
     """Runs the mini-batches that `dispatcher` holds on up to `instance_count` nodes (-1: all).
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 
 from daskpar.errors import DaskparError
-from daskpar.frozen import frozen
 from daskpar.processor.protocol import Flushed
 from daskpar.results import Failure, InitFailed, Status, first_that_cost
+from daskpar.value_classes import frozen
 
 Commit = Callable[[Flushed], np.ndarray]
 """Commits a flush: to the journal of a step or, for an internal pass, nowhere. Returns the counted records.

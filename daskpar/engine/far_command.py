@@ -13,7 +13,7 @@ import secrets
 import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -38,6 +38,7 @@ from daskpar.processor.command_settings import CommandSettings
 from daskpar.processor.node_places import NodePlaces
 from daskpar.processor.protocol import PIECE_BYTES
 from daskpar.rundir.probe import NodeView
+from daskpar.value_classes import mutable
 
 if TYPE_CHECKING:
     from daskpar.engine.plugins.far_files import FarFile
@@ -50,7 +51,7 @@ FILES_AT_ONCE = 1000
 """How many small files are asked for by one call."""
 
 
-@dataclass(kw_only=True)
+@mutable(kw_only=True)
 class FarCommand:
     """What the driver does for the command of one step where it runs on such nodes."""
 
@@ -136,7 +137,7 @@ class FarCommand:
         )
 
 
-@dataclass(kw_only=True)
+@mutable(kw_only=True)
 class FarTry:
     """One try of the command on one node."""
 

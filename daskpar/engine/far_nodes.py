@@ -10,7 +10,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -31,6 +31,7 @@ from daskpar.processor.protocol import (
     carried_bytes,
 )
 from daskpar.rundir.probe import NodeView
+from daskpar.value_classes import mutable
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -61,7 +62,7 @@ def check_code(step: ParallelStep | CommandStep, skip: Collection[str], run_dire
         sendable(f"{path} (additional_includes)", "code", files_of_data(str(path), path.name))
 
 
-@dataclass(kw_only=True)
+@mutable(kw_only=True)
 class FarNodes:
     """The far nodes of one step. `skip`: paths of data that may lie among the code."""
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import queue
 
 from daskpar.engine.plugins.tracker_messages import TrackerMessage
-from daskpar.frozen import frozen
 from daskpar.processor.last_state import LastState
+from daskpar.value_classes import frozen
 
 
 @frozen

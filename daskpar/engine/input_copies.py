@@ -11,7 +11,7 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from daskpar.atomic import explained
 from daskpar.data.file_copies import NO_LINKS, copy_file, link_file
@@ -19,6 +19,7 @@ from daskpar.data.folder_walk import folder_identity, is_folder
 from daskpar.errors import RunDirectoryError
 from daskpar.jobspec.input_access import Access
 from daskpar.jobspec.model import Input
+from daskpar.value_classes import mutable
 
 
 def lay_out_inputs(
@@ -124,7 +125,7 @@ def _remove(seen: str) -> None:
         os.unlink(seen)
 
 
-@dataclass(kw_only=True)
+@mutable(kw_only=True)
 class _Layout:
     run_directory: str
     copied: bool

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from time import time
 from typing import TYPE_CHECKING
 
@@ -23,12 +23,13 @@ from daskpar.processor.last_state import LastState
 from daskpar.processor.protocol import ProcessorChanged, ProcessorSettings
 from daskpar.results import InitFailed
 from daskpar.rundir.probe import NodeNeeds
+from daskpar.value_classes import mutable
 
 if TYPE_CHECKING:
     from daskpar.engine.far_nodes import FarNodes
 
 
-@dataclass(kw_only=True)
+@mutable(kw_only=True)
 class StepNodes:
     """The nodes of a step, from the request to start their processors to their loss.
 

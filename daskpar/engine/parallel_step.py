@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Collection, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING
@@ -56,6 +56,7 @@ from daskpar.results import (
 )
 from daskpar.rows.registry import format_of
 from daskpar.rundir.probe import NodeNeeds
+from daskpar.value_classes import mutable
 
 if TYPE_CHECKING:
     from daskpar.data.files import FileList
@@ -63,7 +64,7 @@ if TYPE_CHECKING:
     from daskpar.engine.far_nodes import FarNodes
 
 
-@dataclass(kw_only=True)
+@mutable(kw_only=True)
 class ParallelStepRun(StepRun):
     """Runs one parallel step."""
 
@@ -77,7 +78,7 @@ class ParallelStepRun(StepRun):
     """As `PlanPhase.plans_the_same`."""
     on_planned: Callable[[], object] = lambda: None
     """Called once the plan is there."""
-    counts_before: Counts = Counts()  # noqa: RUF009  # frozen
+    counts_before: Counts = Counts()  # frozen
     """Of earlier processes of the run: the journal does not hold all that they count."""
     opened: Table | FileList | None = None
     """The input where it was opened already."""

@@ -6,7 +6,7 @@ import os
 import secrets
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ from daskpar.errors import InputError, Interrupted
 from daskpar.jobspec.model import Input
 from daskpar.printable import printable
 from daskpar.processor.protocol import PIECE_BYTES
+from daskpar.value_classes import mutable
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -30,7 +31,7 @@ SHOWN_NAMES = 3
 """Of files that are left out of the code."""
 
 
-@dataclass(kw_only=True)
+@mutable(kw_only=True)
 class ParcelSender:
     """The archives of one step, each made once, and the nodes that are sent them; for any thread."""
 

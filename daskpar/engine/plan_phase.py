@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
@@ -25,6 +25,7 @@ from daskpar.outputs.journal_reader import has_commits
 from daskpar.processor.protocol import Flushed, ProcessorSettings
 from daskpar.results import Counts, Status
 from daskpar.rundir.step_folder import StepFolder
+from daskpar.value_classes import mutable
 
 if TYPE_CHECKING:
     from daskpar.data.files import FileList
@@ -51,7 +52,7 @@ class MakeExecution(Protocol):
     ) -> Execution: ...
 
 
-@dataclass(kw_only=True)
+@mutable(kw_only=True)
 class PlanPhase:
     """Makes the plan of `step` in its folder, or takes that of an earlier process of this run.
 

@@ -11,10 +11,10 @@ from daskpar.batches.plan import PlanSummary
 from daskpar.batches.plan_writer import write_plan
 from daskpar.errors import InputError, nearest
 from daskpar.fetched_names import check_names
-from daskpar.frozen import frozen
 from daskpar.jobspec.model import BySize, Input, ParallelStep
 from daskpar.jobspec.row_formats import ALL, INDEX_COLUMN, PATH
 from daskpar.locations import is_url
+from daskpar.value_classes import frozen
 
 if TYPE_CHECKING:
     from daskpar.data.files import FileList

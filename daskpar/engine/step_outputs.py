@@ -8,7 +8,6 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from daskpar.frozen import frozen
 from daskpar.jobspec.model import ParallelStep
 from daskpar.locations import is_url
 from daskpar.outputs.assembly import CopiedStart, assemble, check_space
@@ -22,6 +21,7 @@ from daskpar.outputs.step_uploads import StepUploads, uploads_of
 from daskpar.outputs.store_patience import OUTAGE_SECONDS, with_patience
 from daskpar.rows.registry import store_of
 from daskpar.rundir.step_folder import StepFolder
+from daskpar.value_classes import frozen
 
 
 @frozen(kw_only=True)

@@ -6,7 +6,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from time import monotonic, time
 from typing import Protocol
 
@@ -16,6 +16,7 @@ from daskpar.events import Event, Progress, Warned
 from daskpar.jobspec.model import Step
 from daskpar.results import Counts, Status, StepResult, status_of
 from daskpar.rundir.step_folder import StepFolder
+from daskpar.value_classes import mutable
 
 
 class Stoppable(Protocol):
@@ -25,7 +26,7 @@ class Stoppable(Protocol):
         """Start nothing more; `at_once`: wait for nothing that is under way."""
 
 
-@dataclass(kw_only=True)
+@mutable(kw_only=True)
 class StepRun(ABC):
     """One step under way in `folder`; each kind of step has a class. `stop` may be called from any thread."""
 

@@ -11,8 +11,8 @@ from daskpar.engine.inbox import Inbox
 from daskpar.engine.plugins.tracker_messages import TrackerClosed, Wire, from_wire
 from daskpar.engine.rules.counter import ThresholdCounter
 from daskpar.errors import InfrastructureLost
-from daskpar.frozen import frozen
 from daskpar.results import Counts
+from daskpar.value_classes import frozen
 
 if TYPE_CHECKING:
     from distributed import Client

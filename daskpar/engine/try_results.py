@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from time import time
 
 import numpy as np
@@ -25,11 +25,12 @@ from daskpar.engine.rules.node_health import NodeHealth
 from daskpar.events import Event, TriesEnded
 from daskpar.processor.protocol import FIRST_COPY, Flushed, Released
 from daskpar.results import Failure, InitFailed, Reason, TryStatus, first_that_cost
+from daskpar.value_classes import mutable
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(kw_only=True)
+@mutable(kw_only=True)
 class TryResults:
     """The ended tries of one step; or of an `internal` pass over its input: no event is published then."""
 

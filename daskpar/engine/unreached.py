@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from daskpar.engine.rules.dispatch import Dispatcher
 from daskpar.engine.rules.outages import Outages, Seconds
 from daskpar.engine.try_results import TryResults
 from daskpar.processor.protocol import Released
+from daskpar.value_classes import mutable
 
 STALLED_SECONDS = 30.0
 """After so long, a node that uploads nothing is left out, where others do upload."""
@@ -17,7 +18,7 @@ NO_MINI_BATCH = -1
 """Stands for the mini-batch where none waits to be run again."""
 
 
-@dataclass(kw_only=True)
+@mutable(kw_only=True)
 class UnreachedData:
     """The mini-batches of one step whose data was not reached: held, and let go again in time."""
 

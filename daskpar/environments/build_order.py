@@ -11,9 +11,9 @@ from dataclasses import asdict
 
 from daskpar.environments.conda_file import CondaFile, conda_file_of
 from daskpar.environments.pip_lines import add_places, expanded
-from daskpar.frozen import frozen
 from daskpar.jobspec.named_environment import Environment, file_and_line
 from daskpar.processor.shared_library import cache_folder
+from daskpar.value_classes import frozen
 
 READY = "daskpar-environment.json"
 """The file that is written into an environment when it is complete."""

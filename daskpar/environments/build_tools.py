@@ -17,7 +17,7 @@ from daskpar.environments.build_order import BuildOrder
 from daskpar.environments.conda_file import CondaFile
 from daskpar.environments.conda_names import on_pypi, why_not
 from daskpar.errors import UsageError
-from daskpar.frozen import frozen
+from daskpar.value_classes import frozen
 
 CONDA_KIND = ("micromamba", "mamba", "conda")
 """Programs that read a conda file, the quickest first."""

@@ -19,9 +19,9 @@ from daskpar.environments.build_tools import BuildPlan, plan_of
 from daskpar.environments.prefix_users import users_of
 from daskpar.environments.tool_run import WAIT_SECONDS, BuildStopped, run_tool
 from daskpar.errors import JobFailed, UsageError
-from daskpar.frozen import frozen
 from daskpar.masking import hidden
 from daskpar.processor.python_variables import KEPT_VARIABLES
+from daskpar.value_classes import frozen
 
 TAIL_LINES = 15
 """Of what a tool said, in the message of a failure."""

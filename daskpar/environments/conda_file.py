@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from daskpar.frozen import frozen
+from daskpar.value_classes import frozen
 
 _SPEC = re.compile(
     r"(?:(?P<channel>[^:\s]+)::)?(?P<name>[A-Za-z0-9_][\w.\-]*)"

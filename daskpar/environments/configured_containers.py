@@ -9,7 +9,7 @@ from daskpar.environments.container_choice import with_defaults
 from daskpar.environments.container_probe import known_image
 from daskpar.environments.environment_choices import Choices
 from daskpar.errors import UsageError
-from daskpar.frozen import frozen
+from daskpar.value_classes import frozen
 
 
 @frozen

@@ -12,9 +12,9 @@ from functools import cache
 from daskpar.chosen_container import ChosenContainer
 from daskpar.environments.python_probe import PROBE_SECONDS, QUESTIONS, Looked, found_in
 from daskpar.errors import UsageError
-from daskpar.frozen import frozen
 from daskpar.processor.containers.container_line import container_name, python_program, run_line
 from daskpar.processor.containers.container_runtime import Runtime, last_words, remove, runtime_of
+from daskpar.value_classes import frozen
 
 NOT_STARTED, NOT_RUN, NOT_FOUND = 125, 126, 127
 """Exit codes of a runtime whose container has not run its program."""

@@ -10,8 +10,8 @@ from daskpar.chosen_container import ChosenContainer
 from daskpar.environments.configured import configured
 from daskpar.environments.container_choice import CONTAINERS, container_as_kept, container_of
 from daskpar.errors import UsageError, nearest
-from daskpar.frozen import frozen
 from daskpar.jobspec.model import CommandStep, ParallelStep
+from daskpar.value_classes import frozen
 
 OURS, CHECK, BUILD = "ours", "check", "build"
 WORDS = (OURS, CHECK, BUILD)

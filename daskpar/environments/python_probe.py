@@ -13,9 +13,9 @@ from glob import escape, glob
 
 from daskpar.chosen_python import OLDEST, ChosenPython
 from daskpar.errors import UsageError
-from daskpar.frozen import frozen
 from daskpar.processor.program_answer import answer_of
 from daskpar.processor.python_variables import activated
+from daskpar.value_classes import frozen
 
 OLDEST_PACKAGES = {"pandas": "1.5", "pyarrow": "12.0"}
 """The oldest ones by which processors read tables."""

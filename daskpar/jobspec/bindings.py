@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
-from daskpar.frozen import frozen
+from daskpar.value_classes import frozen
 
 _BINDING = re.compile(r"\$\{\{([^{}]*)\}\}")
 _SEGMENT = re.compile(r"\$\[\[(.*?)\]\]", re.DOTALL)

@@ -11,10 +11,10 @@ import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import field
 
-from daskpar.frozen import frozen
 from daskpar.jobspec.bindings import Binding, BindingError, parse
 from daskpar.jobspec.env_references import REFERENCE
 from daskpar.jobspec.shell_text import NoWord, ShellText
+from daskpar.value_classes import frozen
 
 _IN_DOUBLE_QUOTES = re.compile(r'([\\"$`])')
 _PLAIN = re.compile(r"[A-Za-z0-9_@%+:,./][A-Za-z0-9_@%+:,./=-]*", re.ASCII)

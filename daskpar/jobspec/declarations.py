@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from daskpar.errors import nearest
-from daskpar.frozen import frozen
 from daskpar.jobspec import known_fields, scalars
 from daskpar.jobspec.bindings import PARENT, only_binding
 from daskpar.jobspec.components import merge, read_component, with_rows_in_task
@@ -25,6 +24,7 @@ from daskpar.jobspec.problems import Place, Problems
 from daskpar.jobspec.step_settings import BY_KEY
 from daskpar.jobspec.unknown_keys import check_meta, check_step_keys
 from daskpar.jobspec.yaml_source import Value, texts
+from daskpar.value_classes import frozen
 
 
 def read_job(

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import field
 from pathlib import Path
 
-from daskpar.frozen import frozen
 from daskpar.jobspec.ports import InputPort, OutputPort
 from daskpar.jobspec.problems import Place
 from daskpar.jobspec.yaml_source import Value
+from daskpar.value_classes import frozen
 
 PIPELINE = "pipeline"
 STEP_NAME_CHARACTERS = 200

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import yaml
 
-from daskpar.frozen import frozen
 from daskpar.jobspec.kept_secrets import without_secrets
 from daskpar.jobspec.plain_values import values_of_mapping
 from daskpar.jobspec.problems import Place, Problems
 from daskpar.jobspec.yaml_source import Value, parse_yaml
+from daskpar.value_classes import frozen
 
 _HEAD = """\
 # The job of this run, which was given from Python, as it was when the run started: `resume` reads it.

@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 
-from daskpar.frozen import frozen
 from daskpar.jobspec.bare_components import is_bare, with_stand_ins
 from daskpar.jobspec.declarations import read_job
 from daskpar.jobspec.declared_job import DeclaredJob
@@ -29,6 +28,7 @@ from daskpar.jobspec.spec_locations import RunLocations
 from daskpar.jobspec.steps_apart import StepsApart
 from daskpar.jobspec.yaml_source import read_yaml, texts
 from daskpar.paths import RunPaths
+from daskpar.value_classes import frozen
 
 NO_RUN = Path("/RUN")
 """The run directory of a job that is only checked."""

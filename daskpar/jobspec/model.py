@@ -11,10 +11,10 @@ from pathlib import Path
 
 from daskpar.chosen_python import ChosenPython
 from daskpar.errors import Problem
-from daskpar.frozen import frozen
 from daskpar.jobspec import row_formats
 from daskpar.jobspec.named_environment import Environment
 from daskpar.sizes import UNITS, written_size
+from daskpar.value_classes import frozen
 
 Seconds = float
 FILE_LIST_MODES = frozenset({"ro_mount", "download", "eval_mount", "eval_download"})

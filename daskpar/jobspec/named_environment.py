@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from daskpar.frozen import frozen
+from daskpar.value_classes import frozen
 
 
 @frozen(kw_only=True)

@@ -7,11 +7,11 @@ from dataclasses import field
 from pathlib import Path
 
 from daskpar.errors import UsageError, nearest
-from daskpar.frozen import frozen
 from daskpar.jobspec import known_fields
 from daskpar.jobspec.problems import COMMAND_LINE, Place
 from daskpar.jobspec.step_settings import BY_KEY
 from daskpar.jobspec.yaml_source import Value
+from daskpar.value_classes import frozen
 
 ONLY_INPUT = "inputs"
 """What stands for the one input of a job that takes data."""

@@ -6,11 +6,11 @@ import re
 from dataclasses import replace
 
 from daskpar.errors import nearest
-from daskpar.frozen import frozen
 from daskpar.jobspec import known_fields, scalars
 from daskpar.jobspec.bindings import only_binding
 from daskpar.jobspec.problems import Place, Problems
 from daskpar.jobspec.yaml_source import Value
+from daskpar.value_classes import frozen
 
 PORT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from daskpar.errors import Problem, SpecError
-from daskpar.frozen import frozen
+from daskpar.value_classes import frozen
 
 NODE = "node"
 COMPONENT = "component"

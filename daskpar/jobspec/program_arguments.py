@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import field
 
-from daskpar.frozen import frozen
+from daskpar.value_classes import frozen
 
 _BINDING = re.compile(r"\$\{\{[^{}]*\}\}")
 _SERVICE_INPUT = re.compile(r"--input(_ds_|_fds_|_pipeline_param_)?\w*\d")

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from daskpar.errors import nearest
-from daskpar.frozen import frozen
+from daskpar.value_classes import frozen
 
 PARSING = threading.Lock()
 # CPython 3.11 counts how deep a tree is for all threads together: two that parse at once end in SystemError

@@ -7,7 +7,9 @@ here-documents that are themselves a program for another shell (`bash -c '...'`,
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from daskpar.value_classes import mutable
 
 _SHELLS = {"sh", "bash", "dash", "zsh", "ksh", "ash"}
 _TAKE_PROGRAM = {"eval", "trap", "watch", "ssh"}
@@ -22,7 +24,7 @@ class NoWord(Exception):
     """A value can't be put here as one word; the message says where `here` is."""
 
 
-@dataclass
+@mutable
 class _HereDocument:
     end: str
     indented: bool
@@ -32,7 +34,7 @@ class _HereDocument:
     program: ShellText | None
 
 
-@dataclass
+@mutable
 class _Open:
     """Something that is open."""
 

@@ -9,7 +9,6 @@ from dataclasses import field
 from pathlib import Path
 
 from daskpar.errors import LocationError
-from daskpar.frozen import frozen
 from daskpar.jobspec.asset_names import advice, find_asset, names_of
 from daskpar.jobspec.env_references import REFERENCE
 from daskpar.jobspec.problems import Problems
@@ -17,6 +16,7 @@ from daskpar.jobspec.steps_apart import StepsApart
 from daskpar.jobspec.yaml_source import Value, near_file, shown_path
 from daskpar.locations import UNNAMED, datastore_of, is_url, join, resolve
 from daskpar.paths import RunPaths
+from daskpar.value_classes import frozen
 
 DEFAULT_DATASTORES = ("workspaceblobstore", "default")
 """Names of the default datastore, which lies in the run directory."""

@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import field
 from typing import Any
 
-from daskpar.frozen import frozen
 from daskpar.jobspec import row_formats, scalars
 from daskpar.jobspec.gpu_share import gpu_share
 from daskpar.jobspec.model import BySize, DriverSettings
 from daskpar.jobspec.problems import Place, Problems
 from daskpar.jobspec.program_arguments import DriverFlags
 from daskpar.jobspec.yaml_source import Value
+from daskpar.value_classes import frozen
 
 Reader = Callable[[Value, Problems], object]
 _DEFAULTS = DriverSettings()

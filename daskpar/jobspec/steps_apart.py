@@ -7,8 +7,8 @@ from collections.abc import Collection
 from dataclasses import field
 from pathlib import Path
 
-from daskpar.frozen import frozen
 from daskpar.paths import RunPaths
+from daskpar.value_classes import frozen
 
 
 @frozen(kw_only=True)

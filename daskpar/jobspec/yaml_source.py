@@ -12,8 +12,8 @@ from typing import Any
 import yaml
 
 from daskpar.errors import nearest, yaml_hint
-from daskpar.frozen import frozen
 from daskpar.jobspec.problems import Place, Problems
+from daskpar.value_classes import frozen
 
 _BASE: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _CONTAINERS = frozenset({"tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"})

@@ -20,10 +20,10 @@ from typing import Any
 import cloudpickle
 
 from daskpar.errors import UsageError
-from daskpar.frozen import frozen
 from daskpar.mapped.function_digest import function_digest
 from daskpar.processor.entry_script import takes_context
 from daskpar.processor.function_facts import DIGEST, FOLDER, PICKLE, Facts
+from daskpar.value_classes import frozen
 
 
 @frozen(kw_only=True)

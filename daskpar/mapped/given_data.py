@@ -12,9 +12,9 @@ from typing import Any
 
 from daskpar.driver.staged_collections import BATCH, FrameParts, ItemBag, PathList, Staged, WholeFrame
 from daskpar.errors import UsageError, nearest
-from daskpar.frozen import frozen
 from daskpar.locations import filesystem, is_url
 from daskpar.sizes import parse_size
+from daskpar.value_classes import frozen
 
 _WHAT = (
     "give a pandas or Dask DataFrame, a Dask bag, a list, a folder, the path of an MLTable, or a pattern of "

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from daskpar.errors import UsageError
-from daskpar.frozen import frozen
 from daskpar.jobspec import row_formats
 from daskpar.jobspec.given_spec import GivenSpec
 from daskpar.jobspec.program_arguments import driver_flags, join_arguments, split_arguments
@@ -20,6 +19,7 @@ from daskpar.mapped.given_data import GivenData, given_data
 from daskpar.mapped.same_call import CALL, INPUT, go_on
 from daskpar.paths import RunPaths
 from daskpar.processor.function_facts import FOLDER
+from daskpar.value_classes import frozen
 
 if TYPE_CHECKING:
     from distributed import Client

@@ -9,13 +9,11 @@ import stat
 import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from daskpar import atomic
 from daskpar.errors import InfrastructureLost, UsageError
-from daskpar.frozen import frozen
 from daskpar.locations import filesystem, is_url
 from daskpar.outputs.commits import Commits
 from daskpar.outputs.meter import Meter, OnProgress
@@ -25,6 +23,7 @@ from daskpar.rows.part_store import PartStore
 from daskpar.rows.row_format import RowFormat, RowJoiner, Schema
 from daskpar.rows.text_format import PLAIN_TEXT
 from daskpar.sizes import disk_size
+from daskpar.value_classes import frozen, mutable
 
 SPACE_ADVICE = "Free some space, then `python -m daskpar resume` puts the output together."
 
@@ -40,7 +39,7 @@ class Assembled:
     """Sentences about what a reader of the output should know."""
 
 
-@dataclass(kw_only=True)
+@mutable(kw_only=True)
 class CopiedStart:
     """The start of an output, written while the step ran: the rows of its first mini-batches."""
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from daskpar.frozen import frozen
 from daskpar.outputs.journal_reader import JournalContents
 from daskpar.results import Counts, TryStatus
+from daskpar.value_classes import frozen
 
 REOPENED = 4
 """Status of a mini-batch that failed and is to be run again; its rows count until new ones replace them.

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from daskpar import atomic
 from daskpar.errors import InfrastructureLost, RowsDamaged, RunDirectoryError, UsageError
-from daskpar.frozen import frozen
 from daskpar.jobspec.row_formats import TEXT
 from daskpar.locations import is_url
 from daskpar.outputs.assembly import SPACE_ADVICE, Assembled, assemble
@@ -23,6 +22,7 @@ from daskpar.rows.part_store import PartStore
 from daskpar.rows.registry import store_of
 from daskpar.rundir.run_directory import RunDirectory
 from daskpar.rundir.step_folder import StepFolder
+from daskpar.value_classes import frozen
 
 
 @frozen(kw_only=True)

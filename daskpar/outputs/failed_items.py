@@ -20,12 +20,12 @@ import numpy as np
 from daskpar import atomic
 from daskpar.batches.plan import Plan
 from daskpar.errors import DaskparError
-from daskpar.frozen import frozen
 from daskpar.outputs.failed_rows import FailedRows, json_row, row_numbers, table_of, values_by_row
 from daskpar.outputs.journal_reader import JournalContents, read_journal
 from daskpar.outputs.ledger import Ledger
 from daskpar.paths import StepPaths
 from daskpar.results import Failure, Reason, TryStatus
+from daskpar.value_classes import frozen
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from daskpar.batches.plan import Plan
-from daskpar.frozen import frozen
 from daskpar.outputs.commits import Commits
 from daskpar.rows.json_lines_format import json_value
+from daskpar.value_classes import frozen
 
 if TYPE_CHECKING:
     import pyarrow as pa

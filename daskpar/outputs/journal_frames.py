@@ -24,7 +24,7 @@ from enum import IntEnum
 
 import numpy as np
 
-from daskpar.frozen import frozen
+from daskpar.value_classes import frozen
 
 FORMAT = 1
 MARKER = b"\xdf\x9a\xb7\xfe"

@@ -16,11 +16,11 @@ import numpy as np
 from daskpar import atomic
 from daskpar.batches.records import RECORD
 from daskpar.errors import RunDirectoryError
-from daskpar.frozen import frozen
 from daskpar.outputs.journal_frames import FLUSH, FORMAT, PART_PACK, FrameKind, Frames, find_frames
 from daskpar.results import Failure
 from daskpar.rows.registry import format_from_json
 from daskpar.rows.row_format import RowFormat, Schema
+from daskpar.value_classes import frozen
 
 BATCH_RECORDS = 200_000
 _READ_WHOLE_BYTES = 256 << 20

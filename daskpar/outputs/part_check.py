@@ -12,12 +12,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from daskpar import atomic
-from daskpar.frozen import frozen
 from daskpar.outputs.commits import Commits
 from daskpar.outputs.journal_reader import JournalContents
 from daskpar.outputs.part_reader import READ_BYTES
 from daskpar.rows.part_store import PartStore, StoredPart
 from daskpar.rundir.boot import same_boot
+from daskpar.value_classes import frozen
 
 REPAIR_ROUNDS = 3
 """How often damaged rows are looked for and run again, before what damages them has to be mended first."""

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from daskpar.batches.records import unpack
-from daskpar.frozen import frozen
 from daskpar.masking import hidden
 from daskpar.outputs.journal_reader import JournalContents
 from daskpar.results import Failure, TryStatus
 from daskpar.rows.part_store import PartStore
+from daskpar.value_classes import frozen
 
 Span = tuple[int, int]
 """Items [start, stop) of a mini-batch."""

@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from daskpar.errors import DaskparError
@@ -15,6 +15,7 @@ from daskpar.outputs.file_upload import files_below, object_at, remove_object, u
 from daskpar.outputs.store_patience import OUTAGE_SECONDS, with_patience
 from daskpar.outputs.upload_log import WITHOUT_INDEX, BegunLog, CountedLog, Name, judge
 from daskpar.processor.output_sweep import Uploads
+from daskpar.value_classes import mutable
 
 THREADS = 8
 """Objects that are written or removed at one time."""
@@ -34,7 +35,7 @@ def uploads_of(outputs: Mapping[str, Output], folder: Path) -> Uploads | None:
     return Uploads(root=str(folder), outputs=found) if found else None
 
 
-@dataclass(kw_only=True)
+@mutable(kw_only=True)
 class StepUploads:
     """What the driver has to do with the `uploads` of one step."""
 

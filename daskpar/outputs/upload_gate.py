@@ -14,7 +14,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from time import monotonic
 
@@ -24,6 +24,7 @@ from daskpar.outputs.file_upload import files_below, object_at, upload_file
 from daskpar.outputs.upload_log import BegunLog
 from daskpar.processor.output_sweep import OF_INIT, Uploads
 from daskpar.processor.protocol import Flushed, Message, NodeFailed, NotUploaded, ProcessorSettings
+from daskpar.value_classes import mutable
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ TELL_SECONDS = 1.0
 """How often the driver is told at most of a try that has just failed."""
 
 
-@dataclass
+@mutable
 class _Held:
     """A report that waits, for its own files or for a report before it."""
 
@@ -50,7 +51,7 @@ class _Held:
     """Sealed folders that are not uploaded."""
 
 
-@dataclass
+@mutable
 class _Folder:
     """A sealed folder under way."""
 

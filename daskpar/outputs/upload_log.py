@@ -12,13 +12,14 @@ import json
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from daskpar import atomic
+from daskpar.value_classes import mutable
 
 WITHOUT_INDEX = -1
 """Stands for a mini-batch where files belong to none: those that `shutdown()` or a command has written."""
@@ -76,7 +77,7 @@ def _append(path: Path, text: str) -> None:
             os.close(fd)
 
 
-@dataclass
+@mutable
 class Judged:
     """What the logs say of the objects of a step."""
 

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from daskpar import masking
 from daskpar.datastores import take_options
-from daskpar.frozen import frozen
 from daskpar.own_calls import moved_up
 from daskpar.paths import process_name
 from daskpar.processor import own_disk
@@ -29,6 +28,7 @@ from daskpar.processor.shared_page import SharedPage
 from daskpar.processor.slot_page import SlotPage
 from daskpar.processor.stacks import open_stacks
 from daskpar.processor.std_streams import redirect, text_stream
+from daskpar.value_classes import frozen
 
 if TYPE_CHECKING:
     from daskpar.processor.host import Host

@@ -6,12 +6,12 @@ from dataclasses import field
 
 from daskpar.chosen_container import ChosenContainer
 from daskpar.datastores import StorageOptions
-from daskpar.frozen import frozen
 from daskpar.jobspec.model import Input
 from daskpar.processor.containers.container_mounts import Mount
 from daskpar.processor.fetching.fetched_inputs import Fetching
 from daskpar.processor.output_sweep import Uploads
 from daskpar.processor.private_mounts import NO_GUARD, Guard
+from daskpar.value_classes import frozen
 
 
 @frozen(kw_only=True)

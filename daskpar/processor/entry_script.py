@@ -11,8 +11,8 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from daskpar.frozen import frozen
 from daskpar.results import AZURE_FUNCTIONS
+from daskpar.value_classes import frozen
 
 
 @frozen

@@ -5,11 +5,11 @@ from __future__ import annotations
 import signal
 from enum import StrEnum
 
-from daskpar.frozen import frozen
 from daskpar.processor.own_ground import LOST_DESCRIPTORS, LOST_LIMITS
 from daskpar.processor.protocol import ProcessorSettings
 from daskpar.processor.shared_page import Phase
 from daskpar.results import Reason
+from daskpar.value_classes import frozen
 
 GIB = 1024**3
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from daskpar.frozen import frozen
+from daskpar.value_classes import frozen
 
 if TYPE_CHECKING:
     from daskpar.processor.protocol import ProcessorSettings

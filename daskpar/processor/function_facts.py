@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from daskpar.frozen import frozen
+from daskpar.value_classes import frozen
 
 FOLDER, PICKLE, DIGEST = "function", "function.pkl", "function.json"
 """The code folder below the run directory, and what is in it; the digest tells a changed function."""

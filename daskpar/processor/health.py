@@ -23,11 +23,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import repeat
 
 from daskpar.processor.protocol import BlockOrder
 from daskpar.results import TryStatus
+from daskpar.value_classes import mutable
 
 ROW = 3
 """Different mini-batches that fail in a row, with no success between, by which a process looks broken."""
@@ -51,7 +52,7 @@ def row_by_chance(failed: int, tries: int) -> int:
     return length
 
 
-@dataclass
+@mutable
 class ProcessRecord:
     """How the calls in one process have ended."""
 
@@ -75,7 +76,7 @@ class ProcessRecord:
         return len(self.row) > (index in self.row)
 
 
-@dataclass
+@mutable
 class Health:
     """The processes of one step on one node, each by a key."""
 

@@ -13,9 +13,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from daskpar import atomic
-from daskpar.frozen import frozen
 from daskpar.processor.protocol import ProcessorSettings
 from daskpar.processor.shared_page import Announcement, Phase
+from daskpar.value_classes import frozen
 
 
 @frozen

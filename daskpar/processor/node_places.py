@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from daskpar.frozen import frozen
+from daskpar.value_classes import frozen
 
 MOVED_SETTINGS = (
     "arguments", "environment", "plan", "store", "shared", "logs", "work", "working_dir",

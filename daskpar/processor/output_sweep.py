@@ -12,11 +12,11 @@ import os
 import shutil
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 
-from daskpar.frozen import frozen
 from daskpar.own_calls import OWN
 from daskpar.paths import process_name
+from daskpar.value_classes import frozen, mutable
 
 FOLDERS_KEPT = 64
 """Empty folders that a script has made stay for its next call, unless they are more."""
@@ -82,7 +82,7 @@ class OwnFolders:
         return text.replace(self.named, self.own)
 
 
-@dataclass
+@mutable
 class OutputSweep:
     """Sweeps the output folders of one processor.
 

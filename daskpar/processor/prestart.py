@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from daskpar.frozen import frozen
 from daskpar.processor.fork_server import ForkServer
 from daskpar.processor.remote_call import call_in_child
+from daskpar.value_classes import frozen
 
 if TYPE_CHECKING:
     from daskpar.processor.protocol import ProcessorSettings

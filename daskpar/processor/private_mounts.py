@@ -15,8 +15,8 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator
 
-from daskpar.frozen import frozen
 from daskpar.processor import linux
+from daskpar.value_classes import frozen
 
 _CLONE_NEWNS = 0x20000
 _MS_BIND, _MS_REC, _MS_PRIVATE = 0x1000, 0x4000, 0x40000

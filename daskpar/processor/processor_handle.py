@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from dataclasses import dataclass, field
+from dataclasses import field
 from time import monotonic
 
 from daskpar.processor.channel import Inbox
@@ -17,9 +17,10 @@ from daskpar.processor.shared_page import Announcement, Phase, SharedPage
 from daskpar.processor.silent_data import SilentData
 from daskpar.processor.slot_page import SlotPage
 from daskpar.processor.timeouts import Sighting, makes_sense
+from daskpar.value_classes import mutable
 
 
-@dataclass
+@mutable
 class ProcessorHandle:
     """A processor and what is known of it."""
 

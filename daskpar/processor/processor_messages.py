@@ -6,7 +6,7 @@ flight also `HandBack`.
 
 from __future__ import annotations
 
-from daskpar.frozen import frozen
+from daskpar.value_classes import frozen
 
 
 @frozen

@@ -14,7 +14,6 @@ from daskpar.chosen_container import ChosenContainer
 from daskpar.data.notices import Notice
 from daskpar.datastores import StorageOptions
 from daskpar.events import LongCall, ProcessorState
-from daskpar.frozen import frozen
 from daskpar.paths import LogPaths, processor_work
 from daskpar.processor.containers.container_mounts import Mount
 from daskpar.processor.fetching.fetched_inputs import Fetching
@@ -25,6 +24,7 @@ from daskpar.results import Failure, InitFailed
 from daskpar.rows.part_store import PartStore
 from daskpar.rows.row_format import RowFormat, Schema
 from daskpar.rows.text_format import PLAIN_TEXT
+from daskpar.value_classes import frozen
 
 Seconds = float
 

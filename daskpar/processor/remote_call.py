@@ -10,10 +10,10 @@ from collections.abc import Callable
 from typing import Any
 
 from daskpar.datastores import StorageOptions, known_options, take_options
-from daskpar.frozen import frozen
 from daskpar.processor import channel
 from daskpar.processor.fork_protocol import ChildTask
 from daskpar.processor.fork_server import ForkServer
+from daskpar.value_classes import frozen
 
 
 @frozen

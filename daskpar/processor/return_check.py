@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sized
 from typing import Any
 
-from daskpar.frozen import frozen
 from daskpar.results import Reason, TryStatus
+from daskpar.value_classes import frozen
 
 WHAT_TO_RETURN = "return a DataFrame, list, tuple, Series, array or generator with one element for each item"
 

@@ -26,9 +26,9 @@ import threading
 from enum import IntEnum
 from typing import Self
 
-from daskpar.frozen import frozen
 from daskpar.own_calls import OWN
 from daskpar.processor import linux
+from daskpar.value_classes import frozen
 
 SIZE = 64
 KILL_PENDING = -1

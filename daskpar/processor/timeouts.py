@@ -5,10 +5,11 @@ Pure decisions on plain values, the time included. `timeout_watchdog` acts on th
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from daskpar.processor.protocol import ProcessorSettings
 from daskpar.processor.shared_page import Announcement, Phase
+from daskpar.value_classes import mutable
 
 Seconds = float
 
@@ -59,7 +60,7 @@ def makes_sense(announcement: Announcement, start: int, stop: int) -> bool:
     return not at_one or start - 1 <= announcement.index < stop
 
 
-@dataclass
+@mutable
 class Sighting:
     """When a processor has made its last announcement, by the clock of its node.
 
@@ -90,7 +91,7 @@ class Sighting:
         self._last, self.looked = None, now
 
 
-@dataclass
+@mutable
 class UnitTime:
     """What it takes to begin with a unit that is costly to read, by the latest loads that took long."""
 
@@ -105,7 +106,7 @@ class UnitTime:
         self.seconds = max(longest, (UNIT_MEMORY if begun else 1.0) * self.seconds)
 
 
-@dataclass
+@mutable
 class MeanTime:
     """Mean time of a mini-batch on this node, the latest ones weighing more."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,12 +11,13 @@ from daskpar.paths import process_name
 from daskpar.reports.record_columns import reason_name, with_rows
 from daskpar.reports.wording import one_line
 from daskpar.results import Failure
+from daskpar.value_classes import mutable
 
 KINDS_KEPT = 50
 """Kinds of failures that are told apart; failed tries of others are counted only."""
 
 
-@dataclass
+@mutable
 class FailureKind:
     """Failures that look alike: same reason, same last line of the traceback."""
 

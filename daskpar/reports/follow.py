@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from daskpar.paths import LogPaths
+from daskpar.value_classes import mutable
 
 FIRST_LINES = 5
 """Lines of each log that are shown at the start."""
@@ -16,7 +17,7 @@ MOST_BYTES = 1 << 20
 """How much of a log is read at a time: one that is written faster is caught up with later."""
 
 
-@dataclass
+@mutable
 class _Log:
     path: Path
     label: str
@@ -25,7 +26,7 @@ class _Log:
     """The last line, which has no line break yet; at most `MOST_BYTES` of it."""
 
 
-@dataclass
+@mutable
 class GrowingLogs:
     """What the scripts of some steps print, line by line; `steps`: name -> log tree."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from daskpar.events import (
 from daskpar.reports.wording import duration, number, one_line
 from daskpar.results import Status
 from daskpar.sizes import readable_size
+from daskpar.value_classes import mutable
 
 SLOWEST = 3
 """How many of the slowest mini-batches are named."""
@@ -33,7 +34,7 @@ MANY_CALLS = 1_000
 """With fewer, that does not matter."""
 
 
-@dataclass
+@mutable
 class StepFacts:
     """What a step's tries took, added up."""
 

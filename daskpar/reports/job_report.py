@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +18,7 @@ from daskpar.reports import record_columns
 from daskpar.reports.log_files import replace
 from daskpar.reports.wording import as_json, cell, csv_row, iso, one_line
 from daskpar.results import TryStatus
+from daskpar.value_classes import mutable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -261,7 +261,7 @@ def _detail(failure: Failure) -> dict[str, object]:
     return detail | {"items": one_line(failure.items, 2000)} if failure.items else detail
 
 
-@dataclass
+@mutable
 class Totals:
     """What one processor, or one node, did."""
 

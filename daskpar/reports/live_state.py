@@ -11,7 +11,6 @@ from typing import Any
 
 from daskpar.errors import DaskparError
 from daskpar.events import Event, LongCall, LongCallsChanged, Progress, StepEnded, StepPlanned, Watcher
-from daskpar.frozen import frozen
 from daskpar.masking import hidden_tree
 from daskpar.reports.log_files import replace
 from daskpar.reports.progress_view import ProgressView, awaited_call
@@ -20,6 +19,7 @@ from daskpar.reports.wording import clock, counted, iso, number, rate
 from daskpar.results import Counts
 from daskpar.rundir.json_files import read_json
 from daskpar.rundir.step_folder import StepFolder, StepState
+from daskpar.value_classes import frozen
 
 WRITE_SECONDS = 1.0
 """Between two writes."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from daskpar.frozen import frozen
 from daskpar.paths import process_name
 from daskpar.processor.protocol import LookRow
 from daskpar.processor.shared_page import Phase
 from daskpar.reports.step_facts import StepFacts
+from daskpar.value_classes import frozen
 
 PROCESSORS_SHOWN = 200
 ALMOST = 0.5

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from daskpar.cells import cells, cut_to, padded, shortened
 from daskpar.events import (
@@ -38,6 +38,7 @@ from daskpar.reports.wording import (
     result_in_words,
 )
 from daskpar.results import Counts, Failure
+from daskpar.value_classes import mutable
 
 BAR_WIDTH = 20
 """Characters of a full bar; half of it on a terminal of medium width."""
@@ -52,7 +53,7 @@ MOST_WARNINGS = 10_000
 """Different warnings that are shown at most: a script that always makes new ones must not fill the memory."""
 
 
-@dataclass
+@mutable
 class StepView:
     """One step that is running."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from daskpar.frozen import frozen
+from daskpar.value_classes import frozen
 
 
 @frozen

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from daskpar.cells import cells, padded
 from daskpar.errors import DaskparError
-from daskpar.frozen import frozen
 from daskpar.paths import shell_path
 from daskpar.reports.live_state import read_live
 from daskpar.reports.run_status import committed_counts, run_status, step_status
@@ -18,6 +17,7 @@ from daskpar.results import Counts, Status
 from daskpar.rundir.find_runs import FoundRun
 from daskpar.rundir.run_directory import RunDirectory
 from daskpar.rundir.step_folder import StepFolder, StepState
+from daskpar.value_classes import frozen
 
 
 @frozen(kw_only=True)

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from daskpar.errors import UsageError
-from daskpar.frozen import frozen
 from daskpar.paths import process_name
 from daskpar.printable import printable
+from daskpar.value_classes import frozen
 
 if TYPE_CHECKING:
     import pandas as pd

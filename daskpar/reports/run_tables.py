@@ -17,7 +17,6 @@ import numpy as np
 from daskpar.batches.names import MiniBatchNames, NameParts
 from daskpar.batches.records import RECORD
 from daskpar.errors import DaskparError
-from daskpar.frozen import frozen
 from daskpar.outputs.journal_reader import JournalContents, read_journal
 from daskpar.reports.record_columns import NOT_RUN, reason_name
 from daskpar.reports.run_status import run_status, step_status
@@ -25,6 +24,7 @@ from daskpar.results import Failure, Reason, TryStatus
 from daskpar.rundir.identity import RunIdentity
 from daskpar.rundir.run_directory import RunDirectory
 from daskpar.rundir.step_folder import StepFolder, StepState
+from daskpar.value_classes import frozen
 
 if TYPE_CHECKING:
     import pandas as pd

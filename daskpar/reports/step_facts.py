@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,6 @@ from daskpar.events import (
     StepStarted,
     TriesEnded,
 )
-from daskpar.frozen import frozen
 from daskpar.paths import StepPaths
 from daskpar.reports.failure_kinds import FailureKinds
 from daskpar.reports.gpu_use import GpuUse
@@ -29,6 +28,7 @@ from daskpar.reports.rates import Pace, Samples
 from daskpar.reports.try_tally import TryTally
 from daskpar.reports.waiting import Quiet, awaited
 from daskpar.results import Counts, Status
+from daskpar.value_classes import frozen, mutable
 
 if TYPE_CHECKING:
     from daskpar.batches.names import MiniBatchNames
@@ -50,7 +50,7 @@ class Init:
     well: bool
 
 
-@dataclass
+@mutable
 class ProcessorFacts:
     """What became of a processor last."""
 
@@ -62,7 +62,7 @@ class ProcessorFacts:
     detail: str = ""
 
 
-@dataclass
+@mutable
 class StepFacts:
     """One step, as far as it is known."""
 
@@ -221,7 +221,7 @@ class StepFacts:
         self.outputs = result.outputs or self.outputs
 
 
-@dataclass
+@mutable
 class RunFacts:
     """One run: its head, and its steps in the order of the job."""
 

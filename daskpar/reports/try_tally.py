@@ -8,10 +8,10 @@ from __future__ import annotations
 import numpy as np
 
 from daskpar.batches.records import RECORD, unpack
-from daskpar.frozen import frozen
 from daskpar.reports.job_report import ProcessorTotals
 from daskpar.reports.record_columns import processors
 from daskpar.results import Reason, TryStatus
+from daskpar.value_classes import frozen
 
 WAITING_RECORDS = 20_000
 """Tries that wait before they are added up: what a bulk costs is then shared by many."""

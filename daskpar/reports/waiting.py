@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from daskpar.events import LongCall
-from daskpar.frozen import frozen
 from daskpar.reports.wording import number, one_line
+from daskpar.value_classes import frozen
 
 PATIENCE_SECONDS = 5.0
 """Without a result for so long, and for much longer than usual, the calls under way are named."""

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from daskpar.batches.plan import Plan
-from daskpar.frozen import frozen
 from daskpar.jobspec.row_formats import ALL, INDEX_COLUMN
 from daskpar.rows.missing_values import is_missing
+from daskpar.value_classes import frozen
 
 if TYPE_CHECKING:
     import pandas as pd

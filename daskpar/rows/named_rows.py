@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from daskpar.data.notices import Notice
 from daskpar.errors import JobFailed, UsageError
-from daskpar.frozen import frozen
 from daskpar.jobspec.row_formats import FILE_ENDINGS, SAME, UNION, wrong_ending
 from daskpar.rows.columns import Columns, ColumnsDiffer
 from daskpar.rows.row_format import RowFormat, Schema
+from daskpar.value_classes import frozen
 
 if TYPE_CHECKING:
     from typing import Self

@@ -12,9 +12,9 @@ from pathlib import Path
 from daskpar import atomic
 from daskpar.atomic import explained
 from daskpar.errors import RunDirectoryError
-from daskpar.frozen import frozen
 from daskpar.own_calls import OWN, moved_up
 from daskpar.rows.part_store import PartStore, StoredPart, Written
+from daskpar.value_classes import frozen
 
 
 @frozen

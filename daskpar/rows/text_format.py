@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from daskpar.data.notices import RETURNED_COLUMNS, LossCounter, LostValues, Notice
 from daskpar.errors import JobFailed, UsageError
-from daskpar.frozen import frozen
 from daskpar.jobspec.row_formats import TEXT, wrong_ending
 from daskpar.rows import odd_values
 from daskpar.rows.odd_values import PLAIN_TYPES
 from daskpar.rows.pandas_text import plain
 from daskpar.rows.row_format import RowFormat, Schema
+from daskpar.value_classes import frozen
 
 if TYPE_CHECKING:
     from daskpar.jobspec.model import ParallelStep

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from daskpar.errors import DaskparError
-from daskpar.frozen import frozen
 from daskpar.rundir.identity import RunIdentity, is_run_directory, read_identity
+from daskpar.value_classes import frozen
 
 DEPTH = 4
 """How far below a folder runs are looked for."""

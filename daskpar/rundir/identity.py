@@ -8,11 +8,11 @@ from pathlib import Path
 
 from daskpar import _version, atomic
 from daskpar.errors import RunDirectoryError
-from daskpar.frozen import frozen
 from daskpar.masking import hidden
 from daskpar.paths import RunPaths
 from daskpar.results import Status
 from daskpar.rundir.json_files import read_json
+from daskpar.value_classes import frozen
 
 FORMAT = 1
 """Of run.json and of everything below the run directory."""

@@ -18,8 +18,8 @@ from pathlib import Path
 from daskpar import atomic
 from daskpar.datastores import StorageOptions, take_options
 from daskpar.errors import InputError
-from daskpar.frozen import frozen
 from daskpar.rundir.store_probe import check_written
+from daskpar.value_classes import frozen
 
 PATIENCE_SECONDS = 10.0
 """Network file systems show a new file to other machines only after a while."""

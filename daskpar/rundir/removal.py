@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from daskpar.errors import RunDirectoryError
-from daskpar.frozen import frozen
 from daskpar.rundir.lock import Lock
 from daskpar.rundir.run_directory import RunDirectory
 from daskpar.sizes import readable_size
+from daskpar.value_classes import frozen
 
 
 @frozen(kw_only=True)

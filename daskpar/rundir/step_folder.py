@@ -8,11 +8,11 @@ from dataclasses import asdict, field, fields, replace
 
 from daskpar import atomic
 from daskpar.errors import RunDirectoryError
-from daskpar.frozen import frozen
 from daskpar.masking import hidden
 from daskpar.paths import StepPaths
 from daskpar.results import Counts, Status, StepResult
 from daskpar.rundir.json_files import read_json
+from daskpar.value_classes import frozen
 
 
 @frozen(kw_only=True)

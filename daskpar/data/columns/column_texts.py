@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from daskpar.data.columns.kinds import FLOAT, INT, ColumnKind
 from daskpar.data.columns.text_values import count_cut, count_lost, count_wide, from_text
 from daskpar.data.notices import CUT, WIDE, LostValues
-from daskpar.frozen import frozen
+from daskpar.value_classes import frozen
 
 SHORT = 4096
 """Rows up to which a column is joined with others of its kind."""

@@ -6,7 +6,6 @@ Texts that have every part of a format at a fixed place are read by numpy, all a
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
 from typing import Any
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 
 from daskpar.data.columns.date_formats import IMPOSSIBLE, MONTHS, OUT_OF_RANGE, Format, compile_format
 from daskpar.data.columns.kinds import ColumnKind
-from daskpar.frozen import frozen
+from daskpar.value_classes import frozen, mutable
 
 Bytes = NDArray[np.uint8]
 Numbers = NDArray[np.int64]
@@ -123,7 +122,7 @@ def read_date(text: str, kind: ColumnKind) -> int | None:
     return None
 
 
-@dataclass
+@mutable
 class _Column:
     """The bytes of a text column."""
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
-from daskpar.frozen import frozen
+from daskpar.value_classes import frozen
 
 OUT_OF_RANGE = -(2**63)
 """Stands for a date that a nanosecond timestamp can't hold."""

@@ -7,7 +7,7 @@ from dataclasses import field
 import pyarrow as pa
 
 from daskpar.data.columns.special_types import is_any, is_nullable, is_stream
-from daskpar.frozen import frozen
+from daskpar.value_classes import frozen
 
 _FLOATS = {pa.float32().id, pa.float64().id}
 _INTEGERS = {

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from daskpar.data.columns.date_formats import infer_formats
-from daskpar.frozen import frozen
+from daskpar.value_classes import frozen
 
 if TYPE_CHECKING:
     import pyarrow as pa

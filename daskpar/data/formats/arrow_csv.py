@@ -10,7 +10,7 @@ there too.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from typing import Any
 
@@ -21,14 +21,14 @@ from daskpar.data.columns.kinds import FALSE_WORDS, TRUE_WORDS
 from daskpar.data.formats.byte_scan import count_byte, count_pair
 from daskpar.data.formats.dialect import Dialect
 from daskpar.data.formats.record_bounds import count_breaks, count_lines, ends_inside_quotes, has_glued_breaks
-from daskpar.frozen import frozen
+from daskpar.value_classes import frozen, mutable
 
 _LONGEST = 1 << 30  # bytes: one block of pyarrow holds less than 2 GiB
 MARK = b"\xef\xbb\xbf"
 """Of the byte order."""
 
 
-@dataclass
+@mutable
 class IrregularRecords:
     """Records with another number of fields than most, collected while pyarrow reads."""
 

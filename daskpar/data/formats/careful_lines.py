@@ -6,7 +6,7 @@ import numpy as np
 
 from daskpar.data.formats.dialect import Dialect
 from daskpar.data.formats.record_bounds import row_starts
-from daskpar.frozen import frozen
+from daskpar.value_classes import frozen
 
 _QUOTE, _BREAK, _RETURN = 34, 10, 13
 

@@ -44,7 +44,7 @@ from daskpar.data.notices import (
     WIDE,
     LostValues,
 )
-from daskpar.frozen import frozen
+from daskpar.value_classes import frozen
 
 Read = Callable[[int, int], bytes]
 

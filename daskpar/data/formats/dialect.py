@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from daskpar.errors import InputError
-from daskpar.frozen import frozen
+from daskpar.value_classes import frozen
 
 ENCODINGS: Mapping[str, str] = {
     "utf8": "utf8",

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as csv
 
-from daskpar.frozen import frozen
+from daskpar.value_classes import frozen
 
 _LONGEST = 1 << 30  # bytes: one block of pyarrow holds less than 2 GiB
 _MEMBER = re.compile(

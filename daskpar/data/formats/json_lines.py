@@ -26,7 +26,7 @@ from daskpar.data.formats.byte_scan import count_byte, count_pair
 from daskpar.data.formats.even_lines import read_even_lines
 from daskpar.data.notices import LostValues
 from daskpar.errors import InputError
-from daskpar.frozen import frozen
+from daskpar.value_classes import frozen
 
 
 @frozen

@@ -20,8 +20,8 @@ from daskpar.data.columns.wide_integers import count_changed_by_float
 from daskpar.data.notices import WIDE, LossCounter
 from daskpar.data.reach import unreadable
 from daskpar.errors import InputError
-from daskpar.frozen import frozen
 from daskpar.locations import open_file
+from daskpar.value_classes import frozen
 
 WINDOW = 64 * 1024 * 1024
 """Row groups of more bytes than this are decoded a part at a time."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from daskpar.data.formats.byte_scan import count_byte, has_pair
 from daskpar.data.formats.dialect import Dialect
 from daskpar.errors import InputError
-from daskpar.frozen import frozen
+from daskpar.value_classes import frozen
 
 Positions = NDArray[np.int64]
 

@@ -16,7 +16,7 @@ from daskpar.data.formats import arrow_csv
 from daskpar.data.formats.delimited import Read, sample_rows
 from daskpar.data.formats.dialect import Dialect, to_utf8
 from daskpar.data.formats.tokenizer import Row
-from daskpar.frozen import frozen
+from daskpar.value_classes import frozen
 
 WIDE = 128
 """Fields of a record from which on a table is wide."""

@@ -7,7 +7,6 @@ paths: `take: 1` is the first file, and `filter` sees these columns alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,9 +19,10 @@ from daskpar.data.tables.filter_mask import mask
 from daskpar.data.tables.filter_parser import parse_filter
 from daskpar.data.tables.table_steps import convert_field, converted_field, is_drawn, uniform
 from daskpar.errors import InputError
+from daskpar.value_classes import mutable
 
 
-@dataclass
+@mutable
 class ListedFiles:
     """The list of files on its way through the transformations before the reader."""
 

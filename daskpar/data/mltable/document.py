@@ -15,8 +15,8 @@ import yaml
 from daskpar.data.mltable.option_checks import TransformationError
 from daskpar.data.mltable.transformation_options import check_transformation
 from daskpar.errors import InputError, input_error, nearest, yaml_hint
-from daskpar.frozen import frozen
 from daskpar.locations import filesystem, is_url, join, kind_at, read_bytes
+from daskpar.value_classes import frozen
 
 TOP_LEVEL = ("$schema", "type", "metadata", "paths", "traits", "transformations", "query_source")
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from daskpar.data.columns.kinds import infer_kind
 from daskpar.data.columns.text_values import from_text
-from daskpar.frozen import frozen
+from daskpar.value_classes import frozen
 
 _DATE_PARTS = {"yyyy": (r"\d{4}", "year"), "MM": (r"\d{2}", "month"), "dd": (r"\d{2}", "day")}
 _TIME_PARTS = {"HH": (r"\d{2}", "hour"), "mm": (r"\d{2}", "minute"), "ss": (r"\d{2}", "second")}

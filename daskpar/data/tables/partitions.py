@@ -21,7 +21,7 @@ from daskpar.data.tables.lost_values import LossReporter
 from daskpar.data.tables.piece import PIECE
 from daskpar.data.tables.table import Table
 from daskpar.data.tables.table_reader import TableReader
-from daskpar.frozen import frozen
+from daskpar.value_classes import frozen
 
 READS_REMEMBERED = 32
 """Reads of tables that a process remembers. One of which it reads a part only never ends: `head()`, for

@@ -22,7 +22,7 @@ from daskpar.data.notices import LossCounter, Notice
 from daskpar.data.stamps import UNKNOWN, Stamp
 from daskpar.data.tables.piece import PIECE
 from daskpar.data.tables.table_steps import RowChunk, TableStep, apply, drops_rows, needed_columns
-from daskpar.frozen import frozen
+from daskpar.value_classes import frozen
 
 DELIMITED, JSON_LINES, PARQUET, ARROW = "delimited", "json_lines", "parquet", "arrow"
 

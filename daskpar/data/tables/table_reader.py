@@ -6,7 +6,6 @@ Neighbouring small pieces share one read and one parse, those of a Parquet row g
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,7 +22,7 @@ from daskpar.data.tables.frame_slices import FrameSlices, to_frame
 from daskpar.data.tables.table import Table
 from daskpar.data.tables.table_steps import RowChunk, apply, drops_rows
 from daskpar.errors import DaskparError, DataUnreached, InputChanged
-from daskpar.frozen import frozen
+from daskpar.value_classes import frozen, mutable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,7 +33,7 @@ WIDE_TIMES = 4
 """Times as many bytes of a row group are then converted together."""
 
 
-@dataclass
+@mutable
 class _PieceRun:
     """Pieces [first, last) read together: their rows behind all steps, and where each piece's rows begin."""
 

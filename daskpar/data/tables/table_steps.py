@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import groupby
 from typing import Any
 
@@ -19,6 +19,7 @@ from daskpar.data.notices import LossCounter, LostValues
 from daskpar.data.tables import filter_parser
 from daskpar.data.tables.filter_mask import mask
 from daskpar.errors import InputError
+from daskpar.value_classes import mutable
 
 TableStep = Mapping[str, Any]
 """One step as a plain value: `{"op": …}` and what that operation needs.
@@ -36,7 +37,7 @@ TableStep = Mapping[str, Any]
 ROW_OPERATIONS = ("filter", "sample")
 
 
-@dataclass
+@mutable
 class RowChunk:
     """Rows of one file on their way through the steps of a table."""
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from daskpar.engine.plugins.node import plugin_of
 from daskpar.engine.shipped.parcels import files_of_data
-from daskpar.frozen import frozen
 from daskpar.outputs.file_upload import files_below
+from daskpar.value_classes import frozen
 
 if TYPE_CHECKING:
     from distributed import Worker

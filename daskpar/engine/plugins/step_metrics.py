@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy as np
 from daskpar.batches.records import unpack
 from daskpar.engine.plugins.run_page import runs_of
 from daskpar.engine.rules.counter import ThresholdCounter
+from daskpar.value_classes import mutable
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +25,7 @@ STEPS_KEPT = 100
 """Steps that have ended and are still shown."""
 
 
-@dataclass
+@mutable
 class StepMetrics:
     """One step of a run, counted on the scheduler."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from daskpar.frozen import frozen
+from daskpar.value_classes import frozen
 
 Wire = tuple[str | bytes, ...]
 """Name of a message's class, then its fields: Dask sends topic events by msgpack, which knows no classes."""

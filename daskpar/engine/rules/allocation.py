@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import field
 
 from daskpar.engine.rules.gpu_shares import ONE_EACH, GpuShares
-from daskpar.frozen import frozen
+from daskpar.value_classes import frozen
 
 
 @frozen(kw_only=True)

@@ -12,14 +12,14 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import ChainMap
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 
 from daskpar.engine.rules.blame import Interval, subtract
 from daskpar.engine.rules.dispatch import Dispatcher, Loss
-from daskpar.frozen import frozen
 from daskpar.processor.protocol import FIRST_COPY, BlockOrder
+from daskpar.value_classes import frozen, mutable
 
 
 @frozen(kw_only=True)
@@ -32,7 +32,7 @@ class Overtaken:
     stop: int
 
 
-@dataclass(kw_only=True)
+@mutable(kw_only=True)
 class Copy:
     """A second copy under way."""
 
@@ -43,7 +43,7 @@ class Copy:
     """As that of a block."""
 
 
-@dataclass
+@mutable
 class BackupDispatcher(Dispatcher):
     """The queue of one step."""
 

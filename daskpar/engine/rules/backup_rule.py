@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from daskpar.frozen import frozen
+from daskpar.value_classes import frozen
 
 Seconds = float
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
-from daskpar.frozen import frozen
 from daskpar.processor.last_state import LastState
+from daskpar.value_classes import frozen, mutable
 
 Interval = tuple[int, int]
 
@@ -105,7 +105,7 @@ class _Range:
     """Deaths of processors while its rows were written, twice each that died by itself."""
 
 
-@dataclass
+@mutable
 class Blame:
     """The suspects of one step: disjoint ranges, each with the losses that it may have caused."""
 

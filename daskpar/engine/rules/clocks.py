@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from daskpar.frozen import frozen
+from daskpar.value_classes import frozen, mutable
 
 Seconds = float
 
@@ -33,7 +31,7 @@ def progress_timeout(*, chosen: Seconds | None, run: Seconds, overhead: Seconds,
     return chosen if chosen is not None else max(3 * (run + overhead), init + run + overhead)
 
 
-@dataclass(kw_only=True)
+@mutable(kw_only=True)
 class StepClocks:
     """Since when a step has been waiting for something; None: it is not waiting for that."""
 

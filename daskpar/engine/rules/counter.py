@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from daskpar.frozen import frozen
 from daskpar.results import Counts, TryStatus
+from daskpar.value_classes import frozen
 
 
 @frozen(kw_only=True)

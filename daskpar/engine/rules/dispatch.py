@@ -10,16 +10,16 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from itertools import pairwise
 
 import numpy as np
 
 from daskpar.engine.rules.blame import Blame, Interval, may_have_run, subtract, width
 from daskpar.engine.rules.block_size import BlockSizer
-from daskpar.frozen import frozen
 from daskpar.processor.last_state import LastState
 from daskpar.processor.protocol import BlockOrder
+from daskpar.value_classes import frozen, mutable
 
 QUEUED_AHEAD = 2
 """Blocks under way for each processor: one runs, one waits on the node, so that no processor waits for the
@@ -45,7 +45,7 @@ class Piece:
     stop: int
 
 
-@dataclass(kw_only=True)
+@mutable(kw_only=True)
 class _Block:
     node: str
     tries: int
@@ -81,7 +81,7 @@ class Loss:
     """First mini-batches of the blocks that may have been running, or the only ones."""
 
 
-@dataclass
+@mutable
 class Dispatcher:
     """The queue of one step.
 

@@ -20,12 +20,13 @@ below the whole, and each of them has two halves.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
 import numpy as np
 
 from daskpar.results import Reason, TryStatus
+from daskpar.value_classes import mutable
 
 Span = tuple[int, int]
 """Items [start, stop) of a mini-batch."""
@@ -73,7 +74,7 @@ class Stage(StrEnum):
     GIVEN_UP = "given up"
 
 
-@dataclass
+@mutable
 class Division:
     """The division of one mini-batch, all of whose `items` have failed together."""
 

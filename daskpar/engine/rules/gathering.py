@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from daskpar.frozen import frozen
 from daskpar.paths import process_name
+from daskpar.value_classes import frozen
 
 FEWEST = 5
 """Failed tries below which nothing is said: they may be together by chance."""

@@ -10,10 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from daskpar.frozen import frozen
 from daskpar.jobspec.model import ParallelStep
 from daskpar.processor.gpus.gpu_devices import devices
 from daskpar.processor.protocol import ProcessorSettings
+from daskpar.value_classes import frozen
 
 
 @frozen

@@ -12,7 +12,7 @@ As `dispatch`, which it extends, but:
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 import numpy as np
 
@@ -21,9 +21,10 @@ from daskpar.engine.rules.blame import NARROWING, Blame, Interval, width
 from daskpar.engine.rules.block_size import BlockSizer, Seconds
 from daskpar.engine.rules.dispatch import QUEUED_AHEAD, Dispatcher, Loss
 from daskpar.processor.protocol import BlockOrder
+from daskpar.value_classes import mutable
 
 
-@dataclass
+@mutable
 class InFlightBlame(Blame):
     """Suspects, also those that were in flight when a processor died."""
 
@@ -66,7 +67,7 @@ class InFlightSizer(BlockSizer):
         return max(super().size(remaining=remaining, processors=processors), filling, 1)
 
 
-@dataclass
+@mutable
 class InFlightDispatcher(Dispatcher):
     """The queue of one step."""
 

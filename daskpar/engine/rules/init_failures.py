@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from daskpar.value_classes import mutable
 
 NODES = 3
 """Nodes on which `init()` failed each time, with none on which it ever succeeded, that end the step."""
 
 
-@dataclass
+@mutable
 class InitFailures:
     """The nodes of one step, by number, as far as their processors got."""
 

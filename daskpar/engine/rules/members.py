@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from daskpar.engine.rules.allocation import (
     NodeFacts,
@@ -12,9 +12,9 @@ from daskpar.engine.rules.allocation import (
     threads_per_processor,
 )
 from daskpar.engine.rules.gpu_shares import ONE_EACH, GpuShares
-from daskpar.frozen import frozen
 from daskpar.processor.gpus.gpu_devices import one_by_one
 from daskpar.processor.protocol import ProcessorSettings
+from daskpar.value_classes import frozen, mutable
 
 TASK_ERRORS = 3
 """Block tasks of one node that may fail in a row, without any report from its processors between."""
@@ -48,7 +48,7 @@ class Member:
         )
 
 
-@dataclass(kw_only=True)
+@mutable(kw_only=True)
 class Members:
     """The workers of one step, each with `processors_wanted` processors.
 

@@ -7,9 +7,10 @@ missing mount or library) is known by this: what fails there succeeds on other n
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from daskpar.results import TryStatus
+from daskpar.value_classes import mutable
 
 PROOFS = 3
 """Mini-batches that failed on a node and succeeded on another one, since the node last succeeded at any."""
@@ -22,7 +23,7 @@ MOST_KEPT = 10_000
 """Mini-batches of a row that are remembered."""
 
 
-@dataclass
+@mutable
 class NodeRecord:
     """How the calls on one node have ended since it last succeeded."""
 
@@ -35,7 +36,7 @@ class NodeRecord:
     others_failed: int = 0
 
 
-@dataclass
+@mutable
 class NodeHealth:
     """The nodes of one step, by address. Only those in a row of failures are kept."""
 

@@ -5,12 +5,12 @@ What the loss of one node means for the mini-batches that ran there is decided i
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from daskpar.engine.rules.blame import LOSSES_AT_MOST
 from daskpar.engine.rules.members import Member
-from daskpar.frozen import frozen
 from daskpar.processor.last_state import LastState
+from daskpar.value_classes import frozen, mutable
 
 
 @frozen
@@ -22,7 +22,7 @@ class LostNode:
     """How many of its processors were past `init()`."""
 
 
-@dataclass
+@mutable
 class NodeLosses:
     """The lost nodes of one step."""
 

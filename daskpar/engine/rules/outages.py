@@ -6,7 +6,9 @@ and goes to other nodes first; a node that fails waits longer each time, until s
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from daskpar.value_classes import mutable
 
 Seconds = float
 
@@ -20,7 +22,7 @@ def pause(failures: int) -> Seconds:
     return min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(failures - 1, 16))
 
 
-@dataclass
+@mutable
 class _Backoff:
     failures: int = 0
     until: Seconds = float("-inf")
@@ -31,7 +33,7 @@ class _Backoff:
             self.until = now + pause(self.failures)
 
 
-@dataclass
+@mutable
 class Outages:
     """What of a step could not be reached, and from where."""
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from daskpar.value_classes import mutable
 
 Rate = float
 """Calls a second."""
@@ -18,7 +20,7 @@ def shares(rate: Rate, asking: Mapping[str, int]) -> dict[str, Rate]:
     return {node: rate * number / total if total else 0.0 for node, number in asking.items()}
 
 
-@dataclass
+@mutable
 class RateShares:
     """The nodes of one step, as they ask."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from daskpar.value_classes import mutable
 
 LEAST_SECONDS = 10.0
 """Without a heartbeat, however often they are due: a worker may import for some seconds."""
@@ -17,7 +17,7 @@ def is_long(since: float, interval: float) -> bool:
     return since >= max(LEAST_SECONDS, BEATS * interval)
 
 
-@dataclass
+@mutable
 class Silence:
     """What was seen of one worker."""
 

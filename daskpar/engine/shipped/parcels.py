@@ -15,9 +15,9 @@ from daskpar.data.folder_walk import folder_identity
 from daskpar.engine.shipped.ignore_rules import NAME, OTHER_NAME, IgnoreRules
 from daskpar.engine.shipped.node_folder import MTIME, digest_of
 from daskpar.errors import InputError
-from daskpar.frozen import frozen
 from daskpar.rundir.identity import is_run_directory
 from daskpar.sizes import readable_size
+from daskpar.value_classes import frozen
 
 MOST_BYTES = 1 << 30
 """A folder that holds more is not sent."""

@@ -14,7 +14,7 @@ import socket
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from time import monotonic
 
 from daskpar.engine.shipped.grown_files import LEFT, GrownFiles
@@ -35,6 +35,7 @@ from daskpar.processor.protocol import (
     carried_bytes,
 )
 from daskpar.results import InitFailed
+from daskpar.value_classes import mutable
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ OWN_OUTPUTS = (
 )
 
 
-@dataclass
+@mutable
 class _Asked:
     """Whoever waits for files to be with the driver."""
 

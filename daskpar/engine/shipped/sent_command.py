@@ -9,7 +9,6 @@ from dataclasses import replace
 
 from daskpar.engine.shipped.sent_step import target_in_run
 from daskpar.errors import InfrastructureLost
-from daskpar.frozen import frozen
 from daskpar.jobspec.input_access import shown_paths
 from daskpar.jobspec.model import CommandStep, Output
 from daskpar.locations import is_url
@@ -17,6 +16,7 @@ from daskpar.processor.azure_variables import mlflow_folder
 from daskpar.processor.command_settings import CommandLayout, CommandSettings
 from daskpar.processor.node_places import NodePlaces
 from daskpar.processor.output_sweep import Uploads
+from daskpar.value_classes import frozen
 
 _PLAIN = re.compile(r"[A-Za-z0-9_@%+:,./-]+", re.ASCII)
 """A path that is one word of a shell, quoted or not."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
-from daskpar.frozen import frozen
 from daskpar.jobspec.model import Input
 from daskpar.processor.node_places import MOVED_SETTINGS, NodePlaces
 from daskpar.processor.protocol import ProcessorSettings
+from daskpar.value_classes import frozen
 
 _RUN, _OWN_OUTPUTS = "run", "own-outputs"
 """Names in the folder of a node: where the tree of the run directory is laid out, and what scripts find as

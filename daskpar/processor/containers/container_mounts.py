@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import TypeVar
 
 from daskpar.errors import UsageError
-from daskpar.frozen import frozen
+from daskpar.value_classes import frozen
 
 _T = TypeVar("_T")
 

@@ -9,8 +9,8 @@ import subprocess
 from functools import cache
 
 from daskpar.errors import UsageError
-from daskpar.frozen import frozen
 from daskpar.processor.program_answer import answer_of
+from daskpar.value_classes import frozen
 
 KNOWN = ("podman", "docker")
 """Looked for in this order: the first needs no service and no rights."""

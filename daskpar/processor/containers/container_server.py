@@ -15,7 +15,6 @@ from time import monotonic
 
 from daskpar.chosen_container import ChosenContainer
 from daskpar.errors import UsageError
-from daskpar.frozen import frozen
 from daskpar.processor.containers.container_keeper import ContainerKeeper
 from daskpar.processor.containers.container_line import (
     LIBRARY,
@@ -27,6 +26,7 @@ from daskpar.processor.containers.container_line import (
 from daskpar.processor.containers.container_mounts import Mount
 from daskpar.processor.containers.container_runtime import last_words, runtime_of
 from daskpar.processor.containers.container_variables import handed_on, names_of_user, umask_now
+from daskpar.value_classes import frozen
 
 START_SECONDS = 120.0
 """For a container to start, which takes a third of a second, and longer from a network file system."""

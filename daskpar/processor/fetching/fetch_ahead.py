@@ -14,10 +14,10 @@ from collections.abc import Collection, Mapping
 from contextlib import suppress
 
 from daskpar.datastores import StorageOptions, known_options
-from daskpar.frozen import frozen
 from daskpar.processor import channel
 from daskpar.processor.fetching.fetch_messages import Stores
 from daskpar.processor.shared_library import PACKAGE
+from daskpar.value_classes import frozen
 
 
 @frozen

@@ -13,7 +13,7 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from time import monotonic
 from typing import Any
 
@@ -39,6 +39,7 @@ from daskpar.processor.fetching.look_ahead import LookAhead
 from daskpar.processor.held_folders import remove_folder
 from daskpar.processor.protocol import LogMessage
 from daskpar.sizes import readable_size
+from daskpar.value_classes import mutable
 
 AHEAD_FILES = 2000
 """Files that are looked ahead for at most, however small they are."""
@@ -97,7 +98,7 @@ def _wait_for_end(sock: socket.socket) -> None:
         _blocks_changed.set()
 
 
-@dataclass
+@mutable
 class _Left:
     """What a processor has in use since before this fetcher."""
 

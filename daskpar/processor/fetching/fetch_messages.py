@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from daskpar.datastores import StorageOptions
-from daskpar.frozen import frozen
 from daskpar.processor.fetching.fetched_inputs import Fetching
+from daskpar.value_classes import frozen
 
 
 @frozen

@@ -14,7 +14,7 @@ import socket
 import threading
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import count
 from typing import Any
 
@@ -26,6 +26,7 @@ from daskpar.processor import channel
 from daskpar.processor.fetching.fetched_plan import as_answer, error_of
 from daskpar.processor.linux import die_with_parent
 from daskpar.processor.resource_usage import cores
+from daskpar.value_classes import mutable
 
 MOST = 4
 """Processes at most: they bring more than most networks do."""
@@ -37,7 +38,7 @@ two cores, 10 makes a run that waits for its files three times as long, 5 a thir
 """
 
 
-@dataclass(eq=False)
+@mutable(eq=False)
 class _Worker:
     pid: int
     sock: socket.socket

@@ -10,8 +10,8 @@ import shlex
 from collections.abc import Mapping, Sequence
 
 from daskpar.fetched_names import name_below, name_of_any
-from daskpar.frozen import frozen
 from daskpar.sizes import UNITS
+from daskpar.value_classes import frozen
 
 DEFAULT_CACHE_BYTES = 10 * UNITS["gb"]
 """What the fetched files of mini-batches may take on a node (`--fetch_cache`)."""

@@ -8,13 +8,15 @@ the script do not start on it, and do on others. The last GPU of a node is never
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from daskpar.value_classes import mutable
 
 ROW = 3
 """Different mini-batches, or starts, that fail on a GPU in a row, by which it looks broken."""
 
 
-@dataclass
+@mutable
 class _Record:
     failed: set[int] = field(default_factory=set)
     """Mini-batches, since the last success."""
@@ -24,7 +26,7 @@ class _Record:
     """Processes that did not start, since one did."""
 
 
-@dataclass
+@mutable
 class GpuHealth:
     """The GPUs of one node: `devices` are the texts that processors get."""
 

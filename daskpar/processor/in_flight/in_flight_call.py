@@ -7,7 +7,6 @@ from asyncio import Task
 from collections.abc import Coroutine, Generator, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from daskpar.own_calls import OWN
@@ -15,6 +14,7 @@ from daskpar.processor.error_text import is_ours
 from daskpar.processor.protocol import BlockOrder
 from daskpar.processor.shared_page import Phase
 from daskpar.processor.slot_page import NO_STEP, SlotPage
+from daskpar.value_classes import mutable
 
 if TYPE_CHECKING:
     from daskpar.data.notices import Notice
@@ -27,7 +27,7 @@ CURRENT: ContextVar[Call | None] = ContextVar("daskpar_call", default=None)
 """The call that the running code belongs to, tasks that it has started included."""
 
 
-@dataclass(eq=False, kw_only=True)
+@mutable(eq=False, kw_only=True)
 class Call:
     """A try of one mini-batch."""
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from daskpar.processor.processor_messages import Unheeded
 from daskpar.processor.protocol import BlockOrder, ReleaseReason
+from daskpar.value_classes import mutable
 
 
-@dataclass
+@mutable
 class Given:
     """A block that a processor has."""
 
@@ -18,7 +19,7 @@ class Given:
     """Mini-batches that it has neither reported nor given back."""
 
 
-@dataclass
+@mutable
 class InFlightState:
     """What a node knows of one processor: pure bookkeeping."""
 

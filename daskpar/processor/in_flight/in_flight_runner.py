@@ -16,7 +16,6 @@ from typing import Any
 
 from daskpar.batches.plan import Plan
 from daskpar.data.notices import Notice
-from daskpar.frozen import frozen
 from daskpar.own_calls import OWN
 from daskpar.processor import channel, context
 from daskpar.processor.azure_contract import AzureContract, Failed
@@ -40,6 +39,7 @@ from daskpar.processor.silent_calls import SilentCalls
 from daskpar.processor.slot_page import SlotPage
 from daskpar.processor.throttling import Patience
 from daskpar.results import Failure, Reason, TryStatus
+from daskpar.value_classes import frozen
 
 HOLD_SECONDS = 0.01
 """Between two looks whether reports are still held back."""
