@@ -62,11 +62,12 @@ class GroupFrames:
                 self.kept = rows.select(self.keep)
             self._note(i, WideIntegers(rows).count(0, stop - start))
             return to_frame(rows, stop - start)
-        start, stop = self._starts[i - self._first], self._stops[i - self._first]
+        number = i - self._first
+        start, stop = self._starts[number], self._stops[number]
         if self._gathered is not None:
             self.kept = self._gathered.slice(start, stop - start)
         self._note(i, self._slices.wide.count(start, stop))
-        return self._slices.slice(start, stop)
+        return self._slices.frame(number)
 
     def rows(self, i: int) -> pa.Table:
         """The rows of piece `i` as they were decoded."""
@@ -114,7 +115,7 @@ class GroupFrames:
         stops = np.empty(count, np.int64)
         stops[order] = np.cumsum(sorted_["stop"] - sorted_["start"])
         self._starts, self._stops = (stops - (ahead["stop"] - ahead["start"])).tolist(), stops.tolist()
-        self._slices = FrameSlices(rows, rows.num_rows)
+        self._slices = FrameSlices(rows, rows.num_rows, self._starts, self._stops)
         self._gathered = rows.select(self.keep) if self.keep else None
 
     def _rows(self, number: int, start: int, stop: int) -> pa.Table:

@@ -5,6 +5,7 @@ Pure decisions; where nobody asks for returns, none is made.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sized
 from typing import Any
 
@@ -32,6 +33,9 @@ def why_not_countable(returned: Any) -> str:
     kind = type(returned)
     if kind is list or kind is tuple:
         return ""
+    pandas = sys.modules.get("pandas")
+    if pandas is not None and kind is pandas.DataFrame:
+        return ""  # what follows would say so too, and look at many classes for it
     if returned is None:
         return f"run() returned None: {WHAT_TO_RETURN}"
     if isinstance(returned, str | bytes | bytearray | memoryview):

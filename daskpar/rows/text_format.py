@@ -198,15 +198,16 @@ class TextEncoder:
     def _add_frame(self, frame: Any) -> int:
         columns = self._checked_columns(frame) if self._header else self.schema
         rows = len(frame)
-        if rows and frame.shape[1] and not self._header:
+        if rows and not self._header:
             names = tuple(frame.columns.tolist())
-            self._columns[names] = self._columns.get(names, 0) + 1
-            if names != self._names:
+            if not names:
+                columns = NO_COLUMNS
+            elif names != self._names:
                 same = self._names is None and self.schema is None
                 columns = (HEADERLESS, *map(str, names)) if same else NO_COLUMNS
                 self._names = names
-        elif rows and not self._header:
-            columns = NO_COLUMNS
+            if names:
+                self._columns[names] = self._columns.get(names, 0) + 1
         small = rows < JOIN_BELOW
         # Brings pyarrow and pandas: only scripts that return frames pay for that.
         try:

@@ -75,9 +75,9 @@ def test_any_order_any_hint(table, data, pieces, size):
 def test_a_hint_bounds_what_is_converted(table, monkeypatch):
     converted = []
 
-    def counted(rows, count):
+    def counted(rows, count, starts, stops):
         converted.append(count)
-        return FrameSlices(rows, count)
+        return FrameSlices(rows, count, starts, stops)
 
     monkeypatch.setattr(group_frames, "FrameSlices", counted)
     reader = GroupFrames(table, np.array([(0, k, k + 1) for k in range(30)], PIECE))

@@ -29,6 +29,8 @@ class WideIntegers:
 
     def count(self, start: int, stop: int) -> LossCounter | None:
         """What a frame of the rows [start, stop) changes; None where that is nothing."""
+        if not self._columns:
+            return None
         losses = LossCounter()
         for name, values, nulls, changed in self._columns:
             rows = np.flatnonzero(changed[start:stop])

@@ -5,6 +5,7 @@ pandas is loaded on first use: a driver plans tables without it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 
 MOST_CHANGING = 32
 """Columns whose dtype may change from slice to slice: of more, each slice is converted by itself."""
+ROWS_AHEAD = 4096
+"""Rows of slices that are cut together. Between two calls of `run()` the code that cuts has left the
+processor's caches: cut one by one, small slices took three times as long (measured).
+"""
 
 
 def to_frame(table: pa.Table, rows: int, partition: bool = True) -> pd.DataFrame:
@@ -73,10 +78,13 @@ def _array(values: list[Any]) -> np.ndarray:
 class FrameSlices:
     """Mini-batches out of one table: each has the dtypes that its own rows have alone, and a fresh index."""
 
-    def __init__(self, table: pa.Table, rows: int) -> None:
+    def __init__(self, table: pa.Table, rows: int, starts: Sequence[int], stops: Sequence[int]) -> None:
+        """Slice `i` has the rows [starts[i], stops[i]) of the `rows` of the table."""
         import pandas as pd
 
         self.wide = WideIntegers(table)
+        self._starts, self._stops = starts, stops
+        self._ahead: dict[int, pd.DataFrame] = {}
         self._range = pd.RangeIndex
         self._copy = int(pd.__version__.split(".")[0]) < 3
         """Before pandas 3 a slice that the script changes would change its span."""
@@ -90,10 +98,26 @@ class FrameSlices:
             filled = pc.fill_null(column, pa.scalar(0).cast(column.type)).to_numpy()
             self._with_nulls.append((number, filled, column.is_null().to_numpy()))
 
-    def slice(self, start: int, stop: int) -> pd.DataFrame:
-        """Rows [start, stop)."""
+    def frame(self, i: int) -> pd.DataFrame:
+        """Slice `i`, a new one each time; fastest in ascending order."""
+        start, stop = self._starts[i], self._stops[i]
         if self._table is not None:
             return to_frame(self._table.slice(start, stop - start), stop - start)
+        found = self._ahead.pop(i, None)
+        if found is not None:
+            return found
+        self._ahead.clear()
+        found = self._cut(start, stop)
+        rows = stop - start
+        for later in range(i + 1, len(self._starts)):
+            start, stop = self._starts[later], self._stops[later]
+            rows += stop - start
+            if rows > ROWS_AHEAD:
+                break
+            self._ahead[later] = self._cut(start, stop)
+        return found
+
+    def _cut(self, start: int, stop: int) -> pd.DataFrame:
         frame = self._frame.iloc[start:stop]
         if self._copy:
             frame = frame.copy()

@@ -35,12 +35,13 @@ WIDE_TIMES = 4
 
 @mutable
 class _PieceRun:
-    """Pieces [first, last) read together: their rows behind all steps, and where each piece's rows begin."""
+    """Pieces [first, last) read together: their rows behind all steps, and which of them are whose."""
 
     first: int
     last: int
     chunk: RowChunk
-    bounds: np.ndarray
+    starts: list[int]
+    stops: list[int]
     losses: LossCounter
     slices: FrameSlices | None = None
 
@@ -78,7 +79,8 @@ class TableReader:
     def frame(self, i: int) -> pd.DataFrame:
         """The rows of piece `i`, with a fresh RangeIndex."""
         run = self._covering(i)
-        start, stop = run.bounds[i - run.first : i - run.first + 2].tolist()
+        number = i - run.first
+        start, stop = run.starts[number], run.stops[number]
         if self.keep:
             self.kept = run.chunk.table.select(self.keep).slice(start, stop - start)
         if run.last - run.first == 1:
@@ -86,9 +88,9 @@ class TableReader:
             self._note(i, run, WideIntegers(run.chunk.table).count(0, stop))
             return to_frame(run.chunk.table, stop)
         if run.slices is None:
-            run.slices = FrameSlices(run.chunk.table, len(run.chunk.positions))
+            run.slices = FrameSlices(run.chunk.table, len(run.chunk.positions), run.starts, run.stops)
         self._note(i, run, run.slices.wide.count(start, stop))
-        return run.slices.slice(start, stop)
+        return run.slices.frame(number)
 
     def take_notices(self, repeated: Collection[int] = ()) -> tuple[Notice, ...]:
         """What the frames since the last call have lost, without those of the pieces `repeated`.
@@ -132,7 +134,7 @@ class TableReader:
     def chunk(self, i: int) -> RowChunk:
         """The rows of piece `i` with the position of each record in its file."""
         run = self._covering(i)
-        start, stop = run.bounds[i - run.first : i - run.first + 2].tolist()
+        start, stop = run.starts[i - run.first], run.stops[i - run.first]
         whole = run.chunk
         return RowChunk(whole.table.slice(start, stop - start), whole.file, whole.positions[start:stop])
 
@@ -241,7 +243,8 @@ class TableReader:
         if not self.table.schema.equals(chunk.table.schema, check_metadata=True):
             chunk.table = conform(chunk.table, self.table.schema, len(chunk.positions))
         self.losses.merge(losses)
-        return _PieceRun(first, last, chunk, np.concatenate([[0], ends]).astype(np.int64), losses)
+        stops_found = ends.tolist()
+        return _PieceRun(first, last, chunk, [0, *stops_found[:-1]], stops_found, losses)
 
 
 def _spans(pieces: list[int]) -> list[tuple[int, int]]:

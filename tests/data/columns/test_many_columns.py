@@ -152,10 +152,11 @@ def test_slices_of_a_wide_table_have_their_own_dtypes() -> None:
     fields[4] = nullable_field(fields[4])
     extra = [pa.array(["[1]", None] * 6), pa.array(["/a"] * 12)]
     table = pa.Table.from_arrays([*table.columns, *extra], schema=pa.schema(fields))
-    slices = FrameSlices(table, 12)
-    for start, stop in ((0, 1), (1, 5), (5, 5), (0, 12)):
+    starts, stops = [0, 1, 5, 0], [1, 5, 5, 12]
+    slices = FrameSlices(table, 12, starts, stops)
+    for i, (start, stop) in enumerate(zip(starts, stops, strict=True)):
         alone = to_frame(table.slice(start, stop - start), stop - start)
-        pd.testing.assert_frame_equal(slices.slice(start, stop), alone)
+        pd.testing.assert_frame_equal(slices.frame(i), alone)
 
 
 def test_integers_that_floats_change_among_many_columns() -> None:
