@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib
 import os
 import select
 import signal
@@ -22,6 +23,16 @@ from daskpar.processor.shared_page import Announcement, SharedPage
 
 MAX_FDS = 4
 """File descriptors that come with one `Spawn` at most."""
+
+
+WHILE_IT_WAITS = (
+    "calendar", "cmath", "concurrent.futures.thread", "csv", "datetime", "decimal", "faulthandler",
+    "gzip", "hashlib", "hmac", "logging", "numbers", "pkgutil", "platform", "pprint", "pydoc",
+    "queue", "secrets", "ssl", "string", "subprocess", "sysconfig", "tarfile", "textwrap",
+    "traceback", "unicodedata", "uuid", "zipfile", "zoneinfo",
+)  # fmt: skip
+"""Modules of the standard library that pandas and our own modules import, and that no variable of a step
+concerns which may come with a `Prepare`."""
 
 
 def serve(fd: int, preload: str, mark: str, *, node: int = 0) -> None:
@@ -52,6 +63,8 @@ def serve(fd: int, preload: str, mark: str, *, node: int = 0) -> None:
 
 def _prepared(sock: socket.socket) -> str:
     """Wait until the step is known, and take over its variables; what to load for it."""
+    for name in WHILE_IT_WAITS:
+        importlib.import_module(name)
     try:
         order: Prepare = channel.receive(sock)
     except (EOFError, OSError):  # no step wants it

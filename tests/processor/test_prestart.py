@@ -196,7 +196,7 @@ def test_the_first_server_of_a_run_learns_later_what_it_is_for(environment: dict
             "HOME",
             "TMP",
         ),
-        *("SETUPTOOLS_USE_DISTUTILS", "COVERAGE_PROCESS_START"),
+        *("SETUPTOOLS_USE_DISTUTILS", "COVERAGE_PROCESS_START", "OPENSSL_CONF"),
     ],
 )
 def test_what_counts_from_the_beginning_takes_another_one(name: str) -> None:
