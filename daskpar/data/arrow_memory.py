@@ -24,28 +24,33 @@ def prefer_system_pool() -> None:
     puts the partitions together. Asked for once only: a pool that is set later stays.
     """
     if "ARROW_DEFAULT_MEMORY_POOL" not in os.environ:
-        pa.set_memory_pool(pa.system_memory_pool())
+        with _lock:
+            pa.set_memory_pool(pa.system_memory_pool())
+
+
+_lock = threading.Lock()
+"""Held while a pool is set here."""
 
 
 class _SmallBuffers:
     """Arrow's own pool, in the place of the one that is set, for as long as any thread opens a wide table."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._readers = 0
         self._usual: pa.MemoryPool | None = None
 
     def begin(self) -> None:
-        with self._lock:
+        with _lock:
             self._readers += 1
             if self._readers == 1:
                 self._usual = pa.default_memory_pool()
                 pa.set_memory_pool(pa.mimalloc_memory_pool())
 
     def end(self) -> None:
-        with self._lock:
+        with _lock:
             self._readers -= 1
-            if not self._readers:
+            # A pool that another thread has set meanwhile stays.
+            if not self._readers and pa.default_memory_pool().backend_name == "mimalloc":
                 pa.set_memory_pool(self._usual)
 
 

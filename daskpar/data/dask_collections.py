@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 from dask.base import compute
+from dask.dataframe.dask_expr._expr import ArrowStringConversion
 from dask.delayed import delayed
 
 from daskpar.data.arrow_memory import prefer_system_pool
@@ -189,11 +190,9 @@ def _by_keys(
     ]
     if not joined:
         return _from_map([], meta)
-    with dask.config.set({"dataframe.convert-string": False}):
-        made: dask.dataframe.DataFrame = dask.dataframe.from_delayed(
-            joined, meta=meta, verify_meta=False, prefix="mltable-group"
-        )
-    return made
+    return _as_they_are(
+        dask.dataframe.from_delayed(joined, meta=meta, verify_meta=False, prefix="mltable-group")
+    )
 
 
 def _group_keys(part: PiecePartition, keys: Sequence[str]) -> pa.Table:
@@ -234,10 +233,19 @@ def _load(part: Partition, columns: Sequence[str]) -> pd.DataFrame:
 
 
 def _from_map(parts: Sequence[Partition], meta: pd.DataFrame) -> dask.dataframe.DataFrame:
-    with dask.config.set({"dataframe.convert-string": False}):  # values of any kind must stay what they are
-        made: dask.dataframe.DataFrame = dask.dataframe.from_map(
-            _load, list(parts) or [KnownPartition(meta)], meta=meta, label="read-mltable"
-        )
+    return _as_they_are(
+        dask.dataframe.from_map(_load, list(parts) or [KnownPartition(meta)], meta=meta, label="read-mltable")
+    )
+
+
+def _as_they_are(made: dask.dataframe.DataFrame) -> dask.dataframe.DataFrame:
+    """The frame without the step that Dask adds, which makes text of values of any kind.
+
+    It is left out by `dataframe.convert-string` too, but Dask's settings are those of all threads: frames of
+    others that are made meanwhile would be without it, and it would come and go in the midst of ours.
+    """
+    while isinstance(made.expr, ArrowStringConversion):
+        made = type(made)(made.expr.frame)
     return made
 
 

@@ -89,22 +89,21 @@ def show_on_demand(scheduler: Any) -> None:
     Call it on the scheduler's loop.
     """
     application = scheduler.http_application
-    waiting = web.Application([(r"/.*", _FirstLook, {"scheduler": scheduler})])
+    # A lock of its own: other runs of this process have other event loops.
+    given = {"scheduler": scheduler, "loading": asyncio.Lock()}
+    waiting = web.Application([(r"/.*", _FirstLook, given)])
     application.add_application(waiting)
 
 
 class _FirstLook(web.RequestHandler):
     """Answers the first request to a page by loading all pages, and sends the browser there again."""
 
-    _loading: asyncio.Lock | None = None
-
-    def initialize(self, scheduler: Any) -> None:
+    def initialize(self, scheduler: Any, loading: asyncio.Lock) -> None:
         self._scheduler = scheduler
+        self._loading = loading
 
     async def get(self) -> None:
-        kind = type(self)
-        kind._loading = kind._loading or asyncio.Lock()
-        async with kind._loading:
+        async with self._loading:
             applications = self._scheduler.http_application.applications
             if self.application in applications:
                 connect = await asyncio.to_thread(_pages)

@@ -16,33 +16,25 @@ import resource
 import secrets
 import socket
 import subprocess
+from collections import deque
 from contextlib import ExitStack, suppress
 from typing import Any
 
 from distributed import Nanny, Scheduler, Security, SpecCluster, Worker
+from tornado.ioloop import IOLoop
 
 from daskpar import masking
 from daskpar.engine.dashboard import TOKEN, only_for_owner, show_on_demand
 from daskpar.engine.garbage_watch import measure_no_garbage
 from daskpar.engine.quiet_dask import only_errors
 from daskpar.engine.steady_sends import make_sends_steady
+from daskpar.engine.wanted_pages import load_pages_where_wanted
 from daskpar.errors import InfrastructureLost, UsageError
 
-IN_PROCESS = {
-    # A node in this process can't be lost alone: when its heartbeat is late, this process was stopped, or the
-    # machine asleep.
-    "distributed.scheduler.worker-ttl": None,
-    # Only waiting threads are to be seen here, and looking at them a hundred times a second may stop all of
-    # them for ever: up to Python 3.11 a collection of garbage in `sys._current_frames` keeps a lock that the
-    # next new thread waits for with the GIL.
-    "distributed.worker.profile.enabled": False,
-    # Each server looks fifty times a second whether its event loop answers, which costs 20 ms of a core for
-    # every second of a run. Dask tells of a loop that was busy for seconds.
-    "distributed.admin.tick.interval": "500ms",
-}
-"""Dask's configuration for nodes in the driver's own process."""
-NO_PAGES: dict[str, object] = {"distributed.scheduler.http.routes": [], "distributed.worker.http.routes": []}
-"""Dask's configuration for servers without HTTP: pages that nobody can ask for need not be loaded."""
+TICK_MILLISECONDS = 500
+"""Between two looks of a server in the driver's process at whether its event loop answers. Dask looks fifty
+times a second, which costs 20 ms of a core for every second of a run; it tells of a loop that was busy for
+seconds."""
 THREADS = 4
 """Of each worker. Blocks leave these slots at once; they only bound how many are handed over together."""
 LOOPBACK = "127.0.0.1"
@@ -57,14 +49,25 @@ CERTIFICATE_DAYS = "365"
 class LocalScheduler(Scheduler):
     """A scheduler with an HTTP server only where `doors`, sockets that listen, are given for it, and only for
     its owner.
+
+    `with_nodes`: its nodes are in its own process.
     """
 
-    def __init__(self, *, token: str, doors: list[socket.socket], **settings: Any) -> None:
+    def __init__(self, *, token: str, doors: list[socket.socket], with_nodes: bool, **settings: Any) -> None:
         self._token = token
         self._doors = doors
         self._http_server: Any = None
+        self.has_pages = bool(doors)
+        if with_nodes:
+            watch_no_loop()
         # The pages are loaded when somebody first looks at them, hence `dashboard` is false.
         super().__init__(dashboard=False, **settings)
+        if with_nodes:
+            look_seldom(self)
+            # A node in this process can't be lost alone: when its heartbeat is late, this process was
+            # stopped, or the machine asleep.
+            self.worker_ttl = None
+            self.periodic_callbacks.pop("worker-ttl", None)
 
     def start_http_server(self, *args: Any, **settings: Any) -> None:
         """Called by Dask, which would listen on all addresses where no dashboard is wanted."""
@@ -86,15 +89,28 @@ class LocalScheduler(Scheduler):
 
 
 class LocalWorker(Worker):
-    """A worker without an HTTP server."""
+    """A worker without an HTTP server.
 
-    def __init__(self, *args: Any, **settings: Any) -> None:
+    `with_driver`: it is in the driver's own process.
+    """
+
+    has_pages = False
+
+    def __init__(self, *args: Any, with_driver: bool = False, **settings: Any) -> None:
         # It may have a process of its own.
         make_sends_steady()
         measure_no_garbage()
+        load_pages_where_wanted()
         self._beats: dict[asyncio.Future[None], asyncio.Task[Any] | None] = {}
         self._leaving = False
         super().__init__(*args, **settings)
+        if with_driver:
+            look_seldom(self)
+            # Only waiting threads are to be seen here, and looking at them a hundred times a second may stop
+            # all of them for ever: up to Python 3.11 a collection of garbage in `sys._current_frames` keeps a
+            # lock that the next new thread waits for with the GIL.
+            self.periodic_callbacks.pop("profile", None)
+            self.periodic_callbacks.pop("profile-cycle", None)
 
     def start_http_server(self, *args: Any, **settings: Any) -> None:
         """Called by Dask, which would listen on all addresses of the machine."""
@@ -124,6 +140,21 @@ class LocalWorker(Worker):
         return await super().close(*args, **settings)
 
 
+def look_seldom(server: Any) -> None:
+    """Let a server that is not started yet look seldom whether its event loop answers."""
+    server.periodic_callbacks["tick"].callback_time = TICK_MILLISECONDS
+
+
+def watch_no_loop() -> None:
+    """Let the first server of this thread's event loop find that the loop is watched already.
+
+    Else Dask has a thread that looks at it fifty times a second, as at the threads of workers.
+    """
+    loop: Any = IOLoop.current()
+    if not hasattr(loop, "profile"):
+        loop.profile = deque()
+
+
 class LocalCluster:
     """`workers` nodes in this process, or with `processes` in processes of their own, until `close`.
 
@@ -133,11 +164,10 @@ class LocalCluster:
     """
 
     def __init__(self, *, workers: int, processes: bool, dashboard: str | None) -> None:
-        import dask
-
         check_address_space()
         make_sends_steady()
         measure_no_garbage()
+        load_pages_where_wanted()
         self.token = secrets.token_urlsafe(24)
         masking.allow(self.token)
         self._host = _host_of(dashboard) if dashboard is not None else ""
@@ -148,23 +178,24 @@ class LocalCluster:
         if processes:
             each = {"cls": Nanny, "options": {**node, "worker_class": LocalWorker}}
         else:
-            each = {"cls": LocalWorker, "options": node}
-        quiet = {"distributed.worker.http.routes": []} if dashboard is not None else NO_PAGES
+            each = {"cls": LocalWorker, "options": {**node, "with_driver": True}}
         with ExitStack() as until_end:
             until_end.enter_context(only_errors())
             doors = [] if dashboard is None else _doors(self._host, int(dashboard.rpartition(":")[2]))
             for door in doors:
                 until_end.callback(door.close)  # where no server took it over
             address = f"{self._host}:{doors[0].getsockname()[1]}" if doors else None
+            # What Dask has settings for is set on the servers themselves: settings are those of the whole
+            # process, and other runs in it, or the user, may start a cluster meanwhile.
             asked = {"token": self.token, "doors": doors, "dashboard_address": address}
-            with dask.config.set({**quiet, **({} if processes else IN_PROCESS)}):
-                self.dask = _dask_cluster(
-                    scheduler={"cls": LocalScheduler, "options": {**common, "port": 0, **asked}},
-                    workers=dict.fromkeys(range(workers), each),
-                    worker=each,
-                    security=security,
-                    silence_logs=False,
-                )
+            own = {**common, **asked, "port": 0, "with_nodes": not processes}
+            self.dask = _dask_cluster(
+                scheduler={"cls": LocalScheduler, "options": own},
+                workers=dict.fromkeys(range(workers), each),
+                worker=each,
+                security=security,
+                silence_logs=False,
+            )
             self._until_end = until_end.pop_all()
         if dashboard is not None:
             scheduler = self.dask.scheduler

@@ -17,7 +17,7 @@ from daskpar.reports.display_writer import DisplayWriter
 from daskpar.reports.notebook_writer import NotebookWriter, in_notebook
 from daskpar.reports.plain_text_writer import PlainTextWriter
 from daskpar.reports.progress_view import ProgressView
-from daskpar.reports.stream_capture import captured_streams
+from daskpar.reports.stream_capture import captured_streams, original_of
 from daskpar.reports.terminal_writer import TerminalWriter, can_redraw
 
 
@@ -108,6 +108,7 @@ def writer_of_process(stream: TextIO | None = None) -> DisplayWriter:
     """The writer that suits this process, or `stream` in it."""
     if in_notebook():
         return NotebookWriter(sys.stdout if stream is None else stream)
-    out = sys.stderr if stream is None else stream
+    # Another run of this process may have captured it.
+    out = original_of(sys.stderr if stream is None else stream)
     kind = TerminalWriter if can_redraw(out) else PlainTextWriter
     return kind(out, colours=wants_colour(out), simple=not speaks_utf8())

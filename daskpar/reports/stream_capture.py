@@ -9,34 +9,59 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
+from weakref import WeakValueDictionary
 
 
 class CapturedStream(io.TextIOBase):
-    """Stands in for a terminal stream: whole lines go to `show`, a line's beginning waits for its end.
+    """Stands in for a terminal stream: whole lines go to the newest of those who show them, a line's
+    beginning waits for its end.
 
-    Everything but writing is the stream's own (`fileno` for faulthandler, `encoding`, ...).
+    Several runs of a process may show them at once, and end in any order. Where there is nobody any more, all
+    goes to the stream itself: code that began meanwhile may write here for good. Everything but writing is
+    the stream's own (`fileno` for faulthandler, `encoding`, ...).
     """
 
-    def __init__(self, stream: TextIO, show: Callable[[str], None]) -> None:
+    def __init__(self, stream: TextIO) -> None:
         self.original = stream
-        self._show = show
+        self._shows: tuple[Callable[[str], None], ...] = ()
         self._begun = ""
         # Reentrant: a signal handler may print in the middle of `write`.
         self._lock = threading.RLock()
 
     def write(self, text: str) -> int:
         with self._lock:
-            *lines, self._begun = (self._begun + text).split("\n")
+            show = self._shows[-1] if self._shows else None
+            lines: list[str] = []
+            if show is not None:
+                *lines, self._begun = (self._begun + text).split("\n")
+        if show is None:
+            return self.original.write(text)
         if lines:
-            self._show("\n".join(lines))
+            show("\n".join(lines))
         return len(text)
 
-    def show_rest(self) -> None:
-        """Show the last line, which has no line break yet."""
+    def flush(self) -> None:
+        if not self._shows:
+            self.original.flush()
+
+    def add(self, show: Callable[[str], None]) -> None:
+        """From now on lines go to `show`."""
         with self._lock:
-            rest, self._begun = self._begun, ""
+            self._shows += (show,)
+
+    def remove(self, show: Callable[[str], None]) -> bool:
+        """Lines go to the others; whether there are any.
+
+        The newest is shown a last line that has no line break yet.
+        """
+        rest = ""
+        with self._lock:
+            if self._shows[-1] is show:
+                rest, self._begun = self._begun, ""
+            self._shows = left = tuple(each for each in self._shows if each is not show)
         if rest:
-            self._show(rest)
+            show(rest)
+        return bool(left)
 
     def writable(self) -> bool:
         return True
@@ -55,38 +80,71 @@ class CapturedStream(io.TextIOBase):
         """The terminal is not ours to close."""
 
 
+_captured: WeakValueDictionary[int, CapturedStream] = WeakValueDictionary()
+"""Id of a terminal stream -> what stands in for it, or did and is still held by somebody."""
+_lock = threading.Lock()
+"""Held while streams are replaced. Not while they are written to: who shows lines may have locks too."""
+
+
+def original_of(stream: TextIO) -> TextIO:
+    """The stream itself, where `stream` stands in for it: for those who redraw lines on it."""
+    return stream.original if isinstance(stream, CapturedStream) else stream
+
+
 @contextmanager
 def captured_streams(stream: TextIO, show: Callable[[str], None]) -> Iterator[None]:
-    """While it lasts, what is written to the same terminal as `stream` goes to `show`, line by line.
+    """While it lasts, what is written to the same terminal as `stream` goes to `show`, line by line, unless
+    another capture of it began later.
 
     Captured are `sys.stderr`, `sys.stdout` and the streams of log handlers; nothing is lost at the end.
     """
-    captured: dict[int, CapturedStream] = {}
 
-    def capture(original: TextIO) -> CapturedStream:
-        return captured.setdefault(id(original), CapturedStream(original, show))
+    def showing(text: str) -> None:  # one of its own for each capture
+        show(text)
 
-    handlers: list[tuple[logging.StreamHandler[Any], CapturedStream]] = []
-    # Which streams are terminals is looked at before any of them is replaced.
-    names = [name for name in ("stdout", "stderr") if _same_terminal(getattr(sys, name), stream)]
-    for handler in _stream_handlers():
-        if _same_terminal(handler.stream, stream):
-            handlers.append((handler, capture(handler.stream)))
-            handler.setStream(handlers[-1][1])
-    for name in names:
-        setattr(sys, name, capture(getattr(sys, name)))
+    with _lock:
+        captured = _replace(original_of(stream))
+        for capturing in captured:
+            capturing.add(showing)
     try:
         yield
     finally:
-        for capturing in captured.values():
-            capturing.show_rest()
-        # A stream that other code has put there in the meantime stays.
-        for name in names:
-            if isinstance(current := getattr(sys, name), CapturedStream):
-                setattr(sys, name, current.original)
-        for handler, capturing in handlers:
-            if handler.stream is capturing:
-                handler.setStream(capturing.original)
+        with _lock:
+            for capturing in captured:
+                if not capturing.remove(showing):
+                    _restore(capturing)
+
+
+def _replace(stream: TextIO) -> list[CapturedStream]:
+    """Put what stands in for it in the place of each stream on the same terminal."""
+    captured: dict[int, CapturedStream] = {}
+
+    def capture(original: TextIO) -> CapturedStream:
+        found = _captured.get(id(original))
+        if found is None:
+            found = _captured[id(original)] = CapturedStream(original)
+        return captured.setdefault(id(original), found)
+
+    # Which streams are terminals is looked at before any of them is replaced.
+    names = {name: original_of(getattr(sys, name)) for name in ("stdout", "stderr")}
+    names = {name: original for name, original in names.items() if _same_terminal(original, stream)}
+    for handler in _stream_handlers():
+        original = original_of(handler.stream)
+        if _same_terminal(original, stream):
+            handler.setStream(capture(original))
+    for name, original in names.items():
+        setattr(sys, name, capture(original))
+    return list(captured.values())
+
+
+def _restore(capturing: CapturedStream) -> None:
+    """Put the stream itself in its places; one that other code has put there in the meantime stays."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is capturing:
+            setattr(sys, name, capturing.original)
+    for handler in _stream_handlers():
+        if handler.stream is capturing:
+            handler.setStream(capturing.original)
 
 
 def _stream_handlers() -> list[logging.StreamHandler[Any]]:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 
+import pyarrow as pa
 import pytest
 
 TEXT = """
@@ -20,9 +21,9 @@ print(first, second, pa.default_memory_pool().backend_name)
 """
 
 
-def pools(environment: dict[str, str]) -> list[str]:
+def pools(environment: dict[str, str], text: str = TEXT) -> list[str]:
     return subprocess.run(
-        [sys.executable, "-c", TEXT], env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-c", text], env=environment, capture_output=True, text=True, check=True
     ).stdout.split()
 
 
@@ -40,3 +41,20 @@ def test_it_is_the_systems_once_and_what_is_set_later_stays(environment):
 def test_what_the_user_has_chosen_stays(environment):
     first, second, _ = pools({**environment, "ARROW_DEFAULT_MEMORY_POOL": "mimalloc"})
     assert (first, second) == ("mimalloc", "mimalloc")
+
+
+AMID_A_WIDE_TABLE = """
+import pyarrow as pa
+from daskpar.data.arrow_memory import for_columns, prefer_system_pool
+pa.set_memory_pool(pa.mimalloc_memory_pool())
+with for_columns(2000):
+    prefer_system_pool()
+print(pa.default_memory_pool().backend_name)
+"""
+
+
+@pytest.mark.skipif(
+    "mimalloc" not in pa.supported_memory_backends(), reason="this Arrow has no pool of its own"
+)
+def test_what_is_asked_for_while_another_thread_opens_a_wide_table_stays(environment):
+    assert pools(environment, AMID_A_WIDE_TABLE) == ["system"]

@@ -11,6 +11,8 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import dask
+import dask.dataframe
 import fsspec
 import pandas as pd
 import pytest
@@ -50,6 +52,39 @@ def test_nulls_of_some_partitions_leave_the_kind_of_the_whole(make_table: MakeTa
     got = read_mltable(make_table({"d.csv": data}, "read_delimited"), partition_bytes=20_000).compute()
     assert str(got["a"].dtype) == "float64" and got["a"].isna().sum() == 100
     assert str(got["b"].dtype) == "object" and got["b"].iloc[0] is True
+
+
+@pytest.mark.parametrize(("maker", "keys"), [("from_map", None), ("from_delayed", ["s"])])
+@pytest.mark.parametrize("converts", [None, True, False])
+def test_text_stays_as_it_is_and_that_of_other_threads_becomes_what_it_would(
+    make_table: MakeTable,
+    monkeypatch: pytest.MonkeyPatch,
+    maker: str,
+    keys: list[str] | None,
+    converts: bool | None,
+) -> None:
+    """Another thread, that of another run or of the user, may make a frame in the midst of it."""
+    folder = make_table({"d.csv": "s,b\nx,true\ny,\n"}, "read_delimited")
+    original = getattr(dask.dataframe, maker)
+
+    def theirs() -> str:
+        frame = pd.DataFrame({"s": pd.Series(["x"], dtype=object)})
+        return str(dask.dataframe.from_pandas(frame, npartitions=1).dtypes["s"])
+
+    meanwhile: list[str] = []
+    with dask.config.set({"dataframe.convert-string": converts}):
+        usual = theirs()
+        monkeypatch.setattr(
+            dask.dataframe,
+            maker,
+            lambda *args, **kwargs: meanwhile.append(theirs()) or original(*args, **kwargs),
+        )
+        frame = read_mltable(folder, partition_keys=keys)
+        whole = frame.compute()
+    assert meanwhile == [usual]
+    assert frame.dtypes.equals(whole.dtypes)
+    assert whole["s"].dtype == pd.Series(["x"]).dtype
+    assert (whole["b"].dtype, whole["b"].iloc[0]) == (object, True)
 
 
 def test_lost_values_warn(make_table: MakeTable) -> None:

@@ -39,9 +39,10 @@ class FrameLayout:
 def layout_of(schema: pa.Schema) -> FrameLayout:
     """The layout of a schema; the latest is kept, for block after block has the same."""
     global _latest
-    if _latest.schema is not schema and not _latest.schema.equals(schema, check_metadata=True):
-        _latest = _made(schema)
-    return _latest
+    found = _latest  # once: another thread may put the layout of its own table there meanwhile
+    if found.schema is not schema and not found.schema.equals(schema, check_metadata=True):
+        found = _latest = _made(schema)
+    return found
 
 
 def _made(schema: pa.Schema) -> FrameLayout:
