@@ -77,7 +77,9 @@ def debug(
 
     Stops in pdb where an exception was raised (`at_once`: before `run()` too; `port`: an editor's debugger,
     by debugpy). Nothing is written to the step's outputs: they are folders of this try. `mini_batch`: as in
-    `daskpar.mini_batch`; without it the first one of a spec, and that of the first failure of a run.
+    `daskpar.mini_batch`; without it the first one of a spec, and that of the first failure of a run. Working
+    folder, variables and `sys.argv` are those of a processor meanwhile, for all threads, and put back at the
+    end; a call in another thread waits for that.
 
     Returns what came of it: `succeeded`, `failure`, `returned`, `appended`, `folder`, `error`. What the
     script raises is not raised here. Raises SpecError, UsageError, InputError, RunDirectoryError or, where
