@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from daskpar.datastores import Written
+from daskpar.datastores import Written, own_options
 from daskpar.driver.found_mini_batch import Found, Name, Wanted, find_in_child, find_one
 from daskpar.driver.options import Options, mounts_inputs
 from daskpar.errors import UsageError
@@ -26,6 +26,7 @@ Source = str | os.PathLike[str] | Mapping[str, Any] | Any
 """A job as `daskpar.run` takes it, a run directory, or a `Run`."""
 
 
+@own_options()
 def mini_batch(
     source: Source,
     mini_batch: Name = 0,
@@ -159,6 +160,7 @@ def _source(source: Source) -> Path | GivenSpec:
     return found
 
 
+@own_options()
 def _tried(
     wanted: Wanted,
     find: Callable[[Wanted, Path], Found],

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from daskpar.datastores import own_options
 from daskpar.driver.options import (
     Assets,
     Components,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from daskpar.rundir.run_directory import RunDirectory
 
 
+@own_options()
 def start_run(
     spec: Path | GivenSpec,
     inputs: Mapping[str, Any],
@@ -190,6 +192,7 @@ def _leave_nothing(directory: RunDirectory, *, made_parent: bool) -> None:
             directory.path.parent.rmdir()
 
 
+@own_options()
 def resume_run(path: Path, options: Options, warnings: Sequence[Problem] = ()) -> Run:
     """Go on with the run in the directory `path`; `warnings` are shown with its own."""
     from daskpar.driver.pipeline_run import PipelineRun
