@@ -2,18 +2,24 @@
 
 A datastore is written as a place (a folder or a URL), or as `{url: ..., storage_options: {...}}`, where the
 options are those of the fsspec filesystem: `key`, `account_name`, `endpoint_url` and so on. They may be
-secrets, so they are kept in memory alone: `remember` holds them for this process, by URL, `StorageOptions`
-takes them to another one, and nothing here shows them. Whoever opens a URL with `locations.filesystem` gets
-those of the datastore that it lies in.
+secrets, so they are kept in memory alone: `remember` holds them, by URL, `StorageOptions` takes them to
+another process, and nothing here shows them. Whoever opens a URL with `locations.filesystem` gets those of
+the datastore that it lies in.
+
+Several runs may be under way in one process, with other options for the same URL: each has a table of its own
+(`own_options`) on the threads that work for it (`carried`). Outside of them the table of the process holds.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import field
-from typing import Any
+from typing import Any, TypeVar
 
 from daskpar import masking
 from daskpar.errors import UsageError, nearest
@@ -57,7 +63,60 @@ class StorageOptions(Mapping[str, Mapping[str, Any]]):
         return f"StorageOptions({len(self)} hidden)"
 
 
-_known: dict[str, dict[str, Any]] = {}
+_Known = Mapping[str, Mapping[str, Any]]
+
+
+class _Own:
+    """The table of one run."""
+
+    def __init__(self, known: _Known) -> None:
+        self.known = known
+
+
+# A table is never changed, but replaced as a whole: another thread may be looking something up in it.
+_known: _Known = {}
+_own: ContextVar[_Own | None] = ContextVar("daskpar_storage_options", default=None)
+_changing = threading.Lock()
+_Returned = TypeVar("_Returned")
+
+
+@contextmanager
+def own_options(known: StorageOptions | None = None) -> Iterator[None]:
+    """Within, this thread opens URLs with `known`, and with what is remembered within, and nothing else.
+
+    What is remembered holds for the process too, once this has ended: what a run has written is read then.
+    """
+    found = {_plain(url): dict(options) for url, options in (known or {}).items()}
+    masking.remember(_secrets("", found))
+    token = _own.set(_Own(found))
+    try:
+        yield
+    finally:
+        _own.reset(token)
+
+
+def carried(function: Callable[..., _Returned]) -> Callable[..., _Returned]:
+    """The function, for another thread to call: it opens URLs there as it would on this one."""
+    own = _own.get()
+
+    def call(*arguments: Any, **named: Any) -> _Returned:
+        token = _own.set(own)
+        try:
+            return function(*arguments, **named)
+        finally:
+            _own.reset(token)
+
+    return call
+
+
+def _table() -> _Known:
+    own = _own.get()
+    return _known if own is None else own.known
+
+
+def _with(known: _Known, url: str, options: Mapping[str, Any]) -> _Known:
+    rest = {other: its for other, its in known.items() if other != url}
+    return {**rest, url: dict(options)} if options else rest
 
 
 def as_datastore(name: str, written: Written) -> Datastore:
@@ -85,29 +144,30 @@ def as_datastore(name: str, written: Written) -> Datastore:
 
 
 def remember(url: str, options: Mapping[str, Any]) -> None:
-    """Open what lies at or below `url` with these options from now on, in this process; an empty mapping
-    forgets those of before. Values that look like secrets are shown nowhere.
+    """Open what lies at or below `url` with these options from now on, in this process or run; an empty
+    mapping forgets those of before. Values that look like secrets are shown nowhere.
     """
+    global _known
     masking.remember(_secrets("", options))
-    if options:
-        _known[_plain(url)] = dict(options)
-    else:
-        _known.pop(_plain(url), None)
+    with _changing:
+        _known = _with(_known, _plain(url), options)
+        if (own := _own.get()) is not None:
+            own.known = _with(own.known, _plain(url), options)
 
 
 def options_of(url: str) -> Mapping[str, Any]:
     """The options of the datastore that `url` lies in, of the innermost one; empty for none."""
-    if not _known:
+    if not (table := _table()):
         return {}
     plain = _plain(url)
-    inside = (known for known in _known if plain == known or plain.startswith(known.rstrip("/") + "/"))
+    inside = (known for known in table if plain == known or plain.startswith(known.rstrip("/") + "/"))
     longest = max(inside, key=len, default=None)
-    return {} if longest is None else _known[longest]
+    return {} if longest is None else table[longest]
 
 
 def known_options() -> StorageOptions:
-    """Those of this process, to be sent to another one."""
-    return StorageOptions(_known)
+    """Those of this run, or else of this process, to be sent to another one."""
+    return StorageOptions(_table())
 
 
 def take_options(sent: StorageOptions) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from daskpar.batches.selection import selection
-from daskpar.datastores import Written
+from daskpar.datastores import Written, own_options
 from daskpar.driver.options import (
     Assets,
     Components,
@@ -27,6 +27,7 @@ Spec: TypeAlias = str | os.PathLike[str] | Mapping[str, Any] | Any
 """What a job may be given as; `run` says what each means."""
 
 
+@own_options()
 def validate(
     spec: Spec,
     overrides: Mapping[str, str] | None = None,

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pickle
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import dask
@@ -12,8 +15,18 @@ import fsspec
 import pytest
 
 from daskpar import datastores, masking
-from daskpar.datastores import as_datastore, known_options, options_of, remember, take_options
-from daskpar.driver.options import Datastores, all_datastores
+from daskpar.datastores import (
+    StorageOptions,
+    as_datastore,
+    carried,
+    known_options,
+    options_of,
+    own_options,
+    remember,
+    take_options,
+)
+from daskpar.driver import start_run
+from daskpar.driver.options import Datastores, Options, all_datastores
 from daskpar.errors import InputError, UsageError
 from daskpar.locations import filesystem
 
@@ -84,6 +97,65 @@ def test_they_go_to_other_processes_and_are_never_shown() -> None:
     remember("s3://b", {})
     take_options(pickle.loads(pickle.dumps(sent)))
     assert options_of("s3://b/x")["secret"] == SECRET
+
+
+class Key(str):
+    """A known URL; while it is looked at, another run makes its own known."""
+
+    def rstrip(self, *characters: Any) -> str:  # type: ignore[override]
+        remember("s3://of-another-run", {"key": "k"})
+        return super().rstrip(*characters)
+
+
+def test_another_thread_may_make_some_known_while_one_is_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datastores, "_known", {Key("s3://a"): {"key": "a"}, Key("s3://b"): {"key": "b"}})
+    assert options_of("s3://b/x") == {"key": "b"} and options_of("s3://of-another-run") == {"key": "k"}
+
+
+def test_runs_at_once_have_their_own_for_one_url_and_later_ones_get_none_of_earlier_ones(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Each step sends its cluster what is known when it starts: that must not be the secrets of other runs."""
+    both_began = threading.Barrier(2, timeout=60)
+    seen: dict[str, list[StorageOptions | Mapping[str, Any]]] = {}
+
+    def begin(spec: Path, _: object, __: object, options: Options) -> Any:
+        all_datastores(options.datastores)
+        if spec.name != "later":
+            both_began.wait()
+        with ThreadPoolExecutor(1) as threads:
+            of_a_thread = threads.submit(carried(options_of), "s3://lake/x").result()
+        seen[spec.name] = [known_options(), options_of("s3://lake/x"), of_a_thread]
+        return None
+
+    def run(name: str, stores: Mapping[str, Any]) -> None:
+        start_run.start_run(tmp_path / name, {}, None, Options(datastores=stores))
+
+    monkeypatch.setattr(start_run, "_start", begin)
+    at_once = [
+        threading.Thread(
+            target=run, args=(name, {"lake": {"url": "s3://lake", "storage_options": {"key": name}}})
+        )
+        for name in "ab"
+    ]
+    for thread in at_once:
+        thread.start()
+    for thread in at_once:
+        thread.join()
+    run("later", {"lake": "s3://lake", "own": {"url": "s3://own", "storage_options": {"key": "own"}}})
+    assert seen == {
+        **{name: [{"s3://lake": {"key": name}}, {"key": name}, {"key": name}] for name in "ab"},
+        "later": [{"s3://own": {"key": "own"}}, {}, {}],
+    }
+    assert options_of("s3://own/rows") == {"key": "own"}, "what it has written is read afterwards"
+
+
+def test_what_a_node_is_sent_stays_with_what_it_is_for() -> None:
+    """A worker of Dask serves several runs, in the process of one of them even."""
+    sent = StorageOptions({"s3://b": {"secret": SECRET}})
+    with own_options(sent):
+        assert options_of("s3://b/x") == {"secret": SECRET}
+    assert options_of("s3://b/x") == {} and masking.hidden(SECRET) == "***"
 
 
 def test_those_of_the_configuration_and_those_that_are_given() -> None:

@@ -15,6 +15,7 @@ from daskpar.data.fetch_object import get_object, is_of_s3
 from daskpar.data.files import ListingNotes, is_web, list_files
 from daskpar.data.reach import unreadable
 from daskpar.data.stamps import UNKNOWN, Stamp, check, not_there, planned_stamp
+from daskpar.datastores import carried
 from daskpar.errors import DataUnreached, InputError
 from daskpar.fetched_names import check_apart, name_below
 from daskpar.locations import OBJECT_STORES, filesystem, kind_at, remote_errors
@@ -163,7 +164,7 @@ def _no_bucket(found: Any, inner: str) -> str:
 def fetch_all(files: Iterable[tuple[str, str, Stamp]], fetch: Fetched = fetch_file) -> list[int]:
     """Fetch these (URL, local path, stamp), several at one time; their sizes. The first error is raised."""
     with ThreadPoolExecutor(THREADS) as pool:
-        running = [pool.submit(fetch, *file) for file in files]
+        running = [pool.submit(carried(fetch), *file) for file in files]
         try:
             for done in as_completed(running):
                 done.result()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 
+from daskpar.datastores import carried
 from daskpar.rundir.fingerprint import INPUTS
 
 
@@ -33,7 +34,7 @@ class BackgroundFingerprint:
         """Start the thread; `save` gets what is found while the step runs, never after `close`."""
         if INPUTS not in self._found:
             self._thread = threading.Thread(
-                target=self._look_at_all, args=(save,), name="daskpar-fingerprint", daemon=True
+                target=carried(self._look_at_all), args=(save,), name="daskpar-fingerprint", daemon=True
             )
             self._thread.start()
 

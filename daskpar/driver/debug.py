@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from daskpar.datastores import Written
+from daskpar.datastores import Written, own_options
 from daskpar.driver.found_mini_batch import Found, Name, Wanted, find_in_child, find_one
 from daskpar.driver.options import Options, mounts_inputs
 from daskpar.errors import UsageError
@@ -26,6 +26,7 @@ Source = str | os.PathLike[str] | Mapping[str, Any] | Any
 """A job as `daskpar.run` takes it, a run directory, or a `Run`."""
 
 
+@own_options()
 def mini_batch(
     source: Source,
     mini_batch: Name = 0,
@@ -77,7 +78,9 @@ def debug(
 
     Stops in pdb where an exception was raised (`at_once`: before `run()` too; `port`: an editor's debugger,
     by debugpy). Nothing is written to the step's outputs: they are folders of this try. `mini_batch`: as in
-    `daskpar.mini_batch`; without it the first one of a spec, and that of the first failure of a run.
+    `daskpar.mini_batch`; without it the first one of a spec, and that of the first failure of a run. Working
+    folder, variables and `sys.argv` are those of a processor meanwhile, for all threads, and put back at the
+    end; a call in another thread waits for that.
 
     Returns what came of it: `succeeded`, `failure`, `returned`, `appended`, `folder`, `error`. What the
     script raises is not raised here. Raises SpecError, UsageError, InputError, RunDirectoryError or, where
@@ -157,6 +160,7 @@ def _source(source: Source) -> Path | GivenSpec:
     return found
 
 
+@own_options()
 def _tried(
     wanted: Wanted,
     find: Callable[[Wanted, Path], Found],

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
+from daskpar.datastores import carried
 from daskpar.rundir.seen_files import changes
 
 START_SECONDS = 1.0
@@ -18,7 +19,9 @@ class InputsBeside:
     def __init__(self, look: Callable[[], Mapping[str, object]]) -> None:
         self._look = look
         self._before: Mapping[str, object] | None = None
-        self._thread = threading.Thread(target=self._look_first, name="daskpar-inputs-beside", daemon=True)
+        self._thread = threading.Thread(
+            target=carried(self._look_first), name="daskpar-inputs-beside", daemon=True
+        )
         self._thread.start()
 
     def _look_first(self) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from daskpar.datastores import carried
 from daskpar.jobspec.model import Input, ParallelStep, PipelineJob
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ class ListingAhead:
         self._wanted = data, wanted, datastores
         self._made: list[Table | FileList] = []
         self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="daskpar-listing-ahead", daemon=True)
+        self._thread = threading.Thread(target=carried(self._run), name="daskpar-listing-ahead", daemon=True)
         self._thread.start()
 
     def _run(self) -> None:

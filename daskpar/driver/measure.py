@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from daskpar.batches.selection import Selection
-from daskpar.datastores import Written
+from daskpar.datastores import Written, own_options
 from daskpar.driver.job_secrets import take_secrets
 from daskpar.driver.measured_step import Measured
 from daskpar.driver.options import Assets, Components, Datastores, Options, mounts_inputs
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from daskpar.batches.plan import Plan
 
 
+@own_options()
 def measure(
     spec: Path,
     number: int,

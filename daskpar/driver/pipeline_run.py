@@ -10,6 +10,7 @@ from dataclasses import field, replace
 from time import monotonic, time
 from typing import TYPE_CHECKING
 
+from daskpar.datastores import carried
 from daskpar.driver.disk_refusals import refused_by_a_disk
 from daskpar.driver.interrupts import interrupts
 from daskpar.driver.machine_limits import refused_by_a_limit
@@ -207,7 +208,7 @@ class PipelineRun:
             return
         self._running[step.name] = None
         thread = threading.Thread(
-            target=self._run_step, args=(step,), name=f"daskpar-step-{step.name}", daemon=True
+            target=carried(self._run_step), args=(step,), name=f"daskpar-step-{step.name}", daemon=True
         )
         self._threads.append(thread)
         thread.start()

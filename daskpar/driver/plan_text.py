@@ -12,7 +12,7 @@ from textwrap import indent
 from typing import TYPE_CHECKING
 
 from daskpar.chosen_python import our_python
-from daskpar.datastores import Written
+from daskpar.datastores import Written, own_options
 from daskpar.engine.rules.clocks import progress_timeout
 from daskpar.engine.rules.gpu_shares import shares_of_step
 from daskpar.errors import DaskparError, Problem
@@ -168,8 +168,8 @@ def planned_job(
     from daskpar.jobspec.load import load_job
     from daskpar.jobspec.script_imports import missing_imports
 
-    places = all_datastores(datastores)
-    with tempfile.TemporaryDirectory(prefix="daskpar-plan-") as scratch:
+    with own_options(), tempfile.TemporaryDirectory(prefix="daskpar-plan-") as scratch:
+        places = all_datastores(datastores)
         job = load_job(
             spec,
             overrides=overrides,

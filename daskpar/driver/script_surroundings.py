@@ -7,8 +7,9 @@ import multiprocessing
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,6 +30,8 @@ AT_START = ("LD_", "PYTHON", "MALLOC_")
 """Beginnings of variables that a process takes from its environment only when it starts."""
 PROCESSOR = 0
 """The number of the processor that this process stands for."""
+_changing = threading.RLock()
+"""Held by the thread whose try has changed the surroundings: a try within a try puts back in order."""
 
 
 def set_variables(found: Found) -> tuple[str, ...]:
@@ -138,25 +141,41 @@ def enter(settings: ProcessorSettings, scratch: Path) -> None:
 
 
 @contextmanager
-def restored() -> Iterator[None]:
-    """Afterwards this process is as it was before: for a notebook, which goes on."""
-    root = logging.getLogger()
-    process = multiprocessing.current_process()
-    before = (os.getcwd(), dict(os.environ), sys.argv, list(sys.path), process.name, tempfile.tempdir)
-    handlers, level, basic_config = list(root.handlers), root.level, logging.basicConfig
-    try:
+def restored(say: Callable[[str], object]) -> Iterator[None]:
+    """Afterwards this process is as it was before: for a notebook, which goes on.
+
+    What is changed meanwhile is of the whole process, so that a second thread waits here, and `say` gets told
+    that it does.
+    """
+    if not _changing.acquire(blocking=False):
+        say("waits for the mini-batch that another thread tries: folder and variables are the process's")
+        _changing.acquire()
+    with ExitStack() as afterwards:  # each of them is put back, whatever becomes of the others
+        afterwards.callback(_changing.release)
+        process = multiprocessing.current_process()
+        afterwards.callback(setattr, tempfile, "tempdir", tempfile.tempdir)
+        afterwards.callback(setattr, process, "name", process.name)
+        afterwards.callback(sys.path.__setitem__, slice(None), list(sys.path))
+        afterwards.callback(setattr, sys, "argv", sys.argv)
+        root = logging.root
+        afterwards.callback(_set_logging, list(root.handlers), root.level, logging.basicConfig)
+        afterwards.callback(_set_environment, dict(os.environ))
+        afterwards.callback(os.chdir, os.getcwd())
         yield
-    finally:
-        folder, variables, sys.argv, sys.path[:], process.name, tempfile.tempdir = before
-        os.chdir(folder)
-        for name in os.environ.keys() - variables.keys():
-            del os.environ[name]
-        os.environ.update(variables)
-        root.handlers[:] = handlers
-        root.setLevel(level)
-        logging.basicConfig = basic_config
-        # What the script's own logger was set up with lies in the folder of this try.
-        logging.getLogger("EntryScript").handlers.clear()
+
+
+def _set_environment(variables: Mapping[str, str]) -> None:
+    for name in os.environ.keys() - variables.keys():
+        del os.environ[name]
+    os.environ.update(variables)
+
+
+def _set_logging(handlers: Sequence[logging.Handler], level: int, basic_config: Callable[..., None]) -> None:
+    logging.root.handlers[:] = handlers
+    logging.root.setLevel(level)
+    logging.basicConfig = basic_config
+    # What the script's own logger was set up with lies in the folder of this try.
+    logging.getLogger("EntryScript").handlers.clear()
 
 
 def forget_modules(settings: ProcessorSettings) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from daskpar.datastores import own_options
 from daskpar.driver.options import (
     Assets,
     Components,
@@ -19,15 +19,17 @@ from daskpar.driver.options import (
     mounts_inputs,
 )
 from daskpar.driver.resumed_from import named_to_resume, resumed_from
-from daskpar.errors import Problem, SpecError, UsageError
+from daskpar.errors import DaskparError, Problem, SpecError, UsageError
 from daskpar.jobspec.given_spec import GivenSpec
 
 if TYPE_CHECKING:
     from daskpar.driver.result import Run
     from daskpar.jobspec.given_spec import KeptSpec
     from daskpar.jobspec.model import PipelineJob
+    from daskpar.rundir.run_directory import RunDirectory
 
 
+@own_options()
 def start_run(
     spec: Path | GivenSpec,
     inputs: Mapping[str, Any],
@@ -143,8 +145,8 @@ def _run_new(
         place if run_dir is None else os.fspath(run_dir), job.name, job.spec.resolve(), new=run_dir is None
     )
     pipeline: PipelineRun | None = None
-    try:
-        with directory:
+    with directory:
+        try:
             write_started_with(
                 directory,
                 overrides=options.overrides,
@@ -166,20 +168,31 @@ def _run_new(
                     stage(collections, directory.staged_inputs, client)
             pipeline = PipelineRun(job, directory, options, warnings=job.warnings)
             return pipeline.run()
-    except BaseException:
-        if pipeline is None or not pipeline.may_have_run_steps:
-            _leave_nothing(directory.path, made_parent=run_dir is None)
-        raise
+        except BaseException:
+            # Within: a driver that waits for the lock must not have the folder removed under it.
+            if pipeline is None or not pipeline.may_have_run_steps:
+                _leave_nothing(directory, made_parent=run_dir is None)
+            raise
 
 
-def _leave_nothing(run_directory: Path, *, made_parent: bool) -> None:
-    """Remove what was made for a run that did not come about, `runs/` too where nothing else is in it."""
-    shutil.rmtree(run_directory, ignore_errors=True)
+def _leave_nothing(directory: RunDirectory, *, made_parent: bool) -> None:
+    """Remove what was made for a run that did not come about, `runs/` too where nothing else is in it.
+
+    It holds its lock until then.
+    """
+    from daskpar.rundir.removal import take_away
+
+    with suppress(DaskparError):
+        take_away(directory.path)
+    directory.close()
+    with suppress(OSError):
+        directory.path.rmdir()
     if made_parent:
         with suppress(OSError):
-            run_directory.parent.rmdir()
+            directory.path.parent.rmdir()
 
 
+@own_options()
 def resume_run(path: Path, options: Options, warnings: Sequence[Problem] = ()) -> Run:
     """Go on with the run in the directory `path`; `warnings` are shown with its own."""
     from daskpar.driver.pipeline_run import PipelineRun

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+from daskpar.datastores import carried
 from daskpar.driver.builds_ahead import BuildsAhead
 from daskpar.driver.import_ahead import import_ahead
 from daskpar.driver.listing_ahead import ListingAhead, may_list_ahead
@@ -149,7 +150,7 @@ class Startup:
             except BaseException:
                 self._opened.set()  # nobody opens it now, so nobody need wait for that
                 raise
-        threading.Thread(target=self._open_cluster, name="daskpar-cluster", daemon=True).start()
+        threading.Thread(target=carried(self._open_cluster), name="daskpar-cluster", daemon=True).start()
         for step in self.job.steps:
             if (
                 isinstance(step, ParallelStep)

@@ -10,7 +10,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
@@ -80,15 +80,16 @@ def try_one(
     """Run `init()`, `run()` of the mini-batch and `shutdown()`; `scratch` is removed where nothing is in it.
 
     `own_process`: this process is there for nothing else, and is left as the script makes it. `say` shows a
-    text. Raises InputError where the mini-batch can't be loaded, Interrupted where the user leaves the
+    text. Else one try waits for that of another thread: folder and variables are of the process. Raises
+    InputError where the mini-batch can't be loaded, Interrupted where the user leaves the
     debugger.
     """
-    here = os.getcwd()
-    with nullcontext() if own_process else surroundings.restored():
-        try:
-            return _Try(found, scratch, stops, say, own_process=own_process).run()
-        finally:
-            os.chdir(here)
+    with ExitStack() as afterwards:
+        if own_process:
+            afterwards.callback(os.chdir, os.getcwd())
+        else:
+            afterwards.enter_context(surroundings.restored(say))
+        return _Try(found, scratch, stops, say, own_process=own_process).run()
 
 
 class _Try:

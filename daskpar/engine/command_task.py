@@ -16,7 +16,7 @@ from typing import Any
 from distributed import get_worker, secede
 
 from daskpar.chosen_container import ChosenContainer
-from daskpar.datastores import take_options
+from daskpar.datastores import own_options
 from daskpar.engine.code_copy import lay_out_code
 from daskpar.engine.input_copies import lay_out_inputs
 from daskpar.engine.plugins.node import NodePlugin, plugin_name, plugin_of
@@ -73,8 +73,7 @@ def upload_outputs(settings: CommandSettings, token: str) -> None:
     plugin = plugin_of(get_worker(), settings.run_id)
     _check_node(plugin, settings)
     secede()
-    take_options(settings.storage)
-    with _killable(plugin, settings) as killed:
+    with own_options(settings.storage), _killable(plugin, settings) as killed:
         uploads = StepUploads(
             uploads=settings.uploads,
             who="node",

@@ -15,6 +15,7 @@ from daskpar.batches.plan import Plan, PlanSummary
 from daskpar.batches.plan_changes import take_changes
 from daskpar.batches.plan_writer import write_plan
 from daskpar.batches.records import unpack
+from daskpar.datastores import carried
 from daskpar.engine.execution import Execution
 from daskpar.engine.execution_result import Commit, ExecutionResult
 from daskpar.engine.planning import make_plan
@@ -136,7 +137,7 @@ class PlanPhase:
                 made.append(error)
             ended.set()
 
-        thread = threading.Thread(target=work, name=f"daskpar-plan-{self.step.name}", daemon=True)
+        thread = threading.Thread(target=carried(work), name=f"daskpar-plan-{self.step.name}", daemon=True)
         thread.start()
         timeout = self.step.settings.first_task_creation_timeout
         while not ended.wait(TICK_SECONDS):

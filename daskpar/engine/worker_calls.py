@@ -11,6 +11,7 @@ from collections.abc import Callable
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
+from daskpar.datastores import carried
 from daskpar.engine.cluster import bounded
 from daskpar.engine.inbox import Inbox, LastStateKnown, StepOpened, WorkerUnheard
 from daskpar.engine.rules.backup_dispatch import Overtaken
@@ -73,7 +74,7 @@ def open_on_worker(
     def tell(why: str) -> None:
         inbox.put(WorkerUnheard(member.address, member.number, why))
 
-    threading.Thread(target=ask, daemon=True, name=f"daskpar-open-{member.address}").start()
+    threading.Thread(target=carried(ask), daemon=True, name=f"daskpar-open-{member.address}").start()
     if needs is not None:
         look = (client, member.address, answered, tell)
         threading.Thread(target=watch, args=look, daemon=True, name=f"daskpar-hear-{member.address}").start()

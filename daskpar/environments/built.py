@@ -57,8 +57,8 @@ def ensure_built(
         with _alone(f"{order.prefix}.lock", progress, stopped):
             if order.is_built():
                 return
-            if order.prefix in _failed:
-                raise JobFailed(_failed[order.prefix])
+            if (why := _failed.get(order.prefix)) is not None:
+                raise JobFailed(why)
             _build_anew(order, progress, stopped)
     except OSError as error:
         place = f" ({error.filename})" if error.filename else ""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from daskpar import atomic
 from daskpar.errors import UsageError
 from daskpar.jobspec import row_formats
 from daskpar.jobspec.given_spec import GivenSpec
@@ -256,7 +257,7 @@ def _run(
 
 def _place(name: str | None, run_dir: str | os.PathLike[str] | None, called: str) -> tuple[Path, bool]:
     """The run directory, and whether it is one that nobody has named."""
-    from daskpar.rundir.new_path import new_path
+    from daskpar.rundir.new_path import ELSEWHERE, make_folder, new_path
 
     if name is not None and run_dir is not None:
         raise UsageError("name and run_dir each say where the run is: give one of them")
@@ -270,9 +271,11 @@ def _place(name: str | None, run_dir: str | os.PathLike[str] | None, called: str
         return Path(os.path.abspath(run_dir)), False
     while True:  # taken at once, for the job has to know its place before it is read
         place = new_path(called)
-        try:
-            place.parent.mkdir(exist_ok=True)
-            place.mkdir(mode=0o700)
-        except FileExistsError:
-            continue
+        with atomic.explained(f"The run directory {place} can't be made", ELSEWHERE):
+            try:
+                make_folder(place, atomic.OWNER_FOLDER)
+            except FileExistsError:
+                if not os.path.lexists(place):
+                    raise  # `runs` is a file
+                continue
         return place, True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from daskpar.errors import RunDirectoryError
 from daskpar.rundir.json_files import read_json
+from daskpar.rundir.lock import holder
 
 if TYPE_CHECKING:
     from daskpar.driver.options import Options
@@ -31,18 +31,27 @@ def go_on(place: Path, spec: GivenSpec, call: Mapping[str, Any], options: Option
     from daskpar.driver.result import completed_before
     from daskpar.driver.start_run import resume_run
     from daskpar.results import Status
+    from daskpar.rundir.removal import take_away
     from daskpar.rundir.run_directory import RunDirectory
 
+    user = holder(place)  # asked first: who has just made the run writes down a moment later what it is
     before = read_json(place / CALL)
+    if before is None and user is not None:
+        raise RunDirectoryError(
+            f"{place} is in use by {user}: wait until that ends, or choose another name or run_dir"
+        )
     if before is None or not isinstance(before.get("function"), dict):
         raise RunDirectoryError(
             f"{place} is a run, but none of map_mini_batches: choose another name or run_dir"
         )
     directory = RunDirectory.open(place, lock=False)
     if _had_not_begun(directory):
-        with RunDirectory.open(place):
-            shutil.rmtree(place)
-        return None
+        with RunDirectory.open(place) as held:
+            # Asked again: who was just writing its data may have gone on meanwhile, to its end even.
+            if _had_not_begun(held):
+                take_away(place)
+                return None
+        return go_on(place, spec, call, options)
     changes = _changes(before, call)
     completed = directory.identity.status == Status.COMPLETED
     failed = sum(state.counts.failed for folder in directory.steps() if (state := folder.state()) is not None)

@@ -6,13 +6,15 @@ cut depends on nothing but the rows. Nothing else that a reader could take for r
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
 import stat
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from daskpar import atomic
@@ -44,6 +46,7 @@ _READ = {
 }
 _NAMED = 3
 """Other files in the folder that a note names."""
+_placing = threading.Lock()
 
 
 def part_name(number: int, row_format: RowFormat) -> str:
@@ -208,13 +211,31 @@ def _write_local(
 
 
 def _put_in_place(staging: Path, folder: Path, names: list[str]) -> None:
-    for old in part_files(str(folder)):
-        if os.path.basename(old) not in names:
-            os.unlink(old)
-    for name in names:
-        os.replace(staging / name, folder / name)
-    staging.rmdir()
+    with _alone(folder):
+        for old in part_files(str(folder)):
+            if os.path.basename(old) not in names:
+                os.unlink(old)
+        for name in names:
+            os.replace(staging / name, folder / name)
+        staging.rmdir()
     atomic.sync_folder(folder)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """While no other run puts its files into the folder: those of two together would be no run's rows.
+
+    It is the folder that is locked: a file for that would stay among the rows.
+    """
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        # A file system that can't lock a folder, as NFS, leaves the runs of this process to tell apart.
+        with suppress(OSError):
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        with _placing:
+            yield
+    finally:
+        os.close(fd)
 
 
 def _write_remote(

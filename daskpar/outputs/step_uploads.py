@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import field
 from pathlib import Path
 
+from daskpar.datastores import carried
 from daskpar.errors import DaskparError
 from daskpar.jobspec.model import Output
 from daskpar.outputs.file_upload import files_below, object_at, remove_object, upload_file
@@ -169,7 +170,7 @@ class StepUploads:
                 errors.append(error)
 
         with ThreadPoolExecutor(THREADS, thread_name_prefix="daskpar-upload") as pool:
-            for _ in pool.map(one, items):
+            for _ in pool.map(carried(one), items):
                 pass
         first = next((e for e in errors if isinstance(e, DaskparError)), errors[0] if errors else None)
         if first is not None:

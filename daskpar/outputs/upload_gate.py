@@ -19,7 +19,7 @@ from functools import partial
 from time import monotonic
 
 from daskpar.data.reach import Reach, reach_of
-from daskpar.datastores import take_options
+from daskpar.datastores import carried, own_options
 from daskpar.outputs.file_upload import files_below, object_at, upload_file
 from daskpar.outputs.upload_log import BegunLog
 from daskpar.processor.output_sweep import OF_INIT, Uploads
@@ -79,7 +79,6 @@ class UploadGate:
         self._node = settings.node
         self._uploads = uploads
         self._targets = dict(uploads.outputs)
-        take_options(settings.storage)
         self._deliver = deliver
         self._begun = begun
         self._lock = threading.RLock()
@@ -94,8 +93,9 @@ class UploadGate:
         """Target -> its last upload: a later one waits for it, so that the later file stays."""
         self._files: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         # Not those of an executor, for which the interpreter waits at its end: a store may hang.
-        for work in (self._begin_all, self._tell_of_work, *[self._upload_all] * THREADS):
-            threading.Thread(target=work, name=f"daskpar-upload-{settings.step}", daemon=True).start()
+        with own_options(settings.storage):
+            for work in map(carried, (self._begin_all, self._tell_of_work, *[self._upload_all] * THREADS)):
+                threading.Thread(target=work, name=f"daskpar-upload-{settings.step}", daemon=True).start()
 
     def take(self, messages: list[Message]) -> None:
         """Pass on what need not wait, hold the rest."""

@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
+from daskpar.datastores import carried
 from daskpar.events import Event, Progress, TriesEnded, Watcher
 
 logger = logging.getLogger(__name__)
@@ -55,7 +56,7 @@ class EventBus:
         # A condition's lock is reentrant: a signal handler may publish in the middle of `publish`.
         self._changed = threading.Condition()
         self._closed = False
-        self._thread = threading.Thread(target=self._deliver, name="daskpar-watchers", daemon=True)
+        self._thread = threading.Thread(target=carried(self._deliver), name="daskpar-watchers", daemon=True)
         self._thread.start()
 
     def publish(self, event: Event) -> None:

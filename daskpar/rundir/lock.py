@@ -8,6 +8,7 @@ import json
 import os
 import pwd
 import socket
+import threading
 import time
 from pathlib import Path
 
@@ -15,6 +16,11 @@ from daskpar import atomic
 from daskpar.errors import RunDirectoryError
 
 _UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
+
+_Key = tuple[int, int, int]
+_held: set[_Key] = set()
+"""What this process holds, for file systems without locks: what the file says is no help among threads."""
+_of_held = threading.Lock()
 
 
 class Lock:
@@ -32,23 +38,33 @@ class Lock:
 
         `advice`: what to do where the disk refuses.
         """
-        path = folder / "lock"
-        with atomic.explained(f"The run directory {folder} can't be locked", advice):
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
-        try:
-            _lock(fd, folder)
-            with atomic.explained(f"The run directory {folder} can't be locked"):
-                os.ftruncate(fd, 0)
-                atomic.write_all(fd, _who().encode())
-        except BaseException:
-            os.close(fd)
-            raise
-        return cls(fd)
+        while True:
+            with atomic.explained(f"The run directory {folder} can't be locked", advice):
+                fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+            try:
+                _lock(fd, folder)
+            except BaseException:
+                os.close(fd)
+                raise
+            lock = cls(fd)
+            try:
+                # Who had it may have removed the run: the next one would lock another file.
+                if _is_at(folder / "lock", fd):
+                    with atomic.explained(f"The run directory {folder} can't be locked"):
+                        os.ftruncate(fd, 0)
+                        atomic.write_all(fd, _who().encode())
+                    return lock
+            except BaseException:
+                lock.release()
+                raise
+            lock.release()
 
     def release(self) -> None:
         """Give the run directory free; may be called twice."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
+            with _of_held:
+                _held.discard(_key(fd))
             os.close(fd)
 
 
@@ -61,7 +77,8 @@ def holder(folder: Path) -> str | None:
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError as error:
-        return _readable(fd) if error.errno not in _UNSUPPORTED or _still_runs(fd) else None
+        is_free = error.errno in _UNSUPPORTED and not _is_held_here(fd) and not _still_runs(fd)
+        return None if is_free else _readable(fd)
     finally:
         os.close(fd)
     return None
@@ -69,17 +86,46 @@ def holder(folder: Path) -> str | None:
 
 def _lock(fd: int, folder: Path) -> None:
     for patience in (0.05, 0.1, 0.2, 0.0):
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if _try_lock(fd):
             return
-        except OSError as error:
-            if error.errno in _UNSUPPORTED and not _still_runs(fd):
-                return  # a file system without locks: what the file says has to do
-            time.sleep(patience)  # `holder` locks it for a moment to look
+        time.sleep(patience)  # `holder` locks it for a moment to look
     raise RunDirectoryError(
         f"The run directory {folder} is in use by {_readable(fd)}. Wait until "
         "that ends, or use another run directory (--run-dir, run_dir in Python)."
     )
+
+
+def _try_lock(fd: int) -> bool:
+    with _of_held:
+        if _key(fd) in _held:
+            return False
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in _UNSUPPORTED or _still_runs(fd):
+                return False
+            # a file system without locks: what the file says has to do
+        _held.add(_key(fd))
+        return True
+
+
+def _is_held_here(fd: int) -> bool:
+    with _of_held:
+        return _key(fd) in _held
+
+
+def _key(fd: int) -> _Key:
+    """The file, and this process: a child that was forked holds nothing."""
+    found = os.fstat(fd)
+    return os.getpid(), found.st_dev, found.st_ino
+
+
+def _is_at(path: Path, fd: int) -> bool:
+    """Whether an open file is still the one at `path`."""
+    try:
+        return os.path.samestat(os.stat(path, follow_symlinks=False), os.fstat(fd))
+    except FileNotFoundError:
+        return False
 
 
 def _who() -> str:

@@ -16,7 +16,7 @@ from dataclasses import field, replace
 from pathlib import Path
 
 from daskpar import atomic
-from daskpar.datastores import StorageOptions, take_options
+from daskpar.datastores import StorageOptions, own_options
 from daskpar.errors import InputError
 from daskpar.rundir.store_probe import check_written
 from daskpar.value_classes import frozen
@@ -180,12 +180,12 @@ def _unwritten(needs: NodeNeeds, token: str, far: str, returned: list[str]) -> s
                 continue
             advice = _NO_COMMON_FOLDER if far else _MOUNT
             return f"{socket.gethostname()} can't write to {folder}: {error.strerror}. {advice}"
-    take_options(needs.storage)
-    for url in (*needs.stores, *(needs.far_stores if far else ())):
-        try:
-            check_written(url, "an output")
-        except InputError as error:
-            return f"{socket.gethostname()}: {error}"
+    with own_options(needs.storage):
+        for url in (*needs.stores, *(needs.far_stores if far else ())):
+            try:
+                check_written(url, "an output")
+            except InputError as error:
+                return f"{socket.gethostname()}: {error}"
     return ""
 
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import stat
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from daskpar.errors import RunDirectoryError
@@ -13,6 +14,9 @@ from daskpar.rundir.lock import Lock
 from daskpar.rundir.run_directory import RunDirectory
 from daskpar.sizes import readable_size
 from daskpar.value_classes import frozen
+
+_LAST = ("run.json", "lock")
+"""Of the files in a run directory."""
 
 
 @frozen(kw_only=True)
@@ -70,18 +74,37 @@ def remove(found: Removable) -> None:
     Links in it are removed, not followed.
     """
     lock = Lock.take(found.path, "Nothing of it was removed.")
-    trouble: list[str] = []
     try:
-        _make_folders_writable(found.path)
+        take_away(found.path)
+    finally:
+        lock.release()
+    try:
+        found.path.rmdir()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise _not_whole(found.path, f"{found.path}: {error.strerror}") from error
 
-        def note(_: Callable[..., object], path: str, info: tuple[type, BaseException, object]) -> None:
-            if not isinstance(info[1], FileNotFoundError):
-                trouble.append(f"{path}: {getattr(info[1], 'strerror', None) or info[1]}")
 
-        # run.json goes last: what is left of a directory that could not be removed is still known as a run.
-        for entry in sorted(os.listdir(found.path), key=lambda name: name in ("run.json", "lock")):
-            whole = found.path / entry
-            if trouble and entry in ("run.json", "lock"):
+def take_away(run_directory: Path) -> None:
+    """Remove a run directory whose lock is held; RunDirectoryError where something can't be removed.
+
+    A network file system keeps the folder until the lock is released: try `rmdir` again then.
+
+    run.json and the lock go last: what is left of a directory that could not be removed is still known as a
+    run, and nobody else holds it while anything of it is there.
+    """
+    trouble: list[str] = []
+
+    def note(_: Callable[..., object], path: str, info: tuple[type, BaseException, object]) -> None:
+        if not isinstance(info[1], FileNotFoundError):
+            trouble.append(f"{path}: {getattr(info[1], 'strerror', None) or info[1]}")
+
+    try:
+        _make_folders_writable(run_directory)
+        for entry in (*(name for name in os.listdir(run_directory) if name not in _LAST), *_LAST):
+            whole = run_directory / entry
+            if trouble and entry in _LAST:
                 break
             if whole.is_dir() and not whole.is_symlink():
                 shutil.rmtree(whole, onerror=note)
@@ -90,14 +113,16 @@ def remove(found: Removable) -> None:
                     whole.unlink()
                 except OSError as error:
                     note(os.unlink, str(whole), (type(error), error, None))
-        if not trouble:
-            found.path.rmdir()
     except OSError as error:
-        trouble.append(f"{error.filename or found.path}: {error.strerror}")
-    finally:
-        lock.release()
+        trouble.append(f"{error.filename or run_directory}: {error.strerror}")
     if trouble:
-        raise RunDirectoryError(f"{found.path} could not be removed whole: {trouble[0]}")
+        raise _not_whole(run_directory, trouble[0])
+    with suppress(OSError):
+        run_directory.rmdir()
+
+
+def _not_whole(run_directory: Path, trouble: str) -> RunDirectoryError:
+    return RunDirectoryError(f"{run_directory} could not be removed whole: {trouble}")
 
 
 def _make_folders_writable(root: Path) -> None:

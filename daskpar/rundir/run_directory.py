@@ -18,11 +18,9 @@ from daskpar.results import Status
 from daskpar.rundir.boot import boot_id
 from daskpar.rundir.identity import RunIdentity, read_identity, save_identity
 from daskpar.rundir.lock import Lock, holder
-from daskpar.rundir.new_path import PathTaken
+from daskpar.rundir.new_path import ELSEWHERE, PathTaken, make_folder
 from daskpar.rundir.own_files import refuse_foreign
 from daskpar.rundir.step_folder import StepFolder
-
-_ELSEWHERE = "Nothing has run yet: choose another place with --run-dir FOLDER (run_dir in Python)."
 
 
 class RunDirectory(RunPaths):
@@ -42,17 +40,16 @@ class RunDirectory(RunPaths):
         """
         _refuse_no_folder(path)
         folder = Path(os.path.abspath(path))
-        with atomic.explained(f"The run directory {folder} can't be made", _ELSEWHERE):
-            folder.parent.mkdir(parents=True, exist_ok=True)
+        with atomic.explained(f"The run directory {folder} can't be made", ELSEWHERE):
             try:
                 # A folder that was there keeps its rights: so it can be shared with nodes of another user.
-                folder.mkdir(mode=atomic.OWNER_FOLDER, exist_ok=not new)
+                make_folder(folder, atomic.OWNER_FOLDER, exist_ok=not new)
             except FileExistsError:
-                if new:
+                if new and os.path.lexists(folder):
                     raise PathTaken(f"{folder} was made by another process") from None
                 raise
         _refuse_used(folder)
-        lock = Lock.take(folder, _ELSEWHERE)
+        lock = Lock.take(folder, ELSEWHERE)
         try:
             _refuse_used(folder)  # another process may have been quicker
             identity = RunIdentity(
@@ -81,8 +78,18 @@ class RunDirectory(RunPaths):
         folder = Path(os.path.abspath(path))
         refuse_foreign(folder)
         identity = read_identity(folder)
-        held = Lock.take(folder) if lock else None
-        return cls(folder, read_identity(folder) if lock else identity, held)
+        if not lock:
+            return cls(folder, identity, None)
+        try:
+            held = Lock.take(folder)
+        except RunDirectoryError:
+            read_identity(folder)  # says so where it was removed meanwhile
+            raise
+        try:
+            return cls(folder, read_identity(folder), held)
+        except BaseException:
+            held.release()
+            raise
 
     def step(self, name: str) -> StepFolder:
         """The folder of the step `name`."""

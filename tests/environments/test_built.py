@@ -256,3 +256,22 @@ def test_what_can_not_be_built_is_said_at_once(work, micromamba, monkeypatch, en
         daskpar.validate(work.spec({"work": step}), environments={"work": "build"})
     assert says in str(caught.value)
     assert not micromamba.exists()
+
+
+def test_a_run_that_begins_forgets_a_failure_while_another_looks_at_it(monkeypatch, tmp_path):
+    monkeypatch.setenv("DASKPAR_CACHE", str(tmp_path))
+
+    class Forgotten(dict):
+        def __contains__(self, prefix):
+            built.forget_failures()
+            return True
+
+        def get(self, prefix):
+            found = super().get(prefix)
+            built.forget_failures()
+            return found
+
+    wanted = order("nosuch")
+    monkeypatch.setattr(built, "_failed", Forgotten({wanted.prefix: "there is no such package"}))
+    with pytest.raises(JobFailed, match="no such package"):
+        ensure_built(wanted)

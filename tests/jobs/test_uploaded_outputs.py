@@ -14,6 +14,11 @@ import yaml
 
 import daskpar
 import warm_python
+from daskpar import datastores, locations
+from daskpar.datastores import StorageOptions, known_options, options_of, remember
+from daskpar.driver.options import all_datastores
+from daskpar.driver.pipeline_run import PipelineRun
+from daskpar.locations import filesystem
 from daskpar.outputs import step_uploads
 from daskpar.outputs.file_upload import upload_file
 from s3_bucket import Bucket, s3_bucket
@@ -284,3 +289,62 @@ def test_what_can_not_be_written_ends_before_any_work(tmp_path: Path, bucket: st
     ):
         run(spec)
     assert os.listdir(tmp_path / "marks") == [] and objects(bucket) == {}
+
+
+def test_a_run_keeps_its_own_options_for_a_store_that_another_run_opens_with_others(
+    tmp_path: Path, store: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one begins before each step of this one: what is fetched, uploaded and joined then is its own."""
+    for name in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    spec = job(
+        tmp_path,
+        count=3,
+        models={"type": "uri_folder", "path": "s3://box/models"},
+        rows={"type": "uri_file", "path": "s3://box/rows.txt"},
+        after={
+            "made": {"type": "uri_folder", "path": "s3://box/made"},
+            "file": {"type": "uri_file", "path": "s3://box/file.txt"},
+        },
+    )
+    document = yaml.safe_load(spec.read_text())
+    document["jobs"]["work"]["inputs"] = {
+        "data": {"type": "uri_folder", "path": "s3://box/in"},
+        "words": {"type": "uri_file", "path": "s3://box/words.txt"},
+    }
+    spec.write_text(yaml.safe_dump(document))
+    store.put("words.txt", b"words")
+    for number in range(3):
+        store.put(f"in/{number:02d}.txt", b"text")
+    mine = {"key": "key", "secret": SECRET, "endpoint_url": store.endpoint}
+    nowhere = {"key": "other", "secret": "other-secret", "endpoint_url": "http://127.0.0.1:9"}
+    sent: list[StorageOptions] = []
+    real = PipelineRun._run_lifecycle
+
+    def after_another_begins(running: PipelineRun, step: Any) -> Any:
+        for other in ({"url": "s3://box", "storage_options": nowhere}, {"url": "s3://elsewhere"}):
+            begins = threading.Thread(target=all_datastores, args=[{"lake": other}])
+            begins.start()
+            begins.join()
+        sent.append(known_options())
+        return real(running, step)
+
+    outside: set[str] = set()
+
+    def look_up(url: str) -> Any:
+        if datastores._own.get() is None:
+            outside.add(threading.current_thread().name)
+        return options_of(url)
+
+    monkeypatch.setattr(PipelineRun, "_run_lifecycle", after_another_begins)
+    with monkeypatch.context() as patch:
+        patch.setattr(locations, "options_of", look_up)
+        ended = run(spec, datastores={"lake": {"url": "s3://box", "storage_options": mine}})
+    assert not outside, "threads that do not know for which run they work"
+    assert ended.status == "completed", ended.summary
+    assert sent == [{"s3://box": mine}] * 2
+    assert "could not be looked at" not in ended.summary
+    assert options_of("s3://box/rows.txt") == nowhere, "outside of runs the last one counts"
+    remember("s3://box", mine)
+    with filesystem("s3://box")[0].open("s3://box/rows.txt", "rb") as rows:
+        assert rows.read() == b"".join(b"%02d.txt\n" % n for n in range(3))

@@ -220,6 +220,12 @@ def test_a_run_of_something_else_is_left_alone(here):
         daskpar.map_mini_batches(len, [1], run_dir="mine", **QUIET)
 
 
+def test_a_file_where_runs_would_be_is_told(here):
+    (here / "runs").touch()
+    with pytest.raises(daskpar.RunDirectoryError, match=r"can't be made: File exists.*--run-dir"):
+        daskpar.map_mini_batches(len, [1], **QUIET)
+
+
 def test_what_was_not_begun_is_begun_anew(here):
     """A driver that was killed while it wrote the data leaves a folder that nobody could go on with."""
     run = daskpar.map_mini_batches(len, [1, 2], run_dir="mine", **QUIET).check()

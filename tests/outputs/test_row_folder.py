@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import io
 import itertools
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -196,3 +199,45 @@ def test_a_step_without_rows_has_one_file(step: Path) -> None:
     put_together(ledger, str(step / "out"))
     ledger.close()
     assert len(pd.read_parquet(step / "out")) == 0
+
+
+@pytest.mark.parametrize("has_locks", [True, False])
+def test_two_runs_into_one_folder_leave_the_files_of_one_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_locks: bool
+) -> None:
+    """One lists what is there, the other puts its five files there: two of those would stay beside its three."""
+    folder = tmp_path / "out"
+    names = [f"part-{number:05}.csv" for number in range(5)]
+    for run, count in (("a", 3), ("b", 5)):
+        staging = folder / f".parts.{run}.tmp"
+        staging.mkdir(parents=True)
+        for name in names[:count]:
+            (staging / name).write_text(run)
+    waits_or_ended = threading.Event()
+    real_flock, real_listing = fcntl.flock, row_folder.part_files
+
+    def put(run: str, count: int) -> None:
+        row_folder._put_in_place(folder / f".parts.{run}.tmp", folder, names[:count])
+        waits_or_ended.set()
+
+    second = threading.Thread(target=put, args=("b", 5))
+
+    def flock(fd: int, operation: int) -> None:
+        if threading.current_thread() is second:
+            waits_or_ended.set()
+        if not has_locks:
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        real_flock(fd, operation)
+
+    def listing(place: str) -> list[str]:
+        found = real_listing(place)
+        if threading.current_thread() is not second:
+            second.start()
+            assert waits_or_ended.wait(60)
+        return found
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    monkeypatch.setattr(row_folder, "part_files", listing)
+    put("a", 3)
+    second.join()
+    assert {path.name: path.read_text() for path in folder.iterdir()} == dict.fromkeys(names, "b")

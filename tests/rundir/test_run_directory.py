@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import errno
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from daskpar.errors import InfrastructureLost, RunDirectoryError, UsageError
 from daskpar.results import Counts
 from daskpar.rundir.identity import is_run_directory
+from daskpar.rundir.lock import Lock, holder
 from daskpar.rundir.new_path import PathTaken, new_path
 from daskpar.rundir.probe import clear_probe, read_probe, write_probe
 from daskpar.rundir.run_directory import RunDirectory
@@ -51,6 +54,23 @@ def test_a_path_that_was_taken_meanwhile_is_told_apart(tmp_path: Path) -> None:
     with pytest.raises(PathTaken, match="made by another process"):
         RunDirectory.create(tmp_path / "run", "job", "s", new=True)
     RunDirectory.create(tmp_path / "run", "job", "s").close()
+
+
+def test_a_parent_that_another_run_takes_away_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that fails before its first step leaves nothing, an empty `runs/` neither."""
+    real, taken = Path.mkdir, []
+
+    def mkdir(path: Path, *args: Any, **kwargs: Any) -> None:
+        if path.name == "run" and not taken:
+            taken.append(path)
+            path.parent.rmdir()
+        real(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    RunDirectory.create(tmp_path / "runs" / "run", "job", "s", new=True).close()
+    assert taken
 
 
 def test_a_used_or_foreign_folder_is_refused(tmp_path: Path) -> None:
@@ -136,6 +156,32 @@ def test_one_whose_driver_was_killed_is_free_even_while_a_child_lives(tmp_path: 
         process.wait()
         with RunDirectory.open(tmp_path / "run") as run:
             assert run.identity.status == "running"  # nobody was left to say otherwise
+
+
+def test_one_that_is_removed_while_its_lock_is_taken_is_free_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    RunDirectory.create(tmp_path / "run", "job", "s").close()
+    real = Lock.take
+
+    def take(folder: Path) -> Lock:
+        held = real(folder)
+        (tmp_path / "run" / "run.json").rename(tmp_path / "run.json")
+        return held
+
+    monkeypatch.setattr(Lock, "take", take)
+    with pytest.raises(RunDirectoryError, match="not a run directory"):
+        RunDirectory.open(tmp_path / "run")
+    assert holder(tmp_path / "run") is None
+
+    def removed(folder: Path) -> Lock:
+        shutil.rmtree(folder)
+        return real(folder)
+
+    (tmp_path / "run.json").rename(tmp_path / "run" / "run.json")
+    monkeypatch.setattr(Lock, "take", removed)
+    with pytest.raises(RunDirectoryError, match="does not exist"):
+        RunDirectory.open(tmp_path / "run")
 
 
 def test_the_state_of_a_step_is_kept(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from daskpar.data.mltable.table_sample import has_rows, sample_table
 from daskpar.data.path_column import may_hold_urls
 from daskpar.data.stamps import Stamp, planned_stamp
 from daskpar.data.tables.table import Table
+from daskpar.datastores import carried
 from daskpar.errors import DaskparError, InputError
 from daskpar.locations import resolve
 
@@ -228,7 +229,7 @@ class _Opener:
         if len(files.paths) < 16:
             return [one(number) for number in range(len(files.paths))]
         with ThreadPoolExecutor(8) as pool:
-            return list(pool.map(one, range(len(files.paths)), chunksize=256))
+            return list(pool.map(carried(one), range(len(files.paths)), chunksize=256))
 
     def _check_sizes(self, stamps: Sequence[Stamp]) -> None:
         """Tables are read piece by piece; a file without a size would be taken for one of no bytes."""

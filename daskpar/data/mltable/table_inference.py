@@ -24,6 +24,7 @@ from daskpar.data.formats.record_sample import SampledColumns, SampledRows, samp
 from daskpar.data.mltable.option_checks import TransformationError
 from daskpar.data.notices import LONG, ONE_COLUMN, ZEROS, LossCounter, LostValues, shortened
 from daskpar.data.tables.table import DELIMITED, JSON_LINES, PARQUET, Table
+from daskpar.datastores import carried
 from daskpar.errors import InputError
 
 JSON_SAMPLE = 200
@@ -213,7 +214,7 @@ def infer_parquet_table(
         footers = [read_footer(path) for path in files]
     else:
         with ThreadPoolExecutor(8) as pool:
-            footers = list(pool.map(read_footer, files))
+            footers = list(pool.map(carried(read_footer), files))
     schema = unify(zip(files, (footer.schema for footer in footers), strict=True))
     return Table(
         origin=origin,
