@@ -192,7 +192,6 @@ class Startup:
         """Open and plan what the step splits, before the step starts, where a table makes that slow."""
         from daskpar.engine.planning import WantedColumns, open_with_columns, plan_ahead
         from daskpar.outputs.journal_reader import has_commits
-        from daskpar.processor import prestart
 
         folder = self.directory.step(step.name)
         if folder.state() is None:
@@ -205,15 +204,25 @@ class Startup:
             return
         wanted = WantedColumns.of(step)
         if not step.partition_keys and data.type == "mltable":
-            prestart.run_in_prestarted(
-                plan_ahead, data, step.by_size, wanted, folder.plan, self.datastores, others
-            )
+            self._in_server(plan_ahead, data, step.by_size, wanted, folder.plan, self.datastores, others)
         elif may_list_ahead(self.job, step, self.directory.path):
             self.lists[step.name] = ListingAhead(data, wanted, self.datastores)
         elif data.type == "mltable":
-            self.inputs[step.name] = prestart.run_in_prestarted(
-                open_with_columns, data, wanted, self.datastores, others
-            )
+            self.inputs[step.name] = self._in_server(open_with_columns, data, wanted, self.datastores, others)
+
+    def _in_server(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call a function in a fork server that waits for the first parallel step, which imports pandas
+        anyway, or here where none does.
+
+        Others that wait are of other runs in this process.
+        """
+        from daskpar.processor import prestart
+
+        first = _first_parallel(self.job)
+        if not self.options.is_local or first is None:
+            return function(*arguments)
+        environment = resolved_values(first.environment_variables, os.environ)
+        return prestart.run_in_prestarted(environment, function, *arguments)
 
     def _open_cluster(self) -> None:
         try:

@@ -79,6 +79,8 @@ class ForkServer:
         ahead: bool = False,
     ) -> None:
         self.threads = threads
+        self.outside = dict(os.environ)
+        """This process's variables when it learnt what it is for: whoever sets others means another one."""
         self._log = log
         self._mark = f"{MARK}={os.urandom(16).hex()}"
         self._last_key = 0
@@ -89,7 +91,7 @@ class ForkServer:
             return
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         defaults = {} if light else ALLOCATION if ahead else self._defaults()
-        given: Mapping[str, str] = os.environ
+        given: Mapping[str, str] = self.outside
         another = bool(python) and not light
         if python:
             from daskpar.processor.python_variables import activated
@@ -133,7 +135,8 @@ class ForkServer:
         that: a variable would have to be there from the beginning. OSError when it is gone.
         """
         self.threads = threads
-        wanted = {**self._defaults(), **os.environ, **environment, MARK: self._variables[MARK]}
+        self.outside = dict(os.environ)
+        wanted = {**self._defaults(), **self.outside, **environment, MARK: self._variables[MARK]}
         changed: dict[str, str | None] = dict.fromkeys(self._variables.keys() - wanted.keys())
         changed.update(wanted.items() - self._variables.items())
         if changed and wanted.get(PRELOADED):

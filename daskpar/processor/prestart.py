@@ -6,6 +6,7 @@ job is read: its interpreter is up by the time that its variables are known.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -28,20 +29,26 @@ class _Waiting:
     python: str
     """Empty: this Python."""
 
-    def fits(self, environment: Mapping[str, str], tabular: bool, threads: int, python: str) -> bool:
-        # One that has imported pandas serves file lists as well.
+    def has(self, environment: Mapping[str, str], python: str) -> bool:
+        """Whether it is that Python, with these variables on top of this process's own as they are now."""
         return (
             self.environment == dict(environment)
             and self.python == python
-            and self.threads == threads
-            and (self.tabular or not tabular)
+            and self.server.outside == dict(os.environ)
         )
+
+    def fits(self, environment: Mapping[str, str], tabular: bool, threads: int, python: str) -> bool:
+        # One that has imported pandas serves file lists as well.
+        return self.has(environment, python) and self.threads == threads and (self.tabular or not tabular)
 
 
 _waiting: list[_Waiting] = []
 _unprepared: list[ForkServer] = []
 """Those of which it is not known yet what they are for; one at most."""
+_closings = 0
+"""How often all that waited was ended."""
 _lock = threading.Lock()
+"""Held while these are looked at, never while a server works: other runs in this process look too."""
 
 
 @contextmanager
@@ -98,19 +105,40 @@ def close_unprepared() -> None:
         server.kill()
 
 
-def run_in_prestarted(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function in a child of a waiting fork server, or here when none waits or its child dies.
+def run_in_prestarted(environment: Mapping[str, str], function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function in a child of a fork server that waits, or here when none waits or its child dies.
 
-    Returns what it returns, raises what it raises.
+    `environment`: variables that the server must have been started for. Returns what the function returns,
+    raises what it raises.
     """
     with _lock:
-        server = next((found.server for found in _waiting if not found.python), None)
-        if server is not None:
-            try:
-                return call_in_child(server, function, *arguments)
-            except (EOFError, ConnectionError):
-                pass  # the child was killed: the work is done here, where an error can be seen
+        found = next((each for each in _waiting if each.has(environment, "")), None)
+        if found is not None:
+            _take_out(found)
+        closings = _closings
+    if found is not None:
+        try:
+            return call_in_child(found.server, function, *arguments)
+        except (EOFError, ConnectionError):
+            pass  # the child was killed: the work is done here, where an error can be seen
+        finally:
+            _put_back(found, closings)
     return function(*arguments)
+
+
+def _take_out(found: _Waiting) -> None:
+    """With the lock held."""
+    _waiting[:] = [each for each in _waiting if each is not found]
+
+
+def _put_back(found: _Waiting, closings: int) -> None:
+    """Let it wait again, unless all others have been ended meanwhile, which would have ended it too."""
+    with _lock:
+        waits = closings == _closings
+        if waits:
+            _waiting.append(found)
+    if not waits:
+        found.server.kill()
 
 
 def take_server(settings: ProcessorSettings) -> ForkServer | None:
@@ -118,9 +146,9 @@ def take_server(settings: ProcessorSettings) -> ForkServer | None:
     if settings.container is not None:
         return None  # each container sees what its own step needs
     with _lock:
-        for at, found in enumerate(_waiting):
+        for found in _waiting:
             if found.fits(settings.environment, settings.tabular, settings.threads, settings.own_python):
-                del _waiting[at]
+                _take_out(found)
                 return found.server
     return None
 
@@ -135,9 +163,11 @@ def keep_server(settings: ProcessorSettings, server: ForkServer) -> None:
 
 def close_all() -> None:
     """End the fork servers that nobody took."""
+    global _closings
     close_unprepared()
     # Those of another run in this process are among them: it then starts its own, somewhat later.
     with _lock:
+        _closings += 1
         left, _waiting[:] = list(_waiting), []
     for found in left:
         found.server.kill()

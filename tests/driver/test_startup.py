@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from daskpar.driver.options import Options
-from daskpar.driver.startup import start_servers, started_ahead
+from daskpar.driver.startup import Startup, start_servers, started_ahead
 from daskpar.jobspec.load import load_job
 from daskpar.processor import prestart
 from daskpar.processor.fetching import fetch_ahead
@@ -55,6 +56,22 @@ def test_a_machine_that_refuses_processes_is_for_the_node_to_tell(
     )
     with started_ahead(load_job(work.spec({"work": work.parallel()})), Options()):
         assert environments() == []
+
+
+def test_a_run_plans_in_a_server_of_its_own(work: Any) -> None:
+    """One of another run in this process has the variables of that one's step."""
+    work.files(1)
+    job = load_job(work.spec({"work": work.parallel(environment_variables={"A": "1"})}))
+    run = Startup(job, work.folder / "run", Options(), {}, "session")
+    try:
+        prestart.prestart({"A": "of another"}, tabular=True)
+        assert run._in_server(os.getpid) == os.getpid()
+        start_servers(job, Options())
+        assert run._in_server(os.getpid) != os.getpid()
+        assert run._in_server(os.getenv, "A") == "1"
+        assert sorted(found["A"] for found in environments()) == ["1", "of another"]
+    finally:
+        prestart.close_all()
 
 
 @pytest.mark.fresh_servers

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -86,12 +87,70 @@ def test_what_nobody_took_is_ended_at_once() -> None:
 
 
 def test_work_is_done_in_a_server_that_waits_and_here_where_there_is_none() -> None:
-    assert prestart.run_in_prestarted(os.getpid) == os.getpid()
+    assert prestart.run_in_prestarted(ENVIRONMENT, os.getpid) == os.getpid()
     prestart.prestart(ENVIRONMENT, tabular=False)
-    assert prestart.run_in_prestarted(os.getpid) != os.getpid()
-    assert prestart.run_in_prestarted(os.getenv, "A") == "1"
+    assert prestart.run_in_prestarted(ENVIRONMENT, os.getpid) != os.getpid()
+    assert prestart.run_in_prestarted(ENVIRONMENT, os.getenv, "A") == "1"
     with pytest.raises(ZeroDivisionError):
-        prestart.run_in_prestarted(divmod, 1, 0)
+        prestart.run_in_prestarted(ENVIRONMENT, divmod, 1, 0)
+
+
+def test_work_is_done_here_where_the_server_that_waits_is_for_other_variables() -> None:
+    """It is one of another run: its step may reach other data, or the same with other keys."""
+    prestart.prestart({"A": "of another"}, tabular=False)
+    assert prestart.run_in_prestarted(ENVIRONMENT, os.getpid) == os.getpid()
+    assert len(waiting()) == 1
+
+
+def test_one_that_was_started_with_other_variables_of_this_process_is_not_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Another run has started it, or the user has set them since."""
+    monkeypatch.setenv("TOKEN_OF_RUN", "first")
+    prestart.prestart(ENVIRONMENT, tabular=False)
+    (first,) = waiting()
+    monkeypatch.setenv("TOKEN_OF_RUN", "second")
+    assert prestart.take_server(Wanted()) is None  # type: ignore[arg-type]
+    assert prestart.run_in_prestarted(ENVIRONMENT, os.getpid) == os.getpid()
+    prestart.prestart(ENVIRONMENT, tabular=False)
+    assert prestart.run_in_prestarted(ENVIRONMENT, os.getenv, "TOKEN_OF_RUN") == "second"
+    second = prestart.take_server(Wanted())  # type: ignore[arg-type]
+    assert second is not None and second is not first and waiting() == [first]
+    prestart.keep_server(Wanted(), second)  # type: ignore[arg-type]
+    monkeypatch.setenv("TOKEN_OF_RUN", "first")
+    assert prestart.take_server(Wanted()) is first  # type: ignore[arg-type]
+    first.kill()
+
+
+def test_other_runs_go_on_while_a_server_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plan may take minutes."""
+    prestart.prestart(ENVIRONMENT, tabular=False)
+    (server,) = waiting()
+
+    def work(found: ForkServer, *_: Any) -> tuple[bool, bool, list[ForkServer]]:
+        return found is server, prestart._lock.locked(), waiting()
+
+    monkeypatch.setattr(prestart, "call_in_child", work)
+    assert prestart.run_in_prestarted(ENVIRONMENT, os.getpid) == (True, False, [])
+    assert waiting() == [server]
+
+
+@pytest.mark.parametrize("error", [None, EOFError("it has died"), ZeroDivisionError("of the function")])
+def test_one_that_works_while_all_are_ended_is_ended_too(
+    error: Exception | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prestart.prestart(ENVIRONMENT, tabular=False)
+    (server,) = waiting()
+
+    def work(*_: Any) -> None:
+        prestart.close_all()
+        if error is not None:
+            raise error
+
+    monkeypatch.setattr(prestart, "call_in_child", work)
+    with pytest.raises(ZeroDivisionError) if isinstance(error, ZeroDivisionError) else nullcontext():
+        prestart.run_in_prestarted(ENVIRONMENT, os.getpid)
+    assert waiting() == [] and server.process.returncode is not None
 
 
 def test_work_in_a_server_opens_what_a_datastore_holds(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,10 +158,10 @@ def test_work_in_a_server_opens_what_a_datastore_holds(monkeypatch: pytest.Monke
     monkeypatch.setattr("daskpar.datastores._known", {})
     prestart.prestart(ENVIRONMENT, tabular=False)
     datastores.remember("s3://lake", {"anon": True})
-    assert prestart.run_in_prestarted(datastores.options_of, "s3://lake/table") == {"anon": True}
+    assert prestart.run_in_prestarted(ENVIRONMENT, datastores.options_of, "s3://lake/table") == {"anon": True}
     with monkeypatch.context() as patch:
         patch.setattr("daskpar.datastores._known", {})
-        assert prestart.run_in_prestarted(datastores.options_of, "s3://lake/table") == {}
+        assert prestart.run_in_prestarted(ENVIRONMENT, datastores.options_of, "s3://lake/table") == {}
 
 
 def early() -> ForkServer:
@@ -124,9 +183,11 @@ def test_one_that_was_started_before_the_job_was_read_is_for_its_first_step(
         prestart.prestart(ENVIRONMENT, tabular=tabular, threads=3)
         assert waiting() == [first] and not prestart._unprepared
         names = ["A", "GONE", "CHANGED", "OMP_NUM_THREADS", "ARROW_DEFAULT_MEMORY_POOL"]
-        seen = [prestart.run_in_prestarted(os.getenv, name) for name in names]
+        seen = [prestart.run_in_prestarted(ENVIRONMENT, os.getenv, name) for name in names]
         assert seen == ["1", None, "after", "3", "system"]
-        assert prestart.run_in_prestarted(eval, "'pandas' in __import__('sys').modules") is tabular
+        assert (
+            prestart.run_in_prestarted(ENVIRONMENT, eval, "'pandas' in __import__('sys').modules") is tabular
+        )
         fits = Wanted(tabular=tabular, threads=3)
         taken = prestart.take_server(fits)  # type: ignore[arg-type]
         assert taken is first
@@ -157,7 +218,7 @@ def test_one_that_has_died_early_is_replaced() -> None:
         first.process.kill()
         first.process.wait()
         prestart.prestart(ENVIRONMENT, tabular=False)
-        assert prestart.run_in_prestarted(os.getenv, "A") == "1"
+        assert prestart.run_in_prestarted(ENVIRONMENT, os.getenv, "A") == "1"
 
 
 def waits_early(environment: Mapping[str, str], *, tabular: bool = False) -> bool:
@@ -167,14 +228,14 @@ def waits_early(environment: Mapping[str, str], *, tabular: bool = False) -> boo
         prestart.prestart(environment, tabular=tabular)
         (waits,) = waiting()
         assert prestart._unprepared == []
-        seen = variables_there()
+        seen = variables_there(environment)
         assert {**seen, **environment} == seen
         return waits is server
 
 
-def variables_there() -> dict[str, str]:
+def variables_there(environment: Mapping[str, str]) -> dict[str, str]:
     """Those of a program that what waits has started."""
-    said = prestart.run_in_prestarted(subprocess.check_output, ["/usr/bin/env", "-0"])
+    said = prestart.run_in_prestarted(environment, subprocess.check_output, ["/usr/bin/env", "-0"])
     return dict(text.split("=", 1) for text in os.fsdecode(said).split("\0") if text)
 
 

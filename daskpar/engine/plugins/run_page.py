@@ -160,8 +160,9 @@ class RunPage(SchedulerPlugin):
 def runs_of(scheduler: Any) -> dict[str, RunPage]:
     """The runs that this scheduler has or had, the oldest first."""
     found: dict[str, RunPage] = scheduler.__dict__.setdefault("_daskpar_runs", {})
-    for run_id in [run_id for run_id, run in found.items() if run.status != "running"][:-GONE_KEPT]:
-        del found[run_id]
+    # Metrics of this process may be asked for in another thread.
+    for run_id in [run_id for run_id, run in list(found.items()) if run.status != "running"][:-GONE_KEPT]:
+        found.pop(run_id, None)
     return found
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import field
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -27,7 +30,7 @@ STEPS_KEPT = 100
 
 @mutable
 class StepMetrics:
-    """One step of a run, counted on the scheduler."""
+    """One step of a run, counted on the scheduler; from any thread."""
 
     run: str
     step: str
@@ -37,21 +40,25 @@ class StepMetrics:
     _seconds: float = 0.0
     _waiting: list[bytes] = field(default_factory=list)
     _waiting_bytes: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock, compare=False, repr=False)
 
     def add(self, records: bytes) -> None:
         """Take records of ended tries."""
-        self._waiting.append(records)
-        self._waiting_bytes += len(records)
-        if self._waiting_bytes >= WAITING_BYTES:
-            self._digest()
+        with self._lock:
+            self._waiting.append(records)
+            self._waiting_bytes += len(records)
+            if self._waiting_bytes >= WAITING_BYTES:
+                self._digest()
 
     @property
     def durations(self) -> tuple[list[int], float]:
         """How many tries took up to each of `BUCKETS`, and at last all; and the sum of their seconds."""
-        self._digest()
-        return np.cumsum(self._buckets).tolist(), self._seconds
+        with self._lock:
+            self._digest()
+            return np.cumsum(self._buckets).tolist(), self._seconds
 
     def _digest(self) -> None:
+        """With the lock held."""
         if not self._waiting:
             return
         records = unpack(b"".join(self._waiting))
@@ -65,8 +72,8 @@ class StepMetrics:
 def metrics_of(scheduler: Any) -> dict[tuple[str, str], StepMetrics]:
     """(run, step) -> what is counted of it on this scheduler."""
     found: dict[tuple[str, str], StepMetrics] = scheduler.__dict__.setdefault("_daskpar_metrics", {})
-    for key in [key for key, step in found.items() if step.over][:-STEPS_KEPT]:
-        del found[key]
+    for key in [key for key, step in list(found.items()) if step.over][:-STEPS_KEPT]:
+        found.pop(key, None)
     return found
 
 
@@ -76,21 +83,37 @@ def step_metrics(scheduler: Any, run: str, step: str, counter: ThresholdCounter)
     package = sys.modules.get("prometheus_client")
     if package is None or not step or getattr(scheduler, "http_application", None) is None:
         return None
-    if not _collectors:
-        _collectors.append(_Collector())
+    found = metrics_of(scheduler)[run, step] = StepMetrics(run, step, counter)
+    with _lock:
+        _schedulers[id(scheduler)] = scheduler
+        is_first = not _collectors
+        if is_first:
+            _collectors.append(_Collector())
+    if is_first:
         try:
             package.REGISTRY.register(_collectors[0])
         except ValueError as error:  # somebody has metrics of these names
             logger.warning("no step is among the metrics: %s", error)
-    _collectors[0].scheduler = scheduler
-    found = metrics_of(scheduler)[run, step] = StepMetrics(run, step, counter)
     return found
 
 
-class _Collector:
-    """As Dask's own: one for each process, which shows the scheduler that came last."""
+def _asked_schedulers() -> list[Any]:
+    """Those whose steps whoever asks just now may see.
 
-    scheduler: Any = None
+    A scheduler answers in its own event loop, and only who knows its token: that one alone. Else it is code
+    of this process that asks, such as a server of the user's own: all of them.
+    """
+    with _lock:
+        found = list(_schedulers.values())
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return found
+    return [scheduler for scheduler in found if scheduler.loop.asyncio_loop is loop]
+
+
+class _Collector:
+    """As Dask's own: one for each process."""
 
     def describe(self) -> list[Any]:
         """Called by Prometheus' package once: what there is comes with `collect`."""
@@ -103,10 +126,11 @@ class _Collector:
         known = GaugeMetricFamily(
             "daskpar_run", "1 for a run that goes on", labels=["run", "job", "directory"]
         )
-        for run in runs_of(self.scheduler).values():
+        asked = _asked_schedulers()
+        for run in [run for scheduler in asked for run in list(runs_of(scheduler).values())]:
             known.add_metric([run.run_id, run.job, run.directory], float(run.status == "running"))
         labels = ["run", "step"]
-        steps = list(metrics_of(self.scheduler).values())
+        steps = [step for scheduler in asked for step in list(metrics_of(scheduler).values())]
         planned = GaugeMetricFamily("daskpar_mini_batches_planned", "Mini-batches of the plan", labels=labels)
         done = CounterMetricFamily(
             "daskpar_mini_batches", "Mini-batches by their final outcome", labels=[*labels, "outcome"]
@@ -135,3 +159,7 @@ class _Collector:
 
 _collectors: list[_Collector] = []
 """The one of this process, once there is one."""
+_schedulers: WeakValueDictionary[int, Any] = WeakValueDictionary()
+"""By their ids, those of this process that serve metrics: of each run its own."""
+_lock = threading.Lock()
+"""Held while these are looked at: each scheduler has a thread of its own."""

@@ -27,6 +27,8 @@ class StartedFetcher:
     process: subprocess.Popen[bytes]
     sock: socket.socket
     environment: Mapping[str, str]
+    outside: Mapping[str, str]
+    """Those of this process then: they may hold what opens the stores of one run, and not of another."""
     urls: frozenset[str] = frozenset()
     """Those that it was told ahead."""
     storage: StorageOptions | None = None
@@ -40,11 +42,12 @@ class StartedFetcher:
 
 
 def _start(environment: Mapping[str, str], urls: Collection[str] = ()) -> StartedFetcher:
+    outside = dict(os.environ)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         process = subprocess.Popen(
             [sys.executable, "-c", _launch_code(theirs.fileno())],
-            env={**os.environ, **environment},
+            env={**outside, **environment},
             stdin=subprocess.DEVNULL,
             pass_fds=[theirs.fileno()],
             start_new_session=True,
@@ -58,7 +61,7 @@ def _start(environment: Mapping[str, str], urls: Collection[str] = ()) -> Starte
     if storage is not None:
         with suppress(OSError):  # it is gone already: that is seen when it is taken
             channel.send(ours, Stores(tuple(urls), storage))
-    return StartedFetcher(process, ours, dict(environment), frozenset(urls), storage)
+    return StartedFetcher(process, ours, dict(environment), outside, frozenset(urls), storage)
 
 
 def _launch_code(fd: int) -> str:
@@ -105,7 +108,8 @@ def take_fetcher(
 def _fits(
     found: StartedFetcher, environment: Mapping[str, str], urls: Collection[str], storage: StorageOptions
 ) -> bool:
-    return (found.environment, found.urls, found.storage) == (environment, frozenset(urls), storage)
+    variables = (found.environment, found.outside) == (environment, dict(os.environ))
+    return variables and (found.urls, found.storage) == (frozenset(urls), storage)
 
 
 def close_all() -> None:

@@ -67,6 +67,21 @@ def test_one_that_opens_them_with_other_options_is_not_taken() -> None:
     taken.kill()
 
 
+def test_one_that_was_started_with_other_variables_of_this_process_is_not_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Another run has started it: they may hold the keys to its stores."""
+    monkeypatch.setenv("AWS_PROFILE", "first")
+    fetch_ahead.start_ahead(ENVIRONMENT, URLS)
+    (left,) = waiting()
+    monkeypatch.setenv("AWS_PROFILE", "second")
+    fetch_ahead.start_ahead(ENVIRONMENT, URLS)
+    assert len(waiting()) == 2
+    taken = fetch_ahead.take_fetcher(ENVIRONMENT, URLS, known_options())
+    assert taken.process.pid != left and waiting() == [left]
+    taken.kill()
+
+
 def test_one_that_has_died_is_not_taken() -> None:
     fetch_ahead.start_ahead(ENVIRONMENT, URLS)
     (dead,) = fetch_ahead._waiting
