@@ -1,9 +1,9 @@
 """Loads Dask's dashboard at the first request for a page, and shows it to whoever started the run alone.
 
-Loading its pages takes bokeh half a second and more, which every start would pay for; its address is served
-from the beginning. Its pages show names, addresses, logs and code of a run, and every user of the machine
-reaches its port, so a request has to know the run's token: in the address, as it is printed (`?token=...`),
-or in the cookie that the first such request gets.
+Loading its pages takes bokeh half a second and more, and those for tools (`/metrics`, `/json/...`) 20 ms,
+which every start would pay for; its address is served from the beginning. Its pages show names, addresses,
+logs and code of a run, and every user of the machine reaches its port, so a request has to know the run's
+token: in the address, as it is printed (`?token=...`), or in the cookie that the first such request gets.
 """
 
 from __future__ import annotations
@@ -106,12 +106,13 @@ class _FirstLook(web.RequestHandler):
         async with self._loading:
             applications = self._scheduler.http_application.applications
             if self.application in applications:
-                connect = await asyncio.to_thread(_pages)
-                add_to_navigation(self._scheduler)
-                applications.remove(self.application)
                 import dask
 
                 prefix = dask.config.get("distributed.scheduler.http.prefix", "") or ""
+                routes, connect = await asyncio.to_thread(_pages, self._scheduler, prefix)
+                add_to_navigation(self._scheduler)
+                applications.remove(self.application)
+                self._scheduler.http_application.add_handlers(".*$", routes)
                 connect(
                     self._scheduler.http_application,
                     self._scheduler.http_server,
@@ -121,8 +122,12 @@ class _FirstLook(web.RequestHandler):
         self.redirect(self.request.uri or "/status")
 
 
-def _pages() -> Any:
+def _pages(scheduler: Any, prefix: str) -> tuple[Any, Any]:
+    """The pages without pictures, as routes, and what adds those with pictures."""
+    import dask
     import distributed  # noqa: F401  # whole, before a part of it
     from distributed.dashboard.scheduler import connect
+    from distributed.http.utils import get_handlers
 
-    return connect
+    modules = dask.config.get("distributed.scheduler.http.routes")
+    return get_handlers(scheduler, modules, prefix), connect

@@ -53,14 +53,15 @@ class LocalScheduler(Scheduler):
     `with_nodes`: its nodes are in its own process.
     """
 
+    has_pages = False
+    """They are loaded when somebody first looks at them."""
+
     def __init__(self, *, token: str, doors: list[socket.socket], with_nodes: bool, **settings: Any) -> None:
         self._token = token
         self._doors = doors
         self._http_server: Any = None
-        self.has_pages = bool(doors)
         if with_nodes:
             watch_no_loop()
-        # The pages are loaded when somebody first looks at them, hence `dashboard` is false.
         super().__init__(dashboard=False, **settings)
         if with_nodes:
             look_seldom(self)

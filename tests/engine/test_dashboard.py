@@ -27,9 +27,9 @@ def test_each_scheduler_loads_its_pages_once_whatever_the_others_do(monkeypatch:
         if len(come) == 2:
             both.set()  # the loop goes on when this request waits too
 
-    def pages() -> Any:
+    def pages(*_: Any) -> Any:
         assert both.wait(60)
-        return lambda application, server, scheduler, prefix: connected.append(scheduler)
+        return [], lambda application, server, scheduler, prefix: connected.append(scheduler)
 
     monkeypatch.setattr(dashboard._FirstLook, "prepare", prepare)
     monkeypatch.setattr(dashboard, "_pages", pages)
@@ -38,7 +38,9 @@ def test_each_scheduler_loads_its_pages_once_whatever_the_others_do(monkeypatch:
         come.clear()
         both.clear()
         applications: list[Any] = []
-        parent = SimpleNamespace(applications=applications, add_application=applications.append)
+        parent = SimpleNamespace(
+            applications=applications, add_application=applications.append, add_handlers=lambda *_: None
+        )
         scheduler = SimpleNamespace(http_application=parent, http_server=None)
         show_on_demand(scheduler)
         (application,) = applications

@@ -271,3 +271,14 @@ def test_too_few_addresses_are_said_before_a_thread_is_missing(
         return
     with pytest.raises(InfrastructureLost, match=r"2,048 MB of addresses .* needs 3,072 MB"):
         check_address_space()
+
+
+@pytest.mark.parametrize("opened", [WITH_DASHBOARD], indirect=True)
+@pytest.mark.parametrize("path", ["/health", "/metrics", "/json/identity.json", "/info/main/workers.html"])
+def test_tools_find_their_pages_at_the_first_look(opened, path):
+    """Each is asked for first, in a cluster of its own: that look loads them all."""
+    cluster, _ = opened
+    page, _, token = cluster.dashboard_link.partition("?")
+    if path == "/metrics":
+        pytest.importorskip("prometheus_client")
+    assert status_of(f"{page.removesuffix('/status')}{path}?{token}") == 200
