@@ -86,6 +86,7 @@ class ForkServer:
         self._last_key = 0
         self.process: subprocess.Popen[bytes] | ContainerClient
         self._container: ContainerClient | None = None
+        self._planner: socket.socket | None = None
         if place is not None:
             self._start_in_container(place, environment or {}, tabular=tabular)
             return
@@ -144,7 +145,19 @@ class ForkServer:
         if any(name.startswith(READ_AT_START) or name in READ_AT_START_TOO for name in changed):
             return False
         channel.send(self.socket, Prepare(changed, "tables" if tabular else "files"))
+        if tabular:
+            self._planner, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+            with theirs:
+                socket.send_fds(self.socket, [b"f"], [theirs.fileno()])
         return True
+
+    def take_planner(self) -> socket.socket | None:
+        """The caller's end of a child that has forked before pandas was loaded, for one `RemoteCall`.
+
+        None where there is none, or it was taken. The child ends with the socket, and may have ended.
+        """
+        taken, self._planner = self._planner, None
+        return taken
 
     def _start_in_container(
         self, place: ServerPlace, environment: Mapping[str, str], *, tabular: bool
@@ -229,6 +242,8 @@ class ForkServer:
         self._leave_nothing()
 
     def _leave_nothing(self) -> None:
+        if (planner := self.take_planner()) is not None:
+            planner.close()
         if self._container is not None:
             self._container.close()
         with contextlib.suppress(OSError):

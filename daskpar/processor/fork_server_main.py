@@ -14,10 +14,20 @@ import select
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from time import monotonic, sleep
+from typing import NoReturn
 
 from daskpar.processor import channel, guardian, last_state, leftovers, linux
-from daskpar.processor.fork_protocol import CloseServer, Exited, Prepare, Spawn, Spawned, SpawnFailed
+from daskpar.processor.fork_protocol import (
+    ChildTask,
+    CloseServer,
+    Exited,
+    Prepare,
+    Spawn,
+    Spawned,
+    SpawnFailed,
+)
 from daskpar.processor.protocol import ProcessorSettings
 from daskpar.processor.shared_page import Announcement, SharedPage
 
@@ -56,17 +66,24 @@ def serve(fd: int, preload: str, mark: str, *, node: int = 0) -> None:
     signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
     sock = socket.socket(fileno=fd)
     sock.set_inheritable(False)
-    _preload(preload or _prepared(sock))
+    own = [fd for fd in (sock.fileno(), wake, waker, guarded) if fd >= 0]
+    if preload:
+        _preload(preload)
+    else:
+        _prepare(sock, own)
     _hide_what_loads_dask()
     _Server(sock, wake, waker, guarded, mark).run()
 
 
-def _prepared(sock: socket.socket) -> str:
-    """Wait until the step is known, and take over its variables; what to load for it."""
+def _prepare(sock: socket.socket, own: list[int]) -> None:
+    """Wait until the step is known, take over its variables, and load what it needs; before pandas is loaded,
+    a child is forked that plans without it meanwhile. `own`: descriptors that the child must not have.
+    """
     for name in WHILE_IT_WAITS:
         importlib.import_module(name)
     try:
         order: Prepare = channel.receive(sock)
+        planner = socket.recv_fds(sock, 1, 1)[1] if order.preload == "tables" else []
     except (EOFError, OSError):  # no step wants it
         os._exit(0)
     for name, value in order.variables.items():
@@ -74,7 +91,30 @@ def _prepared(sock: socket.socket) -> str:
             os.environ.pop(name, None)
         else:
             os.environ[name] = value
-    return order.preload
+    if planner:
+        _load_arrow()
+        _fork_planner(planner, own)
+    _preload(order.preload)
+
+
+def _fork_planner(fds: list[int], own: list[int]) -> None:
+    """Fork a child that runs the one `RemoteCall` which comes to it."""
+    parent = os.getpid()
+    with contextlib.suppress(OSError):  # no process can be had: then each call has its own, or none
+        if os.fork() == 0:
+            _as_child(parent, own, lambda: _run_call(fds))
+    for fd in fds:
+        os.close(fd)
+
+
+def _run_call(fds: list[int]) -> None:
+    gc.enable()
+    with socket.socket(fileno=os.dup(fds[0])) as caller:
+        try:
+            call: ChildTask = channel.receive(caller)
+        except (EOFError, OSError):  # nobody needs it
+            return
+    call.run(fds)
 
 
 def _preload(preload: str) -> None:
@@ -90,15 +130,21 @@ def _preload(preload: str) -> None:
         import numpy  # noqa: F401
 
     if preload == "tables":
+        _load_arrow()
         import pandas  # noqa: F401
-        import pyarrow  # noqa: F401
 
-        import daskpar.data.tables.table_reader
         import daskpar.rows.frame_text  # noqa: F401
     # The children's garbage collector then leaves these memory pages shared. The garbage that there is (some
     # hundred objects) stays: to look for it is a twelfth of the work of the whole start.
     gc.freeze()
     gc.enable()
+
+
+def _load_arrow() -> None:
+    """What plans tables, and reads them up to the frames."""
+    import pyarrow  # noqa: F401
+
+    import daskpar.data.tables.table_reader  # noqa: F401
 
 
 def _hide_what_loads_dask() -> None:
@@ -108,6 +154,28 @@ def _hide_what_loads_dask() -> None:
     package = vars(sys.modules["daskpar"])
     package["__all__"][:] = ["__version__"]
     package.pop("__dir__", None)
+
+
+def _as_child(parent: int, own: list[int], work: Callable[[], None]) -> NoReturn:
+    """In a forked child: undo what is the server's `own`, do the work, and end."""
+    try:
+        os.setsid()
+        linux.die_with_parent(parent)
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
+            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for fd in own:
+            os.close(fd)
+        linux.prefer_for_oom_kill()
+        work()
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)
+    os._exit(0)
 
 
 class _Server:
@@ -177,28 +245,14 @@ class _Server:
         channel.send(self._sock, Spawned(request.key, pid))
 
     def _run_child(self, request: Spawn, fds: list[int], parent: int) -> None:
-        """In the forked child: undo what is the server's own, then run the task; never returns."""
-        try:
-            os.setsid()
-            linux.die_with_parent(parent)
-            signal.set_wakeup_fd(-1)
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
-                signal.signal(number, signal.SIG_DFL)
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            for fd in self._own:
-                os.close(fd)
+        """In the forked child; never returns."""
+
+        def work() -> None:
             for _, page in self._watched.values():
                 page.close()
-            self._sock.close()
-            linux.prefer_for_oom_kill()
             request.task.run(fds)
-        except BaseException:
-            import traceback
 
-            traceback.print_exc()
-            sys.stderr.flush()
-            os._exit(1)
-        os._exit(0)
+        _as_child(parent, [*self._own, self._sock.detach()], work)
 
     def _reap(self) -> None:
         while True:

@@ -149,8 +149,12 @@ def take_server(settings: ProcessorSettings) -> ForkServer | None:
         for found in _waiting:
             if found.fits(settings.environment, settings.tabular, settings.threads, settings.own_python):
                 _take_out(found)
-                return found.server
-    return None
+                break
+        else:
+            return None
+    if (planner := found.server.take_planner()) is not None:
+        planner.close()  # nobody will need it
+    return found.server
 
 
 def keep_server(settings: ProcessorSettings, server: ForkServer) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from daskpar.datastores import StorageOptions, known_options, take_options
@@ -42,13 +43,27 @@ def call_in_child(server: ForkServer, function: Callable[..., Any], *arguments: 
 
     EOFError when the child died without an answer, OSError when the server is gone.
     """
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        server.spawn(RemoteCall(function, arguments, known_options()), [theirs.fileno()])
-        theirs.close()
-        returned, value = channel.receive(ours)
-    finally:
-        ours.close()
+    call = RemoteCall(function, arguments, known_options())
+    answer = _answer_of_planner(server, call)
+    if answer is None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        with ours:
+            with theirs:
+                server.spawn(call, [theirs.fileno()])
+            answer = channel.receive(ours)
+    returned, value = answer
     if returned:
         return value
     raise value
+
+
+def _answer_of_planner(server: ForkServer, call: RemoteCall) -> tuple[bool, Any] | None:
+    """None where it has no such child, or that one has died."""
+    planner = server.take_planner()
+    if planner is None:
+        return None
+    with planner, suppress(EOFError, ConnectionError):
+        channel.send(planner, call)
+        answer: tuple[bool, Any] = channel.receive(planner)
+        return answer
+    return None

@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from daskpar import datastores
-from daskpar.processor import prestart
+from daskpar.processor import linux, prestart
 from daskpar.processor.fork_server import ForkServer
+from waiting import until
 
 pytestmark = pytest.mark.fresh_servers
 
@@ -191,6 +194,58 @@ def test_one_that_was_started_before_the_job_was_read_is_for_its_first_step(
         fits = Wanted(tabular=tabular, threads=3)
         taken = prestart.take_server(fits)  # type: ignore[arg-type]
         assert taken is first
+        taken.close()
+
+
+LOADED = "[name for name in ('pandas', 'pyarrow') if name in __import__('sys').modules]"
+"""What of these the process has that evaluates it."""
+
+
+@contextmanager
+def early_with_tables() -> Iterator[ForkServer]:
+    """Not a fixture: pytest sets a variable to another value for the test itself."""
+    with prestart.started_early(wanted=True):
+        prestart.prestart(ENVIRONMENT, tabular=True)
+        (server,) = waiting()
+        yield server
+
+
+def test_the_first_call_of_tables_need_not_wait_for_pandas() -> None:
+    """It is run by a child that was forked before, with the variables of the step; the next ones are not."""
+    asked = f"({LOADED}, __import__('os').getenv('A'), __import__('os').getppid())"
+    with early_with_tables() as server:
+        first, second = (prestart.run_in_prestarted(ENVIRONMENT, eval, asked) for _ in range(2))
+    assert first == (["pyarrow"], "1", server.process.pid)
+    assert second == (["pandas", "pyarrow"], "1", server.process.pid)
+
+
+def test_what_the_first_call_raises_is_raised() -> None:
+    """Also what a broken connection to the child would raise."""
+    with early_with_tables(), pytest.raises(EOFError, match=r"^mine$"):
+        prestart.run_in_prestarted(ENVIRONMENT, exec, "raise EOFError('mine')")
+
+
+def test_a_first_call_whose_child_is_killed_is_done_by_another(tmp_path: Path) -> None:
+    tried = tmp_path / "tried"
+    dies_once = f"""if True:
+        import os, pathlib, signal
+        tried = pathlib.Path({str(tried)!r})
+        if not tried.exists():
+            tried.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        tried.write_text(str(os.getppid()))"""
+    with early_with_tables() as server:
+        prestart.run_in_prestarted(ENVIRONMENT, exec, dies_once)
+    assert tried.read_text() == str(server.process.pid)
+
+
+def test_a_child_for_the_first_call_ends_where_there_is_none() -> None:
+    with early_with_tables() as server:
+        children = partial(linux.children_of, server.process.pid)
+        until(lambda: len(children()) == 2, "the guardian of the server, and the child")
+        taken = prestart.take_server(Wanted(tabular=True))  # type: ignore[arg-type]
+        assert taken is server and taken.take_planner() is None
+        until(lambda: len(children()) == 1, "the end of the child")
         taken.close()
 
 
