@@ -44,7 +44,7 @@ ALLOCATION = {
 READ_AT_START = ("LD_", "MALLOC_", "GLIBC_", "PYTHON", "LC_", "COVERAGE_", "SETUPTOOLS_", "OPENSSL_")
 """How variables begin that a process reads as it starts: to change them later changes nothing. Packages have
 Python call them at its start too (`.pth` files): setuptools and coverage do. OpenSSL is loaded before the
-step is known (`fork_server_main`).
+step is known (`loaded_ahead`).
 """
 READ_AT_START_TOO = frozenset({"LANG", "LANGUAGE", "LOCPATH", "TZ", "HOME", "TEMP", "TMP"})
 """Others; the folders for temporary files are for the guardian of the server to know."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import importlib
 import os
 import select
 import signal
@@ -18,7 +17,7 @@ from collections.abc import Callable
 from time import monotonic, sleep
 from typing import NoReturn
 
-from daskpar.processor import channel, guardian, last_state, leftovers, linux
+from daskpar.processor import channel, guardian, last_state, leftovers, linux, loaded_ahead
 from daskpar.processor.fork_protocol import (
     ChildTask,
     CloseServer,
@@ -33,16 +32,6 @@ from daskpar.processor.shared_page import Announcement, SharedPage
 
 MAX_FDS = 4
 """File descriptors that come with one `Spawn` at most."""
-
-
-WHILE_IT_WAITS = (
-    "calendar", "cmath", "concurrent.futures.thread", "csv", "datetime", "decimal", "faulthandler",
-    "gzip", "hashlib", "hmac", "logging", "numbers", "pkgutil", "platform", "pprint", "pydoc",
-    "queue", "secrets", "ssl", "string", "subprocess", "sysconfig", "tarfile", "textwrap",
-    "traceback", "unicodedata", "uuid", "zipfile", "zoneinfo",
-)  # fmt: skip
-"""Modules of the standard library that pandas and our own modules import, and that no variable of a step
-concerns which may come with a `Prepare`."""
 
 
 def serve(fd: int, preload: str, mark: str, *, node: int = 0) -> None:
@@ -79,8 +68,7 @@ def _prepare(sock: socket.socket, own: list[int]) -> None:
     """Wait until the step is known, take over its variables, and load what it needs; before pandas is loaded,
     a child is forked that plans without it meanwhile. `own`: descriptors that the child must not have.
     """
-    for name in WHILE_IT_WAITS:
-        importlib.import_module(name)
+    loaded_ahead.load()
     try:
         order: Prepare = channel.receive(sock)
         planner = socket.recv_fds(sock, 1, 1)[1] if order.preload == "tables" else []
@@ -91,6 +79,8 @@ def _prepare(sock: socket.socket, own: list[int]) -> None:
             os.environ.pop(name, None)
         else:
             os.environ[name] = value
+    if order.preload == "tables":
+        loaded_ahead.keep()
     if planner:
         _load_arrow()
         _fork_planner(planner, own)

@@ -330,3 +330,23 @@ def test_of_a_server_that_no_step_begins_with_nothing_is_left() -> None:
         (server,) = prestart._unprepared
         prestart.close_unprepared()
         assert prestart._unprepared == [] and server.process.returncode is not None
+
+
+@pytest.mark.parametrize("name", ["calendar", "secrets", "zoneinfo"])
+def test_a_script_finds_what_lies_beside_it_though_python_has_a_module_of_that_name(
+    name: str, tmp_path: Path
+) -> None:
+    """The first server has loaded Python's own before the step was known."""
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "__init__.py").write_text("OWN = 'mine'\n")
+    (tmp_path / "pprint").mkdir()  # no package: Python's own module is found before it
+    script = tmp_path / "score.py"
+    script.write_text(
+        f"import pprint\nfrom {name} import OWN\ndef run(_):\n    return OWN, pprint.__name__\n"
+    )
+    load = f"__import__('daskpar.processor.entry_script', fromlist=['load']).load({str(script)!r}, None)"
+    with prestart.started_early(wanted=True):
+        prestart.prestart(ENVIRONMENT, tabular=False)
+        assert prestart.run_in_prestarted(ENVIRONMENT, eval, f"{load}.run(0)") == ("mine", "pprint")
+        loaded = "'pprint' in __import__('sys').modules"
+        assert prestart.run_in_prestarted(ENVIRONMENT, eval, loaded), "scripts that need it have it loaded"
