@@ -35,7 +35,9 @@ class RemoteCall(ChildTask):
             answer = True, self.function(*self.arguments)
         except Exception as error:
             answer = False, error
-        channel.send(socket.socket(fileno=fds[0]), answer)
+        # The caller may have been interrupted meanwhile: nobody needs the answer then.
+        with socket.socket(fileno=fds[0]) as caller, suppress(ConnectionError):
+            channel.send(caller, answer)
 
 
 def call_in_child(server: ForkServer, function: Callable[..., Any], *arguments: Any) -> Any:

@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 
 from daskpar import datastores
-from daskpar.processor import linux, prestart
+from daskpar.datastores import StorageOptions
+from daskpar.processor import channel, linux, prestart
 from daskpar.processor.fork_server import ForkServer
+from daskpar.processor.remote_call import RemoteCall
 from waiting import until
 
 pytestmark = pytest.mark.fresh_servers
@@ -237,6 +239,25 @@ def test_a_first_call_whose_child_is_killed_is_done_by_another(tmp_path: Path) -
     with early_with_tables() as server:
         prestart.run_in_prestarted(ENVIRONMENT, exec, dies_once)
     assert tried.read_text() == str(server.process.pid)
+
+
+def test_a_child_whose_caller_was_interrupted_says_nothing(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Its standard error is the terminal of the run."""
+    begun, may_end = (str(tmp_path / name) for name in ("begun", "may_end"))
+    for name in (begun, may_end):
+        os.mkfifo(name)
+    with early_with_tables() as server:
+        caller = server.take_planner()
+        assert caller is not None
+        with caller:
+            text = f"open({begun!r}, 'w').close(); open({may_end!r}).close()"
+            channel.send(caller, RemoteCall(exec, (text,), StorageOptions()))
+            open(begun).close()
+        open(may_end, "w").close()
+        until(lambda: len(linux.children_of(server.process.pid)) == 1, "the end of the child")
+    assert capfd.readouterr().err == ""
 
 
 def test_a_child_for_the_first_call_ends_where_there_is_none() -> None:
