@@ -141,6 +141,20 @@ class LocalWorker(Worker):
         return await super().close(*args, **settings)
 
 
+class LocalNanny(Nanny):
+    """Starts a worker with a process of its own, with the variables of this process.
+
+    Dask's sets some beforehand, in this process and for good (one thread, its own settings of the allocator,
+    a seed of hashes), unless they are set. Processors would take them for the user's: those of this run, and
+    of each one in this process that begins later.
+    """
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.env = {name: value for name, value in self.env.items() if name not in self.pre_spawn_env}
+        self.pre_spawn_env = {}
+
+
 def look_seldom(server: Any) -> None:
     """Let a server that is not started yet look seldom whether its event loop answers."""
     server.periodic_callbacks["tick"].callback_time = TICK_MILLISECONDS
@@ -177,7 +191,7 @@ class LocalCluster:
         common = {"protocol": protocol, "host": LOOPBACK if processes else None, "security": security}
         node = {**common, "nthreads": THREADS, "memory_limit": 0, "silence_logs": logging.ERROR}
         if processes:
-            each = {"cls": Nanny, "options": {**node, "worker_class": LocalWorker}}
+            each = {"cls": LocalNanny, "options": {**node, "worker_class": LocalWorker}}
         else:
             each = {"cls": LocalWorker, "options": {**node, "with_driver": True}}
         with ExitStack() as until_end:

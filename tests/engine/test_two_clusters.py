@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from typing import Any
@@ -103,3 +104,21 @@ def test_pages_are_loaded_where_they_are_served_alone(
     loaded.clear()
     with distributed.LocalCluster(n_workers=1, processes=False, dashboard_address=":0"):
         assert {*loaded} >= {*dask.config.get(PAGES[0]), *dask.config.get(PAGES[1])}
+
+
+def test_a_worker_with_a_process_of_its_own_has_the_variables_of_this_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Dask sets some in both: to processors, of later runs too, they would look like the user's."""
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "MALLOC_TRIM_THRESHOLD_", "PYTHONHASHSEED")
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MKL_NUM_THREADS", "3")
+    made = cluster(processes=True)
+    try:
+        with distributed.Client(made.dask) as client:
+            (found,) = client.run(lambda: dict(os.environ)).values()
+    finally:
+        made.close()
+    for variables in (found, os.environ):
+        assert {name: variables[name] for name in names if name in variables} == {"MKL_NUM_THREADS": "3"}
