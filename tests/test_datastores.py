@@ -26,9 +26,10 @@ from daskpar.datastores import (
     take_options,
 )
 from daskpar.driver import start_run
-from daskpar.driver.options import Datastores, Options, all_datastores
+from daskpar.driver.options import Options
 from daskpar.errors import InputError, UsageError
 from daskpar.locations import filesystem
+from daskpar.named_places import Datastores, all_datastores
 
 SECRET = "wJalrXUtnFEMI-secret"
 
