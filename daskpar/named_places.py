@@ -11,7 +11,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from daskpar.datastores import Datastore, Written, as_datastore, remember
+from daskpar.datastores import (
+    Datastore,
+    Written,
+    as_datastore,
+    is_of_run,
+    known_options,
+    remember,
+    take_options,
+)
 from daskpar.default_datastore import configured_default
 from daskpar.errors import LocationError, UsageError, nearest
 from daskpar.locations import UNNAMED, is_url, resolve
@@ -136,3 +144,25 @@ def all_datastores(of_options: Mapping[str, Written]) -> dict[str, str]:
     stores = Datastores(of_options)
     found = dict(stores)
     return {**found, UNNAMED: stores[UNNAMED]} if UNNAMED in stores else found
+
+
+def looked_up(text: str, datastores: Mapping[str, Written] | None = None) -> str:
+    """What a user's text means, a slash at its end kept; what lies there can be opened from then on.
+
+    `datastores`: those of the call, on top of those of Dask's configuration. Raises LocationError for a
+    datastore that is not known, and what only Azure ML can look up.
+    """
+    place = resolve(text, Path.cwd(), all_datastores(datastores or {}))
+    return f"{place}/" if text.endswith("/") and not place.endswith("/") else place
+
+
+def know_configured() -> None:
+    """Make known the datastores of Dask's configuration, for what an earlier process has written.
+
+    What this process was told by a run counts more, and a run knows its own: nothing is done there.
+    """
+    if is_of_run():
+        return
+    told = known_options()
+    all_datastores({})
+    take_options(told)

@@ -198,7 +198,7 @@ def resume_run(path: Path, options: Options, warnings: Sequence[Problem] = ()) -
         opened = reopen(path, options, lambda job, options: ahead.enter_context(started_ahead(job, options)))
         with opened.directory as directory:
             if opened.job is None:
-                return completed_before(directory)
+                return completed_before(directory, options.datastores)
             return PipelineRun(
                 opened.job, directory, opened.options, resumed=True, warnings=[*warnings, *opened.warnings]
             ).run()
