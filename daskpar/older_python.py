@@ -135,7 +135,7 @@ def _dataclass(cls: Any = None, **options: Any) -> Any:
         return lambda decorated: _dataclass(decorated, **options)
     options.pop("slots", None)
     kw_only, init = options.pop("kw_only", False), options.pop("init", True)
-    own = cls.__dict__.get("__annotations__", {}) if kw_only else {}
+    own = vars(cls).get("__annotations__", {}) if kw_only else {}
     by_name = getattr(cls, "_by_name", frozenset()) | frozenset(own)
     # Where fields are given by name they may be in any order.
     made = dataclasses.dataclass(cls, **options, init=init and not kw_only)
