@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import field
@@ -109,6 +109,11 @@ def carried(function: Callable[..., _Returned]) -> Callable[..., _Returned]:
     return call
 
 
+def is_of_run() -> bool:
+    """Whether this thread works for a run, which knows the options that it was given and no others."""
+    return _own.get() is not None
+
+
 def _table() -> _Known:
     own = _own.get()
     return _known if own is None else own.known
@@ -159,10 +164,23 @@ def options_of(url: str) -> Mapping[str, Any]:
     """The options of the datastore that `url` lies in, of the innermost one; empty for none."""
     if not (table := _table()):
         return {}
-    plain = _plain(url)
+    owner = _owner(table, _plain(url))
+    return {} if owner is None else table[owner]
+
+
+def _owner(table: _Known, plain: str) -> str | None:
+    """The innermost URL of the table that `plain` lies in."""
     inside = (known for known in table if plain == known or plain.startswith(known.rstrip("/") + "/"))
-    longest = max(inside, key=len, default=None)
-    return {} if longest is None else table[longest]
+    return max(inside, key=len, default=None)
+
+
+def options_for(urls: Iterable[str]) -> StorageOptions:
+    """Those by which these files are opened, and no others, to be sent to another process."""
+    if not (table := _table()):
+        return StorageOptions()
+    plain = (_plain(url) for url in urls if "://" in url)
+    used = {owner for url in plain if (owner := _owner(table, url)) is not None}
+    return StorageOptions({url: table[url] for url in used})
 
 
 def known_options() -> StorageOptions:

@@ -134,10 +134,14 @@ def _dataclass(cls: Any = None, **options: Any) -> Any:
     if cls is None:
         return lambda decorated: _dataclass(decorated, **options)
     options.pop("slots", None)
-    if not options.pop("kw_only", False):
-        return dataclasses.dataclass(cls, **options)
-    made = dataclasses.dataclass(cls, **options, init=False)  # its fields may be in any order
-    made.__init__ = _init_by_name
+    kw_only, init = options.pop("kw_only", False), options.pop("init", True)
+    own = vars(cls).get("__annotations__", {}) if kw_only else {}
+    by_name = getattr(cls, "_by_name", frozenset()) | frozenset(own)
+    # Where fields are given by name they may be in any order.
+    made = dataclasses.dataclass(cls, **options, init=init and not kw_only)
+    made._by_name = by_name  # for `value_classes`: the fields themselves do not know it here
+    if init and kw_only:
+        made.__init__ = _init_by_name
     return made
 
 

@@ -9,13 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from daskpar.batches.selection import selection
 from daskpar.datastores import Written, own_options
-from daskpar.driver.options import (
-    Assets,
-    Components,
-    Datastores,
-    Options,
-)
+from daskpar.driver.options import Options
 from daskpar.errors import InputError, Problem, SpecError
+from daskpar.named_places import Assets, Components, Datastores
 
 if TYPE_CHECKING:
     from distributed import Client

@@ -106,7 +106,9 @@ def _init_of(cls: Any) -> Any:
         elif not each.init:
             continue  # it has its default from the class, or comes later
         if each.init:
-            (by_name if each.kw_only else by_place).append(_parameter(each, known))
+            # In older Pythons fields do not say it: see `older_python`.
+            named = each.kw_only if hasattr(each, "kw_only") else name in cls._by_name
+            (by_name if named else by_place).append(_parameter(each, known))
         lines.append(f"  _set(self, {name!r}, {value})")
     if hasattr(cls, "__post_init__"):
         lines.append("  self.__post_init__()")

@@ -66,6 +66,21 @@ def reset_objects() -> None:
     moto_api_backend.reset()
 
 
+def in_configuration(patch: pytest.MonkeyPatch, bucket: Bucket) -> dict[str, Any]:
+    """Where the bucket is and its credentials are in Dask's configuration alone, as those of the datastore
+    `lake`; its storage options.
+    """
+    import dask
+
+    for name in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        patch.delenv(name)
+    patch.setenv("HOME", "/nowhere")  # nor has it a file of credentials
+    options = {"key": "x", "secret": "very-secret", "endpoint_url": bucket.endpoint}
+    stores = {"lake": {"url": "s3://box", "storage_options": options}}
+    patch.setitem(dask.config.config, "daskpar", {"datastores": stores})
+    return options
+
+
 @contextmanager
 def s3_bucket(patch: pytest.MonkeyPatch) -> Iterator[Bucket]:
     """A bucket, and credentials for it in the environment."""

@@ -20,15 +20,17 @@ from daskpar.datastores import (
     as_datastore,
     carried,
     known_options,
+    options_for,
     options_of,
     own_options,
     remember,
     take_options,
 )
 from daskpar.driver import start_run
-from daskpar.driver.options import Datastores, Options, all_datastores
+from daskpar.driver.options import Options
 from daskpar.errors import InputError, UsageError
 from daskpar.locations import filesystem
+from daskpar.named_places import Datastores, all_datastores
 
 SECRET = "wJalrXUtnFEMI-secret"
 
@@ -97,6 +99,14 @@ def test_they_go_to_other_processes_and_are_never_shown() -> None:
     remember("s3://b", {})
     take_options(pickle.loads(pickle.dumps(sent)))
     assert options_of("s3://b/x")["secret"] == SECRET
+
+
+def test_another_process_gets_those_of_its_files_and_no_others() -> None:
+    for name in ("lake", "lake/in", "other"):
+        remember(f"s3://{name}", {"key": name})
+    found = options_for(["/local/x", "s3://lake/x", "s3a://lake/in/x", "s3://lake/y", "gs://other/x"])
+    assert found == {"s3://lake": {"key": "lake"}, "s3://lake/in": {"key": "lake/in"}}
+    assert not options_for(["/local/x"])
 
 
 class Key(str):

@@ -12,11 +12,11 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from daskpar.data.formats.byte_source import ByteSource
 from daskpar.data.mltable.open import open_mltable
-from daskpar.driver.options import Datastores
 from daskpar.errors import DaskparError, LocationError, UsageError
 from daskpar.jobspec.load import load_job
 from daskpar.jobspec.model import Step
 from daskpar.locations import datastore_of, is_url, join, read_bytes, resolve
+from daskpar.named_places import Datastores
 
 STORES = {
     "here": "/stores/here",

@@ -38,10 +38,12 @@ from daskpar.data.tables.partitions import (
     show_warning,
 )
 from daskpar.data.tables.table import Table
+from daskpar.datastores import Written, known_options, options_for, own_options
 from daskpar.errors import InputError, UsageError
 from daskpar.jobspec import scalars
 from daskpar.jobspec.model import BySize
 from daskpar.locations import resolve
+from daskpar.named_places import all_datastores
 from daskpar.sizes import parse_size
 
 FILES_IN_PARTITION = 1000
@@ -55,7 +57,7 @@ def read_mltable(
     mini_batch_size: int | str | None = None,
     partition_keys: Sequence[str] | None = None,
     partition_bytes: int | None = None,
-    datastores: Mapping[str, str] | None = None,
+    datastores: Mapping[str, Written] | None = None,
 ) -> dask.dataframe.DataFrame:
     """The table of an MLTable folder as a lazy Dask dataframe, as Microsoft's `mltable` reads it.
 
@@ -63,8 +65,9 @@ def read_mltable(
     filesystem that fsspec knows. Only metadata and the inference sample are read now: mistakes in the
     MLTable, missing files and unreadable samples raise InputError with the MLTable's line. `partition_bytes`
     cuts partitions of that size (default: the MLTable's `partition_size`, 20 MiB; Parquet: row groups); the
-    rows are the same whatever it is. Each partition counts its index from 0. `datastores` maps names in
-    `azureml://datastores/NAME/paths/…` to folders or URLs.
+    rows are the same whatever it is. Each partition counts its index from 0. `datastores`: name in
+    `azureml://datastores/NAME/paths/…` -> folder, URL or `{"url": ..., "storage_options": {...}}`, on top of
+    those in Dask's configuration; partitions are read with these options, wherever that is.
 
     `mini_batch_size` and `partition_keys` give one partition for each mini-batch that a job with these
     settings has, with the same rows in the same order. A plain number counts files: for a table it raises
@@ -112,15 +115,25 @@ def read_mltable(
     if isinstance(partition_keys, str):
         raise UsageError(f"partition_keys is a list of names of columns: write [{partition_keys!r}]")
     prefer_system_pool()
-    opened = open_mltable(resolve(str(path), Path.cwd(), datastores or {}), datastores)
+    with own_options(known_options()):
+        places = all_datastores(datastores or {})
+        opened = open_mltable(resolve(str(path), Path.cwd(), places), places)
+        return _collection(opened, size, partition_keys, partition_bytes)
+
+
+def _collection(
+    opened: Table | FileList,
+    size: BySize | None,
+    partition_keys: Sequence[str] | None,
+    partition_bytes: int | None,
+) -> dask.dataframe.DataFrame:
+    """What was opened, lazily, cut as was asked for."""
     if isinstance(opened, FileList):
         return _of_files(opened, size, partition_keys)
     if partition_keys is not None:
         check_keys(partition_keys, opened.schema.names, opened.origin)
     if size is not None and size.number and size.unit == 1:
-        what = (
-            f"mini_batch_size {mini_batch_size} is a number of files, but {opened.origin} is read as a table"
-        )
+        what = f"mini_batch_size {size.written} is a number of files, but {opened.origin} is read as a table"
         raise InputError(
             f'{what}: write a size with a unit, like "1mb" (partition_bytes={size.number} if you mean bytes)'
         )
@@ -156,7 +169,7 @@ def _size(written: int | str) -> BySize:
 
 
 def _parts(table: Table, pieces: np.ndarray, nulls: tuple[str, ...]) -> list[PiecePartition]:
-    table_read = TableRead(uuid.uuid4().hex, len(pieces), nulls)
+    table_read = TableRead(uuid.uuid4().hex, len(pieces), nulls, options_for(table.files))
     of_file = {file: table.only(file) for file in np.unique(pieces["file"]).tolist()}
     return [
         PiecePartition(of_file[file], start, stop, table_read, number)
@@ -216,12 +229,13 @@ def _partitions(table: Table) -> np.ndarray:
     )
 
 
-def read_files(path: str | Path) -> dask.bag.Bag:
+def read_files(path: str | Path, *, datastores: Mapping[str, Written] | None = None) -> dask.bag.Bag:
     """The files at a location as a lazy Dask bag of their paths.
 
-    All files below a folder, sorted, hidden ones included.
+    All files below a folder, sorted, hidden ones included. `datastores`: as for `read_mltable`.
     """
-    found = list_files(resolve(str(path), Path.cwd(), {}))
+    with own_options(known_options()):
+        found = list_files(resolve(str(path), Path.cwd(), all_datastores(datastores or {})))
     bag: dask.bag.Bag = dask.bag.from_sequence(list(found.paths), partition_size=FILES_IN_PARTITION)
     return bag
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from daskpar.data.folder_walk import FolderWalk
 from daskpar.data.path_column import PathColumn
-from daskpar.data.reach import Reach, reach_of
+from daskpar.data.reach import Reach, advice, reach_of
 from daskpar.data.stamp_columns import StampColumns
 from daskpar.data.stamps import Stamp, kind_of, remote_stamp
 from daskpar.errors import DataUnreached, InputError
@@ -134,7 +134,7 @@ def _list_url(path: str, notes: ListingNotes) -> list[str]:
         found = remote_files(path)
     except OSError as error:
         kind = DataUnreached if reach_of(error) == Reach.UNREACHED else InputError
-        raise kind(f"{path} can't be listed: {error}") from None
+        raise kind(f"{path} can't be listed: {error}{advice(path, error)}") from None
     if not found:
         trouble = "shows no links to files below it" if is_web(path) else "does not exist, or holds no file"
         raise InputError(f"{path} {trouble}")

@@ -133,7 +133,7 @@ def unreadable(path: str, error: OSError) -> InputError:
     text = error.strerror or str(error)
     if len(text) > LONGEST_TEXT:  # some packages list all that they have tried
         text = f"{text.partition(chr(10))[0][:LONGEST_TEXT]} …"
-    return kind(f"{path} can't be read: {text}{_advice(path, error)}")
+    return kind(f"{path} can't be read: {text}{advice(path, error)}")
 
 
 def is_refused(error: OSError) -> bool:
@@ -143,7 +143,7 @@ def is_refused(error: OSError) -> bool:
     return bool(no_credentials) or isinstance(error, PermissionError)
 
 
-def _advice(path: str, error: OSError) -> str:
+def advice(path: str, error: OSError) -> str:
     """What to do where it is credentials that are missing or refused; else an empty text."""
     refused = isinstance(error, PermissionError)
     if not is_refused(error) or (refused and "://" not in path):

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from daskpar.chosen_python import our_python
 from daskpar.datastores import StorageOptions, Written, known_options, take_options
 from daskpar.driver.job_secrets import take_secrets
-from daskpar.driver.options import Assets, Components, all_datastores
 from daskpar.environments.environment_choices import WrittenHow
 from daskpar.errors import UsageError, nearest
 from daskpar.jobspec.given_spec import GivenSpec
@@ -19,6 +18,7 @@ from daskpar.jobspec.load import JobDefinition, read_definition, resolve_job
 from daskpar.jobspec.model import ParallelStep, PipelineJob
 from daskpar.jobspec.steps_apart import StepsApart
 from daskpar.locations import is_url
+from daskpar.named_places import Assets, Components, all_datastores
 from daskpar.paths import RunPaths
 from daskpar.processor.fork_server import ForkServer
 from daskpar.processor.remote_call import call_in_child

@@ -13,13 +13,14 @@ from daskpar.batches.selection import Selection
 from daskpar.datastores import Written, own_options
 from daskpar.driver.job_secrets import take_secrets
 from daskpar.driver.measured_step import Measured
-from daskpar.driver.options import Assets, Components, Datastores, Options, mounts_inputs
+from daskpar.driver.options import Options, mounts_inputs
 from daskpar.driver.step_pythons import with_pythons
 from daskpar.environments.environment_choices import WrittenHow
 from daskpar.errors import DaskparError, Interrupted
 from daskpar.jobspec.load import read_definition, resolve_job
 from daskpar.jobspec.model import ParallelStep, PipelineJob
 from daskpar.jobspec.steps_apart import StepsApart
+from daskpar.named_places import Assets, Components, all_datastores
 from daskpar.paths import RunPaths
 from daskpar.results import Status, StepResult
 
@@ -47,7 +48,7 @@ def measure(
         definition = read_definition(
             spec, overrides=overrides, run_directory=run, components=Components(components or {})
         )
-        places, mounts = Datastores(datastores), mounts_inputs(Options())
+        places, mounts = all_datastores(datastores), mounts_inputs(Options())
         job = resolve_job(definition, datastores=places, assets=Assets(assets or {}), mounts=mounts)
         names = [step.name for step in job.steps if isinstance(step, ParallelStep) and not step.needs]
         apart = StepsApart(names=frozenset(names), folder=run)

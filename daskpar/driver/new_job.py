@@ -14,6 +14,7 @@ from pathlib import Path
 from daskpar.errors import InputError, UsageError
 from daskpar.jobspec.row_tables import reader_of, table_text
 from daskpar.locations import is_url, read_bytes
+from daskpar.named_places import looked_up
 from daskpar.value_classes import frozen
 
 SAMPLE_BYTES = 65_536
@@ -148,19 +149,19 @@ def look_at(data: str, folder: Path) -> Seen:
     """What `data` is, with paths as files in `folder` name them."""
     from daskpar.data.files import list_files
 
-    remote = is_url(data)
-    place = data if remote else os.path.abspath(data)
+    named = is_url(data)  # maybe in a datastore, which may be a folder
+    place = looked_up(data) if named else os.path.abspath(data)
     found = [path for path in list_files(place).paths if not _is_hidden(path[len(place) :])]
     if not found:
         raise InputError(f"{data} holds no file")
     is_file = found == [place]
-    here = place if remote else _from(folder, place)
+    here = data if named else _from(folder, place)
     if not is_file and os.path.basename(place) != "MLTable" and f"{place.rstrip('/')}/MLTable" in found:
         note = f"{data} is an MLTable, of which a mini-batch has about 1 MB"
         return Seen(kind=TABLE, input_type="mltable", path=here, mini_batch_size="1mb", note=note)
     endings = Counter(os.path.splitext(path)[1].lower() for path in found)
     if len(endings) == 1 and (reader := _reader(found)):
-        below = place if remote else _from(folder / "table", place)
+        below = data.rstrip("/") if named else _from(folder / "table", place)
         ending = os.path.splitext(found[0])[1]
         deep = any("/" in path[len(place) :].strip("/") for path in found)
         spelt = sorted({os.path.splitext(path)[1] for path in found})  # .csv and .CSV are two patterns

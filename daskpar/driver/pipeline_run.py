@@ -14,7 +14,7 @@ from daskpar.datastores import carried
 from daskpar.driver.disk_refusals import refused_by_a_disk
 from daskpar.driver.interrupts import interrupts
 from daskpar.driver.machine_limits import refused_by_a_limit
-from daskpar.driver.options import Options, all_datastores
+from daskpar.driver.options import Options
 from daskpar.driver.result import Run, outputs_of
 from daskpar.driver.startup import Startup, named_compute
 from daskpar.driver.step_lifecycle import StepLifecycle, drop_parts
@@ -22,6 +22,7 @@ from daskpar.errors import DaskparError, InfrastructureLost, Problem, UsageError
 from daskpar.events import Event, RunEnded, RunStarted, StepEnded, Warned, Watcher
 from daskpar.jobspec.model import ParallelStep, PipelineJob, Step
 from daskpar.masking import hidden_tree
+from daskpar.named_places import all_datastores
 from daskpar.processor import prestart
 from daskpar.processor.fetching import fetch_ahead
 from daskpar.reports.event_bus import EventBus

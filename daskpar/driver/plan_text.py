@@ -160,13 +160,14 @@ def planned_job(
     """The job of a spec, to be planned while this lasts. Runs no user code and leaves nothing behind."""
     from daskpar.driver.job_secrets import hide_secrets
     from daskpar.driver.named_tables import table_problems
-    from daskpar.driver.options import Assets, Components, Options, all_datastores, mounts_inputs
+    from daskpar.driver.options import Options, mounts_inputs
     from daskpar.driver.remote_inputs import remote_troubles
     from daskpar.driver.step_pythons import with_pythons
     from daskpar.environments.environment_check import differences
     from daskpar.errors import SpecError
     from daskpar.jobspec.load import load_job
     from daskpar.jobspec.script_imports import missing_imports
+    from daskpar.named_places import Assets, Components, all_datastores
 
     with own_options(), tempfile.TemporaryDirectory(prefix="daskpar-plan-") as scratch:
         places = all_datastores(datastores)

@@ -9,9 +9,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from daskpar.data.reach import unreadable
+from daskpar.datastores import StorageOptions, options_for, options_of, own_options
 from daskpar.errors import RunDirectoryError, UsageError
 from daskpar.jobspec.row_formats import CSV, JSONL, PARQUET
-from daskpar.locations import filesystem, is_url
+from daskpar.locations import filesystem, is_url, remote_errors
+from daskpar.named_places import know_configured
 from daskpar.outputs.journal_reader import read_journal
 from daskpar.outputs.row_folder import part_files
 from daskpar.results import Status
@@ -77,7 +80,9 @@ def read_dask(run: Path, step: str | None) -> dask.dataframe.DataFrame:
     if rows.row_format.name == PARQUET:
         for file in rows.files:
             _opened(file).close()
-        lazy: dask.dataframe.DataFrame = dask.dataframe.read_parquet(list(rows.files), split_row_groups=True)
+        lazy: dask.dataframe.DataFrame = dask.dataframe.read_parquet(
+            list(rows.files), split_row_groups=True, storage_options=_storage(rows.files)
+        )
         return lazy
     read = read_pandas(run, step)
     size = int(read.memory_usage(deep=True).sum())
@@ -99,9 +104,9 @@ def read_bag(run: Path, step: str | None) -> dask.bag.Bag:
     if row_format.name == PARQUET:
         from dask.delayed import delayed
 
-        groups = delayed(_row_group)
+        groups, storage = delayed(_row_group), options_for(found.files)
         bag = dask.bag.from_delayed(
-            [groups(place, number) for place in found.files for number in range(_row_groups(place))]
+            [groups(place, number, storage) for place in found.files for number in range(_row_groups(place))]
         )
     elif row_format.name == JSONL:
         bag = _lines(found.files).map(json.loads)
@@ -120,10 +125,10 @@ def _row_groups(place: str) -> int:
         return max(1, int(pyarrow.parquet.ParquetFile(file).num_row_groups))
 
 
-def _row_group(place: str, number: int) -> list[dict[str, Any]]:
+def _row_group(place: str, number: int, storage: StorageOptions) -> list[dict[str, Any]]:
     import pyarrow.parquet
 
-    with closing(_opened(place)) as file:
+    with own_options(storage), closing(_opened(place)) as file:
         parquet = pyarrow.parquet.ParquetFile(file)
         rows: list[dict[str, Any]] = []
         if number < parquet.num_row_groups:
@@ -139,9 +144,18 @@ def _lines(files: Sequence[str]) -> dask.bag.Bag:
         bag = dask.bag.from_sequence([], npartitions=1)
         return bag
     bag = dask.bag.read_text(
-        list(files), blocksize=PARTITION_BYTES, linedelimiter="\n", errors="surrogateescape"
+        list(files),
+        blocksize=PARTITION_BYTES,
+        linedelimiter="\n",
+        errors="surrogateescape",
+        storage_options=_storage(files),
     )
     return bag
+
+
+def _storage(files: Sequence[str]) -> dict[str, Any] | None:
+    """For Dask's own readers: how it opens these files, which lie in one place."""
+    return dict(options_of(files[0])) or None
 
 
 def _has_bytes(place: str) -> bool:
@@ -189,16 +203,25 @@ def _rows_of(run: Path, step: str | None) -> _Rows:
             f"Several steps of the run have rows: {names}. Say which one: step={found[0][0].name!r}."
         )
     ((folder, place),) = found
+    if is_url(place):
+        know_configured()
     contents = read_journal(folder.journal)
     row_format = contents.row_format
     files: tuple[str, ...] = (place,)
     if place.endswith("/"):
-        files = tuple(part_files(place))
+        files = tuple(_parts_in(place))
         if not files:
             raise RunDirectoryError(f"The rows are gone: there are no part files in {place} any more.")
     # Only part files are read without what stands before their rows; Parquet has no such thing.
     head = row_format.head(contents.schema) if len(files) > 1 else b""
     return _Rows(files, row_format, contents.schema, len(head))
+
+
+def _parts_in(folder: str) -> list[str]:
+    try:
+        return part_files(folder)
+    except OSError as error:
+        raise unreadable(folder, error) from None
 
 
 def _listed(folders: Iterable[StepFolder]) -> str:
@@ -244,10 +267,13 @@ def _opened(place: str) -> Any:
     try:
         if is_url(place):
             files, path = filesystem(place)
-            return files.open(path, "rb")
+            with remote_errors():
+                return files.open(path, "rb")
         return open(place, "rb")
     except FileNotFoundError:
         raise RunDirectoryError(f"The rows are gone: there is no file {place} any more.") from None
+    except OSError as error:
+        raise unreadable(place, error) from None
 
 
 def _from_csv(file: Any, sep: str, **options: Any) -> pandas.DataFrame:

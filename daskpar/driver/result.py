@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from daskpar.errors import UsageError, nearest
+from daskpar.locations import is_url
 from daskpar.paths import StepPaths, step_path
 from daskpar.results import Counts, Status, error_of
 from daskpar.rundir.run_directory import RunDirectory
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import dask.dataframe
     import pandas
 
+    from daskpar.datastores import Written
     from daskpar.reports.run_plot import RunPlot
     from daskpar.reports.run_tables import RunTables
     from daskpar.results import StepResult
@@ -170,12 +172,15 @@ def outputs_of(results: Mapping[str, StepResult], of_pipeline: Mapping[str, str]
     }
 
 
-def completed_before(directory: RunDirectory) -> Run:
-    """A completed run that is left alone."""
+def completed_before(directory: RunDirectory, datastores: Mapping[str, Written] | None = None) -> Run:
+    """A completed run that is left alone; `datastores`: those of the call that has found it."""
+    from daskpar.named_places import all_datastores
     from daskpar.reports.summary import summary_of_run
 
     states = [state for folder in directory.steps() if (state := folder.state()) is not None]
     results = {state.step: state.result() for state in states}
+    if any(is_url(path) for result in results.values() for path in result.outputs.values()):
+        all_datastores(datastores or {})
     seconds = sum(state.seconds for state in states)
     text = summary_of_run(
         run_directory=directory.path,

@@ -149,9 +149,10 @@ def reopen(
 def _reopen(
     directory: RunDirectory, options: Options, ahead: Callable[[PipelineJob, Options], object]
 ) -> Reopened:
-    from daskpar.driver.options import Assets, all_datastores, mounts_inputs
+    from daskpar.driver.options import mounts_inputs
     from daskpar.driver.step_pythons import with_pythons
     from daskpar.jobspec.load import resolve_job
+    from daskpar.named_places import Assets, all_datastores
 
     if directory.identity.status == "completed":
         states = [folder.state() for folder in directory.steps()]
@@ -256,8 +257,8 @@ class StartedWith:
 
     def definition(self, directory: RunDirectory) -> JobDefinition:
         """The job of the run, as its spec is now. RunDirectoryError where the spec is gone."""
-        from daskpar.driver.options import Components
         from daskpar.jobspec.load import read_definition
+        from daskpar.named_places import Components
 
         spec = self.spec
         if isinstance(spec, Path) and not spec.is_file():
@@ -371,8 +372,9 @@ def changes_since(
 
 def changes_of_call(directory: RunDirectory, spec: GivenSpec) -> list[str]:
     """What would be another in the steps of a completed run, were it started now with `spec`."""
-    from daskpar.driver.options import Options, all_datastores, mounts_inputs
+    from daskpar.driver.options import Options, mounts_inputs
     from daskpar.jobspec.load import load_job
+    from daskpar.named_places import all_datastores
 
     started = _read_started_with(directory)
     refuse_moved(directory, started["given"])

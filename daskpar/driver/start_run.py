@@ -10,17 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from daskpar.datastores import own_options
-from daskpar.driver.options import (
-    Assets,
-    Components,
-    Datastores,
-    Options,
-    all_datastores,
-    mounts_inputs,
-)
+from daskpar.driver.options import Options, mounts_inputs
 from daskpar.driver.resumed_from import named_to_resume, resumed_from
 from daskpar.errors import DaskparError, Problem, SpecError, UsageError
 from daskpar.jobspec.given_spec import GivenSpec
+from daskpar.named_places import Assets, Components, Datastores, all_datastores
 
 if TYPE_CHECKING:
     from daskpar.driver.result import Run
@@ -204,7 +198,7 @@ def resume_run(path: Path, options: Options, warnings: Sequence[Problem] = ()) -
         opened = reopen(path, options, lambda job, options: ahead.enter_context(started_ahead(job, options)))
         with opened.directory as directory:
             if opened.job is None:
-                return completed_before(directory)
+                return completed_before(directory, options.datastores)
             return PipelineRun(
                 opened.job, directory, opened.options, resumed=True, warnings=[*warnings, *opened.warnings]
             ).run()

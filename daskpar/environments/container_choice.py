@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from daskpar.chosen_container import ChosenContainer
-from daskpar.environments.configured import configured
+from daskpar.configured import configured
 from daskpar.errors import UsageError, nearest
 from daskpar.processor.containers.container_options import check_image, check_options
 

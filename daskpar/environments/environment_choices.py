@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 
 from daskpar.chosen_container import ChosenContainer
-from daskpar.environments.configured import configured
+from daskpar.configured import configured
 from daskpar.environments.container_choice import CONTAINERS, container_as_kept, container_of
 from daskpar.errors import UsageError, nearest
 from daskpar.jobspec.model import CommandStep, ParallelStep

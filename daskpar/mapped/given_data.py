@@ -12,7 +12,9 @@ from typing import Any
 
 from daskpar.driver.staged_collections import BATCH, FrameParts, ItemBag, PathList, Staged, WholeFrame
 from daskpar.errors import UsageError, nearest
-from daskpar.locations import filesystem, is_url
+from daskpar.locations import is_url
+from daskpar.mapped.given_url import at_url, refuse_unreached
+from daskpar.named_places import looked_up
 from daskpar.sizes import parse_size
 from daskpar.value_classes import frozen
 
@@ -141,9 +143,13 @@ def _keys(keys: Sequence[str] | None, columns: Any) -> tuple[str, ...]:
 
 def _path(text: str) -> GivenData:
     if is_url(text):
-        files, place = filesystem(text)
-        table = files.exists(f"{place.rstrip('/')}/MLTable")
-        return GivenData(type="mltable" if table else "uri_folder", path=text, token=text)
+        place = looked_up(text)
+        if is_url(place):
+            seen = at_url(place)
+            if seen.files:
+                return replace(_files(list(seen.files)), token=place)
+            return GivenData(type=seen.type, path=seen.path, token=seen.path)
+        text = place  # of a datastore that is a folder
     if any(sign in text for sign in "*?[") and not os.path.exists(text):
         found = sorted(path for path in glob.glob(text, recursive=True) if os.path.isfile(path))
         if not found:
@@ -170,6 +176,7 @@ def _list(data: list[Any], size: int | str | None) -> GivenData:
                 f"data: {len(missing)} of {len(texts)} are no files that are there, such as {missing[0]!r}. "
                 "For a list of texts that are no files, give a Dask bag: dask.bag.from_sequence(texts)"
             )
+        refuse_unreached(filter(is_url, texts))
         return replace(_files(texts), mini_batch_size=str(count))
     import dask.bag
 

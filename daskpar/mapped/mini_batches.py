@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from daskpar import atomic
+from daskpar.datastores import own_options
 from daskpar.errors import UsageError
 from daskpar.jobspec import row_formats
 from daskpar.jobspec.given_spec import GivenSpec
@@ -34,6 +35,7 @@ ROWS = "rows"
 _NAME = re.compile(r"[\w.-]{1,100}")
 
 
+@own_options()
 def map_mini_batches(
     function: Callable[..., Any] | type | str | os.PathLike[str],
     data: Any,
@@ -82,6 +84,7 @@ def map_mini_batches(
         pattern such as "*.png"
         path of an MLTable        rows or paths, as in a spec
 
+    A path may be a URL, or azureml://datastores/NAME/paths/…, of the datastores in Dask's configuration.
     Frames and bags are computed once, by the workers, into the run directory. An index that has a name
     becomes a column.
 

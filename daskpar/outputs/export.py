@@ -11,6 +11,7 @@ from daskpar import atomic
 from daskpar.errors import InfrastructureLost, RowsDamaged, RunDirectoryError, UsageError
 from daskpar.jobspec.row_formats import TEXT
 from daskpar.locations import is_url
+from daskpar.named_places import looked_up
 from daskpar.outputs.assembly import SPACE_ADVICE, Assembled, assemble
 from daskpar.outputs.commits import Commits
 from daskpar.outputs.journal_reader import JournalContents, read_journal
@@ -18,6 +19,7 @@ from daskpar.outputs.lost_output import rows_gone
 from daskpar.outputs.meter import OnProgress
 from daskpar.outputs.part_check import REPAIR_ROUNDS, damage, lost_ranges
 from daskpar.outputs.row_folder import assemble_folder
+from daskpar.outputs.upload import TRY_AGAIN
 from daskpar.rows.part_store import PartStore
 from daskpar.rows.registry import store_of
 from daskpar.rundir.run_directory import RunDirectory
@@ -66,6 +68,8 @@ def export_partial(
     """
     if not isinstance(run, RunDirectory):
         run = RunDirectory.open(run, lock=False)
+    if is_url(target):
+        target = looked_up(target)
     _check_place(run, target)
     _refuse_outputs(run, target)
     folder, contents = _choose(run, step)
@@ -123,7 +127,7 @@ def _for_export(text: str) -> str:
     """What is wrong with the place of an output, with the advice for a place that the user has chosen: the
     run has nothing to go on with, and may be completed.
     """
-    for advice in (atomic.ADVICE, SPACE_ADVICE):
+    for advice in (atomic.ADVICE, SPACE_ADVICE, TRY_AGAIN):
         text = text.replace(advice, "The run itself is as it was: export to another place.")
     return text
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from daskpar.locations import filesystem, is_url, kind_at
+from daskpar.named_places import know_configured
 from daskpar.outputs.row_folder import part_files
 from daskpar.paths import shell_path
 from daskpar.rows.registry import store_of
@@ -19,6 +20,8 @@ def rows_gone(step: StepFolder, output: str) -> str:
     state = step.state()
     if state is None or not state.rows:
         return ""
+    if is_url(state.rows):
+        know_configured()
     itself = state.rows.rstrip("/") == output.rstrip("/")
     if not (itself or state.rows.startswith(f"{output.rstrip('/')}/")) or _exists(state.rows):
         return ""

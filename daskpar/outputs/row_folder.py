@@ -25,7 +25,7 @@ from daskpar.outputs.assembly import Assembled, check_free, token_of
 from daskpar.outputs.commits import Commits
 from daskpar.outputs.meter import Meter, OnProgress
 from daskpar.outputs.part_reader import READ_BYTES, PartReader
-from daskpar.outputs.upload import upload
+from daskpar.outputs.upload import TRY_AGAIN, upload
 from daskpar.rows.part_store import PartStore
 from daskpar.rows.row_format import RowFormat, Schema
 
@@ -253,8 +253,7 @@ def _write_remote(
                 files.rm(filesystem(old)[1])
     except OSError as error:
         raise InfrastructureLost(
-            f"Part files of an earlier run in {folder} can't be removed: {error}. "
-            "What is committed is kept; `python -m daskpar resume` tries again."
+            f"Part files of an earlier run in {folder} can't be removed: {error}. {TRY_AGAIN}"
         ) from error
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from daskpar.data.reach import advice
 from daskpar.errors import InfrastructureLost
 from daskpar.locations import filesystem, is_object_store, make_folder_of, remote_errors
 from daskpar.outputs.meter import Meter
+
+TRY_AGAIN = "What is committed is kept; `python -m daskpar resume` tries again."
 
 
 def upload(pieces: Iterable[bytes], target: str, meter: Meter, token: str) -> None:
@@ -26,8 +29,7 @@ def upload(pieces: Iterable[bytes], target: str, meter: Meter, token: str) -> No
                 files.mv(name, path)
     except OSError as error:
         raise InfrastructureLost(
-            f"The output {target} can't be written: {error}. "
-            "What is committed is kept; `python -m daskpar resume` tries again."
+            f"The output {target} can't be written: {error}{advice(target, error)}. {TRY_AGAIN}"
         ) from error
 
 

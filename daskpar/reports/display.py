@@ -40,6 +40,7 @@ class Display(Watcher):
         self._messages: list[str] = []
         self._lock = threading.RLock()  # a signal handler may add a message in the middle of `add_message`
         self._end = threading.Event()
+        self._drawn_last = False
         self._thread: threading.Thread | None = None
         self._capture = ExitStack()
 
@@ -70,7 +71,11 @@ class Display(Watcher):
     def add_message(self, text: str) -> None:
         """Write text of other code (`stream_capture`) as it is, above the redrawn lines; from any thread."""
         with self._lock:
-            self._messages.append(text)
+            late = self._drawn_last
+            if not late:
+                self._messages.append(text)
+        if late:  # written by code that was stopped in the middle while the display ended
+            self._writer.write(f"{text}\n")
 
     def draw(self) -> None:
         """Write what is new since the last call."""
@@ -90,9 +95,10 @@ class Display(Watcher):
             while not self._end.is_set():
                 self.draw()
                 self._end.wait(self._writer.period)
-            self.draw()
             with self._lock:
-                text = self._writer.ending()
+                text, self._messages = self._writer.text(self._messages, self._view, self._clock()), []
+                text += self._writer.ending()
+                self._drawn_last = True
             self._writer.write(text)
         except (OSError, ValueError):
             pass  # the terminal is gone: the job goes on without a display

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from daskpar.events import StepKind
 from daskpar.locations import filesystem, is_url, kind_at
+from daskpar.named_places import know_configured
 from daskpar.outputs.lost_output import rows_gone
 from daskpar.paths import RunPaths, shell_path, step_path
 from daskpar.printable import printable
@@ -98,6 +99,7 @@ def output_note(path: str, folder: StepFolder) -> str:
         if gone := rows_gone(folder, path):
             return f" ({gone})"
         if is_url(path):
+            know_configured()
             files, inner = filesystem(path)
             return "" if kind_at(files, inner) else NOTHING_THERE
     except Exception as error:  # whatever the store's own package raises

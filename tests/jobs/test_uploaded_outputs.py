@@ -16,9 +16,9 @@ import daskpar
 import warm_python
 from daskpar import datastores, locations
 from daskpar.datastores import StorageOptions, known_options, options_of, remember
-from daskpar.driver.options import all_datastores
 from daskpar.driver.pipeline_run import PipelineRun
 from daskpar.locations import filesystem
+from daskpar.named_places import all_datastores
 from daskpar.outputs import step_uploads
 from daskpar.outputs.file_upload import upload_file
 from s3_bucket import Bucket, s3_bucket

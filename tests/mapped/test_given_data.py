@@ -36,7 +36,7 @@ def files(tmp_path, monkeypatch):
         ([{"a": 1}, 2], "2", None, "mltable", ItemBag, ""),
         ([], None, None, "mltable", ItemBag, ""),
         (["a.txt", "b.txt"], None, None, "mltable", PathList, "1"),
-        (("s3://bucket/a",), 5, None, "mltable", PathList, "5"),
+        (("memory://bucket/a",), 5, None, "mltable", PathList, "5"),
         ("*.txt", 2, None, "mltable", PathList, "2"),
         ("table", None, ["store"], "mltable", type(None), ""),
         ("table/MLTable", "1mb", None, "mltable", type(None), "1mb"),

@@ -40,6 +40,17 @@ def test_a_terminal_that_is_gone_ends_the_display_only() -> None:
     shown.handle(warned("y"))
 
 
+def test_what_others_write_at_the_very_end_is_shown_too() -> None:
+    """A thread that was in the middle of writing goes on when all has been drawn."""
+    stream = FakeTerminal()
+    shown = Display(TerminalWriter(stream))
+    shown.handle(warned("x"))
+    shown.add_message("before")
+    shown.close()
+    shown.add_message("late")
+    assert "before\n" in stream.getvalue() and stream.getvalue().endswith("late\n")
+
+
 @pytest.mark.parametrize(
     ("stream", "term", "writer"),
     [

@@ -14,6 +14,7 @@ import yaml
 
 from daskpar.data.mltable.option_checks import TransformationError
 from daskpar.data.mltable.transformation_options import check_transformation
+from daskpar.data.reach import unreadable
 from daskpar.errors import InputError, input_error, nearest, yaml_hint
 from daskpar.locations import filesystem, is_url, join, kind_at, read_bytes
 from daskpar.value_classes import frozen
@@ -79,7 +80,7 @@ def read_document(folder: str) -> Document:
     try:
         data = read_bytes(file)
     except OSError as error:
-        raise InputError(f"{file} can't be read: {error.strerror or error}") from None
+        raise unreadable(file, error) from None
     return parse_document(data, file, base)
 
 
@@ -128,7 +129,7 @@ def _is_file(path: str) -> bool:
         try:
             return kind_at(found, inner) == "file"
         except OSError as error:
-            raise InputError(f"{path} can't be read: {error}") from None
+            raise unreadable(path, error) from None
     return os.path.isfile(path)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from daskpar.data.files import ListingNotes, list_files, urls_below
 from daskpar.data.folder_walk import folder_identity, is_folder, odd_kind
-from daskpar.data.reach import Reach, reach_of
+from daskpar.data.reach import Reach, advice, reach_of
 from daskpar.data.stamps import UNKNOWN, Stamp, remote_stamp
 from daskpar.errors import DataUnreached, InputError
 from daskpar.locations import filesystem, is_url, kind_at, remote_errors
@@ -182,7 +182,8 @@ def _naming(path: str) -> Iterator[None]:
             yield
     except OSError as error:
         kind = DataUnreached if reach_of(error) == Reach.UNREACHED else InputError
-        raise kind(f"{path} can't be listed: {error.strerror or error}") from None
+        what = error.strerror or error
+        raise kind(f"{path} can't be listed: {what}{advice(path, error)}") from None
 
 
 def _descend(tree: _Tree, folder: str, segments: list[str]) -> Iterator[str]:

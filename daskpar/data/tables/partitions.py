@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Sequence
+from dataclasses import field
 from itertools import pairwise
 
 import numpy as np
@@ -21,6 +22,7 @@ from daskpar.data.tables.lost_values import LossReporter
 from daskpar.data.tables.piece import PIECE
 from daskpar.data.tables.table import Table
 from daskpar.data.tables.table_reader import TableReader
+from daskpar.datastores import StorageOptions, own_options
 from daskpar.value_classes import frozen
 
 READS_REMEMBERED = 32
@@ -48,6 +50,8 @@ class TableRead:
     pieces: int
     nulls: tuple[str, ...]
     """Columns without any value."""
+    storage: StorageOptions = field(default_factory=StorageOptions)
+    """How its files are opened, wherever the partitions are read."""
 
     def warn(self, origin: str, columns: Sequence[str], piece: int, losses: LossCounter) -> None:
         """Warn of what a piece lost, where the message is new."""
@@ -91,18 +95,20 @@ class PiecePartition:
 
     def load(self, columns: Sequence[str]) -> pd.DataFrame:
         """The rows; no more columns are read than these need."""
-        reader = self._reader(columns)
-        frame = reader.frame(0)
-        reader.losses = LossCounter()
-        reader.losses.add_notices(reader.take_notices())  # with what the frame itself has changed
-        self._close_and_warn(reader, columns)
+        with own_options(self.table_read.storage):
+            reader = self._reader(columns)
+            frame = reader.frame(0)
+            reader.losses = LossCounter()
+            reader.losses.add_notices(reader.take_notices())  # with what the frame itself has changed
+            self._close_and_warn(reader, columns)
         return self.table_read.finished(frame)
 
     def rows(self, columns: Sequence[str], warn: bool = True) -> pa.Table:
         """The rows as they are before they become a data frame; at least one column."""
-        reader = self._reader(columns)
-        rows = reader.arrow(0)
-        self._close_and_warn(reader, columns, warn)
+        with own_options(self.table_read.storage):
+            reader = self._reader(columns)
+            rows = reader.arrow(0)
+            self._close_and_warn(reader, columns, warn)
         return rows
 
     def group_keys(self, keys: Sequence[str]) -> pa.Table:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from daskpar.environments.configured import configured
+from daskpar.configured import configured
 
 KEY = "default_datastore"
 
