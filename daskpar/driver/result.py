@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from daskpar.datastores import StorageOptions, known_options, own_options
 from daskpar.errors import UsageError, nearest
 from daskpar.locations import is_url
 from daskpar.paths import StepPaths, step_path
@@ -43,6 +45,13 @@ class Run:
     """
     summary: str
     """What the terminal shows at the end."""
+
+    def __post_init__(self) -> None:
+        # No field: it may have secrets, which are neither shown nor pickled.
+        vars(self)["_storage"] = known_options()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_storage"}
 
     @property
     def exit_code(self) -> int:
@@ -84,7 +93,8 @@ class Run:
         """
         from daskpar.driver.read_rows import read_pandas
 
-        return read_pandas(self.path, step)
+        with self._stores():
+            return read_pandas(self.path, step)
 
     def to_dask(self, step: str | None = None) -> dask.dataframe.DataFrame:
         """The same as a Dask DataFrame: lazy for Parquet, a partition for each row group; the other formats
@@ -92,7 +102,8 @@ class Run:
         """
         from daskpar.driver.read_rows import read_dask
 
-        return read_dask(self.path, step)
+        with self._stores():
+            return read_dask(self.path, step)
 
     def to_bag(self, step: str | None = None) -> dask.bag.Bag:
         """The same as a lazy Dask bag: a mapping for each row, a text for each line of text without a header.
@@ -101,7 +112,8 @@ class Run:
         """
         from daskpar.driver.read_rows import read_bag
 
-        return read_bag(self.path, step)
+        with self._stores():
+            return read_bag(self.path, step)
 
     def mini_batches(self, step: str | None = None) -> pandas.DataFrame:
         """A row for each mini-batch that was planned, of all steps or of one.
@@ -132,6 +144,11 @@ class Run:
         from daskpar.reports.run_plot import plot_of
 
         return plot_of(self._tables(step), step)
+
+    def _stores(self) -> AbstractContextManager[None]:
+        """Within, URLs are opened as the run has opened them, whatever later ones have given for the same."""
+        storage: StorageOptions | None = vars(self).get("_storage")
+        return nullcontext() if storage is None else own_options(storage)
 
     def _tables(self, step: str | None) -> RunTables:
         """What the run directory says now."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import threading
 from collections.abc import Iterator
@@ -345,6 +346,11 @@ def test_a_run_keeps_its_own_options_for_a_store_that_another_run_opens_with_oth
     assert sent == [{"s3://box": mine}] * 2
     assert "could not be looked at" not in ended.summary
     assert options_of("s3://box/rows.txt") == nowhere, "outside of runs the last one counts"
+    names = [f"{n:02d}.txt" for n in range(3)]
+    assert ended.to_pandas()["line"].tolist() == names, "but a run reads its own rows"
+    assert [*ended.to_bag().compute(scheduler="sync")] == names
+    assert SECRET.encode() not in pickle.dumps(ended) and SECRET not in repr(vars(ended))
     remember("s3://box", mine)
+    assert pickle.loads(pickle.dumps(ended)).to_pandas()["line"].tolist() == names
     with filesystem("s3://box")[0].open("s3://box/rows.txt", "rb") as rows:
         assert rows.read() == b"".join(b"%02d.txt\n" % n for n in range(3))
