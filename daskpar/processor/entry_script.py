@@ -11,7 +11,6 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from daskpar.processor.loaded_ahead import make_way
 from daskpar.results import AZURE_FUNCTIONS
 from daskpar.value_classes import frozen
 
@@ -53,7 +52,6 @@ def load(entry_script: str, code: str | None, *, azure_async: bool = False) -> E
     for folder in (os.path.dirname(entry_script) if os.path.isabs(entry_script) else None, code):
         if folder:
             sys.path[:] = [folder, *(other for other in sys.path if other != folder)]
-            make_way(folder)
     module = (
         _import_file(entry_script, code)
         if os.path.isabs(entry_script)

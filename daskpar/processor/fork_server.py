@@ -41,10 +41,9 @@ ALLOCATION = {
     "MALLOC_TRIM_THRESHOLD_": str(64 << 20),
 }
 """Variables of the memory allocators; those that the user sets are kept."""
-READ_AT_START = ("LD_", "MALLOC_", "GLIBC_", "PYTHON", "LC_", "COVERAGE_", "SETUPTOOLS_", "OPENSSL_")
+READ_AT_START = ("LD_", "MALLOC_", "GLIBC_", "PYTHON", "LC_", "COVERAGE_", "SETUPTOOLS_")
 """How variables begin that a process reads as it starts: to change them later changes nothing. Packages have
-Python call them at its start too (`.pth` files): setuptools and coverage do. OpenSSL is loaded before the
-step is known (`loaded_ahead`).
+Python call them at its start too (`.pth` files): setuptools and coverage do.
 """
 READ_AT_START_TOO = frozenset({"LANG", "LANGUAGE", "LOCPATH", "TZ", "HOME", "TEMP", "TMP"})
 """Others; the folders for temporary files are for the guardian of the server to know."""

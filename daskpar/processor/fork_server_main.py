@@ -17,7 +17,7 @@ from collections.abc import Callable
 from time import monotonic, sleep
 from typing import NoReturn
 
-from daskpar.processor import channel, guardian, last_state, leftovers, linux, loaded_ahead
+from daskpar.processor import channel, guardian, last_state, leftovers, linux
 from daskpar.processor.fork_protocol import (
     ChildTask,
     CloseServer,
@@ -68,7 +68,6 @@ def _prepare(sock: socket.socket, own: list[int]) -> None:
     """Wait until the step is known, take over its variables, and load what it needs; before pandas is loaded,
     a child is forked that plans without it meanwhile. `own`: descriptors that the child must not have.
     """
-    loaded_ahead.load()
     try:
         order: Prepare = channel.receive(sock)
         planner = socket.recv_fds(sock, 1, 1)[1] if order.preload == "tables" else []
@@ -79,8 +78,6 @@ def _prepare(sock: socket.socket, own: list[int]) -> None:
             os.environ.pop(name, None)
         else:
             os.environ[name] = value
-    if order.preload == "tables":
-        loaded_ahead.keep()
     if planner:
         _load_arrow()
         _fork_planner(planner, own)
