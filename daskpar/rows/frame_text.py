@@ -60,6 +60,8 @@ written alike.
 """
 ALWAYS_EXPONENT = 1e16
 """Absolute values from here on are written alike, with an exponent."""
+WIDEST_FLOAT = 24
+"""Characters of a float in that range at most: its sign, 17 digits, and `0.0001` before them."""
 FEW = 200
 """One text in so many is replaced by putting together what lies between: Arrow copies text by text."""
 
@@ -102,13 +104,17 @@ def join(frames: Sequence[Snapshot], separator: str = " ") -> tuple[bytes, list[
     columns = [_together(kind, [frame.arrays[i] for frame in frames]) for i, kind in enumerate(kinds)]
     bounds = np.cumsum([0, *(frame.rows for frame in frames)])
     rows = int(bounds[-1])
+    as_numbers = len(frames) == 1  # else it is by the texts of its columns that each one's length is known
     texts: list[bytes] = []
     ends = np.zeros(len(bounds), np.int64)
     for start in range(0, rows, SLICE_ROWS):
         stop = min(start + SLICE_ROWS, rows)
         inside = np.clip(bounds - start, 0, stop - start)
         text, offsets = _lines(
-            [_text(kind, column[start:stop], separator) for kind, column in zip(kinds, columns, strict=True)],
+            [
+                _fields(kind, column[start:stop], separator, as_numbers=as_numbers)
+                for kind, column in zip(kinds, columns, strict=True)
+            ],
             inside,
             separator,
         )
@@ -198,20 +204,32 @@ def _together(kind: str, arrays: list[Any]) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class _Fields:
-    """One text per element, null for an empty field."""
+    """One text per element, null for an empty field; or numbers without nulls whose texts are Arrow's."""
 
     array: pa.Array
     plain: bool = True
     """Whether Arrow's writer takes them as they are: none holds a quote, a separator or a line break."""
 
 
-def _text(kind: str, values: Any, separator: str) -> _Fields:
+def _fields(kind: str, values: Any, separator: str, *, as_numbers: bool) -> _Fields:
+    """`as_numbers`: numbers may stay numbers, where Arrow's writer makes the right text of them."""
     if kind == "text":
         return _quoted(values, separator)
     if kind in SIMPLE_RANGE:
-        return _Fields(float_text(kind, values))
+        plain = as_numbers and _written_alike(kind, values)
+        return _Fields(pa.array(values) if plain else float_text(kind, values))
     array = pa.array(values) if isinstance(values, np.ndarray) else values
-    return _Fields(pc.if_else(array, TRUE, FALSE) if kind.endswith("bool") else array.cast(TEXT))
+    if kind.endswith("bool"):
+        return _Fields(pc.if_else(array, TRUE, FALSE))
+    return _Fields(array if as_numbers and not array.null_count else array.cast(TEXT))
+
+
+def _written_alike(kind: str, values: np.ndarray) -> bool:
+    """Whether Arrow writes all of these as Python and numpy do: none is missing, whole, large or tiny."""
+    low, high = SIMPLE_RANGE[kind]
+    size = np.abs(values)
+    # Also false where there is a NaN.
+    return bool(len(size) and size.min() >= low and size.max() < high and not (np.floor(size) == size).any())
 
 
 def float_text(kind: str, values: np.ndarray) -> pa.Array:
@@ -304,25 +322,39 @@ def _special(separator: str) -> tuple[tuple[bytes, ...], np.ndarray]:
 
 def _lines(columns: list[_Fields], rows: np.ndarray, separator: str) -> tuple[bytes, np.ndarray]:
     """The rows of fields as text, and the bytes before each of `rows`."""
+    arrays = [column.array for column in columns]
     if len(columns) > 1 and all(column.plain for column in columns):
-        return _written([column.array for column in columns], rows, separator)
-    return _joined([column.array for column in columns], rows, separator)
+        return _written(arrays, rows, separator)
+    return _joined([array if array.type == TEXT else array.cast(TEXT) for array in arrays], rows, separator)
 
 
 def _written(columns: list[pa.Array], rows: np.ndarray, separator: str) -> tuple[bytes, np.ndarray]:
     """By Arrow's writer, which takes no field that needs quotes: three times as fast as `_joined`."""
     columns = [pc.fill_null(column, NOTHING) if column.null_count else column for column in columns]
     before = rows * len(columns)
+    numbers = [column for column in columns if column.type != TEXT]
     for column in columns:
-        before += _offsets(column)[rows]
-    # Of just the size that the text will have: a buffer that grows copies it several times.
-    buffer = pa.allocate_buffer(int(before[-1]))
+        if column.type == TEXT:
+            before += _offsets(column)[rows]
+    # Of just the size that the text will have, or of what it may have at most where it is of one frame: a
+    # buffer that grows copies it several times.
+    room = int(before[-1]) + int(rows[-1]) * sum(map(_widest, numbers))
+    buffer = pa.allocate_buffer(room)
     with pa.FixedSizeBufferWriter(buffer) as sink:
         pacsv.write_csv(
             pa.Table.from_arrays(columns, names=list(map(str, range(len(columns))))), sink, PLAIN[separator]
         )
-    text: bytes = buffer.to_pybytes()
-    return text, before
+        size = sink.tell()
+    text: bytes = buffer.slice(0, size).to_pybytes()
+    return text, np.array([0, size]) if numbers else before
+
+
+def _widest(numbers: pa.Array) -> int:
+    """How many characters the text of one of the numbers has at most."""
+    if pa.types.is_floating(numbers.type):
+        return WIDEST_FLOAT
+    ends = pc.min_max(numbers)
+    return max(len(str(ends["min"])), len(str(ends["max"])))
 
 
 def _offsets(array: pa.Array) -> np.ndarray:

@@ -63,6 +63,15 @@ FRAMES = {
     "nasty float32": pd.DataFrame(
         {"a": np.array([0.1, 1e5, 99999, 1e-3, 1e-4, 1e15, 1e16, np.nan, 16777216, 3e38, 1e-45], np.float32)}
     ),
+    "widest numbers": pd.DataFrame(
+        {
+            "a": [-(2**63), 2**63 - 1, 0],
+            "b": [-0.00012345678901234567, -9876543210.123457, 0.30000000000000004],
+            "c": np.array([-0.0012345678, -99999.99, 0.1], np.float32),
+            "d": np.array([2**64 - 1, 0, 1], np.uint64),
+            "e": np.array([-128, 127, 0], np.int8),
+        }
+    ),
     "float16": pd.DataFrame({"a": np.array([0.1, 1, 60000], np.float16)}),
     "small ints": pd.DataFrame(
         {
@@ -134,6 +143,22 @@ def test_a_frame_is_written_as_to_csv_writes_it(name):
     texts, counts = written(frame, frame, large, frame)
     assert texts == [expected(frame), expected(frame), expected(large), expected(frame)]
     assert counts == [len(frame), len(frame), len(large), len(frame)]
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    floats=st.lists(st.floats(1e-4, 1e10).map(lambda x: x if x % 2 < 1 else -x), min_size=1, max_size=50),
+    float32=st.lists(st.floats(np.float32(1e-3), 1e5, width=32, exclude_max=True), min_size=1, max_size=50),
+    whole=st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=50),
+    text=st.sampled_from(["x", "x y"]),
+)
+def test_numbers_of_a_large_frame_are_written_as_to_csv_writes_them(floats, float32, whole, text):
+    """Arrow's writer makes the text of most; it is told how much room that takes."""
+    rows = np.arange(1000)
+    columns = [np.array(floats), np.array(float32, np.float32), np.array(whole)]
+    frame = pd.DataFrame({str(i): np.resize(values, len(rows)) for i, values in enumerate(columns)})
+    frame["text"] = text
+    assert written(frame)[0] == [expected(frame)]
 
 
 @pytest.mark.parametrize("name", ["nasty floats", "nasty float32"])
