@@ -123,7 +123,7 @@ class TextEncoder:
     def __init__(self, header: bool = False, separator: str = " ") -> None:
         self._header = header
         self._separator = separator
-        self._text: list[bytes] = []
+        self._text: list[bytes | memoryview] = []
         self._lengths: list[int] = []
         self._frames: list[Snapshot] = []
         self._frame_rows = 0
@@ -190,7 +190,7 @@ class TextEncoder:
         self._text, self._lengths, self._size = [], [], 0
         return text, lengths
 
-    def _append(self, text: bytes) -> None:
+    def _append(self, text: bytes | memoryview) -> None:
         self._text.append(text)
         self._lengths.append(len(text))
         self._size += len(text)
@@ -225,15 +225,16 @@ class TextEncoder:
             self._frame_rows += rows
             self._size += snapshot.size
         else:
-            text = (
-                plain(frame, self._separator)
-                if snapshot is None
-                else frame_text.join([snapshot], self._separator)[0]
-            )
+            text: bytes | memoryview
+            if snapshot is None:
+                text, quoted = plain(frame, self._separator), True
+            else:
+                text, _, quoted = frame_text.join([snapshot], self._separator)
             if self._frames:
                 self._format_frames()
             self._append(text)
-            odd_values.count_breaks_of_rows(text, rows, self._losses)
+            if quoted:
+                odd_values.count_breaks_of_rows(bytes(text), rows, self._losses)
             if snapshot is None:
                 odd_values.count_odd_columns(frame, self._losses)
         self.schema = columns
@@ -256,8 +257,9 @@ class TextEncoder:
 
         frames, rows = self._frames, self._frame_rows
         self._frames, self._frame_rows = [], 0
-        text, lengths = frame_text.join(frames, self._separator)
-        odd_values.count_breaks_of_rows(text, rows, self._losses)
+        text, lengths, quoted = frame_text.join(frames, self._separator)
+        if quoted:
+            odd_values.count_breaks_of_rows(bytes(text), rows, self._losses)
         self._size += len(text) - sum(frame.size for frame in frames)
         self._text.append(text)
         self._lengths.extend(lengths)
