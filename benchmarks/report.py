@@ -76,14 +76,17 @@ def draw(records: Sequence[Mapping[str, Any]], path: Path) -> str:
     parts = [
         bar["must"] / bar["measured"] if bar["at_least"] else bar["measured"] / bar["must"] for bar in bars
     ]
-    figure, axes = pyplot.subplots(figsize=(10, 0.32 * len(bars) + 1.2))
+    figure, axes = pyplot.subplots(figsize=(12, 0.24 * len(bars) + 0.8))
     places = range(len(bars), 0, -1)
     axes.barh(list(places), parts, color=["tab:green" if part <= 1 else "tab:red" for part in parts])
     for place, part, bar in zip(places, parts, bars, strict=True):
-        axes.text(part, place, f" {bar['measured']:.3g}{bar['unit']}", va="center", fontsize=8)
+        measured = f" {bar['measured']:.3g}{bar['unit']}"
+        axes.text(part, place, measured, va="center", fontsize=8, bbox={"color": "white", "pad": 0.5})
     axes.axvline(1, color="black", linewidth=1)
     axes.set_yticks(list(places), [f"{bar['question']}: {bar['what']}" for bar in bars], fontsize=8)
-    axes.set_xlabel("measured, as a part of what must be (1; shorter is better)")
+    axes.set_ylim(0.3, len(bars) + 0.7)
+    axes.set_xlim(0, max([1.0, *parts]) * 1.12)
+    axes.set_xlabel("part of its limit: shorter is better", loc="right", fontsize=8)
     figure.tight_layout()
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=80)
     return f"figure  {path}"
