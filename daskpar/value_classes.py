@@ -3,7 +3,8 @@
 `dataclass` writes the source of up to six methods for each class and compiles it, half a millisecond a class.
 A run's start makes two hundred classes of which it uses a third: that was half of the time that our own
 modules took to be imported. Here equality, hash, `repr` and what refuses a change stand once, for all
-classes, and `__init__` alone is compiled: when a class has its first instance.
+classes, and `__init__` alone is compiled: once a class has had a few instances. Most have one in a run, and
+filling that by hand takes a tenth of the time of writing an `__init__` for it.
 """
 
 from __future__ import annotations
@@ -11,9 +12,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import MISSING, Field, FrozenInstanceError, dataclass, field, fields
+from functools import cache, partial
+from operator import attrgetter
 from typing import Any, TypeVar, dataclass_transform, overload
 
 T = TypeVar("T")
+
+FEW_CALLS = 30
+"""Instances that are filled by hand: for more of them, a written `__init__` pays."""
 
 
 @overload
@@ -76,16 +82,63 @@ def _made(cls: Any, methods: dict[str, Any], *, hash_with: Any, kw_only: bool) -
 
 
 class _FirstInit:
-    """Stands for `__init__` until somebody asks for it: for an instance, a signature or help."""
+    """Stands for `__init__` until it has been called a few times, or somebody asks for its signature."""
 
     def __init__(self, cls: Any) -> None:
         self._cls = cls
+        self._calls = 0
+        self._places: tuple[str, ...] = ()
+        """Fields that are given by their place."""
+        self._settable: dict[str, bool] = {}
+        """Fields that are given at all, and whether one must be."""
+        self._steps: list[tuple[str, Any, Any]] = []
+        """Of each field that an instance gets: its default, or what makes one."""
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        self._calls += 1
+        if instance is None or self._calls > FEW_CALLS:
+            written = self._written()
+            return written if instance is None else written.__get__(instance, owner)
+        return partial(self._fill, instance)
+
+    def _written(self) -> Any:
         # Two threads may come at once: both write the same.
-        written = _init_of(self._cls)
-        self._cls.__init__ = written
-        return written if instance is None else written.__get__(instance, owner)
+        written = self._cls.__init__ = _init_of(self._cls)
+        return written
+
+    def _fill(self, instance: Any, /, *places: Any, **names: Any) -> None:
+        """What the written one does."""
+        if not self._steps:
+            self._look()
+        given = dict(zip(self._places, places, strict=False)) | names
+        settable = self._settable
+        if (
+            len(given) < len(places) + len(names)  # too many, or one twice
+            or not given.keys() <= settable.keys()
+            or any(needed and name not in given for name, needed in settable.items())
+        ):
+            self._written()(instance, *places, **names)  # which says what is wrong
+            return
+        for name, default, make in self._steps:
+            value = given[name] if name in given else default if make is MISSING else make()
+            object.__setattr__(instance, name, value)
+        if hasattr(self._cls, "__post_init__"):
+            instance.__post_init__()
+
+    def _look(self) -> None:
+        found = [each for each in fields(self._cls) if each.init or each.default_factory is not MISSING]
+        settable = [each for each in found if each.init]
+        self._places = tuple(each.name for each in settable if not _by_name(self._cls, each))
+        self._settable = {
+            each.name: each.default is MISSING and each.default_factory is MISSING for each in settable
+        }
+        self._steps = [(each.name, each.default, each.default_factory) for each in found]
+
+
+def _by_name(cls: Any, each: Field[Any]) -> bool:
+    """Whether a field is given by its name alone."""
+    # In older Pythons fields do not say it: see `older_python`.
+    return bool(each.kw_only) if hasattr(each, "kw_only") else each.name in cls._by_name
 
 
 def _init_of(cls: Any) -> Any:
@@ -106,9 +159,7 @@ def _init_of(cls: Any) -> Any:
         elif not each.init:
             continue  # it has its default from the class, or comes later
         if each.init:
-            # In older Pythons fields do not say it: see `older_python`.
-            named = each.kw_only if hasattr(each, "kw_only") else name in cls._by_name
-            (by_name if named else by_place).append(_parameter(each, known))
+            (by_name if _by_name(cls, each) else by_place).append(_parameter(each, known))
         lines.append(f"  _set(self, {name!r}, {value})")
     if hasattr(cls, "__post_init__"):
         lines.append("  self.__post_init__()")
@@ -157,10 +208,27 @@ def _shown(self: Any) -> str:
 def _equals(self: Any, other: Any) -> Any:
     if other.__class__ is not self.__class__:
         return NotImplemented
-    names = [each.name for each in fields(self) if each.compare]
-    return [getattr(self, name) for name in names] == [getattr(other, name) for name in names]
+    values = _compared(self.__class__)
+    return values(self) == values(other)
 
 
 def _hashed(self: Any) -> int:
-    counting = (each for each in fields(self) if (each.compare if each.hash is None else each.hash))
-    return hash(tuple(getattr(self, each.name) for each in counting))
+    return hash(_counting(self.__class__)(self))
+
+
+@cache
+def _compared(cls: Any) -> Callable[[Any], Any]:
+    return _values_of([each.name for each in fields(cls) if each.compare])
+
+
+@cache
+def _counting(cls: Any) -> Callable[[Any], Any]:
+    """Gives what counts for the hash of an instance."""
+    counts = [each for each in fields(cls) if (each.compare if each.hash is None else each.hash)]
+    return _values_of([each.name for each in counts])
+
+
+def _values_of(names: list[str]) -> Callable[[Any], Any]:
+    if len(names) < 2:  # always a tuple, as a dataclass compares and hashes
+        return lambda one: tuple(getattr(one, name) for name in names)
+    return attrgetter(*names)

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from daskpar.value_classes import frozen, mutable
+from daskpar.value_classes import FEW_CALLS, frozen, mutable
 
 
 def classes(decorate: Callable[..., Any]) -> dict[str, Any]:
@@ -177,14 +177,31 @@ def test_signatures_are_alike(ours: Any, theirs: Any) -> None:
     assert kinds[0](1, asked=b"").each_its_own is not kinds[0](1, asked=b"").each_its_own
 
 
-def test_an_init_is_written_when_a_class_has_its_first_instance() -> None:
+@pytest.mark.parametrize(("places", "names"), CALLS)
+def test_the_written_init_does_what_is_done_by_hand(places: Any, names: Any) -> None:
+    kind = of_all_fields(mutable)
+    found = []
+    for written in (False, True):
+        assert inspect.isfunction(vars(kind)["__init__"]) == written
+        try:
+            found.append(vars(kind(*copy.deepcopy(places), **names)))
+        except TypeError as error:
+            found.append(str(error))
+        inspect.signature(kind)
+    assert found[0] == found[1]
+
+
+def test_an_init_is_written_when_a_class_has_had_a_few_instances() -> None:
     kind = of_all_fields(mutable)
 
     class Below(kind):  # type: ignore[misc, valid-type]
         """Has the `__init__` of the class above."""
 
     assert "given" not in repr(vars(kind)["__init__"])
-    assert Below(1, asked=b"").given == 1
+    made = [Below(1, asked=b"")]
+    assert "given" not in repr(vars(kind)["__init__"])
+    made += [Below(1, asked=b"") for _ in range(FEW_CALLS)]
+    assert all(one == made[0] for one in made)
     assert inspect.isfunction(vars(kind)["__init__"]) and "__init__" not in vars(Below)
 
 

@@ -5,8 +5,6 @@ Pure decisions on plain values, the time included. `timeout_watchdog` acts on th
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from daskpar.processor.protocol import ProcessorSettings
 from daskpar.processor.shared_page import Announcement, Phase
 from daskpar.value_classes import mutable
@@ -79,12 +77,13 @@ class Sighting:
 
     def look(self, found: Announcement, now: Seconds) -> Announcement:
         """What is announced as of `now`, with a time that can be relied on."""
-        found = found if found.since == found.since else replace(found, since=0.0)  # not a number
+        if found.since != found.since:  # not a number
+            found = Announcement(found.index, found.phase, 0.0)
         if found != self._last:
             self._last = found
             self._since = found.since if self.looked <= found.since <= now else now
         self.looked = now
-        return replace(found, since=self._since)
+        return Announcement(found.index, found.phase, self._since)
 
     def start_again(self, now: Seconds) -> None:
         """The processor is given something to do: what it announces from here on is new."""
