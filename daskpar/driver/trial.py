@@ -247,7 +247,7 @@ class _Try:
         row_format, index = self._settings.row_format, self._found.index
         encoder = row_format.encoder()
         encoder.add(returned, index, None if self._before is None else self._before.of(index, items))
-        data, _ = encoder.take()
+        data = bytes(encoder.take()[0])
         schema = encoder.schema
         if schema is not None:
             schema = row_format.agreed(schema, schema, f"Mini-batch {index}")

@@ -1,7 +1,8 @@
 """Runs the mini-batches of a block, in a processor: load, `run()`, keep the rows, write and report them.
 
 The loop costs a few microseconds for each mini-batch, and must: it calls what it needs and nothing else. Rows
-are kept as plain objects until one write puts those of many mini-batches in the part file.
+are kept as plain objects until one write puts those of many mini-batches in the part file; large ones are
+written at once.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from daskpar.processor.shared_page import Phase, SharedPage
 from daskpar.processor.signal_guard import SignalGuard
 from daskpar.processor.std_streams import failure_in_log, flush_streams, log_sizes, write_stderr
 from daskpar.processor.throttling import Patience
+from daskpar.processor.unreported_rows import UnreportedRows, WrittenRange
 from daskpar.results import Failure, Reason, TryStatus
 from daskpar.rows.part_store import PartWriter
 from daskpar.rows.row_format import REFUSED, Schema
@@ -50,7 +52,11 @@ if TYPE_CHECKING:
 FLUSH_SECONDS = 0.1
 """Work that may be lost with a processor."""
 FLUSH_BYTES = 4 << 20
-"""Rows that are kept in memory at most, about."""
+"""Rows that are reported together at most, about."""
+PUT_BYTES = 256 << 10
+"""Rows that wait in memory to be written, about. What was just made is in the processor's caches: written
+later, with megabytes of others, it is brought from memory again, and so is the room for the next rows.
+"""
 CPU_SECONDS = 0.001
 """Shorter mini-batches are taken to use the processor as long as they last: to ask costs more than some of
 them."""
@@ -96,6 +102,10 @@ class BlockRunner:
         self._fd = sock.fileno()
         self._part = part
         self._buffer = settings.row_format.encoder()
+        self._rows = UnreportedRows(part)
+        self._most_waiting: float = PUT_BYTES
+        self._tries_put = 0
+        """How many of the kept tries had their rows put in the part."""
         self._before: ColumnsBefore | None = None
         self._refused: Schema | None = None
         self._any_number = settings.any_number_of_rows
@@ -136,13 +146,14 @@ class BlockRunner:
             if self._unreached is not None:
                 break
             index += 1
+            if self._buffer.size_estimate >= self._most_waiting:
+                announce(index - 1, Phase.FLUSH, monotonic())
+                with self._ground.restored():
+                    self._put()
             # A failed try is reported at once: the number of tries of a mini-batch is exact, whatever its
             # neighbours do next.
-            if (
-                self._failures
-                or monotonic() - flushed >= FLUSH_SECONDS
-                or self._buffer.size_estimate >= FLUSH_BYTES
-            ):
+            waiting = self._rows.length + self._buffer.size_estimate
+            if self._failures or monotonic() - flushed >= FLUSH_SECONDS or waiting >= FLUSH_BYTES:
                 announce(index - 1, Phase.FLUSH, monotonic())
                 self._flush()
                 flushed = monotonic()
@@ -400,32 +411,49 @@ class BlockRunner:
         return max(0.0, self._cpu - before - shorter)
 
     def _flush(self) -> None:
-        """Put the kept rows in the part file by one write, then report them: what is reported is done."""
-        while self._page.holds_reports():
-            OWN.sleep(0.001)  # about to be killed: by its node, which has charged the mini-batch, or with it
+        """Put the kept rows in the part file, then report all that are there: what is reported is done."""
+        self._wait_while_held()
         with self._ground.restored():
             self._write_and_report()
 
+    def _wait_while_held(self) -> None:
+        while self._page.holds_reports():
+            OWN.sleep(0.001)  # about to be killed: by its node, which has charged the mini-batch, or with it
+
     def _write_and_report(self) -> None:
+        self._put()
+        self._report(self._rows.take(), len(self._unflushed))
+
+    def _put(self) -> None:
+        """Put the kept rows in the part file; they count once they are reported."""
         text, lengths = self._buffer.take()
-        offset, crc, carried = 0, 0, b""
-        if text:
-            try:
-                offset, crc, carried = self._part.append(text)
-            except OSError as error:
-                if error.errno in _OF_THIS_PROCESS or self._ground.lowered_limits():
-                    self._leave(LOST_LIMITS, error)
-                why = error.strerror or str(error)
-                problem = DiskFailed(f"rows can't be written to {self._part.place}: {why}")
-                channel.send(self._sock, problem)
-                raise
+        try:
+            apart = self._rows.put(text, lengths)
+        except OSError as error:
+            if error.errno in _OF_THIS_PROCESS or self._ground.lowered_limits():
+                self._leave(LOST_LIMITS, error)
+            why = error.strerror or str(error)
+            problem = DiskFailed(f"rows can't be written to {self._part.place}: {why}")
+            channel.send(self._sock, problem)
+            raise
+        if apart is not None:
+            self._wait_while_held()
+            self._report(apart, self._tries_put)
+        self._tries_put = len(self._unflushed)
+        self._cpu, self._cpu_counted = OWN.process_time(), self._tries_put
+
+    def _report(self, rows: WrittenRange, tries: int) -> None:
+        """Report the first `tries` of the kept ones, with their rows."""
         if not self._unflushed:
             return
-        records = self._pack(offset, lengths)
-        failures, self._failures = tuple(self._failures), []
+        records = self._pack(rows.offset, rows.lengths, tries)
+        of_all = tries == len(self._unflushed)  # else what has failed comes with the others
+        failures = tuple(self._failures) if of_all else ()
+        if of_all:
+            self._failures = []
         throttled, self._throttled = self._throttled, 0
-        self._unflushed.clear()
-        self._cpu, self._cpu_counted = OWN.process_time(), 0
+        del self._unflushed[:tries]
+        self._cpu, self._cpu_counted = OWN.process_time(), len(self._unflushed)
         flush_streams()
         self._ground.check()
         channel.send(
@@ -433,15 +461,15 @@ class BlockRunner:
             Flushed(
                 block=self._order.block,
                 token=self._order.token,
-                part=self._part.name if text else "",
-                offset=offset,
-                length=len(text),
-                crc=crc,
+                part=rows.part,
+                offset=rows.offset,
+                length=rows.length,
+                crc=rows.crc,
                 records=records,
                 failures=failures,
                 schema=self._refused or self._buffer.schema,
-                carried=carried,
-                notices=self._notices(failures),
+                carried=rows.carried,
+                notices=self._notices(failures) if of_all else (),
                 throttled=throttled,
                 piece=self._order.piece,
                 sealed=self._sealed(),
@@ -474,8 +502,11 @@ class BlockRunner:
         )
         OWN.exit(code)
 
-    def _pack(self, offset: int, lengths: list[int]) -> bytes:
-        """The records of the kept tries; `lengths`: bytes of those that have rows, from `offset` on."""
+    def _pack(self, offset: int, lengths: list[int], reported: int) -> bytes:
+        """The records of the first `reported` of the kept tries.
+
+        `lengths`: bytes of those that have rows; these lie from `offset` on.
+        """
         at, lengths_left = offset, iter(lengths)
         node, number, tries = self.settings.node, self._number, self._order.tries
         pack, packed = PACK.pack, []
@@ -492,7 +523,7 @@ class BlockRunner:
             status,
             reason,
             final,
-        ) in self._unflushed:
+        ) in self._unflushed[:reported]:
             length = next(lengths_left) if rows else 0
             packed.append(
                 pack(

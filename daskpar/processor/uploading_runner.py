@@ -36,6 +36,8 @@ class UploadingRunner(BlockRunner):
         uploads = self.settings.uploads
         assert uploads is not None
         self._uploads = uploads
+        # Rows are put in their part as they are reported, so each report is about all that was sealed.
+        self._most_waiting = float("inf")
         own = uploads.of(self.settings.node, self._number)
         place = f"{self.settings.session}-{self.settings.node}-{process_name(self._number)}-{self._pid}"
         self._name = place

@@ -126,11 +126,11 @@ class CsvEncoder(NamedRowsEncoder):
             if notice.cause in (RETURNED_ARRAYS, RETURNED_BYTES)
         )
 
-    def take(self) -> tuple[bytes, list[int]]:
+    def take(self) -> tuple[bytes | memoryview, list[int]]:
         """As `RowEncoder.take`."""
         text, lengths = self._text.take()
         names, self._names = self._names, []
-        return before_each(text, lengths, names) if self.row_format.union else (text, lengths)
+        return before_each(bytes(text), lengths, names) if self.row_format.union else (text, lengths)
 
 
 def before_each(

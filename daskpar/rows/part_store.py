@@ -17,7 +17,7 @@ class Written(NamedTuple):
     offset: int
     """Where they lie in the part."""
     crc: int
-    """CRC-32 of the bytes."""
+    """CRC-32 of the bytes, behind those that had `before`."""
     carried: bytes = b""
     """The rows themselves, where they are to travel to the driver with the commit (`PartStore.keep`)."""
 
@@ -32,9 +32,11 @@ class PartWriter(Protocol):
     def place(self) -> str:
         """Where the part is, for messages."""
 
-    def append(self, data: bytes) -> Written:
+    def append(self, data: bytes | memoryview, before: int = 0) -> Written:
         """Put rows at the end of the part, or of a new one where something has happened to it. OSError when
         they can't be: the part is then as before.
+
+        `before`: CRC-32 of rows that they follow.
         """
 
     def close(self) -> None:

@@ -45,7 +45,7 @@ class RowEncoder(Protocol):
         Whatever is wrong with the value raises here and leaves the encoder as it was.
         """
 
-    def take(self) -> tuple[bytes, list[int]]:
+    def take(self) -> tuple[bytes | memoryview, list[int]]:
         """All bytes since the last call, and the length of each added return's range, in their order.
 
         A range must make sense without its neighbours: the output has the ranges in mini-batch order, without

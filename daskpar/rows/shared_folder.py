@@ -16,6 +16,9 @@ from daskpar.own_calls import OWN, moved_up
 from daskpar.rows.part_store import PartStore, StoredPart, Written
 from daskpar.value_classes import frozen
 
+WRITE_BYTES = 256 << 10
+"""Written and then checked at once: what was just read is in the processor's cache."""
+
 
 @frozen
 class SharedFolder(PartStore):
@@ -87,8 +90,8 @@ class PartFile:
     The descriptor stands open beside user code, which may write to it, close it, give its number to another
     file or cut the file short (by a loop over all numbers, /proc/self/fd, a forked child). So the file says
     where rows lie, no count of our own; and where it is not the one that was opened, or has lost rows, a new
-    file is begun, so that no place in a file ever belongs to two flushes. What was damaged by then is found
-    by its checksum when the rows are joined.
+    file is begun, so that no place in a file ever belongs to two flushes. What was damaged by then, or
+    has bytes of others in it, is found by its checksum when the rows are joined.
     """
 
     def __init__(self, folder: str, processor: str) -> None:
@@ -106,22 +109,24 @@ class PartFile:
         """Path of the file."""
         return os.path.join(self._folder, self.name)
 
-    def append(self, data: bytes) -> Written:
+    def append(self, data: bytes | memoryview, before: int = 0) -> Written:
         """Write `data` at the end. OSError when the disk refuses: the file is then as before."""
-        before = self._size_if_ours()
-        if before is None:
-            before = self._begin()
-        view = memoryview(data)
+        start = self._size_if_ours()
+        if start is None:
+            start = self._begin()
+        left, crc = memoryview(data), before
         try:
-            while view:
-                view = view[OWN.write(self._fd, view) :]
+            while left:
+                done = OWN.write(self._fd, left[:WRITE_BYTES])
+                crc = zlib.crc32(left[:done], crc)
+                left = left[done:]
         except OSError:
-            OWN.ftruncate(self._fd, before)
+            OWN.ftruncate(self._fd, start)
             raise
         end = OWN.lseek(self._fd, 0, os.SEEK_CUR)
         self.size = max(self.size, end)  # it may have been cut short since we looked: the next rows see that
         # Not synced: after a power cut the checksums tell which rows are gone, and these are run again.
-        return Written(end - len(data), zlib.crc32(data))
+        return Written(end - len(data), crc)
 
     def close(self) -> None:
         """Close the file; for a writer in a process of ours, where no script has its descriptors."""

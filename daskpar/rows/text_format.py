@@ -131,6 +131,8 @@ class TextEncoder:
         self._losses = LossCounter()
         self._columns: dict[tuple[Any, ...], int] = {}
         self._names: tuple[Any, ...] | None = None
+        self._last: tuple[Any, tuple[Any, ...]] | None = None
+        """Columns of the last DataFrame, and their names."""
         self.schema: Schema | None = None
         """Column names of the first DataFrame that had columns. Without a header: `HEADERLESS` and those that
         all have.
@@ -182,11 +184,13 @@ class TextEncoder:
         self._columns.clear()
         return self._losses.take_notices() if self._losses.found else ()
 
-    def take(self) -> tuple[bytes, list[int]]:
+    def take(self) -> tuple[bytes | memoryview, list[int]]:
         """All text since the last call, and the byte length of each added return, in order."""
         if self._frames:
             self._format_frames()
-        text, lengths = b"".join(self._text), self._lengths
+        lengths = self._lengths
+        # One text, as large frames have it, is not copied.
+        text = self._text[0] if len(self._text) == 1 else b"".join(self._text)
         self._text, self._lengths, self._size = [], [], 0
         return text, lengths
 
@@ -199,7 +203,7 @@ class TextEncoder:
         columns = self._checked_columns(frame) if self._header else self.schema
         rows = len(frame)
         if rows and not self._header:
-            names = tuple(frame.columns.tolist())
+            names = self._names_of(frame)
             if not names:
                 columns = NO_COLUMNS
             elif names != self._names:
@@ -239,6 +243,15 @@ class TextEncoder:
                 odd_values.count_odd_columns(frame, self._losses)
         self.schema = columns
         return rows
+
+    def _names_of(self, frame: Any) -> tuple[Any, ...]:
+        """Names of the columns."""
+        columns, last = frame.columns, self._last
+        # Texts of Arrow become objects of Python one by one. Equal texts are the same; 1 and True are not.
+        texts = columns.dtype.kind == "O" and type(columns.dtype).__name__ == "StringDtype"
+        if not (texts and last is not None and columns.dtype == last[0].dtype and columns.equals(last[0])):
+            self._last = last = columns, tuple(columns.tolist())
+        return last[1]
 
     def _checked_columns(self, frame: Any) -> tuple[str, ...] | None:
         columns = tuple(map(str, frame.columns))

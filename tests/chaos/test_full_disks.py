@@ -16,12 +16,12 @@ LIMITED = """
 
 from daskpar.rows.shared_folder import PartFile
 
-def _limited(self, data, append=PartFile.append):
+def _limited(self, data, before=0, append=PartFile.append):
     import resource
 
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
     try:
-        return append(self, data)
+        return append(self, data, before)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 

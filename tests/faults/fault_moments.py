@@ -43,7 +43,7 @@ def arm():
         moment("load", index)
         return load(self, index)
 
-    def writing(self, data, append=shared_folder.PartFile.append):
+    def writing(self, data, before=0, append=shared_folder.PartFile.append):
         index = CURRENT["index"]
         if f"write {index}" in SCHEDULE:
             # The write is torn in the middle: half of it is there, and nobody was told.
@@ -52,7 +52,7 @@ def arm():
             moment("write", index)
             self.size -= half
             os.ftruncate(self._fd, self.size)
-        return append(self, data)
+        return append(self, data, before)
 
     def saying(sock, value, send=channel.send):
         if type(value).__name__ == "Flushed":

@@ -12,6 +12,7 @@ from daskpar.engine.parallel_step import ParallelStepRun
 from daskpar.outputs import early_copy
 from daskpar.outputs.export import export_partial
 from daskpar.outputs.part_check import REPAIR_ROUNDS
+from daskpar.processor.block_runner import PUT_BYTES
 
 QUIET: dict[str, Any] = {"dashboard": None, "display": False}
 
@@ -86,10 +87,10 @@ def init():
 def run(mini_batch):
     number = int(os.path.basename(mini_batch[0])[:4])
     if number in (1, 3):
-        time.sleep(0.11)  # longer than rows are kept before they are written
+        time.sleep(0.11)  # longer than rows are kept before they are reported
     if str(number) in os.environ["AT"].split():
         HARMS[os.environ["HARM"]]()
-    return [f"row {number:04}"]
+    return [f"row {number:04}" + "-" * int(os.environ["WIDTH"])]
 """
 SPACE: dict[str, Any] = {"__name__": "script"}
 exec(SCRIPT, SPACE)
@@ -106,11 +107,13 @@ COUNT = 6
 RIGHT = [f"row {number:04}" for number in range(COUNT)]
 
 
-def harmed(work: Any, harm: str, *, at: str = "3", run: Path | None = None, **more: Any) -> dict[str, Any]:
+def harmed(
+    work: Any, harm: str, *, at: str = "3", run: Path | None = None, width: int = 0, **more: Any
+) -> dict[str, Any]:
     if not (work.folder / "data").exists():
         work.files(COUNT)
     parts = (run or work.folder / "run") / "steps" / "work" / "parts"
-    variables = {"PARTS": str(parts), "HARM": harm, "AT": at}
+    variables = {"PARTS": str(parts), "HARM": harm, "AT": at, "WIDTH": str(width)}
     return {"work": work.parallel(SCRIPT, environment_variables=variables, **more)}
 
 
@@ -136,6 +139,23 @@ def test_whatever_a_script_does_to_committed_rows(
         assert counts.repeats == 0
 
 
+@pytest.mark.parametrize("harm", SPACE["HARMS"])
+def test_whatever_a_script_does_between_rows_that_are_written_one_by_one(
+    work: Any, harm: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rows of each mini-batch are so large that they go to the part at once, some reports apart."""
+    monkeypatch.setattr(early_copy, "LOOK_SECONDS", 3600.0)
+    ended = work.run(harmed(work, harm, width=PUT_BYTES))
+    assert (ended.status, ended.exit_code) == ("completed", 0), ended.reason
+    assert work.rows() == [row + "-" * PUT_BYTES for row in RIGHT]
+    counts = ended.steps["work"].counts
+    assert (counts.succeeded, counts.failed) == (COUNT, 0)
+    if harm in LOSES_EARLIER_ROWS:
+        assert counts.repeats >= 1
+    elif harm in SPACE["HARMLESS"]:
+        assert counts.repeats == 0
+
+
 def test_what_was_run_again_is_said(work: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.setattr(early_copy, "LOOK_SECONDS", 3600.0)
     ended = work.run(harmed(work, "flips a bit"), display=None)
@@ -149,7 +169,7 @@ def test_what_was_run_again_is_said(work: Any, monkeypatch: pytest.MonkeyPatch, 
 def test_a_script_that_does_it_each_time_ends_the_step_in_words(
     work: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(early_copy, "LOOK_SECONDS", 3600.0)
+    monkeypatch.setattr(early_copy.EarlyCopy, "advance", lambda _: False)  # else they are copied by then
     jobs = harmed(work, "nothing")
     work.write("code/score.py", SCRIPT + "\ndef shutdown():\n    HARMS['flips a bit']()\n")
     ended = work.run(jobs)

@@ -23,7 +23,7 @@ def told(*returns: Any, header: bool = False) -> tuple[dict[str, int], str]:
     for notice in encoder.take_notices():
         found[notice.cause] = found.get(notice.cause, 0) + notice.count
     assert encoder.take_notices() == ()
-    return found, text.decode()
+    return found, bytes(text).decode()
 
 
 @pytest.mark.parametrize(
