@@ -16,7 +16,7 @@ import daskpar
 PACKAGE = Path(daskpar.__file__).parent
 FLOORS = (
     # the ground, on which all may stand
-    "_version", "older_python", "value_classes", "chosen_container", "chosen_python", "errors", "own_calls", "results", "sizes", "atomic", "paths", "events", "masking", "datastores", "locations", "configured", "default_datastore", "named_places", "fetched_names", "printable", "cells",
+    "_version", "older_python", "value_classes", "chosen_container", "chosen_python", "errors", "own_calls", "results", "sizes", "atomic", "paths", "events", "masking", "datastores", "locations", "configured", "default_datastore", "named_places", "beside", "fetched_names", "printable", "cells",
     # the stages, in the order in which data flows through them
     "jobspec",
     "data.reach", "data.stamps", "data.stamp_columns", "data.path_column", "data.libc_stat", "data.look_worker", "data.file_look", "data.folder_walk", "data.files", "data.file_copies", "data.fetch_object", "data.fetch_file", "data.arrow_memory", "data.notices", "data.columns", "data.formats", "data.tables", "data.mltable", "data.dask_collections",

@@ -70,7 +70,7 @@ def _group_files(files: FileList, keys: Sequence[str], folder: str | Path) -> Pl
         kind=GROUPED,
         paths=paths,
         origin=files.origin,
-        stamps=planned_stamps(paths, files.stamps),
+        stamps=lambda: planned_stamps(paths, files.stamps),
         warnings=files.warnings,
         offsets=grouped.starts,
         keys=values.take(pa.array(grouped.first)),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from daskpar.batches.plan import FILES, PIECES, PlanSummary
 from daskpar.batches.plan_writer import write_plan
+from daskpar.beside import Beside
 from daskpar.data.file_look import MANY, planned_stamps
 from daskpar.data.files import FileList
 from daskpar.data.path_column import PathColumn
@@ -31,19 +32,19 @@ def plan_by_size(source: Table | FileList, by_size: BySize, folder: str | Path) 
                 f"mini_batch_size is a number of bytes, but {source.origin or 'the input'} "
                 "is a list of files: give a number of files"
             )
-        stamps = source.looked or planned_stamps(source.paths, source.stamps)
-        if len(source) >= MANY:
-            source = replace(source, paths=PathColumn.of(source.paths))
+        files = replace(source, paths=PathColumn.of(source.paths)) if len(source) >= MANY else source
+        # The names are on the disk by the time that other processes have looked at the files of a long list.
+        looking = Beside(lambda: planned_stamps(source.paths, source.stamps), "daskpar-look")
         return write_plan(
             folder,
             kind=FILES,
-            paths=source.paths,
-            origin=source.origin,
-            stamps=stamps,
-            seen=seen_of(source, stamps),
+            paths=files.paths,
+            origin=files.origin,
+            stamps=looking.result,
+            seen=lambda: seen_of(files, looking.result()),
             per_batch=by_size.number or 1,
-            parts=source.parts,
-            warnings=source.warnings,
+            parts=files.parts,
+            warnings=files.warnings,
         )
     from daskpar.data.tables.cutting import cut_into_pieces  # file lists are planned without the readers
 

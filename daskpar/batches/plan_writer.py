@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,7 @@ def write_plan(
     kind: str,
     count: int | None = None,
     paths: Sequence[str] | None = None,
-    stamps: Sequence[Stamp] = (),
+    stamps: Callable[[], Sequence[Stamp]] = tuple,
     origin: str = "",
     per_batch: int = 1,
     parts: Sequence[int] = (),
@@ -43,7 +43,7 @@ def write_plan(
     items: int | None = None,
     size_bytes: int | None = None,
     warnings: Sequence[str] = (),
-    seen: Mapping[str, object] | None = None,
+    seen: Callable[[], Mapping[str, object] | None] = lambda: None,
 ) -> PlanSummary:
     """Write a plan; `plan.json` appears last and whole, so a folder without it is no plan.
 
@@ -52,8 +52,9 @@ def write_plan(
     mini-batch of two (how many files each has); `pieces` takes `table` and `pieces`; `grouped` takes
     `offsets` (groups + 1 numbers), `keys` (a row for each group, columns named as the keys) and either
     `paths` or `table` with `pieces`; `numbers` takes `count`.
-    `warnings`: what planning has shown, and `seen`: how the files were; they stay with the plan. Other files
-    may lie in the folder already (those that the pieces of `grouped` read).
+    `warnings`: what planning has shown, and `seen`: how the files were; they stay with the plan. `stamps` and
+    `seen` are asked for once the paths are written. Other files may lie in the folder already (those that the
+    pieces of `grouped` read).
     """
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
@@ -64,8 +65,9 @@ def write_plan(
         document["paths"] = write_paths(target / PATHS, paths)
         document["root"] = _root(origin, paths)
         written.append(target / PATHS)
-        if any(stamp.known for stamp in stamps):
-            write_stamps(target, stamps)
+        found = stamps()
+        if any(stamp.known for stamp in found):
+            write_stamps(target, found)
             urls = may_hold_urls(paths) and any("://" in path and is_url(path) for path in paths)
             document["stamps"] = {"local": not urls}
         rows = len(paths)
@@ -96,8 +98,8 @@ def write_plan(
         warnings=tuple(warnings),
     )
     document["warnings"] = list(warnings)
-    if seen is not None:
-        document["seen"] = dict(seen)
+    if (known := seen()) is not None:
+        document["seen"] = dict(known)
     document |= {"count": summary.count, "items": items, "size_bytes": size_bytes, "tabular": summary.tabular}
     document["files"] = checks_of_files(written, _own_files(table))
     # Synced to the disk, as all files above: commits name mini-batches by their number in this plan.

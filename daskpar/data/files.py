@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from daskpar.data.folder_walk import FolderWalk
 from daskpar.data.path_column import PathColumn
 from daskpar.data.reach import Reach, advice, reach_of
-from daskpar.data.stamp_columns import StampColumns
 from daskpar.data.stamps import Stamp, kind_of, remote_stamp
 from daskpar.errors import DataUnreached, InputError
 from daskpar.locations import filesystem, is_url, remote_errors
@@ -36,8 +35,6 @@ class FileList:
     """The folder or MLTable they were listed from, for messages."""
     stamps: Mapping[str, Stamp] = field(default_factory=dict)
     """What a listing of a store told of its objects, by path."""
-    looked: StampColumns | None = None
-    """What each file is known by, where they were looked at already."""
     warnings: tuple[str, ...] = ()
     """What was left out of the list."""
     whole: bool = False

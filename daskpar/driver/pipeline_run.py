@@ -6,6 +6,7 @@ import secrets
 import threading
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import field, replace
 from time import monotonic, time
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from daskpar.driver.machine_limits import refused_by_a_limit
 from daskpar.driver.options import Options
 from daskpar.driver.result import Run, outputs_of
 from daskpar.driver.startup import Startup, named_compute
-from daskpar.driver.step_lifecycle import StepLifecycle, drop_parts
+from daskpar.driver.step_lifecycle import StepLifecycle
 from daskpar.errors import DaskparError, InfrastructureLost, Problem, UsageError
 from daskpar.events import Event, RunEnded, RunStarted, StepEnded, Warned, Watcher
 from daskpar.jobspec.model import ParallelStep, PipelineJob, Step
@@ -29,6 +30,7 @@ from daskpar.reports.event_bus import EventBus
 from daskpar.reports.hints import HintCollector
 from daskpar.reports.warning_collector import WarningCollector
 from daskpar.results import Status, StepResult, status_of
+from daskpar.rows.registry import store_of
 from daskpar.rundir.run_directory import RunDirectory
 from daskpar.value_classes import mutable
 
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from daskpar.engine.page_link import PageLink
     from daskpar.engine.step_run import StepRun
     from daskpar.reports.live_facts import LiveFacts
+    from daskpar.rundir.step_folder import StepState
 
 
 @mutable
@@ -61,6 +64,7 @@ class PipelineRun:
         self._running: dict[str, StepRun | None] = {}
         """Steps under way; None: about to begin."""
         self._threads: list[threading.Thread] = []
+        self._removals: list[threading.Thread] = []
         self._changed = threading.Condition()
         self.may_have_run_steps = False
         """Whether any step may have run."""
@@ -105,6 +109,9 @@ class PipelineRun:
                 self._page.close(status, lambda: self._facts.settle(status, reason))
             self._startup.close()
             status, reason = self._record_end(status, reason)
+            with suppress(KeyboardInterrupt):  # what is left then only takes up space
+                for removal in self._removals:
+                    removal.join()
             bus.publish(
                 RunEnded(
                     time=time(),
@@ -219,7 +226,7 @@ class PipelineRun:
         state = self.directory.step(step.name).state() if self.resumed else None
         if state is None or not state.completed or (self.options.retry_failed and state.counts.to_retry):
             return False
-        drop_parts(self.directory, state)
+        self._drop_parts(state)
         self.results[step.name] = state.result()
         return True
 
@@ -255,8 +262,9 @@ class PipelineRun:
             resumed=self.resumed,
             allow_changes=self.options.allow_changes,
             opened=self._startup.inputs.pop(step.name, None),
-            listed_ahead=made.take if (made := self._startup.lists.pop(step.name, None)) else None,
+            planned_ahead=made.take if (made := self._startup.plans.get(step.name)) else None,
             selection=self.options.selection,
+            drop_parts=self._drop_parts,
         )
 
         def keep_for_stop(running: StepRun) -> None:
@@ -266,6 +274,21 @@ class PipelineRun:
                     running.stop(self._stop_reason)
 
         return lifecycle.run(keep_for_stop)
+
+    def _drop_parts(self, state: StepState) -> None:
+        """Remove the part files of a step whose output is complete, while the run goes on; it may take time.
+
+        They stay where `--retry-failed` may want to put the output together anew.
+        """
+        if state.completed and not state.counts.to_retry:
+            store = store_of(self.directory.step(state.step))
+            removal = threading.Thread(target=store.remove, name=f"daskpar-removal-{state.step}", daemon=True)
+            try:
+                removal.start()
+            except RuntimeError:  # no thread can be had
+                store.remove()
+            else:
+                self._removals.append(removal)
 
     # -- the end --------------------------------------------------------------------------------------------
 

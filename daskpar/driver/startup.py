@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 from daskpar.datastores import carried
 from daskpar.driver.builds_ahead import BuildsAhead
 from daskpar.driver.import_ahead import import_ahead
-from daskpar.driver.listing_ahead import ListingAhead, may_list_ahead
+from daskpar.driver.planning_ahead import PlanningAhead, may_plan_ahead, remove_stale
 from daskpar.errors import DaskparError, InfrastructureLost, InputError, Interrupted, UsageError, input_error
 from daskpar.jobspec.env_references import resolved_values
 from daskpar.jobspec.model import Input, ParallelStep, PipelineJob, Step
+from daskpar.locations import is_url
 
 if TYPE_CHECKING:
     from daskpar.driver.options import Options
@@ -96,6 +97,10 @@ def _first_parallel(job: PipelineJob) -> ParallelStep | None:
     return next((step for step in job.steps if isinstance(step, ParallelStep) and not step.needs), None)
 
 
+def _here(function: Callable[..., Any], *arguments: Any) -> Any:
+    return function(*arguments)
+
+
 class Startup:
     """Opens the cluster and the inputs of one run, at the same time.
 
@@ -118,8 +123,8 @@ class Startup:
         self.cluster: Cluster | None = None
         self.inputs: dict[str, Any] = {}
         """Step -> its input, where it was opened already."""
-        self.lists: dict[str, ListingAhead] = {}
-        """Step -> its list of files, where that is being made already."""
+        self.plans: dict[str, PlanningAhead] = {}
+        """Step -> its plan, where that is being made already."""
         self.notes: list[str] = []
         """What was noticed meanwhile and hinders nothing."""
         self._builds = BuildsAhead(
@@ -190,10 +195,11 @@ class Startup:
 
     def _open_early(self, step: ParallelStep, data: Input, others: Sequence[Input]) -> None:
         """Open and plan what the step splits, before the step starts, where a table makes that slow."""
-        from daskpar.engine.planning import WantedColumns, open_with_columns, plan_ahead
+        from daskpar.engine.planning import WantedColumns, open_with_columns, plan_ahead, plan_there
         from daskpar.outputs.journal_reader import has_commits
 
         folder = self.directory.step(step.name)
+        remove_stale(folder.plan)
         if folder.state() is None:
             # An earlier process of this run made the plan, but never started the step: spec and input may
             # have changed since then.
@@ -205,8 +211,13 @@ class Startup:
         wanted = WantedColumns.of(step)
         if not step.partition_keys and data.type == "mltable":
             self._in_server(plan_ahead, data, step.by_size, wanted, folder.plan, self.datastores, others)
-        elif may_list_ahead(self.job, step, self.directory.path):
-            self.lists[step.name] = ListingAhead(data, wanted, self.datastores)
+        elif may_plan_ahead(self.job, step, self.directory.path):
+            # A store is listed by libraries that are loaded here in any case.
+            call = _here if is_url(data.path) else self._in_server
+            self.plans[step.name] = PlanningAhead(
+                folder.plan,
+                lambda place: call(plan_there, data, step.by_size, wanted, place, self.datastores),
+            )
         elif data.type == "mltable":
             self.inputs[step.name] = self._in_server(open_with_columns, data, wanted, self.datastores, others)
 
@@ -293,6 +304,8 @@ class Startup:
     def close(self) -> None:
         """Close the cluster; one that is still being opened is closed once it is there."""
         self._builds.close()
+        for plan in self.plans.values():
+            plan.drop()
 
         def close() -> None:
             self._opened.wait()

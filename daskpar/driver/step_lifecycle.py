@@ -28,6 +28,7 @@ from daskpar.rundir.step_folder import StepFolder, StepState
 from daskpar.value_classes import frozen
 
 if TYPE_CHECKING:
+    from daskpar.batches.plan import PlanSummary
     from daskpar.batches.selection import Selection
     from daskpar.data.files import FileList
     from daskpar.data.tables.table import Table
@@ -59,10 +60,12 @@ class StepLifecycle:
     """Whether what it depends on may differ from then."""
     opened: Table | FileList | None = None
     """Its input, where it was opened already."""
-    listed_ahead: Callable[[], Table | FileList] | None = None
-    """Waits for its input, where that is being listed already."""
+    planned_ahead: Callable[[], PlanSummary] | None = None
+    """Waits for its plan, where that is being made already."""
     selection: Selection | None = None
     """The mini-batches that are asked for; None: all."""
+    drop_parts: Callable[[StepState], None] = lambda _: None
+    """Removes what is needed no more once the step has ended so."""
 
     def run(self, on_start: Callable[[StepRun], None]) -> StepResult:
         """Run to the end; `on_start` gets the running step, so that it can be stopped."""
@@ -168,7 +171,7 @@ class StepLifecycle:
             rows=_rows_place(self.step),
         )
         folder.save(ended)
-        drop_parts(self.directory, ended)
+        self.drop_parts(ended)
 
     def _step_run(
         self,
@@ -215,7 +218,7 @@ class StepLifecycle:
             plans_the_same=lambda: self._plans_the_same(state),
             on_planned=on_planned,
             opened=self.opened,
-            listed_ahead=self.listed_ahead,
+            planned_ahead=self.planned_ahead,
             takes_changes=self.resumed and self.allow_changes,
             selection=self.selection,
         )
@@ -314,17 +317,6 @@ def outside_inputs(job: PipelineJob) -> list[str]:
         for data in step.inputs.values()
         if data.is_data and data.path and data.path not in made
     ]
-
-
-def drop_parts(directory: RunDirectory, state: StepState | None) -> None:
-    """Remove the part files of a step whose output is complete.
-
-    They stay where `--retry-failed` may want to put the output together anew.
-    """
-    from daskpar.rows.registry import store_of
-
-    if state is not None and state.completed and not state.counts.to_retry:
-        store_of(directory.step(state.step)).remove()
 
 
 def _rows_place(step: Step) -> str:

@@ -6,8 +6,8 @@ What it has committed survives whatever ends it: a resume goes on from there.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Collection, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from time import time
@@ -82,8 +82,8 @@ class ParallelStepRun(StepRun):
     """Of earlier processes of the run: the journal does not hold all that they count."""
     opened: Table | FileList | None = None
     """The input where it was opened already."""
-    listed_ahead: Callable[[], Table | FileList] | None = None
-    """Waits for the input where it is being listed already."""
+    planned_ahead: Callable[[], PlanSummary] | None = None
+    """Waits for the plan where it is being made already."""
     data: Collection[str] = ()
     """What the steps of the job read and write: no code, wherever it lies."""
     takes_changes: bool = False
@@ -121,6 +121,7 @@ class ParallelStepRun(StepRun):
             step=self.step,
             folder=self.folder,
             open_input=self._open_input,
+            planned_ahead=self._take_planned if self.planned_ahead is not None else None,
             plans_the_same=self.plans_the_same,
             takes_changes=self.takes_changes,
             ready=self.ready,
@@ -144,10 +145,20 @@ class ParallelStepRun(StepRun):
         if self.opened is not None or step.settings.rank_mini_batch_count > 0:
             return self.opened
         data, *others = (step.inputs[name] for name in step.input_data)
-        try:
-            if self.listed_ahead is not None:
-                return self.listed_ahead()
+        with self._named_input():
             return open_with_columns(data, WantedColumns.of(step), self.datastores, others)
+
+    def _take_planned(self) -> PlanSummary:
+        assert self.planned_ahead is not None
+        with self._named_input():
+            return self.planned_ahead()
+
+    @contextmanager
+    def _named_input(self) -> Iterator[None]:
+        """An InputError within says which input it is about."""
+        data = self.step.inputs[self.step.input_data[0]]
+        try:
+            yield
         except InputError as error:
             made = f" that step {data.made_by} wrote" if data.made_by else ""
             raise input_error(error, f"{error} (input {data.name!r}{made}, {data.where})") from error

@@ -65,6 +65,8 @@ class PlanPhase:
     folder: StepFolder
     open_input: Callable[[], Table | FileList | None]
     """Opens the input; None where the step has none."""
+    planned_ahead: Callable[[], PlanSummary] | None = None
+    """Waits for the plan, where it is being made already; there was none before."""
     plans_the_same: Callable[[], bool]
     """Whether a plan that is made anew is certainly the one of an earlier process of this run. Takes as long
     as looking at all files.
@@ -101,7 +103,7 @@ class PlanPhase:
 
     def _summary(self) -> PlanSummary:
         plan = self.folder.plan
-        if (plan / "plan.json").exists() or has_commits(self.folder.journal):
+        if self.planned_ahead is None and ((plan / "plan.json").exists() or has_commits(self.folder.journal)):
             try:
                 found = Plan.reopen(plan)
                 if self.takes_changes:
@@ -132,6 +134,8 @@ class PlanPhase:
             try:
                 made.append(
                     make_plan(self.step, self.folder.plan, opened=self.open_input(), execute=self._group)
+                    if self.planned_ahead is None
+                    else self.planned_ahead()
                 )
             except BaseException as error:  # handed to the step's own thread below
                 made.append(error)

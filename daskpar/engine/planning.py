@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -162,16 +161,6 @@ def open_with_columns(
     return opened
 
 
-def looked_at(opened: Table | FileList) -> Table | FileList:
-    """The same; of a list of files with their stamps (`FileList.looked`), so that planning does not look."""
-    from daskpar.data.file_look import planned_stamps
-    from daskpar.data.files import FileList
-
-    if not isinstance(opened, FileList):
-        return opened
-    return replace(opened, looked=planned_stamps(opened.paths, opened.stamps))
-
-
 def plan_ahead(
     data: Input,
     by_size: BySize,
@@ -187,6 +176,19 @@ def plan_ahead(
     from daskpar.batches.by_size import plan_by_size
 
     return plan_by_size(open_with_columns(data, wanted, datastores, others), by_size, folder)
+
+
+def plan_there(
+    data: Input, by_size: BySize, wanted: WantedColumns, folder: Path, datastores: Mapping[str, str]
+) -> PlanSummary:
+    """As `plan_ahead`, into a folder that is there; FileNotFoundError where it is not any more, for nobody
+    wants the plan.
+    """
+    from daskpar.batches.by_size import plan_by_size
+
+    opened = open_with_columns(data, wanted, datastores)
+    folder.stat()
+    return plan_by_size(opened, by_size, folder)
 
 
 def make_plan(

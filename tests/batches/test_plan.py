@@ -193,7 +193,11 @@ def test_a_list_below_an_input_is_named_from_there_and_checked_before_it_is_give
         file.write_text("x")
     stamps = [stamp_now(str(file)) for file in files]
     write_plan(
-        tmp_path / "p", kind="files", paths=list(map(str, files)), stamps=stamps, origin=str(tmp_path / "in")
+        tmp_path / "p",
+        kind="files",
+        paths=list(map(str, files)),
+        stamps=lambda: stamps,
+        origin=str(tmp_path / "in"),
     )
     plan = Plan.open(tmp_path / "p")
     assert (plan.root, plan.describe(1)) == (f"{tmp_path}/in/", "deep/b")

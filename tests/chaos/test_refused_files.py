@@ -32,7 +32,7 @@ class Renames:
 @pytest.mark.parametrize(
     ("name", "number", "after", "kind"),
     [
-        ("plan/plan.json", errno.EIO, 1, "files"),
+        ("work/plan", errno.EIO, 1, "files"),
         ("plan/plan.json", errno.EXDEV, 1, "grouped"),
         ("/step.json", errno.EPERM, 2, "files"),
         ("/rows.txt", errno.EXDEV, 1, "table"),

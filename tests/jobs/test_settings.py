@@ -100,9 +100,12 @@ def test_progress_update_timeout_ends_a_step_that_does_not_move(work):
     assert "progress_update_timeout" in ended.reason
 
 
-def test_first_task_creation_timeout_ends_a_step_whose_input_is_not_listed_in_time(work, monkeypatch):
+@pytest.mark.parametrize("ahead", [True, False])
+def test_first_task_creation_timeout_ends_a_step_whose_input_is_not_listed_in_time(work, monkeypatch, ahead):
     work.files(1)
     listed = threading.Event()
+    monkeypatch.setattr("daskpar.driver.startup.may_plan_ahead", lambda *_: ahead)
+    monkeypatch.setattr("daskpar.driver.planning_ahead.PlanningAhead.take", lambda _: listed.wait())
     monkeypatch.setattr("daskpar.engine.plan_phase.make_plan", lambda *_, **__: listed.wait())
     ended = work.run({"work": work.parallel(arguments="--first_task_creation_timeout 1")})
     listed.set()
@@ -126,6 +129,7 @@ def test_first_task_creation_timeout_ends_a_grouping_under_way(work, monkeypatch
 
     work.files(1)
     monkeypatch.setattr("daskpar.engine.parallel_step.Execution", Grouping)
+    monkeypatch.setattr("daskpar.driver.startup.may_plan_ahead", lambda *_: False)
     monkeypatch.setattr(
         "daskpar.engine.plan_phase.make_plan", lambda *_, execute, **__: execute("pass", [], 1)
     )

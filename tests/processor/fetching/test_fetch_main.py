@@ -81,7 +81,9 @@ class Node:
 def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Node]:
     paths = [f"s3://box/in/{number}" for number in range(FILES)]
     stamps = [Stamp(10, number) for number in range(FILES)]
-    write_plan(tmp_path / "plan", kind="files", paths=paths, stamps=stamps, origin="s3://box/in", per_batch=1)
+    write_plan(
+        tmp_path / "plan", kind="files", paths=paths, stamps=lambda: stamps, origin="s3://box/in", per_batch=1
+    )
     return functools.partial(Node, tmp_path, monkeypatch)
 
 
