@@ -16,6 +16,12 @@ Seconds = float
 
 LEAST_SECONDS = 1.0
 MOST_SECONDS = 10.0
+END_SECONDS = 0.02
+"""Work of the smallest blocks at the end: to end together to the millisecond would take twenty blocks more,
+and to hand one over takes some milliseconds.
+"""
+MANY = 250
+"""Mini-batches that have to be measured before: a job of a few has few blocks, and is shown as it goes."""
 FIRST_SIZE = 1
 """Mini-batches of the first blocks, while nothing has been measured."""
 # More than one would put two slow neighbours on one processor, while others idle.
@@ -83,13 +89,13 @@ class BlockSizer:
     def size(self, *, remaining: int, processors: int) -> int:
         """Mini-batches for the next block when `remaining` wait for `processors`."""
         if self.seconds_per_mini_batch is None:
-            wanted = FIRST_SIZE
-        else:
-            wanted = int(self.target / max(self.seconds_per_mini_batch, 1e-7))
-            wanted = min(wanted, MAX_GROWTH * max(1, self._measured))
+            return FIRST_SIZE
+        each = max(self.seconds_per_mini_batch, 1e-7)
+        wanted = min(int(self.target / each), MAX_GROWTH * max(1, self._measured))
         # Guided: towards the end blocks shrink, so that all processors end together.
-        fair = -(-remaining // (2 * max(1, processors)))
-        return max(1, min(wanted, fair))
+        least = int(END_SECONDS / each) if self._measured >= MANY else 1
+        fair = max(-(-remaining // (2 * max(1, processors))), least)
+        return max(1, min(wanted, fair, remaining))
 
     def stop(self, start: int, limit: int, *, remaining: int, processors: int) -> int:
         """End of the block that begins at `start`, at most `limit`, moved to a break where one is near."""

@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daskpar.engine.rules.block_size import FIRST_SIZE, MAX_GROWTH, MOST_UNITS, BlockSizer, block_seconds
+from daskpar.engine.rules.block_size import (
+    FIRST_SIZE,
+    MANY,
+    MAX_GROWTH,
+    MOST_UNITS,
+    BlockSizer,
+    block_seconds,
+)
 
 
 def sizer(each: float | None = None, measured: int = 1000, **kwargs) -> BlockSizer:
@@ -34,8 +41,23 @@ def test_growth_is_bounded_by_what_was_measured():
 
 
 def test_towards_the_end_blocks_shrink_so_that_all_processors_end_together():
-    made = sizer(0.01)
-    assert [made.size(remaining=r, processors=4) for r in (1000, 100, 16, 8, 1)] == [100, 13, 2, 1, 1]
+    made = sizer(0.02)
+    assert [made.size(remaining=r, processors=4) for r in (1000, 100, 16, 8, 1)] == [50, 13, 2, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("each", "sizes"),
+    [
+        (0.02, [25, 5, 2, 1]),
+        (0.01, [25, 5, 2, 2]),
+        (0.002, [25, 10, 8, 4]),
+        (0.0001, [100, 20, 8, 4]),  # all that is left
+    ],
+)
+def test_the_last_blocks_are_of_a_fiftieth_of_a_second(each, sizes):
+    assert [sizer(each).size(remaining=r, processors=2) for r in (100, 20, 8, 4)] == sizes
+    few = [sizer(each, measured=MANY - 1).size(remaining=r, processors=2) for r in (100, 20, 8, 4)]
+    assert few == [25, 5, 2, 1], "of a job with few mini-batches they are as small as can be"
 
 
 def test_one_slow_mini_batch_among_thousands_hardly_changes_the_size():
@@ -108,7 +130,7 @@ def test_work_of_no_time_makes_large_blocks_and_no_error():
 
 @pytest.mark.parametrize(("remaining", "size"), [(0, 1), (1, 1), (4, 1), (5, 2), (8, 2), (9, 3)])
 def test_a_block_is_at_most_half_of_what_is_a_processors_fair_share(remaining, size):
-    assert sizer(0.001).size(remaining=remaining, processors=2) == size
+    assert sizer(0.1).size(remaining=remaining, processors=2) == size
 
 
 @pytest.mark.parametrize(

@@ -352,6 +352,8 @@ def test_rows_that_kill_their_writer_three_times_have_failed():
             if order.start <= 2 < order.stop:
                 failed = made.release(order.block, "t", order.start, order.stop, suspect=True).failed
                 deaths += 1
+            else:
+                settle(made, order, order.start, order.stop)
             made.end(order.block, "t")
     assert (failed, deaths) == ((2,), LOSSES)
 
