@@ -23,7 +23,7 @@ from daskpar.rows.part_store import PartStore
 from daskpar.rows.row_format import RowJoiner
 
 NAME = "output.early"
-LOOK_SECONDS = 0.1
+LOOK_SECONDS = 0.2
 COPY_BYTES = 16 << 20
 """Rows copied at once, unless one mini-batch has more: the end of the step waits for no more than these."""
 JOIN_BYTES = 4 << 20
@@ -57,6 +57,8 @@ class EarlyCopy:
         self._thrown_away = 0
         """Bytes of rows that were joined in vain, their schema having changed."""
         self._ending = threading.Event()
+        self._look = threading.Event()
+        self._advancing = threading.Lock()
         self._thread = threading.Thread(
             target=self._copy_until_the_end, name=f"daskpar-output-{folder.name}", daemon=True
         )
@@ -67,6 +69,7 @@ class EarlyCopy:
             and not is_url(self._target)
             and may_be_moved(self._folder, Path(os.path.realpath(self._target)), self._ledger.store)
         ):
+            self._ledger.on_complete = self._look.set
             self._thread.start()
         return self
 
@@ -82,6 +85,7 @@ class EarlyCopy:
 
     def _stop(self) -> None:
         self._ending.set()
+        self._look.set()
         if self._thread.is_alive():
             self._thread.join()
 
@@ -92,16 +96,22 @@ class EarlyCopy:
 
     def _copy_until_the_end(self) -> None:
         try:
-            while not self._ending.wait(LOOK_SECONDS):
-                while self.advance() and not self._ending.is_set():
+            while not self._ending.is_set():
+                self._look.wait(LOOK_SECONDS)
+                self._look.clear()
+                while not self._ending.is_set() and self.advance():
                     pass
         except Exception:  # a file that was copied in part can't be continued
             self._give_up()
 
     def advance(self) -> bool:
-        """Write some of what has become complete; whether there was any. Called on the thread of its own.
-        OSError where it can't go on.
+        """Write some of what has become complete; whether there was any; from any thread. OSError where it
+        can't go on.
         """
+        with self._advancing:
+            return self._advance()
+
+    def _advance(self) -> bool:
         ledger = self._ledger
         copied = ledger.row_format.concatenated
         done = self._start.mini_batches if self._start is not None else 0
@@ -149,7 +159,8 @@ class EarlyCopy:
         start.mini_batches = stop
         start.written()
         self._unsynced += os.lseek(start.fd, 0, os.SEEK_CUR) - begun
-        if self._unsynced >= SYNC_BYTES:
+        # The last of it, too, while the nodes end their processors.
+        if self._unsynced >= SYNC_BYTES or stop == self._ledger.commits.count:
             os.fsync(start.fd)
             self._unsynced = 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,8 @@ class Ledger:
         """Final failures of earlier driver processes that still stand, in words (at most 1000)."""
         self.lock = threading.Lock()
         """Held while `commits` changes: other threads take it to read."""
+        self.on_complete: Callable[[], object] = lambda: None
+        """Called as soon as every mini-batch has its outcome, and after each commit from then on."""
         self.already_done = 0
         """Mini-batches that had a final outcome when the ledger was opened."""
 
@@ -154,6 +157,8 @@ class Ledger:
         self.journal.append(flushed, accepted)
         with self.lock:
             self.commits.apply(records, flushed.part, flushed.offset, flushed.length, flushed.crc)
+        if self.commits.complete:
+            self.on_complete()
         return records if accepted.all() else records[accepted]
 
     def commit_piece(self, flushed: Flushed, outcome: PieceOutcome) -> None:

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from daskpar.processor import channel, leftovers, linux
@@ -49,6 +50,8 @@ READ_AT_START_TOO = frozenset({"LANG", "LANGUAGE", "LOCPATH", "TZ", "HOME", "TEM
 """Others; the folders for temporary files are for the guardian of the server to know."""
 PRELOADED = "LD_PRELOAD"
 """Names libraries that are loaded before Python: any variable may be one that they read as they start."""
+CLOSE_SECONDS = 10.0
+"""For a server to end with all that is below it; it takes some hundredths of a second."""
 CONTAINER_END_SECONDS = 10.0
 """For a runtime to take down a container in which nothing runs any more; it takes a tenth of a second."""
 
@@ -217,8 +220,13 @@ class ForkServer:
             # A process that this one has forked may hold a copy of the socket: closing it would not be seen.
             self.socket.shutdown(socket.SHUT_RDWR)
         self.socket.close()
+        until = monotonic() + CLOSE_SECONDS
+        pid: int | None = getattr(self.process, "pid", None)
+        if pid is not None and self.process.returncode is None:
+            # Python looks from time to time whether it has ended, with pauses of up to 50 ms.
+            linux.wait_for_end(pid, CLOSE_SECONDS)
         try:
-            self.process.wait(10)
+            self.process.wait(max(0.0, until - monotonic()))
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import select
 import signal
 import sys
 import tempfile
@@ -52,6 +53,20 @@ def anonymous_file(name: str) -> int:
     fd, path = tempfile.mkstemp()
     os.unlink(path)
     return fd
+
+
+def wait_for_end(pid: int, seconds: float) -> None:
+    """Wait until a child has ended, up to so many seconds; not at all where the kernel does not tell."""
+    try:
+        fd = os.pidfd_open(pid)
+    except (AttributeError, OSError):
+        return
+    try:
+        look = select.poll()
+        look.register(fd, select.POLLIN)
+        look.poll(seconds * 1000)
+    finally:
+        os.close(fd)
 
 
 def children_of(pid: int) -> list[int]:

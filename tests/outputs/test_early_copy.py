@@ -122,8 +122,9 @@ def test_a_step_that_does_not_complete_leaves_nothing(step: Path, processors: An
 
 def run_through(early_copy: EarlyCopy) -> None:
     """As its thread does."""
-    module.LOOK_SECONDS = 0.0
-    early_copy._copy_until_the_end()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "LOOK_SECONDS", 0.0)
+        early_copy._copy_until_the_end()
 
 
 def test_on_trouble_it_is_given_up_and_the_output_written_at_the_end(

@@ -128,11 +128,11 @@ def test_a_driver_that_is_killed_between_two_looks_leaves_nothing_that_counts(
     assert left(step) == [NAME]
     ledger = Ledger.open(step, 4, row_format=SAME)  # another driver
     remove_stale(step)
-    with EarlyCopy(ledger, step, str(step / "out")) as early_copy:
-        assert early_copy.advance()
-        commit(ledger, processors, {3: rows[3], 2: rows[2]}, part="b")
-        assert early_copy.advance()
-        end(ledger, step / "out", early_copy)
+    early_copy = EarlyCopy(ledger, step, str(step / "out"))  # without its thread: we look ourselves
+    assert early_copy.advance()
+    commit(ledger, processors, {3: rows[3], 2: rows[2]}, part="b")
+    assert early_copy.advance()
+    end(ledger, step / "out", early_copy)
     ledger.close()
     assert pq.read_table(step / "out").to_pylist() == [
         row for _, of_one in sorted(rows.items()) for row in of_one
@@ -184,20 +184,20 @@ def commit_wider(ledger: Ledger) -> None:
 def test_rows_of_a_wider_schema_begin_it_anew(step: Path, processors: Any) -> None:
     ledger = Ledger.open(step, 4, row_format=SAME)
     narrow = [pa.table({"n": pa.array([index] * 6, pa.int8())}) for index in range(2)]
-    with EarlyCopy(ledger, step, str(step / "out")) as early_copy:
-        commit(ledger, processors, dict(enumerate(narrow)))
-        assert early_copy.advance()
-        commit(ledger, processors, {2: pa.table({"n": pa.array([2**40], pa.int64())})})
-        assert early_copy.advance() and left(step) == []
-        assert early_copy.advance() and not early_copy.advance()
-        assert (step / NAME).exists() and early_copy._thrown_away > 0
-        commit(ledger, processors, {3: pa.table({"n": pa.array([3], pa.int16())})})  # fits
-        assert early_copy.advance()
-        start = early_copy._start
-        assert start is not None and start.mini_batches == 4
-        ino = os.fstat(start.fd).st_ino
-        end(ledger, step / "out", early_copy)
-        assert (step / "out").stat().st_ino == ino
+    early_copy = EarlyCopy(ledger, step, str(step / "out"))  # without its thread: we look ourselves
+    commit(ledger, processors, dict(enumerate(narrow)))
+    assert early_copy.advance()
+    commit(ledger, processors, {2: pa.table({"n": pa.array([2**40], pa.int64())})})
+    assert early_copy.advance() and left(step) == []
+    assert early_copy.advance() and not early_copy.advance()
+    assert (step / NAME).exists() and early_copy._thrown_away > 0
+    commit(ledger, processors, {3: pa.table({"n": pa.array([3], pa.int16())})})  # fits
+    assert early_copy.advance()
+    start = early_copy._start
+    assert start is not None and start.mini_batches == 4
+    ino = os.fstat(start.fd).st_ino
+    end(ledger, step / "out", early_copy)
+    assert (step / "out").stat().st_ino == ino
     found = pq.read_table(step / "out")
     assert found.schema.field("n").type == pa.int64() and found["n"].to_pylist() == [
         *[0] * 6,
@@ -242,8 +242,9 @@ def test_a_format_that_has_no_joiner_is_joined_at_the_end(step: Path, processors
     ledger = Ledger.open(step, 1, row_format=Plain())
     with EarlyCopy(ledger, step, str(step / "out")) as early_copy:
         commit(ledger, processors, {0: [{"n": 1}]})
-        module.LOOK_SECONDS = 0.0
-        early_copy._copy_until_the_end()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(module, "LOOK_SECONDS", 0.0)
+            early_copy._copy_until_the_end()
         assert left(step) == []
         end(ledger, step / "out", early_copy)
     assert pq.read_table(step / "out").to_pylist() == [{"n": 1}]
