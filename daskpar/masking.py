@@ -49,6 +49,11 @@ def is_secret(name: str) -> bool:
     return name.lower() == "sig" or _NAME.search(name) is not None
 
 
+def may_hold_secrets(text: str) -> bool:
+    """Whether `hidden` has anything to look for in a text, or in any part of it."""
+    return "://" in text or "=" in text or any(value in text for value in _known)
+
+
 def hidden(text: str, hide: Hide = lambda _: MASK) -> str:
     """Any text that is written or shown: without secrets in URLs and connection strings, and known ones."""
     if _known:

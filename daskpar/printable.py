@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from daskpar.masking import hidden
+from daskpar.masking import hidden, may_hold_secrets
 
 _STEERING = re.compile(r"[^\n\t -~]")
 
@@ -28,6 +28,14 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return _STEERING.sub(lambda found: found[0] if found[0].isprintable() else "\ufffd", text)
+
+
+def all_printable(texts: list[str]) -> list[str]:
+    """Each of the texts as `printable` gives it; quick where none has anything to hide."""
+    together = "".join(texts)
+    if together.isprintable() and not may_hold_secrets(together):  # then none of them is, or does
+        return texts
+    return [printable(text) for text in texts]
 
 
 def printable_tree(value: Any, width: int = 4_000) -> Any:

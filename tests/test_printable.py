@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from daskpar.printable import printable
+from daskpar.masking import remember
+from daskpar.printable import all_printable, printable
 
 STEERING = {
     "colour": "\x1b[31m",
@@ -33,6 +36,15 @@ def test_control_characters_of_a_script_do_not_reach_the_terminal() -> None:
 def test_what_steers_a_terminal_is_replaced(steering: str) -> None:
     assert is_harmless(printable(f"a{steering}b"))
     assert printable(f"a{steering}b")[:: len(steering) + 1] == "ab"
+
+
+PIECES = ["a", "b", "=", "?sig", "&", "Password=", "***", " ", "\x1b", "\u202e", "://", "hunter2-", "\n"]
+
+
+@given(st.lists(st.lists(st.sampled_from(PIECES)).map("".join)))
+def test_many_at_once_are_as_each_alone(texts: list[str]) -> None:
+    remember(["hunter2-hunter2-"])
+    assert all_printable(texts) == [printable(text) for text in texts]
 
 
 def test_text_stays_text() -> None:

@@ -77,7 +77,7 @@ class JobReport(Watcher):
         self._waiting: list[TriesEnded] = []
         self._waiting_records = 0
         self._totals = ProcessorTotals()
-        self._table_open = False
+        self._table_open = self._summed_up = False
 
     def tries_ended(self, event: TriesEnded) -> None:
         self._waiting.append(event)
@@ -92,9 +92,10 @@ class JobReport(Watcher):
 
     def close(self) -> None:
         self._write()
-        if self._table_open:
+        if self._table_open and not self._summed_up:
             replace(self._logs.job_report / "process_summary.csv", self._totals.by_processor())
             replace(self._logs.job_report / "node_summary.csv", self._totals.by_node())
+            self._summed_up = True
 
     def _write_when_due(self, now: float) -> None:
         if not self._waiting:
@@ -107,6 +108,7 @@ class JobReport(Watcher):
             return
         if not self._table_open:
             self._open_table()
+        self._summed_up = False
         waiting, self._waiting, self._waiting_records = self._waiting, [], 0
         records = np.concatenate([bulk.records for bulk in waiting])
         failures = record_columns.with_rows(

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from daskpar.printable import printable
+from daskpar.printable import all_printable
 from daskpar.reports import record_columns
 from daskpar.reports.looks import label
 from daskpar.reports.record_columns import reason_name
@@ -29,6 +29,7 @@ TABLE_COLUMNS = (
     "started",
     "reason",
 )
+_POWERS = np.array([float(f"1e{power}") for power in range(12)])
 WORDS = {TryStatus.SUCCEEDED: "succeeded", TryStatus.EMPTY: "empty", TryStatus.FAILED: "failed"}
 
 
@@ -52,7 +53,7 @@ def mini_batch_table(step: StepFacts, most: int) -> dict[str, Any]:
     final = (records["final"] != 0) | ~failed
     columns: list[Sequence[object]] = [
         indices,
-        [printable(name)[:NAME_CHARACTERS] for name in step.names(indices)],
+        [name[:NAME_CHARACTERS] for name in all_printable(step.names(indices))],
         [
             WORDS.get(status, "") if ends else "to be retried"
             for status, ends in zip(records["status"].tolist(), final.tolist(), strict=True)
@@ -79,6 +80,10 @@ def mini_batch_table(step: StepFacts, most: int) -> dict[str, Any]:
 
 def _rounded(seconds: np.ndarray) -> list[float]:
     """With three digits that count: more say nothing, and take room."""
-    values = seconds.astype(np.float64)
-    powers = 10.0 ** (2 - np.floor(np.log10(np.maximum(values, 1e-9))))
-    return [float(f"{value:.9g}") for value in (np.rint(values * powers) / powers).tolist()]
+    values = np.nan_to_num(seconds.astype(np.float64))
+    digits = 2 - np.floor(np.log10(np.clip(values, 1e-9, 1e9))).astype(int)
+    # Both powers are exact, and so is the whole number: what is made of these is the nearest number to its
+    # three digits, and has no others in its text.
+    up, down = _POWERS[np.maximum(digits, 0)], _POWERS[np.maximum(-digits, 0)]
+    rounded: list[float] = (np.rint(values * up / down) / up * down).tolist()
+    return rounded
