@@ -88,5 +88,5 @@ def draw(records: Sequence[Mapping[str, Any]], path: Path) -> str:
     axes.set_xlim(0, max([1.0, *parts]) * 1.12)
     axes.set_xlabel("part of its limit: shorter is better", loc="right", fontsize=8)
     figure.tight_layout()
-    figure.savefig(path, dpi=80)
+    figure.savefig(path, dpi=80, bbox_inches="tight")
     return f"figure  {path}"
