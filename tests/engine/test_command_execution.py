@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
@@ -19,6 +18,7 @@ from daskpar.events import Warned
 from daskpar.processor.command_process import CommandRunner
 from daskpar.processor.command_settings import CommandSettings
 from daskpar.rundir.probe import NodeNeeds, NodeView
+from own_descriptors import opened_since, own_descriptors
 
 
 class Invented:
@@ -189,7 +189,7 @@ def test_a_request_to_open_a_step_that_its_end_has_overtaken_starts_nothing():
 @pytest.mark.fresh_servers  # templates of servers, started by whichever test is first, stay open
 @pytest.mark.parametrize("killed", [True, False])
 def test_a_runner_leaves_no_descriptor_open_and_may_be_killed_before_it_runs(tmp_path, killed):
-    before = os.listdir("/proc/self/fd")
+    before = own_descriptors()
     runner = CommandRunner(
         command="exit 5",
         cwd=str(tmp_path),
@@ -201,4 +201,4 @@ def test_a_runner_leaves_no_descriptor_open_and_may_be_killed_before_it_runs(tmp
         runner.kill()
     assert runner.run() == (137 if killed else 5)
     runner.kill()
-    assert len(os.listdir("/proc/self/fd")) == len(before)
+    assert not opened_since(before)

@@ -23,6 +23,7 @@ from daskpar.outputs.early_copy import NAME, EarlyCopy, may_be_moved
 from daskpar.outputs.ledger import Ledger
 from daskpar.rows.shared_folder import SharedFolder
 from daskpar.rows.text_format import TextFormat, header_line
+from own_descriptors import opened_since, own_descriptors
 
 
 @pytest.fixture(autouse=True)
@@ -286,7 +287,7 @@ def test_what_can_not_be_moved_is_not_begun(
 
 def test_a_header_that_can_not_be_written_leaves_nothing(step: Path, failing_disk: Any) -> None:
     failing_disk(1, errno.ENOSPC)
-    before = len(os.listdir("/proc/self/fd"))
+    before = own_descriptors()
     with pytest.raises(OSError, match="No space"):
         module.begin(step / NAME, header_line(["a", "b"]))
-    assert left(step) == [] and len(os.listdir("/proc/self/fd")) == before
+    assert left(step) == [] and not opened_since(before)

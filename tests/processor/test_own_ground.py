@@ -12,6 +12,7 @@ from daskpar.processor.own_ground import OwnGround
 from daskpar.processor.protocol import LogMessage, ReleaseReason
 from daskpar.processor.shared_page import Announcement, Phase, SharedPage
 from daskpar.results import Reason
+from own_descriptors import opened_since, own_descriptors
 
 COUNT = 6
 MENDED = [
@@ -136,9 +137,9 @@ def test_a_processor_whose_order_was_taken_away_does_not_wait_for_ever(zoo):
 
 def test_the_processors_side_of_a_page_has_no_descriptor():
     page = SharedPage.create()
-    before = set(os.listdir("/proc/self/fd"))
+    before = own_descriptors()
     theirs = SharedPage.of_processor(os.dup(page.fd))
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert not opened_since(before)
     theirs.announce(5, Phase.RUN, 1.0)
     assert page.announced() == Announcement(5, Phase.RUN, 1.0)
 
