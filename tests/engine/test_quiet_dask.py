@@ -34,6 +34,7 @@ class Heard(logging.Handler):
 @pytest.fixture
 def heard() -> Iterator[list[str]]:
     """The errors that Dask and asyncio write to their logs."""
+    gc.collect()  # what loops of earlier tests have left says so now
     handler = Heard()
     loggers = [logging.getLogger(name) for name in ("distributed", "asyncio")]
     for logger in loggers:
