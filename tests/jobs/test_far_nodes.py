@@ -48,10 +48,23 @@ def places(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def cluster(places) -> Iterator[FarCluster]:
+    """One whose two nodes no test takes away."""
     with far_cluster(places / "machines", places / "runs", places / "hidden") as found:
         found.start("a", WHERE="a")
         found.start("b", WHERE="b")
         found.wait(2, patience=0.1)
+        yield found
+
+
+@pytest.fixture
+def own_cluster(places, tmp_path_factory) -> Iterator[FarCluster]:
+    """One of three nodes whose nodes a test may kill."""
+    with far_cluster(
+        tmp_path_factory.mktemp("own") / "machines", places / "runs", places / "hidden"
+    ) as found:
+        for name in ("c", "d", "e"):
+            found.start(name, WHERE=name)
+        found.wait(3, patience=0.1)
         yield found
 
 
@@ -318,11 +331,9 @@ def run(mini_batch):
 """
 
 
-def test_a_node_is_lost_the_driver_is_killed_and_a_worker_comes_late(work, places, cluster):
+def test_a_node_is_lost_the_driver_is_killed_and_a_worker_comes_late(work, places, own_cluster):
+    cluster = own_cluster
     work.files(80)
-    for name in ("c", "d"):
-        cluster.start(name)
-    cluster.wait(4, patience=0.1)
     step = work.parallel(SLOW, code=str(places / "hidden" / "slow"), resources={"instance_count": -1})
     run_dir = places / "runs" / "slow"
     parts = run_dir / "steps" / "work" / "parts"
@@ -354,12 +365,8 @@ def test_a_node_is_lost_the_driver_is_killed_and_a_worker_comes_late(work, place
     until(lambda: not cluster.left(), "the end of the nodes' folders")
 
 
-def test_a_command_loses_its_node_and_then_its_driver(work, places, cluster):
-    if (near := cluster.workers.get("near")) is not None:
-        near.kill()
-    for name in ("e", "f"):
-        cluster.start(name, WHERE=name)
-    cluster.wait(3, patience=0.1)
+def test_a_command_loses_its_node_and_then_its_driver(work, places, own_cluster):
+    cluster = own_cluster
     run_dir, go = places / "runs" / "lost-command", work.folder / "go"
     logged, own = (run_dir / "steps/work" / below for below in ("logs/user/std_out.txt", "outputs/own"))
     text = f"echo on $WHERE; mkdir ${{{{outputs.own}}}}/$WHERE-$$; until test -e {go}; do sleep 0.02; done"

@@ -14,7 +14,7 @@ from waiting import until
 
 
 def _terminate(at) -> None:
-    at.wait(lambda _: 1 in at.calls)
+    until(lambda: 1 in at.calls, "the call")
     [pid] = [m.pid for m in at.messages if isinstance(m, ProcessorChanged) and m.state == "ready"]
     os.kill(pid, signal.SIGTERM)
 
@@ -24,7 +24,8 @@ def test_a_processor_that_dies_with_its_node_costs_no_try(zoo, monkeypatch):
     at = zoo({1: "hang"}, count=3)
     at.submit(0, 3)
     _terminate(at)
-    at.wait(lambda _: not any(one.ready and not zoo.gone(one.pid) for one in list(at.pool.processors)))
+    # Nothing is said of this death yet.
+    until(lambda: not any(one.ready and not zoo.gone(one.pid) for one in list(at.pool.processors)), "its end")
     at.pool.close()
     at.wait_ended()
     assert at.accounted(0, 3) and not at.failures

@@ -8,7 +8,7 @@ from daskpar.processor.protocol import ProcessorChanged
 def test_a_hanging_call_is_killed_and_its_process_replaced(zoo):
     at = zoo({2: "hang"}, count=5)
     at.submit(0, 4)
-    at.wait(lambda _: 2 in at.calls)
+    zoo.wait_for(lambda: 2 in at.calls)
     at.pool.stop_block(1, 2, 3)
     at.wait_ended()
     assert at.accounted(0, 4) and not at.failures
@@ -23,7 +23,7 @@ def test_one_that_waits_or_is_on_its_way_is_given_back_and_one_that_is_past_goes
     at = zoo({0: "hang"}, count=9)
     at.submit(0, 1)
     at.submit(1, 3, block=2)
-    at.wait(lambda _: 0 in at.calls)
+    zoo.wait_for(lambda: 0 in at.calls)
     at.pool.stop_block(2, 1, 3)
     at.pool.stop_block(3, 3, 5)
     at.submit(3, 5, block=3)
