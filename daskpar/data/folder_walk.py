@@ -116,13 +116,14 @@ def _packed(names: list[bytes]) -> _Part:
 
 def _joined(parts: Sequence[_Part]) -> _Part:
     """All parts as one; as objects where one of them is, or where that makes the rows too wide."""
+    parts = [part for part in parts if len(part)]  # none of many may have a file: folders of folders
     if not parts:
         return []
     if len(parts) == 1:
         return parts[0]
     import numpy as np
 
-    arrays = [_packed(part) if isinstance(part, list) else part for part in parts if len(part)]
+    arrays = [_packed(part) if isinstance(part, list) else part for part in parts]
     if any(isinstance(part, list) for part in arrays):
         return [name for part in arrays for name in (part if isinstance(part, list) else part.tolist())]
     if max(part.itemsize for part in arrays) > WIDE * min(part.itemsize for part in arrays):
