@@ -26,6 +26,7 @@ QUESTIONS = {
     "csv-score": "csv_score",
     "row-formats": "row_formats",
     "csv-10kb": "csv_10kb",
+    "small-tables": "small_tables",
     "parquet-score": "parquet_score",
     "wide": "wide",
     "many-models": "many_models",

@@ -160,6 +160,29 @@ def scoring_json_lines(megabytes: int) -> tuple[Path, int]:
     return once(DATA / f"score-{megabytes}mb.jsonl", make), rows
 
 
+def small_tables(files: int, rows_each: int) -> tuple[Path, Path]:
+    """The scoring table as a folder of small CSV files, each with its header, and as one of JSON lines."""
+
+    def make(folder: Path, ending: str, text: Callable[[pa.Table], str]) -> None:
+        folder.mkdir(exist_ok=True)
+        number = 0
+        for table in scoring_chunks(files * rows_each):
+            for at in range(0, table.num_rows, rows_each):
+                (folder / f"{number:06}.{ending}").write_text(text(table.slice(at, rows_each)))
+                number += 1
+
+    def as_csv(table: pa.Table) -> str:
+        return table.to_pandas().to_csv(index=False)
+
+    def as_json(table: pa.Table) -> str:
+        return table.to_pandas().to_json(orient="records", lines=True, double_precision=5)
+
+    return (
+        once(DATA / f"small-csv-{files}x{rows_each}", lambda folder: make(folder, "csv", as_csv)),
+        once(DATA / f"small-json-{files}x{rows_each}", lambda folder: make(folder, "jsonl", as_json)),
+    )
+
+
 def sales_csv(stores: int) -> tuple[Path, int]:
     """Sales of `stores` stores x 11 brands x 120 days, in no order; and the number of groups."""
     groups = stores * len(BRANDS)

@@ -199,6 +199,20 @@ class DelimitedParser:
         doubts = (*parsed.doubts, *_doubts_of_bytes(data), *_doubts_of_encoding(chunk, self.dialect))
         return replace(parsed, doubts=doubts) if doubts else parsed
 
+    def parse_plain(self, chunk: bytes) -> pa.Table | None:
+        """The table of the whole records in `chunk`; None where any needs care, or a word to the user."""
+        if not chunk:
+            return None
+        data = to_utf8(chunk, self.dialect, 0, self.source)
+        fast = self._read_fast(data)
+        if fast is None or fast.irregular.rows:
+            return None
+        parsed = self._converted(fast)
+        odd = parsed.failures or parsed.surplus or parsed.changed or parsed.doubts
+        if odd or _doubts_of_bytes(data) or _doubts_of_encoding(chunk, self.dialect):
+            return None
+        return parsed.table
+
     def _parsed(self, data: bytes) -> ParsedRecords:
         fast = self._read_fast(data)
         if fast is not None and len(fast.irregular.rows) > fast.rows:

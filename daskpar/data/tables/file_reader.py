@@ -11,7 +11,7 @@ from daskpar.data.formats.byte_source import ByteSource
 from daskpar.data.formats.delimited import DelimitedParser, Doubt, read_head
 from daskpar.data.formats.dialect import Dialect, mark_length, to_utf8
 from daskpar.data.formats.headers import doubt_of_header
-from daskpar.data.formats.json_lines import parse_lines
+from daskpar.data.formats.json_lines import ParsedLines, parse_lines
 from daskpar.data.formats.parquet import ParquetRows, conform
 from daskpar.data.formats.record_bounds import RecordBytes, read_records, row_ends, row_starts
 from daskpar.data.notices import CONVERT, INVALID, LATE, WIDE, LossCounter, LostValues, shortened
@@ -98,6 +98,39 @@ class FileReader:
             return self._read_in_parts(start, stop, losses)
         return self._read_text(start, stops, losses)
 
+    def records(self, start: int, stop: int, losses: LossCounter) -> RecordBytes:
+        """The bytes of the records from `start` to `stop` of a file of text. Raises as `read`."""
+        try:
+            if self._unchecked_start is not None and start <= self._unchecked_start < stop:
+                self._check_head(losses)
+            return self._records(start, stop)
+        finally:
+            check(self.path, self._stamp)
+
+    def plain_rows(self, text: bytes, stops: list[int]) -> tuple[pa.Table, list[int]] | None:
+        """The rows of the records in `text`, of this file and others that are laid out alike.
+
+        Also how many of them end before each of `stops`, bytes of `text`. None where any of it needs more
+        than a parse, or a word to the user; InputError where it can't be read.
+        """
+        if self.table.format == DELIMITED:
+            found = self._parser.parse_plain(text)
+            if found is None:
+                return None
+            ends = row_ends(text, 0, stops, self._dialect, found.num_rows)
+        else:
+            lines = self._parsed_lines(text, 0)
+            if lines.failures or lines.surplus or lines.changed or lines.dropped or lines.kept is not None:
+                return None
+            found = lines.table
+            positions = row_starts(text, 0, self._dialect)
+            if len(positions) != found.num_rows:
+                return None
+            ends = np.searchsorted(positions, stops)
+        if ends[-1] != found.num_rows:
+            return None
+        return conform(found, self.fields, found.num_rows), ends.tolist()
+
     def close(self) -> None:
         """Close what is open."""
         for found in (self._source, self._parquet):
@@ -176,11 +209,7 @@ class FileReader:
     def _read_text(
         self, start: int, stops: np.ndarray, losses: LossCounter
     ) -> tuple[pa.Table, np.ndarray, np.ndarray | None]:
-        assert self._source is not None
-        near = self._source.descriptor is not None
-        span = read_records(
-            self._source.read, self.size, start, int(stops[-1]), self._dialect, self._body, self.path, near
-        )
+        span = self._records(start, int(stops[-1]))
         if self.table.format != DELIMITED:
             return self._read_json(span.data, span.offset, losses, alone=len(stops) == 1)
         parsed = self._parser.parse(span.data, span.offset)
@@ -209,20 +238,17 @@ class FileReader:
             positions, ends = np.full(rows, span.offset, np.int64), np.array([rows], np.int64)
         return conform(parsed.table, self.fields, rows), positions, ends
 
+    def _records(self, start: int, stop: int) -> RecordBytes:
+        assert self._source is not None
+        near = self._source.descriptor is not None
+        return read_records(
+            self._source.read, self.size, start, stop, self._dialect, self._body, self.path, near
+        )
+
     def _read_json(
         self, data: bytes, offset: int, losses: LossCounter, alone: bool
     ) -> tuple[pa.Table, np.ndarray, None]:
-        text = to_utf8(data, self._dialect, offset, self.path)
-        keep = {found.name for found in self.fields}
-        found = parse_lines(
-            text,
-            list(self.table.base),
-            kinds=self.table.kinds,
-            keep=keep,
-            drop_invalid=self.table.drop_invalid,
-            offset=offset,
-            source=self.path,
-        )
+        found = self._parsed_lines(data, offset)
         for name, lost in found.failures.items():
             losses.add(name, CONVERT, lost)
         for name, lost in found.surplus.items():
@@ -237,6 +263,17 @@ class FileReader:
             found.table,
             positions[: found.table.num_rows] if found.kept is None else positions[found.kept],
             None,
+        )
+
+    def _parsed_lines(self, data: bytes, offset: int) -> ParsedLines:
+        return parse_lines(
+            to_utf8(data, self._dialect, offset, self.path),
+            list(self.table.base),
+            kinds=self.table.kinds,
+            keep={found.name for found in self.fields},
+            drop_invalid=self.table.drop_invalid,
+            offset=offset,
+            source=self.path,
         )
 
 

@@ -1,6 +1,7 @@
 """Reads the pieces of a table as mini-batches.
 
-Neighbouring small pieces share one read and one parse, those of a Parquet row group one decoding.
+Neighbouring small pieces share one read and one parse, those of a Parquet row group one decoding, and small
+files of text one parse (`small_files`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from daskpar.data.notices import LossCounter, Notice
 from daskpar.data.tables import file_reader
 from daskpar.data.tables.file_reader import FileReader
 from daskpar.data.tables.frame_slices import FrameSlices, to_frame
+from daskpar.data.tables.small_files import SmallFiles
 from daskpar.data.tables.table import Table
 from daskpar.data.tables.table_steps import RowChunk, apply, drops_rows
 from daskpar.errors import DaskparError, DataUnreached, InputChanged
@@ -75,6 +77,9 @@ class TableReader:
         self._alone_until = 0
         self._file: FileReader | None = None
         self._parsers: dict[int, DelimitedParser] = {}
+        self._small: SmallFiles | None = None
+        if not self._positions:
+            self._small = SmallFiles(table, pieces, self._parsers)
 
     def frame(self, i: int) -> pd.DataFrame:
         """The rows of piece `i`, with a fresh RangeIndex."""
@@ -170,7 +175,9 @@ class TableReader:
         """The run of pieces that holds piece `i`, read where it is not the latest."""
         run = self._run
         if run is None or not run.first <= i < run.last:
-            run = self._run = None
+            self._run = None
+            run = self._run = self._read_together(i)
+        if run is None:
             last = i + 1 if i < self._alone_until else self._reach(i)
             try:
                 run = self._read(i, last)
@@ -183,6 +190,17 @@ class TableReader:
                 run = self._read(i, i + 1)
             self._run = run
         return run
+
+    def _read_together(self, i: int) -> _PieceRun | None:
+        """A run that begins with piece `i` and goes over several files; None where there is none."""
+        if self._small is None or i < self._alone_until:
+            return None
+        last = self._small.reach(i, self._stop if i < self._stop else len(self.pieces))
+        found = self._small.read(i, last) if last > i else None
+        if found is None:
+            return None
+        chunk, stops = found
+        return _PieceRun(i, last, chunk, [0, *stops[:-1]], stops, chunk.losses)
 
     def _reach(self, i: int) -> int:
         """Behind which piece a run ends that begins with `i`: neighbours in one file, up to a size."""
