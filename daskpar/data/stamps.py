@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from daskpar.data.reach import Reach, reach_of, unreadable
 from daskpar.errors import InputChanged, InputError
@@ -32,6 +32,8 @@ SLOW_SECONDS = 2e-4
 THREADS = 16
 TIMED_FILES = 64
 """Files by which it is seen whether looking is slow."""
+
+_Item = TypeVar("_Item")
 
 
 class Stamp(NamedTuple):
@@ -111,15 +113,18 @@ def stamps_of(paths: Sequence[str], known: Mapping[str, Stamp]) -> list[Stamp]:
             return found
         return UNKNOWN if urls and is_url(path) else look_at_one(path)
 
-    began = time.monotonic()
-    first = [one(path) for path in paths[:TIMED_FILES]]
-    rest = paths[TIMED_FILES:]
-    if not rest:
-        return first
-    if time.monotonic() - began < SLOW_SECONDS * len(first):
-        return first + [one(path) for path in rest]
-    with ThreadPoolExecutor(THREADS) as pool:
-        return first + list(pool.map(one, rest, chunksize=256))
+    return look_at_each(one, paths)
+
+
+def look_at_each(look: Callable[[_Item], Stamp], items: Sequence[_Item]) -> list[Stamp]:
+    """What `look` gives for each item: one after the other where that is quick, else by threads."""
+    began, found = time.monotonic(), list[Stamp]()
+    for item in items[:TIMED_FILES]:
+        found.append(look(item))
+        if time.monotonic() - began > SLOW_SECONDS * TIMED_FILES:
+            with ThreadPoolExecutor(THREADS) as pool:
+                return found + list(pool.map(look, items[len(found) :]))
+    return found + [look(item) for item in items[TIMED_FILES:]]
 
 
 def look_at_one(path: str) -> Stamp:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +15,7 @@ from daskpar.data.mltable.path_items import files_of_item
 from daskpar.data.mltable.table_inference import INFER_TABLE
 from daskpar.data.mltable.table_sample import has_rows, sample_table
 from daskpar.data.path_column import may_hold_urls
-from daskpar.data.stamps import Stamp, planned_stamp
+from daskpar.data.stamps import Stamp, look_at_each, planned_stamp
 from daskpar.data.tables.table import Table
 from daskpar.datastores import carried
 from daskpar.errors import DaskparError, InputError
@@ -226,10 +225,7 @@ class _Opener:
             except InputError as error:
                 raise self.document.located(files.lines[number], error) from None
 
-        if len(files.paths) < 16:
-            return [one(number) for number in range(len(files.paths))]
-        with ThreadPoolExecutor(8) as pool:
-            return list(pool.map(carried(one), range(len(files.paths)), chunksize=256))
+        return look_at_each(carried(one), range(len(files.paths)))
 
     def _check_sizes(self, stamps: Sequence[Stamp]) -> None:
         """Tables are read piece by piece; a file without a size would be taken for one of no bytes."""
