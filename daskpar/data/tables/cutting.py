@@ -24,18 +24,24 @@ def cut_into_pieces(table: Table, size_bytes: int, whole_groups: bool = False) -
     Parquet is cut, however large it is.
     """
     known: dict[int, np.ndarray] = {}
-    pieces = []
+    pieces: list[np.ndarray] = []
+    uncut: list[tuple[int, int, int]] = []  # together: of small files there may be many
     for number, start, stop in table.spans():
+        if stop <= start:
+            continue
         if number not in known:  # `take` and `skip` may leave several spans of one file
             known[number] = cuts_of_file(table, number, size_bytes, whole_groups)
         cuts = known[number]
+        if not len(cuts):
+            uncut.append((number, start, stop))
+            continue
         inner = cuts[(cuts > start) & (cuts < stop)]
         edges = np.concatenate([[start], inner, [stop]])
         part = np.zeros(len(edges) - 1, PIECE)
         part["file"], part["start"], part["stop"] = number, edges[:-1], edges[1:]
-        if stop > start:
-            pieces.append(part)
-    return np.concatenate(pieces) if pieces else np.zeros(0, PIECE)
+        pieces += [np.array(uncut, PIECE), part]
+        uncut.clear()
+    return np.concatenate([*pieces, np.array(uncut, PIECE)])
 
 
 def cuts_of_file(table: Table, number: int, size_bytes: int, whole_groups: bool = False) -> np.ndarray:
