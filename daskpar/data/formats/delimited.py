@@ -196,7 +196,7 @@ class DelimitedParser:
             return ParsedRecords(empty_table(self._schema))
         data = to_utf8(chunk, self.dialect, offset, self.source)
         parsed = self._parsed(data)
-        doubts = (*parsed.doubts, *_doubts_of_bytes(data), *_doubts_of_encoding(chunk, self.dialect))
+        doubts = (*parsed.doubts, *_doubts_of_bytes(data), *doubts_of_encoding(chunk, self.dialect))
         return replace(parsed, doubts=doubts) if doubts else parsed
 
     def parse_plain(self, chunk: bytes) -> pa.Table | None:
@@ -209,7 +209,7 @@ class DelimitedParser:
             return None
         parsed = self._converted(fast)
         odd = parsed.failures or parsed.surplus or parsed.changed or parsed.doubts
-        if odd or _doubts_of_bytes(data) or _doubts_of_encoding(chunk, self.dialect):
+        if odd or _doubts_of_bytes(data) or doubts_of_encoding(chunk, self.dialect):
             return None
         return parsed.table
 
@@ -432,7 +432,7 @@ def _doubts_of_bytes(data: bytes) -> list[Doubt]:
     return found
 
 
-def _doubts_of_encoding(chunk: bytes, dialect: Dialect) -> list[Doubt]:
+def doubts_of_encoding(chunk: bytes, dialect: Dialect) -> list[Doubt]:
     """Latin-1 that is UTF-8 throughout: by chance, Latin-1 hardly ever is."""
     if dialect.encoding != "latin1" or chunk.isascii():
         return []

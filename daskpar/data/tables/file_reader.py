@@ -107,29 +107,19 @@ class FileReader:
         finally:
             check(self.path, self._stamp)
 
-    def plain_rows(self, text: bytes, stops: list[int]) -> tuple[pa.Table, list[int]] | None:
+    def plain_rows(self, text: bytes) -> pa.Table | None:
         """The rows of the records in `text`, of this file and others that are laid out alike.
 
-        Also how many of them end before each of `stops`, bytes of `text`. None where any of it needs more
-        than a parse, or a word to the user; InputError where it can't be read.
+        None where any of it needs more than a parse, or a word to the user. InputError where it can't be
+        read.
         """
         if self.table.format == DELIMITED:
             found = self._parser.parse_plain(text)
-            if found is None:
-                return None
-            ends = row_ends(text, 0, stops, self._dialect, found.num_rows)
         else:
             lines = self._parsed_lines(text, 0)
-            if lines.failures or lines.surplus or lines.changed or lines.dropped or lines.kept is not None:
-                return None
-            found = lines.table
-            positions = row_starts(text, 0, self._dialect)
-            if len(positions) != found.num_rows:
-                return None
-            ends = np.searchsorted(positions, stops)
-        if ends[-1] != found.num_rows:
-            return None
-        return conform(found, self.fields, found.num_rows), ends.tolist()
+            odd = lines.failures or lines.surplus or lines.changed or lines.dropped
+            found = None if odd or lines.kept is not None else lines.table
+        return None if found is None else conform(found, self.fields, found.num_rows)
 
     def close(self) -> None:
         """Close what is open."""

@@ -8,19 +8,20 @@ said of the file that it is about.
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import field
 from itertools import groupby
+from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 
-from daskpar.data.formats.delimited import DelimitedParser
+from daskpar.data.formats.delimited import DelimitedParser, doubts_of_encoding
 from daskpar.data.formats.parquet import conform
-from daskpar.data.formats.record_bounds import ends_inside_quotes
+from daskpar.data.formats.record_bounds import ends_inside_quotes, row_ends, row_starts
 from daskpar.data.notices import LossCounter
 from daskpar.data.tables import file_reader
 from daskpar.data.tables.file_reader import FileReader
 from daskpar.data.tables.table import DELIMITED, JSON_LINES, Table
-from daskpar.data.tables.table_steps import OF_A_FILE, RowChunk, apply
+from daskpar.data.tables.table_steps import OF_A_FILE, RowChunk, apply, drops_rows
 from daskpar.locations import is_url
 from daskpar.value_classes import mutable
 
@@ -32,6 +33,16 @@ MOST_PIECES_APART = 4096
 """Where something was wrong, so many are read one by one at most before it is tried again."""
 
 
+class _Part(NamedTuple):
+    """The pieces [first, last) of a run, which lie in one file."""
+
+    number: int
+    first: int
+    last: int
+    shift: int
+    """From a place in the text of all files to that in this one."""
+
+
 @mutable
 class SmallFiles:
     """Reads neighbouring pieces of a table that lie in several small local files."""
@@ -40,19 +51,18 @@ class SmallFiles:
     pieces: np.ndarray
     parsers: dict[int, DelimitedParser]
     """Of the table's lists of columns, as `FileReader` has them."""
+    positions: bool = False
+    """Whether somebody asks where in its file each row stands."""
     _apart_until: int = 0
     """The pieces before this one are read one by one."""
     _pause: int = MOST_FILES
-    _alike: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        table, dialect = self.table, self.table.dialect
-        self._alike = (
-            table.format in (DELIMITED, JSON_LINES)
-            and dialect is not None
-            and dialect.encoding == "utf8"
-            and not any(step["op"] in OF_A_FILE for step in table.steps)
-        )
+        dialect = self.table.dialect
+        is_text = self.table.format in (DELIMITED, JSON_LINES)
+        self._alike = is_text and dialect is not None and not dialect.wide
+        self._drops = drops_rows(self.table.steps)
+        self._by_file = any(step["op"] in OF_A_FILE for step in self.table.steps)
 
     def reach(self, first: int, ceiling: int) -> int:
         """Behind which piece a run ends that begins with piece `first`, `ceiling` at most.
@@ -86,6 +96,7 @@ class SmallFiles:
     def read(self, first: int, last: int) -> tuple[RowChunk, list[int]] | None:
         """The rows of the pieces [first, last) behind all steps, and where those of each piece end.
 
+        The chunk is of no one file; its positions tell where each row stands in its own, where somebody asks.
         None where each file is to be read by itself.
         """
         try:
@@ -100,31 +111,87 @@ class SmallFiles:
         return found
 
     def _read(self, first: int, last: int) -> tuple[RowChunk, list[int]] | None:
-        some = self.pieces[first:last]
-        numbers, starts, stops = (some[name].tolist() for name in ("file", "start", "stop"))
+        dialect = self.table.dialect
+        assert dialect is not None
+        parts: list[_Part] = []
         texts: list[bytes] = []
         ends: list[int] = []
+        """Of the pieces, in the text of all files."""
         length, losses = 0, LossCounter()
+        some = self.pieces[first:last]
+        numbers, starts, stops = (some[name].tolist() for name in ("file", "start", "stop"))
         for number, members in groupby(range(last - first), key=numbers.__getitem__):
             mine = list(members)
             with closing(FileReader(self.table, number, False, self.parsers)) as file:
                 span = file.records(starts[mine[0]], stops[mine[-1]], losses)
             text = span.data if span.data.endswith(b"\n") or not span.data else span.data + b"\n"
-            dialect = self.table.dialect
-            assert dialect is not None
             if dialect.support_multi_line and b'"' in text and ends_inside_quotes(text, dialect):
                 return None
+            if doubts_of_encoding(text, dialect):  # which all texts together may not show
+                return None
+            parts.append(_Part(number, mine[0], mine[-1] + 1, span.offset - length))
             ends += [length + min(max(stops[at] - span.offset, 0), len(text)) for at in mine[:-1]]
             length += len(text)
             ends.append(length)
             texts.append(text)
-        found = file.plain_rows(b"".join(texts), ends)
-        if found is None:
+        data = b"".join(texts)
+        rows = file.plain_rows(data)
+        if rows is None:
             return None
-        rows, row_ends = found
-        positions = np.arange(rows.num_rows, dtype=np.int64)
-        chunk = RowChunk(rows, self.table.first + numbers[0], positions, losses=losses)
+        if self._drops or self.positions or self.table.format == JSON_LINES:
+            positions = row_starts(data, 0, dialect)
+            counted, before = len(positions), np.searchsorted(positions, ends)
+        else:
+            before = row_ends(data, 0, ends, dialect, rows.num_rows)
+            counted = int(before[-1])
+            positions = np.arange(counted, dtype=np.int64)
+        if counted != rows.num_rows:
+            return None
+        if self._by_file or self.positions:
+            found = self._file_by_file(rows, positions, before.tolist(), parts, stops, losses)
+        else:
+            chunk = self._finished(RowChunk(rows, -1, positions, losses=losses))
+            found = chunk, (np.searchsorted(chunk.positions, ends) if self._drops else before).tolist()
+        return None if losses.found else found
+
+    def _file_by_file(
+        self,
+        rows: pa.Table,
+        positions: np.ndarray,
+        before: list[int],
+        parts: list[_Part],
+        stops: list[int],
+        losses: LossCounter,
+    ) -> tuple[RowChunk, list[int]]:
+        """The rows behind all steps, which ask for the file of each row; and where those of each piece end.
+
+        `before`: rows up to the end of each piece; `stops`: where each piece ends in its file.
+        """
+        table, ends = self.table, list[int]()
+        chunks: list[RowChunk] = []
+        at = kept = 0
+        for part in parts:
+            start, at = at, before[part.last - 1]
+            own = RowChunk(
+                rows.slice(start, at - start),
+                table.first + part.number,
+                positions[start:at] + part.shift,
+                table.files[part.number],
+                table.values_of(part.number),
+                losses,
+            )
+            chunk = self._finished(own)
+            if self._drops:
+                ends += (kept + np.searchsorted(chunk.positions, stops[part.first : part.last])).tolist()
+            else:
+                ends += before[part.first : part.last]
+            kept += len(chunk.positions)
+            chunks.append(chunk)
+        whole = pa.concat_tables([chunk.table for chunk in chunks])
+        return RowChunk(whole, -1, np.concatenate([chunk.positions for chunk in chunks])), ends
+
+    def _finished(self, chunk: RowChunk) -> RowChunk:
         apply(self.table.steps, chunk)
         if not self.table.schema.equals(chunk.table.schema, check_metadata=True):
-            chunk.table = conform(chunk.table, self.table.schema, rows.num_rows)
-        return None if losses.found else (chunk, row_ends)
+            chunk.table = conform(chunk.table, self.table.schema, len(chunk.positions))
+        return chunk

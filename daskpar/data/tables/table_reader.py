@@ -77,9 +77,7 @@ class TableReader:
         self._alone_until = 0
         self._file: FileReader | None = None
         self._parsers: dict[int, DelimitedParser] = {}
-        self._small: SmallFiles | None = None
-        if not self._positions:
-            self._small = SmallFiles(table, pieces, self._parsers)
+        self._small = SmallFiles(table, pieces, self._parsers, positions)
 
     def frame(self, i: int) -> pd.DataFrame:
         """The rows of piece `i`, with a fresh RangeIndex."""
@@ -140,8 +138,9 @@ class TableReader:
         """The rows of piece `i` with the position of each record in its file."""
         run = self._covering(i)
         start, stop = run.starts[i - run.first], run.stops[i - run.first]
-        whole = run.chunk
-        return RowChunk(whole.table.slice(start, stop - start), whole.file, whole.positions[start:stop])
+        file = self.table.first + int(self.pieces["file"][i])
+        rows = run.chunk.table.slice(start, stop - start)
+        return RowChunk(rows, file, run.chunk.positions[start:stop])
 
     def joined(self, start: int, stop: int) -> pd.DataFrame:
         """The rows of the pieces [start, stop) as one frame."""
@@ -193,7 +192,7 @@ class TableReader:
 
     def _read_together(self, i: int) -> _PieceRun | None:
         """A run that begins with piece `i` and goes over several files; None where there is none."""
-        if self._small is None or i < self._alone_until:
+        if i < self._alone_until:
             return None
         last = self._small.reach(i, self._stop if i < self._stop else len(self.pieces))
         found = self._small.read(i, last) if last > i else None

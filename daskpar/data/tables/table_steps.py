@@ -35,8 +35,8 @@ TableStep = Mapping[str, Any]
 """
 
 ROW_OPERATIONS = ("filter", "sample")
-OF_A_FILE = (*ROW_OPERATIONS, "path", "files")
-"""Operations that ask which file a row is of, or where it stands there."""
+OF_A_FILE = ("sample", "path", "files")
+"""Operations that ask which file a row is of."""
 
 
 @mutable

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -86,6 +87,8 @@ STEPS = {
     "convert": "  - convert_column_types:\n    - columns: a\n      column_type: string\n",
     "lossy": "  - convert_column_types:\n    - columns: b\n      column_type: int\n",
     "filter": "  - filter: 'col(\"a\") > 1'\n",
+    "sample": "  - take_random_sample: {probability: 0.5, seed: 7}\n",
+    "columns of paths": "  - extract_columns_from_partition_format: {partition_format: '/{folder}/{part}.{ending}'}\n",
 }
 
 
@@ -116,6 +119,21 @@ def outcome(table: Table, size: int, order: list[int] | None = None) -> list[Any
     return [*found, reader.take_notices()]
 
 
+def places(table: Table, size: int, order: list[int] | None = None) -> list[Any]:
+    """The rows of all pieces, of which file they are, and where they stand there."""
+    pieces = cut_into_pieces(table, size)
+    reader = TableReader(table, pieces, positions=True)
+    found: list[Any] = []
+    for i in range(len(pieces)) if order is None else [at % len(pieces) for at in order if len(pieces)]:
+        try:
+            chunk = reader.chunk(i)
+        except DaskparError as error:
+            found.append(str(error))
+        else:
+            found.append((chunk.table.to_pylist(), chunk.table.schema, chunk.file, chunk.positions.tolist()))
+    return found
+
+
 def assert_same(found: list[Any], expected: list[Any]) -> None:
     assert len(found) == len(expected)
     for one, other in zip(found, expected, strict=True):
@@ -125,11 +143,11 @@ def assert_same(found: list[Any], expected: list[Any]) -> None:
             assert one == other
 
 
-def alone(table: Table, size: int, order: list[int] | None = None) -> list[Any]:
+def alone(look: Callable[..., list[Any]], *arguments: Any) -> list[Any]:
     """The same, each file by itself."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(small_files, "MOST_FILES", 1)
-        return outcome(table, size, order)
+        return look(*arguments)
 
 
 @given(data=st.data())
@@ -148,7 +166,8 @@ def test_together_they_give_what_each_gives_alone(data: st.DataObject) -> None:
             table = table_of(folder, texts, reader, steps)
         except DaskparError:
             return
-        assert_same(outcome(table, size, order), alone(table, size, order))
+        assert_same(outcome(table, size, order), alone(outcome, table, size, order))
+        assert places(table, size, order) == alone(places, table, size, order)
 
 
 ALONE = -1
