@@ -314,7 +314,7 @@ class _Server:
 
     def _kill_all(self) -> None:
         # Again and again: killing a parent makes its children ours (PR_SET_CHILD_SUBREAPER, prctl(2)).
-        end = monotonic() + linux.TRACKER_SECONDS
+        end = monotonic() + linux.LAST_TRACKER_SECONDS
         while True:
             children = linux.children_of(os.getpid())
             spared = linux.trackers_among(children) if monotonic() < end else set()

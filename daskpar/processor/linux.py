@@ -15,7 +15,11 @@ from collections.abc import Iterable
 from time import monotonic, sleep
 
 TRACKER_SECONDS = 1.0
-"""What a resource tracker gets to remove the shared memory of killed processes; it takes some ms."""
+"""What a resource tracker gets to remove the shared memory of killed processes, while a successor waits for
+it; it takes some ms.
+"""
+LAST_TRACKER_SECONDS = 5.0
+"""The same where nothing waits: on a busy machine one that has just been started may take a second."""
 _LOOKS = 20
 """At a process whose threads end meanwhile."""
 _PDEATHSIG, _SET_CHILD_SUBREAPER = 1, 36
@@ -135,9 +139,9 @@ def kill_group(pid: int) -> None:
 
 def kill_marked(mark: str) -> None:
     """SIGKILL every process of this user that was started with `mark` (NAME=value) in its environment,
-    wherever it has gone, until none is left; resource trackers after `TRACKER_SECONDS`.
+    wherever it has gone, until none is left; resource trackers after `LAST_TRACKER_SECONDS`.
     """
-    end = monotonic() + TRACKER_SECONDS
+    end = monotonic() + LAST_TRACKER_SECONDS
     rounds = 20  # one that forks just then has a child the next time
     while rounds:
         found = {pid for pid in _processes() if _has_mark(pid, mark.encode())}
