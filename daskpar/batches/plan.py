@@ -113,6 +113,8 @@ class Plan:
         """Turns paths of files into those that mini-batches hold; None: they are the same."""
         self.in_use: Callable[[], tuple[tuple[int, tuple[int, int] | None], ...]] = tuple
         """(mini-batch, span) of others that are in use in this process while one is loaded."""
+        self.announce_together: Callable[[int], object] | None = None
+        """As that of `TableReader`."""
         self._pieces: np.ndarray | None = None
         self._table: Table | None = None
         self._reader: TableReader | None = None
@@ -199,6 +201,7 @@ class Plan:
 
             self._reader = TableReader(self.table, self.pieces)
             self._reader.keep = self._kept_columns
+            self._reader.announce_together = self.announce_together
         return self._reader
 
     @property
@@ -363,6 +366,11 @@ class Plan:
             self.group_frames.expect(start, stop)
         elif self.tabular and start < stop:
             self.reader.expect(self.item_range(start)[0], self.item_range(stop - 1)[1])
+
+    def read_apart(self) -> None:
+        """From here on, read the pieces of each file by themselves, however small."""
+        if self.tabular and self.group_frames is None:
+            self.reader.apart = True
 
     def notices(self, repeated: Collection[int]) -> tuple[Notice, ...]:
         """Values lost in, or doubtful of, the mini-batches loaded since the last call; none for file lists.

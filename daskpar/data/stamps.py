@@ -117,14 +117,16 @@ def stamps_of(paths: Sequence[str], known: Mapping[str, Stamp]) -> list[Stamp]:
 
 
 def look_at_each(look: Callable[[_Item], Stamp], items: Sequence[_Item]) -> list[Stamp]:
-    """What `look` gives for each item: one after the other where that is quick, else by threads."""
-    began, found = time.monotonic(), list[Stamp]()
-    for item in items[:TIMED_FILES]:
+    """What `look` gives for each item: one after the other as long as that is quick, then by threads."""
+    found = list[Stamp]()
+    for item in items:
+        if len(found) % TIMED_FILES == 0:
+            began = time.monotonic()
         found.append(look(item))
         if time.monotonic() - began > SLOW_SECONDS * TIMED_FILES:
             with ThreadPoolExecutor(THREADS) as pool:
                 return found + list(pool.map(look, items[len(found) :]))
-    return found + [look(item) for item in items[TIMED_FILES:]]
+    return found
 
 
 def look_at_one(path: str) -> Stamp:

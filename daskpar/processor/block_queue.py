@@ -13,17 +13,19 @@ from time import monotonic
 import numpy as np
 
 from daskpar.batches.records import unpack
+from daskpar.paths import process_name
 from daskpar.processor import channel, timeouts, unit_reading
 from daskpar.processor.exit_reasons import ExitReason
 from daskpar.processor.gpus.gpu_watch import GpuWatch
 from daskpar.processor.health import Health
-from daskpar.processor.lost_blocks import charge_and_requeue
+from daskpar.processor.lost_blocks import charge_and_requeue, was_reading_together
 from daskpar.processor.processor_handle import ProcessorHandle
 from daskpar.processor.processor_messages import BlockDone
 from daskpar.processor.protocol import (
     BlockEnded,
     BlockOrder,
     Flushed,
+    LogMessage,
     Message,
     ProcessorSettings,
     Released,
@@ -47,6 +49,8 @@ class BlockQueue:
         self._unit_time = timeouts.UnitTime()
         self.health = Health()
         self.gpus = GpuWatch(settings)
+        self._apart = False
+        """Whether no files are read together any more."""
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -157,6 +161,8 @@ class BlockQueue:
         stop = order.stop
         if (most := self.settings.most_mini_batches) is not None:
             stop = min(stop, order.start + max(1, most - processor.mini_batches))
+        if self._apart:
+            order = replace(order, apart=True)
         processor.order, processor.reported, processor.limit = order, order.start, stop
         processor.page.set_limit(stop)
         processor.unit = order.units[-1] if order.units else None
@@ -334,6 +340,14 @@ class BlockQueue:
 
     def processor_died(self, processor: ProcessorHandle, last: Announcement, why: ExitReason) -> None:
         """Charge the mini-batch that was running when a processor died, give back the rest of its block."""
+        if was_reading_together(processor, last) and not self._apart:
+            self._apart = True
+            where = f"{process_name(processor.number)} of node {self.settings.node}"
+            text = (
+                f"{where} ended while it read files of several mini-batches together ({why.text}): none of "
+                "these is charged, and the node reads each file by itself from here on"
+            )
+            self._report(LogMessage(level="warning", text=text))
         for message in charge_and_requeue(processor, last, why, self.settings):
             self._report(message)
 

@@ -126,6 +126,8 @@ class BlockRunner:
         with self._ground.restored():
             plan = self._open_plan()
             plan.expect(order.start, order.stop)
+            if order.apart:
+                plan.read_apart()
         page = self._page
         self._order = order
         self._source = plan if order.piece is None else PieceLoader(plan, order.piece)
@@ -169,6 +171,7 @@ class BlockRunner:
         if self._plan is None:
             try:
                 self._plan = open_plan(self.settings)
+                self._plan.announce_together = self._page.announce_together
                 self._before = self._columns_before(self._plan)
                 if self.settings.seen:
                     self._plan.seen_paths = SeenItems(self.settings.seen)

@@ -53,8 +53,12 @@ def charge_and_requeue(
     # What damaged it is one of those that have not been reported, and not surely the one that was running.
     damaged = processor.killed_for == KillReason.DAMAGED
     begun = last.phase in (Phase.LOAD, Phase.RUN) and processor.reported <= last.index < stop
-    charged = last.index if begun and not stopped and not damaged else None
-    rest = min(stop, max(processor.reported, last.index if charged is not None else last.index + 1))
+    # Which of several files it was that could not be read is seen when each is read by itself.
+    told = begun and not stopped and not damaged
+    together = told and was_reading_together(processor, last)
+    charged = last.index if told and not together else None
+    whole = charged is None and not together
+    rest = min(stop, max(processor.reported, last.index + 1 if whole else last.index))
     if damaged and processor.ended_unheard():
         rest = stop  # all of it has run, and what was reported behind foreign bytes does not count
     # Any of these may have made the writing of its rows deadly, so the driver counts such deaths: what is
@@ -75,6 +79,13 @@ def charge_and_requeue(
     found.append(BlockEnded(block=order.block, token=order.token))
     processor.order = None
     return found
+
+
+def was_reading_together(processor: ProcessorHandle, last: Announcement) -> bool:
+    """Whether a processor that has died was reading files of several mini-batches."""
+    order = processor.order
+    several = order is not None and order.stop - order.start > 1
+    return several and last.phase == Phase.LOAD and processor.page.together() > 1
 
 
 def not_reached(order: BlockOrder, index: int, why: ExitReason, trouble: str) -> Released:

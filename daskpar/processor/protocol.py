@@ -211,6 +211,8 @@ class BlockOrder:
     """Of a divided mini-batch: the items [start, stop) that are run; None: all."""
     alone: bool = False
     """Whether its processor runs nothing else meanwhile, where many calls are in flight else."""
+    apart: bool = False
+    """Whether each file is read by itself, however small."""
     units: tuple[int, ...] | None = None
     """First mini-batches of the units that it touches which are costly to read twice (Parquet row groups): of
     that in which it begins, then those inside. None where it does not matter."""

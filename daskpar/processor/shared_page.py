@@ -2,8 +2,8 @@
 
 It takes the place of a message for each mini-batch.
 
-    what    since   limit   items   (other)   terminated
-    int64   double  int64   int64   int64     double
+    what    since   limit   items   (other)   terminated   together
+    int64   double  int64   int64   int64     double       int64
 
 `what` is index * 8 + phase; all are the processor's but the limit, which is its node's. The field without a
 name is for processors with many calls in flight.
@@ -35,7 +35,7 @@ KILL_PENDING = -1
 """A limit that tells the processor: the node is about to kill you, no further report of yours counts."""
 GOODBYE_SECONDS = 2.0
 """How long a node that was sent SIGTERM with its processors takes to begin to end, at most."""
-_WHAT, _SINCE, _LIMIT, _ITEMS, _, _TERMINATED = range(6)
+_WHAT, _SINCE, _LIMIT, _ITEMS, _, _TERMINATED, _TOGETHER = range(7)
 
 
 class Phase(IntEnum):
@@ -110,6 +110,14 @@ class SharedPage:
     def items(self) -> int:
         """Node: the last such number; of any meaning only in phase RUN."""
         return self._whole[_ITEMS]
+
+    def announce_together(self, pieces: int) -> None:
+        """Processor: it is about to read so many pieces together, of several files; 0: no more."""
+        self._whole[_TOGETHER] = pieces
+
+    def together(self) -> int:
+        """Node: the last such number."""
+        return self._whole[_TOGETHER]
 
     def announce_terminated(self) -> None:
         """Processor: a handler of the script's is about to take a SIGTERM."""

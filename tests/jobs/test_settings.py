@@ -88,6 +88,46 @@ def test_timeout_leaves_loading_alone_and_task_overhead_timeout_limits_it(work):
     assert "task_overhead_timeout" in ended.steps["work"].first_failure.message
 
 
+@pytest.mark.parametrize("end", ["time.sleep(600)", "os.kill(os.getpid(), 9)"])
+def test_a_file_that_can_not_be_read_costs_its_own_mini_batch_though_it_is_read_with_others(work, end):
+    """As on a share of which one server hangs: the script puts such a reader in the place of ours."""
+    for number in range(30):
+        work.write(f"table/{number:02}.csv", f"x,y\n{number},2\n")
+    work.write(
+        "table/MLTable",
+        "type: mltable\npaths:\n  - pattern: ./*.csv\ntransformations:\n  - read_delimited:\n      delimiter: ','\n",
+    )
+    script = f"""
+    import os, time
+    from daskpar.data.formats import byte_source
+    class Share:
+        def __getattr__(self, name):
+            return getattr(os, name)
+        def open(self, path, *more):
+            if path.endswith("17.csv"):
+                {end}
+            return os.open(path, *more)
+    def init():
+        byte_source.os = Share()
+    def run(mini_batch):
+        return mini_batch
+    """
+    step = work.parallel(
+        script,
+        inputs={"files": {"type": "mltable", "path": "./table", "mode": "direct"}},
+        mini_batch_size="1kb",
+        arguments="--task_overhead_timeout 1",
+        retry_settings={"max_retries": 0},
+        max_concurrency_per_instance=1,
+    )
+    ended = work.run({"work": step}, display=False)
+    assert ended.status == "completed", ended.reason
+    assert ended.failures()["index"].tolist() == [17]
+    assert work.rows() == [f"{number} 2" for number in range(30) if number != 17]
+    told = "".join(path.read_text() for path in ended.path.rglob("*.txt"))
+    assert "read files of several mini-batches together" in told
+
+
 def test_progress_update_timeout_ends_a_step_that_does_not_move(work):
     work.files(2)
     step = work.parallel(

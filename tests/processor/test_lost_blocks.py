@@ -10,7 +10,7 @@ import pytest
 from daskpar.processor.exit_reasons import ExitReason, KillReason
 from daskpar.processor.lost_blocks import charge_and_requeue
 from daskpar.processor.processor_handle import ProcessorHandle
-from daskpar.processor.protocol import BlockEnded, BlockOrder, Released
+from daskpar.processor.protocol import BlockEnded, BlockOrder, Flushed, Released
 from daskpar.processor.shared_page import Announcement, Phase
 from daskpar.results import Reason
 
@@ -67,6 +67,7 @@ def test_a_mini_batch_whose_files_do_not_answer_is_handed_back_and_not_charged(p
         killed_for="timeout",
         server_died=False,
         unreached="/data/a.csv does not answer",
+        page=SimpleNamespace(together=lambda: 0),
     )
     why = ExitReason(Reason.LOAD_TIMEOUT, "loading took longer than 5 s")
     found = charge_and_requeue(processor, Announcement(13, phase, 0.0), why, SimpleNamespace(max_retries=0))
@@ -76,3 +77,31 @@ def test_a_mini_batch_whose_files_do_not_answer_is_handed_back_and_not_charged(p
         (14, 20, "died", ""),
     ]
     assert isinstance(found[-1], BlockEnded)
+
+
+@pytest.mark.parametrize(
+    ("together", "stop", "killed_for", "phase", "expected"),
+    [
+        (7, 20, "timeout", Phase.LOAD, [(11, 13, "unflushed"), (13, 20, "died")]),
+        (7, 20, "", Phase.LOAD, [(11, 13, "unflushed"), (13, 20, "died")]),
+        (7, 20, "stopped", Phase.LOAD, [(11, 14, "unflushed"), (14, 20, "died")]),
+        (7, 20, "damaged", Phase.LOAD, [(11, 14, "unwritten"), (14, 20, "died")]),
+        (1, 20, "timeout", Phase.LOAD, "charged"),
+        (0, 20, "timeout", Phase.LOAD, "charged"),
+        (7, 20, "timeout", Phase.RUN, "charged"),
+        (7, 12, "timeout", Phase.LOAD, "charged"),
+    ],
+)
+def test_of_files_that_were_read_together_none_is_charged(together, stop, killed_for, phase, expected):
+    """But where all are of one mini-batch."""
+    last = Announcement(13 if stop == 20 else 11, phase, 0.0)
+    page = SimpleNamespace(announced=lambda: last, together=lambda: together, items=lambda: 1)
+    processor = ProcessorHandle(1, *cast(Any, [None, None, page]), key=1)
+    processor.order = BlockOrder(block=1, token="t", start=min(11, stop - 1), stop=stop)
+    processor.reported, processor.limit, processor.killed_for = 11, stop, KillReason(killed_for)
+    logs = SimpleNamespace(trace=lambda *_: "", stacks=lambda *_: "")
+    settings = SimpleNamespace(max_retries=0, plan="/none", tabular=False, node=0, log_paths=logs)
+    found = charge_and_requeue(processor, last, WHY, cast(Any, settings))[:-1]
+    assert any(isinstance(m, Flushed) for m in found) == (expected == "charged")
+    if expected != "charged":
+        assert [(m.start, m.stop, m.reason) for m in found if isinstance(m, Released)] == expected

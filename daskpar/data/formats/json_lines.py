@@ -161,12 +161,20 @@ _DECODER = json.JSONDecoder(parse_constant=_refuse, parse_float=_float)
 
 
 def _count_objects(data: bytes) -> int | None:
-    """How many lines that are not empty `data` has; None where one does not begin with an object."""
+    """How many lines that are not empty `data` has; None where one does not begin and end as an object does.
+
+    With both, each line has one object or more: so as many objects as lines are one for each.
+    """
     lines = count_byte(data, 10) + (not data.endswith(b"\n"))
-    if data.startswith(b"{") and count_pair(data, b"\n{") == lines - 1:
-        return lines
-    starts = line_starts(data)
-    return len(starts) if (np.frombuffer(data, np.uint8)[starts] == ord("{")).all() else None
+    if not data.startswith(b"{") or count_pair(data, b"\n{") != lines - 1:
+        starts = line_starts(data)
+        if not (np.frombuffer(data, np.uint8)[starts] == ord("{")).all():
+            return None
+        lines = len(starts)
+    ends = count_pair(data, b"}\n") + data.endswith((b"}", b"}\r"))
+    if b"\r" in data:
+        ends += data.count(b"}\r\n")
+    return lines if ends == lines else None
 
 
 def _parse_fast(data: bytes, fields: Sequence[pa.Field], wanted: Sequence[pa.Field]) -> ParsedLines | None:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from contextlib import closing
 from itertools import groupby
+from time import monotonic
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
+from daskpar.data.columns.special_types import is_any
 from daskpar.data.formats.delimited import DelimitedParser, doubts_of_encoding
 from daskpar.data.formats.parquet import conform
 from daskpar.data.formats.record_bounds import ends_inside_quotes, row_ends, row_starts
@@ -29,8 +31,12 @@ SMALL_BYTES = 256 * 1024
 """Of a file that is read together with others, at most: in a larger one the parse itself takes longest."""
 MOST_FILES = 64
 """Read before the first of them is given out: each may take a while where the disk is far away."""
-MOST_PIECES_APART = 4096
-"""Where something was wrong, so many are read one by one at most before it is tried again."""
+LEAST_PAUSE, MOST_PAUSE = 64, 4096
+"""Pieces that are read one by one after a run in which something was odd: twice as many each time that it
+happens again, for to have read a run in vain costs about as much as to read it well.
+"""
+GATHER_SECONDS = 1.0
+"""For reading files, where more are there than were read by then, the others wait for the next run."""
 
 
 class _Part(NamedTuple):
@@ -40,7 +46,7 @@ class _Part(NamedTuple):
     first: int
     last: int
     shift: int
-    """From a place in the text of all files to that in this one."""
+    """What to add to a place in the text of all files to get that in this file."""
 
 
 @mutable
@@ -55,21 +61,22 @@ class SmallFiles:
     """Whether somebody asks where in its file each row stands."""
     _apart_until: int = 0
     """The pieces before this one are read one by one."""
-    _pause: int = MOST_FILES
+    _pause: int = LEAST_PAUSE
 
     def __post_init__(self) -> None:
-        dialect = self.table.dialect
-        is_text = self.table.format in (DELIMITED, JSON_LINES)
-        self._alike = is_text and dialect is not None and not dialect.wide
+        table, dialect = self.table, self.table.dialect
+        is_text = table.format in (DELIMITED, JSON_LINES) and dialect is not None and not dialect.wide
+        # Values of any kind are read line by line, which takes as long for few lines as for many.
+        self._readable = is_text and not any(is_any(found) for found in table.needed_fields)
         self._drops = drops_rows(self.table.steps)
-        self._by_file = any(step["op"] in OF_A_FILE for step in self.table.steps)
+        self._asks_for_file = any(step["op"] in OF_A_FILE for step in self.table.steps)
 
-    def reach(self, first: int, ceiling: int) -> int:
+    def end_of_run(self, first: int, ceiling: int) -> int:
         """Behind which piece a run ends that begins with piece `first`, `ceiling` at most.
 
         `first` itself where there are no several files to read together.
         """
-        if not self._alike or first < self._apart_until:
+        if not self._readable or first < self._apart_until:
             return first
         table, pieces = self.table, self.pieces
         files, size, number, end, last = 0, 0, -1, 0, first
@@ -96,6 +103,7 @@ class SmallFiles:
     def read(self, first: int, last: int) -> tuple[RowChunk, list[int]] | None:
         """The rows of the pieces [first, last) behind all steps, and where those of each piece end.
 
+        Of fewer pieces where reading takes long.
         The chunk is of no one file; its positions tell where each row stands in its own, where somebody asks.
         None where each file is to be read by itself.
         """
@@ -104,10 +112,11 @@ class SmallFiles:
         except Exception:  # said, of its file alone, by whoever reads that one
             found = None
         if found is None:
-            self._apart_until = last + self._pause
-            self._pause = min(2 * self._pause, MOST_PIECES_APART)
+            pause = max(self._pause, last - first)
+            self._apart_until = last + pause
+            self._pause = min(2 * pause, MOST_PAUSE)
         else:
-            self._pause = MOST_FILES
+            self._pause = LEAST_PAUSE
         return found
 
     def _read(self, first: int, last: int) -> tuple[RowChunk, list[int]] | None:
@@ -115,16 +124,19 @@ class SmallFiles:
         assert dialect is not None
         parts: list[_Part] = []
         texts: list[bytes] = []
-        ends: list[int] = []
-        """Of the pieces, in the text of all files."""
-        length, losses = 0, LossCounter()
+        ends: list[int] = []  # of the pieces, in the text of all files
+        length, losses, began = 0, LossCounter(), monotonic()
         some = self.pieces[first:last]
         numbers, starts, stops = (some[name].tolist() for name in ("file", "start", "stop"))
         for number, members in groupby(range(last - first), key=numbers.__getitem__):
             mine = list(members)
             with closing(FileReader(self.table, number, False, self.parsers)) as file:
                 span = file.records(starts[mine[0]], stops[mine[-1]], losses)
-            text = span.data if span.data.endswith(b"\n") or not span.data else span.data + b"\n"
+            text = span.data
+            if losses.found or text.endswith(b"\r"):
+                return None  # a header that is doubtful, or a return that would become half of a line end
+            if text and not text.endswith(b"\n"):
+                text += b"\n"
             if dialect.support_multi_line and b'"' in text and ends_inside_quotes(text, dialect):
                 return None
             if doubts_of_encoding(text, dialect):  # which all texts together may not show
@@ -134,8 +146,10 @@ class SmallFiles:
             length += len(text)
             ends.append(length)
             texts.append(text)
+            if monotonic() - began > GATHER_SECONDS:
+                break
         data = b"".join(texts)
-        rows = file.plain_rows(data)
+        rows = file.plain_rows(data)  # closed by now: only what is known of the layout is asked for
         if rows is None:
             return None
         if self._drops or self.positions or self.table.format == JSON_LINES:
@@ -147,7 +161,7 @@ class SmallFiles:
             positions = np.arange(counted, dtype=np.int64)
         if counted != rows.num_rows:
             return None
-        if self._by_file or self.positions:
+        if self._asks_for_file or self.positions:
             found = self._file_by_file(rows, positions, before.tolist(), parts, stops, losses)
         else:
             chunk = self._finished(RowChunk(rows, -1, positions, losses=losses))

@@ -6,7 +6,7 @@ files of text one parse (`small_files`).
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -60,7 +60,10 @@ class _Served:
 
 
 class TableReader:
-    """Reads the pieces of a table, fastest in ascending order; an error is raised for its own piece alone."""
+    """Reads the pieces of a table; an error is raised for its own piece alone.
+
+    Fastest in ascending order, and with `expect`: else up to 64 small files are read to give one.
+    """
 
     def __init__(self, table: Table, pieces: np.ndarray, positions: bool = False) -> None:
         self.table = table
@@ -71,6 +74,10 @@ class TableReader:
         self.keep: tuple[str, ...] = ()
         """Columns that `kept` has of each frame, as they were decoded."""
         self.kept: pa.Table | None = None
+        self.apart = False
+        """Whether each file is read by itself."""
+        self.announce_together: Callable[[int], object] | None = None
+        """Called before several files are read together, with the number of their pieces; and then with 0."""
         self._served: list[_Served] = []
         self._stop = len(pieces)
         self._run: _PieceRun | None = None
@@ -135,7 +142,7 @@ class TableReader:
         return self.chunk(i).table
 
     def chunk(self, i: int) -> RowChunk:
-        """The rows of piece `i` with the position of each record in its file."""
+        """The rows of piece `i`; with `positions`, they tell where each record stands in its file."""
         run = self._covering(i)
         start, stop = run.starts[i - run.first], run.stops[i - run.first]
         file = self.table.first + int(self.pieces["file"][i])
@@ -192,14 +199,21 @@ class TableReader:
 
     def _read_together(self, i: int) -> _PieceRun | None:
         """A run that begins with piece `i` and goes over several files; None where there is none."""
-        if i < self._alone_until:
+        if self.apart or i < self._alone_until:
             return None
-        last = self._small.reach(i, self._stop if i < self._stop else len(self.pieces))
-        found = self._small.read(i, last) if last > i else None
+        last = self._small.end_of_run(i, self._stop if i < self._stop else len(self.pieces))
+        if last == i:
+            return None
+        announce = self.announce_together
+        if announce is not None:
+            announce(last - i)
+        found = self._small.read(i, last)
+        if announce is not None:
+            announce(0)
         if found is None:
             return None
         chunk, stops = found
-        return _PieceRun(i, last, chunk, [0, *stops[:-1]], stops, chunk.losses)
+        return _PieceRun(i, i + len(stops), chunk, [0, *stops[:-1]], stops, chunk.losses)
 
     def _reach(self, i: int) -> int:
         """Behind which piece a run ends that begins with `i`: neighbours in one file, up to a size."""

@@ -41,13 +41,13 @@ OF_A_FILE = ("sample", "path", "files")
 
 @mutable
 class RowChunk:
-    """Rows of one file on their way through the steps of a table."""
+    """Rows on their way through the steps of a table: of one file, or of several where no step asks which."""
 
     table: pa.Table
     file: int
-    """Number of the file in the whole table."""
+    """Number of the file in the whole table; -1 for rows of several."""
     positions: np.ndarray
-    """For each row where its record stands in the file: the byte or the number of the row."""
+    """For each row where its record stands in its file: the byte or the number of the row."""
     path: str = ""
     values: pa.Table | None = None
     """Columns that come from the file's path (one row)."""

@@ -189,6 +189,7 @@ class InFlightRunner(BlockRunner):
         with self._ground.restored():
             plan = self._open_plan()
         plan.in_use = self._in_use
+        plan.read_apart()  # else a file that is not read in time would be held against another's call
         if self._columns is None:
             self._columns = self._before
         source = plan if order.piece is None else PieceLoader(plan, order.piece)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,10 +11,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from daskpar.data.formats import arrow_csv
 from daskpar.data.mltable.open import open_mltable
 from daskpar.data.stamps import planned_stamp
 from daskpar.data.tables import file_reader, small_files
@@ -29,6 +32,8 @@ CSV = {
     "no line end": PLAIN.rstrip("\n"),
     "carriage returns": PLAIN.replace("\n", "\r\n"),
     "a lone return": PLAIN.replace("x", "x\ry"),
+    "a return at the end": PLAIN.rstrip("\n") + "\r",
+    "a return in the last line": "a,b,c\n\n\r",
     "blank lines": "a,b,c\n\n1,x,0.5\n\n\n2,y,1.5\n\n",
     "quotes": 'a,b,c\n1,"x, and ""more""",0.5\n2,y,"1.5"\n',
     "a line break in quotes": 'a,b,c\n1,"x\ny",0.5\n2,z,3\n',
@@ -63,6 +68,10 @@ LINES = {
     "many keys": '{"a": 1, "b": "x", "c": 0.5, "d": 2}\n',
     "no number": '{"a": "one", "b": "x", "c": 0.5}\n',
     "nested": '{"a": 1, "b": ["x"], "c": 0.5}\n',
+    "two in one line": '{"a": 1, "b": "x"}{"a": 2, "b": "y"}\n',
+    "one over two lines": '{"a": 3, "z":\n{"b": 1}}\n',
+    "a return at the end": '{"a": 1, "b": "x", "c": 0.5}\r',
+    "blanks behind": '{"a": 1, "b": "x", "c": 0.5} \n{"a": 2, "b": "y", "c": 1.5}\t\r\n',
     "no line": '{"a": 1, "b": "x", "c": 0.5}\nno object\n',
     "nulls": '{"a": null, "b": null, "c": null}\n',
 }
@@ -85,6 +94,7 @@ STEPS = {
     "none": "",
     "keep": "  - keep_columns: [b, a]\n",
     "convert": "  - convert_column_types:\n    - columns: a\n      column_type: string\n",
+    "only a": "  - keep_columns: [a]\n",
     "lossy": "  - convert_column_types:\n    - columns: b\n      column_type: int\n",
     "filter": "  - filter: 'col(\"a\") > 1'\n",
     "sample": "  - take_random_sample: {probability: 0.5, seed: 7}\n",
@@ -150,6 +160,20 @@ def alone(look: Callable[..., list[Any]], *arguments: Any) -> list[Any]:
         return look(*arguments)
 
 
+def only_known_errors(read: Callable[..., Any]) -> Callable[..., Any]:
+    """Any error leads to reading each file by itself: one that shows a mistake of ours would only cost time."""
+
+    def checked(*arguments: Any) -> Any:
+        try:
+            return read(*arguments)
+        except (DaskparError, pa.ArrowException, arrow_csv.UnconvertedColumn):
+            raise
+        except Exception as error:
+            pytest.exit(f"reading small files together raised {error!r}", 1)
+
+    return checked
+
+
 @given(data=st.data())
 @settings(max_examples=60, deadline=None)
 def test_together_they_give_what_each_gives_alone(data: st.DataObject) -> None:
@@ -161,7 +185,8 @@ def test_together_they_give_what_each_gives_alone(data: st.DataObject) -> None:
     texts = [text if isinstance(text := known[name], bytes) else text.encode() for name in chosen]
     steps, size = data.draw(st.sampled_from(list(STEPS))), data.draw(st.sampled_from([10, 30, 200, 10_000]))
     order = data.draw(st.none() | st.lists(st.integers(0, 30), max_size=12))
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(small_files.SmallFiles, "_read", only_known_errors(small_files.SmallFiles._read))
         try:
             table = table_of(folder, texts, reader, steps)
         except DaskparError:
@@ -248,6 +273,30 @@ def test_a_file_that_changes_fails_alone(tmp_path: Path) -> None:
     found = outcome(table, 1000)
     assert [isinstance(each, pd.DataFrame) for each in found[:-1]] == [True, True, False, True, False, True]
     assert all(str(found[at]).startswith(InputChanged.__name__) for at in (2, 4))
+
+
+def test_where_reading_takes_long_fewer_are_read_together(
+    tmp_path: Path, parses: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = table_of(str(tmp_path), [PLAIN.encode()] * 6, "read_delimited")
+    parses.clear()  # planning reads some
+    clock = itertools.count()
+    monkeypatch.setattr(small_files, "monotonic", lambda: next(clock) * 0.4)
+    assert [len(each) for each in outcome(table, 1000)[:-1]] == [3] * 6
+    assert parses == [3 * body(PLAIN)] * 2
+
+
+def test_values_of_any_kind_are_not_read_together(tmp_path: Path, parses: list[int]) -> None:
+    table = table_of(str(tmp_path), [LINES["nested"].encode()] * 5, "read_json_lines")
+    parses.clear()  # planning reads some
+    assert len(outcome(table, 1000)) == 6
+    assert parses == [ALONE] * 5
+
+
+def test_a_json_object_of_one_file_is_no_row_of_another(tmp_path: Path) -> None:
+    texts = ['{"a":1,"z":{"b":1}}\n', '{"a":1}{"a":2}\n', '{"a":3,"z":\n{"b":1}}\n', '{"a":9}\n']
+    table = table_of(str(tmp_path), [text.encode() for text in texts], "invalid lines left out", "only a")
+    assert_same(outcome(table, 1000), alone(outcome, table, 1000))
 
 
 def test_after_one_that_is_odd_the_next_are_read_one_by_one_for_a_while(

@@ -1,13 +1,16 @@
-"""Samples of rows: by the seed and the place of the record, however the table is cut."""
+"""Steps of a table: which ask for the file of a row; and samples, which do not depend on how it is cut."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from daskpar.data.dask_collections import read_mltable
+from daskpar.data.tables import table_steps
 from daskpar.data.tables.table_steps import uniform
 
 MakeTable = Callable[..., Path]
@@ -47,3 +50,11 @@ def test_drawn_numbers_are_even_and_in_range() -> None:
     drawn = uniform(3, 0, np.arange(100_000))
     assert drawn.min() >= 0 and drawn.max() < 1
     assert abs(np.histogram(drawn, 10)[0] - 10_000).max() < 500
+
+
+@pytest.mark.parametrize("operation", sorted({*table_steps._OPERATIONS, "convert"}))
+def test_what_asks_for_the_file_of_a_row_is_known(operation: str) -> None:
+    """Rows of several files go through the other operations at once."""
+    function = table_steps._convert if operation == "convert" else table_steps._OPERATIONS[operation]
+    asks = any(f"chunk.{name}" in inspect.getsource(function) for name in ("file", "path", "values"))
+    assert asks == (operation in table_steps.OF_A_FILE)
