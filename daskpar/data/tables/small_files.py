@@ -36,7 +36,7 @@ LEAST_PAUSE, MOST_PAUSE = 64, 4096
 happens again, for to have read a run in vain costs about as much as to read it well.
 """
 GATHER_SECONDS = 1.0
-"""For reading files, where more are there than were read by then, the others wait for the next run."""
+"""For reading the files of a run: those that were not read by then are left to the next one."""
 
 
 class _Part(NamedTuple):
@@ -103,9 +103,8 @@ class SmallFiles:
     def read(self, first: int, last: int) -> tuple[RowChunk, list[int]] | None:
         """The rows of the pieces [first, last) behind all steps, and where those of each piece end.
 
-        Of fewer pieces where reading takes long.
-        The chunk is of no one file; its positions tell where each row stands in its own, where somebody asks.
-        None where each file is to be read by itself.
+        Of fewer pieces where reading takes long; None where each file is to be read by itself. With
+        `positions`, those of the chunk tell where each row stands in its own file.
         """
         try:
             found = self._read(first, last)
