@@ -345,7 +345,8 @@ class BlockQueue:
             where = f"{process_name(processor.number)} of node {self.settings.node}"
             text = (
                 f"{where} ended while it read files of several mini-batches together ({why.text}): none of "
-                "these is charged, and the node reads each file by itself from here on"
+                "these is charged. The node reads each file by itself from here on: should it happen again, "
+                "the right one is named"
             )
             self._report(LogMessage(level="warning", text=text))
         for message in charge_and_requeue(processor, last, why, self.settings):

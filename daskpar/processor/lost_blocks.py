@@ -54,9 +54,8 @@ def charge_and_requeue(
     damaged = processor.killed_for == KillReason.DAMAGED
     begun = last.phase in (Phase.LOAD, Phase.RUN) and processor.reported <= last.index < stop
     # Which of several files it was that could not be read is seen when each is read by itself.
-    told = begun and not stopped and not damaged
-    together = told and was_reading_together(processor, last)
-    charged = last.index if told and not together else None
+    together = begun and was_reading_together(processor, last)
+    charged = last.index if begun and not stopped and not damaged and not together else None
     whole = charged is None and not together
     rest = min(stop, max(processor.reported, last.index + 1 if whole else last.index))
     if damaged and processor.ended_unheard():
@@ -82,7 +81,9 @@ def charge_and_requeue(
 
 
 def was_reading_together(processor: ProcessorHandle, last: Announcement) -> bool:
-    """Whether a processor that has died was reading files of several mini-batches."""
+    """Whether a processor has died of reading files of several mini-batches, as far as is known."""
+    if processor.killed_for in (KillReason.STOPPED, KillReason.OVERTAKEN, KillReason.DAMAGED):
+        return False
     order = processor.order
     several = order is not None and order.stop - order.start > 1
     return several and last.phase == Phase.LOAD and processor.page.together() > 1

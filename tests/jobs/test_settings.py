@@ -61,14 +61,19 @@ def test_timeout_ends_a_call_and_names_its_limit(work):
     assert "1 s" in failure.message
 
 
-def test_timeout_leaves_loading_alone_and_task_overhead_timeout_limits_it(work):
-    """A reader that never comes back, as on a share that has gone: the script puts it in the place of ours."""
-    (work.folder / "table").mkdir()
-    (work.folder / "table" / "a.csv").write_text("x,y\n1,2\n")
+def write_table(work, files):
+    """An MLTable of so many files, of a row each: the number of the file, and 2."""
+    for number in range(files):
+        work.write(f"table/{number:02}.csv", f"x,y\n{number},2\n")
     work.write(
         "table/MLTable",
         "type: mltable\npaths:\n  - pattern: ./*.csv\ntransformations:\n  - read_delimited:\n      delimiter: ','\n",
     )
+
+
+def test_timeout_leaves_loading_alone_and_task_overhead_timeout_limits_it(work):
+    """A reader that never comes back, as on a share that has gone: the script puts it in the place of ours."""
+    write_table(work, 1)
     script = """
     import time
     from daskpar.batches.plan import Plan
@@ -91,12 +96,7 @@ def test_timeout_leaves_loading_alone_and_task_overhead_timeout_limits_it(work):
 @pytest.mark.parametrize("end", ["time.sleep(600)", "os.kill(os.getpid(), 9)"])
 def test_a_file_that_can_not_be_read_costs_its_own_mini_batch_though_it_is_read_with_others(work, end):
     """As on a share of which one server hangs: the script puts such a reader in the place of ours."""
-    for number in range(30):
-        work.write(f"table/{number:02}.csv", f"x,y\n{number},2\n")
-    work.write(
-        "table/MLTable",
-        "type: mltable\npaths:\n  - pattern: ./*.csv\ntransformations:\n  - read_delimited:\n      delimiter: ','\n",
-    )
+    write_table(work, 30)
     script = f"""
     import os, time
     from daskpar.data.formats import byte_source
